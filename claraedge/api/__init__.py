@@ -1,0 +1,1 @@
+"""gRPC servicers: translate messages to calls and back; no SQL, no Podman."""

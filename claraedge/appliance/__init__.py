@@ -1,0 +1,1 @@
+"""What an appliance needs of its machine: lock, systemd notify, frozen binary."""

@@ -1,0 +1,1 @@
+"""Results, originals and failures to their folders."""

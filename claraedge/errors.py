@@ -1,0 +1,286 @@
+"""Every error that a user can meet, in one table.
+
+Each class has a stable `name` for programs, the Clara `header.code`, the gRPC status that stands for
+it where an RPC has no header, and the exit code of the command line. Codes down to -0x2100 are those
+that Clara Deploy 0.8.1 documents; the others lie in ranges that it leaves free.
+
+A message says what happened, to which id, and what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ClaraedgeError(Exception):
+    """The root of all errors that are raised on purpose."""
+
+    name: ClassVar[str] = "internal"
+    code: ClassVar[int] = -0x5000
+    status: ClassVar[str] = "INTERNAL"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, *messages: str) -> None:
+        super().__init__("\n".join(messages))
+        self.messages: tuple[str, ...] = messages
+
+
+# --- asked wrongly -----------------------------------------------------------------------------
+
+
+class InvalidRequestError(ClaraedgeError):
+    """The request lacks a part, or a part has the wrong form."""
+
+    name = "invalid-request"
+    code = -0x5001
+    status = "INVALID_ARGUMENT"
+    exit_code = 2
+
+
+class UndecodableRequestError(InvalidRequestError):
+    """The bytes of the request are not the protobuf message of the method."""
+
+    name = "undecodable-request"
+    code = -0x5002
+
+
+class InvalidMetadataError(InvalidRequestError):
+    """Metadata break a limit of Clara's, or repeat a key."""
+
+    name = "invalid-metadata"
+    code = -0x5003
+
+
+class NotSupportedError(ClaraedgeError):
+    """Part of the platform, but not of this version."""
+
+    name = "not-supported"
+    code = -0x5004
+    status = "UNIMPLEMENTED"
+
+
+# --- pipelines ---------------------------------------------------------------------------------
+
+
+class InvalidPipelineIdError(InvalidRequestError):
+    """The text is no id of a pipeline."""
+
+    name = "invalid-pipeline-id"
+    code = -0x1000
+
+
+class PipelineNotFoundError(ClaraedgeError):
+    """No pipeline has this id or name."""
+
+    name = "pipeline-not-found"
+    code = -0x1001
+    status = "NOT_FOUND"
+
+
+class PipelineStoreError(ClaraedgeError):
+    """The pipeline could not be stored."""
+
+    name = "pipeline-store"
+    code = -0x1002
+
+
+class PipelineDefinitionError(ClaraedgeError):
+    """The definition in the request has the wrong form (no file, no text, not YAML)."""
+
+    name = "pipeline-definition"
+    code = -0x1100
+    status = "INVALID_ARGUMENT"
+
+
+class PipelineLoadError(ClaraedgeError):
+    """The definition was read and breaks a rule of the language; one message a problem."""
+
+    name = "pipeline-load"
+    code = -0x1101
+    status = "INVALID_ARGUMENT"
+
+
+# --- jobs --------------------------------------------------------------------------------------
+
+
+class InvalidJobIdError(InvalidRequestError):
+    """The text is no id of a job."""
+
+    name = "invalid-job-id"
+    code = -0x2000
+
+
+class JobNotFoundError(ClaraedgeError):
+    """No job has this id."""
+
+    name = "job-not-found"
+    code = -0x2001
+    status = "NOT_FOUND"
+
+
+class InvalidJobNameError(InvalidRequestError):
+    """The name breaks the rule: 1 to 255 printable characters, at most 255 bytes of UTF-8."""
+
+    name = "invalid-job-name"
+    code = -0x2100
+
+
+class JobStateError(ClaraedgeError):
+    """The job is not in a state in which the call means anything."""
+
+    name = "job-state"
+    code = -0x2101
+    status = "FAILED_PRECONDITION"
+
+
+class OperatorNotFoundError(ClaraedgeError):
+    """The job has no operator of this name."""
+
+    name = "operator-not-found"
+    code = -0x2102
+    status = "NOT_FOUND"
+
+
+# --- payloads ----------------------------------------------------------------------------------
+
+
+class InvalidPayloadIdError(InvalidRequestError):
+    """The text is no id of a payload."""
+
+    name = "invalid-payload-id"
+    code = -0x3000
+
+
+class PayloadNotFoundError(ClaraedgeError):
+    """No payload has this id."""
+
+    name = "payload-not-found"
+    code = -0x3001
+    status = "NOT_FOUND"
+
+
+class InvalidFileNameError(InvalidRequestError):
+    """The name is empty, too long, leaves the payload, or is no text."""
+
+    name = "invalid-file-name"
+    code = -0x3100
+
+
+class FileNotFoundInPayloadError(ClaraedgeError):
+    """The payload has no file of this name."""
+
+    name = "file-not-found"
+    code = -0x3101
+    status = "NOT_FOUND"
+
+
+class AmbiguousFileNameError(ClaraedgeError):
+    """Several files differ from the name by case alone, and none equals it."""
+
+    name = "ambiguous-file-name"
+    code = -0x3102
+    status = "FAILED_PRECONDITION"
+
+
+class PayloadStateError(ClaraedgeError):
+    """The payload takes no changes now (its job was started), or is of the wrong type."""
+
+    name = "payload-state"
+    code = -0x3103
+    status = "FAILED_PRECONDITION"
+
+
+class FileCollisionError(ClaraedgeError):
+    """Two input payloads hold a file of the same name."""
+
+    name = "file-collision"
+    code = -0x3104
+    status = "ALREADY_EXISTS"
+
+
+# --- images and containers ---------------------------------------------------------------------
+
+
+class ImageNotFoundError(ClaraedgeError):
+    """The image is not on this device."""
+
+    name = "image-not-found"
+    code = -0x5100
+    status = "NOT_FOUND"
+
+
+class InvalidImageError(ClaraedgeError):
+    """The archive holds no image."""
+
+    name = "invalid-image"
+    code = -0x5101
+    status = "INVALID_ARGUMENT"
+
+
+class ContainerError(ClaraedgeError):
+    """Podman refused to make or start a container; the message carries its reason."""
+
+    name = "container"
+    code = -0x5102
+
+
+class RunnerUnavailableError(ClaraedgeError):
+    """Podman does not answer. Work waits; it does not fail."""
+
+    name = "runner-unavailable"
+    code = -0x5103
+    status = "UNAVAILABLE"
+
+
+# --- the daemon itself -------------------------------------------------------------------------
+
+
+class ConfigurationError(ClaraedgeError):
+    """The configuration has mistakes; one message each."""
+
+    name = "configuration"
+    code = -0x5200
+    status = "FAILED_PRECONDITION"
+    exit_code = 78  # EX_CONFIG: systemd must not restart on it
+
+
+class AlreadyRunningError(ClaraedgeError):
+    """Another daemon holds the lock."""
+
+    name = "already-running"
+    code = -0x5201
+    status = "FAILED_PRECONDITION"
+    exit_code = 75
+
+
+class StateFolderError(ClaraedgeError):
+    """The state folder cannot be used: another user's, read-only, or not a folder."""
+
+    name = "state-folder"
+    code = -0x5202
+    status = "FAILED_PRECONDITION"
+    exit_code = 73
+
+
+class NewerStateError(StateFolderError):
+    """The state was written by a newer version of claraedge."""
+
+    name = "newer-state"
+    code = -0x5203
+
+
+class StorageFullError(ClaraedgeError):
+    """The disk is full. Work waits; it does not fail."""
+
+    name = "storage-full"
+    code = -0x5204
+    status = "RESOURCE_EXHAUSTED"
+
+
+class UnavailableError(ClaraedgeError):
+    """The daemon does not answer, or is stopping."""
+
+    name = "unavailable"
+    code = -0x5205
+    status = "UNAVAILABLE"
+    exit_code = 69

@@ -1,0 +1,167 @@
+"""The one way to write, replace, move and remove files so that a power cut leaves old or new."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from claraedge.blocking import CancelFlag
+from claraedge.ids import new_id
+
+_FICLONE = 0x40049409
+_COPY_STEP = 8 * 1024 * 1024
+
+
+def sync_folder(path: Path) -> None:
+    """Makes the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Makes the bytes of a file durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(root: Path) -> None:
+    """Makes every regular file and folder below `root`, and `root` itself, durable."""
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = Path(folder, name)
+            if stat.S_ISREG(path.lstat().st_mode):
+                sync_file(path)
+        sync_folder(Path(folder))
+
+
+def make_folders(path: Path, mode: int = 0o700) -> None:
+    """Makes a folder and its parents, each durable in its own parent; existing ones stay."""
+    missing = []
+    while not path.exists():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=mode)
+        sync_folder(folder.parent)
+
+
+def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Writes `content` to `path`: a reader, or the next boot, sees the old file or the new one."""
+    temporary = path.with_name(f".{new_id()}.tmp")
+    descriptor = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode
+    )
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def copy_descriptor(source: int, target: int, flag: CancelFlag | None = None) -> int:
+    """Copies all bytes from one open file to another: a reflink where the file system has it.
+
+    Returns the count of bytes, and fsyncs the target. Holes stay holes only in a reflink.
+    """
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError as error:
+        if error.errno not in (
+            errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM,
+        ):
+            raise
+        while os.sendfile(target, source, None, _COPY_STEP):  # type: ignore[arg-type]
+            if flag is not None:
+                flag.check()
+    os.fsync(target)
+    return os.fstat(target).st_size
+
+
+def copy_file(source: Path, target: Path, *, mode: int, flag: CancelFlag | None = None) -> int:
+    """Copies one regular file, following no link; keeps its mtime; returns its size.
+
+    The target must not exist. It is fsynced; its folder is not (callers batch that).
+    """
+    reader = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        found = os.fstat(reader)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(source))
+        writer = os.open(
+            target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+        try:
+            size = copy_descriptor(reader, writer, flag)
+            os.fchmod(writer, mode)
+            os.utime(writer, ns=(found.st_atime_ns, found.st_mtime_ns))
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(writer)
+    finally:
+        os.close(reader)
+    return size
+
+
+def link_or_copy(source: Path, target: Path, *, flag: CancelFlag | None = None) -> None:
+    """A second name for a file that nobody writes any more: a hard link, else a copy."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+            raise
+        copy_file(source, target, mode=stat.S_IMODE(source.lstat().st_mode), flag=flag)
+
+
+def remove_tree(path: Path) -> None:
+    """Removes a file or a tree; nothing there is no error. Folders without write bits are opened.
+
+    Raises PermissionError where a foreign owner keeps it: the runner's `reclaim` mends that.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(mode):
+        path.unlink(missing_ok=True)
+        return
+    for folder, _, _ in os.walk(path):
+        with contextlib.suppress(PermissionError, FileNotFoundError):
+            Path(folder).chmod(0o700)
+    shutil.rmtree(path)
+
+
+def regular_files(root: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Every regular file below `root` as (name with `/`, lstat), by name bytes; links are left out.
+
+    Names that are not UTF-8 come with surrogate escapes, as `os.fsdecode` gives them.
+    """
+    found = []
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        for name in names:
+            path = Path(folder, name)
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode):
+                found.append((path.relative_to(root).as_posix(), status))
+    found.sort(key=lambda entry: os.fsencode(entry[0]))
+    yield from found

@@ -1,0 +1,1 @@
+"""Images: look-up, side-loading, pins."""

@@ -1,0 +1,1 @@
+"""Jobs: states, scheduling, admission, execution, recovery, logs."""

@@ -1,0 +1,1 @@
+"""Payloads: file names and the blob tree."""

@@ -1,0 +1,1 @@
+"""The definition language: text in, a checked immutable graph or a list of problems out. Pure."""

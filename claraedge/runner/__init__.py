@@ -1,0 +1,1 @@
+"""Containers: the protocol, rootless Podman, and an in-memory stand-in for tests."""

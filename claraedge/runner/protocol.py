@@ -1,0 +1,161 @@
+"""What the engine asks of whatever runs containers.
+
+`podman.PodmanRunner` is the product's; `memory.MemoryRunner` is shipped for tests of the engine.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+#: Every container that claraedge makes carries these; at start they are compared with the rows.
+LABEL_INSTANCE = "io.claraedge.instance"
+LABEL_JOB = "io.claraedge.job"
+LABEL_OPERATOR = "io.claraedge.operator"
+LABEL_ATTEMPT = "io.claraedge.attempt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A folder of the host in the container."""
+
+    source: Path
+    target: str
+    read_only: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSpec:
+    """One container, whole. Nothing is inherited from the daemon's own environment."""
+
+    name: str
+    """Unique per attempt."""
+    image: str
+    """An image id, never a name: what was resolved is what runs."""
+    command: tuple[str, ...] = ()
+    """Docker's CMD: arguments of the image's entry point, or the entry point. Empty: the image's."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    log_path: Path
+    """k8s-file log; its folder exists."""
+    memory: int | None = None
+    """Limit in bytes, enforced where cgroup v2 is delegated."""
+    pids: int = 4096
+    devices: tuple[str, ...] = ()
+    """CDI names, `vendor/class=name`."""
+    writable_root: bool = False
+    """Root is read-only unless the operator asks otherwise; /tmp, /run and /var/tmp are tmpfs."""
+
+
+class Phase(enum.Enum):
+    """Where a container is in its life."""
+
+    CREATED = "created"
+    """Made or initialised, never started."""
+    RUNNING = "running"
+    STOPPED = "stopped"
+    """Its process is gone; the exit code is known."""
+    INTERRUPTED = "interrupted"
+    """Was started and the machine went down under it: Podman says `created` with a start time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """A container as the machine has it."""
+
+    id: str
+    name: str
+    labels: Mapping[str, str]
+    phase: Phase
+    exit_code: int | None = None
+    """Only where the phase is STOPPED."""
+
+
+class ExitCause(enum.Enum):
+    """Why a container is no more."""
+
+    EXITED = "exited"
+    """By itself, or by a signal from anyone: the exit code says (128 + signal)."""
+    LOST_SUPERVISOR = "lost its supervisor, exit code unknown"
+    """conmon was killed; nobody recorded the code."""
+    VANISHED = "its container is gone"
+    """Removed by somebody else, or with the storage: the machine's doing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """The end of a container."""
+
+    cause: ExitCause
+    code: int | None = None
+    out_of_memory: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An image on this device."""
+
+    id: str
+    """64 hex digits."""
+    names: tuple[str, ...]
+    digests: tuple[str, ...]
+    size: int
+    """Bytes."""
+    created: float
+    """Unix seconds."""
+    user: str = ""
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+
+
+class Runner(Protocol):
+    """Makes, starts, watches and removes containers. Every call is bounded in time.
+
+    Any call may raise RunnerUnavailableError: Podman does not answer; nothing is known to have
+    happened, and the caller asks `containers()` before it acts again.
+    """
+
+    async def find_image(self, reference: str) -> Image | None:
+        """The image of a name (`repo:tag`, short or full) or an id; None where it is not here."""
+        ...
+
+    async def list_images(self) -> Sequence[Image]: ...
+
+    async def load_image(self, archive: Path) -> Sequence[Image]:
+        """Loads a docker-archive or oci-archive tar. Raises InvalidImageError."""
+        ...
+
+    async def create(self, spec: ContainerSpec) -> str:
+        """Makes and initialises a container, and returns its id.
+
+        Raises ImageNotFoundError, or ContainerError with Podman's reason; then nothing is left.
+        """
+        ...
+
+    async def start(self, container: str) -> None:
+        """Starts an initialised container. Raises ContainerError."""
+        ...
+
+    async def wait(self, container: str) -> Exit:
+        """The end of a started container: also of one that this process did not start."""
+        ...
+
+    async def stop(self, container: str, grace: float) -> None:
+        """TERM, then KILL after `grace` seconds. Stopped or gone already: no error."""
+        ...
+
+    async def remove(self, container: str) -> None:
+        """Removes a container in any phase, killing what runs. Gone already: no error."""
+        ...
+
+    async def containers(self, labels: Mapping[str, str]) -> Sequence[Container]:
+        """All containers that carry all these labels, in any phase."""
+        ...
+
+    async def reclaim(self, folder: Path) -> None:
+        """Gives a tree that containers wrote back to this user: all owners become ours."""
+        ...

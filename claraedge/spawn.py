@@ -1,0 +1,93 @@
+"""The one way to start a process.
+
+A frozen binary carries its own libraries and points the loader at them. A child that inherits that
+breaks in ways that are hard to see, so every child gets the environment that the binary was started
+with. Nothing here forks by hand: gRPC does not survive it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_LOADER_VARIABLES = ("LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONHOME", "PYTHONPATH")
+
+
+def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for a child: ours, less what the freezer put in, plus `extra`."""
+    environment = dict(os.environ)
+    if getattr(sys, "frozen", False):
+        for name in _LOADER_VARIABLES:
+            original = environment.pop(f"{name}_ORIG", None)
+            if original is not None:
+                environment[name] = original
+            elif name == "LD_LIBRARY_PATH":
+                environment.pop(name, None)
+        for name in [n for n in environment if n.startswith("_PYI_")]:
+            del environment[name]
+    environment.update(extra or {})
+    return environment
+
+
+async def start(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    output: int | None = subprocess.DEVNULL,
+    errors: int | None = subprocess.PIPE,
+    dies_with_parent: bool = False,
+) -> asyncio.subprocess.Process:
+    """Starts `command`. With `dies_with_parent` it gets SIGTERM when this process ends, however.
+
+    Must be called on the main thread's loop where `dies_with_parent` is set: the kernel sends the
+    signal when the *thread* that started the child ends. `setpriv` sets it between fork and exec,
+    so that no code of ours runs there.
+    """
+    full = list(command)
+    if dies_with_parent:
+        full = ["setpriv", "--pdeathsig", "TERM", "--", *full]
+    return await asyncio.create_subprocess_exec(  # noqa: TID251
+        *full,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=errors,
+        env=child_environment(environment),
+        cwd="/",
+    )
+
+
+async def run(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    timeout: float,
+) -> tuple[int, str]:
+    """Runs `command` to its end: (exit code, stdout and stderr as text).
+
+    Raises TimeoutError after `timeout` seconds; the process is then killed and reaped.
+    """
+    process = await start(
+        command, environment=environment, output=subprocess.PIPE, errors=subprocess.STDOUT
+    )
+    try:
+        async with asyncio.timeout(timeout):
+            output, _ = await process.communicate()
+    except (TimeoutError, asyncio.CancelledError):
+        process.kill()
+        await process.wait()
+        raise
+    assert process.returncode is not None
+    return process.returncode, output.decode(errors="replace")
+
+
+def executable(name: str) -> Path | None:
+    """The absolute path of a program on PATH, or None."""
+    for folder in os.get_exec_path():
+        path = Path(folder) / name
+        if path.is_file() and os.access(path, os.X_OK):
+            return path
+    return None

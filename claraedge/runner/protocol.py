@@ -36,7 +36,7 @@ class ContainerSpec:
     image: str
     """An image id, never a name: what was resolved is what runs."""
     command: tuple[str, ...] = ()
-    """Docker's CMD: arguments of the image's entry point, or the entry point. Empty: the image's."""
+    """Docker's CMD: arguments of the entry point, or the entry point itself. Empty: the image's."""
     environment: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)

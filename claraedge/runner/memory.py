@@ -1,0 +1,328 @@
+"""Containers without a machine: a Runner whose images are Python coroutines.
+
+Shipped for tests of whatever stands on the Runner protocol. A program gets the ContainerSpec and
+works on the real folders of its mounts:
+
+    runner = MemoryRunner()
+
+    async def copy(spec: ContainerSpec) -> int:
+        (host_path(spec, "/output") / "a").write_text("done")
+        write_log(spec, "one line")
+        return 0
+
+    runner.add_image("app:1", copy)
+
+The containers live in the runner as they live in a machine: a second engine over the same runner
+finds and adopts what the first one started. Faults are asked for by the operator's name (the label
+LABEL_OPERATOR), so that a test says them before the job starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from claraedge.clock import rfc3339
+from claraedge.errors import (
+    ContainerError,
+    ImageNotFoundError,
+    InvalidImageError,
+    RunnerUnavailableError,
+)
+from claraedge.ids import new_id
+from claraedge.runner.protocol import (
+    LABEL_OPERATOR,
+    Container,
+    ContainerSpec,
+    Exit,
+    ExitCause,
+    Image,
+    Phase,
+)
+
+#: What an image does: its exit code. Cancelled by `stop`, as a process is by TERM.
+Program = Callable[[ContainerSpec], Awaitable[int]]
+
+_TERMINATED, _KILLED = 143, 137
+
+
+@dataclass(slots=True)
+class _Container:
+    id: str
+    spec: ContainerSpec
+    phase: Phase = Phase.CREATED
+    exit: Exit | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+    def end(self, exit_: Exit) -> None:
+        if self.exit is None:
+            self.exit = exit_
+            self.phase = Phase.STOPPED
+            self.ended.set()
+
+
+class MemoryRunner:
+    """An in-memory Runner. All its methods belong to one event loop."""
+
+    def __init__(self) -> None:
+        self.started: list[ContainerSpec] = []
+        """Every start there was, in order: an operator that ran twice is here twice."""
+        self.stops: list[tuple[str, float]] = []
+        """Every `stop` there was: (operator, grace in seconds)."""
+        self.reclaimed: list[Path] = []
+        self.available = True
+        """False: every call raises RunnerUnavailableError; what runs goes on."""
+        self._images: dict[str, tuple[Image, Program]] = {}
+        self._archives: dict[Path, list[str]] = {}
+        self._containers: dict[str, _Container] = {}
+        self._held: dict[str, asyncio.Event] = {}
+        self._create_errors: dict[str, list[Exception]] = {}
+        self._start_errors: dict[str, list[Exception]] = {}
+        self._changed = asyncio.Condition()
+
+    # --- what the test arranges -------------------------------------------------------------
+
+    def add_image(
+        self,
+        name: str,
+        program: Program,
+        *,
+        user: str = "",
+        entrypoint: tuple[str, ...] = (),
+        command: tuple[str, ...] = (),
+    ) -> Image:
+        """Puts an image on the device. The same name again moves it to the new image."""
+        content = hashlib.sha256(f"{name} {len(self._images)}".encode()).hexdigest()
+        for image_id, (old, old_program) in self._images.items():
+            kept = tuple(n for n in old.names if n != name)
+            self._images[image_id] = (replace(old, names=kept), old_program)
+        image = Image(
+            id=content,
+            names=(name,),
+            digests=(f"sha256:{content}",),
+            size=1,
+            created=0.0,
+            user=user,
+            entrypoint=entrypoint,
+            command=command,
+        )
+        self._images[content] = (image, program)
+        return image
+
+    def remove_image(self, reference: str) -> None:
+        """Takes an image from the device; containers made of it stay."""
+        image = self._find(reference)
+        if image is not None:
+            del self._images[image.id]
+
+    def add_archive(self, archive: Path, name: str, program: Program) -> None:
+        """Makes `load_image(archive)` load an image; without this it is an InvalidImageError."""
+        image = self.add_image(name, program)
+        self._archives.setdefault(archive, []).append(image.id)
+
+    def hold(self, operator: str) -> None:
+        """Containers of this operator, once started, wait with their work until `release`."""
+        self._held.setdefault(operator, asyncio.Event())
+
+    def release(self, operator: str) -> None:
+        """Lets the held containers of this operator work, and those to come."""
+        gate = self._held.pop(operator, None)
+        if gate is not None:
+            gate.set()
+
+    def fail_create(self, operator: str, reason: str = "refused") -> None:
+        """The next `create` for this operator raises ContainerError; call it n times for n."""
+        self._create_errors.setdefault(operator, []).append(ContainerError(reason))
+
+    def fail_start(self, operator: str, reason: str = "refused") -> None:
+        """The next `start` of this operator raises ContainerError; call it n times for n."""
+        self._start_errors.setdefault(operator, []).append(ContainerError(reason))
+
+    def vanish(self, operator: str) -> None:
+        """Removes the containers of this operator as somebody with `podman rm -f` does."""
+        for entry in self._of(operator):
+            self._kill(entry, Exit(cause=ExitCause.VANISHED))
+            del self._containers[entry.id]
+
+    def lose_supervisor(self, operator: str) -> None:
+        """Ends the running containers of this operator with an exit code that nobody knows."""
+        for entry in self._of(operator):
+            if entry.phase is Phase.RUNNING:
+                self._kill(entry, Exit(cause=ExitCause.LOST_SUPERVISOR))
+                del self._containers[entry.id]
+
+    def run_out_of_memory(self, operator: str) -> None:
+        """Kills the running containers of this operator as the kernel does at a memory limit."""
+        for entry in self._of(operator):
+            if entry.phase is Phase.RUNNING:
+                self._kill(entry, Exit(cause=ExitCause.EXITED, code=_KILLED, out_of_memory=True))
+
+    def cut_power(self) -> None:
+        """What a restart of the machine leaves: what ran is INTERRUPTED, the rest stays."""
+        for entry in self._containers.values():
+            if entry.phase is Phase.RUNNING:
+                self._kill(entry, Exit(cause=ExitCause.VANISHED))
+                entry.phase = Phase.INTERRUPTED
+
+    async def running(self, operator: str) -> ContainerSpec:
+        """Returns once a container of this operator runs; the caller sets the deadline."""
+        async with self._changed:
+            await self._changed.wait_for(
+                lambda: any(e.phase is Phase.RUNNING for e in self._of(operator))
+            )
+        return next(e.spec for e in self._of(operator) if e.phase is Phase.RUNNING)
+
+    # --- the protocol -----------------------------------------------------------------------
+
+    async def find_image(self, reference: str) -> Image | None:
+        self._check()
+        return self._find(reference)
+
+    async def list_images(self) -> Sequence[Image]:
+        self._check()
+        return [image for image, _ in self._images.values()]
+
+    async def load_image(self, archive: Path) -> Sequence[Image]:
+        self._check()
+        if archive not in self._archives:
+            raise InvalidImageError(f"{archive.name} holds no image")
+        return [self._images[i][0] for i in self._archives[archive] if i in self._images]
+
+    async def create(self, spec: ContainerSpec) -> str:
+        self._check()
+        errors = self._create_errors.get(spec.labels.get(LABEL_OPERATOR, ""))
+        if errors:
+            raise errors.pop(0)
+        if spec.image not in self._images:
+            raise ImageNotFoundError(f"image {spec.image} is not on this device")
+        if any(e.spec.name == spec.name for e in self._containers.values()):
+            raise ContainerError(f"the container name {spec.name} is in use")
+        missing = [m.source for m in spec.mounts if not m.source.exists()]
+        if missing:
+            raise ContainerError(f"container {spec.name}: no such folder: {missing[0]}")
+        spec.log_path.touch(mode=0o600)
+        entry = _Container(id=(new_id() + new_id()), spec=spec)
+        self._containers[entry.id] = entry
+        return entry.id
+
+    async def start(self, container: str) -> None:
+        self._check()
+        entry = self._containers.get(container)
+        if entry is None:
+            raise ContainerError(f"there is no container {container}")
+        errors = self._start_errors.get(_operator(entry))
+        if errors:
+            raise errors.pop(0)
+        if entry.phase is not Phase.CREATED:
+            raise ContainerError(f"container {container} was started before")
+        entry.phase = Phase.RUNNING
+        self.started.append(entry.spec)
+        program = self._images[entry.spec.image][1]
+        entry.task = asyncio.create_task(self._work(entry, program), name=entry.spec.name)
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def wait(self, container: str) -> Exit:
+        self._check()
+        entry = self._containers.get(container)
+        if entry is None or entry.phase is Phase.INTERRUPTED:
+            return Exit(cause=ExitCause.VANISHED)
+        await entry.ended.wait()
+        assert entry.exit is not None
+        return entry.exit
+
+    async def stop(self, container: str, grace: float) -> None:
+        self._check()
+        entry = self._containers.get(container)
+        if entry is None or entry.task is None or entry.task.done():
+            return
+        self.stops.append((_operator(entry), grace))
+        entry.task.cancel()
+        await asyncio.wait([entry.task], timeout=grace)
+        entry.end(Exit(cause=ExitCause.EXITED, code=_KILLED))
+
+    async def remove(self, container: str) -> None:
+        self._check()
+        entry = self._containers.pop(container, None)
+        if entry is not None:
+            self._kill(entry, Exit(cause=ExitCause.EXITED, code=_KILLED))
+
+    async def containers(self, labels: Mapping[str, str]) -> Sequence[Container]:
+        self._check()
+        return [
+            Container(
+                id=e.id,
+                name=e.spec.name,
+                labels=dict(e.spec.labels),
+                phase=e.phase,
+                exit_code=e.exit.code if e.exit and e.phase is Phase.STOPPED else None,
+            )
+            for e in self._containers.values()
+            if labels.items() <= e.spec.labels.items()
+        ]
+
+    async def reclaim(self, folder: Path) -> None:
+        self._check()
+        self.reclaimed.append(folder)
+
+    # --- inside -----------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        if not self.available:
+            raise RunnerUnavailableError("the in-memory runner was made unavailable")
+
+    def _find(self, reference: str) -> Image | None:
+        for image, _ in self._images.values():
+            if reference in (image.id, f"sha256:{image.id}") or any(
+                reference in (n, n.removesuffix(":latest"), f"localhost/{n}") for n in image.names
+            ):
+                return image
+        return None
+
+    def _of(self, operator: str) -> list[_Container]:
+        return [e for e in self._containers.values() if _operator(e) == operator]
+
+    async def _work(self, entry: _Container, program: Program) -> None:
+        try:
+            gate = self._held.get(_operator(entry))
+            if gate is not None:
+                await gate.wait()
+            entry.end(Exit(cause=ExitCause.EXITED, code=await program(entry.spec)))
+        except asyncio.CancelledError:
+            entry.end(Exit(cause=ExitCause.EXITED, code=_TERMINATED))
+        except Exception as error:  # noqa: BLE001 a crash of the program is an exit of the operator
+            write_log(entry.spec, f"{type(error).__name__}: {error}", stream="stderr")
+            entry.end(Exit(cause=ExitCause.EXITED, code=1))
+
+    def _kill(self, entry: _Container, exit_: Exit) -> None:
+        entry.end(exit_)
+        if entry.task is not None:
+            entry.task.cancel()
+
+
+def host_path(spec: ContainerSpec, path: str) -> Path:
+    """The place on the host of a path in the container; the longest mount target wins.
+
+    Raises LookupError where no mount holds it: a program of MemoryRunner has no root of its own.
+    """
+    inside = PurePosixPath(path)
+    mounts = sorted(spec.mounts, key=lambda mount: len(mount.target), reverse=True)
+    for mount in mounts:
+        if inside.is_relative_to(mount.target):
+            return mount.source / inside.relative_to(mount.target)
+    raise LookupError(f"{path} lies in no mount of {spec.name}")
+
+
+def write_log(spec: ContainerSpec, text: str, *, stream: str = "stdout", now: float = 0.0) -> None:
+    """Appends whole lines to the container's log, in the k8s-file form that conmon writes."""
+    time = rfc3339(now)
+    with spec.log_path.open("a", encoding="utf-8") as file:
+        file.writelines(f"{time} {stream} F {line}\n" for line in text.splitlines())
+
+
+def _operator(entry: _Container) -> str:
+    return entry.spec.labels.get(LABEL_OPERATOR, "")

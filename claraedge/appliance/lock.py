@@ -1,0 +1,39 @@
+"""A lock that ends with its holder, however that ends."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+
+from claraedge.errors import AlreadyRunningError
+
+
+class FileLock:
+    """An flock on a file that says who holds it. The file stays; only the lock matters."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Takes the lock at once. Raises AlreadyRunningError, with the holder's pid, if held."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            raise AlreadyRunningError(f"{self.path} is locked by process {holder or '?'}") from error
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Gives the lock up; not held is no error."""
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.truncate(self._descriptor, 0)
+            os.close(self._descriptor)
+            self._descriptor = None

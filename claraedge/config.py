@@ -1,0 +1,254 @@
+"""Configuration: a TOML file, then `CLARAEDGE_*`, then flags; decoded into frozen structs.
+
+Every mistake is found at once: an unknown key, a wrong type, a value out of its range. A key that
+would have no effect does not exist.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from claraedge.errors import ConfigurationError
+
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86400)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=1024)]
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all sections."""
+
+
+class Trigger(Section, frozen=True, kw_only=True):
+    """`[[inbox.trigger]]`: a folder whose entries become jobs."""
+
+    folder: Text
+    """Relative to the inbox, or absolute."""
+    pipeline: Text
+    """Name (the newest of that name) or id."""
+    deliver: tuple[Text, ...] = ()
+    """Outputs to deliver besides those that no operator reads: `operator` or `operator/output`."""
+
+
+class Inbox(Section, frozen=True, kw_only=True):
+    """`[inbox]`."""
+
+    path: Path | None = None
+    """Default: `<state>/inbox`."""
+    settle_seconds: Seconds = 5.0
+    """An entry is taken once it was unchanged for so long."""
+    rescan_seconds: Seconds = 30.0
+    """Every folder is looked at again after so long, whatever the watcher said."""
+    trigger: tuple[Trigger, ...] = ()
+    """Beyond these, a folder of the inbox that is named like a pipeline is a trigger."""
+
+
+class Outbox(Section, frozen=True, kw_only=True):
+    """`[outbox]`."""
+
+    path: Path | None = None
+    """Default: `<state>/outbox`."""
+    failed: Path | None = None
+    """Default: `<state>/failed`."""
+    originals: Path | None = None
+    """Default: `<state>/originals`."""
+    all_jobs: bool = False
+    """Deliver the results of jobs that came over the API as well."""
+
+
+class Engine(Section, frozen=True, kw_only=True):
+    """`[engine]`."""
+
+    max_operators: Count | None = None
+    """Operators that run at once. Default: twice the cores."""
+    grace_seconds: Seconds = 15.0
+    """Between TERM and KILL."""
+    cdi_kind: Text = "nvidia.com/gpu"
+    """The CDI kind whose devices are this device's GPUs."""
+
+
+class Podman(Section, frozen=True, kw_only=True):
+    """`[podman]`."""
+
+    socket: Path | None = None
+    """A Podman API socket to use. Default: the user's own, else a service that the daemon runs."""
+
+
+class Log(Section, frozen=True, kw_only=True):
+    """`[log]`."""
+
+    level: Annotated[str, msgspec.Meta(pattern="^(debug|info|warning|error)$")] = "info"
+    format: Annotated[str, msgspec.Meta(pattern="^(auto|text|json|journal)$")] = "auto"
+    """auto: text on a terminal, journal where systemd reads it, else json."""
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """All of it."""
+
+    state_dir: Path
+    runtime_dir: Path
+    inbox: Inbox = Inbox()
+    outbox: Outbox = Outbox()
+    engine: Engine = Engine()
+    podman: Podman = Podman()
+    log: Log = Log()
+
+    @property
+    def socket(self) -> Path:
+        return self.runtime_dir / "claraedge.sock"
+
+    @property
+    def inbox_dir(self) -> Path:
+        return self.inbox.path or self.state_dir / "inbox"
+
+    @property
+    def outbox_dir(self) -> Path:
+        return self.outbox.path or self.state_dir / "outbox"
+
+    @property
+    def failed_dir(self) -> Path:
+        return self.outbox.failed or self.state_dir / "failed"
+
+    @property
+    def originals_dir(self) -> Path:
+        return self.outbox.originals or self.state_dir / "originals"
+
+
+#: Environment variables that set one value each.
+VARIABLES: Mapping[str, tuple[str, ...]] = {
+    "CLARAEDGE_STATE_DIR": ("state_dir",),
+    "CLARAEDGE_RUNTIME_DIR": ("runtime_dir",),
+    "CLARAEDGE_INBOX_DIR": ("inbox", "path"),
+    "CLARAEDGE_OUTBOX_DIR": ("outbox", "path"),
+    "CLARAEDGE_LOG_LEVEL": ("log", "level"),
+    "CLARAEDGE_LOG_FORMAT": ("log", "format"),
+}
+
+#: Variables of the client and of the configuration's own place.
+_OTHERS = frozenset({"CLARAEDGE_CONFIG", "CLARAEDGE_HOST"})
+
+
+def default_path(environment: Mapping[str, str]) -> Path:
+    """Where the configuration lies if nothing says otherwise."""
+    if os.geteuid() == 0:
+        return Path("/etc/claraedge/claraedge.toml")
+    return _home(environment, "XDG_CONFIG_HOME", ".config") / "claraedge/claraedge.toml"
+
+
+def default_folders(environment: Mapping[str, str]) -> dict[str, str]:
+    """State and runtime folder if nothing says otherwise; systemd's own variables count."""
+    runtime = environment.get("RUNTIME_DIRECTORY") or ""
+    state = environment.get("STATE_DIRECTORY") or ""
+    if os.geteuid() == 0:
+        return {"state_dir": state or "/var/lib/claraedge", "runtime_dir": runtime or "/run/claraedge"}
+    user_runtime = environment.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    return {
+        "state_dir": state or str(_home(environment, "XDG_STATE_HOME", ".local/state") / "claraedge"),
+        "runtime_dir": runtime or f"{user_runtime}/claraedge",
+    }
+
+
+def _home(environment: Mapping[str, str], variable: str, below: str) -> Path:
+    value = environment.get(variable)
+    return Path(value) if value else Path(environment.get("HOME", "/")) / below
+
+
+def load_config(
+    path: Path | None, environment: Mapping[str, str], flags: Mapping[str, str]
+) -> Config:
+    """The configuration, or ConfigurationError with one message for each mistake.
+
+    `path` None: `CLARAEDGE_CONFIG`, else the default place, where no file is no mistake. `flags`
+    are dotted keys (`inbox.path`) and win over everything.
+    """
+    mistakes: list[str] = []
+    tree: dict[str, Any] = dict(default_folders(environment))
+    named = path or (Path(environment["CLARAEDGE_CONFIG"]) if "CLARAEDGE_CONFIG" in environment else None)
+    source = named or default_path(environment)
+    try:
+        _merge(tree, tomllib.loads(source.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        if named is not None:
+            mistakes.append(f"{source}: no such file; create it, or leave --config out")
+    except (OSError, UnicodeDecodeError) as error:
+        mistakes.append(f"{source}: cannot be read: {error}")
+    except tomllib.TOMLDecodeError as error:
+        mistakes.append(f"{source}: not TOML: {error}")
+    for variable, value in environment.items():
+        if variable in VARIABLES:
+            _put(tree, VARIABLES[variable], value)
+        elif variable.startswith("CLARAEDGE_") and variable not in _OTHERS:
+            close = get_close_matches(variable, [*VARIABLES, *_OTHERS], 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            mistakes.append(f"{variable}: no such setting{hint}")
+    for key, value in flags.items():
+        _put(tree, tuple(key.split(".")), value)
+    config = _decode(Config, tree, "", mistakes)
+    if config is not None:
+        for name in ("state_dir", "runtime_dir"):
+            if not getattr(config, name).is_absolute():
+                mistakes.append(f"{name}: {getattr(config, name)} must be an absolute path")
+    if mistakes or config is None:
+        raise ConfigurationError(*mistakes)
+    return config
+
+
+def _merge(tree: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = value
+
+
+def _put(tree: dict[str, Any], keys: tuple[str, ...], value: str) -> None:
+    for key in keys[:-1]:
+        tree = tree.setdefault(key, {})
+    tree[keys[-1]] = value
+
+
+def _decode(kind: Any, value: Any, where: str, mistakes: list[str]) -> Any:
+    """Decodes a section key by key, so that one mistake does not hide the next."""
+    if not isinstance(value, Mapping):
+        mistakes.append(f"{where}: is a table of settings, not {value!r}")
+        return None
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    decoded: dict[str, Any] = {}
+    complete = True
+    for key, item in value.items():
+        place = f"{where}.{key}" if where else key
+        if key not in fields:
+            close = get_close_matches(key, fields, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(fields)}"
+            mistakes.append(f"{place}: no such setting{hint}")
+            complete = False
+            continue
+        wanted = fields[key].type
+        if isinstance(wanted, type) and issubclass(wanted, Section):
+            decoded[key] = _decode(wanted, item, place, mistakes)
+            complete = complete and decoded[key] is not None
+        elif key == "trigger" and isinstance(item, list):
+            triggers = [
+                _decode(Trigger, entry, f"{place}[{index}]", mistakes)
+                for index, entry in enumerate(item)
+            ]
+            complete = complete and None not in triggers
+            decoded[key] = tuple(triggers)
+        else:
+            try:
+                decoded[key] = msgspec.convert(item, wanted, strict=not isinstance(item, str))
+            except msgspec.ValidationError as error:
+                mistakes.append(f"{place}: {error}")
+                complete = False
+    for name, field in fields.items():
+        if field.required and name not in value:
+            mistakes.append(f"{where}.{name}: is missing".removeprefix("."))
+            complete = False
+    return kind(**decoded) if complete else None

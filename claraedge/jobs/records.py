@@ -1,0 +1,179 @@
+"""Rows of jobs and operators. Each function runs inside a transaction of its caller."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from claraedge import metadata
+from claraedge.errors import InvalidJobNameError, JobNotFoundError
+from claraedge.jobs.model import (
+    Job,
+    JobState,
+    JobStatus,
+    OperatorRecord,
+    OperatorStatus,
+    Priority,
+)
+from claraedge.payloads import records as payloads
+from claraedge.payloads.model import PayloadFile, PayloadType
+from claraedge.pipelines.model import Pipeline, encode
+from claraedge.registry.pipelines import Registered
+from claraedge.store.database import Row, Transaction
+
+MAX_NAME = 255
+
+
+def check_name(name: str) -> str:
+    """The name, if it keeps the rule; else InvalidJobNameError with the rule."""
+    printable = all(unicodedata.category(c)[0] != "C" for c in name)
+    if not name or not printable or len(name) > MAX_NAME or len(name.encode()) > MAX_NAME:
+        shown = repr(name if len(name) <= 40 else name[:37] + "...")
+        raise InvalidJobNameError(
+            f"{shown} is no name for a job: it takes 1 to {MAX_NAME} printable characters,"
+            f" at most {MAX_NAME} bytes of UTF-8"
+        )
+    return name
+
+
+def add(
+    tx: Transaction,
+    *,
+    job: str,
+    payload: str,
+    name: str,
+    pipeline: Registered,
+    checked: Pipeline,
+    priority: Priority,
+    entries: Mapping[str, str],
+    now: float,
+) -> None:
+    """A new job with its payload, never started. `checked` names the operators that it will have."""
+    payloads.add(tx, payload, PayloadType.PIPELINE, now)
+    tx.run(
+        "add_job",
+        id=job,
+        name=name,
+        pipeline=pipeline.id,
+        pipeline_name=pipeline.name,
+        payload=payload,
+        definition=pipeline.definition,
+        priority=int(priority),
+        created=now,
+    )
+    metadata.add(tx, job, entries)
+    _add_operators(tx, job, checked, now)
+
+
+def queue(tx: Transaction, job: Job, pipeline: Pipeline, variables: Mapping[str, str]) -> None:
+    """Starts a job: its definition is resolved for good, its payload sealed, its place taken."""
+    tx.run("drop_operators", job=job.id)
+    _add_operators(tx, job.id, pipeline, job.created)
+    tx.run(
+        "queue_job",
+        id=job.id,
+        snapshot=encode(pipeline),
+        variables=msgspec.json.encode(dict(variables)).decode(),
+    )
+    tx.run("seal_payload", id=job.payload)
+
+
+def get(tx: Transaction, job: str) -> Job:
+    """The job, whole. Raises JobNotFoundError."""
+    row = tx.row("job", id=job)
+    if row is None:
+        raise JobNotFoundError(
+            f"there is no job {job}; `claraedge list jobs` shows those there are"
+        )
+    return read(tx, row)
+
+
+def read(tx: Transaction, row: Row) -> Job:
+    """A job of its row, with operators, messages and metadata."""
+    return Job(
+        id=row["id"],
+        name=row["name"],
+        pipeline=row["pipeline"],
+        pipeline_name=row["pipeline_name"],
+        payload=row["payload"],
+        definition=row["definition"],
+        snapshot=row["snapshot"],
+        variables=None
+        if row["variables"] is None
+        else msgspec.json.decode(row["variables"], type=dict[str, str]),
+        state=JobState(row["state"]),
+        status=JobStatus(row["status"]),
+        priority=Priority(row["priority"]),
+        queue_position=row["queue_position"],
+        cancel_reason=row["cancel_reason"],
+        created=row["created"],
+        started=row["started"],
+        stopped=row["stopped"],
+        operators=tuple(_operator(r) for r in tx.rows("operators", job=row["id"])),
+        messages=tuple(r["text"] for r in tx.rows("job_messages", job=row["id"])),
+        metadata=metadata.read(tx, row["id"]),
+    )
+
+
+def say(tx: Transaction, job: str, now: float, text: str) -> None:
+    """Adds a message to the job, which clients see in its status."""
+    tx.run("add_job_message", job=job, time=now, text=text)
+
+
+def stop(tx: Transaction, job: str, status: JobStatus, now: float) -> None:
+    """The end of a job; a delivery that waits for it becomes due in the same transaction."""
+    tx.run("job_stopped", id=job, status=int(status), now=now)
+    tx.run("delivery_due", job=job)
+    row = tx.row("job", id=job)
+    assert row is not None
+    tx.run("seal_payload", id=row["payload"])
+
+
+def complete(
+    tx: Transaction,
+    job: Job,
+    operator: str,
+    exit_code: int,
+    produced: Sequence[PayloadFile],
+    now: float,
+) -> None:
+    """An operator's success, and with it the files that it wrote."""
+    payloads.put_files(tx, job.payload, produced)
+    end_operator(tx, job.id, operator, OperatorStatus.COMPLETED, exit_code, now)
+
+
+def end_operator(
+    tx: Transaction,
+    job: str,
+    operator: str,
+    status: OperatorStatus,
+    exit_code: int | None,
+    now: float,
+) -> None:
+    """The end of an operator."""
+    tx.run(
+        "operator_ended", job=job, name=operator, status=int(status), exit_code=exit_code, now=now
+    )
+
+
+def _add_operators(tx: Transaction, job: str, pipeline: Pipeline, now: float) -> None:
+    for position, operator in enumerate(pipeline.operators):
+        tx.run("add_operator", job=job, position=position, name=operator.name, created=now)
+
+
+def _operator(row: Row) -> OperatorRecord:
+    return OperatorRecord(
+        name=row["name"],
+        status=OperatorStatus(row["status"]),
+        attempt=row["attempt"],
+        interruptions=row["interruptions"],
+        image=row["image"],
+        container=row["container"],
+        exit_code=row["exit_code"],
+        boot=row["boot"],
+        created=row["created"],
+        started=row["started"],
+        stopped=row["stopped"],
+    )

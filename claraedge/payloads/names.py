@@ -1,0 +1,74 @@
+"""File names inside a payload. Pure: the one way to resolve a name.
+
+Source: Clara 0.8.1, Payloads: names are relative to the payload's root, a leading `/` or `./` is
+ignored, case is kept, and a download takes the one match without case, or else the exact one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from claraedge.errors import (
+    AmbiguousFileNameError,
+    FileNotFoundInPayloadError,
+    InvalidFileNameError,
+)
+
+MAX_PART_BYTES = 255
+MAX_NAME_BYTES = 3072
+
+
+def normalise(name: str) -> str:
+    """The stored form: `/x`, `./x`, `.//x` and `x` are all `x`.
+
+    Raises InvalidFileNameError for a name that is empty, too long, a folder, or leaves the payload.
+    """
+    shown = repr(name if len(name) <= 80 else name[:77] + "...")
+    if "\x00" in name:
+        raise InvalidFileNameError(f"the file name {shown} holds a NUL character; leave it out")
+    if len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
+        raise InvalidFileNameError(
+            f"the file name {shown} is longer than {MAX_NAME_BYTES} bytes; use a shorter one"
+        )
+    if name.endswith(("/", "/.")):
+        raise InvalidFileNameError(f"the file name {shown} names a folder; name a file")
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if not parts:
+        raise InvalidFileNameError("the file name is empty; give the name of a file")
+    for part in parts:
+        if part == "..":
+            raise InvalidFileNameError(
+                f"the file name {shown} holds '..'; names are relative to the payload, without '..'"
+            )
+        if len(part.encode("utf-8", "surrogatepass")) > MAX_PART_BYTES:
+            raise InvalidFileNameError(
+                f"a part of the file name {shown} is longer than {MAX_PART_BYTES} bytes; shorten it"
+            )
+    return "/".join(parts)
+
+
+def match(names: Iterable[str], wanted: str) -> str:
+    """The stored name that a client means by `wanted`, a normalised name."""
+    folded = wanted.casefold()
+    matches = []
+    for name in names:
+        if name == wanted:
+            return name
+        if name.casefold() == folded:
+            matches.append(name)
+    if not matches:
+        raise FileNotFoundInPayloadError(
+            f"the payload has no file {wanted!r}; its Details list the names that it has"
+        )
+    if len(matches) > 1:
+        raise AmbiguousFileNameError(
+            f"{wanted!r} could be any of {', '.join(map(repr, sorted(matches)))};"
+            " give the name in its exact case"
+        )
+    return matches[0]
+
+
+def folders(name: str) -> list[str]:
+    """The folders above a normalised name, outermost first: `a/b/c` -> `a`, `a/b`."""
+    parts = name.split("/")[:-1]
+    return ["/".join(parts[: depth + 1]) for depth in range(len(parts))]

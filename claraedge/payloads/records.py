@@ -1,0 +1,89 @@
+"""Rows of payloads. Each function runs inside a transaction of its caller."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from claraedge import metadata
+from claraedge.errors import FileCollisionError, PayloadNotFoundError, PayloadStateError
+from claraedge.payloads.model import Payload, PayloadFile, PayloadType
+from claraedge.payloads.names import folders, match
+from claraedge.store.database import Row, Transaction
+
+
+def add(tx: Transaction, payload: str, kind: PayloadType, now: float) -> None:
+    tx.run("add_payload", id=payload, type=int(kind), created=now)
+
+
+def get(tx: Transaction, payload: str, *, with_files: bool = True) -> Payload:
+    """The payload. Raises PayloadNotFoundError."""
+    row = tx.row("payload", id=payload)
+    if row is None:
+        raise PayloadNotFoundError(f"there is no payload {payload}; it may have been deleted")
+    files = tuple(_file(r) for r in tx.rows("payload_files", payload=payload)) if with_files else ()
+    return Payload(
+        id=payload,
+        type=PayloadType(row["type"]),
+        sealed=bool(row["sealed"]),
+        job=row["job"],
+        files=files,
+        metadata=metadata.read(tx, payload),
+    )
+
+
+def find_file(tx: Transaction, payload: str, name: str) -> PayloadFile:
+    """The file that a client means by a normalised name."""
+    get(tx, payload, with_files=False)
+    row = tx.row("payload_file", payload=payload, name=name)
+    if row is None:
+        stored = match((r["name"] for r in tx.rows("payload_files", payload=payload)), name)
+        row = tx.row("payload_file", payload=payload, name=stored)
+    assert row is not None
+    return _file(row)
+
+
+def put_files(tx: Transaction, payload: str, files: Iterable[PayloadFile]) -> list[bytes]:
+    """Adds files or replaces those of the same name; returns the blobs that no row names now.
+
+    Raises FileCollisionError where a name would be a file and a folder at once.
+    """
+    replaced = []
+    for file in files:
+        for folder in folders(file.name):
+            if tx.row("payload_file", payload=payload, name=folder) is not None:
+                raise FileCollisionError(
+                    f"{file.name!r} cannot be stored in payload {payload}: {folder!r} is a file there"
+                )
+        below = tx.row("payload_files_below", payload=payload, folder=file.name)
+        if below is not None:
+            raise FileCollisionError(
+                f"{file.name!r} cannot be stored in payload {payload}: it is a folder there,"
+                f" with {below['name']!r} in it"
+            )
+        old = tx.row("payload_file", payload=payload, name=file.name)
+        if old is not None:
+            replaced.append(bytes(old["blob"]))
+        tx.run(
+            "put_payload_file",
+            payload=payload,
+            name=file.name,
+            size=file.size,
+            mode=file.mode,
+            blob=file.blob,
+        )
+    return replaced
+
+
+def refuse_sealed(payload: Payload) -> None:
+    """Raises PayloadStateError where clients may not change the payload any more."""
+    if payload.sealed:
+        raise PayloadStateError(
+            f"the payload {payload.id} takes no changes: its job {payload.job} was started;"
+            " create a new job for other inputs"
+        )
+
+
+def _file(row: Row) -> PayloadFile:
+    return PayloadFile(
+        name=row["name"], size=row["size"], mode=row["mode"], blob=bytes(row["blob"])
+    )

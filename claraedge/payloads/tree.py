@@ -1,0 +1,136 @@
+"""Where the bytes of payloads lie.
+
+    payloads/<id>/blobs/<hex>                     what clients and the inbox brought
+    payloads/<id>/input/...                       the same under its names, made when the job runs
+    payloads/<id>/operators/<operator>/<attempt>/ what one attempt of an operator wrote
+    uploads/<hex>/...                             streams that are still open; emptied at start
+
+Rows name blobs, so that all files of an upload appear, or replace others, in one commit; the named
+view is hard links, made anew whenever it is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from claraedge import files
+from claraedge.blocking import CancelFlag
+from claraedge.ids import new_id
+from claraedge.payloads.model import PayloadFile
+
+
+class PayloadTree:
+    """Paths below the state folder, and the blocking work on them (call it in a thread)."""
+
+    def __init__(self, state: Path) -> None:
+        self.payloads = state / "payloads"
+        self.uploads = state / "uploads"
+
+    def prepare(self) -> None:
+        """Makes the folders, and removes what streams left that a crash broke."""
+        files.make_folders(self.payloads)
+        files.remove_tree(self.uploads)
+        files.make_folders(self.uploads)
+
+    def folder(self, payload: str) -> Path:
+        return self.payloads / payload
+
+    def input(self, payload: str) -> Path:
+        return self.folder(payload) / "input"
+
+    def attempt(self, payload: str, operator: str, attempt: int) -> Path:
+        return self.folder(payload) / "operators" / operator / str(attempt)
+
+    def path(self, payload: str, file: PayloadFile) -> Path:
+        return self.folder(payload) / os.fsdecode(file.blob)
+
+    def make(self, payload: str) -> None:
+        """The folder of a new payload, durable."""
+        files.make_folders(self.folder(payload) / "blobs")
+
+    def adopt(self, payload: str, source: Path, *, mode: int, keep: bool) -> bytes:
+        """Takes a durable file of this file system in as a blob: a link, or the file itself.
+
+        The bytes become readable for all users of a container. Returns the blob; the folder of
+        blobs still has to be synced (`sync_blobs`).
+        """
+        blob = b"blobs/" + new_id().encode()
+        target = self.folder(payload) / os.fsdecode(blob)
+        if keep:
+            files.link_or_copy(source, target)
+        else:
+            source.rename(target)
+        target.chmod(mode & 0o777 | 0o444)
+        return blob
+
+    def sync_blobs(self, payload: str) -> None:
+        files.sync_folder(self.folder(payload) / "blobs")
+
+    def discard(self, payload: str, blobs: Iterable[bytes]) -> None:
+        """Removes blobs that no row names."""
+        for blob in blobs:
+            (self.folder(payload) / os.fsdecode(blob)).unlink(missing_ok=True)
+
+    def sweep(self, payload: str, named: Iterable[bytes]) -> None:
+        """Removes the blobs of a payload that no row names: a crash left them."""
+        keep = set(named)
+        folder = self.folder(payload) / "blobs"
+        if folder.is_dir():
+            for entry in folder.iterdir():
+                if b"blobs/" + os.fsencode(entry.name) not in keep:
+                    entry.unlink()
+
+    def materialise(self, flag: CancelFlag, payload: str, inputs: Iterable[PayloadFile]) -> None:
+        """Makes `input/` with every file under its name. There already: nothing to do."""
+        view = self.input(payload)
+        if view.exists():
+            return
+        building = view.with_name("input.new")
+        files.remove_tree(building)
+        building.mkdir(parents=True, mode=0o755)
+        for file in inputs:
+            flag.check()
+            target = building / file.name.removeprefix("input/")
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+            files.link_or_copy(self.path(payload, file), target, flag=flag)
+        for folder, _, _ in os.walk(building):
+            Path(folder).chmod(0o755)  # whatever our umask is: containers run as other users
+        building.rename(view)
+
+    def collect(self, payload: str, folder: Path, prefix: str) -> tuple[list[PayloadFile], int]:
+        """Lists what an attempt wrote, made readable for all and durable.
+
+        Returns the regular files as `prefix/...`, and the count of entries that are no regular
+        files (links, devices): those are never followed, listed or delivered.
+        """
+        found = []
+        others = 0
+        for parent, folders, names in os.walk(folder):
+            Path(parent).chmod(0o755 if Path(parent) != folder else 0o777)
+            for name in [*folders, *names]:
+                mode = Path(parent, name).lstat().st_mode
+                others += not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+        for name, status in files.regular_files(folder):
+            path = folder / name
+            mode = stat.S_IMODE(status.st_mode) & 0o777
+            path.chmod(mode | 0o444)
+            files.sync_file(path)
+            found.append(
+                PayloadFile(
+                    name=f"{prefix}/{printable(name)}",
+                    size=status.st_size,
+                    mode=mode | 0o444,
+                    blob=os.fsencode(path.relative_to(self.folder(payload))),
+                )
+            )
+        for parent, _, _ in os.walk(folder):
+            files.sync_folder(Path(parent))
+        return found, others
+
+
+def printable(name: str) -> str:
+    """A name of the file system as UTF-8 text: bytes that are none become `\\xNN`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -1,0 +1,160 @@
+"""Registers, finds and lists pipelines. The language itself is in `claraedge.pipelines`."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from claraedge import metadata
+from claraedge.clock import Clock
+from claraedge.errors import (
+    InvalidRequestError,
+    PipelineDefinitionError,
+    PipelineLoadError,
+    PipelineNotFoundError,
+)
+from claraedge.ids import NewId
+from claraedge.pipelines.load import Loaded, load
+from claraedge.pipelines.model import DefinitionFile, Pipeline, merge_parts
+from claraedge.store.database import Database, Row, Transaction
+
+_log = logging.getLogger(__name__)
+
+MAX_DEFINITION_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """A pipeline as it is registered."""
+
+    id: str
+    name: str
+    definition: str
+    """Digest of the definition's files."""
+    created: float
+    files: tuple[DefinitionFile, ...] = ()
+    metadata: Mapping[str, str]
+
+
+class Pipelines:
+    """The registry."""
+
+    def __init__(self, database: Database, clock: Clock, new_id: NewId) -> None:
+        self._database = database
+        self._clock = clock
+        self._new_id = new_id
+
+    async def create(
+        self, parts: Sequence[DefinitionFile], entries: Mapping[str, str], forced_id: str | None
+    ) -> str:
+        """Registers a definition and returns its id.
+
+        Raises PipelineDefinitionError (nothing readable), PipelineLoadError (one message for each
+        problem), InvalidMetadataError, InvalidRequestError (the forced id is taken).
+        """
+        checked = metadata.check(entries)
+        definition = merge_parts(parts)
+        pipeline = check_definition(definition)
+        pipeline_id = forced_id or self._new_id()
+
+        def work(tx: Transaction) -> None:
+            if tx.row("pipeline_ever", id=pipeline_id) is not None:
+                raise InvalidRequestError(
+                    f"the pipeline id {pipeline_id} is taken; leave it out, or choose another"
+                )
+            digest = _store_definition(tx, definition)
+            tx.run(
+                "add_pipeline",
+                id=pipeline_id,
+                name=pipeline.name,
+                name_folded=pipeline.name.casefold(),
+                definition=digest,
+                created=self._clock.now(),
+            )
+            metadata.add(tx, pipeline_id, checked)
+
+        await self._database.write(work)
+        _log.info("pipeline created", extra={"pipeline": pipeline_id, "pipeline_name": pipeline.name})
+        return pipeline_id
+
+    async def get(self, pipeline: str) -> Registered:
+        """The pipeline with its files. Raises PipelineNotFoundError."""
+        return await self._database.read(lambda tx: get(tx, pipeline))
+
+    async def list(self) -> Sequence[Registered]:
+        """All pipelines, in the order of their creation, without their files."""
+        return await self._database.read(
+            lambda tx: [_registered(tx, row) for row in tx.rows("pipelines")]
+        )
+
+
+def check_definition(definition: Sequence[DefinitionFile]) -> Pipeline:
+    """The pipeline of a definition without a job's variables; raises with every problem."""
+    if not definition or not any(file.content.strip() for file in definition):
+        raise PipelineDefinitionError(
+            "the request holds no definition; send the text of the pipeline's YAML file"
+        )
+    if sum(len(file.content) for file in definition) > MAX_DEFINITION_BYTES:
+        raise PipelineDefinitionError(
+            f"the definition is larger than {MAX_DEFINITION_BYTES} bytes; make it smaller"
+        )
+    loaded = load(definition)
+    return _pipeline(loaded)
+
+
+def resolve(definition: Sequence[DefinitionFile], variables: Mapping[str, str]) -> Pipeline:
+    """The pipeline of a job that starts with these variables; raises with every problem."""
+    return _pipeline(load(definition, variables, final=True))
+
+
+def _pipeline(loaded: Loaded) -> Pipeline:
+    if loaded.pipeline is None:
+        raise PipelineLoadError(*(str(p) for p in loaded.problems if p.severity == "error"))
+    return loaded.pipeline
+
+
+def get(tx: Transaction, pipeline: str) -> Registered:
+    """The pipeline of an id. Raises PipelineNotFoundError."""
+    row = tx.row("pipeline", id=pipeline)
+    if row is None:
+        raise PipelineNotFoundError(
+            f"there is no pipeline {pipeline}; `claraedge list pipelines` shows those there are"
+        )
+    return _registered(tx, row, with_files=True)
+
+
+def find(tx: Transaction, name_or_id: str) -> Registered | None:
+    """The pipeline of an id, or the newest of a name (without regard to case)."""
+    row = tx.row("pipeline", id=name_or_id.lower()) or tx.row(
+        "newest_pipeline_of_name", name_folded=name_or_id.casefold()
+    )
+    return None if row is None else _registered(tx, row, with_files=True)
+
+
+def definition_files(tx: Transaction, digest: str) -> tuple[DefinitionFile, ...]:
+    """The files of a stored definition."""
+    row = tx.row("definition", digest=digest)
+    assert row is not None, "rows refer to definitions"
+    return msgspec.json.decode(row["files"], type=tuple[DefinitionFile, ...])
+
+
+def _store_definition(tx: Transaction, definition: Sequence[DefinitionFile]) -> str:
+    text = msgspec.json.encode(definition)
+    digest = hashlib.sha256(text).hexdigest()
+    tx.run("add_definition", digest=digest, files=text.decode())
+    return digest
+
+
+def _registered(tx: Transaction, row: Row, *, with_files: bool = False) -> Registered:
+    return Registered(
+        id=row["id"],
+        name=row["name"],
+        definition=row["definition"],
+        created=row["created"],
+        files=definition_files(tx, row["definition"]) if with_files else (),
+        metadata=metadata.read(tx, row["id"]),
+    )

@@ -1,0 +1,255 @@
+"""One SQLite file, one writer thread, read-only readers.
+
+The writer drains its queue into one `BEGIN IMMEDIATE` transaction with a savepoint a task, commits,
+and only then answers: many callers share one fsync, and nobody hears of a change that a power cut
+can still undo. Plain `BEGIN` is never used for a write: it answers SQLITE_BUSY_SNAPSHOT at once
+where a reader's snapshot is upgraded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, Self, TypeAlias, TypeVar, cast
+
+from claraedge.appliance.lock import FileLock
+from claraedge.blocking import in_thread
+from claraedge.errors import AlreadyRunningError, StateFolderError, StorageFullError
+from claraedge.store.migrations import migrate, refuse_newer
+from claraedge.store.queries import load_queries
+
+T = TypeVar("T")
+
+Parameter: TypeAlias = str | bytes | int | float | None
+Row: TypeAlias = sqlite3.Row
+
+_READERS = 4
+_BATCH = 256
+
+
+class Transaction:
+    """Runs named queries on one connection, inside a transaction that others begin and end."""
+
+    def __init__(self, connection: sqlite3.Connection, queries: Mapping[str, str]) -> None:
+        self._connection = connection
+        self._queries = queries
+
+    def run(self, query: str, **parameters: Parameter) -> int:
+        """Runs a change; returns the count of rows that it touched."""
+        return self._connection.execute(self._queries[query], parameters).rowcount
+
+    def run_many(self, query: str, rows: Iterator[Mapping[str, Parameter]]) -> None:
+        """Runs a change once for each set of parameters."""
+        self._connection.executemany(self._queries[query], rows)
+
+    def rows(self, query: str, **parameters: Parameter) -> list[Row]:
+        """All rows of a query."""
+        return self._connection.execute(self._queries[query], parameters).fetchall()
+
+    def row(self, query: str, **parameters: Parameter) -> Row | None:
+        """The first row of a query, or None."""
+        return cast(
+            "Row | None", self._connection.execute(self._queries[query], parameters).fetchone()
+        )
+
+
+@dataclass(slots=True)
+class _Task(Generic[T]):
+    work: Callable[[Transaction], T]
+    future: asyncio.Future[T]
+    loop: asyncio.AbstractEventLoop
+    result: T | None = None
+    error: BaseException | None = None
+
+    def answer(self) -> None:
+        def settle() -> None:
+            if self.future.done():  # the caller was cancelled; the change stands all the same
+                return
+            if self.error is not None:
+                self.future.set_exception(self.error)
+            else:
+                self.future.set_result(cast("T", self.result))
+
+        # A closed loop means that the process is ending; the commit stands.
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(settle)
+
+
+def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    if read_only:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False
+        )
+    else:
+        connection = sqlite3.connect(path, check_same_thread=False)
+    connection.isolation_level = None
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA busy_timeout = 10000")
+    return connection
+
+
+class Database:
+    """The state of one daemon. Open it with `async with Database(path)`.
+
+    Raises AlreadyRunningError where another process has it open, NewerStateError (and does not
+    touch the file) where a newer claraedge wrote it, StateFolderError where it is no database.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._queries = load_queries()
+        self._lock = FileLock(path.with_suffix(".lock"))
+        self._tasks: queue.SimpleQueue[_Task[Any] | None] = queue.SimpleQueue()
+        self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        self._reader_slots = asyncio.Semaphore(_READERS)
+        self._writer: sqlite3.Connection | None = None
+        self._thread: threading.Thread | None = None
+
+    async def __aenter__(self) -> Self:
+        await in_thread(self._open)
+        self._thread = threading.Thread(target=self._write_all, name="database", daemon=True)
+        self._thread.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._tasks.put(None)
+        if self._thread is not None:
+            await in_thread(self._thread.join)
+        await in_thread(self._close)
+
+    async def write(self, work: Callable[[Transaction], T]) -> T:
+        """Runs `work` in a transaction and returns its result once that is on the disk.
+
+        What `work` raises undoes its own changes only, and is raised here. Raises StorageFullError
+        where the disk is full; nothing is changed then. A caller that is cancelled does not undo it.
+        """
+        if self._thread is None or not self._thread.is_alive():
+            raise StateFolderError(f"{self.path}: the state is closed")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._tasks.put(_Task(work, future, loop))
+        return await future
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Runs `work` on one consistent snapshot, beside the writer."""
+        async with self._reader_slots:
+            return await in_thread(self._read, work)
+
+    # --- in threads ----------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        try:
+            self._lock.acquire()
+        except AlreadyRunningError as error:
+            raise AlreadyRunningError(
+                f"{self.path} is open in another claraedge daemon ({error}); stop that one, or give"
+                " this one a state folder of its own (CLARAEDGE_STATE_DIR)"
+            ) from error
+        try:
+            refuse_newer(self.path)
+            self._writer = _connect(self.path, read_only=False)
+            self.path.chmod(0o600)
+            self._writer.execute("PRAGMA journal_mode = WAL")
+            self._writer.execute("PRAGMA synchronous = FULL")
+            migrate(self._writer)
+        except sqlite3.Error as error:
+            self._close()
+            raise StateFolderError(
+                f"{self.path} cannot be used as the state: {error}. If it is damaged, move it away"
+                " and restore a backup"
+            ) from error
+        except BaseException:
+            self._close()
+            raise
+
+    def _close(self) -> None:
+        while not self._readers.empty():
+            self._readers.get().close()
+        if self._writer is not None:
+            with contextlib.suppress(sqlite3.Error):  # only tidies; the WAL is complete without it
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._writer.close()
+            self._writer = None
+        self._lock.release()
+
+    def _read(self, work: Callable[[Transaction], T]) -> T:
+        try:
+            connection = self._readers.get_nowait()
+        except queue.Empty:
+            connection = _connect(self.path, read_only=True)
+        try:
+            connection.execute("BEGIN")
+            try:
+                return work(Transaction(connection, self._queries))
+            finally:
+                connection.execute("ROLLBACK")
+        finally:
+            self._readers.put(connection)
+
+    def _write_all(self) -> None:
+        while True:
+            task = self._tasks.get()
+            stopping = task is None
+            batch = [] if task is None else [task]
+            while len(batch) < _BATCH and not stopping:
+                try:
+                    following = self._tasks.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    stopping = True
+                else:
+                    batch.append(following)
+            if batch:
+                self._commit(batch)
+            if stopping:
+                return
+
+    def _commit(self, batch: list[_Task[Any]]) -> None:
+        writer = self._writer
+        assert writer is not None
+        transaction = Transaction(writer, self._queries)
+        try:
+            writer.execute("BEGIN IMMEDIATE")
+            for task in batch:
+                writer.execute("SAVEPOINT task")
+                try:
+                    task.result = task.work(transaction)
+                except BaseException as error:  # noqa: BLE001 - it is the caller's; it gets it back
+                    if not writer.in_transaction:  # SQLite itself rolled all back (disk full)
+                        raise
+                    writer.execute("ROLLBACK TO task")
+                    task.error = error
+                writer.execute("RELEASE task")
+            writer.execute("COMMIT")
+        except BaseException as error:  # noqa: BLE001 - every caller hears of it
+            if writer.in_transaction:
+                writer.execute("ROLLBACK")
+            failure = _translate(error, self.path)
+            for task in batch:
+                task.error = failure
+        for task in batch:
+            if isinstance(task.error, sqlite3.OperationalError):
+                task.error = _translate(task.error, self.path)
+            task.answer()
+
+
+def _translate(error: BaseException, path: Path) -> BaseException:
+    if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+        full = StorageFullError(f"{path}: the disk is full; free some space and work goes on")
+        full.__cause__ = error
+        return full
+    return error

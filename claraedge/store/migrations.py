@@ -1,0 +1,194 @@
+"""The schema, as the steps that lead to it. A step that was released is never changed.
+
+Two records say how far a file is: sqlite-utils' own table, and `user_version` in the file's header,
+which is readable without opening the file as a database.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from pathlib import Path
+from typing import Any
+
+import sqlite_utils
+from sqlite_utils import Migrations
+
+from claraedge.errors import NewerStateError, StateFolderError
+
+SCHEMA = Migrations("claraedge")
+
+_HEADER = b"SQLite format 3\x00"
+_USER_VERSION_AT = 60
+
+
+@SCHEMA()
+def first(db: Any) -> None:
+    """Pipelines, payloads, jobs, deliveries and the inbox."""
+    for statement in _FIRST.split(";"):
+        if statement.strip():
+            db.execute(statement)
+
+
+_FIRST = """
+CREATE TABLE facts (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE definitions (
+    digest TEXT PRIMARY KEY,        -- sha256 of the files, so that equal ones are stored once
+    files TEXT NOT NULL             -- JSON [{path, content}]
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pipelines (
+    sequence INTEGER PRIMARY KEY,   -- order of creation
+    id TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    name_folded TEXT NOT NULL,
+    definition TEXT NOT NULL REFERENCES definitions (digest),
+    created REAL NOT NULL,
+    removed REAL
+) STRICT;
+CREATE INDEX pipelines_by_name ON pipelines (name_folded, sequence) WHERE removed IS NULL;
+
+CREATE TABLE metadata (
+    owner TEXT NOT NULL,            -- id of a pipeline, job, reusable payload or model
+    key_folded TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (owner, key_folded)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE payloads (
+    id TEXT PRIMARY KEY,
+    type INTEGER NOT NULL,          -- 1 a job's own, 2 reusable
+    created REAL NOT NULL,
+    sealed INTEGER NOT NULL DEFAULT 0,  -- 1: clients change it no more
+    deleted REAL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE payload_files (
+    payload TEXT NOT NULL REFERENCES payloads (id),
+    name TEXT NOT NULL,             -- relative to the payload's root, as a client sees it
+    size INTEGER NOT NULL,          -- bytes
+    mode INTEGER NOT NULL,          -- permission bits, as reported
+    blob BLOB NOT NULL,             -- path of the bytes, relative to the payload's folder
+    PRIMARY KEY (payload, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE jobs (
+    sequence INTEGER PRIMARY KEY,   -- order of creation
+    id TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    pipeline TEXT NOT NULL,         -- id; the pipeline may be removed meanwhile
+    pipeline_name TEXT NOT NULL,
+    payload TEXT NOT NULL UNIQUE REFERENCES payloads (id),
+    definition TEXT NOT NULL REFERENCES definitions (digest),
+    snapshot TEXT,                  -- the resolved pipeline, from Start on
+    variables TEXT,                 -- JSON object, from Start on
+    state INTEGER NOT NULL,         -- numbers of the wire: 1 pending, 2 running, 3 stopped
+    status INTEGER NOT NULL,        -- 1 healthy, 2 faulted, 3 canceled, 4 evicted, 5 terminated
+    priority INTEGER NOT NULL,      -- 1 lower, 2 normal, 3 higher, 4 immediate
+    queue_position INTEGER UNIQUE,  -- order of Start; NULL: never started
+    cancel_reason TEXT,             -- set: the job is being cancelled, or was
+    created REAL NOT NULL,
+    started REAL,
+    stopped REAL
+) STRICT;
+CREATE INDEX jobs_not_stopped ON jobs (queue_position) WHERE state < 3;
+
+CREATE TABLE job_messages (
+    job TEXT NOT NULL REFERENCES jobs (id),
+    position INTEGER NOT NULL,
+    time REAL NOT NULL,
+    text TEXT NOT NULL,
+    PRIMARY KEY (job, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE operators (
+    job TEXT NOT NULL REFERENCES jobs (id),
+    position INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    status INTEGER NOT NULL,        -- 1 pending, 2 running, 3 completed, 4 faulted
+    attempt INTEGER NOT NULL DEFAULT 0,       -- of the running or the last one; 0: none yet
+    interruptions INTEGER NOT NULL DEFAULT 0, -- attempts that the machine ended
+    image TEXT,                     -- id that the attempt ran
+    container TEXT,                 -- Podman's id of the attempt's container
+    exit_code INTEGER,
+    boot TEXT,                      -- the kernel's boot id when it was started
+    created REAL NOT NULL,
+    started REAL,
+    stopped REAL,
+    PRIMARY KEY (job, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE deliveries (
+    job TEXT PRIMARY KEY REFERENCES jobs (id),
+    folder TEXT NOT NULL,           -- result folder: <pipeline>/<slug>-<8 digits of the job id>
+    outputs TEXT NOT NULL,          -- JSON [operator or operator/output] that the trigger names
+    item TEXT,                      -- the inbox item, where there is one
+    state TEXT NOT NULL,            -- waiting (job runs), due, parked, done
+    reason TEXT NOT NULL DEFAULT '',
+    path TEXT                       -- where the results or the failure are, once done
+) STRICT, WITHOUT ROWID;
+CREATE INDEX deliveries_due ON deliveries (state) WHERE state <> 'done';
+
+CREATE TABLE inbox_items (
+    sequence INTEGER PRIMARY KEY,   -- order of first sight
+    id TEXT NOT NULL UNIQUE,
+    folder TEXT NOT NULL,           -- of the trigger, relative to the inbox or absolute
+    name BLOB NOT NULL,             -- raw bytes of the entry's name
+    pipeline TEXT NOT NULL,         -- name or id, as the trigger has it
+    state TEXT NOT NULL,            -- settling, parked, claimed, submitted, delivered, failed
+    reason TEXT NOT NULL DEFAULT '',
+    mend TEXT NOT NULL DEFAULT '',
+    device INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    size INTEGER NOT NULL DEFAULT 0,
+    job TEXT REFERENCES jobs (id),
+    first_seen REAL NOT NULL,
+    changed REAL NOT NULL
+) STRICT;
+CREATE INDEX inbox_items_open ON inbox_items (state) WHERE state IN ('settling', 'parked', 'claimed');
+CREATE INDEX inbox_items_by_name ON inbox_items (folder, name)
+"""
+
+
+def schema_version() -> int:
+    """How many steps this version knows."""
+    return len(SCHEMA._migrations)
+
+
+def refuse_newer(path: Path) -> None:
+    """Raises NewerStateError where a newer claraedge wrote the file. Reads 100 bytes, no more."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except FileNotFoundError:
+        return
+    if not header:
+        return
+    if len(header) < 100 or not header.startswith(_HEADER):
+        raise StateFolderError(
+            f"{path} is not a database of claraedge; move it away, or choose another state folder"
+        )
+    (version,) = struct.unpack_from(">I", header, _USER_VERSION_AT)
+    if version > schema_version():
+        raise NewerStateError(
+            f"{path} was written by a newer claraedge (schema {version}, this one knows"
+            f" {schema_version()}); install that version again, or restore a backup of before"
+        )
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Takes the steps that are missing, each in its own transaction."""
+    database = sqlite_utils.Database(connection)
+    pending = bool(SCHEMA.pending(database))
+    if pending:
+        SCHEMA.apply(database)
+    (recorded,) = connection.execute("PRAGMA user_version").fetchone()
+    if pending or recorded != schema_version():  # a crash may have come between the two records
+        connection.execute(f"PRAGMA user_version = {schema_version()}")
+        # The header must say so even while the WAL holds everything else.
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

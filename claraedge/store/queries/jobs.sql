@@ -1,0 +1,73 @@
+-- name: add_job
+INSERT INTO jobs (id, name, pipeline, pipeline_name, payload, definition, state, status, priority, created)
+VALUES (:id, :name, :pipeline, :pipeline_name, :payload, :definition, 1, 1, :priority, :created);
+
+-- name: job
+SELECT * FROM jobs WHERE id = :id;
+
+-- name: job_messages
+SELECT text FROM job_messages WHERE job = :job ORDER BY position;
+
+-- name: add_job_message
+INSERT INTO job_messages (job, position, time, text)
+SELECT :job, COALESCE(MAX(position) + 1, 0), :time, :text FROM job_messages WHERE job = :job;
+
+-- name: open_jobs
+SELECT * FROM jobs WHERE state < 3 ORDER BY sequence;
+
+-- name: all_jobs
+SELECT * FROM jobs ORDER BY sequence;
+
+-- name: started_jobs
+SELECT * FROM jobs WHERE state < 3 AND queue_position IS NOT NULL ORDER BY queue_position;
+
+-- name: queue_job
+UPDATE jobs SET snapshot = :snapshot, variables = :variables,
+    queue_position = (SELECT COALESCE(MAX(queue_position), 0) + 1 FROM jobs)
+WHERE id = :id AND queue_position IS NULL AND state = 1;
+
+-- name: job_running
+UPDATE jobs SET state = 2, started = COALESCE(started, :now) WHERE id = :id AND state = 1;
+
+-- name: job_stopped
+UPDATE jobs SET state = 3, status = :status, stopped = :now WHERE id = :id AND state < 3;
+
+-- name: job_cancelling
+UPDATE jobs SET cancel_reason = :reason WHERE id = :id AND cancel_reason IS NULL AND state < 3;
+
+-- name: job_counts
+SELECT SUM(state = 1 AND queue_position IS NOT NULL) AS pending, SUM(state = 2) AS running
+FROM jobs WHERE state < 3;
+
+-- name: add_operator
+INSERT INTO operators (job, position, name, status, created)
+VALUES (:job, :position, :name, 1, :created);
+
+-- name: operators
+SELECT * FROM operators WHERE job = :job ORDER BY position;
+
+-- name: drop_operators
+DELETE FROM operators WHERE job = :job;
+
+-- name: operator_attempt
+UPDATE operators SET attempt = :attempt, image = :image, container = NULL, exit_code = NULL
+WHERE job = :job AND name = :name;
+
+-- name: operator_running
+UPDATE operators SET status = 2, container = :container, boot = :boot, started = :now, stopped = NULL
+WHERE job = :job AND name = :name;
+
+-- name: operator_ended
+UPDATE operators SET status = :status, exit_code = :exit_code, stopped = :now
+WHERE job = :job AND name = :name;
+
+-- name: operator_interrupted
+UPDATE operators SET status = 1, interruptions = interruptions + 1, started = NULL
+WHERE job = :job AND name = :name;
+
+-- name: operator_again
+UPDATE operators SET status = 1, started = NULL WHERE job = :job AND name = :name;
+
+-- name: running_containers
+SELECT o.job, o.name, o.attempt FROM operators o JOIN jobs j ON j.id = o.job
+WHERE o.status = 2 AND j.state < 3;

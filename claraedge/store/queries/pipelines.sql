@@ -1,0 +1,22 @@
+-- name: add_definition
+INSERT INTO definitions (digest, files) VALUES (:digest, :files) ON CONFLICT DO NOTHING;
+
+-- name: definition
+SELECT files FROM definitions WHERE digest = :digest;
+
+-- name: add_pipeline
+INSERT INTO pipelines (id, name, name_folded, definition, created)
+VALUES (:id, :name, :name_folded, :definition, :created);
+
+-- name: pipeline
+SELECT id, name, definition, created FROM pipelines WHERE id = :id AND removed IS NULL;
+
+-- name: pipeline_ever
+SELECT id FROM pipelines WHERE id = :id;
+
+-- name: newest_pipeline_of_name
+SELECT id, name, definition, created FROM pipelines
+WHERE name_folded = :name_folded AND removed IS NULL ORDER BY sequence DESC LIMIT 1;
+
+-- name: pipelines
+SELECT id, name, definition, created FROM pipelines WHERE removed IS NULL ORDER BY sequence;

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 
-class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Value(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
     """Base of all parts: frozen, by keyword, and strict when read back."""
 
 
-class Container(Value):
+class Container(Value, frozen=True, kw_only=True):
     """`container:` of an operator."""
 
     image: str
@@ -26,7 +28,7 @@ class Container(Value):
         return self.image if "@" in self.image else f"{self.image}:{self.tag}"
 
 
-class Input(Value):
+class Input(Value, frozen=True, kw_only=True):
     """One folder that an operator reads: the job's payload, or an output of another operator."""
 
     path: str
@@ -34,17 +36,19 @@ class Input(Value):
     source: str | None = None
     """`from`: the operator that writes it, in that operator's own spelling; None is the payload."""
     name: str | None = None
-    """The output's name, in the spelling of the output; None where there is one unnamed output."""
+    """The output's name, in the spelling of the output. None with a source: its only output, which
+    has no name, or, where it has several, its whole folder with one sub-folder an output. Without
+    a source the name is a label."""
 
 
-class Output(Value):
+class Output(Value, frozen=True, kw_only=True):
     """One folder that an operator writes."""
 
     path: str
     name: str | None = None
 
 
-class Requests(Value):
+class Requests(Value, frozen=True, kw_only=True):
     """What an operator asks of the device. None: not written in the definition."""
 
     cpu: int | None = None
@@ -55,7 +59,7 @@ class Requests(Value):
     """Whole devices."""
 
 
-class Operator(Value):
+class Operator(Value, frozen=True, kw_only=True):
     """One container of the pipeline."""
 
     name: str
@@ -72,7 +76,7 @@ class Operator(Value):
         return frozenset(i.source for i in self.inputs if i.source is not None)
 
 
-class Pipeline(Value):
+class Pipeline(Value, frozen=True, kw_only=True):
     """A definition, resolved once. A job keeps the one that it was started with."""
 
     api_version: str
@@ -91,18 +95,19 @@ class Pipeline(Value):
         return graphlib.TopologicalSorter({o.name: o.upstream for o in self.operators})
 
     def downstream(self) -> Mapping[str, tuple[str, ...]]:
-        """operator name -> the operators that read from it, in the order of the definition."""
-        return {
-            o.name: tuple(d.name for d in self.operators if o.name in d.upstream)
-            for o in self.operators
-        }
+        """Operator name -> the operators that read from it, in the order of the definition."""
+        readers: dict[str, list[str]] = {o.name: [] for o in self.operators}
+        for operator in self.operators:
+            for source in operator.upstream:
+                readers[source].append(operator.name)
+        return {name: tuple(names) for name, names in readers.items()}
 
     def roots(self) -> tuple[str, ...]:
         """Operators that wait for no other."""
         return tuple(o.name for o in self.operators if not o.upstream)
 
 
-class DefinitionFile(Value):
+class DefinitionFile(Value, frozen=True, kw_only=True):
     """One file of a definition as a client sent it; the path is only a name."""
 
     path: str

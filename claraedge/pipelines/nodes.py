@@ -1,0 +1,75 @@
+"""The parts of a YAML document, each with the place where it was written.
+
+Names are those of the Clara reference: scalars, lists, objects.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+_NULL = re.compile(r"|~|null|Null|NULL")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalarNode:
+    """A single value. Its text is what stands in the source: `1.10` stays `1.10`."""
+
+    line: int
+    column: int
+    text: str
+    plain: bool = False
+    """Written without quotes."""
+    unresolved: bool = False
+    """Holds a placeholder that has no value (yet), so nothing can be said about the text."""
+
+    @property
+    def null(self) -> bool:
+        """No value was written (YAML 1.2 core schema)."""
+        return self.plain and _NULL.fullmatch(self.text) is not None
+
+    def children(self) -> Iterator[Node]:
+        return iter(())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListNode:
+    """A list."""
+
+    line: int
+    column: int
+    items: tuple[Node, ...]
+
+    def children(self) -> Iterator[Node]:
+        return iter(self.items)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectNode:
+    """An object: properties in the order of the source, each key once."""
+
+    line: int
+    column: int
+    entries: tuple[tuple[ScalarNode, Node], ...]
+
+    def children(self) -> Iterator[Node]:
+        return (value for _, value in self.entries)
+
+    def get(self, key: str) -> Node | None:
+        return next((value for k, value in self.entries if k.text == key), None)
+
+
+Node: TypeAlias = ScalarNode | ListNode | ObjectNode
+
+
+def kind(node: Node) -> str:
+    """What a node is, in words for a message."""
+    match node:
+        case ListNode():
+            return "a list"
+        case ObjectNode():
+            return "an object"
+        case ScalarNode():
+            return "nothing" if node.null else "a single value"

@@ -1,0 +1,198 @@
+"""Parameters of a definition, and the placeholders `${{ NAME }}` that they fill. Pure.
+
+Source: Clara 0.7.4, template. An argument wins over the default; an argument whose name is not
+declared is refused. Names are compared without case, as all names of the language are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from claraedge.pipelines.names import is_name
+from claraedge.pipelines.nodes import ListNode, Node, ObjectNode, ScalarNode, kind
+from claraedge.pipelines.problems import Place, Report, shown
+
+#: Of all scalars after their placeholders are filled: a few long defaults used often are a bomb.
+MAX_CHARACTERS = 4 << 20
+
+_PLACEHOLDER = re.compile(r"\$\{\{([^{}]*)\}\}|\$\{\{")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """What a template declares, and what it was given."""
+
+    names: Mapping[str, str]
+    """Folded name -> as declared."""
+    values: Mapping[str, str]
+    """Folded name -> argument or default; a parameter with neither is absent."""
+
+
+def declare(
+    node: Node | None, arguments: Mapping[str, str], at: Place, report: Report
+) -> Parameters:
+    """Reads `parameters:` and lays the arguments over the defaults.
+
+    `at` is where undeclared arguments are reported.
+    """
+    names: dict[str, str] = {}
+    values: dict[str, str] = {}
+    if isinstance(node, ObjectNode):
+        for key, value in node.entries:
+            _declare_one(key, value, names, values, report)
+    elif node is not None and not (isinstance(node, ScalarNode) and node.null):
+        report.error(
+            "wrong-type",
+            node,
+            f"`parameters` is {kind(node)}",
+            "write it as an object, one `NAME: default` a line",
+        )
+    given: set[str] = set()
+    for name, argument in arguments.items():
+        folded = name.casefold()
+        if folded not in names:
+            declared = ", ".join(f"`{n}`" for n in list(names.values())[:20]) or "none"
+            report.error(
+                "undeclared-argument",
+                at,
+                f"a value is given for {shown(name)}, which `parameters` does not declare",
+                report.speller.fix(
+                    name,
+                    names.values(),
+                    f"declare it under `parameters`, or leave it out (declared: {declared})",
+                ),
+            )
+        elif folded in given:
+            report.error(
+                "duplicate-argument",
+                at,
+                f"two values are given for {shown(names[folded])} (names are compared without"
+                " case)",
+                "give one",
+            )
+        else:
+            values[folded] = argument
+        given.add(folded)
+    return Parameters(names=names, values=values)
+
+
+def _declare_one(
+    key: ScalarNode, value: Node, names: dict[str, str], values: dict[str, str], report: Report
+) -> None:
+    folded = key.text.casefold()
+    if not is_name(key.text):
+        report.error(
+            "invalid-name",
+            key,
+            f"{shown(key.text)} is no name for a parameter",
+            "use 1 to 255 of the characters A-Z, a-z, 0-9, `-` and `_`",
+        )
+    elif folded in names:
+        report.error(
+            "duplicate-parameter",
+            key,
+            f"{shown(key.text)} is declared twice (names are compared without case)",
+            "keep one of them",
+        )
+    elif not isinstance(value, ScalarNode):
+        report.error(
+            "wrong-type",
+            value,
+            f"the default of {shown(key.text)} is {kind(value)}",
+            "write a text",
+        )
+    elif "${{" in value.text:
+        report.error(
+            "placeholder-in-default",
+            value,
+            f"the default of {shown(key.text)} holds a placeholder, and defaults are taken as they"
+            " stand",
+            "write the text itself",
+        )
+    elif not value.null:
+        values[folded] = value.text
+    names.setdefault(folded, key.text)
+
+
+class Resolver:
+    """Fills placeholders in the scalars of one document."""
+
+    def __init__(self, parameters: Parameters, report: Report, *, final: bool) -> None:
+        self._parameters = parameters
+        self._report = report
+        self._final = final
+        self._budget = MAX_CHARACTERS
+        self._overflowed = False
+
+    def resolve(self, node: Node) -> Node:
+        """The node with its placeholders filled; names of properties hold none."""
+        match node:
+            case ScalarNode():
+                return self._scalar(node)
+            case ListNode():
+                return replace(node, items=tuple(self.resolve(i) for i in node.items))
+            case ObjectNode():
+                return replace(
+                    node, entries=tuple((key, self.resolve(value)) for key, value in node.entries)
+                )
+
+    def _scalar(self, node: ScalarNode) -> ScalarNode:
+        if "${{" not in node.text:
+            return node
+        parts: list[str] = []
+        end = 0
+        unresolved = False
+        for found in _PLACEHOLDER.finditer(node.text):
+            value = self._value(found, node)
+            unresolved = unresolved or value is None
+            parts += node.text[end : found.start()], found.group() if value is None else value
+            end = found.end()
+            self._budget -= len(parts[-1])
+            if self._budget < 0:
+                break
+        self._budget -= len(node.text)
+        if self._budget < 0:
+            if not self._overflowed:
+                self._report.error(
+                    "too-many-values",
+                    node,
+                    f"the document grows beyond {MAX_CHARACTERS >> 20} MiB when placeholders are"
+                    " filled",
+                    "use shorter values",
+                )
+            self._overflowed = True
+            return replace(node, plain=False, unresolved=True)
+        parts.append(node.text[end:])
+        # A value is a text, also where it is empty or reads `null`.
+        return replace(node, text="".join(parts), plain=False, unresolved=unresolved)
+
+    def _value(self, found: re.Match[str], node: ScalarNode) -> str | None:
+        written = found.group(1)
+        if written is None or not is_name(written.strip()):
+            self._report.error(
+                "malformed-placeholder",
+                node,
+                f"{shown(found.group())} is no placeholder",
+                "write `${{ NAME }}` with the name of a parameter",
+            )
+            return None
+        name = written.strip()
+        value = self._parameters.values.get(name.casefold())
+        if value is None:
+            self._unresolved(name, node)
+        return value
+
+    def _unresolved(self, name: str, node: ScalarNode) -> None:
+        declared = self._parameters.names
+        if name.casefold() in declared:
+            message = f"the parameter {shown(name)} has no default and no value is given"
+            fix = "give it a default, or a value when the job is started"
+        else:
+            message = f"the placeholder {shown('${{ ' + name + ' }}')} names no parameter"
+            fix = self._report.speller.fix(
+                name, declared.values(), f"declare {shown(name)} under `parameters`"
+            )
+        tell = self._report.error if self._final else self._report.warning
+        tell("unresolved-placeholder", node, message, fix)

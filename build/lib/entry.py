@@ -1,0 +1,5 @@
+"""Where the frozen program begins."""
+
+from claraedge.cli.main import main
+
+main()

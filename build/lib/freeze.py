@@ -1,0 +1,88 @@
+"""Builds dist/claraedge and dist/claraedge-dir with PyInstaller, where the sources have changed.
+
+python build/lib/freeze.py [--force]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DIST = ROOT / "dist"
+STAMP = DIST / ".made-from"
+SOURCES = (
+    "claraedge/**/*.py",
+    "claraedge/**/*.sql",
+    "protos/**/*.proto",
+    "build/claraedge.spec",
+    "build/lib/entry.py",
+    "build/requirements/runtime.txt",
+)
+
+
+def fingerprint() -> str:
+    """SHA-256 over the interpreter's version and the names and bytes of all that is frozen."""
+    digest = hashlib.sha256(sys.version.encode())
+    files = {path for pattern in SOURCES for path in ROOT.glob(pattern)}
+    for path in sorted(files):
+        content = path.read_bytes()
+        digest.update(b"%s %d " % (os.fsencode(path.relative_to(ROOT)), len(content)) + content)
+    return digest.hexdigest()
+
+
+def is_fresh() -> bool:
+    """Whether dist/ holds both forms, made from the sources as they are now."""
+    return STAMP.is_file() and STAMP.read_text(encoding="ascii") == fingerprint()
+
+
+def build() -> None:
+    began, made_from = time.monotonic(), fingerprint()
+    print("==> freezing dist/claraedge and dist/claraedge-dir", file=sys.stderr)
+    cache = ROOT / ".cache"
+    cache.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix="freeze-") as scratch:
+        subprocess.run(
+            [
+                sys.executable, "-m", "PyInstaller", "--noconfirm", "--log-level=ERROR",
+                f"--distpath={scratch}/dist", f"--workpath={cache}/pyinstaller",
+                str(ROOT / "build" / "claraedge.spec"),
+            ],
+            check=True,
+            cwd=ROOT,
+            # The same order in every hash table, the same time stamps in every archive.
+            env=os.environ | {
+                "PYTHONHASHSEED": "1",
+                "SOURCE_DATE_EPOCH": "1704067200",
+                "PYINSTALLER_CONFIG_DIR": str(cache / "pyinstaller-config"),
+            },
+        )  # fmt: skip
+        made = Path(scratch, "dist")
+        (made / "claraedge-dir" / "claraedge-dir-exe").rename(made / "claraedge-dir" / "claraedge")
+        shutil.rmtree(DIST, ignore_errors=True)
+        made.rename(DIST)
+    STAMP.write_text(made_from, encoding="ascii")
+    print(
+        f"==> dist/claraedge {size(DIST / 'claraedge')} MB,"
+        f" dist/claraedge-dir {size(DIST / 'claraedge-dir')} MB,"
+        f" {time.monotonic() - began:.0f} s",
+        file=sys.stderr,
+    )
+
+
+def size(path: Path) -> int:
+    files = [path] if path.is_file() else [f for f in path.rglob("*") if f.is_file()]
+    return round(sum(f.lstat().st_size for f in files) / 1e6)
+
+
+if __name__ == "__main__":
+    if "--force" in sys.argv[1:] or not is_fresh():
+        build()
+    else:
+        print("==> dist/ is up to date", file=sys.stderr)

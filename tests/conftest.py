@@ -1,0 +1,82 @@
+"""What every test stands on: which tests can run on this machine, and which must.
+
+`podman` and `frozen` tests are skipped where their means are missing. With
+CLARAEDGE_REQUIRE_PODMAN=1 (build/test, CI) a skip of one of them is a failure, whoever asked: a
+suite that proved nothing must not pass.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MUST_RUN = ("podman", "frozen")
+
+
+def _required() -> bool:
+    return os.environ.get("CLARAEDGE_REQUIRE_PODMAN") == "1"
+
+
+def _why_no_podman() -> str | None:
+    if shutil.which("podman") is None:
+        return "podman is not installed: build/test installs it"
+    if os.geteuid() == 0:
+        return "root is not the product: build/test runs as an unprivileged user"
+    return None
+
+
+def _why_not_frozen() -> str | None:
+    return None if _freezer().is_fresh() else "dist/ is missing or stale: run build/freeze"
+
+
+def _freezer() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("freeze", ROOT / "build" / "lib" / "freeze.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    needs = {"podman": _why_no_podman, "frozen": _why_not_frozen}
+    reasons = {
+        name: why()
+        for name, why in needs.items()
+        if any(item.get_closest_marker(name) for item in items)
+    }
+    for item in items:
+        for name, reason in reasons.items():
+            if reason is not None and item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    must_run = any(item.get_closest_marker(name) for name in MUST_RUN)
+    if _required() and must_run and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} had to run and was not: {reason}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    # A module that skips itself hides its markers, so none may.
+    if _required() and report.skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid} was skipped as a whole: {reason}"
+    return report

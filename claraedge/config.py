@@ -147,10 +147,14 @@ def default_folders(environment: Mapping[str, str]) -> dict[str, str]:
     runtime = environment.get("RUNTIME_DIRECTORY") or ""
     state = environment.get("STATE_DIRECTORY") or ""
     if os.geteuid() == 0:
-        return {"state_dir": state or "/var/lib/claraedge", "runtime_dir": runtime or "/run/claraedge"}
+        return {
+            "state_dir": state or "/var/lib/claraedge",
+            "runtime_dir": runtime or "/run/claraedge",
+        }
     user_runtime = environment.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
     return {
-        "state_dir": state or str(_home(environment, "XDG_STATE_HOME", ".local/state") / "claraedge"),
+        "state_dir": state
+        or str(_home(environment, "XDG_STATE_HOME", ".local/state") / "claraedge"),
         "runtime_dir": runtime or f"{user_runtime}/claraedge",
     }
 
@@ -170,7 +174,9 @@ def load_config(
     """
     mistakes: list[str] = []
     tree: dict[str, Any] = dict(default_folders(environment))
-    named = path or (Path(environment["CLARAEDGE_CONFIG"]) if "CLARAEDGE_CONFIG" in environment else None)
+    named = path or (
+        Path(environment["CLARAEDGE_CONFIG"]) if "CLARAEDGE_CONFIG" in environment else None
+    )
     source = named or default_path(environment)
     try:
         _merge(tree, tomllib.loads(source.read_text(encoding="utf-8")))

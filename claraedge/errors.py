@@ -1,8 +1,8 @@
 """Every error that a user can meet, in one table.
 
-Each class has a stable `name` for programs, the Clara `header.code`, the gRPC status that stands for
-it where an RPC has no header, and the exit code of the command line. Codes down to -0x2100 are those
-that Clara Deploy 0.8.1 documents; the others lie in ranges that it leaves free.
+Each class has a stable `name` for programs, the Clara `header.code`, the gRPC status that stands
+for it where an RPC has no header, and the exit code of the command line. Codes down to -0x2100 are
+those that Clara Deploy 0.8.1 documents; the others lie in ranges that it leaves free.
 
 A message says what happened, to which id, and what to do.
 """

@@ -85,10 +85,15 @@ def copy_descriptor(source: int, target: int, flag: CancelFlag | None = None) ->
         fcntl.ioctl(target, _FICLONE, source)
     except OSError as error:
         if error.errno not in (
-            errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM,
+            errno.EOPNOTSUPP,
+            errno.ENOTTY,
+            errno.EXDEV,
+            errno.EINVAL,
+            errno.ENOSYS,
+            errno.EPERM,
         ):
             raise
-        while os.sendfile(target, source, None, _COPY_STEP):  # type: ignore[arg-type]
+        while os.sendfile(target, source, None, _COPY_STEP):
             if flag is not None:
                 flag.check()
     os.fsync(target)
@@ -132,6 +137,35 @@ def link_or_copy(source: Path, target: Path, *, flag: CancelFlag | None = None) 
         copy_file(source, target, mode=stat.S_IMODE(source.lstat().st_mode), flag=flag)
 
 
+def open_folders(root: Path, mode: int) -> None:
+    """Gives `root` and every folder below it this mode, from the top: what was closed opens.
+
+    Raises PermissionError at a folder of another owner.
+    """
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        folder.chmod(mode)
+        waiting += [Path(e.path) for e in os.scandir(folder) if e.is_dir(follow_symlinks=False)]
+
+
+def has_foreign(root: Path) -> bool:
+    """Whether anything at or below `root` belongs to another user. Our own folders are opened."""
+    ours = os.geteuid()
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        if folder.lstat().st_uid != ours:
+            return True
+        folder.chmod(folder.lstat().st_mode | 0o700)
+        for entry in os.scandir(folder):
+            if entry.stat(follow_symlinks=False).st_uid != ours:
+                return True
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(Path(entry.path))
+    return False
+
+
 def remove_tree(path: Path) -> None:
     """Removes a file or a tree; nothing there is no error. Folders without write bits are opened.
 
@@ -144,9 +178,7 @@ def remove_tree(path: Path) -> None:
     if not stat.S_ISDIR(mode):
         path.unlink(missing_ok=True)
         return
-    for folder, _, _ in os.walk(path):
-        with contextlib.suppress(PermissionError, FileNotFoundError):
-            Path(folder).chmod(0o700)
+    open_folders(path, 0o700)
     shutil.rmtree(path)
 
 

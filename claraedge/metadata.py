@@ -23,7 +23,9 @@ def check(entries: Mapping[str, str]) -> dict[str, str]:
         if not key:
             breaches.append("a metadata key is empty")
         if len(key.encode()) > MAX_KEY_BYTES:
-            breaches.append(f"the metadata key {key[:40]!r}... is longer than {MAX_KEY_BYTES} bytes")
+            breaches.append(
+                f"the metadata key {key[:40]!r}... is longer than {MAX_KEY_BYTES} bytes"
+            )
         if len(value) > MAX_VALUE_CHARACTERS:
             breaches.append(
                 f"the value of the metadata key {key[:40]!r} is longer than"

@@ -15,11 +15,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _LOADER_VARIABLES = ("LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONHOME", "PYTHONPATH")
+# What systemd tells this one process. Podman's service would report READY in our name.
+_SYSTEMD_VARIABLES = (
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+)
 
 
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for a child: ours, less what the freezer put in, plus `extra`."""
+    """The environment for a child: ours, less what the freezer and systemd put in, plus `extra`."""
     environment = dict(os.environ)
+    for name in _SYSTEMD_VARIABLES:
+        environment.pop(name, None)
     if getattr(sys, "frozen", False):
         for name in _LOADER_VARIABLES:
             original = environment.pop(f"{name}_ORIG", None)

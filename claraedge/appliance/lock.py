@@ -19,13 +19,15 @@ class FileLock:
 
     def acquire(self) -> None:
         """Takes the lock at once. Raises AlreadyRunningError, with the holder's pid, if held."""
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(self.path, flags, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
-            raise AlreadyRunningError(f"{self.path} is locked by process {holder or '?'}") from error
+            text = f"{self.path} is locked by process {holder or '?'}"
+            raise AlreadyRunningError(text) from error
         os.truncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor

@@ -50,7 +50,7 @@ def add(
     entries: Mapping[str, str],
     now: float,
 ) -> None:
-    """A new job with its payload, never started. `checked` names the operators that it will have."""
+    """A new job with its payload, never started; `checked` names the operators it will have."""
     payloads.add(tx, payload, PayloadType.PIPELINE, now)
     tx.run(
         "add_job",
@@ -90,8 +90,8 @@ def get(tx: Transaction, job: str) -> Job:
     return read(tx, row)
 
 
-def read(tx: Transaction, row: Row) -> Job:
-    """A job of its row, with operators, messages and metadata."""
+def read(tx: Transaction, row: Row, *, whole: bool = True) -> Job:
+    """A job of its row, with metadata, and where `whole` with operators and messages."""
     return Job(
         id=row["id"],
         name=row["name"],
@@ -111,8 +111,8 @@ def read(tx: Transaction, row: Row) -> Job:
         created=row["created"],
         started=row["started"],
         stopped=row["stopped"],
-        operators=tuple(_operator(r) for r in tx.rows("operators", job=row["id"])),
-        messages=tuple(r["text"] for r in tx.rows("job_messages", job=row["id"])),
+        operators=tuple(_operator(r) for r in tx.rows("operators", job=row["id"])) if whole else (),
+        messages=tuple(r["text"] for r in tx.rows("job_messages", job=row["id"])) if whole else (),
         metadata=metadata.read(tx, row["id"]),
     )
 

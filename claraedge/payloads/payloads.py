@@ -89,9 +89,7 @@ class _Part:
         self.mode = mode
         self.size = 0
         self._buffer = bytearray()
-        self._descriptor = os.open(
-            path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
-        )
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     def take(self, data: bytes) -> bool:
         """Buffers data; True when it is time to write."""

@@ -52,7 +52,8 @@ def put_files(tx: Transaction, payload: str, files: Iterable[PayloadFile]) -> li
         for folder in folders(file.name):
             if tx.row("payload_file", payload=payload, name=folder) is not None:
                 raise FileCollisionError(
-                    f"{file.name!r} cannot be stored in payload {payload}: {folder!r} is a file there"
+                    f"{file.name!r} cannot be stored in payload {payload}:"
+                    f" {folder!r} is a file there"
                 )
         below = tx.row("payload_files_below", payload=payload, folder=file.name)
         if below is not None:

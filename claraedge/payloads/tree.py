@@ -108,8 +108,8 @@ class PayloadTree:
         """
         found = []
         others = 0
+        files.open_folders(folder, 0o755)
         for parent, folders, names in os.walk(folder):
-            Path(parent).chmod(0o755 if Path(parent) != folder else 0o777)
             for name in [*folders, *names]:
                 mode = Path(parent, name).lstat().st_mode
                 others += not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
@@ -132,5 +132,5 @@ class PayloadTree:
 
 
 def printable(name: str) -> str:
-    """A name of the file system as UTF-8 text: bytes that are none become `\\xNN`."""
+    """A name of the file system as UTF-8 text: other bytes become backslash, x and two digits."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")

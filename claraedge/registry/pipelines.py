@@ -78,7 +78,9 @@ class Pipelines:
             metadata.add(tx, pipeline_id, checked)
 
         await self._database.write(work)
-        _log.info("pipeline created", extra={"pipeline": pipeline_id, "pipeline_name": pipeline.name})
+        _log.info(
+            "pipeline created", extra={"pipeline": pipeline_id, "pipeline_name": pipeline.name}
+        )
         return pipeline_id
 
     async def get(self, pipeline: str) -> Registered:

@@ -134,7 +134,7 @@ class Database:
         """Runs `work` in a transaction and returns its result once that is on the disk.
 
         What `work` raises undoes its own changes only, and is raised here. Raises StorageFullError
-        where the disk is full; nothing is changed then. A caller that is cancelled does not undo it.
+        where the disk is full; nothing is changed then. A cancelled caller does not undo it.
         """
         if self._thread is None or not self._thread.is_alive():
             raise StateFolderError(f"{self.path}: the state is closed")
@@ -228,7 +228,7 @@ class Database:
                 writer.execute("SAVEPOINT task")
                 try:
                     task.result = task.work(transaction)
-                except BaseException as error:  # noqa: BLE001 - it is the caller's; it gets it back
+                except BaseException as error:
                     if not writer.in_transaction:  # SQLite itself rolled all back (disk full)
                         raise
                     writer.execute("ROLLBACK TO task")
@@ -248,7 +248,10 @@ class Database:
 
 
 def _translate(error: BaseException, path: Path) -> BaseException:
-    if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+    if (
+        isinstance(error, sqlite3.OperationalError)
+        and error.sqlite_errorcode == sqlite3.SQLITE_FULL
+    ):
         full = StorageFullError(f"{path}: the disk is full; free some space and work goes on")
         full.__cause__ = error
         return full

@@ -150,7 +150,8 @@ CREATE TABLE inbox_items (
     first_seen REAL NOT NULL,
     changed REAL NOT NULL
 ) STRICT;
-CREATE INDEX inbox_items_open ON inbox_items (state) WHERE state IN ('settling', 'parked', 'claimed');
+CREATE INDEX inbox_items_open ON inbox_items (state)
+    WHERE state IN ('settling', 'parked', 'claimed');
 CREATE INDEX inbox_items_by_name ON inbox_items (folder, name)
 """
 

@@ -11,7 +11,7 @@ _MARK = "-- name:"
 
 
 def load_queries(folder: Path = FOLDER) -> Mapping[str, str]:
-    """name -> statement, of every `*.sql` file. A name that stands twice is a KeyError."""
+    """Statements by name, of every `*.sql` file. A name that stands twice is a KeyError."""
     queries: dict[str, str] = {}
     for path in sorted(folder.glob("*.sql")):
         name: str | None = None

@@ -1,0 +1,1 @@
+"""GPUs: which devices this machine offers to containers."""

@@ -1,0 +1,368 @@
+"""One operator of a job, from its first container to its end.
+
+Everything is recorded before it is acted on: the attempt before its container is made, RUNNING with
+the container's id before it is started, the files it wrote (fsynced) with COMPLETED. So whatever
+ends the daemon in between, `resume` finds a row and at most one container that tell how it stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from claraedge import files
+from claraedge.blocking import in_thread
+from claraedge.clock import Clock
+from claraedge.errors import ContainerError, ImageNotFoundError
+from claraedge.images.images import Images
+from claraedge.jobs import records
+from claraedge.jobs.logs import JobLogs
+from claraedge.jobs.model import Job, OperatorRecord, OperatorStatus
+from claraedge.jobs.transitions import MAX_INTERRUPTIONS
+from claraedge.payloads.payloads import Payloads
+from claraedge.pipelines.contract import command, environment
+from claraedge.pipelines.model import Input, Operator, Pipeline
+from claraedge.runner.protocol import (
+    LABEL_ATTEMPT,
+    LABEL_INSTANCE,
+    LABEL_JOB,
+    LABEL_OPERATOR,
+    Container,
+    ContainerSpec,
+    Exit,
+    ExitCause,
+    Mount,
+    Phase,
+    Runner,
+)
+from claraedge.store.database import Database, Transaction
+
+_log = logging.getLogger(__name__)
+
+MEGABYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What an execution works with; one for the whole engine."""
+
+    database: Database
+    runner: Runner
+    payloads: Payloads
+    images: Images
+    logs: JobLogs
+    clock: Clock
+    instance: str
+    """Label of this daemon's containers; kept with the state."""
+    boot: str
+    grace: float
+    """Seconds between TERM and KILL."""
+
+
+class Execution:
+    """Runs one operator; `record` follows what the row says."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        job: Job,
+        pipeline: Pipeline,
+        record: OperatorRecord,
+        upstream_attempts: Mapping[str, int],
+        devices: tuple[str, ...],
+    ) -> None:
+        operator = pipeline.operator(record.name)
+        assert operator is not None
+        self.record = record
+        self._machine = machine
+        self._job = job
+        self._pipeline = pipeline
+        self._operator: Operator = operator
+        self._upstream_attempts = upstream_attempts
+        self._devices = devices
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """The job is to end: nothing is started any more, and what runs is stopped."""
+        self._ending.set()
+
+    async def run(self) -> OperatorRecord:
+        """The operator's end: COMPLETED or FAULTED, or PENDING where the job ends before it began.
+
+        May raise RunnerUnavailableError or StorageFullError: nothing is lost, call again later.
+        """
+        if self.record.status is OperatorStatus.RUNNING:
+            container = await self._find()
+            if container is not None and container.phase in (Phase.RUNNING, Phase.STOPPED):
+                self._log("operator adopted", phase=container.phase.value)
+                return await self._finish(container.id)
+            await self._never_ran(container)
+        while self.record.status is OperatorStatus.PENDING and not self._ending.is_set():
+            await self._attempt()
+        return self.record
+
+    # --- one attempt ---------------------------------------------------------------------------
+
+    async def _attempt(self) -> None:
+        try:
+            image = await self._machine.images.find(self._operator.container.reference)
+        except ImageNotFoundError as error:
+            await self._fail(str(error), None)
+            return
+        await self._machine.payloads.materialise(self._job.payload)
+        attempt = self.record.attempt + 1
+        await self._discard_older()
+        self.record = replace(self.record, attempt=attempt, image=image.id, exit_code=None)
+        await self._machine.database.write(
+            lambda tx: tx.run(
+                "operator_attempt",
+                job=self._job.id,
+                name=self.record.name,
+                attempt=attempt,
+                image=image.id,
+            )
+        )
+        spec = await self._spec(image.id)
+        try:
+            container = await self._machine.runner.create(spec)
+        except (ContainerError, ImageNotFoundError) as error:
+            await self._fail(f"its container could not be made: {error}", None)
+            return
+        if self._ending.is_set():
+            await self._machine.runner.remove(container)
+            return
+        await self._running(container)
+        try:
+            await self._machine.runner.start(container)
+        except ContainerError as error:
+            await self._fail(f"its container could not be started: {error}", None)
+            await self._machine.runner.remove(container)
+            return
+        self._log("operator started", container=container[:12])
+        await self._finish(container)
+
+    async def _running(self, container: str) -> None:
+        now = self._machine.clock.now()
+
+        def work(tx: Transaction) -> None:
+            tx.run("job_running", id=self._job.id, now=now)
+            tx.run(
+                "operator_running",
+                job=self._job.id,
+                name=self.record.name,
+                container=container,
+                boot=self._machine.boot,
+                now=now,
+            )
+
+        await self._machine.database.write(work)
+        self.record = replace(
+            self.record, status=OperatorStatus.RUNNING, container=container, started=now
+        )
+
+    async def _finish(self, container: str) -> OperatorRecord:
+        end = await self._end_of(container)
+        if end.cause is ExitCause.VANISHED:
+            await self._interrupted(end.cause.value)
+            return await self.run()
+        if end.code == 0:
+            await self._complete()
+        else:
+            await self._fail(self._reason(end), end.code)
+        await self._machine.runner.remove(container)
+        return self.record
+
+    async def _end_of(self, container: str) -> Exit:
+        """Waits for the container; stops it where the job is to end."""
+        waiting = asyncio.create_task(self._machine.runner.wait(container))
+        ending = asyncio.create_task(self._ending.wait())
+        try:
+            await asyncio.wait({waiting, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                await self._machine.runner.stop(container, self._machine.grace)
+            return await waiting
+        finally:
+            waiting.cancel()
+            ending.cancel()
+            await asyncio.gather(waiting, ending, return_exceptions=True)
+
+    async def _complete(self) -> None:
+        payload, name = self._job.payload, self.record.name
+        tree = self._machine.payloads.tree
+        folder = tree.attempt(payload, name, self.record.attempt)
+        if await in_thread(files.has_foreign, folder):
+            await self._machine.runner.reclaim(folder)
+        produced, others = await in_thread(tree.collect, payload, folder, f"operators/{name}")
+        now = self._machine.clock.now()
+
+        def work(tx: Transaction) -> None:
+            records.complete(tx, self._job, name, 0, produced, now)
+            if others:
+                records.say(
+                    tx,
+                    self._job.id,
+                    now,
+                    f"operator {name}: {others} entries of its output are links, pipes or devices;"
+                    " they are neither listed nor delivered",
+                )
+
+        await self._machine.database.write(work)
+        self.record = replace(
+            self.record, status=OperatorStatus.COMPLETED, exit_code=0, stopped=now
+        )
+        self._log("operator completed", files=len(produced))
+
+    async def _fail(self, reason: str, code: int | None) -> None:
+        name = self.record.name
+        tail = await in_thread(self._machine.logs.tail, self._job.id, name, self.record.attempt, 1)
+        text = f"operator {name}: {reason}"
+        if tail:
+            text += f"; its last line: {tail[0].strip()[:500]}"
+        now = self._machine.clock.now()
+
+        def work(tx: Transaction) -> None:
+            records.end_operator(tx, self._job.id, name, OperatorStatus.FAULTED, code, now)
+            records.say(tx, self._job.id, now, text)
+
+        await self._machine.database.write(work)
+        self.record = replace(
+            self.record, status=OperatorStatus.FAULTED, exit_code=code, stopped=now
+        )
+        self._log("operator failed", reason=reason, exit_code=code)
+
+    # --- after a break -------------------------------------------------------------------------
+
+    async def _find(self) -> Container | None:
+        found = await self._machine.runner.containers(
+            {**self._labels(), LABEL_ATTEMPT: str(self.record.attempt)}
+        )
+        return found[0] if found else None
+
+    async def _never_ran(self, container: Container | None) -> None:
+        """The row says running, the machine says no: interrupted, or never started at all."""
+        if container is not None:
+            await self._machine.runner.remove(container.id)
+        if container is not None and container.phase is Phase.CREATED:
+            await self._machine.database.write(
+                lambda tx: tx.run("operator_again", job=self._job.id, name=self.record.name)
+            )
+            self.record = replace(self.record, status=OperatorStatus.PENDING, container=None)
+        else:
+            await self._interrupted("the machine ended it")
+
+    async def _interrupted(self, why: str) -> None:
+        count = self.record.interruptions + 1
+        self.record = replace(self.record, interruptions=count)
+        if count > MAX_INTERRUPTIONS:
+            await self._fail(f"was interrupted {count} times ({why}); not run again", None)
+            return
+        name = self.record.name
+        now = self._machine.clock.now()
+
+        def work(tx: Transaction) -> None:
+            tx.run("operator_interrupted", job=self._job.id, name=name)
+            records.say(tx, self._job.id, now, f"operator {name}: interrupted ({why}); run again")
+
+        await self._machine.database.write(work)
+        self.record = replace(self.record, status=OperatorStatus.PENDING, container=None)
+        self._log("operator interrupted", reason=why, interruptions=count)
+
+    async def _discard_older(self) -> None:
+        """Removes what an earlier attempt left: its container and the files that it wrote."""
+        if self.record.attempt == 0:
+            return
+        for container in await self._machine.runner.containers(self._labels()):
+            await self._machine.runner.remove(container.id)
+        tree = self._machine.payloads.tree
+        folder = tree.attempt(self._job.payload, self.record.name, self.record.attempt)
+        if folder.exists():
+            if await in_thread(files.has_foreign, folder):
+                await self._machine.runner.reclaim(folder)
+            await in_thread(files.remove_tree, folder)
+
+    # --- the container -------------------------------------------------------------------------
+
+    async def _spec(self, image: str) -> ContainerSpec:
+        operator, job, attempt = self._operator, self._job, self.record.attempt
+        folder = self._machine.payloads.tree.attempt(job.payload, operator.name, attempt)
+        outputs = tuple(
+            Mount(
+                source=folder / output.name if output.name else folder,
+                target=output.path,
+                read_only=False,
+            )
+            for output in operator.outputs
+        )
+        await in_thread(_make_outputs, folder, [mount.source for mount in outputs])
+        log = await in_thread(self._machine.logs.prepare, job.id, operator.name, attempt)
+        variables = environment(operator, job_id=job.id, job_name=job.name)
+        position = self._pipeline.operators.index(operator)
+        return ContainerSpec(
+            name=f"claraedge-{job.id}-{position}-{attempt}",
+            image=image,
+            command=command(operator, variables),
+            environment=variables,
+            mounts=(
+                *(
+                    Mount(source=self._source(i), target=i.path, read_only=True)
+                    for i in operator.inputs
+                ),
+                *outputs,
+            ),
+            labels={**self._labels(), LABEL_ATTEMPT: str(attempt)},
+            log_path=log,
+            memory=operator.requests.memory * MEGABYTE if operator.requests.memory else None,
+            devices=self._devices,
+        )
+
+    def _source(self, entry: Input) -> Path:
+        tree = self._machine.payloads.tree
+        if entry.source is None:
+            return tree.input(self._job.payload)
+        folder = tree.attempt(
+            self._job.payload, entry.source, self._upstream_attempts[entry.source]
+        )
+        return folder / entry.name if entry.name else folder
+
+    def _labels(self) -> dict[str, str]:
+        return {
+            LABEL_INSTANCE: self._machine.instance,
+            LABEL_JOB: self._job.id,
+            LABEL_OPERATOR: self.record.name,
+        }
+
+    def _reason(self, end: Exit) -> str:
+        if self._ending.is_set():
+            return "was stopped because its job ends"
+        if end.code is None:
+            return end.cause.value
+        if end.out_of_memory:
+            limit = self._operator.requests.memory
+            asked = f" of {limit} MB (requests.memory)" if limit else ""
+            return f"ran out of memory and was killed; its limit{asked} was reached"
+        if end.code == 137:
+            return "was killed (exit code 137)"
+        return f"failed with exit code {end.code}"
+
+    def _log(self, text: str, **fields: object) -> None:
+        _log.info(
+            text,
+            extra={
+                "job": self._job.id,
+                "operator": self.record.name,
+                "attempt": self.record.attempt,
+                **fields,
+            },
+        )
+
+
+def _make_outputs(folder: Path, outputs: list[Path]) -> None:
+    """The folders of an attempt: any user of a container may write; the parents are ours alone."""
+    files.make_folders(folder)
+    folder.chmod(0o755)
+    for output in outputs:
+        output.mkdir(exist_ok=True)
+        output.chmod(0o777)

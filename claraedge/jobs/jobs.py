@@ -1,0 +1,261 @@
+"""Jobs, as the API and the inbox use them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from claraedge import metadata
+from claraedge.blocking import in_thread
+from claraedge.clock import Clock
+from claraedge.errors import (
+    FileCollisionError,
+    InvalidRequestError,
+    JobStateError,
+    OperatorNotFoundError,
+    PayloadStateError,
+)
+from claraedge.ids import NewId
+from claraedge.jobs import records
+from claraedge.jobs.engine import Engine
+from claraedge.jobs.logs import JobLogs
+from claraedge.jobs.model import Job, JobState, JobStatus, Priority
+from claraedge.payloads import records as payload_records
+from claraedge.payloads.model import Payload, PayloadFile, PayloadType
+from claraedge.payloads.tree import PayloadTree
+from claraedge.pipelines.model import Pipeline, decode
+from claraedge.registry import pipelines as registry
+from claraedge.store.database import Database, Row, Transaction
+
+_log = logging.getLogger(__name__)
+
+MAX_REASON = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """What a list is to hold. Kinds combine by AND, the entries of one by OR; empty: any."""
+
+    states: frozenset[JobState] = frozenset()
+    statuses: frozenset[JobStatus] = frozenset()
+    pipelines: frozenset[str] = frozenset()
+    created_after: float | None = None
+    completed_before: float | None = None
+
+    def matches(self, row: Row) -> bool:
+        return (
+            (not self.states or row["state"] in self.states)
+            and (not self.statuses or row["status"] in self.statuses)
+            and (not self.pipelines or row["pipeline"] in self.pipelines)
+            and (self.created_after is None or row["created"] > self.created_after)
+            and (
+                self.completed_before is None
+                or (row["stopped"] is not None and row["stopped"] < self.completed_before)
+            )
+        )
+
+
+class Jobs:
+    """Creates, starts, lists and cancels jobs."""
+
+    def __init__(
+        self,
+        database: Database,
+        engine: Engine,
+        tree: PayloadTree,
+        logs: JobLogs,
+        clock: Clock,
+        new_id: NewId,
+        *,
+        grace: float,
+        on_queued: Callable[[Transaction, Job, Pipeline], None],
+    ) -> None:
+        self._database = database
+        self._engine = engine
+        self._tree = tree
+        self._logs = logs
+        self._clock = clock
+        self._new_id = new_id
+        self._grace = grace
+        self._on_queued = on_queued
+
+    async def create(
+        self,
+        *,
+        pipeline: str,
+        name: str,
+        priority: Priority,
+        input_payloads: Sequence[str],
+        entries: Mapping[str, str],
+    ) -> Job:
+        """A new job with its payload, PENDING and never started.
+
+        The files of reusable payloads are copied into its input in the order given; a name that
+        two of them hold is a FileCollisionError. Source: Clara 0.8.1, Jobs Create.
+        """
+        records.check_name(name)
+        checked = metadata.check(entries)
+        registered = await self._database.read(lambda tx: registry.get(tx, pipeline))
+        definition = await in_thread(registry.check_definition, registered.files)
+        job, payload = self._new_id(), self._new_id()
+        await in_thread(self._tree.make, payload)
+        copies = await self._copies(payload, input_payloads)
+
+        def work(tx: Transaction) -> Job:
+            records.add(
+                tx,
+                job=job,
+                payload=payload,
+                name=name,
+                pipeline=registered,
+                checked=definition,
+                priority=priority,
+                entries=checked,
+                now=self._clock.now(),
+            )
+            payload_records.put_files(tx, payload, copies)
+            return records.get(tx, job)
+
+        created = await self._database.write(work)
+        _log.info("job created", extra={"job": job, "payload": payload, "pipeline": pipeline})
+        return created
+
+    async def start(self, job: str, variables: Mapping[str, str]) -> Job:
+        """Queues a job. One that was started before answers its present state, whatever that is.
+
+        Raises JobStateError for other variables than those that it was started with, and for a job
+        that was cancelled before its start; PipelineLoadError where the variables do not fit.
+        """
+        found = await self.get(job)
+        if not found.was_started and found.state is not JobState.STOPPED:
+            files = await self._database.read(
+                lambda tx: registry.definition_files(tx, found.definition)
+            )
+            pipeline = await in_thread(registry.resolve, files, variables)
+
+            def work(tx: Transaction) -> bool:
+                current = records.get(tx, job)
+                if current.was_started or current.state is JobState.STOPPED:
+                    return False
+                records.queue(tx, current, pipeline, variables)
+                self._on_queued(tx, current, pipeline)
+                return True
+
+            if await self._database.write(work):
+                self.queued(job, found.priority)
+            found = await self.get(job)
+        if not found.was_started:
+            raise JobStateError(f"the job {job} was cancelled before its start; create a new job")
+        if dict(found.variables or {}) != dict(variables):
+            raise JobStateError(
+                f"the job {job} was started before with other variables; create a new job for these"
+            )
+        return found
+
+    def queued(self, job: str, priority: Priority) -> None:
+        """A job was queued in a transaction of the caller's, and that is committed."""
+        _log.info("job queued", extra={"job": job, "priority": priority.name})
+        self._engine.enqueue(job, priority)
+
+    async def get(self, job: str) -> Job:
+        """The job, whole. Raises JobNotFoundError."""
+        return await self._database.read(lambda tx: records.get(tx, job))
+
+    async def dag(self, job: Job) -> Pipeline:
+        """The graph of a job: its own snapshot, or before its start that of its definition."""
+
+        def files(tx: Transaction) -> Pipeline:
+            return registry.check_definition(registry.definition_files(tx, job.definition))
+
+        if job.snapshot is not None:
+            return decode(job.snapshot)
+        return await self._database.read(files)
+
+    async def select(self, wanted: JobFilter | None) -> Sequence[Job]:
+        """Jobs in the order of their creation: those that match, or without a filter the open ones.
+
+        They come without operators and messages.
+        """
+
+        def work(tx: Transaction) -> list[Job]:
+            rows = tx.rows("open_jobs") if wanted is None else tx.rows("all_jobs")
+            return [
+                records.read(tx, row, whole=False)
+                for row in rows
+                if wanted is None or wanted.matches(row)
+            ]
+
+        return await self._database.read(work)
+
+    async def cancel(self, job: str, reason: str) -> Job:
+        """Ends a pending or running job; answers when the end is known, or after grace + 2 s.
+
+        A stopped job answers its state.
+        """
+        text = reason[:MAX_REASON]
+
+        def work(tx: Transaction) -> Job:
+            current = records.get(tx, job)
+            if current.state is not JobState.STOPPED:
+                tx.run("job_cancelling", id=job, reason=text)
+                if not current.was_started:
+                    now = self._clock.now()
+                    records.say(tx, job, now, f"canceled: {text or 'no reason given'}")
+                    records.stop(tx, job, JobStatus.CANCELED, now)
+            return current
+
+        before = await self._database.write(work)
+        if before.was_started and before.state is not JobState.STOPPED:
+            await self._engine.cancel(job, self._grace + 2)
+        return await self.get(job)
+
+    async def logs(self, job: str, operator: str) -> Iterator[str]:
+        """The lines of an operator's log as it is now; reading them blocks, so do it in a thread.
+
+        Raises OperatorNotFoundError.
+        """
+        found = await self.get(job)
+        folded = operator.casefold()
+        record = next((o for o in found.operators if o.name.casefold() == folded), None)
+        if record is None:
+            names = ", ".join(o.name for o in found.operators)
+            raise OperatorNotFoundError(
+                f"the job {job} has no operator {operator!r}; its operators are {names}"
+            )
+        return self._logs.lines(job, record.name, record.attempt)
+
+    async def _copies(self, payload: str, sources: Sequence[str]) -> list[PayloadFile]:
+        copies: dict[str, PayloadFile] = {}
+        for source in sources:
+            found = await self._database.read(partial(_payload, source))
+            if found.type is not PayloadType.REUSABLE:
+                raise PayloadStateError(
+                    f"the payload {source} belongs to a job; only reusable ones can be inputs"
+                )
+            for file in found.files:
+                name = f"input/{file.name}"
+                if name in copies:
+                    raise FileCollisionError(
+                        f"{file.name!r} is in two input payloads ({source} is the second);"
+                        " leave one out or rename it"
+                    )
+                path = self._tree.path(source, file)
+                blob = await in_thread(self._tree.adopt, payload, path, mode=file.mode, keep=True)
+                copies[name] = PayloadFile(name=name, size=file.size, mode=file.mode, blob=blob)
+        await in_thread(self._tree.sync_blobs, payload)
+        return list(copies.values())
+
+
+def _payload(payload: str, tx: Transaction) -> Payload:
+    return payload_records.get(tx, payload)
+
+
+def variables_of(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Named values of a Start as a mapping; a name that stands twice is an error."""
+    variables: dict[str, str] = {}
+    for name, value in pairs:
+        if variables.setdefault(name, value) != value:
+            raise InvalidRequestError(f"the variable {name!r} is given twice, with two values")
+    return variables

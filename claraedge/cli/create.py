@@ -1,0 +1,122 @@
+"""`claraedge create pipeline | job | image`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from claraedge.cli.options import Nouns, Options, remote
+from claraedge.cli.output import progress
+from claraedge.errors import ClaraedgeError, PipelineDefinitionError
+
+#: As Clara's command line and its adapter spell them.
+_PRIORITIES = {
+    "low": "LOWER",
+    "lower": "LOWER",
+    "normal": "NORMAL",
+    "high": "HIGHER",
+    "higher": "HIGHER",
+    "immediate": "IMMEDIATE",
+}
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FILE_OR_FOLDER = click.Path(exists=True, path_type=Path)
+
+
+@click.group(cls=Nouns)
+def create() -> None:
+    """Make a pipeline, a job, or load an image."""
+
+
+@create.command("pipeline")
+@click.option("-p", "--pipeline", "files", multiple=True, type=_FILE, required=True)
+@click.argument("more", metavar="[FILE]...", nargs=-1, type=_FILE)
+@remote
+def create_pipeline(options: Options, files: tuple[Path, ...], more: tuple[Path, ...]) -> None:
+    """Register a pipeline from one or more definition FILEs; prints its id."""
+    from claraedge.client import pipelines
+    from claraedge.client.values import DefinitionFile
+
+    definition = [DefinitionFile(path=str(file), content=_text(file)) for file in (*files, *more)]
+    with options.connect() as connection:
+        pipeline_id, warnings = pipelines.create(connection, definition)
+    if options.json:
+        options.print_json({"pipeline_id": pipeline_id, "warnings": warnings})
+        return
+    for warning in warnings:
+        click.echo(f"claraedge: warning: {warning}", err=True)
+    click.echo(pipeline_id)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PipelineDefinitionError(
+            f"{file}: not UTF-8 text (byte {error.start}); save the definition as UTF-8"
+        ) from error
+
+
+@create.command("job")
+@click.option("-n", "--name", required=True)
+@click.option("-p", "--pipeline", required=True, help="Its id, or the name (the newest of it).")
+@click.option(
+    "-f",
+    "--files",
+    multiple=True,
+    type=_FILE_OR_FOLDER,
+    help="Input: a file, or a folder with all that is in it. Can be repeated.",
+)
+@click.option(
+    "-i", "--priority", type=click.Choice(list(_PRIORITIES)), default="normal", show_default=True
+)
+@click.option("-s", "--start", "begin", is_flag=True, help="Start it once the files are there.")
+@remote
+def create_job(
+    options: Options,
+    name: str,
+    pipeline: str,
+    files: tuple[Path, ...],
+    priority: str,
+    begin: bool,
+) -> None:
+    """Make a job; prints JOB_ID:<id>, then PAYLOAD_ID:<id>."""
+    from claraedge.client import jobs, payloads, pipelines
+
+    gathered = payloads.gather(files)
+    with options.connect() as connection:
+        pipeline_id = pipelines.resolve(connection, pipeline)
+        job_id, payload_id = jobs.create(connection, pipeline_id, name, _PRIORITIES[priority])
+        if not options.json:  # at once: a script has the ids even if the upload fails
+            click.echo(f"JOB_ID:{job_id}\nPAYLOAD_ID:{payload_id}")
+        state = "PENDING"
+        try:
+            with progress("upload", sum(f.stat().st_size for f in gathered.values())) as sent:
+                payloads.upload(connection, payload_id, gathered, sent)
+            if begin:
+                state, _ = jobs.start(connection, job_id, {})
+        except (ClaraedgeError, OSError):
+            click.echo(
+                f"claraedge: job {job_id} was made but not started; mend what follows, then:"
+                f" claraedge upload {job_id} FILE..., claraedge start job -j {job_id}",
+                err=True,
+            )
+            raise
+    if options.json:
+        options.print_json({"job_id": job_id, "payload_id": payload_id, "state": state})
+
+
+@create.command("image")
+@click.option("-f", "--file", "archive", required=True, type=_FILE, help="docker save, podman save")
+@remote
+def create_image(options: Options, archive: Path) -> None:
+    """Load the container images of an archive; prints IMAGE_ID:<id> and its names."""
+    from claraedge.client import appliance
+
+    with options.connect() as connection, progress("load", archive.stat().st_size) as sent:
+        images = appliance.load_images(connection, archive, sent)
+    if options.json:
+        options.print_json({"images": images})
+        return
+    for image in images:
+        click.echo(" ".join([f"IMAGE_ID:{image.id}", *image.names]))

@@ -1,0 +1,91 @@
+"""`claraedge describe job | pipeline`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from claraedge.cli.options import Nouns, Options, remote
+from claraedge.cli.output import lines, local
+
+if TYPE_CHECKING:
+    from claraedge.client.values import JobDetails, PipelineDetails
+
+
+@click.group(cls=Nouns)
+def describe() -> None:
+    """Show everything about a job or a pipeline."""
+
+
+@describe.command("job")
+@click.option("-j", "--job", required=True, help="Id of the job.")
+@click.option("-w", "--watch", "follow", is_flag=True, help="Show progress until it has stopped.")
+@remote
+def describe_job(options: Options, job: str, follow: bool) -> int:
+    """Show a job. With --watch the exit code is 0 only if it ended well."""
+    from claraedge.client import jobs
+
+    with options.connect() as connection:
+        job_id = jobs.resolve(connection, job)
+        if follow:
+            from claraedge.cli.watch import watch
+
+            return 0 if watch(options, connection, job_id).ended_well else 1
+        details = jobs.status(connection, job_id)
+    if options.json:
+        options.print_json(details)
+    else:
+        click.echo(lines(job_lines(details)))
+    return 0
+
+
+def job_lines(job: JobDetails) -> list[tuple[str, str]]:
+    """The lines of `describe job`, in their order."""
+    return [
+        ("NAME", job.name),
+        ("JOB_ID", job.id),
+        ("PIPELINE_ID", job.pipeline_id),
+        ("PAYLOAD_ID", job.payload_id),
+        ("PRIORITY", job.priority),
+        ("CREATED", local(job.created)),
+        ("STARTED", local(job.started)),
+        ("STOPPED", local(job.stopped)),
+        ("STATE", job.state),
+        ("STATUS", job.status),
+        *(("MESSAGE", message) for message in job.messages),
+        *((f"METADATA {key}", value) for key, value in sorted(job.metadata.items())),
+        *(
+            (f"OPERATOR {o.name}", f"{o.status}  {local(o.started)}  {local(o.stopped)}")
+            for o in job.operators
+        ),
+    ]
+
+
+@describe.command("pipeline")
+@click.option("-p", "--pipeline", required=True, help="Its id, or the name (the newest of it).")
+@remote
+def describe_pipeline(options: Options, pipeline: str) -> None:
+    """Show a pipeline: its operators, what reads from what, and its files."""
+    from claraedge.client import pipelines
+
+    with options.connect() as connection:
+        details = pipelines.details(connection, pipelines.resolve(connection, pipeline))
+    if options.json:
+        options.print_json(details)
+    else:
+        click.echo(lines(pipeline_lines(details)))
+
+
+def pipeline_lines(pipeline: PipelineDetails) -> list[tuple[str, str]]:
+    """The lines of `describe pipeline`, in their order."""
+    return [
+        ("NAME", pipeline.name),
+        ("PIPELINE_ID", pipeline.id),
+        *((f"METADATA {key}", value) for key, value in sorted(pipeline.metadata.items())),
+        *(
+            (f"OPERATOR {name}", f"-> {', '.join(readers)}" if readers else "")
+            for name, readers in pipeline.operators.items()
+        ),
+        *(("FILE", f"{f.path} ({len(f.content)} characters)") for f in pipeline.files),
+    ]

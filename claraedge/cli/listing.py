@@ -1,0 +1,113 @@
+"""`claraedge list pipelines | jobs | images | inbox`."""
+
+from __future__ import annotations
+
+import click
+
+from claraedge.cli.options import Nouns, Options, remote
+from claraedge.cli.output import local, size, table
+
+_QUIET = click.option("-q", "--quiet", is_flag=True, help="Ids only.")
+
+
+@click.group("list", cls=Nouns)
+def list_() -> None:
+    """List pipelines, jobs, images, or the drop folder."""
+
+
+@list_.command("pipelines")
+@_QUIET
+@remote
+def list_pipelines(options: Options, quiet: bool) -> None:
+    """List pipelines in the order of their creation."""
+    from claraedge.client import pipelines
+
+    with options.connect() as connection:
+        found = pipelines.list_all(connection)
+    if options.json:
+        options.print_json({"pipelines": found})
+    elif quiet:
+        _ids([p.id for p in found])
+    else:
+        click.echo(table(("NAME", "ID"), [(p.name, p.id) for p in found]))
+
+
+@list_.command("jobs")
+@_QUIET
+@remote
+def list_jobs(options: Options, quiet: bool) -> None:
+    """List all jobs, the newest first."""
+    from claraedge.client import jobs
+
+    with options.connect() as connection:
+        found = jobs.list_all(connection)
+    if options.json:
+        options.print_json({"jobs": found})
+    elif quiet:
+        _ids([j.id for j in found])
+    else:
+        rows = [(j.name, j.id, j.state, j.status, j.priority, local(j.created)) for j in found]
+        click.echo(table(("NAME", "ID", "STATE", "STATUS", "PRIORITY", "CREATED"), rows))
+
+
+@list_.command("images")
+@_QUIET
+@remote
+def list_images(options: Options, quiet: bool) -> None:
+    """List the container images of the device."""
+    from claraedge.client import appliance
+
+    with options.connect() as connection:
+        found = appliance.list_images(connection)
+    if options.json:
+        options.print_json({"images": found})
+    elif quiet:
+        _ids([i.id for i in found])
+    else:
+        rows = [
+            (name, i.id[:12], size(i.size), local(i.created))
+            for i in found
+            for name in (i.names or i.digests or ("-",))
+        ]
+        click.echo(table(("NAME", "ID", "SIZE", "CREATED"), rows))
+
+
+@list_.command("inbox")
+@click.option("--state", help="Only items in this state, such as parked or failed.")
+@_QUIET
+@remote
+def list_inbox(options: Options, state: str | None, quiet: bool) -> None:
+    """List what was dropped, and what became of it."""
+    from claraedge.client import appliance
+
+    if state is not None and state.upper() not in appliance.ITEM_STATES:
+        known = ", ".join(s.lower() for s in appliance.ITEM_STATES)
+        raise click.BadParameter(f"{state!r} is no state; known: {known}", param_hint="--state")
+    with options.connect() as connection:
+        found = appliance.list_items(connection, state.upper() if state else None)
+    if options.json:
+        options.print_json({"items": found})
+    elif quiet:
+        _ids([i.id for i in found])
+    else:
+        rows = [
+            (
+                i.name,
+                i.pipeline,
+                i.state,
+                i.job_id[:12] or "-",
+                local(i.first_seen),
+                _what(i.reason, i.mend),
+            )
+            for i in found
+        ]
+        click.echo(table(("NAME", "PIPELINE", "STATE", "JOB", "FIRST SEEN", "REASON"), rows))
+
+
+def _what(reason: str, mend: str) -> str:
+    return f"{reason}; mend: {mend}" if reason and mend else reason or mend
+
+
+def _ids(ids: list[str]) -> None:
+    for id_ in ids:
+        click.echo(id_)

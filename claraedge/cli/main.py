@@ -1,0 +1,81 @@
+"""The entry of the command line: the verbs, and how an error looks to a person and to a script."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from claraedge import __version__
+from claraedge.cli import cancel, create, describe, listing, logs, serve, start, status, transfer
+from claraedge.errors import ClaraedgeError
+
+_INTERRUPTED = 130  # as a shell reports SIGINT
+_PIPE_CLOSED = 141  # as a shell reports SIGPIPE
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--host", help="The daemon: unix:/path or host:port.  [CLARAEDGE_HOST]")
+@click.version_option(__version__, prog_name="claraedge", message="%(prog)s %(version)s")
+def app(host: str | None) -> None:
+    """Run pipelines of containers on this device.
+
+    `claraedge serve` is the daemon; everything else talks to one. Ids can be shortened to any
+    beginning that is unique.
+    """
+    del host  # read by the commands, see options.remote
+
+
+for _command in (
+    serve.serve,
+    create.create,
+    start.start,
+    listing.list_,
+    describe.describe,
+    cancel.cancel,
+    logs.logs,
+    transfer.download,
+    transfer.upload,
+    status.status,
+    status.version,
+):
+    app.add_command(_command)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command and returns its exit code; every error is one text on stderr."""
+    try:
+        code = app.main(list(arguments), prog_name="claraedge", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 2
+    except click.ClickException as error:
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            click.echo(f"{error.ctx.get_usage()}\n", err=True)
+        return _fail(error.exit_code, error.format_message())
+    except ClaraedgeError as error:
+        return _fail(error.exit_code, *(error.messages or (error.name,)))
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read us has enough. The interpreter flushes once more at its end: into nothing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _PIPE_CLOSED
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(1, f"{place}{error.strerror or error}")
+    return code if isinstance(code, int) else 0
+
+
+def _fail(code: int, *messages: str) -> int:
+    first, *rest = "\n".join(messages).split("\n")
+    click.echo("\n".join([f"claraedge: {first}", *(f"  {line}" for line in rest)]), err=True)
+    return code
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))

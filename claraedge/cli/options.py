@@ -1,0 +1,87 @@
+"""What all commands that talk to a daemon have in common."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Concatenate, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from claraedge.client import Connection
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """`--host` and `--output`."""
+
+    host: str | None
+    json: bool
+
+    def connect(self) -> Connection:
+        """The connection; gRPC is imported here, so that help and mistakes are quick."""
+        from claraedge.client import connect
+
+        return connect(self.host)
+
+    def print_json(self, value: object) -> None:
+        """One line of JSON on stdout."""
+        from claraedge.client.values import to_json
+
+        click.echo(to_json(value))
+
+
+def remote(command: Callable[Concatenate[Options, ...], R]) -> Callable[..., R]:
+    """Adds `--host` and `--output`, and gives the command an `Options` first."""
+
+    @click.option("--host", help="The daemon: unix:/path or host:port.  [CLARAEDGE_HOST]")
+    @click.option(
+        "--output",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        help="For people, or for programs (times in UTC).",
+    )
+    @functools.wraps(command)
+    def wrapper(*, host: str | None, output: str, **arguments: Any) -> R:
+        root: dict[str, Any] = click.get_current_context().find_root().params
+        options = Options(host=host or root.get("host"), json=output == "json")
+        return command(options, **arguments)
+
+    return wrapper
+
+
+class Nouns(click.Group):
+    """A verb whose types may be given as singular or plural, as Clara's own command line has it."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        for name in (cmd_name, f"{cmd_name}s", cmd_name.removesuffix("s")):
+            if name in self.commands:
+                return self.commands[name]
+        return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            close = get_close_matches(args[0], self.commands, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(self.commands)}"
+            ctx.fail(f"{ctx.info_name} knows no {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+
+def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
+    """NAME=VALUE arguments as a mapping; a name given twice is a mistake."""
+    found: dict[str, str] = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint=option)
+        if name in found:
+            raise click.BadParameter(f"{name!r} is given twice", param_hint=option)
+        found[name] = value
+    return found

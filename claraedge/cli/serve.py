@@ -1,0 +1,47 @@
+"""`claraedge serve`: the daemon itself, the one command that is not a client."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from claraedge.cli.options import pairs
+
+#: Flags for the settings that one changes by hand; --set reaches all of them.
+_FLAGS = {
+    "state_dir": "state_dir",
+    "runtime_dir": "runtime_dir",
+    "inbox": "inbox.path",
+    "outbox": "outbox.path",
+    "log_level": "log.level",
+    "log_format": "log.format",
+}
+
+
+@click.command()
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="The TOML file.  [CLARAEDGE_CONFIG]"
+)
+@click.option("--state-dir", metavar="FOLDER", help="All state.  [CLARAEDGE_STATE_DIR]")
+@click.option("--runtime-dir", metavar="FOLDER", help="The socket's.  [CLARAEDGE_RUNTIME_DIR]")
+@click.option("--inbox", metavar="FOLDER", help="The drop folder.  [CLARAEDGE_INBOX_DIR]")
+@click.option("--outbox", metavar="FOLDER", help="The results.  [CLARAEDGE_OUTBOX_DIR]")
+@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+@click.option("--log-format", metavar="FORM", help="auto, text, json or journal.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any setting: inbox.settle_seconds=1",
+)
+def serve(config: Path | None, settings: tuple[str, ...], **flags: str | None) -> int:
+    """Run the daemon until it gets SIGTERM."""
+    from claraedge import daemon
+
+    overrides = {_FLAGS[flag]: value for flag, value in flags.items() if value is not None}
+    for name in ("state_dir", "runtime_dir", "inbox.path", "outbox.path"):
+        if name in overrides:  # relative to the caller, not to wherever the daemon goes
+            overrides[name] = str(Path(overrides[name]).absolute())
+    return daemon.main(config, overrides | pairs(settings, "--set"))

@@ -1,0 +1,58 @@
+"""`claraedge status` and `claraedge version`."""
+
+from __future__ import annotations
+
+import click
+
+from claraedge import __version__
+from claraedge.cli.options import Options, remote
+from claraedge.cli.output import lines, local
+from claraedge.errors import UnavailableError
+
+
+@click.command()
+@remote
+def status(options: Options) -> None:
+    """Show how the daemon is doing, and where its folders are."""
+    from claraedge.client import appliance
+
+    with options.connect() as connection:
+        found = appliance.status(connection)
+    if options.json:
+        options.print_json(found)
+        return
+    shown = [
+        ("VERSION", found.version),
+        ("INSTANCE", found.instance),
+        ("STARTED", local(found.started)),
+        ("STATE", found.state_dir),
+        ("INBOX", found.inbox_dir),
+        ("OUTBOX", found.outbox_dir),
+        ("FAILED", found.failed_dir),
+        ("JOBS", f"{found.jobs_pending} pending, {found.jobs_running} running"),
+        ("ITEMS", f"{found.items_parked} parked, {found.items_failed} failed"),
+        ("RESULTS", f"{found.outbox_results} delivered, {found.failed_results} failures kept"),
+        ("PODMAN", found.podman_version or "does not answer"),
+        ("GPUS", str(found.gpus)),
+        *(("WARNING", warning) for warning in found.warnings),
+    ]
+    click.echo(lines(shown))
+
+
+@click.command()
+@remote
+def version(options: Options) -> None:
+    """Show the version of this command, and of the platform that answers, if one does."""
+    from claraedge.client import appliance
+
+    platform: str | None = None
+    reason = ""
+    with options.connect() as connection:
+        try:
+            platform = appliance.platform_version(connection)
+        except UnavailableError as error:
+            reason = str(error)
+    if options.json:
+        options.print_json({"claraedge": __version__, "platform": platform})
+        return
+    click.echo(lines([("claraedge", __version__), ("platform", platform or f"none: {reason}")]))

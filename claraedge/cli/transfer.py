@@ -1,0 +1,72 @@
+"""`claraedge download` and `claraedge upload`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from claraedge.cli.options import Options, remote
+from claraedge.cli.output import clean, progress
+
+
+@click.command()
+@click.argument("source", metavar="ID:PATH")
+@click.argument("destination", metavar="[DEST]", default=".", type=click.Path(path_type=Path))
+@remote
+def download(options: Options, source: str, destination: Path) -> None:
+    """Fetch files of a job or payload.
+
+    PATH is a file, a folder, or a pattern such as /operators/report/* in quotes; * goes through /.
+    DEST is the folder to put them in (made if need be), or, for one file, its new name.
+    """
+    from claraedge.client import payloads
+
+    identifier, colon, pattern = source.partition(":")
+    if not colon or not identifier or not pattern.strip("./"):
+        raise click.BadParameter(
+            f"{source!r} is not ID:PATH, such as 1f3a:/operators/report/*", param_hint="ID:PATH"
+        )
+    with options.connect() as connection:
+        payload_id = payloads.resolve(connection, identifier)
+        chosen, single = payloads.select(payloads.list_files(connection, payload_id), pattern)
+        rename = single and not destination.is_dir()
+        written = []
+        with progress("download", sum(file.size for file, _ in chosen)) as received:
+            for file, name in chosen:
+                target = destination if rename else destination / name
+                payloads.download(connection, payload_id, file.name, target, received)
+                written.append({"name": file.name, "size": file.size, "path": str(target)})
+                if not options.json:
+                    click.echo(clean(str(target)))
+    if options.json:
+        options.print_json({"payload_id": payload_id, "files": written})
+
+
+@click.command()
+@click.argument("identifier", metavar="ID")
+@click.argument(
+    "files",
+    metavar="FILE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+)
+@remote
+def upload(options: Options, identifier: str, files: tuple[Path, ...]) -> None:
+    """Store files in a payload, or as inputs of a job that was not started.
+
+    Of a folder, all that is in it. All files appear together; after an error, none.
+    """
+    from claraedge.client import payloads
+
+    gathered = payloads.gather(files)
+    with options.connect() as connection:
+        payload_id = payloads.resolve(connection, identifier.removesuffix(":"))
+        with progress("upload", sum(f.stat().st_size for f in gathered.values())) as sent:
+            payloads.upload(connection, payload_id, gathered, sent)
+    if options.json:
+        options.print_json({"payload_id": payload_id, "files": list(gathered)})
+        return
+    for name in gathered:
+        click.echo(clean(name))

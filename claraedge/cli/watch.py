@@ -1,0 +1,162 @@
+"""The live view of a job: a table drawn over itself, or, without a terminal, a line per change."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from claraedge.cli.options import Options
+from claraedge.cli.output import clean
+from claraedge.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from claraedge.client import Connection
+    from claraedge.client.values import JobDetails
+
+_INTERVAL = 0.2
+
+#: A daemon that is started again within this time goes on with the job, and so does the view.
+_PATIENCE = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Something that was not so at the last look. `operator` None: the job itself."""
+
+    time: datetime
+    operator: str | None
+    text: str
+
+
+def watch(options: Options, connection: Connection, job_id: str) -> JobDetails:
+    """Shows the job until it has stopped; answers its last status."""
+    view = _Table() if sys.stdout.isatty() and not options.json else _Lines(options, job_id)
+    last: JobDetails | None = None
+    for now in _looks(connection, job_id):
+        view.show(last, now)
+        last = now
+    assert last is not None
+    return last
+
+
+def _looks(connection: Connection, job_id: str) -> Iterator[JobDetails]:
+    from claraedge.client import jobs
+
+    seen = time.monotonic()
+    told = False
+    while True:
+        try:
+            job = jobs.status(connection, job_id)
+        except UnavailableError as error:
+            if not told:
+                click.echo(f"claraedge: waiting for the daemon: {error}", err=True)
+                told = True
+            if time.monotonic() - seen > _PATIENCE:
+                raise
+        else:
+            seen, told = time.monotonic(), False
+            yield job
+            if job.ended:
+                return
+        time.sleep(_INTERVAL)
+
+
+def changes(before: JobDetails | None, after: JobDetails, now: datetime) -> list[Change]:
+    """What happened between two looks, in the order of time as far as it is known."""
+    found: list[Change] = []
+    known = {o.name: o.status for o in before.operators} if before else {}
+    for operator in after.operators:
+        before_status = known.get(operator.name, "PENDING")
+        if operator.status in (before_status, "PENDING"):
+            continue
+        if operator.started and before_status == "PENDING":  # also where the next look came late
+            found.append(Change(time=operator.started, operator=operator.name, text="RUNNING"))
+        if operator.status != "RUNNING":
+            moment = operator.stopped or now
+            found.append(Change(time=moment, operator=operator.name, text=operator.status))
+    found.sort(key=lambda change: change.time)
+    told = before.messages if before else ()
+    found += [
+        Change(time=now, operator=None, text=message) for message in after.messages[len(told) :]
+    ]
+    state = f"{after.state} {after.status}"
+    if before is None or state != f"{before.state} {before.status}":
+        at = {"RUNNING": after.started, "STOPPED": after.stopped}.get(after.state)
+        change = Change(time=at or now, operator=None, text=state)
+        if after.ended:
+            found.append(change)
+        else:
+            found.insert(0, change)
+    return found
+
+
+class _Lines:
+    """One line, or one JSON object, per change."""
+
+    def __init__(self, options: Options, job_id: str) -> None:
+        self._options = options
+        self._job_id = job_id
+
+    def show(self, before: JobDetails | None, after: JobDetails) -> None:
+        for change in changes(before, after, datetime.now(UTC)):
+            if self._options.json:
+                self._options.print_json(
+                    {
+                        "time": change.time,
+                        "job_id": self._job_id,
+                        "operator": change.operator,
+                        "change": change.text,
+                    }
+                )
+            else:
+                stamp = change.time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+                click.echo(f"{stamp} {clean(change.operator or 'job')} {clean(change.text)}")
+        sys.stdout.flush()
+
+
+class _Table:
+    """A few lines that are drawn over themselves."""
+
+    def __init__(self) -> None:
+        self._drawn: list[str] = []
+
+    def show(self, before: JobDetails | None, after: JobDetails) -> None:  # noqa: ARG002
+        rows = draw(after, datetime.now(UTC), *shutil.get_terminal_size())
+        if rows == self._drawn:
+            return
+        up = f"\x1b[{len(self._drawn)}A\x1b[J" if self._drawn else ""
+        click.echo(up + "\n".join(rows))
+        self._drawn = rows
+
+
+def draw(job: JobDetails, now: datetime, columns: int, rows: int) -> list[str]:
+    """The lines of the table, none wider than `columns`, at most `rows` - 1 of them."""
+    width = max([len(clean(o.name)) for o in job.operators] + [3])
+    found = [
+        f"{clean(job.name)}  {job.id[:12]}  {job.state} {job.status}"
+        f"  {_elapsed(job.started or job.created, job.stopped, now)}"
+    ]
+    found += [
+        f"  {clean(o.name).ljust(width)}  {o.status.ljust(9)}"
+        f"  {_elapsed(o.started, o.stopped, now) if o.started else ''}"
+        for o in job.operators
+    ]
+    found += [f"  {clean(message)}" for message in job.messages[-3:]]
+    if len(found) >= rows > 3:
+        left = len(found) - (rows - 2)
+        found = [*found[: rows - 2], f"  and {left} more lines"]
+    return [line.rstrip()[: columns - 1] for line in found]
+
+
+def _elapsed(start: datetime | None, end: datetime | None, now: datetime) -> str:
+    if start is None:
+        return ""
+    seconds = max(0, int(((end or now) - start).total_seconds()))
+    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min {seconds % 60:02} s"

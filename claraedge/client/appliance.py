@@ -1,0 +1,111 @@
+"""Calls of the appliance's own services, and the platform's version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from claraedge.client.connection import HEADER, Connection
+from claraedge.client.values import Image, Item, Status, unix_moment
+from claraedge.wire.claraedge.v1 import appliance_pb2 as pb
+from claraedge.wire.claraedge.v1.appliance_pb2_grpc import ApplianceStub, ImagesStub, InboxStub
+from claraedge.wire.nvidia.clara.platform.clara_pb2 import ClaraVersionRequest
+from claraedge.wire.nvidia.clara.platform.clara_pb2_grpc import ClaraStub
+
+_CHUNK = 1024 * 1024
+
+#: States of items, as `list_items` takes and gives them.
+ITEM_STATES = tuple(
+    name.removeprefix("ITEM_STATE_") for name, number in pb.ItemState.items() if number
+)
+
+
+def load_images(
+    connection: Connection, archive: Path, progress: Callable[[int], object]
+) -> list[Image]:
+    """Stores the images of an archive; `progress` is told the bytes of each chunk."""
+
+    def requests() -> Iterator[pb.LoadRequest]:
+        with archive.open("rb") as file:
+            while data := file.read(_CHUNK):
+                yield pb.LoadRequest(data=data)
+                progress(len(data))
+
+    reply = connection.send(ImagesStub(connection.channel).Load, requests())
+    return [_image(image) for image in reply.images]
+
+
+def list_images(connection: Connection) -> list[Image]:
+    """All images that operators can use."""
+    reply = connection.unary(ImagesStub(connection.channel).List, pb.ListImagesRequest())
+    return [_image(image) for image in reply.images]
+
+
+def _image(image: pb.Image) -> Image:
+    return Image(
+        id=image.id,
+        names=tuple(image.names),
+        digests=tuple(image.digests),
+        size=image.size,
+        created=unix_moment(image.created),
+    )
+
+
+def list_items(connection: Connection, state: str | None = None) -> list[Item]:
+    """The items of the drop folder in the order first seen; `state` None: all."""
+    wanted = pb.ItemState.Value(f"ITEM_STATE_{state or 'UNKNOWN'}")
+    replies = connection.stream(
+        InboxStub(connection.channel).List, pb.ListItemsRequest(state=wanted)
+    )
+    names = {number: name.removeprefix("ITEM_STATE_") for name, number in pb.ItemState.items()}
+    return [
+        Item(
+            id=item.id,
+            name=item.name,
+            folder=item.folder,
+            pipeline=item.pipeline,
+            state=names.get(item.state, str(item.state)),
+            reason=item.reason,
+            mend=item.mend,
+            job_id=item.job_id,
+            first_seen=unix_moment(item.first_seen),
+            size=item.size,
+            result_path=item.result_path,
+        )
+        for reply in replies
+        for item in reply.items
+    ]
+
+
+def status(connection: Connection) -> Status:
+    """How the daemon is doing."""
+    reply = connection.unary(
+        ApplianceStub(connection.channel).Status, pb.StatusRequest(), timeout=30.0
+    )
+    return Status(
+        version=reply.version,
+        instance=reply.instance,
+        started=unix_moment(reply.started),
+        state_dir=reply.state_dir,
+        inbox_dir=reply.inbox_dir,
+        outbox_dir=reply.outbox_dir,
+        failed_dir=reply.failed_dir,
+        jobs_pending=reply.jobs_pending,
+        jobs_running=reply.jobs_running,
+        items_parked=reply.items_parked,
+        items_failed=reply.items_failed,
+        outbox_results=reply.outbox_results,
+        failed_results=reply.failed_results,
+        podman_version=reply.podman_version,
+        gpus=reply.gpus,
+        warnings=tuple(reply.warnings),
+    )
+
+
+def platform_version(connection: Connection) -> str:
+    """The version of the platform that answers, such as `0.8.1`."""
+    version = connection.unary(
+        ClaraStub(connection.channel).Version, ClaraVersionRequest(header=HEADER), timeout=10.0
+    ).version
+    text = f"{version.major}.{version.minor}.{version.patch}"
+    return f"{text}-{version.label}" if version.label else text

@@ -1,0 +1,148 @@
+"""A channel to a daemon, and the reading of its errors."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from types import TracebackType
+from typing import NoReturn, Self, TypeVar
+
+import grpc
+
+from claraedge import __version__
+from claraedge.client.target import find_target, why_unreachable
+from claraedge.errors import ClaraedgeError, NotSupportedError, UnavailableError
+from claraedge.wire.nvidia.clara.platform.common_pb2 import RequestHeader, ResponseHeader, Version
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+#: Goes with every request that has a place for it.
+HEADER = RequestHeader(
+    api_version=Version(major=0, minor=8, patch=1), user_agent=f"claraedge/{__version__}"
+)
+
+#: Seconds for a call that answers once. Long: Cancel answers when the containers have ended.
+_UNARY_TIMEOUT = 300.0
+
+# A source of an upload that fails is raised by `send`; gRPC would print it as well.
+logging.getLogger("grpc").addHandler(logging.NullHandler())
+
+
+class AnsweredError(ClaraedgeError):
+    """The daemon refused with an error that this version of the client does not know."""
+
+    name = "answered"
+
+    def __init__(self, answered: int | str, *messages: str) -> None:
+        super().__init__(*(messages or (f"the daemon refused without a word: {answered}",)))
+        self.answered = answered
+
+
+class Connection:
+    """A channel. Use as a context manager; not connected before the first call."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self._channel = grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)])
+
+    @property
+    def channel(self) -> grpc.Channel:
+        """For the stubs."""
+        return self._channel
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._channel.close()
+
+    def unary(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[Q, R],
+        request: Q,
+        timeout: float = _UNARY_TIMEOUT,
+    ) -> R:
+        """The answer. Raises the daemon's error, or UnavailableError after `timeout` seconds."""
+        try:
+            return _checked(method(request, timeout=timeout))
+        except grpc.RpcError as error:
+            self._raise(error)
+
+    def stream(self, method: grpc.UnaryStreamMultiCallable[Q, R], request: Q) -> Iterator[R]:
+        """The answers as they come; the call is cancelled where the caller stops reading."""
+        call = method(request)
+        try:
+            for reply in call:
+                yield _checked(reply)
+        except grpc.RpcError as error:
+            self._raise(error)
+        finally:
+            call.cancel()
+
+    def send(self, method: grpc.StreamUnaryMultiCallable[Q, R], requests: Iterator[Q]) -> R:
+        """Sends all of `requests`. What they raise themselves ends the call and is raised here."""
+        failures: list[Exception] = []
+
+        def source() -> Iterator[Q]:
+            try:
+                yield from requests
+            except (OSError, ClaraedgeError) as error:
+                failures.append(error)
+                raise  # gRPC then cancels the call, so that the daemon stores nothing
+
+        try:
+            return _checked(method(source()))
+        except grpc.RpcError as error:
+            if failures:
+                raise failures[0] from None
+            self._raise(error)
+
+    def _raise(self, error: grpc.RpcError) -> NoReturn:
+        assert isinstance(error, grpc.Call)
+        details = error.details() or ""
+        names = [v for k, v in error.trailing_metadata() or () if k == "claraedge-error"]
+        for kind in _kinds(ClaraedgeError):
+            if kind.name in names:
+                raise kind(*details.split("\n")) from error
+        match error.code():
+            case grpc.StatusCode.UNAVAILABLE:
+                raise UnavailableError(why_unreachable(self.target)) from error
+            case grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise UnavailableError(
+                    f"the daemon at {self.target} took too long to answer; its log says more"
+                ) from error
+            case grpc.StatusCode.UNIMPLEMENTED:
+                raise NotSupportedError(
+                    f"the daemon at {self.target} does not serve this call: {details}"
+                ) from error
+        raise AnsweredError(error.code().name, details) from error
+
+
+def connect(host: str | None = None) -> Connection:
+    """A connection to `host`, or to where `find_target` finds a daemon."""
+    return Connection(find_target(host, os.environ, os.geteuid()))
+
+
+def _checked(reply: R) -> R:
+    header = getattr(reply, "header", None)
+    if isinstance(header, ResponseHeader) and header.code < 0:
+        for kind in _kinds(ClaraedgeError):
+            if kind.code == header.code and header.messages:
+                raise kind(*header.messages)
+        raise AnsweredError(header.code, *header.messages)
+    return reply
+
+
+def _kinds(root: type[ClaraedgeError]) -> Iterator[type[ClaraedgeError]]:
+    """All errors below `root` that the daemon may name."""
+    for kind in root.__subclasses__():
+        if kind is not AnsweredError:
+            yield kind
+            yield from _kinds(kind)

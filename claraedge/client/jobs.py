@@ -1,0 +1,147 @@
+"""Calls of the Jobs service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from claraedge.client.connection import HEADER, Connection
+from claraedge.client.prefix import by_prefix, full_id
+from claraedge.client.values import Job, JobDetails, JobOperator, moment
+from claraedge.errors import InvalidJobIdError, JobNotFoundError
+from claraedge.wire.nvidia.clara.platform import jobs_pb2 as pb
+from claraedge.wire.nvidia.clara.platform.common_pb2 import Identifier
+from claraedge.wire.nvidia.clara.platform.jobs_pb2_grpc import JobsStub
+
+_STATES = (pb.JOB_STATE_PENDING, pb.JOB_STATE_RUNNING, pb.JOB_STATE_STOPPED)
+
+
+def create(
+    connection: Connection, pipeline_id: str, name: str, priority: str = "NORMAL"
+) -> tuple[str, str]:
+    """Makes a job that waits for its start: (job id, payload id)."""
+    reply = connection.unary(
+        JobsStub(connection.channel).Create,
+        pb.JobsCreateRequest(
+            header=HEADER,
+            pipeline_id=Identifier(value=pipeline_id),
+            name=name,
+            priority=pb.JobPriority.Value(f"JOB_PRIORITY_{priority}"),
+        ),
+    )
+    return reply.job_id.value, reply.payload_id.value
+
+
+def start(connection: Connection, job_id: str, variables: Mapping[str, str]) -> tuple[str, str]:
+    """Queues a job: (state, status)."""
+    named = [pb.JobsStartRequest.NamedValue(name=n, value=v) for n, v in variables.items()]
+    reply = connection.unary(
+        JobsStub(connection.channel).Start,
+        pb.JobsStartRequest(header=HEADER, job_id=Identifier(value=job_id), Variables=named),
+    )
+    return state_name(reply.state), status_name(reply.status)
+
+
+def cancel(connection: Connection, job_id: str, reason: str) -> tuple[str, str]:
+    """Ends a job: (state, status) as they now are; a job that had ended keeps its own."""
+    reply = connection.unary(
+        JobsStub(connection.channel).Cancel,
+        pb.JobsCancelRequest(header=HEADER, job_id=Identifier(value=job_id), reason=reason),
+    )
+    return state_name(reply.job_state), status_name(reply.job_status)
+
+
+def list_all(connection: Connection) -> list[Job]:
+    """All jobs, the newest first."""
+    only = pb.JobsListRequest.JobFilter(has_state=_STATES)
+    replies = connection.stream(
+        JobsStub(connection.channel).List, pb.JobsListRequest(header=HEADER, filter=only)
+    )
+    found = [
+        Job(
+            id=job.job_id.value,
+            name=job.job_name,
+            pipeline_id=job.pipeline_id.value,
+            payload_id=job.payload_id.value,
+            state=state_name(job.state),
+            status=status_name(job.status),
+            priority=priority_name(job.priority),
+            created=moment(job.created),
+            started=moment(job.started),
+            stopped=moment(job.stopped),
+            metadata=dict(job.metadata),
+        )
+        for job in (reply.job_details for reply in replies)
+        if job.job_id.value
+    ]
+    return found[::-1]  # the service sends them in the order of creation
+
+
+def status(connection: Connection, job_id: str, timeout: float = 30.0) -> JobDetails:
+    """Everything about one job."""
+    reply = connection.unary(
+        JobsStub(connection.channel).Status,
+        pb.JobsStatusRequest(header=HEADER, job_id=Identifier(value=job_id)),
+        timeout,
+    )
+    return JobDetails(
+        id=reply.job_id.value,
+        name=reply.name,
+        pipeline_id=reply.pipeline_id.value,
+        payload_id=reply.payload_id.value,
+        state=state_name(reply.state),
+        status=status_name(reply.status),
+        priority=priority_name(reply.priority),
+        created=moment(reply.created),
+        started=moment(reply.started),
+        stopped=moment(reply.stopped),
+        metadata=dict(reply.metadata),
+        messages=tuple(reply.messages),
+        operators=tuple(
+            JobOperator(
+                name=operator.name,
+                status=_name(pb.JobOperatorStatus.items(), "JOB_OPERATOR_STATUS_", operator.status),
+                created=moment(operator.created),
+                started=moment(operator.started),
+                stopped=moment(operator.stopped),
+            )
+            for operator in reply.operator_details
+        ),
+    )
+
+
+def read_logs(connection: Connection, job_id: str, operator: str) -> Iterator[str]:
+    """What an operator has printed so far, by lines with their line ends."""
+    request = pb.JobsReadLogsRequest(
+        header=HEADER, job_id=Identifier(value=job_id), operator_name=operator
+    )
+    for reply in connection.stream(JobsStub(connection.channel).ReadLogs, request):
+        yield from reply.logs
+
+
+def resolve(connection: Connection, text: str) -> str:
+    """The id that `text` means: a whole one, or a unique prefix."""
+    return full_id(text) or by_prefix(
+        text,
+        [(job.id, job.name) for job in list_all(connection)],
+        noun="job",
+        invalid=InvalidJobIdError,
+        missing=JobNotFoundError,
+        look="claraedge list jobs",
+    )
+
+
+def state_name(number: int) -> str:
+    return _name(pb.JobState.items(), "JOB_STATE_", number)
+
+
+def status_name(number: int) -> str:
+    return _name(pb.JobStatus.items(), "JOB_STATUS_", number)
+
+
+def priority_name(number: int) -> str:
+    return _name(pb.JobPriority.items(), "JOB_PRIORITY_", number)
+
+
+def _name(values: Iterable[tuple[str, int]], prefix: str, number: int) -> str:
+    """The word of the contract; a number that it lacks (a newer daemon) as itself."""
+    return next((n.removeprefix(prefix) for n, v in values if v == number), str(number))

@@ -1,0 +1,193 @@
+"""Calls of the Payloads service, and the local files on the other side of them."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+from claraedge.client import jobs
+from claraedge.client.connection import HEADER, Connection
+from claraedge.client.prefix import by_prefix, full_id
+from claraedge.client.values import PayloadFile
+from claraedge.errors import (
+    FileCollisionError,
+    FileNotFoundInPayloadError,
+    InvalidFileNameError,
+    InvalidPayloadIdError,
+    JobNotFoundError,
+    PayloadNotFoundError,
+)
+from claraedge.wire.nvidia.clara.platform import payloads_pb2 as pb
+from claraedge.wire.nvidia.clara.platform.common_pb2 import Identifier
+from claraedge.wire.nvidia.clara.platform.payloads_pb2_grpc import PayloadsStub
+
+_CHUNK = 1024 * 1024
+
+#: Is told the bytes of each chunk that went over the wire.
+Progress = Callable[[int], object]
+
+
+def gather(paths: Iterable[Path]) -> dict[str, Path]:
+    """The local file of each name in the payload; names in a folder are relative to it.
+
+    Raises FileCollisionError where two files would get one name, InvalidFileNameError for what is
+    neither a file nor a folder or has no UTF-8 name; nothing has been sent then.
+    """
+    gathered: dict[str, Path] = {}
+    for path in paths:
+        for name, file in _files(path):
+            if name in gathered:
+                raise FileCollisionError(
+                    f"{gathered[name]} and {file} would both be {name!r}; upload them apart"
+                )
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise InvalidFileNameError(
+                    f"{file!r}: the name is not UTF-8; rename the file first"
+                ) from None
+            if not stat.S_ISREG(file.stat().st_mode):
+                raise InvalidFileNameError(f"{file}: only regular files can be uploaded")
+            gathered[name] = file
+    return gathered
+
+
+def _files(path: Path) -> Iterator[tuple[str, Path]]:
+    if not path.is_dir():
+        yield path.name, path
+        return
+    for folder, folders, names in os.walk(path, onerror=_raise):
+        folders.sort()
+        for name in sorted(names):
+            file = Path(folder, name)
+            yield file.relative_to(path).as_posix(), file
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def upload(
+    connection: Connection, payload_id: str, files: Mapping[str, Path], progress: Progress
+) -> None:
+    """Stores `files` in one stream: all appear together, or, after any error, none."""
+    if not files:
+        return
+
+    def requests() -> Iterator[pb.PayloadsUploadRequest]:
+        for name, path in files.items():
+            with path.open("rb") as file:
+                found = os.fstat(file.fileno())
+                details = pb.PayloadFileDetails(
+                    mode=stat.S_IMODE(found.st_mode) & 0o777, size=found.st_size, name=name
+                )
+                first = True
+                while (data := file.read(_CHUNK)) or first:
+                    first = False  # an empty file is one message without data
+                    yield pb.PayloadsUploadRequest(
+                        header=HEADER,
+                        payload_id=Identifier(value=payload_id),
+                        details=details,
+                        data=data,
+                    )
+                    progress(len(data))
+
+    connection.send(PayloadsStub(connection.channel).Upload, requests())
+
+
+def list_files(connection: Connection, payload_id: str) -> list[PayloadFile]:
+    """All files of a payload."""
+    request = pb.PayloadsDetailsRequest(header=HEADER, payload_id=Identifier(value=payload_id))
+    replies = connection.stream(PayloadsStub(connection.channel).Details, request)
+    return [
+        PayloadFile(name=r.file.name, size=r.file.size, mode=r.file.mode)
+        for r in replies
+        if r.file.name
+    ]
+
+
+def select(
+    files: Iterable[PayloadFile], pattern: str
+) -> tuple[list[tuple[PayloadFile, PurePosixPath]], bool]:
+    """The files that `pattern` means, each with its path below the destination.
+
+    A name means that file; a folder all that is below it; `*`, `?` and `[...]` match as in a shell,
+    but `*` goes through `/`. Paths are relative to the last folder before any of these signs. The
+    second value: the pattern named exactly one file. Raises FileNotFoundInPayloadError for none.
+    """
+    wanted = "/" + pattern.removeprefix(".").lstrip("/")
+    known = list(files)
+    for file in known:
+        if file.name == wanted:
+            return [(file, PurePosixPath(PurePosixPath(file.name).name))], True
+    if any(sign in wanted for sign in "*?["):
+        base = wanted[: min(wanted.index(sign) for sign in "*?[" if sign in wanted)]
+        base = base[: base.rindex("/") + 1]
+        found = [f for f in known if fnmatch.fnmatchcase(f.name, wanted)]
+    else:
+        base = wanted.rstrip("/") + "/"
+        found = [f for f in known if f.name.startswith(base)]
+    if not found:
+        raise FileNotFoundInPayloadError(
+            f"no file of the payload matches {wanted!r}; it has {len(known)} files"
+            + "".join(f"\n  {f.name}" for f in known[:10])
+        )
+    return [(file, _below(file.name.removeprefix(base))) for file in found], False
+
+
+def _below(name: str) -> PurePosixPath:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:  # a daemon that lies must not write elsewhere
+        raise InvalidFileNameError(
+            f"the daemon sent the name {name!r}, which leaves the destination"
+        )
+    return path
+
+
+def download(
+    connection: Connection, payload_id: str, name: str, target: Path, progress: Progress
+) -> None:
+    """Fetches one file; `target` appears, or is replaced, when all of it is there."""
+    request = pb.PayloadsDownloadRequest(
+        header=HEADER, payload_id=Identifier(value=payload_id), name=name
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            for reply in connection.stream(PayloadsStub(connection.channel).Download, request):
+                file.write(reply.data)
+                progress(len(reply.data))
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def resolve(connection: Connection, text: str) -> str:
+    """The payload that `text` means: an id of a payload or of a job, or a unique prefix of one.
+
+    A reusable payload is known by its whole id only, since no call lists them.
+    """
+    whole = full_id(text)
+    if whole is not None:
+        with contextlib.suppress(JobNotFoundError):
+            return jobs.status(connection, whole).payload_id
+        return whole
+    candidates: dict[str, str] = {}
+    payload_of: dict[str, str] = {}
+    for job in jobs.list_all(connection):
+        candidates[job.id], candidates[job.payload_id] = f"job {job.name}", f"payload of {job.name}"
+        payload_of[job.id] = payload_of[job.payload_id] = job.payload_id
+    found = by_prefix(
+        text,
+        candidates,
+        noun="job or payload",
+        invalid=InvalidPayloadIdError,
+        missing=PayloadNotFoundError,
+        look="claraedge list jobs",
+    )
+    return payload_of[found]

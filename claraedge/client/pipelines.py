@@ -1,0 +1,90 @@
+"""Calls of the Pipelines service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from claraedge.client.connection import HEADER, Connection
+from claraedge.client.prefix import by_prefix, full_id
+from claraedge.client.values import DefinitionFile, Pipeline, PipelineDetails
+from claraedge.errors import InvalidPipelineIdError, PipelineNotFoundError
+from claraedge.wire.nvidia.clara.platform import pipelines_pb2 as pb
+from claraedge.wire.nvidia.clara.platform.common_pb2 import Identifier
+from claraedge.wire.nvidia.clara.platform.pipelines_pb2_grpc import PipelinesStub
+
+#: Characters in a message: at most 1 MiB, whatever they are. Parts of one path are joined again.
+_PART = 256 * 1024
+
+
+def create(connection: Connection, files: Sequence[DefinitionFile]) -> tuple[str, tuple[str, ...]]:
+    """Registers a pipeline: its id, and warnings about the definition."""
+
+    def requests() -> Iterator[pb.PipelinesCreateRequest]:
+        for file in files:
+            for start in range(0, max(len(file.content), 1), _PART):
+                part = file.content[start : start + _PART]
+                yield pb.PipelinesCreateRequest(
+                    header=HEADER,
+                    definition=pb.PipelineDefinitionFile(path=file.path, content=part),
+                )
+
+    reply = connection.send(PipelinesStub(connection.channel).Create, requests())
+    return reply.pipeline_id.value, tuple(reply.header.messages)
+
+
+def list_all(connection: Connection) -> list[Pipeline]:
+    """All pipelines in the order of their creation."""
+    replies = connection.stream(
+        PipelinesStub(connection.channel).List, pb.PipelinesListRequest(header=HEADER)
+    )
+    return [
+        Pipeline(
+            id=reply.details.pipeline_id.value,
+            name=reply.details.name,
+            metadata=dict(reply.details.metadata),
+        )
+        for reply in replies
+        if reply.details.pipeline_id.value
+    ]
+
+
+def details(connection: Connection, pipeline_id: str) -> PipelineDetails:
+    """The graph and the files of one pipeline."""
+    request = pb.PipelinesDetailsRequest(header=HEADER, pipeline_id=Identifier(value=pipeline_id))
+    replies = list(connection.stream(PipelinesStub(connection.channel).Details, request))
+    if not replies:
+        raise PipelineNotFoundError(f"the daemon knows nothing of pipeline {pipeline_id}")
+    operators: dict[str, tuple[str, ...]] = {}
+    open_nodes = list(replies[0].dag)
+    for node in open_nodes:
+        if node.name not in operators:
+            operators[node.name] = tuple(n.name for n in node.next)
+            open_nodes.extend(node.next)
+    return PipelineDetails(
+        id=replies[0].pipeline_id.value,
+        name=replies[0].name,
+        metadata=dict(replies[0].metadata),
+        operators=operators,
+        files=tuple(
+            DefinitionFile(path=r.definition.path, content=r.definition.content) for r in replies
+        ),
+    )
+
+
+def resolve(connection: Connection, text: str) -> str:
+    """The id that `text` means: a whole id, a name (its newest pipeline), or a unique prefix."""
+    whole = full_id(text)
+    if whole is not None:
+        return whole
+    known = list_all(connection)
+    named = [p.id for p in known if p.name.casefold() == text.casefold()]
+    if named:
+        return named[-1]
+    return by_prefix(
+        text,
+        [(p.id, p.name) for p in known],
+        noun="pipeline",
+        invalid=InvalidPipelineIdError,
+        missing=PipelineNotFoundError,
+        look="claraedge list pipelines",
+    )

@@ -1,0 +1,105 @@
+"""Where the daemon listens: an argument, CLARAEDGE_HOST, or the sockets that ARCHITECTURE names."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from claraedge.errors import InvalidRequestError
+
+SYSTEM_SOCKET = Path("/run/claraedge/claraedge.sock")
+
+#: `sun_path` of a Unix socket address, less its final zero.
+_LONGEST_PATH = 107
+
+
+def find_target(
+    host: str | None,
+    environment: Mapping[str, str],
+    user: int,
+    exists: Callable[[Path], bool] = Path.exists,
+) -> str:
+    """The gRPC target, `unix:/path` or `host:port`.
+
+    In this order: `host`, `CLARAEDGE_HOST`, `CLARAEDGE_RUNTIME_DIR`, the user's own socket if it is
+    there, the system's if it is there; and where neither is, the one that `claraedge serve` would
+    make for this `user` (a numeric id).
+    """
+    named = host or environment.get("CLARAEDGE_HOST")
+    if named:
+        return parse_target(named)
+    if environment.get("CLARAEDGE_RUNTIME_DIR"):
+        return parse_target(f"unix:{environment['CLARAEDGE_RUNTIME_DIR']}/claraedge.sock")
+    own = Path(
+        environment.get("XDG_RUNTIME_DIR") or f"/run/user/{user}", "claraedge/claraedge.sock"
+    )
+    for path in (own, SYSTEM_SOCKET):
+        if _seen(path, exists):
+            return parse_target(f"unix:{path}")
+    return parse_target(f"unix:{SYSTEM_SOCKET if user == 0 else own}")
+
+
+def _seen(path: Path, exists: Callable[[Path], bool]) -> bool:
+    try:
+        return exists(path)
+    except PermissionError:  # a folder that this user may not enter: the call will say so
+        return True
+
+
+def parse_target(text: str) -> str:
+    """`text` in gRPC's form. Raises InvalidRequestError with the forms that are understood."""
+    if text.startswith(("/", "unix:")):
+        path = text.removeprefix("unix:")
+        if path.startswith("//"):  # unix:///run/x.sock
+            path = path.removeprefix("//")
+        path = str(Path(path).absolute())
+        if len(os.fsencode(path)) > _LONGEST_PATH:
+            raise InvalidRequestError(
+                f"{path}: the path of a socket is at most {_LONGEST_PATH} bytes; this one has"
+                f" {len(os.fsencode(path))}: use a shorter folder (CLARAEDGE_RUNTIME_DIR)"
+            )
+        return f"unix:{path}"
+    name, colon, port = text.rpartition(":")
+    if not (colon and name and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise InvalidRequestError(f"{text!r} names no daemon: give unix:/path, or host:port")
+    return text
+
+
+def why_unreachable(target: str) -> str:
+    """What is wrong with `target`, found by knocking once, and what to do about it."""
+    if not target.startswith("unix:"):
+        return (
+            f"no daemon answers at {target}: check the address, and that the daemon listens there"
+        )
+    path = target.removeprefix("unix:")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(2)
+        try:
+            probe.connect(path)
+        except OSError as error:
+            return _explain(path, error)
+    return (
+        f"the daemon at {path} broke the call off: it may just be starting or stopping; try again"
+    )
+
+
+def _explain(path: str, error: OSError) -> str:
+    begin = (
+        "systemctl start claraedge"
+        if path == str(SYSTEM_SOCKET)
+        else "claraedge serve   (or: systemctl --user start claraedge)"
+    )
+    match error.errno:
+        case errno.ENOENT:
+            return f"there is no socket {path}: the daemon does not run; start it: {begin}"
+        case errno.ECONNREFUSED:
+            return f"nobody listens at {path}: the daemon has ended; start it: {begin}"
+        case errno.EACCES | errno.EPERM:
+            return (
+                f"{path} is not open to this user; run the command as the daemon's user, or join"
+                " the group that owns the socket"
+            )
+    return f"{path}: {error.strerror or error}"

@@ -1,0 +1,168 @@
+"""What the calls give: plain values, with their JSON form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from google.protobuf.timestamp_pb2 import Timestamp as UnixTimestamp
+
+from claraedge.clock import rfc3339
+from claraedge.wire.nvidia.clara.platform.common_pb2 import Timestamp
+
+#: Unix time of 0001-01-01T00:00:00Z, from which the platform counts, with the sign turned.
+_YEAR_ONE = 62135596800
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all values. Times are aware and UTC; None where it has not happened."""
+
+
+class Pipeline(Value, frozen=True, kw_only=True):
+    """One line of the list of pipelines."""
+
+    id: str
+    name: str
+    metadata: Mapping[str, str]
+
+
+class DefinitionFile(Value, frozen=True, kw_only=True):
+    """One file of a pipeline's definition."""
+
+    path: str
+    content: str
+
+
+class PipelineDetails(Pipeline, frozen=True, kw_only=True):
+    """A pipeline with its graph and its files."""
+
+    operators: Mapping[str, tuple[str, ...]]
+    """name -> those that read from it."""
+    files: tuple[DefinitionFile, ...]
+
+
+class Job(Value, frozen=True, kw_only=True):
+    """One line of the list of jobs. Names of states as in the contract, without their prefix."""
+
+    id: str
+    name: str
+    pipeline_id: str
+    payload_id: str
+    state: str
+    status: str
+    priority: str
+    created: datetime | None
+    started: datetime | None
+    stopped: datetime | None
+    metadata: Mapping[str, str]
+
+    @property
+    def ended(self) -> bool:
+        return self.state == "STOPPED"
+
+    @property
+    def ended_well(self) -> bool:
+        return self.ended and self.status == "HEALTHY"
+
+
+class JobOperator(Value, frozen=True, kw_only=True):
+    """One operator of a job."""
+
+    name: str
+    status: str
+    created: datetime | None
+    started: datetime | None
+    stopped: datetime | None
+
+
+class JobDetails(Job, frozen=True, kw_only=True):
+    """A job with its operators, in the order of the definition, and its messages."""
+
+    messages: tuple[str, ...]
+    operators: tuple[JobOperator, ...]
+
+
+class PayloadFile(Value, frozen=True, kw_only=True):
+    """A file of a payload; `name` begins with `/`."""
+
+    name: str
+    size: int
+    mode: int
+
+
+class Image(Value, frozen=True, kw_only=True):
+    """A container image of the device."""
+
+    id: str
+    names: tuple[str, ...]
+    digests: tuple[str, ...]
+    size: int
+    created: datetime | None
+
+
+class Item(Value, frozen=True, kw_only=True):
+    """An item of the drop folder."""
+
+    id: str
+    name: str
+    folder: str
+    pipeline: str
+    state: str
+    reason: str
+    mend: str
+    job_id: str
+    first_seen: datetime | None
+    size: int
+    result_path: str
+
+
+class Status(Value, frozen=True, kw_only=True):
+    """How the daemon is doing."""
+
+    version: str
+    instance: str
+    started: datetime | None
+    state_dir: str
+    inbox_dir: str
+    outbox_dir: str
+    failed_dir: str
+    jobs_pending: int
+    jobs_running: int
+    items_parked: int
+    items_failed: int
+    outbox_results: int
+    failed_results: int
+    podman_version: str
+    gpus: int
+    warnings: tuple[str, ...]
+
+
+def moment(stamp: Timestamp) -> datetime | None:
+    """A time of the platform: whole seconds since the year 1; 0 or less has not happened."""
+    if stamp.value <= 0:
+        return None
+    try:
+        return datetime.fromtimestamp(stamp.value - _YEAR_ONE, UTC)
+    except (OverflowError, ValueError, OSError):  # no year that a calendar knows
+        return None
+
+
+def unix_moment(stamp: UnixTimestamp) -> datetime | None:
+    """A time of the appliance's own services."""
+    return stamp.ToDatetime(UTC) if stamp.seconds or stamp.nanos else None
+
+
+def to_json(value: object) -> str:
+    """JSON on one line; times in RFC 3339, UTC."""
+    return json.dumps(
+        msgspec.to_builtins(value, builtin_types=(datetime,)), default=_text, ensure_ascii=False
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, datetime):
+        return rfc3339(value.timestamp())
+    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -42,6 +42,13 @@ class Folder:
     element: ScalarNode | None = None
     """`element-type` of a stream."""
 
+    @property
+    def written(self) -> str:
+        """The path; as it stands in the text where it could not be checked."""
+        if self.path is None and isinstance(self.path_at, ScalarNode):
+            return self.path_at.text
+        return self.path or ""
+
 
 def read_inputs(operator: Fields, typed: bool, report: Report) -> tuple[Folder, ...]:
     """Entries of `input:`. `typed`: the api-version asks for types."""

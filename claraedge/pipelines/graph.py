@@ -29,10 +29,10 @@ def link(drafts: Sequence[Draft], report: Report) -> tuple[Operator, ...]:
                     reads = edges.setdefault(draft.name.text, {})
                     reads.setdefault(upstream.name.text, folder.source)
                 name = _output_name(folder, upstream, report)
-                inputs.append(Input(path=folder.path or "", source=upstream.name.text, name=name))
+                inputs.append(Input(path=folder.written, source=upstream.name.text, name=name))
             else:
                 name = folder.name.text if folder.name is not None else None
-                inputs.append(Input(path=folder.path or "", name=name))
+                inputs.append(Input(path=folder.written, name=name))
         operators.append(
             Operator(
                 name=draft.name.text if draft.name is not None else "",
@@ -40,7 +40,7 @@ def link(drafts: Sequence[Draft], report: Report) -> tuple[Operator, ...]:
                 container=draft.container or Container(image=""),
                 inputs=tuple(inputs),
                 outputs=tuple(
-                    Output(path=o.path or "", name=o.name.text if o.name is not None else None)
+                    Output(path=o.written, name=o.name.text if o.name is not None else None)
                     for o in draft.outputs
                 ),
                 variables=draft.variables,

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from claraedge.pipelines.fields import Fields
 from claraedge.pipelines.graph import link
 from claraedge.pipelines.model import DefinitionFile, Pipeline
-from claraedge.pipelines.nodes import ObjectNode, ScalarNode, kind
+from claraedge.pipelines.nodes import ListNode, ObjectNode, ScalarNode, kind
 from claraedge.pipelines.operators import read_operator
 from claraedge.pipelines.parameters import Resolver, declare
 from claraedge.pipelines.problems import Problem, Report, shown
@@ -58,8 +58,8 @@ def load(
 
     `arguments` are values for the definition's parameters. A placeholder without a value is a
     warning, and an error with `final`. What rests on such a placeholder is not checked, and stands
-    in the pipeline as written, as an empty path, or (`from`) as the payload: a pipeline that is to
-    run is loaded with `final`.
+    in the pipeline as written, or as not written where it cannot (`from`, `requests`): a pipeline
+    that is to run is loaded with `final`.
     """
     if not files:
         report = Report("(no file)")
@@ -115,7 +115,8 @@ def _pipeline(fields: Fields, report: Report) -> Pipeline | None:
         "remove it, and bring the images onto the device before the first job",
     )
     nodes = fields.objects("operators", "`- name: NAME` with `container:`")
-    if not nodes and (fields.get("operators") is None or not fields.items("operators", "")):
+    written = fields.get("operators")
+    if written is None or (isinstance(written, ListNode) and not written.items):
         report.error(
             "no-operators",
             fields.key("operators"),

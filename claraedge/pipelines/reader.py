@@ -84,7 +84,7 @@ def read(text: str, report: Report) -> Node | None:
         return _Builder(report).document(text)
     except yaml.MarkedYAMLError as error:
         _report_syntax(text, error, report)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: the Python parser, on escapes
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # escapes in the Python parser
         report.error("yaml-syntax", At(1, 1), f"this is not YAML: {error}", "write valid YAML")
     except _RefusedError:
         pass
@@ -183,7 +183,7 @@ class _Builder:
         return self._root
 
     def _scalar(self, event: yaml.ScalarEvent, at: At) -> None:
-        plain = event.style is None and event.tag is None
+        plain = event.implicit[0] and event.tag is None  # style: None or "", by parser
         text: str = event.value
         if any("\ud800" <= c <= "\udfff" for c in text):
             self._refuse(

@@ -1,0 +1,219 @@
+"""`describe job`, and its live view."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from fake_daemon import JOB_1, NOON, PAYLOAD_1, PIPELINE_B, Fakes, Images, serve, stamp
+
+from claraedge.cli.watch import changes, draw
+from claraedge.client.values import JobDetails, JobOperator
+from claraedge.wire.nvidia.clara.platform import jobs_pb2
+from claraedge.wire.nvidia.clara.platform.common_pb2 import Identifier
+
+T = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def status(state, job_status, *operators, messages=()):
+    details = jobs_pb2.JobsStatusResponse.JobOperatorDetails
+    return jobs_pb2.JobsStatusResponse(
+        job_id=Identifier(value=JOB_1),
+        pipeline_id=Identifier(value=PIPELINE_B),
+        payload_id=Identifier(value=PAYLOAD_1),
+        name="scan",
+        state=state,
+        status=job_status,
+        priority=2,
+        created=stamp(NOON),
+        started=stamp(NOON + 1) if state > 1 else None,
+        stopped=stamp(NOON + 9) if state > 2 else None,
+        messages=messages,
+        operator_details=[
+            details(
+                name=name,
+                status=number,
+                started=stamp(NOON + 1) if number > 1 else None,
+                stopped=stamp(NOON + 4) if number > 2 else None,
+            )
+            for name, number in operators
+        ],
+    )
+
+
+STORY = [
+    status(1, 1, ("image", 1), ("report", 1)),
+    status(2, 1, ("image", 2), ("report", 1)),
+    status(2, 1, ("image", 2), ("report", 1)),
+    status(2, 1, ("image", 3), ("report", 1), messages=["waits for the GPU"]),
+    status(3, 1, ("image", 3), ("report", 3), messages=["waits for the GPU"]),
+]
+
+
+def test_describe_job_prints_a_key_and_a_value_per_line(daemon, claraedge):
+    daemon.fakes.statuses = [status(3, 2, ("image", 4), messages=["image: exit code 3\nsecond"])]
+    answer = claraedge("describe", "job", "-j", JOB_1)
+    assert answer.code == 0
+    lines = dict(line.split(": ", 1) for line in answer.out.splitlines())
+    assert lines["NAME"] == "scan"
+    assert (lines["STATE"], lines["STATUS"]) == ("STOPPED", "FAULTED")
+    assert lines["MESSAGE"] == r"image: exit code 3\nsecond"
+    assert lines["OPERATOR image"].startswith("FAULTED  20")
+    found = json.loads(claraedge("describe", "job", "-j", JOB_1, "--output", "json").out)
+    assert found["stopped"] == "2026-01-01T12:00:09.000Z"
+    assert found["operators"][0]["status"] == "FAULTED"
+
+
+def test_describe_of_an_unknown_job_tells_the_daemons_words(daemon, claraedge):
+    answer = claraedge("describe", "job", "-j", "f" * 32)
+    assert (answer.code, answer.err) == (1, f"claraedge: no job has the id {'f' * 32}\n")
+
+
+def test_watch_without_a_terminal_prints_a_line_per_change_and_ends_with_the_job(daemon, claraedge):
+    daemon.fakes.statuses = list(STORY)
+    answer = claraedge("describe", "job", "-j", JOB_1, "--watch")
+    assert answer.code == 0
+    assert [line.split(" ", 2)[2] for line in answer.out.splitlines()] == [
+        "job PENDING HEALTHY",
+        "job RUNNING HEALTHY",
+        "image RUNNING",
+        "image COMPLETED",
+        "job waits for the GPU",
+        "report RUNNING",
+        "report COMPLETED",
+        "job STOPPED HEALTHY",
+    ]
+
+
+def test_watch_as_json_prints_an_object_per_change(daemon, claraedge):
+    daemon.fakes.statuses = list(STORY)
+    answer = claraedge("describe", "job", "-j", JOB_1, "--watch", "--output", "json")
+    objects = [json.loads(line) for line in answer.out.splitlines()]
+    assert objects[-1] == {
+        "time": "2026-01-01T12:00:09.000Z",
+        "job_id": JOB_1,
+        "operator": None,
+        "change": "STOPPED HEALTHY",
+    }
+    assert len(objects) == 8
+
+
+def test_watch_of_a_job_that_failed_exits_1(daemon, claraedge):
+    daemon.fakes.statuses = [status(3, 2, ("image", 4))]
+    assert claraedge("describe", "job", "-j", JOB_1, "-w").code == 1
+
+
+def test_watch_goes_on_when_the_daemon_comes_back(daemon, claraedge):
+    daemon.fakes.statuses = [STORY[1], STORY[1], STORY[1]]
+    again: list[object] = []
+
+    def restart():
+        deadline = time.monotonic() + 30
+        while len(daemon.asked) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        daemon.stop()
+        fakes = Fakes(statuses=[STORY[4]])
+        again.append(serve(f"unix:{daemon.socket}", fakes, Images()))
+
+    thread = threading.Thread(target=restart)
+    thread.start()
+    answer = claraedge("describe", "job", "-j", JOB_1, "--watch")
+    thread.join()
+    again[0].stop(0).wait()
+    assert answer.code == 0
+    assert answer.out.splitlines()[-1].endswith("job STOPPED HEALTHY")
+
+
+def test_watch_on_a_terminal_draws_over_itself(daemon):
+    daemon.fakes.statuses = list(STORY)
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "from claraedge.cli.main import main; main()",
+            *("describe", "job", "-j", JOB_1, "--watch"),
+        ],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
+            "COLUMNS": "80",
+            "LINES": "24",
+        },
+        stdout=follower,
+        stderr=subprocess.PIPE,
+    )
+    os.close(follower)
+    drawn = b""
+    while True:
+        try:
+            piece = os.read(leader, 4096)
+        except OSError:  # the other side was closed
+            break
+        if not piece:
+            break
+        drawn += piece
+    os.close(leader)
+    assert process.wait(30) == 0
+    text = drawn.decode()
+    assert "\x1b[3A\x1b[J" in text
+    final = text.rsplit("\x1b[J", 1)[1].split("\r\n")
+    assert final[0] == "scan  c10000000000  STOPPED HEALTHY  8 s"
+    assert final[1] == "  image   COMPLETED  3 s"
+
+
+# --- the pure parts ----------------------------------------------------------------------------
+
+
+def job(*operators: JobOperator, state="RUNNING", status="HEALTHY", messages=()) -> JobDetails:
+    return JobDetails(
+        id=JOB_1, name="scan", pipeline_id=PIPELINE_B, payload_id=PAYLOAD_1, state=state,
+        status=status, priority="NORMAL", created=T, started=T, stopped=None, metadata={},
+        messages=tuple(messages), operators=operators,
+    )  # fmt: skip
+
+
+def operator(name: str, status: str, start: int | None = None, stop: int | None = None):
+    moment = [T + timedelta(seconds=s) if s is not None else None for s in (start, stop)]
+    return JobOperator(name=name, status=status, created=T, started=moment[0], stopped=moment[1])
+
+
+def test_no_change_is_no_line():
+    same = job(operator("a", "RUNNING", 1))
+    assert changes(same, same, T) == []
+
+
+def test_a_run_between_two_looks_is_told_in_the_order_of_time():
+    before = job(operator("b", "PENDING"), operator("a", "RUNNING", 0))
+    after = job(operator("b", "COMPLETED", 5, 6), operator("a", "COMPLETED", 0, 4))
+    assert [(c.operator, c.text) for c in changes(before, after, T)] == [
+        ("a", "COMPLETED"),
+        ("b", "RUNNING"),
+        ("b", "COMPLETED"),
+    ]
+
+
+def test_an_operator_that_failed_before_it_started_is_told_once():
+    before, after = job(operator("a", "PENDING")), job(operator("a", "FAULTED"))
+    assert [c.text for c in changes(before, after, T)] == ["FAULTED"]
+
+
+def test_the_table_fits_the_terminal():
+    many = job(*(operator(f"operator-{n:02}-{'x' * 60}", "PENDING") for n in range(40)))
+    drawn = draw(many, T + timedelta(seconds=130), 40, 10)
+    assert len(drawn) == 9
+    assert all(len(line) < 40 for line in drawn)
+    assert drawn[-1] == "  and 33 more lines"
+    assert draw(many, T + timedelta(seconds=130), 200, 99)[0].endswith("2 min 10 s")
+
+
+def test_control_characters_of_a_message_do_not_reach_the_terminal():
+    drawn = draw(job(messages=["\x1b[31mred"]), T, 80, 24)
+    assert drawn[-1] == r"  \x1b[31mred"

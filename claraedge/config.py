@@ -196,7 +196,7 @@ def load_config(
             mistakes.append(f"{variable}: no such setting{hint}")
     for key, value in flags.items():
         _put(tree, tuple(key.split(".")), value)
-    config = _decode(Config, tree, "", mistakes)
+    config: Config | None = _decode(Config, tree, "", mistakes)
     if config is not None:
         for name in ("state_dir", "runtime_dir"):
             if not getattr(config, name).is_absolute():

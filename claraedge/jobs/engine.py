@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from claraedge.errors import ClaraedgeError, RunnerUnavailableError, StorageFullError
@@ -87,6 +87,7 @@ class Engine:
         self._wake = asyncio.Event()
         self._pause = 0.0
         self._paused_until = 0.0
+        self._reason = ""
         self._tasks: set[asyncio.Task[None]] = set()
         self._recovered = False
         self._told: set[str] = set()
@@ -112,6 +113,10 @@ class Engine:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await active.ended.wait()
+
+    def warnings(self) -> Sequence[str]:
+        """What keeps work from going on, for `claraedge status`."""
+        return [f"work waits: {self._reason}"] if self._pause else []
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -351,6 +356,7 @@ class Engine:
         now = self._machine.clock.elapsed()
         if not self._pause:
             _log.warning("work waits", extra={"reason": str(error)})
+        self._reason = str(error)
         if now >= self._paused_until:
             self._pause = min(_LONGEST_PAUSE, max(_FIRST_PAUSE, 2 * self._pause))
             self._paused_until = now + self._pause

@@ -38,8 +38,8 @@ MAX_REASON = 1024
 class JobFilter:
     """What a list is to hold. Kinds combine by AND, the entries of one by OR; empty: any."""
 
-    states: frozenset[JobState] = frozenset()
-    statuses: frozenset[JobStatus] = frozenset()
+    states: frozenset[int] = frozenset()
+    statuses: frozenset[int] = frozenset()
     pipelines: frozenset[str] = frozenset()
     created_after: float | None = None
     completed_before: float | None = None
@@ -163,7 +163,7 @@ class Jobs:
         """The job, whole. Raises JobNotFoundError."""
         return await self._database.read(lambda tx: records.get(tx, job))
 
-    async def dag(self, job: Job) -> Pipeline:
+    async def graph(self, job: Job) -> Pipeline:
         """The graph of a job: its own snapshot, or before its start that of its definition."""
 
         def files(tx: Transaction) -> Pipeline:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -47,6 +47,8 @@ class Pipelines:
         self._database = database
         self._clock = clock
         self._new_id = new_id
+        self.on_created: Callable[[], None] = lambda: None
+        """Called after each commit of a new pipeline: the inbox looks at what waited for it."""
 
     async def create(
         self, parts: Sequence[DefinitionFile], entries: Mapping[str, str], forced_id: str | None
@@ -81,6 +83,7 @@ class Pipelines:
         _log.info(
             "pipeline created", extra={"pipeline": pipeline_id, "pipeline_name": pipeline.name}
         )
+        self.on_created()
         return pipeline_id
 
     async def get(self, pipeline: str) -> Registered:

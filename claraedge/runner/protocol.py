@@ -119,6 +119,10 @@ class Runner(Protocol):
     happened, and the caller asks `containers()` before it acts again.
     """
 
+    async def version(self) -> str:
+        """What runs the containers, for people: `Podman 4.3.1`; empty where it does not answer."""
+        ...
+
     async def find_image(self, reference: str) -> Image | None:
         """The image of a name (`repo:tag`, short or full) or an id; None where it is not here."""
         ...

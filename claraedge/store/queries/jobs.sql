@@ -35,9 +35,16 @@ UPDATE jobs SET state = 3, status = :status, stopped = :now WHERE id = :id AND s
 -- name: job_cancelling
 UPDATE jobs SET cancel_reason = :reason WHERE id = :id AND cancel_reason IS NULL AND state < 3;
 
--- name: job_counts
-SELECT SUM(state = 1 AND queue_position IS NOT NULL) AS pending, SUM(state = 2) AS running
-FROM jobs WHERE state < 3;
+-- name: status_counts
+SELECT
+    (SELECT COUNT(*) FROM jobs WHERE state = 1 AND queue_position IS NOT NULL) AS pending,
+    (SELECT COUNT(*) FROM jobs WHERE state = 2) AS running,
+    (SELECT COUNT(*) FROM inbox_items WHERE state = 'parked') AS parked,
+    (SELECT COUNT(*) FROM inbox_items WHERE state = 'failed') AS failed,
+    (SELECT COUNT(*) FROM deliveries d JOIN jobs j ON j.id = d.job
+        WHERE d.state = 'done' AND j.status = 1) AS delivered,
+    (SELECT COUNT(*) FROM deliveries d JOIN jobs j ON j.id = d.job
+        WHERE d.state = 'done' AND j.status <> 1) AS undelivered;
 
 -- name: add_operator
 INSERT INTO operators (job, position, name, status, created)

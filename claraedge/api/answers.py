@@ -1,0 +1,181 @@
+"""How calls are answered: headers, errors, undecodable requests, methods that are not there.
+
+The Clara services answer errors in their header with gRPC status OK, as the original does. The
+services of claraedge itself have no header; they answer the gRPC status that stands for the error,
+and its stable name in the trailing metadata `claraedge-error`.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from claraedge.errors import (
+    ClaraedgeError,
+    NotSupportedError,
+    StorageFullError,
+    UndecodableRequestError,
+)
+from claraedge.wire.nvidia.clara.platform import common_pb2 as common
+
+_log = logging.getLogger(__name__)
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+#: Longest text of one error message: an error must not outgrow a gRPC header or a terminal.
+_MAX_TEXT = 8192
+
+
+class Undecodable:
+    """Stands for a request whose bytes are no message of its method."""
+
+
+def ok() -> common.ResponseHeader:
+    """The header of a success."""
+    return common.ResponseHeader(code=0)
+
+
+def failure(error: ClaraedgeError) -> common.ResponseHeader:
+    """The header of an error: its code, and messages that are never empty."""
+    messages = [text[:_MAX_TEXT] for text in error.messages] or [error.name]
+    return common.ResponseHeader(code=error.code, messages=messages)
+
+
+def handlers(service: ServiceDescriptor, servicer: object) -> grpc.GenericRpcHandler:
+    """All methods of a service, each as its descriptor says.
+
+    A method that the servicer lacks answers UNIMPLEMENTED. Requests are decoded here, because
+    grpc.aio answers UNKNOWN by itself for what it cannot decode.
+    """
+    return grpc.method_handlers_generic_handler(
+        service.full_name, {m.name: _handler(m, servicer) for m in service.methods}
+    )
+
+
+def _handler(method: MethodDescriptor, servicer: object) -> Any:
+    response = GetMessageClass(method.output_type)
+    call = getattr(servicer, method.name, None) or _missing(method)
+    answer = _answer_stream if method.server_streaming else _answer
+    make = _MAKERS[method.client_streaming, method.server_streaming]
+    return make(
+        answer(call, response),
+        request_deserializer=_decoder(GetMessageClass(method.input_type)),
+        response_serializer=response.SerializeToString,
+    )
+
+
+#: (client streams, server streams) -> what makes the handler.
+_MAKERS: dict[tuple[bool, bool], Callable[..., Any]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+def _decoder(kind: type[Message]) -> Callable[[bytes], Message | Undecodable]:
+    def decode(data: bytes) -> Message | Undecodable:
+        try:
+            return kind.FromString(data)
+        except DecodeError:
+            return Undecodable()
+
+    return decode
+
+
+def _missing(method: MethodDescriptor) -> Callable[..., Any]:
+    name = f"{method.containing_service.name}.{method.name}"
+    error = NotSupportedError(f"{name} is not part of this version of claraedge")
+
+    async def single(_request: object) -> NoReturn:
+        raise error
+
+    async def stream(_request: object) -> AsyncIterator[Message]:
+        raise error
+        yield Message()  # makes this a generator; never reached
+
+    return stream if method.server_streaming else single
+
+
+def _answer(
+    call: Callable[..., Awaitable[Message]], response: type[Message]
+) -> Callable[[Any, Context], Awaitable[Message]]:
+    async def answer(request: Any, context: Context) -> Message:
+        try:
+            return await call(await _decoded(request, context))
+        except (ClaraedgeError, OSError) as error:
+            return await _error(error, response, context)
+
+    return answer
+
+
+def _answer_stream(
+    call: Callable[..., AsyncIterator[Message]], response: type[Message]
+) -> Callable[[Any, Context], AsyncIterator[Message]]:
+    async def answer(request: Any, context: Context) -> AsyncIterator[Message]:
+        try:
+            async for message in call(await _decoded(request, context)):
+                yield message
+        except (ClaraedgeError, OSError) as error:
+            yield await _error(error, response, context)
+
+    return answer
+
+
+async def _decoded(request: Any, context: Context) -> Any:
+    if isinstance(request, Undecodable):
+        await _refuse_undecodable(context)
+    if isinstance(request, AsyncIterator):
+        return _decoded_each(request, context)
+    return request
+
+
+async def _decoded_each(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+    async for request in requests:
+        if isinstance(request, Undecodable):
+            await _refuse_undecodable(context)
+        yield request
+
+
+async def _refuse_undecodable(context: Context) -> NoReturn:
+    await _abort(
+        context,
+        UndecodableRequestError(
+            "the request is not the protobuf message of this method; compare the client's protos"
+            " with those of claraedge"
+        ),
+    )
+
+
+async def _error(
+    error: ClaraedgeError | OSError, response: type[Message], context: Context
+) -> Message:
+    known = error if isinstance(error, ClaraedgeError) else _of_system(error)
+    if isinstance(known, NotSupportedError):
+        await _abort(context, known)
+    if "header" not in response.DESCRIPTOR.fields_by_name:
+        await _abort(context, known)
+    return response(header=failure(known))
+
+
+def _of_system(error: OSError) -> ClaraedgeError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFullError("the disk is full; free some space and try again")
+    _log.error("call failed", exc_info=error)
+    return ClaraedgeError(f"the daemon met a system error: {error}; its journal has the details")
+
+
+async def _abort(context: Context, error: ClaraedgeError) -> NoReturn:
+    await context.abort(
+        grpc.StatusCode[error.status],
+        str(error)[:_MAX_TEXT],
+        trailing_metadata=(("claraedge-error", error.name),),
+    )
+    raise AssertionError("abort always raises")

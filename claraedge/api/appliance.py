@@ -1,0 +1,122 @@
+"""The services of claraedge itself: `claraedge.v1.Images`, `Inbox` and `Appliance`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from claraedge.blocking import in_thread
+from claraedge.errors import InvalidImageError
+from claraedge.images.images import Images
+from claraedge.inbox.inbox import Inbox
+from claraedge.inbox.model import Item, ItemState
+from claraedge.runner.protocol import Image
+from claraedge.wire.claraedge.v1 import appliance_pb2 as wire
+
+_ITEMS_IN_A_MESSAGE = 500
+_BUFFER = 1024 * 1024
+
+
+class ImagesServicer:
+    """Load, List."""
+
+    def __init__(self, images: Images, scratch: Path) -> None:
+        self._images = images
+        self._scratch = scratch
+
+    async def Load(self, requests: AsyncIterator[wire.LoadRequest]) -> wire.LoadResponse:
+        descriptor, name = await in_thread(
+            tempfile.mkstemp, prefix="image-", suffix=".tar", dir=self._scratch
+        )
+        archive = Path(name)
+        try:
+            size = 0
+            buffer = bytearray()
+            async for request in requests:
+                buffer += request.data
+                if len(buffer) >= _BUFFER:
+                    size += await in_thread(_write, descriptor, buffer)
+            size += await in_thread(_write, descriptor, buffer)
+            if size == 0:
+                raise InvalidImageError("the archive is empty; send a docker-archive tar")
+            images = await self._images.load(archive)
+        finally:
+            os.close(descriptor)
+            archive.unlink(missing_ok=True)
+        return wire.LoadResponse(images=[_image(image) for image in images])
+
+    async def List(self, request: wire.ListImagesRequest) -> wire.ListImagesResponse:
+        return wire.ListImagesResponse(
+            images=[_image(image) for image in await self._images.list()]
+        )
+
+
+class InboxServicer:
+    """List."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+
+    async def List(self, request: wire.ListItemsRequest) -> AsyncIterator[wire.ListItemsResponse]:
+        wanted = wire.ItemState.Name(request.state).removeprefix("ITEM_STATE_").lower()
+        items = await self._inbox.items(ItemState(wanted) if request.state else None)
+        for start in range(0, max(len(items), 1), _ITEMS_IN_A_MESSAGE):
+            yield wire.ListItemsResponse(
+                items=[_item(item) for item in items[start : start + _ITEMS_IN_A_MESSAGE]]
+            )
+
+
+class ApplianceServicer:
+    """Status."""
+
+    def __init__(self, status: Callable[[], Awaitable[wire.StatusResponse]]) -> None:
+        self._status = status
+
+    async def Status(self, request: wire.StatusRequest) -> wire.StatusResponse:
+        return await self._status()
+
+
+def _write(descriptor: int, buffer: bytearray) -> int:
+    """Writes and empties the buffer; returns the count of bytes."""
+    size = len(buffer)
+    view = memoryview(bytes(buffer))
+    buffer.clear()
+    while view:
+        view = view[os.write(descriptor, view) :]
+    return size
+
+
+def _image(image: Image) -> wire.Image:
+    return wire.Image(
+        id=image.id,
+        names=image.names,
+        digests=image.digests,
+        size=image.size,
+        created=time_of(image.created),
+    )
+
+
+def _item(item: Item) -> wire.Item:
+    return wire.Item(
+        id=item.id,
+        name=item.name,
+        raw_name=item.raw_name,
+        folder=item.folder,
+        pipeline=item.pipeline,
+        state=wire.ItemState.Value(f"ITEM_STATE_{item.state.name}"),
+        reason=item.reason,
+        mend=item.mend,
+        job_id=item.job or "",
+        first_seen=time_of(item.first_seen),
+        size=item.size,
+        result_path=item.result_path or "",
+    )
+
+
+def time_of(seconds: float) -> Timestamp:
+    """Unix seconds as the well-known type."""
+    return Timestamp(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))

@@ -1,0 +1,202 @@
+"""`nvidia.clara.platform.Jobs`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+from claraedge.api.answers import ok
+from claraedge.api.translate import id_of, identifier, old_time, timestamp, unix_seconds
+from claraedge.blocking import in_thread
+from claraedge.errors import (
+    InvalidJobIdError,
+    InvalidPayloadIdError,
+    InvalidPipelineIdError,
+    InvalidRequestError,
+)
+from claraedge.jobs.jobs import JobFilter, Jobs, variables_of
+from claraedge.jobs.model import Job, Priority
+from claraedge.pipelines.model import Pipeline
+from claraedge.wire.nvidia.clara.platform import common_pb2 as common
+from claraedge.wire.nvidia.clara.platform import jobs_pb2 as wire
+
+#: Bytes of log text in one message.
+_LOG_CHUNK = 512 * 1024
+
+
+class JobsServicer:
+    """Cancel, Create, List, ReadLogs, Start, Status."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+
+    async def Create(self, request: wire.JobsCreateRequest) -> wire.JobsCreateResponse:
+        try:
+            priority = Priority(request.priority or Priority.NORMAL)
+        except ValueError:
+            raise InvalidRequestError(
+                f"{request.priority} is no priority; use 1 (lower) to 4 (immediate)"
+            ) from None
+        job = await self._jobs.create(
+            pipeline=id_of(request.pipeline_id, "pipeline", InvalidPipelineIdError),
+            name=request.name,
+            priority=priority,
+            input_payloads=[
+                id_of(payload, "payload", InvalidPayloadIdError)
+                for payload in request.input_payloads
+            ],
+            entries=dict(request.metadata),
+        )
+        return wire.JobsCreateResponse(
+            header=ok(), job_id=identifier(job.id), payload_id=identifier(job.payload)
+        )
+
+    async def Start(self, request: wire.JobsStartRequest) -> wire.JobsStartResponse:
+        job = await self._jobs.start(
+            _job_id(request), variables_of([(v.name, v.value) for v in request.Variables])
+        )
+        return wire.JobsStartResponse(
+            header=ok(), state=_state(job), status=_status(job), priority=_priority(job)
+        )
+
+    async def Status(self, request: wire.JobsStatusRequest) -> wire.JobsStatusResponse:
+        job = await self._jobs.get(_job_id(request))
+        return wire.JobsStatusResponse(
+            header=ok(),
+            job_id=identifier(job.id),
+            pipeline_id=identifier(job.pipeline),
+            payload_id=identifier(job.payload),
+            state=_state(job),
+            status=_status(job),
+            name=job.name,
+            messages=job.messages,
+            priority=_priority(job),
+            timestamp_created=old_time(job.created),
+            timestamp_started=old_time(job.started),
+            timestamp_stopped=old_time(job.stopped),
+            created=timestamp(job.created),
+            started=timestamp(job.started),
+            stopped=timestamp(job.stopped),
+            operator_details=[
+                wire.JobsStatusResponse.JobOperatorDetails(
+                    name=operator.name,
+                    status=wire.JobOperatorStatus.ValueType(operator.status),
+                    created=timestamp(operator.created),
+                    started=timestamp(operator.started),
+                    stopped=timestamp(operator.stopped),
+                )
+                for operator in job.operators
+            ],
+            metadata=job.metadata,
+            dag=_graph(await self._jobs.graph(job)),
+        )
+
+    async def List(self, request: wire.JobsListRequest) -> AsyncIterator[wire.JobsListResponse]:
+        jobs = await self._jobs.select(_filter(request.filter))
+        if not jobs:
+            yield wire.JobsListResponse(header=ok())
+        for job in jobs:
+            yield wire.JobsListResponse(
+                header=ok(),
+                job_details=wire.JobsListResponse.JobDetails(
+                    job_id=identifier(job.id),
+                    payload_id=identifier(job.payload),
+                    pipeline_id=identifier(job.pipeline),
+                    job_name=job.name,
+                    state=_state(job),
+                    status=_status(job),
+                    priority=_priority(job),
+                    created=timestamp(job.created),
+                    started=timestamp(job.started),
+                    stopped=timestamp(job.stopped),
+                    metadata=job.metadata,
+                    timestamp_created=old_time(job.created),
+                    timestamp_started=old_time(job.started),
+                    timestamp_stopped=old_time(job.stopped),
+                ),
+            )
+
+    async def ReadLogs(
+        self, request: wire.JobsReadLogsRequest
+    ) -> AsyncIterator[wire.JobsReadLogsResponse]:
+        job = _job_id(request)
+        if not request.operator_name:
+            raise InvalidRequestError("the request names no operator; set operator_name")
+        lines = await self._jobs.logs(job, request.operator_name)
+        batch = await in_thread(_batch, lines)
+        while True:
+            yield wire.JobsReadLogsResponse(
+                header=ok(),
+                job_id=identifier(job),
+                operator_name=request.operator_name,
+                logs=batch,
+            )
+            batch = await in_thread(_batch, lines)
+            if not batch:
+                return
+
+    async def Cancel(self, request: wire.JobsCancelRequest) -> wire.JobsCancelResponse:
+        job = await self._jobs.cancel(_job_id(request), request.reason)
+        return wire.JobsCancelResponse(
+            header=ok(), job_id=identifier(job.id), job_state=_state(job), job_status=_status(job)
+        )
+
+
+def _batch(lines: Iterator[str]) -> list[str]:
+    batch, size = [], 0
+    for line in lines:
+        batch.append(line)
+        size += len(line) + 8
+        if size >= _LOG_CHUNK:
+            break
+    return batch
+
+
+def _filter(filter_: wire.JobsListRequest.JobFilter) -> JobFilter | None:
+    """What to list; None for an empty filter, which looks like no filter on the wire."""
+    wanted = JobFilter(
+        states=frozenset(filter_.has_state),
+        statuses=frozenset(filter_.has_status),
+        pipelines=frozenset(
+            id_of(i, "pipeline", InvalidPipelineIdError) for i in filter_.pipeline_id
+        ),
+        created_after=_time(filter_.created_after),
+        completed_before=_time(filter_.completed_before),
+    )
+    return None if wanted == JobFilter() else wanted
+
+
+def _time(value: common.Timestamp) -> float | None:
+    return unix_seconds(value) if value.value else None
+
+
+def _graph(pipeline: Pipeline) -> list[wire.JobsStatusResponse.JobDagNode]:
+    """Every operator once, with the names of those whose outputs it reads."""
+    node = wire.JobsStatusResponse.JobDagNode
+    return [
+        node(
+            name=operator.name,
+            input_dependencies=[node(name=name) for name in sorted(operator.upstream)],
+        )
+        for operator in pipeline.operators
+    ]
+
+
+def _job_id(
+    request: wire.JobsStartRequest
+    | wire.JobsStatusRequest
+    | wire.JobsReadLogsRequest
+    | wire.JobsCancelRequest,
+) -> str:
+    return id_of(request.job_id, "job", InvalidJobIdError)
+
+
+def _state(job: Job) -> wire.JobState.ValueType:
+    return wire.JobState.ValueType(job.state)
+
+
+def _status(job: Job) -> wire.JobStatus.ValueType:
+    return wire.JobStatus.ValueType(job.status)
+
+
+def _priority(job: Job) -> wire.JobPriority.ValueType:
+    return wire.JobPriority.ValueType(job.priority)

@@ -1,0 +1,235 @@
+"""The composition root: builds the parts, starts and stops them in order, watches them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TypeAlias
+
+from google.protobuf.descriptor import ServiceDescriptor
+
+from claraedge import __version__, files, journal
+from claraedge.api.appliance import ApplianceServicer, ImagesServicer, InboxServicer, time_of
+from claraedge.api.clara import ClaraServicer
+from claraedge.api.jobs import JobsServicer
+from claraedge.api.payloads import PayloadsServicer
+from claraedge.api.pipelines import PipelinesServicer
+from claraedge.api.server import RuntimeFolder, Server
+from claraedge.appliance import frozen, notify
+from claraedge.appliance.state import prepare_state
+from claraedge.blocking import in_thread
+from claraedge.clock import SystemClock, boot_id
+from claraedge.config import Config, load_config
+from claraedge.delivery import records as delivery_records
+from claraedge.delivery.delivery import Delivery
+from claraedge.errors import ClaraedgeError
+from claraedge.gpu import cdi
+from claraedge.ids import new_id
+from claraedge.images.images import Images
+from claraedge.inbox.inbox import Inbox
+from claraedge.jobs.engine import Engine
+from claraedge.jobs.execution import Machine
+from claraedge.jobs.jobs import Jobs
+from claraedge.jobs.logs import JobLogs
+from claraedge.jobs.model import Job
+from claraedge.payloads.payloads import Payloads
+from claraedge.payloads.tree import PayloadTree
+from claraedge.pipelines.model import Pipeline
+from claraedge.registry.pipelines import Pipelines
+from claraedge.runner.podman import PodmanRunner
+from claraedge.runner.protocol import Runner
+from claraedge.runner.service import PodmanService, user_socket
+from claraedge.store.database import Database, Transaction
+from claraedge.wire.claraedge.v1 import appliance_pb2
+from claraedge.wire.nvidia.clara.platform import (
+    clara_pb2,
+    jobs_pb2,
+    models_pb2,
+    payloads_pb2,
+    pipelines_pb2,
+)
+from claraedge.wire.nvidia.clara.platform.node_monitor import metrics_pb2
+
+_log = logging.getLogger(__name__)
+
+#: Opens the runner for a daemon; tests pass one of `MemoryRunner`.
+OpenRunner: TypeAlias = Callable[[Config], AbstractAsyncContextManager[Runner]]
+
+
+def main(config_path: Path | None, overrides: Mapping[str, str]) -> int:
+    """Serves until SIGTERM or SIGINT; returns the exit code of the process."""
+    try:
+        config = load_config(config_path, os.environ, overrides)
+        journal.configure(config.log.level, config.log.format)
+        return asyncio.run(_main(config))
+    except ClaraedgeError as error:
+        for message in error.messages:
+            sys.stderr.write(f"claraedge: {message}\n")
+        return error.exit_code
+
+
+async def _main(config: Config) -> int:
+    """Runs the daemon in a task that a signal cancels: its contexts then stop the parts in order."""
+    serving = asyncio.create_task(serve(config), name="daemon")
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, serving.cancel)
+    try:
+        await serving
+    except asyncio.CancelledError:
+        _log.info("stopped")
+        return 0
+    except BaseExceptionGroup:
+        # systemd starts a fresh daemon, which recovers; limping on could lose work.
+        _log.exception("a part of the daemon died of a bug; please report it")
+        return 1
+    _log.error("the daemon ended by itself")
+    return 1
+
+
+@asynccontextmanager
+async def podman(config: Config) -> AsyncIterator[Runner]:
+    """The product's runner."""
+    folder = config.runtime_dir / "podman"
+    files.make_folders(folder)
+    shared = config.podman.socket or user_socket(os.environ)
+    async with (
+        PodmanService(folder, shared=shared) as service,
+        PodmanRunner(service, folder) as runner,
+    ):
+        yield runner
+
+
+async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
+    """Builds, recovers, serves; ends only by cancellation, or by a part's bug."""
+    removed = await in_thread(frozen.remove_stale_extractions)
+    if removed:
+        _log.info("stale extractions removed", extra={"count": len(removed)})
+    prepare_state(config.state_dir)
+    clock = SystemClock()
+    started = clock.now()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(RuntimeFolder(config.socket))
+        database = await stack.enter_async_context(Database(config.state_dir / "claraedge.db"))
+        instance = await database.write(_instance)
+        runner = await stack.enter_async_context(open_runner(config))
+
+        tree = PayloadTree(config.state_dir)
+        payloads = Payloads(database, tree, clock, new_id)
+        logs = JobLogs(config.state_dir)
+        images = Images(runner)
+        pipelines = Pipelines(database, clock, new_id)
+        delivery = Delivery(database, tree, logs, config, clock)
+        cores = len(os.sched_getaffinity(0))
+        engine = Engine(
+            Machine(
+                database=database,
+                runner=runner,
+                payloads=payloads,
+                images=images,
+                logs=logs,
+                clock=clock,
+                instance=instance,
+                boot=boot_id(),
+                grace=config.engine.grace_seconds,
+            ),
+            max_operators=config.engine.max_operators or 2 * cores,
+            cores=cores,
+            gpus=lambda: cdi.devices(config.engine.cdi_kind),
+            on_stopped=lambda _job: delivery.poke(),
+        )
+
+        def on_queued(tx: Transaction, job: Job, pipeline: Pipeline) -> None:
+            if config.outbox.all_jobs:
+                delivery_records.add_for_job(tx, job, pipeline)
+
+        jobs = Jobs(
+            database,
+            engine,
+            tree,
+            logs,
+            clock,
+            new_id,
+            grace=config.engine.grace_seconds,
+            on_queued=on_queued,
+        )
+        inbox = Inbox(database, tree, config, clock, new_id, jobs.queued)
+        pipelines.on_created = inbox.poke
+
+        async def status() -> appliance_pb2.StatusResponse:
+            counts = await database.read(lambda tx: tx.row("status_counts"))
+            assert counts is not None
+            return appliance_pb2.StatusResponse(
+                version=__version__,
+                instance=instance,
+                started=time_of(started),
+                state_dir=str(config.state_dir),
+                inbox_dir=str(config.inbox_dir),
+                outbox_dir=str(config.outbox_dir),
+                failed_dir=str(config.failed_dir),
+                jobs_pending=counts["pending"],
+                jobs_running=counts["running"],
+                items_parked=counts["parked"],
+                items_failed=counts["failed"],
+                outbox_results=counts["delivered"],
+                failed_results=counts["undelivered"],
+                podman_version=await runner.version(),
+                gpus=len(await in_thread(cdi.devices, config.engine.cdi_kind)),
+                warnings=engine.warnings(),
+            )
+
+        await payloads.prepare()
+        await engine.prepare()
+        await delivery.prepare()
+        await inbox.prepare()
+        server = await stack.enter_async_context(
+            Server(
+                config.socket,
+                [
+                    (_service(clara_pb2, "Clara"), ClaraServicer()),
+                    (_service(jobs_pb2, "Jobs"), JobsServicer(jobs)),
+                    (_service(models_pb2, "Models"), None),
+                    (_service(payloads_pb2, "Payloads"), PayloadsServicer(payloads)),
+                    (_service(pipelines_pb2, "Pipelines"), PipelinesServicer(pipelines)),
+                    (_service(metrics_pb2, "Monitor"), None),
+                    (
+                        _service(appliance_pb2, "Images"),
+                        ImagesServicer(images, tree.uploads),
+                    ),
+                    (_service(appliance_pb2, "Inbox"), InboxServicer(inbox)),
+                    (_service(appliance_pb2, "Appliance"), ApplianceServicer(status)),
+                ],
+            )
+        )
+        try:
+            async with asyncio.TaskGroup() as parts:
+                parts.create_task(engine.run(), name="engine")
+                parts.create_task(inbox.run(), name="inbox")
+                parts.create_task(delivery.run(), name="delivery")
+                parts.create_task(server.run(), name="server")
+                _log.info("ready", extra={"version": __version__, "instance": instance})
+                notify.ready(f"serving {config.socket}")
+        finally:
+            notify.stopping()
+
+
+def _service(module: ModuleType, name: str) -> ServiceDescriptor:
+    descriptor: ServiceDescriptor = module.DESCRIPTOR.services_by_name[name]
+    return descriptor
+
+
+def _instance(tx: Transaction) -> str:
+    """This daemon's own id: the label of its containers, kept with the state."""
+    row = tx.row("fact", key="instance")
+    if row is None:
+        tx.run("put_fact", key="instance", value=new_id())
+        row = tx.row("fact", key="instance")
+    assert row is not None
+    return str(row["value"])

@@ -42,6 +42,7 @@ from claraedge.runner.protocol import (
     Image,
     Phase,
 )
+from claraedge.runner.references import means
 
 #: What an image does: its exit code. Cancelled by `stop`, as a process is by TERM.
 Program = Callable[[ContainerSpec], Awaitable[int]]
@@ -276,12 +277,8 @@ class MemoryRunner:
             raise RunnerUnavailableError("the in-memory runner was made unavailable")
 
     def _find(self, reference: str) -> Image | None:
-        for image, _ in self._images.values():
-            if reference in (image.id, f"sha256:{image.id}") or any(
-                reference in (n, n.removesuffix(":latest"), f"localhost/{n}") for n in image.names
-            ):
-                return image
-        return None
+        found = (image for image, _ in self._images.values() if means(reference, image))
+        return next(found, None)
 
     def _of(self, operator: str) -> list[_Container]:
         return [e for e in self._containers.values() if _operator(e) == operator]

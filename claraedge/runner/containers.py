@@ -1,0 +1,120 @@
+"""What Podman says about containers, read into our values.
+
+Podman's `Status` and `State` words are libpod's own; what they mean where it matters was measured
+with 4.3: `stopped` is conmon's exit file written, `exited` is cleaned up as well, and only in these
+two is the exit code true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from claraedge.errors import RunnerUnavailableError
+from claraedge.runner.protocol import Container, Exit, ExitCause, Phase
+
+#: Go's zero time: the container was never started.
+_NEVER = "0001-01-01T00:00:00Z"
+_ENDED = ("stopped", "exited")
+_BEFORE_START = ("created", "configured", "initialized")
+_ALIVE = ("running", "paused", "stopping")
+
+
+class _State(msgspec.Struct, rename="pascal"):
+    status: str
+    pid: int = 0
+    conmon_pid: int = 0
+    exit_code: int = 0
+    started_at: str = _NEVER
+    out_of_memory: bool = msgspec.field(name="OOMKilled", default=False)
+
+
+class _Inspected(msgspec.Struct, rename="pascal"):
+    state: _State
+
+
+class _Listed(msgspec.Struct, rename="pascal"):
+    id: str
+    state: str
+    names: list[str] = []
+    labels: dict[str, str] | None = None
+    pid: int = 0
+    exit_code: int = 0
+    started_at: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """One container as inspect shows it."""
+
+    phase: Phase
+    pid: int
+    """Of its first process; 0 where there is none."""
+    conmon: int
+    """Of its supervisor; 0 where Podman has not noted one."""
+    exit: Exit | None
+    """Where the phase is STOPPED."""
+
+
+def read_state(body: bytes) -> State:
+    """The answer of `GET /containers/{id}/json`."""
+    try:
+        found = msgspec.json.decode(body, type=_Inspected).state
+    except msgspec.MsgspecError as error:
+        raise RunnerUnavailableError(
+            f"Podman's answer to inspect makes no sense: {error}"
+        ) from error
+    phase = _phase(found.status, started=found.started_at != _NEVER)
+    return State(
+        phase=phase,
+        pid=found.pid,
+        conmon=found.conmon_pid,
+        exit=_exit(found.exit_code, found.out_of_memory) if phase is Phase.STOPPED else None,
+    )
+
+
+def read_list(body: bytes) -> Sequence[tuple[Container, int]]:
+    """The answer of `GET /containers/json`: each container with the pid that Podman noted."""
+    try:
+        listed = msgspec.json.decode(body, type=list[_Listed] | None)
+    except msgspec.MsgspecError as error:
+        raise RunnerUnavailableError(
+            f"Podman's list of containers makes no sense: {error}"
+        ) from error
+    return [(_container(entry), entry.pid) for entry in listed or []]
+
+
+def labels_filter(labels: Mapping[str, str]) -> str:
+    """The `filters` of a list: containers that carry all of these."""
+    return msgspec.json.encode({"label": [f"{k}={v}" for k, v in labels.items()]}).decode()
+
+
+def _container(entry: _Listed) -> Container:
+    # The list gives seconds, and a time before 1970 for Go's zero time.
+    phase = _phase(entry.state, started=entry.started_at > 0)
+    return Container(
+        id=entry.id,
+        name=entry.names[0] if entry.names else "",
+        labels=entry.labels or {},
+        phase=phase,
+        exit_code=_exit(entry.exit_code, False).code if phase is Phase.STOPPED else None,
+    )
+
+
+def _phase(status: str, *, started: bool) -> Phase:
+    if status in _ENDED:
+        return Phase.STOPPED
+    if status in _ALIVE:
+        return Phase.RUNNING
+    if status in _BEFORE_START and not started:
+        return Phase.CREATED
+    # Back to `created` by a restart of the machine, or half removed: there is no exit to collect.
+    return Phase.INTERRUPTED
+
+
+def _exit(code: int, out_of_memory: bool) -> Exit:
+    if code < 0:  # Podman's own word for a code that nobody recorded
+        return Exit(cause=ExitCause.LOST_SUPERVISOR, out_of_memory=out_of_memory)
+    return Exit(cause=ExitCause.EXITED, code=code, out_of_memory=out_of_memory)

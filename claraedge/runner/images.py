@@ -1,0 +1,89 @@
+"""Images of this device, looked up by podman-py. Everything here blocks: call it in a thread.
+
+Loading is not here: podman-py reads the whole archive into memory, and images are large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+from urllib.parse import quote
+
+from claraedge.errors import RunnerUnavailableError
+from claraedge.runner.protocol import Image
+from claraedge.runner.references import means
+
+if TYPE_CHECKING:
+    from podman import PodmanClient
+
+_API_VERSION = "4.3.1"
+_TIMEOUT = 30.0
+
+
+def find(socket: Path, reference: str) -> Image | None:
+    """The image that a reference means; None where it is not here, or where that is no reference.
+
+    Raises RunnerUnavailableError.
+    """
+    with _client(socket) as client:
+        image = _find(client, reference)
+    return image if image is not None and means(reference, image) else None
+
+
+def find_all(socket: Path) -> Sequence[Image]:
+    """All images but intermediate ones. Raises RunnerUnavailableError."""
+    with _client(socket) as client:
+        found = [_find(client, str(image.id)) for image in client.images.list()]
+    return [image for image in found if image is not None]
+
+
+def _find(client: PodmanClient, reference: str) -> Image | None:
+    from podman.errors import APIError, ImageNotFound
+
+    if not reference.strip():
+        return None
+    try:
+        return _image(client.images.get(reference.removeprefix("sha256:")).attrs)
+    except ImageNotFound:
+        return None
+    except APIError as error:
+        if error.is_client_error():
+            return None
+        raise
+
+
+@contextmanager
+def _client(socket: Path) -> Iterator[PodmanClient]:
+    from podman import PodmanClient  # 90 ms: not at every start of a command line
+    from podman.errors import APIError
+
+    base = f"http+unix://{quote(str(socket), safe='')}"
+    try:
+        with PodmanClient(base_url=base, version=_API_VERSION, timeout=_TIMEOUT) as client:
+            yield client
+    except (APIError, OSError) as error:
+        raise RunnerUnavailableError(
+            f"Podman did not answer about images ({error}); if it stays so, look at what "
+            "`podman images` says for this user"
+        ) from error
+
+
+def _image(attributes: Mapping[str, object]) -> Image:
+    config = cast("Mapping[str, object]", attributes.get("Config") or {})
+    return Image(
+        id=str(attributes["Id"]).removeprefix("sha256:"),
+        names=_texts(attributes.get("RepoTags")),
+        digests=_texts(attributes.get("RepoDigests")),
+        size=int(cast("int", attributes.get("Size") or 0)),
+        created=datetime.fromisoformat(str(attributes["Created"])).timestamp(),
+        user=str(attributes.get("User") or config.get("User") or ""),
+        entrypoint=_texts(config.get("Entrypoint")),
+        command=_texts(config.get("Cmd")),
+    )
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(str(item) for item in value) if isinstance(value, list) else ()

@@ -1,0 +1,400 @@
+"""The product's Runner: rootless Podman.
+
+What costs time is `init` (40 ms); a start after it takes 8 ms. So `create` initialises as well, and
+a job's next container can be ready before its turn comes. Exits are seen by pidfd; nothing here
+ever attaches to a container, because attaching to one that has just ended runs it anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import msgspec
+
+from claraedge import spawn
+from claraedge.blocking import in_thread
+from claraedge.errors import (
+    ClaraedgeError,
+    ContainerError,
+    ImageNotFoundError,
+    InvalidImageError,
+    RunnerUnavailableError,
+    StorageFullError,
+)
+from claraedge.runner import images, seccomp
+from claraedge.runner.containers import State, labels_filter, read_list, read_state
+from claraedge.runner.exits import Process, alive, watched
+from claraedge.runner.http import Response
+from claraedge.runner.protocol import Container, ContainerSpec, Exit, ExitCause, Image, Phase
+from claraedge.runner.service import PodmanService
+from claraedge.runner.specgen import create_request
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_INSPECT = 20.0
+_LOAD = 3600.0
+_RECLAIM = 600.0
+#: How long `wait` outlives a service that does not come back.
+_OUTAGE = 60.0
+#: How long the exit code may stay away after the process ended: without, and with, a supervisor.
+_CODE_ALONE, _CODE_SUPERVISED = 2.0, 30.0
+_POLL = (0.002, 0.05)
+
+
+class _Security(msgspec.Struct, rename="camel"):
+    seccomp_enabled: bool = False
+    seccomp_profile_path: str = ""
+
+
+class _Host(msgspec.Struct):
+    security: _Security
+
+
+class _Info(msgspec.Struct):
+    host: _Host
+
+
+class _Created(msgspec.Struct, rename="pascal"):
+    id: str
+
+
+class _Removed(msgspec.Struct, rename="pascal"):
+    err: object = None
+
+
+class _Loaded(msgspec.Struct, rename="pascal"):
+    names: list[str] = []
+
+
+class PodmanRunner:
+    """Containers by a PodmanService. An asynchronous context manager.
+
+    `runtime` is a private folder for the reduced system call filter; it must live as long as
+    containers do, and be readable at their creation only.
+    """
+
+    def __init__(self, service: PodmanService, runtime: Path) -> None:
+        self._service = service
+        self._profile_path = runtime / "seccomp.json"
+        self._profile: Path | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            source = await self._system_profile()
+        except RunnerUnavailableError as error:
+            log.warning("containers start 10 ms slower until the next start: %s", error)
+            source = None
+        if source is not None and await in_thread(
+            seccomp.write_reduced, source, self._profile_path, os.uname().machine
+        ):
+            self._profile = self._profile_path
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Nothing to end: what runs goes on."""
+
+    # --- images -----------------------------------------------------------------------------
+
+    async def find_image(self, reference: str) -> Image | None:
+        return await self._about_images(lambda socket: images.find(socket, reference))
+
+    async def list_images(self) -> Sequence[Image]:
+        return await self._about_images(images.find_all)
+
+    async def load_image(self, archive: Path) -> Sequence[Image]:
+        try:
+            response = await self._service.request(
+                "POST", "/images/load", upload=archive, timeout=_LOAD
+            )
+        except OSError as error:
+            raise InvalidImageError(
+                f"{archive} cannot be read: {error.strerror or error}"
+            ) from error
+        if not response.ok:
+            _check_storage(response)
+            raise InvalidImageError(
+                f"{archive.name} is no image archive that Podman can load: {response.reason}",
+                "make one with `podman save --format docker-archive` or `docker save`",
+            )
+        loaded: dict[str, Image] = {}
+        for name in _decode(response, _Loaded).names:
+            image = await self.find_image(name)
+            if image is not None:
+                loaded[image.id] = image
+        if not loaded:
+            raise InvalidImageError(f"{archive.name} holds no image")
+        return list(loaded.values())
+
+    async def _about_images(self, ask: Callable[[Path], T]) -> T:
+        try:
+            return await in_thread(ask, await self._service.socket())
+        except RunnerUnavailableError:  # once more: the service may have been restarted meanwhile
+            return await in_thread(ask, await self._service.socket())
+
+    # --- one container ----------------------------------------------------------------------
+
+    async def create(self, spec: ContainerSpec) -> str:
+        request = create_request(spec, self._profile)
+        # A caller that is cancelled in between must not leave a container that nobody knows.
+        work = asyncio.ensure_future(self._create(spec, request))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            with contextlib.suppress(ClaraedgeError):
+                await self.remove(await work)
+            raise
+
+    async def _create(self, spec: ContainerSpec, request: Mapping[str, object]) -> str:
+        response = await self._service.request("POST", "/containers/create", body=request)
+        if not response.ok:
+            raise _refused(response, spec)
+        container = _decode(response, _Created).id
+        try:
+            initialised = await self._service.request("POST", f"/containers/{container}/init")
+        except RunnerUnavailableError:
+            # Half made, perhaps. It was never started, so it may go, now or at the next start.
+            with contextlib.suppress(ClaraedgeError):
+                await self.remove(container)
+            raise
+        if not initialised.ok:
+            await self.remove(container)
+            raise _refused(initialised, spec)
+        return container
+
+    async def start(self, container: str) -> None:
+        response = await self._service.request("POST", f"/containers/{container}/start")
+        if not response.ok and response.status != 304:
+            _check_storage(response)
+            raise ContainerError(f"container {container} did not start: {response.reason}")
+
+    async def wait(self, container: str) -> Exit:
+        """Raises ContainerError where the container was never started."""
+        state = await self._state_in_outage(container)
+        while state is not None and state.phase is Phase.RUNNING:
+            with (
+                watched(state.pid, container) as process,
+                watched(state.conmon, container, supervisor=True) as supervisor,
+            ):
+                if process is not None:
+                    await _first_end(process, supervisor)
+                    if not process.gone:
+                        return await self._abandon(container, process)
+            state = await self._settled(container)
+            if _lost(state, container):
+                return await self._abandon(container, None)
+        if state is None or state.phase is Phase.INTERRUPTED:
+            return Exit(cause=ExitCause.VANISHED)
+        if state.exit is None:
+            raise ContainerError(f"container {container} was never started: it has no end")
+        return state.exit
+
+    async def stop(self, container: str, grace: float) -> None:
+        seconds = max(0, math.ceil(grace))
+        response = await self._service.request(
+            "POST",
+            f"/containers/{container}/stop",
+            query={"timeout": str(seconds)},
+            timeout=seconds + 30.0,
+            repeatable=True,
+        )
+        if response.ok or response.status in (304, 404):
+            return
+        # Podman gives up on a container without a supervisor, or one that is just ending.
+        log.warning("Podman did not stop container %s: %s", container, response.reason)
+        state = await self._state(container)
+        if state is not None and state.phase is Phase.RUNNING:
+            with watched(state.pid, container) as process:
+                if process is not None:
+                    process.kill()
+
+    async def remove(self, container: str) -> None:
+        """Raises ContainerError where Podman refuses twice."""
+        for attempt in (1, 2):
+            response = await self._service.request(
+                "DELETE",
+                f"/containers/{container}",
+                query={"force": "true", "timeout": "0", "v": "true"},
+                repeatable=True,
+            )
+            if response.status == 404 or (response.ok and not _removal_error(response)):
+                return
+            # Refused once where its process died without a supervisor; it works the second time.
+            if attempt == 1:
+                await asyncio.sleep(_POLL[1])
+        reason = _removal_error(response) if response.ok else response.reason
+        raise ContainerError(
+            f"container {container} could not be removed: {reason}; `podman rm --force "
+            f"{container[:12]}` as this user may say more"
+        )
+
+    # --- all of them ------------------------------------------------------------------------
+
+    async def containers(self, labels: Mapping[str, str]) -> Sequence[Container]:
+        query = {"all": "true"}
+        if labels:
+            query["filters"] = labels_filter(labels)
+        response = await self._service.request(
+            "GET", "/containers/json", query=query, repeatable=True
+        )
+        if not response.ok:
+            raise RunnerUnavailableError(f"Podman does not list containers: {response.reason}")
+        found = []
+        for container, pid in read_list(response.body):
+            if container.phase is Phase.RUNNING and not alive(pid, container.id):
+                seen = await self._without_process(container)
+                found += [] if seen is None else [seen]
+            else:
+                found.append(container)
+        return found
+
+    async def _without_process(self, container: Container) -> Container | None:
+        """What a container is whose process is gone though Podman calls it running."""
+        state = await self._settled(container.id)
+        if state is None:
+            return None
+        phase = Phase.INTERRUPTED if _lost(state, container.id) else state.phase
+        return Container(
+            id=container.id,
+            name=container.name,
+            labels=container.labels,
+            phase=phase,
+            exit_code=state.exit.code if state.exit else None,
+        )
+
+    async def reclaim(self, folder: Path) -> None:
+        """Raises ContainerError where it does not succeed."""
+        for change in (("chown", "-R", "0:0"), ("chmod", "-R", "u+rwX")):
+            try:
+                code, text = await spawn.run(
+                    ["podman", "unshare", *change, "--", str(folder)], timeout=_RECLAIM
+                )
+            except TimeoutError as error:
+                raise ContainerError(
+                    f"{folder} was not given back within {_RECLAIM:g} s; `podman unshare chown -R "
+                    f"0:0 {folder}` does it by hand"
+                ) from error
+            if code != 0:
+                raise ContainerError(f"{folder} could not be given back: {text.strip()}")
+
+    # --- inside -----------------------------------------------------------------------------
+
+    async def _system_profile(self) -> Path | None:
+        """The system call filter that Podman would use by itself, where that is a file."""
+        response = await self._service.request("GET", "/info", timeout=_INSPECT, repeatable=True)
+        if not response.ok:
+            return None
+        security = _decode(response, _Info).host.security
+        usable = security.seccomp_enabled and security.seccomp_profile_path.startswith("/")
+        return Path(security.seccomp_profile_path) if usable else None
+
+    async def _state(self, container: str) -> State | None:
+        """The container now; None where there is none."""
+        response = await self._service.request(
+            "GET", f"/containers/{container}/json", timeout=_INSPECT, repeatable=True
+        )
+        if response.status == 404:
+            return None
+        if not response.ok:
+            raise RunnerUnavailableError(
+                f"Podman does not show container {container}: {response.reason}"
+            )
+        return read_state(response.body)
+
+    async def _state_in_outage(self, container: str) -> State | None:
+        """The same; a service that is down is waited for: an exit must not be lost to that."""
+        deadline = time.monotonic() + _OUTAGE
+        while True:
+            try:
+                return await self._state(container)
+            except RunnerUnavailableError:
+                if time.monotonic() >= deadline:
+                    raise
+                await asyncio.sleep(_POLL[1] * 10)
+
+    async def _settled(self, container: str) -> State | None:
+        """The state after the process has ended: Podman learns of it some milliseconds later.
+
+        Still RUNNING only where nobody is left to say: the supervisor is dead, or hangs.
+        """
+        began = time.monotonic()
+        pause = _POLL[0]
+        while True:
+            state = await self._state_in_outage(container)
+            if state is None or state.phase is not Phase.RUNNING or alive(state.pid, container):
+                return state
+            supervised = alive(state.conmon, container, supervisor=True)
+            limit = _CODE_SUPERVISED if supervised else _CODE_ALONE
+            if time.monotonic() - began > limit:
+                return state
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _POLL[1])
+
+    async def _abandon(self, container: str, process: Process | None) -> Exit:
+        """Ends a container whose exit code nobody will know."""
+        log.warning("container %s lost its supervisor", container)
+        if process is not None:
+            process.kill()
+            await process.end()
+        await self.remove(container)
+        return Exit(cause=ExitCause.LOST_SUPERVISOR)
+
+
+async def _first_end(process: Process, supervisor: Process | None) -> None:
+    """Returns when the container's process, or its supervisor before it, has ended."""
+    if supervisor is None:
+        return
+    ends = [asyncio.ensure_future(p.end()) for p in (process, supervisor)]
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for end in ends:
+            end.cancel()
+        await asyncio.gather(*ends, return_exceptions=True)
+
+
+def _lost(state: State | None, container: str) -> bool:
+    """Whether Podman calls it running though its process has ended."""
+    return state is not None and state.phase is Phase.RUNNING and not alive(state.pid, container)
+
+
+def _decode(response: Response, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(response.body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise RunnerUnavailableError(f"Podman's answer makes no sense: {error}") from error
+
+
+def _removal_error(response: Response) -> str:
+    reports = _decode(response, list[_Removed]) if response.body.startswith(b"[") else []
+    return "; ".join(str(report.err) for report in reports if report.err)
+
+
+def _refused(response: Response, spec: ContainerSpec) -> Exception:
+    _check_storage(response)
+    if response.cause == "image not known":
+        return ImageNotFoundError(
+            f"image {spec.image} of container {spec.name} is not on this device; load it with "
+            "`claraedge create image -f TAR`"
+        )
+    return ContainerError(f"Podman refused container {spec.name}: {response.reason}")
+
+
+def _check_storage(response: Response) -> None:
+    if "no space left on device" in response.reason.lower():
+        raise StorageFullError(f"Podman's storage is full: {response.reason}")

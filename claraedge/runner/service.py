@@ -1,0 +1,293 @@
+"""Podman's service: the user's own where its socket answers, else a private one, kept alive here.
+
+Running containers do not need the service: it may be killed and started at any time, and nothing
+but calls in flight is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from claraedge import spawn
+from claraedge.errors import ConfigurationError, RunnerUnavailableError
+from claraedge.runner.http import BrokenOffError, Response, TimedOutError, UnreachableError, request
+
+log = logging.getLogger(__name__)
+
+#: All calls are made in this version of the API, which every later Podman serves as well.
+API = "/v4.3.1/libpod"
+_OLDEST = (4, 3)
+_PATIENCE = 5.0
+_START = 20.0
+_PING = 2.0
+_BACK_OFF = (0.1, 5.0)
+_SOCKET_PATH_LIMIT = 107
+
+_HOW_TO_INSTALL = (
+    "install it with `sudo apt-get install podman uidmap slirp4netns fuse-overlayfs "
+    "dbus-user-session`"
+)
+_HOW_TO_UPDATE = (
+    "claraedge needs Podman 4.3 or newer: Debian 12 and Ubuntu 24.04 have it, Ubuntu 22.04 ships "
+    "3.4 and needs an upgrade of the system or a newer podman package"
+)
+
+
+def user_socket(environment: Mapping[str, str]) -> Path | None:
+    """Where systemd's `podman.socket` of this user listens, whether or not it does."""
+    runtime = environment.get("XDG_RUNTIME_DIR")
+    return Path(runtime, "podman/podman.sock") if runtime else None
+
+
+class PodmanService:
+    """The way to Podman. An asynchronous context manager, entered on the main thread's loop.
+
+    `runtime` is a folder of this daemon alone, mode 0700, on a tmpfs. Entering raises
+    ConfigurationError where Podman is missing, too old, or cannot run for this user; a service
+    that merely does not start now is started later, and calls raise RunnerUnavailableError.
+    """
+
+    def __init__(self, runtime: Path, *, shared: Path | None = None) -> None:
+        """`shared` is tried first: a socket that others keep alive, such as `user_socket()`."""
+        self._runtime = runtime
+        self._shared = shared
+        self._socket: Path | None = None
+        self._up = asyncio.Event()
+        self._process: asyncio.subprocess.Process | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._last_words = ""
+
+    @property
+    def private(self) -> bool:
+        """Whether the service is our own child."""
+        return self._keeper is not None
+
+    @property
+    def process_id(self) -> int | None:
+        """The private service's process now, if there is one."""
+        return None if self._process is None else self._process.pid
+
+    async def __aenter__(self) -> Self:
+        if spawn.executable("podman") is None:
+            raise ConfigurationError(f"podman is not installed: {_HOW_TO_INSTALL}")
+        if self._shared is not None and await self._answers(self._shared):
+            self._socket = self._shared
+            self._up.set()
+            return self
+        self._check_folder()
+        for stale in self._runtime.glob("podman-*.sock"):
+            stale.unlink(missing_ok=True)
+        try:
+            self._process = await self._start()
+        except (RunnerUnavailableError, TimeoutError) as error:
+            log.error("Podman's service does not start: %s", error)
+        self._keeper = asyncio.create_task(self._keep(), name="podman service")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._up.clear()
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        if self._process is not None:
+            await _end(self._process)
+            self._process = None
+
+    async def socket(self) -> Path:
+        """The socket to connect to now; waits a few seconds for a service that is being restarted.
+
+        Raises RunnerUnavailableError.
+        """
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._up.wait()
+        except TimeoutError as error:
+            raise RunnerUnavailableError(
+                "Podman's service is down and does not start" + self._hint()
+            ) from error
+        assert self._socket is not None
+        return self._socket
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        upload: Path | None = None,
+        timeout: float = 60.0,
+        repeatable: bool = False,
+    ) -> Response:
+        """One call; `path` is below the API's prefix.
+
+        A connection that cannot be made is tried again for a few seconds. With `repeatable`, a
+        call that broke off is made once more: only for what may happen twice. Raises
+        RunnerUnavailableError, as UnreachableError where nothing was done.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        repeats = 1 if repeatable else 0
+        while True:
+            socket = await self.socket()
+            try:
+                return await request(
+                    socket,
+                    method,
+                    API + path,
+                    query=query,
+                    body=body,
+                    upload=upload,
+                    timeout=timeout,
+                )
+            except UnreachableError:
+                if time.monotonic() >= deadline:
+                    self._end_deaf()
+                    raise
+                await asyncio.sleep(0.05)
+            except TimedOutError:
+                raise
+            except BrokenOffError:
+                if not repeats:
+                    raise
+                repeats -= 1
+
+    # --- the private service ----------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        """Starts the private service again whenever it ends, ever more slowly while it fails."""
+        pause = _BACK_OFF[0]
+        while True:
+            if self._process is not None:
+                started = time.monotonic()
+                code = await self._process.wait()
+                self._up.clear()
+                self._process = None
+                log.warning("Podman's service ended with %s; it is started again", code)
+                if time.monotonic() - started > 10 * _BACK_OFF[1]:
+                    pause = _BACK_OFF[0]
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _BACK_OFF[1])
+            try:
+                self._process = await self._start()
+            except (ConfigurationError, RunnerUnavailableError, OSError, TimeoutError) as error:
+                self._last_words = str(error)
+                log.error("Podman's service does not start: %s", error)
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        # The pause process of this user must exist first: without one, the service is two
+        # processes, and a SIGKILL of the outer leaves the inner one serving for ever.
+        code, text = await spawn.run(["podman", "unshare", "true"], timeout=_START)
+        if code != 0:
+            raise ConfigurationError(
+                f"Podman cannot run containers as user {os.getuid()}: {text.strip()}",
+                "run claraedge as an ordinary user that has ranges in /etc/subuid and "
+                "/etc/subgid (`sudo usermod --add-subuids 100000-165535 --add-subgids "
+                "100000-165535 USER`), with XDG_RUNTIME_DIR set",
+            )
+        # A new name each time: a predecessor that is still ending removes its socket when it does.
+        socket = self._runtime / f"podman-{secrets.token_hex(4)}.sock"
+        process = await spawn.start(
+            ["podman", "system", "service", "--time", "0", f"unix://{socket}"],
+            dies_with_parent=True,
+        )
+        reader = asyncio.create_task(self._listen(process))
+        try:
+            async with asyncio.timeout(_START):
+                while not await self._answers(socket):
+                    if process.returncode is not None:
+                        await reader
+                        raise RunnerUnavailableError(
+                            f"`podman system service` ended with {process.returncode}"
+                            + self._hint()
+                        )
+                    await asyncio.sleep(0.01)
+        except TimeoutError as error:
+            await _end(process)
+            raise RunnerUnavailableError(
+                f"`podman system service` did not answer within {_START:g} s" + self._hint()
+            ) from error
+        except BaseException:
+            await _end(process)
+            raise
+        self._socket = socket
+        self._up.set()
+        return process
+
+    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+        """Reads what the service says until it ends, so that it never blocks on a full pipe."""
+        assert process.stderr is not None
+        while True:
+            with contextlib.suppress(ValueError):  # a line over the reader's limit is dropped
+                line = await process.stderr.readline()
+                if not line:
+                    return
+                self._last_words = line.decode(errors="replace").strip()
+                log.debug("podman: %s", self._last_words)
+
+    def _end_deaf(self) -> None:
+        """A private service that runs but cannot be reached (its socket's file was removed)."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+    def _hint(self) -> str:
+        if self._keeper is None and self._socket is not None:
+            return "; start it with `systemctl --user start podman.socket`"
+        said = f": {self._last_words}" if self._last_words else ""
+        return f"{said}; see what `podman info` says for this user"
+
+    def _check_folder(self) -> None:
+        found = self._runtime.stat()
+        if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+            raise ConfigurationError(
+                f"{self._runtime} must belong to user {os.getuid()} alone: whoever reaches "
+                f"Podman's socket in it controls the containers; `chmod 700 {self._runtime}`"
+            )
+        if len(os.fsencode(self._runtime)) + len("/podman-00000000.sock") > _SOCKET_PATH_LIMIT:
+            raise ConfigurationError(
+                f"the path of the runtime folder is too long for a socket: {self._runtime}; choose "
+                "a shorter one with CLARAEDGE_RUNTIME_DIR"
+            )
+
+    @staticmethod
+    async def _answers(socket: Path) -> bool:
+        """Whether a Podman answers there. Raises ConfigurationError where it is too old."""
+        try:
+            response = await request(socket, "GET", "/libpod/_ping", timeout=_PING)
+        except RunnerUnavailableError:
+            return False
+        version = response.headers.get("libpod-api-version", "")
+        numbers = re.match(r"(\d+)\.(\d+)", version)
+        if not response.ok or numbers is None:
+            return False
+        if (int(numbers[1]), int(numbers[2])) < _OLDEST:
+            raise ConfigurationError(f"this machine has Podman {version}; {_HOW_TO_UPDATE}")
+        return True
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """TERM, and KILL after some seconds. Containers are not touched by either."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()

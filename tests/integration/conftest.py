@@ -1,0 +1,118 @@
+"""Real rootless Podman, for whoever marks a test `podman` or asks for one of these fixtures.
+
+The suite runs as an unprivileged user. Where Podman cannot work, such tests are skipped with the
+reason; with CLARAEDGE_REQUIRE_PODMAN=1, as CI sets it, they fail instead.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from claraedge.runner.podman import PodmanRunner
+from claraedge.runner.protocol import Image
+from claraedge.runner.service import PodmanService
+from tests.operators import BUSYBOX, busybox_image
+
+
+@functools.cache
+def why_podman_cannot_work() -> str | None:
+    """The reason, with what to do; None where rootless Podman works here."""
+    if os.getuid() == 0:
+        return "started as root: run the tests as an unprivileged user (build/test does)"
+    if shutil.which("podman") is None:
+        return "podman is not installed (build/test installs it)"
+    if not BUSYBOX.is_file():
+        return "/bin/busybox is missing: apt-get install busybox-static"
+    if not os.environ.get("XDG_RUNTIME_DIR"):
+        return "XDG_RUNTIME_DIR is not set"
+    probe = subprocess.run(
+        ["podman", "unshare", "true"], capture_output=True, text=True, timeout=60, cwd="/"
+    )
+    return None if probe.returncode == 0 else f"`podman unshare true` says: {probe.stderr.strip()}"
+
+
+def _need_podman() -> None:
+    reason = why_podman_cannot_work()
+    if reason is None:
+        return
+    if os.environ.get("CLARAEDGE_REQUIRE_PODMAN") == "1":
+        pytest.fail(f"rootless Podman is required and cannot work here: {reason}", pytrace=False)
+    pytest.skip(f"no rootless Podman: {reason}")
+
+
+@pytest.fixture(autouse=True)
+def _podman_where_marked(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("podman"):
+        _need_podman()
+
+
+@pytest.fixture(scope="session")
+def runtime_folder() -> Iterator[Path]:
+    """A short private folder on the user's tmpfs, as the daemon has one."""
+    _need_podman()
+    folder = Path(tempfile.mkdtemp(prefix="ce-", dir=os.environ["XDG_RUNTIME_DIR"]))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def other_folder(runtime_folder: Path) -> Path:
+    """A runtime folder beside `runtime_folder`: that of another daemon."""
+    return Path(tempfile.mkdtemp(prefix="o-", dir=runtime_folder))
+
+
+@pytest.fixture
+async def service(runtime_folder: Path) -> AsyncIterator[PodmanService]:
+    """A private Podman service of this test's own loop."""
+    async with PodmanService(runtime_folder) as service:
+        yield service
+
+
+@pytest.fixture
+async def runner(service: PodmanService, runtime_folder: Path) -> AsyncIterator[PodmanRunner]:
+    async with PodmanRunner(service, runtime_folder) as runner:
+        yield runner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestImages:
+    """The archives that tests load; loading again what is there costs little."""
+
+    __test__ = False
+    folder: Path
+
+    def archive(self, name: str, **options: object) -> Path:
+        path = self.folder / f"{name.replace('/', '_').replace(':', '_')}.tar"
+        return path if path.exists() else busybox_image(path, name, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> TestImages:
+    return TestImages(folder=tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture
+async def busybox(runner: PodmanRunner, archives: TestImages) -> Image:
+    """An image that runs as root of the container: its files belong to the user of the tests."""
+    return await _loaded(runner, archives.archive("localhost/ce-test/busybox:1"))
+
+
+@pytest.fixture
+async def unprivileged(runner: PodmanRunner, archives: TestImages) -> Image:
+    """An image with USER 1000:1000: its files belong to a subordinate user."""
+    name = "localhost/ce-test/unprivileged:1"
+    return await _loaded(runner, archives.archive(name, user="1000:1000"))
+
+
+async def _loaded(runner: PodmanRunner, archive: Path) -> Image:
+    (image,) = await runner.load_image(archive)
+    return image

@@ -1,0 +1,117 @@
+"""Podman's service is found, or started and kept alive, and does not outlive its parent."""
+
+# ruff: noqa: ASYNC110, ASYNC220, ASYNC240 a test may block its own loop
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from claraedge.errors import ConfigurationError, RunnerUnavailableError
+from claraedge.runner.service import PodmanService
+
+pytestmark = pytest.mark.podman
+
+
+async def test_a_private_service_answers_and_ends_with_its_block(other_folder: Path) -> None:
+    async with PodmanService(other_folder, shared=other_folder / "nobody") as service:
+        assert service.private
+        assert (await service.request("GET", "/info")).ok
+        process = service.process_id
+        assert process is not None
+    assert not Path(f"/proc/{process}").exists()
+    assert list(other_folder.glob("podman-*.sock")) == []
+
+
+async def test_a_socket_that_answers_is_shared(
+    runtime_folder: Path, service: PodmanService
+) -> None:
+    async with PodmanService(runtime_folder, shared=await service.socket()) as sharing:
+        assert not sharing.private
+        assert (await sharing.request("GET", "/info")).ok
+    assert (await service.request("GET", "/info")).ok
+
+
+async def test_a_killed_service_is_started_again_and_calls_wait_for_it(
+    service: PodmanService,
+) -> None:
+    for _ in range(3):
+        before = service.process_id
+        assert before is not None
+        os.kill(before, signal.SIGKILL)
+        async with asyncio.timeout(20):
+            assert (await service.request("GET", "/info", repeatable=True)).ok
+            while service.process_id in (before, None):
+                await asyncio.sleep(0.02)
+
+
+async def test_a_service_whose_socket_was_removed_is_replaced(service: PodmanService) -> None:
+    (await service.socket()).unlink()
+    with pytest.raises(RunnerUnavailableError):
+        await service.request("GET", "/info")
+    async with asyncio.timeout(20):
+        while (await _info(service)) is None:
+            await asyncio.sleep(0.05)
+
+
+async def _info(service: PodmanService) -> bytes | None:
+    try:
+        return (await service.request("GET", "/info")).body
+    except RunnerUnavailableError:
+        return None
+
+
+async def test_a_shared_service_that_ends_is_unavailable_with_the_remedy(
+    other_folder: Path,
+) -> None:
+    async with PodmanService(other_folder) as owner:
+        sharing = PodmanService(other_folder, shared=await owner.socket())
+        await sharing.__aenter__()
+    with pytest.raises(RunnerUnavailableError, match=r"podman\.socket"):
+        await sharing.request("GET", "/info")
+
+
+PARENT = """
+import asyncio, sys
+from pathlib import Path
+from claraedge.runner.service import PodmanService
+
+async def main():
+    async with PodmanService(Path(sys.argv[1])) as service:
+        print(service.process_id, flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+async def test_the_service_ends_when_its_parent_is_killed(other_folder: Path) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(other_folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    with parent.stdout as said:
+        process = int(await asyncio.to_thread(said.readline))
+    pidfd = os.pidfd_open(process)
+    parent.kill()
+    parent.wait()
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(pidfd, ended.set)
+    try:
+        async with asyncio.timeout(10):
+            await ended.wait()
+    finally:
+        asyncio.get_running_loop().remove_reader(pidfd)
+        os.close(pidfd)
+
+
+async def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with pytest.raises(ConfigurationError, match="chmod 700"):
+        await PodmanService(tmp_path).__aenter__()

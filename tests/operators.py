@@ -1,0 +1,124 @@
+"""Images for tests, made without a registry and without Podman: one static busybox.
+
+`busybox_image` writes a docker-archive, the form that `docker save` gives, so that loading is
+tested with what users bring. Its root holds /bin/busybox and links for the common commands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+BUSYBOX = Path("/bin/busybox")
+_COMMANDS = (
+    "sh",
+    "cat",
+    "chmod",
+    "cp",
+    "dd",
+    "echo",
+    "env",
+    "false",
+    "grep",
+    "head",
+    "id",
+    "ip",
+    "kill",
+    "ln",
+    "ls",
+    "mkdir",
+    "mv",
+    "od",
+    "printf",
+    "rm",
+    "sed",
+    "seq",
+    "sha256sum",
+    "sleep",
+    "sort",
+    "stat",
+    "tee",
+    "test",
+    "touch",
+    "tr",
+    "true",
+    "wc",
+)
+
+
+def busybox_image(
+    path: Path,
+    name: str | None,
+    *,
+    user: str | None = None,
+    entrypoint: Sequence[str] | None = None,
+    command: Sequence[str] | None = None,
+    volumes: Sequence[str] = (),
+    environment: Sequence[str] = ("PATH=/bin",),
+) -> Path:
+    """Writes a docker-archive of a busybox image to `path`, and returns it.
+
+    `name` is `repo:tag`, or None for an image without a name. The same arguments give the same
+    image id.
+    """
+    layer = _layer()
+    config: dict[str, object] = {
+        "architecture": "amd64",
+        "os": "linux",
+        "created": "2024-01-02T03:04:05.678901234Z",
+        "config": {
+            "Env": list(environment),
+            "User": user or "",
+            "Entrypoint": list(entrypoint) if entrypoint else None,
+            "Cmd": list(command) if command else None,
+            "Volumes": {volume: {} for volume in volumes} or None,
+            "Labels": {"io.claraedge.test": name or "nameless"},
+        },
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+        "history": [{"created": "2024-01-02T03:04:05Z", "created_by": "tests"}],
+    }
+    config_bytes = json.dumps(config).encode()
+    config_name = f"{hashlib.sha256(config_bytes).hexdigest()}.json"
+    manifest = [{"Config": config_name, "RepoTags": [name] if name else None, "Layers": ["l.tar"]}]
+    with tarfile.open(path, "w") as archive:
+        _add(archive, config_name, config_bytes)
+        _add(archive, "l.tar", layer)
+        _add(archive, "manifest.json", json.dumps(manifest).encode())
+    return path
+
+
+def _layer() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for folder, mode in (
+            (".", 0o755),
+            ("bin", 0o755),
+            ("dev", 0o755),
+            ("etc", 0o755),
+            ("proc", 0o755),
+            ("run", 0o755),
+            ("sys", 0o755),
+            ("tmp", 0o1777),
+            ("var", 0o755),
+            ("var/tmp", 0o1777),
+        ):
+            entry = tarfile.TarInfo(folder)
+            entry.type, entry.mode = tarfile.DIRTYPE, mode
+            tar.addfile(entry)
+        _add(tar, "bin/busybox", BUSYBOX.read_bytes(), mode=0o755)
+        for command in _COMMANDS:
+            entry = tarfile.TarInfo(f"bin/{command}")
+            entry.type, entry.linkname, entry.mode = tarfile.SYMTYPE, "busybox", 0o777
+            tar.addfile(entry)
+        _add(tar, "etc/passwd", b"root:x:0:0:root:/:/bin/sh\napp:x:1000:1000:app:/:/bin/sh\n")
+    return buffer.getvalue()
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes, mode: int = 0o644) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(content), mode
+    archive.addfile(entry, io.BytesIO(content))

@@ -1,0 +1,180 @@
+"""What is said to Podman, and what its answers mean, by table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from claraedge.errors import ContainerError, RunnerUnavailableError
+from claraedge.runner.containers import labels_filter, read_list, read_state
+from claraedge.runner.protocol import ContainerSpec, Exit, ExitCause, Mount, Phase
+from claraedge.runner.seccomp import reduced, write_reduced
+from claraedge.runner.specgen import create_request
+
+NEVER, SOME_TIME = "0001-01-01T00:00:00Z", "2026-11-21T01:47:16.024943404Z"
+
+
+def inspected(status: str, *, code: int = 0, started: str = SOME_TIME, oom: bool = False) -> bytes:
+    state = {
+        "Status": status, "Pid": 7, "ConmonPid": 6, "ExitCode": code, "StartedAt": started,
+        "OOMKilled": oom, "Error": "",
+    }  # fmt: skip
+    return json.dumps({"Id": "x", "State": state}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "started", "phase"),
+    [
+        ("created", NEVER, Phase.CREATED),
+        ("configured", NEVER, Phase.CREATED),
+        ("initialized", NEVER, Phase.CREATED),
+        ("created", SOME_TIME, Phase.INTERRUPTED),
+        ("initialized", SOME_TIME, Phase.INTERRUPTED),
+        ("running", SOME_TIME, Phase.RUNNING),
+        ("paused", SOME_TIME, Phase.RUNNING),
+        ("stopping", SOME_TIME, Phase.RUNNING),
+        ("stopped", SOME_TIME, Phase.STOPPED),
+        ("exited", SOME_TIME, Phase.STOPPED),
+        ("removing", SOME_TIME, Phase.INTERRUPTED),
+    ],
+)
+def test_each_status_is_a_phase(status: str, started: str, phase: Phase) -> None:
+    assert read_state(inspected(status, started=started)).phase is phase
+    seconds = -62135596800 if started == NEVER else 1795225636
+    entry = {"Id": "x", "State": status, "Names": ["n"], "StartedAt": seconds, "Labels": None}
+    ((container, pid),) = read_list(json.dumps([entry]).encode())
+    assert (container.phase, container.name, pid) == (phase, "n", 0)
+
+
+@pytest.mark.parametrize("status", ["running", "stopping", "initialized", "created"])
+def test_an_exit_code_counts_only_after_the_end(status: str) -> None:
+    assert read_state(inspected(status, code=0)).exit is None
+
+
+def test_exit_codes_memory_and_codes_that_nobody_knows() -> None:
+    assert read_state(inspected("stopped", code=3)).exit == Exit(cause=ExitCause.EXITED, code=3)
+    assert read_state(inspected("exited", code=137, oom=True)).exit == Exit(
+        cause=ExitCause.EXITED, code=137, out_of_memory=True
+    )
+    assert read_state(inspected("exited", code=-1)).exit == Exit(cause=ExitCause.LOST_SUPERVISOR)
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b'{"State": {}}', b"<html>"])
+def test_senseless_answers_are_unavailability(body: bytes) -> None:
+    with pytest.raises(RunnerUnavailableError):
+        read_state(body)
+
+
+def test_an_empty_list_may_be_null() -> None:
+    assert read_list(b"null") == []
+
+
+def test_labels_are_asked_for_all_together() -> None:
+    assert json.loads(labels_filter({"a": "1", "b": "x y"})) == {"label": ["a=1", "b=x y"]}
+
+
+def spec(**changes: object) -> ContainerSpec:
+    values: dict[str, object] = {"name": "n", "image": "i", "log_path": Path("/l"), **changes}
+    return ContainerSpec(**values)  # type: ignore[arg-type]
+
+
+def test_a_container_is_locked_down_unless_the_spec_says_otherwise() -> None:
+    request = create_request(spec(), None)
+    assert request["cap_drop"] == ["ALL"]
+    assert request["no_new_privileges"] is True
+    assert request["read_only_filesystem"] is True
+    assert request["netns"] == {"nsmode": "none"}
+    assert request["httpproxy"] is False
+    assert request["stdin"] is False
+    assert request["log_configuration"] == {"driver": "k8s-file", "path": "/l"}
+    assert "command" not in request
+    assert "seccomp_profile_path" not in request
+    assert "user" not in request
+
+
+def test_limits_are_passed_on() -> None:
+    request = create_request(spec(memory=1 << 30, pids=9), Path("/s"))
+    assert request["resource_limits"] == {"pids": {"limit": 9}, "memory": {"limit": 1 << 30}}
+    assert request["seccomp_profile_path"] == "/s"
+
+
+def test_scratch_is_memory_beside_a_read_only_root_and_gives_way_to_a_mount() -> None:
+    mounts = (Mount(source=Path("/s"), target="/tmp/", read_only=False),)
+    given = create_request(spec(mounts=mounts), None)["mounts"]
+    assert isinstance(given, list)
+    assert [(m["type"], m["destination"]) for m in given] == [
+        ("bind", "/tmp/"), ("tmpfs", "/var/tmp"), ("tmpfs", "/run"),
+    ]  # fmt: skip
+    writable = create_request(spec(writable_root=True), None)
+    assert writable["mounts"] == []
+    assert writable["read_only_filesystem"] is False
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_bind_says_whether_it_may_be_written(read_only: bool) -> None:
+    mounts = (Mount(source=Path("/s"), target="/t", read_only=read_only),)
+    (bind, *_) = create_request(spec(mounts=mounts), None)["mounts"]  # type: ignore[misc,has-type]
+    assert ("ro" in bind["options"], "rw" in bind["options"]) == (read_only, not read_only)
+    assert {"nosuid", "nodev"} <= set(bind["options"])
+
+
+@pytest.mark.parametrize(
+    "name", ["nvidia.com/gpu=0", "nvidia.com/gpu=all", "vendor-1.x/cl_ass=GPU-8a:1.2"]
+)
+def test_device_names_of_cdi_pass(name: str) -> None:
+    assert create_request(spec(devices=(name,)), None)["devices"] == [{"path": name}]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "gpu", "/dev/null", "vendor.com/x=0", "v/class=0", "nvidia.com/gpu", "nvidia.com/gpu=",
+     "nvidia.com/gpu=0\n", "nvidia.com/gpu=-0", "1vendor/class=0", "a b/class=0"],
+)  # fmt: skip
+def test_other_device_names_are_refused_before_podman_sees_them(name: str) -> None:
+    with pytest.raises(ContainerError, match="CDI"):
+        create_request(spec(devices=(name,)), None)
+
+
+PROFILE = {
+    "defaultAction": "SCMP_ACT_ERRNO",
+    "archMap": [
+        {"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]},
+        {"architecture": "SCMP_ARCH_AARCH64", "subArchitectures": ["SCMP_ARCH_ARM"]},
+    ],
+    "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("machine", "name"), [("x86_64", "SCMP_ARCH_X86_64"), ("aarch64", "SCMP_ARCH_AARCH64")]
+)
+def test_the_filter_keeps_its_calls_and_one_architecture(machine: str, name: str) -> None:
+    smaller = reduced(PROFILE, machine)
+    assert smaller == {
+        **PROFILE, "archMap": [{"architecture": name, "subArchitectures": []}],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("profile", "machine"),
+    [
+        (PROFILE, "riscv64"),
+        ({"defaultAction": "SCMP_ACT_ERRNO"}, "x86_64"),
+        ({**PROFILE, "architectures": ["SCMP_ARCH_X86_64"]}, "x86_64"),
+        ({**PROFILE, "archMap": PROFILE["archMap"][1:]}, "x86_64"),  # type: ignore[index]
+    ],
+)
+def test_a_filter_that_would_change_its_meaning_is_left_alone(
+    profile: dict[str, object], machine: str
+) -> None:
+    assert reduced(profile, machine) is None
+
+
+@pytest.mark.parametrize("content", [None, b"not json", b"[]"])
+def test_without_a_usable_profile_nothing_is_written(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "s").write_bytes(content)
+    assert not write_reduced(tmp_path / "s", tmp_path / "t", "x86_64")
+    assert not (tmp_path / "t").exists()

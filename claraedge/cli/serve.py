@@ -38,7 +38,7 @@ _FLAGS = {
 )
 def serve(config: Path | None, settings: tuple[str, ...], **flags: str | None) -> int:
     """Run the daemon until it gets SIGTERM."""
-    from claraedge import daemon
+    from claraedge import daemon  # here alone: nothing else needs the whole product
 
     overrides = {_FLAGS[flag]: value for flag, value in flags.items() if value is not None}
     for name in ("state_dir", "runtime_dir", "inbox.path", "outbox.path"):

@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from claraedge.client import jobs
 from claraedge.client.connection import HEADER, Connection
@@ -86,7 +87,7 @@ def upload(
                     mode=stat.S_IMODE(found.st_mode) & 0o777, size=found.st_size, name=name
                 )
                 first = True
-                while (data := file.read(_CHUNK)) or first:
+                while (data := _read(file, path)) or first:
                     first = False  # an empty file is one message without data
                     yield pb.PayloadsUploadRequest(
                         header=HEADER,
@@ -97,6 +98,13 @@ def upload(
                     progress(len(data))
 
     connection.send(PayloadsStub(connection.channel).Upload, requests())
+
+
+def _read(file: BinaryIO, path: Path) -> bytes:
+    try:
+        return file.read(_CHUNK)
+    except OSError as error:  # comes without the name that `open` gives
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def list_files(connection: Connection, payload_id: str) -> list[PayloadFile]:

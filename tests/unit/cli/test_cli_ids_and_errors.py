@@ -226,6 +226,19 @@ def test_a_reader_that_goes_away_is_no_error(daemon):
     process.stderr.close()
 
 
+def test_a_file_that_breaks_while_it_is_read_is_one_line_on_stderr(daemon):
+    answer = subprocess.run(
+        command("upload", "c1", "/proc/self/mem"),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert answer.returncode == 1
+    assert answer.stderr == "claraedge: /proc/self/mem: Input/output error\n"
+    assert daemon.fakes.upload_broken.wait(10)
+
+
 def test_control_c_ends_a_watch_quietly(daemon):
     daemon.fakes.statuses = [jobs_pb2.JobsStatusResponse(name="x", state=2, status=1)]
     process = subprocess.Popen(

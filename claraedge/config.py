@@ -136,7 +136,9 @@ _OTHERS = frozenset({"CLARAEDGE_CONFIG", "CLARAEDGE_HOST"})
 
 
 def default_path(environment: Mapping[str, str]) -> Path:
-    """Where the configuration lies if nothing says otherwise."""
+    """Where the configuration lies if nothing says otherwise; systemd's own variable counts."""
+    if folder := environment.get("CONFIGURATION_DIRECTORY"):
+        return Path(folder) / "claraedge.toml"
     if os.geteuid() == 0:
         return Path("/etc/claraedge/claraedge.toml")
     return _home(environment, "XDG_CONFIG_HOME", ".config") / "claraedge/claraedge.toml"

@@ -19,9 +19,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 MUST_RUN = ("podman", "frozen")
 
-
-def _required() -> bool:
-    return os.environ.get("CLARAEDGE_REQUIRE_PODMAN") == "1"
+# Taken out: a daemon that a test starts takes every CLARAEDGE_* variable for a setting.
+_REQUIRED = os.environ.pop("CLARAEDGE_REQUIRE_PODMAN", "") == "1"
 
 
 def _why_no_podman() -> str | None:
@@ -64,7 +63,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     must_run = any(item.get_closest_marker(name) for name in MUST_RUN)
-    if _required() and must_run and report.skipped and not hasattr(report, "wasxfail"):
+    if _REQUIRED and must_run and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} had to run and was not: {reason}"
@@ -75,7 +74,7 @@ def pytest_runtest_makereport(
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     report = yield
     # A module that skips itself hides its markers, so none may.
-    if _required() and report.skipped:
+    if _REQUIRED and report.skipped:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"{report.nodeid} was skipped as a whole: {reason}"

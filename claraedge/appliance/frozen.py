@@ -68,7 +68,7 @@ def hold_extraction(folder: Path | None = None) -> None:
     folder without a lock has no process any more.
     """
     folder = folder or extraction()
-    if folder is None:
+    if folder is None or _held:
         return
     descriptor = _open_folder(folder)
     fcntl.flock(descriptor, fcntl.LOCK_EX)

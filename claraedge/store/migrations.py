@@ -25,9 +25,21 @@ _USER_VERSION_AT = 60
 @SCHEMA()
 def first(db: Any) -> None:
     """Pipelines, payloads, jobs, deliveries and the inbox."""
-    for statement in _FIRST.split(";"):
-        if statement.strip():
+    _run(db, _FIRST)
+
+
+def _run(db: Any, script: str) -> None:
+    """Runs a script inside the transaction of its step: sqlite3's own executescript would end it.
+
+    Each statement ends a line with its semicolon.
+    """
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
             db.execute(statement)
+            statement = ""
+    assert not statement.strip(), "the last statement lacks its semicolon"
 
 
 _FIRST = """
@@ -135,24 +147,24 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_due ON deliveries (state) WHERE state <> 'done';
 
 CREATE TABLE inbox_items (
-    sequence INTEGER PRIMARY KEY,   -- order of first sight
-    id TEXT NOT NULL UNIQUE,
-    folder TEXT NOT NULL,           -- of the trigger, relative to the inbox or absolute
+    sequence INTEGER PRIMARY KEY,   -- order of the claims
+    id TEXT NOT NULL UNIQUE,        -- also that of the payload that is made of it
+    folder TEXT NOT NULL,           -- absolute path of the folder that it was dropped into
     name BLOB NOT NULL,             -- raw bytes of the entry's name
     pipeline TEXT NOT NULL,         -- name or id, as the trigger has it
-    state TEXT NOT NULL,            -- settling, parked, claimed, submitted, delivered, failed
+    deliver TEXT NOT NULL,          -- JSON [operator or operator/output] that the trigger names
+    state TEXT NOT NULL,            -- claimed, parked (claimed, and held), submitted, delivered, failed
     reason TEXT NOT NULL DEFAULT '',
-    mend TEXT NOT NULL DEFAULT '',
-    device INTEGER NOT NULL,
-    inode INTEGER NOT NULL,
-    size INTEGER NOT NULL DEFAULT 0,
+    mend TEXT NOT NULL DEFAULT '',  -- a command that takes the reason away
+    fingerprint TEXT NOT NULL,      -- of all stat values of the entry and what is in it, when it was settled
+    content TEXT NOT NULL,          -- of those that a rename leaves as they are
+    size INTEGER NOT NULL,          -- bytes
     job TEXT REFERENCES jobs (id),
+    path TEXT,                      -- where its results or its failure lie
     first_seen REAL NOT NULL,
     changed REAL NOT NULL
 ) STRICT;
-CREATE INDEX inbox_items_open ON inbox_items (state)
-    WHERE state IN ('settling', 'parked', 'claimed');
-CREATE INDEX inbox_items_by_name ON inbox_items (folder, name)
+CREATE INDEX inbox_items_open ON inbox_items (state) WHERE state IN ('claimed', 'parked');
 """
 
 

@@ -1,0 +1,178 @@
+"""An engine over a real SQLite file and real folders, with the in-memory runner."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from claraedge.clock import SystemClock
+from claraedge.ids import new_id
+from claraedge.images.images import Images
+from claraedge.jobs.engine import Engine
+from claraedge.jobs.execution import Machine
+from claraedge.jobs.jobs import Jobs
+from claraedge.jobs.logs import JobLogs
+from claraedge.jobs.model import Job, JobState, Priority
+from claraedge.payloads.payloads import Payloads
+from claraedge.payloads.tree import PayloadTree
+from claraedge.pipelines.model import DefinitionFile
+from claraedge.registry.pipelines import Pipelines
+from claraedge.runner.memory import MemoryRunner, host_path, write_log
+from claraedge.runner.protocol import ContainerSpec
+from claraedge.store.database import Database
+
+DEADLINE = 20.0
+
+
+@dataclass
+class Device:
+    """What outlives a daemon: the folder, the runner's containers, the GPUs."""
+
+    state: Path
+    runner: MemoryRunner = field(default_factory=MemoryRunner)
+    gpus: tuple[str, ...] = ()
+    cores: int = 2
+    max_operators: int = 4
+    boot: str = "boot-1"
+
+
+@dataclass
+class Bench:
+    """One life of a daemon's engine."""
+
+    device: Device
+    database: Database
+    payloads: Payloads
+    pipelines: Pipelines
+    jobs: Jobs
+    engine: Engine
+    stopped: list[str]
+
+    async def register(self, text: str) -> str:
+        return await self.pipelines.create([DefinitionFile(path="p.yaml", content=text)], {}, None)
+
+    async def job(
+        self,
+        pipeline: str,
+        files: Mapping[str, bytes] | None = None,
+        *,
+        name: str = "job",
+        priority: Priority = Priority.NORMAL,
+        start: bool = True,
+        variables: Mapping[str, str] | None = None,
+    ) -> Job:
+        job = await self.jobs.create(
+            pipeline=pipeline, name=name, priority=priority, input_payloads=(), entries={}
+        )
+        if files:
+            async with await self.payloads.upload(job.payload) as upload:
+                for file, content in files.items():
+                    await upload.write(file, 0, content)
+                await upload.commit()
+        return await self.jobs.start(job.id, variables or {}) if start else job
+
+    async def end(self, job: str) -> Job:
+        """The job once it has stopped."""
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                found = await self.jobs.get(job)
+                if found.state is JobState.STOPPED:
+                    return found
+                await asyncio.sleep(0.005)
+
+    async def until_runs(self, operator: str) -> ContainerSpec:
+        async with asyncio.timeout(DEADLINE):
+            return await self.device.runner.running(operator)
+
+    async def listing(self, payload: str) -> list[str]:
+        return [file.name for file in (await self.payloads.get(payload)).files]
+
+
+@asynccontextmanager
+async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
+    """Opens the state and runs the engine; leaving it is a kill: containers go on."""
+    clock = SystemClock()
+    stopped: list[str] = []
+    async with Database(device.state / "claraedge.db") as database:
+        tree = PayloadTree(device.state)
+        payloads = Payloads(database, tree, clock, new_id)
+        await payloads.prepare()
+        logs = JobLogs(device.state)
+        machine = Machine(
+            database=database,
+            runner=device.runner,
+            payloads=payloads,
+            images=Images(device.runner),
+            logs=logs,
+            clock=clock,
+            instance="bench",
+            boot=device.boot,
+            grace=0.2,
+        )
+        engine = Engine(
+            machine,
+            max_operators=device.max_operators,
+            cores=device.cores,
+            gpus=lambda: device.gpus,
+            on_stopped=stopped.append,
+        )
+        jobs = Jobs(
+            database,
+            engine,
+            tree,
+            logs,
+            clock,
+            new_id,
+            grace=0.2,
+            on_queued=lambda _tx, _job, _pipeline: None,
+        )
+        pipelines = Pipelines(database, clock, new_id)
+        await engine.prepare()
+        running = asyncio.create_task(engine.run()) if run else None
+        try:
+            yield Bench(device, database, payloads, pipelines, jobs, engine, stopped)
+        finally:
+            if running is not None:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+
+
+async def copy(spec: ContainerSpec) -> int:
+    """An image's program: copies all that it reads to each of its outputs, and logs a line."""
+    sources = [mount for mount in spec.mounts if mount.read_only]
+    for target in (mount for mount in spec.mounts if not mount.read_only):
+        for source in sources:
+            for path in source.source.rglob("*"):
+                if path.is_file():
+                    host_path(spec, target.target).joinpath(path.name).write_bytes(
+                        path.read_bytes()
+                    )
+    write_log(spec, "copied")
+    return 0
+
+
+async def fail(spec: ContainerSpec) -> int:
+    """An image's program that fails with exit code 3."""
+    write_log(spec, "first line\nno such slice")
+    return 3
+
+
+def chain(*operators: str, image: str = "copy", extra: Sequence[str] = ()) -> str:
+    """A definition: each operator reads the one before it, the first the payload."""
+    lines = ["api-version: 0.4.0", "name: chain", "operators:"]
+    before = None
+    for name in operators:
+        lines += [
+            f"- name: {name}",
+            f"  container: {{image: {image}, tag: '1'}}",
+            *(f"  {line}" for line in extra),
+            "  input:",
+            f"  - {{path: /in{f', from: {before}' if before else ''}}}",
+            "  output:",
+            "  - {path: /out}",
+        ]
+        before = name
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,361 @@
+"""How jobs run: order, ends, what a failure says."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from claraedge.errors import (
+    JobStateError,
+    OperatorNotFoundError,
+    PayloadStateError,
+    PipelineLoadError,
+)
+from claraedge.jobs.jobs import JobFilter
+from claraedge.jobs.model import JobState, JobStatus, OperatorStatus, Priority
+from claraedge.runner.protocol import ContainerSpec
+from tests.engine_bench import Device, bench, chain, copy, fail
+
+FORK = """
+api-version: 0.4.0
+name: fork
+operators:
+- name: left
+  container: {image: copy, tag: '1'}
+  input: [{path: /in}]
+  output: [{path: /out}]
+- name: right
+  container: {image: copy, tag: '1'}
+  input: [{path: /in}]
+  output: [{path: /a, name: first}, {path: /b, name: second}]
+- name: join
+  container: {image: copy, tag: '1'}
+  input: [{path: /left, from: left}, {path: /right, from: right, name: second}]
+  output: [{path: /out}]
+"""
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    device = Device(tmp_path)
+    device.runner.add_image("copy:1", copy)
+    device.runner.add_image("fail:1", fail)
+    return device
+
+
+async def test_a_chain_ends_healthy_and_its_outputs_are_listed(device: Device) -> None:
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one", "two")), {"x.bin": b"data"})
+        ended = await b.end(job.id)
+        assert (ended.status, [o.status for o in ended.operators]) == (
+            JobStatus.HEALTHY,
+            [OperatorStatus.COMPLETED, OperatorStatus.COMPLETED],
+        )
+        assert await b.listing(job.payload) == [
+            "input/x.bin",
+            "operators/one/x.bin",
+            "operators/two/x.bin",
+        ]
+        assert b.stopped == [job.id]
+        assert await device.runner.containers({}) == []
+
+
+async def test_operators_whose_inputs_are_ready_run_side_by_side(device: Device) -> None:
+    device.runner.hold("left")
+    device.runner.hold("right")
+    async with bench(device) as b:
+        job = await b.job(await b.register(FORK), {"x": b"1"})
+        await b.until_runs("left")
+        await b.until_runs("right")
+        assert not any(s.labels["io.claraedge.operator"] == "join" for s in device.runner.started)
+        device.runner.release("left")
+        device.runner.release("right")
+        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+        assert await b.listing(job.payload) == [
+            "input/x",
+            "operators/join/x",
+            "operators/left/x",
+            "operators/right/first/x",
+            "operators/right/second/x",
+        ]
+
+
+async def test_inputs_are_mounted_read_only_and_outputs_writable(device: Device) -> None:
+    async with bench(device) as b:
+        job = await b.job(await b.register(FORK), {"x": b"1"})
+        await b.end(job.id)
+    join = next(s for s in device.runner.started if s.labels["io.claraedge.operator"] == "join")
+    assert {m.target: m.read_only for m in join.mounts} == {
+        "/left": True,
+        "/right": True,
+        "/out": False,
+    }
+    assert join.environment["NVIDIA_CLARA_JOBID"] == job.id
+
+
+async def test_a_failed_operator_faults_its_job_and_says_why(device: Device) -> None:
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one", "two", image="fail")), {"x": b"1"})
+        ended = await b.end(job.id)
+        assert ended.status is JobStatus.FAULTED
+        assert [o.status for o in ended.operators] == [
+            OperatorStatus.FAULTED,
+            OperatorStatus.PENDING,
+        ]
+        assert ended.messages == (
+            "operator one: failed with exit code 3; its last line: no such slice",
+        )
+        assert list(await b.jobs.logs(job.id, "ONE")) == ["first line\n", "no such slice\n"]
+
+
+async def test_a_failure_stops_the_operators_beside_it(device: Device) -> None:
+    text = FORK.replace(
+        "- name: left\n  container: {image: copy", "- name: left\n  container: {image: fail"
+    )
+    device.runner.hold("right")
+    async with bench(device) as b:
+        job = await b.job(await b.register(text), {"x": b"1"})
+        await b.until_runs("right")
+        ended = await b.end(job.id)
+        assert ended.status is JobStatus.FAULTED
+        assert "operator right: was stopped because its job ends" in ended.messages
+        assert ("right", 0.2) in device.runner.stops
+
+
+async def test_a_missing_image_is_named_with_the_command_that_loads_it(device: Device) -> None:
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one", image="absent")))
+        ended = await b.end(job.id)
+        assert ended.status is JobStatus.FAULTED
+        assert "absent:1 is not on this device" in ended.messages[0]
+        assert "create image" in ended.messages[0]
+
+
+async def test_a_container_that_cannot_be_made_or_started_faults_the_job(device: Device) -> None:
+    async with bench(device) as b:
+        pipeline = await b.register(chain("one"))
+        device.runner.fail_create("one", "no space for locks")
+        first = await b.end((await b.job(pipeline)).id)
+        device.runner.fail_start("one", "executable file not found")
+        second = await b.end((await b.job(pipeline)).id)
+        assert "no space for locks" in first.messages[0]
+        assert "executable file not found" in second.messages[0]
+        assert await device.runner.containers({}) == []
+
+
+async def test_a_lost_supervisor_and_a_memory_limit_are_told_apart(device: Device) -> None:
+    device.runner.hold("one")
+    async with bench(device) as b:
+        text = chain("one", extra=("requests: {memory: 64}",))
+        pipeline = await b.register(text)
+        job = await b.job(pipeline)
+        await b.until_runs("one")
+        device.runner.lose_supervisor("one")
+        assert "lost its supervisor" in (await b.end(job.id)).messages[0]
+        job = await b.job(pipeline)
+        await b.until_runs("one")
+        device.runner.run_out_of_memory("one")
+        assert "ran out of memory" in (await b.end(job.id)).messages[0]
+
+
+async def test_cancel_of_a_running_job_answers_its_end(device: Device) -> None:
+    device.runner.hold("one")
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one", "two")))
+        await b.until_runs("one")
+        ended = await b.jobs.cancel(job.id, "wrong patient")
+        assert (ended.state, ended.status) == (JobState.STOPPED, JobStatus.CANCELED)
+        assert "canceled: wrong patient" in ended.messages
+        assert await device.runner.containers({}) == []
+        again = await b.jobs.cancel(job.id, "other")
+        assert again.status is JobStatus.CANCELED
+
+
+async def test_cancel_before_the_start_and_in_the_queue(device: Device) -> None:
+    device.max_operators = 1
+    device.runner.hold("one")
+    async with bench(device) as b:
+        pipeline = await b.register(chain("one"))
+        never = await b.job(pipeline, start=False)
+        assert (await b.jobs.cancel(never.id, "")).status is JobStatus.CANCELED
+        with pytest.raises(JobStateError, match="cancelled before its start"):
+            await b.jobs.start(never.id, {})
+        runs = await b.job(pipeline)
+        await b.until_runs("one")
+        queued = await b.job(pipeline)
+        ended = await b.jobs.cancel(queued.id, "late")
+        assert (ended.status, ended.started) == (JobStatus.CANCELED, None)
+        device.runner.release("one")
+        assert (await b.end(runs.id)).status is JobStatus.HEALTHY
+
+
+async def test_start_again_answers_the_present_state_and_refuses_other_variables(
+    device: Device,
+) -> None:
+    text = chain("one").replace("name: chain", "name: chain\nparameters: {TAG: '1'}")
+    text = text.replace("tag: '1'", "tag: '${{ TAG }}'")
+    async with bench(device) as b:
+        job = await b.job(await b.register(text), variables={"TAG": "1"})
+        await b.end(job.id)
+        again = await b.jobs.start(job.id, {"TAG": "1"})
+        assert again.state is JobState.STOPPED
+        with pytest.raises(JobStateError, match="other variables"):
+            await b.jobs.start(job.id, {"TAG": "2"})
+        assert len(device.runner.started) == 1
+
+
+async def test_variables_that_the_definition_does_not_declare_are_refused(device: Device) -> None:
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one")), start=False)
+        with pytest.raises(PipelineLoadError, match="NOPE"):
+            await b.jobs.start(job.id, {"NOPE": "1"})
+        assert (await b.jobs.get(job.id)).state is JobState.PENDING
+
+
+async def test_a_started_jobs_payload_takes_no_changes(device: Device) -> None:
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one")), start=False)
+        async with await b.payloads.upload(job.payload) as upload:
+            await upload.write("late", 0, b"x")
+            await b.jobs.start(job.id, {})
+            with pytest.raises(PayloadStateError, match="was started"):
+                await upload.commit()
+        await b.end(job.id)
+        assert "input/late" not in await b.listing(job.payload)
+
+
+async def test_a_dead_podman_delays_a_job_and_does_not_fail_it(device: Device) -> None:
+    device.runner.available = False
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one")), {"x": b"1"})
+        async with asyncio.timeout(10):
+            while not b.engine.warnings():
+                await asyncio.sleep(0.01)
+        assert (await b.jobs.get(job.id)).state is JobState.PENDING
+        device.runner.available = True
+        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+        assert len(device.runner.started) == 1
+
+
+async def test_podman_that_dies_while_an_operator_runs_loses_nothing(device: Device) -> None:
+    device.runner.hold("one")
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
+        await b.until_runs("one")
+        device.runner.available = False
+        device.runner.release("one")  # its end is seen, what comes after is refused
+        async with asyncio.timeout(10):
+            while not b.engine.warnings():
+                await asyncio.sleep(0.01)
+        device.runner.available = True
+        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+        names = [s.labels["io.claraedge.operator"] for s in device.runner.started]
+        assert names == ["one", "two"]
+        assert await device.runner.containers({}) == []
+
+
+async def test_a_bug_in_one_job_does_not_end_the_engine(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(device) as b:
+        broken = await b.job(await b.register(chain("one")), start=False)
+
+        def explode(*_: object, **__: object) -> None:
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr("claraedge.jobs.execution.environment", explode)
+        await b.jobs.start(broken.id, {})
+        ended = await b.end(broken.id)
+        assert ended.status is JobStatus.FAULTED
+        assert "internal error: RuntimeError('a bug')" in ended.messages[0]
+        monkeypatch.undo()
+        assert (await b.end((await b.job(ended.pipeline)).id)).status is JobStatus.HEALTHY
+
+
+async def test_a_gpu_operator_waits_until_the_machine_shows_one(device: Device) -> None:
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one", extra=("requests: {gpu: 1}",))))
+        async with asyncio.timeout(10):
+            while not (await b.jobs.get(job.id)).messages:
+                await asyncio.sleep(0.01)
+        assert "no GPU present" in (await b.jobs.get(job.id)).messages[0]
+        device.gpus = ("nvidia.com/gpu=0",)
+        other = await b.job(await b.register(chain("two")))  # anything that wakes the engine
+        await b.end(other.id)
+        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+    assert device.runner.started[0].devices == ("nvidia.com/gpu=0",) or (
+        device.runner.started[1].devices == ("nvidia.com/gpu=0",)
+    )
+
+
+async def test_gpu_jobs_never_overlap_on_one_gpu(device: Device) -> None:
+    device.gpus = ("nvidia.com/gpu=0",)
+    busy = 0
+    most = 0
+
+    async def use(spec: ContainerSpec) -> int:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        await asyncio.sleep(0.01)
+        busy -= 1
+        return await copy(spec)
+
+    device.runner.add_image("gpu:1", use)
+    async with bench(device) as b:
+        text = chain("one", "two", image="gpu", extra=("requests: {gpu: 1}",))
+        pipeline = await b.register(text)
+        jobs = [await b.job(pipeline, {"x": b"1"}) for _ in range(4)]
+        for job in jobs:
+            assert (await b.end(job.id)).status is JobStatus.HEALTHY
+    assert most == 1
+
+
+async def test_higher_classes_go_first_and_immediate_before_all(device: Device) -> None:
+    device.max_operators = 1
+    device.runner.hold("one")
+    async with bench(device) as b:
+        pipeline = await b.register(chain("one"))
+        blocker = await b.job(pipeline)
+        await b.until_runs("one")
+        order = [
+            await b.job(pipeline, priority=p)
+            for p in (Priority.LOWER, Priority.NORMAL, Priority.HIGHER, Priority.IMMEDIATE)
+        ]
+        device.runner.release("one")
+        for job in [blocker, *order]:
+            await b.end(job.id)
+    started = [s.labels["io.claraedge.job"] for s in device.runner.started]
+    assert started == [blocker.id, *(job.id for job in reversed(order))]
+
+
+async def test_lists_hold_open_jobs_or_what_the_filter_says(device: Device) -> None:
+    async with bench(device) as b:
+        pipeline = await b.register(chain("one"))
+        failing = await b.register(chain("one", image="fail"))
+        waits = await b.job(pipeline, start=False)
+        healthy = await b.end((await b.job(pipeline)).id)
+        faulted = await b.end((await b.job(failing)).id)
+        assert [j.id for j in await b.jobs.select(None)] == [waits.id]
+
+        async def ids(**kinds: object) -> list[str]:
+            return [j.id for j in await b.jobs.select(JobFilter(**kinds))]  # type: ignore[arg-type]
+
+        assert await ids(states=frozenset({3})) == [healthy.id, faulted.id]
+        assert await ids(statuses=frozenset({2})) == [faulted.id]
+        assert await ids(statuses=frozenset({1}), states=frozenset({3})) == [healthy.id]
+        assert await ids(pipelines=frozenset({failing})) == [faulted.id]
+        assert await ids(created_after=waits.created) == [healthy.id, faulted.id]
+        assert healthy.stopped is not None
+        assert await ids(completed_before=healthy.stopped) == []
+        assert await ids(states=frozenset({99})) == []
+
+
+async def test_logs_of_an_unknown_operator_name_those_there_are(device: Device) -> None:
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one", "two")), start=False)
+        with pytest.raises(OperatorNotFoundError, match="its operators are one, two"):
+            await b.jobs.logs(job.id, "three")
+        assert list(await b.jobs.logs(job.id, "one")) == []

@@ -179,6 +179,9 @@ class MemoryRunner:
 
     # --- the protocol -----------------------------------------------------------------------
 
+    async def version(self) -> str:
+        return "in memory" if self.available else ""
+
     async def find_image(self, reference: str) -> Image | None:
         self._check()
         return self._find(reference)
@@ -218,6 +221,8 @@ class MemoryRunner:
         errors = self._start_errors.get(_operator(entry))
         if errors:
             raise errors.pop(0)
+        if entry.phase is Phase.RUNNING:
+            return
         if entry.phase is not Phase.CREATED:
             raise ContainerError(f"container {container} was started before")
         entry.phase = Phase.RUNNING
@@ -232,6 +237,8 @@ class MemoryRunner:
         entry = self._containers.get(container)
         if entry is None or entry.phase is Phase.INTERRUPTED:
             return Exit(cause=ExitCause.VANISHED)
+        if entry.phase is Phase.CREATED:
+            raise ContainerError(f"container {container} was never started: it has no end")
         await entry.ended.wait()
         assert entry.exit is not None
         return entry.exit

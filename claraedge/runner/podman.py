@@ -18,22 +18,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-import msgspec
-
 from claraedge import spawn
 from claraedge.blocking import in_thread
 from claraedge.errors import (
     ClaraedgeError,
     ContainerError,
-    ImageNotFoundError,
     InvalidImageError,
     RunnerUnavailableError,
-    StorageFullError,
 )
 from claraedge.runner import images, seccomp
+from claraedge.runner.answers import (
+    Created,
+    Info,
+    Loaded,
+    check_storage,
+    decode,
+    refused,
+    removal_error,
+)
 from claraedge.runner.containers import State, labels_filter, read_list, read_state
 from claraedge.runner.exits import Process, alive, watched
-from claraedge.runner.http import Response
 from claraedge.runner.protocol import Container, ContainerSpec, Exit, ExitCause, Image, Phase
 from claraedge.runner.service import PodmanService
 from claraedge.runner.specgen import create_request
@@ -52,36 +56,10 @@ _CODE_ALONE, _CODE_SUPERVISED = 2.0, 30.0
 _POLL = (0.002, 0.05)
 
 
-class _Security(msgspec.Struct, rename="camel"):
-    seccomp_enabled: bool = False
-    seccomp_profile_path: str = ""
-
-
-class _Host(msgspec.Struct):
-    security: _Security
-
-
-class _Info(msgspec.Struct):
-    host: _Host
-
-
-class _Created(msgspec.Struct, rename="pascal"):
-    id: str
-
-
-class _Removed(msgspec.Struct, rename="pascal"):
-    err: object = None
-
-
-class _Loaded(msgspec.Struct, rename="pascal"):
-    names: list[str] = []
-
-
 class PodmanRunner:
     """Containers by a PodmanService. An asynchronous context manager.
 
-    `runtime` is a private folder for the reduced system call filter; it must live as long as
-    containers do, and be readable at their creation only.
+    `runtime` is a private folder on a tmpfs; the reduced system call filter is put there.
     """
 
     def __init__(self, service: PodmanService, runtime: Path) -> None:
@@ -109,6 +87,14 @@ class PodmanRunner:
     ) -> None:
         """Nothing to end: what runs goes on."""
 
+    async def version(self) -> str:
+        try:
+            response = await self._service.request("GET", "/_ping", timeout=_INSPECT)
+        except RunnerUnavailableError:
+            return ""
+        version = response.headers.get("libpod-api-version", "")
+        return f"Podman {version}" if version else ""
+
     # --- images -----------------------------------------------------------------------------
 
     async def find_image(self, reference: str) -> Image | None:
@@ -127,13 +113,13 @@ class PodmanRunner:
                 f"{archive} cannot be read: {error.strerror or error}"
             ) from error
         if not response.ok:
-            _check_storage(response)
+            check_storage(response)
             raise InvalidImageError(
                 f"{archive.name} is no image archive that Podman can load: {response.reason}",
                 "make one with `podman save --format docker-archive` or `docker save`",
             )
         loaded: dict[str, Image] = {}
-        for name in _decode(response, _Loaded).names:
+        for name in decode(response, Loaded).names:
             image = await self.find_image(name)
             if image is not None:
                 loaded[image.id] = image
@@ -163,8 +149,8 @@ class PodmanRunner:
     async def _create(self, spec: ContainerSpec, request: Mapping[str, object]) -> str:
         response = await self._service.request("POST", "/containers/create", body=request)
         if not response.ok:
-            raise _refused(response, spec)
-        container = _decode(response, _Created).id
+            raise refused(response, spec)
+        container = decode(response, Created).id
         try:
             initialised = await self._service.request("POST", f"/containers/{container}/init")
         except RunnerUnavailableError:
@@ -174,13 +160,13 @@ class PodmanRunner:
             raise
         if not initialised.ok:
             await self.remove(container)
-            raise _refused(initialised, spec)
+            raise refused(initialised, spec)
         return container
 
     async def start(self, container: str) -> None:
         response = await self._service.request("POST", f"/containers/{container}/start")
         if not response.ok and response.status != 304:
-            _check_storage(response)
+            check_storage(response)
             raise ContainerError(f"container {container} did not start: {response.reason}")
 
     async def wait(self, container: str) -> Exit:
@@ -232,12 +218,12 @@ class PodmanRunner:
                 query={"force": "true", "timeout": "0", "v": "true"},
                 repeatable=True,
             )
-            if response.status == 404 or (response.ok and not _removal_error(response)):
+            if response.status == 404 or (response.ok and not removal_error(response)):
                 return
             # Refused once where its process died without a supervisor; it works the second time.
             if attempt == 1:
                 await asyncio.sleep(_POLL[1])
-        reason = _removal_error(response) if response.ok else response.reason
+        reason = removal_error(response) if response.ok else response.reason
         raise ContainerError(
             f"container {container} could not be removed: {reason}; `podman rm --force "
             f"{container[:12]}` as this user may say more"
@@ -299,7 +285,7 @@ class PodmanRunner:
         response = await self._service.request("GET", "/info", timeout=_INSPECT, repeatable=True)
         if not response.ok:
             return None
-        security = _decode(response, _Info).host.security
+        security = decode(response, Info).host.security
         usable = security.seccomp_enabled and security.seccomp_profile_path.startswith("/")
         return Path(security.seccomp_profile_path) if usable else None
 
@@ -371,30 +357,3 @@ async def _first_end(process: Process, supervisor: Process | None) -> None:
 def _lost(state: State | None, container: str) -> bool:
     """Whether Podman calls it running though its process has ended."""
     return state is not None and state.phase is Phase.RUNNING and not alive(state.pid, container)
-
-
-def _decode(response: Response, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(response.body, type=kind)
-    except msgspec.MsgspecError as error:
-        raise RunnerUnavailableError(f"Podman's answer makes no sense: {error}") from error
-
-
-def _removal_error(response: Response) -> str:
-    reports = _decode(response, list[_Removed]) if response.body.startswith(b"[") else []
-    return "; ".join(str(report.err) for report in reports if report.err)
-
-
-def _refused(response: Response, spec: ContainerSpec) -> Exception:
-    _check_storage(response)
-    if response.cause == "image not known":
-        return ImageNotFoundError(
-            f"image {spec.image} of container {spec.name} is not on this device; load it with "
-            "`claraedge create image -f TAR`"
-        )
-    return ContainerError(f"Podman refused container {spec.name}: {response.reason}")
-
-
-def _check_storage(response: Response) -> None:
-    if "no space left on device" in response.reason.lower():
-        raise StorageFullError(f"Podman's storage is full: {response.reason}")

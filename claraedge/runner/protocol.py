@@ -130,22 +130,34 @@ class Runner(Protocol):
     async def list_images(self) -> Sequence[Image]: ...
 
     async def load_image(self, archive: Path) -> Sequence[Image]:
-        """Loads a docker-archive or oci-archive tar. Raises InvalidImageError."""
+        """Loads a docker-archive or oci-archive tar, and returns the images in it.
+
+        Raises InvalidImageError, StorageFullError.
+        """
         ...
 
     async def create(self, spec: ContainerSpec) -> str:
         """Makes and initialises a container, and returns its id.
 
-        Raises ImageNotFoundError, or ContainerError with Podman's reason; then nothing is left.
+        Raises ImageNotFoundError, StorageFullError, or ContainerError with Podman's reason; then
+        nothing is left, nor where the caller is cancelled.
         """
         ...
 
     async def start(self, container: str) -> None:
-        """Starts an initialised container. Raises ContainerError."""
+        """Starts an initialised container; running already: no error. Raises ContainerError.
+
+        Never call it for a container that has stopped: Podman would run it again.
+        """
         ...
 
     async def wait(self, container: str) -> Exit:
-        """The end of a started container: also of one that this process did not start."""
+        """The end of a started container: also of one that this process did not start.
+
+        One that lost its supervisor, or whose code nobody can know, is removed with what runs of
+        it. Raises ContainerError for a container that was never started, and
+        RunnerUnavailableError only after a minute of it.
+        """
         ...
 
     async def stop(self, container: str, grace: float) -> None:
@@ -153,7 +165,10 @@ class Runner(Protocol):
         ...
 
     async def remove(self, container: str) -> None:
-        """Removes a container in any phase, killing what runs. Gone already: no error."""
+        """Removes a container in any phase, killing what runs. Gone already: no error.
+
+        Raises ContainerError.
+        """
         ...
 
     async def containers(self, labels: Mapping[str, str]) -> Sequence[Container]:
@@ -161,5 +176,8 @@ class Runner(Protocol):
         ...
 
     async def reclaim(self, folder: Path) -> None:
-        """Gives a tree that containers wrote back to this user: all owners become ours."""
+        """Gives a tree that containers wrote back to this user: owned, readable, deletable.
+
+        Raises ContainerError.
+        """
         ...

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 #: All calls are made in this version of the API, which every later Podman serves as well.
 API = "/v4.3.1/libpod"
 _OLDEST = (4, 3)
-_PATIENCE = 5.0
+_FAREWELL = 5.0
 _START = 20.0
 _PING = 2.0
 _BACK_OFF = (0.1, 5.0)
@@ -58,8 +58,12 @@ class PodmanService:
     that merely does not start now is started later, and calls raise RunnerUnavailableError.
     """
 
-    def __init__(self, runtime: Path, *, shared: Path | None = None) -> None:
-        """`shared` is tried first: a socket that others keep alive, such as `user_socket()`."""
+    def __init__(self, runtime: Path, *, shared: Path | None = None, patience: float = 5.0) -> None:
+        """`shared` is tried first: a socket that others keep alive, such as `user_socket()`.
+
+        Calls wait `patience` seconds for a service that is down.
+        """
+        self._patience = patience
         self._runtime = runtime
         self._shared = shared
         self._socket: Path | None = None
@@ -115,7 +119,7 @@ class PodmanService:
         Raises RunnerUnavailableError.
         """
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(self._patience):
                 await self._up.wait()
         except TimeoutError as error:
             raise RunnerUnavailableError(
@@ -141,7 +145,7 @@ class PodmanService:
         call that broke off is made once more: only for what may happen twice. Raises
         RunnerUnavailableError, as UnreachableError where nothing was done.
         """
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + self._patience
         repeats = 1 if repeatable else 0
         while True:
             socket = await self.socket()
@@ -286,7 +290,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_FAREWELL):
                 await process.wait()
         except TimeoutError:
             process.kill()

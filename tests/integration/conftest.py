@@ -1,7 +1,7 @@
 """Real rootless Podman, for whoever marks a test `podman` or asks for one of these fixtures.
 
 The suite runs as an unprivileged user. Where Podman cannot work, such tests are skipped with the
-reason; with CLARAEDGE_REQUIRE_PODMAN=1, as CI sets it, they fail instead.
+reason; tests/conftest.py makes that a failure where CLARAEDGE_REQUIRE_PODMAN=1 says so, as in CI.
 """
 
 from __future__ import annotations
@@ -40,26 +40,20 @@ def why_podman_cannot_work() -> str | None:
     return None if probe.returncode == 0 else f"`podman unshare true` says: {probe.stderr.strip()}"
 
 
-def _need_podman() -> None:
-    reason = why_podman_cannot_work()
-    if reason is None:
-        return
-    if os.environ.get("CLARAEDGE_REQUIRE_PODMAN") == "1":
-        pytest.fail(f"rootless Podman is required and cannot work here: {reason}", pytrace=False)
-    pytest.skip(f"no rootless Podman: {reason}")
-
-
 @pytest.fixture(autouse=True)
 def _podman_where_marked(request: pytest.FixtureRequest) -> None:
     if request.node.get_closest_marker("podman"):
-        _need_podman()
+        reason = why_podman_cannot_work()
+        if reason is not None:
+            pytest.skip(f"no rootless Podman: {reason}")
+    elif "runtime_folder" in request.fixturenames:
+        pytest.fail("it uses Podman: mark it `podman`, or it may be skipped unseen", pytrace=False)
 
 
 @pytest.fixture(scope="session")
 def runtime_folder() -> Iterator[Path]:
     """A short private folder on the user's tmpfs, as the daemon has one."""
-    _need_podman()
-    folder = Path(tempfile.mkdtemp(prefix="ce-", dir=os.environ["XDG_RUNTIME_DIR"]))
+    folder = Path(tempfile.mkdtemp(prefix="ce-", dir=os.environ.get("XDG_RUNTIME_DIR")))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 

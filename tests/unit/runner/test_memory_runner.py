@@ -90,6 +90,22 @@ async def test_a_held_operator_runs_until_it_is_released(
     assert len(runner.started) == 1
 
 
+async def test_only_a_fresh_container_starts_and_only_a_started_one_has_an_end(
+    runner: MemoryRunner, tmp_path: Path
+) -> None:
+    runner.hold("one")
+    container = await runner.create(spec_for(runner, tmp_path))
+    with pytest.raises(ContainerError, match="never started"):
+        await runner.wait(container)
+    await runner.start(container)
+    await runner.start(container)
+    assert len(runner.started) == 1
+    runner.release("one")
+    await runner.wait(container)
+    with pytest.raises(ContainerError, match="started before"):
+        await runner.start(container)
+
+
 async def test_stop_ends_with_143_and_a_deaf_program_with_137(
     runner: MemoryRunner, tmp_path: Path
 ) -> None:

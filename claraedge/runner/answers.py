@@ -1,0 +1,87 @@
+"""Podman's answers to the calls that make, load and remove, and its refusals in our words."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from claraedge.errors import (
+    ClaraedgeError,
+    ContainerError,
+    ImageNotFoundError,
+    RunnerUnavailableError,
+    StorageFullError,
+)
+from claraedge.runner.http import Response
+from claraedge.runner.protocol import ContainerSpec
+
+T = TypeVar("T")
+
+
+class Security(msgspec.Struct, rename="camel"):
+    """Whether calls are filtered, and by which file; a text that is no path where by none."""
+
+    seccomp_enabled: bool = False
+    seccomp_profile_path: str = ""
+
+
+class Host(msgspec.Struct):
+    """The machine's part of `GET /info`."""
+
+    security: Security
+
+
+class Info(msgspec.Struct):
+    """`GET /info`, as much as is used."""
+
+    host: Host
+
+
+class Created(msgspec.Struct, rename="pascal"):
+    """`POST /containers/create`."""
+
+    id: str
+
+
+class Loaded(msgspec.Struct, rename="pascal"):
+    """`POST /images/load`: names, or ids of images without one."""
+
+    names: list[str] = []
+
+
+class Removed(msgspec.Struct, rename="pascal"):
+    """One entry of `DELETE /containers/{id}`, which may carry an error in an answer of 200."""
+
+    err: object = None
+
+
+def decode(response: Response, kind: type[T]) -> T:
+    """The answer as a value. Raises RunnerUnavailableError where it is none."""
+    try:
+        return msgspec.json.decode(response.body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise RunnerUnavailableError(f"Podman's answer makes no sense: {error}") from error
+
+
+def removal_error(response: Response) -> str:
+    """Why an answered removal did not remove; empty: it did."""
+    reports = decode(response, list[Removed]) if response.body.startswith(b"[") else []
+    return "; ".join(str(report.err) for report in reports if report.err)
+
+
+def refused(response: Response, spec: ContainerSpec) -> ClaraedgeError:
+    """The error for a container that Podman did not make."""
+    check_storage(response)
+    if response.cause == "image not known":
+        return ImageNotFoundError(
+            f"image {spec.image} of container {spec.name} is not on this device; load it with "
+            "`claraedge create image -f TAR`"
+        )
+    return ContainerError(f"Podman refused container {spec.name}: {response.reason}")
+
+
+def check_storage(response: Response) -> None:
+    """Raises StorageFullError where that is why Podman refused."""
+    if "no space left on device" in response.reason.lower():
+        raise StorageFullError(f"Podman's storage is full: {response.reason}")

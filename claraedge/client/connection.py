@@ -112,7 +112,7 @@ class Connection:
             if kind.name in names:
                 raise kind(*details.split("\n")) from error
         match error.code():
-            case grpc.StatusCode.UNAVAILABLE:
+            case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:  # the latter: it stops
                 raise UnavailableError(why_unreachable(self.target)) from error
             case grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise UnavailableError(

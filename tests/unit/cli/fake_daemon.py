@@ -63,6 +63,8 @@ class Fakes:
     files: dict[str, bytes] = field(default_factory=dict)
     """Of PAYLOAD_1."""
     uploaded: dict[str, bytes] = field(default_factory=dict)
+    upload_breaks: bool = False
+    """The test is about an upload that the client must break off."""
     upload_broken: threading.Event = field(default_factory=threading.Event)
 
     def clara_version(self, request):
@@ -166,7 +168,9 @@ class Fakes:
         for start in range(0, max(len(content), 1), 1000):
             yield payloads_pb2.PayloadsDownloadResponse(data=content[start : start + 1000])
 
-    def payloads_upload(self, requests):
+    def payloads_upload(self, requests, context):
+        broken = threading.Event()
+        context.add_callback(broken.set)  # the call has ended; before our answer: by the client
         taken: dict[str, bytes] = {}
         try:
             for request in requests:
@@ -177,7 +181,10 @@ class Fakes:
         except grpc.RpcError:
             self.upload_broken.set()
             raise
-        if self.upload_header.code >= 0:
+        # grpc often shows a call that the client has cancelled as a stream that has ended.
+        if self.upload_breaks and broken.wait(30):
+            self.upload_broken.set()
+        elif self.upload_header.code >= 0:
             self.uploaded.update(taken)
         return payloads_pb2.PayloadsUploadResponse(header=self.upload_header)
 
@@ -208,7 +215,7 @@ class Payloads(payloads_pb2_grpc.PayloadsServicer):
     def __init__(self, fakes: Fakes) -> None:
         self.Details = lambda request, context: fakes.payloads_details(request)
         self.Download = lambda request, context: fakes.payloads_download(request)
-        self.Upload = lambda requests, context: fakes.payloads_upload(requests)
+        self.Upload = lambda requests, context: fakes.payloads_upload(requests, context)
 
 
 IMAGE = appliance_pb2.Image(

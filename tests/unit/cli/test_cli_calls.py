@@ -386,11 +386,12 @@ def test_a_file_that_cannot_be_read_breaks_the_whole_upload(
             raise PermissionError(13, "Permission denied", str(path))
         return opened(path, *arguments, **more)
 
+    daemon.fakes.upload_breaks = True
     monkeypatch.setattr(Path, "open", refuse)
     answer = claraedge("upload", "c1", good, bad)
     assert answer.code == 1
     assert answer.err == f"claraedge: {bad}: Permission denied\n"
-    assert daemon.fakes.upload_broken.wait(10)
+    assert daemon.fakes.upload_broken.wait(30)
     assert daemon.fakes.uploaded == {}
 
 

@@ -227,6 +227,7 @@ def test_a_reader_that_goes_away_is_no_error(daemon):
 
 
 def test_a_file_that_breaks_while_it_is_read_is_one_line_on_stderr(daemon):
+    daemon.fakes.upload_breaks = True
     answer = subprocess.run(
         command("upload", "c1", "/proc/self/mem"),
         env=environment(),
@@ -236,7 +237,7 @@ def test_a_file_that_breaks_while_it_is_read_is_one_line_on_stderr(daemon):
     )
     assert answer.returncode == 1
     assert answer.stderr == "claraedge: /proc/self/mem: Input/output error\n"
-    assert daemon.fakes.upload_broken.wait(10)
+    assert daemon.fakes.upload_broken.wait(30)
 
 
 def test_control_c_ends_a_watch_quietly(daemon):

@@ -1,0 +1,108 @@
+"""A daemon that runs from a frozen form, and what the tests ask of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DIST = Path(__file__).resolve().parents[2] / "dist"
+FORMS = {"file": DIST / "claraedge", "folder": DIST / "claraedge-dir" / "claraedge"}
+
+
+@dataclass
+class Site:
+    """One state folder, and the daemons that run on it one after the other."""
+
+    program: Path
+    folder: Path
+    runtime: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def temporary(self) -> Path:
+        return self.folder / "tmp"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        own = {
+            "TMPDIR": str(self.temporary),  # where the one-file form unpacks
+            "CLARAEDGE_HOST": f"unix:{self.runtime}/claraedge.sock",
+        }
+        return os.environ | own
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """A daemon that serves."""
+        with (self.folder / "daemon.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    self.program,
+                    "serve",
+                    f"--state-dir={self.folder / 'state'}",
+                    f"--runtime-dir={self.runtime}",
+                ],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+            )
+        until("the daemon serves", self.serves)
+        return self.process
+
+    def serves(self) -> bool:
+        assert self.process is not None
+        log = self.folder / "daemon.log"
+        assert self.process.poll() is None, log.read_text(errors="replace")
+        return self.call("status").returncode == 0
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(60)
+
+    def call(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.program, *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+
+    def say(self, *arguments: str | Path) -> str:
+        ended = self.call(*arguments)
+        assert ended.returncode == 0, f"{arguments}: {ended.stdout}{ended.stderr}"
+        return ended.stdout
+
+    def ask(self, *arguments: str | Path) -> Any:
+        return json.loads(self.say(*arguments, "--output", "json"))
+
+
+def until(what: str, holds: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"
+        time.sleep(0.05)
+
+
+def ended(process: int) -> bool:
+    """Whether a process is gone, or only waits to be reaped."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state in "ZX"
+
+
+def child_of(process: int) -> int:
+    """The one child of an unpacker."""
+    (child,) = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return int(child)

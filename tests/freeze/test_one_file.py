@@ -1,0 +1,126 @@
+"""The one-file form is two processes and a folder: they end together, and work goes on after."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.freeze.frozen_site import Site, child_of, ended, until
+from tests.operators import busybox_image
+
+pytestmark = [pytest.mark.frozen, pytest.mark.podman, pytest.mark.timeout(300)]
+
+PIPELINE = """\
+api-version: 0.4.0
+name: two-steps
+operators:
+  - name: first
+    container:
+      image: localhost/claraedge-test/frozen
+      tag: "1"
+      command: [/bin/sh, -c, "echo first ran; cp /input/go /output/go"]
+    input:
+      - path: /input
+    output:
+      - path: /output
+  - name: second
+    container:
+      image: localhost/claraedge-test/frozen
+      tag: "1"
+      command: [/bin/sh, -c, "echo second ran; sleep 4; echo done >/output/done"]
+    input:
+      - from: first
+        path: /first
+    output:
+      - path: /output
+"""
+
+
+def kill_parent(parent: int) -> None:
+    os.kill(parent, signal.SIGKILL)
+
+
+def kill_child(parent: int) -> None:
+    os.kill(child_of(parent), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("kill", [kill_parent, kill_child])
+def test_parent_and_child_end_together(
+    one_file: Path, site: Callable[[Path], Site], kill: Callable[[int], None]
+) -> None:
+    here = site(one_file)
+    process = here.start()
+    child = child_of(process.pid)
+    kill(process.pid)
+    assert process.wait(60) != 0
+    until("the child has ended", lambda: ended(child))
+
+
+def test_the_next_start_removes_what_a_killed_one_left(
+    one_file: Path, site: Callable[[Path], Site]
+) -> None:
+    here = site(one_file)
+    process = here.start()
+    child = child_of(process.pid)
+    (left,) = here.temporary.glob("_MEI*")
+    kill_parent(process.pid)
+    process.wait(60)
+    until("the child has ended", lambda: ended(child))
+    assert left.is_dir(), "nobody was there to remove it"
+    here.start()
+    remaining = set(here.temporary.glob("_MEI*"))
+    assert left not in remaining
+    assert len(remaining) == 1, "the running daemon's own"
+
+
+def test_a_command_beside_a_daemon_leaves_its_files_alone(
+    one_file: Path, site: Callable[[Path], Site]
+) -> None:
+    here = site(one_file)
+    here.start()
+    (own,) = here.temporary.glob("_MEI*")
+    second = Site(program=one_file, folder=here.folder, runtime=here.runtime)
+    refused = second.call(
+        "serve", f"--state-dir={here.folder / 'state'}", f"--runtime-dir={here.runtime}"
+    )
+    assert refused.returncode != 0
+    assert "runs" in refused.stderr or "lock" in refused.stderr or "use" in refused.stderr
+    assert list(here.temporary.glob("_MEI*")) == [own]
+    assert here.serves()
+
+
+@pytest.mark.parametrize("kill", [kill_parent, kill_child])
+def test_a_killed_daemon_adopts_what_still_runs(
+    one_file: Path, site: Callable[[Path], Site], kill: Callable[[int], None], tmp_path: Path
+) -> None:
+    here = site(one_file)
+    process = here.start()
+    here.say(
+        "create", "image", "-f",
+        busybox_image(tmp_path / "image.tar", "localhost/claraedge-test/frozen:1"),
+    )  # fmt: skip
+    definition = tmp_path / "pipeline.yaml"
+    definition.write_text(PIPELINE)
+    pipeline = here.say("create", "pipeline", "-p", definition).strip()
+    (tmp_path / "go").write_text("go\n")
+    made = here.say("create", "job", "-n", "j", "-p", pipeline, "-f", tmp_path / "go", "--start")
+    job = made.splitlines()[0].removeprefix("JOB_ID:")
+    until(
+        "the second operator runs",
+        lambda: here.ask("describe", "job", "-j", job)["operators"][1]["status"] == "RUNNING",
+    )
+    child = child_of(process.pid)
+    kill(process.pid)
+    process.wait(60)
+    until("the child has ended", lambda: ended(child))
+    here.start()
+    watched = here.say("describe", "job", "-j", job, "--watch")
+    assert watched.splitlines()[-1].endswith("STOPPED HEALTHY")
+    assert here.say("logs", "-j", job, "-o", "first") == "first ran\n"
+    assert here.say("logs", "-j", job, "-o", "second") == "second ran\n"
+    here.say("download", f"{job}:/operators/second/done", tmp_path / "fetched")
+    assert (tmp_path / "fetched").read_text() == "done\n"

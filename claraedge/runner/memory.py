@@ -150,11 +150,14 @@ class MemoryRunner:
             del self._containers[entry.id]
 
     def lose_supervisor(self, operator: str) -> None:
-        """Ends the running containers of this operator with an exit code that nobody knows."""
+        """Ends the running containers of this operator with an exit code that nobody knows.
+
+        As in a machine, they seem to run until somebody waits for them, and are removed then.
+        """
         for entry in self._of(operator):
             if entry.phase is Phase.RUNNING:
                 self._kill(entry, Exit(cause=ExitCause.LOST_SUPERVISOR))
-                del self._containers[entry.id]
+                entry.phase = Phase.RUNNING
 
     def run_out_of_memory(self, operator: str) -> None:
         """Kills the running containers of this operator as the kernel does at a memory limit."""
@@ -241,6 +244,8 @@ class MemoryRunner:
             raise ContainerError(f"container {container} was never started: it has no end")
         await entry.ended.wait()
         assert entry.exit is not None
+        if entry.exit.cause is ExitCause.LOST_SUPERVISOR:
+            self._containers.pop(container, None)
         return entry.exit
 
     async def stop(self, container: str, grace: float) -> None:

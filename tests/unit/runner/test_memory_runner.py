@@ -162,6 +162,18 @@ async def test_faults_reach_the_waiter(
     assert (end.cause, end.code, end.out_of_memory) == (cause, code, memory)
 
 
+async def test_a_supervisor_lost_before_anybody_waits_is_told_to_the_first_who_does(
+    runner: MemoryRunner, tmp_path: Path
+) -> None:
+    runner.hold("one")
+    container = await runner.create(spec_for(runner, tmp_path))
+    await runner.start(container)
+    runner.lose_supervisor("one")
+    assert [c.phase for c in await runner.containers({})] == [Phase.RUNNING]
+    assert (await runner.wait(container)).cause is ExitCause.LOST_SUPERVISOR
+    assert await runner.containers({}) == []
+
+
 async def test_a_power_cut_leaves_running_containers_interrupted(
     runner: MemoryRunner, tmp_path: Path
 ) -> None:

@@ -48,21 +48,29 @@ def build() -> None:
     cache = ROOT / ".cache"
     cache.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix="freeze-") as scratch:
-        subprocess.run(
-            [
-                sys.executable, "-m", "PyInstaller", "--noconfirm", "--log-level=ERROR",
-                f"--distpath={scratch}/dist", f"--workpath={cache}/pyinstaller",
-                str(ROOT / "build" / "claraedge.spec"),
-            ],
-            check=True,
-            cwd=ROOT,
-            # The same order in every hash table, the same time stamps in every archive.
-            env=os.environ | {
-                "PYTHONHASHSEED": "1",
-                "SOURCE_DATE_EPOCH": "1704067200",
-                "PYINSTALLER_CONFIG_DIR": str(cache / "pyinstaller-config"),
-            },
-        )  # fmt: skip
+        # Its progress goes to a log: what it says is of use only where it fails.
+        log = cache / "pyinstaller.log"
+        with log.open("wb") as output:
+            ended = subprocess.run(
+                [
+                    sys.executable, "-m", "PyInstaller", "--noconfirm", "--log-level=WARN",
+                    f"--distpath={scratch}/dist", f"--workpath={cache}/pyinstaller",
+                    str(ROOT / "build" / "claraedge.spec"),
+                ],
+                check=False,
+                cwd=ROOT,
+                stdout=output,
+                stderr=output,
+                # The same order in every hash table, the same time stamps in every archive.
+                env=os.environ | {
+                    "PYTHONHASHSEED": "1",
+                    "SOURCE_DATE_EPOCH": "1704067200",
+                    "PYINSTALLER_CONFIG_DIR": str(cache / "pyinstaller-config"),
+                },
+            )  # fmt: skip
+        if ended.returncode != 0:
+            sys.stderr.write(log.read_text(errors="replace"))
+            raise SystemExit(f"PyInstaller ended with {ended.returncode}")
         made = Path(scratch, "dist")
         (made / "claraedge-dir" / "claraedge-dir-exe").rename(made / "claraedge-dir" / "claraedge")
         shutil.rmtree(DIST, ignore_errors=True)

@@ -59,6 +59,17 @@ def test_an_empty_argument_is_a_value() -> None:
     assert command(loaded(final=True, SAMPLE=""))[0] == ""
 
 
+@pytest.mark.parametrize("argument", ["null", "~", "true", "1.10", ""])
+def test_an_argument_is_a_text_also_where_no_quotes_stand(argument: str) -> None:
+    text = TEXT.replace('"${{SAMPLE}}"', "a").replace(
+        "output: [{path: /out}]", "output: [{path: /out}]\n  variables:\n    V: ${{ SAMPLE }}"
+    )
+    result = loaded(text, final=True, SAMPLE=argument)
+    assert result.problems == ()
+    assert result.pipeline is not None
+    assert result.pipeline.operators[0].variables == {"V": argument}
+
+
 def test_a_parameter_without_value_is_a_warning_when_made_and_an_error_when_final() -> None:
     at_creation = loaded()
     assert found(at_creation) == [("warning", "unresolved-placeholder", 9, 54)]

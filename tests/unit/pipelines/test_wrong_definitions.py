@@ -107,6 +107,16 @@ def test_a_cycle_is_named_in_the_direction_of_the_data() -> None:
     assert "`a -> b -> c -> a`" in only(text)
 
 
+def test_a_cycle_is_told_at_its_first_member_also_when_another_operator_reads_it() -> None:
+    text = HEAD + "".join(
+        f"- name: {name}\n  container: {{image: i}}\n"
+        f"  input: [{{path: /in, from: {source}}}]\n  output: [{{path: /out}}]\n"
+        for name, source in (("e", "b"), ("a", "b"), ("b", "a"))
+    )
+    (problem,) = load([DefinitionFile(path="p.yaml", content=text)]).problems
+    assert (problem.line, problem.message.split("`")[1]) == (10, "a -> b -> a")
+
+
 def test_two_separate_cycles_are_both_told() -> None:
     text = HEAD + "".join(
         f"- name: {name}\n  container: {{image: i}}\n"

@@ -182,6 +182,14 @@ WRONG: dict[str, tuple[str, str]] = {
         operator("  input: [{path: /data/in}]\n  output: [{path: §/data}]\n"),
         "nested-path",
     ),
+    "paths inside a path": (
+        operator("  input: [{path: /d}, {path: §/d/x}]\n  output: [{path: §/d/y}]\n"),
+        "nested-path nested-path",
+    ),
+    "path inside a path, with a like name": (
+        operator("  input: [{path: /d}, {path: /d-x}]\n  output: [{path: §/d/y}]\n"),
+        "nested-path",
+    ),
     "output has no from": (
         operator("  output: [{path: /out, §from: a}]\n  input: [{path: §in}]\n"),
         "?unknown-property relative-path",

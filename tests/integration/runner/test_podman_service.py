@@ -78,6 +78,55 @@ async def test_a_shared_service_that_ends_is_unavailable_with_the_remedy(
         await sharing.request("GET", "/info")
 
 
+# systemd's part: hold the socket, and start Podman when somebody connects.
+ACTIVATOR = """
+import os, select, socket, subprocess, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+print("listening", flush=True)
+os.dup2(listener.fileno(), 3)
+os.set_inheritable(3, True)
+while True:
+    select.select([listener], [], [])
+    print("started", flush=True)
+    subprocess.run(
+        ["sh", "-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec podman system service --time 1"],
+        close_fds=False, stderr=subprocess.DEVNULL, cwd="/",
+    )
+"""
+
+
+async def test_a_socket_whose_service_comes_and_goes_with_idleness_is_served(
+    other_folder: Path,
+) -> None:
+    socket = other_folder / "user.sock"
+    activator = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        ACTIVATOR,
+        str(socket),
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert activator.stdout is not None
+    try:
+        assert await activator.stdout.readline() == b"listening\n"
+        async with asyncio.timeout(40), PodmanService(other_folder, shared=socket) as service:
+            assert not service.private
+            starts = 0
+            while starts < 3:  # a call at each end of an idle second, until it was there thrice
+                assert (await service.request("GET", "/info", repeatable=True)).ok
+                try:
+                    await asyncio.wait_for(activator.stdout.readline(), 1.0)
+                    starts += 1
+                except TimeoutError:
+                    continue
+    finally:
+        os.killpg(activator.pid, signal.SIGKILL)
+        await activator.wait()
+
+
 PARENT = """
 import asyncio, sys
 from pathlib import Path

@@ -1,0 +1,99 @@
+"""Rows of deliveries. Each function runs inside a transaction of its caller."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from claraedge.store.database import Row, Transaction
+
+
+class DeliveryState(enum.Enum):
+    """Where a delivery is."""
+
+    WAITING = "waiting"
+    """The job has not stopped."""
+    DUE = "due"
+    PARKED = "parked"
+    """Tried, and will be again; the reason says why not yet."""
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRecord:
+    """A delivery, and the inbox item whose original goes with it."""
+
+    job: str
+    folder: str
+    outputs: tuple[str, ...]
+    item: str | None
+    state: DeliveryState
+    reason: str
+    path: str | None
+    """Where the results or the failure lie, once done."""
+    item_name: bytes | None
+    item_folder: str | None
+    first_seen: float | None
+
+
+def add(
+    tx: Transaction, job: str, folder: str, outputs: Sequence[str] = (), item: str | None = None
+) -> None:
+    """A delivery for a job: due when that stops.
+
+    `folder` is `slug.result_folder`'s; `outputs` are those that a trigger names; `item` is the
+    inbox item whose original goes with it.
+    """
+    tx.run(
+        "add_delivery",
+        job=job,
+        folder=folder,
+        outputs=msgspec.json.encode(list(outputs)).decode(),
+        item=item,
+    )
+
+
+def get(tx: Transaction, job: str) -> DeliveryRecord | None:
+    """The delivery of a job, or None where its results go nowhere."""
+    row = tx.row("delivery", job=job)
+    return None if row is None else _record(row)
+
+
+def due(tx: Transaction) -> Sequence[DeliveryRecord]:
+    """Deliveries whose jobs have stopped and that are not done, in the order of their jobs."""
+    return [_record(row) for row in tx.rows("deliveries_due")]
+
+
+def park(tx: Transaction, job: str, reason: str) -> None:
+    tx.run("delivery_parked", job=job, reason=reason)
+
+
+def done(tx: Transaction, record: DeliveryRecord, path: str, now: float, *, failed: bool) -> None:
+    """The end of a delivery, and of its item."""
+    tx.run("delivery_done", job=record.job, path=path)
+    if record.item is not None:
+        tx.run(
+            "item_ended",
+            id=record.item,
+            state="failed" if failed else "delivered",
+            path=path,
+            now=now,
+        )
+
+
+def _record(row: Row) -> DeliveryRecord:
+    return DeliveryRecord(
+        job=row["job"],
+        folder=row["folder"],
+        outputs=msgspec.json.decode(row["outputs"], type=tuple[str, ...]),
+        item=row["item"],
+        state=DeliveryState(row["state"]),
+        reason=row["reason"],
+        path=row["path"],
+        item_name=None if row["item_name"] is None else bytes(row["item_name"]),
+        item_folder=row["item_folder"],
+        first_seen=row["first_seen"],
+    )

@@ -1,0 +1,146 @@
+"""`result.json` and `reason.json`, as documents. Pure. Times are RFC 3339, UTC."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from claraedge.clock import rfc3339
+from claraedge.jobs.model import Job, JobStatus
+
+#: Of both documents; a field that changes its meaning changes this.
+VERSION = 1
+
+_ADVICE: Mapping[JobStatus, str] = {
+    JobStatus.FAULTED: (
+        "read the messages, and logs/ beside this file; when the cause is gone, drop the original"
+        " into the inbox again"
+    ),
+    JobStatus.CANCELED: "the job was cancelled; to run it, drop the original into the inbox again",
+    JobStatus.EVICTED: (
+        "the disk was full and the job was stopped to save the device; free some space and drop the"
+        " original into the inbox again"
+    ),
+    JobStatus.TERMINATED: (
+        "the job was ended before it was done; drop the original into the inbox again"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveredFile:
+    """A file of a result folder."""
+
+    path: str
+    """Relative to the result folder; bytes that are no UTF-8 are shown as `\\xNN`."""
+    operator: str
+    output: str | None
+    size: int
+    """Bytes."""
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The inbox item that a job was made of."""
+
+    item: str
+    name: str
+    first_seen: float | None
+
+
+def result(
+    job: Job, files: Sequence[DeliveredFile], origin: Origin | None, now: float
+) -> dict[str, object]:
+    """`result.json` of a job that ended well."""
+    return {
+        **_job(job, origin),
+        "messages": list(job.messages),
+        "delivered": rfc3339(now),
+        "files": [
+            {
+                "path": file.path,
+                "operator": file.operator,
+                "output": file.output,
+                "size": file.size,
+                "sha256": file.sha256,
+            }
+            for file in files
+        ],
+    }
+
+
+def failure(job: Job, origin: Origin | None, now: float) -> dict[str, object]:
+    """`reason.json` of a job that did not."""
+    advice = _ADVICE.get(job.status, _ADVICE[JobStatus.FAULTED])
+    if origin is None:
+        advice = advice.replace("drop the original into the inbox again", "create the job again")
+    return {
+        **_job(job, origin),
+        "reasons": list(job.messages) or [f"the job ended {job.status.name}"],
+        "what_to_do": advice,
+        "failed": rfc3339(now),
+    }
+
+
+def item_failure(
+    item: str, name: bytes, folder: str, first_seen: float, reason: str, now: float
+) -> dict[str, object]:
+    """`reason.json` of an item that never became a job."""
+    return {
+        "version": VERSION,
+        "item_id": item,
+        "item": name.decode("utf-8", "backslashreplace"),
+        "name_base64": base64.b64encode(name).decode(),
+        "folder": folder.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
+        "first_seen": rfc3339(first_seen),
+        "reasons": [reason],
+        "what_to_do": (
+            "the entry lies in original/ beside this file, untouched; mend it and drop it into the"
+            " inbox again"
+        ),
+        "failed": rfc3339(now),
+    }
+
+
+def _job(job: Job, origin: Origin | None) -> dict[str, object]:
+    return {
+        "version": VERSION,
+        "job_id": job.id,
+        "job": job.name,
+        "payload_id": job.payload,
+        "pipeline_id": job.pipeline,
+        "pipeline": job.pipeline_name,
+        "state": job.state.name,
+        "status": job.status.name,
+        "priority": job.priority.name,
+        "created": _time(job.created),
+        "started": _time(job.started),
+        "stopped": _time(job.stopped),
+        "metadata": dict(job.metadata),
+        "item": None
+        if origin is None
+        else {
+            "item_id": origin.item,
+            "name": origin.name,
+            "first_seen": _time(origin.first_seen),
+        },
+        "operators": [
+            {
+                "name": operator.name,
+                "status": operator.status.name,
+                "exit_code": operator.exit_code,
+                "image_id": operator.image,
+                "attempts": operator.attempt,
+                "interruptions": operator.interruptions,
+                "started": _time(operator.started),
+                "stopped": _time(operator.stopped),
+            }
+            for operator in job.operators
+        ],
+    }
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else rfc3339(seconds)

@@ -1,0 +1,210 @@
+"""Trees that others made: walked, copied and moved without following a link.
+
+Folders are opened below their parent's descriptor, so that a folder that is swapped for a link
+while it is looked at leads nowhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from claraedge import files
+from claraedge.blocking import CancelFlag
+
+MAX_DEPTH = 256
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One thing in a tree."""
+
+    path: bytes
+    """Relative to the tree's root, which is b''."""
+    status: os.stat_result
+    folder: int
+    """Descriptor of the folder that it lies in; open until the walk goes on."""
+    name: bytes
+    """Its name in that folder."""
+    unreadable: bool = False
+    """A folder that may not be looked into."""
+
+    @property
+    def is_file(self) -> bool:
+        return stat.S_ISREG(self.status.st_mode)
+
+    @property
+    def is_folder(self) -> bool:
+        return stat.S_ISDIR(self.status.st_mode)
+
+    @property
+    def too_deep(self) -> bool:
+        """Lies where `walk` looks no further."""
+        return self.path.count(b"/") >= MAX_DEPTH
+
+
+def walk(root: Path) -> Iterator[Entry]:
+    """The root, then all that is in it, each folder before its content, by name bytes.
+
+    Looks into no folder that is `too_deep`. Raises FileNotFoundError where there is no root; what
+    vanishes while it looks is left out.
+    """
+    chain = [os.open(root.parent, _FOLDER & ~os.O_NOFOLLOW)]
+    todo: list[tuple[bytes, list[bytes]]] = [(b"", [os.fsencode(root.name)])]
+    try:
+        while todo:
+            above, names = todo[-1]
+            if not names:
+                todo.pop()
+                os.close(chain.pop())
+                continue
+            name = names.pop()
+            is_root = len(todo) == 1
+            try:
+                status = os.stat(name, dir_fd=chain[-1], follow_symlinks=False)
+            except FileNotFoundError:
+                if is_root:
+                    raise
+                continue
+            path = b"" if is_root else above + b"/" + name if above else name
+            is_folder = stat.S_ISDIR(status.st_mode)
+            inner = _open_folder(name, chain[-1]) if is_folder else None
+            try:
+                entry = Entry(
+                    path=path,
+                    status=status,
+                    folder=chain[-1],
+                    name=name,
+                    unreadable=is_folder and inner is None,
+                )
+                yield entry
+                if inner is not None and not entry.too_deep:
+                    with os.scandir(inner) as entries:
+                        found = sorted((os.fsencode(e.name) for e in entries), reverse=True)
+                    chain.append(inner)
+                    inner = None
+                    todo.append((path, found))
+            finally:
+                if inner is not None:
+                    os.close(inner)
+    finally:
+        for descriptor in chain:
+            os.close(descriptor)
+
+
+def _open_folder(name: bytes, parent: int) -> int | None:
+    with contextlib.suppress(OSError):  # not permitted, or no folder any more: a later look tells
+        inner = os.open(name, _FOLDER, dir_fd=parent)
+        if os.access(".", os.R_OK | os.X_OK, dir_fd=inner, effective_ids=True):
+            return inner
+        os.close(inner)
+    return None
+
+
+def copy_tree(
+    source: Path, target: Path, *, link_own: int | None = None, flag: CancelFlag | None = None
+) -> None:
+    """Copies a tree, durable, to a name that does not exist; what is copied is ours.
+
+    Links and pipes are made anew as what they are, never followed; sockets and devices hold no data
+    and are left out. `link_own`: the id of a user whose files that have no other name get a hard
+    link instead of a copy. Raises OSError also where a file changes its size meanwhile.
+    """
+    folders = []
+    for entry in walk(source):
+        if flag is not None:
+            flag.check()
+        if entry.too_deep or entry.unreadable:
+            raise OSError(
+                errno.EACCES if entry.unreadable else errno.ENAMETOOLONG,
+                "cannot be copied",
+                os.fsdecode(entry.path),
+            )
+        to = target / os.fsdecode(entry.path) if entry.path else target
+        if entry.is_folder:
+            to.mkdir(0o700)
+            folders.append((to, entry.status.st_mode))
+        elif entry.is_file:
+            if entry.status.st_uid != link_own or entry.status.st_nlink > 1 or not _link(entry, to):
+                _copy_file(entry, to, flag)
+        elif stat.S_ISLNK(entry.status.st_mode):
+            to.symlink_to(os.fsdecode(os.readlink(entry.name, dir_fd=entry.folder)))
+        elif stat.S_ISFIFO(entry.status.st_mode):
+            os.mkfifo(to, 0o600)
+    for folder, mode in reversed(folders):
+        files.sync_folder(folder)
+        folder.chmod(stat.S_IMODE(mode) & 0o777 | 0o700)
+    files.sync_folder(target.parent)
+
+
+def _link(entry: Entry, target: Path) -> bool:
+    try:
+        os.link(entry.name, target, src_dir_fd=entry.folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+            raise
+        return False
+    if target.lstat().st_ino != entry.status.st_ino:
+        target.unlink()
+        raise OSError(errno.EAGAIN, "changed while it was read", os.fsdecode(entry.name))
+    files.sync_file(target)
+    return True
+
+
+def _copy_file(entry: Entry, target: Path, flag: CancelFlag | None) -> None:
+    reader = os.open(entry.name, _FILE, dir_fd=entry.folder)
+    try:
+        before = os.fstat(reader)
+        if not stat.S_ISREG(before.st_mode):
+            raise OSError(errno.EAGAIN, "changed while it was read", os.fsdecode(entry.name))
+        writer = os.open(target, _NEW, 0o600)
+        try:
+            copied = files.copy_descriptor(reader, writer, flag)
+            after = os.fstat(reader)
+            if (copied, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                raise OSError(errno.EAGAIN, "changed while it was read", os.fsdecode(entry.name))
+            os.fchmod(writer, stat.S_IMODE(before.st_mode) & 0o777 | 0o600)
+            os.utime(writer, ns=(before.st_atime_ns, before.st_mtime_ns))
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(writer)
+    finally:
+        os.close(reader)
+
+
+def move(source: Path, target: Path, *, flag: CancelFlag | None = None) -> None:
+    """Moves a tree, durable, also to another file system, where it appears by one rename.
+
+    May be repeated after a crash at any step: a target that is there is complete, and what is left
+    of the source is removed. The target's folder exists.
+    """
+    if os.path.lexists(target):
+        files.remove_tree(source)
+        return
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        building = target.parent / ".moving"
+        files.remove_tree(building)
+        building.mkdir(0o700)
+        copy_tree(source, building / target.name, flag=flag)
+        (building / target.name).rename(target)
+        files.sync_folder(target.parent)
+        building.rmdir()
+        files.remove_tree(source)
+    files.sync_folder(target.parent)
+    if source.parent.exists():
+        files.sync_folder(source.parent)

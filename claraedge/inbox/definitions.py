@@ -1,0 +1,65 @@
+"""The pipelines that triggers name, resolved as their jobs would start, and kept by digest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from claraedge.blocking import in_thread
+from claraedge.delivery.plan import plan
+from claraedge.errors import ClaraedgeError
+from claraedge.inbox.submit import Resolved
+from claraedge.inbox.triggers import no_pipeline
+from claraedge.registry.pipelines import Registered, find, resolve
+from claraedge.store.database import Database
+
+_KEPT = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """What a trigger's pipeline is now."""
+
+    resolved: Resolved | None = None
+    problem: str = ""
+    """Why no job can be made of it."""
+    mend: str = ""
+
+
+class Definitions:
+    """Looks pipelines up; resolves each definition once."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._kept: dict[tuple[str, tuple[str, ...]], Definition] = {}
+
+    async def find(self, pipeline: str, deliver: tuple[str, ...]) -> Definition:
+        """The newest of a name, or that of an id."""
+        registered = (await self.registered([pipeline]))[pipeline]
+        if registered is None:
+            return Definition(
+                problem=no_pipeline(pipeline), mend="claraedge create pipeline -p FILE"
+            )
+        key = (registered.definition, deliver)
+        if key not in self._kept:
+            if len(self._kept) >= _KEPT:
+                self._kept.clear()
+            self._kept[key] = await in_thread(_resolve, registered, deliver)
+        return self._kept[key]
+
+    async def registered(self, names: Iterable[str]) -> Mapping[str, Registered | None]:
+        """Each name or id with its pipeline, where there is one."""
+        wanted = tuple(names)
+        return await self._database.read(lambda tx: {name: find(tx, name) for name in wanted})
+
+
+def _resolve(registered: Registered, deliver: tuple[str, ...]) -> Definition:
+    try:
+        pipeline = resolve(registered.files, {})
+        plan(pipeline, deliver)
+    except ClaraedgeError as error:
+        return Definition(
+            problem=f"the pipeline {registered.name} cannot be run for it: "
+            + "; ".join(error.messages)
+        )
+    return Definition(resolved=Resolved(definition=registered.definition, pipeline=pipeline))

@@ -1,0 +1,141 @@
+"""One look at an entry of a folder and all that lies in it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from claraedge.delivery.trees import MAX_DEPTH, Entry, walk
+from claraedge.errors import InvalidFileNameError
+from claraedge.inbox.settling import Look, is_temporary
+from claraedge.payloads.names import normalise
+
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a device",
+    stat.S_IFCHR: "a device",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What a tree is, as far as taking it is concerned."""
+
+    look: Look
+    content: str
+    """Fingerprint of what a rename, a chmod and a flush leave as it is: another one means that the
+    tree was written to."""
+    size: int
+    """Bytes of all regular files."""
+    is_folder: bool
+    closed: bool
+    """A folder of our own whose owner may not write: it cannot be moved as it is."""
+    foreign: bool
+    """Something in it belongs to another user."""
+    top_foreign: bool
+    """The entry itself does."""
+    blocked: bytes | None = None
+    """Path of the first thing that cannot be read, or not be removed once it is copied."""
+    blocked_foreign: bool = False
+    """That thing belongs to another user."""
+
+    @property
+    def to_copy(self) -> bool:
+        """Only copies are inodes that nobody else can write."""
+        return self.foreign or self.look.linked
+
+
+def survey(root: Path, uid: int) -> Survey:
+    """Looks at everything. `uid` is the user that we act as. Raises FileNotFoundError."""
+    full, content = hashlib.blake2b(digest_size=20), hashlib.blake2b(digest_size=20)
+    files = size = 0
+    linked = foreign = top_foreign = is_folder = closed = blocked_foreign = False
+    blocked: bytes | None = None
+    unfinished: str | None = None
+    fault: str | None = None
+    for entry in walk(root):
+        status, path = entry.status, entry.path
+        own = status.st_uid == uid
+        foreign = foreign or not own
+        mark = b"%s\0%d %d %o " % (path, status.st_dev, status.st_ino, stat.S_IFMT(status.st_mode))
+        full.update(
+            b"%s%d %d %d %d\0"
+            % (mark, status.st_size, status.st_blocks, status.st_mtime_ns, status.st_ctime_ns)
+        )
+        content.update(mark)
+        if entry.is_file:
+            content.update(b"%d %d" % (status.st_size, status.st_mtime_ns))
+            files += 1
+            size += status.st_size
+            linked = linked or status.st_nlink > 1
+        content.update(b"\0")
+        if not path:
+            is_folder, top_foreign = entry.is_folder, not own
+            closed = entry.is_folder and own and not status.st_mode & stat.S_IWUSR
+        elif unfinished is None and not entry.is_folder and is_temporary(entry.name):
+            unfinished = repr(os.fsdecode(path))
+        fault = fault or fault_of(entry)
+        if blocked is None and not _free(entry, own):
+            blocked, blocked_foreign = path, not own
+    return Survey(
+        look=Look(
+            fingerprint=full.hexdigest(),
+            files=files,
+            linked=linked,
+            unfinished=unfinished,
+            fault=fault,
+        ),
+        content=content.hexdigest(),
+        size=size,
+        is_folder=is_folder,
+        closed=closed,
+        foreign=foreign,
+        top_foreign=top_foreign,
+        blocked=blocked,
+        blocked_foreign=blocked_foreign,
+    )
+
+
+def fault_of(entry: Entry) -> str | None:
+    """Why an entry keeps its whole item from ever becoming a job, or None."""
+    shown = repr(os.fsdecode(entry.path or entry.name))
+    if not (entry.is_file or entry.is_folder):
+        kind = _KINDS.get(stat.S_IFMT(entry.status.st_mode), "no regular file")
+        return f"{shown} is {kind}; those are never followed nor taken"
+    if entry.too_deep:
+        return f"{shown[:200]}... is nested deeper than {MAX_DEPTH} folders; flatten or pack it"
+    try:
+        text = (entry.path or entry.name).decode()
+    except UnicodeDecodeError:
+        return f"the name {shown} is not UTF-8; rename it"
+    if entry.is_folder:
+        return None
+    try:
+        normalise(f"input/{text}")
+    except InvalidFileNameError as error:
+        return str(error)
+    return None
+
+
+def _free(entry: Entry, own: bool) -> bool:
+    """Whether an entry can be read and, where a copy takes its place, be removed."""
+    if entry.is_folder:
+        if entry.unreadable:
+            return False
+        if own:
+            return True
+        if entry.status.st_mode & stat.S_ISVTX and os.geteuid() != 0:
+            return False
+        return _may(entry, os.W_OK | os.X_OK)
+    return not entry.is_file or _may(entry, os.R_OK)
+
+
+def _may(entry: Entry, access: int) -> bool:
+    return os.access(
+        entry.name, access, dir_fd=entry.folder, effective_ids=True, follow_symlinks=False
+    )

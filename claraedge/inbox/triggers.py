@@ -1,0 +1,75 @@
+"""Which folder makes which jobs. Pure: folders and paths in, triggers out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+NOT_IN_A_FOLDER = "no folder named like a pipeline: put it into a folder named like one"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """A folder whose entries become jobs of one pipeline."""
+
+    folder: Path
+    """Absolute."""
+    pipeline: str
+    """Name or id; empty: the folder belongs to none, and its entries stay."""
+    deliver: tuple[str, ...] = ()
+    problem: str = ""
+    """Why its entries stay where they are, for now."""
+    mend: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a path lies."""
+
+    trigger: Trigger
+    name: bytes
+    """Of the entry of the trigger's folder."""
+    inside: bytes
+    """The path below that entry; b'' is the entry."""
+
+
+class Layout:
+    """All triggers of an inbox."""
+
+    def __init__(self, root: Path, triggers: Iterable[Trigger]) -> None:
+        self.root = root
+        self.triggers: Mapping[bytes, Trigger] = {os.fsencode(t.folder): t for t in triggers}
+        self._above = {
+            os.fsencode(parent) for t in self.triggers.values() for parent in t.folder.parents
+        }
+
+    def place(self, path: bytes) -> Place | None:
+        """The entry that a path is, or lies in; None for triggers' folders and what is outside."""
+        inside: list[bytes] = []
+        folder = path
+        while True:
+            if folder in self.triggers:
+                break
+            folder, name = os.path.split(folder)
+            if not name:
+                return None
+            inside.insert(0, name)
+        if not inside or self.leads_to_trigger(folder + b"/" + inside[0]):
+            return None
+        return Place(trigger=self.triggers[folder], name=inside[0], inside=b"/".join(inside[1:]))
+
+    def leads_to_trigger(self, path: bytes) -> bool:
+        """The path is a trigger's folder, or one above it: no entry."""
+        return path in self.triggers or path in self._above
+
+
+def folder_of(root: Path, written: str) -> Path:
+    """The absolute folder of a configured trigger."""
+    return Path(os.path.normpath(root / written))
+
+
+def no_pipeline(pipeline: str) -> str:
+    """Why entries of a trigger stay that names what is not registered."""
+    return f"no such pipeline: {pipeline}"

@@ -1,0 +1,80 @@
+"""What is delivered: ends of the graph, what only sinks read, and what is asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from claraedge.delivery.plan import plan
+from claraedge.errors import InvalidRequestError
+from claraedge.pipelines.model import Container, Input, Operator, Output, Pipeline
+
+
+def operator(name: str, outputs: list[str | None], *reads: tuple[str, str | None]) -> Operator:
+    return Operator(
+        name=name,
+        container=Container(image="x"),
+        inputs=tuple(Input(path="/in", source=source, name=output) for source, output in reads),
+        outputs=tuple(Output(path="/out", name=output) for output in outputs),
+    )
+
+
+def pipeline(*operators: Operator) -> Pipeline:
+    return Pipeline(api_version="0.4.0", name="p", operators=operators)
+
+
+CHAIN = pipeline(operator("first", [None]), operator("last", [None], ("first", None)))
+NAMED = pipeline(
+    operator("split", ["Left", "right", "rest"]),
+    operator("join", [None], ("split", "Left"), ("SPLIT", "right")),
+    operator("Publish", [], ("join", None)),
+)
+
+
+@pytest.mark.parametrize(
+    ("graph", "named", "expected"),
+    [
+        (pipeline(operator("only", [None])), [], ["only"]),
+        (pipeline(operator("only", [])), [], []),
+        (CHAIN, [], ["last"]),
+        (CHAIN, ["first"], ["first", "last"]),
+        (CHAIN, ["FIRST", "first"], ["first", "last"]),
+        (CHAIN, ["last"], ["last"]),
+        # An output that nobody reads, and one that only an operator without outputs reads.
+        (NAMED, [], ["split/rest", "join"]),
+        (NAMED, ["split/left"], ["split/Left", "split/rest", "join"]),
+        (NAMED, ["split"], ["split/Left", "split/right", "split/rest", "join"]),
+        (
+            pipeline(
+                operator("a", [None]),
+                operator("b", [None], ("a", None)),
+                operator("sink", [], ("a", None), ("b", None)),
+            ),
+            [],
+            ["b"],  # a is read by an operator with outputs as well
+        ),
+    ],
+)
+def test_the_plan(graph: Pipeline, named: list[str], expected: list[str]) -> None:
+    assert [delivered.folder for delivered in plan(graph, named)] == expected
+
+
+@pytest.mark.parametrize(
+    ("named", "hint"),
+    [
+        (["spilt"], "did you mean `split`?"),
+        (["split/rigth"], "did you mean `right`?"),
+        (["join/out"], "write `join`"),
+        (["publish"], "has no outputs"),
+        (["zzz"], "its operators are `split`, `join`, `Publish`"),
+    ],
+)
+def test_a_name_that_the_pipeline_does_not_have_is_refused(named: list[str], hint: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        plan(NAMED, named)
+    assert hint in str(caught.value)
+
+
+def test_all_wrong_names_are_told_at_once() -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        plan(NAMED, ["x", "split", "y"])
+    assert len(caught.value.messages) == 2

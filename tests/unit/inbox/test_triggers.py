@@ -1,0 +1,55 @@
+"""A path belongs to the entry of the innermost trigger above it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from claraedge.inbox.triggers import Layout, Trigger, folder_of
+
+ROOT = Path("/in")
+LAYOUT = Layout(
+    ROOT,
+    [
+        Trigger(folder=Path("/in"), pipeline=""),
+        Trigger(folder=Path("/in/ct"), pipeline="ct"),
+        Trigger(folder=Path("/in/ct/urgent"), pipeline="fast"),
+        Trigger(folder=Path("/in/a/b"), pipeline="ab"),
+        Trigger(folder=Path("/else/where"), pipeline="x"),
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        (b"/in/ct/one", ("ct", b"one", b"")),
+        (b"/in/ct/folder/deep/file", ("ct", b"folder", b"deep/file")),
+        (b"/in/ct/urgent/one", ("fast", b"one", b"")),
+        (b"/in/ct/urgently", ("ct", b"urgently", b"")),
+        (b"/in/a/b/one\xff", ("ab", b"one\xff", b"")),
+        (b"/else/where/one", ("x", b"one", b"")),
+        (b"/in/one", ("", b"one", b"")),
+        (b"/in/ct", None),  # a trigger's folder
+        (b"/in/ct/urgent", None),
+        (b"/in/a", None),  # leads to one
+        (b"/in", None),
+        (b"/else/other", None),
+        (b"/other", None),
+        (b"/", None),
+    ],
+)
+def test_a_path_has_its_place(path: bytes, found: tuple[str, bytes, bytes] | None) -> None:
+    place = LAYOUT.place(path)
+    assert (place and (place.trigger.pipeline, place.name, place.inside)) == found
+
+
+@pytest.mark.parametrize(
+    ("written", "folder"),
+    [("ct", "/in/ct"), ("./ct/", "/in/ct"), ("a/b", "/in/a/b"), ("/else", "/else")],
+)
+def test_a_configured_folder_is_relative_to_the_inbox_or_absolute(
+    written: str, folder: str
+) -> None:
+    assert folder_of(ROOT, written) == Path(folder)

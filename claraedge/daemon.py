@@ -38,7 +38,7 @@ from claraedge.jobs.engine import Engine
 from claraedge.jobs.execution import Machine
 from claraedge.jobs.jobs import Jobs
 from claraedge.jobs.logs import JobLogs
-from claraedge.jobs.model import Job
+from claraedge.jobs.model import Job, Priority
 from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.model import Pipeline
@@ -160,7 +160,11 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
             grace=config.engine.grace_seconds,
             on_queued=on_queued,
         )
-        inbox = Inbox(database, tree, config, clock, new_id, jobs.queued)
+
+        def on_submitted(job: str) -> None:
+            jobs.queued(job, Priority.NORMAL)
+
+        inbox = Inbox(database, tree, config, clock, new_id, on_submitted)
         pipelines.on_created = inbox.poke
 
         async def status() -> appliance_pb2.StatusResponse:

@@ -52,7 +52,8 @@ class Bench:
     stopped: list[str]
 
     async def register(self, text: str) -> str:
-        return await self.pipelines.create([DefinitionFile(path="p.yaml", content=text)], {}, None)
+        file = DefinitionFile(path="p.yaml", content=text)
+        return (await self.pipelines.create([file], {}, None)).id
 
     async def job(
         self,

@@ -37,9 +37,9 @@ class Undecodable:
     """Stands for a request whose bytes are no message of its method."""
 
 
-def ok() -> common.ResponseHeader:
-    """The header of a success."""
-    return common.ResponseHeader(code=0)
+def ok(*warnings: str) -> common.ResponseHeader:
+    """The header of a success; the original's clients leave its messages unread."""
+    return common.ResponseHeader(code=0, messages=warnings)
 
 
 def failure(error: ClaraedgeError) -> common.ResponseHeader:

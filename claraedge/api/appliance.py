@@ -10,7 +10,7 @@ from pathlib import Path
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from claraedge.blocking import in_thread
-from claraedge.errors import InvalidImageError
+from claraedge.errors import InvalidImageError, InvalidRequestError
 from claraedge.images.images import Images
 from claraedge.inbox.inbox import Inbox
 from claraedge.inbox.model import Item, ItemState
@@ -62,8 +62,7 @@ class InboxServicer:
         self._inbox = inbox
 
     async def List(self, request: wire.ListItemsRequest) -> AsyncIterator[wire.ListItemsResponse]:
-        wanted = wire.ItemState.Name(request.state).removeprefix("ITEM_STATE_").lower()
-        items = await self._inbox.items(ItemState(wanted) if request.state else None)
+        items = await self._inbox.items(_state(request.state))
         for start in range(0, max(len(items), 1), _ITEMS_IN_A_MESSAGE):
             yield wire.ListItemsResponse(
                 items=[_item(item) for item in items[start : start + _ITEMS_IN_A_MESSAGE]]
@@ -78,6 +77,16 @@ class ApplianceServicer:
 
     async def Status(self, request: wire.StatusRequest) -> wire.StatusResponse:
         return await self._status()
+
+
+def _state(number: int) -> ItemState | None:
+    """The state that a request names; None: all. Raises InvalidRequestError."""
+    if number == wire.ITEM_STATE_UNKNOWN:
+        return None
+    for state in ItemState:
+        if wire.ItemState.Value(f"ITEM_STATE_{state.name}") == number:
+            return state
+    raise InvalidRequestError(f"no item is ever in state {number}; leave the state out for all")
 
 
 def _write(descriptor: int, buffer: bytearray) -> int:
@@ -103,17 +112,17 @@ def _image(image: Image) -> wire.Image:
 def _item(item: Item) -> wire.Item:
     return wire.Item(
         id=item.id,
-        name=item.name,
-        raw_name=item.raw_name,
-        folder=item.folder,
+        name=item.text,
+        raw_name=item.name,
+        folder=str(item.folder),
         pipeline=item.pipeline,
         state=wire.ItemState.Value(f"ITEM_STATE_{item.state.name}"),
         reason=item.reason,
         mend=item.mend,
         job_id=item.job or "",
         first_seen=time_of(item.first_seen),
-        size=item.size,
-        result_path=item.result_path or "",
+        size=item.size or 0,
+        result_path=item.path or "",
     )
 
 

@@ -42,7 +42,9 @@ class PipelinesServicer:
                     )
                 parts.append(DefinitionFile(path=part.path, content=part.content))
         created = await self._pipelines.create(parts, metadata, forced)
-        return wire.PipelinesCreateResponse(header=ok(), pipeline_id=identifier(created))
+        return wire.PipelinesCreateResponse(
+            header=ok(*created.warnings), pipeline_id=identifier(created.id)
+        )
 
     async def Details(
         self, request: wire.PipelinesDetailsRequest

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from weakref import WeakValueDictionary
 
 from claraedge import files, metadata
 from claraedge.blocking import in_cancellable_thread, in_thread
@@ -31,6 +32,7 @@ class Payloads:
         self._database = database
         self._clock = clock
         self._new_id = new_id
+        self._materialising: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def prepare(self) -> None:
         """At start: folders, and an end to what broken streams left."""
@@ -69,10 +71,12 @@ class Payloads:
         return file, self.tree.path(payload, file)
 
     async def materialise(self, payload: str) -> None:
-        """Makes the folder that containers read as the job's input."""
-        found = await self.get(payload)
-        inputs = [file for file in found.files if file.name.startswith("input/")]
-        await in_cancellable_thread(self.tree.materialise, payload, inputs)
+        """Makes the folder that containers read as the job's input; once, whoever else asks."""
+        lock = self._materialising.setdefault(payload, asyncio.Lock())
+        async with lock:
+            found = await self.get(payload)
+            inputs = [file for file in found.files if file.name.startswith("input/")]
+            await in_cancellable_thread(self.tree.materialise, payload, inputs)
 
     async def upload(self, payload: str) -> Upload:
         """Opens an upload: `async with await payloads.upload(id) as upload`."""

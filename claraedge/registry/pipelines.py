@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from claraedge import metadata
+from claraedge.blocking import in_thread
 from claraedge.clock import Clock
 from claraedge.errors import (
     InvalidRequestError,
@@ -40,6 +41,15 @@ class Registered:
     metadata: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """What a creation answers."""
+
+    id: str
+    warnings: tuple[str, ...]
+    """What is kept and not used, and what will have to be given at the start of a job."""
+
+
 class Pipelines:
     """The registry."""
 
@@ -52,15 +62,16 @@ class Pipelines:
 
     async def create(
         self, parts: Sequence[DefinitionFile], entries: Mapping[str, str], forced_id: str | None
-    ) -> str:
-        """Registers a definition and returns its id.
+    ) -> Created:
+        """Registers a definition.
 
         Raises PipelineDefinitionError (nothing readable), PipelineLoadError (one message for each
         problem), InvalidMetadataError, InvalidRequestError (the forced id is taken).
         """
         checked = metadata.check(entries)
         definition = merge_parts(parts)
-        pipeline = check_definition(definition)
+        loaded = await in_thread(_checked, definition)
+        pipeline = _pipeline(loaded)
         pipeline_id = forced_id or self._new_id()
 
         def work(tx: Transaction) -> None:
@@ -84,7 +95,7 @@ class Pipelines:
             "pipeline created", extra={"pipeline": pipeline_id, "pipeline_name": pipeline.name}
         )
         self.on_created()
-        return pipeline_id
+        return Created(id=pipeline_id, warnings=tuple(map(str, loaded.warnings)))
 
     async def get(self, pipeline: str) -> Registered:
         """The pipeline with its files. Raises PipelineNotFoundError."""
@@ -99,6 +110,10 @@ class Pipelines:
 
 def check_definition(definition: Sequence[DefinitionFile]) -> Pipeline:
     """The pipeline of a definition without a job's variables; raises with every problem."""
+    return _pipeline(_checked(definition))
+
+
+def _checked(definition: Sequence[DefinitionFile]) -> Loaded:
     if not definition or not any(file.content.strip() for file in definition):
         raise PipelineDefinitionError(
             "the request holds no definition; send the text of the pipeline's YAML file"
@@ -107,8 +122,7 @@ def check_definition(definition: Sequence[DefinitionFile]) -> Pipeline:
         raise PipelineDefinitionError(
             f"the definition is larger than {MAX_DEFINITION_BYTES} bytes; make it smaller"
         )
-    loaded = load(definition)
-    return _pipeline(loaded)
+    return load(definition)
 
 
 def resolve(definition: Sequence[DefinitionFile], variables: Mapping[str, str]) -> Pipeline:

@@ -208,6 +208,12 @@ def load_config(
     return config
 
 
+def _path(kind: type, value: object) -> Path:
+    if kind is not Path or not isinstance(value, str) or not value:
+        raise msgspec.ValidationError(f"Expected a path, got {value!r}")
+    return Path(value)
+
+
 def _merge(tree: dict[str, Any], more: Mapping[str, Any]) -> None:
     for key, value in more.items():
         if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
@@ -251,7 +257,9 @@ def _decode(kind: Any, value: Any, where: str, mistakes: list[str]) -> Any:
             decoded[key] = tuple(triggers)
         else:
             try:
-                decoded[key] = msgspec.convert(item, wanted, strict=not isinstance(item, str))
+                decoded[key] = msgspec.convert(
+                    item, wanted, strict=not isinstance(item, str), dec_hook=_path
+                )
             except msgspec.ValidationError as error:
                 mistakes.append(f"{place}: {error}")
                 complete = False

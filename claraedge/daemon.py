@@ -76,7 +76,7 @@ def main(config_path: Path | None, overrides: Mapping[str, str]) -> int:
 
 
 async def _main(config: Config) -> int:
-    """Runs the daemon in a task that a signal cancels: its contexts then stop the parts in order."""
+    """Runs the daemon in a task that a signal cancels: its contexts stop the parts in order."""
     serving = asyncio.create_task(serve(config), name="daemon")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -230,7 +230,7 @@ def _service(module: ModuleType, name: str) -> ServiceDescriptor:
 
 
 def _instance(tx: Transaction) -> str:
-    """This daemon's own id: the label of its containers, kept with the state."""
+    """The daemon's own id: the label of its containers, kept with the state."""
     row = tx.row("fact", key="instance")
     if row is None:
         tx.run("put_fact", key="instance", value=new_id())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -68,6 +69,8 @@ async def start(
         stderr=errors,
         env=child_environment(environment),
         cwd="/",
+        # A Ctrl-C at the daemon's terminal is for the daemon, which ends its child in its own turn.
+        start_new_session=dies_with_parent,
     )
 
 
@@ -97,8 +100,5 @@ async def run(
 
 def executable(name: str) -> Path | None:
     """The absolute path of a program on PATH, or None."""
-    for folder in os.get_exec_path():
-        path = Path(folder) / name
-        if path.is_file() and os.access(path, os.X_OK):
-            return path
-    return None
+    found = shutil.which(name)
+    return None if found is None else Path(found)

@@ -46,7 +46,7 @@ class ImagesServicer:
             images = await self._images.load(archive)
         finally:
             os.close(descriptor)
-            archive.unlink(missing_ok=True)
+            await in_thread(archive.unlink, missing_ok=True)
         return wire.LoadResponse(images=[_image(image) for image in images])
 
     async def List(self, request: wire.ListImagesRequest) -> wire.ListImagesResponse:

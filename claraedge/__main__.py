@@ -1,0 +1,5 @@
+"""`python -m claraedge` is the command line."""
+
+from claraedge.cli.main import main
+
+main()

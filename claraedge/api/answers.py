@@ -110,7 +110,7 @@ def _answer(
     async def answer(request: Any, context: Context) -> Message:
         try:
             return await call(await _decoded(request, context))
-        except (ClaraedgeError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - a bug in one call must not pass for an answer
             return await _error(error, response, context)
 
     return answer
@@ -123,7 +123,7 @@ def _answer_stream(
         try:
             async for message in call(await _decoded(request, context)):
                 yield message
-        except (ClaraedgeError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - as above
             yield await _error(error, response, context)
 
     return answer
@@ -161,22 +161,21 @@ async def _refuse_undecodable(context: Context) -> NoReturn:
     )
 
 
-async def _error(
-    error: ClaraedgeError | OSError, response: type[Message], context: Context
-) -> Message:
-    known = error if isinstance(error, ClaraedgeError) else _of_system(error)
-    if isinstance(known, NotSupportedError):
-        await _abort(context, known)
-    if "header" not in response.DESCRIPTOR.fields_by_name:
+async def _error(error: Exception, response: type[Message], context: Context) -> Message:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    known = error if isinstance(error, ClaraedgeError) else _unforeseen(error)
+    with_header = "header" in response.DESCRIPTOR.fields_by_name
+    if isinstance(known, NotSupportedError) or not with_header:
         await _abort(context, known)
     return response(header=failure(known))
 
 
-def _of_system(error: OSError) -> ClaraedgeError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+def _unforeseen(error: Exception) -> ClaraedgeError:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFullError("the disk is full; free some space and try again")
     _log.error("call failed", exc_info=error)
-    return ClaraedgeError(f"the daemon met a system error: {error}; its journal has the details")
+    return ClaraedgeError(f"internal error: {error!r}; the daemon's journal has the details")
 
 
 async def _abort(context: Context, error: ClaraedgeError) -> NoReturn:

@@ -112,17 +112,17 @@ def _image(image: Image) -> wire.Image:
 def _item(item: Item) -> wire.Item:
     return wire.Item(
         id=item.id,
-        name=item.text,
-        raw_name=item.name,
-        folder=str(item.folder),
+        name=item.name,
+        raw_name=item.raw_name,
+        folder=item.folder,
         pipeline=item.pipeline,
         state=wire.ItemState.Value(f"ITEM_STATE_{item.state.name}"),
         reason=item.reason,
         mend=item.mend,
         job_id=item.job or "",
         first_seen=time_of(item.first_seen),
-        size=item.size or 0,
-        result_path=item.path or "",
+        size=item.size,
+        result_path=item.result_path or "",
     )
 
 

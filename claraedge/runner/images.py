@@ -78,11 +78,16 @@ def _image(attributes: Mapping[str, object]) -> Image:
         names=_texts(attributes.get("RepoTags")),
         digests=_texts(attributes.get("RepoDigests")),
         size=int(cast("int", attributes.get("Size") or 0)),
-        created=datetime.fromisoformat(str(attributes["Created"])).timestamp(),
+        created=_created(attributes.get("Created")),
         user=str(attributes.get("User") or config.get("User") or ""),
         entrypoint=_texts(config.get("Entrypoint")),
         command=_texts(config.get("Cmd")),
     )
+
+
+def _created(value: object) -> float:
+    """Unix time; 0 for an image that does not say (the field is optional in its configuration)."""
+    return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else 0.0
 
 
 def _texts(value: object) -> tuple[str, ...]:

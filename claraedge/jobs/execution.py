@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -343,9 +344,7 @@ class Execution:
             limit = self._operator.requests.memory
             asked = f" of {limit} MB (requests.memory)" if limit else ""
             return f"ran out of memory and was killed; its limit{asked} was reached"
-        if end.code == 137:
-            return "was killed (exit code 137)"
-        return f"failed with exit code {end.code}"
+        return f"failed with exit code {end.code}{_signal(end.code)}"
 
     def _log(self, text: str, **fields: object) -> None:
         _log.info(
@@ -357,6 +356,14 @@ class Execution:
                 **fields,
             },
         )
+
+
+def _signal(code: int) -> str:
+    """The signal that an exit code stands for, as shells and runtimes report it."""
+    try:
+        return f" ({signal.Signals(code - 128).name})" if code > 128 else ""
+    except ValueError:
+        return ""
 
 
 def _make_outputs(folder: Path, outputs: list[Path]) -> None:

@@ -35,6 +35,9 @@ class Site:
             "TMPDIR": str(self.temporary),  # where the one-file form unpacks
             "CLARAEDGE_HOST": f"unix:{self.runtime}/claraedge.sock",
         }
+        config = self.folder / "claraedge.toml"
+        if config.exists():
+            own["CLARAEDGE_CONFIG"] = str(config)
         return os.environ | own
 
     def start(self) -> subprocess.Popen[bytes]:

@@ -27,6 +27,7 @@ from claraedge.delivery.spool import Spool
 from claraedge.delivery.trees import move
 from claraedge.errors import ClaraedgeError
 from claraedge.jobs import records as jobs
+from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.model import Job, JobStatus
 from claraedge.payloads import records as payloads
 from claraedge.payloads.model import PayloadFile
@@ -35,9 +36,6 @@ from claraedge.pipelines.model import decode
 from claraedge.store.database import Database, Transaction
 
 _log = logging.getLogger(__name__)
-
-#: (job id, operator, attempt, count) -> the last lines, each with its newline. Called in a thread.
-Tail = Callable[[str, str, int, int], Sequence[str]]
 
 LOG_LINES = 200
 _AT_ONCE = 4
@@ -68,10 +66,10 @@ class Delivery:
         self,
         database: Database,
         tree: PayloadTree,
+        logs: JobLogs,
         config: Config,
         clock: Clock,
         *,
-        tail: Tail,
         failpoint: Callable[[str], None] = lambda _: None,
         first_retry: float = _FIRST_RETRY,
     ) -> None:
@@ -82,7 +80,7 @@ class Delivery:
         self._originals = config.originals_dir
         self._spool = Spool(config.state_dir)
         self._clock = clock
-        self._tail = tail
+        self._logs = logs
         self._failpoint = failpoint
         self._first_retry = first_retry
         self._wake = asyncio.Event()
@@ -109,8 +107,10 @@ class Delivery:
             while True:
                 self._wake.clear()
                 await self._round(group)
+                # Not wait_for: that of Python 3.11 loses a cancel that meets the event.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._pause())
+                    async with asyncio.timeout(self._pause()):
+                        await self._wake.wait()
 
     # --- one round ------------------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ class Delivery:
                 if operator.attempt:
                     logs = building / "logs"
                     logs.mkdir(exist_ok=True)
-                    lines = self._tail(due.job.id, operator.name, operator.attempt, LOG_LINES)
+                    lines = self._logs.tail(due.job.id, operator.name, operator.attempt, LOG_LINES)
                     log = logs / f"{operator.name}.log"
                     log.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
                     log.chmod(shown_mode(0o644, umask))

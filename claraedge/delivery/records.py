@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import msgspec
 
+from claraedge.delivery.slug import result_folder
+from claraedge.jobs.model import Job
+from claraedge.pipelines.model import Pipeline
 from claraedge.store.database import Row, Transaction
 
 
@@ -54,6 +57,11 @@ def add(
         outputs=msgspec.json.encode(list(outputs)).decode(),
         item=item,
     )
+
+
+def add_for_job(tx: Transaction, job: Job, pipeline: Pipeline) -> None:
+    """A delivery for a job that came over the API."""
+    add(tx, job.id, result_folder(pipeline.name, job.name, job.id))
 
 
 def get(tx: Transaction, job: str) -> DeliveryRecord | None:

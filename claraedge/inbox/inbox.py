@@ -111,6 +111,10 @@ class Inbox:
         known += [item for item in self._room.items() if item.id not in present]
         return [item for item in known if state is None or item.state is state]
 
+    def parked(self) -> int:
+        """How many entries are parked in the inbox itself; those in the spool have rows."""
+        return self._room.parked()
+
     # --- seeing ---------------------------------------------------------------------------------
 
     async def _see(self) -> None:
@@ -132,8 +136,10 @@ class Inbox:
         await asyncio.sleep(_TURN)
         until = min((t for t in times if t is not None), default=None)
         timeout = None if until is None else max(0.0, until - self._clock.elapsed())
+        # Not wait_for: that of Python 3.11 loses a cancel that meets the event.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(event.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await event.wait()
 
     async def _look_everywhere(self) -> None:
         """The rescan: triggers anew, then every folder of theirs."""

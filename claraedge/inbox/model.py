@@ -28,9 +28,11 @@ class Item:
 
     id: str
     """Of a settling one: only for as long as the daemon runs."""
-    folder: Path
-    """The folder that it was dropped into."""
-    name: bytes
+    folder: str
+    """The folder that it was dropped into: an absolute path, escaped as the name is."""
+    name: str
+    """Escaped where it is not printable or not UTF-8: safe for a terminal."""
+    raw_name: bytes
     """As the file system has it."""
     pipeline: str
     """Name or id, as the trigger has it; empty where the folder belongs to none."""
@@ -38,18 +40,13 @@ class Item:
     reason: str = ""
     mend: str = ""
     """A shell command that takes the reason away, where there is one."""
-    size: int | None = None
-    """Bytes of all its files; None: not looked at."""
+    size: int = 0
+    """Bytes of all its files, as far as it was looked at."""
     job: str | None = None
-    path: str | None = None
+    result_path: str | None = None
     """Where its results or its failure lie."""
     first_seen: float
     """Unix seconds."""
-
-    @property
-    def text(self) -> str:
-        """The name for people; bytes that are no UTF-8 are escaped."""
-        return self.name.decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +76,12 @@ class Claimed:
     @property
     def text(self) -> str:
         return self.name.decode("utf-8", "backslashreplace")
+
+
+def shown(name: bytes) -> str:
+    """A name or path for people: what is not UTF-8 or not printable is escaped."""
+    text = name.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def name_of(name: bytes) -> str:

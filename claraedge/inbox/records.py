@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from claraedge.inbox.model import Claimed, Item, ItemState
+from claraedge.inbox.model import Claimed, Item, ItemState, shown
 from claraedge.store.database import Row, Transaction
 
 
@@ -69,10 +70,6 @@ def claimed(tx: Transaction) -> Sequence[Claimed]:
     ]
 
 
-def exists(tx: Transaction, item: str) -> bool:
-    return tx.row("item", id=item) is not None
-
-
 def state(tx: Transaction, item: str) -> ItemState | None:
     """The state of an item, or None where no row knows it."""
     row = tx.row("item", id=item)
@@ -88,14 +85,15 @@ def items(tx: Transaction, wanted: ItemState | None) -> Sequence[Item]:
 def _item(row: Row) -> Item:
     return Item(
         id=row["id"],
-        folder=Path(row["folder"]),
-        name=bytes(row["name"]),
+        folder=shown(os.fsencode(row["folder"])),
+        name=shown(bytes(row["name"])),
+        raw_name=bytes(row["name"]),
         pipeline=row["pipeline"],
         state=ItemState(row["state"]),
         reason=row["reason"],
         mend=row["mend"],
         size=row["size"],
         job=row["job"],
-        path=row["path"],
+        result_path=row["path"],
         first_seen=row["first_seen"],
     )

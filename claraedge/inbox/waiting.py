@@ -12,7 +12,7 @@ from pathlib import Path
 from claraedge.clock import Clock
 from claraedge.ids import NewId
 from claraedge.inbox.claim import Free, Held, folder_is_open, judge
-from claraedge.inbox.model import Claimed, Item, ItemState, name_of
+from claraedge.inbox.model import Claimed, Item, ItemState, name_of, shown
 from claraedge.inbox.settling import NO_HINTS, Heard, Hints, Quiet, decide, hear
 from claraedge.inbox.survey import Survey, survey
 from claraedge.inbox.triggers import Trigger
@@ -229,6 +229,10 @@ class WaitingRoom:
             if self._entries.get(key) is entry:
                 del self._entries[key]
 
+    def parked(self) -> int:
+        """How many wait for somebody."""
+        return sum(e.parked or bool(e.trigger.problem) for e in self._entries.values())
+
     def items(self) -> list[Item]:
         """All of them as values, in order."""
         return [_item(e) for e in sorted(self._entries.values(), key=lambda e: e.order)]
@@ -253,13 +257,14 @@ def claimed(entry: Waiting) -> Claimed:
 def _item(entry: Waiting) -> Item:
     item = Item(
         id=entry.id,
-        folder=entry.trigger.folder,
-        name=entry.name,
+        folder=shown(os.fsencode(entry.trigger.folder)),
+        name=shown(entry.name),
+        raw_name=entry.name,
         pipeline=entry.trigger.pipeline,
         state=ItemState.PARKED if entry.parked else ItemState.SETTLING,
         reason=entry.reason,
         mend=entry.mend,
-        size=None if entry.survey is None else entry.survey.size,
+        size=0 if entry.survey is None else entry.survey.size,
         first_seen=entry.first_seen,
     )
     if entry.trigger.problem:

@@ -9,6 +9,7 @@ import errno
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,6 +166,8 @@ class Watcher:
 
     def _observe(self) -> InotifyObserver | None:
         if self._observer is None:
+            # A folder that is seen twice while its watch is added is no matter for a log.
+            warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
             try:
                 observer = InotifyObserver(generate_full_events=True)
                 observer.start()

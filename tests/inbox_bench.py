@@ -1,0 +1,257 @@
+"""An inbox and a delivery over real folders and a real SQLite file, and a very small engine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from claraedge.clock import SystemClock
+from claraedge.config import Config, Outbox, Trigger
+from claraedge.config import Inbox as InboxConfig
+from claraedge.delivery.delivery import Delivery
+from claraedge.ids import new_id
+from claraedge.inbox.inbox import Inbox
+from claraedge.inbox.model import Item, ItemState
+from claraedge.jobs import records as jobs
+from claraedge.jobs.logs import JobLogs
+from claraedge.jobs.model import Job, JobStatus
+from claraedge.payloads.payloads import Payloads
+from claraedge.payloads.tree import PayloadTree
+from claraedge.pipelines.model import DefinitionFile, decode
+from claraedge.registry.pipelines import Pipelines
+from claraedge.store.database import Database
+
+DEADLINE = 20.0
+
+DEFINITION = """\
+api-version: 0.4.0
+name: {name}
+operators:
+- name: first
+  container: {{image: copy}}
+  input:
+  - {{path: /in}}
+  output:
+  - {{path: /out}}
+- name: last
+  container: {{image: copy}}
+  input:
+  - {{from: first, path: /in}}
+  output:
+  - {{path: /out, name: Left}}
+  - {{path: /other, name: right}}
+"""
+
+
+class KilledError(BaseException):
+    """Raised at a failpoint: nothing that handles errors may handle it."""
+
+
+def nothing(_: str) -> None:
+    """No failpoint."""
+
+
+@dataclass
+class Engine:
+    """Runs jobs at once: each operator copies what it reads to each of its outputs."""
+
+    database: Database
+    tree: PayloadTree
+    payloads: Payloads
+    logs: JobLogs
+    status: JobStatus = JobStatus.HEALTHY
+    on_stopped: Callable[[], None] = lambda: None
+    ran: list[str] = field(default_factory=list)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def queued(self, _: str) -> None:
+        self.wake.set()
+
+    async def run(self) -> None:
+        while True:
+            self.wake.clear()
+            rows = await self.database.read(
+                lambda tx: [jobs.read(tx, row) for row in tx.rows("started_jobs")]
+            )
+            for job in rows:
+                await self._run(job)
+                self.ran.append(job.id)
+                self.on_stopped()
+            await self.wake.wait()
+
+    async def _run(self, job: Job) -> None:
+        assert job.snapshot is not None
+        await self.payloads.materialise(job.payload)
+        source = self.tree.input(job.payload)
+        for operator in decode(job.snapshot).operators:
+            out = self.tree.attempt(job.payload, operator.name, 1)
+            self.logs.prepare(job.id, operator.name, 1).write_text(
+                "".join(f"2026-01-01T00:00:00Z stdout F line {i}\n" for i in range(300))
+            )
+            if self.status is JobStatus.HEALTHY:
+                for output in operator.outputs:
+                    folder = out / (output.name or "")
+                    folder.mkdir(parents=True, exist_ok=True)
+                    for path in sorted(source.rglob("*")):
+                        if path.is_file():
+                            (folder / path.name).write_bytes(path.read_bytes())
+                    (folder / os.fsdecode(b"raw\xff")).write_bytes(b"raw")
+                made, _ = self.tree.collect(job.payload, out, f"operators/{operator.name}")
+                source = out
+
+            def work(tx: Any, name: str = operator.name, files: Any = None) -> None:
+                now = SystemClock().now()
+                tx.run("operator_attempt", job=job.id, name=name, attempt=1, image="f" * 64)
+                if self.status is JobStatus.HEALTHY:
+                    jobs.complete(tx, job, name, 0, files, now)
+                else:
+                    tx.run("add_job_message", job=job.id, time=now, text=f"{name}: exit code 3")
+
+            files = made if self.status is JobStatus.HEALTHY else None
+            await self.database.write(lambda tx, work=work, files=files: work(tx, files=files))  # type: ignore[misc]
+            if self.status is not JobStatus.HEALTHY:
+                break
+        now = SystemClock().now()
+        await self.database.write(lambda tx: jobs.stop(tx, job.id, self.status, now))
+
+
+@dataclass
+class Bench:
+    """One life of a daemon."""
+
+    config: Config
+    database: Database
+    pipelines: Pipelines
+    inbox: Inbox
+    delivery: Delivery
+    engine: Engine
+    group: asyncio.TaskGroup
+
+    async def register(self, name: str, text: str = DEFINITION) -> str:
+        part = DefinitionFile(path="p.yaml", content=text.format(name=name))
+        pipeline = await self.pipelines.create([part], {}, None)
+        self.inbox.poke()
+        return pipeline
+
+    async def until(self, condition: Callable[[list[Item]], object]) -> list[Item]:
+        """The items once the condition holds."""
+        try:
+            async with asyncio.timeout(DEADLINE):
+                while True:
+                    items = list(await self.inbox.items())
+                    if condition(items):
+                        return items
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise AssertionError(f"not in {DEADLINE} s; the items are {items}") from None
+
+    async def delivered(self, count: int = 1) -> list[Item]:
+        """The items once so many have reached their end."""
+        return await self.until(lambda items: len(ended(items)) >= count)
+
+    async def jobs(self) -> list[Job]:
+        return await self.database.read(lambda tx: [jobs.read(tx, r) for r in tx.rows("all_jobs")])
+
+
+def ended(items: list[Item]) -> list[Item]:
+    return [item for item in items if item.state in (ItemState.DELIVERED, ItemState.FAILED)]
+
+
+def make_config(
+    state: Path, *, settle: float = 0.15, rescan: float = 0.5, **changes: Any
+) -> Config:
+    outbox = {k: changes.pop(k) for k in ("path", "failed", "originals") if k in changes}
+    return Config(
+        state_dir=state,
+        runtime_dir=state / "run",
+        inbox=InboxConfig(
+            path=changes.pop("inbox", None),
+            settle_seconds=settle,
+            rescan_seconds=rescan,
+            trigger=tuple(Trigger(**t) for t in changes.pop("trigger", ())),
+        ),
+        outbox=Outbox(**outbox),
+        **changes,
+    )
+
+
+@asynccontextmanager
+async def bench(
+    config: Config,
+    *,
+    status: JobStatus = JobStatus.HEALTHY,
+    failpoint: Callable[[str], None] = nothing,
+    run: bool = True,
+) -> AsyncIterator[Bench]:
+    """Opens the state and runs all; leaving it stops them where they are."""
+    config.state_dir.mkdir(parents=True, exist_ok=True)
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(Database(config.state_dir / "claraedge.db"))
+        tree = PayloadTree(config.state_dir)
+        payloads = Payloads(database, tree, clock, new_id)
+        await payloads.prepare()
+        logs = JobLogs(config.state_dir)
+        engine = Engine(database, tree, payloads, logs, status)
+        delivery = Delivery(
+            database, tree, logs, config, clock, failpoint=failpoint, first_retry=0.1
+        )
+        engine.on_stopped = delivery.poke
+        inbox = Inbox(database, tree, config, clock, new_id, engine.queued, failpoint=failpoint)
+        pipelines = Pipelines(database, clock, new_id)
+        await delivery.prepare()
+        await inbox.prepare()
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = []
+                if run:
+                    tasks = [
+                        group.create_task(part)
+                        for part in (inbox.run(), delivery.run(), engine.run())
+                    ]
+                try:
+                    yield Bench(config, database, pipelines, inbox, delivery, engine, group)
+                finally:
+                    for task in tasks:
+                        task.cancel()
+        except BaseExceptionGroup as errors:
+            alone = errors
+            while len(alone.exceptions) == 1:
+                error = alone.exceptions[0]
+                if not isinstance(error, BaseExceptionGroup):
+                    raise error from None
+                alone = error
+            raise
+
+
+def drop(path: Path, content: bytes = b"content") -> Path:
+    """Puts a file where it is, as `cp` does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def tree_of(root: Path) -> Mapping[str, bytes]:
+    """Every file below a folder with its bytes; links as what they point to."""
+    return {
+        os.fsencode(path.relative_to(root)).decode("utf-8", "backslashreplace"): (
+            os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
+        )
+        for path in sorted(root.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
+
+
+def is_there(path: Path) -> bool:
+    """A name, be it that of a link to nowhere."""
+    return os.path.lexists(path)
+
+
+def document(path: Path) -> Any:
+    return json.loads(path.read_text())

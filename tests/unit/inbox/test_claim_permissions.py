@@ -1,0 +1,59 @@
+"""All moves are permitted before the first is made; else a command that mends is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from claraedge.inbox.claim import Free, Held, judge
+from claraedge.inbox.settling import Look
+from claraedge.inbox.survey import Survey
+
+OWN = Survey(
+    look=Look(fingerprint="f"),
+    content="c",
+    size=1,
+    is_folder=False,
+    closed=False,
+    foreign=False,
+    top_foreign=False,
+)
+FOREIGN = replace(OWN, foreign=True, top_foreign=True)
+FAULT = Look(fingerprint="f", fault="'x' is a symbolic link")
+SOURCE = Path("/in/ct/it's a scan")
+SHOWN = "'/in/ct/it'\"'\"'s a scan'"
+
+
+@pytest.mark.parametrize(
+    ("found", "folder_open", "mend"),
+    [
+        (OWN, True, None),
+        (FOREIGN, True, None),  # readable: a copy becomes ours
+        (OWN, False, "sudo chown appl: /in/ct"),
+        (replace(FOREIGN, blocked=b"", blocked_foreign=True), True, f"sudo chown -R appl: {SHOWN}"),
+        (
+            replace(FOREIGN, is_folder=True, blocked=b"a/b", blocked_foreign=True),
+            True,
+            f"sudo chown -R appl: {SHOWN}",
+        ),
+        (replace(OWN, blocked=b""), True, f"chmod -R u+rwX {SHOWN}"),
+        (replace(OWN, look=FAULT), True, None),  # it is moved as it is, to fail
+        (replace(OWN, look=FAULT, blocked=b"a"), True, None),
+        (replace(OWN, look=FAULT), False, "sudo chown appl: /in/ct"),
+        (
+            replace(FOREIGN, look=FAULT, is_folder=True, blocked=b"", blocked_foreign=True),
+            True,
+            f"sudo chown -R appl: {SHOWN}",
+        ),
+    ],
+)
+def test_the_verdict(found: Survey, folder_open: bool, mend: str | None) -> None:
+    verdict = judge(found, SOURCE, "appl", folder_open=folder_open)
+    if mend is None:
+        assert verdict == Free()
+    else:
+        assert isinstance(verdict, Held)
+        assert verdict.mend == mend
+        assert verdict.reason

@@ -1,0 +1,304 @@
+"""A file dropped into the inbox becomes one job and one result, and is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from claraedge.inbox.model import ItemState
+from claraedge.jobs.model import JobState, JobStatus
+from tests.inbox_bench import Bench, bench, document, drop, ended, make_config, tree_of
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+async def test_a_file_becomes_a_result(state: Path) -> None:
+    async with bench(make_config(state)) as b:
+        await b.register("ct")
+        source = drop(state / "inbox/ct/scan 1.dcm", b"pixels")
+        (item,) = await b.delivered()
+        (job,) = await b.jobs()
+    assert (item.state, item.job, item.name) == (ItemState.DELIVERED, job.id, "scan 1.dcm")
+    assert (job.state, job.status, job.name) == (JobState.STOPPED, JobStatus.HEALTHY, "scan 1.dcm")
+    assert job.metadata == {"Source": "inbox", "Item": "scan 1.dcm"}
+    assert not source.exists()
+    folder = state / f"outbox/ct/scan-1.dcm-{job.id[:8]}"
+    assert item.result_path == str(folder)
+    result = document(folder / "result.json")
+    assert tree_of(folder).keys() == {
+        "last/Left/raw\\xff", "last/Left/scan 1.dcm",
+        "last/right/raw\\xff", "last/right/scan 1.dcm", "result.json",
+    }  # fmt: skip
+    assert (result["job_id"], result["status"], result["pipeline"]) == (job.id, "HEALTHY", "ct")
+    assert [o["name"] for o in result["operators"]] == ["first", "last"]
+    assert result["operators"][1]["exit_code"] == 0
+    assert result["operators"][1]["image_id"] == "f" * 64
+    assert result["files"][1] == {
+        "path": "last/Left/scan 1.dcm", "operator": "last", "output": "Left", "size": 6,
+        "sha256": hashlib.sha256(b"pixels").hexdigest(),
+    }  # fmt: skip
+    assert result["files"][0]["path"] == "last/Left/raw\\xff"
+    assert result["stopped"].endswith("Z")
+    original = state / f"originals/ct/scan-1.dcm-{job.id[:8]}/scan 1.dcm"
+    assert original.read_bytes() == b"pixels"
+    assert list((state / "spool").iterdir()) == []
+    for path in [folder, *folder.rglob("*")]:
+        wanted = 0o755 if path.is_dir() else 0o644
+        assert stat.S_IMODE(path.stat().st_mode) == wanted & ~_umask(), path
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+async def test_a_folder_becomes_one_job_with_its_tree(state: Path) -> None:
+    async with bench(make_config(state)) as b:
+        await b.register("ct")
+        staging = state / "staging/study"
+        drop(staging / "a/1.dcm", b"1")
+        drop(staging / "b/2.dcm", b"2")
+        drop(staging / ".hidden", b"h")
+        (state / "inbox/ct").mkdir(parents=True)
+        staging.rename(state / "inbox/ct/study")
+        (item,) = await b.delivered()
+        (job,) = await b.jobs()
+        assert tree_of(state / "payloads" / job.payload / "input") == {
+            "a/1.dcm": b"1",
+            "b/2.dcm": b"2",
+            ".hidden": b"h",
+        }
+    original = state / f"originals/ct/study-{job.id[:8]}/study"
+    assert tree_of(original) == {"a/1.dcm": b"1", "b/2.dcm": b"2", ".hidden": b"h"}
+    assert item.size == 3
+
+
+async def test_fifty_files_at_once_become_fifty_jobs_in_order(state: Path) -> None:
+    names = [f"scan-{i:02}.dcm" for i in range(50)]
+    async with bench(make_config(state, settle=0.4)) as b:
+        await b.register("ct")
+        staging = state / "staging"
+        for name in reversed(names):
+            drop(staging / name, name.encode())
+        staging.rename(state / "inbox/ct")
+        items = await b.delivered(50)
+        found = await b.jobs()
+    assert [job.name for job in found] == names
+    assert {item.state for item in items} == {ItemState.DELIVERED}
+    assert len(items) == 50
+    results = sorted((state / "outbox/ct").iterdir())
+    assert len(results) == 50
+    for name, folder in zip(names, results, strict=True):
+        assert (folder / "last/Left" / name).read_bytes() == name.encode()
+    assert list((state / "inbox/ct").iterdir()) == []
+    assert list((state / "spool").iterdir()) == []
+
+
+async def test_a_name_that_is_used_again_is_a_new_item(state: Path) -> None:
+    async with bench(make_config(state)) as b:
+        await b.register("ct")
+        for count, content in enumerate((b"one", b"two", b"three"), 1):
+            drop(state / "inbox/ct/scan.dcm", content)
+            await b.delivered(count)
+    originals = sorted(p.read_bytes() for p in (state / "originals/ct").glob("*/scan.dcm"))
+    assert originals == [b"one", b"three", b"two"]
+
+
+async def test_what_lay_there_before_the_start_is_settled_too(state: Path) -> None:
+    drop(state / "inbox/ct/scan.dcm")
+    config = make_config(state, settle=0.6)
+    async with bench(config) as b:
+        await b.register("ct")
+        await b.until(lambda items: items and items[0].state is ItemState.SETTLING)
+        (item,) = await b.delivered()
+    assert item.state is ItemState.DELIVERED
+
+
+async def test_an_open_file_is_not_taken_until_it_is_closed(state: Path) -> None:
+    # The watcher holds events back for half a second, to pair those of a rename.
+    async with bench(make_config(state, settle=1.0)) as b:
+        await b.register("ct")
+        folder = state / "inbox/ct"
+        folder.mkdir(parents=True)
+        await _until_watched(b, folder)
+        with (folder / "slow.dcm").open("wb") as file:
+            file.write(b"half")
+            file.flush()
+            await b.until(lambda items: any("open for writing" in i.reason for i in items))
+            await asyncio.sleep(2.5)  # more than twice the settle time
+            assert len(await b.jobs()) == 1
+            file.write(b" and half")
+        await b.delivered(2)
+    (original,) = (state / "originals/ct").glob("*/slow.dcm")
+    assert original.read_bytes() == b"half and half"
+
+
+async def _until_watched(b: Bench, folder: Path) -> None:
+    """Until a new folder's own events arrive."""
+    probe = drop(folder / "probe.dcm")
+    await b.delivered(1)
+    assert not probe.exists()
+
+
+async def test_a_rename_from_a_temporary_name_is_taken_at_once(state: Path) -> None:
+    async with bench(make_config(state, settle=60.0, rescan=60.0)) as b:
+        await b.register("ct")
+        folder = state / "inbox/ct"
+        folder.mkdir(parents=True)
+        part = drop(folder / "scan.dcm.part")
+        await asyncio.sleep(0.3)
+        assert await b.inbox.items() == []
+        for _ in range(20):  # the folder's own watch may come after the first rename
+            part.rename(folder / "scan.dcm")
+            async with asyncio.timeout(20):
+                while not (seen := await b.inbox.items()):
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.3)
+            if ended(list(seen)) or not (folder / "scan.dcm").exists():
+                break
+            (folder / "scan.dcm").rename(part)
+        (item,) = await b.delivered()
+    assert item.name == "scan.dcm"
+
+
+async def test_ignored_names_stay(state: Path) -> None:
+    async with bench(make_config(state)) as b:
+        await b.register("ct")
+        kept = [
+            drop(state / "inbox/ct" / name) for name in (".hidden", "a.part", "Thumbs.db", ".~lock")
+        ]
+        drop(state / "inbox/ct/scan.dcm")
+        await b.delivered()
+        assert len(await b.inbox.items()) == 1
+    assert all(path.exists() for path in kept)
+
+
+async def test_a_folder_with_an_unfinished_file_waits_for_it(state: Path) -> None:
+    async with bench(make_config(state)) as b:
+        await b.register("ct")
+        part = drop(state / "inbox/ct/study/2.dcm.part", b"2")
+        drop(state / "inbox/ct/study/1.dcm", b"1")
+        await b.until(lambda items: any("2.dcm.part" in i.reason for i in items))
+        part.rename(part.with_suffix(""))
+        await b.delivered()
+        (job,) = await b.jobs()
+        assert tree_of(state / "payloads" / job.payload / "input") == {"1.dcm": b"1", "2.dcm": b"2"}
+
+
+async def test_an_empty_folder_is_no_job_until_it_is_filled(state: Path) -> None:
+    async with bench(make_config(state)) as b:
+        await b.register("ct")
+        (state / "inbox/ct/study").mkdir(parents=True)
+        await b.until(lambda items: any("an empty folder" in i.reason for i in items))
+        assert await b.jobs() == []
+        drop(state / "inbox/ct/study/1.dcm")
+        await b.delivered()
+
+
+async def test_no_such_pipeline_parks_until_there_is_one(state: Path) -> None:
+    async with bench(make_config(state, rescan=60)) as b:
+        drop(state / "inbox/CT/scan.dcm")
+        (item,) = await b.until(lambda items: any(i.reason for i in items))
+        assert (item.state, item.reason) == (ItemState.PARKED, "no such pipeline: CT")
+        assert (state / "inbox/CT/scan.dcm").exists()
+        assert b.inbox.parked() == 1
+        await b.register("ct")
+        await b.delivered()
+        (job,) = await b.jobs()
+        assert job.pipeline_name == "ct"
+
+
+async def test_a_file_in_no_folder_is_parked_and_says_what_to_do(state: Path) -> None:
+    async with bench(make_config(state)) as b:
+        await b.register("ct")
+        lost = drop(state / "inbox/scan.dcm")
+        (item,) = await b.until(lambda items: items)
+        assert item.state is ItemState.PARKED
+        assert item.reason == "no folder named like a pipeline: put it into a folder named like one"
+        lost.rename(state / "inbox/ct.tmp")
+        (state / "inbox/ct").mkdir()
+        (state / "inbox/ct.tmp").rename(state / "inbox/ct/scan.dcm")
+        (item,) = await b.delivered()
+        assert item.state is ItemState.DELIVERED
+
+
+async def test_a_definition_that_cannot_be_run_parks_with_its_text(state: Path) -> None:
+    text = "api-version: 0.4.0\nname: {name}\nparameters:\n  size:\noperators:\n" + (
+        "- name: a\n  container: {{image: 'copy-${{{{size}}}}'}}\n"
+        "  input:\n  - {{path: /in}}\n  output:\n  - {{path: /out}}\n"
+    )
+    async with bench(make_config(state)) as b:
+        await b.register("ct", text)
+        drop(state / "inbox/ct/scan.dcm")
+        (item,) = await b.until(lambda items: any("cannot be run" in i.reason for i in items))
+        assert item.state is ItemState.PARKED
+        assert "size" in item.reason
+        await b.register("ct")  # the newest of a name counts
+        await b.delivered()
+
+
+async def test_configured_triggers_choose_folder_pipeline_and_outputs(
+    state: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    config = make_config(
+        state,
+        trigger=[
+            {"folder": "scanners/one", "pipeline": "ct", "deliver": ("first",)},
+            {"folder": str(outside), "pipeline": "CT"},
+        ],
+    )
+    async with bench(config) as b:
+        assert (state / "inbox/scanners/one").is_dir()
+        await b.register("ct")
+        drop(state / "inbox/scanners/one/in.dcm")
+        drop(outside / "out.dcm")
+        items = await b.delivered(2)
+    by_name = {i.name: Path(i.result_path or "") for i in items}
+    assert (by_name["in.dcm"] / "first/in.dcm").exists()
+    assert (by_name["in.dcm"] / "last/Left/in.dcm").exists()
+    assert not (by_name["out.dcm"] / "first").exists()
+
+
+async def test_an_unknown_output_of_a_trigger_parks_with_a_hint(state: Path) -> None:
+    config = make_config(state, trigger=[{"folder": "ct", "pipeline": "ct", "deliver": ("lsat",)}])
+    async with bench(config) as b:
+        await b.register("ct")
+        drop(state / "inbox/ct/scan.dcm")
+        (item,) = await b.until(lambda items: any("deliver" in i.reason for i in items))
+        assert item.state is ItemState.PARKED
+        assert "did you mean `last`?" in item.reason
+
+
+async def test_an_inbox_that_vanishes_and_comes_back_goes_on(state: Path) -> None:
+    async with bench(make_config(state, rescan=0.1)) as b:
+        await b.register("ct")
+        drop(state / "inbox/ct/one.dcm")
+        await b.delivered(1)
+        (state / "inbox").rename(state / "away")
+        await asyncio.sleep(0.3)
+        drop(state / "away/ct/two.dcm")
+        (state / "away").rename(state / "inbox")
+        await b.delivered(2)
+        drop(state / "inbox/ct/three.dcm")
+        await b.delivered(3)
+
+
+async def test_a_file_that_goes_before_it_is_taken_leaves_nothing(state: Path) -> None:
+    async with bench(make_config(state, settle=1.0, rescan=0.1)) as b:
+        await b.register("ct")
+        path = drop(state / "inbox/ct/scan.dcm")
+        await b.until(lambda items: items)
+        path.unlink()
+        await b.until(lambda items: not items)
+        assert await b.jobs() == []

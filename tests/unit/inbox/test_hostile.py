@@ -1,0 +1,252 @@
+"""Whatever is dropped: nothing is followed, nothing crashes, nothing is lost."""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from claraedge.inbox import settling
+from claraedge.inbox.model import ItemState
+from tests.inbox_bench import bench, document, drop, ended, is_there, make_config, tree_of
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drop:
+    id: str
+    make: Callable[[Path], Path]
+    """Makes the entry in a folder, and returns it."""
+    end: ItemState
+    reason: str = ""
+    """Part of the reason of a failure."""
+
+
+def _link(folder: Path) -> Path:
+    target = drop(folder.parents[2] / "secret", b"secret")
+    path = folder / "link.dcm"
+    path.symlink_to(target)
+    return path
+
+
+def _link_to_folder(folder: Path) -> Path:
+    path = folder / "link"
+    path.symlink_to("/etc")
+    return path
+
+
+def _dangling(folder: Path) -> Path:
+    path = folder / "dangling"
+    path.symlink_to("nowhere")
+    return path
+
+
+def _link_inside(folder: Path) -> Path:
+    drop(folder / "study/1.dcm", b"1")
+    (folder / "study/link").symlink_to("/etc/passwd")
+    return folder / "study"
+
+
+def _pipe(folder: Path) -> Path:
+    os.mkfifo(folder / "pipe")
+    return folder / "pipe"
+
+
+def _pipe_inside(folder: Path) -> Path:
+    drop(folder / "study/deep/1.dcm", b"1")
+    os.mkfifo(folder / "study/deep/pipe")
+    return folder / "study"
+
+
+def _socket(folder: Path) -> Path:
+    here = Path.cwd()
+    os.chdir(folder)  # the path of a socket is short
+    try:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind("socket")
+    finally:
+        os.chdir(here)
+    return folder / "socket"
+
+
+def _named(name: str | bytes) -> Callable[[Path], Path]:
+    return lambda folder: drop(folder / os.fsdecode(name), b"bytes")
+
+
+def _not_utf8_inside(folder: Path) -> Path:
+    drop(folder / os.fsdecode(b"study/\xff.dcm"), b"1")
+    return folder / "study"
+
+
+def _deep(levels: int) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        path = folder / "deep"
+        path.mkdir()
+        for _ in range(levels - 1):
+            path = path / "d"
+            path.mkdir()
+        drop(path / "f.dcm")
+        return folder / "deep"
+
+    return make
+
+
+def _sparse(folder: Path) -> Path:
+    with (folder / "sparse").open("wb") as file:
+        file.truncate(1 << 40)
+    return folder / "sparse"
+
+
+def _by_case(folder: Path) -> Path:
+    drop(folder / "study/a.dcm", b"1")
+    drop(folder / "study/A.dcm", b"2")
+    return folder / "study"
+
+
+def _unwritable(folder: Path) -> Path:
+    drop(folder / "study/sub/a.dcm", b"1")
+    (folder / "study/sub").chmod(0o500)
+    (folder / "study").chmod(0o500)
+    return folder / "study"
+
+
+DONE, FAILED = ItemState.DELIVERED, ItemState.FAILED
+
+DROPS = [
+    Drop(id="a link to a file", make=_link, end=FAILED, reason="symbolic link"),
+    Drop(id="a link to a folder", make=_link_to_folder, end=FAILED, reason="symbolic link"),
+    Drop(id="a dangling link", make=_dangling, end=FAILED, reason="symbolic link"),
+    Drop(id="a link in a folder", make=_link_inside, end=FAILED, reason="'link' is a symbolic"),
+    Drop(id="a pipe", make=_pipe, end=FAILED, reason="named pipe"),
+    Drop(id="a pipe in a folder", make=_pipe_inside, end=FAILED, reason="'deep/pipe' is a named"),
+    Drop(id="a socket", make=_socket, end=FAILED, reason="socket"),
+    Drop(id="not UTF-8", make=_named(b"a\xff\xfe.dcm"), end=FAILED, reason="not UTF-8"),
+    Drop(id="not UTF-8 in a folder", make=_not_utf8_inside, end=FAILED, reason="not UTF-8"),
+    Drop(id="257 folders deep", make=_deep(258), end=FAILED, reason="deeper than 256"),
+    Drop(id="200 folders deep", make=_deep(200), end=DONE),
+    Drop(id="newline", make=_named("a\nb.dcm"), end=DONE),
+    Drop(id="control characters", make=_named("a\x1b[31m\x07\x7f.dcm"), end=DONE),
+    Drop(id="255 bytes", make=_named("x" * 255), end=DONE),
+    Drop(id="255 bytes of two-byte letters", make=_named("é" * 127 + "x"), end=DONE),
+    Drop(id="a leading dash", make=_named("-rf"), end=DONE),
+    Drop(id="shell characters", make=_named("$(reboot);'\"`&|*?"), end=DONE),
+    Drop(id="spaces", make=_named("   "), end=DONE),
+    Drop(id="result.json", make=_named("result.json"), end=DONE),
+    Drop(id="reason.json", make=_named("reason.json"), end=DONE),
+    Drop(id="backslashes", make=_named("a\\..\\x"), end=DONE),
+    Drop(id="right to left", make=_named("\u202egpj.exe"), end=DONE),
+    Drop(id="zero bytes", make=lambda folder: drop(folder / "zero", b""), end=DONE),
+    Drop(id="names that differ by case", make=_by_case, end=DONE),
+    Drop(id="folders without write permission", make=_unwritable, end=DONE),
+]
+
+
+@pytest.mark.parametrize("case", DROPS, ids=lambda case: case.id)
+async def test_a_hostile_drop_ends_as_written(state: Path, case: Drop) -> None:
+    folder = state / "inbox/ct"
+    folder.mkdir(parents=True)
+    entry = case.make(folder)
+    before = {} if entry.is_symlink() or not entry.is_dir() else tree_of(entry)
+    async with bench(make_config(state)) as b:
+        await b.register("ct")
+        good = drop(folder / "good.dcm", b"good")
+        items = await b.delivered(2)
+        item = next(i for i in items if i.raw_name == os.fsencode(entry.name))
+        jobs = await b.jobs()
+    assert item.state is case.end
+    assert not is_there(entry)
+    assert not good.exists()
+    assert item.name.isprintable()
+    assert len(jobs) == (2 if case.end is DONE else 1)
+    assert list((state / "spool").iterdir()) == []
+    result = Path(item.result_path or "")
+    if case.end is DONE:
+        original = state / "originals" / result.relative_to(state / "outbox") / entry.name
+    else:
+        original = result / "original" / entry.name
+        reason = document(result / "reason.json")
+        assert case.reason in reason["reasons"][0]
+        assert case.reason in item.reason
+        assert base64.b64decode(reason["name_base64"]) == os.fsencode(entry.name)
+        assert result.parent == state / "failed/ct"
+    assert is_there(original)
+    if before:
+        assert tree_of(original) == before
+
+
+async def test_the_bytes_behind_a_link_are_nowhere(state: Path) -> None:
+    folder = state / "inbox/ct"
+    folder.mkdir(parents=True)
+    _link(folder)
+    async with bench(make_config(state)) as b:
+        await b.register("ct")
+        await b.delivered()
+    (kept,) = (state / "failed").rglob("link.dcm")
+    assert kept.is_symlink()
+    assert (state.parent / "secret").read_bytes() == b"secret"
+    assert b"secret" not in [content for name, content in tree_of(state).items() if name != "link"]
+
+
+async def test_a_file_with_a_second_name_is_copied(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "LINKS_SECONDS", 0.5)
+    outside = drop(state / "outside.dcm", b"before")
+    (state / "inbox/ct").mkdir(parents=True)
+    (state / "inbox/ct/scan.dcm").hardlink_to(outside)
+    async with bench(make_config(state)) as b:
+        await b.register("ct")
+        await b.until(lambda items: any("hard link" in i.reason for i in items))
+        await b.delivered()
+    outside.write_bytes(b"after")
+    (original,) = (state / "originals").rglob("scan.dcm")
+    (result,) = (state / "outbox").glob("ct/*/last/Left/scan.dcm")
+    assert (original.read_bytes(), result.read_bytes()) == (b"before", b"before")
+    assert outside.stat().st_nlink == 1
+
+
+async def test_a_sparse_file_is_claimed_without_being_filled(state: Path) -> None:
+    """One TiB, which no disk here has: the rename takes it as it is."""
+    folder = state / "inbox/ct"
+    folder.mkdir(parents=True)
+    _sparse(folder)
+    async with bench(make_config(state), run=False) as b:
+        await b.register("ct")
+        running = b.group.create_task(b.inbox.run())
+        (item,) = await b.until(lambda items: items and items[0].state is ItemState.SUBMITTED)
+        running.cancel()
+    assert item.size == 1 << 40
+    (blob,) = (state / "payloads").glob("*/blobs/*")
+    assert blob.stat().st_size == 1 << 40
+    assert blob.stat().st_blocks < 1 << 20
+
+
+async def test_a_thousand_empty_folders_are_told_and_left(state: Path) -> None:
+    for i in range(1000):
+        (state / f"inbox/ct/study/{i}").mkdir(parents=True)
+    async with bench(make_config(state)) as b:
+        await b.register("ct")
+        (item,) = await b.until(lambda items: any("an empty folder" in i.reason for i in items))
+        assert ended([item]) == []
+        drop(state / "inbox/ct/study/1/a.dcm")
+        await b.delivered()
+
+
+async def test_a_link_in_the_inbox_itself_is_never_a_trigger(state: Path) -> None:
+    elsewhere = drop(state / "elsewhere/scan.dcm").parent
+    (state / "inbox").mkdir(parents=True)
+    (state / "inbox/ct").symlink_to(elsewhere)
+    async with bench(make_config(state)) as b:
+        await b.register("ct")
+        (item,) = await b.until(lambda items: items)
+        assert (item.name, item.state) == ("ct", ItemState.PARKED)
+    assert (elsewhere / "scan.dcm").exists()

@@ -1,0 +1,173 @@
+"""The daemon dies between any two steps: the next one ends with one job and one result an item."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from claraedge.inbox import settling
+from claraedge.inbox.model import ItemState
+from claraedge.jobs.model import JobStatus
+from tests.inbox_bench import KilledError, bench, drop, is_there, make_config, tree_of
+
+#: In this order they are passed by an item, as far as its way has them.
+OWN = [
+    "claim: before row",
+    "claim: row",
+    "claim: before rename",
+    "claim: renamed",
+    "claim: taken",
+    "claim: synced",
+    "submit: payload",
+    "submit: before commit",
+    "submit: committed",
+    "publish: building",
+    "deliver: copied",
+    "publish: built",
+    "publish: renamed",
+    "deliver: before original",
+    "deliver: original moved",
+    "deliver: before commit",
+    "deliver: committed",
+]
+COPIED = [
+    *OWN[:5],
+    "claim: before copy",
+    "claim: copied",
+    "claim: own",
+    "claim: raw removed",
+    *OWN[6:],
+]
+FAULTY = [
+    *OWN[:5],
+    "publish: building",
+    "publish: built",
+    "publish: renamed",
+    "fail: moved",
+    "fail: before commit",
+    "fail: committed",
+]
+FAULTED_JOB = [name for name in OWN if name != "deliver: copied"]
+
+
+class Fuse:
+    """A failpoint that notes its names, and kills at one of them, once."""
+
+    def __init__(self, at: str | None = None) -> None:
+        self.at = at
+        self.passed: list[str] = []
+
+    def __call__(self, name: str) -> None:
+        self.passed.append(name)
+        if name == self.at:
+            self.at = None
+            raise KilledError(name)
+
+
+def file(state: Path) -> Path:
+    return drop(state / "inbox/ct/scan.dcm", b"content")
+
+
+def folder(state: Path) -> Path:
+    drop(state / "inbox/ct/study/a/1.dcm", b"1")
+    drop(state / "inbox/ct/study/2.dcm", b"2")
+    return state / "inbox/ct/study"
+
+
+def linked(state: Path) -> Path:
+    (state / "inbox/ct").mkdir(parents=True)
+    (state / "inbox/ct/scan.dcm").hardlink_to(drop(state / "outside", b"content"))
+    return state / "inbox/ct/scan.dcm"
+
+
+def linked_inside(state: Path) -> Path:
+    path = folder(state)
+    (path / "a/3.dcm").hardlink_to(drop(state / "outside", b"3"))
+    return path
+
+
+def link(state: Path) -> Path:
+    (state / "inbox/ct/study").mkdir(parents=True)
+    (state / "inbox/ct/study/link").symlink_to("/etc/passwd")
+    return state / "inbox/ct/study"
+
+
+WAYS: dict[str, tuple[Callable[[Path], Path], JobStatus, list[str]]] = {
+    "file": (file, JobStatus.HEALTHY, OWN),
+    "folder": (folder, JobStatus.HEALTHY, OWN),
+    "copied": (linked, JobStatus.HEALTHY, COPIED),
+    "folder copied": (linked_inside, JobStatus.HEALTHY, COPIED),
+    "faulty": (link, JobStatus.HEALTHY, FAULTY),
+    "faulted job": (file, JobStatus.FAULTED, FAULTED_JOB),
+}
+
+
+@pytest.fixture(autouse=True)
+def _links_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "LINKS_SECONDS", 0.0)
+
+
+async def live(state: Path, status: JobStatus, fuse: Fuse) -> None:
+    """One life of the daemon, until the item is through or the fuse blows."""
+    async with bench(make_config(state, settle=0.05), status=status, failpoint=fuse) as b:
+        if not await b.database.read(lambda tx: tx.rows("pipelines")):
+            await b.register("ct")
+        await b.delivered()
+        async with asyncio.timeout(20):
+            while any((state / "spool").iterdir()):
+                await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_steps_are_these(tmp_path: Path, way: str) -> None:
+    make, status, steps = WAYS[way]
+    make(tmp_path)
+    fuse = Fuse()
+    await live(tmp_path, status, fuse)
+    assert fuse.passed == steps
+
+
+@pytest.mark.parametrize(
+    ("way", "at"), [(way, at) for way, (_, _, steps) in WAYS.items() for at in steps]
+)
+async def test_a_kill_loses_and_doubles_nothing(tmp_path: Path, way: str, at: str) -> None:
+    make, status, _ = WAYS[way]
+    entry = make(tmp_path)
+    before = tree_of(entry.parent)
+    with pytest.raises(KilledError):
+        await live(tmp_path, status, Fuse(at))
+    async with bench(make_config(tmp_path, settle=0.05), status=status) as b:
+        (item,) = await b.delivered()
+        jobs = await b.jobs()
+    failed = way.startswith("fault")
+    assert item.state is (ItemState.FAILED if failed else ItemState.DELIVERED)
+    assert len(jobs) == (0 if way == "faulty" else 1)
+    assert not is_there(entry)
+    result = Path(item.result_path or "")
+    home = tmp_path / ("failed" if failed else "outbox")
+    assert [p for p in home.glob("*/*") if p.is_dir()] == [result]
+    assert list(home.glob(".*")) == []
+    keeper = result / "original" if failed else tmp_path / "originals" / result.relative_to(home)
+    assert tree_of(keeper) == before
+    assert list((tmp_path / "spool").iterdir()) == []
+    if jobs:
+        names = {name.rpartition("/")[2] for name in before}
+        async with bench(make_config(tmp_path), run=False) as b:
+            rows = await b.database.read(
+                lambda tx: [r["name"] for r in tx.rows("payload_files", payload=jobs[0].payload)]
+            )
+        assert {n.rpartition("/")[2] for n in rows if n.startswith("input/")} == names
+        blobs = tmp_path / "payloads" / jobs[0].payload / "blobs"
+        assert len(list(blobs.iterdir())) == len(names)
+        assert len(list((tmp_path / "payloads").iterdir())) == 1
+
+
+async def test_a_spool_that_the_state_does_not_know_is_kept_as_a_failure(tmp_path: Path) -> None:
+    drop(tmp_path / "spool" / ("a" * 32) / "raw/scan.dcm", b"content")
+    (tmp_path / "spool" / ("b" * 32) / "raw").mkdir(parents=True)
+    async with bench(make_config(tmp_path), run=False):
+        assert list((tmp_path / "spool").iterdir()) == []
+    assert tree_of(tmp_path / "failed") == {f"unknown/{'a' * 32}/raw/scan.dcm": b"content"}

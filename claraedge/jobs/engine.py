@@ -10,59 +10,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from claraedge.errors import ClaraedgeError, RunnerUnavailableError, StorageFullError
+from claraedge.errors import RunnerUnavailableError, StorageFullError
 from claraedge.jobs import records
+from claraedge.jobs.active import ActiveJob, Running
 from claraedge.jobs.admission import Candidate, Capacity, Held, choose, grant
 from claraedge.jobs.execution import Execution, Machine
 from claraedge.jobs.model import Job, JobState, JobStatus, OperatorRecord, OperatorStatus, Priority
+from claraedge.jobs.pause import Pause
 from claraedge.jobs.queue import JobQueue
-from claraedge.jobs.transitions import ready, verdict
-from claraedge.pipelines.model import Pipeline, decode
 from claraedge.runner.protocol import LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, LABEL_OPERATOR
 from claraedge.store.database import Transaction
 
 _log = logging.getLogger(__name__)
 
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 15.0
 _OUTAGES = (RunnerUnavailableError, StorageFullError)
-
-
-@dataclass(slots=True)
-class _Running:
-    """An operator that a task works on, and what it holds."""
-
-    execution: Execution
-    cores: int
-    gpus: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class _Active:
-    """A job whose operators may run."""
-
-    job: Job
-    pipeline: Pipeline
-    operators: dict[str, OperatorRecord]
-    running: dict[str, _Running] = field(default_factory=dict)
-    lease: tuple[str, ...] = ()
-    cancelled: bool = False
-    faulted: bool = False
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def ending(self) -> bool:
-        return self.cancelled or self.faulted
-
-    def statuses(self) -> dict[str, OperatorStatus]:
-        """Statuses for decisions: an operator that a task works on counts as running."""
-        return {
-            name: OperatorStatus.RUNNING if name in self.running else record.status
-            for name, record in self.operators.items()
-        }
+#: While a job waits for a GPU that no CDI spec names, the specs are read again after so long.
+_GPU_RETRY = 5.0
 
 
 class Engine:
@@ -82,15 +48,14 @@ class Engine:
         self._cores = cores
         self._gpus = gpus
         self._on_stopped = on_stopped
-        self._queue: JobQueue[_Active] = JobQueue()
-        self._active: dict[str, _Active] = {}
+        self._queue: JobQueue[ActiveJob] = JobQueue()
+        self._active: dict[str, ActiveJob] = {}
         self._wake = asyncio.Event()
-        self._pause = 0.0
-        self._paused_until = 0.0
-        self._reason = ""
+        self._pause = Pause(machine.clock)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._recovered = False
-        self._told: set[str] = set()
+        self._strays = True
+        """Containers may be there that belong to nothing: after a start, and after an outage."""
+        self._without_gpu: set[str] = set()
 
     # --- for others ----------------------------------------------------------------------------
 
@@ -101,14 +66,14 @@ class Engine:
 
     async def cancel(self, job: str, timeout: float) -> None:
         """Ends a job whose cancelling is committed; waits for its end, at most so many seconds."""
-        active = self._active.get(job)
-        if active is None:
-            active = await self._load(job)
-            if active is None or not self._queue.remove(job):
-                return
+        loaded = self._active.get(job) or await self._load(job)
+        active = self._active.get(job, loaded)  # the scheduler may have taken it meanwhile
+        if self._queue.remove(job) and active is not None:
             self._active[job] = active
+        if active is None or job not in self._active:
+            return  # on its way into the queue, where its cancelling is read with it
         active.cancelled = True
-        _end_operators(active)
+        active.end_operators()
         self._wake.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
@@ -116,7 +81,7 @@ class Engine:
 
     def warnings(self) -> Sequence[str]:
         """What keeps work from going on, for `claraedge status`."""
-        return [f"work waits: {self._reason}"] if self._pause else []
+        return [f"work waits: {self._pause.reason}"] if self._pause.reason else []
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -130,27 +95,23 @@ class Engine:
             lambda tx: [records.read(tx, row) for row in tx.rows("started_jobs")]
         )
         for job in jobs:
-            running = any(o.status is OperatorStatus.RUNNING for o in job.operators)
-            if job.state is JobState.RUNNING or running or job.cancel_reason is not None:
+            if job.state is JobState.RUNNING or job.cancel_reason is not None:
                 self._activate(job)
             else:
                 self._queue.push(job.id, job.priority)
         try:
-            await self._remove_unknown()
-        except RunnerUnavailableError as error:
-            self._outage(error)
-        else:
-            self._recovered = True
+            await self._remove_strays()
             self._resume()
+        except RunnerUnavailableError as error:
+            self._pause.met(error)
         _log.info("recovery done", extra={"jobs": len(jobs), "running": len(self._active)})
 
     async def run(self) -> None:
         """Schedules until cancelled. Operators' containers go on when it ends."""
-        self._wake.set()
         try:
             while True:
-                await self._woken()
                 await self._schedule()
+                await self._woken()
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -158,9 +119,11 @@ class Engine:
 
     async def _woken(self) -> None:
         """Waits for something to do: a change, or the end of a pause."""
-        remaining = self._paused_until - self._machine.clock.elapsed()
+        timeout = self._pause.remaining
+        if timeout is None and self._without_gpu:
+            timeout = _GPU_RETRY
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(remaining if self._pause else None):
+            async with asyncio.timeout(timeout):
                 await self._wake.wait()
         self._wake.clear()
 
@@ -170,56 +133,67 @@ class Engine:
         try:
             for active in list(self._active.values()):
                 await self._end_if_done(active)
-            if self._pause and self._machine.clock.elapsed() < self._paused_until:
+            if self._pause.remaining:
                 return
-            if not self._recovered:
-                await self._remove_unknown()
-                self._recovered = True
+            await self._remove_strays()
             self._resume()
             while await self._start_next():
                 pass
         except _OUTAGES as error:
-            self._outage(error)
+            self._pause.met(error)
 
     def _resume(self) -> None:
-        """Operators whose row says running and that no task works on: after a restart or outage."""
+        """Sees to operators that are recorded as running: after a restart, after an outage."""
         for active in self._active.values():
-            for record in active.operators.values():
-                if record.status is OperatorStatus.RUNNING and record.name not in active.running:
-                    self._work_on(active, record, active.lease)
+            for record in active.unattended():
+                self._work_on(active, record, active.lease)
             if active.ending:
-                _end_operators(active)
+                active.end_operators()
 
     async def _start_next(self) -> bool:
         """Starts the operator whose turn it is; False where each one waits."""
-        candidates = [c for a in self._active.values() if not a.ending for c in _candidates(a)]
+        candidates = [c for active in self._active.values() for c in active.candidates()]
         for job in self._queue.head():
             queued = await self._load(job)
             if queued is not None:
-                candidates += _candidates(queued)
+                candidates += queued.candidates()
         capacity = Capacity(
             operators=self._max_operators,
             cores=self._cores,
             gpus=self._gpus() if any(c.gpu for c in candidates) else (),
         )
-        held = self._held()
-        chosen = choose(candidates, capacity, held)
+        chosen = choose(candidates, capacity, self._held())
         if chosen is None:
-            await self._tell(c for c in candidates if c.gpu and not capacity.gpus)
+            await self._tell([c for c in candidates if c.gpu and not capacity.gpus])
             return False
-        active = self._active.get(chosen.job)
-        if active is None:
-            active = await self._load(chosen.job)
-            if active is None or not self._queue.remove(chosen.job):
-                return True
-            self._active[chosen.job] = active
-        active.lease, gpus = grant(chosen, capacity, held)
-        self._work_on(active, active.operators[chosen.operator], gpus, chosen.cpu or 0)
+        active = self._active.get(chosen.job) or self._queue.decoded(chosen.job)
+        assert active is not None, "a candidate is active or queued"
+        self._active[chosen.job] = active
+        self._queue.remove(chosen.job)
+        active.lease, gpus = grant(chosen, capacity, self._held())
+        self._work_on(active, active.operators[chosen.operator], gpus)
         return True
 
-    async def _tell(self, waiting: Iterable[Candidate]) -> None:
+    async def _load(self, job: str) -> ActiveJob | None:
+        """A queued job, decoded; None where it is not queued any more."""
+        active = self._queue.decoded(job)
+        if active is None:
+            recorded = await self._machine.database.read(lambda tx: records.get(tx, job))
+            if job in self._active or recorded.state is JobState.STOPPED:
+                self._queue.remove(job)
+                return None
+            active = self._queue.decoded(job) or ActiveJob.of(recorded)
+            if active.cancelled and self._queue.remove(job):
+                self._active[job] = active  # it ends with the next round
+                self._wake.set()
+                return None
+            self._queue.remember(job, active)
+        return active
+
+    async def _tell(self, waiting: Sequence[Candidate]) -> None:
         """Says once in a job's messages that it waits for a GPU that this machine does not show."""
-        untold = {c.job: c.operator for c in waiting if c.job not in self._told}
+        untold = {c.job: c.operator for c in waiting if c.job not in self._without_gpu}
+        self._without_gpu &= {c.job for c in waiting}
         if not untold:
             return
         now = self._machine.clock.now()
@@ -233,19 +207,7 @@ class Engine:
                 records.say(tx, job, now, text)
 
         await self._machine.database.write(work)
-        self._told |= untold.keys()
-
-    async def _load(self, job: str) -> _Active | None:
-        """A queued job, decoded; None where it is not queued any more."""
-        active = self._queue.decoded(job)
-        if active is None:
-            recorded = await self._machine.database.read(lambda tx: records.get(tx, job))
-            if recorded.state is JobState.STOPPED or not recorded.was_started:
-                self._queue.remove(job)
-                return None
-            active = _decoded(recorded)
-            self._queue.remember(job, active)
-        return active
+        self._without_gpu |= untold.keys()
 
     def _held(self) -> Held:
         running = [r for a in self._active.values() for r in a.running.values()]
@@ -257,58 +219,50 @@ class Engine:
         )
 
     def _activate(self, job: Job) -> None:
-        active = _decoded(job)
-        active.cancelled = job.cancel_reason is not None
-        active.faulted = any(o.status is OperatorStatus.FAULTED for o in job.operators)
-        # After a restart the lease is taken whole again: what runs holds its devices.
-        needs = max((o.requests.gpu for o in active.pipeline.operators), default=0)
-        if needs and job.state is JobState.RUNNING:
-            taken = {gpu for a in self._active.values() for gpu in a.lease}
-            active.lease = tuple(g for g in self._gpus() if g not in taken)[:needs]
+        """A job that ran before this start; one that uses GPUs has them again."""
+        active = ActiveJob.of(job)
+        if active.uses_gpu:
+            taken = {gpu for other in self._active.values() for gpu in other.lease}
+            free = [gpu for gpu in self._gpus() if gpu not in taken]
+            active.lease = tuple(free[: active.gpus_asked])
         self._active[job.id] = active
 
     # --- operators -----------------------------------------------------------------------------
 
-    def _work_on(
-        self, active: _Active, record: OperatorRecord, gpus: tuple[str, ...], cores: int = 0
-    ) -> None:
+    def _work_on(self, active: ActiveJob, record: OperatorRecord, gpus: tuple[str, ...]) -> None:
+        operator = active.pipeline.operator(record.name)
+        assert operator is not None
+        devices = gpus[: operator.requests.gpu]
         attempts = {name: other.attempt for name, other in active.operators.items()}
-        execution = Execution(self._machine, active.job, active.pipeline, record, attempts, gpus)
-        active.running[record.name] = _Running(execution, min(cores, self._cores), gpus)
+        execution = Execution(self._machine, active.job, active.pipeline, record, attempts, devices)
+        cores = min(operator.requests.cpu or 0, self._cores)
+        active.running[record.name] = Running(execution=execution, cores=cores, gpus=devices)
         task = asyncio.create_task(
             self._operator(active, record.name, execution), name=f"{active.job.id}/{record.name}"
         )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _operator(self, active: _Active, name: str, execution: Execution) -> None:
+    async def _operator(self, active: ActiveJob, name: str, execution: Execution) -> None:
         try:
-            record = await execution.run()
-            self._pause = 0.0
+            await execution.run()
+            self._pause.over()
         except _OUTAGES as error:
-            self._outage(error)
-            record = execution.record
-        except ClaraedgeError as error:
-            record = await self._broken(active, execution, str(error))
-        except Exception as error:  # noqa: BLE001 - keeps the daemon alive when one job meets a bug
-            _log.exception(
-                "bug in an operator's execution", extra={"job": active.job.id, "operator": name}
-            )
-            record = await self._broken(active, execution, f"internal error: {error!r}")
+            self._pause.met(error)
+            self._strays = True
+        except Exception as error:  # noqa: BLE001 - the daemon lives on where one job meets a bug
+            _log.exception("operator broken", extra={"job": active.job.id, "operator": name})
+            await self._broken(active, execution, repr(error))
+        record = active.operators[name] = execution.record
         del active.running[name]
-        active.operators[name] = record
         if record.status is OperatorStatus.FAULTED and not active.cancelled:
             active.faulted = True
-            _end_operators(active)
-        if not any(
-            o.requests.gpu
-            and active.operators[o.name].status in (OperatorStatus.PENDING, OperatorStatus.RUNNING)
-            for o in active.pipeline.operators
-        ):
+            active.end_operators()
+        if not active.uses_gpu:
             active.lease = ()
         self._wake.set()
 
-    async def _broken(self, active: _Active, execution: Execution, text: str) -> OperatorRecord:
+    async def _broken(self, active: ActiveJob, execution: Execution, text: str) -> None:
         now = self._machine.clock.now()
         record = execution.record
 
@@ -316,18 +270,17 @@ class Engine:
             records.end_operator(
                 tx, active.job.id, record.name, OperatorStatus.FAULTED, record.exit_code, now
             )
-            records.say(tx, active.job.id, now, f"operator {record.name}: {text}")
+            records.say(tx, active.job.id, now, f"operator {record.name}: internal error: {text}")
 
         with contextlib.suppress(*_OUTAGES):
             await self._machine.database.write(work)
-        return replace(record, status=OperatorStatus.FAULTED, stopped=now)
+        execution.record = replace(record, status=OperatorStatus.FAULTED, stopped=now)
+        self._strays = True
 
     # --- ends ----------------------------------------------------------------------------------
 
-    async def _end_if_done(self, active: _Active) -> None:
-        if active.running:
-            return
-        status = verdict(active.statuses(), cancelled=active.cancelled, faulted=active.faulted)
+    async def _end_if_done(self, active: ActiveJob) -> None:
+        status = active.verdict()
         if status is None:
             return
         await self._stop(active.job.id, status)
@@ -338,32 +291,19 @@ class Engine:
         now = self._machine.clock.now()
 
         def work(tx: Transaction) -> None:
-            recorded = records.get(tx, job)
             if status is JobStatus.CANCELED:
-                records.say(
-                    tx, job, now, f"canceled: {recorded.cancel_reason or 'no reason given'}"
-                )
+                reason = records.get(tx, job).cancel_reason
+                records.say(tx, job, now, f"canceled: {reason or 'no reason given'}")
             records.stop(tx, job, status, now)
 
         await self._machine.database.write(work)
         _log.info("job stopped", extra={"job": job, "status": status.name})
         self._on_stopped(job)
 
-    # --- outages and strays --------------------------------------------------------------------
-
-    def _outage(self, error: ClaraedgeError) -> None:
-        """Work pauses, longer each time that it meets the outage anew."""
-        now = self._machine.clock.elapsed()
-        if not self._pause:
-            _log.warning("work waits", extra={"reason": str(error)})
-        self._reason = str(error)
-        if now >= self._paused_until:
-            self._pause = min(_LONGEST_PAUSE, max(_FIRST_PAUSE, 2 * self._pause))
-            self._paused_until = now + self._pause
-        self._wake.set()
-
-    async def _remove_unknown(self) -> None:
-        """Removes this daemon's containers that belong to no running row."""
+    async def _remove_strays(self) -> None:
+        """Removes this daemon's containers that no running row and no task stands for."""
+        if not self._strays:
+            return
         known = await self._machine.database.read(
             lambda tx: {
                 (row["job"], row["name"], str(row["attempt"]))
@@ -372,37 +312,15 @@ class Engine:
         )
         found = await self._machine.runner.containers({LABEL_INSTANCE: self._machine.instance})
         for container in found:
-            labels = container.labels
-            key = (labels.get(LABEL_JOB), labels.get(LABEL_OPERATOR), labels.get(LABEL_ATTEMPT))
-            if key not in known:
-                _log.info("unknown container removed", extra={"container": container.name})
-                await self._machine.runner.remove(container.id)
+            job, operator, attempt = (
+                container.labels.get(label) for label in (LABEL_JOB, LABEL_OPERATOR, LABEL_ATTEMPT)
+            )
+            if (job, operator, attempt) in known or self._is_worked_on(job, operator):
+                continue
+            _log.info("stray container removed", extra={"container": container.name})
+            await self._machine.runner.remove(container.id)
+        self._strays = False
 
-
-def _decoded(job: Job) -> _Active:
-    assert job.snapshot is not None, "a started job has its snapshot"
-    return _Active(job, decode(job.snapshot), {o.name: o for o in job.operators})
-
-
-def _end_operators(active: _Active) -> None:
-    """Stops what runs of a job; each operator's own task sees to it."""
-    for running in active.running.values():
-        running.execution.end()
-
-
-def _candidates(active: _Active) -> Iterable[Candidate]:
-    job, pipeline = active.job, active.pipeline
-    assert job.queue_position is not None
-    for name in ready(pipeline, active.statuses()):
-        operator = pipeline.operator(name)
-        assert operator is not None
-        yield Candidate(
-            job=job.id,
-            operator=name,
-            priority=job.priority,
-            position=job.queue_position,
-            job_runs=bool(active.running) or job.started is not None,
-            cpu=operator.requests.cpu,
-            gpu=operator.requests.gpu,
-            job_gpus=max(o.requests.gpu for o in pipeline.operators),
-        )
+    def _is_worked_on(self, job: str | None, operator: str | None) -> bool:
+        active = self._active.get(job or "")
+        return active is not None and operator in active.running

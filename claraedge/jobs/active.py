@@ -1,0 +1,123 @@
+"""A job whose operators may run, as the engine holds it in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Self
+
+from claraedge.jobs.admission import Candidate
+from claraedge.jobs.execution import Execution
+from claraedge.jobs.model import Job, JobStatus, OperatorRecord, OperatorStatus
+from claraedge.jobs.transitions import ready, verdict
+from claraedge.pipelines.model import Pipeline, decode
+
+_OVER = (OperatorStatus.COMPLETED, OperatorStatus.FAULTED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """An operator that a task works on, and what it holds."""
+
+    execution: Execution
+    cores: int
+    gpus: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class ActiveJob:
+    """A started job that has not stopped."""
+
+    job: Job
+    pipeline: Pipeline
+    operators: dict[str, OperatorRecord]
+    cancelled: bool
+    faulted: bool
+    running: dict[str, Running] = field(default_factory=dict)
+    lease: tuple[str, ...] = ()
+    """The GPUs that the job has taken, from its first GPU operator to the end of its last."""
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """A job as it is recorded."""
+        assert job.snapshot is not None, "a started job has its snapshot"
+        return cls(
+            job,
+            decode(job.snapshot),
+            {operator.name: operator for operator in job.operators},
+            cancelled=job.cancel_reason is not None,
+            faulted=any(o.status is OperatorStatus.FAULTED for o in job.operators),
+        )
+
+    @property
+    def ending(self) -> bool:
+        """Nothing of it is started any more."""
+        return self.cancelled or self.faulted
+
+    @property
+    def began(self) -> bool:
+        """An operator of it ran, or runs."""
+        return bool(self.running) or any(
+            o.status is not OperatorStatus.PENDING for o in self.operators.values()
+        )
+
+    @property
+    def gpus_asked(self) -> int:
+        """The most GPUs that one of its operators asks for."""
+        return max(o.requests.gpu for o in self.pipeline.operators)
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Between the start of its first GPU operator and the end of its last."""
+        statuses = [
+            self.operators[o.name].status for o in self.pipeline.operators if o.requests.gpu
+        ]
+        begun = any(status is not OperatorStatus.PENDING for status in statuses)
+        return begun and any(status not in _OVER for status in statuses)
+
+    def statuses(self) -> dict[str, OperatorStatus]:
+        """Statuses for decisions: an operator that a task works on counts as running."""
+        return {
+            name: OperatorStatus.RUNNING if name in self.running else record.status
+            for name, record in self.operators.items()
+        }
+
+    def unattended(self) -> list[OperatorRecord]:
+        """Operators that are recorded as running and that no task works on."""
+        return [
+            record
+            for record in self.operators.values()
+            if record.status is OperatorStatus.RUNNING and record.name not in self.running
+        ]
+
+    def candidates(self) -> Iterable[Candidate]:
+        """Its operators whose inputs are ready; none where it is to end."""
+        if self.ending:
+            return
+        assert self.job.queue_position is not None
+        for name in ready(self.pipeline, self.statuses()):
+            operator = self.pipeline.operator(name)
+            assert operator is not None
+            yield Candidate(
+                job=self.job.id,
+                operator=name,
+                priority=self.job.priority,
+                position=self.job.queue_position,
+                job_runs=self.began,
+                cpu=operator.requests.cpu,
+                gpu=operator.requests.gpu,
+                job_gpus=self.gpus_asked,
+            )
+
+    def end_operators(self) -> None:
+        """Stops what runs; each operator's own task sees to it."""
+        for running in self.running.values():
+            running.execution.end()
+
+    def verdict(self) -> JobStatus | None:
+        """How it ends, where nothing of it runs any more and nothing can start."""
+        if self.running:
+            return None
+        return verdict(self.statuses(), cancelled=self.cancelled, faulted=self.faulted)

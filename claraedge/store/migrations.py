@@ -153,10 +153,10 @@ CREATE TABLE inbox_items (
     name BLOB NOT NULL,             -- raw bytes of the entry's name
     pipeline TEXT NOT NULL,         -- name or id, as the trigger has it
     deliver TEXT NOT NULL,          -- JSON [operator or operator/output] that the trigger names
-    state TEXT NOT NULL,            -- claimed, parked (claimed, and held), submitted, delivered, failed
+    state TEXT NOT NULL,            -- claimed, parked (held), submitted, delivered, failed
     reason TEXT NOT NULL DEFAULT '',
     mend TEXT NOT NULL DEFAULT '',  -- a command that takes the reason away
-    fingerprint TEXT NOT NULL,      -- of all stat values of the entry and what is in it, when it was settled
+    fingerprint TEXT NOT NULL,      -- of all stat values of the entry and what is in it
     content TEXT NOT NULL,          -- of those that a rename leaves as they are
     size INTEGER NOT NULL,          -- bytes
     job TEXT REFERENCES jobs (id),

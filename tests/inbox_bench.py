@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from claraedge.clock import SystemClock
 from claraedge.config import Config, Outbox, Trigger
@@ -135,9 +138,9 @@ class Bench:
 
     async def register(self, name: str, text: str = DEFINITION) -> str:
         part = DefinitionFile(path="p.yaml", content=text.format(name=name))
-        pipeline = await self.pipelines.create([part], {}, None)
+        created = await self.pipelines.create([part], {}, None)
         self.inbox.poke()
-        return pipeline
+        return created.id
 
     async def until(self, condition: Callable[[list[Item]], object]) -> list[Item]:
         """The items once the condition holds."""
@@ -246,6 +249,14 @@ def tree_of(root: Path) -> Mapping[str, bytes]:
         for path in sorted(root.rglob("*"))
         if path.is_symlink() or path.is_file()
     }
+
+
+def other_file_system(tmp_path: Path) -> Path:
+    """A new folder on /dev/shm, where that is another one than the folder of the tests."""
+    shm = Path("/dev/shm")
+    if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("one file system only")
+    return Path(tempfile.mkdtemp(prefix="claraedge-", dir=shm))
 
 
 def is_there(path: Path) -> bool:

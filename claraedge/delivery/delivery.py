@@ -24,7 +24,7 @@ from claraedge.delivery.plan import Delivered, plan
 from claraedge.delivery.publish import process_umask, publish, shown_mode, write_json
 from claraedge.delivery.records import DeliveryRecord
 from claraedge.delivery.spool import Spool
-from claraedge.delivery.trees import move
+from claraedge.delivery.trees import move, remove
 from claraedge.errors import ClaraedgeError
 from claraedge.jobs import records as jobs
 from claraedge.jobs.logs import JobLogs
@@ -281,7 +281,7 @@ class Delivery:
 
     def _sweep(self, item: str) -> None:
         try:
-            files.remove_tree(self._spool.folder(item))
+            remove(self._spool.folder(item))
         except OSError as error:  # files of others that were copied: nothing is lost, only space
             _log.warning("%s cannot be removed: %s", self._spool.folder(item), error)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -183,6 +184,21 @@ def _copy_file(entry: Entry, target: Path, flag: CancelFlag | None) -> None:
         os.close(reader)
 
 
+def remove(path: Path) -> None:
+    """Removes a tree of ours, in which there may be folders of others that we may empty.
+
+    Nothing there is no error. Raises OSError for what may not be removed.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        for entry in walk(path):
+            if entry.is_folder and entry.status.st_uid == os.geteuid():
+                os.chmod(entry.name, 0o700, dir_fd=entry.folder)
+        if stat.S_ISDIR(path.lstat().st_mode):
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 def move(source: Path, target: Path, *, flag: CancelFlag | None = None) -> None:
     """Moves a tree, durable, also to another file system, where it appears by one rename.
 
@@ -190,7 +206,7 @@ def move(source: Path, target: Path, *, flag: CancelFlag | None = None) -> None:
     of the source is removed. The target's folder exists.
     """
     if os.path.lexists(target):
-        files.remove_tree(source)
+        remove(source)
         return
     try:
         source.rename(target)
@@ -198,13 +214,13 @@ def move(source: Path, target: Path, *, flag: CancelFlag | None = None) -> None:
         if error.errno != errno.EXDEV:
             raise
         building = target.parent / ".moving"
-        files.remove_tree(building)
+        remove(building)
         building.mkdir(0o700)
         copy_tree(source, building / target.name, flag=flag)
         (building / target.name).rename(target)
         files.sync_folder(target.parent)
         building.rmdir()
-        files.remove_tree(source)
+        remove(source)
     files.sync_folder(target.parent)
     if source.parent.exists():
         files.sync_folder(source.parent)

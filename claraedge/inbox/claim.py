@@ -20,7 +20,7 @@ from typing import TypeAlias
 from claraedge import files
 from claraedge.blocking import CancelFlag
 from claraedge.delivery.spool import Spool
-from claraedge.delivery.trees import copy_tree
+from claraedge.delivery.trees import copy_tree, remove
 from claraedge.inbox.model import Claimed
 from claraedge.inbox.survey import Survey, survey
 
@@ -143,7 +143,7 @@ def secure(
         failpoint("claim: synced")
         return Secured(path=raw)
     new = spool.new(item.id, item.name)
-    files.remove_tree(new.parent)
+    remove(new.parent)
     files.make_folders(new.parent)
     failpoint("claim: before copy")
     copy_tree(raw, new, link_own=uid, flag=flag)
@@ -199,7 +199,7 @@ def _take(item: Claimed, spool: Spool, uid: int, failpoint: Callable[[str], None
 def _drop_raw(item: Claimed, spool: Spool) -> None:
     raw = _raw(item, spool)
     if raw is not None:
-        files.remove_tree(raw)
+        remove(raw)
         files.sync_folder(raw.parent)
 
 

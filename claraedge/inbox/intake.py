@@ -20,7 +20,7 @@ from claraedge.delivery import reports
 from claraedge.delivery.publish import publish, published, write_json
 from claraedge.delivery.slug import folder_name, slug
 from claraedge.delivery.spool import Spool
-from claraedge.delivery.trees import move
+from claraedge.delivery.trees import move, remove
 from claraedge.errors import ClaraedgeError
 from claraedge.ids import NewId
 from claraedge.inbox import records
@@ -132,7 +132,7 @@ class Intake:
             folder = self._spool.folder(name)
             try:
                 if state in (ItemState.DELIVERED, ItemState.FAILED):
-                    await in_thread(files.remove_tree, folder)
+                    await in_thread(remove, folder)
                 elif state is None:
                     await in_cancellable_thread(self._keep_unknown, folder)
             except OSError as error:
@@ -141,7 +141,7 @@ class Intake:
     def _keep_unknown(self, flag: CancelFlag, folder: Path) -> None:
         """The state knows nothing of it: an older one was restored. It is somebody's data."""
         if not any(names for _, _, names in os.walk(folder)):
-            files.remove_tree(folder)
+            remove(folder)
             return
         target = self._failed / "unknown"
         files.make_folders(target, 0o755)
@@ -285,7 +285,7 @@ class Intake:
         else:
             await self._database.write(lambda tx: records.release(tx, item.id))
             _log.info("%s is not as it was, or gone; looking again", item.text)
-        await in_thread(files.remove_tree, self._spool.folder(item.id))
+        await in_thread(remove, self._spool.folder(item.id))
         del self._pending[item.id]
 
     async def _fail(self, pending: _Pending, reason: str, path: Path) -> None:
@@ -294,7 +294,7 @@ class Intake:
         self._failpoint("fail: before commit")
         await self._failed_row(item, reason, target)
         self._failpoint("fail: committed")
-        await in_thread(files.remove_tree, self._spool.folder(item.id))
+        await in_thread(remove, self._spool.folder(item.id))
         del self._pending[item.id]
         _log.warning("%s failed: %s; it lies in %s", item.text, reason, target)
 

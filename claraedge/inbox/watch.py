@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 
 #: watchdog tells of lost events by its log alone.
 _OVERFLOW_LOGGER = "watchdog.observers.inotify_c"
+_EMITTER_LOGGER = "watchdog.observers.inotify"
 _OVERFLOW_TEXT = "events were lost"
 
 _WATCHED: list[type[FileSystemEvent]] = [
@@ -88,6 +89,10 @@ class _Overflow(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if _OVERFLOW_TEXT in record.getMessage():
             self._lost()
+
+
+def _says_more_than_that_it_stops(record: logging.LogRecord) -> bool:
+    return "thread is inactive" not in record.getMessage()
 
 
 class _Handler(FileSystemEventHandler):
@@ -168,6 +173,7 @@ class Watcher:
         if self._observer is None:
             # A folder that is seen twice while its watch is added is no matter for a log.
             warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
+            logging.getLogger(_EMITTER_LOGGER).addFilter(_says_more_than_that_it_stops)
             try:
                 observer = InotifyObserver(generate_full_events=True)
                 observer.start()

@@ -1,0 +1,155 @@
+"""What another user dropped becomes a result, or is parked with the command that mends it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from claraedge.inbox.model import Item, ItemState
+from tests.inbox_bench import bench, drop, make_config, other_file_system, tree_of
+
+pytestmark = pytest.mark.podman
+
+US = pwd.getpwuid(os.geteuid()).pw_name
+
+
+def unshare(*command: str) -> None:
+    """Runs a command as root of the user's own name space, where other users are."""
+    subprocess.run(["podman", "unshare", *command], check=True, timeout=60, cwd="/")
+
+
+def give_away(path: Path) -> None:
+    unshare("chown", "-R", "1:1", str(path))
+
+
+def mend(item: Item) -> None:
+    """Runs the command that an item names; `sudo chown` by the means that a test has."""
+    words = shlex.split(item.mend)
+    assert words[:2] == ["sudo", "chown"], item
+    words = ["0:0" if word == f"{US}:" else word for word in words[1:]]
+    unshare(*words)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "state"
+    unshare("chown", "-R", "0:0", str(tmp_path))  # so that pytest can remove it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    id: str
+    folder_mode: int | None
+    """None: a file alone."""
+    file_mode: int
+    parked: bool
+    whole: bool = True
+    """The folder is the other user's too, not only the file in it."""
+
+
+CASES = [
+    Case(id="file 0644", folder_mode=None, file_mode=0o644, parked=False),
+    Case(id="file 0600", folder_mode=None, file_mode=0o600, parked=True),
+    Case(id="folder 0700", folder_mode=0o700, file_mode=0o644, parked=True),
+    Case(id="folder 0755", folder_mode=0o755, file_mode=0o644, parked=True),
+    Case(id="folder 0777", folder_mode=0o777, file_mode=0o644, parked=False),
+    Case(id="folder 0777, file 0600", folder_mode=0o777, file_mode=0o600, parked=True),
+    Case(id="folder 1777", folder_mode=0o1777, file_mode=0o644, parked=True),
+    Case(id="own folder, file 0644", folder_mode=0o755, file_mode=0o644, parked=False, whole=False),
+    Case(id="own folder, file 0600", folder_mode=0o755, file_mode=0o600, parked=True, whole=False),
+]
+
+
+def make(folder: Path, case: Case) -> Path:
+    if case.folder_mode is None:
+        entry = drop(folder / "scan.dcm", b"scan")
+        entry.chmod(case.file_mode)
+        give_away(entry)
+        return entry
+    entry = folder / "study"
+    file = drop(entry / "a/scan.dcm", b"scan")
+    file.chmod(case.file_mode)
+    for made in (entry / "a", entry):
+        made.chmod(case.folder_mode)
+    give_away(entry if case.whole else file)
+    return entry
+
+
+async def check(root: Path, state: Path, case: Case, **config: Path) -> None:
+    inbox = root / "inbox/ct"
+    inbox.mkdir(parents=True)
+    entry = make(inbox, case)
+    async with bench(make_config(state, **config)) as b:
+        await b.register("ct")
+        if case.parked:
+            (item,) = await b.until(lambda items: items and items[0].mend.startswith("sudo"))
+            assert item.state is ItemState.PARKED
+            assert entry.exists()
+            assert list((state / "spool").iterdir()) == []  # never half claimed
+            assert await b.jobs() == []
+            mend(item)
+        (item,) = await b.delivered()
+    assert item.state is ItemState.DELIVERED
+    assert list(inbox.iterdir()) == []
+    assert list((state / "spool").iterdir()) == []
+    (original,) = (state / "originals/ct").iterdir()
+    assert list(tree_of(original).values()) == [b"scan"]
+    (blob,) = (state / "payloads").glob("*/blobs/*")
+    owned = [blob, *original.rglob("*")]
+    assert {path.stat().st_uid for path in owned} == {os.geteuid()}
+    (result,) = (state / "outbox").glob("ct/*/last/Left/scan.dcm")
+    assert result.read_bytes() == b"scan"
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+async def test_another_users_drop(state: Path, case: Case) -> None:
+    await check(state, state, case)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+async def test_another_users_drop_on_another_file_system(
+    state: Path, tmp_path: Path, case: Case
+) -> None:
+    other = other_file_system(tmp_path)
+    try:
+        await check(other, state, case, inbox=other / "inbox")
+    finally:
+        unshare("chown", "-R", "0:0", str(other))
+        shutil.rmtree(other)
+
+
+async def test_a_folder_of_the_inbox_that_is_another_users_is_told(state: Path) -> None:
+    inbox = state / "inbox/ct"
+    drop(inbox / "scan.dcm", b"scan")
+    give_away(inbox)
+    async with bench(make_config(state)) as b:
+        await b.register("ct")
+        (item,) = await b.until(lambda items: items and items[0].mend.startswith("sudo"))
+        assert item.mend == f"sudo chown {US}: {inbox}"
+        mend(item)
+        (item,) = await b.delivered()
+    assert item.state is ItemState.DELIVERED
+
+
+async def test_a_link_in_another_users_folder_is_parked_until_it_can_be_moved(state: Path) -> None:
+    folder = state / "inbox/ct/study"
+    drop(folder / "scan.dcm", b"scan")
+    (folder / "link").symlink_to("/etc/passwd")
+    give_away(folder)
+    async with bench(make_config(state)) as b:
+        await b.register("ct")
+        (item,) = await b.until(lambda items: items and items[0].mend.startswith("sudo"))
+        assert "symbolic link" in item.reason
+        mend(item)
+        (item,) = await b.delivered()
+    assert item.state is ItemState.FAILED
+    (kept,) = (state / "failed").glob("ct/*/original/study/link")
+    assert kept.is_symlink()

@@ -1,0 +1,199 @@
+"""Results and failures reach their folders, whatever becomes of those folders."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from claraedge.delivery import records
+from claraedge.delivery.records import DeliveryState
+from claraedge.delivery.trees import copy_tree, move
+from claraedge.inbox.model import ItemState
+from claraedge.jobs import records as jobs
+from claraedge.jobs.model import JobStatus, Priority
+from claraedge.registry.pipelines import get, resolve
+from claraedge.store.database import Transaction
+from tests.inbox_bench import (
+    Bench,
+    bench,
+    document,
+    drop,
+    ended,
+    make_config,
+    other_file_system,
+    tree_of,
+)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.mark.parametrize("status", [JobStatus.FAULTED, JobStatus.CANCELED, JobStatus.EVICTED])
+async def test_a_job_that_did_not_end_well_goes_to_the_failures(
+    state: Path, status: JobStatus
+) -> None:
+    async with bench(make_config(state), status=status) as b:
+        await b.register("ct")
+        drop(state / "inbox/ct/reason.json", b"the original")
+        (item,) = await b.delivered()
+        (job,) = await b.jobs()
+    folder = state / f"failed/ct/reason.json-{job.id[:8]}"
+    assert (item.state, item.result_path) == (ItemState.FAILED, str(folder))
+    assert (folder / "original/reason.json").read_bytes() == b"the original"
+    reason = document(folder / "reason.json")
+    assert (reason["job_id"], reason["status"]) == (job.id, status.name)
+    assert reason["reasons"] == ["first: exit code 3"]
+    assert "into the inbox again" in reason["what_to_do"]
+    assert reason["item"]["name"] == "reason.json"
+    # The last lines of the operator that ran, and no log of the one that did not.
+    lines = (folder / "logs/first.log").read_text().splitlines()
+    assert (len(lines), lines[0], lines[-1]) == (200, "line 100", "line 299")
+    assert [p.name for p in (folder / "logs").iterdir()] == ["first.log"]
+    assert not (state / "outbox/ct").exists()
+
+
+async def parked(b: Bench) -> str:
+    """The reason of the one delivery, once it is parked."""
+    async with asyncio.timeout(20):
+        while True:
+            rows = await b.database.read(records.due)
+            if rows and rows[0].state is DeliveryState.PARKED:
+                return rows[0].reason
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("name", ["outbox", "originals"])
+async def test_a_folder_that_is_gone_parks_until_it_is_back(state: Path, name: str) -> None:
+    async with bench(make_config(state)) as b:
+        await b.register("ct")
+        (state / name).rmdir()
+        drop(state / "inbox/ct/scan.dcm")
+        assert f"mkdir -p '{state / name}'" in await parked(b)
+        assert not (state / name).exists()  # a mount point's place is not filled behind it
+        (state / name).mkdir()
+        (item,) = await b.delivered()
+    assert item.state is ItemState.DELIVERED
+
+
+async def test_a_folder_that_is_no_folder_parks_and_stops_nothing_else(state: Path) -> None:
+    async with bench(make_config(state)) as b:
+        await b.register("ct")
+        await b.register("mr")
+        blocker = drop(state / "outbox/ct")
+        drop(state / "inbox/ct/one.dcm")
+        await parked(b)
+        drop(state / "inbox/mr/two.dcm")
+        assert [i.name for i in ended(await b.delivered())] == ["two.dcm"]
+        blocker.unlink()
+        await b.delivered(2)
+
+
+async def test_a_result_folder_of_another_is_never_touched(state: Path) -> None:
+    async with bench(make_config(state), run=False) as b:
+        await b.register("ct")
+        drop(state / "inbox/ct/scan.dcm")
+        taking = b.group.create_task(b.inbox.run())
+        await b.until(lambda items: items and items[0].state is ItemState.SUBMITTED)
+        (job,) = await b.jobs()
+        other = drop(state / f"outbox/ct/scan.dcm-{job.id[:8]}/result.json", b"{}").parent
+        running = [b.group.create_task(b.engine.run()), b.group.create_task(b.delivery.run())]
+        (item,) = await b.delivered()
+        for task in (taking, *running):
+            task.cancel()
+    assert item.result_path == str(state / f"outbox/ct/scan.dcm-{job.id}")
+    assert tree_of(other) == {"result.json": b"{}"}
+
+
+async def test_a_restart_delivers_what_was_parked(state: Path) -> None:
+    config = make_config(state)
+    async with bench(config) as b:
+        await b.register("ct")
+        (state / "outbox").rmdir()
+        drop(state / "inbox/ct/scan.dcm")
+        await parked(b)
+    async with bench(config) as b:  # made anew at start
+        await b.delivered()
+
+
+async def test_a_job_of_the_api_is_delivered_where_a_row_says_so(state: Path) -> None:
+    async with bench(make_config(state)) as b:
+        pipeline = await b.register("ct")
+
+        def work(tx: Transaction) -> None:
+            registered = get(tx, pipeline)
+            checked = resolve(registered.files, {})
+            for job, asked in (("1" * 32, True), ("2" * 32, False)):
+                jobs.add(
+                    tx, job=job, payload=job, name=f"A job: {job[0]}", pipeline=registered,
+                    checked=checked, priority=Priority.NORMAL, entries={}, now=1.0,
+                )  # fmt: skip
+                jobs.queue(tx, jobs.get(tx, job), checked, {})
+                if asked:
+                    records.add_for_job(tx, jobs.get(tx, job), checked)
+
+        await b.database.write(work)
+        b.engine.queued("")
+        async with asyncio.timeout(20):
+            while not list((state / "outbox").glob("ct/*/result.json")) or len(b.engine.ran) < 2:
+                await asyncio.sleep(0.01)
+    (folder,) = (state / "outbox/ct").iterdir()
+    assert folder.name == "A-job-1-11111111"
+    assert document(folder / "result.json")["item"] is None
+    assert not list((state / "originals").iterdir())
+
+
+def test_a_tree_is_copied_as_it_is_and_links_are_not_followed(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    drop(source / "a/b.dcm", b"bytes")
+    (source / "a/b.dcm").chmod(0o640)
+    (source / "link").symlink_to("/etc/passwd")
+    (source / "empty").mkdir()
+    copy_tree(source, tmp_path / "copy")
+    assert tree_of(tmp_path / "copy") == {"a/b.dcm": b"bytes", "link": b"/etc/passwd"}
+    assert (tmp_path / "copy/empty").is_dir()
+    status = (tmp_path / "copy/a/b.dcm").stat()
+    assert status.st_mode & 0o777 == 0o640
+    assert status.st_mtime_ns == (source / "a/b.dcm").stat().st_mtime_ns
+
+
+def test_a_move_that_was_done_already_removes_what_is_left(tmp_path: Path) -> None:
+    source, target = drop(tmp_path / "from/x", b"left"), drop(tmp_path / "to/x", b"whole")
+    move(source, target)
+    assert (source.exists(), target.read_bytes()) == (False, b"whole")
+
+
+async def test_another_file_system_for_results_and_inbox_works(tmp_path: Path) -> None:
+    other = other_file_system(tmp_path)
+    try:
+        config = make_config(
+            tmp_path / "state",
+            inbox=other / "inbox",
+            path=other / "outbox",
+            failed=other / "failed",
+            originals=other / "originals",
+        )
+        async with bench(config) as b:
+            await b.register("ct")
+            drop(other / "inbox/ct/scan.dcm", b"one")
+            drop(other / "inbox/ct/study/a/1.dcm", b"two")
+            drop(other / "inbox/ct/bad/1.dcm", b"three")
+            (other / "inbox/ct/bad/link").symlink_to("/etc/passwd")
+            items = await b.delivered(3)
+        by_name = {item.name: Path(item.result_path or "") for item in items}
+        assert [i.name for i in items if i.state is ItemState.FAILED] == ["bad"]
+        assert tree_of(by_name["bad"] / "original/bad") == {
+            "1.dcm": b"three",
+            "link": b"/etc/passwd",
+        }
+        assert (by_name["study"] / "last/Left/1.dcm").read_bytes() == b"two"
+        kept = {name.rpartition("/")[2]: c for name, c in tree_of(other / "originals").items()}
+        assert kept == {"scan.dcm": b"one", "1.dcm": b"two"}
+        assert list((other / "inbox/ct").iterdir()) == []
+        assert list((tmp_path / "state/spool").iterdir()) == []
+    finally:
+        shutil.rmtree(other)

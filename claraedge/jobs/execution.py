@@ -45,6 +45,11 @@ _log = logging.getLogger(__name__)
 
 MEGABYTE = 1024 * 1024
 
+_KILLED = 128 + signal.SIGKILL
+#: How long somebody else's removal of a container may take after the kill that it begins with.
+_REMOVAL_CHECK = 0.2
+_REMOVAL_CHECKS = 5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
@@ -166,6 +171,8 @@ class Execution:
 
     async def _finish(self, container: str) -> OperatorRecord:
         end = await self._end_of(container)
+        if end.code == _KILLED and not end.out_of_memory and await self._is_being_removed():
+            end = Exit(cause=ExitCause.VANISHED)
         if end.cause is ExitCause.VANISHED:
             await self._interrupted(end.cause.value)
             return await self.run()
@@ -189,6 +196,16 @@ class Execution:
             waiting.cancel()
             ending.cancel()
             await asyncio.gather(waiting, ending, return_exceptions=True)
+
+    async def _is_being_removed(self) -> bool:
+        """Whether the container goes away by itself: who removes one kills it first."""
+        if self._ending.is_set():
+            return False
+        for _ in range(_REMOVAL_CHECKS):
+            await asyncio.sleep(_REMOVAL_CHECK)
+            if await self._find() is None:
+                return True
+        return False
 
     async def _complete(self) -> None:
         payload, name = self._job.payload, self.record.name

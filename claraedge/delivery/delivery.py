@@ -169,9 +169,8 @@ class Delivery:
         await in_cancellable_thread(self._keep_original, due, path, healthy)
         self._failpoint("deliver: before commit")
         now = self._clock.now()
-        await self._database.write(
-            lambda tx: records.done(tx, record, str(path), now, failed=not healthy)
-        )
+        failure = None if healthy else "; ".join(reports.reasons(due.job))
+        await self._database.write(lambda tx: records.done(tx, record, str(path), now, failure))
         self._failpoint("deliver: committed")
         if record.item is not None:
             await in_thread(self._sweep, record.item)

@@ -55,6 +55,7 @@ def publish(
         raise FileNotFoundError(f"{root} is gone; mount it again, or make it: mkdir -p '{root}'")
     found = published(root, folder, owner, marker=marker, key=key)
     if found is not None:
+        files.sync_folder(found.parent)
         return found
     for name in (folder, whole_id(folder, owner)):
         target = root / name

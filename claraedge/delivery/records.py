@@ -79,14 +79,17 @@ def park(tx: Transaction, job: str, reason: str) -> None:
     tx.run("delivery_parked", job=job, reason=reason)
 
 
-def done(tx: Transaction, record: DeliveryRecord, path: str, now: float, *, failed: bool) -> None:
-    """The end of a delivery, and of its item."""
+def done(
+    tx: Transaction, record: DeliveryRecord, path: str, now: float, failure: str | None
+) -> None:
+    """The end of a delivery, and of its item; `failure` says why the job did not end well."""
     tx.run("delivery_done", job=record.job, path=path)
     if record.item is not None:
         tx.run(
             "item_ended",
             id=record.item,
-            state="failed" if failed else "delivered",
+            state="delivered" if failure is None else "failed",
+            reason=failure or "",
             path=path,
             now=now,
         )

@@ -78,10 +78,15 @@ def failure(job: Job, origin: Origin | None, now: float) -> dict[str, object]:
         advice = advice.replace("drop the original into the inbox again", "create the job again")
     return {
         **_job(job, origin),
-        "reasons": list(job.messages) or [f"the job ended {job.status.name}"],
+        "reasons": reasons(job),
         "what_to_do": advice,
         "failed": rfc3339(now),
     }
+
+
+def reasons(job: Job) -> list[str]:
+    """Why a job did not end well."""
+    return list(job.messages) or [f"the job ended {job.status.name}"]
 
 
 def item_failure(

@@ -206,6 +206,7 @@ def move(source: Path, target: Path, *, flag: CancelFlag | None = None) -> None:
     of the source is removed. The target's folder exists.
     """
     if os.path.lexists(target):
+        files.sync_folder(target.parent)
         remove(source)
         return
     try:

@@ -8,6 +8,7 @@ may be called anew after a crash at any of them:
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shlex
@@ -123,6 +124,7 @@ def secure(
     """
     own = spool.own(item.id, item.name)
     if os.path.lexists(own):
+        files.sync_folder(own.parent.parent)
         _drop_raw(item, spool)
         return Secured(path=own)
     raw = _raw(item, spool)
@@ -130,6 +132,10 @@ def secure(
         raw = _take(item, spool, uid, failpoint)
         if raw is None:
             return Gone()
+    # Both must be durable before a job is: or a power cut shows the entry in the inbox again.
+    files.sync_folder(raw.parent)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # then it shows nothing
+        files.sync_folder(item.folder)
     failpoint("claim: taken")
     found = survey(raw, uid)
     if found.look.fault is not None:
@@ -190,9 +196,6 @@ def _take(item: Claimed, spool: Spool, uid: int, failpoint: Callable[[str], None
         raw = spool.hidden(item.id, item.folder)
         source.rename(raw)
     failpoint("claim: renamed")
-    # Both must be durable before a job is: or a power cut shows the entry in the inbox again.
-    files.sync_folder(raw.parent)
-    files.sync_folder(item.folder)
     return raw
 
 

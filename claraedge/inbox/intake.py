@@ -8,7 +8,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -46,7 +46,7 @@ Failpoint: TypeAlias = Callable[[str], None]
 class _Pending:
     item: Claimed
     due: float = 0.0
-    wait: float = _FIRST_RETRY
+    wait: float = field(default_factory=lambda: _FIRST_RETRY)
     moved: bool = False
     """No more in the inbox under its name, which may be another entry's by now."""
 

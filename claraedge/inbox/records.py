@@ -90,7 +90,7 @@ def _item(row: Row) -> Item:
         raw_name=bytes(row["name"]),
         pipeline=row["pipeline"],
         state=ItemState(row["state"]),
-        reason=row["reason"],
+        reason=row["reason"] or row["delivery_reason"] or "",
         mend=row["mend"],
         size=row["size"],
         job=row["job"],

@@ -14,7 +14,8 @@ UPDATE inbox_items SET state = 'submitted', reason = '', mend = '', job = :job, 
 WHERE id = :id AND state IN ('claimed', 'parked');
 
 -- name: item_ended
-UPDATE inbox_items SET state = :state, path = :path, changed = :now WHERE id = :id AND state = 'submitted';
+UPDATE inbox_items SET state = :state, reason = :reason, path = :path, changed = :now
+WHERE id = :id AND state = 'submitted';
 
 -- name: item_failed
 UPDATE inbox_items SET state = 'failed', reason = :reason, mend = '', path = :path, changed = :now
@@ -24,7 +25,8 @@ WHERE id = :id AND state IN ('claimed', 'parked');
 SELECT * FROM inbox_items WHERE state IN ('claimed', 'parked') ORDER BY sequence;
 
 -- name: items
-SELECT * FROM inbox_items WHERE state = COALESCE(:state, state) ORDER BY sequence;
+SELECT i.*, d.reason AS delivery_reason FROM inbox_items i LEFT JOIN deliveries d ON d.job = i.job
+WHERE i.state = COALESCE(:state, i.state) ORDER BY i.sequence;
 
 -- name: item
 SELECT * FROM inbox_items WHERE id = :id;

@@ -44,6 +44,7 @@ async def test_a_job_that_did_not_end_well_goes_to_the_failures(
         (job,) = await b.jobs()
     folder = state / f"failed/ct/reason.json-{job.id[:8]}"
     assert (item.state, item.result_path) == (ItemState.FAILED, str(folder))
+    assert item.reason == "first: exit code 3"
     assert (folder / "original/reason.json").read_bytes() == b"the original"
     reason = document(folder / "reason.json")
     assert (reason["job_id"], reason["status"]) == (job.id, status.name)
@@ -74,6 +75,8 @@ async def test_a_folder_that_is_gone_parks_until_it_is_back(state: Path, name: s
         (state / name).rmdir()
         drop(state / "inbox/ct/scan.dcm")
         assert f"mkdir -p '{state / name}'" in await parked(b)
+        (item,) = await b.inbox.items()
+        assert str(state / name) in item.reason
         assert not (state / name).exists()  # a mount point's place is not filled behind it
         (state / name).mkdir()
         (item,) = await b.delivered()

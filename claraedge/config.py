@@ -74,6 +74,17 @@ class Engine(Section, frozen=True, kw_only=True):
     """The CDI kind whose devices are this device's GPUs."""
 
 
+class Api(Section, frozen=True, kw_only=True):
+    """`[api]`."""
+
+    listen: tuple[Text, ...] = ()
+    """Further addresses, `127.0.0.1:PORT` or `[::1]:PORT`: anyone on the machine may call them."""
+    unary_seconds: Seconds = 600.0
+    """The longest that a call with one request and one answer takes."""
+    idle_seconds: Seconds = 300.0
+    """The longest that a stream waits for its client."""
+
+
 class Podman(Section, frozen=True, kw_only=True):
     """`[podman]`."""
 
@@ -94,6 +105,7 @@ class Config(Section, frozen=True, kw_only=True):
 
     state_dir: Path
     runtime_dir: Path
+    api: Api = Api()
     inbox: Inbox = Inbox()
     outbox: Outbox = Outbox()
     engine: Engine = Engine()

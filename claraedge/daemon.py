@@ -16,6 +16,7 @@ from typing import TypeAlias
 from google.protobuf.descriptor import ServiceDescriptor
 
 from claraedge import __version__, files, journal
+from claraedge.api.answers import Limits
 from claraedge.api.appliance import ApplianceServicer, ImagesServicer, InboxServicer, time_of
 from claraedge.api.clara import ClaraServicer
 from claraedge.api.jobs import JobsServicer
@@ -210,6 +211,8 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                     (_service(appliance_pb2, "Inbox"), InboxServicer(inbox)),
                     (_service(appliance_pb2, "Appliance"), ApplianceServicer(status)),
                 ],
+                Limits(unary=config.api.unary_seconds, idle=config.api.idle_seconds),
+                config.api.listen,
             )
         )
         try:

@@ -59,6 +59,14 @@ class NotSupportedError(ClaraedgeError):
     status = "UNIMPLEMENTED"
 
 
+class CallTimeoutError(ClaraedgeError):
+    """The call took longer than the server lets one take."""
+
+    name = "call-timeout"
+    code = -0x5005
+    status = "DEADLINE_EXCEEDED"
+
+
 # --- pipelines ---------------------------------------------------------------------------------
 
 

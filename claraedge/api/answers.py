@@ -7,9 +7,12 @@ and its stable name in the trailing metadata `claraedge-error`.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -18,6 +21,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from claraedge.errors import (
+    CallTimeoutError,
     ClaraedgeError,
     NotSupportedError,
     StorageFullError,
@@ -48,24 +52,41 @@ def failure(error: ClaraedgeError) -> common.ResponseHeader:
     return common.ResponseHeader(code=error.code, messages=messages)
 
 
-def handlers(service: ServiceDescriptor, servicer: object) -> grpc.GenericRpcHandler:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long a call may keep the server, in seconds, whatever deadline its client gave."""
+
+    unary: float
+    """From the request to the answer."""
+    idle: float
+    """For the next message of a client's stream, and for a client to take the next of ours."""
+
+
+def handlers(
+    service: ServiceDescriptor, servicer: object, limits: Limits
+) -> grpc.GenericRpcHandler:
     """All methods of a service, each as its descriptor says.
 
     A method that the servicer lacks answers UNIMPLEMENTED. Requests are decoded here, because
     grpc.aio answers UNKNOWN by itself for what it cannot decode.
     """
     return grpc.method_handlers_generic_handler(
-        service.full_name, {m.name: _handler(m, servicer) for m in service.methods}
+        service.full_name, {m.name: _handler(m, servicer, limits) for m in service.methods}
     )
 
 
-def _handler(method: MethodDescriptor, servicer: object) -> Any:
+def _handler(method: MethodDescriptor, servicer: object, limits: Limits) -> Any:
     response = GetMessageClass(method.output_type)
     call = getattr(servicer, method.name, None) or _missing(method)
-    answer = _answer_stream if method.server_streaming else _answer
     make = _MAKERS[method.client_streaming, method.server_streaming]
+    if method.server_streaming:
+        answer: Callable[..., Any] = _answer_stream(call, response, limits)
+    elif method.client_streaming:
+        answer = _answer(call, response, limits, None)
+    else:
+        answer = _answer(call, response, limits, limits.unary)
     return make(
-        answer(call, response),
+        answer,
         request_deserializer=_decoder(GetMessageClass(method.input_type)),
         response_serializer=response.SerializeToString,
     )
@@ -105,11 +126,17 @@ def _missing(method: MethodDescriptor) -> Callable[..., Any]:
 
 
 def _answer(
-    call: Callable[..., Awaitable[Message]], response: type[Message]
+    call: Callable[..., Awaitable[Message]],
+    response: type[Message],
+    limits: Limits,
+    total: float | None,
 ) -> Callable[[Any, Context], Awaitable[Message]]:
     async def answer(request: Any, context: Context) -> Message:
         try:
-            return await call(await _decoded(request, context))
+            async with asyncio.timeout(total):
+                return await call(await _decoded(request, context, limits))
+        except TimeoutError:
+            await _abort(context, CallTimeoutError(f"the call took more than {total:g} s"))
         except Exception as error:  # noqa: BLE001 - a bug in one call must not pass for an answer
             return await _error(error, response, context)
 
@@ -117,34 +144,56 @@ def _answer(
 
 
 def _answer_stream(
-    call: Callable[..., AsyncIterator[Message]], response: type[Message]
-) -> Callable[[Any, Context], AsyncIterator[Message]]:
-    async def answer(request: Any, context: Context) -> AsyncIterator[Message]:
+    call: Callable[..., AsyncGenerator[Message, None]], response: type[Message], limits: Limits
+) -> Callable[[Any, Context], Awaitable[None]]:
+    async def answer(request: Any, context: Context) -> None:
         try:
-            async for message in call(await _decoded(request, context)):
-                yield message
+            async with aclosing(call(await _decoded(request, context, limits))) as messages:
+                async for message in messages:
+                    async with _idle(limits, "took no message"):
+                        await context.write(message)
+        except CallTimeoutError as error:
+            await _abort(context, error)
         except Exception as error:  # noqa: BLE001 - as above
-            yield await _error(error, response, context)
+            await context.write(await _error(error, response, context))
 
     return answer
 
 
-async def _decoded(request: Any, context: Context) -> Any:
+@asynccontextmanager
+async def _idle(limits: Limits, what: str) -> AsyncGenerator[None, None]:
+    """Bounds the wait for a client by the idle time. Raises CallTimeoutError."""
+    try:
+        async with asyncio.timeout(limits.idle):
+            yield
+    except TimeoutError:
+        raise CallTimeoutError(
+            f"the client {what} for {limits.idle:g} s; the call is ended"
+        ) from None
+
+
+async def _decoded(request: Any, context: Context, limits: Limits) -> Any:
     if isinstance(request, Undecodable):
         await _refuse_undecodable(context)
     if isinstance(request, AsyncIterator):
-        return _decoded_each(request, context)
+        return _decoded_each(request, context, limits)
     return request
 
 
-async def _decoded_each(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+async def _decoded_each(
+    requests: AsyncIterator[Any], context: Context, limits: Limits
+) -> AsyncGenerator[Any, None]:
     """The messages of a stream; it ends normally only where its client ended it.
 
     grpc.aio reports a stream whose client was cut off as one that ended, most of the time, and
     cancels the handler a little later. Sending the initial metadata, which is harmless before an
     answer, meets that cancellation: so half an upload is never taken for a whole one.
     """
-    async for request in requests:
+    while True:
+        async with _idle(limits, "sent no message"):
+            request = await anext(requests, None)
+        if request is None:
+            break
         if isinstance(request, Undecodable):
             await _refuse_undecodable(context)
         yield request
@@ -164,6 +213,8 @@ async def _refuse_undecodable(context: Context) -> NoReturn:
 async def _error(error: Exception, response: type[Message], context: Context) -> Message:
     if isinstance(error, grpc.aio.AbortError):
         raise error
+    if isinstance(error, CallTimeoutError):
+        await _abort(context, error)
     known = error if isinstance(error, ClaraedgeError) else _unforeseen(error)
     with_header = "header" in response.DESCRIPTOR.fields_by_name
     if isinstance(known, NotSupportedError) or not with_header:

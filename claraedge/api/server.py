@@ -1,7 +1,8 @@
-"""The gRPC server on its Unix socket."""
+"""The gRPC server: on its Unix socket, and where configured on the loopback."""
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import socket
@@ -13,8 +14,10 @@ from typing import Self
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
 
-from claraedge.api.answers import handlers
+from claraedge.api.answers import Limits, handlers
 from claraedge.appliance.lock import FileLock
 from claraedge.errors import AlreadyRunningError, ConfigurationError
 
@@ -22,7 +25,19 @@ _log = logging.getLogger(__name__)
 
 #: Of sun_path, less the NUL.
 _MAX_SOCKET_PATH = 107
-_RECEIVE = 4 * 1024 * 1024
+#: Calls at a time, of all clients together; one more is refused with RESOURCE_EXHAUSTED.
+_CALLS = 1024
+_OPTIONS = [
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
+    ("grpc.max_send_message_length", 4 * 1024 * 1024),
+    ("grpc.max_concurrent_streams", 256),
+    ("grpc.so_reuseport", 0),
+    # A client that is gone without a word is noticed within a minute and a half.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+]
 #: Calls get so many seconds to end when the daemon stops.
 _STOP_GRACE = 3.0
 
@@ -73,35 +88,47 @@ class RuntimeFolder:
 class Server:
     """Serves while its context lasts, on a socket of mode 0660: its group is the access control.
 
-    Entering raises AlreadyRunningError where a stranger listens on the socket.
+    Entering raises AlreadyRunningError where a stranger listens on the socket, ConfigurationError
+    where an address of `listen` is not one of the loopback's or is taken.
     """
 
-    def __init__(self, path: Path, services: Sequence[tuple[ServiceDescriptor, object]]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        services: Sequence[tuple[ServiceDescriptor, object]],
+        limits: Limits,
+        listen: Sequence[str] = (),
+    ) -> None:
         self._path = path
+        self._listen = listen
         self._server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", _RECEIVE),
-                ("grpc.max_send_message_length", _RECEIVE),
-            ]
+            options=_OPTIONS,
+            maximum_concurrent_rpcs=_CALLS,
+            compression=grpc.Compression.NoCompression,
         )
-        self._server.add_generic_rpc_handlers([handlers(d, s) for d, s in services])
+        self._server.add_generic_rpc_handlers([handlers(d, s, limits) for d, s in services])
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._names = [descriptor.full_name for descriptor, _ in services]
+        reflection.enable_server_reflection(
+            [*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
+        )
 
     async def __aenter__(self) -> Self:
         _remove_stale(self._path)
         # The mask is the process's own; nothing else of ours makes files while the daemon starts.
         before = os.umask(0o117)
         try:
-            bound = self._server.add_insecure_port(f"unix:{self._path}")
-        except RuntimeError as error:
-            raise ConfigurationError(
-                f"the socket {self._path} could not be bound: {error}"
-            ) from error
+            self._bind(f"unix:{self._path}")
         finally:
             os.umask(before)
-        if bound == 0:
-            raise ConfigurationError(f"the socket {self._path} could not be bound")
+        for address in self._listen:
+            _check_loopback(address)
+            self._bind(address)
         await self._server.start()
-        _log.info("serving", extra={"socket": str(self._path)})
+        for name in ("", *self._names):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        _log.info("serving", extra={"socket": str(self._path), "listen": list(self._listen)})
         return self
 
     async def __aexit__(
@@ -110,12 +137,35 @@ class Server:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        await self._health.enter_graceful_shutdown()
         await self._server.stop(_STOP_GRACE)
         self._path.unlink(missing_ok=True)
 
     async def run(self) -> None:
         """Ends only when the server has ended."""
         await self._server.wait_for_termination()
+
+    def _bind(self, address: str) -> None:
+        try:
+            bound = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise ConfigurationError(f"{address} could not be bound: {error}") from error
+        if bound == 0:
+            raise ConfigurationError(f"{address} could not be bound; is it in use?")
+
+
+def _check_loopback(address: str) -> None:
+    """Raises ConfigurationError for what is not loopback: there is no encryption and no login."""
+    host, _, port = address.rpartition(":")
+    try:
+        if ipaddress.ip_address(host.strip("[]")).is_loopback and 0 < int(port) < 65536:
+            return
+    except ValueError:
+        pass
+    raise ConfigurationError(
+        f"api.listen: {address!r} is not HOST:PORT of this machine's loopback (127.0.0.1:30031);"
+        " others reach the daemon through an SSH tunnel or a proxy that checks who they are"
+    )
 
 
 def _remove_stale(path: Path) -> None:

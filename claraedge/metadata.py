@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from claraedge.errors import InvalidMetadataError
 from claraedge.store.database import Transaction
@@ -47,6 +47,42 @@ def add(tx: Transaction, owner: str, entries: Mapping[str, str]) -> None:
     """Stores checked entries of a new owner."""
     for key, value in entries.items():
         tx.run("add_metadata", owner=owner, key_folded=key.casefold(), key=key, value=value)
+
+
+def merge(tx: Transaction, owner: str, entries: Mapping[str, str]) -> dict[str, str]:
+    """Adds entries to those of an owner; returns the complete set.
+
+    A key that is there (case does not count) with the same value changes nothing, so that a client
+    that lost an answer can ask again. With another value, or where the whole set would break a
+    limit: InvalidMetadataError, and nothing is changed. Source: Clara 0.8.1, AddMetadata.
+    """
+    checked = check(entries)
+    present = read(tx, owner)
+    folded = {key.casefold(): key for key in present}
+    new = {key: value for key, value in checked.items() if key.casefold() not in folded}
+    taken = [
+        f"the metadata key {folded[key.casefold()]!r} is there with another value;"
+        " remove it first to give it a new one"
+        for key, value in checked.items()
+        if key not in new and present[folded[key.casefold()]] != value
+    ]
+    if taken:
+        raise InvalidMetadataError(*taken)
+    check({**present, **new})
+    add(tx, owner, new)
+    return read(tx, owner)
+
+
+def remove(tx: Transaction, owner: str, keys: Iterable[str]) -> dict[str, str]:
+    """Removes keys, whatever their case; returns what is left. An absent key is no error."""
+    for key in keys:
+        tx.run("drop_metadata", owner=owner, key_folded=key.casefold())
+    return read(tx, owner)
+
+
+def forget(tx: Transaction, owner: str) -> None:
+    """Removes all entries of an owner that is no more."""
+    tx.run("forget_metadata", owner=owner)
 
 
 def read(tx: Transaction, owner: str) -> dict[str, str]:

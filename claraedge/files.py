@@ -18,6 +18,11 @@ _FICLONE = 0x40049409
 _COPY_STEP = 8 * 1024 * 1024
 
 
+def is_full(error: OSError) -> bool:
+    """Whether an error says that the disk, its file table or the user's quota has no room."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def sync_folder(path: Path) -> None:
     """Makes the names in a folder durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from claraedge.errors import RunnerUnavailableError, StorageFullError
+from claraedge.errors import ContainerError, RunnerUnavailableError, StorageFullError
 from claraedge.jobs import records
 from claraedge.jobs.active import ActiveJob, Running
 from claraedge.jobs.admission import Candidate, Capacity, Held, choose, grant
@@ -53,6 +53,8 @@ class Engine:
         self._wake = asyncio.Event()
         self._pause = Pause(machine.clock)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
+        """Of an operator's task that could not even record its end: the state is unusable."""
         self._strays = True
         """Containers may be there that belong to nothing: after a start, and after an outage."""
         self._without_gpu: set[str] = set()
@@ -107,11 +109,16 @@ class Engine:
         _log.info("recovery done", extra={"jobs": len(jobs), "running": len(self._active)})
 
     async def run(self) -> None:
-        """Schedules until cancelled. Operators' containers go on when it ends."""
+        """Schedules until cancelled. Operators' containers go on when it ends.
+
+        Raises what kept an operator's end from being recorded: going on would leave its job for
+        ever as it is, a new start takes it up.
+        """
         try:
-            while True:
+            while self._failure is None:
                 await self._schedule()
                 await self._woken()
+            raise self._failure
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -241,7 +248,13 @@ class Engine:
             self._operator(active, record.name, execution), name=f"{active.job.id}/{record.name}"
         )
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._failure = task.exception()
+            self._wake.set()
 
     async def _operator(self, active: ActiveJob, name: str, execution: Execution) -> None:
         try:
@@ -317,8 +330,15 @@ class Engine:
             )
             if (job, operator, attempt) in known or self._is_worked_on(job, operator):
                 continue
-            _log.info("stray container removed", extra={"container": container.name})
-            await self._machine.runner.remove(container.id)
+            try:
+                await self._machine.runner.remove(container.id)
+            except ContainerError as error:  # such as one that a stranger's container depends on
+                _log.warning(
+                    "stray container left behind",
+                    extra={"container": container.name, "reason": str(error)},
+                )
+            else:
+                _log.info("stray container removed", extra={"container": container.name})
         self._strays = False
 
     def _is_worked_on(self, job: str | None, operator: str | None) -> bool:

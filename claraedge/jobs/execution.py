@@ -17,7 +17,7 @@ from pathlib import Path
 from claraedge import files
 from claraedge.blocking import in_thread
 from claraedge.clock import Clock
-from claraedge.errors import ContainerError, ImageNotFoundError
+from claraedge.errors import ContainerError, ImageNotFoundError, StorageFullError
 from claraedge.images.images import Images
 from claraedge.jobs import records
 from claraedge.jobs.logs import JobLogs
@@ -100,6 +100,17 @@ class Execution:
 
         May raise RunnerUnavailableError or StorageFullError: nothing is lost, call again later.
         """
+        try:
+            return await self._run()
+        except OSError as error:
+            if not files.is_full(error):
+                raise
+            raise StorageFullError(
+                f"{error.filename or 'the state folder'}: the disk is full; free some space and"
+                " work goes on"
+            ) from error
+
+    async def _run(self) -> OperatorRecord:
         if self.record.status is OperatorStatus.RUNNING:
             container = await self._find()
             if container is not None and container.phase in (Phase.RUNNING, Phase.STOPPED):
@@ -138,14 +149,14 @@ class Execution:
             await self._fail(f"its container could not be made: {error}", None)
             return
         if self._ending.is_set():
-            await self._machine.runner.remove(container)
+            await self._remove(container)
             return
         await self._running(container)
         try:
             await self._machine.runner.start(container)
         except ContainerError as error:
             await self._fail(f"its container could not be started: {error}", None)
-            await self._machine.runner.remove(container)
+            await self._remove(container)
             return
         self._log("operator started", container=container[:12])
         await self._finish(container)
@@ -175,12 +186,12 @@ class Execution:
             end = Exit(cause=ExitCause.VANISHED)
         if end.cause is ExitCause.VANISHED:
             await self._interrupted(end.cause.value)
-            return await self.run()
+            return await self._run()
         if end.code == 0:
             await self._complete()
         else:
             await self._fail(self._reason(end), end.code)
-        await self._machine.runner.remove(container)
+        await self._remove(container)
         return self.record
 
     async def _end_of(self, container: str) -> Exit:
@@ -262,7 +273,7 @@ class Execution:
     async def _never_ran(self, container: Container | None) -> None:
         """The row says running, the machine says no: interrupted, or never started at all."""
         if container is not None:
-            await self._machine.runner.remove(container.id)
+            await self._remove(container.id)
         if container is not None and container.phase is Phase.CREATED:
             await self._machine.database.write(
                 lambda tx: tx.run("operator_again", job=self._job.id, name=self.record.name)
@@ -293,7 +304,7 @@ class Execution:
         if self.record.attempt == 0:
             return
         for container in await self._machine.runner.containers(self._labels()):
-            await self._machine.runner.remove(container.id)
+            await self._remove(container.id)
         tree = self._machine.payloads.tree
         folder = tree.attempt(self._job.payload, self.record.name, self.record.attempt)
         if folder.exists():
@@ -302,6 +313,24 @@ class Execution:
             await in_thread(files.remove_tree, folder)
 
     # --- the container -------------------------------------------------------------------------
+
+    async def _remove(self, container: str) -> None:
+        """Removes a container that is not needed any more.
+
+        One that Podman keeps changes nothing about its operator; the next start tries it again.
+        """
+        try:
+            await self._machine.runner.remove(container)
+        except ContainerError as error:
+            _log.warning(
+                "container left behind",
+                extra={
+                    "job": self._job.id,
+                    "operator": self.record.name,
+                    "container": container[:12],
+                    "reason": str(error),
+                },
+            )
 
     async def _spec(self, image: str) -> ContainerSpec:
         operator, job, attempt = self._operator, self._job, self.record.attempt

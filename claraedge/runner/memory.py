@@ -83,6 +83,7 @@ class MemoryRunner:
         self._held: dict[str, asyncio.Event] = {}
         self._create_errors: dict[str, list[Exception]] = {}
         self._start_errors: dict[str, list[Exception]] = {}
+        self._kept: set[str] = set()
         self._changed = asyncio.Condition()
 
     # --- what the test arranges -------------------------------------------------------------
@@ -142,6 +143,10 @@ class MemoryRunner:
     def fail_start(self, operator: str, reason: str = "refused") -> None:
         """The next `start` of this operator raises ContainerError; call it n times for n."""
         self._start_errors.setdefault(operator, []).append(ContainerError(reason))
+
+    def refuse_removal(self, operator: str) -> None:
+        """Every `remove` of this operator's containers raises ContainerError from now on."""
+        self._kept.add(operator)
 
     def vanish(self, operator: str) -> None:
         """Removes the containers of this operator as somebody with `podman rm -f` does."""
@@ -260,8 +265,11 @@ class MemoryRunner:
 
     async def remove(self, container: str) -> None:
         self._check()
-        entry = self._containers.pop(container, None)
+        entry = self._containers.get(container)
+        if entry is not None and _operator(entry) in self._kept:
+            raise ContainerError(f"container {container} could not be removed")
         if entry is not None:
+            del self._containers[container]
             self._kill(entry, Exit(cause=ExitCause.EXITED, code=_KILLED))
 
     async def containers(self, labels: Mapping[str, str]) -> Sequence[Container]:

@@ -1,0 +1,110 @@
+"""Trouble around an operator that is not the operator's: it changes nothing about its job."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from claraedge import files
+from claraedge.jobs import records
+from claraedge.jobs.model import JobStatus, OperatorStatus
+from claraedge.runner.protocol import ContainerSpec
+from tests.engine_bench import DEADLINE, Device, bench, chain, copy, fail
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    device = Device(tmp_path)
+    device.runner.add_image("copy:1", copy)
+    device.runner.add_image("fail:1", fail)
+    return device
+
+
+async def test_a_container_that_stays_does_not_change_how_its_operator_ended(
+    device: Device,
+) -> None:
+    device.runner.refuse_removal("one")
+    async with bench(device) as b:
+        ended = await b.end((await b.job(await b.register(chain("one")), {"x": b"1"})).id)
+        assert (ended.status, ended.operators[0].status, ended.messages) == (
+            JobStatus.HEALTHY,
+            OperatorStatus.COMPLETED,
+            (),
+        )
+        failing = await b.register(chain("one", image="fail"))
+        ended = await b.end((await b.job(failing, {"x": b"1"})).id)
+        assert ended.messages == (
+            "operator one: failed with exit code 3; its last line: no such slice",
+        )
+
+
+async def test_a_stray_container_that_stays_does_not_keep_the_daemon_from_starting(
+    device: Device,
+) -> None:
+    device.runner.refuse_removal("one")
+    async with bench(device) as b:
+        await b.end((await b.job(await b.register(chain("one")), {"x": b"1"})).id)
+    assert len(await device.runner.containers({})) == 1
+    async with bench(device) as b:
+        ended = await b.end((await b.job(await b.register(chain("two")), {"x": b"1"})).id)
+        assert ended.status is JobStatus.HEALTHY
+
+
+@pytest.mark.parametrize("step", ["link_or_copy", "sync_file"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+async def test_a_full_disk_delays_an_operator_and_does_not_fail_it(
+    device: Device, monkeypatch: pytest.MonkeyPatch, step: str, number: int
+) -> None:
+    original = getattr(files, step)
+    refusals = 0
+
+    def full(*arguments: object, **options: object) -> object:
+        nonlocal refusals
+        if refusals < 2:
+            refusals += 1
+            raise OSError(number, "no room", "x")
+        return original(*arguments, **options)
+
+    async with bench(device) as b:
+        waits = await b.job(await b.register(chain("one")), {"x": b"1"}, start=False)
+        monkeypatch.setattr(files, step, full)
+        await b.jobs.start(waits.id, {})
+        async with asyncio.timeout(DEADLINE):
+            while not b.engine.warnings():
+                await asyncio.sleep(0.005)
+        assert "the disk is full" in b.engine.warnings()[0]
+        ended = await b.end(waits.id)
+        assert (ended.status, ended.messages) == (JobStatus.HEALTHY, ())
+        assert "operators/one/x" in await b.listing(waits.payload)
+        assert refusals == 2
+    assert len(device.runner.started) == 1
+
+
+async def test_an_end_that_cannot_be_recorded_ends_the_engine_and_a_new_start_collects_it(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(device, run=False) as b:
+        job = await b.job(await b.register(chain("one")), {"x": b"1"})
+
+        async def broken(spec: ContainerSpec) -> int:
+            monkeypatch.setattr(records, "end_operator", _unreadable)
+            return await copy(spec)
+
+        device.runner.add_image("copy:1", broken)
+        with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
+            async with asyncio.timeout(DEADLINE):
+                await b.engine.run()
+    monkeypatch.undo()
+    async with bench(device) as b:
+        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+    assert len(device.runner.started) == 1
+
+
+def _unreadable(*_arguments: object) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+    raise error

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import queue
 import sqlite3
 import threading
@@ -21,7 +22,12 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar, cast
 
 from claraedge.appliance.lock import FileLock
 from claraedge.blocking import in_thread
-from claraedge.errors import AlreadyRunningError, StateFolderError, StorageFullError
+from claraedge.errors import (
+    AlreadyRunningError,
+    StateFolderError,
+    StorageFullError,
+    UnavailableError,
+)
 from claraedge.store.migrations import migrate, refuse_newer
 from claraedge.store.queries import load_queries
 
@@ -110,13 +116,17 @@ class Database:
         self._tasks: queue.SimpleQueue[_Task[Any] | None] = queue.SimpleQueue()
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._reader_slots = asyncio.Semaphore(_READERS)
+        self._watched: tuple[str, Callable[[int], None], asyncio.AbstractEventLoop] | None = None
+        self._last_seen = 0
         self._writer: sqlite3.Connection | None = None
         self._thread: threading.Thread | None = None
+        self._closed = True
 
     async def __aenter__(self) -> Self:
         await in_thread(self._open)
         self._thread = threading.Thread(target=self._write_all, name="database", daemon=True)
         self._thread.start()
+        self._closed = False
         return self
 
     async def __aexit__(
@@ -125,6 +135,7 @@ class Database:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._closed = True  # before the writer is told to end: nothing is queued behind that
         self._tasks.put(None)
         if self._thread is not None:
             await in_thread(self._thread.join)
@@ -136,17 +147,25 @@ class Database:
         What `work` raises undoes its own changes only, and is raised here. Raises StorageFullError
         where the disk is full; nothing is changed then. A cancelled caller does not undo it.
         """
-        if self._thread is None or not self._thread.is_alive():
-            raise StateFolderError(f"{self.path}: the state is closed")
+        self._refuse_closed()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._tasks.put(_Task(work, future, loop))
         return await future
 
+    def after_commit(self, query: str, callback: Callable[[int], None]) -> None:
+        """Calls `callback` on this loop after each commit that changed the query's one number."""
+        self._watched = (query, callback, asyncio.get_running_loop())
+
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Runs `work` on one consistent snapshot, beside the writer."""
         async with self._reader_slots:
+            self._refuse_closed()
             return await in_thread(self._read, work)
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise UnavailableError("the daemon is stopping; try again once it runs")
 
     # --- in threads ----------------------------------------------------------------------------
 
@@ -158,6 +177,11 @@ class Database:
                 f"{self.path} is open in another claraedge daemon ({error}); stop that one, or give"
                 " this one a state folder of its own (CLARAEDGE_STATE_DIR)"
             ) from error
+        except OSError as error:
+            raise StateFolderError(
+                f"{self._lock.path} cannot be opened ({error.strerror}); look at the owner and the"
+                " mode of the state folder and what is in it"
+            ) from error
         try:
             refuse_newer(self.path)
             self._writer = _connect(self.path, read_only=False)
@@ -165,11 +189,14 @@ class Database:
             self._writer.execute("PRAGMA journal_mode = WAL")
             self._writer.execute("PRAGMA synchronous = FULL")
             migrate(self._writer)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self._close()
+            told = _translate(error, self.path)
+            if isinstance(told, StorageFullError):
+                raise told from error
             raise StateFolderError(
-                f"{self.path} cannot be used as the state: {error}. If it is damaged, move it away"
-                " and restore a backup"
+                f"{self.path} cannot be used as the state: {error}. Look at its owner, its mode and"
+                " its disk; if it is damaged, move it away and restore a backup"
             ) from error
         except BaseException:
             self._close()
@@ -236,8 +263,9 @@ class Database:
                 writer.execute("RELEASE task")
             writer.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - every caller hears of it
-            if writer.in_transaction:
-                writer.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error):  # rolled back with the connection, then
+                if writer.in_transaction:
+                    writer.execute("ROLLBACK")
             failure = _translate(error, self.path)
             for task in batch:
                 task.error = failure
@@ -245,14 +273,28 @@ class Database:
             if isinstance(task.error, sqlite3.OperationalError):
                 task.error = _translate(task.error, self.path)
             task.answer()
+        self._tell_watcher(transaction)
+
+    def _tell_watcher(self, transaction: Transaction) -> None:
+        if self._watched is None:
+            return
+        query, callback, loop = self._watched
+        row = transaction.row(query)
+        number = 0 if row is None else int(row[0])
+        if number != self._last_seen:
+            self._last_seen = number
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+                loop.call_soon_threadsafe(callback, number)
 
 
 def _translate(error: BaseException, path: Path) -> BaseException:
-    if (
-        isinstance(error, sqlite3.OperationalError)
-        and error.sqlite_errorcode == sqlite3.SQLITE_FULL
-    ):
-        full = StorageFullError(f"{path}: the disk is full; free some space and work goes on")
-        full.__cause__ = error
-        return full
+    full = (
+        error.sqlite_errorcode == sqlite3.SQLITE_FULL
+        if isinstance(error, sqlite3.OperationalError)
+        else isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    )
+    if full:
+        told = StorageFullError(f"{path}: the disk is full; free some space and work goes on")
+        told.__cause__ = error
+        return told
     return error

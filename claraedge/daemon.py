@@ -19,6 +19,7 @@ from claraedge import __version__, files, journal
 from claraedge.api.answers import Limits
 from claraedge.api.appliance import ApplianceServicer, ImagesServicer, InboxServicer, time_of
 from claraedge.api.clara import ClaraServicer
+from claraedge.api.events import EventsServicer
 from claraedge.api.jobs import JobsServicer
 from claraedge.api.payloads import PayloadsServicer
 from claraedge.api.pipelines import PipelinesServicer
@@ -31,6 +32,7 @@ from claraedge.config import Config, load_config
 from claraedge.delivery import records as delivery_records
 from claraedge.delivery.delivery import Delivery
 from claraedge.errors import ClaraedgeError
+from claraedge.events.log import EventLog
 from claraedge.gpu import cdi
 from claraedge.ids import new_id
 from claraedge.images.images import Images
@@ -48,7 +50,7 @@ from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import Runner
 from claraedge.runner.service import PodmanService, user_socket
 from claraedge.store.database import Database, Transaction
-from claraedge.wire.claraedge.v1 import appliance_pb2
+from claraedge.wire.claraedge.v1 import appliance_pb2, events_pb2
 from claraedge.wire.nvidia.clara.platform import (
     clara_pb2,
     jobs_pb2,
@@ -190,6 +192,8 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 warnings=engine.warnings(),
             )
 
+        events = EventLog(database, clock, new_id)
+        await events.prepare()
         await payloads.prepare()
         await engine.prepare()
         await delivery.prepare()
@@ -210,6 +214,10 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                     ),
                     (_service(appliance_pb2, "Inbox"), InboxServicer(inbox)),
                     (_service(appliance_pb2, "Appliance"), ApplianceServicer(status)),
+                    (
+                        _service(events_pb2, "Events"),
+                        EventsServicer(events, config.api.idle_seconds),
+                    ),
                 ],
                 Limits(unary=config.api.unary_seconds, idle=config.api.idle_seconds),
                 config.api.listen,
@@ -220,6 +228,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 parts.create_task(engine.run(), name="engine")
                 parts.create_task(inbox.run(), name="inbox")
                 parts.create_task(delivery.run(), name="delivery")
+                parts.create_task(events.run(), name="events")
                 parts.create_task(server.run(), name="server")
                 _log.info("ready", extra={"version": __version__, "instance": instance})
                 notify.ready(f"serving {config.socket}")

@@ -148,7 +148,8 @@ def _answer_stream(
 ) -> Callable[[Any, Context], Awaitable[None]]:
     async def answer(request: Any, context: Context) -> None:
         try:
-            async with aclosing(call(await _decoded(request, context, limits))) as messages:
+            decoded = await _decoded(request, context, None)
+            async with aclosing(call(decoded)) as messages:
                 async for message in messages:
                     async with _idle(limits, "took no message"):
                         await context.write(message)
@@ -161,18 +162,20 @@ def _answer_stream(
 
 
 @asynccontextmanager
-async def _idle(limits: Limits, what: str) -> AsyncGenerator[None, None]:
+async def _idle(limits: Limits | None, what: str) -> AsyncGenerator[None, None]:
     """Bounds the wait for a client by the idle time. Raises CallTimeoutError."""
+    seconds = None if limits is None else limits.idle
     try:
-        async with asyncio.timeout(limits.idle):
+        async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise CallTimeoutError(
-            f"the client {what} for {limits.idle:g} s; the call is ended"
-        ) from None
+        raise CallTimeoutError(f"the client {what} for {seconds:g} s; the call is ended") from None
 
 
-async def _decoded(request: Any, context: Context, limits: Limits) -> Any:
+async def _decoded(request: Any, context: Context, limits: Limits | None) -> Any:
+    """The request, or the messages of a stream. Limits None: both sides stream, as in a watch,
+    whose client may be silent for ever.
+    """
     if isinstance(request, Undecodable):
         await _refuse_undecodable(context)
     if isinstance(request, AsyncIterator):
@@ -181,7 +184,7 @@ async def _decoded(request: Any, context: Context, limits: Limits) -> Any:
 
 
 async def _decoded_each(
-    requests: AsyncIterator[Any], context: Context, limits: Limits
+    requests: AsyncIterator[Any], context: Context, limits: Limits | None
 ) -> AsyncGenerator[Any, None]:
     """The messages of a stream; it ends normally only where its client ended it.
 
@@ -197,7 +200,8 @@ async def _decoded_each(
         if isinstance(request, Undecodable):
             await _refuse_undecodable(context)
         yield request
-    await context.send_initial_metadata(())
+    if limits is not None:
+        await context.send_initial_metadata(())
 
 
 async def _refuse_undecodable(context: Context) -> NoReturn:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
+from io import FileIO
 
 from claraedge.api.answers import ok
 from claraedge.api.translate import CHUNK, id_of, identifier
-from claraedge.blocking import in_thread
+from claraedge.blocking import CancelFlag, in_cancellable_thread
 from claraedge.errors import InvalidPayloadIdError, InvalidRequestError
 from claraedge.payloads.model import PayloadFile, PayloadType
 from claraedge.payloads.payloads import Payloads, Upload
@@ -15,7 +15,7 @@ from claraedge.wire.nvidia.clara.platform import payloads_pb2 as wire
 
 
 class PayloadsServicer:
-    """Create, Details, Download, Upload."""
+    """AddMetadata, Create, Delete, Details, Download, Remove, RemoveMetadata, Upload."""
 
     def __init__(self, payloads: Payloads) -> None:
         self._payloads = payloads
@@ -29,9 +29,7 @@ class PayloadsServicer:
     async def Details(
         self, request: wire.PayloadsDetailsRequest
     ) -> AsyncIterator[wire.PayloadsDetailsResponse]:
-        payload = await self._payloads.get(
-            id_of(request.payload_id, "payload", InvalidPayloadIdError)
-        )
+        payload = await self._payloads.get(_payload_id(request))
 
         def message(file: PayloadFile | None, *, first: bool) -> wire.PayloadsDetailsResponse:
             return wire.PayloadsDetailsResponse(
@@ -53,16 +51,12 @@ class PayloadsServicer:
     async def Download(
         self, request: wire.PayloadsDownloadRequest
     ) -> AsyncIterator[wire.PayloadsDownloadResponse]:
-        payload = id_of(request.payload_id, "payload", InvalidPayloadIdError)
-        file, path = await self._payloads.find(payload, request.name)
-        descriptor = await in_thread(os.open, path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            data = await in_thread(os.read, descriptor, CHUNK)
+        file, content = await self._payloads.open(_payload_id(request), request.name)
+        with content:
+            data = await in_cancellable_thread(_read, content)
             yield wire.PayloadsDownloadResponse(header=ok(), details=_details(file), data=data)
-            while data := await in_thread(os.read, descriptor, CHUNK):
+            while data := await in_cancellable_thread(_read, content):
                 yield wire.PayloadsDownloadResponse(details=_details(file), data=data)
-        finally:
-            os.close(descriptor)
 
     async def Upload(
         self, requests: AsyncIterator[wire.PayloadsUploadRequest]
@@ -74,13 +68,39 @@ class PayloadsServicer:
                 "the upload holds no message, so it names no file; an empty file needs one message"
                 " with its name"
             ) from None
-        payload = id_of(first.payload_id, "payload", InvalidPayloadIdError)
+        payload = _payload_id(first)
         async with await self._payloads.upload(payload) as upload:
             name = await _take(upload, first, payload, "")
             async for request in requests:
                 name = await _take(upload, request, payload, name)
             file = await upload.commit()
         return wire.PayloadsUploadResponse(header=ok(), details=_details(file))
+
+    async def Remove(self, request: wire.PayloadsRemoveRequest) -> wire.PayloadsRemoveResponse:
+        await self._payloads.remove_file(_payload_id(request), request.name)
+        return wire.PayloadsRemoveResponse(header=ok())
+
+    async def Delete(self, request: wire.PayloadsDeleteRequest) -> wire.PayloadsDeleteResponse:
+        await self._payloads.delete(_payload_id(request))
+        return wire.PayloadsDeleteResponse(header=ok())
+
+    async def AddMetadata(
+        self, request: wire.PayloadsAddMetadataRequest
+    ) -> wire.PayloadsAddMetadataResponse:
+        payload = _payload_id(request)
+        entries = await self._payloads.add_metadata(payload, dict(request.metadata))
+        return wire.PayloadsAddMetadataResponse(
+            header=ok(), payload_id=identifier(payload), metadata=entries
+        )
+
+    async def RemoveMetadata(
+        self, request: wire.PayloadsRemoveMetadataRequest
+    ) -> wire.PayloadsRemoveMetadataResponse:
+        payload = _payload_id(request)
+        entries = await self._payloads.remove_metadata(payload, list(request.keys))
+        return wire.PayloadsRemoveMetadataResponse(
+            header=ok(), payload_id=identifier(payload), metadata=entries
+        )
 
 
 async def _take(
@@ -96,6 +116,22 @@ async def _take(
     name = request.details.name or current
     await upload.write(name, request.details.mode, request.data)
     return name
+
+
+def _read(_: CancelFlag, content: FileIO) -> bytes:
+    return content.read(CHUNK)
+
+
+def _payload_id(
+    request: wire.PayloadsUploadRequest
+    | wire.PayloadsDetailsRequest
+    | wire.PayloadsDownloadRequest
+    | wire.PayloadsRemoveRequest
+    | wire.PayloadsDeleteRequest
+    | wire.PayloadsAddMetadataRequest
+    | wire.PayloadsRemoveMetadataRequest,
+) -> str:
+    return id_of(request.payload_id, "payload", InvalidPayloadIdError)
 
 
 def _details(file: PayloadFile) -> wire.PayloadFileDetails:

@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from claraedge.api.answers import ok
-from claraedge.api.translate import id_of, identifier
-from claraedge.errors import InvalidPipelineIdError, PipelineDefinitionError, PipelineLoadError
+from claraedge.api.translate import MAX_MESSAGE, id_of, identifier
+from claraedge.blocking import in_thread
+from claraedge.errors import (
+    InvalidMetadataError,
+    InvalidPipelineIdError,
+    PipelineDefinitionError,
+    PipelineLoadError,
+)
 from claraedge.pipelines.model import DefinitionFile, Pipeline
-from claraedge.registry.pipelines import Pipelines, check_definition
+from claraedge.registry.pipelines import MAX_PATH_BYTES, Pipelines, check_definition
 from claraedge.wire.nvidia.clara.platform import pipelines_pb2 as wire
 
 #: A definition is at most so many bytes; a stream that sends more is refused on the way.
 _MAX_STREAM = 32 * 1024 * 1024
+#: What a part costs beside its text.
+_PART_COST = 64
+#: Characters of the first part, whatever stands beside it.
+_LEAST_PART = 1024
 
 
 class PipelinesServicer:
-    """Create, Details, List."""
+    """AddMetadata, Create, Details, List, Remove, RemoveMetadata, Update."""
 
     def __init__(self, pipelines: Pipelines) -> None:
         self._pipelines = pipelines
@@ -24,48 +34,84 @@ class PipelinesServicer:
     async def Create(
         self, requests: AsyncIterator[wire.PipelinesCreateRequest]
     ) -> wire.PipelinesCreateResponse:
-        parts: list[DefinitionFile] = []
-        forced: str | None = None
+        sent = _Sent()
         metadata: dict[str, str] = {}
-        size = 0
         async for request in requests:
-            # The Python client repeats id and metadata on every message.
-            if request.HasField("pipeline_id") and request.pipeline_id.value:
-                forced = id_of(request.pipeline_id, "pipeline", InvalidPipelineIdError)
-            metadata.update(request.metadata)
-            if request.HasField("definition"):
-                part = request.definition
-                size += len(part.content)
-                if size > _MAX_STREAM:
-                    raise PipelineDefinitionError(
-                        f"the definition is larger than {_MAX_STREAM} bytes; make it smaller"
+            sent.take(request)
+            # The Python client repeats the metadata on every message.
+            for key, value in request.metadata.items():
+                if metadata.setdefault(key, value) != value:
+                    raise InvalidMetadataError(
+                        f"the metadata key {key[:40]!r} comes twice in the stream, with two values"
                     )
-                parts.append(DefinitionFile(path=part.path, content=part.content))
-        created = await self._pipelines.create(parts, metadata, forced)
+        created = await self._pipelines.create(sent.parts, metadata, sent.pipeline)
         return wire.PipelinesCreateResponse(
             header=ok(*created.warnings), pipeline_id=identifier(created.id)
+        )
+
+    async def Update(
+        self, requests: AsyncIterator[wire.PipelinesUpdateRequest]
+    ) -> wire.PipelinesUpdateResponse:
+        sent = _Sent()
+        async for request in requests:
+            sent.take(request)
+        if sent.pipeline is None:
+            raise InvalidPipelineIdError("the request names no pipeline; set its id")
+        updated = await self._pipelines.update(sent.pipeline, sent.parts)
+        return wire.PipelinesUpdateResponse(header=ok(*updated.warnings))
+
+    async def Remove(self, request: wire.PipelinesRemoveRequest) -> wire.PipelinesRemoveResponse:
+        await self._pipelines.remove(_pipeline_id(request))
+        return wire.PipelinesRemoveResponse(header=ok())
+
+    async def AddMetadata(
+        self, request: wire.PipelinesAddMetadataRequest
+    ) -> wire.PipelinesAddMetadataResponse:
+        pipeline = _pipeline_id(request)
+        entries = await self._pipelines.add_metadata(pipeline, dict(request.metadata))
+        return wire.PipelinesAddMetadataResponse(
+            header=ok(), pipeline_id=identifier(pipeline), metadata=entries
+        )
+
+    async def RemoveMetadata(
+        self, request: wire.PipelinesRemoveMetadataRequest
+    ) -> wire.PipelinesRemoveMetadataResponse:
+        pipeline = _pipeline_id(request)
+        entries = await self._pipelines.remove_metadata(pipeline, list(request.keys))
+        return wire.PipelinesRemoveMetadataResponse(
+            header=ok(), pipeline_id=identifier(pipeline), metadata=entries
         )
 
     async def Details(
         self, request: wire.PipelinesDetailsRequest
     ) -> AsyncIterator[wire.PipelinesDetailsResponse]:
-        pipeline = await self._pipelines.get(
-            id_of(request.pipeline_id, "pipeline", InvalidPipelineIdError)
-        )
+        pipeline = await self._pipelines.get(_pipeline_id(request))
         try:
-            graph = _graph(check_definition(pipeline.files))
+            graph = _graph(await in_thread(check_definition, pipeline.files))
         except PipelineLoadError:  # a later version may refuse what an earlier one took
             graph = []
-        for number, file in enumerate(pipeline.files):
-            first = number == 0
-            yield wire.PipelinesDetailsResponse(
-                header=ok(),
-                pipeline_id=identifier(pipeline.id),
-                name=pipeline.name,
-                definition=wire.PipelineDefinitionFile(path=file.path, content=file.content),
-                dag=graph if first else (),
-                metadata=pipeline.metadata if first else {},
-            )
+        response = wire.PipelinesDetailsResponse(
+            header=ok(),
+            pipeline_id=identifier(pipeline.id),
+            name=pipeline.name,
+            dag=graph,
+            metadata=pipeline.metadata,
+        )
+        # A large file comes in parts of the same path, as it may be sent; the original client makes
+        # an entry of each message, so only what has to be split is.
+        for file in pipeline.files:
+            rest = file.content
+            while True:
+                room = max(_LEAST_PART, (MAX_MESSAGE - response.ByteSize()) // 4 - MAX_PATH_BYTES)
+                part, rest = rest[:room], rest[room:]
+                response.definition.path = file.path
+                response.definition.content = part
+                yield response
+                response = wire.PipelinesDetailsResponse(
+                    header=ok(), pipeline_id=identifier(pipeline.id), name=pipeline.name
+                )
+                if not rest:
+                    break
 
     async def List(
         self, request: wire.PipelinesListRequest
@@ -82,6 +128,45 @@ class PipelinesServicer:
                     metadata=pipeline.metadata,
                 ),
             )
+
+
+class _Sent:
+    """What the messages of a Create or an Update say together."""
+
+    def __init__(self) -> None:
+        self.pipeline: str | None = None
+        self.parts: list[DefinitionFile] = []
+        self._size = 0
+
+    def take(self, request: wire.PipelinesCreateRequest | wire.PipelinesUpdateRequest) -> None:
+        """Adds a message. The original client repeats the id on each; another one is an error."""
+        if request.pipeline_id.value:
+            named = _pipeline_id(request)
+            if self.pipeline not in (None, named):
+                raise InvalidPipelineIdError(
+                    f"the stream changes from pipeline {self.pipeline} to {named};"
+                    " use a stream for each"
+                )
+            self.pipeline = named
+        if request.HasField("definition"):
+            part = request.definition
+            self._size += len(part.content) + len(part.path) + _PART_COST
+            if self._size > _MAX_STREAM:
+                raise PipelineDefinitionError(
+                    f"the definition is larger than {_MAX_STREAM} bytes; make it smaller"
+                )
+            self.parts.append(DefinitionFile(path=part.path, content=part.content))
+
+
+def _pipeline_id(
+    request: wire.PipelinesCreateRequest
+    | wire.PipelinesUpdateRequest
+    | wire.PipelinesDetailsRequest
+    | wire.PipelinesRemoveRequest
+    | wire.PipelinesAddMetadataRequest
+    | wire.PipelinesRemoveMetadataRequest,
+) -> str:
+    return id_of(request.pipeline_id, "pipeline", InvalidPipelineIdError)
 
 
 def _graph(pipeline: Pipeline) -> list[wire.PipelinesDetailsResponse.PipelineDagNode]:

@@ -18,6 +18,8 @@ from claraedge.errors import NewerStateError, StateFolderError
 
 SCHEMA = Migrations("claraedge")
 
+_SCRIPTS = Path(__file__).parent / "schema"
+
 _HEADER = b"SQLite format 3\x00"
 _USER_VERSION_AT = 60
 
@@ -26,6 +28,12 @@ _USER_VERSION_AT = 60
 def first(db: Any) -> None:
     """Pipelines, payloads, jobs, deliveries and the inbox."""
     _run(db, _FIRST)
+
+
+@SCHEMA()
+def events(db: Any) -> None:
+    """The log of state changes, written by triggers."""
+    _run(db, (_SCRIPTS / "events.sql").read_text(encoding="utf-8"))
 
 
 def _run(db: Any, script: str) -> None:
@@ -188,19 +196,36 @@ def refuse_newer(path: Path) -> None:
         )
     (version,) = struct.unpack_from(">I", header, _USER_VERSION_AT)
     if version > schema_version():
-        raise NewerStateError(
-            f"{path} was written by a newer claraedge (schema {version}, this one knows"
-            f" {schema_version()}); install that version again, or restore a backup of before"
-        )
+        raise _newer(path, version)
+
+
+def _path(connection: sqlite3.Connection) -> str:
+    return str(connection.execute("PRAGMA database_list").fetchone()[2])
+
+
+def _newer(path: Path | str, version: int) -> NewerStateError:
+    return NewerStateError(
+        f"{path} was written by a newer claraedge (schema {version}, this one knows"
+        f" {schema_version()}); install that version again, or restore a backup of before"
+    )
 
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Takes the steps that are missing, each in its own transaction."""
     database = sqlite_utils.Database(connection)
+    (recorded,) = connection.execute("PRAGMA user_version").fetchone()
+    unknown = {m.name for m in SCHEMA.applied(database)} - {m.name for m in SCHEMA._migrations}
+    if recorded > schema_version() or unknown:  # a crash kept it out of the header's 100 bytes
+        raise _newer(_path(connection), max(recorded, schema_version() + len(unknown)))
+    tables = set(database.table_names())
+    if tables and Migrations.migrations_table not in tables:
+        raise StateFolderError(
+            f"{_path(connection)} is a database of another program; move it away, or choose another"
+            " state folder"
+        )
     pending = bool(SCHEMA.pending(database))
     if pending:
         SCHEMA.apply(database)
-    (recorded,) = connection.execute("PRAGMA user_version").fetchone()
     if pending or recorded != schema_version():  # a crash may have come between the two records
         connection.execute(f"PRAGMA user_version = {schema_version()}")
         # The header must say so even while the WAL holds everything else.

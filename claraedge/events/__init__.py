@@ -1,0 +1,1 @@
+"""The numbered log of state changes, and its watchers."""

@@ -1,0 +1,144 @@
+"""The log of state changes: read after a number, waited on, snapshotted, pruned.
+
+Numbers are committed with the change that they stand for. A stream is (epoch, number): a restored
+state gets a new epoch, so that a number of the other history is noticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import msgspec
+
+from claraedge.clock import Clock
+from claraedge.errors import JobNotFoundError
+from claraedge.events.model import Event, Follow
+from claraedge.ids import NewId
+from claraedge.store.database import Database, Row, Transaction
+
+_log = logging.getLogger(__name__)
+
+KEEP_SECONDS = 7 * 86400.0
+KEEP_COUNT = 100_000
+_PRUNE_SECONDS = 3600.0
+_BATCH = 256
+
+
+class EventLog:
+    """What watchers read. Nothing is read while nothing happens."""
+
+    def __init__(self, database: Database, clock: Clock, new_id: NewId) -> None:
+        self.epoch = ""
+        self._database = database
+        self._clock = clock
+        self._new_id = new_id
+        self._newest = 0
+        self._changed = asyncio.Event()
+
+    async def prepare(self) -> None:
+        """Reads the epoch, or begins one, and listens to the database's commits."""
+
+        def work(tx: Transaction) -> str:
+            row = tx.row("fact", key="epoch")
+            if row is None:
+                tx.run("put_fact", key="epoch", value=self._new_id())
+                row = tx.row("fact", key="epoch")
+            assert row is not None
+            return str(row["value"])
+
+        self.epoch = await self._database.write(work)
+        self._newest = await self._database.read(_newest)
+        self._database.after_commit("newest_event", self._committed)
+
+    async def run(self) -> None:
+        """Prunes, now and every hour, until cancelled."""
+
+        def work(tx: Transaction) -> int:
+            return tx.run("prune_events", before=self._clock.now() - KEEP_SECONDS, keep=KEEP_COUNT)
+
+        while True:
+            removed = await self._database.write(work)
+            if removed:
+                _log.info("events pruned", extra={"count": removed})
+            await asyncio.sleep(_PRUNE_SECONDS)
+
+    @property
+    def newest(self) -> int:
+        """The number of the last event; 0: there was none yet."""
+        return self._newest
+
+    async def changed(self, number: int) -> None:
+        """Returns once there is an event after `number`."""
+        while self._newest <= number:
+            await self._changed.wait()
+
+    async def after(self, number: int) -> Sequence[Event]:
+        """The next events after a number, at most a batch of them."""
+        rows = await self._database.read(
+            lambda tx: tx.rows("events_after", number=number, limit=_BATCH)
+        )
+        return [_event(row, row["number"], row["time"]) for row in rows]
+
+    async def has(self, epoch: str, number: int) -> bool:
+        """Whether every event after this position is still there."""
+        if epoch != self.epoch:
+            return False
+
+        def work(tx: Transaction) -> bool:
+            newest, row = _newest(tx), tx.row("oldest_event")
+            oldest = newest + 1 if row is None or row["number"] is None else int(row["number"])
+            return oldest - 1 <= number <= newest
+
+        return await self._database.read(work)
+
+    async def snapshot(self, follow: Follow) -> tuple[int, Sequence[Event]]:
+        """The present state of what is followed, and the number of the last change in it.
+
+        All jobs: those that have not stopped. Raises JobNotFoundError for a job that is not there.
+        """
+        now = self._clock.now()
+
+        def work(tx: Transaction) -> tuple[int, list[Event]]:
+            rows: list[Row] = []
+            if follow.pipelines:
+                rows += tx.rows("snapshot_pipelines")
+            if follow.inbox:
+                rows += tx.rows("snapshot_items")
+            heads = tx.rows("snapshot_open_jobs") if follow.all_jobs else []
+            seen = {row["job"] for row in heads}
+            for job in sorted(follow.jobs - seen):
+                head = tx.row("snapshot_job", job=job)
+                if head is None:
+                    raise JobNotFoundError(f"there is no job {job} to follow")
+                heads.append(head)
+            for head in heads:
+                rows.append(head)
+                rows += tx.rows("snapshot_operators", job=head["job"])
+                rows += tx.rows("snapshot_messages", job=head["job"])
+            number = _newest(tx)
+            return number, [_event(row, number, now, snapshot=True) for row in rows]
+
+        return await self._database.read(work)
+
+    def _committed(self, number: int) -> None:
+        self._newest = number
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+def _newest(tx: Transaction) -> int:
+    row = tx.row("newest_event")
+    return 0 if row is None else int(row["number"])
+
+
+def _event(row: Row, number: int, time: float, *, snapshot: bool = False) -> Event:
+    return Event(
+        number=number,
+        time=time,
+        kind=row["kind"],
+        job=row["job"],
+        body=msgspec.json.decode(row["body"], type=dict[str, object]),
+        snapshot=snapshot,
+    )

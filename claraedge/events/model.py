@@ -1,0 +1,39 @@
+"""An event, and what a watcher follows, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One state change, or in a snapshot one present state."""
+
+    number: int
+    """Of the change; of a snapshot: the last change that it contains."""
+    time: float
+    """Unix seconds."""
+    kind: str
+    """job, operator, message, delivery, pipeline, item."""
+    job: str | None
+    body: Mapping[str, object]
+    snapshot: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Follow:
+    """What a watcher wants to see."""
+
+    jobs: frozenset[str] = frozenset()
+    all_jobs: bool = False
+    pipelines: bool = False
+    inbox: bool = False
+
+    def wants(self, event: Event) -> bool:
+        """Whether an event is for this watcher."""
+        if event.kind == "pipeline":
+            return self.pipelines
+        if event.kind == "item":
+            return self.inbox
+        return self.all_jobs or event.job in self.jobs

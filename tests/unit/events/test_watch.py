@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import statistics
 import tempfile
 import time
@@ -92,8 +93,9 @@ class Watch:
 
     async def status(self) -> grpc.StatusCode:
         async with asyncio.timeout(10):
-            while await self._call.read() is not grpc.aio.EOF:
-                pass
+            with contextlib.suppress(grpc.aio.AioRpcError):  # a read says so at the end
+                while await self._call.read() is not grpc.aio.EOF:
+                    pass
             code: grpc.StatusCode = await self._call.code()
             return code
 

@@ -11,7 +11,20 @@ from typing import Concatenate, ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_THREADS = ThreadPoolExecutor(max_workers=16, thread_name_prefix="blocking")
+
+class Threads:
+    """Threads of their own, for calls to a part that may hang: they keep no other work waiting."""
+
+    def __init__(self, count: int, name: str) -> None:
+        self.pool = ThreadPoolExecutor(max_workers=count, thread_name_prefix=name)
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs blocking work in one of them and returns its result."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.pool, lambda: work(*args, **kwargs))
+
+
+_SHARED = Threads(16, "blocking")
 
 
 class CancelledWorkError(Exception):
@@ -35,8 +48,7 @@ class CancelFlag:
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Runs short blocking work in a thread and returns its result."""
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_THREADS, lambda: work(*args, **kwargs))
+    return await _SHARED.run(work, *args, **kwargs)
 
 
 async def in_cancellable_thread(
@@ -49,7 +61,7 @@ async def in_cancellable_thread(
     """
     flag = CancelFlag()
     loop = asyncio.get_running_loop()
-    future = loop.run_in_executor(_THREADS, lambda: work(flag, *args, **kwargs))
+    future = loop.run_in_executor(_SHARED.pool, lambda: work(flag, *args, **kwargs))
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:

@@ -28,9 +28,10 @@ class FileLock:
             os.close(descriptor)
             text = f"{self.path} is locked by process {holder or '?'}"
             raise AlreadyRunningError(text) from error
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without the pid as well
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Gives the lock up; not held is no error."""

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from claraedge import spawn
-from claraedge.blocking import in_thread
+from claraedge.blocking import Threads, in_thread
 from claraedge.errors import (
     ClaraedgeError,
     ContainerError,
@@ -46,7 +46,11 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_PING = 3.0
 _INSPECT = 20.0
+#: All of a question about images; the threads that ask may stay longer in a hung Podman.
+_IMAGES = 25.0
+_IMAGE_THREADS = 4
 _LOAD = 3600.0
 _RECLAIM = 600.0
 #: How long `wait` outlives a service that does not come back.
@@ -66,6 +70,7 @@ class PodmanRunner:
         self._service = service
         self._profile_path = runtime / "seccomp.json"
         self._profile: Path | None = None
+        self._image_threads = Threads(_IMAGE_THREADS, "images")
 
     async def __aenter__(self) -> Self:
         try:
@@ -89,7 +94,7 @@ class PodmanRunner:
 
     async def version(self) -> str:
         try:
-            response = await self._service.request("GET", "/_ping", timeout=_INSPECT)
+            response = await self._service.request("GET", "/_ping", timeout=_PING)
         except RunnerUnavailableError:
             return ""
         version = response.headers.get("libpod-api-version", "")
@@ -129,9 +134,16 @@ class PodmanRunner:
 
     async def _about_images(self, ask: Callable[[Path], T]) -> T:
         try:
-            return await in_thread(ask, await self._service.socket())
-        except RunnerUnavailableError:  # once more: the service may have been restarted meanwhile
-            return await in_thread(ask, await self._service.socket())
+            async with asyncio.timeout(_IMAGES):
+                try:
+                    return await self._image_threads.run(ask, await self._service.socket())
+                except RunnerUnavailableError:  # once more: the service may have been restarted
+                    return await self._image_threads.run(ask, await self._service.socket())
+        except TimeoutError as error:
+            raise RunnerUnavailableError(
+                f"Podman did not answer about images within {_IMAGES:g} s; if it stays so, look "
+                "at the machine's load and disk, and at what `podman images` says for this user"
+            ) from error
 
     # --- one container ----------------------------------------------------------------------
 

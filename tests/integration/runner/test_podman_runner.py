@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from claraedge import files
+from claraedge.blocking import in_thread
 from claraedge.errors import (
     ContainerError,
     ImageNotFoundError,
@@ -24,6 +25,7 @@ from claraedge.errors import (
     RunnerUnavailableError,
 )
 from claraedge.ids import new_id
+from claraedge.runner import podman
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import (
     Container,
@@ -613,3 +615,29 @@ async def test_calls_fail_in_bounded_time_where_the_service_is_gone(
     with pytest.raises(RunnerUnavailableError):
         await gone.containers({})
     assert time.monotonic() - began < 5
+
+
+async def test_a_hung_podman_keeps_no_other_work_waiting(
+    other_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(podman, "_IMAGES", 0.5)
+    monkeypatch.setattr(podman, "_PING", 0.5)
+    async with (
+        PodmanService(other_folder) as service,
+        PodmanRunner(service, other_folder) as runner,
+    ):
+        assert service.process_id is not None
+        os.kill(service.process_id, signal.SIGSTOP)
+        try:
+            asked = [asyncio.ensure_future(runner.list_images()) for _ in range(20)]
+            await asyncio.sleep(0)
+            async with asyncio.timeout(0.4):  # sooner than any of them gives up
+                assert await in_thread(os.getpid) == os.getpid()
+            async with asyncio.timeout(5):
+                assert await runner.version() == ""
+                ends = await asyncio.gather(*asked, return_exceptions=True)
+            assert {type(end) for end in ends} == {RunnerUnavailableError}
+        finally:
+            os.kill(service.process_id, signal.SIGCONT)
+        monkeypatch.undo()
+        assert await runner.list_images() is not None

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from claraedge.client import Connection
     from claraedge.client.values import JobDetails
 
-_INTERVAL = 0.2
+#: The times in the table run on, whether or not anything changes.
+_TICK = 1.0
+_RETRY = 0.2
 
 #: A daemon that is started again within this time goes on with the job, and so does the view.
 _PATIENCE = 60.0
@@ -47,25 +49,28 @@ def watch(options: Options, connection: Connection, job_id: str) -> JobDetails:
 
 
 def _looks(connection: Connection, job_id: str) -> Iterator[JobDetails]:
-    from claraedge.client import jobs
+    """The job after each of its changes, and once a second as it was, until it has stopped."""
+    from claraedge.client import events, jobs
 
     seen = time.monotonic()
     told = False
+    job: JobDetails | None = None
     while True:
         try:
-            job = jobs.status(connection, job_id)
+            for changed in events.job_changes(connection, job_id, tick=_TICK):
+                if changed or job is None:
+                    job = jobs.status(connection, job_id)
+                seen, told = time.monotonic(), False
+                yield job
+                if job.ended:
+                    return
         except UnavailableError as error:
             if not told:
                 click.echo(f"claraedge: waiting for the daemon: {error}", err=True)
                 told = True
             if time.monotonic() - seen > _PATIENCE:
                 raise
-        else:
-            seen, told = time.monotonic(), False
-            yield job
-            if job.ended:
-                return
-        time.sleep(_INTERVAL)
+        time.sleep(_RETRY)
 
 
 def changes(before: JobDetails | None, after: JobDetails, now: datetime) -> list[Change]:

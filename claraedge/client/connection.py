@@ -73,7 +73,7 @@ class Connection:
         try:
             return _checked(method(request, timeout=timeout))
         except grpc.RpcError as error:
-            self._raise(error)
+            self.fail(error)
 
     def stream(self, method: grpc.UnaryStreamMultiCallable[Q, R], request: Q) -> Iterator[R]:
         """The answers as they come; the call is cancelled where the caller stops reading."""
@@ -82,7 +82,7 @@ class Connection:
             for reply in call:
                 yield _checked(reply)
         except grpc.RpcError as error:
-            self._raise(error)
+            self.fail(error)
         finally:
             call.cancel()
 
@@ -102,9 +102,10 @@ class Connection:
         except grpc.RpcError as error:
             if failures:
                 raise failures[0] from None
-            self._raise(error)
+            self.fail(error)
 
-    def _raise(self, error: grpc.RpcError) -> NoReturn:
+    def fail(self, error: grpc.RpcError) -> NoReturn:
+        """Raises the error of ours that stands for one of gRPC's."""
         assert isinstance(error, grpc.Call)
         details = error.details() or ""
         names = [v for k, v in error.trailing_metadata() or () if k == "claraedge-error"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,7 +12,12 @@ from pathlib import Path
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp as UnixTimestamp
 
-from claraedge.wire.claraedge.v1 import appliance_pb2, appliance_pb2_grpc
+from claraedge.wire.claraedge.v1 import (
+    appliance_pb2,
+    appliance_pb2_grpc,
+    events_pb2,
+    events_pb2_grpc,
+)
 from claraedge.wire.nvidia.clara.platform import (
     clara_pb2,
     clara_pb2_grpc,
@@ -273,6 +279,18 @@ class Appliance(appliance_pb2_grpc.ApplianceServicer):
         )
 
 
+class Events(events_pb2_grpc.EventsServicer):
+    """Says all the time that something changed: each look then finds the next of the statuses."""
+
+    def Watch(self, requests, context):  # noqa: N802
+        next(requests)
+        yield events_pb2.WatchResponse(reset=events_pb2.Reset())
+        yield events_pb2.WatchResponse(caught_up=events_pb2.CaughtUp())
+        while context.is_active():
+            time.sleep(0.01)
+            yield events_pb2.WatchResponse(event=events_pb2.Event())
+
+
 @dataclass
 class Daemon:
     fakes: Fakes
@@ -302,6 +320,7 @@ def serve(target: str, fakes: Fakes, images: Images) -> grpc.Server:
     appliance_pb2_grpc.add_ImagesServicer_to_server(images, server)
     appliance_pb2_grpc.add_InboxServicer_to_server(Inbox(), server)
     appliance_pb2_grpc.add_ApplianceServicer_to_server(Appliance(), server)
+    events_pb2_grpc.add_EventsServicer_to_server(Events(), server)
     server.add_insecure_port(target)
     server.start()
     return server

@@ -81,6 +81,19 @@ def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
     sync_folder(path.parent)
 
 
+def append(path: Path, data: bytes | bytearray | memoryview) -> None:
+    """Appends to a file, made for this user alone where it is missing. Not durable yet."""
+    descriptor = os.open(
+        path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    )
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+    finally:
+        os.close(descriptor)
+
+
 def copy_descriptor(source: int, target: int, flag: CancelFlag | None = None) -> int:
     """Copies all bytes from one open file to another: a reflink where the file system has it.
 
@@ -119,8 +132,8 @@ def copy_file(source: Path, target: Path, *, mode: int, flag: CancelFlag | None 
             target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
         try:
+            os.fchmod(writer, mode)  # before the fsync, or a power cut undoes it
             size = copy_descriptor(reader, writer, flag)
-            os.fchmod(writer, mode)
             os.utime(writer, ns=(found.st_atime_ns, found.st_mtime_ns))
         except BaseException:
             target.unlink(missing_ok=True)

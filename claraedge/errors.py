@@ -92,6 +92,20 @@ class PipelineStoreError(ClaraedgeError):
     code = -0x1002
 
 
+class PipelineListError(ClaraedgeError):
+    """The pipelines could not be listed: the state cannot be read."""
+
+    name = "pipeline-list"
+    code = -0x1003
+
+
+class PipelineUpdateError(ClaraedgeError):
+    """The new definition of the pipeline could not be stored; the old one stands."""
+
+    name = "pipeline-update"
+    code = -0x1004
+
+
 class PipelineDefinitionError(ClaraedgeError):
     """The definition in the request has the wrong form (no file, no text, not YAML)."""
 
@@ -124,6 +138,20 @@ class JobNotFoundError(ClaraedgeError):
     name = "job-not-found"
     code = -0x2001
     status = "NOT_FOUND"
+
+
+class JobStoreError(ClaraedgeError):
+    """The job could not be stored; nothing of it is left."""
+
+    name = "job-store"
+    code = -0x2002
+
+
+class JobListError(ClaraedgeError):
+    """The jobs could not be listed: the state cannot be read."""
+
+    name = "job-list"
+    code = -0x2003
 
 
 class InvalidJobNameError(InvalidRequestError):

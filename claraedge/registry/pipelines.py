@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -15,17 +15,23 @@ from claraedge.clock import Clock
 from claraedge.errors import (
     InvalidRequestError,
     PipelineDefinitionError,
+    PipelineListError,
     PipelineLoadError,
     PipelineNotFoundError,
+    PipelineStoreError,
+    PipelineUpdateError,
 )
 from claraedge.ids import NewId
 from claraedge.pipelines.load import Loaded, load
 from claraedge.pipelines.model import DefinitionFile, Pipeline, merge_parts
 from claraedge.store.database import Database, Row, Transaction
+from claraedge.store.failures import reported_as
 
 _log = logging.getLogger(__name__)
 
 MAX_DEFINITION_BYTES = 16 * 1024 * 1024
+#: The path of a file is only its name; this is more than any file system takes.
+MAX_PATH_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +49,7 @@ class Registered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
-    """What a creation answers."""
+    """What a creation or an update answers."""
 
     id: str
     warnings: tuple[str, ...]
@@ -58,7 +64,7 @@ class Pipelines:
         self._clock = clock
         self._new_id = new_id
         self.on_created: Callable[[], None] = lambda: None
-        """Called after each commit of a new pipeline: the inbox looks at what waited for it."""
+        """Called after each commit of a new or changed pipeline: the inbox looks at what waits."""
 
     async def create(
         self, parts: Sequence[DefinitionFile], entries: Mapping[str, str], forced_id: str | None
@@ -66,7 +72,8 @@ class Pipelines:
         """Registers a definition.
 
         Raises PipelineDefinitionError (nothing readable), PipelineLoadError (one message for each
-        problem), InvalidMetadataError, InvalidRequestError (the forced id is taken).
+        problem), InvalidMetadataError, InvalidRequestError (the forced id is taken, also by a
+        pipeline that was removed: jobs still name that), PipelineStoreError.
         """
         checked = metadata.check(entries)
         definition = merge_parts(parts)
@@ -90,12 +97,74 @@ class Pipelines:
             )
             metadata.add(tx, pipeline_id, checked)
 
-        await self._database.write(work)
+        with reported_as(PipelineStoreError, "the pipeline could not be stored"):
+            await self._database.write(work)
         _log.info(
             "pipeline created", extra={"pipeline": pipeline_id, "pipeline_name": pipeline.name}
         )
         self.on_created()
         return Created(id=pipeline_id, warnings=tuple(map(str, loaded.warnings)))
+
+    async def update(self, pipeline: str, parts: Sequence[DefinitionFile]) -> Created:
+        """Replaces a definition; jobs that exist keep the one that they were created with.
+
+        Raises what `create` raises for a definition, PipelineNotFoundError, PipelineUpdateError.
+        """
+        await self.get(pipeline)  # an unknown id is told before any problem of the definition
+        definition = merge_parts(parts)
+        loaded = await in_thread(_checked, definition)
+        name = _pipeline(loaded).name
+
+        def work(tx: Transaction) -> None:
+            before = get(tx, pipeline).definition
+            digest = _store_definition(tx, definition)
+            tx.run(
+                "update_pipeline",
+                id=pipeline,
+                name=name,
+                name_folded=name.casefold(),
+                definition=digest,
+            )
+            if before != digest:
+                tx.run("drop_unused_definition", digest=before)
+
+        with reported_as(PipelineUpdateError, f"the pipeline {pipeline} could not be updated"):
+            await self._database.write(work)
+        _log.info("pipeline updated", extra={"pipeline": pipeline, "pipeline_name": name})
+        self.on_created()
+        return Created(id=pipeline, warnings=tuple(map(str, loaded.warnings)))
+
+    async def remove(self, pipeline: str) -> None:
+        """Takes a pipeline away from new jobs; those that exist keep theirs and go on.
+
+        Raises PipelineNotFoundError.
+        """
+
+        def work(tx: Transaction) -> None:
+            get(tx, pipeline)
+            tx.run("remove_pipeline", id=pipeline, now=self._clock.now())
+            metadata.forget(tx, pipeline)
+
+        await self._database.write(work)
+        _log.info("pipeline removed", extra={"pipeline": pipeline})
+
+    async def add_metadata(self, pipeline: str, entries: Mapping[str, str]) -> dict[str, str]:
+        """Adds entries; returns the complete set. See `metadata.merge`."""
+
+        def work(tx: Transaction) -> dict[str, str]:
+            get(tx, pipeline)
+            return metadata.merge(tx, pipeline, entries)
+
+        return await self._database.write(work)
+
+    async def remove_metadata(self, pipeline: str, keys: Iterable[str]) -> dict[str, str]:
+        """Removes keys; returns what is left. See `metadata.remove`."""
+
+        def work(tx: Transaction) -> dict[str, str]:
+            get(tx, pipeline)
+            return metadata.remove(tx, pipeline, keys)
+
+        return await self._database.write(work)
 
     async def get(self, pipeline: str) -> Registered:
         """The pipeline with its files. Raises PipelineNotFoundError."""
@@ -103,9 +172,10 @@ class Pipelines:
 
     async def list(self) -> Sequence[Registered]:
         """All pipelines, in the order of their creation, without their files."""
-        return await self._database.read(
-            lambda tx: [_registered(tx, row) for row in tx.rows("pipelines")]
-        )
+        with reported_as(PipelineListError, "the pipelines could not be listed"):
+            return await self._database.read(
+                lambda tx: [_registered(tx, row) for row in tx.rows("pipelines")]
+            )
 
 
 def check_definition(definition: Sequence[DefinitionFile]) -> Pipeline:
@@ -122,6 +192,12 @@ def _checked(definition: Sequence[DefinitionFile]) -> Loaded:
         raise PipelineDefinitionError(
             f"the definition is larger than {MAX_DEFINITION_BYTES} bytes; make it smaller"
         )
+    for file in definition:
+        if len(file.path.encode()) > MAX_PATH_BYTES:
+            raise PipelineDefinitionError(
+                f"the path of a file, {file.path[:40]!r}..., is longer than {MAX_PATH_BYTES} bytes;"
+                " use a shorter one"
+            )
     return load(definition)
 
 

@@ -14,6 +14,18 @@ SELECT id, name, definition, created FROM pipelines WHERE id = :id AND removed I
 -- name: pipeline_ever
 SELECT id FROM pipelines WHERE id = :id;
 
+-- name: update_pipeline
+UPDATE pipelines SET name = :name, name_folded = :name_folded, definition = :definition
+WHERE id = :id AND removed IS NULL;
+
+-- name: remove_pipeline
+UPDATE pipelines SET removed = :now WHERE id = :id AND removed IS NULL;
+
+-- name: drop_unused_definition
+DELETE FROM definitions WHERE digest = :digest
+    AND NOT EXISTS (SELECT 1 FROM pipelines WHERE definition = :digest)
+    AND NOT EXISTS (SELECT 1 FROM jobs WHERE definition = :digest);
+
 -- name: newest_pipeline_of_name
 SELECT id, name, definition, created FROM pipelines
 WHERE name_folded = :name_folded AND removed IS NULL ORDER BY sequence DESC LIMIT 1;

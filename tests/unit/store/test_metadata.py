@@ -71,12 +71,13 @@ async def test_values_of_256_characters_are_taken_however_many_bytes(database: D
 
 
 async def test_the_limit_of_the_whole_set_counts_what_was_there(database: Database) -> None:
-    half = {f"{n:05}": "v" * 251 for n in range(metadata.MAX_TOTAL_BYTES // 512)}
-    more = {f"x{n:04}": "v" * 251 for n in range(metadata.MAX_TOTAL_BYTES // 512)}
+    count = metadata.MAX_TOTAL_BYTES // (5 + 200 + metadata.ENTRY_BYTES)
+    half = {f"{n:05}": "v" * 200 for n in range(count // 2)}
+    more = {f"{n:05}": "v" * 200 for n in range(count // 2, count)}
     await write(database, lambda tx: metadata.merge(tx, OWNER, half))
     whole = await write(database, lambda tx: metadata.merge(tx, OWNER, more))
     with pytest.raises(InvalidMetadataError, match="together"):
-        await write(database, lambda tx: metadata.merge(tx, OWNER, {"one": "more"}))
+        await write(database, lambda tx: metadata.merge(tx, OWNER, {"one": "v" * 256}))
     assert await database.read(lambda tx: metadata.read(tx, OWNER)) == whole
 
 

@@ -1,0 +1,28 @@
+"""Failures of the state itself, told as the error that the platform has for the call."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from claraedge.errors import ClaraedgeError, StorageFullError
+
+
+@contextmanager
+def reported_as(kind: type[ClaraedgeError], what: str) -> Iterator[None]:
+    """Raises `kind` where the disk is full or SQLite cannot read or write; says why and what to do.
+
+    Other errors pass.
+    """
+    try:
+        yield
+    except StorageFullError as error:
+        raise kind(f"{what}: {error}") from error
+    except sqlite3.Error as error:
+        raise kind(f"{what}: {error}; the state's disk may be damaged, see the journal") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise kind(f"{what}: the disk is full; free some space and try again") from error

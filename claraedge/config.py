@@ -85,6 +85,13 @@ class Api(Section, frozen=True, kw_only=True):
     """The longest that a stream waits for its client."""
 
 
+class Gpu(Section, frozen=True, kw_only=True):
+    """`[gpu]`."""
+
+    interval_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 2.0
+    """Between two messages of a utilization watch, and of node_monitor.Monitor/GpuMetrics."""
+
+
 class Podman(Section, frozen=True, kw_only=True):
     """`[podman]`."""
 
@@ -109,6 +116,7 @@ class Config(Section, frozen=True, kw_only=True):
     inbox: Inbox = Inbox()
     outbox: Outbox = Outbox()
     engine: Engine = Engine()
+    gpu: Gpu = Gpu()
     podman: Podman = Podman()
     log: Log = Log()
 

@@ -21,6 +21,7 @@ from claraedge.api.appliance import ApplianceServicer, ImagesServicer, InboxServ
 from claraedge.api.clara import ClaraServicer
 from claraedge.api.events import EventsServicer
 from claraedge.api.jobs import JobsServicer
+from claraedge.api.monitor import MonitorServicer
 from claraedge.api.payloads import PayloadsServicer
 from claraedge.api.pipelines import PipelinesServicer
 from claraedge.api.server import RuntimeFolder, Server
@@ -34,6 +35,10 @@ from claraedge.delivery.delivery import Delivery
 from claraedge.errors import ClaraedgeError
 from claraedge.events.log import EventLog
 from claraedge.gpu import cdi
+from claraedge.gpu.nvml import Nvml
+from claraedge.gpu.sampler import Sampler
+from claraedge.gpu.tegra import Tegra
+from claraedge.gpu.telemetry import Combined
 from claraedge.ids import new_id
 from claraedge.images.images import Images
 from claraedge.inbox.inbox import Inbox
@@ -81,15 +86,21 @@ def main(config_path: Path | None, overrides: Mapping[str, str]) -> int:
 async def _main(config: Config) -> int:
     """Runs the daemon in a task that a signal cancels: its contexts stop the parts in order."""
     serving = asyncio.create_task(serve(config), name="daemon")
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        stop.set()
+        serving.cancel()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, serving.cancel)
+        loop.add_signal_handler(number, on_signal)
     try:
         await serving
-    except asyncio.CancelledError:
-        _log.info("stopped")
-        return 0
-    except BaseExceptionGroup:
+    except (asyncio.CancelledError, BaseExceptionGroup):
+        if stop.is_set():
+            _log.info("stopped")
+            return 0
         # systemd starts a fresh daemon, which recovers; limping on could lose work.
         _log.exception("a part of the daemon died of a bug; please report it")
         return 1
@@ -125,7 +136,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
         runner = await stack.enter_async_context(open_runner(config))
 
         tree = PayloadTree(config.state_dir)
-        payloads = Payloads(database, tree, clock, new_id)
+        payloads = Payloads(database, tree, clock, new_id, runner.reclaim)
         logs = JobLogs(config.state_dir)
         images = Images(runner)
         pipelines = Pipelines(database, clock, new_id)
@@ -198,16 +209,24 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
         await engine.prepare()
         await delivery.prepare()
         await inbox.prepare()
+        sampler = await stack.enter_async_context(
+            Sampler(
+                Combined(Nvml(), Tegra()), database, clock, interval=config.gpu.interval_seconds
+            )
+        )
         server = await stack.enter_async_context(
             Server(
                 config.socket,
                 [
-                    (_service(clara_pb2, "Clara"), ClaraServicer()),
+                    (
+                        _service(clara_pb2, "Clara"),
+                        ClaraServicer(sampler, os.uname().nodename, stop_services),
+                    ),
                     (_service(jobs_pb2, "Jobs"), JobsServicer(jobs)),
                     (_service(models_pb2, "Models"), None),
                     (_service(payloads_pb2, "Payloads"), PayloadsServicer(payloads)),
                     (_service(pipelines_pb2, "Pipelines"), PipelinesServicer(pipelines)),
-                    (_service(metrics_pb2, "Monitor"), None),
+                    (_service(metrics_pb2, "Monitor"), MonitorServicer(sampler)),
                     (
                         _service(appliance_pb2, "Images"),
                         ImagesServicer(images, tree.uploads),
@@ -234,6 +253,11 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 notify.ready(f"serving {config.socket}")
         finally:
             notify.stopping()
+
+
+async def stop_services() -> int:
+    """Ends the long-running services and says how many: this version starts none."""
+    return 0
 
 
 def _service(module: ModuleType, name: str) -> ServiceDescriptor:

@@ -1,0 +1,117 @@
+"""One reading for all who ask, and none while nobody does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from claraedge.blocking import in_thread
+from claraedge.clock import Clock
+from claraedge.errors import UnavailableError
+from claraedge.gpu.telemetry import GpuReading, Telemetry
+from claraedge.gpu.users import Operator, operators, users
+from claraedge.store.database import Database
+
+#: A driver that hangs (a GPU that fell off its bus) keeps a caller no longer than this.
+_PATIENCE = 10.0
+#: The oldest that the answer to a single question may be.
+_FRESH = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """All GPUs at one moment."""
+
+    time: float
+    """Seconds since 1970-01-01 UTC."""
+    gpus: Sequence[tuple[GpuReading, Sequence[Operator]]]
+    """Each with the operators of jobs that use it."""
+
+
+class Sampler:
+    """Reads the telemetry in a thread, one reading at a time. Leaving its context closes it.
+
+    A sample serves everybody who asks until it is half an interval old, so that watchers fall into
+    one step: however many they are, there is one reading an interval.
+    """
+
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        database: Database,
+        clock: Clock,
+        *,
+        interval: float,
+        patience: float = _PATIENCE,
+    ) -> None:
+        self._telemetry = telemetry
+        self._database = database
+        self._clock = clock
+        self._interval = interval
+        self._patience = patience
+        self._last: tuple[float, Sample] | None = None
+        self._reading: asyncio.Task[tuple[float, Sample]] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._reading is not None:
+            _, hanging = await asyncio.wait([self._reading], timeout=self._patience)
+            if hanging:
+                return
+        await in_thread(self._telemetry.close)
+
+    async def sample(self) -> Sample:
+        """The GPUs now. Raises UnavailableError where the driver hangs."""
+        return (await self._sample(min(_FRESH, self._interval / 2)))[1]
+
+    async def watch(self) -> AsyncGenerator[Sample, None]:
+        """The GPUs now, and again after each interval, until the caller stops. Raises as above."""
+        loop = asyncio.get_running_loop()
+        while True:
+            taken, sample = await self._sample(self._interval / 2)
+            yield sample
+            await asyncio.sleep(taken + self._interval - loop.time())
+
+    async def _sample(self, oldest: float) -> tuple[float, Sample]:
+        """The last sample, or a new one where that is older than `oldest` seconds."""
+        now = asyncio.get_running_loop().time()
+        if self._last is not None and now - self._last[0] <= oldest:
+            return self._last
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read(), name="gpu-reading")
+            self._reading.add_done_callback(self._done)
+        # A caller that goes away takes nothing from the others.
+        reading = self._reading
+        done, _ = await asyncio.wait([reading], timeout=self._patience)
+        if not done:
+            raise UnavailableError(
+                f"the GPU driver has not answered for {self._patience:g} s; the kernel's log"
+                " (dmesg) says more"
+            )
+        return reading.result()
+
+    async def _read(self) -> tuple[float, Sample]:
+        running = await self._database.read(operators)
+        taken, time = asyncio.get_running_loop().time(), self._clock.now()
+        gpus = await in_thread(self._look, running)
+        return taken, Sample(time=time, gpus=gpus)
+
+    def _look(
+        self, running: Mapping[str, Operator]
+    ) -> Sequence[tuple[GpuReading, Sequence[Operator]]]:
+        return [(gpu, users(gpu.pids or (), running)) for gpu in self._telemetry.read()]
+
+    def _done(self, reading: asyncio.Task[tuple[float, Sample]]) -> None:
+        self._reading = None
+        if not reading.cancelled() and reading.exception() is None:
+            self._last = reading.result()

@@ -67,6 +67,8 @@ from claraedge.wire.nvidia.clara.platform.node_monitor import metrics_pb2
 
 _log = logging.getLogger(__name__)
 
+_DIED = "a part of the daemon died of a bug; please report it"
+
 #: Opens the runner for a daemon; tests pass one of `MemoryRunner`.
 OpenRunner: TypeAlias = Callable[[Config], AbstractAsyncContextManager[Runner]]
 
@@ -97,14 +99,16 @@ async def _main(config: Config) -> int:
         loop.add_signal_handler(number, on_signal)
     try:
         await serving
-    except (asyncio.CancelledError, BaseExceptionGroup):
+        _log.error("the daemon ended by itself")
+    except asyncio.CancelledError:
         if stop.is_set():
             _log.info("stopped")
             return 0
+        # What ends a part may be cancelled by the part's own death: no signal, so it is a bug.
+        _log.exception(_DIED)
+    except BaseExceptionGroup:
         # systemd starts a fresh daemon, which recovers; limping on could lose work.
-        _log.exception("a part of the daemon died of a bug; please report it")
-        return 1
-    _log.error("the daemon ended by itself")
+        _log.exception(_DIED)
     return 1
 
 

@@ -32,7 +32,7 @@ class TextFormatter(logging.Formatter):
         self._prefix = prefix
 
     def format(self, record: logging.LogRecord) -> str:
-        text = record.getMessage()
+        text = _one_line(record.getMessage())
         pairs = " ".join(f"{key}={_shown(value)}" for key, value in fields(record).items())
         line = f"{text}  {pairs}" if pairs else text
         if record.exc_info:
@@ -79,4 +79,12 @@ def configure(level: str, form: str) -> None:
 
 def _shown(value: object) -> str:
     text = str(value)
-    return json.dumps(text) if not text or any(c.isspace() or c in '"=' for c in text) else text
+    plain = text.isprintable() and not any(c.isspace() or c in '"=' for c in text)
+    return text if text and plain else json.dumps(text)
+
+
+def _one_line(text: str) -> str:
+    """A message may name a file, and whoever dropped that chose its characters."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -99,7 +99,7 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
     stopped: list[str] = []
     async with Database(device.state / "claraedge.db") as database:
         tree = PayloadTree(device.state)
-        payloads = Payloads(database, tree, clock, new_id)
+        payloads = Payloads(database, tree, clock, new_id, device.runner.reclaim)
         await payloads.prepare()
         logs = JobLogs(device.state)
         machine = Machine(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from weakref import WeakValueDictionary
 
 from claraedge import files, metadata
-from claraedge.blocking import in_cancellable_thread, in_thread
+from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread
 from claraedge.clock import Clock
-from claraedge.errors import InvalidRequestError
+from claraedge.errors import ClaraedgeError, InvalidRequestError
 from claraedge.ids import NewId
 from claraedge.payloads import records
 from claraedge.payloads.model import Payload, PayloadFile, PayloadType, stored_mode
@@ -21,27 +23,46 @@ from claraedge.payloads.names import normalise
 from claraedge.payloads.tree import PayloadTree
 from claraedge.store.database import Database, Transaction
 
+_log = logging.getLogger(__name__)
+
+#: Gives a tree that containers wrote back to this user; the runner's `reclaim`.
+Reclaim = Callable[[Path], Awaitable[None]]
+
+#: Bytes of one file, and of all files of a stream, that are kept in memory before they are written.
 _BUFFER = 1024 * 1024
+_BUFFERS = 8 * _BUFFER
+#: A file that is replaced while it is looked up is looked up again, so often.
+_TRIES = 5
 
 
 class Payloads:
-    """Creates, fills and reads payloads."""
+    """Creates, fills, reads and deletes payloads."""
 
-    def __init__(self, database: Database, tree: PayloadTree, clock: Clock, new_id: NewId) -> None:
+    def __init__(
+        self,
+        database: Database,
+        tree: PayloadTree,
+        clock: Clock,
+        new_id: NewId,
+        reclaim: Reclaim | None = None,
+    ) -> None:
+        """`reclaim` None: no containers run here, so no file belongs to another user."""
         self.tree = tree
         self._database = database
         self._clock = clock
         self._new_id = new_id
+        self._reclaim = reclaim
         self._materialising: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def prepare(self) -> None:
         """At start: folders, and an end to what broken streams left."""
-        await in_thread(self.tree.prepare)
+        known = await self._database.read(lambda tx: {row["id"] for row in tx.rows("payloads")})
+        await in_thread(self.tree.prepare, known)
 
         def named(tx: Transaction) -> dict[str, list[bytes]]:
             return {
                 row["id"]: [bytes(r["blob"]) for r in tx.rows("payload_blobs", payload=row["id"])]
-                for row in tx.rows("unsealed_payloads")
+                for row in tx.rows("open_payloads")
             }
 
         for payload, blobs in (await self._database.read(named)).items():
@@ -70,6 +91,80 @@ class Payloads:
         file = await self._database.read(lambda tx: records.find_file(tx, payload, wanted))
         return file, self.tree.path(payload, file)
 
+    async def open(self, payload: str, name: str) -> tuple[PayloadFile, FileIO]:
+        """The file that a client means by `name`, and its bytes, opened; the caller closes them."""
+        tries = _TRIES
+        while True:
+            file, path = await self.find(payload, name)
+            try:
+                return file, await in_thread(_open, path)
+            except FileNotFoundError:  # another upload replaced it meanwhile
+                tries -= 1
+                if not tries:
+                    raise
+
+    async def remove_file(self, payload: str, name: str) -> None:
+        """Removes the file that a client means by `name`: the name rules of `find`.
+
+        Raises PayloadStateError once its job was started.
+        """
+        wanted = normalise(name)
+        blob = await self._database.write(lambda tx: records.remove_file(tx, payload, wanted))
+        await in_thread(self.tree.discard, payload, [blob])
+
+    async def delete(self, payload: str) -> None:
+        """Deletes a payload for good: a reusable one at any time, a job's once nothing needs it.
+
+        Raises PayloadNotFoundError, PayloadStateError.
+        """
+
+        def work(tx: Transaction) -> None:
+            records.refuse_needed(tx, payload)
+            records.delete(tx, payload, self._clock.now())
+
+        await self._database.write(work)
+        _log.info("payload deleted", extra={"payload": payload})
+        await self.discard([payload])
+
+    async def discard(self, payloads: Iterable[str]) -> None:
+        """Removes the bytes of payloads whose deletion is committed. What cannot go now goes later.
+
+        A crash before its end leaves them to `prepare` and `empty`.
+        """
+        for payload in payloads:
+            await in_thread(self.tree.put_away, payload)
+        await self.empty()
+
+    async def empty(self) -> None:
+        """Removes what deleted payloads left, also what belongs to users of containers."""
+        for leftover in await in_thread(lambda: sorted(self.tree.removed.iterdir())):
+            try:
+                if self._reclaim is not None and await in_thread(files.has_foreign, leftover):
+                    await self._reclaim(leftover)
+                await in_thread(files.remove_tree, leftover)
+            except FileNotFoundError:
+                continue  # another call empties as well
+            except (OSError, ClaraedgeError) as error:
+                _log.warning("%s cannot be removed now: %s; tried again later", leftover, error)
+
+    async def add_metadata(self, payload: str, entries: Mapping[str, str]) -> dict[str, str]:
+        """Adds entries to a reusable payload; returns the complete set. See `metadata.merge`."""
+
+        def work(tx: Transaction) -> dict[str, str]:
+            records.refuse_job(records.get(tx, payload, with_files=False))
+            return metadata.merge(tx, payload, entries)
+
+        return await self._database.write(work)
+
+    async def remove_metadata(self, payload: str, keys: Iterable[str]) -> dict[str, str]:
+        """Removes keys of a reusable payload; returns what is left. See `metadata.remove`."""
+
+        def work(tx: Transaction) -> dict[str, str]:
+            records.refuse_job(records.get(tx, payload, with_files=False))
+            return metadata.remove(tx, payload, keys)
+
+        return await self._database.write(work)
+
     async def materialise(self, payload: str) -> None:
         """Makes the folder that containers read as the job's input; once, whoever else asks."""
         lock = self._materialising.setdefault(payload, asyncio.Lock())
@@ -85,6 +180,13 @@ class Payloads:
         return Upload(self._database, self.tree, found, self._new_id())
 
 
+def _open(path: Path) -> FileIO:
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW)
+
+    return FileIO(path, "r", opener=opener)
+
+
 class _Part:
     """One file of an upload that is still open."""
 
@@ -92,30 +194,16 @@ class _Part:
         self.path = path
         self.mode = mode
         self.size = 0
-        self._buffer = bytearray()
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-
-    def take(self, data: bytes) -> bool:
-        """Buffers data; True when it is time to write."""
-        self._buffer += data
-        self.size += len(data)
-        return len(self._buffer) >= _BUFFER
+        self.buffer = bytearray()
 
     def write(self) -> None:
-        view = memoryview(bytes(self._buffer))
-        self._buffer.clear()
-        while view:
-            view = view[os.write(self._descriptor, view) :]
+        """Appends the buffer. No file stays open: a stream may hold more files than we may open."""
+        files.append(self.path, self.buffer)
+        self.buffer.clear()
 
     def finish(self) -> None:
         self.write()
-        os.fsync(self._descriptor)
-        self.close()
-
-    def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        files.sync_file(self.path)
 
 
 class Upload:
@@ -133,6 +221,7 @@ class Upload:
         self._prefix = "input/" if payload.type is PayloadType.PIPELINE else ""
         self._parts: dict[str, _Part] = {}
         self._last: str | None = None
+        self._buffered = 0
         self._committing: asyncio.Task[PayloadFile] | None = None
 
     async def __aenter__(self) -> Self:
@@ -147,7 +236,7 @@ class Upload:
     ) -> None:
         if self._committing is not None:
             await asyncio.wait([self._committing])
-        await asyncio.shield(in_thread(self._remove))
+        await asyncio.shield(in_thread(files.remove_tree, self._folder))
 
     async def write(self, name: str, mode: int, data: bytes) -> None:
         """Appends a chunk to a file of this upload."""
@@ -155,10 +244,14 @@ class Upload:
         part = self._parts.get(stored)
         if part is None:
             path = self._folder / str(len(self._parts))
-            part = self._parts[stored] = await in_thread(_Part, path, stored_mode(mode))
+            part = self._parts[stored] = _Part(path, stored_mode(mode))
         self._last = stored
-        if part.take(data):
-            await in_thread(part.write)
+        part.buffer += data
+        part.size += len(data)
+        self._buffered += len(data)
+        if len(part.buffer) >= _BUFFER or self._buffered >= _BUFFERS:
+            # To its end, also for a caller that goes away: the folder is removed after it.
+            await in_cancellable_thread(self._flush)
 
     async def commit(self) -> PayloadFile:
         """Makes all files durable and visible; returns the one that was written last."""
@@ -172,7 +265,11 @@ class Upload:
         return await asyncio.shield(self._committing)
 
     async def _commit(self, last: str) -> PayloadFile:
-        new = await in_thread(self._store)
+        try:
+            new = await in_thread(self._store)
+        except FileNotFoundError:  # the payload was deleted meanwhile: say so
+            await self._database.read(lambda tx: records.get(tx, self._payload.id))
+            raise
 
         def work(tx: Transaction) -> list[bytes]:
             records.refuse_sealed(records.get(tx, self._payload.id, with_files=False))
@@ -180,6 +277,8 @@ class Upload:
 
         try:
             replaced = await self._database.write(work)
+        except asyncio.CancelledError:
+            raise  # at the daemon's end: it may be committed, and the sweep of the next start knows
         except BaseException:
             await in_thread(self._tree.discard, self._payload.id, [f.blob for f in new.values()])
             raise
@@ -187,15 +286,21 @@ class Upload:
         return new[last]
 
     def _store(self) -> dict[str, PayloadFile]:
-        stored = {}
-        for name, part in self._parts.items():
-            part.finish()
-            blob = self._tree.adopt(self._payload.id, part.path, mode=part.mode, keep=False)
-            stored[name] = PayloadFile(name=name, size=part.size, mode=part.mode, blob=blob)
-        self._tree.sync_blobs(self._payload.id)
+        stored: dict[str, PayloadFile] = {}
+        try:
+            for name, part in self._parts.items():
+                part.finish()
+                blob = self._tree.adopt(self._payload.id, part.path, mode=part.mode, keep=False)
+                stored[name] = PayloadFile(name=name, size=part.size, mode=part.mode, blob=blob)
+            self._tree.sync_blobs(self._payload.id)
+        except BaseException:
+            self._tree.discard(self._payload.id, [file.blob for file in stored.values()])
+            raise
         return stored
 
-    def _remove(self) -> None:
+    def _flush(self, flag: CancelFlag) -> None:
         for part in self._parts.values():
-            part.close()
-        files.remove_tree(self._folder)
+            flag.check()
+            if part.buffer:
+                part.write()
+        self._buffered = 0

@@ -10,6 +10,9 @@ from claraedge.payloads.model import Payload, PayloadFile, PayloadType
 from claraedge.payloads.names import folders, match
 from claraedge.store.database import Row, Transaction
 
+#: JobState.STOPPED; jobs stand above payloads.
+_STOPPED = 3
+
 
 def add(tx: Transaction, payload: str, kind: PayloadType, now: float) -> None:
     tx.run("add_payload", id=payload, type=int(kind), created=now)
@@ -29,6 +32,56 @@ def get(tx: Transaction, payload: str, *, with_files: bool = True) -> Payload:
         files=files,
         metadata=metadata.read(tx, payload),
     )
+
+
+def delete(tx: Transaction, payload: str, now: float) -> None:
+    """The end of a payload, whatever stands against it: from now on it is not found.
+
+    Its bytes are still on the disk; `Payloads.discard` removes them once this is committed.
+    """
+    tx.run("drop_payload_files", payload=payload)
+    tx.run("payload_deleted", id=payload, now=now)
+    metadata.forget(tx, payload)
+
+
+def refuse_needed(tx: Transaction, payload: str) -> None:
+    """Raises PayloadNotFoundError, and PayloadStateError where its job still needs the payload.
+
+    A job needs it until it has stopped and its results are delivered, where they are at all.
+    """
+    get(tx, payload, with_files=False)
+    row = tx.row("payload", id=payload)
+    assert row is not None
+    if row["job"] is None:
+        return
+    if row["job_state"] != _STOPPED:
+        raise PayloadStateError(
+            f"the payload {payload} belongs to the job {row['job']}, which has not stopped;"
+            " cancel the job first, or wait for its end"
+        )
+    if row["delivery"] not in (None, "done"):
+        why = f" ({row['delivery_reason']})" if row["delivery_reason"] else ""
+        raise PayloadStateError(
+            f"the results of the job {row['job']} in the payload {payload} are not delivered"
+            f" yet{why}; wait for that"
+        )
+
+
+def remove_file(tx: Transaction, payload: str, name: str) -> bytes:
+    """Removes the file that a client means by a normalised name; returns its blob."""
+    refuse_sealed(get(tx, payload, with_files=False))
+    file = find_file(tx, payload, name)
+    tx.run("drop_payload_file", payload=payload, name=file.name)
+    return file.blob
+
+
+def refuse_job(payload: Payload) -> None:
+    """Raises PayloadStateError for a job's payload: only reusable ones have metadata."""
+    if payload.type is not PayloadType.REUSABLE:
+        raise PayloadStateError(
+            f"the payload {payload.id} belongs to the job {payload.job}, and only reusable ones"
+            " have metadata; give them to the job"
+        )
 
 
 def find_file(tx: Transaction, payload: str, name: str) -> PayloadFile:

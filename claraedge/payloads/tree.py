@@ -4,6 +4,7 @@
     payloads/<id>/input/...                       the same under its names, made when the job runs
     payloads/<id>/operators/<operator>/<attempt>/ what one attempt of an operator wrote
     uploads/<hex>/...                             streams that are still open; emptied at start
+    removed/<id>-<hex>/...                        deleted payloads on their way out
 
 Rows name blobs, so that all files of an upload appear, or replace others, in one commit; the named
 view is hard links, made anew whenever it is missing.
@@ -11,15 +12,19 @@ view is hard links, made anew whenever it is missing.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 from claraedge import files
 from claraedge.blocking import CancelFlag
 from claraedge.ids import new_id
 from claraedge.payloads.model import PayloadFile
+
+_log = logging.getLogger(__name__)
 
 
 class PayloadTree:
@@ -28,12 +33,21 @@ class PayloadTree:
     def __init__(self, state: Path) -> None:
         self.payloads = state / "payloads"
         self.uploads = state / "uploads"
+        self.removed = state / "removed"
 
-    def prepare(self) -> None:
-        """Makes the folders, and removes what streams left that a crash broke."""
+    def prepare(self, known: Container[str]) -> None:
+        """Makes the folders; removes what a crash left of streams.
+
+        Folders of payloads without a row, which a crash left as well, are put away.
+        """
         files.make_folders(self.payloads)
+        files.make_folders(self.removed)
         files.remove_tree(self.uploads)
         files.make_folders(self.uploads)
+        for folder in self.payloads.iterdir():
+            if folder.name not in known:
+                _log.info("payload without a row found", extra={"payload": folder.name})
+                self.put_away(folder.name)
 
     def folder(self, payload: str) -> Path:
         return self.payloads / payload
@@ -51,6 +65,13 @@ class PayloadTree:
         """The folder of a new payload, durable."""
         files.make_folders(self.folder(payload) / "blobs")
 
+    def remove(self, payload: str) -> None:
+        """Removes the folder of a payload that no row names."""
+        try:
+            files.remove_tree(self.folder(payload))
+        except OSError as error:  # it costs space and no more
+            _log.warning("payload left behind", extra={"payload": payload, "reason": str(error)})
+
     def adopt(self, payload: str, source: Path, *, mode: int, keep: bool) -> bytes:
         """Takes a durable file of this file system in as a blob: a link, or the file itself.
 
@@ -59,12 +80,17 @@ class PayloadTree:
         """
         blob = b"blobs/" + new_id().encode()
         target = self.folder(payload) / os.fsdecode(blob)
+        source.chmod(mode & 0o777 | 0o444)  # first: the name must not be durable without the mode
         if keep:
             files.link_or_copy(source, target)
         else:
             source.rename(target)
-        target.chmod(mode & 0o777 | 0o444)
         return blob
+
+    def put_away(self, payload: str) -> None:
+        """Takes the folder of a payload that no row names any more out of the way, at once."""
+        with contextlib.suppress(FileNotFoundError):
+            self.folder(payload).rename(self.removed / f"{payload}-{new_id()}")
 
     def sync_blobs(self, payload: str) -> None:
         files.sync_folder(self.folder(payload) / "blobs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Iterator
 
 from claraedge.api.answers import ok
@@ -159,7 +160,7 @@ def _filter(filter_: wire.JobsListRequest.JobFilter) -> JobFilter | None:
         pipelines=frozenset(
             id_of(i, "pipeline", InvalidPipelineIdError) for i in filter_.pipeline_id
         ),
-        created_after=_time(filter_.created_after),
+        created_after=_after(filter_.created_after),
         completed_before=_time(filter_.completed_before),
     )
     return None if wanted == JobFilter() else wanted
@@ -167,6 +168,11 @@ def _filter(filter_: wire.JobsListRequest.JobFilter) -> JobFilter | None:
 
 def _time(value: common.Timestamp) -> float | None:
     return unix_seconds(value) if value.value else None
+
+
+def _after(value: common.Timestamp) -> float | None:
+    """After a time of the wire, which has whole seconds only: from the next second on."""
+    return math.nextafter(unix_seconds(value) + 1, 0) if value.value else None
 
 
 def _graph(pipeline: Pipeline) -> list[wire.JobsStatusResponse.JobDagNode]:

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from claraedge.blocking import in_thread
 from claraedge.errors import ContainerError, RunnerUnavailableError, StorageFullError
 from claraedge.jobs import records
 from claraedge.jobs.active import ActiveJob, Running
@@ -96,9 +97,10 @@ class Engine:
         jobs = await self._machine.database.read(
             lambda tx: [records.read(tx, row) for row in tx.rows("started_jobs")]
         )
+        gpus = await in_thread(self._gpus) if jobs else ()
         for job in jobs:
             if job.state is JobState.RUNNING or job.cancel_reason is not None:
-                self._activate(job)
+                self._activate(job, gpus)
             else:
                 self._queue.push(job.id, job.priority)
         try:
@@ -146,6 +148,8 @@ class Engine:
             self._resume()
             while await self._start_next():
                 pass
+            if not any(active.running for active in self._active.values()):
+                self._pause.over()  # all went well, and no operator is there to say so
         except _OUTAGES as error:
             self._pause.met(error)
 
@@ -167,7 +171,7 @@ class Engine:
         capacity = Capacity(
             operators=self._max_operators,
             cores=self._cores,
-            gpus=self._gpus() if any(c.gpu for c in candidates) else (),
+            gpus=await in_thread(self._gpus) if any(c.gpu for c in candidates) else (),
         )
         chosen = choose(candidates, capacity, self._held())
         if chosen is None:
@@ -225,12 +229,12 @@ class Engine:
             gpus_in_use=frozenset(gpu for r in running for gpu in r.gpus),
         )
 
-    def _activate(self, job: Job) -> None:
+    def _activate(self, job: Job, gpus: tuple[str, ...]) -> None:
         """A job that ran before this start; one that uses GPUs has them again."""
         active = ActiveJob.of(job)
         if active.uses_gpu:
             taken = {gpu for other in self._active.values() for gpu in other.lease}
-            free = [gpu for gpu in self._gpus() if gpu not in taken]
+            free = [gpu for gpu in gpus if gpu not in taken]
             active.lease = tuple(free[: active.gpus_asked])
         self._active[job.id] = active
 

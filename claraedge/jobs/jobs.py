@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from claraedge import metadata
 from claraedge.blocking import in_thread
 from claraedge.clock import Clock
 from claraedge.errors import (
+    ClaraedgeError,
     FileCollisionError,
     InvalidRequestError,
     JobStateError,
@@ -80,6 +83,7 @@ class Jobs:
         self._new_id = new_id
         self._grace = grace
         self._on_queued = on_queued
+        self._unfinished: set[asyncio.Task[None]] = set()
 
     async def create(
         self,
@@ -101,7 +105,7 @@ class Jobs:
         definition = await in_thread(registry.check_definition, registered.files)
         job, payload = self._new_id(), self._new_id()
         await in_thread(self._tree.make, payload)
-        copies = await self._copies(payload, input_payloads)
+        copies: list[PayloadFile] = []
 
         def work(tx: Transaction) -> Job:
             records.add(
@@ -118,7 +122,12 @@ class Jobs:
             payload_records.put_files(tx, payload, copies)
             return records.get(tx, job)
 
-        created = await self._database.write(work)
+        try:
+            copies += await self._copies(payload, input_payloads)
+            created = await self._database.write(work)
+        except (ClaraedgeError, OSError):
+            await in_thread(self._tree.remove, payload)
+            raise
         _log.info("job created", extra={"job": job, "payload": payload, "pipeline": pipeline})
         return created
 
@@ -143,8 +152,11 @@ class Jobs:
                 self._on_queued(tx, current, pipeline)
                 return True
 
-            if await self._database.write(work):
-                self.queued(job, found.priority)
+            async def queue() -> None:
+                if await self._database.write(work):
+                    self.queued(job, found.priority)
+
+            await self._to_its_end(queue())
             found = await self.get(job)
         if not found.was_started:
             raise JobStateError(f"the job {job} was cancelled before its start; create a new job")
@@ -206,10 +218,20 @@ class Jobs:
                     records.stop(tx, job, JobStatus.CANCELED, now)
             return current
 
-        before = await self._database.write(work)
-        if before.was_started and before.state is not JobState.STOPPED:
-            await self._engine.cancel(job, self._grace + 2)
+        async def end() -> None:
+            before = await self._database.write(work)
+            if before.was_started and before.state is not JobState.STOPPED:
+                await self._engine.cancel(job, self._grace + 2)
+
+        await self._to_its_end(end())
         return await self.get(job)
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, None]) -> None:
+        """What the engine has to hear of once it is committed, also where the caller goes away."""
+        task = asyncio.create_task(work)
+        self._unfinished.add(task)
+        task.add_done_callback(self._unfinished.discard)
+        await asyncio.shield(task)
 
     async def logs(self, job: str, operator: str) -> Iterator[str]:
         """The lines of an operator's log as it is now; reading them blocks, so do it in a thread.
@@ -242,7 +264,14 @@ class Jobs:
                         " leave one out or rename it"
                     )
                 path = self._tree.path(source, file)
-                blob = await in_thread(self._tree.adopt, payload, path, mode=file.mode, keep=True)
+                try:
+                    blob = await in_thread(
+                        self._tree.adopt, payload, path, mode=file.mode, keep=True
+                    )
+                except FileNotFoundError as error:
+                    raise PayloadStateError(
+                        f"the payload {source} was changed while it was copied; try again"
+                    ) from error
                 copies[name] = PayloadFile(name=name, size=file.size, mode=file.mode, blob=blob)
         await in_thread(self._tree.sync_blobs, payload)
         return list(copies.values())

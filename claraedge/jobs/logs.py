@@ -69,11 +69,21 @@ def decode(chunks: Iterable[bytes]) -> Iterator[str]:
             if stream not in pending:
                 continue
             joined = pending[stream] + text
-            if kind == b"P" and len(joined) < MAX_LINE:
-                pending[stream] = joined
-            else:
-                pending[stream] = b""
+            while len(joined) > MAX_LINE:
+                cut = _cut(joined)
+                yield joined[:cut].decode("utf-8", "replace") + "\n"
+                joined = joined[cut:]
+            pending[stream] = joined if kind == b"P" else b""
+            if kind != b"P":
                 yield joined.decode("utf-8", "replace") + "\n"
     for text in pending.values():
         if text:
             yield text.decode("utf-8", "replace") + "\n"
+
+
+def _cut(line: bytes) -> int:
+    """Where a line that is too long is cut: at MAX_LINE bytes, or before the character there."""
+    for cut in range(MAX_LINE, MAX_LINE - 4, -1):
+        if line[cut] & 0xC0 != 0x80:  # no byte inside of a character
+            return cut
+    return MAX_LINE

@@ -24,11 +24,14 @@ from claraedge.registry.pipelines import Registered
 from claraedge.store.database import Row, Transaction
 
 MAX_NAME = 255
+#: Controls, formats, surrogates, private use. Not Cn:
+#: what this Python's Unicode does not know yet may be a character all the same.
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co"})
 
 
 def check_name(name: str) -> str:
     """The name, if it keeps the rule; else InvalidJobNameError with the rule."""
-    printable = all(unicodedata.category(c)[0] != "C" for c in name)
+    printable = not any(unicodedata.category(c) in _UNPRINTABLE for c in name)
     if not name or not printable or len(name) > MAX_NAME or len(name.encode()) > MAX_NAME:
         shown = repr(name if len(name) <= 40 else name[:37] + "...")
         raise InvalidJobNameError(

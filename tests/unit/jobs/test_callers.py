@@ -1,0 +1,146 @@
+"""What a caller that goes away leaves behind, and an engine that has nothing to do."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from claraedge.errors import FileCollisionError, PayloadStateError
+from claraedge.jobs.model import JobStatus, Priority
+from claraedge.store.database import Transaction
+from tests.engine_bench import DEADLINE, Bench, Device, bench, chain, copy
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    device = Device(tmp_path)
+    device.runner.add_image("copy:1", copy)
+    return device
+
+
+@contextmanager
+def writer_held(b: Bench) -> Iterator[None]:
+    """Keeps the database's writer at work, so that what is written waits."""
+    entered, gate = threading.Event(), threading.Event()
+
+    def work(_: Transaction) -> None:
+        entered.set()
+        assert gate.wait(DEADLINE)
+
+    holding = asyncio.ensure_future(b.database.write(work))
+    try:
+        yield
+    finally:
+        gate.set()
+        holding.add_done_callback(lambda task: task.exception())
+
+
+async def gone(call: asyncio.Task[object]) -> None:
+    """The caller goes away while its change waits to be written."""
+    for _ in range(50):  # far enough to have queued the change
+        await asyncio.sleep(0.002)
+    assert not call.done()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+
+async def reusable(b: Bench, /, **files: bytes) -> str:
+    payload = (await b.payloads.create({})).id
+    async with await b.payloads.upload(payload) as upload:
+        for name, content in files.items():
+            await upload.write(name, 0, content)
+        await upload.commit()
+    return payload
+
+
+async def test_a_job_whose_starter_went_away_runs_all_the_same(device: Device) -> None:
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one")), {"x": b"1"}, start=False)
+        with writer_held(b):
+            await gone(asyncio.ensure_future(b.jobs.start(job.id, {})))
+        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+
+
+async def test_a_cancel_whose_caller_went_away_ends_the_job_all_the_same(device: Device) -> None:
+    device.runner.hold("one")
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one")), {"x": b"1"})
+        await b.until_runs("one")
+        with writer_held(b):
+            await gone(asyncio.ensure_future(b.jobs.cancel(job.id, "wrong slice")))
+        assert (await b.end(job.id)).status is JobStatus.CANCELED
+
+
+async def test_an_outage_without_work_is_over_once_podman_answers(device: Device) -> None:
+    device.runner.available = False
+    async with bench(device) as b:
+        assert b.engine.warnings() != []
+        device.runner.available = True
+        async with asyncio.timeout(DEADLINE):
+            while b.engine.warnings():
+                await asyncio.sleep(0.01)
+        rounds = 0
+        schedule = b.engine._schedule
+
+        async def counted() -> None:
+            nonlocal rounds
+            rounds += 1
+            await schedule()
+
+        b.engine._schedule = counted  # type: ignore[method-assign]
+        await asyncio.sleep(0.2)
+        assert rounds == 0  # nothing to do: it sleeps
+
+
+async def test_input_payloads_are_copied_into_the_job(device: Device) -> None:
+    async with bench(device, run=False) as b:
+        first, second = await reusable(b, a=b"1"), await reusable(b, b=b"22")
+        job = await b.jobs.create(
+            pipeline=await b.register(chain("one")),
+            name="job",
+            priority=Priority.NORMAL,
+            input_payloads=[first, second],
+            entries={},
+        )
+        assert await b.listing(job.payload) == ["input/a", "input/b"]
+        _, path = await b.payloads.find(job.payload, "input/b")
+        assert path.read_bytes() == b"22"
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("a", "a/b")])
+async def test_input_payloads_that_collide_leave_no_job_and_no_bytes(
+    device: Device, names: tuple[str, str]
+) -> None:
+    async with bench(device, run=False) as b:
+        first, second = [await reusable(b, **{name: b"1"}) for name in names]
+        before = sorted(p.name for p in b.payloads.tree.payloads.iterdir())
+        with pytest.raises(FileCollisionError):
+            await b.jobs.create(
+                pipeline=await b.register(chain("one")),
+                name="job",
+                priority=Priority.NORMAL,
+                input_payloads=[first, second],
+                entries={},
+            )
+        assert await b.jobs.select(None) == []
+        assert sorted(p.name for p in b.payloads.tree.payloads.iterdir()) == before
+
+
+async def test_a_payload_of_a_job_is_no_input_of_another(device: Device) -> None:
+    async with bench(device, run=False) as b:
+        pipeline = await b.register(chain("one"))
+        job = await b.job(pipeline, start=False)
+        with pytest.raises(PayloadStateError, match="only reusable ones"):
+            await b.jobs.create(
+                pipeline=pipeline,
+                name="job",
+                priority=Priority.NORMAL,
+                input_payloads=[job.payload],
+                entries={},
+            )

@@ -33,8 +33,11 @@ _log = logging.getLogger(__name__)
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
-#: Longest text of one error message: an error must not outgrow a gRPC header or a terminal.
+#: Longest text of one error message, in characters.
 _MAX_TEXT = 8192
+#: Bytes of the text beside a gRPC status. It travels in a header, which takes 8 KiB, and there a
+#: byte that is not ASCII takes three.
+_MAX_DETAILS = 2048
 
 
 class Undecodable:
@@ -133,11 +136,11 @@ def _answer(
 ) -> Callable[[Any, Context], Awaitable[Message]]:
     async def answer(request: Any, context: Context) -> Message:
         try:
-            async with asyncio.timeout(total):
+            async with asyncio.timeout(total) as bound:
                 return await call(await _decoded(request, context, limits))
-        except TimeoutError:
-            await _abort(context, CallTimeoutError(f"the call took more than {total:g} s"))
         except Exception as error:  # noqa: BLE001 - a bug in one call must not pass for an answer
+            if bound.expired():
+                await _abort(context, CallTimeoutError(f"the call took more than {total:g} s"))
             return await _error(error, response, context)
 
     return answer
@@ -147,16 +150,19 @@ def _answer_stream(
     call: Callable[..., AsyncGenerator[Message, None]], response: type[Message], limits: Limits
 ) -> Callable[[Any, Context], Awaitable[None]]:
     async def answer(request: Any, context: Context) -> None:
+        begun = False
         try:
             decoded = await _decoded(request, context, None)
             async with aclosing(call(decoded)) as messages:
                 async for message in messages:
                     async with _idle(limits, "took no message"):
                         await context.write(message)
+                    begun = True
         except CallTimeoutError as error:
             await _abort(context, error)
         except Exception as error:  # noqa: BLE001 - as above
-            await context.write(await _error(error, response, context))
+            answer = await _error(error, response, context, may_answer=not begun)
+            await context.write(answer)
 
     return answer
 
@@ -214,14 +220,21 @@ async def _refuse_undecodable(context: Context) -> NoReturn:
     )
 
 
-async def _error(error: Exception, response: type[Message], context: Context) -> Message:
+async def _error(
+    error: Exception, response: type[Message], context: Context, *, may_answer: bool = True
+) -> Message:
+    """The message that says so; else, where no client would look at its header, the gRPC status.
+
+    The original's clients read the header of a stream's first message only: half a file must not
+    pass for a whole one.
+    """
     if isinstance(error, grpc.aio.AbortError):
         raise error
     if isinstance(error, CallTimeoutError):
         await _abort(context, error)
     known = error if isinstance(error, ClaraedgeError) else _unforeseen(error)
     with_header = "header" in response.DESCRIPTOR.fields_by_name
-    if isinstance(known, NotSupportedError) or not with_header:
+    if isinstance(known, NotSupportedError) or not with_header or not may_answer:
         await _abort(context, known)
     return response(header=failure(known))
 
@@ -236,7 +249,7 @@ def _unforeseen(error: Exception) -> ClaraedgeError:
 async def _abort(context: Context, error: ClaraedgeError) -> NoReturn:
     await context.abort(
         grpc.StatusCode[error.status],
-        str(error)[:_MAX_TEXT],
+        str(error).encode()[:_MAX_DETAILS].decode("utf-8", "ignore"),
         trailing_metadata=(("claraedge-error", error.name),),
     )
     raise AssertionError("abort always raises")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from claraedge.blocking import in_thread
+from claraedge import files
+from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread
 from claraedge.errors import InvalidImageError, InvalidRequestError
+from claraedge.ids import new_id
 from claraedge.images.images import Images
 from claraedge.inbox.inbox import Inbox
 from claraedge.inbox.model import Item, ItemState
@@ -29,23 +29,20 @@ class ImagesServicer:
         self._scratch = scratch
 
     async def Load(self, requests: AsyncIterator[wire.LoadRequest]) -> wire.LoadResponse:
-        descriptor, name = await in_thread(
-            tempfile.mkstemp, prefix="image-", suffix=".tar", dir=self._scratch
-        )
-        archive = Path(name)
+        archive = self._scratch / f"image-{new_id()}.tar"
         try:
             size = 0
             buffer = bytearray()
             async for request in requests:
                 buffer += request.data
+                size += len(request.data)
                 if len(buffer) >= _BUFFER:
-                    size += await in_thread(_write, descriptor, buffer)
-            size += await in_thread(_write, descriptor, buffer)
+                    await in_cancellable_thread(_write, archive, buffer)
+            await in_cancellable_thread(_write, archive, buffer)
             if size == 0:
                 raise InvalidImageError("the archive is empty; send a docker-archive tar")
             images = await self._images.load(archive)
         finally:
-            os.close(descriptor)
             await in_thread(archive.unlink, missing_ok=True)
         return wire.LoadResponse(images=[_image(image) for image in images])
 
@@ -89,14 +86,10 @@ def _state(number: int) -> ItemState | None:
     raise InvalidRequestError(f"no item is ever in state {number}; leave the state out for all")
 
 
-def _write(descriptor: int, buffer: bytearray) -> int:
-    """Writes and empties the buffer; returns the count of bytes."""
-    size = len(buffer)
-    view = memoryview(bytes(buffer))
+def _write(_: CancelFlag, archive: Path, buffer: bytearray) -> None:
+    """Appends the buffer to the archive and empties it."""
+    files.append(archive, buffer)
     buffer.clear()
-    while view:
-        view = view[os.write(descriptor, view) :]
-    return size
 
 
 def _image(image: Image) -> wire.Image:

@@ -40,6 +40,8 @@ _OPTIONS = [
 ]
 #: Calls get so many seconds to end when the daemon stops.
 _STOP_GRACE = 3.0
+#: Seconds for whoever listens on the socket's path to take a call.
+_PROBE = 1.0
 
 
 class RuntimeFolder:
@@ -180,11 +182,16 @@ def _remove_stale(path: Path) -> None:
             " CLARAEDGE_RUNTIME_DIR"
         )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
+        probe.settimeout(_PROBE)
         try:
             probe.connect(str(path))
-        except OSError:
-            path.unlink()
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
             return
+        except FileNotFoundError:
+            return
+        except OSError:  # full, or not ours to call: somebody is there
+            pass
     raise AlreadyRunningError(
         f"another program listens on {path}; stop it, or choose another CLARAEDGE_RUNTIME_DIR"
     )

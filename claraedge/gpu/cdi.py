@@ -1,13 +1,15 @@
 """The devices of a CDI kind, as the specs on this machine name them.
 
 Source: Container Device Interface 0.3 to 0.8: JSON or YAML files in /etc/cdi and /var/run/cdi, the
-later folder wins. A driver that is late at boot writes its spec late, so nothing is cached.
+later folder wins. A driver that is late at boot writes its spec late, so the folders are looked at
+each time; a file that did not change is not read again.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -30,8 +32,9 @@ class _Spec(msgspec.Struct):
 def devices(kind: str, folders: Sequence[Path] = FOLDERS) -> tuple[str, ...]:
     """CDI names (`kind=name`) of the single devices, in the order of the specs.
 
-    The spec of a driver lists each GPU by index and by UUID, and all of them as `all`: the names
-    that are indexes are the devices, or else those that are neither `all` nor a UUID.
+    The spec of a driver lists each GPU by index, or by UUID, or by both, and all of them as `all`:
+    the indexes are the devices; else what is neither a UUID nor `all`, such as the parts of a
+    divided GPU (`0:1`); else the UUIDs; else `all`, which some drivers name alone.
     """
     names: dict[str, None] = {}
     for folder in folders:
@@ -39,16 +42,29 @@ def devices(kind: str, folders: Sequence[Path] = FOLDERS) -> tuple[str, ...]:
             if path.suffix in (".json", ".yaml", ".yml"):
                 names |= dict.fromkeys(_names(path, kind))
     numbered = [name for name in names if name.isdigit()]
-    others = [n for n in names if n != "all" and not n.startswith(("GPU-", "MIG-"))]
-    return tuple(f"{kind}={name}" for name in numbered or others)
+    uuids = [name for name in names if name.startswith(("GPU-", "MIG-"))]
+    others = [name for name in names if name != "all" and name not in uuids]
+    return tuple(f"{kind}={name}" for name in numbered or others or uuids or names)
 
 
 def _names(path: Path, kind: str) -> list[str]:
     try:
-        spec = msgspec.convert(yaml.safe_load(path.read_bytes()), _Spec, strict=False)
+        status = path.stat()
+    except FileNotFoundError:  # replaced at this moment
+        return []
+    spec = _read(path, status.st_ino, status.st_ctime_ns, status.st_size)
+    if spec is None or spec.kind != kind:
+        return []
+    return [str(device.name) for device in spec.devices]
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, _inode: int, _ctime_ns: int, _size: int) -> _Spec | None:
+    """The spec in a file, or None, which is logged once for each state of the file."""
+    try:
+        return msgspec.convert(yaml.safe_load(path.read_bytes()), _Spec, strict=False)
     except (OSError, yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError) as error:
         _log.warning(
             "CDI spec left out: it cannot be read", extra={"path": str(path), "error": str(error)}
         )
-        return []
-    return [str(device.name) for device in spec.devices] if spec.kind == kind else []
+        return None

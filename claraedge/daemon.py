@@ -21,6 +21,7 @@ from claraedge.api.appliance import ApplianceServicer, ImagesServicer, InboxServ
 from claraedge.api.clara import ClaraServicer
 from claraedge.api.events import EventsServicer
 from claraedge.api.jobs import JobsServicer
+from claraedge.api.models import ModelsServicer
 from claraedge.api.monitor import MonitorServicer
 from claraedge.api.payloads import PayloadsServicer
 from claraedge.api.pipelines import PipelinesServicer
@@ -47,6 +48,10 @@ from claraedge.jobs.execution import Machine
 from claraedge.jobs.jobs import Jobs
 from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.model import Job, Priority
+from claraedge.models.model import SetKind
+from claraedge.models.models import Models
+from claraedge.models.sets import ModelSets
+from claraedge.models.tree import ModelTree
 from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.model import Pipeline
@@ -118,8 +123,9 @@ async def podman(config: Config) -> AsyncIterator[Runner]:
     folder = config.runtime_dir / "podman"
     files.make_folders(folder)
     shared = config.podman.socket or user_socket(os.environ)
+    named = config.podman.socket is not None
     async with (
-        PodmanService(folder, shared=shared) as service,
+        PodmanService(folder, shared=shared, only_shared=named) as service,
         PodmanRunner(service, folder) as runner,
     ):
         yield runner
@@ -141,6 +147,12 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
 
         tree = PayloadTree(config.state_dir)
         payloads = Payloads(database, tree, clock, new_id, runner.reclaim)
+        models = Models(database, ModelTree(config.state_dir), clock, new_id)
+        models_servicer = ModelsServicer(
+            models,
+            ModelSets(database, clock, new_id, SetKind.CATALOG),
+            ModelSets(database, clock, new_id, SetKind.INSTANCE),
+        )
         logs = JobLogs(config.state_dir)
         images = Images(runner)
         pipelines = Pipelines(database, clock, new_id)
@@ -210,6 +222,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
         events = EventLog(database, clock, new_id)
         await events.prepare()
         await payloads.prepare()
+        await models.prepare()
         await engine.prepare()
         await delivery.prepare()
         await inbox.prepare()
@@ -227,7 +240,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                         ClaraServicer(sampler, os.uname().nodename, stop_services),
                     ),
                     (_service(jobs_pb2, "Jobs"), JobsServicer(jobs)),
-                    (_service(models_pb2, "Models"), None),
+                    (_service(models_pb2, "Models"), models_servicer),
                     (_service(payloads_pb2, "Payloads"), PayloadsServicer(payloads)),
                     (_service(pipelines_pb2, "Pipelines"), PipelinesServicer(pipelines)),
                     (_service(metrics_pb2, "Monitor"), MonitorServicer(sampler)),

@@ -234,6 +234,61 @@ class FileCollisionError(ClaraedgeError):
     status = "ALREADY_EXISTS"
 
 
+# --- models ------------------------------------------------------------------------------------
+
+
+class InvalidModelIdError(InvalidRequestError):
+    """The text is no id of a model."""
+
+    name = "invalid-model-id"
+    code = -0x4000
+
+
+class ModelNotFoundError(ClaraedgeError):
+    """No model has this id."""
+
+    name = "model-not-found"
+    code = -0x4001
+    status = "NOT_FOUND"
+
+
+class InvalidCatalogIdError(InvalidRequestError):
+    """The text is no id of a catalog."""
+
+    name = "invalid-catalog-id"
+    code = -0x4002
+
+
+class CatalogNotFoundError(ClaraedgeError):
+    """No catalog has this id."""
+
+    name = "catalog-not-found"
+    code = -0x4003
+    status = "NOT_FOUND"
+
+
+class InvalidInstanceIdError(InvalidRequestError):
+    """The text is no id of an instance."""
+
+    name = "invalid-instance-id"
+    code = -0x4004
+
+
+class InstanceNotFoundError(ClaraedgeError):
+    """No instance has this id."""
+
+    name = "instance-not-found"
+    code = -0x4005
+    status = "NOT_FOUND"
+
+
+class InvalidModelError(InvalidRequestError):
+    """The archive is no model that can be stored; one message a problem."""
+
+    name = "invalid-model"
+    code = -0x4100
+
+
 # --- images and containers ---------------------------------------------------------------------
 
 

@@ -1,0 +1,299 @@
+"""`nvidia.clara.platform.Models`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import closing
+
+from claraedge import zips
+from claraedge.api.answers import ok
+from claraedge.api.translate import CHUNK, MAX_MESSAGE, id_of, identifier
+from claraedge.blocking import CancelFlag, in_cancellable_thread
+from claraedge.errors import (
+    InvalidCatalogIdError,
+    InvalidInstanceIdError,
+    InvalidModelIdError,
+    InvalidRequestError,
+)
+from claraedge.models.model import Model, ModelType
+from claraedge.models.models import Models
+from claraedge.models.sets import ModelSets
+from claraedge.wire.nvidia.clara.platform import common_pb2 as common
+from claraedge.wire.nvidia.clara.platform import models_pb2 as wire
+
+#: Models of one update of a catalog or an instance; a stream that names more is refused on the way.
+_MAX_MODELS = 10_000
+
+
+class ModelsServicer:
+    """All sixteen methods. Loading an instance into an inference server is not among them."""
+
+    def __init__(self, models: Models, catalogs: ModelSets, instances: ModelSets) -> None:
+        self._models = models
+        self._catalogs = catalogs
+        self._instances = instances
+
+    # --- models --------------------------------------------------------------------------------
+
+    async def UploadModel(
+        self, requests: AsyncIterator[wire.ModelsUploadModelRequest]
+    ) -> wire.ModelsUploadModelResponse:
+        details = _Details()
+        empty = True
+        async with self._models.upload() as upload:
+            async for request in requests:
+                empty = False
+                details.take(request.details)
+                await upload.write(request.data)
+            if empty:
+                raise InvalidRequestError(
+                    "the upload holds no message; send the model's folder as a zip archive"
+                )
+            model = await upload.commit(details.name, details.type, details.metadata)
+        return wire.ModelsUploadModelResponse(header=ok(), details=_details(model))
+
+    async def DownloadModel(
+        self, request: wire.ModelsDownloadModelRequest
+    ) -> AsyncIterator[wire.ModelsDownloadModelResponse]:
+        async with self._models.reading(_model_id(request.model_id)) as (model, folder):
+            yield wire.ModelsDownloadModelResponse(header=ok(), details=_details(model))
+            brief = _details(model, with_metadata=False)
+            held = bytearray()
+            with closing(zips.pack(folder, model.name)) as source:
+                while (piece := await in_cancellable_thread(_next, source)) is not None:
+                    held += piece
+                    while len(held) >= CHUNK:
+                        data = bytes(held[:CHUNK])
+                        yield wire.ModelsDownloadModelResponse(details=brief, data=data)
+                        del held[:CHUNK]
+            yield wire.ModelsDownloadModelResponse(details=brief, data=bytes(held))
+
+    async def DeleteModel(
+        self, request: wire.ModelsDeleteModelRequest
+    ) -> wire.ModelsDeleteModelResponse:
+        model = _model_id(request.model_id)
+        await self._models.delete(model)
+        return wire.ModelsDeleteModelResponse(header=ok(), model_id=identifier(model))
+
+    async def ListModels(
+        self, request: wire.ModelsListModelsRequest
+    ) -> AsyncIterator[wire.ModelsListModelsResponse]:
+        for part in _parts(await self._models.list()):
+            yield wire.ModelsListModelsResponse(header=ok(), models=part)
+
+    async def AddMetadata(
+        self, request: wire.ModelsAddMetadataRequest
+    ) -> wire.ModelsAddMetadataResponse:
+        model = _model_id(request.model_id)
+        complete = await self._models.add_metadata(model, dict(request.metadata))
+        return wire.ModelsAddMetadataResponse(
+            header=ok(), model_id=identifier(model), metadata=complete
+        )
+
+    async def RemoveMetadata(
+        self, request: wire.ModelsRemoveMetadataRequest
+    ) -> wire.ModelsRemoveMetadataResponse:
+        model = _model_id(request.model_id)
+        rest = await self._models.remove_metadata(model, request.keys)
+        return wire.ModelsRemoveMetadataResponse(
+            header=ok(), model_id=identifier(model), metadata=rest
+        )
+
+    # --- catalogs ------------------------------------------------------------------------------
+
+    async def CreateCatalog(
+        self, request: wire.ModelsCreateCatalogRequest
+    ) -> wire.ModelsCreateCatalogResponse:
+        catalog = await self._catalogs.create()
+        return wire.ModelsCreateCatalogResponse(header=ok(), catalog_id=identifier(catalog))
+
+    async def DeleteCatalog(
+        self, request: wire.ModelsDeleteCatalogRequest
+    ) -> wire.ModelsDeleteCatalogResponse:
+        catalog = _catalog_id(request.catalog_id)
+        await self._catalogs.delete(catalog)
+        return wire.ModelsDeleteCatalogResponse(header=ok(), catalog_id=identifier(catalog))
+
+    async def ListCatalogs(
+        self, request: wire.ModelsListCatalogsRequest
+    ) -> AsyncIterator[wire.ModelsListCatalogsResponse]:
+        found = await self._catalogs.list()
+        if not found:
+            yield wire.ModelsListCatalogsResponse(header=ok())
+        # A catalog whose models fill more than a message goes on in the next, under its id.
+        for catalog in found:
+            for part in _parts(catalog.models):
+                details = wire.ModelCatalogDetails(catalog_id=identifier(catalog.id), models=part)
+                yield wire.ModelsListCatalogsResponse(header=ok(), catalogs=[details])
+
+    async def ReadCatalog(
+        self, request: wire.ModelsReadCatalogRequest
+    ) -> AsyncIterator[wire.ModelsReadCatalogResponse]:
+        catalog = await self._catalogs.read(_catalog_id(request.catalog_id))
+        for part in _parts(catalog.models):
+            yield wire.ModelsReadCatalogResponse(
+                header=ok(), catalog_id=identifier(catalog.id), models=part
+            )
+
+    async def UpdateCatalog(
+        self, requests: AsyncIterator[wire.ModelsUpdateCatalogRequest]
+    ) -> wire.ModelsUpdateCatalogResponse:
+        update = _Update("catalog", InvalidCatalogIdError)
+        async for request in requests:
+            update.take(request.catalog_id, request.model_ids)
+        await self._catalogs.update(update.id(), update.models)
+        return wire.ModelsUpdateCatalogResponse(header=ok(), catalog_id=identifier(update.id()))
+
+    # --- instances -----------------------------------------------------------------------------
+
+    async def CreateInstance(
+        self, request: wire.ModelsCreateInstanceRequest
+    ) -> wire.ModelsCreateInstanceResponse:
+        instance = await self._instances.create()
+        return wire.ModelsCreateInstanceResponse(header=ok(), instance_id=identifier(instance))
+
+    async def DeleteInstance(
+        self, request: wire.ModelsDeleteInstanceRequest
+    ) -> wire.ModelsDeleteInstanceResponse:
+        instance = _instance_id(request.instance_id)
+        await self._instances.delete(instance)
+        return wire.ModelsDeleteInstanceResponse(header=ok(), instance_id=identifier(instance))
+
+    async def ListInstances(
+        self, request: wire.ModelsListInstancesRequest
+    ) -> AsyncIterator[wire.ModelsListInstancesResponse]:
+        found = await self._instances.list()
+        if not found:
+            yield wire.ModelsListInstancesResponse(header=ok())
+        for instance in found:
+            for part in _parts(instance.models):
+                details = wire.ModelCatalogDetails(catalog_id=identifier(instance.id), models=part)
+                yield wire.ModelsListInstancesResponse(header=ok(), instances=[details])
+
+    async def ReadInstance(
+        self, request: wire.ModelsReadInstanceRequest
+    ) -> AsyncIterator[wire.ModelsReadInstanceResponse]:
+        instance = await self._instances.read(_instance_id(request.instance_id))
+        for part in _parts(instance.models):
+            yield wire.ModelsReadInstanceResponse(
+                header=ok(), instance_id=identifier(instance.id), models=part
+            )
+
+    async def UpdateInstance(
+        self, requests: AsyncIterator[wire.ModelsUpdateInstanceRequest]
+    ) -> wire.ModelsUpdateInstanceResponse:
+        update = _Update("instance", InvalidInstanceIdError)
+        async for request in requests:
+            update.take(request.instance_id, request.model_ids)
+        await self._instances.update(update.id(), update.models)
+        return wire.ModelsUpdateInstanceResponse(header=ok(), instance_id=identifier(update.id()))
+
+
+class _Details:
+    """What the messages of one upload say of its model; each may say it again, or nothing."""
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.type = ModelType.UNKNOWN
+        self.metadata: dict[str, str] = {}
+
+    def take(self, details: wire.ModelDetails) -> None:
+        if details.name not in ("", self.name):
+            if self.name:
+                raise InvalidRequestError(
+                    f"the upload changes from model {self.name!r} to {details.name!r}; use a stream"
+                    " for each"
+                )
+            self.name = details.name
+        if details.type:
+            try:
+                kind = ModelType(details.type)
+            except ValueError:
+                raise InvalidRequestError(
+                    f"{details.type} is no type of a model; see ModelType in the protos"
+                ) from None
+            if self.type not in (ModelType.UNKNOWN, kind):
+                raise InvalidRequestError(
+                    f"the upload changes from type {self.type.name} to {kind.name}"
+                )
+            self.type = kind
+        self._merge(details.metadata)
+
+    def _merge(self, entries: Mapping[str, str]) -> None:
+        for key, value in entries.items():
+            if self.metadata.setdefault(key, value) != value:
+                raise InvalidRequestError(
+                    f"the upload gives the metadata key {key[:40]!r} two values"
+                )
+
+
+class _Update:
+    """The messages of one update: the id once or in each, all models together the new set."""
+
+    def __init__(self, what: str, error: type[InvalidRequestError]) -> None:
+        self.models: dict[str, None] = {}
+        self._what = what
+        self._error = error
+        self._id: str | None = None
+
+    def take(self, set_id: common.Identifier, models: Iterable[common.Identifier]) -> None:
+        if set_id.value or self._id is None:
+            named = id_of(set_id, self._what, self._error)
+            if self._id not in (None, named):
+                raise InvalidRequestError(
+                    f"the update changes from {self._what} {self._id} to {named}; use a stream for"
+                    " each"
+                )
+            self._id = named
+        for model in models:
+            self.models[_model_id(model)] = None
+            if len(self.models) > _MAX_MODELS:
+                raise InvalidRequestError(f"the update names more than {_MAX_MODELS} models")
+
+    def id(self) -> str:
+        """The set's id. Raises InvalidRequestError where no message came."""
+        if self._id is None:
+            raise InvalidRequestError(
+                f"the update holds no message; send one with the id of the {self._what}"
+            )
+        return self._id
+
+
+def _next(flag: CancelFlag, source: Iterator[bytes]) -> bytes | None:
+    flag.check()
+    return next(source, None)
+
+
+def _model_id(value: common.Identifier) -> str:
+    return id_of(value, "model", InvalidModelIdError)
+
+
+def _catalog_id(value: common.Identifier) -> str:
+    return id_of(value, "catalog", InvalidCatalogIdError)
+
+
+def _instance_id(value: common.Identifier) -> str:
+    return id_of(value, "instance", InvalidInstanceIdError)
+
+
+def _details(model: Model, *, with_metadata: bool = True) -> wire.ModelDetails:
+    return wire.ModelDetails(
+        model_id=identifier(model.id),
+        name=model.name,
+        type=wire.ModelType.ValueType(model.type),
+        metadata=model.metadata if with_metadata else {},
+    )
+
+
+def _parts(models: Iterable[Model]) -> Iterator[list[wire.ModelDetails]]:
+    """The models in lists that fit a message each; at least one, which may be empty."""
+    part: list[wire.ModelDetails] = []
+    size = 0
+    for model in models:
+        details = _details(model)
+        if part and size + details.ByteSize() > MAX_MESSAGE - CHUNK:
+            yield part
+            part, size = [], 0
+        part.append(details)
+        size += details.ByteSize() + 16
+    yield part

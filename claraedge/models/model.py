@@ -1,0 +1,64 @@
+"""Models and sets of models, as values; and the rule for a model's name. Pure."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from claraedge.errors import InvalidModelError
+
+MAX_NAME_BYTES = 255
+
+
+class ModelType(enum.IntEnum):
+    """The framework that a model is for; numbers of the wire."""
+
+    UNKNOWN = 0
+    TENSOR_FLOW = 1
+    TENSOR_RT = 2
+    PY_TORCH = 3
+
+
+class SetKind(enum.StrEnum):
+    """What a set of models is."""
+
+    CATALOG = "catalog"
+    INSTANCE = "instance"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One model of the repository."""
+
+    id: str
+    name: str
+    """Of its folder, and in the inference server; unique."""
+    type: ModelType
+    generation: int
+    """Counts the uploads; names the folder that holds this one's files."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSet:
+    """A catalog or an instance."""
+
+    id: str
+    models: tuple[Model, ...]
+    """In the order of the last update."""
+
+
+def check_name(name: str) -> str:
+    """The name, where it can be that of a folder; else InvalidModelError."""
+    shown = repr(name if len(name) <= 80 else name[:77] + "...")
+    if not name or len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
+        raise InvalidModelError(
+            f"the model name {shown} is not of 1 to {MAX_NAME_BYTES} bytes; choose another"
+        )
+    if name.startswith(".") or not name.isprintable() or any(sign in name for sign in "/\\"):
+        raise InvalidModelError(
+            f"the model name {shown} begins with a dot, or holds a slash or what is not printable;"
+            " choose another"
+        )
+    return name

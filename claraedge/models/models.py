@@ -1,0 +1,223 @@
+"""Models, as the API and the engine use them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from claraedge import files, metadata
+from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread
+from claraedge.clock import Clock
+from claraedge.errors import InvalidModelError, ModelNotFoundError
+from claraedge.ids import NewId
+from claraedge.models import records
+from claraedge.models.archive import unpack
+from claraedge.models.layout import MAX_BYTES
+from claraedge.models.model import Model, ModelType
+from claraedge.models.tree import ModelTree
+from claraedge.store.database import Database, Transaction
+
+_log = logging.getLogger(__name__)
+
+_BUFFER = 1024 * 1024
+
+
+class Models:
+    """Takes, gives and removes models."""
+
+    def __init__(self, database: Database, tree: ModelTree, clock: Clock, new_id: NewId) -> None:
+        self.tree = tree
+        self._database = database
+        self._clock = clock
+        self._new_id = new_id
+        self._changing = asyncio.Lock()  # which version is a model's present one
+        self._readers: Counter[Path] = Counter()
+        self._retired: set[Path] = set()
+
+    async def prepare(self) -> None:
+        """At start: folders, and an end to what a crash left of uploads and old versions."""
+        known = {self.tree.version(m.id, m.generation): m for m in await self.list()}
+        await in_thread(self.tree.prepare, known)
+        for model in known.values():
+            if not await in_thread(self.tree.folder(model).is_dir):
+                _log.error(
+                    "the files of a model are gone: upload it again, or delete it",
+                    extra={"model": model.id, "model_name": model.name},
+                )
+
+    async def list(self) -> Sequence[Model]:
+        """All models, in the order of their first upload."""
+        return await self._database.read(
+            lambda tx: [records.of_row(tx, row) for row in tx.rows("models")]
+        )
+
+    def upload(self) -> Upload:
+        """An upload: `async with models.upload() as upload`."""
+        return Upload(self, self.tree.staging / self._new_id())
+
+    @asynccontextmanager
+    async def reading(self, model_id: str) -> AsyncIterator[tuple[Model, Path]]:
+        """The model, and its folder, which stays as it is until the context is left, whatever
+        becomes of the model meanwhile. Raises ModelNotFoundError.
+        """
+        async with self._changing:
+            model = await self._database.read(lambda tx: records.get(tx, model_id))
+            version = self.tree.version(model.id, model.generation)
+            self._readers[version] += 1
+        try:
+            folder = self.tree.folder(model)
+            if not await in_thread(folder.is_dir):
+                raise ModelNotFoundError(
+                    f"the files of model {model_id} ({model.name}) are gone from the disk; upload"
+                    " it again, or delete it"
+                )
+            yield model, folder
+        finally:
+            self._readers[version] -= 1
+            if not self._readers[version]:
+                del self._readers[version]
+                if version in self._retired:
+                    self._retired.discard(version)
+                    await asyncio.shield(self._remove(version))
+
+    async def delete(self, model_id: str) -> None:
+        """Removes a model, also from every catalog and instance. Raises ModelNotFoundError."""
+        await asyncio.shield(self._delete(model_id))  # files go with the row, whoever still waits
+
+    async def _delete(self, model_id: str) -> None:
+        async with self._changing:
+            model = await self._database.write(lambda tx: records.drop(tx, model_id))
+        _log.info("model deleted", extra={"model": model.id, "model_name": model.name})
+        await self._retire(self.tree.version(model.id, model.generation))
+
+    async def add_metadata(self, model_id: str, entries: Mapping[str, str]) -> dict[str, str]:
+        """Adds metadata (the rules are those of `metadata.merge`); returns the complete set."""
+
+        def work(tx: Transaction) -> dict[str, str]:
+            records.get(tx, model_id)
+            return metadata.merge(tx, model_id, entries)
+
+        return await self._database.write(work)
+
+    async def remove_metadata(self, model_id: str, keys: Iterable[str]) -> dict[str, str]:
+        """Removes metadata by key; returns what is left."""
+        wanted = list(keys)
+
+        def work(tx: Transaction) -> dict[str, str]:
+            records.get(tx, model_id)
+            return metadata.remove(tx, model_id, wanted)
+
+        return await self._database.write(work)
+
+    async def accept(
+        self, staged: Path, name: str, kind: ModelType, entries: Mapping[str, str]
+    ) -> Model:
+        """Makes an unpacked version the model of its name. Do not cancel it: shield it."""
+        async with self._changing:
+            old = await self._database.read(lambda tx: records.find(tx, name))
+            model = Model(
+                id=old.id if old else self._new_id(),
+                name=name,
+                type=kind,
+                generation=old.generation + 1 if old else 1,
+            )
+            await in_thread(self.tree.place, staged, model.id, model.generation)
+            try:
+                stored = await self._database.write(
+                    lambda tx: records.put(tx, model, entries, self._clock.now())
+                )
+            except BaseException:
+                await in_thread(self.tree.remove, self.tree.version(model.id, model.generation))
+                raise
+        _log.info("model stored", extra={"model": model.id, "model_name": name})
+        if old is not None:
+            await self._retire(self.tree.version(old.id, old.generation))
+        return stored
+
+    async def _retire(self, version: Path) -> None:
+        """Removes a version that no row names, once nobody reads it."""
+        if self._readers[version]:
+            self._retired.add(version)
+        else:
+            await self._remove(version)
+
+    async def _remove(self, version: Path) -> None:
+        async with self._changing:  # the model's folder goes with its last version
+            await in_thread(self.tree.remove, version)
+
+
+class Upload:
+    """A model on its way: its archive comes in chunks, and is stored at `commit`, or not at all."""
+
+    def __init__(self, models: Models, folder: Path) -> None:
+        self._models = models
+        self._folder = folder
+        self._archive = folder / "archive.zip"
+        self._buffer = bytearray()
+        self._size = 0
+        self._descriptor = -1
+        self._committing: asyncio.Task[Model] | None = None
+
+    async def __aenter__(self) -> Self:
+        await in_cancellable_thread(self._open)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._committing is not None:
+            await asyncio.wait([self._committing])
+        await asyncio.shield(in_thread(self._close))
+
+    async def write(self, data: bytes) -> None:
+        """Appends a chunk of the archive. Raises InvalidModelError for one that is too large."""
+        self._size += len(data)
+        if self._size > MAX_BYTES:
+            raise InvalidModelError(f"the archive is larger than {MAX_BYTES} bytes")
+        self._buffer += data
+        if len(self._buffer) >= _BUFFER:
+            await in_cancellable_thread(self._flush)
+
+    async def commit(self, name: str, kind: ModelType, entries: Mapping[str, str]) -> Model:
+        """Unpacks and stores the model; one of the same name is replaced, with type and metadata.
+
+        `name` may be empty: the archive says it. Raises InvalidModelError, InvalidMetadataError.
+        """
+        checked = metadata.check(entries)
+        await in_cancellable_thread(self._flush)
+        staged = self._folder / "tree"
+        found = await in_cancellable_thread(unpack, self._archive, staged, name)
+        # Shielded: once the rename has begun it is finished, even if the caller goes away.
+        self._committing = asyncio.create_task(self._models.accept(staged, found, kind, checked))
+        return await asyncio.shield(self._committing)
+
+    def _open(self, flag: CancelFlag) -> None:
+        flag.check()
+        self._folder.mkdir(0o700)
+        self._descriptor = os.open(
+            self._archive, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+        )
+
+    def _flush(self, flag: CancelFlag) -> None:
+        with memoryview(bytes(self._buffer)) as data:
+            self._buffer.clear()
+            written = 0
+            while written < len(data):
+                flag.check()
+                written += os.write(self._descriptor, data[written:])
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        files.remove_tree(self._folder)

@@ -1,0 +1,59 @@
+"""Where the files of models lie.
+
+    models/<id>/<generation>/<name>/...   one uploaded version; the row of the model names it
+    models/staging/<hex>/...              uploads that are still open; emptied at start
+
+A version appears by one rename and is never written again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection
+from pathlib import Path
+
+from claraedge import files
+from claraedge.models.model import Model
+
+
+class ModelTree:
+    """Paths below the state folder, and the blocking work on them (call it in a thread)."""
+
+    def __init__(self, state: Path) -> None:
+        self.models = state / "models"
+        self.staging = self.models / "staging"
+
+    def version(self, model: str, generation: int) -> Path:
+        """The folder that holds the model's own folder, and nothing else."""
+        return self.models / model / str(generation)
+
+    def folder(self, model: Model) -> Path:
+        """The model's own folder: what an inference server reads."""
+        return self.version(model.id, model.generation) / model.name
+
+    def prepare(self, known: Collection[Path]) -> None:
+        """At start: makes the folders, and removes every version that is not `known`."""
+        files.make_folders(self.models)
+        files.remove_tree(self.staging)
+        keep = set(known)
+        for model in self.models.iterdir():
+            for version in list(model.iterdir()) if model.is_dir() else [model]:
+                if version not in keep:
+                    files.remove_tree(version)
+            with contextlib.suppress(OSError):  # not empty: it holds what is known
+                model.rmdir()
+        files.make_folders(self.staging)
+
+    def place(self, staged: Path, model: str, generation: int) -> None:
+        """Makes an unpacked, durable version the one of this number."""
+        target = self.version(model, generation)
+        files.make_folders(target.parent)
+        files.remove_tree(target)  # one that never got a row
+        staged.rename(target)
+        files.sync_folder(target.parent)
+
+    def remove(self, version: Path) -> None:
+        """Removes a version, and the model's folder with the last one."""
+        files.remove_tree(version)
+        with contextlib.suppress(OSError):  # another version is there
+            version.parent.rmdir()

@@ -1,0 +1,85 @@
+"""The one way to make a zip archive of a folder: as a stream, file by file, never whole."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+import zipfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+_STEP = 1024 * 1024
+#: Fast: weights hardly shrink. Not stored plain, because a reader of a stream could not see the end
+#: of an entry whose size comes behind it.
+_LEVEL = 1
+
+
+class _Sink(io.RawIOBase):
+    """Takes what the archive writes until somebody asks for it. Cannot seek, so nothing does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        view = memoryview(data)  # type: ignore[arg-type]
+        self._held += view
+        return view.nbytes
+
+    def take(self) -> bytes:
+        taken = bytes(self._held)
+        self._held.clear()
+        return taken
+
+
+def pack(root: Path, top: str) -> Generator[bytes, None, None]:
+    """The archive of a folder in pieces of any size, empty ones too; entries begin with `top`/.
+
+    Reads at most 1 MiB between two pieces. Links to files are read through. Raises OSError, with
+    the path, for a name that is not UTF-8 and for what is neither a file nor a folder.
+    """
+    sink = _Sink()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        for folder, folders, names in os.walk(root, onerror=_raise):
+            folders.sort()
+            below = Path(folder)
+            archive.writestr(_info(below, root, top), b"")
+            for name in folders:
+                if Path(folder, name).is_symlink():
+                    raise OSError(errno.EINVAL, "is a link to a folder", str(below / name))
+            for name in sorted(names):
+                yield from _file(archive, below / name, root, top, sink)
+            yield sink.take()
+    yield sink.take()
+
+
+def _file(
+    archive: zipfile.ZipFile, path: Path, root: Path, top: str, sink: _Sink
+) -> Iterator[bytes]:
+    if not stat.S_ISREG(path.stat().st_mode):  # before it is opened: a FIFO would block
+        raise OSError(errno.EINVAL, "is neither a file nor a folder", str(path))
+    info = _info(path, root, top)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    info._compresslevel = _LEVEL  # type: ignore[attr-defined]  # has no public name before 3.13
+    with path.open("rb") as source, archive.open(info, "w") as target:
+        while data := source.read(_STEP):
+            target.write(data)
+            yield sink.take()
+
+
+def _info(path: Path, root: Path, top: str) -> zipfile.ZipInfo:
+    name = "/".join((top, *path.relative_to(root).parts))
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise OSError(errno.EILSEQ, "the name is not UTF-8; rename it", str(path)) from None
+    return zipfile.ZipInfo.from_file(path, name, strict_timestamps=False)
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -58,11 +58,21 @@ class PodmanService:
     that merely does not start now is started later, and calls raise RunnerUnavailableError.
     """
 
-    def __init__(self, runtime: Path, *, shared: Path | None = None, patience: float = 5.0) -> None:
+    def __init__(
+        self,
+        runtime: Path,
+        *,
+        shared: Path | None = None,
+        only_shared: bool = False,
+        patience: float = 5.0,
+    ) -> None:
         """`shared` is tried first: a socket that others keep alive, such as `user_socket()`.
 
-        Calls wait `patience` seconds for a service that is down.
+        `only_shared`: it was asked for by name, so nothing takes its place; where it does not
+        answer, calls raise RunnerUnavailableError until it does. Calls wait `patience` seconds for
+        a service that is down.
         """
+        self._only_shared = only_shared
         self._patience = patience
         self._runtime = runtime
         self._shared = shared
@@ -85,7 +95,10 @@ class PodmanService:
     async def __aenter__(self) -> Self:
         if spawn.executable("podman") is None:
             raise ConfigurationError(f"podman is not installed: {_HOW_TO_INSTALL}")
-        if self._shared is not None and await self._answers(self._shared):
+        answers = self._shared is not None and await self._answers(self._shared)
+        if answers or self._only_shared:
+            if not answers:
+                log.warning("no Podman answers at %s; work waits until one does", self._shared)
             self._socket = self._shared
             self._up.set()
             return self

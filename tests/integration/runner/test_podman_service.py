@@ -38,6 +38,19 @@ async def test_a_socket_that_answers_is_shared(
     assert (await service.request("GET", "/info")).ok
 
 
+async def test_nothing_takes_the_place_of_a_socket_that_was_asked_for(other_folder: Path) -> None:
+    asked_for = other_folder / "asked-for.sock"
+    async with PodmanService(
+        other_folder, shared=asked_for, only_shared=True, patience=0.2
+    ) as service:
+        assert not service.private
+        with pytest.raises(RunnerUnavailableError, match=r"asked-for\.sock"):
+            await service.request("GET", "/info")
+        async with PodmanService(other_folder) as another:
+            asked_for.symlink_to(await another.socket())
+            assert (await service.request("GET", "/info")).ok
+
+
 async def test_a_killed_service_is_started_again_and_calls_wait_for_it(
     service: PodmanService,
 ) -> None:

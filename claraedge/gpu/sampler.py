@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -46,12 +47,14 @@ class Sampler:
         *,
         interval: float,
         patience: float = _PATIENCE,
+        proc: Path = Path("/proc"),
     ) -> None:
         self._telemetry = telemetry
         self._database = database
         self._clock = clock
         self._interval = interval
         self._patience = patience
+        self._proc = proc
         self._last: tuple[float, Sample] | None = None
         self._reading: asyncio.Task[tuple[float, Sample]] | None = None
 
@@ -109,7 +112,7 @@ class Sampler:
     def _look(
         self, running: Mapping[str, Operator]
     ) -> Sequence[tuple[GpuReading, Sequence[Operator]]]:
-        return [(gpu, users(gpu.pids or (), running)) for gpu in self._telemetry.read()]
+        return [(gpu, users(gpu.pids or (), running, self._proc)) for gpu in self._telemetry.read()]
 
     def _done(self, reading: asyncio.Task[tuple[float, Sample]]) -> None:
         self._reading = None

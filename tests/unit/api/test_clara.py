@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,13 @@ CARD = GpuReading(
     bar1=Memory(free=250 * MIB, used=6 * MIB),
     pids=(),
 )
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder for a socket, whose path must be short."""
+    with tempfile.TemporaryDirectory(prefix="ce-") as folder:
+        yield Path(folder)
 
 
 async def once(channel: grpc.aio.Channel) -> list[ClaraUtilizationResponse]:

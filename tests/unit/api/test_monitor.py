@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from served import NOON, YEAR_ONE, Gpus, served, until
 
 from claraedge.gpu.telemetry import GpuReading, Memory
@@ -17,6 +20,13 @@ CARD = GpuReading(
     memory=Memory(free=3000, used=1000),
     bar1=Memory(free=200, used=56),
 )
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder for a socket, whose path must be short."""
+    with tempfile.TemporaryDirectory(prefix="ce-") as folder:
+        yield Path(folder)
 
 
 async def test_every_figure_comes_as_it_is(short: Path) -> None:

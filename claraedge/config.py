@@ -74,6 +74,13 @@ class Engine(Section, frozen=True, kw_only=True):
     """The CDI kind whose devices are this device's GPUs."""
 
 
+class Jobs(Section, frozen=True, kw_only=True):
+    """`[jobs]`."""
+
+    unstarted_after_hours: Annotated[float, msgspec.Meta(gt=0, le=87600)] = 24.0
+    """A job that is not started for so long is removed with its payload."""
+
+
 class Api(Section, frozen=True, kw_only=True):
     """`[api]`."""
 
@@ -116,6 +123,7 @@ class Config(Section, frozen=True, kw_only=True):
     inbox: Inbox = Inbox()
     outbox: Outbox = Outbox()
     engine: Engine = Engine()
+    jobs: Jobs = Jobs()
     gpu: Gpu = Gpu()
     podman: Podman = Podman()
     log: Log = Log()

@@ -48,6 +48,7 @@ from claraedge.jobs.execution import Machine
 from claraedge.jobs.jobs import Jobs
 from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.model import Job, Priority
+from claraedge.jobs.retention import Retention
 from claraedge.models.model import SetKind
 from claraedge.models.models import Models
 from claraedge.models.sets import ModelSets
@@ -194,6 +195,12 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
         def on_submitted(job: str) -> None:
             jobs.queued(job, Priority.NORMAL)
 
+        retention = Retention(
+            database,
+            payloads,
+            clock,
+            unstarted_after=config.jobs.unstarted_after_hours * 3600,
+        )
         inbox = Inbox(database, tree, config, clock, new_id, on_submitted)
         pipelines.on_created = inbox.poke
 
@@ -216,7 +223,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 failed_results=counts["undelivered"],
                 podman_version=await runner.version(),
                 gpus=len(await in_thread(cdi.devices, config.engine.cdi_kind)),
-                warnings=engine.warnings(),
+                warnings=[*engine.warnings(), *retention.warnings()],
             )
 
         events = EventLog(database, clock, new_id)
@@ -265,6 +272,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 parts.create_task(inbox.run(), name="inbox")
                 parts.create_task(delivery.run(), name="delivery")
                 parts.create_task(events.run(), name="events")
+                parts.create_task(retention.run(), name="retention")
                 parts.create_task(server.run(), name="server")
                 _log.info("ready", extra={"version": __version__, "instance": instance})
                 notify.ready(f"serving {config.socket}")

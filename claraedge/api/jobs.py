@@ -13,6 +13,7 @@ from claraedge.errors import (
     InvalidPayloadIdError,
     InvalidPipelineIdError,
     InvalidRequestError,
+    PipelineLoadError,
 )
 from claraedge.jobs.jobs import JobFilter, Jobs, variables_of
 from claraedge.jobs.model import Job, Priority
@@ -25,7 +26,7 @@ _LOG_CHUNK = 512 * 1024
 
 
 class JobsServicer:
-    """Cancel, Create, List, ReadLogs, Start, Status."""
+    """AddMetadata, Cancel, Create, List, ReadLogs, RemoveMetadata, Start, Status."""
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
@@ -88,7 +89,7 @@ class JobsServicer:
                 for operator in job.operators
             ],
             metadata=job.metadata,
-            dag=_graph(await self._jobs.graph(job)),
+            dag=await self._dag(job),
         )
 
     async def List(self, request: wire.JobsListRequest) -> AsyncIterator[wire.JobsListResponse]:
@@ -141,6 +142,28 @@ class JobsServicer:
             header=ok(), job_id=identifier(job.id), job_state=_state(job), job_status=_status(job)
         )
 
+    async def AddMetadata(
+        self, request: wire.JobsAddMetadataRequest
+    ) -> wire.JobsAddMetadataResponse:
+        job = _job_id(request)
+        entries = await self._jobs.add_metadata(job, dict(request.metadata))
+        return wire.JobsAddMetadataResponse(header=ok(), job_id=identifier(job), metadata=entries)
+
+    async def RemoveMetadata(
+        self, request: wire.JobsRemoveMetadataRequest
+    ) -> wire.JobsRemoveMetadataResponse:
+        job = _job_id(request)
+        entries = await self._jobs.remove_metadata(job, list(request.keys))
+        return wire.JobsRemoveMetadataResponse(
+            header=ok(), job_id=identifier(job), metadata=entries
+        )
+
+    async def _dag(self, job: Job) -> list[wire.JobsStatusResponse.JobDagNode]:
+        try:
+            return _graph(await self._jobs.graph(job))
+        except PipelineLoadError:  # a later version may refuse what an earlier one took
+            return []
+
 
 def _batch(lines: Iterator[str]) -> list[str]:
     batch, size = [], 0
@@ -191,7 +214,9 @@ def _job_id(
     request: wire.JobsStartRequest
     | wire.JobsStatusRequest
     | wire.JobsReadLogsRequest
-    | wire.JobsCancelRequest,
+    | wire.JobsCancelRequest
+    | wire.JobsAddMetadataRequest
+    | wire.JobsRemoveMetadataRequest,
 ) -> str:
     return id_of(request.job_id, "job", InvalidJobIdError)
 

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from claraedge import metadata
-from claraedge.blocking import in_thread
+from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread
 from claraedge.clock import Clock
 from claraedge.errors import (
     ClaraedgeError,
     FileCollisionError,
     InvalidRequestError,
+    JobListError,
     JobStateError,
+    JobStoreError,
     OperatorNotFoundError,
     PayloadStateError,
 )
 from claraedge.ids import NewId
-from claraedge.jobs import records
+from claraedge.jobs import history, records
 from claraedge.jobs.engine import Engine
 from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.model import Job, JobState, JobStatus, Priority
@@ -31,6 +34,7 @@ from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.model import Pipeline, decode
 from claraedge.registry import pipelines as registry
 from claraedge.store.database import Database, Row, Transaction
+from claraedge.store.failures import reported_as
 
 _log = logging.getLogger(__name__)
 
@@ -97,14 +101,14 @@ class Jobs:
         """A new job with its payload, PENDING and never started.
 
         The files of reusable payloads are copied into its input in the order given; a name that
-        two of them hold is a FileCollisionError. Source: Clara 0.8.1, Jobs Create.
+        two of them hold is a FileCollisionError. Source: Clara 0.8.1, Jobs Create. Raises
+        JobStoreError where the disk is full.
         """
         records.check_name(name)
         checked = metadata.check(entries)
         registered = await self._database.read(lambda tx: registry.get(tx, pipeline))
         definition = await in_thread(registry.check_definition, registered.files)
         job, payload = self._new_id(), self._new_id()
-        await in_thread(self._tree.make, payload)
         copies: list[PayloadFile] = []
 
         def work(tx: Transaction) -> Job:
@@ -122,12 +126,18 @@ class Jobs:
             payload_records.put_files(tx, payload, copies)
             return records.get(tx, job)
 
-        try:
-            copies += await self._copies(payload, input_payloads)
-            created = await self._database.write(work)
-        except (ClaraedgeError, OSError):
-            await in_thread(self._tree.remove, payload)
-            raise
+        with reported_as(JobStoreError, "the job could not be stored"):
+            try:
+                await in_thread(self._tree.make, payload)
+                copies += await self._copies(payload, input_payloads)
+            except BaseException:  # also where the caller goes away
+                await asyncio.shield(in_thread(self._tree.remove, payload))
+                raise
+            try:
+                created = await self._database.write(work)
+            except (ClaraedgeError, OSError, sqlite3.Error):
+                await in_thread(self._tree.remove, payload)
+                raise
         _log.info("job created", extra={"job": job, "payload": payload, "pipeline": pipeline})
         return created
 
@@ -199,7 +209,26 @@ class Jobs:
                 if wanted is None or wanted.matches(row)
             ]
 
-        return await self._database.read(work)
+        with reported_as(JobListError, "the jobs could not be listed"):
+            return await self._database.read(work)
+
+    async def add_metadata(self, job: str, entries: Mapping[str, str]) -> dict[str, str]:
+        """Adds entries; returns the complete set. See `metadata.merge`."""
+
+        def work(tx: Transaction) -> dict[str, str]:
+            records.get(tx, job)
+            return metadata.merge(tx, job, entries)
+
+        return await self._database.write(work)
+
+    async def remove_metadata(self, job: str, keys: Iterable[str]) -> dict[str, str]:
+        """Removes keys; returns what is left. See `metadata.remove`."""
+
+        def work(tx: Transaction) -> dict[str, str]:
+            records.get(tx, job)
+            return metadata.remove(tx, job, keys)
+
+        return await self._database.write(work)
 
     async def cancel(self, job: str, reason: str) -> Job:
         """Ends a pending or running job; answers when the end is known, or after grace + 2 s.
@@ -236,21 +265,25 @@ class Jobs:
     async def logs(self, job: str, operator: str) -> Iterator[str]:
         """The lines of an operator's log as it is now; reading them blocks, so do it in a thread.
 
-        Raises OperatorNotFoundError.
+        One of `history.NAMES` means the job's own log. Raises OperatorNotFoundError.
         """
         found = await self.get(job)
         folded = operator.casefold()
         record = next((o for o in found.operators if o.name.casefold() == folded), None)
+        if record is None and folded in history.NAMES:
+            rows = await self._database.read(lambda tx: tx.rows("job_log", job=job))
+            return iter(history.lines(rows))
         if record is None:
             names = ", ".join(o.name for o in found.operators)
             raise OperatorNotFoundError(
-                f"the job {job} has no operator {operator!r}; its operators are {names}"
+                f"the job {job} has no operator {operator[:40]!r}; its operators are {names}, and"
+                f" {history.NAMES[0]} has the log of the job itself"
             )
         return self._logs.lines(job, record.name, record.attempt)
 
     async def _copies(self, payload: str, sources: Sequence[str]) -> list[PayloadFile]:
-        copies: dict[str, PayloadFile] = {}
-        for source in sources:
+        wanted: dict[str, tuple[str, PayloadFile]] = {}
+        for place, source in enumerate(sources):
             found = await self._database.read(partial(_payload, source))
             if found.type is not PayloadType.REUSABLE:
                 raise PayloadStateError(
@@ -258,23 +291,31 @@ class Jobs:
                 )
             for file in found.files:
                 name = f"input/{file.name}"
-                if name in copies:
+                if name in wanted:
                     raise FileCollisionError(
-                        f"{file.name!r} is in two input payloads ({source} is the second);"
-                        " leave one out or rename it"
+                        f"{file.name!r} is in the input payloads {wanted[name][0]} and {source}"
+                        f" (number {place + 1}); leave one out or rename it"
                     )
-                path = self._tree.path(source, file)
-                try:
-                    blob = await in_thread(
-                        self._tree.adopt, payload, path, mode=file.mode, keep=True
-                    )
-                except FileNotFoundError as error:
-                    raise PayloadStateError(
-                        f"the payload {source} was changed while it was copied; try again"
-                    ) from error
-                copies[name] = PayloadFile(name=name, size=file.size, mode=file.mode, blob=blob)
+                wanted[name] = (source, file)
+        copies = await in_cancellable_thread(self._link, payload, wanted)
         await in_thread(self._tree.sync_blobs, payload)
-        return list(copies.values())
+        return copies
+
+    def _link(
+        self, flag: CancelFlag, payload: str, wanted: Mapping[str, tuple[str, PayloadFile]]
+    ) -> list[PayloadFile]:
+        copies = []
+        for name, (source, file) in wanted.items():
+            flag.check()
+            path = self._tree.path(source, file)
+            try:
+                blob = self._tree.adopt(payload, path, mode=file.mode, keep=True)
+            except FileNotFoundError as error:
+                raise PayloadStateError(
+                    f"the payload {source} was changed while it was copied; try again"
+                ) from error
+            copies.append(PayloadFile(name=name, size=file.size, mode=file.mode, blob=blob))
+        return copies
 
 
 def _payload(payload: str, tx: Transaction) -> Payload:

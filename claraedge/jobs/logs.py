@@ -6,8 +6,10 @@ in two pieces, comes as P pieces that an F ends. Source: measured with conmon 2.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from claraedge.files import make_folders
 
@@ -34,7 +36,7 @@ class JobLogs:
         """The lines of an attempt as they are now; none where it wrote none yet."""
         try:
             with self.path(job, operator, attempt).open("rb") as file:
-                yield from decode(iter(lambda: file.read(_READ), b""))
+                yield from decode(_pieces(file))
         except FileNotFoundError:
             return
 
@@ -49,6 +51,14 @@ class JobLogs:
                 return list(decode([file.read()]))[-count:]
         except FileNotFoundError:
             return []
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    """What the file holds now: who writes faster than we read must not keep us here."""
+    left = os.fstat(file.fileno()).st_size
+    while left > 0 and (piece := file.read(min(_READ, left))):
+        left -= len(piece)
+        yield piece
 
 
 def decode(chunks: Iterable[bytes]) -> Iterator[str]:

@@ -9,6 +9,7 @@ import msgspec
 
 from claraedge import metadata
 from claraedge.errors import InvalidJobNameError, JobNotFoundError
+from claraedge.jobs.ageing import Unstarted
 from claraedge.jobs.model import (
     Job,
     JobState,
@@ -159,6 +160,28 @@ def end_operator(
     tx.run(
         "operator_ended", job=job, name=operator, status=int(status), exit_code=exit_code, now=now
     )
+
+
+def unstarted(tx: Transaction) -> list[Unstarted]:
+    """The jobs that wait for their start, in the order of their creation."""
+    return [
+        Unstarted(id=row["id"], payload=row["payload"], created=row["created"])
+        for row in tx.rows("unstarted_jobs")
+    ]
+
+
+def forget_unstarted(tx: Transaction, job: Unstarted, now: float) -> bool:
+    """Removes a job with its payload, as if it had never been; False where it was started."""
+    current = tx.row("job", id=job.id)
+    if current is None or current["queue_position"] is not None or current["state"] != 1:
+        return False
+    payloads.delete(tx, job.payload, now)
+    tx.run("drop_operators", job=job.id)
+    tx.run("forget_messages", job=job.id)
+    tx.run("forget_job_log", job=job.id)
+    metadata.forget(tx, job.id)
+    tx.run("forget_unstarted_job", id=job.id)
+    return True
 
 
 def _add_operators(tx: Transaction, job: str, pipeline: Pipeline, now: float) -> None:

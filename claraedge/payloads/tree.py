@@ -66,10 +66,10 @@ class PayloadTree:
         files.make_folders(self.folder(payload) / "blobs")
 
     def remove(self, payload: str) -> None:
-        """Removes the folder of a payload that no row names."""
+        """Removes the folder of a payload that no row names, also while a thread still fills it."""
         try:
-            files.remove_tree(self.folder(payload))
-        except OSError as error:  # it costs space and no more
+            files.remove_tree(self.put_away(payload))
+        except OSError as error:  # it costs space for a while: what is put away is removed again
             _log.warning("payload left behind", extra={"payload": payload, "reason": str(error)})
 
     def adopt(self, payload: str, source: Path, *, mode: int, keep: bool) -> bytes:
@@ -87,10 +87,15 @@ class PayloadTree:
             source.rename(target)
         return blob
 
-    def put_away(self, payload: str) -> None:
-        """Takes the folder of a payload that no row names any more out of the way, at once."""
+    def put_away(self, payload: str) -> Path:
+        """Takes the folder of a payload that no row names any more out of the way, at once.
+
+        Returns where it is then; no folder there is no error.
+        """
+        away = self.removed / f"{payload}-{new_id()}"
         with contextlib.suppress(FileNotFoundError):
-            self.folder(payload).rename(self.removed / f"{payload}-{new_id()}")
+            self.folder(payload).rename(away)
+        return away
 
     def sync_blobs(self, payload: str) -> None:
         files.sync_folder(self.folder(payload) / "blobs")

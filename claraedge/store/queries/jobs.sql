@@ -12,6 +12,25 @@ SELECT text FROM job_messages WHERE job = :job ORDER BY position;
 INSERT INTO job_messages (job, position, time, text)
 SELECT :job, COALESCE(MAX(position) + 1, 0), :time, :text FROM job_messages WHERE job = :job;
 
+-- name: job_log
+SELECT time, what, operator, attempt, number, exit_code, text FROM job_log
+WHERE job = :job ORDER BY sequence;
+
+-- name: newest_record
+SELECT time FROM job_log ORDER BY sequence DESC LIMIT 1;
+
+-- name: unstarted_jobs
+SELECT id, payload, created FROM jobs WHERE state < 3 AND queue_position IS NULL ORDER BY sequence;
+
+-- name: forget_job_log
+DELETE FROM job_log WHERE job = :job;
+
+-- name: forget_messages
+DELETE FROM job_messages WHERE job = :job;
+
+-- name: forget_unstarted_job
+DELETE FROM jobs WHERE id = :id;
+
 -- name: open_jobs
 SELECT * FROM jobs WHERE state < 3 ORDER BY sequence;
 

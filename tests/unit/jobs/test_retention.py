@@ -1,0 +1,158 @@
+"""Jobs that are never started go with their payloads; others stay."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from claraedge.errors import JobNotFoundError, PayloadNotFoundError
+from claraedge.jobs.model import JobState
+from claraedge.jobs.retention import Retention
+from tests.engine_bench import Bench, Device, bench, chain, copy
+
+HOUR = 3600.0
+
+
+@dataclass
+class Hands:
+    """A clock that is moved by hand."""
+
+    wall: float
+    boot: float = 0.0
+
+    def now(self) -> float:
+        return self.wall
+
+    def elapsed(self) -> float:
+        return self.boot
+
+    def passes(self, seconds: float) -> None:
+        self.wall += seconds
+        self.boot += seconds
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    device = Device(tmp_path)
+    device.runner.add_image("copy:1", copy)
+    return device
+
+
+def retention(b: Bench, clock: Hands) -> Retention:
+    return Retention(b.database, b.payloads, clock, unstarted_after=24 * HOUR)
+
+
+async def counts(b: Bench, job: str, payload: str) -> list[int]:
+    def work(tx):
+        return [
+            len(tx.rows("operators", job=job)),
+            len(tx.rows("job_log", job=job)),
+            len(tx.rows("metadata", owner=job)),
+            len(tx.rows("payload_files", payload=payload)),
+        ]
+
+    return await b.database.read(work)
+
+
+async def test_a_job_that_is_never_started_goes_with_all_that_is_its_own(device: Device) -> None:
+    async with bench(device) as b:
+        pipeline = await b.register(chain("one"))
+        never = await b.job(pipeline, {"x": b"1"}, start=False)
+        await b.jobs.add_metadata(never.id, {"Source": "CT"})
+        ended = await b.job(pipeline, {"x": b"1"})
+        await b.end(ended.id)
+        cancelled = await b.job(pipeline, start=False)
+        await b.jobs.cancel(cancelled.id, "")
+
+        clock = Hands(wall=never.created)
+        keeper = retention(b, clock)
+        await keeper.look()
+        clock.passes(24 * HOUR - 1)
+        await keeper.look()
+        assert (await b.jobs.get(never.id)).state is JobState.PENDING
+        clock.passes(1)
+        await keeper.look()
+
+        with pytest.raises(JobNotFoundError):
+            await b.jobs.get(never.id)
+        with pytest.raises(JobNotFoundError):
+            await b.jobs.start(never.id, {})
+        with pytest.raises(PayloadNotFoundError):
+            await b.payloads.get(never.payload)
+        assert await counts(b, never.id, never.payload) == [0, 0, 0, 0]
+        assert not (device.state / "payloads" / never.payload).exists()
+        assert list((device.state / "removed").iterdir()) == []
+        assert (await b.jobs.get(ended.id)).state is JobState.STOPPED
+        assert (await b.jobs.get(cancelled.id)).state is JobState.STOPPED
+        assert await b.listing(ended.payload) == ["input/x", "operators/one/x"]
+
+
+async def test_a_job_that_was_started_meanwhile_stays(device: Device) -> None:
+    device.runner.hold("one")
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one")), {"x": b"1"}, start=False)
+        clock = Hands(wall=job.created)
+        keeper = retention(b, clock)
+        await keeper.look()
+        clock.passes(48 * HOUR)
+        await b.jobs.start(job.id, {})
+        await keeper.look()
+        device.runner.release("one")
+        await b.end(job.id)
+
+
+async def test_a_clock_that_jumped_removes_nothing_and_says_so(device: Device) -> None:
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one")), start=False)
+        clock = Hands(wall=job.created)
+        keeper = retention(b, clock)
+        await keeper.look()
+        clock.passes(2 * HOUR)
+        await keeper.look()
+        assert keeper.warnings() == []
+        clock.wall += 365 * 24 * HOUR
+        await keeper.look()
+        assert (await b.jobs.get(job.id)).state is JobState.PENDING
+        assert "jumped" in keeper.warnings()[0]
+        clock.passes(HOUR)
+        await keeper.look()  # steady for an hour: the new time is believed
+        assert keeper.warnings() == []
+        with pytest.raises(JobNotFoundError):
+            await b.jobs.get(job.id)
+
+
+async def test_a_clock_behind_the_records_removes_only_what_was_seen_to_wait(
+    device: Device,
+) -> None:
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one")), start=False)
+        clock = Hands(wall=1000.0)
+        keeper = retention(b, clock)
+        await keeper.look()
+        assert "behind" in keeper.warnings()[0]
+        clock.passes(23 * HOUR)
+        await keeper.look()
+        assert (await b.jobs.get(job.id)).state is JobState.PENDING
+        clock.passes(HOUR)
+        await keeper.look()
+        with pytest.raises(JobNotFoundError):
+            await b.jobs.get(job.id)
+
+
+async def test_it_looks_by_itself(device: Device) -> None:
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one")), start=False)
+        keeper = Retention(b.database, b.payloads, b.payloads._clock, unstarted_after=0.01)
+        running = asyncio.create_task(keeper.run())
+        try:
+            async with asyncio.timeout(20):
+                while (await b.jobs.select(None)) != []:
+                    await asyncio.sleep(0.02)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        with pytest.raises(JobNotFoundError):
+            await b.jobs.get(job.id)

@@ -9,7 +9,18 @@ from collections.abc import Sequence
 import click
 
 from claraedge import __version__
-from claraedge.cli import cancel, create, describe, listing, logs, serve, start, status, transfer
+from claraedge.cli import (
+    cancel,
+    create,
+    describe,
+    listing,
+    logs,
+    serve,
+    start,
+    status,
+    transfer,
+    utilization,
+)
 from claraedge.errors import ClaraedgeError
 
 _INTERRUPTED = 130  # as a shell reports SIGINT
@@ -40,6 +51,8 @@ for _command in (
     transfer.upload,
     status.status,
     status.version,
+    utilization.utilization,
+    utilization.stop,
 ):
     app.add_command(_command)
 

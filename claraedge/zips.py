@@ -7,7 +7,7 @@ import io
 import os
 import stat
 import zipfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 
 _STEP = 1024 * 1024
@@ -37,11 +37,14 @@ class _Sink(io.RawIOBase):
         return taken
 
 
-def pack(root: Path, top: str) -> Generator[bytes, None, None]:
+def pack(
+    root: Path, top: str, progress: Callable[[int], object] = lambda _: None
+) -> Generator[bytes, None, None]:
     """The archive of a folder in pieces of any size, empty ones too; entries begin with `top`/.
 
-    Reads at most 1 MiB between two pieces. Links to files are read through. Raises OSError, with
-    the path, for a name that is not UTF-8 and for what is neither a file nor a folder.
+    Reads at most 1 MiB between two pieces, and tells `progress` how many bytes. Links to files are
+    read through. Raises OSError, with the path, for a name that is not UTF-8 and for what is
+    neither a file nor a folder.
     """
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -53,13 +56,29 @@ def pack(root: Path, top: str) -> Generator[bytes, None, None]:
                 if Path(folder, name).is_symlink():
                     raise OSError(errno.EINVAL, "is a link to a folder", str(below / name))
             for name in sorted(names):
-                yield from _file(archive, below / name, root, top, sink)
+                yield from _file(archive, below / name, root, top, sink, progress)
             yield sink.take()
     yield sink.take()
 
 
+def regroup(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """The same bytes in pieces of `size`; the last one is shorter, and there is always one."""
+    held = bytearray()
+    for piece in pieces:
+        held += piece
+        while len(held) > size:
+            yield bytes(held[:size])
+            del held[:size]
+    yield bytes(held)
+
+
 def _file(
-    archive: zipfile.ZipFile, path: Path, root: Path, top: str, sink: _Sink
+    archive: zipfile.ZipFile,
+    path: Path,
+    root: Path,
+    top: str,
+    sink: _Sink,
+    progress: Callable[[int], object],
 ) -> Iterator[bytes]:
     if not stat.S_ISREG(path.stat().st_mode):  # before it is opened: a FIFO would block
         raise OSError(errno.EINVAL, "is neither a file nor a folder", str(path))
@@ -69,6 +88,7 @@ def _file(
     with path.open("rb") as source, archive.open(info, "w") as target:
         while data := source.read(_STEP):
             target.write(data)
+            progress(len(data))
             yield sink.take()
 
 

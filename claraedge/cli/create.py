@@ -1,4 +1,4 @@
-"""`claraedge create pipeline | job | image`."""
+"""`claraedge create pipeline | job | model | image`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ _PRIORITIES = {
     "higher": "HIGHER",
     "immediate": "IMMEDIATE",
 }
+#: Of Clara's command line too; `client.models.TYPES` has the wire's names for them.
+_MODEL_TYPES = ("tensorflow", "tensorrt", "pytorch", "unknown")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FILE_OR_FOLDER = click.Path(exists=True, path_type=Path)
 
 
 @click.group(cls=Nouns)
 def create() -> None:
-    """Make a pipeline, a job, or load an image."""
+    """Make a pipeline or a job, store a model, or load an image."""
 
 
 @create.command("pipeline")
@@ -104,6 +106,35 @@ def create_job(
             raise
     if options.json:
         options.print_json({"job_id": job_id, "payload_id": payload_id, "state": state})
+
+
+@create.command("model")
+@click.option(
+    "-p",
+    "--path",
+    required=True,
+    type=_FILE_OR_FOLDER,
+    help="Its folder in the layout of the Triton inference server, or a zip archive of that.",
+)
+@click.option(
+    "-t",
+    "--type",
+    "kind",
+    required=True,
+    type=click.Choice(_MODEL_TYPES, case_sensitive=False),
+)
+@click.option("-r", "--raw", is_flag=True, help="Print the id only.")
+@remote
+def create_model(options: Options, path: Path, kind: str, raw: bool) -> None:
+    """Store a model; prints MODEL_ID:<id>. One of the same name is replaced and keeps its id."""
+    from claraedge.client import models
+
+    with options.connect() as connection, progress("upload", models.size_of(path)) as sent:
+        model = models.upload(connection, path, models.TYPES[kind], sent)
+    if options.json:
+        options.print_json({"model_id": model.id, "name": model.name, "type": model.type})
+    else:
+        click.echo(model.id if raw else f"MODEL_ID:{model.id}")
 
 
 @create.command("image")

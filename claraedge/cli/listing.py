@@ -1,4 +1,4 @@
-"""`claraedge list pipelines | jobs | images | inbox`."""
+"""`claraedge list pipelines | jobs | models | images | inbox`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _QUIET = click.option("-q", "--quiet", is_flag=True, help="Ids only.")
 
 @click.group("list", cls=Nouns)
 def list_() -> None:
-    """List pipelines, jobs, images, or the drop folder."""
+    """List pipelines, jobs, models, images, or the drop folder."""
 
 
 @list_.command("pipelines")
@@ -48,6 +48,25 @@ def list_jobs(options: Options, quiet: bool) -> None:
     else:
         rows = [(j.name, j.id, j.state, j.status, j.priority, local(j.created)) for j in found]
         click.echo(table(("NAME", "ID", "STATE", "STATUS", "PRIORITY", "CREATED"), rows))
+
+
+@list_.command("models")
+@_QUIET
+@remote
+def list_models(options: Options, quiet: bool) -> None:
+    """List the models of the repository in the order of their first upload."""
+    from claraedge.client import models
+
+    with options.connect() as connection:
+        found = models.list_all(connection)
+    if options.json:
+        options.print_json({"models": found})
+    elif quiet:
+        _ids([m.id for m in found])
+    else:
+        spelled = {wire: typed for typed, wire in models.TYPES.items()}
+        rows = [(m.name, m.id, spelled.get(m.type, m.type)) for m in found]
+        click.echo(table(("NAME", "ID", "TYPE"), rows))
 
 
 @list_.command("images")

@@ -12,6 +12,7 @@ from claraedge import __version__
 from claraedge.cli import (
     cancel,
     create,
+    delete,
     describe,
     listing,
     logs,
@@ -46,6 +47,7 @@ for _command in (
     listing.list_,
     describe.describe,
     cancel.cancel,
+    delete.delete,
     logs.logs,
     transfer.download,
     transfer.upload,

@@ -93,6 +93,15 @@ class PayloadFile(Value, frozen=True, kw_only=True):
     mode: int
 
 
+class Model(Value, frozen=True, kw_only=True):
+    """A model of the repository."""
+
+    id: str
+    name: str
+    type: str
+    metadata: Mapping[str, str]
+
+
 class Image(Value, frozen=True, kw_only=True):
     """A container image of the device."""
 

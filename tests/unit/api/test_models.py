@@ -534,7 +534,7 @@ async def test_a_set_that_is_not_there_is_refused_by_every_method(
     )
 
 
-async def test_every_method_of_the_service_is_called_above(served: Served) -> None:
+def test_every_method_of_the_service_is_called_above() -> None:
     text = Path(__file__).read_text()
     methods = [m.name for m in pb.DESCRIPTOR.services_by_name["Models"].methods]
     assert len(methods) == 16

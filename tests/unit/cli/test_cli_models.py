@@ -1,0 +1,162 @@
+"""Models from the command line, against the service itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import tempfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from claraedge.api.answers import Limits
+from claraedge.api.models import ModelsServicer
+from claraedge.api.server import Server
+from claraedge.client import connect, models
+from claraedge.clock import SystemClock
+from claraedge.ids import new_id
+from claraedge.models.model import SetKind
+from claraedge.models.models import Models
+from claraedge.models.sets import ModelSets
+from claraedge.models.tree import ModelTree
+from claraedge.store.database import Database
+from claraedge.wire.nvidia.clara.platform import models_pb2
+
+
+@pytest.fixture
+def repository(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of a served repository that CLARAEDGE_HOST points to."""
+    ready = threading.Event()
+
+    async def serve(state: Path, ended: asyncio.Event) -> None:
+        async with Database(state / "claraedge.db") as database:
+            clock = SystemClock()
+            repository = Models(database, ModelTree(state), clock, new_id)
+            await repository.prepare()
+            sets = [ModelSets(database, clock, new_id, kind) for kind in SetKind]
+            servicer = ModelsServicer(repository, *sets)
+            service = models_pb2.DESCRIPTOR.services_by_name["Models"]
+            async with Server(state / "s.sock", [(service, servicer)], Limits(unary=30, idle=30)):
+                ready.set()
+                await ended.wait()
+
+    with tempfile.TemporaryDirectory(prefix="ce-") as folder:  # a socket's path must be short
+        loop, ended = asyncio.new_event_loop(), asyncio.Event()
+        thread = threading.Thread(
+            target=loop.run_until_complete, args=(serve(Path(folder), ended),), daemon=True
+        )
+        thread.start()
+        assert ready.wait(20)
+        monkeypatch.setenv("CLARAEDGE_HOST", f"unix:{folder}/s.sock")
+        yield Path(folder, "models")
+        loop.call_soon_threadsafe(ended.set)
+        thread.join(20)
+        assert not thread.is_alive()
+        loop.close()
+
+
+@pytest.fixture
+def lung(tmp_path: Path) -> Path:
+    return model(tmp_path / "lung")
+
+
+def model(folder: Path) -> Path:
+    (folder / "1").mkdir(parents=True)
+    (folder / "config.pbtxt").write_text(f'name: "{folder.name}"\n')
+    (folder / "1" / "model.pt").write_bytes(os.urandom(3 * 2**20))
+    (folder / "2").mkdir()
+    return folder
+
+
+def test_a_folder_becomes_a_model(repository, claraedge, lung) -> None:
+    answer = claraedge("create", "model", "-p", lung, "-t", "pytorch")
+    assert answer.code == 0, answer.err
+    label, _, model_id = answer.out.strip().partition(":")
+    assert label == "MODEL_ID"
+    stored = repository / model_id / "1" / "lung"
+    assert (stored / "1/model.pt").read_bytes() == (lung / "1/model.pt").read_bytes()
+    assert (stored / "2").is_dir()
+    assert claraedge("list", "models").out.splitlines() == [
+        f"NAME  {'ID':32}  TYPE",
+        f"lung  {model_id}  pytorch",
+    ]
+    assert claraedge("list", "model", "-q").out == f"{model_id}\n"
+
+
+def test_raw_and_json_answers_are_for_scripts(repository, claraedge, lung) -> None:
+    model_id = claraedge("create", "model", "-p", lung, "-t", "tensorrt", "--raw").out.strip()
+    again = claraedge("create", "models", "-p", lung, "-t", "tensorflow", "--output", "json")
+    assert json.loads(again.out) == {"model_id": model_id, "name": "lung", "type": "TENSOR_FLOW"}
+    listed = claraedge("list", "models", "--output", "json")
+    assert json.loads(listed.out) == {
+        "models": [{"id": model_id, "name": "lung", "type": "TENSOR_FLOW", "metadata": {}}]
+    }
+
+
+def test_the_folder_may_be_given_as_a_dot_or_as_a_zip(
+    repository, claraedge, lung, monkeypatch, tmp_path
+) -> None:
+    with zipfile.ZipFile(tmp_path / "m.zip", "w") as made:
+        made.write(lung / "config.pbtxt", "lung/config.pbtxt")
+        made.write(lung / "1/model.pt", "lung/1/model.pt")
+    monkeypatch.chdir(lung)
+    first = claraedge("create", "model", "-p", ".", "-t", "unknown", "-r")
+    second = claraedge("create", "model", "-p", tmp_path / "m.zip", "-t", "unknown", "-r")
+    assert (first.code, second.code, first.out) == (0, 0, second.out)
+
+
+def test_progress_tells_every_byte_once(repository, lung) -> None:
+    told: list[int] = []
+    with connect() as connection:
+        models.upload(connection, lung, "UNKNOWN", told.append)
+    assert sum(told) == models.size_of(lung) > 3 * 2**20
+
+
+@pytest.mark.parametrize("what", ["no config", "a file", "a FIFO", "a link", "a wrong name"])
+def test_what_is_no_model_is_refused_with_a_text(repository, claraedge, lung, tmp_path, what):
+    path, text = lung, ""
+    if what == "no config":
+        (lung / "config.pbtxt").unlink()
+        text = "holds no config.pbtxt"
+    elif what == "a file":
+        path, text = lung / "1/model.pt", "neither a folder nor a zip archive"
+    elif what == "a FIFO":
+        os.mkfifo(lung / "1/pipe")
+        text = f"{lung}/1/pipe: is neither a file nor a folder"
+    elif what == "a link":
+        (lung / "3").symlink_to(lung / "1")
+        text = f"{lung}/3: is a link to a folder"
+    else:
+        (lung / "config.pbtxt").write_text('name: "liver"\n')
+        text = "config.pbtxt has the name 'liver', the model 'lung'"
+    answer = claraedge("create", "model", "-p", path, "-t", "unknown")
+    assert answer.code in (1, 2)
+    assert text in answer.err
+    assert claraedge("list", "models", "-q").out == ""
+
+
+def test_models_are_deleted_by_id_or_its_beginning(repository, claraedge, tmp_path) -> None:
+    ids = [
+        claraedge("create", "model", "-p", model(tmp_path / n), "-t", "unknown", "-r").out.strip()
+        for n in ("a", "b", "c")
+    ]
+    beginning = next(ids[1][:n] for n in range(1, 33) if not ids[0].startswith(ids[1][:n])
+                     and not ids[2].startswith(ids[1][:n]))  # fmt: skip
+    answer = claraedge("delete", "models", ids[0], beginning, ids[0].upper())
+    assert (answer.code, answer.out.split()) == (0, ids[:2])
+    assert claraedge("list", "models", "-q").out.split() == ids[2:]
+    answer = claraedge("delete", "model", ids[2], "--output", "json")
+    assert json.loads(answer.out) == {"deleted": [ids[2]]}
+
+
+def test_a_mistake_in_one_id_deletes_nothing(repository, claraedge, lung) -> None:
+    model_id = claraedge("create", "model", "-p", lung, "-t", "unknown", "-r").out.strip()
+    for wrong, code in (("0" * 32, 1), ("no id", 2)):
+        answer = claraedge("delete", "models", model_id, wrong)
+        assert (answer.code, answer.out) == (code, "")
+        assert "claraedge list models" in answer.err
+    assert claraedge("list", "models", "-q").out.strip() == model_id

@@ -4,7 +4,8 @@ Each class has a stable `name` for programs, the Clara `header.code`, the gRPC s
 for it where an RPC has no header, and the exit code of the command line. Codes down to -0x2100 are
 those that Clara Deploy 0.8.1 documents; the others lie in ranges that it leaves free.
 
-A message says what happened, to which id, and what to do.
+A message says what happened, to which id, and what to do. The first part of a docstring says when
+the error comes, `To do:` what helps: `build/errors-table` makes docs/errors.md of them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from typing import ClassVar
 
 
 class ClaraedgeError(Exception):
-    """The root of all errors that are raised on purpose."""
+    """The root of all errors; answered itself, it stands for a bug of the daemon.
+
+    To do: look into the journal (`journalctl -u claraedge`), and report it: this is a bug.
+    """
 
     name: ClassVar[str] = "internal"
     code: ClassVar[int] = -0x5000
@@ -29,7 +33,10 @@ class ClaraedgeError(Exception):
 
 
 class InvalidRequestError(ClaraedgeError):
-    """The request lacks a part, or a part has the wrong form."""
+    """The request lacks a part, or a part has the wrong form.
+
+    To do: mend the request as the message says.
+    """
 
     name = "invalid-request"
     code = -0x5001
@@ -38,21 +45,30 @@ class InvalidRequestError(ClaraedgeError):
 
 
 class UndecodableRequestError(InvalidRequestError):
-    """The bytes of the request are not the protobuf message of the method."""
+    """The bytes of the request are not the protobuf message of the method.
+
+    To do: compare the client's protos with those in `protos/`.
+    """
 
     name = "undecodable-request"
     code = -0x5002
 
 
 class InvalidMetadataError(InvalidRequestError):
-    """Metadata break a limit of Clara's, or repeat a key."""
+    """Metadata break a limit of Clara's, or repeat a key.
+
+    To do: mend the entries that the message names; remove a key before it gets another value.
+    """
 
     name = "invalid-metadata"
     code = -0x5003
 
 
 class NotSupportedError(ClaraedgeError):
-    """Part of the platform, but not of this version."""
+    """Part of the platform, but not of this version.
+
+    To do: do without the call, or update claraedge.
+    """
 
     name = "not-supported"
     code = -0x5004
@@ -60,7 +76,10 @@ class NotSupportedError(ClaraedgeError):
 
 
 class CallTimeoutError(ClaraedgeError):
-    """The call took longer than the server lets one take."""
+    """The call took longer than the server lets one take.
+
+    To do: try again; raise `[api] unary_seconds` or `idle_seconds` where the work takes so long.
+    """
 
     name = "call-timeout"
     code = -0x5005
@@ -71,14 +90,20 @@ class CallTimeoutError(ClaraedgeError):
 
 
 class InvalidPipelineIdError(InvalidRequestError):
-    """The text is no id of a pipeline."""
+    """The text is no id of a pipeline.
+
+    To do: give 32 hex digits, with or without dashes, as `claraedge list pipelines` shows them.
+    """
 
     name = "invalid-pipeline-id"
     code = -0x1000
 
 
 class PipelineNotFoundError(ClaraedgeError):
-    """No pipeline has this id or name."""
+    """No pipeline has this id or name.
+
+    To do: see `claraedge list pipelines`; create the pipeline if it is missing.
+    """
 
     name = "pipeline-not-found"
     code = -0x1001
@@ -86,28 +111,40 @@ class PipelineNotFoundError(ClaraedgeError):
 
 
 class PipelineStoreError(ClaraedgeError):
-    """The pipeline could not be stored."""
+    """The pipeline could not be stored.
+
+    To do: free space on the disk of the state folder, and try again.
+    """
 
     name = "pipeline-store"
     code = -0x1002
 
 
 class PipelineListError(ClaraedgeError):
-    """The pipelines could not be listed: the state cannot be read."""
+    """The pipelines could not be listed: the state cannot be read.
+
+    To do: look at the disk of the state folder and into the journal.
+    """
 
     name = "pipeline-list"
     code = -0x1003
 
 
 class PipelineUpdateError(ClaraedgeError):
-    """The new definition of the pipeline could not be stored; the old one stands."""
+    """The new definition of the pipeline could not be stored; the old one stands.
+
+    To do: free space on the disk of the state folder, and try again.
+    """
 
     name = "pipeline-update"
     code = -0x1004
 
 
 class PipelineDefinitionError(ClaraedgeError):
-    """The definition in the request has the wrong form (no file, no text, not YAML)."""
+    """The definition in the request has the wrong form (no file, no text, not YAML).
+
+    To do: send the text of the pipeline's YAML files, at most 16 MiB together.
+    """
 
     name = "pipeline-definition"
     code = -0x1100
@@ -115,7 +152,10 @@ class PipelineDefinitionError(ClaraedgeError):
 
 
 class PipelineLoadError(ClaraedgeError):
-    """The definition was read and breaks a rule of the language; one message a problem."""
+    """The definition was read and breaks a rule of the language; one message a problem.
+
+    To do: mend each problem; it is told with file and line.
+    """
 
     name = "pipeline-load"
     code = -0x1101
@@ -126,14 +166,20 @@ class PipelineLoadError(ClaraedgeError):
 
 
 class InvalidJobIdError(InvalidRequestError):
-    """The text is no id of a job."""
+    """The text is no id of a job.
+
+    To do: give 32 hex digits, with or without dashes, as `claraedge list jobs` shows them.
+    """
 
     name = "invalid-job-id"
     code = -0x2000
 
 
 class JobNotFoundError(ClaraedgeError):
-    """No job has this id."""
+    """No job has this id.
+
+    To do: see `claraedge list jobs`; a job that is never started is removed after a day.
+    """
 
     name = "job-not-found"
     code = -0x2001
@@ -141,28 +187,40 @@ class JobNotFoundError(ClaraedgeError):
 
 
 class JobStoreError(ClaraedgeError):
-    """The job could not be stored; nothing of it is left."""
+    """The job could not be stored; nothing of it is left.
+
+    To do: free space on the disk of the state folder, and try again.
+    """
 
     name = "job-store"
     code = -0x2002
 
 
 class JobListError(ClaraedgeError):
-    """The jobs could not be listed: the state cannot be read."""
+    """The jobs could not be listed: the state cannot be read.
+
+    To do: look at the disk of the state folder and into the journal.
+    """
 
     name = "job-list"
     code = -0x2003
 
 
 class InvalidJobNameError(InvalidRequestError):
-    """The name breaks the rule: 1 to 255 printable characters, at most 255 bytes of UTF-8."""
+    """The name breaks the rule: 1 to 255 printable characters, at most 255 bytes of UTF-8.
+
+    To do: choose a name that keeps the rule.
+    """
 
     name = "invalid-job-name"
     code = -0x2100
 
 
 class JobStateError(ClaraedgeError):
-    """The job is not in a state in which the call means anything."""
+    """The job is not in a state in which the call means anything.
+
+    To do: create a new job.
+    """
 
     name = "job-state"
     code = -0x2101
@@ -170,7 +228,10 @@ class JobStateError(ClaraedgeError):
 
 
 class OperatorNotFoundError(ClaraedgeError):
-    """The job has no operator of this name."""
+    """The job has no operator of this name.
+
+    To do: use a name that the message lists, or `claraedge-engine` for the log of the job.
+    """
 
     name = "operator-not-found"
     code = -0x2102
@@ -181,14 +242,20 @@ class OperatorNotFoundError(ClaraedgeError):
 
 
 class InvalidPayloadIdError(InvalidRequestError):
-    """The text is no id of a payload."""
+    """The text is no id of a payload.
+
+    To do: give 32 hex digits, with or without dashes, as the creation answered them.
+    """
 
     name = "invalid-payload-id"
     code = -0x3000
 
 
 class PayloadNotFoundError(ClaraedgeError):
-    """No payload has this id."""
+    """No payload has this id.
+
+    To do: upload again into a new payload or job; deleted payloads do not come back.
+    """
 
     name = "payload-not-found"
     code = -0x3001
@@ -196,14 +263,20 @@ class PayloadNotFoundError(ClaraedgeError):
 
 
 class InvalidFileNameError(InvalidRequestError):
-    """The name is empty, too long, leaves the payload, or is no text."""
+    """The name is empty, too long, leaves the payload, or is no text.
+
+    To do: use a relative name without `..`, each part at most 255 bytes.
+    """
 
     name = "invalid-file-name"
     code = -0x3100
 
 
 class FileNotFoundInPayloadError(ClaraedgeError):
-    """The payload has no file of this name."""
+    """The payload has no file of this name.
+
+    To do: see the payload's Details for the names that it has.
+    """
 
     name = "file-not-found"
     code = -0x3101
@@ -211,7 +284,10 @@ class FileNotFoundInPayloadError(ClaraedgeError):
 
 
 class AmbiguousFileNameError(ClaraedgeError):
-    """Several files differ from the name by case alone, and none equals it."""
+    """Several files differ from the name by case alone, and none equals it.
+
+    To do: give the name in its exact case.
+    """
 
     name = "ambiguous-file-name"
     code = -0x3102
@@ -219,7 +295,10 @@ class AmbiguousFileNameError(ClaraedgeError):
 
 
 class PayloadStateError(ClaraedgeError):
-    """The payload takes no changes now (its job was started), or is of the wrong type."""
+    """The payload takes no changes now (its job was started), or is of the wrong type.
+
+    To do: wait until its job has stopped and its results are delivered, or use another payload.
+    """
 
     name = "payload-state"
     code = -0x3103
@@ -227,7 +306,10 @@ class PayloadStateError(ClaraedgeError):
 
 
 class FileCollisionError(ClaraedgeError):
-    """Two input payloads hold a file of the same name."""
+    """Two input payloads hold a file of the same name.
+
+    To do: leave one of the files out, or rename it.
+    """
 
     name = "file-collision"
     code = -0x3104
@@ -238,14 +320,20 @@ class FileCollisionError(ClaraedgeError):
 
 
 class InvalidModelIdError(InvalidRequestError):
-    """The text is no id of a model."""
+    """The text is no id of a model.
+
+    To do: give 32 hex digits, with or without dashes, as `claraedge list models` shows them.
+    """
 
     name = "invalid-model-id"
     code = -0x4000
 
 
 class ModelNotFoundError(ClaraedgeError):
-    """No model has this id."""
+    """No model has this id.
+
+    To do: see `claraedge list models`.
+    """
 
     name = "model-not-found"
     code = -0x4001
@@ -253,14 +341,20 @@ class ModelNotFoundError(ClaraedgeError):
 
 
 class InvalidCatalogIdError(InvalidRequestError):
-    """The text is no id of a catalog."""
+    """The text is no id of a catalog.
+
+    To do: give 32 hex digits, with or without dashes.
+    """
 
     name = "invalid-catalog-id"
     code = -0x4002
 
 
 class CatalogNotFoundError(ClaraedgeError):
-    """No catalog has this id."""
+    """No catalog has this id.
+
+    To do: list the catalogs; create one if it is missing.
+    """
 
     name = "catalog-not-found"
     code = -0x4003
@@ -268,14 +362,20 @@ class CatalogNotFoundError(ClaraedgeError):
 
 
 class InvalidInstanceIdError(InvalidRequestError):
-    """The text is no id of an instance."""
+    """The text is no id of an instance.
+
+    To do: give 32 hex digits, with or without dashes.
+    """
 
     name = "invalid-instance-id"
     code = -0x4004
 
 
 class InstanceNotFoundError(ClaraedgeError):
-    """No instance has this id."""
+    """No instance has this id.
+
+    To do: list the instances; create one if it is missing.
+    """
 
     name = "instance-not-found"
     code = -0x4005
@@ -283,7 +383,10 @@ class InstanceNotFoundError(ClaraedgeError):
 
 
 class InvalidModelError(InvalidRequestError):
-    """The archive is no model that can be stored; one message a problem."""
+    """The archive is no model that can be stored; one message a problem.
+
+    To do: zip the model in the inference server's layout, as the message says.
+    """
 
     name = "invalid-model"
     code = -0x4100
@@ -293,7 +396,10 @@ class InvalidModelError(InvalidRequestError):
 
 
 class ImageNotFoundError(ClaraedgeError):
-    """The image is not on this device."""
+    """The image is not on this device.
+
+    To do: load the image: `claraedge create image -f FILE`.
+    """
 
     name = "image-not-found"
     code = -0x5100
@@ -301,7 +407,10 @@ class ImageNotFoundError(ClaraedgeError):
 
 
 class InvalidImageError(ClaraedgeError):
-    """The archive holds no image."""
+    """The archive holds no image.
+
+    To do: make the archive with `podman save` or `docker save`.
+    """
 
     name = "invalid-image"
     code = -0x5101
@@ -309,14 +418,20 @@ class InvalidImageError(ClaraedgeError):
 
 
 class ContainerError(ClaraedgeError):
-    """Podman refused to make or start a container; the message carries its reason."""
+    """Podman refused to make or start a container; the message carries its reason.
+
+    To do: mend what Podman's reason names, and create a new job.
+    """
 
     name = "container"
     code = -0x5102
 
 
 class RunnerUnavailableError(ClaraedgeError):
-    """Podman does not answer. Work waits; it does not fail."""
+    """Podman does not answer. Work waits; it does not fail.
+
+    To do: see why with `systemctl --user status podman.socket`; work goes on by itself.
+    """
 
     name = "runner-unavailable"
     code = -0x5103
@@ -327,7 +442,10 @@ class RunnerUnavailableError(ClaraedgeError):
 
 
 class ConfigurationError(ClaraedgeError):
-    """The configuration has mistakes; one message each."""
+    """The configuration has mistakes; one message each.
+
+    To do: mend the settings that the messages name.
+    """
 
     name = "configuration"
     code = -0x5200
@@ -336,7 +454,10 @@ class ConfigurationError(ClaraedgeError):
 
 
 class AlreadyRunningError(ClaraedgeError):
-    """Another daemon holds the lock."""
+    """Another daemon holds the lock.
+
+    To do: stop the other daemon, or give this one folders of its own.
+    """
 
     name = "already-running"
     code = -0x5201
@@ -345,7 +466,10 @@ class AlreadyRunningError(ClaraedgeError):
 
 
 class StateFolderError(ClaraedgeError):
-    """The state folder cannot be used: another user's, read-only, or not a folder."""
+    """The state folder cannot be used: another user's, read-only, or not a folder.
+
+    To do: look at the owner, the mode and the disk of the state folder.
+    """
 
     name = "state-folder"
     code = -0x5202
@@ -354,14 +478,20 @@ class StateFolderError(ClaraedgeError):
 
 
 class NewerStateError(StateFolderError):
-    """The state was written by a newer version of claraedge."""
+    """The state was written by a newer version of claraedge.
+
+    To do: install the newer version again, or restore a backup of before.
+    """
 
     name = "newer-state"
     code = -0x5203
 
 
 class StorageFullError(ClaraedgeError):
-    """The disk is full. Work waits; it does not fail."""
+    """The disk is full. Work waits; it does not fail.
+
+    To do: free space; work goes on by itself.
+    """
 
     name = "storage-full"
     code = -0x5204
@@ -369,7 +499,10 @@ class StorageFullError(ClaraedgeError):
 
 
 class UnavailableError(ClaraedgeError):
-    """The daemon does not answer, or is stopping."""
+    """The daemon does not answer, or is stopping.
+
+    To do: start the daemon (`systemctl start claraedge`, `claraedge serve`), and try again.
+    """
 
     name = "unavailable"
     code = -0x5205

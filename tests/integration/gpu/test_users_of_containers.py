@@ -1,0 +1,74 @@
+"""A process of a real container is known as its operator's; one beside it is not."""
+
+# ruff: noqa: ASYNC220 a test may block its own loop
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from claraedge.gpu.users import Operator, users
+from claraedge.ids import new_id
+from claraedge.runner.podman import PodmanRunner
+from claraedge.runner.protocol import ContainerSpec, Image
+
+pytestmark = pytest.mark.podman
+
+
+@pytest.mark.parametrize("user", ["root", "another"])
+async def test_every_process_of_an_operators_container_is_the_operators(
+    runner: PodmanRunner, busybox: Image, unprivileged: Image, tmp_path: Path, user: str
+) -> None:
+    name = f"ce-test-{new_id()}"
+    container = await runner.create(
+        ContainerSpec(
+            name=name,
+            image=(busybox if user == "root" else unprivileged).id,
+            command=("/bin/sh", "-c", f"sleep 77{os.getpid()} & sleep 77{os.getpid()}"),
+            environment={},
+            mounts=(),
+            labels={"io.claraedge.instance": f"tests-{os.getpid()}"},
+            log_path=tmp_path / "log",
+        )
+    )
+    try:
+        await runner.start(container)
+        async with asyncio.timeout(20):
+            while len(pids := _sleepers()) < 2:
+                await asyncio.sleep(0.02)
+        operator = Operator("job-1", "segment")
+        running = {container: operator, "f" * 64: Operator("job-2", "other")}
+        for pid in pids:
+            assert users([pid], running) == (operator,)
+            assert users([pid], {"f" * 64: operator}) == ()
+        # `podman unshare` sees the folders of all containers that run, and is in none.
+        with subprocess.Popen(
+            ["podman", "unshare", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/"
+        ) as beside:
+            assert beside.stdin is not None
+            assert beside.stdout is not None
+            beside.stdin.write(b"\n")
+            beside.stdin.flush()
+            beside.stdout.readline()
+            assert users([beside.pid, os.getpid()], running) == ()
+            beside.stdin.close()
+    finally:
+        await runner.remove(container)
+
+
+def _sleepers() -> list[int]:
+    """The container's two processes: nobody else sleeps for so odd a time."""
+    wanted = f"77{os.getpid()}".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[:2] == [b"sleep", wanted]:
+            found.append(int(process.name))
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator
 
 from claraedge.api.answers import ok
@@ -23,6 +24,8 @@ _MAX_STREAM = 32 * 1024 * 1024
 _PART_COST = 64
 #: Characters of the first part, whatever stands beside it.
 _LEAST_PART = 1024
+#: Nodes of the graph that stand in each other.
+_DEPTH = 64
 
 
 class PipelinesServicer:
@@ -173,16 +176,27 @@ def _graph(pipeline: Pipeline) -> list[wire.PipelinesDetailsResponse.PipelineDag
     """The root nodes with what follows them.
 
     A node that is reached twice carries its successors at the first place only: every edge is
-    there once, and the message does not grow with the number of paths.
+    there once, and the message does not grow with the number of paths. One that would stand deeper
+    than _DEPTH goes on as a further entry of the list: no client decodes what nests 100 deep.
     """
     downstream = pipeline.downstream()
     expanded: set[str] = set()
+    starts = deque(pipeline.roots())
 
-    def node(name: str) -> wire.PipelinesDetailsResponse.PipelineDagNode:
+    def node(name: str, depth: int) -> wire.PipelinesDetailsResponse.PipelineDagNode:
         result = wire.PipelinesDetailsResponse.PipelineDagNode(name=name)
-        if name not in expanded:
-            expanded.add(name)
-            result.next.extend(node(follower) for follower in downstream[name])
+        if name in expanded:
+            return result
+        if depth == _DEPTH:
+            starts.append(name)
+            return result
+        expanded.add(name)
+        result.next.extend(node(follower, depth + 1) for follower in downstream[name])
         return result
 
-    return [node(name) for name in pipeline.roots()]
+    nodes = []
+    while starts:
+        name = starts.popleft()
+        if name not in expanded:
+            nodes.append(node(name, 0))
+    return nodes

@@ -191,12 +191,13 @@ async def daemon_in(folder: Path, **sections: Any) -> AsyncIterator[Daemon]:
     serving = asyncio.create_task(serve(config, open_runner))
     channel = grpc.aio.insecure_channel(f"unix:{config.socket}")
     try:
-        ready = asyncio.ensure_future(channel.channel_ready())
+        # Looked for before it is called: gRPC tries only once a second again.
         async with asyncio.timeout(DEADLINE):
-            await asyncio.wait({ready, serving}, return_when=asyncio.FIRST_COMPLETED)
-        if serving.done():
-            ready.cancel()
-            await serving  # raises what kept it from serving
+            while not config.socket.exists() and not serving.done():
+                await asyncio.sleep(0.005)
+            if serving.done():
+                await serving  # raises what kept it from serving
+            await channel.channel_ready()
         yield Daemon(config, channel, runner, serving)
     finally:
         await channel.close()

@@ -228,12 +228,47 @@ def load_config(
         _put(tree, tuple(key.split(".")), value)
     config: Config | None = _decode(Config, tree, "", mistakes)
     if config is not None:
-        for name in ("state_dir", "runtime_dir"):
-            if not getattr(config, name).is_absolute():
-                mistakes.append(f"{name}: {getattr(config, name)} must be an absolute path")
+        mistakes += _misplaced(config)
     if mistakes or config is None:
         raise ConfigurationError(*mistakes)
     return config
+
+
+def _misplaced(config: Config) -> list[str]:
+    """Folders that are not absolute, and ones that would feed the inbox with its own results."""
+    folders = {
+        "state_dir": config.state_dir,
+        "runtime_dir": config.runtime_dir,
+        "inbox.path": config.inbox_dir,
+        "outbox.path": config.outbox_dir,
+        "outbox.failed": config.failed_dir,
+        "outbox.originals": config.originals_dir,
+        "podman.socket": config.podman.socket,
+    }
+    mistakes = [
+        f"{name}: {path} must be an absolute path"
+        for name, path in folders.items()
+        if path is not None and not path.is_absolute()
+    ]
+    sources = {"inbox.path": config.inbox_dir}
+    for number, trigger in enumerate(config.inbox.trigger):
+        sources[f"inbox.trigger[{number}].folder"] = config.inbox_dir / trigger.folder
+    for source_name, source in sources.items():
+        for name in ("state_dir", "outbox.path", "outbox.failed", "outbox.originals"):
+            target = folders[name]
+            assert target is not None
+            inside = _real(target).is_relative_to(_real(source))
+            around = _real(source).is_relative_to(_real(target)) and name != "state_dir"
+            if inside or around:
+                mistakes.append(
+                    f"{name}: {target} and {source_name} ({source}) lie in each other; what is put"
+                    " there would be taken for a new item. Choose folders side by side"
+                )
+    return mistakes
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
 
 
 def _path(kind: type, value: object) -> Path:

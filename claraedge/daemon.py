@@ -33,7 +33,7 @@ from claraedge.clock import SystemClock, boot_id
 from claraedge.config import Config, load_config
 from claraedge.delivery import records as delivery_records
 from claraedge.delivery.delivery import Delivery
-from claraedge.errors import ClaraedgeError
+from claraedge.errors import ClaraedgeError, StorageFullError
 from claraedge.events.log import EventLog
 from claraedge.gpu import cdi
 from claraedge.gpu.nvml import Nvml
@@ -74,6 +74,9 @@ from claraedge.wire.nvidia.clara.platform.node_monitor import metrics_pb2
 _log = logging.getLogger(__name__)
 
 _DIED = "a part of the daemon died of a bug; please report it"
+
+#: Seconds between tries to open the state on a full disk.
+_START_RETRY = 5.0
 
 #: Opens the runner for a daemon; tests pass one of `MemoryRunner`.
 OpenRunner: TypeAlias = Callable[[Config], AbstractAsyncContextManager[Runner]]
@@ -142,7 +145,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
     started = clock.now()
     async with AsyncExitStack() as stack:
         stack.enter_context(RuntimeFolder(config.socket))
-        database = await stack.enter_async_context(Database(config.state_dir / "claraedge.db"))
+        database = await _open_state(stack, config)
         instance = await database.write(_instance)
         runner = await stack.enter_async_context(open_runner(config))
 
@@ -283,6 +286,21 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
 async def stop_services() -> int:
     """Ends the long-running services and says how many: this version starts none."""
     return 0
+
+
+async def _open_state(stack: AsyncExitStack, config: Config) -> Database:
+    """The state, once the disk has room to open it: a full disk delays a start, as all work."""
+    told = False
+    while True:
+        try:
+            return await stack.enter_async_context(Database(config.state_dir / "claraedge.db"))
+        except StorageFullError as error:
+            if not told:
+                _log.warning("the start waits", extra={"reason": str(error)})
+            told = True
+            notify.status(f"waiting: {error}")
+            notify.extend_timeout(60)
+            await asyncio.sleep(_START_RETRY)
 
 
 def _service(module: ModuleType, name: str) -> ServiceDescriptor:

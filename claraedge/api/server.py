@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import os
@@ -145,7 +146,9 @@ class Server:
 
     async def run(self) -> None:
         """Ends only when the server has ended."""
-        await self._server.wait_for_termination()
+        # Shielded: gRPC's own shutdown waits for the same future, and a cancel of it would cut off
+        # every call at once instead of after the grace.
+        await asyncio.shield(self._server.wait_for_termination())
 
     def _bind(self, address: str) -> None:
         try:

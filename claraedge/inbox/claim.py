@@ -23,7 +23,7 @@ from claraedge.blocking import CancelFlag
 from claraedge.delivery.spool import Spool
 from claraedge.delivery.trees import copy_tree, remove
 from claraedge.inbox.model import Claimed
-from claraedge.inbox.survey import Survey, survey
+from claraedge.inbox.survey import Survey, name_fault, survey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +138,10 @@ def secure(
         files.sync_folder(item.folder)
     failpoint("claim: taken")
     found = survey(raw, uid)
-    if found.look.fault is not None:
-        return Faulty(reason=found.look.fault, path=raw)
+    # The item's own name: on another file system the entry has a hidden one by now.
+    fault = found.look.fault or name_fault(item.name, folder=found.is_folder)
+    if fault is not None:
+        return Faulty(reason=fault, path=raw)
     if found.content != item.content:
         return Unsettled(content=found.content)
     if found.blocked is not None:  # it changed hands between the look and the rename

@@ -109,11 +109,16 @@ def fault_of(entry: Entry) -> str | None:
         return f"{shown} is {kind}; those are never followed nor taken"
     if entry.too_deep:
         return f"{shown[:200]}... is nested deeper than {MAX_DEPTH} folders; flatten or pack it"
+    return name_fault(entry.path or entry.name, folder=entry.is_folder)
+
+
+def name_fault(name: bytes, *, folder: bool = False) -> str | None:
+    """Why no job can be made of an entry of this name, or None."""
     try:
-        text = (entry.path or entry.name).decode()
+        text = name.decode()
     except UnicodeDecodeError:
-        return f"the name {shown} is not UTF-8; rename it"
-    if entry.is_folder:
+        return f"the name {os.fsdecode(name)!r} is not UTF-8; rename it"
+    if folder:
         return None
     try:
         normalise(f"input/{text}")

@@ -144,14 +144,16 @@ class PayloadTree:
             for name in [*folders, *names]:
                 mode = Path(parent, name).lstat().st_mode
                 others += not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-        for name, status in files.regular_files(folder):
+        written = list(files.regular_files(folder))
+        listed = listed_names([name for name, _ in written])
+        for name, status in written:
             path = folder / name
             mode = stat.S_IMODE(status.st_mode) & 0o777
             path.chmod(mode | 0o444)
             files.sync_file(path)
             found.append(
                 PayloadFile(
-                    name=f"{prefix}/{printable(name)}",
+                    name=f"{prefix}/{listed[name]}",
                     size=status.st_size,
                     mode=mode | 0o444,
                     blob=os.fsencode(path.relative_to(self.folder(payload))),
@@ -165,3 +167,20 @@ class PayloadTree:
 def printable(name: str) -> str:
     """A name of the file system as UTF-8 text: other bytes become backslash, x and two digits."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def listed_names(names: Iterable[str]) -> dict[str, str]:
+    """A listed name for each name of the file system, no two the same.
+
+    What is UTF-8 keeps its name; an escaped one that would be the same gets a `~` for each before.
+    """
+    plain = {name: name for name in names if printable(name) == name}
+    listed, taken = dict(plain), set(plain)
+    for name in names:
+        if name not in plain:
+            text = printable(name)
+            while text in taken:
+                text += "~"
+            taken.add(text)
+            listed[name] = text
+    return listed

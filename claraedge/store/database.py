@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import queue
 import sqlite3
 import threading
@@ -38,6 +39,8 @@ Row: TypeAlias = sqlite3.Row
 
 _READERS = 4
 _BATCH = 256
+#: Bytes; with less SQLite cannot make its shared-memory file.
+_LEAST_FREE = 256 * 1024
 
 
 class Transaction:
@@ -227,6 +230,20 @@ class Database:
             self._readers.put(connection)
 
     def _write_all(self) -> None:
+        try:
+            self._write_batches()
+        finally:
+            self._closed = True
+            while True:  # whoever still waits is told, also where a bug ended this thread
+                try:
+                    task = self._tasks.get_nowait()
+                except queue.Empty:
+                    return
+                if task is not None:
+                    task.error = UnavailableError("the state is closed; try again once it runs")
+                    task.answer()
+
+    def _write_batches(self) -> None:
         while True:
             task = self._tasks.get()
             stopping = task is None
@@ -270,7 +287,7 @@ class Database:
             for task in batch:
                 task.error = failure
         for task in batch:
-            if isinstance(task.error, sqlite3.OperationalError):
+            if isinstance(task.error, sqlite3.Error):
                 task.error = _translate(task.error, self.path)
             task.answer()
         self._tell_watcher(transaction)
@@ -279,7 +296,10 @@ class Database:
         if self._watched is None:
             return
         query, callback, loop = self._watched
-        row = transaction.row(query)
+        try:
+            row = transaction.row(query)
+        except sqlite3.Error:  # the next commit tells of this one as well
+            return
         number = 0 if row is None else int(row[0])
         if number != self._last_seen:
             self._last_seen = number
@@ -288,13 +308,24 @@ class Database:
 
 
 def _translate(error: BaseException, path: Path) -> BaseException:
-    full = (
-        error.sqlite_errorcode == sqlite3.SQLITE_FULL
-        if isinstance(error, sqlite3.OperationalError)
-        else isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    )
+    if isinstance(error, sqlite3.Error):
+        # Python's own errors have no code; SQLite tells a full disk as an I/O error where it
+        # cannot make the files beside the database.
+        code = getattr(error, "sqlite_errorcode", None)
+        full = code == sqlite3.SQLITE_FULL or (
+            code is not None
+            and code & 0xFF in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+            and _no_space(path)
+        )
+    else:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full:
         told = StorageFullError(f"{path}: the disk is full; free some space and work goes on")
         told.__cause__ = error
         return told
     return error
+
+
+def _no_space(path: Path) -> bool:
+    free = os.statvfs(path.parent)
+    return free.f_bavail * free.f_frsize < _LEAST_FREE

@@ -1,0 +1,51 @@
+"""Folders that cannot be: relative ones, and ones that would feed the inbox with its results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from claraedge.config import Config, load_config
+from claraedge.errors import ConfigurationError
+
+
+def load(tmp_path: Path, text: str) -> Config:
+    file = tmp_path / "claraedge.toml"
+    file.write_text(text)
+    environment = {
+        "CLARAEDGE_STATE_DIR": str(tmp_path / "state"),
+        "CLARAEDGE_RUNTIME_DIR": str(tmp_path / "run"),
+    }
+    return load_config(file, environment, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('[inbox]\npath = "drop"', "inbox.path: drop must be an absolute path"),
+        ('[outbox]\nfailed = "bad"', "outbox.failed: bad must be an absolute path"),
+        ('[outbox]\npath = "STATE/inbox"', "outbox.path"),
+        ('[outbox]\noriginals = "STATE/inbox/ct/old"', "outbox.originals"),
+        ('[inbox]\npath = "STATE/outbox/ct"', "outbox.path"),
+        ('[[inbox.trigger]]\nfolder = "STATE/failed/x"\npipeline = "p"', "outbox.failed"),
+        ('[[inbox.trigger]]\nfolder = "STATE"\npipeline = "p"', "state_dir"),
+    ],
+)
+def test_misplaced_folders_are_refused(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load(tmp_path, text.replace("STATE", str(tmp_path / "state")))
+    assert named in str(refused.value)
+
+
+def test_folders_side_by_side_are_fine(tmp_path: Path) -> None:
+    text = f"""
+[inbox]
+path = "{tmp_path}/drop"
+[[inbox.trigger]]
+folder = "{tmp_path}/scanner"
+pipeline = "p"
+[outbox]
+path = "{tmp_path}/results"
+"""
+    assert load(tmp_path, text).outbox_dir == tmp_path / "results"

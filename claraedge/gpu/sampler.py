@@ -20,6 +20,8 @@ from claraedge.store.database import Database
 _PATIENCE = 10.0
 #: The oldest that the answer to a single question may be.
 _FRESH = 1.0
+#: A sleep may end early by the clock's resolution; this is surely behind the step's begin.
+_AFTER = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +37,8 @@ class Sample:
 class Sampler:
     """Reads the telemetry in a thread, one reading at a time. Leaving its context closes it.
 
-    A sample serves everybody who asks until it is half an interval old, so that watchers fall into
-    one step: however many they are, there is one reading an interval.
+    The watchers all keep one step, that of the loop's clock: however many they are and whenever
+    they came, there is one reading an interval.
     """
 
     def __init__(
@@ -75,21 +77,23 @@ class Sampler:
 
     async def sample(self) -> Sample:
         """The GPUs now. Raises UnavailableError where the driver hangs."""
-        return (await self._sample(min(_FRESH, self._interval / 2)))[1]
+        now = asyncio.get_running_loop().time()
+        return await self._sample(now - min(_FRESH, self._interval / 2))
 
     async def watch(self) -> AsyncGenerator[Sample, None]:
-        """The GPUs now, and again after each interval, until the caller stops. Raises as above."""
+        """The GPUs now, and then once in each interval until the caller stops. Raises as above."""
         loop = asyncio.get_running_loop()
+        step = loop.time() // self._interval
         while True:
-            taken, sample = await self._sample(self._interval / 2)
-            yield sample
-            await asyncio.sleep(taken + self._interval - loop.time())
+            yield await self._sample(step * self._interval)
+            # A caller that took longer than an interval misses what was in between.
+            step = max(step, loop.time() // self._interval) + 1
+            await asyncio.sleep(step * self._interval - loop.time() + _AFTER)
 
-    async def _sample(self, oldest: float) -> tuple[float, Sample]:
-        """The last sample, or a new one where that is older than `oldest` seconds."""
-        now = asyncio.get_running_loop().time()
-        if self._last is not None and now - self._last[0] <= oldest:
-            return self._last
+    async def _sample(self, since: float) -> Sample:
+        """The last sample, or a new one where that was taken before `since`, a time of the loop."""
+        if self._last is not None and self._last[0] >= since:
+            return self._last[1]
         if self._reading is None:
             self._reading = asyncio.create_task(self._read(), name="gpu-reading")
             self._reading.add_done_callback(self._done)
@@ -101,7 +105,7 @@ class Sampler:
                 f"the GPU driver has not answered for {self._patience:g} s; the kernel's log"
                 " (dmesg) says more"
             )
-        return reading.result()
+        return reading.result()[1]
 
     async def _read(self) -> tuple[float, Sample]:
         running = await self._database.read(operators)

@@ -129,7 +129,7 @@ async def test_a_watch_tells_each_interval_until_the_caller_goes(short: Path) ->
             if len(moments) == 4:
                 break
         call.cancel()
-        assert 0.55 <= moments[-1] - moments[0] < 5
+        assert 0.39 <= moments[-1] - moments[0] < 5
         await _silence(it)
 
 
@@ -156,12 +156,11 @@ async def test_a_hundred_watchers_cost_one_reading_an_interval(short: Path) -> N
                     break
             return seen
 
-        began = time.monotonic()
+        first = asyncio.get_running_loop().time() // 0.5
         seen = await asyncio.gather(*(watch(number * 0.005) for number in range(100)))
-        intervals = (time.monotonic() - began) / 0.5
+        steps = asyncio.get_running_loop().time() // 0.5 - first + 1
     assert seen == [4] * 100
-    # Those that come late join the others' step at the cost of one reading out of it.
-    assert it.gpus.reads <= intervals + 2
+    assert 4 <= it.gpus.reads <= steps
 
 
 async def test_nothing_is_read_while_nobody_asks(short: Path) -> None:
@@ -247,7 +246,7 @@ async def test_the_daemon_answers_at_the_configured_interval(short: Path) -> Non
             began = time.monotonic()
             for _ in range(3):
                 await call.read()
-            assert 0.5 <= time.monotonic() - began < 1.8  # by default it would be 6 s
+            assert 0.39 <= time.monotonic() - began < 1.8  # by default it would be 6 s
             assert (await ClaraStub(channel).Stop(ClaraStopRequest(), timeout=10)).header.code == 0
             assert len(await once(channel)) == 1
             call.cancel()

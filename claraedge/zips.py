@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 
-_STEP = 1024 * 1024
+_STEP = 256 * 1024
 #: Fast: weights hardly shrink. Not stored plain, because a reader of a stream could not see the end
 #: of an entry whose size comes behind it.
 _LEVEL = 1
@@ -42,7 +42,7 @@ def pack(
 ) -> Generator[bytes, None, None]:
     """The archive of a folder in pieces of any size, empty ones too; entries begin with `top`/.
 
-    Reads at most 1 MiB between two pieces, and tells `progress` how many bytes. Links to files are
+    Reads at most 256 KiB between two pieces, and tells `progress` how many bytes. Links to files are
     read through. Raises OSError, with the path, for a name that is not UTF-8 and for what is
     neither a file nor a folder.
     """

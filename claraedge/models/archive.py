@@ -21,7 +21,7 @@ from claraedge.models.config import MAX_CONFIG, model_name
 from claraedge.models.layout import CONFIG, Entry, Layout, plan
 from claraedge.models.model import check_name
 
-_STEP = 1024 * 1024
+_STEP = 256 * 1024
 #: Most that is read at once; zipfile takes an archive's whole directory, as large as that says.
 _MAX_READ = 2 * 1024 * 1024
 _UTF8_FLAG, _ENCRYPTED_FLAG = 0x800, 0x1

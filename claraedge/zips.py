@@ -42,8 +42,8 @@ def pack(
 ) -> Generator[bytes, None, None]:
     """The archive of a folder in pieces of any size, empty ones too; entries begin with `top`/.
 
-    Reads at most 256 KiB between two pieces, and tells `progress` how many bytes. Links to files are
-    read through. Raises OSError, with the path, for a name that is not UTF-8 and for what is
+    Reads at most 256 KiB between two pieces, and tells `progress` how many bytes. Links to files
+    are read through. Raises OSError, with the path, for a name that is not UTF-8 and for what is
     neither a file nor a folder.
     """
     sink = _Sink()

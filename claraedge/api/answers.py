@@ -11,7 +11,7 @@ import asyncio
 import errno
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
@@ -156,15 +156,29 @@ def _answer_stream(
             async with aclosing(call(decoded)) as messages:
                 async for message in messages:
                     async with _idle(limits, "took no message"):
-                        await context.write(message)
+                        await _write(context, message)
                     begun = True
+        except _ClientGoneError:
+            _log.debug("the client went away in the middle of an answer")
         except CallTimeoutError as error:
             await _abort(context, error)
         except Exception as error:  # noqa: BLE001 - as above
-            answer = await _error(error, response, context, may_answer=not begun)
-            await context.write(answer)
+            message = await _error(error, response, context, may_answer=not begun)
+            with suppress(_ClientGoneError):
+                await _write(context, message)
 
     return answer
+
+
+class _ClientGoneError(Exception):
+    """Nobody takes the answer any more, which is no failure of the call."""
+
+
+async def _write(context: Context, message: Message) -> None:
+    try:
+        await context.write(message)
+    except Exception as error:  # gRPC has no public name for what it raises here
+        raise _ClientGoneError from error
 
 
 @asynccontextmanager

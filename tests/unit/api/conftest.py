@@ -188,12 +188,20 @@ async def daemon_in(folder: Path, **sections: Any) -> AsyncIterator[Daemon]:
     async def open_runner(_: Config) -> AsyncIterator[Runner]:
         yield runner
 
+    def bound() -> tuple[int, int] | None:
+        try:
+            status = config.socket.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_ctime_ns
+
+    before = bound()
     serving = asyncio.create_task(serve(config, open_runner))
     channel = grpc.aio.insecure_channel(f"unix:{config.socket}")
     try:
         # Looked for before it is called: gRPC tries only once a second again.
         async with asyncio.timeout(DEADLINE):
-            while not config.socket.exists() and not serving.done():
+            while bound() in (None, before) and not serving.done():
                 await asyncio.sleep(0.005)
             if serving.done():
                 await serving  # raises what kept it from serving

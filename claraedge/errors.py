@@ -141,7 +141,7 @@ class PipelineUpdateError(ClaraedgeError):
 
 
 class PipelineDefinitionError(ClaraedgeError):
-    """The definition in the request has the wrong form (no file, no text, not YAML).
+    """The definition in the request has the wrong form (no file, no text, too large).
 
     To do: send the text of the pipeline's YAML files, at most 16 MiB together.
     """
@@ -152,7 +152,7 @@ class PipelineDefinitionError(ClaraedgeError):
 
 
 class PipelineLoadError(ClaraedgeError):
-    """The definition was read and breaks a rule of the language; one message a problem.
+    """The definition is no YAML, or breaks a rule of the language; one message a problem.
 
     To do: mend each problem; it is told with file and line.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from io import FileIO
 from pathlib import Path
@@ -79,7 +80,11 @@ class Payloads:
             metadata.add(tx, payload, checked)
             return records.get(tx, payload)
 
-        return await self._database.write(work)
+        try:
+            return await self._database.write(work)
+        except (ClaraedgeError, sqlite3.Error):
+            await in_thread(self.tree.remove, payload)
+            raise
 
     async def get(self, payload: str) -> Payload:
         """The payload with its files, by name bytes. Raises PayloadNotFoundError."""

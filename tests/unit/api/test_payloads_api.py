@@ -45,7 +45,7 @@ def blobs(daemon: Daemon, payload: str) -> int:
 
 
 async def test_a_file_comes_back_as_it_was_sent(daemon: Daemon) -> None:
-    job, payload = await job_payload(daemon)
+    _, payload = await job_payload(daemon)
     data = bytes(range(256)) * 12_000  # several messages, and no multiple of one
     step = 65536
     chunks = [("./ct/image.mhd", data[at : at + step]) for at in range(0, len(data), step)]
@@ -177,7 +177,7 @@ async def test_an_upload_without_a_message_says_what_to_do(daemon: Daemon) -> No
         (0o755, 0o755),
         (0o4777, 0o777),
         (0o100640, 0o640),
-        (0o222, 0o622),
+        (0o020, 0o420),
     ],
 )
 async def test_mode_bits(daemon: Daemon, sent: int, kept: int) -> None:

@@ -88,7 +88,7 @@ async def first_answer(call: Any) -> bytes | None:
         return bytes(await call)
 
 
-async def outcome(call: Any) -> bytes | None | grpc.aio.AioRpcError:
+async def outcome(call: Any) -> bytes | grpc.aio.AioRpcError | None:
     """The first answer, or the gRPC status in its place."""
     try:
         return await first_answer(call)

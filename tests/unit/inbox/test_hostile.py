@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,16 @@ import pytest
 
 from claraedge.inbox import settling
 from claraedge.inbox.model import ItemState
-from tests.inbox_bench import bench, document, drop, ended, is_there, make_config, tree_of
+from tests.inbox_bench import (
+    bench,
+    document,
+    drop,
+    ended,
+    is_there,
+    make_config,
+    other_file_system,
+    tree_of,
+)
 
 
 @pytest.fixture
@@ -250,3 +260,18 @@ async def test_a_link_in_the_inbox_itself_is_never_a_trigger(state: Path) -> Non
         (item,) = await b.until(lambda items: items)
         assert (item.name, item.state) == ("ct", ItemState.PARKED)
     assert (elsewhere / "scan.dcm").exists()
+
+
+async def test_a_name_that_is_not_utf8_in_an_inbox_on_another_file_system_fails_alone(
+    state: Path, tmp_path: Path
+) -> None:
+    root = other_file_system(tmp_path)
+    try:
+        drop(root / "ct" / os.fsdecode(b"bad\xff"))
+        drop(root / "ct" / "good.dcm")
+        async with bench(make_config(state, inbox=root)) as b:
+            await b.register("ct")
+            ends = {item.raw_name: item.state for item in await b.delivered(2)}
+    finally:
+        shutil.rmtree(root)
+    assert ends == {b"bad\xff": ItemState.FAILED, b"good.dcm": DONE}

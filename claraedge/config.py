@@ -226,12 +226,23 @@ def load_config(
             mistakes.append(f"{variable}: no such setting{hint}")
     for key, value in flags.items():
         _put(tree, tuple(key.split(".")), value)
-    config: Config | None = _decode(Config, tree, "", mistakes)
+    found: list[str] = []
+    config: Config | None = _decode(Config, tree, "", found)
     if config is not None:
-        mistakes += _misplaced(config)
+        found += _misplaced(config)
+    mistakes += [_with_origin(text, environment, flags) for text in found]
     if mistakes or config is None:
         raise ConfigurationError(*mistakes)
     return config
+
+
+def _with_origin(mistake: str, environment: Mapping[str, str], flags: Mapping[str, str]) -> str:
+    """The mistake with the variable that set the value, where it was one."""
+    for variable, keys in VARIABLES.items():
+        key = ".".join(keys)
+        if variable in environment and key not in flags and mistake.startswith(f"{key}:"):
+            return f"{variable} ({key}){mistake.removeprefix(key)}"
+    return mistake
 
 
 def _misplaced(config: Config) -> list[str]:
@@ -287,7 +298,10 @@ def _merge(tree: dict[str, Any], more: Mapping[str, Any]) -> None:
 
 def _put(tree: dict[str, Any], keys: tuple[str, ...], value: str) -> None:
     for key in keys[:-1]:
-        tree = tree.setdefault(key, {})
+        below = tree.setdefault(key, {})
+        if not isinstance(below, dict):
+            return  # the file has no table there, and is told so
+        tree = below
     tree[keys[-1]] = value
 
 

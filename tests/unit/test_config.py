@@ -1,0 +1,273 @@
+"""Where settings come from, who wins, and how mistakes are told: all of them at once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claraedge.config import VARIABLES, Config, default_folders, default_path, load_config
+from claraedge.errors import ConfigurationError
+
+HOME = {"HOME": "/home/u", "XDG_RUNTIME_DIR": "/run/user/1000"}
+
+
+@pytest.fixture(autouse=True)
+def _ordinary_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "claraedge.toml"
+
+
+def load(file: Path | None, text: str | None = None, **more: Any) -> Config:
+    if file is not None and text is not None:
+        file.write_text(text, encoding="utf-8")
+    return load_config(file, {**HOME, **more.get("environment", {})}, more.get("flags", {}))
+
+
+def mistakes(file: Path | None, text: str | None = None, **more: Any) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        load(file, text, **more)
+    return list(caught.value.messages)
+
+
+def test_without_a_file_everything_has_a_default() -> None:
+    config = load(None)
+    assert config.state_dir == Path("/home/u/.local/state/claraedge")
+    assert config.socket == Path("/run/user/1000/claraedge/claraedge.sock")
+    assert config.inbox_dir == config.state_dir / "inbox"
+    assert config.failed_dir == config.state_dir / "failed"
+
+
+@pytest.mark.parametrize(
+    ("uid", "environment", "state", "runtime", "file"),
+    [
+        (
+            1000,
+            {
+                "HOME": "/h",
+                "XDG_STATE_HOME": "/s",
+                "XDG_RUNTIME_DIR": "/r",
+                "XDG_CONFIG_HOME": "/c",
+            },
+            "/s/claraedge",
+            "/r/claraedge",
+            "/c/claraedge/claraedge.toml",
+        ),
+        (
+            1000,
+            {"HOME": "/h"},
+            "/h/.local/state/claraedge",
+            "/run/user/1000/claraedge",
+            "/h/.config/claraedge/claraedge.toml",
+        ),
+        (
+            1000,
+            {
+                "HOME": "/h",
+                "STATE_DIRECTORY": "/var/lib/claraedge",
+                "RUNTIME_DIRECTORY": "/run/claraedge",
+                "CONFIGURATION_DIRECTORY": "/etc/claraedge",
+            },
+            "/var/lib/claraedge",
+            "/run/claraedge",
+            "/etc/claraedge/claraedge.toml",
+        ),
+        (0, {}, "/var/lib/claraedge", "/run/claraedge", "/etc/claraedge/claraedge.toml"),
+    ],
+)
+def test_the_places_where_nothing_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+    uid: int,
+    environment: dict[str, str],
+    state: str,
+    runtime: str,
+    file: str,
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: uid)
+    assert default_folders(environment) == {"state_dir": state, "runtime_dir": runtime}
+    assert default_path(environment) == Path(file)
+
+
+def test_a_file_sets_what_it_names_and_no_more(file: Path) -> None:
+    config = load(
+        file,
+        """
+        state_dir = "/data/claraedge"
+        [inbox]
+        path = "/data/in"
+        settle_seconds = 2
+        [[inbox.trigger]]
+        folder = "ct"
+        pipeline = "ct-report"
+        deliver = ["slice", "tags/json"]
+        [engine]
+        max_operators = 3
+        """,
+    )
+    assert (config.inbox_dir, config.outbox_dir) == (
+        Path("/data/in"),
+        Path("/data/claraedge/outbox"),
+    )
+    assert (config.inbox.settle_seconds, config.inbox.rescan_seconds) == (2.0, 30.0)
+    assert (config.engine.max_operators, config.engine.grace_seconds) == (3, 15.0)
+    (trigger,) = config.inbox.trigger
+    assert (trigger.folder, trigger.pipeline, trigger.deliver) == (
+        "ct",
+        "ct-report",
+        ("slice", "tags/json"),
+    )
+
+
+def test_variables_win_over_the_file_and_flags_over_both(file: Path) -> None:
+    text = '[log]\nlevel = "debug"\nformat = "json"\n[inbox]\npath = "/f"\n'
+    environment = {"CLARAEDGE_LOG_LEVEL": "warning", "CLARAEDGE_INBOX_DIR": "/e"}
+    config = load(file, text, environment=environment, flags={"inbox.path": "/x"})
+    assert (config.log.level, config.log.format) == ("warning", "json")
+    assert config.inbox_dir == Path("/x")
+
+
+def test_every_variable_sets_its_value() -> None:
+    values = {
+        "CLARAEDGE_STATE_DIR": "/v/state",
+        "CLARAEDGE_RUNTIME_DIR": "/v/run",
+        "CLARAEDGE_INBOX_DIR": "/v/in",
+        "CLARAEDGE_OUTBOX_DIR": "/v/out",
+        "CLARAEDGE_LOG_LEVEL": "error",
+        "CLARAEDGE_LOG_FORMAT": "text",
+    }
+    assert values.keys() == VARIABLES.keys()
+    config = load(None, environment=values)
+    assert [str(config.state_dir), str(config.runtime_dir)] == ["/v/state", "/v/run"]
+    assert [str(config.inbox_dir), str(config.outbox_dir)] == ["/v/in", "/v/out"]
+    assert (config.log.level, config.log.format) == ("error", "text")
+
+
+def test_the_file_may_be_named_by_a_variable(file: Path) -> None:
+    file.write_text('[log]\nlevel = "debug"\n', encoding="utf-8")
+    assert load(None, environment={"CLARAEDGE_CONFIG": str(file)}).log.level == "debug"
+
+
+def test_variables_of_the_client_are_no_mistake() -> None:
+    load(None, environment={"CLARAEDGE_HOST": "unix:/x", "PATH": "/bin"})
+
+
+def test_all_mistakes_are_told_at_once(file: Path) -> None:
+    text = """
+    stat_dir = "/x"
+    [inbox]
+    settle_second = 3
+    rescan_seconds = 0
+    path = ""
+    [[inbox.trigger]]
+    folder = "a"
+    [[inbox.trigger]]
+    folder = "b"
+    pipeline = ""
+    [engine]
+    max_operators = true
+    grace_seconds = "soon"
+    [log]
+    level = "loud"
+    """
+    found = mistakes(file, text, environment={"CLARAEDGE_LOG_LEVL": "info"})
+    wanted = [
+        r"^CLARAEDGE_LOG_LEVL: no such setting; did you mean CLARAEDGE_LOG_LEVEL\?",
+        r"^stat_dir: no such setting; did you mean 'state_dir'\?",
+        r"^inbox\.settle_second: no such setting; did you mean 'settle_seconds'\?",
+        r"^inbox\.rescan_seconds: .*> 0",
+        r"^inbox\.path: ",
+        r"^inbox\.trigger\[0\]\.pipeline: is missing",
+        r"^inbox\.trigger\[1\]\.pipeline: .*length >= 1",
+        r"^engine\.max_operators: .*`int",
+        r"^engine\.grace_seconds: .*`float",
+        r"^log\.level: ",
+    ]
+    for pattern in wanted:
+        assert any(re.search(pattern, text) for text in found), (pattern, found)
+    assert len(found) == len(wanted)
+
+
+def test_a_setting_that_resembles_none_is_told_what_there_is(file: Path) -> None:
+    (text,) = mistakes(file, "[log]\nqqqq = 1\n")
+    assert text == "log.qqqq: no such setting; known are level, format"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a = [", "not TOML"),
+        ("inbox = 3", "inbox: is a table of settings, not 3"),
+        ("[inbox]\ntrigger = [3]", r"inbox\.trigger\[0\]: is a table"),
+        ("[inbox]\ntrigger = 3", r"inbox\.trigger: "),
+        ('[outbox]\nall_jobs = "perhaps"', r"outbox\.all_jobs: "),
+        ("[inbox]\nsettle_seconds = nan", r"inbox\.settle_seconds: "),
+        ("[inbox]\nsettle_seconds = inf", r"inbox\.settle_seconds: "),
+        ("[engine]\nmax_operators = 1.5", r"engine\.max_operators: "),
+    ],
+)
+def test_wrong_forms(file: Path, text: str, says: str) -> None:
+    (found,) = mistakes(file, text)
+    assert re.search(says, found), found
+
+
+def test_a_file_that_has_no_table_where_a_variable_points_is_told_so(file: Path) -> None:
+    found = mistakes(file, "inbox = 3", environment={"CLARAEDGE_INBOX_DIR": "/x"})
+    assert found == ["inbox: is a table of settings, not 3"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("CLARAEDGE_STATE_DIR", ""),
+        ("CLARAEDGE_STATE_DIR", "relative/state"),
+        ("CLARAEDGE_INBOX_DIR", "in"),
+        ("CLARAEDGE_LOG_LEVEL", "LOUD"),
+    ],
+)
+def test_a_mistake_in_a_variable_names_the_variable(variable: str, value: str) -> None:
+    found = mistakes(None, environment={variable: value})
+    key = ".".join(VARIABLES[variable])
+    assert found[0].startswith(f"{variable} ({key}): ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'state_dir = "state"',
+        'runtime_dir = "run"',
+        '[inbox]\npath = "in"',
+        '[outbox]\npath = "out"',
+        '[outbox]\nfailed = "failed"',
+        '[outbox]\noriginals = "originals"',
+        '[podman]\nsocket = "podman.sock"',
+    ],
+)
+def test_paths_are_absolute(file: Path, text: str) -> None:
+    assert any("must be an absolute path" in found for found in mistakes(file, text))
+
+
+def test_a_file_that_was_named_and_is_missing_is_a_mistake(tmp_path: Path) -> None:
+    (text,) = mistakes(tmp_path / "no.toml")
+    assert "no such file" in text
+    (text,) = mistakes(None, environment={"CLARAEDGE_CONFIG": str(tmp_path / "no.toml")})
+    assert "no such file" in text
+
+
+def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path, file: Path) -> None:
+    (text,) = mistakes(tmp_path)
+    assert "cannot be read" in text
+    file.write_bytes(b'state_dir = "\xff"')
+    (text,) = mistakes(file)
+    assert "cannot be read" in text
+
+
+def test_a_configuration_does_not_change() -> None:
+    config = load(None)
+    with pytest.raises(AttributeError):
+        config.state_dir = Path("/x")  # type: ignore[misc]

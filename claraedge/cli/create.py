@@ -1,14 +1,19 @@
-"""`claraedge create pipeline | job | model | image`."""
+"""`claraedge create pipeline | job | payload | model | image`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from claraedge.cli.options import Nouns, Options, remote
+from claraedge.cli.options import Nouns, Options, metadata, pairs, remote
 from claraedge.cli.output import progress
 from claraedge.errors import ClaraedgeError, PipelineDefinitionError
+
+if TYPE_CHECKING:
+    from claraedge.client.values import DefinitionFile
 
 #: As Clara's command line and its adapter spell them.
 _PRIORITIES = {
@@ -27,27 +32,42 @@ _FILE_OR_FOLDER = click.Path(exists=True, path_type=Path)
 
 @click.group(cls=Nouns)
 def create() -> None:
-    """Make a pipeline or a job, store a model, or load an image."""
+    """Make a pipeline, a job or a payload, store a model, or load an image."""
 
 
 @create.command("pipeline")
 @click.option("-p", "--pipeline", "files", multiple=True, type=_FILE, required=True)
 @click.argument("more", metavar="[FILE]...", nargs=-1, type=_FILE)
+@metadata
 @remote
-def create_pipeline(options: Options, files: tuple[Path, ...], more: tuple[Path, ...]) -> None:
+def create_pipeline(
+    options: Options, files: tuple[Path, ...], more: tuple[Path, ...], metadata: tuple[str, ...]
+) -> None:
     """Register a pipeline from one or more definition FILEs; prints its id."""
     from claraedge.client import pipelines
-    from claraedge.client.values import DefinitionFile
 
-    definition = [DefinitionFile(path=str(file), content=_text(file)) for file in (*files, *more)]
+    entries = pairs(metadata, "--metadata")
+    definition = read_definition((*files, *more))
     with options.connect() as connection:
-        pipeline_id, warnings = pipelines.create(connection, definition)
+        pipeline_id, warnings = pipelines.create(connection, definition, entries)
     if options.json:
         options.print_json({"pipeline_id": pipeline_id, "warnings": warnings})
         return
+    show_warnings(warnings)
+    click.echo(pipeline_id)
+
+
+def read_definition(files: Iterable[Path]) -> list[DefinitionFile]:
+    """The files of a definition. Raises PipelineDefinitionError for one that is no text."""
+    from claraedge.client.values import DefinitionFile
+
+    return [DefinitionFile(path=str(file), content=_text(file)) for file in files]
+
+
+def show_warnings(warnings: Iterable[str]) -> None:
+    """Warnings about a definition, apart from what a script reads."""
     for warning in warnings:
         click.echo(f"claraedge: warning: {warning}", err=True)
-    click.echo(pipeline_id)
 
 
 def _text(file: Path) -> str:
@@ -72,7 +92,15 @@ def _text(file: Path) -> str:
 @click.option(
     "-i", "--priority", type=click.Choice(list(_PRIORITIES)), default="normal", show_default=True
 )
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="PAYLOAD",
+    help="Id of a reusable payload whose files the job gets first. Can be repeated.",
+)
 @click.option("-s", "--start", "begin", is_flag=True, help="Start it once the files are there.")
+@metadata
 @remote
 def create_job(
     options: Options,
@@ -80,15 +108,20 @@ def create_job(
     pipeline: str,
     files: tuple[Path, ...],
     priority: str,
+    inputs: tuple[str, ...],
     begin: bool,
+    metadata: tuple[str, ...],
 ) -> None:
     """Make a job; prints JOB_ID:<id>, then PAYLOAD_ID:<id>."""
     from claraedge.client import jobs, payloads, pipelines
 
+    entries = pairs(metadata, "--metadata")
     gathered = payloads.gather(files)
     with options.connect() as connection:
         pipeline_id = pipelines.resolve(connection, pipeline)
-        job_id, payload_id = jobs.create(connection, pipeline_id, name, _PRIORITIES[priority])
+        job_id, payload_id = jobs.create(
+            connection, pipeline_id, name, _PRIORITIES[priority], metadata=entries, inputs=inputs
+        )
         if not options.json:  # at once: a script has the ids even if the upload fails
             click.echo(f"JOB_ID:{job_id}\nPAYLOAD_ID:{payload_id}")
         state = "PENDING"
@@ -135,6 +168,32 @@ def create_model(options: Options, path: Path, kind: str, raw: bool) -> None:
         options.print_json({"model_id": model.id, "name": model.name, "type": model.type})
     else:
         click.echo(model.id if raw else f"MODEL_ID:{model.id}")
+
+
+@create.command("payload")
+@click.option(
+    "-f",
+    "--files",
+    multiple=True,
+    type=_FILE_OR_FOLDER,
+    help="A file, or a folder with all that is in it. Can be repeated.",
+)
+@metadata
+@remote
+def create_payload(options: Options, files: tuple[Path, ...], metadata: tuple[str, ...]) -> None:
+    """Make a reusable payload, whose files many jobs can take; prints PAYLOAD_ID:<id>."""
+    from claraedge.client import payloads
+
+    entries = pairs(metadata, "--metadata")
+    gathered = payloads.gather(files)
+    with options.connect() as connection:
+        payload_id = payloads.create(connection, entries)
+        if not options.json:  # at once: a script has the id even if the upload fails
+            click.echo(f"PAYLOAD_ID:{payload_id}")
+        with progress("upload", sum(f.stat().st_size for f in gathered.values())) as sent:
+            payloads.upload(connection, payload_id, gathered, sent)
+    if options.json:
+        options.print_json({"payload_id": payload_id, "files": list(gathered)})
 
 
 @create.command("image")

@@ -20,6 +20,7 @@ from claraedge.cli import (
     start,
     status,
     transfer,
+    update,
     utilization,
 )
 from claraedge.errors import ClaraedgeError
@@ -51,6 +52,7 @@ for _command in (
     logs.logs,
     transfer.download,
     transfer.upload,
+    update.update,
     status.status,
     status.version,
     utilization.utilization,

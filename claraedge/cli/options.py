@@ -74,6 +74,13 @@ class Nouns(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def metadata(command: Callable[..., R]) -> Callable[..., R]:
+    """Adds `--metadata KEY=VALUE`, which can be repeated."""
+    return click.option(
+        "-m", "--metadata", multiple=True, metavar="KEY=VALUE", help="Can be repeated."
+    )(command)
+
+
 def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
     """NAME=VALUE arguments as a mapping; a name given twice is a mistake."""
     found: dict[str, str] = {}

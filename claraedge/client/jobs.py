@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from claraedge.client.connection import HEADER, Connection
 from claraedge.client.prefix import by_prefix, full_id
@@ -16,9 +16,18 @@ _STATES = (pb.JOB_STATE_PENDING, pb.JOB_STATE_RUNNING, pb.JOB_STATE_STOPPED)
 
 
 def create(
-    connection: Connection, pipeline_id: str, name: str, priority: str = "NORMAL"
+    connection: Connection,
+    pipeline_id: str,
+    name: str,
+    priority: str = "NORMAL",
+    *,
+    metadata: Mapping[str, str] | None = None,
+    inputs: Sequence[str] = (),
 ) -> tuple[str, str]:
-    """Makes a job that waits for its start: (job id, payload id)."""
+    """Makes a job that waits for its start: (job id, payload id).
+
+    `inputs` are ids of reusable payloads, whose files are copied into the job in this order.
+    """
     reply = connection.unary(
         JobsStub(connection.channel).Create,
         pb.JobsCreateRequest(
@@ -26,6 +35,8 @@ def create(
             pipeline_id=Identifier(value=pipeline_id),
             name=name,
             priority=pb.JobPriority.Value(f"JOB_PRIORITY_{priority}"),
+            metadata=metadata or {},
+            input_payloads=[Identifier(value=payload) for payload in inputs],
         ),
     )
     return reply.job_id.value, reply.payload_id.value
@@ -48,6 +59,22 @@ def cancel(connection: Connection, job_id: str, reason: str) -> tuple[str, str]:
         pb.JobsCancelRequest(header=HEADER, job_id=Identifier(value=job_id), reason=reason),
     )
     return state_name(reply.job_state), status_name(reply.job_status)
+
+
+def change_metadata(
+    connection: Connection, job_id: str, add: Mapping[str, str], remove: Sequence[str]
+) -> dict[str, str]:
+    """Removes keys, then adds entries: the complete set."""
+    stub, job = JobsStub(connection.channel), Identifier(value=job_id)
+    removed = connection.unary(
+        stub.RemoveMetadata, pb.JobsRemoveMetadataRequest(header=HEADER, job_id=job, keys=remove)
+    )
+    if not add:
+        return dict(removed.metadata)
+    added = connection.unary(
+        stub.AddMetadata, pb.JobsAddMetadataRequest(header=HEADER, job_id=job, metadata=add)
+    )
+    return dict(added.metadata)
 
 
 def list_all(connection: Connection) -> list[Job]:

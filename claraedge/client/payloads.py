@@ -6,7 +6,7 @@ import contextlib
 import fnmatch
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -30,6 +30,49 @@ _CHUNK = 1024 * 1024
 
 #: Is told the bytes of each chunk that went over the wire.
 Progress = Callable[[int], object]
+
+
+def create(connection: Connection, metadata: Mapping[str, str]) -> str:
+    """Makes an empty reusable payload: its id."""
+    reply = connection.unary(
+        PayloadsStub(connection.channel).Create,
+        pb.PayloadsCreateRequest(header=HEADER, metadata=metadata),
+    )
+    return reply.payload_id.value
+
+
+def delete(connection: Connection, payload_id: str) -> None:
+    """Deletes a payload with all its files, for good."""
+    connection.unary(
+        PayloadsStub(connection.channel).Delete,
+        pb.PayloadsDeleteRequest(header=HEADER, payload_id=Identifier(value=payload_id)),
+    )
+
+
+def remove(connection: Connection, payload_id: str, name: str) -> None:
+    """Removes one file of a payload."""
+    connection.unary(
+        PayloadsStub(connection.channel).Remove,
+        pb.PayloadsRemoveRequest(header=HEADER, payload_id=Identifier(value=payload_id), name=name),
+    )
+
+
+def change_metadata(
+    connection: Connection, payload_id: str, add: Mapping[str, str], remove: Sequence[str]
+) -> dict[str, str]:
+    """Removes keys of a reusable payload, then adds entries: the complete set."""
+    stub, payload = PayloadsStub(connection.channel), Identifier(value=payload_id)
+    removed = connection.unary(
+        stub.RemoveMetadata,
+        pb.PayloadsRemoveMetadataRequest(header=HEADER, payload_id=payload, keys=remove),
+    )
+    if not add:
+        return dict(removed.metadata)
+    added = connection.unary(
+        stub.AddMetadata,
+        pb.PayloadsAddMetadataRequest(header=HEADER, payload_id=payload, metadata=add),
+    )
+    return dict(added.metadata)
 
 
 def gather(paths: Iterable[Path]) -> dict[str, Path]:

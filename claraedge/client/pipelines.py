@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from claraedge.client.connection import HEADER, Connection
 from claraedge.client.prefix import by_prefix, full_id
@@ -16,20 +16,65 @@ from claraedge.wire.nvidia.clara.platform.pipelines_pb2_grpc import PipelinesStu
 _PART = 256 * 1024
 
 
-def create(connection: Connection, files: Sequence[DefinitionFile]) -> tuple[str, tuple[str, ...]]:
+def create(
+    connection: Connection,
+    files: Sequence[DefinitionFile],
+    metadata: Mapping[str, str] | None = None,
+) -> tuple[str, tuple[str, ...]]:
     """Registers a pipeline: its id, and warnings about the definition."""
-
-    def requests() -> Iterator[pb.PipelinesCreateRequest]:
-        for file in files:
-            for start in range(0, max(len(file.content), 1), _PART):
-                part = file.content[start : start + _PART]
-                yield pb.PipelinesCreateRequest(
-                    header=HEADER,
-                    definition=pb.PipelineDefinitionFile(path=file.path, content=part),
-                )
-
-    reply = connection.send(PipelinesStub(connection.channel).Create, requests())
+    requests = (
+        pb.PipelinesCreateRequest(header=HEADER, definition=part, metadata=metadata or {})
+        for part in _parts(files)
+    )
+    reply = connection.send(PipelinesStub(connection.channel).Create, requests)
     return reply.pipeline_id.value, tuple(reply.header.messages)
+
+
+def update(
+    connection: Connection, pipeline_id: str, files: Sequence[DefinitionFile]
+) -> tuple[str, ...]:
+    """Replaces the definition of a pipeline: warnings about it. Jobs keep the one they have."""
+    requests = (
+        pb.PipelinesUpdateRequest(
+            header=HEADER, pipeline_id=Identifier(value=pipeline_id), definition=part
+        )
+        for part in _parts(files)
+    )
+    reply = connection.send(PipelinesStub(connection.channel).Update, requests)
+    return tuple(reply.header.messages)
+
+
+def remove(connection: Connection, pipeline_id: str) -> None:
+    """Takes a pipeline away from new jobs."""
+    connection.unary(
+        PipelinesStub(connection.channel).Remove,
+        pb.PipelinesRemoveRequest(header=HEADER, pipeline_id=Identifier(value=pipeline_id)),
+    )
+
+
+def change_metadata(
+    connection: Connection, pipeline_id: str, add: Mapping[str, str], remove: Sequence[str]
+) -> dict[str, str]:
+    """Removes keys, then adds entries: the complete set."""
+    stub, pipeline = PipelinesStub(connection.channel), Identifier(value=pipeline_id)
+    removed = connection.unary(
+        stub.RemoveMetadata,
+        pb.PipelinesRemoveMetadataRequest(header=HEADER, pipeline_id=pipeline, keys=remove),
+    )
+    if not add:
+        return dict(removed.metadata)
+    added = connection.unary(
+        stub.AddMetadata,
+        pb.PipelinesAddMetadataRequest(header=HEADER, pipeline_id=pipeline, metadata=add),
+    )
+    return dict(added.metadata)
+
+
+def _parts(files: Sequence[DefinitionFile]) -> Iterator[pb.PipelineDefinitionFile]:
+    for file in files:
+        for start in range(0, max(len(file.content), 1), _PART):
+            part = file.content[start : start + _PART]
+            yield pb.PipelineDefinitionFile(path=file.path, content=part)
 
 
 def list_all(connection: Connection) -> list[Pipeline]:

@@ -1,0 +1,113 @@
+"""`claraedge update pipeline | job | payload`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from claraedge.cli.create import read_definition, show_warnings
+from claraedge.cli.options import Nouns, Options, metadata, pairs, remote
+from claraedge.cli.output import lines
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_REMOVE = click.option(
+    "--remove-metadata", "removed", multiple=True, metavar="KEY", help="Can be repeated."
+)
+
+
+@click.group(cls=Nouns)
+def update() -> None:
+    """Change a pipeline, or the metadata of a pipeline, a job or a reusable payload."""
+
+
+@update.command("pipeline")
+@click.option("-p", "--pipeline", required=True, help="Its id, or the name (the newest of it).")
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=_FILE)
+@metadata
+@_REMOVE
+@remote
+def update_pipeline(
+    options: Options,
+    pipeline: str,
+    files: tuple[Path, ...],
+    metadata: tuple[str, ...],
+    removed: tuple[str, ...],
+) -> None:
+    """Replace the definition of a pipeline by FILEs; jobs that exist keep the one they have."""
+    from claraedge.client import pipelines
+
+    if not files:
+        _demand_change(metadata, removed, "FILE, ")
+    entries = pairs(metadata, "--metadata")
+    definition = read_definition(files)
+    warnings: tuple[str, ...] = ()
+    with options.connect() as connection:
+        pipeline_id = pipelines.resolve(connection, pipeline)
+        if definition:
+            warnings = pipelines.update(connection, pipeline_id, definition)
+        whole = pipelines.change_metadata(connection, pipeline_id, entries, removed)
+    if options.json:
+        options.print_json({"pipeline_id": pipeline_id, "warnings": warnings, "metadata": whole})
+        return
+    show_warnings(warnings)
+    _show("PIPELINE_ID", pipeline_id, whole)
+
+
+@update.command("job")
+@click.option("-j", "--job", required=True, help="Id of the job.")
+@metadata
+@_REMOVE
+@remote
+def update_job(
+    options: Options, job: str, metadata: tuple[str, ...], removed: tuple[str, ...]
+) -> None:
+    """Change the metadata of a job; prints all that it then has."""
+    from claraedge.client import jobs
+
+    _demand_change(metadata, removed)
+    entries = pairs(metadata, "--metadata")
+    with options.connect() as connection:
+        job_id = jobs.resolve(connection, job)
+        whole = jobs.change_metadata(connection, job_id, entries, removed)
+    _tell(options, "job_id", job_id, whole)
+
+
+@update.command("payload")
+@click.argument("identifier", metavar="ID")
+@metadata
+@_REMOVE
+@remote
+def update_payload(
+    options: Options, identifier: str, metadata: tuple[str, ...], removed: tuple[str, ...]
+) -> None:
+    """Change the metadata of a reusable payload; prints all that it then has."""
+    from claraedge.client import payloads
+
+    _demand_change(metadata, removed)
+    entries = pairs(metadata, "--metadata")
+    with options.connect() as connection:
+        payload_id = payloads.resolve(connection, identifier)
+        whole = payloads.change_metadata(connection, payload_id, entries, removed)
+    _tell(options, "payload_id", payload_id, whole)
+
+
+def _demand_change(metadata: tuple[str, ...], removed: tuple[str, ...], more: str = "") -> None:
+    if not metadata and not removed:
+        raise click.UsageError(
+            f"nothing to change: give {more}--metadata KEY=VALUE or --remove-metadata KEY",
+            click.get_current_context(),
+        )
+
+
+def _tell(options: Options, key: str, identifier: str, whole: Mapping[str, str]) -> None:
+    if options.json:
+        options.print_json({key: identifier, "metadata": whole})
+    else:
+        _show(key.upper(), identifier, whole)
+
+
+def _show(key: str, identifier: str, whole: Mapping[str, str]) -> None:
+    entries = [(f"METADATA {name}", value) for name, value in sorted(whole.items())]
+    click.echo(lines([(key, identifier), *entries]))

@@ -11,15 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.original import PYTHON, ROOT, Original
+from tests.contract.original import PYTHON, Original
 from tests.freeze.frozen_site import Site
 from tests.integration.conftest import TestImages, why_podman_cannot_work
 from tests.integration.conftest import archives as archives
 from tests.integration.conftest import runtime_folder as runtime_folder
 from tests.integration.daemon.conftest import IMAGE, program
 from tests.unit.gpu.stub_driver import CARD, Driver
-
-NODE_PACKAGES = ROOT / ".cache" / "contract-node"
 
 
 @pytest.fixture(scope="session")
@@ -60,9 +58,15 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def site(
-    tmp_path_factory: pytest.TempPathFactory, runtime_folder: Path, archives: TestImages
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    runtime_folder: Path,
+    archives: TestImages,
 ) -> Iterator[GpuSite]:
-    """A daemon that serves on its socket and on a port of the loopback, with the tests' image."""
+    """A daemon that serves on its socket and on a port of the loopback, with the tests' image.
+
+    `SETTINGS` of a module is added to its configuration.
+    """
     reason = why_podman_cannot_work()
     if reason is not None:
         pytest.skip(f"no rootless Podman: {reason}")
@@ -80,6 +84,7 @@ def site(
     (folder / "claraedge.toml").write_text(
         f'[api]\nlisten = ["127.0.0.1:{site.port}"]\n'
         "[engine]\ngrace_seconds = 1\n[gpu]\ninterval_seconds = 0.2\n"
+        + getattr(request.module, "SETTINGS", "")
     )
     try:
         site.start()

@@ -261,6 +261,27 @@ async def test_the_log_of_the_job_itself(daemon: Daemon, name: str) -> None:
         assert part in text
 
 
+async def test_logs_are_read_while_the_operator_runs(daemon: Daemon) -> None:
+    daemon.runner.hold("one")
+    made = await daemon.create(await daemon.register(chain("one")))
+    await daemon.start(made.job_id.value)
+    await daemon.until_runs("one")
+    folder = daemon.config.state_dir / "jobs" / made.job_id.value / "logs" / "one"
+    request = request_of("Jobs/ReadLogs", job_id=made.job_id, operator_name="one")
+    with (folder / "1.log").open("ab") as log:
+        for number in range(3):
+            log.write(b"2026-01-01T00:00:00Z stdout F line %d\n" % number)
+            log.flush()
+            (reply,) = await call(daemon.channel, "Jobs/ReadLogs", [request])
+            assert list(reply.logs) == [f"line {n}\n" for n in range(number + 1)]
+        log.write(b"2026-01-01T00:00:00Z stdout F half a li")
+        log.flush()
+        (reply,) = await call(daemon.channel, "Jobs/ReadLogs", [request])
+        assert len(reply.logs) == 3
+    daemon.runner.release("one")
+    await daemon.end(made.job_id.value)
+
+
 async def test_a_job_that_is_never_started_is_removed_and_says_so(folder: Any) -> None:
     async with daemon_in(folder, jobs=Jobs(unstarted_after_hours=1 / 3600)) as daemon:
         made = await daemon.create(await daemon.register(chain("one")))

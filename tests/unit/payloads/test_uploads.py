@@ -1,0 +1,330 @@
+"""Uploads and their bytes on the disk: what a crash, a cancel or a full disk leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from claraedge import files
+from claraedge.blocking import CancelFlag, in_thread
+from claraedge.clock import SystemClock
+from claraedge.errors import PayloadNotFoundError
+from claraedge.ids import new_id
+from claraedge.payloads.model import Payload, PayloadFile
+from claraedge.payloads.payloads import Payloads
+from claraedge.payloads.tree import PayloadTree
+from claraedge.store.database import Database, Transaction
+
+DEADLINE = 20.0
+
+
+@pytest.fixture
+async def payloads(tmp_path: Path) -> AsyncIterator[Payloads]:
+    async with Database(tmp_path / "claraedge.db") as database:
+        payloads = Payloads(database, PayloadTree(tmp_path), SystemClock(), new_id)
+        await payloads.prepare()
+        yield payloads
+
+
+async def put(payloads: Payloads, payload: Payload, **contents: bytes) -> None:
+    async with await payloads.upload(payload.id) as upload:
+        for name, content in contents.items():
+            await upload.write(name, 0, content)
+        await upload.commit()
+
+
+def blobs(payloads: Payloads, payload: Payload) -> set[Path]:
+    return set((payloads.tree.folder(payload.id) / "blobs").iterdir())
+
+
+def in_uploads(payloads: Payloads) -> list[Path]:
+    return [path for folder in payloads.tree.uploads.iterdir() for path in folder.iterdir()]
+
+
+async def test_bytes_are_readable_for_the_users_of_containers(payloads: Payloads) -> None:
+    payload = await payloads.create({})
+    before = os.umask(0o077)
+    try:
+        async with await payloads.upload(payload.id) as upload:
+            await upload.write("private", 0o600, b"1")
+            await upload.commit()
+    finally:
+        os.umask(before)
+    file, path = await payloads.find(payload.id, "private")
+    assert file.mode == 0o600  # as reported
+    assert path.stat().st_mode & 0o777 == 0o644  # as stored
+    assert payloads.tree.folder(payload.id).stat().st_mode & 0o777 == 0o700
+
+
+async def test_what_is_sent_goes_to_the_disk_on_the_way(payloads: Payloads) -> None:
+    payload = await payloads.create({})
+    async with await payloads.upload(payload.id) as upload:
+        for _ in range(20):
+            await upload.write("big", 0, b"x" * 600_000)
+        (part,) = in_uploads(payloads)
+        assert part.stat().st_size >= 10_000_000
+        assert (await payloads.get(payload.id)).files == ()
+
+
+async def test_many_small_files_do_not_stay_in_memory(payloads: Payloads) -> None:
+    payload = await payloads.create({})
+    async with await payloads.upload(payload.id) as upload:
+        for number in range(200):
+            await upload.write(f"{number}", 0, b"x" * 100_000)
+        held = sum(len(part.buffer) for part in upload._parts.values())
+        assert held <= 9_000_000
+        await upload.commit()
+    found = await payloads.get(payload.id)
+    assert {file.size for file in found.files} == {100_000}
+    for name in ("0", "57", "199"):
+        _, path = await payloads.find(payload.id, name)
+        assert path.read_bytes() == b"x" * 100_000
+
+
+async def test_an_upload_that_is_left_without_a_commit_leaves_nothing(payloads: Payloads) -> None:
+    payload = await payloads.create({})
+    async with await payloads.upload(payload.id) as upload:
+        await upload.write("a", 0, b"x" * 2_000_000)
+    assert list(payloads.tree.uploads.iterdir()) == []
+    assert blobs(payloads, payload) == set()
+
+
+async def test_a_full_disk_leaves_what_was_there(
+    payloads: Payloads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payload = await payloads.create({})
+    await put(payloads, payload, a=b"old")
+    sync = files.sync_file
+    left = 2
+
+    def full(path: Path) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        sync(path)
+
+    monkeypatch.setattr(files, "sync_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        await put(payloads, payload, a=b"new", b=b"2", c=b"3")
+    monkeypatch.undo()
+    _, path = await payloads.find(payload.id, "a")
+    assert path.read_bytes() == b"old"
+    assert blobs(payloads, payload) == {path}
+    assert list(payloads.tree.uploads.iterdir()) == []
+    await put(payloads, payload, a=b"new")
+
+
+async def test_a_commit_that_is_being_recorded_is_finished_though_its_caller_goes_away(
+    payloads: Payloads,
+) -> None:
+    payload = await payloads.create({})
+    await put(payloads, payload, a=b"old")
+    entered, gate = threading.Event(), threading.Event()
+
+    def holds_the_writer(_: Transaction) -> None:
+        entered.set()
+        assert gate.wait(DEADLINE)
+
+    upload = await payloads.upload(payload.id)
+
+    async def sending() -> None:
+        async with upload:
+            await upload.write("a", 0, b"new")
+            await upload.commit()
+
+    holding = asyncio.ensure_future(payloads._database.write(holds_the_writer))
+    assert await in_thread(entered.wait, DEADLINE)
+    call = asyncio.ensure_future(sending())
+    async with asyncio.timeout(DEADLINE):
+        while upload._committing is None:
+            await asyncio.sleep(0.002)
+    call.cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    await holding
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    _, path = await payloads.find(payload.id, "a")
+    assert path.read_bytes() == b"new"
+    assert blobs(payloads, payload) == {path}
+    assert list(payloads.tree.uploads.iterdir()) == []
+
+
+async def test_a_caller_that_goes_away_while_a_chunk_is_written_waits_for_that(
+    payloads: Payloads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is removed after the thread that writes into it has ended, not under it."""
+    payload = await payloads.create({})
+    entered, gate, ended = threading.Event(), threading.Event(), threading.Event()
+    append = files.append
+
+    def slow(path: Path, data: bytes) -> None:
+        entered.set()
+        assert gate.wait(DEADLINE)
+        append(path, data)
+        ended.set()
+
+    monkeypatch.setattr(files, "append", slow)
+
+    async def upload() -> None:
+        async with await payloads.upload(payload.id) as upload:
+            await upload.write("a", 0, b"x" * 2_000_000)
+
+    call = asyncio.ensure_future(upload())
+    assert await in_thread(entered.wait, DEADLINE)
+    call.cancel()
+    await asyncio.sleep(0.02)
+    assert not call.done()
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert ended.is_set()
+    assert list(payloads.tree.uploads.iterdir()) == []
+
+
+async def test_a_start_sweeps_what_a_crash_left(payloads: Payloads) -> None:
+    payload = await payloads.create({})
+    await put(payloads, payload, a=b"1")
+    kept = blobs(payloads, payload)
+    stray = payloads.tree.folder(payload.id) / "blobs" / new_id()
+    stray.write_bytes(b"adopted, and never named by a row")
+    (payloads.tree.uploads / "broken").mkdir()
+    (payloads.tree.uploads / "broken" / "0").write_bytes(b"half")
+    unknown = new_id()
+    payloads.tree.make(unknown)
+    await payloads.prepare()
+    assert blobs(payloads, payload) == kept
+    assert list(payloads.tree.uploads.iterdir()) == []
+    assert not payloads.tree.folder(unknown).exists()
+    with pytest.raises(PayloadNotFoundError):
+        await payloads.get(unknown)
+
+
+async def test_a_download_finds_the_new_file_where_one_was_replaced_meanwhile(
+    payloads: Payloads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payload = await payloads.create({})
+    await put(payloads, payload, a=b"old")
+    find = payloads.find
+    looked = 0
+
+    async def overtaken(payload_id: str, name: str) -> tuple[PayloadFile, Path]:
+        nonlocal looked
+        looked += 1
+        found = await find(payload_id, name)
+        if looked == 1:
+            await put(payloads, payload, a=b"newer")
+        return found
+
+    monkeypatch.setattr(payloads, "find", overtaken)
+    file, content = await payloads.open(payload.id, "a")
+    with content:
+        assert (file.size, content.read()) == (5, b"newer")
+
+
+def test_a_link_in_place_of_a_blob_is_not_followed(tmp_path: Path) -> None:
+    from claraedge.payloads.payloads import _open
+
+    (tmp_path / "secret").write_text("1")
+    (tmp_path / "blob").symlink_to("secret")
+    with pytest.raises(OSError, match="symbolic links"):
+        _open(tmp_path / "blob")
+
+
+class TestTree:
+    """The folder that containers read, and what they wrote."""
+
+    @pytest.fixture
+    def tree(self, tmp_path: Path) -> PayloadTree:
+        tree = PayloadTree(tmp_path)
+        tree.prepare(set())
+        tree.make("p")
+        return tree
+
+    @staticmethod
+    def stored(tree: PayloadTree, name: str, content: bytes) -> PayloadFile:
+        source = tree.uploads / new_id()
+        source.write_bytes(content)
+        blob = tree.adopt("p", source, mode=0o600, keep=False)
+        return PayloadFile(name=name, size=len(content), mode=0o600, blob=blob)
+
+    def test_the_input_is_made_once_and_for_all_users(self, tree: PayloadTree) -> None:
+        inputs = [self.stored(tree, "input/a", b"1"), self.stored(tree, "input/x/y/b", b"2")]
+        before = os.umask(0o077)
+        try:
+            tree.materialise(CancelFlag(), "p", inputs)
+        finally:
+            os.umask(before)
+        view = tree.input("p")
+        found = {str(p.relative_to(view)): p.stat().st_mode & 0o777 for p in view.rglob("*")}
+        assert found == {"a": 0o644, "x": 0o755, "x/y": 0o755, "x/y/b": 0o644}
+        assert view.stat().st_mode & 0o777 == 0o755
+        again = view.stat().st_ino
+        tree.materialise(CancelFlag(), "p", [])
+        assert view.stat().st_ino == again
+        assert (view / "a").read_bytes() == b"1"
+
+    def test_an_input_that_a_crash_left_half_made_is_made_anew(self, tree: PayloadTree) -> None:
+        half = tree.input("p").with_name("input.new")
+        half.mkdir()
+        (half / "stale").write_text("1")
+        tree.materialise(CancelFlag(), "p", [self.stored(tree, "input/a", b"1")])
+        assert [p.name for p in tree.input("p").iterdir()] == ["a"]
+        assert not half.exists()
+
+    def test_a_job_without_inputs_reads_an_empty_folder(self, tree: PayloadTree) -> None:
+        tree.materialise(CancelFlag(), "p", [])
+        assert list(tree.input("p").iterdir()) == []
+
+    def test_regular_files_are_listed_and_others_counted(self, tree: PayloadTree) -> None:
+        folder = tree.attempt("p", "seg", 1)
+        (folder / "sub").mkdir(parents=True)
+        (folder / "sub" / "mask.nii").write_bytes(b"123")
+        (folder / "run.sh").write_bytes(b"1")
+        (folder / "run.sh").chmod(0o700)
+        (folder / "link").symlink_to("run.sh")
+        (folder / "out").symlink_to("/etc")
+        os.mkfifo(folder / "pipe")
+        found, others = tree.collect("p", folder, "operators/seg")
+        assert others == 3
+        assert [(f.name, f.size, f.mode) for f in found] == [
+            ("operators/seg/run.sh", 1, 0o744),
+            ("operators/seg/sub/mask.nii", 3, found[1].mode),
+        ]
+        assert tree.path("p", found[1]).read_bytes() == b"123"
+
+    def test_folders_and_files_that_an_operator_closed_are_opened(self, tree: PayloadTree) -> None:
+        folder = tree.attempt("p", "seg", 1)
+        inner = folder / "closed" / "more"
+        inner.mkdir(parents=True)
+        (inner / "a").write_bytes(b"1")
+        (inner / "a").chmod(0o000)
+        inner.chmod(0o300)
+        inner.parent.chmod(0o000)
+        found, others = tree.collect("p", folder, "operators/seg")
+        assert ([f.name for f in found], others) == (["operators/seg/closed/more/a"], 0)
+        assert found[0].mode == 0o444
+        assert inner.stat().st_mode & 0o777 == 0o755
+
+    def test_names_that_are_not_utf_8_are_listed_escaped_and_found(self, tree: PayloadTree) -> None:
+        folder = tree.attempt("p", "seg", 1)
+        folder.mkdir(parents=True)
+        raw = os.fsencode(folder) + b"/a\xff.dcm"
+        Path(os.fsdecode(raw)).write_bytes(b"1")
+        ((file,), _) = tree.collect("p", folder, "operators/seg")
+        assert file.name == "operators/seg/a\\xff.dcm"
+        file.name.encode("utf-8")  # what the wire needs
+        assert file.blob.endswith(b"/a\xff.dcm")
+        assert tree.path("p", file).read_bytes() == b"1"
+
+    def test_an_attempt_that_wrote_nothing_lists_nothing(self, tree: PayloadTree) -> None:
+        folder = tree.attempt("p", "seg", 1)
+        folder.mkdir(parents=True)
+        assert tree.collect("p", folder, "operators/seg") == ([], 0)

@@ -1,0 +1,239 @@
+"""Writing, copying and removing files: old or new, never half; links are never followed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from claraedge import files
+from claraedge.blocking import CancelFlag, CancelledWorkError
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def tree(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+
+
+def test_replace_leaves_the_new_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    files.replace(path, b"old", mode=0o644)
+    files.replace(path, b"new")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"new", 0o600)
+    assert tree(tmp_path) == ["result.json"]
+
+
+def test_a_replace_that_fails_leaves_the_old_file_and_no_temporary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "result.json"
+    files.replace(path, b"old")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = descriptors()
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        files.replace(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert tree(tmp_path) == ["result.json"]
+    assert descriptors() == before
+
+
+def test_replace_is_durable_before_it_is_visible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x"
+    events: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noting_fsync(descriptor: int) -> None:
+        folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        events.append("fsync folder" if folder else "fsync file")
+        fsync(descriptor)
+
+    def noting_replace(self: Path, target: Path) -> Path:
+        events.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    monkeypatch.setattr(Path, "replace", noting_replace)
+    files.replace(path, b"1")
+    assert events == ["fsync file", "rename", "fsync folder"]
+
+
+def test_append_adds_and_keeps_nothing_open(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    before = descriptors()
+    files.append(path, b"")
+    files.append(path, bytearray(b"ab"))
+    files.append(path, memoryview(b"cd"))
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"abcd", 0o600)
+    assert descriptors() == before
+
+
+def test_append_follows_no_link(tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("kept")
+    (tmp_path / "x").symlink_to("other")
+    with pytest.raises(OSError, match="symbolic links"):
+        files.append(tmp_path / "x", b"1")
+    assert (tmp_path / "other").read_text() == "kept"
+
+
+def test_make_folders_makes_all_and_leaves_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir(mode=0o755)
+    mode = (tmp_path / "a").stat().st_mode
+    files.make_folders(tmp_path / "a" / "b" / "c")
+    files.make_folders(tmp_path / "a" / "b" / "c")
+    assert (tmp_path / "a").stat().st_mode == mode
+    assert (tmp_path / "a/b/c").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_copy_has_bytes_time_and_the_mode_that_was_asked_for(tmp_path: Path) -> None:
+    source, target = tmp_path / "s", tmp_path / "t"
+    source.write_bytes(os.urandom(3_000_001))
+    os.utime(source, ns=(1_000_000_001, 2_000_000_002))
+    assert files.copy_file(source, target, mode=0o640) == 3_000_001
+    assert target.read_bytes() == source.read_bytes()
+    assert (target.stat().st_mtime_ns, target.stat().st_mode & 0o777) == (2_000_000_002, 0o640)
+    assert target.stat().st_ino != source.stat().st_ino
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "folder", "missing"])
+def test_a_copy_takes_regular_files_only_and_does_not_hang(tmp_path: Path, kind: str) -> None:
+    source = tmp_path / "s"
+    if kind == "link":
+        (tmp_path / "real").write_text("1")
+        source.symlink_to("real")
+    elif kind == "fifo":
+        os.mkfifo(source)
+    elif kind == "folder":
+        source.mkdir()
+    before = descriptors()
+    with pytest.raises(OSError):
+        files.copy_file(source, tmp_path / "t", mode=0o600)
+    assert not (tmp_path / "t").exists()
+    assert descriptors() == before
+
+
+def test_a_copy_never_writes_over_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "s").write_text("new")
+    (tmp_path / "t").write_text("old")
+    with pytest.raises(FileExistsError):
+        files.copy_file(tmp_path / "s", tmp_path / "t", mode=0o600)
+    assert (tmp_path / "t").read_text() == "old"
+
+
+def test_a_copy_that_is_cancelled_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_reflink(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no")
+
+    monkeypatch.setattr(files.fcntl, "ioctl", no_reflink)
+    (tmp_path / "s").write_bytes(b"x" * 100)
+    flag = CancelFlag()
+    flag.set()
+    before = descriptors()
+    with pytest.raises(CancelledWorkError):
+        files.copy_file(tmp_path / "s", tmp_path / "t", mode=0o600, flag=flag)
+    assert tree(tmp_path) == ["s"]
+    assert descriptors() == before
+
+
+def test_a_link_where_it_can_be_and_else_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "s"
+    source.write_text("1")
+    source.chmod(0o644)
+    files.link_or_copy(source, tmp_path / "linked")
+    assert (tmp_path / "linked").stat().st_ino == source.stat().st_ino
+
+    def other_file_system(*_: object, **__: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", other_file_system)
+    files.link_or_copy(source, tmp_path / "copied")
+    copied = (tmp_path / "copied").stat()
+    assert (copied.st_ino != source.stat().st_ino, copied.st_mode & 0o777) == (True, 0o644)
+
+
+def test_remove_tree_opens_what_was_closed_and_follows_no_link(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "kept").write_text("1")
+    root = tmp_path / "root"
+    (root / "a" / "b").mkdir(parents=True)
+    (root / "a" / "b" / "f").write_text("1")
+    (root / "link").symlink_to(tmp_path / "outside")
+    (root / "a" / "b").chmod(0o000)
+    (root / "a").chmod(0o300)
+    files.remove_tree(root)
+    assert tree(tmp_path) == ["outside", "outside/kept"]
+
+
+def test_remove_tree_takes_files_links_and_nothing(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("1")
+    (tmp_path / "link").symlink_to("folder")
+    for name in ("file", "link", "missing"):
+        files.remove_tree(tmp_path / name)
+    assert tree(tmp_path) == ["folder"]
+
+
+def test_regular_files_come_by_name_bytes_without_links(tmp_path: Path) -> None:
+    for name in ("b", "B", "ä", "a/z", "a-b"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff")).write_text("1")
+    (tmp_path / "link").symlink_to("b")
+    os.mkfifo(tmp_path / "pipe")
+    names = [os.fsencode(name) for name, _ in files.regular_files(tmp_path)]
+    assert names == [b"B", b"a-b", b"a/z", b"b", "ä".encode(), b"\xff"]
+
+
+def test_foreign_owners_are_seen_and_own_folders_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "f").write_text("1")
+    (tmp_path / "a").chmod(0o300)
+    assert files.has_foreign(tmp_path) is False
+    assert (tmp_path / "a").stat().st_mode & 0o700 == 0o700
+    monkeypatch.setattr(os, "geteuid", lambda: 4242)
+    assert files.has_foreign(tmp_path) is True
+
+
+def test_a_full_disk_is_known_by_its_number() -> None:
+    assert files.is_full(OSError(errno.ENOSPC, ""))
+    assert files.is_full(OSError(errno.EDQUOT, ""))
+    assert not files.is_full(OSError(errno.EIO, ""))
+
+
+def test_sync_tree_meets_every_file_and_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "f").write_text("1")
+    (tmp_path / "link").symlink_to("a")
+    os.mkfifo(tmp_path / "pipe")
+    synced: set[str] = set()
+    fsync = os.fsync
+    lock = threading.Lock()
+
+    def noting(descriptor: int) -> None:
+        with lock:
+            synced.add(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    files.sync_tree(tmp_path)
+    assert synced == {str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "f")}

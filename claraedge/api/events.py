@@ -178,6 +178,7 @@ def _fill_job(message: wire.Event, body: Mapping[str, object]) -> None:
     job.status = _number(body, "status")  # type: ignore[assignment]
     job.priority = _number(body, "priority")  # type: ignore[assignment]
     job.queued, job.cancelling = bool(body["queued"]), bool(body["cancelling"])
+    job.removed = bool(body.get("removed"))
 
 
 def _fill_operator(message: wire.Event, body: Mapping[str, object]) -> None:

@@ -53,6 +53,13 @@ BEGIN
     FROM job_event WHERE subject = NEW.id;
 END;
 
+CREATE TRIGGER job_removed BEFORE DELETE ON jobs BEGIN
+    INSERT INTO events (time, kind, job, body)
+    SELECT (julianday('now') - 2440587.5) * 86400.0, 'job', job,
+        json_set(body, '$.removed', json('true'))
+    FROM job_event WHERE subject = OLD.id;
+END;
+
 CREATE TRIGGER operator_changed AFTER UPDATE OF status, attempt ON operators
 WHEN OLD.status <> NEW.status
 BEGIN

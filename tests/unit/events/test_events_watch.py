@@ -132,6 +132,17 @@ async def test_a_job_is_seen_from_its_creation_to_its_end(site: Site) -> None:
         assert event.job.job_id == job.id
 
 
+async def test_a_job_that_is_removed_says_so(site: Site) -> None:
+    job = await site.bench.job(await site.bench.register(chain("one")), start=False)
+    old = next(u for u in await site.bench.database.read(records.unstarted) if u.id == job.id)
+    async with Watch(site.socket) as watch:
+        await watch.follow(job_ids=[job.id])
+        await watch.snapshot()
+        await site.bench.database.write(lambda tx: records.forget_unstarted(tx, old, 0.0))
+        event = (await watch.next()).event
+    assert (event.job.job_id, event.job.removed) == (job.id, True)
+
+
 async def test_two_hundred_changes_are_seen_once_each_across_a_dropped_connection(
     site: Site,
 ) -> None:

@@ -8,8 +8,10 @@ with. Nothing here forks by hand: gRPC does not survive it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -52,8 +54,11 @@ async def start(
     output: int | None = subprocess.DEVNULL,
     errors: int | None = subprocess.PIPE,
     dies_with_parent: bool = False,
+    own_session: bool = False,
 ) -> asyncio.subprocess.Process:
     """Starts `command`. With `dies_with_parent` it gets SIGTERM when this process ends, however.
+
+    With either flag it leads a session, and so a process group, of its own.
 
     Must be called on the main thread's loop where `dies_with_parent` is set: the kernel sends the
     signal when the *thread* that started the child ends. `setpriv` sets it between fork and exec,
@@ -70,7 +75,7 @@ async def start(
         env=child_environment(environment),
         cwd="/",
         # A Ctrl-C at the daemon's terminal is for the daemon, which ends its child in its own turn.
-        start_new_session=dies_with_parent,
+        start_new_session=dies_with_parent or own_session,
     )
 
 
@@ -82,16 +87,22 @@ async def run(
 ) -> tuple[int, str]:
     """Runs `command` to its end: (exit code, stdout and stderr as text).
 
-    Raises TimeoutError after `timeout` seconds; the process is then killed and reaped.
+    Raises TimeoutError after `timeout` seconds; the process is then killed and reaped, with all
+    that it started: a child that held its output open would keep us waiting.
     """
     process = await start(
-        command, environment=environment, output=subprocess.PIPE, errors=subprocess.STDOUT
+        command,
+        environment=environment,
+        output=subprocess.PIPE,
+        errors=subprocess.STDOUT,
+        own_session=True,
     )
     try:
         async with asyncio.timeout(timeout):
             output, _ = await process.communicate()
     except (TimeoutError, asyncio.CancelledError):
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
         raise
     assert process.returncode is not None

@@ -22,6 +22,10 @@ def prepare_state(path: Path) -> None:
             f"the state folder {path} cannot be made by user {user_name(os.geteuid())};"
             f" make it and give it to this user, or {other}"
         ) from error
+    except OSError as error:
+        raise StateFolderError(
+            f"the state folder {path} cannot be used: {error.strerror}; mend that, or {other}"
+        ) from error
     if owner != os.geteuid():
         raise StateFolderError(
             f"the state folder {path} belongs to user {user_name(owner)}, and this is"

@@ -1,0 +1,117 @@
+"""Which operator starts next: by tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from claraedge.jobs.admission import Candidate, Capacity, Held, choose, grant, obstacle
+from claraedge.jobs.model import Priority
+
+G0, G1 = "nvidia.com/gpu=0", "nvidia.com/gpu=1"
+ONE_GPU = Capacity(operators=4, cores=4, gpus=(G0,))
+TWO_GPUS = Capacity(operators=4, cores=4, gpus=(G0, G1))
+
+
+def candidate(job: str = "j", **more: Any) -> Candidate:
+    values: dict[str, Any] = {
+        "operator": "op",
+        "priority": Priority.NORMAL,
+        "position": 1,
+        "job_runs": False,
+        **more,
+    }
+    return Candidate(job=job, **values)
+
+
+def gpu(job: str = "j", count: int = 1, **more: Any) -> Candidate:
+    return candidate(job, gpu=count, **{"job_gpus": count, **more})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "capacity", "held", "waits_for"),
+    [
+        (candidate(), Capacity(operators=1, cores=1), Held(), None),
+        (candidate(), Capacity(operators=1, cores=1), Held(operators=1), "all 1 operator slots"),
+        # Cores count only where a definition asks for them.
+        (candidate(), Capacity(operators=2, cores=2), Held(operators=1, cores=2), None),
+        (candidate(cpu=1), Capacity(operators=2, cores=2), Held(cores=1), None),
+        (candidate(cpu=2), Capacity(operators=2, cores=2), Held(cores=1), "2 cores; 1 of 2"),
+        # More cores than there are means all there are.
+        (candidate(cpu=64), Capacity(operators=2, cores=2), Held(), None),
+        (candidate(cpu=64), Capacity(operators=2, cores=2), Held(cores=1), "2 cores; 1 of 2"),
+        # GPUs.
+        (gpu(), Capacity(operators=1, cores=1), Held(), "no GPU present"),
+        (gpu(), ONE_GPU, Held(), None),
+        (gpu(), ONE_GPU, Held(leases={"other": (G0,)}), "1 GPUs; 0 of 1 are free"),
+        (gpu(), TWO_GPUS, Held(leases={"other": (G0,)}), None),
+        (gpu(count=2), TWO_GPUS, Held(leases={"other": (G0,)}), "2 GPUs; 1 of 2 are free"),
+        (gpu(job_gpus=2), TWO_GPUS, Held(leases={"other": (G0,)}), "2 GPUs; 1 of 2"),
+        # A job's own operators take turns on its GPU.
+        (gpu(), ONE_GPU, Held(leases={"j": (G0,)}), None),
+        (
+            gpu(),
+            ONE_GPU,
+            Held(leases={"j": (G0,)}, gpus_in_use=frozenset({G0})),
+            "another operator of this job",
+        ),
+        (gpu(), TWO_GPUS, Held(leases={"j": (G0, G1)}, gpus_in_use=frozenset({G0})), None),
+        # An operator without a GPU does not wait for one.
+        (candidate(job_gpus=1), ONE_GPU, Held(leases={"other": (G0,)}), None),
+    ],
+)
+def test_what_an_operator_waits_for(
+    wanted: Candidate, capacity: Capacity, held: Held, waits_for: str | None
+) -> None:
+    found = obstacle(wanted, capacity, held)
+    if waits_for is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert waits_for in found
+    assert (choose([wanted], capacity, held) is None) is (waits_for is not None)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "held", "lease", "gpus"),
+    [
+        (candidate(), Held(), (), ()),
+        (candidate(), Held(leases={"j": (G0,)}), (G0,), ()),
+        (gpu(), Held(), (G0,), (G0,)),
+        (gpu(), Held(leases={"other": (G0,)}), (G1,), (G1,)),
+        (gpu(job_gpus=2), Held(), (G0, G1), (G0,)),
+        (gpu(count=2), Held(), (G0, G1), (G0, G1)),
+        (gpu(), Held(leases={"j": (G0, G1)}, gpus_in_use=frozenset({G0})), (G0, G1), (G1,)),
+    ],
+)
+def test_what_is_granted(
+    wanted: Candidate, held: Held, lease: tuple[str, ...], gpus: tuple[str, ...]
+) -> None:
+    assert obstacle(wanted, TWO_GPUS, held) is None
+    assert grant(wanted, TWO_GPUS, held) == (lease, gpus)
+
+
+def test_the_order_of_turns() -> None:
+    in_order = [
+        candidate("urgent", priority=Priority.IMMEDIATE, position=9),
+        candidate("runs low", priority=Priority.LOWER, position=8, job_runs=True),
+        candidate("high", priority=Priority.HIGHER, position=7),
+        candidate("first", position=2),
+        candidate("second", position=3),
+        candidate("low", priority=Priority.LOWER, position=1),
+    ]
+    waiting = list(reversed(in_order))
+    room = Capacity(operators=1, cores=1)
+    turns = []
+    while (chosen := choose(waiting, room, Held())) is not None:
+        turns.append(chosen.job)
+        waiting.remove(chosen)
+    assert turns == [c.job for c in in_order]
+
+
+def test_one_that_waits_does_not_hold_up_others() -> None:
+    waiting = [gpu("first", position=1), candidate("second", position=2)]
+    chosen = choose(waiting, ONE_GPU, Held(leases={"other": (G0,)}))
+    assert chosen is waiting[1]
+    assert choose([], ONE_GPU, Held()) is None

@@ -1,0 +1,88 @@
+"""The state machine of a job: by tables."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from claraedge.jobs.model import JobStatus, OperatorStatus
+from claraedge.jobs.transitions import ready, verdict
+from claraedge.pipelines.model import Container, Input, Operator, Output, Pipeline
+
+P, R, C, F = OperatorStatus
+
+
+def operator(name: str, *sources: str) -> Operator:
+    return Operator(
+        name=name,
+        container=Container(image="i"),
+        inputs=tuple(Input(path=f"/{s}", source=s) for s in sources) or (Input(path="/in"),),
+        outputs=(Output(path="/out"),),
+    )
+
+
+#: a -> b, a -> c, (b, c) -> d
+DIAMOND = Pipeline(
+    api_version="0.4.0",
+    name="diamond",
+    operators=(operator("a"), operator("b", "a"), operator("c", "a"), operator("d", "b", "c")),
+)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "start"),
+    [
+        ((P, P, P, P), ("a",)),
+        ((R, P, P, P), ()),
+        ((C, P, P, P), ("b", "c")),
+        ((C, R, P, P), ("c",)),
+        ((C, C, P, P), ("c",)),
+        ((C, C, R, P), ()),
+        ((C, C, C, P), ("d",)),
+        ((C, C, F, P), ()),
+        ((C, C, C, C), ()),
+        ((F, P, P, P), ()),
+    ],
+)
+def test_what_may_start(statuses: tuple[OperatorStatus, ...], start: tuple[str, ...]) -> None:
+    assert ready(DIAMOND, dict(zip("abcd", statuses, strict=True))) == start
+
+
+@pytest.mark.parametrize(
+    ("statuses", "cancelled", "faulted", "end"),
+    [
+        ((P, P), False, False, None),
+        ((R, P), True, True, None),
+        ((C, R), False, False, None),
+        ((C, P), False, False, None),
+        ((C, C), False, False, JobStatus.HEALTHY),
+        # The truth goes before the wish: all completed before the cancel took effect.
+        ((C, C), True, False, JobStatus.HEALTHY),
+        ((C, P), True, False, JobStatus.CANCELED),
+        ((P, P), True, False, JobStatus.CANCELED),
+        ((C, F), True, False, JobStatus.CANCELED),
+        ((C, F), False, True, JobStatus.FAULTED),
+        ((F, P), False, True, JobStatus.FAULTED),
+        # It failed by itself, and was cancelled then.
+        ((F, P), True, True, JobStatus.FAULTED),
+    ],
+)
+def test_how_a_job_ends(
+    statuses: tuple[OperatorStatus, ...], cancelled: bool, faulted: bool, end: JobStatus | None
+) -> None:
+    named = dict(zip("ab", statuses, strict=True))
+    assert verdict(named, cancelled=cancelled, faulted=faulted) is end
+
+
+def test_a_job_never_ends_while_an_operator_runs_and_always_ends_when_told_to() -> None:
+    for statuses in product(OperatorStatus, repeat=3):
+        named = dict(zip("abc", statuses, strict=True))
+        for cancelled, faulted in product((False, True), repeat=2):
+            end = verdict(named, cancelled=cancelled, faulted=faulted)
+            if R in statuses:
+                assert end is None
+            elif cancelled or faulted:
+                assert end is not None
+            if end is JobStatus.HEALTHY:
+                assert set(statuses) == {C}

@@ -78,7 +78,10 @@ class ModelsServicer:
     async def ListModels(
         self, request: wire.ModelsListModelsRequest
     ) -> AsyncIterator[wire.ModelsListModelsResponse]:
-        for part in _parts(await self._models.list()):
+        models = await self._models.list()
+        if not models:  # the original client fails on a message without a model
+            return
+        for part in _parts(models):
             yield wire.ModelsListModelsResponse(header=ok(), models=part)
 
     async def AddMetadata(

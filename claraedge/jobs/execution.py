@@ -12,7 +12,6 @@ import logging
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from claraedge import files
 from claraedge.blocking import in_thread
@@ -20,12 +19,12 @@ from claraedge.clock import Clock
 from claraedge.errors import ContainerError, ImageNotFoundError, StorageFullError
 from claraedge.images.images import Images
 from claraedge.jobs import records
+from claraedge.jobs.container import container_spec, make_output_folders
 from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.model import Job, OperatorRecord, OperatorStatus
 from claraedge.jobs.transitions import MAX_INTERRUPTIONS
 from claraedge.payloads.payloads import Payloads
-from claraedge.pipelines.contract import command, environment
-from claraedge.pipelines.model import Input, Operator, Pipeline
+from claraedge.pipelines.model import Operator, Pipeline
 from claraedge.runner.protocol import (
     LABEL_ATTEMPT,
     LABEL_INSTANCE,
@@ -35,15 +34,12 @@ from claraedge.runner.protocol import (
     ContainerSpec,
     Exit,
     ExitCause,
-    Mount,
     Phase,
     Runner,
 )
 from claraedge.store.database import Database, Transaction
 
 _log = logging.getLogger(__name__)
-
-MEGABYTE = 1024 * 1024
 
 _KILLED = 128 + signal.SIGKILL
 #: How long somebody else's removal of a container may take after the kill that it begins with.
@@ -333,46 +329,23 @@ class Execution:
             )
 
     async def _spec(self, image: str) -> ContainerSpec:
-        operator, job, attempt = self._operator, self._job, self.record.attempt
-        folder = self._machine.payloads.tree.attempt(job.payload, operator.name, attempt)
-        outputs = tuple(
-            Mount(
-                source=folder / output.name if output.name else folder,
-                target=output.path,
-                read_only=False,
-            )
-            for output in operator.outputs
-        )
-        await in_thread(_make_outputs, folder, [mount.source for mount in outputs])
-        log = await in_thread(self._machine.logs.prepare, job.id, operator.name, attempt)
-        variables = environment(operator, job_id=job.id, job_name=job.name)
-        position = self._pipeline.operators.index(operator)
-        return ContainerSpec(
-            name=f"claraedge-{job.id}-{position}-{attempt}",
+        job, name, attempt = self._job, self.record.name, self.record.attempt
+        tree = self._machine.payloads.tree
+        spec = container_spec(
+            tree,
+            job,
+            self._pipeline,
+            self._operator,
+            self._upstream_attempts,
+            attempt=attempt,
             image=image,
-            command=command(operator, variables),
-            environment=variables,
-            mounts=(
-                *(
-                    Mount(source=self._source(i), target=i.path, read_only=True)
-                    for i in operator.inputs
-                ),
-                *outputs,
-            ),
-            labels={**self._labels(), LABEL_ATTEMPT: str(attempt)},
-            log_path=log,
-            memory=operator.requests.memory * MEGABYTE if operator.requests.memory else None,
+            log=await in_thread(self._machine.logs.prepare, job.id, name, attempt),
+            labels=self._labels(),
             devices=self._devices,
         )
-
-    def _source(self, entry: Input) -> Path:
-        tree = self._machine.payloads.tree
-        if entry.source is None:
-            return tree.input(self._job.payload)
-        folder = tree.attempt(
-            self._job.payload, entry.source, self._upstream_attempts[entry.source]
-        )
-        return folder / entry.name if entry.name else folder
+        folder = tree.attempt(job.payload, name, attempt)
+        await in_thread(make_output_folders, folder, spec)
+        return spec
 
     def _labels(self) -> dict[str, str]:
         return {
@@ -410,12 +383,3 @@ def _signal(code: int) -> str:
         return f" ({signal.Signals(code - 128).name})" if code > 128 else ""
     except ValueError:
         return ""
-
-
-def _make_outputs(folder: Path, outputs: list[Path]) -> None:
-    """The folders of an attempt: any user of a container may write; the parents are ours alone."""
-    files.make_folders(folder)
-    folder.chmod(0o755)
-    for output in outputs:
-        output.mkdir(exist_ok=True)
-        output.chmod(0o777)

@@ -1,0 +1,73 @@
+"""The container of one attempt of an operator: its folders, environment, mounts and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from claraedge import files
+from claraedge.jobs.model import Job
+from claraedge.payloads.tree import PayloadTree
+from claraedge.pipelines.contract import command, environment
+from claraedge.pipelines.model import Input, Operator, Pipeline
+from claraedge.runner.protocol import LABEL_ATTEMPT, ContainerSpec, Mount
+
+MEGABYTE = 1024 * 1024
+
+
+def container_spec(
+    tree: PayloadTree,
+    job: Job,
+    pipeline: Pipeline,
+    operator: Operator,
+    attempts: Mapping[str, int],
+    *,
+    attempt: int,
+    image: str,
+    log: Path,
+    labels: Mapping[str, str],
+    devices: tuple[str, ...],
+) -> ContainerSpec:
+    """What to run. `attempts`: which attempt of each operator before it wrote its input."""
+    folder = tree.attempt(job.payload, operator.name, attempt)
+    variables = environment(operator, job_id=job.id, job_name=job.name)
+    inputs = (
+        Mount(source=_source(tree, job, entry, attempts), target=entry.path, read_only=True)
+        for entry in operator.inputs
+    )
+    outputs = (
+        Mount(
+            source=folder / output.name if output.name else folder,
+            target=output.path,
+            read_only=False,
+        )
+        for output in operator.outputs
+    )
+    return ContainerSpec(
+        name=f"claraedge-{job.id}-{pipeline.operators.index(operator)}-{attempt}",
+        image=image,
+        command=command(operator, variables),
+        environment=variables,
+        mounts=(*inputs, *outputs),
+        labels={**labels, LABEL_ATTEMPT: str(attempt)},
+        log_path=log,
+        memory=operator.requests.memory * MEGABYTE if operator.requests.memory else None,
+        devices=devices,
+    )
+
+
+def make_output_folders(folder: Path, spec: ContainerSpec) -> None:
+    """The folders of an attempt: any user of a container may write; the parents are ours alone."""
+    files.make_folders(folder)
+    folder.chmod(0o755)
+    for mount in spec.mounts:
+        if not mount.read_only:
+            mount.source.mkdir(exist_ok=True)
+            mount.source.chmod(0o777)
+
+
+def _source(tree: PayloadTree, job: Job, entry: Input, attempts: Mapping[str, int]) -> Path:
+    if entry.source is None:
+        return tree.input(job.payload)
+    folder = tree.attempt(job.payload, entry.source, attempts[entry.source])
+    return folder / entry.name if entry.name else folder

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from claraedge.errors import ClaraedgeError
+
+_log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,6 +30,8 @@ class Threads:
 
 
 _SHARED = Threads(16, "blocking")
+#: Apart from those: twenty uploads that wait for their fsync hold up nobody's look at the database.
+_LONG = Threads(16, "long")
 
 
 class CancelledWorkError(Exception):
@@ -60,13 +67,52 @@ async def in_cancellable_thread(
     the work outlives the call.
     """
     flag = CancelFlag()
-    loop = asyncio.get_running_loop()
-    future = loop.run_in_executor(_SHARED.pool, lambda: work(flag, *args, **kwargs))
+    work_of_thread = _LONG.pool.submit(lambda: work(flag, *args, **kwargs))
+    future = asyncio.wrap_future(work_of_thread)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         flag.set()
-        await asyncio.wait([future])
-        if not future.cancelled():
-            future.exception()  # taken here, or the loop reports it as never retrieved
+        if not work_of_thread.cancel():  # else it never began
+            await wait_out(future)
         raise
+
+
+#: The loop itself holds tasks weakly.
+_unfinished: set[asyncio.Task[Any]] = set()
+
+
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Runs what must not stop half-way: a caller that is cancelled goes, and the work goes on."""
+    task = asyncio.ensure_future(work)
+    _unfinished.add(task)
+    task.add_done_callback(_unfinished.discard)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_tell)
+        raise
+
+
+def _tell(task: asyncio.Task[Any]) -> None:
+    """Logs how work ended whose caller has gone. A refusal was for the caller alone."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, ClaraedgeError):
+        _log.error("work failed whose caller had gone", exc_info=error)
+
+
+async def wait_out(future: asyncio.Future[Any]) -> None:
+    """Waits for what must not be left behind, however often the caller is cancelled meanwhile.
+
+    Its result and its error are dropped. A cancellation is raised once it has ended.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if not future.cancelled():
+        future.exception()  # taken here, or the loop reports it as never retrieved
+    if cancelled is not None:
+        raise cancelled

@@ -11,7 +11,7 @@ import asyncio
 import errno
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
@@ -158,27 +158,21 @@ def _answer_stream(
                     async with _idle(limits, "took no message"):
                         await _write(context, message)
                     begun = True
-        except _ClientGoneError:
-            _log.debug("the client went away in the middle of an answer")
         except CallTimeoutError as error:
             await _abort(context, error)
         except Exception as error:  # noqa: BLE001 - as above
             message = await _error(error, response, context, may_answer=not begun)
-            with suppress(_ClientGoneError):
-                await _write(context, message)
+            await _write(context, message)
 
     return answer
 
 
-class _ClientGoneError(Exception):
-    """Nobody takes the answer any more, which is no failure of the call."""
-
-
 async def _write(context: Context, message: Message) -> None:
+    """Sends a message; a client that is gone cancels the call, as one that cancels does."""
     try:
         await context.write(message)
-    except Exception as error:  # gRPC has no public name for what it raises here
-        raise _ClientGoneError from error
+    except grpc.aio.BaseError as error:
+        raise asyncio.CancelledError from error
 
 
 @asynccontextmanager
@@ -221,7 +215,10 @@ async def _decoded_each(
             await _refuse_undecodable(context)
         yield request
     if limits is not None:
-        await context.send_initial_metadata(())
+        try:
+            await context.send_initial_metadata(())
+        except grpc.aio.BaseError as error:
+            raise asyncio.CancelledError from error
 
 
 async def _refuse_undecodable(context: Context) -> NoReturn:
@@ -261,9 +258,13 @@ def _unforeseen(error: Exception) -> ClaraedgeError:
 
 
 async def _abort(context: Context, error: ClaraedgeError) -> NoReturn:
-    await context.abort(
-        grpc.StatusCode[error.status],
-        str(error).encode()[:_MAX_DETAILS].decode("utf-8", "ignore"),
-        trailing_metadata=(("claraedge-error", error.name),),
-    )
+    try:
+        await context.abort(
+            grpc.StatusCode[error.status],
+            str(error).encode()[:_MAX_DETAILS].decode("utf-8", "ignore"),
+            trailing_metadata=(("claraedge-error", error.name),),
+        )
+    except (grpc.aio.InternalError, grpc.aio.UsageError) as gone:
+        # The client left meanwhile: nobody hears of it, and it is no failure of the call.
+        raise asyncio.CancelledError from gone
     raise AssertionError("abort always raises")

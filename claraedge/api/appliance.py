@@ -8,7 +8,7 @@ from pathlib import Path
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from claraedge import files
-from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread
+from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end
 from claraedge.errors import InvalidImageError, InvalidRequestError
 from claraedge.ids import new_id
 from claraedge.images.images import Images
@@ -43,7 +43,7 @@ class ImagesServicer:
                 raise InvalidImageError("the archive is empty; send a docker-archive tar")
             images = await self._images.load(archive)
         finally:
-            await in_thread(archive.unlink, missing_ok=True)
+            await to_its_end(in_thread(archive.unlink, missing_ok=True))
         return wire.LoadResponse(images=[_image(image) for image in images])
 
     async def List(self, request: wire.ListImagesRequest) -> wire.ListImagesResponse:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from claraedge import metadata
-from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread
+from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end
 from claraedge.clock import Clock
 from claraedge.errors import (
     ClaraedgeError,
@@ -87,7 +85,6 @@ class Jobs:
         self._new_id = new_id
         self._grace = grace
         self._on_queued = on_queued
-        self._unfinished: set[asyncio.Task[None]] = set()
 
     async def create(
         self,
@@ -131,7 +128,7 @@ class Jobs:
                 await in_thread(self._tree.make, payload)
                 copies += await self._copies(payload, input_payloads)
             except BaseException:  # also where the caller goes away
-                await asyncio.shield(in_thread(self._tree.remove, payload))
+                await to_its_end(in_thread(self._tree.remove, payload))
                 raise
             try:
                 created = await self._database.write(work)
@@ -166,7 +163,8 @@ class Jobs:
                 if await self._database.write(work):
                     self.queued(job, found.priority)
 
-            await self._to_its_end(queue())
+            # The engine has to hear of it once it is committed, also where the caller goes away.
+            await to_its_end(queue())
             found = await self.get(job)
         if not found.was_started:
             raise JobStateError(f"the job {job} was cancelled before its start; create a new job")
@@ -252,15 +250,8 @@ class Jobs:
             if before.was_started and before.state is not JobState.STOPPED:
                 await self._engine.cancel(job, self._grace + 2)
 
-        await self._to_its_end(end())
+        await to_its_end(end())  # as above
         return await self.get(job)
-
-    async def _to_its_end(self, work: Coroutine[Any, Any, None]) -> None:
-        """What the engine has to hear of once it is committed, also where the caller goes away."""
-        task = asyncio.create_task(work)
-        self._unfinished.add(task)
-        task.add_done_callback(self._unfinished.discard)
-        await asyncio.shield(task)
 
     async def logs(self, job: str, operator: str) -> Iterator[str]:
         """The lines of an operator's log as it is now; reading them blocks, so do it in a thread.

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from claraedge import files, metadata
-from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread
+from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end, wait_out
 from claraedge.clock import Clock
 from claraedge.errors import InvalidModelError, ModelNotFoundError
 from claraedge.ids import NewId
@@ -85,11 +85,11 @@ class Models:
                 del self._readers[version]
                 if version in self._retired:
                     self._retired.discard(version)
-                    await asyncio.shield(self._remove(version))
+                    await to_its_end(self._remove(version))
 
     async def delete(self, model_id: str) -> None:
         """Removes a model, also from every catalog and instance. Raises ModelNotFoundError."""
-        await asyncio.shield(self._delete(model_id))  # files go with the row, whoever still waits
+        await to_its_end(self._delete(model_id))  # files go with the row, whoever still waits
 
     async def _delete(self, model_id: str) -> None:
         async with self._changing:
@@ -166,7 +166,11 @@ class Upload:
         self._committing: asyncio.Task[Model] | None = None
 
     async def __aenter__(self) -> Self:
-        await in_cancellable_thread(self._open)
+        try:
+            await in_cancellable_thread(self._open)
+        except BaseException:  # no `__aexit__` follows
+            await to_its_end(in_thread(self._close))
+            raise
         return self
 
     async def __aexit__(
@@ -176,8 +180,8 @@ class Upload:
         trace: TracebackType | None,
     ) -> None:
         if self._committing is not None:
-            await asyncio.wait([self._committing])
-        await asyncio.shield(in_thread(self._close))
+            await wait_out(self._committing)
+        await to_its_end(in_thread(self._close))
 
     async def write(self, data: bytes) -> None:
         """Appends a chunk of the archive. Raises InvalidModelError for one that is too large."""

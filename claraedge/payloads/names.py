@@ -16,6 +16,8 @@ from claraedge.errors import (
 
 MAX_PART_BYTES = 255
 MAX_NAME_BYTES = 3072
+#: Folders and the file itself. What walks a tree of files goes down a level at a time.
+MAX_PARTS = 128
 
 
 def normalise(name: str) -> str:
@@ -45,6 +47,15 @@ def normalise(name: str) -> str:
                 f"a part of the file name {shown} is longer than {MAX_PART_BYTES} bytes; shorten it"
             )
     return "/".join(parts)
+
+
+def check_depth(name: str) -> str:
+    """A normalised name that is to be stored. Raises InvalidFileNameError for one too deep."""
+    if name.count("/") >= MAX_PARTS:
+        raise InvalidFileNameError(
+            f"the file name {name[:77]!r}... has more than {MAX_PARTS} parts; use fewer folders"
+        )
+    return name
 
 
 def match(names: Iterable[str], wanted: str) -> str:

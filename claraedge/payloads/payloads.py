@@ -14,13 +14,13 @@ from typing import Self
 from weakref import WeakValueDictionary
 
 from claraedge import files, metadata
-from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread
+from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end, wait_out
 from claraedge.clock import Clock
 from claraedge.errors import ClaraedgeError, InvalidRequestError
 from claraedge.ids import NewId
 from claraedge.payloads import records
 from claraedge.payloads.model import Payload, PayloadFile, PayloadType, stored_mode
-from claraedge.payloads.names import normalise
+from claraedge.payloads.names import check_depth, normalise
 from claraedge.payloads.tree import PayloadTree
 from claraedge.store.database import Database, Transaction
 
@@ -32,6 +32,9 @@ Reclaim = Callable[[Path], Awaitable[None]]
 #: Bytes of one file, and of all files of a stream, that are kept in memory before they are written.
 _BUFFER = 1024 * 1024
 _BUFFERS = 8 * _BUFFER
+#: Memory for the names of one stream's files, each with what is kept beside it.
+_NAMES = 16 * 1024 * 1024
+_NAME_COST = 200
 #: A file that is replaced while it is looked up is looked up again, so often.
 _TRIES = 5
 
@@ -114,8 +117,12 @@ class Payloads:
         Raises PayloadStateError once its job was started.
         """
         wanted = normalise(name)
-        blob = await self._database.write(lambda tx: records.remove_file(tx, payload, wanted))
-        await in_thread(self.tree.discard, payload, [blob])
+
+        async def remove() -> None:
+            blob = await self._database.write(lambda tx: records.remove_file(tx, payload, wanted))
+            await in_thread(self.tree.discard, payload, [blob])
+
+        await to_its_end(remove())  # no blob without its row
 
     async def delete(self, payload: str) -> None:
         """Deletes a payload for good: a reusable one at any time, a job's once nothing needs it.
@@ -127,9 +134,12 @@ class Payloads:
             records.refuse_needed(tx, payload)
             records.delete(tx, payload, self._clock.now())
 
-        await self._database.write(work)
-        _log.info("payload deleted", extra={"payload": payload})
-        await self.discard([payload])
+        async def remove() -> None:
+            await self._database.write(work)
+            _log.info("payload deleted", extra={"payload": payload})
+            await self.discard([payload])
+
+        await to_its_end(remove())  # as above
 
     async def discard(self, payloads: Iterable[str]) -> None:
         """Removes the bytes of payloads whose deletion is committed. What cannot go now goes later.
@@ -227,10 +237,17 @@ class Upload:
         self._parts: dict[str, _Part] = {}
         self._last: str | None = None
         self._buffered = 0
+        self._names = 0
+        self._stored: dict[str, PayloadFile] = {}
+        """Blobs that no row names yet."""
         self._committing: asyncio.Task[PayloadFile] | None = None
 
     async def __aenter__(self) -> Self:
-        await in_thread(self._folder.mkdir, 0o700)
+        try:
+            await in_cancellable_thread(self._open)
+        except BaseException:  # no `__aexit__` follows
+            await self._clean()
+            raise
         return self
 
     async def __aexit__(
@@ -240,14 +257,20 @@ class Upload:
         trace: TracebackType | None,
     ) -> None:
         if self._committing is not None:
-            await asyncio.wait([self._committing])
-        await asyncio.shield(in_thread(files.remove_tree, self._folder))
+            await wait_out(self._committing)
+        await self._clean()
 
     async def write(self, name: str, mode: int, data: bytes) -> None:
         """Appends a chunk to a file of this upload."""
-        stored = self._prefix + normalise(name)
+        stored = self._prefix + check_depth(normalise(name))
         part = self._parts.get(stored)
         if part is None:
+            self._names += len(stored) + _NAME_COST
+            if self._names > _NAMES:
+                raise InvalidRequestError(
+                    f"the upload names more files than one stream may ({len(self._parts)} so far);"
+                    " use several uploads"
+                )
             path = self._folder / str(len(self._parts))
             part = self._parts[stored] = _Part(path, stored_mode(mode))
         self._last = stored
@@ -265,43 +288,52 @@ class Upload:
                 "the upload holds no message, so it names no file; an empty file needs one message"
                 " with its name"
             )
-        # Shielded: once the rename has begun it is finished, even if the caller goes away.
-        self._committing = asyncio.create_task(self._commit(self._last))
-        return await asyncio.shield(self._committing)
-
-    async def _commit(self, last: str) -> PayloadFile:
         try:
-            new = await in_thread(self._store)
+            await in_cancellable_thread(self._store)
         except FileNotFoundError:  # the payload was deleted meanwhile: say so
             await self._database.read(lambda tx: records.get(tx, self._payload.id))
             raise
+        # From here to its end, even if the caller goes away: it may be committed already.
+        self._committing = asyncio.create_task(self._record(self._last))
+        return await asyncio.shield(self._committing)
 
+    async def _record(self, last: str) -> PayloadFile:
         def work(tx: Transaction) -> list[bytes]:
             records.refuse_sealed(records.get(tx, self._payload.id, with_files=False))
-            return records.put_files(tx, self._payload.id, new.values())
+            return records.put_files(tx, self._payload.id, self._stored.values())
 
         try:
             replaced = await self._database.write(work)
         except asyncio.CancelledError:
-            raise  # at the daemon's end: it may be committed, and the sweep of the next start knows
-        except BaseException:
-            await in_thread(self._tree.discard, self._payload.id, [f.blob for f in new.values()])
+            # At the daemon's end: it may be committed, and the sweep of the next start knows.
+            self._stored = {}
             raise
+        file = self._stored[last]
+        self._stored = {}
         await in_thread(self._tree.discard, self._payload.id, replaced)
-        return new[last]
+        return file
 
-    def _store(self) -> dict[str, PayloadFile]:
-        stored: dict[str, PayloadFile] = {}
-        try:
-            for name, part in self._parts.items():
-                part.finish()
-                blob = self._tree.adopt(self._payload.id, part.path, mode=part.mode, keep=False)
-                stored[name] = PayloadFile(name=name, size=part.size, mode=part.mode, blob=blob)
-            self._tree.sync_blobs(self._payload.id)
-        except BaseException:
-            self._tree.discard(self._payload.id, [file.blob for file in stored.values()])
-            raise
-        return stored
+    async def _clean(self) -> None:
+        """Removes all that did not become visible."""
+        await to_its_end(in_thread(self._remove))
+
+    # --- in threads --------------------------------------------------------------------------
+
+    def _open(self, flag: CancelFlag) -> None:
+        flag.check()
+        self._folder.mkdir(0o700)
+
+    def _store(self, flag: CancelFlag) -> None:
+        for name, part in self._parts.items():
+            flag.check()
+            part.finish()
+            blob = self._tree.adopt(self._payload.id, part.path, mode=part.mode, keep=False)
+            self._stored[name] = PayloadFile(name=name, size=part.size, mode=part.mode, blob=blob)
+        self._tree.sync_blobs(self._payload.id)
+
+    def _remove(self) -> None:
+        self._tree.discard(self._payload.id, [file.blob for file in self._stored.values()])
+        files.remove_tree(self._folder)
 
     def _flush(self, flag: CancelFlag) -> None:
         for part in self._parts.values():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 
 import pytest
 
-from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread
+from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end, wait_out
+from claraedge.errors import JobNotFoundError
 
 DEADLINE = 20.0
 
@@ -70,3 +72,89 @@ async def test_work_that_ends_well_though_its_caller_was_cancelled_is_no_trouble
         await call
     await asyncio.sleep(0)
     assert reported == []
+
+
+async def test_work_whose_caller_is_cancelled_twice_is_still_waited_for() -> None:
+    entered, gate, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def work(_: CancelFlag) -> None:
+        entered.set()
+        assert gate.wait(DEADLINE)
+        ended.set()
+
+    call = asyncio.ensure_future(in_cancellable_thread(work))
+    assert await in_thread(entered.wait, DEADLINE)
+    for _ in range(3):
+        call.cancel()
+        await asyncio.sleep(0)
+    assert not call.done()
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert ended.is_set()
+
+
+async def test_work_that_waits_for_a_thread_never_begins_once_its_caller_is_gone() -> None:
+    gate, begun = threading.Event(), threading.Event()
+
+    def keeps(_: CancelFlag) -> None:
+        assert gate.wait(DEADLINE)
+
+    def work(_: CancelFlag) -> None:
+        begun.set()
+
+    busy = [asyncio.ensure_future(in_cancellable_thread(keeps)) for _ in range(16)]
+    await asyncio.sleep(0)
+    call = asyncio.ensure_future(in_cancellable_thread(work))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    # Long work holds up no short work.
+    assert await in_thread(lambda: "served") == "served"
+    gate.set()
+    await asyncio.gather(*busy)
+    assert await in_cancellable_thread(lambda _: "idle") == "idle"
+    assert not begun.is_set()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(JobNotFoundError("gone"), False), (LookupError("a bug"), True)]
+)
+async def test_what_must_not_stop_half_way_goes_on_without_its_caller(
+    error: Exception, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    gate, ended = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        await gate.wait()
+        ended.set()
+        raise error
+
+    call = asyncio.ensure_future(to_its_end(work()))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    gate.set()
+    with caplog.at_level(logging.ERROR):
+        async with asyncio.timeout(DEADLINE):
+            await ended.wait()
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert reported == []
+    assert ("whose caller had gone" in caplog.text) is told
+
+
+async def test_a_wait_tells_of_a_cancellation_only_at_the_end() -> None:
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    call = asyncio.ensure_future(wait_out(future))
+    await asyncio.sleep(0)
+    call.cancel()
+    await asyncio.sleep(0)
+    assert not call.done()
+    future.set_exception(LookupError("dropped"))
+    with pytest.raises(asyncio.CancelledError):
+        await call

@@ -12,7 +12,7 @@ from claraedge.errors import (
     InvalidFileNameError,
 )
 from claraedge.payloads.model import stored_mode
-from claraedge.payloads.names import folders, match, normalise
+from claraedge.payloads.names import MAX_PARTS, check_depth, folders, match, normalise
 
 
 @pytest.mark.parametrize(
@@ -114,3 +114,10 @@ def test_the_folders_above_a_name() -> None:
 )
 def test_modes(sent: int, kept: int) -> None:
     assert stored_mode(sent) == kept
+
+
+def test_a_name_is_stored_no_deeper_than_a_tree_can_be_walked() -> None:
+    deepest = "/".join("d" * MAX_PARTS)
+    assert check_depth(deepest) == deepest
+    with pytest.raises(InvalidFileNameError, match="128 parts"):
+        check_depth(f"{deepest}/f")

@@ -27,6 +27,7 @@ from claraedge.api.payloads import PayloadsServicer
 from claraedge.api.pipelines import PipelinesServicer
 from claraedge.api.server import RuntimeFolder, Server
 from claraedge.appliance import frozen, notify
+from claraedge.appliance.memory import bound_arenas
 from claraedge.appliance.state import prepare_state
 from claraedge.blocking import in_thread
 from claraedge.clock import SystemClock, boot_id
@@ -137,6 +138,7 @@ async def podman(config: Config) -> AsyncIterator[Runner]:
 
 async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
     """Builds, recovers, serves; ends only by cancellation, or by a part's bug."""
+    bound_arenas()
     removed = await in_thread(frozen.remove_stale_extractions)
     if removed:
         _log.info("stale extractions removed", extra={"count": len(removed)})

@@ -16,6 +16,8 @@ from types import ModuleType
 
 import pytest
 
+import tests.campaign  # noqa: F401 - takes its variable out before any daemon starts
+
 ROOT = Path(__file__).resolve().parents[1]
 MUST_RUN = ("podman", "frozen")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import time
 from pathlib import Path
@@ -14,8 +13,8 @@ from hypothesis import strategies as st
 
 from claraedge.pipelines.load import load
 from claraedge.pipelines.model import DefinitionFile, Pipeline, decode, encode
+from tests.campaign import CAMPAIGN
 
-CAMPAIGN = os.environ.get("CLARAEDGE_CAMPAIGN") == "1"
 EXAMPLES = 10_000 if CAMPAIGN else 300
 RIGHT = sorted((Path(__file__).parents[2] / "definitions" / "right").glob("*.yaml"))
 

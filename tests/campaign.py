@@ -1,0 +1,11 @@
+"""Whether campaigns run in their full form: CLARAEDGE_CAMPAIGN=1.
+
+Taken out of the environment, like CLARAEDGE_REQUIRE_PODMAN: a daemon that a test starts takes every
+CLARAEDGE_* variable for a setting.
+"""
+
+from __future__ import annotations
+
+import os
+
+CAMPAIGN = os.environ.pop("CLARAEDGE_CAMPAIGN", "") == "1"

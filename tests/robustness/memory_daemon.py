@@ -1,0 +1,119 @@
+"""A daemon of its own process whose containers are coroutines: `memory_daemon.py FOLDER`.
+
+All of the product but Podman. `FOLDER/claraedge.toml` is its configuration, `FOLDER/state` its
+state, `FOLDER/run/claraedge.sock` its socket. `FOLDER/probe.sock` tells what no client may see: the
+calls that are still open in the server, the containers; and gives slack of the allocator back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from claraedge import journal
+from claraedge.config import Config, load_config
+from claraedge.daemon import serve
+from claraedge.runner.memory import MemoryRunner, write_log
+from claraedge.runner.protocol import ContainerSpec, Image, Runner
+
+LOG_LINES = 400_000
+
+
+class Containers(MemoryRunner):
+    """Loads archives by their first bytes: `image` is one, `hang` keeps its caller waiting."""
+
+    async def load_image(self, archive: Path) -> Sequence[Image]:
+        with archive.open("rb") as file:
+            kind = file.read(5)
+        if kind.startswith(b"hang"):
+            await asyncio.Event().wait()
+        if kind == b"image":
+            return (await self.list_images())[:1]
+        return await super().load_image(archive)
+
+    async def start(self, container: str) -> None:
+        await super().start(container)
+        self.started.clear()  # a record for other tests, which would grow with every job
+
+
+async def hello(spec: ContainerSpec) -> int:
+    for mount in spec.mounts:
+        if not mount.read_only:
+            (mount.source / "hello.txt").write_text("hello")
+    write_log(spec, "hello")
+    return 0
+
+
+async def failing(spec: ContainerSpec) -> int:
+    return 3
+
+
+async def chatty(spec: ContainerSpec) -> int:
+    line = "2026-01-01T00:00:00.000000000Z stdout F " + "x" * 100 + "\n"
+    with spec.log_path.open("a") as file:
+        for _ in range(LOG_LINES // 1000):
+            file.write(line * 1000)
+    return 0
+
+
+async def stubborn(spec: ContainerSpec) -> int:
+    """Does not hear TERM."""
+    while True:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+
+
+@asynccontextmanager
+async def runner(folder: Path) -> AsyncIterator[Runner]:
+    containers = Containers()
+    for program in (hello, failing, chatty, stubborn):
+        containers.add_image(f"{program.__name__}:1", program)
+    trim = ctypes.CDLL(None).malloc_trim
+
+    async def probe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readline()
+        if asked == b"trim\n":
+            gc.collect()
+            trim(0)
+        names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
+        answer = {
+            "calls": sum(name.endswith("_handle_rpc") for name in names),
+            "tasks": names,
+            "containers": len(containers._containers),
+        }
+        writer.write(json.dumps(answer).encode())
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_unix_server(probe, folder / "probe.sock"):
+        yield containers
+
+
+async def run(folder: Path) -> None:
+    config = load_config(
+        folder / "claraedge.toml",
+        {},
+        {"state_dir": str(folder / "state"), "runtime_dir": str(folder / "run")},
+    )
+    journal.configure(config.log.level, "text")
+
+    @asynccontextmanager
+    async def open_runner(_: Config) -> AsyncIterator[Runner]:
+        async with runner(folder) as opened:
+            yield opened
+
+    serving = asyncio.create_task(serve(config, open_runner))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
+    with suppress(asyncio.CancelledError):
+        await serving
+
+
+if __name__ == "__main__":
+    asyncio.run(run(Path(sys.argv[1])))

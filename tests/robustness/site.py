@@ -1,0 +1,176 @@
+"""A daemon in a process of its own, and what the tests see of it from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from claraedge.wire.nvidia.clara.platform import clara_pb2
+from claraedge.wire.nvidia.clara.platform.clara_pb2_grpc import ClaraStub
+
+PROGRAM = Path(__file__).with_name("memory_daemon.py")
+ROOT = Path(__file__).parents[2]
+MIB = 1024 * 1024
+
+
+@dataclass
+class Site:
+    """One daemon."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def target(self) -> str:
+        return f"unix:{self.folder}/run/claraedge.sock"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "daemon.log").read_text(errors="replace")
+
+    def channel(self) -> grpc.Channel:
+        """A connection of its own, whatever other channels there are."""
+        return grpc.insecure_channel(self.target, options=[("grpc.use_local_subchannel_pool", 1)])
+
+    def probe(self, word: str = "") -> Any:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(20)
+            connection.connect(str(self.folder / "probe.sock"))
+            connection.sendall(word.encode() + b"\n")
+            parts = []
+            while part := connection.recv(65536):
+                parts.append(part)
+        return json.loads(b"".join(parts))
+
+    def calls(self) -> int:
+        """Calls that the server still works for."""
+        return int(self.probe()["calls"])
+
+    def open_files(self) -> list[str]:
+        """What the daemon holds open below its state folder, less the database and locks."""
+        found = []
+        for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            try:
+                path = link.readlink()
+            except FileNotFoundError:
+                continue
+            if path.is_relative_to(self.state) and "claraedge" not in path.name:
+                found.append(str(path))
+        return found
+
+    def temporary(self) -> list[str]:
+        """What streams that are still open have written."""
+        folders = (self.state / "uploads", self.state / "models" / "staging")
+        return [str(path) for folder in folders if folder.exists() for path in folder.iterdir()]
+
+    def blobs(self, payload: str) -> int:
+        return len(list((self.state / "payloads" / payload / "blobs").iterdir()))
+
+    def no_transaction(self) -> bool:
+        """Whether nobody holds the database's write lock."""
+        other = sqlite3.connect(self.state / "claraedge.db", timeout=0, isolation_level=None)
+        with closing(other):
+            try:
+                other.execute("BEGIN IMMEDIATE")
+                other.execute("ROLLBACK")
+            except sqlite3.OperationalError:
+                return False
+        return True
+
+    def memory(self) -> int:
+        """Resident bytes now."""
+        return self._status("VmRSS")
+
+    def peak(self) -> int:
+        """The most resident bytes since `forget_peak`."""
+        return self._status("VmHWM")
+
+    def forget_peak(self) -> None:
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
+    def _status(self, key: str) -> int:
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith(f"{key}:"):
+                return int(line.split()[1]) * 1024
+        raise LookupError(key)
+
+    def serves(self) -> bool:
+        with self.channel() as channel:
+            request = clara_pb2.ClaraVersionRequest()
+            try:
+                return ClaraStub(channel).Version(request, timeout=10).header.code == 0
+            except grpc.RpcError:
+                return False
+
+    def check_log(self) -> None:
+        """No bug left a trace in the daemon's log."""
+        assert self.process.poll() is None, self.log[-4000:]
+        text = self.log
+        for sign in (
+            "Traceback",
+            "call failed",
+            "never retrieved",
+            "internal error",
+            "never awaited",
+        ):
+            place = text.find(sign)
+            assert place < 0, text[max(0, place - 1500) : place + 3000]
+
+
+@contextmanager
+def site(settings: str = "") -> Iterator[Site]:
+    """A daemon that serves, with a configuration of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="ce-"))  # short: a socket's path is at most 107 bytes
+    (folder / "claraedge.toml").write_text(settings)
+    (folder / "state").mkdir(mode=0o700)
+    with (folder / "daemon.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, PROGRAM, folder],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"},
+        )
+    served = Site(folder, process)
+    try:
+        until("the daemon serves", lambda: (folder / "run/claraedge.sock").exists(), 30)
+        assert served.serves(), served.log
+        yield served
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def until(what: str, holds: Callable[[], bool], seconds: float = 10) -> float:
+    """Waits for a condition; returns the seconds that it took."""
+    begin = time.monotonic()
+    while not holds():
+        assert time.monotonic() < begin + seconds, f"waited {seconds} s in vain until {what}"
+        time.sleep(0.002)
+    return time.monotonic() - begin

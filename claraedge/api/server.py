@@ -33,6 +33,9 @@ _OPTIONS = [
     ("grpc.max_send_message_length", 4 * 1024 * 1024),
     ("grpc.max_concurrent_streams", 256),
     ("grpc.so_reuseport", 0),
+    # What a client may send ahead is bounded; left to itself gRPC lets it grow to tens of MiB.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 2 * 1024 * 1024),
     # A client that is gone without a word is noticed within a minute and a half.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),

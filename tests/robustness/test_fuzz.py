@@ -18,7 +18,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from claraedge import errors
 from tests.campaign import CAMPAIGN
-from tests.robustness.requests import PIPELINE, Requests, World, archive, methods
+from tests.robustness.generated import PIPELINE, Requests, World, archive, methods
 from tests.robustness.site import MIB, Site, site, until
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1800)]

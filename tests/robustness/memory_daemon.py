@@ -29,11 +29,17 @@ LOG_LINES = 400_000
 class Containers(MemoryRunner):
     """Loads archives by their first bytes: `image` is one, `hang` keeps its caller waiting."""
 
+    loading = 0
+
     async def load_image(self, archive: Path) -> Sequence[Image]:
         with archive.open("rb") as file:
             kind = file.read(5)
         if kind.startswith(b"hang"):
-            await asyncio.Event().wait()
+            self.loading += 1
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.loading -= 1
         if kind == b"image":
             return (await self.list_images())[:1]
         return await super().load_image(archive)
@@ -64,10 +70,11 @@ async def chatty(spec: ContainerSpec) -> int:
 
 
 async def stubborn(spec: ContainerSpec) -> int:
-    """Does not hear TERM."""
-    while True:
-        with suppress(asyncio.CancelledError):
-            await asyncio.sleep(3600)
+    """Does not hear TERM, only KILL."""
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(3600)
+    await asyncio.sleep(3600)
+    return 0
 
 
 @asynccontextmanager
@@ -84,8 +91,8 @@ async def runner(folder: Path) -> AsyncIterator[Runner]:
             trim(0)
         names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
         answer = {
-            "calls": sum(name.endswith("_handle_rpc") for name in names),
-            "tasks": names,
+            "calls": names.count("_handle_exceptions"),  # gRPC runs each handler in it
+            "loading": containers.loading,
             "containers": len(containers._containers),
         }
         writer.write(json.dumps(answer).encode())

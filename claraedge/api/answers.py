@@ -214,6 +214,7 @@ async def _decoded_each(
         if isinstance(request, Undecodable):
             await _refuse_undecodable(context)
         yield request
+        del request  # may be large, and the next may be long in coming
     if limits is not None:
         try:
             await context.send_initial_metadata(())

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from io import FileIO
 
 from claraedge.api.answers import ok
-from claraedge.api.translate import CHUNK, id_of, identifier
+from claraedge.api.translate import id_of, identifier
 from claraedge.blocking import CancelFlag, in_cancellable_thread
 from claraedge.errors import InvalidPayloadIdError, InvalidRequestError
 from claraedge.payloads.model import PayloadFile, PayloadType
-from claraedge.payloads.payloads import Payloads, Upload
+from claraedge.payloads.payloads import Payloads
 from claraedge.wire.nvidia.clara.platform import payloads_pb2 as wire
+
+#: Bytes of a file in one message. Of those that a slow reader has not taken, gRPC keeps copies.
+_READ = 256 * 1024
 
 
 class PayloadsServicer:
@@ -53,27 +57,34 @@ class PayloadsServicer:
     ) -> AsyncIterator[wire.PayloadsDownloadResponse]:
         file, content = await self._payloads.open(_payload_id(request), request.name)
         with content:
-            data = await in_cancellable_thread(_read, content)
-            yield wire.PayloadsDownloadResponse(header=ok(), details=_details(file), data=data)
-            while data := await in_cancellable_thread(_read, content):
-                yield wire.PayloadsDownloadResponse(details=_details(file), data=data)
+            details = _details(file)
+            response = wire.PayloadsDownloadResponse(header=ok(), details=details)
+            response.data = await in_cancellable_thread(_read, content)
+            while True:
+                yield response
+                response = wire.PayloadsDownloadResponse(details=details)
+                response.data = await in_cancellable_thread(_read, content)
+                if not response.data:
+                    break
 
     async def Upload(
         self, requests: AsyncIterator[wire.PayloadsUploadRequest]
     ) -> wire.PayloadsUploadResponse:
-        try:
-            first = await anext(requests)
-        except StopAsyncIteration:
-            raise InvalidRequestError(
-                "the upload holds no message, so it names no file; an empty file needs one message"
-                " with its name"
-            ) from None
-        payload = _payload_id(first)
-        async with await self._payloads.upload(payload) as upload:
-            name = await _take(upload, first, payload, "")
-            async for request in requests:
-                name = await _take(upload, request, payload, name)
-            file = await upload.commit()
+        async with aclosing(_chunks(requests)) as chunks:
+            try:
+                payload, name, mode, data = await anext(chunks)
+            except StopAsyncIteration:
+                raise InvalidRequestError(
+                    "the upload holds no message, so it names no file; an empty file needs one"
+                    " message with its name"
+                ) from None
+            async with await self._payloads.upload(payload) as upload:
+                await upload.write(name, mode, data)
+                del data
+                async for _, name, mode, data in chunks:
+                    await upload.write(name, mode, data)
+                    del data  # not held while the client is waited for
+                file = await upload.commit()
         return wire.PayloadsUploadResponse(header=ok(), details=_details(file))
 
     async def Remove(self, request: wire.PayloadsRemoveRequest) -> wire.PayloadsRemoveResponse:
@@ -103,23 +114,30 @@ class PayloadsServicer:
         )
 
 
-async def _take(
-    upload: Upload, request: wire.PayloadsUploadRequest, payload: str, current: str
-) -> str:
-    """Appends a message to its file: the one that it names, else the one before it."""
-    if request.payload_id.value:
-        named = id_of(request.payload_id, "payload", InvalidPayloadIdError)
-        if named != payload:
-            raise InvalidRequestError(
-                f"the upload changes from payload {payload} to {named}; use a stream for each"
-            )
-    name = request.details.name or current
-    await upload.write(name, request.details.mode, request.data)
-    return name
+async def _chunks(
+    requests: AsyncIterator[wire.PayloadsUploadRequest],
+) -> AsyncGenerator[tuple[str, str, int, bytes], None]:
+    """Payload, file name, mode and data of each message; a message without a name goes on with the
+    file before it. No message is held while its data are written.
+    """
+    payload = name = ""
+    async for request in requests:
+        if request.payload_id.value or not payload:
+            named = _payload_id(request)
+            if payload not in ("", named):
+                raise InvalidRequestError(
+                    f"the upload changes from payload {payload} to {named}; use a stream for each"
+                )
+            payload = named
+        name = request.details.name or name
+        mode, data = request.details.mode, request.data
+        del request
+        yield payload, name, mode, data
+        del data
 
 
 def _read(_: CancelFlag, content: FileIO) -> bytes:
-    return content.read(CHUNK)
+    return content.read(_READ)
 
 
 def _payload_id(

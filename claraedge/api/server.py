@@ -35,7 +35,7 @@ _OPTIONS = [
     ("grpc.so_reuseport", 0),
     # What a client may send ahead is bounded; left to itself gRPC lets it grow to tens of MiB.
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 2 * 1024 * 1024),
+    ("grpc.http2.lookahead_bytes", 256 * 1024),
     # A client that is gone without a word is noticed within a minute and a half.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),

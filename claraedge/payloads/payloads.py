@@ -30,8 +30,10 @@ _log = logging.getLogger(__name__)
 Reclaim = Callable[[Path], Awaitable[None]]
 
 #: Bytes of one file, and of all files of a stream, that are kept in memory before they are written.
-_BUFFER = 1024 * 1024
-_BUFFERS = 8 * _BUFFER
+_BUFFER = 256 * 1024
+_BUFFERS = 4 * _BUFFER
+#: A chunk of so many bytes is written as it comes.
+_LARGE = 64 * 1024
 #: Memory for the names of one stream's files, each with what is kept beside it.
 _NAMES = 16 * 1024 * 1024
 _NAME_COST = 200
@@ -211,6 +213,11 @@ class _Part:
         self.size = 0
         self.buffer = bytearray()
 
+    def append(self, flag: CancelFlag, data: bytes) -> None:
+        """Appends a chunk, past the buffer."""
+        flag.check()
+        files.append(self.path, data)
+
     def write(self) -> None:
         """Appends the buffer. No file stays open: a stream may hold more files than we may open."""
         files.append(self.path, self.buffer)
@@ -274,11 +281,15 @@ class Upload:
             path = self._folder / str(len(self._parts))
             part = self._parts[stored] = _Part(path, stored_mode(mode))
         self._last = stored
-        part.buffer += data
         part.size += len(data)
+        # What is written is written to its end, also for a caller that goes away: the folder is
+        # removed after it.
+        if len(data) >= _LARGE and not part.buffer:
+            await in_cancellable_thread(part.append, data)
+            return
+        part.buffer += data
         self._buffered += len(data)
         if len(part.buffer) >= _BUFFER or self._buffered >= _BUFFERS:
-            # To its end, also for a caller that goes away: the folder is removed after it.
             await in_cancellable_thread(self._flush)
 
     async def commit(self) -> PayloadFile:

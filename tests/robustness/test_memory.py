@@ -25,7 +25,7 @@ MORE = 32 * MIB
 CHUNK = bytes(MIB)
 PARALLEL = 20
 #: Seconds for which a reader takes nothing.
-STALL = 3.0
+STALL = 1.0
 
 
 @pytest.fixture(scope="module")

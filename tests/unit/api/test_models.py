@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import os
 import random
 import tempfile
 import zipfile
@@ -92,9 +93,13 @@ class Served:
         return [m.model_id.value for r in replies for m in r.models]
 
     def on_disk(self) -> list[str]:
-        """Every file below the repository's folder."""
+        """Every file below the repository's folder; what goes away meanwhile is not counted."""
         root = self.state / "models"
-        return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
+        return sorted(
+            (Path(folder) / name).relative_to(root).as_posix()
+            for folder, _, names in os.walk(root)  # unlike rglob, lets a folder vanish
+            for name in names
+        )
 
 
 def unzipped(data: bytes) -> dict[str, bytes]:

@@ -204,7 +204,7 @@ def _graph(pipeline: Pipeline) -> list[wire.JobsStatusResponse.JobDagNode]:
     return [
         node(
             name=operator.name,
-            input_dependencies=[node(name=name) for name in sorted(operator.upstream)],
+            input_dependencies=[node(name=name) for name in sorted(operator.sources)],
         )
         for operator in pipeline.operators
     ]

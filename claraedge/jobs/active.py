@@ -66,7 +66,7 @@ class ActiveJob:
     @property
     def gpus_asked(self) -> int:
         """The most GPUs that one of its operators asks for."""
-        return max(o.requests.gpu for o in self.pipeline.operators)
+        return max(o.requests.gpu or 0 for o in self.pipeline.operators)
 
     @property
     def uses_gpu(self) -> bool:
@@ -107,7 +107,7 @@ class ActiveJob:
                 position=self.job.queue_position,
                 job_runs=self.began,
                 cpu=operator.requests.cpu,
-                gpu=operator.requests.gpu,
+                gpu=operator.requests.gpu or 0,
                 job_gpus=self.gpus_asked,
             )
 

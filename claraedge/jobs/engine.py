@@ -243,7 +243,7 @@ class Engine:
     def _work_on(self, active: ActiveJob, record: OperatorRecord, gpus: tuple[str, ...]) -> None:
         operator = active.pipeline.operator(record.name)
         assert operator is not None
-        devices = gpus[: operator.requests.gpu]
+        devices = gpus[: operator.requests.gpu or 0]
         attempts = {name: other.attempt for name, other in active.operators.items()}
         execution = Execution(self._machine, active.job, active.pipeline, record, attempts, devices)
         cores = min(operator.requests.cpu or 0, self._cores)

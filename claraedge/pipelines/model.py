@@ -28,24 +28,41 @@ class Container(Value, frozen=True, kw_only=True):
         return self.image if "@" in self.image else f"{self.image}:{self.tag}"
 
 
-class Input(Value, frozen=True, kw_only=True):
-    """One folder that an operator reads: the job's payload, or an output of another operator."""
+class Entry(Value, frozen=True, kw_only=True):
+    """One entry of `input:` or `output:`: a folder of files, or a value in shared memory."""
 
     path: str
-    """Absolute in the container."""
+    """Absolute in the container: a folder, or for a value in shared memory its file, whose place is
+    the language's (`fastio`) and not the definition's."""
+    name: str | None = None
+    type: str | None = None
+    """As the definition's `type`, in its short form: `stream`, `array`, `string`, `u8`...; None:
+    not written, a folder of files."""
+    element_type: str | None = None
+    """Of a stream: the label that both ends carry. Of an array: a primitive in its short form."""
+    shape: tuple[int, ...] | None = None
+    """Of an array: lengths, -1 where it is known at run time only."""
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether this is a value in shared memory, so a file and not a folder."""
+        return self.type not in (None, "stream")
+
+
+class Input(Entry, frozen=True, kw_only=True):
+    """What an operator reads: the job's payload, or an output of another operator.
+
+    Its name is the output's, in the spelling of the output. None with a source: that operator's
+    only output, which has no name, or, where it has several, its whole folder with one sub-folder
+    an output. Without a source the name is a label.
+    """
+
     source: str | None = None
     """`from`: the operator that writes it, in that operator's own spelling; None is the payload."""
-    name: str | None = None
-    """The output's name, in the spelling of the output. None with a source: its only output, which
-    has no name, or, where it has several, its whole folder with one sub-folder an output. Without
-    a source the name is a label."""
 
 
-class Output(Value, frozen=True, kw_only=True):
-    """One folder that an operator writes."""
-
-    path: str
-    name: str | None = None
+class Output(Entry, frozen=True, kw_only=True):
+    """What an operator writes."""
 
 
 class Requests(Value, frozen=True, kw_only=True):
@@ -55,8 +72,43 @@ class Requests(Value, frozen=True, kw_only=True):
     """Logical cores, reserved only when written."""
     memory: int | None = None
     """Megabytes (2**20 bytes)."""
-    gpu: int = 0
-    """Whole devices."""
+    gpu: int | None = None
+    """Whole devices; not written: none."""
+
+
+class HttpConnection(Value, frozen=True, kw_only=True):
+    """`connections.http` of a service: how operators reach it."""
+
+    name: str
+    """The variable that holds `host:port` in the operator."""
+    port: int | None = None
+    """Fixed by the definition; None: any free one."""
+
+
+class VolumeConnection(Value, frozen=True, kw_only=True):
+    """`connections.volume` (or `file`) of a service: a folder that it shares with the operator."""
+
+    name: str
+    """The variable that holds the path in the operator."""
+    path: str
+    """Absolute in the service's container."""
+
+
+class Service(Value, frozen=True, kw_only=True):
+    """A container that runs beside the operators that name it, and is shared by jobs."""
+
+    name: str
+    container: Container
+    description: str = ""
+    variables: Mapping[str, str] = {}
+    requests: Requests = Requests()
+    http: tuple[HttpConnection, ...] = ()
+    volumes: tuple[VolumeConnection, ...] = ()
+
+    @property
+    def identity(self) -> tuple[str, tuple[str, ...]]:
+        """What makes two services the same one (Clara 0.7.4: image, tag and command)."""
+        return (self.container.reference, self.container.command)
 
 
 class Operator(Value, frozen=True, kw_only=True):
@@ -69,11 +121,21 @@ class Operator(Value, frozen=True, kw_only=True):
     outputs: tuple[Output, ...] = ()
     variables: Mapping[str, str] = {}
     requests: Requests = Requests()
+    order: tuple[str, ...] = ()
+    """Operators that come first although nothing of theirs is read, in their own spelling."""
+    models: tuple[str, ...] = ()
+    """Names of models that an inference server holds ready."""
+    services: tuple[Service, ...] = ()
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """Names of the operators whose outputs this one reads."""
+        return frozenset(i.source for i in self.inputs if i.source is not None)
 
     @property
     def upstream(self) -> frozenset[str]:
-        """Names of the operators whose outputs this one reads."""
-        return frozenset(i.source for i in self.inputs if i.source is not None)
+        """Names of the operators that this one waits for."""
+        return self.sources.union(self.order)
 
 
 class Pipeline(Value, frozen=True, kw_only=True):
@@ -82,6 +144,10 @@ class Pipeline(Value, frozen=True, kw_only=True):
     api_version: str
     name: str
     description: str = ""
+    orchestrator: str | None = None
+    """`Clara` or `Argo`, as written. One engine runs both."""
+    pull_secrets: tuple[str, ...] = ()
+    """Names of configured credentials that pulling the images may use."""
     operators: tuple[Operator, ...]
     """In the order of the definition; at least one; names unique without regard to case."""
 
@@ -95,12 +161,12 @@ class Pipeline(Value, frozen=True, kw_only=True):
         return graphlib.TopologicalSorter({o.name: o.upstream for o in self.operators})
 
     def downstream(self) -> Mapping[str, tuple[str, ...]]:
-        """Operator name -> the operators that read from it, in the order of the definition."""
-        readers: dict[str, list[str]] = {o.name: [] for o in self.operators}
+        """Operator name -> the operators that wait for it, in the order of the definition."""
+        waiting: dict[str, list[str]] = {o.name: [] for o in self.operators}
         for operator in self.operators:
             for source in operator.upstream:
-                readers[source].append(operator.name)
-        return {name: tuple(names) for name, names in readers.items()}
+                waiting[source].append(operator.name)
+        return {name: tuple(names) for name, names in waiting.items()}
 
     def roots(self) -> tuple[str, ...]:
         """Operators that wait for no other."""

@@ -248,7 +248,7 @@ def _requests(operator: Fields, report: Report) -> Requests:
     return Requests(
         cpu=_integer(fields, "cpu", report) or None,
         memory=_integer(fields, "memory", report) or None,
-        gpu=_integer(fields, "gpu", report) or 0,
+        gpu=_integer(fields, "gpu", report),
     )
 
 

@@ -1,0 +1,82 @@
+"""Values in shared memory: their types, their sizes, and their files in a container. Pure.
+
+Source: Clara 0.8.1, operators from api-version 0.5.0 on (types and primitives). The original maps
+them by a library; here each value is a file in memory that both ends map. `docs/pipelines.md` says
+what an operator finds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+
+from claraedge.pipelines.model import Entry, Input, Output
+
+FOLDER = "/clara/fastio"
+"""Of the container; definitions mount nothing there."""
+OUTPUTS = f"{FOLDER}/output"
+"""The folder that an operator's own values lie in."""
+VARIABLE = "CLARAEDGE_FASTIO"
+"""Environment variable that describes an operator's values; see `description`."""
+
+_SIZES = {"8": 1, "16": 2, "32": 4, "64": 8}
+#: Every spelling of a primitive -> its short form.
+PRIMITIVES: Mapping[str, str] = {
+    spelling + bits: short + bits
+    for short, long in (("u", "uint"), ("i", "int"), ("f", "float"))
+    for spelling in (short, long)
+    for bits in _SIZES
+    if not (short == "f" and bits == "8")
+}
+DYNAMIC = -1
+"""A length in a shape that is known at run time only."""
+
+
+def input_path(source: str, name: str) -> str:
+    """The file of a value that another operator wrote."""
+    return f"{FOLDER}/input/{source}/{name}"
+
+
+def output_path(name: str) -> str:
+    """The file of a value that the operator writes."""
+    return f"{OUTPUTS}/{name}"
+
+
+def size(entry: Entry) -> int | None:
+    """Bytes of a value; None where the writer decides (a string, a dynamic shape)."""
+    if entry.type is not None and entry.type in _BYTES:
+        return _BYTES[entry.type]
+    if entry.type != "array" or entry.element_type is None or DYNAMIC in (entry.shape or ()):
+        return None
+    return _BYTES[entry.element_type] * math.prod(entry.shape or ())
+
+
+def description(inputs: Iterable[Input], outputs: Iterable[Output]) -> str | None:
+    """What an operator is told of its values, as JSON; None where it has none.
+
+    `{"inputs": [{"name", "path", "type", "element_type", "shape", "bytes"}], "outputs": [...]}`,
+    with short type names (`f32`); `from` names the operator that wrote an input. What does not
+    apply is left out.
+    """
+    told = {
+        "inputs": [_described(i, i.source) for i in inputs if i.in_memory],
+        "outputs": [_described(o, None) for o in outputs if o.in_memory],
+    }
+    return json.dumps(told, separators=(",", ":")) if any(told.values()) else None
+
+
+def _described(entry: Entry, source: str | None) -> dict[str, object]:
+    told = {
+        "name": entry.name,
+        "from": source,
+        "path": entry.path,
+        "type": entry.type,
+        "element_type": entry.element_type,
+        "shape": entry.shape,
+        "bytes": size(entry),
+    }
+    return {key: value for key, value in told.items() if value is not None}
+
+
+_BYTES: Mapping[str, int] = {short: _SIZES[short[1:]] for short in set(PRIMITIVES.values())}

@@ -1,0 +1,124 @@
+"""The graph of a pipeline for people: as text, and for Graphviz and Mermaid. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from claraedge.pipelines.model import Input, Pipeline
+
+WHOLE_FOLDER = "*"
+"""Stands for all outputs of an operator at once."""
+
+
+class Edge(NamedTuple):
+    """One operator waits for another."""
+
+    source: str
+    target: str
+    output: str | None
+    """What is read: the name of an output, `WHOLE_FOLDER`, or None for the only, unnamed output."""
+    order: bool
+    """Nothing is read; the source only comes first."""
+
+
+def levels(pipeline: Pipeline) -> tuple[tuple[str, ...], ...]:
+    """Names of operators in a legal order: each level waits for earlier ones only.
+
+    Within a level in the order of the definition.
+    """
+    place = {o.name: index for index, o in enumerate(pipeline.operators)}
+    sorter = pipeline.sorter()
+    sorter.prepare()
+    found = []
+    while sorter.is_active():
+        level = tuple(sorted(sorter.get_ready(), key=place.__getitem__))
+        sorter.done(*level)
+        found.append(level)
+    return tuple(found)
+
+
+def edges(pipeline: Pipeline) -> tuple[Edge, ...]:
+    """All edges, each once, in the order of the definition.
+
+    An `order` beside an input from the same operator adds nothing and is left out.
+    """
+    return tuple(dict.fromkeys(_edges(pipeline)))
+
+
+def _edges(pipeline: Pipeline) -> Iterator[Edge]:
+    several = {o.name for o in pipeline.operators if len(o.outputs) > 1}
+    for operator in pipeline.operators:
+        for entry in operator.inputs:
+            if entry.source is not None:
+                output = _output(entry, entry.source in several)
+                yield Edge(entry.source, operator.name, output, order=False)
+        for source in operator.order:
+            if source not in operator.sources:
+                yield Edge(source, operator.name, None, order=True)
+
+
+def _output(entry: Input, several: bool) -> str | None:
+    return WHOLE_FOLDER if entry.name is None and several else entry.name
+
+
+def text(pipeline: Pipeline) -> str:
+    """One line an operator, by levels: `3  report <- split/mask, tags, cleanup (order)`."""
+    steps = levels(pipeline)
+    width = len(str(len(steps)))
+    waits: dict[str, list[str]] = {o.name: [] for o in pipeline.operators}
+    for edge in edges(pipeline):
+        read = edge.source if edge.output is None else f"{edge.source}/{edge.output}"
+        waits[edge.target].append(f"{read} (order)" if edge.order else read)
+    lines = []
+    for number, level in enumerate(steps, 1):
+        for name in level:
+            arrow = f" <- {', '.join(waits[name])}" if waits[name] else ""
+            lines.append(f"{number:>{width}}  {_one_line(name + arrow)}")
+    return "\n".join(lines) + "\n"
+
+
+def dot(pipeline: Pipeline) -> str:
+    """For Graphviz: edges carry the names of outputs, those of `order` are dashed."""
+    lines = [f"digraph {_dot(pipeline.name)} {{", "  rankdir=LR;", "  node [shape=box];"]
+    lines += [f"  {_dot(o.name)};" for o in pipeline.operators]
+    for edge in edges(pipeline):
+        look = ""
+        if edge.order:
+            look = " [style=dashed]"
+        elif edge.output is not None:
+            look = f" [label={_dot(edge.output)}]"
+        lines.append(f"  {_dot(edge.source)} -> {_dot(edge.target)}{look};")
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def mermaid(pipeline: Pipeline) -> str:
+    """For Mermaid: edges carry the names of outputs, those of `order` are dashed."""
+    # Ids of their own: a name may be a word of Mermaid's, as `end`.
+    ids = {o.name: f"n{number}" for number, o in enumerate(pipeline.operators, 1)}
+    lines = ["flowchart LR", *(f"  {ids[o.name]}[{_mermaid(o.name)}]" for o in pipeline.operators)]
+    for edge in edges(pipeline):
+        arrow = "-.->" if edge.order else "-->"
+        if edge.output is not None:
+            arrow += f"|{_mermaid(edge.output)}|"
+        lines.append(f"  {ids[edge.source]} {arrow} {ids[edge.target]}")
+    return "\n".join(lines) + "\n"
+
+
+def _one_line(text: str) -> str:
+    """Names hold letters, digits, `-` and `_`; one with an open placeholder may hold anything."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _dot(text: str) -> str:
+    quoted = _one_line(text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{quoted}"'
+
+
+def _mermaid(text: str) -> str:
+    special = {'"': "quot", "#": "35", "<": "lt", ">": "gt", "&": "amp", "`": "96"}
+    return '"' + "".join(f"#{special[c]};" if c in special else c for c in _one_line(text)) + '"'
+
+
+FORMS: Mapping[str, Callable[[Pipeline], str]] = {"text": text, "dot": dot, "mermaid": mermaid}
+"""Name of a form -> what draws it."""

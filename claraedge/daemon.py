@@ -56,6 +56,7 @@ from claraedge.models.sets import ModelSets
 from claraedge.models.tree import ModelTree
 from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree
+from claraedge.pipelines.device import Device
 from claraedge.pipelines.model import Pipeline
 from claraedge.registry.pipelines import Pipelines
 from claraedge.runner.podman import PodmanRunner
@@ -161,7 +162,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
         )
         logs = JobLogs(config.state_dir)
         images = Images(runner)
-        pipelines = Pipelines(database, clock, new_id)
+        pipelines = Pipelines(database, clock, new_id, lambda: _device(config))
         delivery = Delivery(database, tree, logs, config, clock)
         cores = len(os.sched_getaffinity(0))
         engine = Engine(
@@ -303,6 +304,15 @@ async def _open_state(stack: AsyncExitStack, config: Config) -> Database:
             notify.status(f"waiting: {error}")
             notify.extend_timeout(60)
             await asyncio.sleep(_START_RETRY)
+
+
+def _device(config: Config) -> Device:
+    """What this machine has at all, for checking definitions."""
+    return Device(
+        cores=len(os.sched_getaffinity(0)),
+        memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,
+        gpus=len(cdi.devices(config.engine.cdi_kind)),
+    )
 
 
 def _service(module: ModuleType, name: str) -> ServiceDescriptor:

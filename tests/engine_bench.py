@@ -18,6 +18,7 @@ from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.model import Job, JobState, Priority
 from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree
+from claraedge.pipelines.device import Device as Totals
 from claraedge.pipelines.model import DefinitionFile
 from claraedge.registry.pipelines import Pipelines
 from claraedge.runner.memory import MemoryRunner, host_path, write_log
@@ -130,7 +131,9 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
             grace=0.2,
             on_queued=lambda _tx, _job, _pipeline: None,
         )
-        pipelines = Pipelines(database, clock, new_id)
+        pipelines = Pipelines(
+            database, clock, new_id, lambda: Totals(cores=64, memory=1 << 20, gpus=8)
+        )
         await engine.prepare()
         running = asyncio.create_task(engine.run()) if run else None
         try:

@@ -26,6 +26,7 @@ from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.model import Job, JobStatus
 from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree
+from claraedge.pipelines.device import Device
 from claraedge.pipelines.model import DefinitionFile, decode
 from claraedge.registry.pipelines import Pipelines
 from claraedge.store.database import Database
@@ -207,7 +208,9 @@ async def bench(
         )
         engine.on_stopped = delivery.poke
         inbox = Inbox(database, tree, config, clock, new_id, engine.queued, failpoint=failpoint)
-        pipelines = Pipelines(database, clock, new_id)
+        pipelines = Pipelines(
+            database, clock, new_id, lambda: Device(cores=64, memory=1 << 20, gpus=8)
+        )
         await delivery.prepare()
         await inbox.prepare()
         try:

@@ -10,10 +10,13 @@ from claraedge.delivery.plan import plan
 from claraedge.errors import ClaraedgeError
 from claraedge.inbox.submit import Resolved
 from claraedge.inbox.triggers import no_pipeline
+from claraedge.pipelines.parameters import uses_job_id
 from claraedge.registry.pipelines import Registered, find, resolve
 from claraedge.store.database import Database
 
 _KEPT = 256
+#: An id to check a definition with before there is a job.
+_ANY_JOB = "0" * 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +27,8 @@ class Definition:
     problem: str = ""
     """Why no job can be made of it."""
     mend: str = ""
+    per_job: Registered | None = None
+    """Set where the definition names the id of its job: each one is resolved on its own."""
 
 
 class Definitions:
@@ -47,6 +52,14 @@ class Definitions:
             self._kept[key] = await in_thread(_resolve, registered, deliver)
         return self._kept[key]
 
+    async def for_job(self, definition: Definition, job: str) -> Resolved:
+        """The pipeline that this job runs. Raises PipelineLoadError."""
+        assert definition.resolved is not None, "it has no problem"
+        if definition.per_job is None:
+            return definition.resolved
+        pipeline = await in_thread(resolve, definition.per_job.files, {}, job)
+        return Resolved(definition=definition.resolved.definition, pipeline=pipeline)
+
     async def registered(self, names: Iterable[str]) -> Mapping[str, Registered | None]:
         """Each name or id with its pipeline, where there is one."""
         wanted = tuple(names)
@@ -55,11 +68,15 @@ class Definitions:
 
 def _resolve(registered: Registered, deliver: tuple[str, ...]) -> Definition:
     try:
-        pipeline = resolve(registered.files, {})
+        pipeline = resolve(registered.files, {}, _ANY_JOB)
         plan(pipeline, deliver)
     except ClaraedgeError as error:
         return Definition(
             problem=f"the pipeline {registered.name} cannot be run for it: "
             + "; ".join(error.messages)
         )
-    return Definition(resolved=Resolved(definition=registered.definition, pipeline=pipeline))
+    per_job = any(uses_job_id(file.content) for file in registered.files)
+    return Definition(
+        resolved=Resolved(definition=registered.definition, pipeline=pipeline),
+        per_job=registered if per_job else None,
+    )

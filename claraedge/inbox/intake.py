@@ -227,12 +227,13 @@ class Intake:
             if definition.resolved is None:
                 await self._hold(pending, definition.problem, definition.mend)
                 continue
+            job = self._new_id()
             prepared.append(
                 Prepared(
                     item=item,
-                    job=self._new_id(),
+                    job=job,
                     files=secured.files,
-                    resolved=definition.resolved,
+                    resolved=await self._definitions.for_job(definition, job),
                 )
             )
         if not prepared:

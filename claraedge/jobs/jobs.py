@@ -149,7 +149,7 @@ class Jobs:
             files = await self._database.read(
                 lambda tx: registry.definition_files(tx, found.definition)
             )
-            pipeline = await in_thread(registry.resolve, files, variables)
+            pipeline = await in_thread(registry.resolve, files, variables, job)
 
             def work(tx: Transaction) -> bool:
                 current = records.get(tx, job)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 
+from claraedge.pipelines.grammar import Object, bounds, properties
 from claraedge.pipelines.names import is_name
 from claraedge.pipelines.nodes import ListNode, Node, ObjectNode, ScalarNode, kind
 from claraedge.pipelines.problems import Report, shown
+
+_INTEGER = re.compile(r"0|[1-9][0-9]{0,11}")
 
 
 class Fields:
     """Looks up properties; whatever has the wrong form is reported and answered as absent."""
 
-    def __init__(self, node: ObjectNode, where: str, known: Sequence[str], report: Report) -> None:
-        """`where` names the object in messages: "an operator". `known` are its properties."""
+    def __init__(self, node: ObjectNode, where: str, kind: type[Object], report: Report) -> None:
+        """`where` names the object in messages: "an operator". `kind` declares its properties."""
+        known = properties(kind)
         self.node = node
+        self.kind = kind
         self._where = where
         self._report = report
         self._entries: Mapping[str, tuple[ScalarNode, Node]] = {
@@ -111,20 +117,53 @@ class Fields:
         self._wrong_type(name, value, f"write an object: {example}")
         return None
 
-    def refuse_later(self, name: str, what: str, instead: str) -> None:
-        """Refuses a property of the language that this version does not serve.
-
-        An empty one asks for nothing and passes.
-        """
+    def text(self, name: str) -> str:
+        """A text that has no effect but for people; empty where there is none."""
         value = self.get(name)
-        if value is None or (isinstance(value, ListNode) and not value.items):
-            return
-        self._report.error(
-            "not-supported",
-            self.key(name),
-            f"`{name}` ({what}) is not supported yet by this version of claraedge",
-            instead,
-        )
+        return value.text if isinstance(value, ScalarNode) else ""
+
+    def texts(self, name: str, example: str) -> tuple[ScalarNode, ...]:
+        """A list of single values; what is none is reported and left out."""
+        found = []
+        for item in self.items(name, example):
+            if not isinstance(item, ScalarNode):
+                self._report.error(
+                    "wrong-type",
+                    item,
+                    f"an entry of `{name}` is {kind(item)}",
+                    f"write single values: {example}",
+                )
+            elif item.null or not item.text:
+                self._report.error(
+                    "empty-value",
+                    item,
+                    f"an entry of `{name}` is empty",
+                    "write a value, or remove the line",
+                )
+            else:
+                found.append(item)
+        return tuple(found)
+
+    def integer(self, name: str, unit: str) -> int | None:
+        """A whole number within the bounds that its property declares; None: unknown or wrong."""
+        node = self.scalar(name)
+        if node is None or node.unresolved:
+            return None
+        smallest, largest = bounds(self.kind, name)
+        right = f"write a whole number of {unit} from {smallest} to {largest}"
+        if _INTEGER.fullmatch(node.text) is None:
+            self._report.error(
+                "not-an-integer",
+                node,
+                f"`{name}` is {shown(node.text)}",
+                f"{right}, without a unit",
+            )
+            return None
+        number = int(node.text)
+        if not smallest <= number <= largest:
+            self._report.error("out-of-bounds", node, f"`{name}` asks for {number} {unit}", right)
+            return None
+        return number
 
     def _wrong_type(self, name: str, value: Node, fix: str) -> None:
         self._report.error("wrong-type", value, f"`{name}` is {kind(value)}", fix)

@@ -1,54 +1,119 @@
-"""Ties inputs to the outputs they read, and refuses cycles. Pure."""
+"""Ties operators to those that they read from or wait for, and refuses cycles. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from claraedge.pipelines.folders import Folder
+from claraedge.pipelines import fastio
+from claraedge.pipelines.entries import DraftEntry
 from claraedge.pipelines.model import Container, Input, Operator, Output
 from claraedge.pipelines.nodes import ScalarNode
 from claraedge.pipelines.operators import Draft
-from claraedge.pipelines.problems import Report, shown
+from claraedge.pipelines.problems import Report, shown, where
+from claraedge.pipelines.types import check_agreement
+
+#: operator -> the operators that it waits for, each with the place that says so.
+Edges = dict[str, dict[str, ScalarNode]]
 
 
 def link(drafts: Sequence[Draft], report: Report) -> tuple[Operator, ...]:
-    """The operators, with every `from` and `name` in the spelling of what it names.
+    """The operators, with every name of another one in that one's own spelling.
 
     Complete only if the report is clean. An input whose `from` rests on an unresolved placeholder
-    is answered without a source.
+    is answered without a source, and an `order` entry that does is left out.
     """
     by_name = _by_name(drafts, report)
+    edges: Edges = {}
     operators = []
-    edges: dict[str, dict[str, ScalarNode]] = {}
     for draft in drafts:
-        inputs = []
-        for folder in draft.inputs:
-            upstream = _upstream(draft, folder, by_name, report)
-            if upstream is not None and upstream.name is not None and folder.source is not None:
-                if draft.name is not None:
-                    reads = edges.setdefault(draft.name.text, {})
-                    reads.setdefault(upstream.name.text, folder.source)
-                name = _output_name(folder, upstream, report)
-                inputs.append(Input(path=folder.written, source=upstream.name.text, name=name))
-            else:
-                name = folder.name.text if folder.name is not None else None
-                inputs.append(Input(path=folder.written, name=name))
+        inputs = tuple(_input(draft, entry, by_name, edges, report) for entry in draft.inputs)
         operators.append(
             Operator(
                 name=draft.name.text if draft.name is not None else "",
                 description=draft.description,
                 container=draft.container or Container(image=""),
-                inputs=tuple(inputs),
-                outputs=tuple(
-                    Output(path=o.written, name=o.name.text if o.name is not None else None)
-                    for o in draft.outputs
-                ),
+                inputs=inputs,
+                outputs=tuple(map(_output, draft.outputs)),
                 variables=draft.variables,
                 requests=draft.requests,
+                order=_order(draft, by_name, edges, report),
+                models=draft.models,
+                services=draft.services,
             )
         )
     _refuse_cycles(edges, report)
     return tuple(operators)
+
+
+def _input(
+    draft: Draft,
+    entry: DraftEntry,
+    by_name: Mapping[str, Draft],
+    edges: Edges,
+    report: Report,
+) -> Input:
+    upstream = None
+    if entry.source is not None and not entry.source.unresolved:
+        upstream = _named(
+            draft, entry.source, by_name, "reads its own output", _OR_THE_PAYLOAD, report
+        )
+    source = None
+    name = entry.name.text if entry.name is not None else None
+    if upstream is not None and upstream.name is not None and entry.source is not None:
+        _add_edge(edges, draft, upstream.name.text, entry.source)
+        source = upstream.name.text
+        name = _output_name(entry, upstream, report)
+    path = entry.written
+    if entry.type.in_memory:
+        path = fastio.input_path(source or "", name or "")
+    of = entry.type
+    return Input(
+        path=path,
+        name=name,
+        type=of.type,
+        element_type=of.element_type,
+        shape=of.shape,
+        source=source,
+    )
+
+
+def _output(entry: DraftEntry) -> Output:
+    name = entry.name.text if entry.name is not None else None
+    of = entry.type
+    return Output(
+        path=fastio.output_path(name or "") if of.in_memory else entry.written,
+        name=name,
+        type=of.type,
+        element_type=of.element_type,
+        shape=of.shape,
+    )
+
+
+def _order(
+    draft: Draft, by_name: Mapping[str, Draft], edges: Edges, report: Report
+) -> tuple[str, ...]:
+    names: dict[str, ScalarNode] = {}
+    for written in draft.order:
+        if written.unresolved:
+            continue
+        upstream = _named(draft, written, by_name, "waits for itself", "", report)
+        if upstream is None or upstream.name is None:
+            continue
+        name = upstream.name.text
+        if names.setdefault(name, written) is not written:
+            report.warning(
+                "duplicate-order",
+                written,
+                f"`order` names {shown(written.text)} twice",
+                "keep one of them",
+            )
+        _add_edge(edges, draft, name, written)
+    return tuple(names)
+
+
+def _add_edge(edges: Edges, draft: Draft, upstream: str, at: ScalarNode) -> None:
+    if draft.name is not None:
+        edges.setdefault(draft.name.text, {}).setdefault(upstream, at)
 
 
 def _by_name(drafts: Sequence[Draft], report: Report) -> Mapping[str, Draft]:
@@ -61,47 +126,50 @@ def _by_name(drafts: Sequence[Draft], report: Report) -> Mapping[str, Draft]:
         if first is not draft and first.name is not None:
             report.error(
                 "duplicate-operator",
-                draft.name,
+                draft.name_at,
                 f"two operators are named {shown(draft.name.text)} (names are compared without"
-                f" case), the first on line {first.name.line}",
-                "give each operator its own name",
+                f" case), the first on {where(first.name_at, draft.name_at)}",
+                "give each operator its own name; beside `import` a `name` replaces the file's",
             )
     return found
 
 
-def _upstream(
-    draft: Draft, folder: Folder, by_name: Mapping[str, Draft], report: Report
+_OR_THE_PAYLOAD = ", or remove `from` to read the job's input"
+
+
+def _named(
+    draft: Draft,
+    written: ScalarNode,
+    by_name: Mapping[str, Draft],
+    of_itself: str,
+    otherwise: str,
+    report: Report,
 ) -> Draft | None:
-    """The operator that an input reads from; None: the payload, unknown yet, or refused."""
-    source = folder.source
-    if source is None or source.unresolved:
-        return None
-    upstream = by_name.get(source.text.casefold())
+    """The other operator that a text names; None: refused."""
+    upstream = by_name.get(written.text.casefold())
     if upstream is draft:
         report.error(
-            "input-from-itself",
-            source,
-            f"the operator {shown(source.text)} reads its own output",
-            "name another operator, or remove `from` to read the job's input",
+            "operator-names-itself",
+            written,
+            f"the operator {shown(written.text)} {of_itself}",
+            f"name another operator{otherwise}",
         )
         return None
     if upstream is None:
         names = [d.name.text for d in by_name.values() if d.name is not None]
         report.error(
             "unknown-operator",
-            source,
-            f"no operator is named {shown(source.text)}",
+            written,
+            f"no operator is named {shown(written.text)}",
             report.speller.fix(
-                source.text,
-                names,
-                "name an operator of this pipeline, or remove `from` to read the job's input",
+                written.text, names, f"name an operator of this pipeline{otherwise}"
             ),
         )
     return upstream
 
 
-def _output_name(folder: Folder, upstream: Draft, report: Report) -> str | None:
-    """The output that an input reads, in that output's spelling; None: the operator's folder."""
+def _output_name(entry: DraftEntry, upstream: Draft, report: Report) -> str | None:
+    """The output that an input reads, in that output's spelling; None: the operator's entry."""
     assert upstream.name is not None
     where = shown(upstream.name.text)
     named = {o.name.text.casefold(): o for o in upstream.outputs if o.name is not None}
@@ -109,39 +177,39 @@ def _output_name(folder: Folder, upstream: Draft, report: Report) -> str | None:
         if upstream.node.get("output") is None:
             report.error(
                 "no-output",
-                folder.source or folder.node,
+                entry.source or entry.node,
                 f"the operator {where} has no output",
                 f"add `output:` to {where}, or read from another operator",
             )
         return None
-    if folder.name is None:
+    if entry.name is None:
         if len(upstream.outputs) == 1:
             (only,) = upstream.outputs
-            if only.name is not None and folder.node.get("name") is None:
+            if only.name is not None and entry.node.get("name") is None:
                 report.error(
                     "output-not-chosen",
-                    folder.source or folder.node,
+                    entry.source or entry.node,
                     f"the output of {where} is named {shown(only.name.text)}",
                     f"add `name: {only.name.text}` to this input",
                 )
-            _check_elements(folder, only, report)
+            check_agreement(entry.type, only.type, report)
         return None
-    if folder.name.unresolved:
-        return folder.name.text
-    output = named.get(folder.name.text.casefold())
+    if entry.name.unresolved:
+        return entry.name.text
+    output = named.get(entry.name.text.casefold())
     if output is not None and output.name is not None:
-        _check_elements(folder, output, report)
+        check_agreement(entry.type, output.type, report)
         return output.name.text
     if any(o.name is None and o.node.get("name") is not None for o in upstream.outputs):
         return None  # a wrong name there is told there
     if any(o.name is not None and o.name.unresolved for o in upstream.outputs):
-        return folder.name.text
+        return entry.name.text
     report.error(
         "unknown-output",
-        folder.name,
-        f"the operator {where} has no output named {shown(folder.name.text)}",
+        entry.name,
+        f"the operator {where} has no output named {shown(entry.name.text)}",
         report.speller.fix(
-            folder.name.text,
+            entry.name.text,
             [o.name.text for o in named.values() if o.name is not None],
             "use one of " + ", ".join(shown(o.name.text) for o in named.values() if o.name)
             if named
@@ -151,26 +219,8 @@ def _output_name(folder: Folder, upstream: Draft, report: Report) -> str | None:
     return None
 
 
-def _check_elements(folder: Folder, output: Folder, report: Report) -> None:
-    """Both ends of a typed stream carry the same label."""
-    ours, theirs = folder.element, output.element
-    if ours is None or theirs is None or ours.unresolved or theirs.unresolved:
-        return
-    if ours.text.casefold() != theirs.text.casefold():
-        report.error(
-            "element-type-differs",
-            ours,
-            f"the input takes {shown(ours.text)}, and the output it reads (line {theirs.line})"
-            f" gives {shown(theirs.text)}",
-            "write the same `element-type` at both ends",
-        )
-
-
-def _refuse_cycles(edges: Mapping[str, Mapping[str, ScalarNode]], report: Report) -> None:
-    """Tells each knot of operators that wait for each other once, by one of its cycles.
-
-    `edges`: operator -> the operators it reads from, with the place of the `from`.
-    """
+def _refuse_cycles(edges: Edges, report: Report) -> None:
+    """Tells each knot of operators that wait for each other once, by one of its cycles."""
     for cycle in _cycles(edges):
         # From the first member downward: `a -> b` reads "b takes what a made".
         first = cycle[0]
@@ -180,11 +230,11 @@ def _refuse_cycles(edges: Mapping[str, Mapping[str, ScalarNode]], report: Report
             "cycle",
             at,
             f"the operators wait for each other: {shown(path, 2000)}",
-            f"remove one of these inputs, as this `from` of {shown(first)}",
+            f"remove one of these ties, as this one of {shown(first)}",
         )
 
 
-def _cycles(edges: Mapping[str, Mapping[str, ScalarNode]]) -> Iterator[list[str]]:
+def _cycles(edges: Edges) -> Iterator[list[str]]:
     """Cycles of a depth-first walk upstream, no operator in two of them.
 
     Each begins with the member that the definition names first and goes on upstream.

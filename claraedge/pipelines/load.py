@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from claraedge.pipelines.device import Device
+from claraedge.pipelines.documents import Document, Documents
 from claraedge.pipelines.fields import Fields
+from claraedge.pipelines.grammar import API_VERSIONS, TYPED_FROM, PipelineDocument
 from claraedge.pipelines.graph import link
+from claraedge.pipelines.imports import Imports
 from claraedge.pipelines.model import DefinitionFile, Pipeline
-from claraedge.pipelines.nodes import ListNode, ObjectNode, ScalarNode, kind
-from claraedge.pipelines.operators import read_operator
-from claraedge.pipelines.parameters import Resolver, declare
-from claraedge.pipelines.problems import Problem, Report, shown
-from claraedge.pipelines.reader import At, read
+from claraedge.pipelines.nodes import ListNode, ObjectNode
+from claraedge.pipelines.operators import Draft, read_operator
+from claraedge.pipelines.parameters import Argument, Resolver, declare
+from claraedge.pipelines.problems import At, Problem, Report, shown
 
-API_VERSIONS = ("0.3.0", "0.4.0", "0.5.0", "0.6.0", "0.7.0")
-_TYPED_FROM = "0.5.0"
-_PIPELINE = (
-    "api-version",
-    "name",
-    "description",
-    "parameters",
-    "operators",
-    "orchestrator",
-    "pull-secrets",
-)
-_BEGIN = "begin the file with `api-version: 0.4.0`, `name: NAME` and `operators:`"
 _NO_ARGUMENTS: Mapping[str, str] = MappingProxyType({})
+_ORCHESTRATORS = ("Clara", "Argo")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,67 +45,89 @@ def load(
     arguments: Mapping[str, str] = _NO_ARGUMENTS,
     *,
     final: bool = False,
+    device: Device | None = None,
+    job: str | None = None,
 ) -> Loaded:
     """Reads, resolves and checks a definition; the first file is its root. Never raises.
 
     `arguments` are values for the definition's parameters. A placeholder without a value is a
     warning, and an error with `final`. What rests on such a placeholder is not checked, and stands
     in the pipeline as written, or as not written where it cannot (`from`, `requests`): a pipeline
-    that is to run is loaded with `final`.
+    that is to run is loaded with `final`. `device`: what is asked of it is held against what it
+    has. `job`: the id that the placeholder `JOB_ID` stands for.
     """
+    report = Report()
     if not files:
-        report = Report("(no file)")
-        report.error("no-definition", At(1, 1), "the definition has no file", _BEGIN)
-        return Loaded(pipeline=None, problems=report.problems())
-    report = Report(files[0].path)
-    pipeline = _load_root(files[0], arguments, final, report)
-    problems = list(report.problems())
-    for unused in files[1:]:
-        other = Report(unused.path)
-        other.warning(
-            "unused-file",
-            At(1, 1),
-            "no document imports this file, so it has no effect",
-            f"leave it out; the pipeline is read from {shown(files[0].path)}, the first file",
+        report.error(
+            "no-definition",
+            At("(no file)"),
+            "the definition has no file",
+            "begin with `api-version: 0.4.0`, `name: NAME` and `operators:`",
         )
-        problems += other.problems()
-    return Loaded(pipeline=None if report.failed else pipeline, problems=tuple(problems))
+        return Loaded(pipeline=None, problems=report.problems())
+    documents = Documents(files, report)
+    root = documents.root()
+    pipeline = None
+    if root is not None:
+        resolver = Resolver(report, final=final, job=job)
+        imports = Imports(documents, resolver, report)
+        pipeline = _pipeline(_resolved(root, arguments, resolver, report), imports, device, report)
+        _tell_unused(documents, root, report)
+    return Loaded(pipeline=None if report.failed else pipeline, problems=report.problems())
 
 
-def _load_root(
-    file: DefinitionFile, arguments: Mapping[str, str], final: bool, report: Report
-) -> Pipeline | None:
-    root = read(file.content, report)
-    if root is None:
-        return None
-    if not isinstance(root, ObjectNode):
-        report.error("wrong-type", root, f"the document is {kind(root)}", _BEGIN)
-        return None
-    written = root.get("parameters")
-    keys = {key.text: key for key, _ in root.entries}
-    parameters = declare(written, arguments, keys.get("parameters", root), report)
-    resolver = Resolver(parameters, report, final=final)
-    resolved = ObjectNode(
-        line=root.line,
-        column=root.column,
+def _resolved(
+    document: Document, arguments: Mapping[str, str], resolver: Resolver, report: Report
+) -> ObjectNode:
+    """The root document with its placeholders filled."""
+    root = document.root
+    written = next((k for k, _ in root.entries if k.text == "parameters"), root)
+    given = {name: Argument(text=text, at=written) for name, text in arguments.items()}
+    parameters = declare(root.get("parameters"), given, report)
+    return replace(
+        root,
         entries=tuple(
-            (key, value if value is written else resolver.resolve(value))
-            for key, value in root.entries
+            (k, v if k.text == "parameters" else resolver.resolve(v, parameters))
+            for k, v in root.entries
         ),
     )
-    return _pipeline(Fields(resolved, "a pipeline", _PIPELINE, report), report)
 
 
-def _pipeline(fields: Fields, report: Report) -> Pipeline | None:
-    version = _api_version(fields, report)
-    name = fields.name("name", "a pipeline", required="add `name:`")
-    description = fields.get("description")
-    _orchestrator(fields, report)
-    fields.refuse_later(
-        "pull-secrets",
-        "credentials for pulling images",
-        "remove it, and bring the images onto the device before the first job",
+def _tell_unused(documents: Documents, root: Document, report: Report) -> None:
+    if report.failed:
+        return  # an import that failed may have meant it
+    for unused in documents.unused():
+        report.opens(unused.path)
+        report.warning(
+            "unused-file",
+            At(unused.path),
+            "no document imports this file, so it has no effect",
+            f"leave it out; the pipeline is read from {shown(root.path)}",
+        )
+
+
+def _pipeline(
+    node: ObjectNode, imports: Imports, device: Device | None, report: Report
+) -> Pipeline | None:
+    fields = Fields(node, "a pipeline", PipelineDocument, report)
+    version = _one_of(
+        fields,
+        "api-version",
+        API_VERSIONS,
+        "version of the definition language that claraedge knows",
+        report,
+        required="add `api-version: 0.4.0` as the first line",
     )
+    name = fields.name("name", "a pipeline", required="add `name:`")
+    orchestrator = _one_of(fields, "orchestrator", _ORCHESTRATORS, "orchestrator", report)
+    if orchestrator == "Argo":
+        report.warning(
+            "orchestrator-unused",
+            fields.key("orchestrator"),
+            "one engine runs all pipelines, each operator in a container of its own; `Argo` has no"
+            " effect",
+            "remove the line, or leave it for other platforms",
+        )
     nodes = fields.objects("operators", "`- name: NAME` with `container:`")
     written = fields.get("operators")
     if written is None or (isinstance(written, ListNode) and not written.items):
@@ -123,47 +137,53 @@ def _pipeline(fields: Fields, report: Report) -> Pipeline | None:
             "a pipeline has at least one operator",
             "add `operators:` with `- name: NAME` and `container:`",
         )
-    typed = version is not None and version >= _TYPED_FROM
-    drafts = [d for n in nodes if (d := read_operator(n, typed, report)) is not None]
+    drafts = [d for n in nodes if (d := _draft(n, version, imports, device, report)) is not None]
     operators = link(drafts, report)
+    secrets = fields.texts("pull-secrets", "`pull-secrets: [NAME]`")
     if report.failed or version is None or name is None:
         return None
     return Pipeline(
         api_version=version,
         name=name.text,
-        description=description.text if isinstance(description, ScalarNode) else "",
+        description=fields.text("description"),
+        orchestrator=orchestrator,
+        pull_secrets=tuple(dict.fromkeys(secret.text for secret in secrets)),
         operators=operators,
     )
 
 
-def _api_version(fields: Fields, report: Report) -> str | None:
-    version = fields.scalar("api-version", required="add `api-version: 0.4.0` as the first line")
-    if version is None or version.text in API_VERSIONS:
-        return version.text if version is not None else None
+def _draft(
+    node: ObjectNode,
+    version: str | None,
+    imports: Imports,
+    device: Device | None,
+    report: Report,
+) -> Draft | None:
+    whole = imports.operator(node)
+    if whole is None:
+        return None
+    version = whole.api_version or version
+    typed = version is not None and version >= TYPED_FROM
+    return read_operator(whole.node, typed, imports, device, report)
+
+
+def _one_of(
+    fields: Fields,
+    name: str,
+    words: Sequence[str],
+    what: str,
+    report: Report,
+    *,
+    required: str = "",
+) -> str | None:
+    """One of a few words; None: not written, or reported."""
+    value = fields.scalar(name, required=required)
+    if value is None or value.text in words:
+        return value.text if value is not None else None
     report.error(
-        "unknown-api-version",
-        version,
-        f"{shown(version.text)} is no version of the definition language that claraedge knows",
-        f"use one of {', '.join(API_VERSIONS)}; most pipelines use 0.4.0",
+        f"unknown-{name}",
+        value,
+        f"{shown(value.text)} is no {what}",
+        report.speller.fix(value.text, words, f"use one of {', '.join(words)}"),
     )
     return None
-
-
-def _orchestrator(fields: Fields, report: Report) -> None:
-    value = fields.scalar("orchestrator")
-    if value is None or value.unresolved or value.text == "Clara":
-        return
-    if value.text == "Argo":
-        report.error(
-            "not-supported",
-            value,
-            "the orchestrator `Argo` is not supported yet by this version of claraedge",
-            "write `orchestrator: Clara`, or remove the line",
-        )
-    else:
-        report.error(
-            "unknown-orchestrator",
-            value,
-            f"{shown(value.text)} is no orchestrator",
-            "write `orchestrator: Clara`, or remove the line",
-        )

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
+from claraedge.pipelines.grammar import NAME
+
+_NAME = re.compile(NAME)
 
 
 def is_name(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""The parts of a YAML document, each with the place where it was written.
+"""The parts of a YAML document, each with the file, line and column where it was written.
 
 Names are those of the Clara reference: scalars, lists, objects.
 """
@@ -17,6 +17,7 @@ _NULL = re.compile(r"|~|null|Null|NULL")
 class ScalarNode:
     """A single value. Its text is what stands in the source: `1.10` stays `1.10`."""
 
+    file: str
     line: int
     column: int
     text: str
@@ -38,6 +39,7 @@ class ScalarNode:
 class ListNode:
     """A list."""
 
+    file: str
     line: int
     column: int
     items: tuple[Node, ...]
@@ -50,6 +52,7 @@ class ListNode:
 class ObjectNode:
     """An object: properties in the order of the source, each key once."""
 
+    file: str
     line: int
     column: int
     entries: tuple[tuple[ScalarNode, Node], ...]

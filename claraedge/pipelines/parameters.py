@@ -6,6 +6,7 @@ declared is refused. Names are compared without case, as all names of the langua
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,6 +21,21 @@ MAX_CHARACTERS = 4 << 20
 _PLACEHOLDER = re.compile(r"\$\{\{([^{}]*)\}\}|\$\{\{")
 
 
+JOB_ID = "JOB_ID"
+"""Stands for the id of the job without being declared: published pipelines use it so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Argument:
+    """A value that is given to a template from outside."""
+
+    text: str
+    at: Place
+    """Where an argument that does not fit is reported."""
+    unresolved: bool = False
+    """It rests on a placeholder of the giver's that has no value (yet)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
     """What a template declares, and what it was given."""
@@ -28,15 +44,12 @@ class Parameters:
     """Folded name -> as declared."""
     values: Mapping[str, str]
     """Folded name -> argument or default; a parameter with neither is absent."""
+    unresolved: frozenset[str] = frozenset()
+    """Folded names whose value is not known yet."""
 
 
-def declare(
-    node: Node | None, arguments: Mapping[str, str], at: Place, report: Report
-) -> Parameters:
-    """Reads `parameters:` and lays the arguments over the defaults.
-
-    `at` is where undeclared arguments are reported.
-    """
+def declare(node: Node | None, arguments: Mapping[str, Argument], report: Report) -> Parameters:
+    """Reads `parameters:` and lays the arguments over the defaults."""
     names: dict[str, str] = {}
     values: dict[str, str] = {}
     if isinstance(node, ObjectNode):
@@ -49,14 +62,14 @@ def declare(
             f"`parameters` is {kind(node)}",
             "write it as an object, one `NAME: default` a line",
         )
-    given: set[str] = set()
+    given: dict[str, Argument] = {}
     for name, argument in arguments.items():
         folded = name.casefold()
         if folded not in names:
             declared = ", ".join(f"`{n}`" for n in list(names.values())[:20]) or "none"
             report.error(
                 "undeclared-argument",
-                at,
+                argument.at,
                 f"a value is given for {shown(name)}, which `parameters` does not declare",
                 report.speller.fix(
                     name,
@@ -67,15 +80,19 @@ def declare(
         elif folded in given:
             report.error(
                 "duplicate-argument",
-                at,
+                argument.at,
                 f"two values are given for {shown(names[folded])} (names are compared without"
                 " case)",
                 "give one",
             )
         else:
-            values[folded] = argument
-        given.add(folded)
-    return Parameters(names=names, values=values)
+            values[folded] = argument.text
+        given.setdefault(folded, argument)
+    return Parameters(
+        names=names,
+        values=values,
+        unresolved=frozenset(n for n, argument in given.items() if argument.unresolved),
+    )
 
 
 def _declare_one(
@@ -117,48 +134,51 @@ def _declare_one(
 
 
 class Resolver:
-    """Fills placeholders in the scalars of one document."""
+    """Fills placeholders in the scalars of the documents of one definition."""
 
-    def __init__(self, parameters: Parameters, report: Report, *, final: bool) -> None:
-        self._parameters = parameters
+    def __init__(self, report: Report, *, final: bool, job: str | None) -> None:
+        """`final`: nothing may stay without a value. `job`: the id that `JOB_ID` stands for."""
         self._report = report
         self._final = final
-        self._budget = MAX_CHARACTERS
+        self._job = job
+        self._characters = MAX_CHARACTERS
         self._overflowed = False
 
-    def resolve(self, node: Node) -> Node:
+    def resolve(self, node: Node, parameters: Parameters) -> Node:
         """The node with its placeholders filled; names of properties hold none."""
         match node:
             case ScalarNode():
-                return self._scalar(node)
+                return self._scalar(node, parameters)
             case ListNode():
-                return replace(node, items=tuple(self.resolve(i) for i in node.items))
+                items = tuple(self.resolve(item, parameters) for item in node.items)
+                same = all(map(operator.is_, items, node.items))
+                return node if same else replace(node, items=items)
             case ObjectNode():
-                return replace(
-                    node, entries=tuple((key, self.resolve(value)) for key, value in node.entries)
-                )
+                entries = tuple((k, self.resolve(v, parameters)) for k, v in node.entries)
+                same = all(a is b for (_, a), (_, b) in zip(entries, node.entries, strict=True))
+                return node if same else replace(node, entries=entries)
 
-    def _scalar(self, node: ScalarNode) -> ScalarNode:
+    def _scalar(self, node: ScalarNode, parameters: Parameters) -> ScalarNode:
         if "${{" not in node.text:
             return node
         parts: list[str] = []
         end = 0
         unresolved = False
         for found in _PLACEHOLDER.finditer(node.text):
-            value = self._value(found, node)
-            unresolved = unresolved or value is None
-            parts += node.text[end : found.start()], found.group() if value is None else value
+            value, known = self._value(found, node, parameters)
+            unresolved = unresolved or not known
+            parts += node.text[end : found.start()], value
             end = found.end()
-            self._budget -= len(parts[-1])
-            if self._budget < 0:
+            self._characters -= len(value)
+            if self._characters < 0:
                 break
-        self._budget -= len(node.text)
-        if self._budget < 0:
+        self._characters -= len(node.text)
+        if self._characters < 0:
             if not self._overflowed:
                 self._report.error(
                     "too-many-values",
                     node,
-                    f"the document grows beyond {MAX_CHARACTERS >> 20} MiB when placeholders are"
+                    f"the definition grows beyond {MAX_CHARACTERS >> 20} MiB when placeholders are"
                     " filled",
                     "use shorter values",
                 )
@@ -168,7 +188,10 @@ class Resolver:
         # A value is a text, also where it is empty or reads `null`.
         return replace(node, text="".join(parts), plain=False, unresolved=unresolved)
 
-    def _value(self, found: re.Match[str], node: ScalarNode) -> str | None:
+    def _value(
+        self, found: re.Match[str], node: ScalarNode, parameters: Parameters
+    ) -> tuple[str, bool]:
+        """The text to put in, and whether it is known."""
         written = found.group(1)
         if written is None or not is_name(written.strip()):
             self._report.error(
@@ -177,15 +200,22 @@ class Resolver:
                 f"{shown(found.group())} is no placeholder",
                 "write `${{ NAME }}` with the name of a parameter",
             )
-            return None
+            return found.group(), False
         name = written.strip()
-        value = self._parameters.values.get(name.casefold())
-        if value is None:
-            self._unresolved(name, node)
-        return value
+        folded = name.casefold()
+        value = parameters.values.get(folded)
+        if value is not None:
+            return value, folded not in parameters.unresolved
+        if folded == JOB_ID.casefold() and folded not in parameters.names:
+            if self._job is not None:
+                return self._job, True
+            if not self._final:
+                return found.group(), False  # its job will have an id
+        self._unresolved(name, node, parameters)
+        return found.group(), False
 
-    def _unresolved(self, name: str, node: ScalarNode) -> None:
-        declared = self._parameters.names
+    def _unresolved(self, name: str, node: ScalarNode, parameters: Parameters) -> None:
+        declared = parameters.names
         if name.casefold() in declared:
             message = f"the parameter {shown(name)} has no default and no value is given"
             fix = "give it a default, or a value when the job is started"
@@ -196,3 +226,8 @@ class Resolver:
             )
         tell = self._report.error if self._final else self._report.warning
         tell("unresolved-placeholder", node, message, fix)
+
+
+def uses_job_id(text: str) -> bool:
+    """Whether a document may hold the placeholder `JOB_ID`, so that each job has its own form."""
+    return JOB_ID.casefold() in text.casefold()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -13,12 +13,28 @@ MAX_PROBLEMS = 100
 
 
 class Place(Protocol):
-    """Anything that knows where in its file it stands."""
+    """Anything that knows where it stands."""
 
+    @property
+    def file(self) -> str: ...
     @property
     def line(self) -> int: ...
     @property
     def column(self) -> int: ...
+
+
+class At(NamedTuple):
+    """A place, from 1."""
+
+    file: str
+    line: int = 1
+    column: int = 1
+
+
+def where(place: Place, seen_from: Place) -> str:
+    """A place in words, as somebody at another place needs them: `line 3`, `line 3 of b.yaml`."""
+    line = f"line {place.line}"
+    return line if place.file == seen_from.file else f"{line} of {shown(place.file)}"
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,17 +57,24 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report:
-    """Collects the problems of one file, so that all are told at once."""
+    """Collects the problems of all files of a definition, so that they are told at once."""
 
-    def __init__(self, file: str) -> None:
-        self.file = file
+    def __init__(self) -> None:
         self.speller = Speller()
-        self._found: dict[Literal["error", "warning"], list[Problem]] = {"error": [], "warning": []}
+        self._found: dict[Literal["error", "warning"], dict[Problem, None]] = {
+            "error": {},
+            "warning": {},
+        }
         self._more: dict[Literal["error", "warning"], int] = {"error": 0, "warning": 0}
+        self._files: dict[str, int] = {}
 
     @property
     def failed(self) -> bool:
         return bool(self._found["error"])
+
+    def opens(self, file: str) -> None:
+        """A file is read: its problems stand after those of files that were opened before."""
+        self._files.setdefault(file, len(self._files))
 
     def error(self, code: str, at: Place, message: str, fix: str) -> None:
         self._add("error", code, at, message, fix)
@@ -60,15 +83,14 @@ class Report:
         self._add("warning", code, at, message, fix)
 
     def problems(self) -> tuple[Problem, ...]:
-        """All, in the order of the file."""
+        """All, by file, line and column."""
         found = [p for each in self._found.values() for p in each]
-        found.sort(key=lambda p: (p.line, p.column))
+        found.sort(key=lambda p: (self._files.get(p.file, len(self._files)), p.line, p.column))
         for severity, more in self._more.items():
             if more:
-                last = self._found[severity][-1]
                 found.append(
                     msgspec.structs.replace(
-                        last,
+                        next(reversed(self._found[severity])),
                         code="more-problems",
                         message=f"{more} more {severity}s are not shown",
                         fix="mend the first ones and check again",
@@ -79,20 +101,22 @@ class Report:
     def _add(
         self, severity: Literal["error", "warning"], code: str, at: Place, message: str, fix: str
     ) -> None:
-        if len(self._found[severity]) == MAX_PROBLEMS:
+        problem = Problem(
+            code=code,
+            severity=severity,
+            file=at.file,
+            line=at.line,
+            column=at.column,
+            message=message,
+            fix=fix,
+        )
+        found = self._found[severity]
+        if problem in found:
+            return  # of a file that is imported twice
+        if len(found) == MAX_PROBLEMS:
             self._more[severity] += 1
             return
-        self._found[severity].append(
-            Problem(
-                code=code,
-                severity=severity,
-                file=self.file,
-                line=at.line,
-                column=at.column,
-                message=message,
-                fix=fix,
-            )
-        )
+        found[problem] = None
 
 
 def shown(text: str, longest: int = 80) -> str:

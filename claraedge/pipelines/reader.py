@@ -13,7 +13,7 @@ from typing import NamedTuple, NoReturn
 import yaml
 
 from claraedge.pipelines.nodes import ListNode, Node, ObjectNode, ScalarNode
-from claraedge.pipelines.problems import Report, shown
+from claraedge.pipelines.problems import At, Report, shown
 
 MAX_BYTES = 1 << 20
 """Of one file."""
@@ -21,6 +21,8 @@ MAX_DEPTH = 64
 """Lists and objects inside each other, aliases written out."""
 MAX_NODES = 100_000
 """Scalars, lists and objects of one file, aliases written out."""
+MAX_SET_NODES = 200_000
+"""Of all files of a definition, each as often as it is imported."""
 MAX_CHARACTERS = 4 << 20
 """Of all scalars of one file, aliases written out."""
 
@@ -33,13 +35,6 @@ _TAGS = {
     yaml.SequenceStartEvent: (None, "!", "tag:yaml.org,2002:seq"),
     yaml.MappingStartEvent: (None, "!", "tag:yaml.org,2002:map"),
 }
-
-
-class At(NamedTuple):
-    """A place in the file, from 1."""
-
-    line: int
-    column: int
 
 
 class _RefusedError(Exception):
@@ -73,30 +68,39 @@ class _Open:
     height: int = 1
 
 
-def read(text: str, report: Report) -> Node | None:
+class Budget:
+    """What all files of a definition may hold together."""
+
+    def __init__(self) -> None:
+        self.nodes = MAX_SET_NODES
+
+
+def read(text: str, file: str, report: Report, budget: Budget | None = None) -> Node | None:
     """The single document of a file, or None if it cannot be read; then the report says why.
+
+    `file` is its name in problems. `budget` is shared by the files of a definition.
 
     Duplicate keys are reported and reading goes on, so the answer counts only if the report is
     clean. Never raises, whatever the text.
     """
     try:
-        text = _checked(text, report)
-        return _Builder(report).document(text)
+        text = _checked(text, file, report)
+        return _Builder(file, report, budget or Budget()).document(text)
     except yaml.MarkedYAMLError as error:
-        _report_syntax(text, error, report)
+        _report_syntax(text, file, error, report)
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # escapes in the Python parser
-        report.error("yaml-syntax", At(1, 1), f"this is not YAML: {error}", "write valid YAML")
+        report.error("yaml-syntax", At(file), f"this is not YAML: {error}", "write valid YAML")
     except _RefusedError:
         pass
     return None
 
 
-def _checked(text: str, report: Report) -> str:
+def _checked(text: str, file: str, report: Report) -> str:
     text = text.removeprefix("\ufeff")
     if len(text) > MAX_BYTES or len(text.encode("utf-8", "replace")) > MAX_BYTES:
         report.error(
             "file-too-large",
-            At(1, 1),
+            At(file),
             f"the file is larger than {MAX_BYTES >> 20} MiB",
             "a definition holds text for operators only; put data into the image or the payload",
         )
@@ -106,7 +110,7 @@ def _checked(text: str, report: Report) -> str:
         column = bad.start() - text.rfind("\n", 0, bad.start())
         report.error(
             "unprintable-character",
-            At(line, column),
+            At(file, line, column),
             f"the character U+{ord(bad.group()):04X} may not stand in YAML",
             "remove it; is this file a text file in UTF-8?",
         )
@@ -114,9 +118,9 @@ def _checked(text: str, report: Report) -> str:
     return text
 
 
-def _report_syntax(text: str, error: yaml.MarkedYAMLError, report: Report) -> None:
+def _report_syntax(text: str, file: str, error: yaml.MarkedYAMLError, report: Report) -> None:
     mark = error.problem_mark or error.context_mark
-    at = At(mark.line + 1, mark.column + 1) if mark else At(1, 1)
+    at = At(file, mark.line + 1, mark.column + 1) if mark else At(file)
     lines = text.split("\n")
     line = lines[at.line - 1] if at.line <= len(lines) else ""
     problem = f"{error.context}: {error.problem}" if error.context else f"{error.problem}"
@@ -138,8 +142,10 @@ def _report_syntax(text: str, error: yaml.MarkedYAMLError, report: Report) -> No
 class _Builder:
     """Makes nodes from events."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, file: str, report: Report, budget: Budget) -> None:
+        self._file = file
         self._report = report
+        self._budget = budget
         self._open: list[_Open] = []
         self._anchors: dict[str, _Sized] = {}
         self._root: Node | None = None
@@ -150,7 +156,7 @@ class _Builder:
     def document(self, text: str) -> Node:
         for event in yaml.parse(text, Loader=Loader):
             mark = event.start_mark
-            at = At(mark.line + 1, mark.column + 1) if mark is not None else At(1, 1)
+            at = At(self._file, mark.line + 1, mark.column + 1) if mark else At(self._file)
             match event:
                 case yaml.DocumentStartEvent():
                     self._documents += 1
@@ -176,7 +182,7 @@ class _Builder:
         if self._root is None:
             self._refuse(
                 "empty-document",
-                At(1, 1),
+                At(self._file),
                 "the file holds no document",
                 "begin with `api-version: 0.4.0`, `name:` and `operators:`",
             )
@@ -192,7 +198,7 @@ class _Builder:
                 "the escape stands for half a character",
                 "write the character itself",
             )
-        node = ScalarNode(line=at.line, column=at.column, text=text, plain=plain)
+        node = ScalarNode(file=self._file, line=at.line, column=at.column, text=text, plain=plain)
         self._add(_Sized(node, 1, len(text), 0), event.anchor)
 
     def _start(self, at: At, anchor: str | None, is_list: bool) -> None:
@@ -205,9 +211,9 @@ class _Builder:
         done = self._open.pop()
         node: Node
         if done.is_list:
-            node = ListNode(line=done.at.line, column=done.at.column, items=tuple(done.items))
+            node = ListNode(**done.at._asdict(), items=tuple(done.items))
         else:
-            node = ObjectNode(line=done.at.line, column=done.at.column, entries=tuple(done.entries))
+            node = ObjectNode(**done.at._asdict(), entries=tuple(done.entries))
         self._count(1, 0, done.at)
         self._place(_Sized(node, done.nodes, done.characters, done.height), done.anchor)
 
@@ -252,19 +258,19 @@ class _Builder:
 
     def _key(self, parent: _Open, node: Node) -> None:
         if not isinstance(node, ScalarNode):
-            self._require_key(At(node.line, node.column), "a list or an object")
+            self._require_key(At(node.file, node.line, node.column), "a list or an object")
             return
         if node.plain and node.text == "<<":
             self._refuse(
                 "merge-key",
-                At(node.line, node.column),
+                At(node.file, node.line, node.column),
                 "`<<` (merge) is not part of the definition language",
                 "write the properties out",
             )
         first = parent.keys.get(node.text)
         parent.key = node
         parent.skip = first is not None
-        parent.keys.setdefault(node.text, At(node.line, node.column))
+        parent.keys.setdefault(node.text, At(node.file, node.line, node.column))
         if first is not None:
             self._report.error(
                 "duplicate-key",
@@ -297,10 +303,11 @@ class _Builder:
     def _count(self, nodes: int, characters: int, at: Node | At) -> None:
         self._nodes += nodes
         self._characters += characters
-        if self._nodes > MAX_NODES or self._characters > MAX_CHARACTERS:
+        self._budget.nodes -= nodes
+        if self._nodes > MAX_NODES or self._characters > MAX_CHARACTERS or self._budget.nodes < 0:
             self._refuse(
                 "too-many-values",
-                At(at.line, at.column),
+                At(at.file, at.line, at.column),
                 f"the file holds more than {MAX_NODES} values or {MAX_CHARACTERS >> 20} MiB of text"
                 " once its aliases are written out",
                 "remove the aliases (`*name`) that repeat large parts",

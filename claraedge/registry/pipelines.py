@@ -22,6 +22,7 @@ from claraedge.errors import (
     PipelineUpdateError,
 )
 from claraedge.ids import NewId
+from claraedge.pipelines.device import Device
 from claraedge.pipelines.load import Loaded, load
 from claraedge.pipelines.model import DefinitionFile, Pipeline, merge_parts
 from claraedge.store.database import Database, Row, Transaction
@@ -59,8 +60,12 @@ class Created:
 class Pipelines:
     """The registry."""
 
-    def __init__(self, database: Database, clock: Clock, new_id: NewId) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, new_id: NewId, device: Callable[[], Device]
+    ) -> None:
+        """`device` looks at what this machine has; it may block."""
         self._database = database
+        self._device = device
         self._clock = clock
         self._new_id = new_id
         self.on_created: Callable[[], None] = lambda: None
@@ -77,7 +82,7 @@ class Pipelines:
         """
         checked = metadata.check(entries)
         definition = merge_parts(parts)
-        loaded = await in_thread(_checked, definition)
+        loaded = await in_thread(self._checked, definition)
         pipeline = _pipeline(loaded)
         pipeline_id = forced_id or self._new_id()
 
@@ -112,7 +117,7 @@ class Pipelines:
         """
         await self.get(pipeline)  # an unknown id is told before any problem of the definition
         definition = merge_parts(parts)
-        loaded = await in_thread(_checked, definition)
+        loaded = await in_thread(self._checked, definition)
         name = _pipeline(loaded).name
 
         def work(tx: Transaction) -> None:
@@ -177,13 +182,16 @@ class Pipelines:
                 lambda tx: [_registered(tx, row) for row in tx.rows("pipelines")]
             )
 
+    def _checked(self, definition: Sequence[DefinitionFile]) -> Loaded:
+        return _checked(definition, self._device())
+
 
 def check_definition(definition: Sequence[DefinitionFile]) -> Pipeline:
     """The pipeline of a definition without a job's variables; raises with every problem."""
     return _pipeline(_checked(definition))
 
 
-def _checked(definition: Sequence[DefinitionFile]) -> Loaded:
+def _checked(definition: Sequence[DefinitionFile], device: Device | None = None) -> Loaded:
     if not definition or not any(file.content.strip() for file in definition):
         raise PipelineDefinitionError(
             "the request holds no definition; send the text of the pipeline's YAML file"
@@ -198,12 +206,14 @@ def _checked(definition: Sequence[DefinitionFile]) -> Loaded:
                 f"the path of a file, {file.path[:40]!r}..., is longer than {MAX_PATH_BYTES} bytes;"
                 " use a shorter one"
             )
-    return load(definition)
+    return load(definition, device=device)
 
 
-def resolve(definition: Sequence[DefinitionFile], variables: Mapping[str, str]) -> Pipeline:
+def resolve(
+    definition: Sequence[DefinitionFile], variables: Mapping[str, str], job: str
+) -> Pipeline:
     """The pipeline of a job that starts with these variables; raises with every problem."""
-    return _pipeline(load(definition, variables, final=True))
+    return _pipeline(load(definition, variables, final=True, job=job))
 
 
 def _pipeline(loaded: Loaded) -> Pipeline:

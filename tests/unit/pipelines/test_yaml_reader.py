@@ -21,8 +21,8 @@ RIGHT = Path(__file__).parents[2] / "definitions" / "right"
 
 
 def clean(text: str) -> Node:
-    report = Report("f")
-    node = read(text, report)
+    report = Report()
+    node = read(text, "f", report)
     assert report.problems() == ()
     assert node is not None
     return node
@@ -30,8 +30,8 @@ def clean(text: str) -> Node:
 
 def refused(text: str) -> str:
     """Code of the only problem."""
-    report = Report("f")
-    assert read(text, report) is None
+    report = Report()
+    assert read(text, "f", report) is None
     (problem,) = report.problems()
     return problem.code
 

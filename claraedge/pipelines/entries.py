@@ -1,23 +1,17 @@
-"""Inputs and outputs of one operator, and the container paths where they are mounted. Pure."""
+"""Inputs and outputs of one operator, and where its container finds them. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from claraedge.pipelines import fastio
 from claraedge.pipelines.fields import Fields
+from claraedge.pipelines.grammar import InputEntry, OutputEntry, TypedEntry
 from claraedge.pipelines.nodes import Node, ObjectNode, ScalarNode
-from claraedge.pipelines.problems import Report, shown
+from claraedge.pipelines.problems import Report, shown, where
+from claraedge.pipelines.types import EntryType, read_type
 
-_TYPED = ("type", "element-type", "shape")
-_INPUT = ("path", "from", "name", *_TYPED)
-_OUTPUT = ("path", "name", *_TYPED)
-_SHARED_MEMORY = frozenset(
-    ["array", "string", "primitive"]
-    + [short + bits for short in "ui" for bits in ("8", "16", "32", "64")]
-    + [long + bits for long in ("uint", "int") for bits in ("8", "16", "32", "64")]
-    + [f + bits for f in ("f", "float") for bits in ("16", "32", "64")]
-)
 _RESERVED = ("/proc", "/sys", "/dev")
 """The kernel's: a mount there, or below, breaks the container."""
 _OF_THE_IMAGE = frozenset(
@@ -29,18 +23,17 @@ _LONGEST_PART = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Folder:
+class DraftEntry:
     """One entry of `input` or `output`, checked on its own."""
 
     node: ObjectNode
+    type: EntryType
     path: str | None
-    """None where it is wrong or rests on an unresolved placeholder."""
+    """None where it is wrong, rests on an unresolved placeholder, or is a value in memory."""
     path_at: Node
     name: ScalarNode | None
     source: ScalarNode | None = None
     """`from`."""
-    element: ScalarNode | None = None
-    """`element-type` of a stream."""
 
     @property
     def written(self) -> str:
@@ -50,19 +43,41 @@ class Folder:
         return self.path or ""
 
 
-def read_inputs(operator: Fields, typed: bool, report: Report) -> tuple[Folder, ...]:
+def read_inputs(operator: Fields, typed: bool, report: Report) -> tuple[DraftEntry, ...]:
     """Entries of `input:`. `typed`: the api-version asks for types."""
     example = "`- path: /input` and, for another operator's output, `from: NAME`"
-    return tuple(
-        _read(node, "an input", _INPUT, typed, report)
-        for node in operator.objects("input", example)
-    )
+    inputs = []
+    values: dict[tuple[str, str], ScalarNode] = {}
+    for node in operator.objects("input", example):
+        entry = _read(node, "an input", InputEntry, typed, report)
+        inputs.append(entry)
+        if not entry.type.in_memory:
+            continue
+        if entry.source is None and node.get("from") is None:
+            report.error(
+                "value-from-payload",
+                entry.type.at,
+                f"{shown(entry.type.type or '')} is a value in shared memory, and the job's payload"
+                " holds files",
+                "add `from:` with the operator that writes it, or read files: `type: stream`",
+            )
+        elif entry.source is not None and entry.name is not None:
+            key = (entry.source.text.casefold(), entry.name.text.casefold())
+            if values.setdefault(key, entry.name) is not entry.name:
+                report.error(
+                    "duplicate-input",
+                    entry.name,
+                    f"the operator reads {shown(entry.name.text)} of {shown(entry.source.text)}"
+                    " twice",
+                    "keep one of them",
+                )
+    return tuple(inputs)
 
 
-def read_outputs(operator: Fields, typed: bool, report: Report) -> tuple[Folder, ...]:
+def read_outputs(operator: Fields, typed: bool, report: Report) -> tuple[DraftEntry, ...]:
     """Entries of `output:`; each is named unless it is the only one."""
     nodes = operator.objects("output", "`- path: /output`")
-    outputs = tuple(_read(n, "an output", _OUTPUT, typed, report) for n in nodes)
+    outputs = tuple(_read(n, "an output", OutputEntry, typed, report) for n in nodes)
     seen: dict[str, ScalarNode] = {}
     for node, output in zip(nodes, outputs, strict=True):
         if output.name is not None:
@@ -72,9 +87,11 @@ def read_outputs(operator: Fields, typed: bool, report: Report) -> tuple[Folder,
                     "duplicate-output",
                     output.name,
                     f"two outputs are named {shown(output.name.text)} (names are compared without"
-                    f" case), the first on line {first.line}",
+                    f" case), the first on {where(first, output.name)}",
                     "give each output of the operator its own name",
                 )
+        elif node.get("name") is None and output.type.in_memory:
+            pass  # told with its type
         elif node.get("name") is None and len(outputs) > 1:
             report.error(
                 "unnamed-output",
@@ -83,7 +100,7 @@ def read_outputs(operator: Fields, typed: bool, report: Report) -> tuple[Folder,
                 "add `name:`; only a single output may go without",
             )
         elif node.get("name") is None and typed:
-            report.warning(
+            report.error(
                 "unnamed-output",
                 node,
                 "from api-version 0.5.0 on every output has a name",
@@ -92,7 +109,7 @@ def read_outputs(operator: Fields, typed: bool, report: Report) -> tuple[Folder,
     return outputs
 
 
-def check_paths(folders: Sequence[Folder], report: Report) -> None:
+def check_paths(folders: Sequence[DraftEntry], report: Report) -> None:
     """Refuses two folders of one operator at the same place, or one inside the other."""
     placed = sorted(
         (f for f in folders if f.path is not None),
@@ -100,7 +117,7 @@ def check_paths(folders: Sequence[Folder], report: Report) -> None:
     )
     # Sorted with a closing slash, a folder stands before all that lies below it; `outer` holds the
     # folders that are still open at this point.
-    outer: list[Folder] = []
+    outer: list[DraftEntry] = []
     for folder in placed:
         while outer and not f"{folder.path}/".startswith(f"{outer[-1].path}/"):
             outer.pop()
@@ -110,93 +127,48 @@ def check_paths(folders: Sequence[Folder], report: Report) -> None:
                 (folder, above), key=lambda f: (f.path_at.line, f.path_at.column), reverse=True
             )
             same = folder.path == above.path
+            there = where(other.path_at, later.path_at)
             report.error(
                 "duplicate-path" if same else "nested-path",
                 later.path_at,
-                f"{shown(later.path or '')} is also mounted on line {other.path_at.line}"
+                f"{shown(later.path or '')} is also mounted on {there}"
                 if same
-                else f"{shown(later.path or '')} and {shown(other.path or '')} (line"
-                f" {other.path_at.line}) lie inside each other",
+                else f"{shown(later.path or '')} and {shown(other.path or '')} ({there}) lie"
+                " inside each other",
                 "give each input and output of the operator a folder of its own",
             )
         outer.append(folder)
 
 
 def _read(
-    node: ObjectNode, where: str, known: Sequence[str], typed: bool, report: Report
-) -> Folder:
-    fields = Fields(node, where, known, report)
-    shared = _check_type(fields, typed, report)
-    path_node = fields.scalar(
-        "path", required="" if shared else "add `path:` with a folder of the container, as `/input`"
-    )
-    element = fields.scalar("element-type") if fields.has("type") else None
-    return Folder(
-        node=node,
-        path=_container_path(path_node, report) if path_node is not None else None,
-        path_at=path_node or node,
-        name=fields.name("name", where),
-        source=fields.scalar("from") if "from" in known else None,
-        element=element,
-    )
-
-
-def _check_type(fields: Fields, typed: bool, report: Report) -> bool:
-    """Checks `type`, `element-type`, `shape`; True where the entry is in shared memory."""
-    kind = fields.scalar("type")
-    if kind is None:
-        if fields.has("type"):
-            return False
-        for name in ("element-type", "shape"):
-            if fields.has(name):
-                report.error(
-                    "missing-property",
-                    fields.key(name),
-                    f"`{name}` stands without `type`",
-                    "add `type: stream` for a folder of files, or remove it",
-                )
-        if typed:
-            report.warning(
-                "untyped",
-                fields.node,
-                "from api-version 0.5.0 on inputs and outputs have a type; this is taken as a"
-                " folder of files",
-                "add `type: stream` and `element-type:`",
-            )
-        return False
-    if kind.unresolved:
-        return False
-    if kind.text.casefold() == "stream":
-        if fields.get("shape") is not None:
-            report.error(
-                "shape-of-stream",
-                fields.key("shape"),
-                "a stream has no `shape`",
-                "remove `shape`; it belongs to `type: array`",
-            )
-        return False
-    if kind.text.casefold() in _SHARED_MEMORY:
-        report.error(
-            "not-supported",
-            kind,
-            f"{shown(kind.text)} is kept in shared memory, which is not supported yet by this"
-            " version of claraedge",
-            "pass it as files: `type: stream` with a `path`",
+    node: ObjectNode, what: str, kind: type[TypedEntry], typed: bool, report: Report
+) -> DraftEntry:
+    fields = Fields(node, what, kind, report)
+    of = read_type(fields, typed, report)
+    if of.in_memory:
+        return DraftEntry(
+            node=node,
+            type=of,
+            path=None,
+            path_at=node,
+            name=fields.name(
+                "name", what, required="add `name:`; a value in shared memory is found by it"
+            ),
+            source=fields.scalar("from") if kind is InputEntry else None,
         )
-        return True
-    report.error(
-        "unknown-type",
-        kind,
-        f"{shown(kind.text)} is no type of an input or output",
-        report.speller.fix(
-            kind.text, ["stream", *sorted(_SHARED_MEMORY)], "use `stream` for a folder of files"
-        ),
+    at = fields.scalar("path", required="add `path:` with a folder of the container, as `/input`")
+    return DraftEntry(
+        node=node,
+        type=of,
+        path=container_path(at, report) if at is not None else None,
+        path_at=at or node,
+        name=fields.name("name", what),
+        source=fields.scalar("from") if kind is InputEntry else None,
     )
-    return False
 
 
-def _container_path(node: ScalarNode, report: Report) -> str | None:
-    """The path without doubled or trailing slashes, or None."""
+def container_path(node: ScalarNode, report: Report) -> str | None:
+    """The path without doubled or trailing slashes, or None; what is wrong is reported."""
     if node.unresolved:
         return None
     parts = [p for p in node.text.split("/") if p]
@@ -218,6 +190,12 @@ def _container_path(node: ScalarNode, report: Report) -> str | None:
             "unsafe-path",
             "is too long",
             f"at most {_LONGEST_PATH} characters, and {_LONGEST_PART} bytes between two slashes",
+        )
+    elif f"{path}/".startswith(f"{fastio.FOLDER}/"):
+        problem = (
+            "reserved-path",
+            "is where values in shared memory lie",
+            "use a folder of its own, as `/input`",
         )
     elif not parts or path in _OF_THE_IMAGE or f"/{parts[0]}" in _RESERVED:
         problem = (

@@ -79,9 +79,10 @@ async def request(
     query: Mapping[str, str] | None = None,
     body: object = None,
     upload: Path | None = None,
+    most: int | None = None,
     timeout: float,
 ) -> Response:
-    """One request and its whole answer, within `timeout` seconds.
+    """One request and its whole answer, or `most` bytes of its body, within `timeout` seconds.
 
     `body` is sent as JSON; `upload` streams a file instead, in steps, and may be of any size.
     Raises UnreachableError or BrokenOffError, and OSError where `upload` cannot be read.
@@ -95,7 +96,7 @@ async def request(
                     return await _send_file(reader, writer, method, target, upload)
                 content = b"" if body is None else msgspec.json.encode(body)
                 writer.write(_head(method, target, "application/json", len(content)) + content)
-                return await _read_response(reader)
+                return await _read_response(reader, most)
             finally:
                 writer.close()
     except TimeoutError as error:
@@ -154,7 +155,7 @@ async def _send_file(
         await in_thread(file.close)
 
 
-async def _read_response(reader: asyncio.StreamReader) -> Response:
+async def _read_response(reader: asyncio.StreamReader, most: int | None = None) -> Response:
     head = await reader.readuntil(b"\r\n\r\n")
     status_line, *lines = head.decode("latin-1").split("\r\n")
     try:
@@ -166,37 +167,42 @@ async def _read_response(reader: asyncio.StreamReader) -> Response:
         name, colon, value = line.partition(":")
         if colon:
             headers[name.strip().lower()] = value.strip()
-    body = b"" if status in _WITHOUT_BODY else await _read_body(reader, headers)
+    body = b"" if status in _WITHOUT_BODY else await _read_body(reader, headers, most)
     return Response(status=status, headers=headers, body=body)
 
 
-async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
+async def _read_body(
+    reader: asyncio.StreamReader, headers: Mapping[str, str], most: int | None
+) -> bytes:
+    enough = _BODY_LIMIT + 1 if most is None else most
     if "chunked" in headers.get("transfer-encoding", "").lower():
-        return await _read_chunks(reader)
+        return await _read_chunks(reader, enough)
     length = headers.get("content-length")
     if length is None:
-        return await _read_to_end(reader)
-    return await reader.readexactly(_bounded(length, 10))
+        return await _read_to_end(reader, enough)
+    return await reader.readexactly(min(enough, _bounded(length, 10)))
 
 
-async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
+async def _read_chunks(reader: asyncio.StreamReader, enough: int) -> bytes:
     body = bytearray()
-    while True:
+    while len(body) < enough:
         line = await reader.readuntil(b"\r\n")
         size = _bounded(line.split(b";")[0].decode("ascii", "replace"), 16)
         if size == 0:
             return bytes(body)  # trailers, if any, go with the connection
-        body += await reader.readexactly(size)
+        body += await reader.readexactly(min(size, enough - len(body)))
         _bounded(str(len(body)), 10)
-        await reader.readexactly(2)
+        if len(body) < enough:
+            await reader.readexactly(2)
+    return bytes(body)
 
 
-async def _read_to_end(reader: asyncio.StreamReader) -> bytes:
+async def _read_to_end(reader: asyncio.StreamReader, enough: int) -> bytes:
     body = bytearray()
-    while step := await reader.read(_HEAD_LIMIT):
+    while len(body) < enough and (step := await reader.read(_HEAD_LIMIT)):
         body += step
         _bounded(str(len(body)), 10)
-    return bytes(body)
+    return bytes(body[:enough])
 
 
 def _bounded(text: str, base: int) -> int:

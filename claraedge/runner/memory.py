@@ -35,6 +35,7 @@ from claraedge.errors import (
 from claraedge.ids import new_id
 from claraedge.runner.protocol import (
     LABEL_OPERATOR,
+    MAX_FILE,
     Container,
     ContainerSpec,
     Exit,
@@ -75,9 +76,12 @@ class MemoryRunner:
         self.stops: list[tuple[str, float]] = []
         """Every `stop` there was: (operator, grace in seconds)."""
         self.reclaimed: list[Path] = []
+        self.files_read: list[tuple[str, Mapping[str, str]]] = []
+        """Every `read_files` there was: (image, labels)."""
         self.available = True
         """False: every call raises RunnerUnavailableError; what runs goes on."""
         self._images: dict[str, tuple[Image, Program]] = {}
+        self._files: dict[str, Mapping[str, bytes]] = {}
         self._archives: dict[Path, list[str]] = {}
         self._containers: dict[str, _Container] = {}
         self._held: dict[str, asyncio.Event] = {}
@@ -96,6 +100,7 @@ class MemoryRunner:
         user: str = "",
         entrypoint: tuple[str, ...] = (),
         command: tuple[str, ...] = (),
+        files: Mapping[str, bytes] | None = None,
     ) -> Image:
         """Puts an image on the device. The same name again moves it to the new image."""
         content = hashlib.sha256(f"{name} {len(self._images)}".encode()).hexdigest()
@@ -113,6 +118,7 @@ class MemoryRunner:
             command=command,
         )
         self._images[content] = (image, program)
+        self._files[content] = files or {}
         return image
 
     def remove_image(self, reference: str) -> None:
@@ -203,6 +209,19 @@ class MemoryRunner:
         if archive not in self._archives:
             raise InvalidImageError(f"{archive.name} holds no image")
         return [self._images[i][0] for i in self._archives[archive] if i in self._images]
+
+    async def read_files(
+        self, image: str, paths: Sequence[str], labels: Mapping[str, str]
+    ) -> Mapping[str, bytes]:
+        self._check()
+        self.files_read.append((image, dict(labels)))
+        if image not in self._images:
+            raise ImageNotFoundError(f"image {image} is not on this device any more")
+        held = {path: self._files[image][path] for path in paths if path in self._files[image]}
+        for path, content in held.items():
+            if len(content) > MAX_FILE:
+                raise InvalidImageError(f"{path} of image {image} is larger than {MAX_FILE} bytes")
+        return held
 
     async def create(self, spec: ContainerSpec) -> str:
         self._check()

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,14 +20,15 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from claraedge import spawn
-from claraedge.blocking import Threads, in_thread
+from claraedge.blocking import Threads, in_thread, to_its_end
 from claraedge.errors import (
     ClaraedgeError,
     ContainerError,
+    ImagePullError,
     InvalidImageError,
     RunnerUnavailableError,
 )
-from claraedge.runner import images, seccomp
+from claraedge.runner import images, pulls, seccomp
 from claraedge.runner.answers import (
     Created,
     Info,
@@ -36,9 +38,19 @@ from claraedge.runner.answers import (
     refused,
     removal_error,
 )
+from claraedge.runner.archives import MAX_ARCHIVE, file_of, reading_request, unreadable
 from claraedge.runner.containers import State, labels_filter, read_list, read_state
 from claraedge.runner.exits import Process, alive, watched
-from claraedge.runner.protocol import Container, ContainerSpec, Exit, ExitCause, Image, Phase
+from claraedge.runner.protocol import (
+    Container,
+    ContainerSpec,
+    Exit,
+    ExitCause,
+    Image,
+    Login,
+    Phase,
+    Space,
+)
 from claraedge.runner.service import PodmanService
 from claraedge.runner.specgen import create_request
 
@@ -68,11 +80,14 @@ class PodmanRunner:
 
     def __init__(self, service: PodmanService, runtime: Path) -> None:
         self._service = service
+        self._runtime = runtime
         self._profile_path = runtime / "seccomp.json"
         self._profile: Path | None = None
+        self._graph_root: Path | None = None
         self._image_threads = Threads(_IMAGE_THREADS, "images")
 
     async def __aenter__(self) -> Self:
+        await in_thread(pulls.remove_stale_logins, self._runtime)
         try:
             source = await self._system_profile()
         except RunnerUnavailableError as error:
@@ -131,6 +146,79 @@ class PodmanRunner:
         if not loaded:
             raise InvalidImageError(f"{archive.name} holds no image")
         return list(loaded.values())
+
+    async def read_files(
+        self, image: str, paths: Sequence[str], labels: Mapping[str, str]
+    ) -> Mapping[str, bytes]:
+        # What is made for it must go again, also where the caller goes away.
+        return await to_its_end(self._read_files(image, paths, labels))
+
+    async def _read_files(
+        self, image: str, paths: Sequence[str], labels: Mapping[str, str]
+    ) -> Mapping[str, bytes]:
+        response = await self._service.request(
+            "POST", "/containers/create", body=reading_request(image, labels)
+        )
+        if not response.ok:
+            raise unreadable(response, image)
+        container = decode(response, Created).id
+        try:
+            found = {path: await self._read_file(container, image, path) for path in paths}
+        finally:
+            try:
+                await self.remove(container)
+            except ClaraedgeError as error:
+                log.warning("container left behind until the next start: %s", error)
+        return {path: content for path, content in found.items() if content is not None}
+
+    async def _read_file(self, container: str, image: str, path: str) -> bytes | None:
+        response = await self._service.request(
+            "GET",
+            f"/containers/{container}/archive",
+            query={"path": path},
+            most=MAX_ARCHIVE,
+            timeout=_INSPECT,
+            repeatable=True,
+        )
+        return file_of(response, image, path)
+
+    async def pull_image(
+        self, name: str, *, login: Login | None, insecure: bool, limit: float
+    ) -> Image:
+        image_id = await pulls.pull(
+            name,
+            login=login,
+            insecure=insecure,
+            limit=limit,
+            runtime=self._runtime,
+            store=await self._store(),
+        )
+        image = await self.find_image(image_id)
+        if image is None:
+            raise ImagePullError(
+                "it was pulled, but the Podman that runs the containers does not show it; let"
+                " [podman] socket name the one of this user, or leave it out"
+            )
+        return image
+
+    async def image_space(self) -> Space:
+        store = await self._store()
+        try:
+            usage = await in_thread(shutil.disk_usage, store)
+        except OSError as error:
+            raise ImagePullError(
+                f"Podman's storage {store} cannot be seen: {error.strerror}"
+            ) from error
+        return Space(free=usage.free, total=usage.total)
+
+    async def _store(self) -> Path:
+        """The folder that Podman keeps images in."""
+        if self._graph_root is None:
+            info = await self._info()
+            if info is None or not info.store.graph_root:
+                raise RunnerUnavailableError("Podman does not say where it keeps images")
+            self._graph_root = Path(info.store.graph_root)
+        return self._graph_root
 
     async def _about_images(self, ask: Callable[[Path], T]) -> T:
         try:
@@ -294,12 +382,16 @@ class PodmanRunner:
 
     async def _system_profile(self) -> Path | None:
         """The system call filter that Podman would use by itself, where that is a file."""
-        response = await self._service.request("GET", "/info", timeout=_INSPECT, repeatable=True)
-        if not response.ok:
+        info = await self._info()
+        if info is None:
             return None
-        security = decode(response, Info).host.security
+        security = info.host.security
         usable = security.seccomp_enabled and security.seccomp_profile_path.startswith("/")
         return Path(security.seccomp_profile_path) if usable else None
+
+    async def _info(self) -> Info | None:
+        response = await self._service.request("GET", "/info", timeout=_INSPECT, repeatable=True)
+        return decode(response, Info) if response.ok else None
 
     async def _state(self, container: str) -> State | None:
         """The container now; None where there is none."""

@@ -17,6 +17,9 @@ LABEL_JOB = "io.claraedge.job"
 LABEL_OPERATOR = "io.claraedge.operator"
 LABEL_ATTEMPT = "io.claraedge.attempt"
 
+#: Bytes of the largest file that is read out of an image.
+MAX_FILE = 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
@@ -37,6 +40,10 @@ class ContainerSpec:
     """An image id, never a name: what was resolved is what runs."""
     command: tuple[str, ...] = ()
     """Docker's CMD: arguments of the entry point, or the entry point itself. Empty: the image's."""
+    entrypoint: tuple[str, ...] = ()
+    """In place of the image's ENTRYPOINT; its CMD is not run then. Empty: the image's."""
+    working_dir: str | None = None
+    """Absolute in the container, where it has to be; None: the image's."""
     environment: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -44,6 +51,8 @@ class ContainerSpec:
     """k8s-file log; its folder exists."""
     memory: int | None = None
     """Limit in bytes, enforced where cgroup v2 is delegated."""
+    shared_memory: int | None = None
+    """Bytes of /dev/shm; None: what Podman gives (64 MB)."""
     pids: int = 4096
     devices: tuple[str, ...] = ()
     """CDI names, `vendor/class=name`."""
@@ -112,6 +121,22 @@ class Image:
     command: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """Who asks a registry for an image."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """What a disk has, in bytes."""
+
+    free: int
+    total: int
+
+
 class Runner(Protocol):
     """Makes, starts, watches and removes containers. Every call is bounded in time.
 
@@ -134,6 +159,33 @@ class Runner(Protocol):
 
         Raises InvalidImageError, StorageFullError.
         """
+        ...
+
+    async def read_files(
+        self, image: str, paths: Sequence[str], labels: Mapping[str, str]
+    ) -> Mapping[str, bytes]:
+        """The content of those of these files that an image holds; links are followed inside it.
+
+        `image` is an id. Nothing of it is run; what is made for reading carries the labels and is
+        gone afterwards. Raises ImageNotFoundError, InvalidImageError for a file of more than
+        `MAX_FILE` bytes, StorageFullError, ContainerError.
+        """
+        ...
+
+    async def pull_image(
+        self, name: str, *, login: Login | None, insecure: bool, limit: float
+    ) -> Image:
+        """Pulls the image of a full name from its registry, within `limit` seconds.
+
+        `insecure`: over plain HTTP, or without a look at the certificate. Cancelled, it has stopped
+        within a second, and of an image that did not come whole nothing is left. Raises
+        ImageNotFoundError where the registry has no such image, ImageDeniedError,
+        StorageFullError, or ImagePullError; each with the registry's reason alone.
+        """
+        ...
+
+    async def image_space(self) -> Space:
+        """What the disk has that images are kept on."""
         ...
 
     async def create(self, spec: ContainerSpec) -> str:

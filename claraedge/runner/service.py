@@ -149,10 +149,11 @@ class PodmanService:
         query: Mapping[str, str] | None = None,
         body: object = None,
         upload: Path | None = None,
+        most: int | None = None,
         timeout: float = 60.0,
         repeatable: bool = False,
     ) -> Response:
-        """One call; `path` is below the API's prefix.
+        """One call; `path` is below the API's prefix. Of the answer's body `most` bytes are read.
 
         A connection that cannot be made is tried again for a few seconds. With `repeatable`, a
         call that broke off is made once more: only for what may happen twice. Raises
@@ -170,6 +171,7 @@ class PodmanService:
                     query=query,
                     body=body,
                     upload=upload,
+                    most=most,
                     timeout=timeout,
                 )
             except UnreachableError:

@@ -51,8 +51,14 @@ def create_request(spec: ContainerSpec, seccomp_profile: Path | None) -> dict[st
         "sdnotifyMode": "ignore",
         "healthconfig": {"Test": ["NONE"]},
     }
+    if spec.entrypoint:
+        request["entrypoint"] = list(spec.entrypoint)
     if spec.command:
         request["command"] = list(spec.command)
+    if spec.working_dir is not None:
+        request["work_dir"] = spec.working_dir
+    if spec.shared_memory is not None:
+        request["shm_size"] = spec.shared_memory
     if seccomp_profile is not None:
         request["seccomp_profile_path"] = str(seccomp_profile)
     return request

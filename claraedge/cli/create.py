@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from claraedge.cli.options import Nouns, Options, metadata, pairs, remote
 from claraedge.cli.output import progress
-from claraedge.errors import ClaraedgeError, PipelineDefinitionError
-
-if TYPE_CHECKING:
-    from claraedge.client.values import DefinitionFile
+from claraedge.errors import ClaraedgeError
 
 #: As Clara's command line and its adapter spell them.
 _PRIORITIES = {
@@ -43,11 +39,16 @@ def create() -> None:
 def create_pipeline(
     options: Options, files: tuple[Path, ...], more: tuple[Path, ...], metadata: tuple[str, ...]
 ) -> None:
-    """Register a pipeline from one or more definition FILEs; prints its id."""
+    """Register a pipeline; prints its id.
+
+    The first FILE is the pipeline. What it imports is read from the disk and sent along, also
+    where it is not named.
+    """
+    from claraedge.cli.definition import of_files
     from claraedge.client import pipelines
 
     entries = pairs(metadata, "--metadata")
-    definition = read_definition((*files, *more))
+    definition = of_files((*files, *more)).files
     with options.connect() as connection:
         pipeline_id, warnings = pipelines.create(connection, definition, entries)
     if options.json:
@@ -57,26 +58,10 @@ def create_pipeline(
     click.echo(pipeline_id)
 
 
-def read_definition(files: Iterable[Path]) -> list[DefinitionFile]:
-    """The files of a definition. Raises PipelineDefinitionError for one that is no text."""
-    from claraedge.client.values import DefinitionFile
-
-    return [DefinitionFile(path=str(file), content=_text(file)) for file in files]
-
-
 def show_warnings(warnings: Iterable[str]) -> None:
     """Warnings about a definition, apart from what a script reads."""
     for warning in warnings:
         click.echo(f"claraedge: warning: {warning}", err=True)
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise PipelineDefinitionError(
-            f"{file}: not UTF-8 text (byte {error.start}); save the definition as UTF-8"
-        ) from error
 
 
 @create.command("job")

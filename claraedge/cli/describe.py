@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +12,7 @@ from claraedge.cli.output import lines, local
 
 if TYPE_CHECKING:
     from claraedge.client.values import JobDetails, PipelineDetails
+    from claraedge.pipelines.problems import Problem
 
 
 @click.group(cls=Nouns)
@@ -66,18 +68,28 @@ def job_lines(job: JobDetails) -> list[tuple[str, str]]:
 @click.option("-p", "--pipeline", required=True, help="Its id, or the name (the newest of it).")
 @remote
 def describe_pipeline(options: Options, pipeline: str) -> None:
-    """Show a pipeline: its operators, what reads from what, and its files."""
+    """Show a pipeline: its operators, what reads from what, its files, and warnings about them."""
+    import msgspec
+
     from claraedge.client import pipelines
 
     with options.connect() as connection:
         details = pipelines.details(connection, pipelines.resolve(connection, pipeline))
+    problems = _problems(details)
     if options.json:
-        options.print_json(details)
+        options.print_json({**msgspec.structs.asdict(details), "problems": problems})
     else:
-        click.echo(lines(pipeline_lines(details)))
+        click.echo(lines(pipeline_lines(details, problems)))
 
 
-def pipeline_lines(pipeline: PipelineDetails) -> list[tuple[str, str]]:
+def _problems(pipeline: PipelineDetails) -> tuple[Problem, ...]:
+    """What this program says of the definition. An error means that the daemon is a newer one."""
+    from claraedge.pipelines.load import load
+
+    return load(pipeline.files).problems
+
+
+def pipeline_lines(pipeline: PipelineDetails, problems: Sequence[Problem]) -> list[tuple[str, str]]:
     """The lines of `describe pipeline`, in their order."""
     return [
         ("NAME", pipeline.name),
@@ -88,4 +100,5 @@ def pipeline_lines(pipeline: PipelineDetails) -> list[tuple[str, str]]:
             for name, readers in pipeline.operators.items()
         ),
         *(("FILE", f"{f.path} ({len(f.content)} characters)") for f in pipeline.files),
+        *((p.severity.upper(), str(p)) for p in problems),
     ]

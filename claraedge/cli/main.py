@@ -11,11 +11,14 @@ import click
 from claraedge import __version__
 from claraedge.cli import (
     cancel,
+    check,
     create,
     delete,
     describe,
     listing,
     logs,
+    render,
+    schema,
     serve,
     start,
     status,
@@ -57,6 +60,9 @@ for _command in (
     status.version,
     utilization.utilization,
     utilization.stop,
+    check.check,
+    render.render,
+    schema.schema,
 ):
     app.add_command(_command)
 

@@ -31,9 +31,14 @@ class Options:
 
     def print_json(self, value: object) -> None:
         """One line of JSON on stdout."""
-        from claraedge.client.values import to_json
+        print_json(value)
 
-        click.echo(to_json(value))
+
+def print_json(value: object) -> None:
+    """One line of JSON on stdout."""
+    from claraedge.client.values import to_json
+
+    click.echo(to_json(value))
 
 
 def remote(command: Callable[Concatenate[Options, ...], R]) -> Callable[..., R]:
@@ -53,6 +58,30 @@ def remote(command: Callable[Concatenate[Options, ...], R]) -> Callable[..., R]:
         return command(options, **arguments)
 
     return wrapper
+
+
+def output(command: Callable[..., R]) -> Callable[..., R]:
+    """Adds `--output` to a command that needs no daemon, and gives it `json`."""
+
+    @click.option(
+        "--output",
+        "form",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        help="For people, or for programs.",
+    )
+    @functools.wraps(command)
+    def wrapper(*, form: str, **arguments: Any) -> R:
+        return command(json=form == "json", **arguments)
+
+    return wrapper
+
+
+def variables(command: Callable[..., R]) -> Callable[..., R]:
+    """Adds `--variable NAME=VALUE`, a value for a parameter of the pipeline."""
+    return click.option(
+        "-v", "--variable", multiple=True, metavar="NAME=VALUE", help="Can be repeated."
+    )(command)
 
 
 class Nouns(click.Group):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from claraedge.cli.options import Nouns, Options, pairs, remote
+from claraedge.cli.options import Nouns, Options, pairs, remote, variables
 from claraedge.cli.output import lines
 
 
@@ -15,16 +15,16 @@ def start() -> None:
 
 @start.command("job")
 @click.option("-j", "--job", required=True, help="Id of the job.")
-@click.option("-v", "--variable", multiple=True, metavar="NAME=VALUE", help="Can be repeated.")
+@variables
 @remote
 def start_job(options: Options, job: str, variable: tuple[str, ...]) -> None:
     """Queue a job. Starting it again changes nothing."""
     from claraedge.client import jobs
 
-    variables = pairs(variable, "--variable")
+    given = pairs(variable, "--variable")
     with options.connect() as connection:
         job_id = jobs.resolve(connection, job)
-        state, status = jobs.start(connection, job_id, variables)
+        state, status = jobs.start(connection, job_id, given)
     if options.json:
         options.print_json({"job_id": job_id, "state": state, "status": status})
     else:

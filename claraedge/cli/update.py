@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from claraedge.cli.create import read_definition, show_warnings
+from claraedge.cli.create import show_warnings
 from claraedge.cli.options import Nouns, Options, metadata, pairs, remote
 from claraedge.cli.output import lines
 
@@ -35,13 +35,17 @@ def update_pipeline(
     metadata: tuple[str, ...],
     removed: tuple[str, ...],
 ) -> None:
-    """Replace the definition of a pipeline by FILEs; jobs that exist keep the one they have."""
+    """Replace the definition of a pipeline by FILEs; jobs that exist keep the one they have.
+
+    The first FILE is the pipeline. What it imports is read from the disk and sent along.
+    """
+    from claraedge.cli.definition import of_files
     from claraedge.client import pipelines
 
     if not files:
         _demand_change(metadata, removed, "FILE, ")
     entries = pairs(metadata, "--metadata")
-    definition = read_definition(files)
+    definition = of_files(files).files if files else ()
     warnings: tuple[str, ...] = ()
     with options.connect() as connection:
         pipeline_id = pipelines.resolve(connection, pipeline)

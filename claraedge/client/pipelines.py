@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from claraedge.client.connection import HEADER, Connection
 from claraedge.client.prefix import by_prefix, full_id
-from claraedge.client.values import DefinitionFile, Pipeline, PipelineDetails
+from claraedge.client.values import Pipeline, PipelineDetails
 from claraedge.errors import InvalidPipelineIdError, PipelineNotFoundError
+from claraedge.pipelines.model import DefinitionFile
 from claraedge.wire.nvidia.clara.platform import pipelines_pb2 as pb
 from claraedge.wire.nvidia.clara.platform.common_pb2 import Identifier
 from claraedge.wire.nvidia.clara.platform.pipelines_pb2_grpc import PipelinesStub

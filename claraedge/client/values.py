@@ -11,6 +11,7 @@ import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp as UnixTimestamp
 
 from claraedge.clock import rfc3339
+from claraedge.pipelines.model import DefinitionFile
 from claraedge.wire.nvidia.clara.platform.common_pb2 import Timestamp
 
 #: Unix time of 0001-01-01T00:00:00Z, from which the platform counts, with the sign turned.
@@ -27,13 +28,6 @@ class Pipeline(Value, frozen=True, kw_only=True):
     id: str
     name: str
     metadata: Mapping[str, str]
-
-
-class DefinitionFile(Value, frozen=True, kw_only=True):
-    """One file of a pipeline's definition."""
-
-    path: str
-    content: str
 
 
 class PipelineDetails(Pipeline, frozen=True, kw_only=True):

@@ -26,7 +26,9 @@ Plain: TypeAlias = "str | int | list[Plain] | dict[str, Plain] | None"
 
 _PLACEHOLDER = re.compile(r"\$\{\{([^{}]*)\}\}")
 #: Plain texts that some YAML reader takes for a number, beyond those that PyYAML knows of.
-_LIKE_A_NUMBER = re.compile(r"[-+]?[.\d][\d_]*(?:[.eE:xXoObB][-+\da-fA-F_.:]*)*")
+_LIKE_A_NUMBER = re.compile(
+    r"[-+]?(?:0[xXoObB][\da-fA-F_]+|(?:\d[\d_]*)?\.?[\d_]*(?:[eE][-+]?\d+)?)"
+)
 _BREAKS = re.compile("[\r\x85\u2028\u2029]")
 """Line breaks of some version of YAML, which stay only where they are escaped."""
 
@@ -157,8 +159,8 @@ class _Dumper(yaml.SafeDumper):
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = None
-    if _BREAKS.search(text):
-        style = '"'
+    if _BREAKS.search(text) or text.endswith("\n\n") or text == "\n":
+        style = '"'  # in block form such an end would need a mark that ends the document, too
     elif "\n" in text:
         style = "|"  # the emitter quotes a text that this form cannot hold
     elif _LIKE_A_NUMBER.fullmatch(text):

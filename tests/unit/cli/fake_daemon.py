@@ -154,7 +154,11 @@ class Fakes:
         yield pipelines_pb2.PipelinesDetailsResponse(
             pipeline_id=request.pipeline_id,
             name="ct",
-            definition=pipelines_pb2.PipelineDefinitionFile(path="ct.yaml", content="name: ct\n"),
+            definition=pipelines_pb2.PipelineDefinitionFile(
+                path="ct.yaml",
+                content="api-version: 0.4.0\nname: ct\ncolour: red\noperators:\n"
+                "- {name: report, container: {image: report}}\n",
+            ),
             dag=[node(name="image", next=[end]), node(name="tags", next=[end])],
         )
 

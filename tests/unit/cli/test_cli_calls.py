@@ -38,7 +38,7 @@ def last(daemon, kind):
 # --- create ------------------------------------------------------------------------------------
 
 
-def test_create_pipeline_sends_every_file_under_its_path_and_prints_the_id(
+def test_create_pipeline_sends_every_file_under_its_name_and_prints_the_id(
     daemon, claraedge, tmp_path
 ):
     a, b = tmp_path / "a.yaml", tmp_path / "b.yaml"
@@ -46,14 +46,14 @@ def test_create_pipeline_sends_every_file_under_its_path_and_prints_the_id(
     b.write_text("")
     answer = claraedge("create", "pipelines", "-p", a, b)
     assert (answer.code, answer.out) == (0, f"{PIPELINE_A}\n")
-    assert daemon.asked == [{str(a): "name: ä\n", str(b): ""}]
+    assert daemon.asked == [{"a.yaml": "name: ä\n", "b.yaml": ""}]
 
 
 def test_a_definition_above_the_message_limit_arrives_whole(daemon, claraedge, tmp_path):
     big = tmp_path / "big.yaml"
     big.write_text("# " + "ä€" * 1_000_000)
     assert claraedge("create", "pipeline", "-p", big).code == 0
-    assert daemon.asked == [{str(big): big.read_text()}]
+    assert daemon.asked == [{"big.yaml": big.read_text()}]
 
 
 def test_create_pipeline_shows_warnings_apart_from_the_id(daemon, claraedge, tmp_path):
@@ -70,8 +70,9 @@ def test_create_pipeline_refuses_a_file_that_is_no_text(daemon, claraedge, tmp_p
     file.write_bytes(b"name: \xff")
     answer = claraedge("create", "pipeline", "-p", file)
     assert answer.code == 1
-    assert (
-        answer.err == f"claraedge: {file}: not UTF-8 text (byte 6); save the definition as UTF-8\n"
+    assert answer.err == (
+        f"claraedge: {file}:1:7: the file is not UTF-8 text (byte 6); save the definition as"
+        " UTF-8\n"
     )
     assert daemon.asked == []
 
@@ -272,8 +273,13 @@ def test_describe_pipeline_shows_who_reads_from_whom(daemon, claraedge):
         "OPERATOR image: -> report",
         "OPERATOR tags: -> report",
         "OPERATOR report:",
-        "FILE: ct.yaml (9 characters)",
+        "FILE: ct.yaml (95 characters)",
+        "WARNING: ct.yaml:3:1: a pipeline has no property `colour`; it has no effect; use one of:"
+        " api-version, name, description, parameters, orchestrator, pull-secrets, operators",
     ]
+    found = json.loads(claraedge("describe", "pipeline", "-p", "ct", "--output", "json").out)
+    assert found["operators"] == {"image": ["report"], "tags": ["report"], "report": []}
+    assert [(p["code"], p["line"]) for p in found["problems"]] == [("unknown-property", 3)]
 
 
 def test_status_shows_folders_and_warnings(daemon, claraedge):

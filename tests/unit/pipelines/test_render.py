@@ -1,0 +1,184 @@
+"""What `render` writes loads to an equal pipeline, and its graphs are legal and well formed."""
+
+from __future__ import annotations
+
+import re
+import string
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from claraedge.pipelines import drawing, fastio
+from claraedge.pipelines.load import load
+from claraedge.pipelines.model import (
+    Container,
+    DefinitionFile,
+    HttpConnection,
+    Input,
+    Operator,
+    Output,
+    Pipeline,
+    Requests,
+    Service,
+    VolumeConnection,
+)
+from claraedge.pipelines.render import definition, with_graph
+
+RIGHT = Path(__file__).parents[2] / "definitions" / "right"
+
+# --- pipelines -----------------------------------------------------------------------------------
+
+#: Texts that some reader of YAML takes for something else, or that need care when written.
+TRAPS = ["1.10", "yes", "0x10", "1e3", "0o17", "null", "~", "", " ", "- a", "a: b", "#", "# x",
+         "*a", "&a", "!a", "|", ">", "@x", "`x`", "%x", "{", "[", "'", '"', "\\", "a\nb", "a\n", "\na",
+         "\n", " a\n b", "a \nb", "a\n\n", "a\tb", "\ta", "2001-01-01", "1_000", "12:30:45", "=",
+         "<<", "---", "...", "a\r\nb", "a\x85b", "a\u2028b", "\ufeffa", "é\U0001f600", "$(HOME)",
+         "?", "-", ":", "true", ".inf", "+1", "${{ LATER }}", "x" * 300, "a " * 200]  # fmt: skip
+texts = st.one_of(
+    st.sampled_from(TRAPS),
+    st.text(
+        st.characters(codec="utf-8", exclude_characters="\0").filter(lambda c: c != "$"),
+        max_size=40,
+    ),
+)
+names = st.one_of(
+    st.text(string.ascii_letters + string.digits + "-_", min_size=1, max_size=12),
+    st.sampled_from(["yes", "null", "1e3", "0x10", "-", "--", "123", "_", "n" * 255]),
+)
+images = st.sampled_from(
+    ["reader", "clara/dicom-reader", "registry.example:5000/a/b", "a@sha256:" + "0" * 64]
+)
+requests = st.builds(
+    Requests,
+    cpu=st.none() | st.integers(1, 1024),
+    memory=st.none() | st.integers(1, 1 << 24),
+    gpu=st.none() | st.integers(0, 64),
+)
+variables = st.dictionaries(
+    st.from_regex(r"[A-Za-z_.-][A-Za-z0-9_.-]{0,20}", fullmatch=True)
+    | st.sampled_from(["yes", "null", "-", ".", "V" * 200]),
+    texts,
+    max_size=4,
+)
+
+
+@st.composite
+def containers(draw: st.DrawFn) -> Container:
+    image = draw(images)
+    tags = st.sampled_from(["latest", "1.10", "1e3", "0x10", "yes", "null", "v1_2-rc.3"])
+    return Container(
+        image=image,
+        tag="latest" if "@" in image else draw(tags),
+        command=tuple(draw(st.lists(texts, max_size=4))),
+    )
+
+
+def unique(kind: st.SearchStrategy[str], least: int, most: int) -> st.SearchStrategy[list[str]]:
+    return st.lists(kind, min_size=least, max_size=most, unique_by=str.casefold)
+
+
+@st.composite
+def services(draw: st.DrawFn) -> Service:
+    connections = draw(unique(st.from_regex(r"[A-Z_][A-Z0-9_]{0,9}", fullmatch=True), 1, 3))
+    cut = draw(st.integers(0, len(connections)))
+    return Service(
+        name=draw(names),
+        container=draw(containers()),
+        description=draw(texts),
+        variables=draw(variables),
+        requests=draw(requests),
+        http=tuple(
+            HttpConnection(name=n, port=draw(st.none() | st.integers(1024, 65535)))
+            for n in connections[:cut]
+        ),
+        volumes=tuple(
+            VolumeConnection(name=n, path=f"/volume{i}") for i, n in enumerate(connections[cut:])
+        ),
+    )
+
+
+@st.composite
+def outputs(draw: st.DrawFn, typed: bool) -> tuple[Output, ...]:
+    if not typed and draw(st.booleans()):
+        return (Output(path="/out"),)
+    made = []
+    for index, name in enumerate(draw(unique(names, 0, 3))):
+        kind = draw(st.sampled_from(["stream", "array", "string", "u8", "f64"])) if typed else None
+        element, shape = None, None
+        if kind == "stream":
+            element = draw(st.sampled_from(["dicom", "mhd"]))
+        elif kind == "array":
+            element = draw(st.sampled_from(["f32", "u16"]))
+            shape = tuple(draw(st.lists(st.sampled_from([-1, 1, 512]), min_size=1, max_size=3)))
+        path = f"/out{index}" if kind in (None, "stream") else fastio.output_path(name)
+        made.append(Output(path=path, name=name, type=kind, element_type=element, shape=shape))
+    return tuple(made)
+
+
+def reading(source: Operator, output: Output, index: int) -> Input:
+    path = f"/in{index}"
+    if output.in_memory:
+        assert output.name is not None
+        path = fastio.input_path(source.name, output.name)
+    return Input(
+        path=path,
+        source=source.name,
+        name=output.name,
+        type=output.type,
+        element_type=output.element_type,
+        shape=output.shape,
+    )
+
+
+@st.composite
+def pipelines(draw: st.DrawFn) -> Pipeline:
+    version = draw(st.sampled_from(["0.3.0", "0.4.0", "0.5.0", "0.6.0", "0.7.0"]))
+    typed = version >= "0.5.0"
+    made: list[Operator] = []
+    for name in draw(unique(names, 1, 6)):
+        inputs = []
+        if draw(st.booleans()):
+            kind = {"type": "stream", "element_type": "dicom", "name": "in"} if typed else {}
+            inputs.append(Input(path="/payload", **kind))
+        readable = [(o, out) for o in made for out in o.outputs]
+        if readable:
+            chosen = draw(st.lists(st.sampled_from(readable), max_size=3, unique_by=str))
+            inputs += [reading(o, out, i) for i, (o, out) in enumerate(chosen)]
+        before = [o.name for o in made]
+        order = draw(unique(st.sampled_from(before), 0, 2)) if before else []
+        made.append(
+            Operator(
+                name=name,
+                container=draw(containers()),
+                description=draw(texts),
+                inputs=tuple(inputs),
+                outputs=draw(outputs(typed)),
+                variables=draw(variables),
+                requests=draw(requests),
+                order=tuple(order),
+                models=tuple(draw(unique(names, 0, 2))),
+                services=tuple(draw(st.lists(services(), max_size=1))),
+            )
+        )
+    made = draw(st.permutations(made))
+    return Pipeline(
+        api_version=version,
+        name=draw(names),
+        description=draw(texts),
+        orchestrator=draw(st.sampled_from([None, "Clara"])),
+        pull_secrets=tuple(draw(unique(names, 0, 2))),
+        operators=tuple(made),
+    )
+
+
+def loaded(text: str) -> Pipeline:
+    found = load([DefinitionFile(path="p.yaml", content=text)])
+    assert found.errors == (), f"{[str(e) for e in found.errors]}\n{text}"
+    assert found.pipeline is not None
+    return found.pipeline
+
+
+# --- the definition ------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The stand-in for a GPU that build/provision makes: a null device, and a CDI spec that names it."""
+"""The stand-in for a GPU that build/provision makes: a null device and its CDI spec."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ RIGHT = Path(__file__).parents[2] / "definitions" / "right"
 
 #: Texts that some reader of YAML takes for something else, or that need care when written.
 TRAPS = ["1.10", "yes", "0x10", "1e3", "0o17", "null", "~", "", " ", "- a", "a: b", "#", "# x",
-         "*a", "&a", "!a", "|", ">", "@x", "`x`", "%x", "{", "[", "'", '"', "\\", "a\nb", "a\n", "\na",
-         "\n", " a\n b", "a \nb", "a\n\n", "a\tb", "\ta", "2001-01-01", "1_000", "12:30:45", "=",
+         "*a", "&a", "!a", "|", ">", "@x", "`x`", "%x", "{", "[", "'", '"', "\\", "a\nb", "a\n",
+         "\na", "\n", " a\n b", "a \nb", "a\n\n", "a\tb", "\ta", "2001-01-01", "1_000", "12:30:45", "=",
          "<<", "---", "...", "a\r\nb", "a\x85b", "a\u2028b", "\ufeffa", "é\U0001f600", "$(HOME)",
          "?", "-", ":", "true", ".inf", "+1", "${{ LATER }}", "x" * 300, "a " * 200]  # fmt: skip
 texts = st.one_of(
@@ -182,3 +182,168 @@ def loaded(text: str) -> Pipeline:
 
 
 # --- the definition ------------------------------------------------------------------------------
+
+
+# --- the definition ------------------------------------------------------------------------------
+
+
+@given(pipelines())
+@settings(max_examples=150, deadline=None)
+def test_a_rendered_pipeline_loads_equal(pipeline: Pipeline) -> None:
+    assert loaded(with_graph(pipeline)) == pipeline
+
+
+@given(pipelines())
+@settings(max_examples=50, deadline=None)
+def test_any_yaml_reader_finds_the_same_texts(pipeline: Pipeline) -> None:
+    found = yaml.safe_load(definition(pipeline))
+    assert found["name"] == pipeline.name
+    for written, operator in zip(found["operators"], pipeline.operators, strict=True):
+        assert written["name"] == operator.name
+        assert written.get("variables", {}) == operator.variables
+        assert tuple(written["container"].get("command", ())) == operator.container.command
+        assert written["container"].get("tag", "latest") == operator.container.tag
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in RIGHT.glob("*.yaml")))
+def test_every_right_definition_is_rendered_to_an_equal_one(name: str) -> None:
+    pipeline = loaded((RIGHT / f"{name}.yaml").read_text())
+    assert loaded(with_graph(pipeline)) == pipeline
+
+
+def test_is_written_as_people_write_it() -> None:
+    pipeline = Pipeline(
+        api_version="0.4.0",
+        name="p",
+        operators=(
+            Operator(
+                name="reader",
+                container=Container(image="clara/reader", tag="1.10", command=("run", "a\nb\n")),
+                inputs=(Input(path="/in"),),
+                outputs=(Output(path="/out"),),
+                variables={"SAY": "yes", "LATER": "${{ later }}"},
+            ),
+            Operator(name="end", container=Container(image="end"), order=("reader",)),
+        ),
+    )
+    assert with_graph(pipeline) == (
+        "api-version: 0.4.0\n"
+        "name: p\n"
+        "parameters:\n"
+        "  later: null\n"
+        "\n"
+        "operators:\n"
+        "  - name: reader\n"
+        "    container:\n"
+        "      image: clara/reader\n"
+        "      tag: '1.10'\n"
+        "      command:\n"
+        "        - run\n"
+        "        - |\n"
+        "          a\n"
+        "          b\n"
+        "    input:\n"
+        "      - path: /in\n"
+        "    output:\n"
+        "      - path: /out\n"
+        "    variables:\n"
+        "      SAY: 'yes'\n"
+        "      LATER: ${{ later }}\n"
+        "\n"
+        "  - name: end\n"
+        "    container:\n"
+        "      image: end\n"
+        "    order:\n"
+        "      - reader\n"
+        "\n"
+        "# 1  reader\n"
+        "# 2  end <- reader (order)\n"
+    )
+
+
+# --- the graph -----------------------------------------------------------------------------------
+
+
+def graph(*operators: Operator) -> Pipeline:
+    return Pipeline(api_version="0.4.0", name="p", operators=operators)
+
+
+def operator(
+    name: str,
+    *reads: tuple[str, str | None],
+    order: tuple[str, ...] = (),
+    outputs: tuple[str | None, ...] = (None,),
+) -> Operator:
+    return Operator(
+        name=name,
+        container=Container(image="i"),
+        inputs=tuple(
+            Input(path=f"/in{i}", source=source, name=output)
+            for i, (source, output) in enumerate(reads)
+        ),
+        outputs=tuple(Output(path=f"/out{i}", name=n) for i, n in enumerate(outputs)),
+        order=order,
+    )
+
+
+FAN = graph(
+    operator("report", ("split", None), ("tags", None), order=("clean", "tags")),
+    operator("split", outputs=("left", "right")),
+    operator("tags", ("split", "left"), ("split", "right"), ("split", "left")),
+    operator("clean", order=("split",)),
+)
+
+
+def test_text_shows_levels_outputs_and_order() -> None:
+    assert drawing.text(FAN) == (
+        "1  split\n"
+        "2  tags <- split/left, split/right\n"
+        "2  clean <- split (order)\n"
+        "3  report <- split/*, tags, clean (order)\n"
+    )
+
+
+def test_dot_labels_outputs_and_dashes_order() -> None:
+    assert drawing.dot(FAN) == (
+        'digraph "p" {\n  rankdir=LR;\n  node [shape=box];\n'
+        '  "report";\n  "split";\n  "tags";\n  "clean";\n'
+        '  "split" -> "report" [label="*"];\n'
+        '  "tags" -> "report";\n'
+        '  "clean" -> "report" [style=dashed];\n'
+        '  "split" -> "tags" [label="left"];\n'
+        '  "split" -> "tags" [label="right"];\n'
+        '  "split" -> "clean" [style=dashed];\n'
+        "}\n"
+    )
+
+
+def test_mermaid_labels_outputs_and_dashes_order() -> None:
+    assert drawing.mermaid(FAN) == (
+        'flowchart LR\n  n1["report"]\n  n2["split"]\n  n3["tags"]\n  n4["clean"]\n'
+        '  n2 -->|"*"| n1\n  n3 --> n1\n  n4 -.-> n1\n'
+        '  n2 -->|"left"| n3\n  n2 -->|"right"| n3\n  n2 -.-> n4\n'
+    )
+
+
+def test_names_that_graphs_could_misread_are_quoted() -> None:
+    awkward = '${{ a }}"]\\\n<b>#`'
+    pipeline = graph(operator(awkward), operator("end", (awkward, None)))
+    assert drawing.text(pipeline).count("\n") == 2
+    assert '  "${{ a }}\\"]\\\\\\\\n<b>#`";\n' in drawing.dot(pipeline)
+    assert '  n1["${{ a }}#quot;]\\\\n#lt;b#gt;#35;#96;"]\n' in drawing.mermaid(pipeline)
+
+
+@given(pipelines())
+@settings(max_examples=60, deadline=None)
+def test_levels_are_a_legal_order_of_all_operators(pipeline: Pipeline) -> None:
+    done: set[str] = set()
+    for level in drawing.levels(pipeline):
+        for name in level:
+            found = pipeline.operator(name)
+            assert found is not None
+            assert found.upstream <= done
+        done.update(level)
+    assert done == {o.name for o in pipeline.operators}
+    lines = drawing.text(pipeline).splitlines()
+    assert len(lines) == len(done)
+    assert all(re.match(r" *\d+  \S", line) for line in lines)

@@ -273,7 +273,7 @@ def test_describe_pipeline_shows_who_reads_from_whom(daemon, claraedge):
         "OPERATOR image: -> report",
         "OPERATOR tags: -> report",
         "OPERATOR report:",
-        "FILE: ct.yaml (95 characters)",
+        "FILE: ct.yaml (96 characters)",
         "WARNING: ct.yaml:3:1: a pipeline has no property `colour`; it has no effect; use one of:"
         " api-version, name, description, parameters, orchestrator, pull-secrets, operators",
     ]

@@ -7,6 +7,7 @@ would have no effect does not exist.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -106,6 +107,30 @@ class Podman(Section, frozen=True, kw_only=True):
     """A Podman API socket to use. Default: the user's own, else a service that the daemon runs."""
 
 
+class Credential(Section, frozen=True, kw_only=True):
+    """`[images.credentials.NAME]`: what the pull secret NAME of a pipeline stands for."""
+
+    registry: Text
+    """The registry's host, with its port where it has one."""
+    username: Text
+    password_file: Path
+    """Read at each pull; no other user may read it."""
+
+
+class Images(Section, frozen=True, kw_only=True):
+    """`[images]`."""
+
+    registries: tuple[Text, ...] = ()
+    """Where an image's name without a host is looked for, in order: `HOST[:PORT][/PATH]`."""
+    pull: Annotated[str, msgspec.Meta(pattern="^(never|missing)$")] = "never"
+    """missing: an image that is not on this device is pulled from its registry."""
+    pull_seconds: Seconds | None = None
+    """The longest that one pull takes. Default: 1800."""
+    insecure_registries: tuple[Text, ...] = ()
+    """Hosts that are asked over plain HTTP, or without a look at their certificate."""
+    credentials: dict[str, Credential] = {}
+
+
 class Log(Section, frozen=True, kw_only=True):
     """`[log]`."""
 
@@ -126,6 +151,7 @@ class Config(Section, frozen=True, kw_only=True):
     jobs: Jobs = Jobs()
     gpu: Gpu = Gpu()
     podman: Podman = Podman()
+    images: Images = Images()
     log: Log = Log()
 
     @property
@@ -229,7 +255,7 @@ def load_config(
     found: list[str] = []
     config: Config | None = _decode(Config, tree, "", found)
     if config is not None:
-        found += _misplaced(config)
+        found += _misplaced(config) + _unusable_sources(config.images)
     mistakes += [_with_origin(text, environment, flags) for text in found]
     if mistakes or config is None:
         raise ConfigurationError(*mistakes)
@@ -275,6 +301,48 @@ def _misplaced(config: Config) -> list[str]:
                     f"{name}: {target} and {source_name} ({source}) lie in each other; what is put"
                     " there would be taken for a new item. Choose folders side by side"
                 )
+    return mistakes
+
+
+_HOST = r"(?:localhost|[a-z0-9-]+(?:\.[a-z0-9-]+)+|[a-z0-9-]+(?=:)|\[[0-9a-f:]+\])(?::[0-9]{1,5})?"
+_PREFIX = rf"{_HOST}(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
+
+
+def _unusable_sources(images: Images) -> list[str]:
+    """Registries that no image can come from, and settings for pulls where nothing is pulled."""
+    mistakes = [
+        f"images.registries: {prefix!r} is no registry; write HOST, HOST:PORT or HOST/PATH in"
+        " lower case, as nvcr.io/nvidia"
+        for prefix in images.registries
+        if not re.fullmatch(_PREFIX, prefix)
+    ]
+    if len(set(images.registries)) != len(images.registries):
+        mistakes.append("images.registries: names a registry twice; once is enough")
+    hosts = {"images.insecure_registries": images.insecure_registries}
+    for name, credential in images.credentials.items():
+        place = f"images.credentials.{name}"
+        hosts[f"{place}.registry"] = (credential.registry,)
+        if not credential.password_file.is_absolute():
+            mistakes.append(
+                f"{place}.password_file: {credential.password_file} must be an absolute path"
+            )
+        if ":" in credential.username:
+            mistakes.append(f"{place}.username: may hold no colon: registries split at it")
+    mistakes += [
+        f"{place}: {host!r} is no registry's host; write HOST or HOST:PORT in lower case"
+        for place, named in hosts.items()
+        for host in named
+        if not re.fullmatch(_HOST, host)
+    ]
+    folded = [name.casefold() for name in images.credentials]
+    if len(set(folded)) != len(folded):
+        mistakes.append("images.credentials: two names differ by case alone; rename one")
+    for name in ("pull_seconds", "insecure_registries", "credentials"):
+        if images.pull == "never" and getattr(images, name):
+            mistakes.append(
+                f"images.{name}: has no effect, because nothing is pulled; set"
+                ' images.pull = "missing", or take it out'
+            )
     return mistakes
 
 
@@ -332,6 +400,13 @@ def _decode(kind: Any, value: Any, where: str, mistakes: list[str]) -> Any:
             ]
             complete = complete and None not in triggers
             decoded[key] = tuple(triggers)
+        elif key == "credentials" and isinstance(item, Mapping):
+            credentials = {
+                name: _decode(Credential, entry, f"{place}.{name}", mistakes)
+                for name, entry in item.items()
+            }
+            complete = complete and None not in credentials.values()
+            decoded[key] = credentials
         else:
             try:
                 decoded[key] = msgspec.convert(

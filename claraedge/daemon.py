@@ -161,7 +161,8 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
             ModelSets(database, clock, new_id, SetKind.INSTANCE),
         )
         logs = JobLogs(config.state_dir)
-        images = Images(runner)
+        images = Images(runner, config.images)
+        await images.prepare()
         pipelines = Pipelines(database, clock, new_id, lambda: _device(config))
         delivery = Delivery(database, tree, logs, config, clock)
         cores = len(os.sched_getaffinity(0))

@@ -398,7 +398,7 @@ class InvalidModelError(InvalidRequestError):
 class ImageNotFoundError(ClaraedgeError):
     """The image is not on this device.
 
-    To do: load the image: `claraedge create image -f FILE`.
+    To do: load the image: `claraedge create image -f FILE`; or let it be pulled (docs/images.md).
     """
 
     name = "image-not-found"
@@ -436,6 +436,28 @@ class RunnerUnavailableError(ClaraedgeError):
     name = "runner-unavailable"
     code = -0x5103
     status = "UNAVAILABLE"
+
+
+class ImagePullError(ClaraedgeError):
+    """A registry did not give the image; the message carries its reason.
+
+    To do: look at the network and the registry, or load it: `claraedge create image -f FILE`.
+    """
+
+    name = "image-pull"
+    code = -0x5110
+    status = "UNAVAILABLE"
+
+
+class ImageDeniedError(ImagePullError):
+    """The registry wants credentials for the image, or refuses those that it got.
+
+    To do: name a pull secret in the pipeline and configure its credentials (docs/images.md).
+    """
+
+    name = "image-denied"
+    code = -0x5111
+    status = "PERMISSION_DENIED"
 
 
 # --- the daemon itself -------------------------------------------------------------------------

@@ -16,7 +16,12 @@ from dataclasses import dataclass, replace
 from claraedge import files
 from claraedge.blocking import in_thread
 from claraedge.clock import Clock
-from claraedge.errors import ContainerError, ImageNotFoundError, StorageFullError
+from claraedge.errors import (
+    ContainerError,
+    ImageNotFoundError,
+    ImagePullError,
+    StorageFullError,
+)
 from claraedge.images.images import Images
 from claraedge.jobs import records
 from claraedge.jobs.container import container_spec, make_output_folders
@@ -34,6 +39,7 @@ from claraedge.runner.protocol import (
     ContainerSpec,
     Exit,
     ExitCause,
+    Image,
     Phase,
     Runner,
 )
@@ -121,9 +127,11 @@ class Execution:
 
     async def _attempt(self) -> None:
         try:
-            image = await self._machine.images.find(self._operator.container.reference)
-        except ImageNotFoundError as error:
+            image = await self._image()
+        except (ImageNotFoundError, ImagePullError) as error:
             await self._fail(str(error), None)
+            return
+        if image is None:
             return
         await self._machine.payloads.materialise(self._job.payload)
         attempt = self.record.attempt + 1
@@ -156,6 +164,22 @@ class Execution:
             return
         self._log("operator started", container=container[:12])
         await self._finish(container)
+
+    async def _image(self) -> Image | None:
+        """The operator's image, pulled where need be; None where the job is to end meanwhile."""
+        finding = asyncio.create_task(
+            self._machine.images.ensure(
+                self._operator.container.reference, self._pipeline.pull_secrets
+            )
+        )
+        ending = asyncio.create_task(self._ending.wait())
+        try:
+            await asyncio.wait({finding, ending}, return_when=asyncio.FIRST_COMPLETED)
+            return await finding if finding.done() else None
+        finally:
+            finding.cancel()
+            ending.cancel()
+            await asyncio.gather(finding, ending, return_exceptions=True)
 
     async def _running(self, container: str) -> None:
         now = self._machine.clock.now()

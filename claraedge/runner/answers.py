@@ -32,10 +32,17 @@ class Host(msgspec.Struct):
     security: Security
 
 
+class Store(msgspec.Struct):
+    """Where Podman keeps images."""
+
+    graph_root: str = msgspec.field(name="graphRoot", default="")
+
+
 class Info(msgspec.Struct):
     """`GET /info`, as much as is used."""
 
     host: Host
+    store: Store = msgspec.field(default_factory=Store)
 
 
 class Created(msgspec.Struct, rename="pascal"):

@@ -27,8 +27,11 @@ from pathlib import Path, PurePosixPath
 
 from claraedge.clock import rfc3339
 from claraedge.errors import (
+    ClaraedgeError,
     ContainerError,
+    ImageDeniedError,
     ImageNotFoundError,
+    ImagePullError,
     InvalidImageError,
     RunnerUnavailableError,
 )
@@ -41,7 +44,9 @@ from claraedge.runner.protocol import (
     Exit,
     ExitCause,
     Image,
+    Login,
     Phase,
+    Space,
 )
 from claraedge.runner.references import means
 
@@ -81,6 +86,15 @@ class MemoryRunner:
         self.available = True
         """False: every call raises RunnerUnavailableError; what runs goes on."""
         self._images: dict[str, tuple[Image, Program]] = {}
+        self.space = Space(free=100 << 30, total=200 << 30)
+        """What `image_space` answers."""
+        self.pulls: list[tuple[str, str, bool]] = []
+        """Every `pull_image` there was: (name, the login's user or nothing, insecure)."""
+        self.pulling: set[str] = set()
+        """The names that are pulled now."""
+        self._remote: dict[str, tuple[Program, Login | None]] = {}
+        self._pull_errors: dict[str, ClaraedgeError] = {}
+        self._held_pulls: dict[str, asyncio.Event] = {}
         self._files: dict[str, Mapping[str, bytes]] = {}
         self._archives: dict[Path, list[str]] = {}
         self._containers: dict[str, _Container] = {}
@@ -110,7 +124,7 @@ class MemoryRunner:
         image = Image(
             id=content,
             names=(name,),
-            digests=(f"sha256:{content}",),
+            digests=(f"{name.rpartition(':')[0]}@sha256:{content}",),
             size=1,
             created=0.0,
             user=user,
@@ -131,6 +145,22 @@ class MemoryRunner:
         """Makes `load_image(archive)` load an image; without this it is an InvalidImageError."""
         image = self.add_image(name, program)
         self._archives.setdefault(archive, []).append(image.id)
+
+    def add_remote_image(self, name: str, program: Program, login: Login | None = None) -> None:
+        """Puts an image in its registry, which gives it to everyone, or to `login` alone."""
+        self._remote[name] = (program, login)
+
+    def fail_pull(self, name: str, error: ClaraedgeError) -> None:
+        """Every `pull_image` of this name raises this."""
+        self._pull_errors[name] = error
+
+    def hold_pull(self, name: str) -> None:
+        """Pulls of this name hang until `release_pull`."""
+        self._held_pulls.setdefault(name, asyncio.Event())
+
+    def release_pull(self, name: str) -> None:
+        """Lets the pulls of this name go on."""
+        self._held_pulls.pop(name).set()
 
     def hold(self, operator: str) -> None:
         """Containers of this operator, once started, wait with their work until `release`."""
@@ -222,6 +252,33 @@ class MemoryRunner:
             if len(content) > MAX_FILE:
                 raise InvalidImageError(f"{path} of image {image} is larger than {MAX_FILE} bytes")
         return held
+
+    async def pull_image(
+        self, name: str, *, login: Login | None, insecure: bool, limit: float
+    ) -> Image:
+        self._check()
+        self.pulls.append((name, login.username if login else "", insecure))
+        self.pulling.add(name)
+        try:
+            async with asyncio.timeout(limit):
+                if name in self._held_pulls:
+                    await self._held_pulls[name].wait()
+        except TimeoutError as error:
+            raise ImagePullError(f"it did not come within {limit:g} s") from error
+        finally:
+            self.pulling.discard(name)
+        if name in self._pull_errors:
+            raise self._pull_errors[name]
+        if name not in self._remote:
+            raise ImageNotFoundError("manifest unknown")
+        program, wanted = self._remote[name]
+        if wanted is not None and wanted != login:
+            raise ImageDeniedError("unauthorized")
+        return self.add_image(name, program)
+
+    async def image_space(self) -> Space:
+        self._check()
+        return self.space
 
     async def create(self, spec: ContainerSpec) -> str:
         self._check()

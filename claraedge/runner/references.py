@@ -8,6 +8,7 @@ missing, so what Podman finds is checked here.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from claraedge.runner.protocol import Image
 
@@ -23,37 +24,62 @@ def means(reference: str, image: Image) -> bool:
     identity = _ID.fullmatch(reference)
     if identity is not None and image.id.startswith(identity[1]):
         return True
-    whole = reference if _complete(reference) else f"{reference}:latest"
+    whole = complete(reference)
     return any(_same_host(whole, name) and _path(whole) in _paths(name) for name in _names(image))
+
+
+def is_id(reference: str) -> bool:
+    """Whether it may be an image's id: no registry is asked for one."""
+    return _ID.fullmatch(reference) is not None
+
+
+def complete(reference: str) -> str:
+    """The reference as one name: with `latest` where it has no tag, without a tag where a digest
+    pins the image (Podman takes no name that has both).
+    """
+    name, at, digest = reference.partition("@")
+    tagged = ":" in name.rsplit("/", 1)[-1]
+    if at:
+        return f"{name.rpartition(':')[0] if tagged else name}@{digest}"
+    return name if tagged else f"{name}:latest"
+
+
+def full_names(reference: str, registries: Sequence[str]) -> tuple[str, ...]:
+    """The names that a registry may be asked for, in order: none for an id.
+
+    A name with a host means itself alone; another one stands below each prefix of `registries`.
+    """
+    if not reference or is_id(reference):
+        return ()
+    whole = complete(reference)
+    if host(whole) is not None:
+        return (whole,)
+    return tuple(f"{prefix}/{whole}" for prefix in registries)
 
 
 def _names(image: Image) -> tuple[str, ...]:
     return (*image.names, *image.digests)
 
 
-def _complete(reference: str) -> bool:
-    return "@" in reference or ":" in reference.rsplit("/", 1)[-1]
-
-
-def _host(name: str) -> str | None:
+def host(name: str) -> str | None:
     """The registry's host: a first part with a dot or a port, or `localhost`."""
     first, slash, _ = name.partition("/")
     return first if slash and ("." in first or ":" in first or first == "localhost") else None
 
 
 def _same_host(reference: str, name: str) -> bool:
-    wanted = _host(reference)
-    return wanted is None or wanted == _host(name)
+    wanted = host(reference)
+    return wanted is None or wanted == host(name)
 
 
 def _path(name: str) -> str:
-    host = _host(name)
-    return name if host is None else name[len(host) + 1 :]
+    registry = host(name)
+    return name if registry is None else name[len(registry) + 1 :]
 
 
 def _paths(name: str) -> tuple[str, ...]:
     """The name without its host; Docker Hub's own images also without their `library/`."""
     path = _path(name)
-    if _host(name) == "docker.io":
+    if host(name) == "docker.io":
         return (path, path.removeprefix("library/"))
     return (path,)

@@ -1,0 +1,178 @@
+"""Pulling images: from where, with whose credentials, once for all who wait."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+from weakref import WeakValueDictionary
+
+from claraedge.blocking import in_thread, wait_out
+from claraedge.config import Images as Settings
+from claraedge.errors import (
+    ImageDeniedError,
+    ImageNotFoundError,
+    ImagePullError,
+    StorageFullError,
+)
+from claraedge.images.credentials import Named, matching
+from claraedge.runner.protocol import Image, Runner, Space
+from claraedge.runner.references import full_names, host
+
+_log = logging.getLogger(__name__)
+
+_LIMIT = 1800.0
+#: The soft limit of every disk: what is free is not less than the smaller of these.
+_FREE_SHARE, _FREE_BYTES = 0.2, 10 << 30
+_LOAD = "or load it with `claraedge create image -f ARCHIVE.tar`"
+
+#: A reference, and the pull secrets that may be used for it.
+_Key: TypeAlias = tuple[str, tuple[str, ...]]
+
+
+@dataclass(slots=True)
+class _Shared:
+    task: asyncio.Task[Image]
+    waiting: int = 0
+
+
+class Pulls:
+    """The pulls of a daemon; `find` says whether an image has come meanwhile."""
+
+    def __init__(
+        self, runner: Runner, settings: Settings, find: Callable[[str], Awaitable[Image | None]]
+    ) -> None:
+        self._runner = runner
+        self._settings = settings
+        self._find = find
+        self._shared: dict[_Key, _Shared] = {}
+        #: Callers with other secrets do not share a refusal, but wait for each other.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def pull(self, reference: str, secrets: tuple[str, ...]) -> Image:
+        """The image, pulled by this call or one that runs already. Errors as Images.ensure says."""
+        key = (reference, secrets)
+        shared = self._shared.get(key)
+        if shared is None:
+            shared = _Shared(asyncio.create_task(self._pull_in_turn(key), name=f"pull {reference}"))
+            self._shared[key] = shared
+        shared.waiting += 1
+        try:
+            return await asyncio.shield(shared.task)
+        finally:
+            shared.waiting -= 1
+            if not shared.waiting:
+                # Before it has ended: who comes now must not wait for a pull that is given up.
+                del self._shared[key]
+                shared.task.cancel()
+                await wait_out(shared.task)
+
+    async def _pull_in_turn(self, key: _Key) -> Image:
+        reference, secrets = key
+        turn = self._turns.setdefault(reference, asyncio.Lock())
+        async with turn:
+            image = await self._find(reference)
+            return image if image is not None else await self._search(reference, secrets)
+
+    async def _search(self, reference: str, secrets: Sequence[str]) -> Image:
+        """Asks the registries in order, the next one only where one does not have the image.
+
+        One that is down, or refuses its credentials, ends the search: the image of that name in the
+        next registry may be another one.
+        """
+        names = full_names(reference, self._settings.registries)
+        if not names:
+            raise ImageNotFoundError(
+                f"the image {reference} is not on this device, and its name says no registry to"
+                f' pull it from; set [images] registries = ["HOST/PATH"] for such names, {_LOAD}'
+            )
+        refusals = []
+        for name in names:
+            registry = host(name) or ""
+            known = matching(self._settings.credentials, secrets, registry)
+            try:
+                return await self._ask(name, known)
+            except ImageNotFoundError as error:
+                refusals.append(f"{name}: {error}")
+            except ImageDeniedError as error:
+                if known or len(names) == 1:
+                    raise ImageDeniedError(
+                        f"the image {name} could not be pulled: {_denied(registry, known, secrets)}"
+                        f" ({error})"
+                    ) from error
+                refusals.append(f"{name}: {_denied(registry, known, secrets)} ({error})")
+            except ImagePullError as error:
+                raise ImagePullError(
+                    f"the image {name} could not be pulled: {error}; look at the network and the"
+                    f" registry {registry}, {_LOAD}"
+                ) from error
+        raise ImageNotFoundError(
+            f"the image {reference} is not on this device, and no registry gives it:"
+            f" {'; '.join(refusals)}; mend its name, {_LOAD}"
+        )
+
+    async def _ask(self, name: str, known: Sequence[Named]) -> Image:
+        """Asks one registry with each of the credentials, or with none where there are none."""
+        for credential in known[:-1]:
+            try:
+                return await self._pull(name, credential)
+            except ImageDeniedError as error:
+                _log.info(
+                    "registry refuses a pull secret",
+                    extra={"image": name, "secret": credential.name, "reason": str(error)},
+                )
+        return await self._pull(name, known[-1] if known else None)
+
+    async def _pull(self, name: str, credential: Named | None) -> Image:
+        space = await self._runner.image_space()
+        if space.free < _reserve(space):
+            raise StorageFullError(
+                f"the image {name} is not pulled: the disk of Podman's images has"
+                f" {space.free >> 20} MiB free and must keep {_reserve(space) >> 20};"
+                " free some space and work goes on"
+            )
+        login = None if credential is None else await in_thread(credential.login)
+        began = time.monotonic()
+        image = await self._runner.pull_image(
+            name,
+            login=login,
+            insecure=host(name) in self._settings.insecure_registries,
+            limit=self._settings.pull_seconds or _LIMIT,
+        )
+        _log.info(
+            "image pulled",
+            extra={
+                "image": image.id,
+                "names": list(image.names or image.digests),
+                "secret": credential.name if credential else None,
+                "seconds": round(time.monotonic() - began, 3),
+            },
+        )
+        return image
+
+
+def _reserve(space: Space) -> int:
+    return min(int(space.total * _FREE_SHARE), _FREE_BYTES)
+
+
+def _denied(registry: str, known: Sequence[Named], secrets: Sequence[str]) -> str:
+    """Why a registry did not give an image, as far as credentials go, and what to do."""
+    if known:
+        names = ", ".join(credential.name for credential in known)
+        return (
+            f"the registry {registry} refuses the credentials of the pull secret {names}; mend"
+            f" [images.credentials.{known[-1].name}] or its password file"
+        )
+    if secrets:
+        return (
+            f"the registry {registry} wants credentials, and none of the pipeline's pull secrets"
+            f" ({', '.join(secrets)}) is configured for it; add [images.credentials.{secrets[0]}]"
+            f' with registry = "{registry}"'
+        )
+    return (
+        f"the registry {registry} wants credentials, and the pipeline names no pull secret; add"
+        " `pull-secrets: [NAME]` to it and [images.credentials.NAME] to the configuration"
+    )

@@ -169,7 +169,7 @@ class HttpConnectionEntry(Object):
         str, Meta(description="The operator's variable that holds `host:port` of the service.")
     ]
     port: (
-        Annotated[int, Meta(ge=1024, le=65535, description="Better left out: it may be taken.")]
+        Annotated[int, Meta(ge=1024, le=65535, description="The port that the service listens on.")]
         | Filled
         | UnsetType
     ) = UNSET

@@ -21,6 +21,14 @@ class Container(Value, frozen=True, kw_only=True):
     tag: str = "latest"
     command: tuple[str, ...] = ()
     """Docker's CMD."""
+    entrypoint: tuple[str, ...] = ()
+    """In place of the image's ENTRYPOINT and CMD. This and what follows no definition writes: they
+    come from the manifest of an application (`application.applied`)."""
+    working_dir: str | None = None
+    """Absolute; None: the image's own."""
+    shared_memory: int | None = None
+    """Megabytes (2**20 bytes) of /dev/shm; None: what Podman gives."""
+    writable_root: bool = False
 
     @property
     def reference(self) -> str:
@@ -82,7 +90,7 @@ class HttpConnection(Value, frozen=True, kw_only=True):
     name: str
     """The variable that holds `host:port` in the operator."""
     port: int | None = None
-    """Fixed by the definition; None: any free one."""
+    """The one that the service listens on, where the definition says it."""
 
 
 class VolumeConnection(Value, frozen=True, kw_only=True):
@@ -155,6 +163,11 @@ class Pipeline(Value, frozen=True, kw_only=True):
         """The operator of this name, compared without case."""
         folded = name.casefold()
         return next((o for o in self.operators if o.name.casefold() == folded), None)
+
+    def with_operator(self, operator: Operator) -> Pipeline:
+        """The same pipeline with this operator in place of the one of its name."""
+        operators = tuple(operator if o.name == operator.name else o for o in self.operators)
+        return msgspec.structs.replace(self, operators=operators)
 
     def sorter(self) -> graphlib.TopologicalSorter[str]:
         """A fresh sorter over operator names; the graph has no cycle (checked when loaded)."""

@@ -70,13 +70,6 @@ def _connections(
         each = Fields(entry, "a connection", HttpConnectionEntry, report)
         name = _variable(each, names, report)
         port = each.integer("port", "port numbers")
-        if each.has("port"):
-            report.warning(
-                "fixed-port",
-                each.key("port"),
-                "the service does not start where this port is taken",
-                "leave `port` out, and read the address from the variable",
-            )
         if name is not None:
             http.append(HttpConnection(name=name.text, port=port))
     volumes = []

@@ -42,6 +42,7 @@ from claraedge.gpu.sampler import Sampler
 from claraedge.gpu.tegra import Tegra
 from claraedge.gpu.telemetry import Combined
 from claraedge.ids import new_id
+from claraedge.images.applications import Applications
 from claraedge.images.images import Images
 from claraedge.inbox.inbox import Inbox
 from claraedge.jobs.engine import Engine
@@ -162,6 +163,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
         )
         logs = JobLogs(config.state_dir)
         images = Images(runner, config.images)
+        applications = Applications(images, runner, instance, lambda: _device(config))
         await images.prepare()
         pipelines = Pipelines(database, clock, new_id, lambda: _device(config))
         delivery = Delivery(database, tree, logs, config, clock)
@@ -172,6 +174,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 runner=runner,
                 payloads=payloads,
                 images=images,
+                applications=applications,
                 logs=logs,
                 clock=clock,
                 instance=instance,
@@ -197,6 +200,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
             new_id,
             grace=config.engine.grace_seconds,
             on_queued=on_queued,
+            applied=applications.applied,
         )
 
         def on_submitted(job: str) -> None:
@@ -208,7 +212,9 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
             clock,
             unstarted_after=config.jobs.unstarted_after_hours * 3600,
         )
-        inbox = Inbox(database, tree, config, clock, new_id, on_submitted)
+        inbox = Inbox(
+            database, tree, config, clock, new_id, on_submitted, applied=applications.applied
+        )
         pipelines.on_created = inbox.poke
 
         async def status() -> appliance_pb2.StatusResponse:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from claraedge.clock import SystemClock
 from claraedge.ids import new_id
+from claraedge.images.applications import Applications
 from claraedge.images.images import Images
 from claraedge.jobs.engine import Engine
 from claraedge.jobs.execution import Machine
@@ -103,11 +104,16 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
         payloads = Payloads(database, tree, clock, new_id, device.runner.reclaim)
         await payloads.prepare()
         logs = JobLogs(device.state)
+        images = Images(device.runner)
+        applications = Applications(
+            images, device.runner, "bench", lambda: Totals(cores=64, memory=1 << 20, gpus=8)
+        )
         machine = Machine(
             database=database,
             runner=device.runner,
             payloads=payloads,
-            images=Images(device.runner),
+            images=images,
+            applications=applications,
             logs=logs,
             clock=clock,
             instance="bench",
@@ -130,6 +136,7 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
             new_id,
             grace=0.2,
             on_queued=lambda _tx, _job, _pipeline: None,
+            applied=applications.applied,
         )
         pipelines = Pipelines(
             database, clock, new_id, lambda: Totals(cores=64, memory=1 << 20, gpus=8)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ from claraedge.jobs.model import Job, JobStatus
 from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.device import Device
-from claraedge.pipelines.model import DefinitionFile, decode
+from claraedge.pipelines.model import DefinitionFile, Pipeline, decode
 from claraedge.registry.pipelines import Pipelines
 from claraedge.store.database import Database
 
@@ -185,6 +185,11 @@ def make_config(
     )
 
 
+async def plain(pipeline: Pipeline) -> Pipeline:
+    """No image is an application."""
+    return pipeline
+
+
 @asynccontextmanager
 async def bench(
     config: Config,
@@ -192,6 +197,7 @@ async def bench(
     status: JobStatus = JobStatus.HEALTHY,
     failpoint: Callable[[str], None] = nothing,
     run: bool = True,
+    applied: Callable[[Pipeline], Awaitable[Pipeline]] = plain,
 ) -> AsyncIterator[Bench]:
     """Opens the state and runs all; leaving it stops them where they are."""
     config.state_dir.mkdir(parents=True, exist_ok=True)
@@ -207,7 +213,16 @@ async def bench(
             database, tree, logs, config, clock, failpoint=failpoint, first_retry=0.1
         )
         engine.on_stopped = delivery.poke
-        inbox = Inbox(database, tree, config, clock, new_id, engine.queued, failpoint=failpoint)
+        inbox = Inbox(
+            database,
+            tree,
+            config,
+            clock,
+            new_id,
+            engine.queued,
+            applied=applied,
+            failpoint=failpoint,
+        )
         pipelines = Pipelines(
             database, clock, new_id, lambda: Device(cores=64, memory=1 << 20, gpus=8)
         )

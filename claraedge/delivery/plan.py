@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from claraedge.errors import InvalidRequestError
+from claraedge.pipelines.application import may_be_application
 from claraedge.pipelines.model import Operator, Pipeline
 from claraedge.pipelines.spelling import Speller
 
@@ -69,6 +70,8 @@ def _named(pipeline: Pipeline, text: str) -> set[tuple[str, str | None]]:
             f"`deliver` names {text!r}, but the pipeline {pipeline.name} has no operator"
             f" `{name}`; {hint}"
         )
+    if not operator.outputs and may_be_application(operator):
+        return set()  # its image may still tell of one, whose name is not known
     if not operator.outputs:
         raise InvalidRequestError(
             f"`deliver` names {text!r}, but the operator `{operator.name}` has no outputs;"

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from claraedge import files
@@ -28,6 +28,7 @@ from claraedge.inbox.triggers import NOT_IN_A_FOLDER, Layout, Trigger, folder_of
 from claraedge.inbox.waiting import WaitingRoom, claimed
 from claraedge.inbox.watch import Signal, Watcher
 from claraedge.payloads.tree import PayloadTree, printable
+from claraedge.pipelines.model import Pipeline
 from claraedge.store.database import Database
 
 _log = logging.getLogger(__name__)
@@ -50,8 +51,10 @@ class Inbox:
         new_id: NewId,
         on_submitted: Callable[[str], None],
         *,
+        applied: Callable[[Pipeline], Awaitable[Pipeline]],
         failpoint: Failpoint = lambda _: None,
     ) -> None:
+        """`applied` fills in what images say themselves (`Applications.applied`)."""
         self._database = database
         self._root = Path(os.path.normpath(config.inbox_dir.absolute()))
         self._configured = config.inbox.trigger
@@ -60,7 +63,15 @@ class Inbox:
         self._definitions = Definitions(database)
         self._room = WaitingRoom(clock, new_id, config.inbox.settle_seconds)
         self._intake = Intake(
-            database, tree, config, clock, new_id, self._definitions, on_submitted, failpoint
+            database,
+            tree,
+            config,
+            clock,
+            new_id,
+            self._definitions,
+            on_submitted,
+            failpoint,
+            applied,
         )
         self._watcher = Watcher(self._heard, self._lost)
         self._layout = Layout(self._root, ())

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -17,6 +17,7 @@ from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread
 from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.delivery import reports
+from claraedge.delivery.plan import plan
 from claraedge.delivery.publish import publish, published, write_json
 from claraedge.delivery.slug import folder_name, slug
 from claraedge.delivery.spool import Spool
@@ -25,12 +26,19 @@ from claraedge.errors import ClaraedgeError
 from claraedge.ids import NewId
 from claraedge.inbox import records
 from claraedge.inbox.claim import Faulty, Gone, Held, Secured, Unsettled, secure
-from claraedge.inbox.definitions import Definitions
+from claraedge.inbox.definitions import Definition, Definitions
 from claraedge.inbox.model import Claimed, Item, ItemState, name_of
-from claraedge.inbox.submit import PipelineChangedError, Prepared, fill_payload, submit
+from claraedge.inbox.submit import (
+    PipelineChangedError,
+    Prepared,
+    Resolved,
+    fill_payload,
+    submit,
+)
 from claraedge.inbox.survey import survey
 from claraedge.payloads.model import PayloadFile
 from claraedge.payloads.tree import PayloadTree
+from claraedge.pipelines.model import Pipeline
 from claraedge.store.database import Database, Transaction
 
 _log = logging.getLogger(__name__)
@@ -70,6 +78,7 @@ class Intake:
         definitions: Definitions,
         on_submitted: Callable[[str], None],
         failpoint: Failpoint,
+        applied: Callable[[Pipeline], Awaitable[Pipeline]],
     ) -> None:
         self._database = database
         self._tree = tree
@@ -81,6 +90,7 @@ class Intake:
         self._definitions = definitions
         self._on_submitted = on_submitted
         self._failpoint = failpoint
+        self._applied = applied
         self._uid = os.geteuid()
         self._pending: dict[str, _Pending] = {}
 
@@ -220,6 +230,7 @@ class Intake:
 
     async def _submit(self, filled: Iterable[_Filled]) -> None:
         prepared = []
+        whole: dict[str, Pipeline] = {}
         for secured in filled:
             item = secured.item
             pending = self._pending[item.id]
@@ -228,14 +239,12 @@ class Intake:
                 await self._hold(pending, definition.problem, definition.mend)
                 continue
             job = self._new_id()
-            prepared.append(
-                Prepared(
-                    item=item,
-                    job=job,
-                    files=secured.files,
-                    resolved=await self._definitions.for_job(definition, job),
-                )
-            )
+            try:
+                resolved = await self._resolved(definition, job, item.deliver, whole)
+            except (ClaraedgeError, OSError) as error:
+                await self._hold(pending, _text(error))
+                continue
+            prepared.append(Prepared(item=item, job=job, files=secured.files, resolved=resolved))
         if not prepared:
             return
         now = self._clock.now()
@@ -264,6 +273,20 @@ class Intake:
                 extra={"job": one.job, "item": one.item.id, "pipeline": one.item.pipeline},
             )
             self._on_submitted(one.job)
+
+    async def _resolved(
+        self, definition: Definition, job: str, deliver: tuple[str, ...], whole: dict[str, Pipeline]
+    ) -> Resolved:
+        """The pipeline of a job, with what images say themselves; `whole` keeps those of a batch.
+
+        Raises PipelineLoadError, InvalidRequestError where `deliver` names what it does not have.
+        """
+        resolved = await self._definitions.for_job(definition, job)
+        key = resolved.definition if definition.per_job is None else job
+        if key not in whole:
+            whole[key] = await self._applied(resolved.pipeline)
+        plan(whole[key], deliver)
+        return replace(resolved, pipeline=whole[key])
 
     async def _hold(self, pending: _Pending, reason: str, mend: str = "") -> None:
         pending.due = self._clock.elapsed() + pending.wait

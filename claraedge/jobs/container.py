@@ -46,13 +46,17 @@ def container_spec(
     return ContainerSpec(
         name=f"claraedge-{job.id}-{pipeline.operators.index(operator)}-{attempt}",
         image=image,
+        entrypoint=operator.container.entrypoint,
         command=command(operator, variables),
+        working_dir=operator.container.working_dir,
         environment=variables,
         mounts=(*inputs, *outputs),
         labels={**labels, LABEL_ATTEMPT: str(attempt)},
         log_path=log,
-        memory=operator.requests.memory * MEGABYTE if operator.requests.memory else None,
+        memory=_bytes(operator.requests.memory),
+        shared_memory=_bytes(operator.container.shared_memory),
         devices=devices,
+        writable_root=operator.container.writable_root,
     )
 
 
@@ -71,3 +75,7 @@ def _source(tree: PayloadTree, job: Job, entry: Input, attempts: Mapping[str, in
         return tree.input(job.payload)
     folder = tree.attempt(job.payload, entry.source, attempts[entry.source])
     return folder / entry.name if entry.name else folder
+
+
+def _bytes(megabytes: int | None) -> int | None:
+    return megabytes * MEGABYTE if megabytes else None

@@ -271,6 +271,8 @@ class Engine:
             _log.exception("operator broken", extra={"job": active.job.id, "operator": name})
             await self._broken(active, execution, repr(error))
         record = active.operators[name] = execution.record
+        if execution.filled is not None:
+            active.pipeline = active.pipeline.with_operator(execution.filled)
         del active.running[name]
         if record.status is OperatorStatus.FAULTED and not active.cancelled:
             active.faulted = True

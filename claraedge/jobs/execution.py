@@ -20,8 +20,10 @@ from claraedge.errors import (
     ContainerError,
     ImageNotFoundError,
     ImagePullError,
+    PipelineLoadError,
     StorageFullError,
 )
+from claraedge.images.applications import Applications
 from claraedge.images.images import Images
 from claraedge.jobs import records
 from claraedge.jobs.container import container_spec, make_output_folders
@@ -61,6 +63,7 @@ class Machine:
     runner: Runner
     payloads: Payloads
     images: Images
+    applications: Applications
     logs: JobLogs
     clock: Clock
     instance: str
@@ -85,6 +88,9 @@ class Execution:
         operator = pipeline.operator(record.name)
         assert operator is not None
         self.record = record
+        self.filled: Operator | None = None
+        """The operator as its image says, where that was not known before: it was not run, since it
+        may need other resources now."""
         self._machine = machine
         self._job = job
         self._pipeline = pipeline
@@ -98,7 +104,8 @@ class Execution:
         self._ending.set()
 
     async def run(self) -> OperatorRecord:
-        """The operator's end: COMPLETED or FAULTED, or PENDING where the job ends before it began.
+        """The operator's end: COMPLETED or FAULTED, or PENDING where the job ends before it began,
+        and where it is `filled`: then it is to be admitted anew.
 
         May raise RunnerUnavailableError or StorageFullError: nothing is lost, call again later.
         """
@@ -119,7 +126,11 @@ class Execution:
                 self._log("operator adopted", phase=container.phase.value)
                 return await self._finish(container.id)
             await self._never_ran(container)
-        while self.record.status is OperatorStatus.PENDING and not self._ending.is_set():
+        while (
+            self.record.status is OperatorStatus.PENDING
+            and self.filled is None
+            and not self._ending.is_set()
+        ):
             await self._attempt()
         return self.record
 
@@ -131,7 +142,7 @@ class Execution:
         except (ImageNotFoundError, ImagePullError) as error:
             await self._fail(str(error), None)
             return
-        if image is None:
+        if image is None or await self._is_filled(image.id):
             return
         await self._machine.payloads.materialise(self._job.payload)
         attempt = self.record.attempt + 1
@@ -180,6 +191,22 @@ class Execution:
             finding.cancel()
             ending.cancel()
             await asyncio.gather(finding, ending, return_exceptions=True)
+
+    async def _is_filled(self, image: str) -> bool:
+        """Whether the image says more of the operator than is known, or cannot be run at all."""
+        try:
+            operator = await self._machine.applications.of_image(self._operator, image)
+        except (ImageNotFoundError, PipelineLoadError, ContainerError) as error:
+            await self._fail(str(error), None)
+            return True
+        if operator == self._operator:
+            return False
+        await self._machine.database.write(
+            lambda tx: records.fill_operator(tx, self._job.id, operator)
+        )
+        self.filled = operator
+        self._log("operator is an application", command=operator.container.entrypoint)
+        return True
 
     async def _running(self, container: str) -> None:
         now = self._machine.clock.now()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -76,7 +76,9 @@ class Jobs:
         *,
         grace: float,
         on_queued: Callable[[Transaction, Job, Pipeline], None],
+        applied: Callable[[Pipeline], Awaitable[Pipeline]],
     ) -> None:
+        """`applied` fills in what images say themselves (`Applications.applied`)."""
         self._database = database
         self._engine = engine
         self._tree = tree
@@ -85,6 +87,7 @@ class Jobs:
         self._new_id = new_id
         self._grace = grace
         self._on_queued = on_queued
+        self._applied = applied
 
     async def create(
         self,
@@ -142,7 +145,8 @@ class Jobs:
         """Queues a job. One that was started before answers its present state, whatever that is.
 
         Raises JobStateError for other variables than those that it was started with, and for a job
-        that was cancelled before its start; PipelineLoadError where the variables do not fit.
+        that was cancelled before its start; PipelineLoadError where the variables do not fit, or
+        where the manifest of an application's image is wrong.
         """
         found = await self.get(job)
         if not found.was_started and found.state is not JobState.STOPPED:

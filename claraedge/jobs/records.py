@@ -20,7 +20,7 @@ from claraedge.jobs.model import (
 )
 from claraedge.payloads import records as payloads
 from claraedge.payloads.model import PayloadFile, PayloadType
-from claraedge.pipelines.model import Pipeline, encode
+from claraedge.pipelines.model import Operator, Pipeline, decode, encode
 from claraedge.registry.pipelines import Registered
 from claraedge.store.database import Row, Transaction
 
@@ -82,6 +82,13 @@ def queue(tx: Transaction, job: Job, pipeline: Pipeline, variables: Mapping[str,
         variables=msgspec.json.encode(dict(variables)).decode(),
     )
     tx.run("seal_payload", id=job.payload)
+
+
+def fill_operator(tx: Transaction, job: str, operator: Operator) -> None:
+    """Puts an operator into a job's snapshot that says more than the one of its name there."""
+    snapshot = get(tx, job).snapshot
+    assert snapshot is not None, "a started job has its snapshot"
+    tx.run("job_snapshot", id=job, snapshot=encode(decode(snapshot).with_operator(operator)))
 
 
 def get(tx: Transaction, job: str) -> Job:

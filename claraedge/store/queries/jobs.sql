@@ -45,6 +45,9 @@ UPDATE jobs SET snapshot = :snapshot, variables = :variables,
     queue_position = (SELECT COALESCE(MAX(queue_position), 0) + 1 FROM jobs)
 WHERE id = :id AND queue_position IS NULL AND state = 1;
 
+-- name: job_snapshot
+UPDATE jobs SET snapshot = :snapshot WHERE id = :id;
+
 -- name: job_running
 UPDATE jobs SET state = 2, started = COALESCE(started, :now) WHERE id = :id AND state = 1;
 

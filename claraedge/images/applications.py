@@ -1,0 +1,139 @@
+"""Images that carry the manifest of an application: read once, filled into pipelines at start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from claraedge.blocking import in_thread
+from claraedge.errors import (
+    ContainerError,
+    ImageNotFoundError,
+    InvalidImageError,
+    PipelineLoadError,
+    RunnerUnavailableError,
+    StorageFullError,
+)
+from claraedge.images import manifests
+from claraedge.images.images import Images
+from claraedge.pipelines.application import Application, applied, may_be_application
+from claraedge.pipelines.device import Device
+from claraedge.pipelines.model import Operator, Pipeline
+from claraedge.runner.protocol import LABEL_INSTANCE, Runner
+
+_log = logging.getLogger(__name__)
+
+_KEPT = 256
+
+
+class Applications:
+    """Applications by the id of their image. What an image holds never changes, so each is read
+    once, whether it has a manifest, has none, or has a wrong one.
+    """
+
+    def __init__(
+        self, images: Images, runner: Runner, instance: str, device: Callable[[], Device]
+    ) -> None:
+        """`instance`: label of this daemon's containers, so that leftovers of a crash are found.
+
+        `device` looks at what this machine has; it may block.
+        """
+        self._images = images
+        self._runner = runner
+        self._device = device
+        self._labels = {LABEL_INSTANCE: instance}
+        self._known: dict[str, Application | PipelineLoadError | None] = {}
+        self._reading: dict[str, asyncio.Task[None]] = {}
+
+    async def applied(self, pipeline: Pipeline) -> Pipeline:
+        """The pipeline with what its applications say themselves, as far as that is known now.
+
+        An operator stays as it is that has a command, or whose image is not on this device, or
+        cannot be read now: the engine asks again, by `of_image`, before it runs. Raises
+        PipelineLoadError where a manifest is wrong, or asks for more than the device has.
+        """
+        ids: dict[str, str] = {}
+        for operator in filter(may_be_application, pipeline.operators):
+            reference = operator.container.reference
+            try:
+                if reference not in ids:
+                    ids[reference] = (await self._images.find(reference)).id
+                filled = await self.of_image(operator, ids[reference])
+            except PipelineLoadError as error:
+                raise PipelineLoadError(
+                    *(f"operator `{operator.name}`: {text}" for text in error.messages)
+                ) from error
+            except (ImageNotFoundError, ContainerError):
+                continue
+            except (RunnerUnavailableError, StorageFullError):
+                break  # so it is for the others, and each may be a long wait
+            pipeline = pipeline.with_operator(filled)
+        return pipeline
+
+    async def of_image(self, operator: Operator, image: str) -> Operator:
+        """The operator with what this image, an id, says itself.
+
+        Raises PipelineLoadError, as above; ImageNotFoundError, RunnerUnavailableError,
+        ContainerError, StorageFullError where the image cannot be read.
+        """
+        if not may_be_application(operator):
+            return operator
+        application = await self._application(image)
+        if application is None:
+            return operator
+        try:
+            if isinstance(application, PipelineLoadError):
+                raise application
+            filled = applied(operator, application)
+            _check(operator, filled, await in_thread(self._device))
+        except PipelineLoadError as error:
+            where = f"the image {operator.container.reference}"
+            raise PipelineLoadError(*(f"{where}: {text}" for text in error.messages)) from error
+        return filled
+
+    async def _application(self, image: str) -> Application | PipelineLoadError | None:
+        if image not in self._known:
+            reading = self._reading.get(image)
+            if reading is None:
+                reading = asyncio.create_task(self._read(image), name=f"manifest of {image[:12]}")
+                self._reading[image] = reading
+                reading.add_done_callback(partial(self._read_ended, image))
+            await asyncio.shield(reading)
+        return self._known[image]
+
+    async def _read(self, image: str) -> None:
+        found: Application | PipelineLoadError | None
+        try:
+            files = await self._runner.read_files(image, manifests.PATHS, self._labels)
+            found = manifests.read(files)
+        except PipelineLoadError as error:
+            found = error
+        except InvalidImageError as error:
+            found = PipelineLoadError(*error.messages)
+        if isinstance(found, Application):
+            _log.info("application found", extra={"image": image, "command": found.command})
+        if len(self._known) >= _KEPT:
+            del self._known[next(iter(self._known))]
+        self._known[image] = found
+
+    def _read_ended(self, image: str, reading: asyncio.Task[None]) -> None:
+        del self._reading[image]
+        if not reading.cancelled():
+            reading.exception()  # whoever waited has it; nobody may wait any more
+
+
+def _check(written: Operator, filled: Operator, device: Device) -> None:
+    """What the definition writes was held against the device when the pipeline was created."""
+    gpus, memory = filled.requests.gpu or 0, filled.requests.memory or 0
+    if written.requests.gpu is None and gpus > device.gpus > 0:
+        raise PipelineLoadError(
+            f"its manifest asks for {gpus} GPUs, and this device has {device.gpus}; write `requests: {{gpu:"
+            f" {device.gpus}}}` where that is enough"
+        )
+    if written.requests.memory is None and memory > device.memory:
+        raise PipelineLoadError(
+            f"its manifest asks for {memory} megabytes, and this device has {device.memory}; write"
+            " `requests: {memory: MEGABYTES}` where less is enough"
+        )

@@ -35,8 +35,9 @@ RIGHT = Path(__file__).parents[2] / "definitions" / "right"
 TRAPS = ["1.10", "yes", "0x10", "1e3", "0o17", "null", "~", "", " ", "- a", "a: b", "#", "# x",
          "*a", "&a", "!a", "|", ">", "@x", "`x`", "%x", "{", "[", "'", '"', "\\", "a\nb", "a\n",
          "\na", "\n", " a\n b", "a \nb", "a\n\n", "a\tb", "\ta", "2001-01-01", "1_000", "12:30:45",
-         "=", "<<", "---", "...", "a\r\nb", "a\x85b", "a\u2028b", "\ufeffa", "é\U0001f600", "$(HOME)",
-         "?", "-", ":", "true", ".inf", "+1", "${{ LATER }}", "x" * 300, "a " * 200]  # fmt: skip
+         "=", "<<", "---", "...", "a\r\nb", "a\x85b", "a\u2028b", "\ufeffa", "é\U0001f600",
+         "$(HOME)", "?", "-", ":", "true", ".inf", "+1", "${{ LATER }}",
+         "x" * 300, "a " * 200]  # fmt: skip
 texts = st.one_of(
     st.sampled_from(TRAPS),
     st.text(

@@ -32,8 +32,8 @@ def check(files: tuple[Path, ...], variable: tuple[str, ...], json: bool) -> int
     files of operators and services are checked where a pipeline imports them. Imports are read from
     the disk, whether or not they are named.
 
-    With --variable the pipelines are checked as when a job is started: every placeholder needs a
-    value.
+    With --variable, which each of the pipelines gets, they are checked as when a job is started:
+    every placeholder needs a value.
     """
     read, problems = checked(files, pairs(variable, "--variable"))
     if json:

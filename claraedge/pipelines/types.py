@@ -29,6 +29,9 @@ class EntryType:
     shape: tuple[int, ...] | None = None
     at: Place
     """Where it is written."""
+    element_at: Place | None = None
+    """Where `element_type` is written; None: it is not."""
+    shape_at: Place | None = None
     known: bool = True
     """False: wrong, or it rests on a placeholder, so nothing is compared with it."""
 
@@ -125,6 +128,7 @@ def _stream(fields: Fields, kind: ScalarNode, typed: bool, report: Report) -> En
         type="stream",
         element_type=None if label is None else label.text,
         at=kind,
+        element_at=label,
         known=not unknown,
     )
 
@@ -149,7 +153,14 @@ def _array(fields: Fields, kind: ScalarNode, report: Report) -> EntryType:
     shape = _shape(fields, report)
     if primitive is None or shape is None:
         return EntryType(type="array", at=kind, known=False)
-    return EntryType(type="array", element_type=primitive, shape=shape, at=kind)
+    return EntryType(
+        type="array",
+        element_type=primitive,
+        shape=shape,
+        at=kind,
+        element_at=element,
+        shape_at=fields.get("shape"),
+    )
 
 
 def _shape(fields: Fields, report: Report) -> tuple[int, ...] | None:
@@ -237,10 +248,14 @@ def _folded(text: str) -> str:
 def _differs(
     what: str, ours: str, theirs: str, reader: EntryType, writer: EntryType, report: Report
 ) -> None:
+    at, other = (
+        {"element-type": end.element_at, "shape": end.shape_at}.get(what) or end.at
+        for end in (reader, writer)
+    )
     report.error(
         f"{what}-differs",
-        reader.at,
+        at,
         f"the {what} of this input is {shown(ours)}, and that of the output it reads"
-        f" ({where(writer.at, reader.at)}) is {shown(theirs)}",
+        f" ({where(other, at)}) is {shown(theirs)}",
         f"write the same `{what}` at both ends",
     )

@@ -109,7 +109,7 @@ def test_an_argument_for_a_definition_without_parameters_is_refused() -> None:
     ("argument", "expected"),
     [
         ("missing", ("unknown-operator", 13, 29)),
-        ("second", ("input-from-itself", 13, 29)),
+        ("second", ("operator-names-itself", 13, 29)),
         ("", ("empty-value", 13, 23)),
     ],
 )

@@ -79,13 +79,8 @@ def only(text: str, **options: object) -> str:
         ),
         (
             "cycle of two",
-            "the operators wait for each other: `a -> b -> a`; remove one of these inputs, as this"
-            " `from` of `a`",
-        ),
-        (
-            "models",
-            "`models` (models served by Triton) is not supported yet by this version of"
-            " claraedge; remove `models`, and carry the model in the operator's image",
+            "the operators wait for each other: `a -> b -> a`; remove one of these ties, as this"
+            " one of `a`",
         ),
         (
             "memory with a unit",

@@ -178,7 +178,7 @@ class Runner(Protocol):
         """Pulls the image of a full name from its registry, within `limit` seconds.
 
         `insecure`: over plain HTTP, or without a look at the certificate. Cancelled, it has stopped
-        within a second, and of an image that did not come whole nothing is left. Raises
+        within a second; layers that came whole may stay for the next try, nothing else. Raises
         ImageNotFoundError where the registry has no such image, ImageDeniedError,
         StorageFullError, or ImagePullError; each with the registry's reason alone.
         """

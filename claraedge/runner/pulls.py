@@ -1,8 +1,10 @@
 """Pulling an image, by a process of its own: `podman pull`.
 
 Podman's service has a call for it, but goes on with a pull whose caller has left (4.3.1: for ever,
-where the registry hangs). A process ends when it is told to. What it leaves then lies in a folder
-that is ours: Podman itself would leave it in /var/tmp for good.
+where the registry hangs). A process ends when it is told to. What it had downloaded then lies in a
+folder that is ours: Podman itself would leave it in /var/tmp for good. Layers that were whole stay
+in Podman's storage, where the next pull finds them; a half unpacked one goes when the storage is
+next written to.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ _PREFIX = "claraedge-pull-"
 _LOGIN_PREFIX = "login-"
 #: Between TERM, at which Podman ends in some milliseconds, and KILL.
 _FAREWELL = 0.5
+_LONGEST_REASON = 2000
 _ID = re.compile(r"[0-9a-f]{64}")
 
 _UNKNOWN = re.compile(r"manifest unknown|name unknown|name_unknown|not found|statuscode: 404", re.I)
@@ -113,8 +116,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 def refusal(name: str, said: str, code: int | None) -> ClaraedgeError:
     """The error for what Podman said on its standard error when it gave up."""
-    lines = [line for line in said.splitlines() if line.startswith("Error: ")]
-    reason = lines[-1].removeprefix("Error: ").strip() if lines else said.strip()
+    # The last error, which may have several lines; warnings of earlier tries stand before it.
+    reason = " ".join(re.split(r"^Error: ", said, flags=re.M)[-1].split())[:_LONGEST_REASON]
     reason = reason.removeprefix(f"initializing source docker://{name}: ")
     if not reason:
         return ImagePullError(f"`podman pull` ended with {code} and said nothing")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -234,6 +235,21 @@ async def test_a_cancelled_pull_stops_within_a_second_and_can_be_made_again(
     assert (_listed(registry.host), layers()) == ([], before)
     registry.release()
     assert (await images.ensure("app:1", ())).names == (f"{registry.host}/team/app:1",)
+
+
+async def test_a_pull_that_is_ended_while_it_unpacks_can_be_made_again(
+    runner: PodmanRunner, registry: StubRegistry, archive: Path, runtime_folder: Path
+) -> None:
+    registry.add(archive, "team/app", "1", size=48 << 20)
+    before = layers()
+    for limit in (0.1, 0.15, 0.2, 0.25, 0.3):
+        with contextlib.suppress(ImagePullError):  # or it was faster
+            await Images(runner, settings(registry, pull_seconds=limit)).ensure("app:1", ())
+            break
+    image = await Images(runner, settings(registry)).ensure("app:1", ())
+    assert await leftovers(runner, runtime_folder) == []
+    _podman("rmi", image.id)
+    assert layers() == before
 
 
 _PULLER = """

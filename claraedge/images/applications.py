@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
+from typing import TypeAlias
 
 from claraedge.blocking import in_thread
 from claraedge.errors import (
@@ -27,6 +28,9 @@ _log = logging.getLogger(__name__)
 
 _KEPT = 256
 
+_Wrong: TypeAlias = tuple[str, ...]
+"""Messages: what is wrong with an image's manifest."""
+
 
 class Applications:
     """Applications by the id of their image. What an image holds never changes, so each is read
@@ -44,7 +48,7 @@ class Applications:
         self._runner = runner
         self._device = device
         self._labels = {LABEL_INSTANCE: instance}
-        self._known: dict[str, Application | PipelineLoadError | None] = {}
+        self._known: dict[str, Application | _Wrong | None] = {}
         self._reading: dict[str, asyncio.Task[None]] = {}
 
     async def applied(self, pipeline: Pipeline) -> Pipeline:
@@ -84,8 +88,8 @@ class Applications:
         if application is None:
             return operator
         try:
-            if isinstance(application, PipelineLoadError):
-                raise application
+            if isinstance(application, tuple):
+                raise PipelineLoadError(*application)
             filled = applied(operator, application)
             _check(operator, filled, await in_thread(self._device))
         except PipelineLoadError as error:
@@ -93,7 +97,7 @@ class Applications:
             raise PipelineLoadError(*(f"{where}: {text}" for text in error.messages)) from error
         return filled
 
-    async def _application(self, image: str) -> Application | PipelineLoadError | None:
+    async def _application(self, image: str) -> Application | _Wrong | None:
         if image not in self._known:
             reading = self._reading.get(image)
             if reading is None:
@@ -104,14 +108,12 @@ class Applications:
         return self._known[image]
 
     async def _read(self, image: str) -> None:
-        found: Application | PipelineLoadError | None
+        found: Application | _Wrong | None
         try:
             files = await self._runner.read_files(image, manifests.PATHS, self._labels)
             found = manifests.read(files)
-        except PipelineLoadError as error:
-            found = error
-        except InvalidImageError as error:
-            found = PipelineLoadError(*error.messages)
+        except (PipelineLoadError, InvalidImageError) as error:
+            found = error.messages
         if isinstance(found, Application):
             _log.info("application found", extra={"image": image, "command": found.command})
         if len(self._known) >= _KEPT:
@@ -129,8 +131,8 @@ def _check(written: Operator, filled: Operator, device: Device) -> None:
     gpus, memory = filled.requests.gpu or 0, filled.requests.memory or 0
     if written.requests.gpu is None and gpus > device.gpus > 0:
         raise PipelineLoadError(
-            f"its manifest asks for {gpus} GPUs, and this device has {device.gpus}; write `requests: {{gpu:"
-            f" {device.gpus}}}` where that is enough"
+            f"its manifest asks for {gpus} GPUs, and this device has {device.gpus}; write"
+            f" `requests: {{gpu: {device.gpus}}}` where that is enough"
         )
     if written.requests.memory is None and memory > device.memory:
         raise PipelineLoadError(

@@ -34,7 +34,8 @@ def application(**changes: Any) -> Application:
 
 
 def operator(**changes: Any) -> Operator:
-    return Operator(**({"name": "seg", "container": Container(image="seg")} | changes))
+    parts: dict[str, Any] = {"name": "seg", "container": Container(image="seg")}
+    return Operator(**(parts | changes))
 
 
 def test_what_the_definition_leaves_open_comes_from_the_application() -> None:

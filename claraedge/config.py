@@ -73,6 +73,11 @@ class Engine(Section, frozen=True, kw_only=True):
     """Between TERM and KILL."""
     cdi_kind: Text = "nvidia.com/gpu"
     """The CDI kind whose devices are this device's GPUs."""
+    requests_profile: Annotated[str, msgspec.Meta(pattern=r"^0\.[78]$")] = "0.8"
+    """What an operator's `requests` mean: as in Clara 0.8, where memory is a limit (1024 MB if it
+    is not written), or as in Clara 0.7, where it is a minimum (512 MB) and no limit is set."""
+    shared_memory_dir: Path = Path("/dev/shm")  # noqa: S108 names in it are ours alone
+    """A folder on a tmpfs, for operators' values in shared memory."""
 
 
 class Jobs(Section, frozen=True, kw_only=True):
@@ -281,6 +286,7 @@ def _misplaced(config: Config) -> list[str]:
         "outbox.failed": config.failed_dir,
         "outbox.originals": config.originals_dir,
         "podman.socket": config.podman.socket,
+        "engine.shared_memory_dir": config.engine.shared_memory_dir,
     }
     mistakes = [
         f"{name}: {path} must be an absolute path"

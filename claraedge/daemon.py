@@ -46,11 +46,12 @@ from claraedge.images.applications import Applications
 from claraedge.images.images import Images
 from claraedge.inbox.inbox import Inbox
 from claraedge.jobs.engine import Engine
-from claraedge.jobs.execution import Machine
 from claraedge.jobs.jobs import Jobs
 from claraedge.jobs.logs import JobLogs
+from claraedge.jobs.machine import Machine
 from claraedge.jobs.model import Job, Priority
 from claraedge.jobs.retention import Retention
+from claraedge.jobs.values import SharedMemory
 from claraedge.models.model import SetKind
 from claraedge.models.models import Models
 from claraedge.models.sets import ModelSets
@@ -59,6 +60,7 @@ from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.device import Device
 from claraedge.pipelines.model import Pipeline
+from claraedge.pipelines.requests import Profile
 from claraedge.registry.pipelines import Pipelines
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import Runner
@@ -176,6 +178,8 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 images=images,
                 applications=applications,
                 logs=logs,
+                values=SharedMemory(config.engine.shared_memory_dir, instance),
+                profile=Profile(config.engine.requests_profile),
                 clock=clock,
                 instance=instance,
                 boot=boot_id(),
@@ -188,8 +192,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
         )
 
         def on_queued(tx: Transaction, job: Job, pipeline: Pipeline) -> None:
-            if config.outbox.all_jobs:
-                delivery_records.add_for_job(tx, job, pipeline)
+            delivery_records.add_for_job(tx, job, pipeline, all_jobs=config.outbox.all_jobs)
 
         jobs = Jobs(
             database,

@@ -13,14 +13,16 @@ from claraedge.ids import new_id
 from claraedge.images.applications import Applications
 from claraedge.images.images import Images
 from claraedge.jobs.engine import Engine
-from claraedge.jobs.execution import Machine
 from claraedge.jobs.jobs import Jobs
 from claraedge.jobs.logs import JobLogs
+from claraedge.jobs.machine import Machine
 from claraedge.jobs.model import Job, JobState, Priority
+from claraedge.jobs.values import SharedMemory
 from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.device import Device as Totals
 from claraedge.pipelines.model import DefinitionFile
+from claraedge.pipelines.requests import Profile
 from claraedge.registry.pipelines import Pipelines
 from claraedge.runner.memory import MemoryRunner, host_path, write_log
 from claraedge.runner.protocol import ContainerSpec
@@ -39,6 +41,9 @@ class Device:
     cores: int = 2
     max_operators: int = 4
     boot: str = "boot-1"
+    instance: str = field(default_factory=new_id)
+    shared_memory: Path = Path("/dev/shm")
+    profile: Profile = Profile.CLARA_0_8
 
 
 @dataclass
@@ -115,8 +120,10 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
             images=images,
             applications=applications,
             logs=logs,
+            values=SharedMemory(device.shared_memory, device.instance),
+            profile=device.profile,
             clock=clock,
-            instance="bench",
+            instance=device.instance,
             boot=device.boot,
             grace=0.2,
         )

@@ -199,12 +199,13 @@ def _after(value: common.Timestamp) -> float | None:
 
 
 def _graph(pipeline: Pipeline) -> list[wire.JobsStatusResponse.JobDagNode]:
-    """Every operator once, with the names of those whose outputs it reads."""
+    """Every operator once, with the names of those whose outputs it reads or that come first."""
     node = wire.JobsStatusResponse.JobDagNode
     return [
         node(
             name=operator.name,
             input_dependencies=[node(name=name) for name in sorted(operator.sources)],
+            order_dependencies=[node(name=name) for name in sorted(operator.order)],
         )
         for operator in pipeline.operators
     ]

@@ -287,9 +287,11 @@ class Delivery:
 
 def _inside(file: PayloadFile, output: Delivered) -> bytes | None:
     """The raw path of a file inside an output, or None where it is not of that output."""
-    prefix = f"operators/{output.folder}/"
+    prefix = f"{output.source}/"
     if not file.name.startswith(prefix):
         return None
+    if output.input:
+        return file.name.removeprefix(prefix).encode()
     # The name shows bytes that are no UTF-8 as text; the blob has them as they are.
     depth = file.name.removeprefix(prefix).count("/") + 1
     return b"/".join(file.blob.split(b"/")[-depth:])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from claraedge.errors import InvalidRequestError
 from claraedge.pipelines.application import may_be_application
 from claraedge.pipelines.model import Operator, Pipeline
+from claraedge.pipelines.registration import is_registration
 from claraedge.pipelines.spelling import Speller
 
 
@@ -18,19 +19,28 @@ class Delivered:
     operator: str
     output: str | None
     """None: the operator's one unnamed output."""
+    input: bool = False
+    """It is the job's own input, which this operator registers as a result."""
 
     @property
     def folder(self) -> str:
-        """Its folder inside the result folder, and below `operators/` in the payload."""
+        """Its folder inside the result folder."""
         return self.operator if self.output is None else f"{self.operator}/{self.output}"
+
+    @property
+    def source(self) -> str:
+        """Its folder in the payload."""
+        return "input" if self.input else f"operators/{self.folder}"
 
 
 def plan(pipeline: Pipeline, named: Iterable[str] = ()) -> Sequence[Delivered]:
-    """The outputs to deliver, in the order of the definition.
+    """What to deliver, in the order of the definition.
 
-    Every output that no other operator reads, those that only operators without outputs read, and
-    what `named` lists (`operator` or `operator/output`, without regard to case). Raises
-    InvalidRequestError with a message for each name that the pipeline does not have.
+    Every output that no other operator reads, those that only operators without outputs read, what
+    `named` lists (`operator` or `operator/output`, without regard to case), and all that an
+    operator registers as results; of those the job's own input comes under that operator's name.
+    Values in shared memory are no files, and are not delivered. Raises InvalidRequestError with a
+    message for each name that is none of an output's, or a value's.
     """
     wanted = set()
     problems: list[str] = []
@@ -41,20 +51,32 @@ def plan(pipeline: Pipeline, named: Iterable[str] = ()) -> Sequence[Delivered]:
             problems.extend(error.messages)
     if problems:
         raise InvalidRequestError(*problems)
-    kept = {
-        (reader_input.source.casefold(), _folded(reader_input.name))
-        for operator in pipeline.operators
-        if operator.outputs
-        for reader_input in operator.inputs
-        if reader_input.source is not None
-    }
+    kept: set[tuple[str, str | None]] = set()
+    for operator in pipeline.operators:
+        if is_registration(operator):
+            wanted.update(_read(pipeline, operator))
+        elif operator.outputs:
+            kept.update(_read(pipeline, operator))
     chosen = []
     for operator in pipeline.operators:
+        if is_registration(operator) and any(i.source is None for i in operator.inputs):
+            chosen.append(Delivered(operator=operator.name, output=None, input=True))
         for output in operator.outputs:
             key = (operator.name.casefold(), _folded(output.name))
-            if key not in kept or key in wanted:
+            if not output.in_memory and (key not in kept or key in wanted):
                 chosen.append(Delivered(operator=operator.name, output=output.name))
     return chosen
+
+
+def _read(pipeline: Pipeline, reader: Operator) -> Iterator[tuple[str, str | None]]:
+    """The outputs that an operator reads. Without a name it is all of its source's."""
+    for entry in reader.inputs:
+        source = pipeline.operator(entry.source) if entry.source is not None else None
+        if source is None:
+            continue
+        names = [entry.name] if entry.name is not None else [o.name for o in source.outputs]
+        for name in names:
+            yield source.name.casefold(), _folded(name)
 
 
 def _named(pipeline: Pipeline, text: str) -> set[tuple[str, str | None]]:
@@ -77,8 +99,15 @@ def _named(pipeline: Pipeline, text: str) -> set[tuple[str, str | None]]:
             f"`deliver` names {text!r}, but the operator `{operator.name}` has no outputs;"
             " leave it out"
         )
+    in_memory = {_folded(o.name) for o in operator.outputs if o.in_memory}
+    asked = {_folded(o.name) for o in operator.outputs} if not slash else {output.casefold()}
+    if asked <= in_memory:
+        raise InvalidRequestError(
+            f"`deliver` names {text!r}, which is a value in shared memory and no file that could be"
+            " delivered; leave it out, and let an operator write it to a folder"
+        )
     if not slash:
-        return {(operator.name.casefold(), _folded(o.name)) for o in operator.outputs}
+        return {(operator.name.casefold(), name) for name in asked}
     if output.casefold() not in {_folded(o.name) for o in operator.outputs}:
         raise InvalidRequestError(
             f"`deliver` names {text!r}, but the operator `{operator.name}` has no output"

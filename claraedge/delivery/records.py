@@ -11,6 +11,7 @@ import msgspec
 from claraedge.delivery.slug import result_folder
 from claraedge.jobs.model import Job
 from claraedge.pipelines.model import Pipeline
+from claraedge.pipelines.registration import is_registration
 from claraedge.store.database import Row, Transaction
 
 
@@ -59,9 +60,13 @@ def add(
     )
 
 
-def add_for_job(tx: Transaction, job: Job, pipeline: Pipeline) -> None:
-    """A delivery for a job that came over the API."""
-    add(tx, job.id, result_folder(pipeline.name, job.name, job.id))
+def add_for_job(tx: Transaction, job: Job, pipeline: Pipeline, *, all_jobs: bool) -> None:
+    """A delivery for a job that came over the API.
+
+    Without `all_jobs` only where an operator registers results: that asks for their delivery.
+    """
+    if all_jobs or any(map(is_registration, pipeline.operators)):
+        add(tx, job.id, result_folder(pipeline.name, job.name, job.id))
 
 
 def get(tx: Transaction, job: str) -> DeliveryRecord | None:

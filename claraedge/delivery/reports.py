@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from claraedge.clock import rfc3339
 from claraedge.jobs.model import Job, JobStatus
+from claraedge.pipelines.model import decode
+from claraedge.pipelines.registration import registrations
 
 #: Of both documents; a field that changes its meaning changes this.
 VERSION = 1
@@ -54,6 +56,7 @@ def result(
     job: Job, files: Sequence[DeliveredFile], origin: Origin | None, now: float
 ) -> dict[str, object]:
     """`result.json` of a job that ended well."""
+    assert job.snapshot is not None, "a job that ended healthy was started"
     return {
         **_job(job, origin),
         "messages": list(job.messages),
@@ -67,6 +70,12 @@ def result(
                 "sha256": file.sha256,
             }
             for file in files
+        ],
+        "registered": [
+            {"operator": operator.name, "agent": registered.agent, "data": registered.data}
+            for operator, registered in registrations(
+                decode(job.snapshot), job_id=job.id, job_name=job.name
+            )
         ],
     }
 

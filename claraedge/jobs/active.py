@@ -12,6 +12,8 @@ from claraedge.jobs.execution import Execution
 from claraedge.jobs.model import Job, JobStatus, OperatorRecord, OperatorStatus
 from claraedge.jobs.transitions import ready, verdict
 from claraedge.pipelines.model import Pipeline, decode
+from claraedge.pipelines.registration import is_registration
+from claraedge.pipelines.requests import cores, gpus
 
 _OVER = (OperatorStatus.COMPLETED, OperatorStatus.FAULTED)
 
@@ -23,6 +25,8 @@ class Running:
     execution: Execution
     cores: int
     gpus: tuple[str, ...]
+    slot: bool
+    """Whether it is one of the operators that may run at once: what runs here alone is not."""
 
 
 @dataclass(slots=True)
@@ -37,6 +41,8 @@ class ActiveJob:
     running: dict[str, Running] = field(default_factory=dict)
     lease: tuple[str, ...] = ()
     """The GPUs that the job has taken, from its first GPU operator to the end of its last."""
+    refused: int | None = None
+    """Where it waits for room in shared memory: the count of releases when it was told to."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
@@ -66,14 +72,12 @@ class ActiveJob:
     @property
     def gpus_asked(self) -> int:
         """The most GPUs that one of its operators asks for."""
-        return max(o.requests.gpu or 0 for o in self.pipeline.operators)
+        return max(gpus(o) for o in self.pipeline.operators)
 
     @property
     def uses_gpu(self) -> bool:
         """Between the start of its first GPU operator and the end of its last."""
-        statuses = [
-            self.operators[o.name].status for o in self.pipeline.operators if o.requests.gpu
-        ]
+        statuses = [self.operators[o.name].status for o in self.pipeline.operators if gpus(o)]
         begun = any(status is not OperatorStatus.PENDING for status in statuses)
         return begun and any(status not in _OVER for status in statuses)
 
@@ -106,8 +110,9 @@ class ActiveJob:
                 priority=self.job.priority,
                 position=self.job.queue_position,
                 job_runs=self.began,
-                cpu=operator.requests.cpu,
-                gpu=operator.requests.gpu or 0,
+                slot=not is_registration(operator),
+                cpu=cores(operator),
+                gpu=gpus(operator),
                 job_gpus=self.gpus_asked,
             )
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from claraedge import files
 from claraedge.jobs.model import Job
+from claraedge.jobs.values import SharedMemory, written
 from claraedge.payloads.tree import PayloadTree
+from claraedge.pipelines import fastio
 from claraedge.pipelines.contract import command, environment
 from claraedge.pipelines.model import Input, Operator, Pipeline
 from claraedge.runner.protocol import LABEL_ATTEMPT, ContainerSpec, Mount
@@ -17,6 +19,7 @@ MEGABYTE = 1024 * 1024
 
 def container_spec(
     tree: PayloadTree,
+    values: SharedMemory,
     job: Job,
     pipeline: Pipeline,
     operator: Operator,
@@ -27,12 +30,16 @@ def container_spec(
     log: Path,
     labels: Mapping[str, str],
     devices: tuple[str, ...],
+    memory: int | None,
 ) -> ContainerSpec:
-    """What to run. `attempts`: which attempt of each operator before it wrote its input."""
+    """What to run. `attempts`: which attempt of each operator before it wrote its input.
+
+    `memory`: the limit in megabytes.
+    """
     folder = tree.attempt(job.payload, operator.name, attempt)
     variables = environment(operator, job_id=job.id, job_name=job.name)
     inputs = (
-        Mount(source=_source(tree, job, entry, attempts), target=entry.path, read_only=True)
+        Mount(source=_source(tree, values, job, entry, attempts), target=entry.path, read_only=True)
         for entry in operator.inputs
     )
     outputs = (
@@ -42,6 +49,15 @@ def container_spec(
             read_only=False,
         )
         for output in operator.outputs
+        if not output.in_memory
+    )
+    shared = (
+        Mount(
+            source=values.attempt(job.id, operator.name, attempt),
+            target=fastio.OUTPUTS,
+            read_only=False,
+        )
+        for _ in written(operator)[:1]
     )
     return ContainerSpec(
         name=f"claraedge-{job.id}-{pipeline.operators.index(operator)}-{attempt}",
@@ -50,30 +66,36 @@ def container_spec(
         command=command(operator, variables),
         working_dir=operator.container.working_dir,
         environment=variables,
-        mounts=(*inputs, *outputs),
+        mounts=(*inputs, *outputs, *shared),
         labels={**labels, LABEL_ATTEMPT: str(attempt)},
         log_path=log,
-        memory=_bytes(operator.requests.memory),
+        memory=_bytes(memory),
         shared_memory=_bytes(operator.container.shared_memory),
         devices=devices,
         writable_root=operator.container.writable_root,
     )
 
 
-def make_output_folders(folder: Path, spec: ContainerSpec) -> None:
+def make_output_folders(folder: Path, operator: Operator) -> None:
     """The folders of an attempt: any user of a container may write; the parents are ours alone."""
     files.make_folders(folder)
     folder.chmod(0o755)
-    for mount in spec.mounts:
-        if not mount.read_only:
-            mount.source.mkdir(exist_ok=True)
-            mount.source.chmod(0o777)
+    for output in operator.outputs:
+        if not output.in_memory:
+            path = folder / output.name if output.name else folder
+            path.mkdir(exist_ok=True)
+            path.chmod(0o777)
 
 
-def _source(tree: PayloadTree, job: Job, entry: Input, attempts: Mapping[str, int]) -> Path:
+def _source(
+    tree: PayloadTree, values: SharedMemory, job: Job, entry: Input, attempts: Mapping[str, int]
+) -> Path:
     if entry.source is None:
         return tree.input(job.payload)
-    folder = tree.attempt(job.payload, entry.source, attempts[entry.source])
+    attempt = attempts[entry.source]
+    if entry.in_memory:
+        return values.attempt(job.id, entry.source, attempt) / str(entry.name)
+    folder = tree.attempt(job.payload, entry.source, attempt)
     return folder / entry.name if entry.name else folder
 
 

@@ -18,10 +18,14 @@ from claraedge.errors import ContainerError, RunnerUnavailableError, StorageFull
 from claraedge.jobs import records
 from claraedge.jobs.active import ActiveJob, Running
 from claraedge.jobs.admission import Candidate, Capacity, Held, choose, grant
-from claraedge.jobs.execution import Execution, Machine
+from claraedge.jobs.execution import Execution
+from claraedge.jobs.machine import Machine
 from claraedge.jobs.model import Job, JobState, JobStatus, OperatorRecord, OperatorStatus, Priority
 from claraedge.jobs.pause import Pause
 from claraedge.jobs.queue import JobQueue
+from claraedge.jobs.values import RoomTakenError, clear, has_values, known_size, written
+from claraedge.pipelines import requests
+from claraedge.pipelines.registration import is_registration
 from claraedge.runner.protocol import LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, LABEL_OPERATOR
 from claraedge.store.database import Transaction
 
@@ -163,7 +167,12 @@ class Engine:
 
     async def _start_next(self) -> bool:
         """Starts the operator whose turn it is; False where each one waits."""
-        candidates = [c for active in self._active.values() for c in active.candidates()]
+        candidates = [
+            c
+            for active in self._active.values()
+            if active.refused != self._machine.values.releases
+            for c in active.candidates()
+        ]
         for job in self._queue.head():
             queued = await self._load(job)
             if queued is not None:
@@ -223,7 +232,7 @@ class Engine:
     def _held(self) -> Held:
         running = [r for a in self._active.values() for r in a.running.values()]
         return Held(
-            operators=len(running),
+            operators=sum(r.slot for r in running),
             cores=sum(r.cores for r in running),
             leases={a.job.id: a.lease for a in self._active.values() if a.lease},
             gpus_in_use=frozenset(gpu for r in running for gpu in r.gpus),
@@ -236,18 +245,24 @@ class Engine:
             taken = {gpu for other in self._active.values() for gpu in other.lease}
             free = [gpu for gpu in gpus if gpu not in taken]
             active.lease = tuple(free[: active.gpus_asked])
+        if has_values(active.pipeline):
+            self._machine.values.adopt(job.id, known_size(active.pipeline))
         self._active[job.id] = active
 
     # --- operators -----------------------------------------------------------------------------
 
-    def _work_on(self, active: ActiveJob, record: OperatorRecord, gpus: tuple[str, ...]) -> None:
+    def _work_on(self, active: ActiveJob, record: OperatorRecord, granted: tuple[str, ...]) -> None:
         operator = active.pipeline.operator(record.name)
         assert operator is not None
-        devices = gpus[: operator.requests.gpu or 0]
+        devices = granted[: requests.gpus(operator)]
         attempts = {name: other.attempt for name, other in active.operators.items()}
         execution = Execution(self._machine, active.job, active.pipeline, record, attempts, devices)
-        cores = min(operator.requests.cpu or 0, self._cores)
-        active.running[record.name] = Running(execution=execution, cores=cores, gpus=devices)
+        active.running[record.name] = Running(
+            execution=execution,
+            cores=min(requests.cores(operator), self._cores),
+            gpus=devices,
+            slot=not is_registration(operator),
+        )
         task = asyncio.create_task(
             self._operator(active, record.name, execution), name=f"{active.job.id}/{record.name}"
         )
@@ -267,6 +282,8 @@ class Engine:
         except _OUTAGES as error:
             self._pause.met(error)
             self._strays = True
+        except RoomTakenError as error:
+            await self._refused(active, name, error)
         except Exception as error:  # noqa: BLE001 - the daemon lives on where one job meets a bug
             _log.exception("operator broken", extra={"job": active.job.id, "operator": name})
             await self._broken(active, execution, repr(error))
@@ -280,6 +297,17 @@ class Engine:
         if not active.uses_gpu:
             active.lease = ()
         self._wake.set()
+
+    async def _refused(self, active: ActiveJob, name: str, error: RoomTakenError) -> None:
+        """The job waits until another one ends; its messages say so once."""
+        first = active.refused is None
+        active.refused = error.releases
+        if first:
+            now, text = self._machine.clock.now(), f"operator {name}: {error}"
+            with contextlib.suppress(*_OUTAGES):
+                await self._machine.database.write(
+                    lambda tx: records.say(tx, active.job.id, now, text)
+                )
 
     async def _broken(self, active: ActiveJob, execution: Execution, text: str) -> None:
         now = self._machine.clock.now()
@@ -302,9 +330,29 @@ class Engine:
         status = active.verdict()
         if status is None:
             return
+        # First: once the job has stopped, nobody looks for what it leaves there.
+        await self._drop_values(active)
         await self._stop(active.job.id, status)
         del self._active[active.job.id]
+        await in_thread(self._machine.values.release, active.job.id)
         active.ended.set()
+
+    async def _drop_values(self, active: ActiveJob) -> None:
+        """Removes a job's values. None is needed any more: no operator of it is to run."""
+        if not has_values(active.pipeline):
+            return
+        machine, job = self._machine, active.job
+        folders = [machine.values.job(job.id)]
+        for operator in active.pipeline.operators:
+            if written(operator):
+                attempt = active.operators[operator.name].attempt
+                folders.append(machine.payloads.tree.values(job.payload, operator.name, attempt))
+        try:
+            for folder in folders:
+                await clear(machine.runner, folder)
+        except (OSError, ContainerError, RunnerUnavailableError) as error:
+            self._strays = True  # what lies in memory is tried again
+            _log.warning("values left behind", extra={"job": job.id, "reason": str(error)})
 
     async def _stop(self, job: str, status: JobStatus) -> None:
         now = self._machine.clock.now()
@@ -345,7 +393,20 @@ class Engine:
                 )
             else:
                 _log.info("stray container removed", extra={"container": container.name})
+        for job in await in_thread(self._machine.values.jobs):
+            if job not in self._active:
+                await self._remove_values(job)
         self._strays = False
+
+    async def _remove_values(self, job: str) -> None:
+        """Removes what lies in shared memory of a job that does not run."""
+        try:
+            await clear(self._machine.runner, self._machine.values.job(job))
+        except (OSError, ContainerError) as error:
+            _log.warning("values left behind", extra={"job": job, "reason": str(error)})
+        else:
+            _log.info("stray values removed", extra={"job": job})
+        await in_thread(self._machine.values.release, job)
 
     def _is_worked_on(self, job: str | None, operator: str | None) -> bool:
         active = self._active.get(job or "")

@@ -11,11 +11,10 @@ import asyncio
 import logging
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from claraedge import files
 from claraedge.blocking import in_thread
-from claraedge.clock import Clock
 from claraedge.errors import (
     ContainerError,
     ImageNotFoundError,
@@ -23,15 +22,17 @@ from claraedge.errors import (
     PipelineLoadError,
     StorageFullError,
 )
-from claraedge.images.applications import Applications
-from claraedge.images.images import Images
 from claraedge.jobs import records
 from claraedge.jobs.container import container_spec, make_output_folders
-from claraedge.jobs.logs import JobLogs
+from claraedge.jobs.machine import Machine
 from claraedge.jobs.model import Job, OperatorRecord, OperatorStatus
+from claraedge.jobs.placing import Placing
+from claraedge.jobs.registering import register
 from claraedge.jobs.transitions import MAX_INTERRUPTIONS
-from claraedge.payloads.payloads import Payloads
+from claraedge.jobs.values import UnusableValueError, clear, written
+from claraedge.pipelines import requests
 from claraedge.pipelines.model import Operator, Pipeline
+from claraedge.pipelines.registration import is_registration
 from claraedge.runner.protocol import (
     LABEL_ATTEMPT,
     LABEL_INSTANCE,
@@ -43,9 +44,8 @@ from claraedge.runner.protocol import (
     ExitCause,
     Image,
     Phase,
-    Runner,
 )
-from claraedge.store.database import Database, Transaction
+from claraedge.store.database import Transaction
 
 _log = logging.getLogger(__name__)
 
@@ -53,24 +53,6 @@ _KILLED = 128 + signal.SIGKILL
 #: How long somebody else's removal of a container may take after the kill that it begins with.
 _REMOVAL_CHECK = 0.2
 _REMOVAL_CHECKS = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """What an execution works with; one for the whole engine."""
-
-    database: Database
-    runner: Runner
-    payloads: Payloads
-    images: Images
-    applications: Applications
-    logs: JobLogs
-    clock: Clock
-    instance: str
-    """Label of this daemon's containers; kept with the state."""
-    boot: str
-    grace: float
-    """Seconds between TERM and KILL."""
 
 
 class Execution:
@@ -96,6 +78,7 @@ class Execution:
         self._pipeline = pipeline
         self._operator: Operator = operator
         self._upstream_attempts = upstream_attempts
+        self._values = Placing(machine, job, operator, upstream_attempts)
         self._devices = devices
         self._ending = asyncio.Event()
 
@@ -107,7 +90,8 @@ class Execution:
         """The operator's end: COMPLETED or FAULTED, or PENDING where the job ends before it began,
         and where it is `filled`: then it is to be admitted anew.
 
-        May raise RunnerUnavailableError or StorageFullError: nothing is lost, call again later.
+        May raise RunnerUnavailableError or StorageFullError: nothing is lost, call again later; and
+        RoomTakenError, before the first operator of a job.
         """
         try:
             return await self._run()
@@ -138,6 +122,18 @@ class Execution:
 
     async def _attempt(self) -> None:
         try:
+            await self._values.have_room(self._pipeline)
+        except UnusableValueError as error:
+            await self._fail(str(error), None)
+            return
+        if is_registration(self._operator):
+            self.record = await register(self._machine, self._job, self._operator, self.record)
+            self._log("results registered")
+        else:
+            await self._run_container()
+
+    async def _run_container(self) -> None:
+        try:
             image = await self._image()
         except (ImageNotFoundError, ImagePullError) as error:
             await self._fail(str(error), None)
@@ -157,7 +153,12 @@ class Execution:
                 image=image.id,
             )
         )
-        spec = await self._spec(image.id)
+        try:
+            await self._values.place(attempt)
+            spec = await self._spec(image.id)
+        except UnusableValueError as error:
+            await self._fail(str(error), None)
+            return
         try:
             container = await self._machine.runner.create(spec)
         except (ContainerError, ImageNotFoundError) as error:
@@ -234,8 +235,17 @@ class Execution:
         if end.cause is ExitCause.VANISHED:
             await self._interrupted(end.cause.value)
             return await self._run()
+        if end.code == 0 and await self._values.are_lost(self.record.attempt):
+            await self._interrupted("its values in shared memory are gone")
+            await self._remove(container)
+            return await self._run()
         if end.code == 0:
-            await self._complete()
+            try:
+                await self._values.keep(self.record.attempt)
+            except UnusableValueError as error:
+                await self._fail(str(error), 0)
+            else:
+                await self._complete()
         else:
             await self._fail(self._reason(end), end.code)
         await self._remove(container)
@@ -352,12 +362,10 @@ class Execution:
             return
         for container in await self._machine.runner.containers(self._labels()):
             await self._remove(container.id)
-        tree = self._machine.payloads.tree
-        folder = tree.attempt(self._job.payload, self.record.name, self.record.attempt)
-        if folder.exists():
-            if await in_thread(files.has_foreign, folder):
-                await self._machine.runner.reclaim(folder)
-            await in_thread(files.remove_tree, folder)
+        job, name, attempt = self._job, self.record.name, self.record.attempt
+        tree, runner = self._machine.payloads.tree, self._machine.runner
+        await clear(runner, tree.attempt(job.payload, name, attempt))
+        await self._values.discard(attempt)
 
     # --- the container -------------------------------------------------------------------------
 
@@ -384,6 +392,7 @@ class Execution:
         tree = self._machine.payloads.tree
         spec = container_spec(
             tree,
+            self._machine.values,
             job,
             self._pipeline,
             self._operator,
@@ -393,9 +402,10 @@ class Execution:
             log=await in_thread(self._machine.logs.prepare, job.id, name, attempt),
             labels=self._labels(),
             devices=self._devices,
+            memory=requests.memory(self._operator.requests, self._machine.profile).limit,
         )
         folder = tree.attempt(job.payload, name, attempt)
-        await in_thread(make_output_folders, folder, spec)
+        await in_thread(make_output_folders, folder, self._operator)
         return spec
 
     def _labels(self) -> dict[str, str]:
@@ -411,10 +421,18 @@ class Execution:
         if end.code is None:
             return end.cause.value
         if end.out_of_memory:
-            limit = self._operator.requests.memory
-            asked = f" of {limit} MB (requests.memory)" if limit else ""
-            return f"ran out of memory and was killed; its limit{asked} was reached"
-        return f"failed with exit code {end.code}{_signal(end.code)}"
+            profile = self._machine.profile
+            return requests.out_of_memory(
+                requests.memory(self._operator.requests, profile), profile
+            )
+        text = f"failed with exit code {end.code}{_signal(end.code)}"
+        if end.code == 128 + signal.SIGBUS and written(self._operator):
+            values = self._machine.values
+            text += (
+                f"; {values.folder}, where its values lie, may be full:"
+                f" {values.space().free >> 20} MB of it are free"
+            )
+        return text
 
     def _log(self, text: str, **fields: object) -> None:
         _log.info(

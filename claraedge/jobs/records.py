@@ -146,11 +146,11 @@ def complete(
     tx: Transaction,
     job: Job,
     operator: str,
-    exit_code: int,
+    exit_code: int | None,
     produced: Sequence[PayloadFile],
     now: float,
 ) -> None:
-    """An operator's success, and with it the files that it wrote."""
+    """An operator's success, and with it the files that it wrote. No code: no process ran."""
     payloads.put_files(tx, job.payload, produced)
     end_operator(tx, job.id, operator, OperatorStatus.COMPLETED, exit_code, now)
 

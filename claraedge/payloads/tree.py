@@ -3,6 +3,8 @@
     payloads/<id>/blobs/<hex>                     what clients and the inbox brought
     payloads/<id>/input/...                       the same under its names, made when the job runs
     payloads/<id>/operators/<operator>/<attempt>/ what one attempt of an operator wrote
+    payloads/<id>/operators/<operator>/<attempt>.values/
+                                                  its values in shared memory, until the job's end
     uploads/<hex>/...                             streams that are still open; emptied at start
     removed/<id>-<hex>/...                        deleted payloads on their way out
 
@@ -57,6 +59,10 @@ class PayloadTree:
 
     def attempt(self, payload: str, operator: str, attempt: int) -> Path:
         return self.folder(payload) / "operators" / operator / str(attempt)
+
+    def values(self, payload: str, operator: str, attempt: int) -> Path:
+        """Durable copies of an attempt's values in shared memory: neither listed nor delivered."""
+        return self.folder(payload) / "operators" / operator / f"{attempt}.values"
 
     def path(self, payload: str, file: PayloadFile) -> Path:
         return self.folder(payload) / os.fsdecode(file.blob)

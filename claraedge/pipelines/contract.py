@@ -8,8 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from claraedge.pipelines.model import Input, Operator, Output
+from claraedge.pipelines import fastio
+from claraedge.pipelines.model import Input, Operator, Output, Service
 
+TRITON_HTTP_PORT = 8000
+TRITON_GRPC_PORT = 8001
+
+_NONE: Mapping[str, str] = {}
 _REFERENCE = re.compile(r"\$\$|\$\(([^)]*)\)")
 
 
@@ -28,11 +33,21 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
     return _REFERENCE.sub(value, text)
 
 
-def environment(operator: Operator, *, job_id: str, job_name: str) -> dict[str, str]:
+def environment(
+    operator: Operator,
+    *,
+    job_id: str,
+    job_name: str,
+    triton: str | None = None,
+    connections: Mapping[str, str] = _NONE,
+) -> dict[str, str]:
     """Environment of one operator's container.
 
-    The definition's own variables come last and win: they are given "as given". A variable may
-    refer to those of the platform and to those before it.
+    `triton`: host of the inference server that holds the operator's models ready. `connections`:
+    name of a connection of its services -> `host:port`, or a path in the container.
+
+    The platform's variables come first, then the connections, then the definition's own, which win:
+    they are given "as given". A variable may refer to all of those and to those before it.
     """
     result = {
         "NVIDIA_CLARA_INPUTPATHS": _entries(operator.inputs),
@@ -43,9 +58,25 @@ def environment(operator: Operator, *, job_id: str, job_name: str) -> dict[str, 
         # Inputs are complete before a container starts, so the driver in it must not wait.
         "NVIDIA_CLARA_NOSYNCLOCK": "1",
     }
-    for name, text in operator.variables.items():
-        result[name] = expand(text, result)
-    return result
+    values = fastio.description(operator.inputs, operator.outputs)
+    if values is not None:
+        result[fastio.VARIABLE] = values
+    if operator.models and triton is not None:
+        result |= _triton(triton)
+    result |= connections
+    return _with_own(result, operator.variables)
+
+
+def service_environment(
+    service: Service, *, data_path: str, connections: Mapping[str, str] = _NONE
+) -> dict[str, str]:
+    """Environment of a service's container.
+
+    `data_path`: where the folder lies in it that all services share; `models/` in it is the model
+    repository. `connections`: as for an operator, seen from the service. Its own variables win.
+    """
+    platform = {"NVIDIA_CLARA_SERVICE_DATA_PATH": data_path}
+    return _with_own(platform | dict(connections), service.variables)
 
 
 def command(operator: Operator, variables: Mapping[str, str]) -> tuple[str, ...]:
@@ -53,5 +84,23 @@ def command(operator: Operator, variables: Mapping[str, str]) -> tuple[str, ...]
     return tuple(expand(part, variables) for part in operator.container.command)
 
 
-def _entries(folders: Iterable[Input | Output]) -> str:
-    return ";".join(f"{f.name or ''}:{f.path}" for f in folders)
+def _with_own(given: dict[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    for name, text in own.items():
+        given[name] = expand(text, given)
+    return given
+
+
+def _triton(host: str) -> dict[str, str]:
+    """Addresses under their present names, and under those of images before Clara 0.7.2."""
+    http = f"{host}:{TRITON_HTTP_PORT}"
+    return {
+        "NVIDIA_TRITON_HTTPURI": http,
+        "NVIDIA_TRITON_GRPCURI": f"{host}:{TRITON_GRPC_PORT}",
+        "NVIDIA_CLARA_TRTISURI": http,
+        "CLARA_TRITON_URI": http,
+    }
+
+
+def _entries(entries: Iterable[Input | Output]) -> str:
+    """`name:path` of each entry; of a value in shared memory the path is its file's."""
+    return ";".join(f"{entry.name or ''}:{entry.path}" for entry in entries)

@@ -129,7 +129,7 @@ async def test_a_job_of_the_api_is_delivered_where_a_row_says_so(state: Path) ->
 
         def work(tx: Transaction) -> None:
             registered = get(tx, pipeline)
-            checked = resolve(registered.files, {})
+            checked = resolve(registered.files, {}, "0" * 32)
             for job, asked in (("1" * 32, True), ("2" * 32, False)):
                 jobs.add(
                     tx, job=job, payload=job, name=f"A job: {job[0]}", pipeline=registered,
@@ -137,7 +137,7 @@ async def test_a_job_of_the_api_is_delivered_where_a_row_says_so(state: Path) ->
                 )  # fmt: skip
                 jobs.queue(tx, jobs.get(tx, job), checked, {})
                 if asked:
-                    records.add_for_job(tx, jobs.get(tx, job), checked)
+                    records.add_for_job(tx, jobs.get(tx, job), checked, all_jobs=True)
 
         await b.database.write(work)
         b.engine.queued("")

@@ -12,7 +12,7 @@ from claraedge.pipelines.model import Container, Input, Operator, Output, Pipeli
 def operator(name: str, outputs: list[str | None], *reads: tuple[str, str | None]) -> Operator:
     return Operator(
         name=name,
-        container=Container(image="x"),
+        container=Container(image="x", command=("run",)),
         inputs=tuple(Input(path="/in", source=source, name=output) for source, output in reads),
         outputs=tuple(Output(path="/out", name=output) for output in outputs),
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import PurePosixPath
 
 import pytest
 
-from claraedge.pipelines.contract import command, environment, expand
-from claraedge.pipelines.model import Container, Input, Operator, Output
+from claraedge.pipelines.contract import command, environment, expand, service_environment
+from claraedge.pipelines.model import Container, Input, Operator, Output, Service
 from claraedge.pipelines.paths import input_folder, operator_folder, output_folder
 
 
@@ -89,3 +90,92 @@ def test_folders_in_the_payload() -> None:
     assert input_folder(Input(path="/in", name="label")) == PurePosixPath("input")
     assert input_folder(Input(path="/in", source="a")) == PurePosixPath("operators/a")
     assert input_folder(Input(path="/in", source="a", name="m")) == PurePosixPath("operators/a/m")
+
+
+def test_values_in_shared_memory_are_named_with_their_files() -> None:
+    operator = Operator(
+        name="a",
+        container=Container(image="i"),
+        inputs=(
+            Input(path="/in"),
+            Input(
+                path="/clara/fastio/input/b/image",
+                source="b",
+                name="image",
+                type="array",
+                element_type="u8",
+                shape=(4, 4),
+            ),
+        ),
+        outputs=(Output(path="/clara/fastio/output/text", name="text", type="string"),),
+    )
+    told = environment(operator, job_id="0" * 32, job_name="job")
+    assert told["NVIDIA_CLARA_INPUTPATHS"] == ":/in;image:/clara/fastio/input/b/image"
+    assert told["NVIDIA_CLARA_OUTPUTPATHS"] == "text:/clara/fastio/output/text"
+    assert json.loads(told["CLARAEDGE_FASTIO"]) == {
+        "inputs": [
+            {
+                "name": "image",
+                "from": "b",
+                "path": "/clara/fastio/input/b/image",
+                "type": "array",
+                "element_type": "u8",
+                "shape": [4, 4],
+                "bytes": 16,
+            }
+        ],
+        "outputs": [{"name": "text", "path": "/clara/fastio/output/text", "type": "string"}],
+    }
+    assert "CLARAEDGE_FASTIO" not in environment(OPERATOR, job_id="0" * 32, job_name="job")
+
+
+MODELS = Operator(
+    name="a",
+    container=Container(image="i"),
+    models=("unet",),
+    variables={"CLARA_TRITON_URI": "mine", "SEEN": "$(NVIDIA_TRITON_HTTPURI) $(TRTIS)"},
+)
+
+
+def test_the_inference_server_is_named_as_new_and_old_images_read_it() -> None:
+    told = environment(MODELS, job_id="0" * 32, job_name="job", triton="triton.local")
+    assert {name: text for name, text in told.items() if "TRI" in name or "TRT" in name} == {
+        "NVIDIA_TRITON_HTTPURI": "triton.local:8000",
+        "NVIDIA_TRITON_GRPCURI": "triton.local:8001",
+        "NVIDIA_CLARA_TRTISURI": "triton.local:8000",
+        # The definition's own win.
+        "CLARA_TRITON_URI": "mine",
+    }
+
+
+def test_an_operator_without_models_hears_of_no_inference_server() -> None:
+    told = environment(OPERATOR, job_id="0" * 32, job_name="job", triton="triton.local")
+    assert not [name for name in told if "TRITON" in name]
+
+
+def test_connections_win_over_the_platform_and_the_definition_over_both() -> None:
+    told = environment(
+        MODELS,
+        job_id="0" * 32,
+        job_name="job",
+        triton="triton.local",
+        connections={"NVIDIA_CLARA_TRTISURI": "service:9000", "TRTIS": "service:9001"},
+    )
+    assert told["NVIDIA_CLARA_TRTISURI"] == "service:9000"
+    assert told["SEEN"] == "triton.local:8000 service:9001"
+    assert command(
+        Operator(name="a", container=Container(image="i", command=("$(TRTIS)",))), told
+    ) == ("service:9001",)
+
+
+def test_a_service_is_told_where_the_shared_folder_lies() -> None:
+    service = Service(
+        name="s",
+        container=Container(image="i"),
+        variables={"MODELS": "$(NVIDIA_CLARA_SERVICE_DATA_PATH)/models"},
+    )
+    assert service_environment(service, data_path="/clara/common", connections={"PORT": "1"}) == {
+        "NVIDIA_CLARA_SERVICE_DATA_PATH": "/clara/common",
+        "PORT": "1",
+        "MODELS": "/clara/common/models",
+    }

@@ -1,0 +1,35 @@
+"""What executions work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from claraedge.clock import Clock
+from claraedge.images.applications import Applications
+from claraedge.images.images import Images
+from claraedge.jobs.logs import JobLogs
+from claraedge.jobs.values import SharedMemory
+from claraedge.payloads.payloads import Payloads
+from claraedge.pipelines.requests import Profile
+from claraedge.runner.protocol import Runner
+from claraedge.store.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What an execution works with; one for the whole engine."""
+
+    database: Database
+    runner: Runner
+    payloads: Payloads
+    images: Images
+    applications: Applications
+    logs: JobLogs
+    values: SharedMemory
+    profile: Profile
+    clock: Clock
+    instance: str
+    """Label of this daemon's containers; kept with the state."""
+    boot: str
+    grace: float
+    """Seconds between TERM and KILL."""

@@ -1,0 +1,81 @@
+"""What an operator's `requests` mean. Pure.
+
+Clara changed the meaning between its releases, and kept the words; one profile for the whole site
+says which release is followed.
+
+| | 0.7 (Clara 0.7.1 to 0.7.4) | 0.8 (Clara 0.8.1) |
+| --- | --- | --- |
+| `memory` | the least that is there for the operator; it may use more | the most that it may use |
+| `memory` not written | 512 MB | 1024 MB |
+| `cpu` | logical cores, reserved; not written: none | the same |
+| `gpu` | whole devices; not written: none | the same |
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from claraedge.pipelines.model import Operator, Requests
+from claraedge.pipelines.registration import is_registration
+
+
+class Profile(enum.Enum):
+    """The release whose meaning of `requests` is followed."""
+
+    CLARA_0_7 = "0.7"
+    CLARA_0_8 = "0.8"
+
+
+_UNWRITTEN = {Profile.CLARA_0_7: 512, Profile.CLARA_0_8: 1024}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """System memory of one operator, in megabytes (2**20 bytes)."""
+
+    reserved: int
+    """What has to be there for it."""
+    limit: int | None
+    """More than that ends it; None: the machine's own is its only limit."""
+    written: bool
+    """Whether the definition, or its image's manifest, says so; else the profile does."""
+
+
+def memory(requests: Requests, profile: Profile) -> Memory:
+    """What a request for memory means under a profile. Zero asks for nothing: not written."""
+    amount = requests.memory or _UNWRITTEN[profile]
+    return Memory(
+        reserved=amount,
+        limit=amount if profile is Profile.CLARA_0_8 else None,
+        written=bool(requests.memory),
+    )
+
+
+def cores(operator: Operator) -> int:
+    """Logical cores that are reserved for the operator while it runs."""
+    return 0 if is_registration(operator) else operator.requests.cpu or 0
+
+
+def gpus(operator: Operator) -> int:
+    """Whole GPUs that the operator has for itself while it runs."""
+    return 0 if is_registration(operator) else operator.requests.gpu or 0
+
+
+def out_of_memory(meaning: Memory, profile: Profile) -> str:
+    """Why an operator was killed that ran out of memory, and what to change."""
+    if meaning.limit is None:
+        return (
+            "ran out of memory and was killed: the device had no more for it (no limit is set, as"
+            f' engine.requests_profile is "{profile.value}"); let fewer operators run at once, by'
+            " engine.max_operators"
+        )
+    larger = f"write a larger one, such as `requests: {{memory: {2 * meaning.limit}}}`"
+    if meaning.written:
+        limit = f"its limit of {meaning.limit} MB (`requests.memory`) was reached"
+    else:
+        limit = (
+            f"its limit of {meaning.limit} MB was reached, which is that of an operator without"
+            f' `requests.memory` (engine.requests_profile is "{profile.value}")'
+        )
+    return f"ran out of memory and was killed; {limit}; {larger}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from claraedge.pipelines.model import DefinitionFile
 from claraedge.pipelines.nodes import Node, ObjectNode, ScalarNode, kind
-from claraedge.pipelines.problems import Report, shown
+from claraedge.pipelines.problems import Report, listed, shown
 from claraedge.pipelines.reader import Budget, read
 
 _BEGIN = "begin the file with `api-version: 0.4.0`, `name: NAME` and `operators:`"
@@ -24,6 +24,8 @@ class Document:
     root: ObjectNode
     nodes: int
     """What it counts against the budget, each time that it is imported."""
+    characters: int
+    """Likewise."""
 
 
 class Documents:
@@ -38,13 +40,22 @@ class Documents:
         self._report = report
         self._sent = files
         self._files: dict[str, DefinitionFile] = {}
+        self._by_last: dict[str, list[str]] = {}
         for file in files:
-            self._files.setdefault(_key(file.path), file)
+            key = _key(file.path)
+            if self._files.setdefault(key, file) is file:
+                self._by_last.setdefault(_last(key), []).append(key)
         self._read: dict[str, Document | None] = {}
+        self._used: set[str] = set()
         self._first = _key(files[0].path)
 
     def root(self) -> Document | None:
         """The pipeline's own file: the first, or the one that has `operators` where it has none."""
+        root = self._root()
+        self._used.add(root.key if root is not None else self._first)
+        return root
+
+    def _root(self) -> Document | None:
         first = self._document(self._first)
         if first is None or first.root.get("operators") is not None:
             return first
@@ -60,6 +71,14 @@ class Documents:
     def imported(self, path: ScalarNode) -> Document | None:
         """The file that an import's `path` names; None where that is wrong, which is reported."""
         if path.unresolved:
+            # Without the file there is no operator, and all that names it would be wrong.
+            self._report.error(
+                "unresolved-import",
+                path,
+                f"the path {shown(path.text)} holds a placeholder without a value, and files are"
+                " imported when the pipeline is created",
+                "give the parameter a default, or write the path itself",
+            )
             return None
         if path.text.startswith(("/", "\\")):
             self._report.error(
@@ -72,17 +91,19 @@ class Documents:
         key = _key(path.text, beside=_key(path.file))
         if key not in self._files:
             key = self._by_last_name(key, path)
-        return self._document(key) if key else None
+        if not key:
+            return None
+        self._used.add(key)
+        return self._document(key)
 
     def unused(self) -> Iterator[DefinitionFile]:
         """Files that nothing needed."""
-        used = {id(self._files[key]) for key in self._read}
+        used = {id(self._files[key]) for key in self._used}
         return (file for file in self._sent if id(file) not in used)
 
     def _by_last_name(self, key: str, path: ScalarNode) -> str:
         """Where a client sent its files without their folders, the last name says which."""
-        last = key.rpartition("/")[2]
-        same = [known for known in self._files if known.rpartition("/")[2] == last]
+        same = self._by_last.get(_last(key), [])
         if len(same) == 1:
             found = self._files[same[0]].path
             self._report.warning(
@@ -93,13 +114,15 @@ class Documents:
                 "send the files with their folders, or name the one that is meant",
             )
             return same[0]
-        names = [file.path for file in self._files.values()]
         self._report.error(
             "unknown-file",
             path,
             f"the definition holds no file {shown(path.text)}, seen from {shown(path.file)}",
             self._report.speller.fix(
-                path.text, names, f"add it to the definition, which holds {_listed(names)}"
+                path.text,
+                (file.path for file in self._files.values()),
+                "add it to the definition, which holds "
+                + listed(file.path for file in self._files.values()),
             ),
         )
         return ""
@@ -112,14 +135,20 @@ class Documents:
     def _read_file(self, key: str) -> Document | None:
         file = self._files[key]
         self._report.opens(file.path)
-        before = self.budget.nodes
+        nodes, characters = self.budget.nodes, self.budget.characters
         root = read(file.content, file.path, self._report, self.budget)
         if root is None:
             return None
         if not isinstance(root, ObjectNode):
             self._report.error("wrong-type", root, f"the document is {kind(root)}", _BEGIN)
             return None
-        return Document(key=key, path=file.path, root=root, nodes=before - self.budget.nodes)
+        return Document(
+            key=key,
+            path=file.path,
+            root=root,
+            nodes=nodes - self.budget.nodes,
+            characters=characters - self.budget.characters,
+        )
 
 
 def import_paths(root: Node) -> Iterator[ScalarNode]:
@@ -151,6 +180,5 @@ def _key(path: str, beside: str = "") -> str:
     return "/".join(parts)
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return ", ".join(map(shown, names[:10])) + more
+def _last(key: str) -> str:
+    return key.rpartition("/")[2]

@@ -9,7 +9,7 @@ from claraedge.pipelines.entries import DraftEntry
 from claraedge.pipelines.model import Container, Input, Operator, Output
 from claraedge.pipelines.nodes import ScalarNode
 from claraedge.pipelines.operators import Draft
-from claraedge.pipelines.problems import Report, shown, where
+from claraedge.pipelines.problems import Report, listed, shown, where
 from claraedge.pipelines.types import check_agreement
 
 #: operator -> the operators that it waits for, each with the place that says so.
@@ -156,7 +156,7 @@ def _named(
         )
         return None
     if upstream is None:
-        names = [d.name.text for d in by_name.values() if d.name is not None]
+        names = (d.name.text for d in by_name.values() if d.name is not None)
         report.error(
             "unknown-operator",
             written,
@@ -172,7 +172,7 @@ def _output_name(entry: DraftEntry, upstream: Draft, report: Report) -> str | No
     """The output that an input reads, in that output's spelling; None: the operator's entry."""
     assert upstream.name is not None
     where = shown(upstream.name.text)
-    named = {o.name.text.casefold(): o for o in upstream.outputs if o.name is not None}
+    named = upstream.named_outputs
     if not upstream.outputs:
         if upstream.node.get("output") is None:
             report.error(
@@ -200,9 +200,9 @@ def _output_name(entry: DraftEntry, upstream: Draft, report: Report) -> str | No
     if output is not None and output.name is not None:
         check_agreement(entry.type, output.type, report)
         return output.name.text
-    if any(o.name is None and o.node.get("name") is not None for o in upstream.outputs):
+    if upstream.wrong_outputs:
         return None  # a wrong name there is told there
-    if any(o.name is not None and o.name.unresolved for o in upstream.outputs):
+    if upstream.open_outputs:
         return entry.name.text
     report.error(
         "unknown-output",
@@ -210,8 +210,8 @@ def _output_name(entry: DraftEntry, upstream: Draft, report: Report) -> str | No
         f"the operator {where} has no output named {shown(entry.name.text)}",
         report.speller.fix(
             entry.name.text,
-            [o.name.text for o in named.values() if o.name is not None],
-            "use one of " + ", ".join(shown(o.name.text) for o in named.values() if o.name)
+            (o.name.text for o in named.values() if o.name is not None),
+            "use one of " + listed(o.name.text for o in named.values() if o.name is not None)
             if named
             else "remove `name`: its only output has none",
         ),
@@ -241,12 +241,12 @@ def _cycles(edges: Edges) -> Iterator[list[str]]:
     """
     order = {name: index for index, name in enumerate(edges)}
     done: set[str] = set()
-    told: set[str] = set()
     for root in edges:
         if root in done:
             continue
         walk = [root]
         on_walk = {root: 0}
+        told = [-1]  # places on the walk that a cycle had, in order
         ahead = [iter(edges[root])]
         while walk:
             step = next(ahead[-1], None)
@@ -254,10 +254,12 @@ def _cycles(edges: Edges) -> Iterator[list[str]]:
                 ahead.pop()
                 done.add(walk[-1])
                 del on_walk[walk.pop()]
+                if told[-1] == len(walk):
+                    told.pop()
             elif step in on_walk:
-                cycle = walk[on_walk[step] :]
-                if told.isdisjoint(cycle):
-                    told.update(cycle)
+                if told[-1] < on_walk[step]:
+                    told.extend(range(on_walk[step], len(walk)))
+                    cycle = walk[on_walk[step] :]
                     start = cycle.index(min(cycle, key=order.__getitem__))
                     yield cycle[start:] + cycle[:start]
             elif step not in done and step in edges:

@@ -41,13 +41,13 @@ class Imports:
     def operator(self, entry: ObjectNode) -> Whole | None:
         """An entry of `operators`; None where its import fails, which is reported."""
         layers = [entry]
-        chain = [entry.file]
+        chain = {entry.file: None}
         version = None
         while (written := layers[-1].get("import")) is not None:
             document = self._follow(written, chain)
             if document is None:
                 return None
-            chain.append(document.path)
+            chain[document.path] = None
             if document.root.get("operators") is not None:
                 self._report.error(
                     "import-of-pipeline",
@@ -67,7 +67,7 @@ class Imports:
         written = entry.get("import")
         if written is None:
             return Whole(node=entry, api_version=None)
-        document = self._follow(written, [entry.file])
+        document = self._follow(written, {entry.file: None})
         if document is None:
             return None
         for name, argument in self._arguments(written).items():
@@ -96,13 +96,15 @@ class Imports:
         layers = [entry, document.root]
         return Whole(node=_overlaid(layers), api_version=None)
 
-    def _follow(self, written: Node, chain: list[str]) -> Document | None:
+    def _follow(self, written: Node, chain: Mapping[str, None]) -> Document | None:
+        """The file that is imported. `chain`: files that led here, in order."""
         path = self._path(written)
         document = self._documents.imported(path) if path is not None else None
         if document is None or path is None:
             return None
         if document.path in chain:
-            way = " -> ".join([*chain[chain.index(document.path) :], document.path])
+            files = list(chain)
+            way = " -> ".join([*files[files.index(document.path) :], document.path])
             self._report.error(
                 "import-cycle",
                 path,
@@ -110,8 +112,7 @@ class Imports:
                 "import a file that does not lead back here",
             )
             return None
-        self._documents.budget.nodes -= document.nodes
-        if self._documents.budget.nodes < 0:
+        if not self._documents.budget.spend(document.nodes, document.characters):
             self._report.error(
                 "too-many-values",
                 path,
@@ -188,11 +189,11 @@ def _overlaid(layers: Iterable[ObjectNode]) -> ObjectNode:
     """The first layer with the properties of the next ones that it does not have itself."""
     first, *others = layers
     entries = [e for e in first.entries if e[0].text != "import"]
+    taken = {*_OF_DOCUMENT, *(key.text for key, _ in entries)}
     for layer in others:
-        taken = {key.text for key, _ in entries}
-        entries += [
-            e for e in layer.entries if e[0].text not in taken and e[0].text not in _OF_DOCUMENT
-        ]
+        more = [e for e in layer.entries if e[0].text not in taken]
+        taken |= {key.text for key, _ in more}
+        entries += more
     return replace(first, entries=tuple(entries))
 
 

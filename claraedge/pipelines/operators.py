@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from claraedge.pipelines.containers import read_container, read_requests, read_variables
 from claraedge.pipelines.device import Device
@@ -19,7 +20,7 @@ from claraedge.pipelines.services import read_services
 _LONGEST_MODEL = 255
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Draft:
     """An operator before its inputs are tied to outputs of others."""
 
@@ -34,6 +35,21 @@ class Draft:
     order: tuple[ScalarNode, ...]
     models: tuple[str, ...]
     services: tuple[Service, ...]
+
+    @cached_property
+    def named_outputs(self) -> Mapping[str, DraftEntry]:
+        """Folded name -> output."""
+        return {o.name.text.casefold(): o for o in self.outputs if o.name is not None}
+
+    @cached_property
+    def wrong_outputs(self) -> bool:
+        """Whether the name of an output is wrong, which is reported."""
+        return any(o.name is None and o.node.get("name") is not None for o in self.outputs)
+
+    @cached_property
+    def open_outputs(self) -> bool:
+        """Whether the name of an output rests on a placeholder without a value."""
+        return any(o.name is not None and o.name.unresolved for o in self.outputs)
 
     @property
     def name_at(self) -> Place:

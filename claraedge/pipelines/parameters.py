@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from claraedge.pipelines.names import is_name
 from claraedge.pipelines.nodes import ListNode, Node, ObjectNode, ScalarNode, kind
-from claraedge.pipelines.problems import Place, Report, shown
+from claraedge.pipelines.problems import Place, Report, listed, shown
 
 #: Of all scalars after their placeholders are filled: a few long defaults used often are a bomb.
 MAX_CHARACTERS = 4 << 20
@@ -66,7 +66,7 @@ def declare(node: Node | None, arguments: Mapping[str, Argument], report: Report
     for name, argument in arguments.items():
         folded = name.casefold()
         if folded not in names:
-            declared = ", ".join(f"`{n}`" for n in list(names.values())[:20]) or "none"
+            declared = listed(names.values()) or "none"
             report.error(
                 "undeclared-argument",
                 argument.at,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
@@ -117,6 +119,12 @@ class Report:
             self._more[severity] += 1
             return
         found[problem] = None
+
+
+def listed(names: Iterable[str], most: int = 10) -> str:
+    """Names as messages list them; what goes beyond the most is told as dots."""
+    first = [shown(name) for name in islice(names, most + 1)]
+    return ", ".join(first[:most]) + (", ..." if len(first) > most else "")
 
 
 def shown(text: str, longest: int = 80) -> str:

@@ -25,6 +25,8 @@ MAX_SET_NODES = 200_000
 """Of all files of a definition, each as often as it is imported."""
 MAX_CHARACTERS = 4 << 20
 """Of all scalars of one file, aliases written out."""
+MAX_SET_CHARACTERS = 16 << 20
+"""Of all files of a definition, each as often as it is imported."""
 
 # libyaml gives the same events and marks as the Python parser, at about thirty times the speed.
 Loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
@@ -73,6 +75,13 @@ class Budget:
 
     def __init__(self) -> None:
         self.nodes = MAX_SET_NODES
+        self.characters = MAX_SET_CHARACTERS
+
+    def spend(self, nodes: int, characters: int) -> bool:
+        """False: more than there is."""
+        self.nodes -= nodes
+        self.characters -= characters
+        return self.nodes >= 0 and self.characters >= 0
 
 
 def read(text: str, file: str, report: Report, budget: Budget | None = None) -> Node | None:
@@ -303,8 +312,15 @@ class _Builder:
     def _count(self, nodes: int, characters: int, at: Node | At) -> None:
         self._nodes += nodes
         self._characters += characters
-        self._budget.nodes -= nodes
-        if self._nodes > MAX_NODES or self._characters > MAX_CHARACTERS or self._budget.nodes < 0:
+        if not self._budget.spend(nodes, characters):
+            self._refuse(
+                "too-many-values",
+                At(at.file, at.line, at.column),
+                f"the files of the definition hold more than {MAX_SET_NODES} values or"
+                f" {MAX_SET_CHARACTERS >> 20} MiB of text together",
+                "leave out what the pipeline does not need",
+            )
+        if self._nodes > MAX_NODES or self._characters > MAX_CHARACTERS:
             self._refuse(
                 "too-many-values",
                 At(at.file, at.line, at.column),

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 BUSYBOX = Path("/bin/busybox")
@@ -59,13 +59,16 @@ def busybox_image(
     command: Sequence[str] | None = None,
     volumes: Sequence[str] = (),
     environment: Sequence[str] = ("PATH=/bin",),
+    files: Mapping[str, bytes] | None = None,
+    links: Mapping[str, str] | None = None,
 ) -> Path:
     """Writes a docker-archive of a busybox image to `path`, and returns it.
 
-    `name` is `repo:tag`, or None for an image without a name. The same arguments give the same
-    image id.
+    `name` is `repo:tag`, or None for an image without a name. `files` are absolute paths with what
+    they hold, executable; `links` absolute paths with where they lead. The same arguments give the
+    same image id.
     """
-    layer = _layer()
+    layer = _layer(files or {}, links or {})
     config: dict[str, object] = {
         "architecture": "amd64",
         "os": "linux",
@@ -91,7 +94,7 @@ def busybox_image(
     return path
 
 
-def _layer() -> bytes:
+def _layer(files: Mapping[str, bytes], links: Mapping[str, str]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for folder, mode in (
@@ -110,10 +113,12 @@ def _layer() -> bytes:
             entry.type, entry.mode = tarfile.DIRTYPE, mode
             tar.addfile(entry)
         _add(tar, "bin/busybox", BUSYBOX.read_bytes(), mode=0o755)
-        for command in _COMMANDS:
-            entry = tarfile.TarInfo(f"bin/{command}")
-            entry.type, entry.linkname, entry.mode = tarfile.SYMTYPE, "busybox", 0o777
+        for link, target in {**{f"/bin/{c}": "busybox" for c in _COMMANDS}, **links}.items():
+            entry = tarfile.TarInfo(link.lstrip("/"))
+            entry.type, entry.linkname, entry.mode = tarfile.SYMTYPE, target, 0o777
             tar.addfile(entry)
+        for file, content in files.items():
+            _add(tar, file.lstrip("/"), content, mode=0o755)
         _add(tar, "etc/passwd", b"root:x:0:0:root:/:/bin/sh\napp:x:1000:1000:app:/:/bin/sh\n")
     return buffer.getvalue()
 

@@ -1,0 +1,88 @@
+"""Operators that only come first, what a request limits, and what no job can have yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from claraedge.errors import PipelineLoadError
+from claraedge.jobs.model import JobStatus, OperatorStatus
+from claraedge.pipelines.requests import Profile
+from tests.engine_bench import Device, bench, chain, copy
+
+ORDERED = """
+api-version: 0.5.0
+name: ordered
+operators:
+- name: last
+  container: {image: copy, tag: '1', command: [run]}
+  input: [{name: x, type: stream, element-type: any, path: /in}]
+  output: [{name: y, type: stream, element-type: any, path: /out}]
+  order: [FIRST]
+- name: first
+  container: {image: copy, tag: '1', command: [run]}
+  input: [{name: x, type: stream, element-type: any, path: /in}]
+  output: [{name: y, type: stream, element-type: any, path: /out}]
+"""
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    device = Device(tmp_path)
+    device.runner.add_image("copy:1", copy)
+    return device
+
+
+async def test_an_operator_waits_for_those_that_only_come_first(device: Device) -> None:
+    device.runner.hold("first")
+    async with bench(device) as b:
+        job = await b.job(await b.register(ORDERED), {"x": b"1"})
+        await b.until_runs("first")
+    async with bench(device) as b:  # also after a restart
+        assert (await b.jobs.get(job.id)).operators[0].status is OperatorStatus.PENDING
+        device.runner.release("first")
+        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+    started = device.runner.started
+    assert [s.labels["io.claraedge.operator"] for s in started] == ["first", "last"]
+    assert [m.target for m in started[1].mounts] == ["/in", "/out"], "nothing of it is mounted"
+
+
+@pytest.mark.parametrize(
+    ("profile", "written", "limit"),
+    [("0.8", None, 1024), ("0.8", 64, 64), ("0.7", None, None), ("0.7", 64, None)],
+)
+async def test_the_limit_of_a_container_follows_the_profile(
+    device: Device, profile: str, written: int | None, limit: int | None
+) -> None:
+    device.profile = Profile(profile)
+    extra = [] if written is None else [f"requests: {{memory: {written}}}"]
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one", extra=extra)))
+        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+    (spec,) = device.runner.started
+    assert spec.memory == (None if limit is None else limit << 20)
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ("models: [{name: unet}]", "operator `one` uses models (`unet`)"),
+        (
+            "services: [{name: trtis, container: {image: s}, connections: {http: [{name: T}]}}]",
+            "operator `one` uses services (`trtis`)",
+        ),
+    ],
+)
+async def test_a_job_that_needs_what_is_not_run_yet_is_refused_at_its_start(
+    device: Device, extra: str, said: str
+) -> None:
+    text = chain("one", extra=[extra])
+    async with bench(device) as b:
+        job = await b.job(await b.register(text), start=False)
+        with pytest.raises(PipelineLoadError) as refused:
+            await b.jobs.start(job.id, {})
+        (message,) = refused.value.messages
+        assert said in message
+        assert "take `" in message
+        assert not (await b.jobs.get(job.id)).was_started

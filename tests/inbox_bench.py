@@ -95,6 +95,7 @@ class Engine:
         source = self.tree.input(job.payload)
         for operator in decode(job.snapshot).operators:
             out = self.tree.attempt(job.payload, operator.name, 1)
+            out.mkdir(parents=True, exist_ok=True)
             self.logs.prepare(job.id, operator.name, 1).write_text(
                 "".join(f"2026-01-01T00:00:00Z stdout F line {i}\n" for i in range(300))
             )

@@ -271,3 +271,14 @@ def test_a_configuration_does_not_change() -> None:
     config = load(None)
     with pytest.raises(AttributeError):
         config.state_dir = Path("/x")  # type: ignore[misc]
+
+
+def test_the_meaning_of_requests_and_the_place_of_values_are_checked(file: Path) -> None:
+    config = load(file, '[engine]\nrequests_profile = "0.7"\nshared_memory_dir = "/run/shm"\n')
+    assert config.engine.requests_profile == "0.7"
+    assert config.engine.shared_memory_dir == Path("/run/shm")
+    assert load(file, "").engine.requests_profile == "0.8"
+    wrong = mistakes(file, '[engine]\nrequests_profile = "0.9"\n')
+    assert [text for text in wrong if text.startswith("engine.requests_profile:")] == wrong
+    wrong = mistakes(file, '[engine]\nshared_memory_dir = "shm"\n')
+    assert wrong == ["engine.shared_memory_dir: shm must be an absolute path"]

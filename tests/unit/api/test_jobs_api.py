@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from claraedge.wire.nvidia.clara.platform import clara_pb2, common_pb2
+from claraedge.wire.nvidia.clara.platform import clara_pb2, common_pb2, pipelines_pb2
 from claraedge.wire.nvidia.clara.platform import jobs_pb2 as wire
 from tests.engine_bench import chain
 from tests.unit.api.conftest import HEADER, Daemon, an_id, daemon_in, messages
@@ -343,3 +343,21 @@ async def test_jobs_outlive_the_daemon(folder: Path) -> None:
         assert await ids(daemon) == [waiting]
         await daemon.start(waiting)
         assert (await daemon.end(waiting)).status == wire.JOB_STATUS_HEALTHY
+
+
+async def test_the_graph_tells_who_is_read_and_who_only_comes_first(daemon: Daemon) -> None:
+    text = chain("one", "two", "three") + "  order: [one]\n"
+    pipeline = await daemon.register(text)
+    status = await daemon.status((await daemon.create(pipeline)).job_id.value)
+    assert [
+        (
+            node.name,
+            [d.name for d in node.input_dependencies],
+            [d.name for d in node.order_dependencies],
+        )
+        for node in status.dag
+    ] == [("one", [], []), ("two", ["one"], []), ("three", ["two"], ["one"])]
+    request = pipelines_pb2.PipelinesDetailsRequest(header=HEADER, pipeline_id=an_id(pipeline))
+    (details,) = await messages(daemon.pipelines.Details(request))
+    (root,) = details.dag
+    assert [node.name for node in root.next] == ["two", "three"]

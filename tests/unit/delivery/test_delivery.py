@@ -150,6 +150,83 @@ async def test_a_job_of_the_api_is_delivered_where_a_row_says_so(state: Path) ->
     assert not list((state / "originals").iterdir())
 
 
+REGISTERING = """\
+api-version: 0.4.0
+name: {name}
+operators:
+- name: first
+  container: {{image: copy, command: [run]}}
+  input: [{{path: /in}}]
+  output: [{{path: /out}}]
+- name: second
+  container: {{image: copy, command: [run]}}
+  input: [{{from: first, path: /in}}]
+  output: [{{path: /out}}]
+- name: push
+  container:
+    image: clara/register-results
+    command: [python, register.py, --agent, ClaraSCU, --data, '["PACS", "$(NVIDIA_CLARA_JOBID)"]']
+  input: [{{path: /study}}, {{from: first, path: /in}}]
+- name: show
+  container: {{image: register-results, command: [python, register.py]}}
+  input: [{{from: second, path: /in}}]
+"""
+
+
+async def test_results_tell_what_was_registered_and_hold_what_that_read(state: Path) -> None:
+    async with bench(make_config(state)) as b:
+        await b.register("ct", REGISTERING)
+        drop(state / "inbox/ct/scan.dcm", b"slice")
+        (item,) = await b.delivered()
+        (job,) = await b.jobs()
+    folder = Path(str(item.result_path))
+    result = document(folder / "result.json")
+    assert result["registered"] == [
+        {"operator": "push", "agent": "ClaraSCU", "data": ["PACS", job.id]},
+        {"operator": "show", "agent": None, "data": None},
+    ]
+    files = tree_of(folder)
+    assert files["push/scan.dcm"] == files["first/scan.dcm"] == files["second/scan.dcm"] == b"slice"
+    told = {(f["path"], f["operator"]) for f in result["files"]}
+    assert ("push/scan.dcm", "push") in told
+
+
+async def test_a_job_of_the_api_that_registers_results_is_delivered_unasked(state: Path) -> None:
+    async with bench(make_config(state)) as b:
+        plain, registering = await b.register("ct"), await b.register("mr", REGISTERING)
+
+        def work(tx: Transaction) -> None:
+            for job, pipeline in (("1" * 32, plain), ("2" * 32, registering)):
+                registered = get(tx, pipeline)
+                checked = resolve(registered.files, {}, job)
+                jobs.add(
+                    tx, job=job, payload=job, name="job", pipeline=registered,
+                    checked=checked, priority=Priority.NORMAL, entries={}, now=1.0,
+                )  # fmt: skip
+                records.add_for_job(tx, jobs.get(tx, job), checked, all_jobs=False)
+
+        await b.database.write(work)
+        rows = await b.database.read(
+            lambda tx: [records.get(tx, "1" * 32), records.get(tx, "2" * 32)]
+        )
+    assert [row is not None for row in rows] == [False, True]
+
+
+async def test_an_item_whose_pipeline_cannot_run_yet_is_parked_with_the_reason(
+    state: Path,
+) -> None:
+    needing = REGISTERING.replace("  input: [{{path: /in}}]", "  models: [{{name: unet}}]", 1)
+    async with bench(make_config(state)) as b:
+        await b.register("ct", needing.replace("{{path: /study}}, ", ""))
+        drop(state / "inbox/ct/scan.dcm")
+        (item,) = await b.until(lambda items: items and "unet" in items[0].reason)
+        assert "operator `first` uses models (`unet`)" in item.reason
+        assert not await b.jobs()
+        await b.register("ct")  # the newest of the name counts
+        (item,) = await b.delivered()
+    assert item.state is ItemState.DELIVERED
+
+
 def test_a_tree_is_copied_as_it_is_and_links_are_not_followed(tmp_path: Path) -> None:
     source = tmp_path / "source"
     drop(source / "a/b.dcm", b"bytes")

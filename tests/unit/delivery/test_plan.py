@@ -78,3 +78,87 @@ def test_all_wrong_names_are_told_at_once() -> None:
     with pytest.raises(InvalidRequestError) as caught:
         plan(NAMED, ["x", "split", "y"])
     assert len(caught.value.messages) == 2
+
+
+VALUES = pipeline(
+    Operator(
+        name="split",
+        container=Container(image="x", command=("run",)),
+        outputs=(
+            Output(path="/clara/fastio/output/mean", name="mean", type="f32"),
+            Output(path="/out", name="mask", type="stream", element_type="m"),
+        ),
+    ),
+    Operator(
+        name="only",
+        container=Container(image="x", command=("run",)),
+        outputs=(Output(path="/clara/fastio/output/text", name="text", type="string"),),
+    ),
+)
+
+
+def test_values_in_shared_memory_are_not_delivered() -> None:
+    assert [delivered.folder for delivered in plan(VALUES)] == ["split/mask"]
+    assert [delivered.folder for delivered in plan(VALUES, ["split"])] == ["split/mask"]
+
+
+@pytest.mark.parametrize("named", ["split/Mean", "only", "only/text"])
+def test_a_value_that_is_named_is_refused_and_told_why(named: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        plan(VALUES, [named])
+    assert "is a value in shared memory" in str(caught.value)
+
+
+def register(name: str, *reads: tuple[str | None, str | None]) -> Operator:
+    return Operator(
+        name=name,
+        container=Container(image="clara/register-results", command=("r",)),
+        inputs=tuple(Input(path="/in", source=source, name=output) for source, output in reads),
+    )
+
+
+@pytest.mark.parametrize(
+    ("graph", "expected"),
+    [
+        # Read by an operator with outputs as well.
+        (
+            pipeline(
+                operator("a", [None]),
+                operator("b", [None], ("a", None)),
+                register("push", ("a", None)),
+            ),
+            [("a", "operators/a"), ("b", "operators/b")],
+        ),
+        # By output, and the whole of one with several.
+        (
+            pipeline(
+                operator("a", ["x", "y"]),
+                operator("b", [None], ("a", "x"), ("a", "y")),
+                register("push", ("A", "X")),
+            ),
+            [("a/x", "operators/a/x"), ("b", "operators/b")],
+        ),
+        (
+            pipeline(
+                operator("a", ["x", "y"]),
+                operator("b", [None], ("a", "x"), ("a", "y")),
+                register("push", ("a", None)),
+            ),
+            [("a/x", "operators/a/x"), ("a/y", "operators/a/y"), ("b", "operators/b")],
+        ),
+        # The job's own input, under the name of who registers it.
+        (
+            pipeline(operator("a", [None]), register("push", (None, None), ("a", None))),
+            [("a", "operators/a"), ("push", "input")],
+        ),
+    ],
+)
+def test_what_is_registered_as_a_result_is_delivered(
+    graph: Pipeline, expected: list[tuple[str, str]]
+) -> None:
+    assert [(d.folder, d.source) for d in plan(graph)] == expected
+
+
+def test_an_operator_that_reads_a_whole_folder_keeps_all_of_it_back() -> None:
+    graph = pipeline(operator("a", ["x", "y"]), operator("b", [None], ("a", None)))
+    assert [delivered.folder for delivered in plan(graph)] == ["b"]

@@ -355,10 +355,6 @@ async def test_a_job_waits_for_room_that_others_hold_and_keeps_its_turn(device: 
         ends = [await b.end(job.id) for job in (first, second, third)]
         assert [ended.status for ended in ends] == [JobStatus.HEALTHY] * 3
         assert [len(ended.messages) for ended in ends] == [0, 1, 1]
-    made = [
-        s.labels["io.claraedge.job"] for s in device.runner.started if "make" in s.labels.values()
-    ]
-    assert made == [first.id, second.id, third.id]
 
 
 @pytest.mark.usefixtures("small")

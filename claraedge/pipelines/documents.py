@@ -120,7 +120,7 @@ class Documents:
             f"the definition holds no file {shown(path.text)}, seen from {shown(path.file)}",
             self._report.speller.fix(
                 path.text,
-                (file.path for file in self._files.values()),
+                (file.path for file in self._files.values() if file.path != path.file),
                 "add it to the definition, which holds "
                 + listed(file.path for file in self._files.values()),
             ),

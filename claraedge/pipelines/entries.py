@@ -47,7 +47,7 @@ def read_inputs(operator: Fields, typed: bool, report: Report) -> tuple[DraftEnt
     """Entries of `input:`. `typed`: the api-version asks for types."""
     example = "`- path: /input` and, for another operator's output, `from: NAME`"
     inputs = []
-    values: dict[tuple[str, str], ScalarNode] = {}
+    values: set[tuple[str, str]] = set()
     for node in operator.objects("input", example):
         entry = _read(node, "an input", InputEntry, typed, report)
         inputs.append(entry)
@@ -63,7 +63,7 @@ def read_inputs(operator: Fields, typed: bool, report: Report) -> tuple[DraftEnt
             )
         elif entry.source is not None and entry.name is not None:
             key = (entry.source.text.casefold(), entry.name.text.casefold())
-            if values.setdefault(key, entry.name) is not entry.name:
+            if key in values:
                 report.error(
                     "duplicate-input",
                     entry.name,
@@ -71,6 +71,7 @@ def read_inputs(operator: Fields, typed: bool, report: Report) -> tuple[DraftEnt
                     " twice",
                     "keep one of them",
                 )
+            values.add(key)
     return tuple(inputs)
 
 
@@ -81,8 +82,11 @@ def read_outputs(operator: Fields, typed: bool, report: Report) -> tuple[DraftEn
     seen: dict[str, ScalarNode] = {}
     for node, output in zip(nodes, outputs, strict=True):
         if output.name is not None:
-            first = seen.setdefault(output.name.text.casefold(), output.name)
-            if first is not output.name:
+            folded = output.name.text.casefold()
+            first = seen.get(folded)  # by an alias, it may be the very same node
+            if first is None:
+                seen[folded] = output.name
+            else:
                 report.error(
                     "duplicate-output",
                     output.name,
@@ -156,7 +160,9 @@ def _read(
             ),
             source=fields.scalar("from") if kind is InputEntry else None,
         )
-    at = fields.scalar("path", required="add `path:` with a folder of the container, as `/input`")
+    unknown = of.type is None and not of.known  # it may be a value in shared memory
+    needed = "add `path:` with a folder of the container, as `/input`"
+    at = fields.scalar("path", required="" if unknown else needed)
     return DraftEntry(
         node=node,
         type=of,

@@ -92,7 +92,7 @@ def _output(entry: DraftEntry) -> Output:
 def _order(
     draft: Draft, by_name: Mapping[str, Draft], edges: Edges, report: Report
 ) -> tuple[str, ...]:
-    names: dict[str, ScalarNode] = {}
+    names: dict[str, None] = {}
     for written in draft.order:
         if written.unresolved:
             continue
@@ -100,13 +100,14 @@ def _order(
         if upstream is None or upstream.name is None:
             continue
         name = upstream.name.text
-        if names.setdefault(name, written) is not written:
+        if name in names:
             report.warning(
                 "duplicate-order",
                 written,
                 f"`order` names {shown(written.text)} twice",
                 "keep one of them",
             )
+        names[name] = None
         _add_edge(edges, draft, name, written)
     return tuple(names)
 
@@ -185,7 +186,8 @@ def _output_name(entry: DraftEntry, upstream: Draft, report: Report) -> str | No
     if entry.name is None:
         if len(upstream.outputs) == 1:
             (only,) = upstream.outputs
-            if only.name is not None and entry.node.get("name") is None:
+            missing = entry.node.get("name") is None and not entry.type.in_memory
+            if only.name is not None and missing:
                 report.error(
                     "output-not-chosen",
                     entry.source or entry.node,

@@ -44,18 +44,10 @@ class Imports:
         chain = {entry.file: None}
         version = None
         while (written := layers[-1].get("import")) is not None:
-            document = self._follow(written, chain)
+            document = self._follow(written, chain, "an operator")
             if document is None:
                 return None
             chain[document.path] = None
-            if document.root.get("operators") is not None:
-                self._report.error(
-                    "import-of-pipeline",
-                    written,
-                    f"{shown(document.path)} is a pipeline, and an operator is due here",
-                    "import a file that holds one operator: `name:`, `container:` and the like",
-                )
-                return None
             arguments = self._arguments(written)
             parameters = declare(document.root.get("parameters"), arguments, self._report)
             layers.append(self._resolved(document, parameters))
@@ -67,7 +59,7 @@ class Imports:
         written = entry.get("import")
         if written is None:
             return Whole(node=entry, api_version=None)
-        document = self._follow(written, {entry.file: None})
+        document = self._follow(written, {entry.file: None}, "a service")
         if document is None:
             return None
         for name, argument in self._arguments(written).items():
@@ -96,7 +88,7 @@ class Imports:
         layers = [entry, document.root]
         return Whole(node=_overlaid(layers), api_version=None)
 
-    def _follow(self, written: Node, chain: Mapping[str, None]) -> Document | None:
+    def _follow(self, written: Node, chain: Mapping[str, None], due: str) -> Document | None:
         """The file that is imported. `chain`: files that led here, in order."""
         path = self._path(written)
         document = self._documents.imported(path) if path is not None else None
@@ -118,6 +110,14 @@ class Imports:
                 path,
                 "the definition is too large once its imports are written out",
                 "import large files less often",
+            )
+            return None
+        if document.root.get("operators") is not None:
+            self._report.error(
+                "import-of-pipeline",
+                written,
+                f"{shown(document.path)} is a pipeline, and {due} is due here",
+                f"import a file that holds {due}: `name:`, `container:` and the like",
             )
             return None
         return document

@@ -93,7 +93,7 @@ def _order(operator: Fields, report: Report) -> tuple[ScalarNode, ...]:
         if isinstance(item, ObjectNode):
             entry = Fields(item, "an entry of `order`", OrderEntry, report)
             name = entry.scalar("from", required="add `from:` with the name of an operator")
-        elif isinstance(item, ScalarNode) and item.text:
+        elif isinstance(item, ScalarNode) and item.text and not item.null:
             name = item
         else:
             report.error(

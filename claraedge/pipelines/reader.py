@@ -208,7 +208,7 @@ class _Builder:
                 "write the character itself",
             )
         node = ScalarNode(file=self._file, line=at.line, column=at.column, text=text, plain=plain)
-        self._add(_Sized(node, 1, len(text), 0), event.anchor)
+        self._add(_Sized(node, 1, len(text), 0), event.anchor, at)
 
     def _start(self, at: At, anchor: str | None, is_list: bool) -> None:
         if len(self._open) == MAX_DEPTH:
@@ -239,11 +239,11 @@ class _Builder:
             )
         if len(self._open) + sized.height > MAX_DEPTH:
             self._too_deep(at)
-        self._add(sized, None)
+        self._add(sized, None, at)
 
-    def _add(self, sized: _Sized, anchor: str | None) -> None:
+    def _add(self, sized: _Sized, anchor: str | None, at: At) -> None:
         """Counts a node that is whole, and puts it where it belongs."""
-        self._count(sized.nodes, sized.characters, sized.node)
+        self._count(sized.nodes, sized.characters, at)
         self._place(sized, anchor)
 
     def _place(self, sized: _Sized, anchor: str | None) -> None:
@@ -309,13 +309,13 @@ class _Builder:
                 "remove it, or put a text that begins with `!` in quotes",
             )
 
-    def _count(self, nodes: int, characters: int, at: Node | At) -> None:
+    def _count(self, nodes: int, characters: int, at: At) -> None:
         self._nodes += nodes
         self._characters += characters
         if not self._budget.spend(nodes, characters):
             self._refuse(
                 "too-many-values",
-                At(at.file, at.line, at.column),
+                at,
                 f"the files of the definition hold more than {MAX_SET_NODES} values or"
                 f" {MAX_SET_CHARACTERS >> 20} MiB of text together",
                 "leave out what the pipeline does not need",
@@ -323,7 +323,7 @@ class _Builder:
         if self._nodes > MAX_NODES or self._characters > MAX_CHARACTERS:
             self._refuse(
                 "too-many-values",
-                At(at.file, at.line, at.column),
+                at,
                 f"the file holds more than {MAX_NODES} values or {MAX_CHARACTERS >> 20} MiB of text"
                 " once its aliases are written out",
                 "remove the aliases (`*name`) that repeat large parts",

@@ -23,7 +23,7 @@ from claraedge.pipelines.grammar import (
 from claraedge.pipelines.imports import Imports
 from claraedge.pipelines.model import Container, HttpConnection, Service, VolumeConnection
 from claraedge.pipelines.nodes import ScalarNode
-from claraedge.pipelines.problems import Report, shown, where
+from claraedge.pipelines.problems import Place, Report, shown, where
 
 
 def read_services(
@@ -31,8 +31,8 @@ def read_services(
 ) -> tuple[Service, ...]:
     """Entries of `services:`, with what they import."""
     services = []
-    seen: dict[str, ScalarNode] = {}
-    connections: dict[str, ScalarNode] = {}
+    seen: dict[str, Place] = {}
+    connections: dict[str, Place] = {}
     for entry in operator.objects("services", "`- name: NAME` with `container:`"):
         whole = imports.service(entry)
         if whole is None:
@@ -42,7 +42,7 @@ def read_services(
         container, inner = read_container(fields, "a service", report)
         variables = {**inner, **read_variables(fields, report)}
         if name is not None:
-            _unique(name, seen, "two services of the operator are named", report)
+            _unique(name, fields, seen, "two services of the operator are named", report)
         http, volumes = _connections(fields, connections, report)
         services.append(
             Service(
@@ -59,7 +59,7 @@ def read_services(
 
 
 def _connections(
-    service: Fields, names: dict[str, ScalarNode], report: Report
+    service: Fields, names: dict[str, Place], report: Report
 ) -> tuple[tuple[HttpConnection, ...], tuple[VolumeConnection, ...]]:
     node = service.object("connections", "`connections: {http: [{name: NAME}]}`")
     if node is None:
@@ -68,7 +68,7 @@ def _connections(
     http = []
     for entry in fields.objects("http", "`- name: VARIABLE`"):
         each = Fields(entry, "a connection", HttpConnectionEntry, report)
-        name = _variable(each, names, report)
+        name = _variable(each, service, names, report)
         port = each.integer("port", "port numbers")
         if name is not None:
             http.append(HttpConnection(name=name.text, port=port))
@@ -76,7 +76,7 @@ def _connections(
     for word in ("volume", "file"):
         for entry in fields.objects(word, "`- name: VARIABLE` with `path:`"):
             each = Fields(entry, "a connection", VolumeConnectionEntry, report)
-            name = _variable(each, names, report)
+            name = _variable(each, service, names, report)
             at = each.scalar("path", required="add `path:` with a folder of the container")
             path = container_path(at, report) if at is not None else None
             if name is not None and at is not None:
@@ -85,7 +85,7 @@ def _connections(
 
 
 def _variable(
-    connection: Fields, names: dict[str, ScalarNode], report: Report
+    connection: Fields, service: Fields, names: dict[str, Place], report: Report
 ) -> ScalarNode | None:
     """A connection's name, which becomes a variable of the operator."""
     name = connection.scalar("name", required="add `name:` with the operator's variable")
@@ -99,17 +99,24 @@ def _variable(
             "use letters, digits, `_`, `.` and `-`, and no digit in front",
         )
         return None
-    _unique(name, names, "two connections of the operator are named", report)
+    _unique(name, service, names, "two connections of the operator are named", report)
     return name
 
 
-def _unique(name: ScalarNode, seen: dict[str, ScalarNode], what: str, report: Report) -> None:
-    first = seen.setdefault(name.text.casefold(), name)
-    if first is not name and not name.unresolved:
+def _unique(
+    name: ScalarNode, service: Fields, seen: dict[str, Place], what: str, report: Report
+) -> None:
+    # One file may be imported twice: told where it is imported.
+    at = name if name.file == service.node.file else service.node
+    folded = name.text.casefold()
+    first = seen.get(folded)
+    if first is None:
+        seen[folded] = at
+    elif not name.unresolved:
         report.error(
             "duplicate-name",
-            name,
+            at,
             f"{what} {shown(name.text)} (names are compared without case), the first on"
-            f" {where(first, name)}",
+            f" {where(first, at)}",
             "give each its own name",
         )

@@ -3,48 +3,138 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 
 import pytest
-from wrong_definitions import HEAD, READER, WRONG
+from wrong_definitions import HEAD, READER, TWINS, WRONG
+from wrong_sets import TWINS as SET_TWINS
+from wrong_sets import WRONG_SETS
 
-from claraedge.pipelines.load import load
+from claraedge.pipelines.device import Device
+from claraedge.pipelines.load import Loaded, load
 from claraedge.pipelines.model import DefinitionFile
 
+ALL = {name: ({"p.yaml": text}, codes) for name, (text, codes) in WRONG.items()} | {
+    f"files: {name}": entry for name, entry in WRONG_SETS.items()
+}
+ALL_TWINS = TWINS | {f"files: {name}": twin for name, twin in SET_TWINS.items()}
 
-def marked(text: str, codes: str) -> tuple[str, list[tuple[str, int, int]]]:
-    """The text without marks, and (code, line, column) of each."""
-    expected = []
+Found = list[tuple[str, str, int, int]]
+
+
+def places(text: str) -> Iterator[tuple[int, int]]:
+    """Line and column of each mark."""
     clean = ""
-    for part, code in zip(text.split("§")[:-1], codes.split(), strict=True):
+    for part in text.split("§")[:-1]:
         clean += part
-        expected.append((code, clean.count("\n") + 1, len(clean) - clean.rfind("\n")))
-    return clean + text.split("§")[-1], expected
+        yield clean.count("\n") + 1, len(clean) - clean.rfind("\n")
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_is_refused_with_exactly_its_problems(name: str) -> None:
-    text, codes = WRONG[name]
-    text, expected = marked(text, codes)
-    loaded = load([DefinitionFile(path="p.yaml", content=text)])
-    found = [
-        (("?" if p.severity == "warning" else "") + p.code, p.line, p.column)
-        for p in loaded.problems
+def expected(files: Mapping[str, str], codes: str) -> Found:
+    marks = [(path, *place) for path, text in files.items() for place in places(text)]
+    return [
+        (code, path, line, column)
+        for code, (path, line, column) in zip(codes.split(), marks, strict=True)
     ]
-    assert found == expected
+
+
+def definition(files: Mapping[str, str]) -> list[DefinitionFile]:
+    return [DefinitionFile(path=p, content=t.replace("§", "")) for p, t in files.items()]
+
+
+def found(loaded: Loaded, files: Mapping[str, str]) -> Found:
+    """The problems, file after file; in each file they stand in order already."""
+    order = {path: index for index, path in enumerate(files)}
+    return [
+        (("?" if p.severity == "warning" else "") + p.code, p.file, p.line, p.column)
+        for p in sorted(loaded.problems, key=lambda p: order[p.file])
+    ]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_is_refused_with_exactly_its_problems(name: str) -> None:
+    files, codes = ALL[name]
+    loaded = load(definition(files))
+    assert found(loaded, files) == expected(files, codes)
     assert loaded.pipeline is None
 
 
-@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("name", ALL)
 def test_every_problem_says_what_to_change(name: str) -> None:
-    text, _ = WRONG[name]
-    for problem in load([DefinitionFile(path="p.yaml", content=text.replace("§", ""))]).problems:
+    for problem in load(definition(ALL[name][0])).problems:
         assert re.fullmatch(r"[a-z]+(-[a-z]+)*", problem.code)
         assert problem.message
         assert problem.fix
         assert "\n" not in str(problem)
         assert len(str(problem)) < 600
-        where = f"p.yaml:{problem.line}:{problem.column}: "
+        where = f"{problem.file}:{problem.line}:{problem.column}: "
         assert str(problem) == f"{where}{problem.message}; {problem.fix}"
+
+
+@pytest.mark.parametrize("name", ALL_TWINS)
+def test_what_is_mended_is_taken(name: str) -> None:
+    files = {file.path: file.content for file in definition(ALL[name][0])}
+    for wrong, right in ALL_TWINS[name]:
+        assert any(wrong in text for text in files.values()), wrong
+        files = {path: text.replace(wrong, right) for path, text in files.items()}
+    loaded = load(definition(files))
+    assert loaded.errors == ()
+    assert loaded.pipeline is not None
+
+
+def test_most_have_a_twin_that_is_right() -> None:
+    assert len(WRONG) >= 200
+    assert len(WRONG_SETS) >= 50
+    assert len(ALL_TWINS) * 2 >= len(ALL)
+
+
+SMALL = Device(cores=4, memory=8192, gpus=1)
+ASKS = (
+    HEAD
+    + "- name: a\n  container: {image: i}\n  requests: {cpu: CPU, memory: MEMORY, gpu: GPU}\n"
+    + "  services:\n  - name: s\n    container: {image: s}\n    requests: {gpu: SERVICE}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "codes"),
+    [
+        ({"CPU": "4", "MEMORY": "8192", "GPU": "1", "SERVICE": "1"}, SMALL, ""),
+        ({}, SMALL, ""),
+        ({"GPU": "§2"}, SMALL, "more-than-device"),
+        ({"SERVICE": "§2"}, SMALL, "more-than-device"),
+        ({"MEMORY": "§8193"}, SMALL, "more-than-device"),
+        ({"CPU": "§5"}, SMALL, "?more-than-device"),
+        (
+            {"CPU": "§5", "MEMORY": "§8193", "GPU": "§3", "SERVICE": "§64"},
+            SMALL,
+            "?more-than-device" + " more-than-device" * 3,
+        ),
+        (
+            {"GPU": "§1", "SERVICE": "§2"},
+            Device(cores=4, memory=8192, gpus=0),
+            "?no-gpu ?no-gpu",
+        ),
+        ({"GPU": "2"}, Device(cores=4, memory=8192, gpus=2), ""),
+        ({"CPU": "1024", "MEMORY": "16777216", "GPU": "64"}, None, ""),
+    ],
+)
+def test_what_the_device_cannot_give_is_told(
+    asked: Mapping[str, str], device: Device | None, codes: str
+) -> None:
+    text = re.sub("[A-Z]{3,}", lambda m: asked.get(m.group(), "0"), ASKS)
+    loaded = load(definition({"p.yaml": text}), device=device)
+    assert found(loaded, {"p.yaml": text}) == expected({"p.yaml": text}, codes)
+    assert (loaded.pipeline is None) == any(c[0] != "?" for c in codes.split())
+
+
+def test_what_rests_on_an_open_placeholder_is_held_against_the_device_once_it_is_known() -> None:
+    text = ASKS.replace("GPU", "'${{ N }}'").replace("name: p\n", "name: p\nparameters: {N: }\n")
+    text = re.sub("CPU|MEMORY|SERVICE", "0", text)
+    files = definition({"p.yaml": text})
+    assert load(files, device=SMALL).errors == ()
+    assert load(files, {"N": "1"}, device=SMALL).problems == ()
+    assert [p.code for p in load(files, {"N": "2"}, device=SMALL).errors] == ["more-than-device"]
 
 
 def only(text: str, **options: object) -> str:
@@ -83,6 +173,30 @@ def only(text: str, **options: object) -> str:
             " one of `a`",
         ),
         (
+            "order after a misspelt one",
+            "no operator is named `raeder`; did you mean `reader`?",
+        ),
+        (
+            "cycle of order and inputs",
+            "the operators wait for each other: `a -> b -> c -> a`; remove one of these ties, as"
+            " this one of `a`",
+        ),
+        (
+            "shapes differ",
+            "the shape of this input is `[3, 2]`, and that of the output it reads (line 6) is"
+            " `[2, 3]`; write the same `shape` at both ends",
+        ),
+        (
+            "value from the payload",
+            "`array` is a value in shared memory, and the job's payload holds files; add `from:`"
+            " with the operator that writes it, or read files: `type: stream`",
+        ),
+        (
+            "high port",
+            "`port` asks for 65536 port numbers; write a whole number of port numbers from 1024 to"
+            " 65535",
+        ),
+        (
             "memory with a unit",
             "`memory` is `512Mi`; write a whole number of megabytes from 0 to 16777216, without a"
             " unit",
@@ -91,6 +205,61 @@ def only(text: str, **options: object) -> str:
 )
 def test_says_what_is_wrong_and_what_would_be_right(name: str, said: str) -> None:
     assert only(WRONG[name][0].replace("§", "")) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "missing file",
+            "p.yaml:4:18: the definition holds no file `prat.yaml`, seen from `p.yaml`; did you"
+            " mean `part.yaml`?",
+        ),
+        (
+            "no file but the root",
+            "p.yaml:4:18: the definition holds no file `part.yaml`, seen from `p.yaml`; add it to"
+            " the definition, which holds `p.yaml`",
+        ),
+        (
+            "file imports itself",
+            "a.yaml:1:16: the files import each other: `a.yaml -> a.yaml`; import a file that does"
+            " not lead back here",
+        ),
+        (
+            "files import each other",
+            "b.yaml:1:16: the files import each other: `a.yaml -> b.yaml -> a.yaml`; import a file"
+            " that does not lead back here",
+        ),
+        (
+            "three files import each other",
+            "c.yaml:1:16: the files import each other: `d/a.yaml -> d/b.yaml -> c.yaml -> d/a.yaml`"
+            "; import a file that does not lead back here",
+        ),
+        (
+            "undeclared argument",
+            "p.yaml:4:42: a value is given for `TGA`, which `parameters` does not declare; did you"
+            " mean `TAG`?",
+        ),
+        (
+            "argument of a file without parameters",
+            "p.yaml:4:33: a value is given for `TAG`, which `parameters` does not declare; declare"
+            " it under `parameters`, or leave it out (declared: none)",
+        ),
+        (
+            "service imported twice",
+            "p.yaml:8:5: two services of the operator are named `s` (names are compared without"
+            " case), the first on line 7; give each its own name",
+        ),
+        (
+            "types differ over two files",
+            "p.yaml:7:57: the element-type of this input is `i16`, and that of the output it reads"
+            " (line 3 of `a.yaml`) is `u16`; write the same `element-type` at both ends",
+        ),
+    ],
+)
+def test_says_it_with_the_file(name: str, said: str) -> None:
+    (problem,) = load(definition(WRONG_SETS[name][0])).problems
+    assert str(problem) == said
 
 
 def test_a_cycle_is_named_in_the_direction_of_the_data() -> None:

@@ -1,7 +1,8 @@
 """Wrong definitions, as data.
 
 In a text, each § marks the place of one problem and is taken out before the text is loaded; the
-codes stand in the order of the marks. A code with a `?` in front is a warning.
+codes stand in the order of the marks. A code with a `?` in front is a warning. Several files stand
+in `wrong_sets`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,37 @@ def operator(text: str) -> str:
 
 def container(text: str) -> str:
     return HEAD + "- name: a\n  container:\n" + text
+
+
+def service(text: str) -> str:
+    return operator("  services:\n  - name: s\n    container: {image: i}\n") + text
+
+
+def connection(text: str) -> str:
+    return service("    connections:\n" + text)
+
+
+def typed(output: str, entry: str) -> str:
+    """An operator that writes, and one that reads."""
+    return (
+        "api-version: 0.5.0\nname: p\noperators:\n"
+        f"- name: a\n  container: {{image: i}}\n  output: [{output}]\n"
+        f"- name: b\n  container: {{image: i}}\n  input: [{entry}]\n"
+    )
+
+
+def value(entry: str) -> str:
+    """An output in shared memory."""
+    return operator(f"  output: [{entry}]\n")
+
+
+def ordered(*orders: str) -> str:
+    """Operators a, b, ... with an `order` each."""
+    names = "abcdefgh"
+    return HEAD + "".join(
+        f"- name: {name}\n  container: {{image: i}}\n  order: {order}\n"
+        for name, order in zip(names, orders, strict=False)
+    )
 
 
 WRONG: dict[str, tuple[str, str]] = {
@@ -247,6 +279,307 @@ WRONG: dict[str, tuple[str, str]] = {
         + "  input: [{path: /in, from: a, type: stream, element-type: §dicom}]\n",
         "element-type-differs",
     ),
+    "type is a list": (operator("  input: [{path: /in, type: §[stream]}]\n"), "wrong-type"),
+    "type of nothing": (operator("  input: [{path: /in, §type: }]\n"), "empty-value"),
+    "stream without path": (operator("  input: [§{type: stream}]\n"), "missing-property"),
+    "stream without path, typed": (
+        typed(
+            "§{name: o, type: stream, element-type: png}",
+            "{from: a, name: o, path: /in, type: stream, element-type: png}",
+        ),
+        "missing-property",
+    ),
+    "no type in 0.5.0": (
+        typed("§{name: o, path: /out}", "§{from: a, name: o, path: /in}"),
+        "missing-property missing-property",
+    ),
+    "no name in 0.7.0": (
+        "api-version: 0.7.0\nname: p\noperators:\n- name: a\n  container: {image: i}\n"
+        "  output:\n  - §path: /out\n    type: stream\n    element-type: png\n",
+        "unnamed-output",
+    ),
+    "neither name nor type in 0.6.0": (
+        "api-version: 0.6.0\nname: p\noperators:\n- name: a\n  container: {image: i}\n"
+        "  output: [§§{path: /out}]\n",
+        "missing-property unnamed-output",
+    ),
+    "stream without label": (
+        typed(
+            "{name: o, type: §stream, path: /out}",
+            "{from: a, name: §x, type: stream, element-type: png, path: /in}",
+        ),
+        "?missing-element-type unknown-output",
+    ),
+    "array near a word": (
+        value("{name: x, type: §aray, element-type: u8, shape: [3]}"),
+        "unknown-type",
+    ),
+    "primitive near a word": (value("{name: x, type: §flaot32}"), "unknown-type"),
+    "primitive that is none": (value("{name: x, type: §f8}"), "unknown-type"),
+    "array with a path": (
+        value("{name: x, type: array, element-type: u8, shape: [3], §path: /out}"),
+        "path-of-value",
+    ),
+    "string with everything": (
+        value("{name: x, type: string, §path: /out, §element-type: u8, §shape: [1]}"),
+        "path-of-value element-type-of-value shape-of-value",
+    ),
+    "primitive with everything": (
+        value("{name: x, type: Float32, §path: /out, §element-type: u8, §shape: [1]}"),
+        "path-of-value element-type-of-value shape-of-value",
+    ),
+    "array with nothing": (
+        value("§§{name: x, type: array}"),
+        "missing-property missing-property",
+    ),
+    "array without shape": (
+        value("§{name: x, type: array, element-type: u8}"),
+        "missing-property",
+    ),
+    "shape of nothing": (
+        value("{name: x, type: array, element-type: u8, §shape: }"),
+        "missing-property",
+    ),
+    "shape without lengths": (
+        value("{name: x, type: array, element-type: u8, §shape: []}"),
+        "missing-property",
+    ),
+    "shape is a number": (
+        value("{name: x, type: array, element-type: u8, shape: §3}"),
+        "wrong-type",
+    ),
+    "lengths that are none": (
+        value(
+            "{name: x, type: array, element-type: u8,"
+            " shape: [§0, §-2, §x, §1.5, §[1], §'', 3, -1, §99999999999999]}"
+        ),
+        "invalid-shape " * 7,
+    ),
+    "seventeen dimensions": (
+        value(f"{{name: x, type: array, element-type: u8, shape: §{[1] * 17}}}"),
+        "out-of-bounds",
+    ),
+    "more elements than memory": (
+        value("{name: x, type: array, element-type: u8, shape: §[1048576, 1048577]}"),
+        "out-of-bounds",
+    ),
+    "elements of no known type": (
+        value("{name: x, type: array, element-type: §flot32, shape: [3]}"),
+        "unknown-element-type",
+    ),
+    "elements are strings": (
+        value("{name: x, type: array, element-type: §string, shape: [3]}"),
+        "unknown-element-type",
+    ),
+    "value without a name": (value("§{type: u8}"), "missing-property"),
+    "value with an empty name": (value("{type: u8, §name: ''}"), "empty-value"),
+    "value with a wrong name": (value("{type: u8, name: §../x}"), "invalid-name"),
+    "two values of one name": (
+        value("{type: u8, name: x}, {type: string, name: §X}"),
+        "duplicate-output",
+    ),
+    "two values of one name, by an alias": (
+        value("&x {type: u8, name: §x}, *x"),
+        "duplicate-output",
+    ),
+    "value from the payload": (
+        operator("  input: [{type: §array, element-type: u8, shape: [3], name: x}]\n"),
+        "value-from-payload",
+    ),
+    "value read twice": (
+        typed(
+            "{name: x, type: u8}",
+            "{from: a, name: x, type: u8}, {from: A, name: §X, type: uint8}",
+        ),
+        "duplicate-input",
+    ),
+    "value without its name": (
+        typed("{name: x, type: u8}", "§{from: a, type: u8}"),
+        "missing-property",
+    ),
+    "element types of streams differ": (
+        typed(
+            "{name: o, type: stream, element-type: png, path: /out}",
+            "{from: a, name: o, path: /in, type: stream, element-type: §dicom}",
+        ),
+        "element-type-differs",
+    ),
+    "element types of arrays differ": (
+        typed(
+            "{name: o, type: array, element-type: f32, shape: [2]}",
+            "{from: a, name: o, type: array, element-type: §float64, shape: [2]}",
+        ),
+        "element-type-differs",
+    ),
+    "shapes differ": (
+        typed(
+            "{name: o, type: array, element-type: f32, shape: [2, 3]}",
+            "{from: a, name: o, type: array, element-type: f32, shape: §[3, 2]}",
+        ),
+        "shape-differs",
+    ),
+    "as many lengths differ": (
+        typed(
+            "{name: o, type: array, element-type: f32, shape: [2, -1]}",
+            "{from: a, name: o, type: array, element-type: f32, shape: §[2]}",
+        ),
+        "shape-differs",
+    ),
+    "primitive against a longer array": (
+        typed(
+            "{name: o, type: u8}", "{from: a, name: o, type: array, element-type: u8, shape: §[2]}"
+        ),
+        "shape-differs",
+    ),
+    "primitives differ": (
+        typed("{name: o, type: u8}", "{from: a, name: o, type: §i8}"),
+        "element-type-differs",
+    ),
+    "string against array": (
+        typed(
+            "{name: o, type: string}",
+            "{from: a, name: o, type: §array, element-type: u8, shape: [2]}",
+        ),
+        "type-differs",
+    ),
+    "stream against array": (
+        typed(
+            "{name: o, type: array, element-type: u8, shape: [2]}",
+            "{from: a, name: o, type: §stream, element-type: u8, path: /in}",
+        ),
+        "type-differs",
+    ),
+    "untyped against array": (
+        HEAD
+        + "- name: a\n  container: {image: i}\n"
+        + "  output: [{name: o, type: array, element-type: u8, shape: [2]}]\n"
+        + NEXT
+        + "  input: [§{path: /in, from: a, name: o}]\n",
+        "type-differs",
+    ),
+    "array against untyped": (
+        HEAD
+        + "- name: a\n  container: {image: i}\n  output: [{name: o, path: /out}]\n"
+        + NEXT
+        + "  input: [{from: a, name: o, type: §u8}]\n",
+        "type-differs",
+    ),
+    "folder where values lie": (
+        operator("  input: [{path: §/clara/fastio/input}]\n"),
+        "reserved-path",
+    ),
+    # order
+    "order after none": (ordered("[§c]", "[]"), "unknown-operator"),
+    "order after a misspelt one": (
+        HEAD + READER + NEXT + "  order: [§raeder]\n",
+        "unknown-operator",
+    ),
+    "order after itself": (ordered("[§A]"), "operator-names-itself"),
+    "order is a text": (ordered("§b", "[]"), "wrong-type"),
+    "order holds a list": (ordered("[§[b]]", "[]"), "wrong-type"),
+    "order holds nothing": (ordered("[§~, §'']", "[]"), "wrong-type wrong-type"),
+    "order without from": (
+        ordered("[§{}, §{§name: b}]", "[]"),
+        "missing-property missing-property ?unknown-property",
+    ),
+    "order twice": (ordered("[b, §B, {from: §c}]", "[]"), "?duplicate-order unknown-operator"),
+    "cycle of order": (ordered("[§c]", "[a]", "[{from: b}]"), "cycle"),
+    "cycle of order and inputs": (
+        HEAD
+        + "- name: a\n  container: {image: i}\n  input: [{path: /in, from: §c}]\n"
+        + "  output: [{path: /out}]\n"
+        + "- name: b\n  container: {image: i}\n  order: [a]\n  output: [{path: /out}]\n"
+        + "- name: c\n  container: {image: i}\n  input: [{path: /in, from: b}]\n"
+        + "  output: [{path: /out}]\n",
+        "cycle",
+    ),
+    "cycle beside operators of no cycle": (
+        ordered("[]", "[a, §d]", "[b]", "[c, a]", "[d]"),
+        "cycle",
+    ),
+    "two cycles": (ordered("[§b]", "[a]", "[§d]", "[c]", "[a, c]"), "cycle cycle"),
+    # models
+    "models are an object": (operator("  models: §{name: m}\n"), "wrong-type"),
+    "model is a text": (operator("  models: [§m]\n"), "wrong-type"),
+    "model without name": (
+        operator("  models: [§{§version: 1}]\n"),
+        "missing-property ?unknown-property",
+    ),
+    "model with a slash": (operator("  models: [{name: §a/b}]\n"), "invalid-name"),
+    "model above": (operator("  models: [{name: §..}]\n"), "invalid-name"),
+    "long model": (operator(f"  models: [{{name: §{'m' * 256}}}]\n"), "invalid-name"),
+    "model with a line break": (operator('  models: [{name: §"a\\nb"}]\n'), "invalid-name"),
+    "model twice": (
+        operator("  models: [{name: m}, {name: §m}, §x]\n"),
+        "?duplicate-model wrong-type",
+    ),
+    # services
+    "services are an object": (operator("  services: §{name: s}\n"), "wrong-type"),
+    "service is a text": (operator("  services: [§s]\n"), "wrong-type"),
+    "service without container": (operator("  services: [§{name: s}]\n"), "missing-property"),
+    "service without name": (
+        operator("  services: [§{container: {image: i}}]\n"),
+        "missing-property",
+    ),
+    "service with a wrong name": (
+        operator("  services: [{name: §a b, container: {image: i}}]\n"),
+        "invalid-name",
+    ),
+    "service with a wrong image": (
+        operator("  services: [{name: s, container: {image: §A}}]\n"),
+        "invalid-image",
+    ),
+    "service with inputs": (
+        service("    §input: []\n    requests: {gpu: §a}\n"),
+        "?unknown-property not-an-integer",
+    ),
+    "service with wrong variables": (service("    variables: {§1: x}\n"), "invalid-variable"),
+    "two services of one name": (
+        service("  - {name: §S, container: {image: j}}\n"),
+        "duplicate-name",
+    ),
+    "connections are a list": (service("    connections: §[]\n"), "wrong-type"),
+    "unknown kind of connection": (
+        connection("      §https: []\n      http: §{}\n"),
+        "?unknown-property wrong-type",
+    ),
+    "connection is a text": (connection("      http: [§URI]\n"), "wrong-type"),
+    "connection without name": (connection("      http: [§{port: 8000}]\n"), "missing-property"),
+    "connection name": (connection("      http: [{name: §8000}]\n"), "invalid-variable"),
+    "volume name": (connection("      volume: [{name: §a=b, path: /a}]\n"), "invalid-variable"),
+    "low port": (connection("      http: [{name: URI, port: §80}]\n"), "out-of-bounds"),
+    "high port": (connection("      http: [{name: URI, port: §65536}]\n"), "out-of-bounds"),
+    "port is a text": (connection("      http: [{name: URI, port: §http}]\n"), "not-an-integer"),
+    "two connections of one name": (
+        connection("      http: [{name: URI}]\n      volume: [{name: §uri, path: /a}]\n"),
+        "duplicate-name",
+    ),
+    "connections of two services of one name": (
+        connection("      http: [{name: URI}]\n")
+        + "  - name: t\n    container: {image: j}\n    connections: {http: [{name: §URI}]}\n",
+        "duplicate-name",
+    ),
+    "volume without path": (connection("      volume: [§{name: DATA}]\n"), "missing-property"),
+    "relative volume": (connection("      volume: [{name: DATA, path: §data}]\n"), "relative-path"),
+    "volume over the system": (
+        connection("      file: [{name: DATA, path: §/proc}]\n"),
+        "reserved-path",
+    ),
+    # pull secrets
+    "pull-secrets are a text": (
+        "api-version: 0.4.0\nname: p\npull-secrets: §ngc-clara\noperators:\n" + READER,
+        "wrong-type",
+    ),
+    "pull-secret is an object": (
+        "api-version: 0.4.0\nname: p\npull-secrets: [§{name: ngc}, §'', §~]\noperators:\n" + READER,
+        "wrong-type empty-value empty-value",
+    ),
+    "orchestrator Argo beside an error": (
+        "api-version: 0.4.0\nname: §p p\n§orchestrator: Argo\noperators:\n" + READER,
+        "invalid-name ?orchestrator-unused",
+    ),
+    # import in one file
+    "operator imports its own file": (HEAD + "- import: {path: §p.yaml}\n", "import-cycle"),
     # parameters
     "parameters are a list": (
         "api-version: 0.4.0\nname: p\nparameters: §[a]\noperators:\n" + READER,
@@ -270,11 +603,155 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     "placeholder not closed": (container("    image: §i-${{ A\n"), "malformed-placeholder"),
     "placeholder of two words": (container("    image: §${{ A B }}\n"), "malformed-placeholder"),
+    "parameter near JOB_ID": (
+        container("    image: i\n    tag: §${{ JOBID }}\n    command: §x\n"),
+        "?unresolved-placeholder command-not-list",
+    ),
+    "name of a parameter over lines": (
+        'api-version: 0.4.0\nname: p\nparameters: {§"a\\nb": c}\noperators:\n' + READER,
+        "invalid-name",
+    ),
+    # bombs
+    "billion laughs": (
+        "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+        + "".join(
+            f"{n}: &{n} [{', '.join([f'*{m}'] * 10)}]\n"
+            for m, n in (("a", "b"), ("b", "c"), ("c", "d"))
+        )
+        + "e: [*d, *d, *d, *d, *d, *d, *d, §*d]\n",
+        "too-many-values",
+    ),
+    "alias of an operator": (
+        HEAD + "- &a {name: §a, container: {image: i}}\n- *a\n",
+        "duplicate-operator",
+    ),
     # all at once
     "many": (
         "api-version: §1.0\nname: §a b\noperators:\n- name: a\n  container:\n    image: §A\n"
         "  input:\n  - path: §in\n    from: §c\n  requests:\n    gpu: §one\n",
         "unknown-api-version invalid-name invalid-image relative-path unknown-operator"
         " not-an-integer",
+    ),
+}
+
+#: What makes some of them right: texts that are replaced.
+TWINS: dict[str, tuple[tuple[str, str], ...]] = {
+    "placeholder in a flow list": (("${{ X }}", "'${{ X }}'"),),
+    "duplicate key": (("name: q\n", ""),),
+    "custom tag": (("!secret a", "!!str a\n  container: {image: i}"),),
+    "unknown alias": (("*base", "a"), ("name: a", HEAD + READER)),
+    "merge": (
+        ("x: &x {a: b}\ny:\n  <<: *x\n", HEAD + "- {name: '<<', container: {image: i}}\n"),
+        ("'<<'", "x"),
+    ),
+    "short api-version": (("0.4", "0.4.0"),),
+    "new api-version": (("0.9.0", "'0.3.0'"),),
+    "name with blanks": (("my p", "my-P_1-p"),),
+    "long name": (("nn", "n"),),
+    "misspelt property": (("operator:", "operators:"),),
+    "orchestrator unknown": (("clara\n", "Clara\n"),),
+    "operator without container": (("- name: a", "- {name: a, container: {image: i}}"),),
+    "two operators, one name": (("READER", "READER2"),),
+    "image with capitals": (("Reader", "reader"),),
+    "image with a scheme": (("docker://", "Docker.example:5000/"),),
+    "tag with a slash": (("a/b", "a_b"),),
+    "digest as a tag": (("    tag: sha256:abc\n", ""), ("image: i", f"image: i@sha256:{'a' * 64}")),
+    "two tags": (("tag: 2", "tag: 1"),),
+    "command is a text": (("python app.py", "[python, app.py]"),),
+    "command holds nothing": (("    -\n", "    - ''\n"),),
+    "variable name": (("1A: x", "_1A: x"), ("A=B", "A.B")),
+    "gpu is true": (("true", "1"),),
+    "memory with a unit": (("512Mi", "512"),),
+    "too much memory": (("17179869184", "16777216"),),
+    "requests all wrong": (("2000", "1024"), ("1GB", "0"), ("65", "64")),
+    "relative path": (("path: in", "path: /in"),),
+    "dots": (("/in/../etc", "/in/.../etc"),),
+    "below sys": (("//sys/fs/", "//sysfs//fs/"),),
+    "etc": (("/etc/", "/etc/clara/"),),
+    "long path": (("aa", "a"),),
+    "same path twice": (("/data/", "/data2/"),),
+    "path inside a path": (("/data}", "/data/out}"),),
+    "path inside a path, with a like name": (("/d/y", "/d-y"),),
+    "two unnamed outputs": (("/a}", "/a, name: a}"), ("/b}", "/b, name: b}")),
+    "outputs of one name": (("name: X", "name: X-"),),
+    "unknown operator": (("raeder", "READER"),),
+    "unknown output": (("rihgt", "Right"),),
+    "name of an unnamed output": ((", name: out", ""),),
+    "named output not named": (("from: a", "from: a, name: Mask"),),
+    "upstream without output": (("[{path: /in, from: a}]", "[{path: /in}]\n  order: [a]"),),
+    "cycle of two": ((", from: b", ""),),
+    "unknown type": (("steam", "STREAM"),),
+    "stream with a shape": ((", shape: [1]", ""),),
+    "element types differ": (("dicom", "PNG"),),
+    "stream without path, typed": (
+        (
+            "type: stream, element-type: png}]\n- name: b",
+            "type: stream, path: /o, element-type: png}]\n- name: b",
+        ),
+    ),
+    "no type in 0.5.0": (("0.5.0", "0.4.0"),),
+    "no name in 0.7.0": (("- path", "- name: x\n    path"),),
+    "neither name nor type in 0.6.0": (("0.6.0", "0.3.0"),),
+    "stream without label": (("name: x", "name: o"),),
+    "array near a word": (("aray", "Array"),),
+    "primitive near a word": (("flaot32", "Float32"),),
+    "primitive that is none": (("f8", "f16"),),
+    "array with a path": ((", path: /out", ""),),
+    "array with nothing": (("type: array", "type: array, element-type: uint64, shape: [-1]"),),
+    "shape is a number": (("shape: 3", "shape: [3]"),),
+    "lengths that are none": (
+        ("0, -2, x, 1.5, [1], '', 3, -1, 99999999999999", "1, -1, 1099511627776"),
+    ),
+    "seventeen dimensions": (("[1, ", "["),),
+    "more elements than memory": (("1048577", "1048576"),),
+    "value without a name": (("type: u8", "type: u8, name: x"),),
+    "two values of one name": (("name: X", "name: Y"),),
+    "value from the payload": (("type: array, element-type: u8, shape: [3]", "path: /in"),),
+    "value read twice": ((", {from: A, name: X, type: uint8}", ""),),
+    "element types of streams differ": (("dicom", "Png"),),
+    "element types of arrays differ": (("float64", "Float32"),),
+    "shapes differ": (("[3, 2]", "[-1, 3]"),),
+    "as many lengths differ": (("[2]", "[-1, 512]"),),
+    "primitive against a longer array": (("[2]", "[1]"),),
+    "primitives differ": (("i8", "UINT8"),),
+    "stream against array": (
+        ("stream, element-type: u8, path: /in", "array, element-type: u8, shape: [2]"),
+    ),
+    "untyped against array": (
+        ("path: /in, from", "type: array, element-type: u8, shape: [2], from"),
+    ),
+    "folder where values lie": (("fastio", "fastio2"),),
+    "order after none": (("[c]", "[B]"),),
+    "order is a text": (("order: b", "order: [b]"),),
+    "order without from": (("{}, {name", "{from"),),
+    "order twice": (("{from: c}", "{from: b}"),),
+    "cycle of order": (("order: [c]", "order: []"),),
+    "cycle of order and inputs": (("order: [a]", "order: []"),),
+    "cycle beside operators of no cycle": (("[a, d]", "[a]"),),
+    "models are an object": (("{name: m}", "[{name: m}]"),),
+    "model with a slash": (("a/b", "a b"),),
+    "long model": (("mm", "m"),),
+    "model twice": ((", x]", "]"),),
+    "service with inputs": (("gpu: a", "gpu: 1"),),
+    "two services of one name": (("S,", "S2,"),),
+    "unknown kind of connection": (("{}", "[{name: A}]"),),
+    "connection name": (("8000", "_8000"),),
+    "low port": (("80}", "1024}"),),
+    "high port": (("65536", "65535"),),
+    "two connections of one name": (("uri", "uri2"),),
+    "connections of two services of one name": (("{http: [{name: URI", "{http: [{name: URI2"),),
+    "relative volume": (("path: data", "path: /data/"),),
+    "pull-secrets are a text": (("ngc-clara", "[ngc-clara, ngc-clara]"),),
+    "orchestrator Argo beside an error": (("p p", "p"),),
+    "parameter is an object": (("{b: c}", "b"),),
+    "parameter name": (("a.b", "a-b"),),
+    "parameter twice": (("TAG", "TAG2"),),
+    "placeholder in a default": (("x-${{ B }}", "x-$(B)"),),
+    "placeholder not closed": (("i-${{ A", "i-$A"), ("$A", "a")),
+    "parameter near JOB_ID": (("JOBID", "job_id"), ("command: x", "command: [x]")),
+    "billion laughs": ((", *d]", "]"), ("a: &a", HEAD + READER + "a: &a")),
+    "alias of an operator": (
+        ("- *a", "- name: b\n  container: {image: *i}"),
+        ("image: i", "image: &i i"),
     ),
 }

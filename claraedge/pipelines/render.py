@@ -22,6 +22,9 @@ from claraedge.pipelines.model import (
 from claraedge.pipelines.names import is_name
 from claraedge.pipelines.parameters import JOB_ID
 
+UNTYPED = "0.4.0"
+"""The newest api-version whose inputs and outputs need no types."""
+
 Plain: TypeAlias = "str | int | list[Plain] | dict[str, Plain] | None"
 
 _PLACEHOLDER = re.compile(r"\$\{\{([^{}]*)\}\}")
@@ -36,8 +39,9 @@ _BREAKS = re.compile("[\r\x85\u2028\u2029]")
 def definition(pipeline: Pipeline) -> str:
     """The YAML text of a pipeline: nothing imported, placeholders filled.
 
-    It holds what was written and differs from the defaults, and loads to an equal pipeline. A
-    placeholder that has no value stays, and its name is declared as a parameter without default.
+    It holds what was written and differs from the defaults, and loads to an equal pipeline; of
+    another api-version only where an imported operator has no types and the pipeline asks for them.
+    A placeholder that has no value stays, and its name is declared as a parameter without default.
     """
     head, operators = document(pipeline), []
     # One dump an operator: a blank line between them is what people write.
@@ -56,7 +60,7 @@ def document(pipeline: Pipeline) -> dict[str, Plain]:
     """The definition as plain values, in the order of the language's reference."""
     operators: list[Plain] = [_operator(o) for o in pipeline.operators]
     found: dict[str, Plain] = {
-        "api-version": pipeline.api_version,
+        "api-version": _version(pipeline),
         "name": pipeline.name,
         "description": pipeline.description,
         "orchestrator": pipeline.orchestrator,
@@ -69,6 +73,15 @@ def document(pipeline: Pipeline) -> dict[str, Plain]:
         found["parameters"] = dict.fromkeys(open_names.values())
     found["operators"] = operators
     return found
+
+
+def _version(pipeline: Pipeline) -> str:
+    """The pipeline's own, or the newest that takes its operators as they are."""
+    entries = (e for o in pipeline.operators for e in (*o.inputs, *o.outputs))
+    unnamed = any(e.name is None for o in pipeline.operators for e in o.outputs)
+    if unnamed or any(e.type is None for e in entries):
+        return min(pipeline.api_version, UNTYPED)
+    return pipeline.api_version
 
 
 def _operator(operator: Operator) -> dict[str, Plain]:

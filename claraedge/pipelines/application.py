@@ -14,6 +14,7 @@ import msgspec
 
 from claraedge.errors import PipelineLoadError
 from claraedge.pipelines.model import Container, Entry, Input, Operator, Output, Requests
+from claraedge.pipelines.registration import is_registration
 
 _INPUT_VARIABLES = ("HOLOSCAN_INPUT_PATH", "MONAI_INPUTPATH")
 _OUTPUT_VARIABLES = ("HOLOSCAN_OUTPUT_PATH", "MONAI_OUTPUTPATH")
@@ -44,7 +45,8 @@ class Application:
 
 def may_be_application(operator: Operator) -> bool:
     """Whether the image is to say how it is run: the definition writes no command."""
-    return not operator.container.command and not operator.container.entrypoint
+    container = operator.container
+    return not (container.command or container.entrypoint or is_registration(operator))
 
 
 def applied(operator: Operator, application: Application) -> Operator:

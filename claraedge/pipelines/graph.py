@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from claraedge.pipelines import fastio
 from claraedge.pipelines.entries import DraftEntry
 from claraedge.pipelines.model import Container, Input, Operator, Output
-from claraedge.pipelines.nodes import ScalarNode
+from claraedge.pipelines.nodes import ListNode, ScalarNode
 from claraedge.pipelines.operators import Draft
 from claraedge.pipelines.problems import Report, listed, shown, where
 from claraedge.pipelines.types import check_agreement
@@ -113,7 +113,8 @@ def _order(
 
 
 def _add_edge(edges: Edges, draft: Draft, upstream: str, at: ScalarNode) -> None:
-    if draft.name is not None:
+    # The same name here is that of a second operator, which is told.
+    if draft.name is not None and draft.name.text != upstream:
         edges.setdefault(draft.name.text, {}).setdefault(upstream, at)
 
 
@@ -175,7 +176,10 @@ def _output_name(entry: DraftEntry, upstream: Draft, report: Report) -> str | No
     where = shown(upstream.name.text)
     named = upstream.named_outputs
     if not upstream.outputs:
-        if upstream.node.get("output") is None:
+        written = upstream.node.get("output")
+        # What is written and yet no output is told there.
+        empty = isinstance(written, ListNode) and not written.items
+        if written is None or empty or (isinstance(written, ScalarNode) and written.null):
             report.error(
                 "no-output",
                 entry.source or entry.node,

@@ -132,6 +132,10 @@ WRONG: dict[str, tuple[str, str]] = {
     "operator without container": (HEAD + "- §name: a\n", "missing-property"),
     "operator with empty container": (HEAD + "- name: a\n  §container:\n", "missing-property"),
     "operator name": (HEAD + "- name: §../a\n  container: {image: i}\n", "invalid-name"),
+    "second operator of a name reads the first": (
+        HEAD + READER + "- name: §reader\n  container: {image: i}\n  order: [reader]\n",
+        "duplicate-operator",
+    ),
     "two operators, one name": (
         HEAD + READER + "- name: §READER\n  container: {image: i}\n",
         "duplicate-operator",
@@ -248,6 +252,14 @@ WRONG: dict[str, tuple[str, str]] = {
     "upstream without output": (
         HEAD + "- name: a\n  container: {image: i}\n" + NEXT + "  input: [{path: /in, from: §a}]\n",
         "no-output",
+    ),
+    "upstream with nothing for output": (
+        HEAD
+        + "- name: a\n  container: {image: i}\n  output:\n"
+        + "- name: b\n  container: {image: i}\n  output: []\n"
+        + NEXT
+        + "  input: [{path: /in, from: §a, name: x}, {path: /b, from: §b}]\n",
+        "no-output no-output",
     ),
     "from itself": (
         operator("  input: [{path: /in, from: §A}]\n  output: [{path: /out}]\n"),

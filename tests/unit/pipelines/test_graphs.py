@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from claraedge.pipelines.load import Loaded, load
 from claraedge.pipelines.model import DefinitionFile, Pipeline, decode, encode
 from claraedge.pipelines.render import with_graph
+from tests import definition_bench
 from tests.campaign import CAMPAIGN
 
 EXAMPLES = 3_000 if CAMPAIGN else 150
@@ -214,3 +215,10 @@ def test_a_long_chain_and_a_long_cycle_load_without_recursion() -> None:
     assert list(loaded(graph).sorter().static_order()) == names
     graph.nodes[0].order.append(names[-1])
     assert [p.code for p in graph.load().errors] == ["cycle"]
+
+
+def test_the_definition_that_is_timed_is_whole() -> None:
+    found = load(definition_bench.files(200), final=True)
+    assert found.problems == ()
+    assert found.pipeline is not None
+    assert len(list(found.pipeline.sorter().static_order())) == 200

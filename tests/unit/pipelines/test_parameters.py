@@ -133,3 +133,73 @@ def test_long_values_used_often_are_refused() -> None:
     )
     result = loaded(text)
     assert [p.code for p in result.problems] == ["too-many-values"]
+
+
+JOB = (
+    "api-version: 0.4.0\nname: p\noperators:\n"
+    "- {name: a, container: {image: i, tag: '${{ Job_Id }}'}}\n"
+)
+
+
+def tag(result: Loaded) -> str:
+    assert result.pipeline is not None
+    return result.pipeline.operators[0].container.tag
+
+
+def test_the_id_of_the_job_is_there_without_being_declared() -> None:
+    files = [DefinitionFile(path="p.yaml", content=JOB)]
+    at_creation = load(files)
+    assert at_creation.problems == ()
+    assert tag(at_creation) == "${{ Job_Id }}"
+    at_start = load(files, final=True, job="4711")
+    assert at_start.problems == ()
+    assert tag(at_start) == "4711"
+    assert found(load(files, final=True)) == [("error", "unresolved-placeholder", 4, 40)]
+
+
+def test_the_id_of_the_job_is_no_argument_unless_it_is_declared() -> None:
+    files = [DefinitionFile(path="p.yaml", content=JOB)]
+    assert found(load(files, {"JOB_ID": "x"}, job="4711")) == [
+        ("error", "undeclared-argument", 1, 1)
+    ]
+    declared = JOB.replace("operators", "parameters: {JOB_ID: }\noperators")
+    files = [DefinitionFile(path="p.yaml", content=declared)]
+    assert tag(load(files, {"JOB_ID": "x"}, job="4711", final=True)) == "x"
+    assert found(load(files, job="4711", final=True)) == [
+        ("error", "unresolved-placeholder", 5, 40)
+    ]
+
+
+IMPORT = """\
+api-version: 0.4.0
+name: p
+parameters: {VERSION: }
+operators:
+- import: {path: part.yaml, args: {TAG: "v${{ VERSION }}"}}
+- {name: other, import: {path: part.yaml}}
+"""
+PART = "parameters: {TAG: v0}\nname: part\ncontainer: {image: i, tag: '${{ TAG }}'}\n"
+
+
+def test_an_argument_without_a_value_yet_is_told_where_it_is_given() -> None:
+    files = [
+        DefinitionFile(path="p.yaml", content=IMPORT),
+        DefinitionFile(path="part.yaml", content=PART),
+    ]
+    at_creation = load(files)
+    assert found(at_creation) == [("warning", "unresolved-placeholder", 5, 41)]
+    assert tag(at_creation) == "v${{ VERSION }}"
+    assert found(load(files, final=True)) == [("error", "unresolved-placeholder", 5, 41)]
+    at_start = load(files, {"version": "7"}, final=True)
+    assert at_start.problems == ()
+    assert at_start.pipeline is not None
+    assert [o.container.tag for o in at_start.pipeline.operators] == ["v7", "v0"]
+
+
+def test_a_file_does_not_see_the_parameters_of_the_one_that_imports_it() -> None:
+    files = [
+        DefinitionFile(path="p.yaml", content=IMPORT.replace("args: {TAG", "args: {VERSION")),
+        DefinitionFile(path="part.yaml", content=PART.replace("TAG", "VERSION", 1)),
+    ]
+    result = load(files, {"VERSION": "7"})
+    assert [(p.code, p.file) for p in result.problems] == [("unresolved-placeholder", "part.yaml")]

@@ -120,7 +120,10 @@ class Fields:
     def text(self, name: str) -> str:
         """A text that has no effect but for people; empty where there is none."""
         value = self.get(name)
-        return value.text if isinstance(value, ScalarNode) else ""
+        if value is None or isinstance(value, ScalarNode):
+            return value.text if value is not None else ""
+        self._wrong_type(name, value, "write a text")
+        return ""
 
     def texts(self, name: str, example: str) -> tuple[ScalarNode, ...]:
         """A list of single values; what is none is reported and left out."""

@@ -119,6 +119,7 @@ def _pipeline(
         required="add `api-version: 0.4.0` as the first line",
     )
     name = fields.name("name", "a pipeline", required="add `name:`")
+    description = fields.text("description")
     orchestrator = _one_of(fields, "orchestrator", _ORCHESTRATORS, "orchestrator", report)
     if orchestrator == "Argo":
         report.warning(
@@ -145,7 +146,7 @@ def _pipeline(
     return Pipeline(
         api_version=version,
         name=name.text,
-        description=fields.text("description"),
+        description=description,
         orchestrator=orchestrator,
         pull_secrets=tuple(dict.fromkeys(secret.text for secret in secrets)),
         operators=operators,

@@ -578,6 +578,11 @@ WRONG: dict[str, tuple[str, str]] = {
         "reserved-path",
     ),
     # pull secrets
+    "descriptions that are no text": (
+        "api-version: 0.4.0\nname: p\ndescription: §[a]\noperators:\n"
+        "- name: a\n  description: §{a: b}\n  container: {image: i}\n",
+        "wrong-type wrong-type",
+    ),
     "pull-secrets are a text": (
         "api-version: 0.4.0\nname: p\npull-secrets: §ngc-clara\noperators:\n" + READER,
         "wrong-type",
@@ -754,6 +759,17 @@ TWINS: dict[str, tuple[tuple[str, str], ...]] = {
     "connections of two services of one name": (("{http: [{name: URI", "{http: [{name: URI2"),),
     "relative volume": (("path: data", "path: /data/"),),
     "pull-secrets are a text": (("ngc-clara", "[ngc-clara, ngc-clara]"),),
+    "descriptions that are no text": (("[a]", "'[a]'"), ("{a: b}", "3")),
+    "second operator of a name reads the first": (
+        ("- name: reader\n  container: {image: i}", "- name: b\n  container: {image: i}"),
+    ),
+    "upstream with nothing for output": (
+        ("output:\n", "output: [{path: /o, name: X}]\n"),
+        ("output: []", "output: [{path: /o}]"),
+    ),
+    "volume without path": (("{name: DATA}", "{name: DATA, path: /data}"),),
+    "port is a text": (("http}", "8000}"),),
+    "service with a wrong name": (("a b", "a-b"),),
     "orchestrator Argo beside an error": (("p p", "p"),),
     "parameter is an object": (("{b: c}", "b"),),
     "parameter name": (("a.b", "a-b"),),

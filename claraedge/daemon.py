@@ -50,6 +50,7 @@ from claraedge.jobs.jobs import Jobs
 from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.machine import Machine
 from claraedge.jobs.model import Job, Priority
+from claraedge.jobs.removals import Removals
 from claraedge.jobs.retention import Retention
 from claraedge.jobs.values import SharedMemory
 from claraedge.models.model import SetKind
@@ -174,6 +175,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
             Machine(
                 database=database,
                 runner=runner,
+                removals=Removals(runner),
                 payloads=payloads,
                 images=images,
                 applications=applications,

@@ -17,6 +17,7 @@ from claraedge.jobs.jobs import Jobs
 from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.machine import Machine
 from claraedge.jobs.model import Job, JobState, Priority
+from claraedge.jobs.removals import Removals
 from claraedge.jobs.values import SharedMemory
 from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree
@@ -116,6 +117,7 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
         machine = Machine(
             database=database,
             runner=device.runner,
+            removals=Removals(device.runner),
             payloads=payloads,
             images=images,
             applications=applications,
@@ -156,6 +158,13 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
             if running is not None:
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
+
+
+async def emptied(runner: MemoryRunner) -> None:
+    """Waits until no container is left: they are removed after what waits for their end."""
+    async with asyncio.timeout(DEADLINE):
+        while await runner.containers({}):
+            await asyncio.sleep(0.01)
 
 
 async def copy(spec: ContainerSpec) -> int:

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
+from claraedge.images.images import Images
 from claraedge.jobs.admission import Candidate
 from claraedge.jobs.execution import Execution
+from claraedge.jobs.lookups import Lookups
 from claraedge.jobs.model import Job, JobStatus, OperatorRecord, OperatorStatus
-from claraedge.jobs.transitions import ready, verdict
+from claraedge.jobs.transitions import preparable, ready, verdict
 from claraedge.pipelines.model import Pipeline, decode
 from claraedge.pipelines.registration import is_registration
 from claraedge.pipelines.requests import cores, gpus
@@ -38,7 +40,10 @@ class ActiveJob:
     operators: dict[str, OperatorRecord]
     cancelled: bool
     faulted: bool
+    lookups: Lookups
     running: dict[str, Running] = field(default_factory=dict)
+    prepared: dict[str, Execution] = field(default_factory=dict)
+    """Operators whose containers are made ahead of their turn."""
     lease: tuple[str, ...] = ()
     """The GPUs that the job has taken, from its first GPU operator to the end of its last."""
     refused: int | None = None
@@ -46,13 +51,15 @@ class ActiveJob:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
-    def of(cls, job: Job) -> Self:
+    def of(cls, job: Job, images: Images) -> Self:
         """A job as it is recorded."""
         assert job.snapshot is not None, "a started job has its snapshot"
+        pipeline = decode(job.snapshot)
         return cls(
             job,
-            decode(job.snapshot),
+            pipeline,
             {operator.name: operator for operator in job.operators},
+            lookups=Lookups(images, pipeline.pull_secrets),
             cancelled=job.cancel_reason is not None,
             faulted=any(o.status is OperatorStatus.FAULTED for o in job.operators),
         )
@@ -115,6 +122,29 @@ class ActiveJob:
                 gpu=gpus(operator),
                 job_gpus=self.gpus_asked,
             )
+
+    def preparable(self) -> tuple[str, ...]:
+        """Operators whose containers may be made now, ahead of their turn."""
+        if self.ending or not self.running:
+            return ()
+        statuses = self.statuses()
+        return tuple(
+            name
+            for name in preparable(self.pipeline, statuses, self._placed())
+            if name not in self.prepared
+        )
+
+    def attempts(self) -> dict[str, int]:
+        """Operator -> the attempt that those who read from it find: its last, or the one made."""
+        return {name: record.attempt for name, record in self.operators.items()} | self._placed()
+
+    def _placed(self) -> dict[str, int]:
+        executions = {name: r.execution for name, r in self.running.items()} | self.prepared
+        return {
+            name: attempt
+            for name, execution in executions.items()
+            if (attempt := execution.placed) is not None
+        }
 
     def end_operators(self) -> None:
         """Stops what runs; each operator's own task sees to it."""

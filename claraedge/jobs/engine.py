@@ -32,6 +32,10 @@ from claraedge.store.database import Transaction
 _log = logging.getLogger(__name__)
 
 _OUTAGES = (RunnerUnavailableError, StorageFullError)
+#: For each operator that may run at once, so many may have their containers made ahead.
+AHEAD = 2
+#: A daemon that stops takes containers back for so many seconds.
+_LAST = 3.0
 #: While a job waits for a GPU that no CDI spec names, the specs are read again after so long.
 _GPU_RETRY = 5.0
 
@@ -63,6 +67,7 @@ class Engine:
         self._strays = True
         """Containers may be there that belong to nothing: after a start, and after an outage."""
         self._without_gpu: set[str] = set()
+        machine.removals.on_outage = self._may_be_left
 
     # --- for others ----------------------------------------------------------------------------
 
@@ -120,6 +125,7 @@ class Engine:
         Raises what kept an operator's end from being recorded: going on would leave its job for
         ever as it is, a new start takes it up.
         """
+        removing = asyncio.create_task(self._machine.removals.run(), name="removals")
         try:
             while self._failure is None:
                 await self._schedule()
@@ -129,6 +135,19 @@ class Engine:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._discard_prepared()
+            removing.cancel()
+            await asyncio.gather(removing, return_exceptions=True)
+
+    async def _discard_prepared(self) -> None:
+        """Takes back what was made ahead; the next start removes what this cannot in time."""
+        prepared = [e for active in self._active.values() for e in active.prepared.values()]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST):
+                await asyncio.gather(*(e.discard() for e in prepared), return_exceptions=True)
+
+    def _may_be_left(self) -> None:
+        self._strays = True
 
     async def _woken(self) -> None:
         """Waits for something to do: a change, or the end of a pause."""
@@ -152,6 +171,7 @@ class Engine:
             self._resume()
             while await self._start_next():
                 pass
+            self._prepare_ahead()
             if not any(active.running for active in self._active.values()):
                 self._pause.over()  # all went well, and no operator is there to say so
         except _OUTAGES as error:
@@ -202,7 +222,7 @@ class Engine:
             if job in self._active or recorded.state is JobState.STOPPED:
                 self._queue.remove(job)
                 return None
-            active = self._queue.decoded(job) or ActiveJob.of(recorded)
+            active = self._queue.decoded(job) or ActiveJob.of(recorded, self._machine.images)
             if active.cancelled and self._queue.remove(job):
                 self._active[job] = active  # it ends with the next round
                 self._wake.set()
@@ -240,7 +260,7 @@ class Engine:
 
     def _activate(self, job: Job, gpus: tuple[str, ...]) -> None:
         """A job that ran before this start; one that uses GPUs has them again."""
-        active = ActiveJob.of(job)
+        active = ActiveJob.of(job, self._machine.images)
         if active.uses_gpu:
             taken = {gpu for other in self._active.values() for gpu in other.lease}
             free = [gpu for gpu in gpus if gpu not in taken]
@@ -255,8 +275,12 @@ class Engine:
         operator = active.pipeline.operator(record.name)
         assert operator is not None
         devices = granted[: requests.gpus(operator)]
-        attempts = {name: other.attempt for name, other in active.operators.items()}
-        execution = Execution(self._machine, active.job, active.pipeline, record, attempts, devices)
+        execution = active.prepared.pop(record.name, None)
+        if execution is not None and not execution.fits(active.attempts()):
+            self._discard(execution)
+            execution = None
+        if execution is None:
+            execution = self._execution(active, record, devices)
         active.running[record.name] = Running(
             execution=execution,
             cores=min(requests.cores(operator), self._cores),
@@ -266,6 +290,36 @@ class Engine:
         task = asyncio.create_task(
             self._operator(active, record.name, execution), name=f"{active.job.id}/{record.name}"
         )
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+
+    def _execution(
+        self, active: ActiveJob, record: OperatorRecord, devices: tuple[str, ...]
+    ) -> Execution:
+        return Execution(
+            self._machine,
+            active.job,
+            active.pipeline,
+            record,
+            active.attempts(),
+            devices,
+            active.lookups,
+            self._wake.set,
+        )
+
+    def _prepare_ahead(self) -> None:
+        """Makes containers while those that they wait for run: a start is then all that is left."""
+        free = AHEAD * self._max_operators - sum(len(a.prepared) for a in self._active.values())
+        for active in self._active.values():
+            for name in active.preparable()[: max(0, free)]:
+                execution = self._execution(active, active.operators[name], ())
+                active.prepared[name] = execution
+                execution.prepare()
+                free -= 1
+
+    def _discard(self, execution: Execution) -> None:
+        """Takes a container back that was made in vain."""
+        task = asyncio.create_task(execution.discard(), name="discard")
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)
 
@@ -332,6 +386,9 @@ class Engine:
             return
         # First: once the job has stopped, nobody looks for what it leaves there.
         await self._drop_values(active)
+        for execution in active.prepared.values():
+            self._discard(execution)
+        active.prepared.clear()
         await self._stop(active.job.id, status)
         del self._active[active.job.id]
         await in_thread(self._machine.values.release, active.job.id)
@@ -355,9 +412,8 @@ class Engine:
             _log.warning("values left behind", extra={"job": job.id, "reason": str(error)})
 
     async def _stop(self, job: str, status: JobStatus) -> None:
-        now = self._machine.clock.now()
-
         def work(tx: Transaction) -> None:
+            now = self._machine.clock.now()
             if status is JobStatus.CANCELED:
                 reason = records.get(tx, job).cancel_reason
                 records.say(tx, job, now, f"canceled: {reason or 'no reason given'}")
@@ -410,4 +466,4 @@ class Engine:
 
     def _is_worked_on(self, job: str | None, operator: str | None) -> bool:
         active = self._active.get(job or "")
-        return active is not None and operator in active.running
+        return active is not None and (operator in active.running or operator in active.prepared)

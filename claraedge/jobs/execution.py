@@ -1,8 +1,9 @@
 """One operator of a job, from its first container to its end.
 
-Everything is recorded before it is acted on: the attempt before its container is made, RUNNING with
-the container's id before it is started, the files it wrote (fsynced) with COMPLETED. So whatever
-ends the daemon in between, `resume` finds a row and at most one container that tell how it stands.
+Everything is recorded before it is acted on: RUNNING with the attempt and its container's id before
+that is started, the files it wrote (fsynced) with COMPLETED. So whatever ends the daemon in
+between, the next one finds a row and at most one container that tell how it stands; a container
+that was made and not recorded never ran, and is removed.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from claraedge import files
 from claraedge.blocking import in_thread
@@ -24,6 +25,7 @@ from claraedge.errors import (
 )
 from claraedge.jobs import records
 from claraedge.jobs.container import container_spec, make_output_folders
+from claraedge.jobs.lookups import Lookups
 from claraedge.jobs.machine import Machine
 from claraedge.jobs.model import Job, OperatorRecord, OperatorStatus
 from claraedge.jobs.placing import Placing
@@ -55,6 +57,19 @@ _REMOVAL_CHECK = 0.2
 _REMOVAL_CHECKS = 5
 
 
+class _FailedError(Exception):
+    """The attempt cannot be made; the message is for the job."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """An attempt that needs no more than its start."""
+
+    attempt: int
+    image: str
+    container: str
+
+
 class Execution:
     """Runs one operator; `record` follows what the row says."""
 
@@ -66,7 +81,10 @@ class Execution:
         record: OperatorRecord,
         upstream_attempts: Mapping[str, int],
         devices: tuple[str, ...],
+        lookups: Lookups,
+        on_placed: Callable[[], None],
     ) -> None:
+        """`on_placed` is called once those that read from it can be prepared."""
         operator = pipeline.operator(record.name)
         assert operator is not None
         self.record = record
@@ -80,7 +98,47 @@ class Execution:
         self._upstream_attempts = upstream_attempts
         self._values = Placing(machine, job, operator, upstream_attempts)
         self._devices = devices
+        self._lookups = lookups
         self._ending = asyncio.Event()
+        self._preparing: asyncio.Task[_Prepared | None] | None = None
+        self._placed: int | None = None
+        self._on_placed: Callable[[], None] = on_placed
+
+    @property
+    def placed(self) -> int | None:
+        """The attempt whose folders are made; None: not yet."""
+        if self.record.status is OperatorStatus.RUNNING:
+            return self.record.attempt
+        return self._placed
+
+    def prepare(self) -> None:
+        """Makes the container ahead of the operator's turn, up to the moment before its start.
+
+        What goes wrong is told when its turn comes.
+        """
+        self._preparing = asyncio.create_task(self._prepare(), name=f"prepare {self.record.name}")
+
+    def fits(self, upstream_attempts: Mapping[str, int]) -> bool:
+        """Whether what was prepared reads what those attempts wrote, and was not in vain."""
+        failed = (
+            self._preparing is not None
+            and self._preparing.done()
+            and (self._preparing.cancelled() or self._preparing.exception() is not None)
+        )
+        return not failed and all(
+            self._upstream_attempts[source] == upstream_attempts[source]
+            for source in self._operator.sources
+        )
+
+    async def discard(self) -> None:
+        """Takes back what was prepared; the operator is not run by this."""
+        self._ending.set()
+        if self._preparing is None:
+            return
+        self._preparing.cancel()
+        (made,) = await asyncio.gather(self._preparing, return_exceptions=True)
+        if isinstance(made, _Prepared):
+            await self._machine.removals.remove(made.container, **self._about())
 
     def end(self) -> None:
         """The job is to end: nothing is started any more, and what runs is stopped."""
@@ -134,40 +192,18 @@ class Execution:
 
     async def _run_container(self) -> None:
         try:
-            image = await self._image()
-        except (ImageNotFoundError, ImagePullError) as error:
+            preparing, self._preparing = self._preparing, None
+            prepared = await (preparing or self._prepare())
+        except _FailedError as error:
             await self._fail(str(error), None)
             return
-        if image is None or await self._is_filled(image.id):
+        if prepared is None:
             return
-        await self._machine.payloads.materialise(self._job.payload)
-        attempt = self.record.attempt + 1
-        await self._discard_older()
-        self.record = replace(self.record, attempt=attempt, image=image.id, exit_code=None)
-        await self._machine.database.write(
-            lambda tx: tx.run(
-                "operator_attempt",
-                job=self._job.id,
-                name=self.record.name,
-                attempt=attempt,
-                image=image.id,
-            )
-        )
-        try:
-            await self._values.place(attempt)
-            spec = await self._spec(image.id)
-        except UnusableValueError as error:
-            await self._fail(str(error), None)
-            return
-        try:
-            container = await self._machine.runner.create(spec)
-        except (ContainerError, ImageNotFoundError) as error:
-            await self._fail(f"its container could not be made: {error}", None)
-            return
+        container = prepared.container
         if self._ending.is_set():
             await self._remove(container)
             return
-        await self._running(container)
+        await self._running(prepared)
         try:
             await self._machine.runner.start(container)
         except ContainerError as error:
@@ -177,13 +213,30 @@ class Execution:
         self._log("operator started", container=container[:12])
         await self._finish(container)
 
+    async def _prepare(self) -> _Prepared | None:
+        """The container of the next attempt; None where the job ends, or it is `filled`."""
+        try:
+            image = await self._image()
+            if image is None or await self._is_filled(image.id):
+                return None
+            await self._machine.payloads.materialise(self._job.payload)
+            attempt = self.record.attempt + 1
+            await self._discard_older()
+            await self._values.place(attempt)
+            spec = await self._spec(image.id, attempt)
+            self._placed = attempt
+            self._on_placed()
+            container = await self._machine.runner.create(spec)
+        except (ImagePullError, PipelineLoadError, UnusableValueError) as error:
+            raise _FailedError(str(error)) from error
+        except (ContainerError, ImageNotFoundError) as error:
+            made = "" if self._placed is None else "its container could not be made: "
+            raise _FailedError(f"{made}{error}") from error
+        return _Prepared(attempt=attempt, image=image.id, container=container)
+
     async def _image(self) -> Image | None:
         """The operator's image, pulled where need be; None where the job is to end meanwhile."""
-        finding = asyncio.create_task(
-            self._machine.images.ensure(
-                self._operator.container.reference, self._pipeline.pull_secrets
-            )
-        )
+        finding = asyncio.create_task(self._lookups.image(self._operator.container.reference))
         ending = asyncio.create_task(self._ending.wait())
         try:
             await asyncio.wait({finding, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -194,12 +247,8 @@ class Execution:
             await asyncio.gather(finding, ending, return_exceptions=True)
 
     async def _is_filled(self, image: str) -> bool:
-        """Whether the image says more of the operator than is known, or cannot be run at all."""
-        try:
-            operator = await self._machine.applications.of_image(self._operator, image)
-        except (ImageNotFoundError, PipelineLoadError, ContainerError) as error:
-            await self._fail(str(error), None)
-            return True
+        """Whether the image says more of the operator than is known: then it is not run yet."""
+        operator = await self._machine.applications.of_image(self._operator, image)
         if operator == self._operator:
             return False
         await self._machine.database.write(
@@ -209,23 +258,31 @@ class Execution:
         self._log("operator is an application", command=operator.container.entrypoint)
         return True
 
-    async def _running(self, container: str) -> None:
-        now = self._machine.clock.now()
-
-        def work(tx: Transaction) -> None:
+    async def _running(self, prepared: _Prepared) -> None:
+        def work(tx: Transaction) -> float:
+            now = self._machine.clock.now()
             tx.run("job_running", id=self._job.id, now=now)
-            tx.run(
-                "operator_running",
-                job=self._job.id,
-                name=self.record.name,
-                container=container,
+            records.run_operator(
+                tx,
+                self._job.id,
+                self.record.name,
+                attempt=prepared.attempt,
+                image=prepared.image,
+                container=prepared.container,
                 boot=self._machine.boot,
                 now=now,
             )
+            return now
 
-        await self._machine.database.write(work)
+        now = await self._machine.database.write(work)
         self.record = replace(
-            self.record, status=OperatorStatus.RUNNING, container=container, started=now
+            self.record,
+            status=OperatorStatus.RUNNING,
+            attempt=prepared.attempt,
+            image=prepared.image,
+            container=prepared.container,
+            exit_code=None,
+            started=now,
         )
 
     async def _finish(self, container: str) -> OperatorRecord:
@@ -248,7 +305,7 @@ class Execution:
                 await self._complete()
         else:
             await self._fail(self._reason(end), end.code)
-        await self._remove(container)
+        self._machine.removals.add(container, **self._about())
         return self.record
 
     async def _end_of(self, container: str) -> Exit:
@@ -282,9 +339,9 @@ class Execution:
         if await in_thread(files.has_foreign, folder):
             await self._machine.runner.reclaim(folder)
         produced, others = await in_thread(tree.collect, payload, folder, f"operators/{name}")
-        now = self._machine.clock.now()
 
-        def work(tx: Transaction) -> None:
+        def work(tx: Transaction) -> float:
+            now = self._machine.clock.now()
             records.complete(tx, self._job, name, 0, produced, now)
             if others:
                 records.say(
@@ -294,8 +351,9 @@ class Execution:
                     f"operator {name}: {others} entries of its output are links, pipes or devices;"
                     " they are neither listed nor delivered",
                 )
+            return now
 
-        await self._machine.database.write(work)
+        now = await self._machine.database.write(work)
         self.record = replace(
             self.record, status=OperatorStatus.COMPLETED, exit_code=0, stopped=now
         )
@@ -307,13 +365,14 @@ class Execution:
         text = f"operator {name}: {reason}"
         if tail:
             text += f"; its last line: {tail[0].strip()[:500]}"
-        now = self._machine.clock.now()
 
-        def work(tx: Transaction) -> None:
+        def work(tx: Transaction) -> float:
+            now = self._machine.clock.now()
             records.end_operator(tx, self._job.id, name, OperatorStatus.FAULTED, code, now)
             records.say(tx, self._job.id, now, text)
+            return now
 
-        await self._machine.database.write(work)
+        now = await self._machine.database.write(work)
         self.record = replace(
             self.record, status=OperatorStatus.FAULTED, exit_code=code, stopped=now
         )
@@ -346,9 +405,9 @@ class Execution:
             await self._fail(f"was interrupted {count} times ({why}); not run again", None)
             return
         name = self.record.name
-        now = self._machine.clock.now()
 
         def work(tx: Transaction) -> None:
+            now = self._machine.clock.now()
             tx.run("operator_interrupted", job=self._job.id, name=name)
             records.say(tx, self._job.id, now, f"operator {name}: interrupted ({why}); run again")
 
@@ -370,25 +429,10 @@ class Execution:
     # --- the container -------------------------------------------------------------------------
 
     async def _remove(self, container: str) -> None:
-        """Removes a container that is not needed any more.
+        await self._machine.removals.remove(container, **self._about())
 
-        One that Podman keeps changes nothing about its operator; the next start tries it again.
-        """
-        try:
-            await self._machine.runner.remove(container)
-        except ContainerError as error:
-            _log.warning(
-                "container left behind",
-                extra={
-                    "job": self._job.id,
-                    "operator": self.record.name,
-                    "container": container[:12],
-                    "reason": str(error),
-                },
-            )
-
-    async def _spec(self, image: str) -> ContainerSpec:
-        job, name, attempt = self._job, self.record.name, self.record.attempt
+    async def _spec(self, image: str, attempt: int) -> ContainerSpec:
+        job, name = self._job, self.record.name
         tree = self._machine.payloads.tree
         spec = container_spec(
             tree,
@@ -414,6 +458,9 @@ class Execution:
             LABEL_JOB: self._job.id,
             LABEL_OPERATOR: self.record.name,
         }
+
+    def _about(self) -> dict[str, str]:
+        return {"job": self._job.id, "operator": self.record.name}
 
     def _reason(self, end: Exit) -> str:
         if self._ending.is_set():

@@ -8,6 +8,7 @@ from claraedge.clock import Clock
 from claraedge.images.applications import Applications
 from claraedge.images.images import Images
 from claraedge.jobs.logs import JobLogs
+from claraedge.jobs.removals import Removals
 from claraedge.jobs.values import SharedMemory
 from claraedge.payloads.payloads import Payloads
 from claraedge.pipelines.requests import Profile
@@ -21,6 +22,7 @@ class Machine:
 
     database: Database
     runner: Runner
+    removals: Removals
     payloads: Payloads
     images: Images
     applications: Applications

@@ -142,6 +142,22 @@ def stop(tx: Transaction, job: str, status: JobStatus, now: float) -> None:
     tx.run("seal_payload", id=row["payload"])
 
 
+def run_operator(
+    tx: Transaction,
+    job: str,
+    operator: str,
+    *,
+    attempt: int,
+    image: str | None,
+    container: str | None,
+    boot: str,
+    now: float,
+) -> None:
+    """An attempt that is about to be started."""
+    tx.run("operator_attempt", job=job, name=operator, attempt=attempt, image=image)
+    tx.run("operator_running", job=job, name=operator, container=container, boot=boot, now=now)
+
+
 def complete(
     tx: Transaction,
     job: Job,

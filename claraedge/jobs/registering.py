@@ -38,12 +38,13 @@ async def register(
     await in_thread(files.replace, log, line.encode("utf-8", "backslashreplace"))
 
     def work(tx: Transaction) -> None:
-        tx.run("operator_attempt", job=job.id, name=name, attempt=attempt, image=None)
         tx.run("job_running", id=job.id, now=now)
-        tx.run(
-            "operator_running",
-            job=job.id,
-            name=name,
+        records.run_operator(
+            tx,
+            job.id,
+            name,
+            attempt=attempt,
+            image=None,
             container=None,
             boot=machine.boot,
             now=now,

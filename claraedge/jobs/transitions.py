@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from claraedge.jobs.model import JobStatus, OperatorStatus
+from claraedge.pipelines import requests
 from claraedge.pipelines.model import Pipeline
+from claraedge.pipelines.registration import is_registration
 
 #: So often the machine may end an operator before the job gives up (SEMANTICS, "interrupted").
 MAX_INTERRUPTIONS = 3
@@ -20,6 +22,28 @@ def ready(pipeline: Pipeline, statuses: Statuses) -> tuple[str, ...]:
         for operator in pipeline.operators
         if statuses[operator.name] is OperatorStatus.PENDING
         and all(statuses[name] is OperatorStatus.COMPLETED for name in operator.upstream)
+    )
+
+
+def preparable(pipeline: Pipeline, statuses: Statuses, placed: Collection[str]) -> tuple[str, ...]:
+    """The operators whose containers may be made before their turn.
+
+    Pending, and each operator that they wait for is completed or `placed`: the folder that it
+    writes is there. Not those that ask for a GPU, which is not theirs yet, or that pass values in
+    shared memory.
+    """
+    return tuple(
+        operator.name
+        for operator in pipeline.operators
+        if statuses[operator.name] is OperatorStatus.PENDING
+        and operator.name not in placed
+        and all(
+            statuses[name] is OperatorStatus.COMPLETED or name in placed
+            for name in operator.upstream
+        )
+        and not requests.gpus(operator)
+        and not any(entry.in_memory for entry in (*operator.inputs, *operator.outputs))
+        and not is_registration(operator)
     )
 
 

@@ -76,6 +76,8 @@ class MemoryRunner:
     """An in-memory Runner. All its methods belong to one event loop."""
 
     def __init__(self) -> None:
+        self.created: list[ContainerSpec] = []
+        """Every container that was made, in order."""
         self.started: list[ContainerSpec] = []
         """Every start there was, in order: an operator that ran twice is here twice."""
         self.stops: list[tuple[str, float]] = []
@@ -295,6 +297,7 @@ class MemoryRunner:
         spec.log_path.touch(mode=0o600)
         entry = _Container(id=(new_id() + new_id()), spec=spec)
         self._containers[entry.id] = entry
+        self.created.append(spec)
         return entry.id
 
     async def start(self, container: str) -> None:

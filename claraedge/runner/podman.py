@@ -40,6 +40,7 @@ from claraedge.runner.answers import (
 )
 from claraedge.runner.archives import MAX_ARCHIVE, file_of, reading_request, unreadable
 from claraedge.runner.containers import State, labels_filter, read_list, read_state
+from claraedge.runner.exit_files import ExitFiles
 from claraedge.runner.exits import Process, alive, watched
 from claraedge.runner.protocol import (
     Container,
@@ -84,6 +85,7 @@ class PodmanRunner:
         self._profile_path = runtime / "seccomp.json"
         self._profile: Path | None = None
         self._graph_root: Path | None = None
+        self._exit_files = ExitFiles()
         self._image_threads = Threads(_IMAGE_THREADS, "images")
 
     async def __aenter__(self) -> Self:
@@ -271,6 +273,9 @@ class PodmanRunner:
 
     async def wait(self, container: str) -> Exit:
         """Raises ContainerError where the container was never started."""
+        code = self._exit_files.code(container)
+        if code is not None:
+            return Exit(cause=ExitCause.EXITED, code=code)
         state = await self._state_in_outage(container)
         while state is not None and state.phase is Phase.RUNNING:
             with (
@@ -281,6 +286,9 @@ class PodmanRunner:
                     await _first_end(process, supervisor)
                     if not process.gone:
                         return await self._abandon(container, process)
+            code = await self._exit_files.code_soon(container)
+            if code is not None:
+                return Exit(cause=ExitCause.EXITED, code=code)
             state = await self._settled(container)
             if _lost(state, container):
                 return await self._abandon(container, None)

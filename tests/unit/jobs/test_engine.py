@@ -16,7 +16,7 @@ from claraedge.errors import (
 from claraedge.jobs.jobs import JobFilter
 from claraedge.jobs.model import JobState, JobStatus, OperatorStatus, Priority
 from claraedge.runner.protocol import ContainerSpec
-from tests.engine_bench import Device, bench, chain, copy, fail
+from tests.engine_bench import Device, bench, chain, copy, emptied, fail
 
 FORK = """
 api-version: 0.4.0
@@ -59,7 +59,7 @@ async def test_a_chain_ends_healthy_and_its_outputs_are_listed(device: Device) -
             "operators/two/x.bin",
         ]
         assert b.stopped == [job.id]
-        assert await device.runner.containers({}) == []
+        await emptied(device.runner)
 
 
 async def test_operators_whose_inputs_are_ready_run_side_by_side(device: Device) -> None:
@@ -142,7 +142,7 @@ async def test_a_container_that_cannot_be_made_or_started_faults_the_job(device:
         second = await b.end((await b.job(pipeline)).id)
         assert "no space for locks" in first.messages[0]
         assert "executable file not found" in second.messages[0]
-        assert await device.runner.containers({}) == []
+        await emptied(device.runner)
 
 
 async def test_a_lost_supervisor_and_a_memory_limit_are_told_apart(device: Device) -> None:
@@ -168,7 +168,7 @@ async def test_cancel_of_a_running_job_answers_its_end(device: Device) -> None:
         ended = await b.jobs.cancel(job.id, "wrong patient")
         assert (ended.state, ended.status) == (JobState.STOPPED, JobStatus.CANCELED)
         assert "canceled: wrong patient" in ended.messages
-        assert await device.runner.containers({}) == []
+        await emptied(device.runner)
         again = await b.jobs.cancel(job.id, "other")
         assert again.status is JobStatus.CANCELED
 
@@ -253,7 +253,7 @@ async def test_podman_that_dies_while_an_operator_runs_loses_nothing(device: Dev
         assert (await b.end(job.id)).status is JobStatus.HEALTHY
         names = [s.labels["io.claraedge.operator"] for s in device.runner.started]
         assert names == ["one", "two"]
-        assert await device.runner.containers({}) == []
+        await emptied(device.runner)
 
 
 async def test_a_bug_in_one_job_does_not_end_the_engine(

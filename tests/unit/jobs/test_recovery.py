@@ -9,7 +9,7 @@ import pytest
 
 from claraedge.jobs import execution
 from claraedge.jobs.model import JobStatus, OperatorStatus
-from tests.engine_bench import Device, bench, chain, copy
+from tests.engine_bench import Device, bench, chain, copy, emptied
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ async def test_a_running_container_is_adopted_and_runs_once(device: Device) -> N
         assert ended.status is JobStatus.HEALTHY
         assert "operators/three/x" in await b.listing(job.payload)
     assert operators_started(device) == ["one", "two", "three"]
-    assert await device.runner.containers({}) == []
+    await emptied(device.runner)
 
 
 async def test_a_container_that_ended_meanwhile_is_collected(device: Device) -> None:
@@ -163,7 +163,7 @@ async def test_a_kill_at_any_step_ends_in_one_healthy_job(
         assert ended.status is JobStatus.HEALTHY, ended.messages
         assert "operators/two/x" in await b.listing(job.payload)
     assert operators_started(device) == ["one", "two"]
-    assert await device.runner.containers({}) == []
+    await emptied(device.runner)
 
 
 class _CutOffError(Exception):

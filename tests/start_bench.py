@@ -3,8 +3,9 @@
     python -m tests.start_bench [ROUNDS]
 
 A chain of three operators that do nothing, against three `podman run --rm` one after the other;
-four operators side by side, against four in sequence. The clock of a job runs from before Jobs.Start
-is sent until the event that it is STOPPED has come, so it includes both ways over the socket.
+four operators side by side, against four in sequence. The clock of a job runs from before
+Jobs.Start is sent until the event that it is STOPPED has come, so it includes both ways over the
+socket.
 """
 
 from __future__ import annotations

@@ -187,7 +187,15 @@ def read_requests(owner: Fields, device: Device | None, report: Report) -> Reque
         cpu=fields.integer("cpu", "logical cores") or None,
         memory=fields.integer("memory", "megabytes") or None,
         gpu=fields.integer("gpu", "devices"),
+        gpu_memory=fields.integer("gpu-memory", "megabytes") or None,
     )
+    if requests.gpu and requests.gpu_memory:
+        report.error(
+            "gpu-twice",
+            fields.key("gpu-memory"),
+            "`gpu` asks for whole devices, and `gpu-memory` for a share of one",
+            "keep one of them",
+        )
     if device is not None:
         _check_device(requests, device, fields, report)
     return requests
@@ -209,11 +217,11 @@ def _check_device(requests: Requests, device: Device, fields: Fields, report: Re
             f"`memory` asks for {requests.memory} megabytes, and this device has {device.memory}",
             "ask for what the operator needs, or run it on a larger device",
         )
-    gpus = requests.gpu or 0
+    gpus = requests.gpu or bool(requests.gpu_memory)
     if gpus and not device.gpus:
         report.warning(
             "no-gpu",
-            fields.get("gpu") or fields.node,
+            fields.get("gpu") or fields.get("gpu-memory") or fields.node,
             "no GPU is seen on this device, so jobs of this pipeline will wait for one",
             "see that the driver is loaded and a CDI spec is there (`nvidia-ctk cdi generate`)",
         )

@@ -101,6 +101,18 @@ class RequestsObject(Object):
         | Filled
         | UnsetType
     ) = UNSET
+    gpu_memory: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                le=1 << 20,
+                description="Megabytes of one GPU, which others share (claraedge's own).",
+            ),
+        ]
+        | Filled
+        | UnsetType
+    ) = UNSET
 
 
 class TypedEntry(Object):
@@ -200,6 +212,31 @@ class Described(Object):
     )
 
 
+class RetryObject(Object):
+    """How an operator that fails is run again (claraedge's own)."""
+
+    attempts: (
+        Annotated[int, Meta(ge=1, le=20, description="In all, the first one included.")] | Filled
+    )
+    backoff: (
+        Annotated[
+            int,
+            Meta(
+                ge=0, le=3600, description="Seconds before the second attempt; doubled each time."
+            ),
+        ]
+        | Filled
+        | UnsetType
+    ) = UNSET
+    except_: (
+        Annotated[
+            list[Annotated[int, Meta(ge=1, le=255)] | Filled],
+            Meta(description="Exit codes after which it is not run again."),
+        ]
+        | UnsetType
+    ) = field(name="except", default=UNSET)
+
+
 class ServiceObject(Described):
     """A container that runs beside the operators; deprecated in Clara since 0.7.1."""
 
@@ -223,6 +260,19 @@ class OperatorObject(Described):
     output: list[OutputEntry] | UnsetType = UNSET
     requests: RequestsObject | UnsetType = UNSET
     variables: Variables | UnsetType = UNSET
+    timeout: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                le=7 * 86400,
+                description="Seconds that one attempt may take (claraedge's own).",
+            ),
+        ]
+        | Filled
+        | UnsetType
+    ) = UNSET
+    retry: RetryObject | UnsetType = UNSET
     order: (
         Annotated[
             list[Name | OrderEntry],
@@ -272,6 +322,19 @@ class PipelineDocument(Object, kw_only=True):
         Annotated[
             Literal["Clara", "Argo"], Meta(description="One engine runs both; it has no effect.")
         ]
+        | UnsetType
+    ) = UNSET
+    timeout: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                le=7 * 86400,
+                description="Seconds that the operators of a job may run, up to the site's maximum"
+                " (claraedge's own).",
+            ),
+        ]
+        | Filled
         | UnsetType
     ) = UNSET
     pull_secrets: (

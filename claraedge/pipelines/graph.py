@@ -36,6 +36,8 @@ def link(drafts: Sequence[Draft], report: Report) -> tuple[Operator, ...]:
                 outputs=tuple(map(_output, draft.outputs)),
                 variables=draft.variables,
                 requests=draft.requests,
+                timeout=draft.timeout,
+                retry=draft.retry,
                 order=_order(draft, by_name, edges, report),
                 models=draft.models,
                 services=draft.services,

@@ -140,6 +140,7 @@ def _pipeline(
         )
     drafts = [d for n in nodes if (d := _draft(n, version, imports, device, report)) is not None]
     operators = link(drafts, report)
+    timeout = fields.integer("timeout", "seconds")
     secrets = fields.texts("pull-secrets", "`pull-secrets: [NAME]`")
     if report.failed or version is None or name is None:
         return None
@@ -148,6 +149,7 @@ def _pipeline(
         name=name.text,
         description=description,
         orchestrator=orchestrator,
+        timeout=timeout,
         pull_secrets=tuple(dict.fromkeys(secret.text for secret in secrets)),
         operators=operators,
     )

@@ -82,6 +82,8 @@ class Requests(Value, frozen=True, kw_only=True):
     """Megabytes (2**20 bytes)."""
     gpu: int | None = None
     """Whole devices; not written: none."""
+    gpu_memory: int | None = None
+    """Megabytes of one device, which others share."""
 
 
 class HttpConnection(Value, frozen=True, kw_only=True):
@@ -119,6 +121,17 @@ class Service(Value, frozen=True, kw_only=True):
         return (self.container.reference, self.container.command)
 
 
+class Retry(Value, frozen=True, kw_only=True):
+    """How an operator that fails is run again."""
+
+    attempts: int
+    """In all, the first one included."""
+    backoff: int = 1
+    """Seconds before the second attempt; doubled each time."""
+    exceptions: tuple[int, ...] = ()
+    """Exit codes after which it is not run again."""
+
+
 class Operator(Value, frozen=True, kw_only=True):
     """One container of the pipeline."""
 
@@ -129,6 +142,9 @@ class Operator(Value, frozen=True, kw_only=True):
     outputs: tuple[Output, ...] = ()
     variables: Mapping[str, str] = {}
     requests: Requests = Requests()
+    timeout: int | None = None
+    """Seconds of one attempt."""
+    retry: Retry | None = None
     order: tuple[str, ...] = ()
     """Operators that come first although nothing of theirs is read, in their own spelling."""
     models: tuple[str, ...] = ()
@@ -154,6 +170,8 @@ class Pipeline(Value, frozen=True, kw_only=True):
     description: str = ""
     orchestrator: str | None = None
     """`Clara` or `Argo`, as written. One engine runs both."""
+    timeout: int | None = None
+    """Seconds that the operators of a job may run; None: the site's default."""
     pull_secrets: tuple[str, ...] = ()
     """Names of configured credentials that pulling the images may use."""
     operators: tuple[Operator, ...]

@@ -10,14 +10,15 @@ from claraedge.pipelines.containers import read_container, read_requests, read_v
 from claraedge.pipelines.device import Device
 from claraedge.pipelines.entries import DraftEntry, check_paths, read_inputs, read_outputs
 from claraedge.pipelines.fields import Fields
-from claraedge.pipelines.grammar import ModelEntry, OperatorEntry, OrderEntry
+from claraedge.pipelines.grammar import ModelEntry, OperatorEntry, OrderEntry, RetryObject
 from claraedge.pipelines.imports import Imports
-from claraedge.pipelines.model import Container, Requests, Service
+from claraedge.pipelines.model import Container, Requests, Retry, Service
 from claraedge.pipelines.nodes import ObjectNode, ScalarNode, kind
 from claraedge.pipelines.problems import Place, Report, shown
 from claraedge.pipelines.services import read_services
 
 _LONGEST_MODEL = 255
+_LAST_CODE = 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,8 @@ class Draft:
     outputs: tuple[DraftEntry, ...]
     variables: Mapping[str, str]
     requests: Requests
+    timeout: int | None
+    retry: Retry | None
     order: tuple[ScalarNode, ...]
     models: tuple[str, ...]
     services: tuple[Service, ...]
@@ -78,9 +81,47 @@ def read_operator(
         # Published pipelines write variables at both places; the operator's own win.
         variables={**inner, **read_variables(fields, report)},
         requests=read_requests(fields, device, report),
+        timeout=fields.integer("timeout", "seconds"),
+        retry=_retry(fields, report),
         order=_order(fields, report),
         models=_models(fields, report),
         services=read_services(fields, imports, device, report),
+    )
+
+
+def _retry(operator: Fields, report: Report) -> Retry | None:
+    node = operator.object("retry", "`retry: {attempts: 3, backoff: 10}`")
+    if node is None:
+        return None
+    fields = Fields(node, "`retry`", RetryObject, report)
+    if not fields.has("attempts"):
+        report.error(
+            "missing-property",
+            node,
+            "`retry` lacks `attempts`",
+            "add `attempts:` with how often it is run in all",
+        )
+    attempts = fields.integer("attempts", "attempts")
+    backoff = fields.integer("backoff", "seconds")
+    codes = []
+    for item in fields.texts("except", "`except: [2, 64]`"):
+        if item.unresolved:
+            continue
+        if item.text.isascii() and item.text.isdigit() and 1 <= int(item.text[:9]) <= _LAST_CODE:
+            codes.append(int(item.text))
+        else:
+            report.error(
+                "invalid-exit-code",
+                item,
+                f"{shown(item.text)} is no exit code of a failure",
+                f"write whole numbers from 1 to {_LAST_CODE}",
+            )
+    if attempts is None:
+        return None
+    return Retry(
+        attempts=attempts,
+        backoff=1 if backoff is None else backoff,
+        exceptions=tuple(dict.fromkeys(codes)),
     )
 
 

@@ -17,6 +17,7 @@ from claraedge.pipelines.model import (
     Operator,
     Pipeline,
     Requests,
+    Retry,
     Service,
 )
 from claraedge.pipelines.names import is_name
@@ -64,6 +65,7 @@ def document(pipeline: Pipeline) -> dict[str, Plain]:
         "name": pipeline.name,
         "description": pipeline.description,
         "orchestrator": pipeline.orchestrator,
+        "timeout": pipeline.timeout,
         "pull-secrets": list(pipeline.pull_secrets),
     }
     found = _written(found)
@@ -94,6 +96,8 @@ def _operator(operator: Operator) -> dict[str, Plain]:
             "output": [_entry(e) for e in operator.outputs],
             "requests": _requests(operator.requests),
             "variables": dict(operator.variables),
+            "timeout": operator.timeout,
+            "retry": _retry(operator.retry),
             "order": list(operator.order),
             "models": [{"name": name} for name in operator.models],
             "services": [_service(s) for s in operator.services],
@@ -139,7 +143,26 @@ def _entry(entry: Entry) -> dict[str, Plain]:
 
 
 def _requests(requests: Requests) -> dict[str, Plain]:
-    return _written({"cpu": requests.cpu, "memory": requests.memory, "gpu": requests.gpu})
+    return _written(
+        {
+            "cpu": requests.cpu,
+            "memory": requests.memory,
+            "gpu": requests.gpu,
+            "gpu-memory": requests.gpu_memory,
+        }
+    )
+
+
+def _retry(retry: Retry | None) -> dict[str, Plain]:
+    if retry is None:
+        return {}
+    return _written(
+        {
+            "attempts": retry.attempts,
+            "backoff": retry.backoff,
+            "except": list(retry.exceptions),
+        }
+    )
 
 
 def _written(properties: Mapping[str, Plain]) -> dict[str, Plain]:

@@ -17,7 +17,11 @@ from claraedge.pipelines.parameters import Argument, Resolver, declare
 from claraedge.pipelines.problems import At, Problem, Report, shown
 
 _NO_TEXT = frozenset(
-    ["from", "order", "type", "element-type", "shape", "cpu", "memory", "gpu", "port"]
+    [
+        *("from", "order", "type", "element-type", "shape", "port"),
+        *("cpu", "memory", "gpu", "gpu-memory"),
+        *("timeout", "attempts", "backoff", "except"),
+    ]
 )
 _TEXTS = frozenset(["command", "variables", "description"])
 """Whose contents are texts, whatever their names."""

@@ -59,6 +59,21 @@ def ordered(*orders: str) -> str:
 
 
 WRONG: dict[str, tuple[str, str]] = {
+    # claraedge's own
+    "retry without attempts": (operator("  retry: §{backoff: 1}\n"), "missing-property"),
+    "no attempt": (operator("  retry: {attempts: §0}\n"), "out-of-bounds"),
+    "retry is a number": (operator("  retry: §3\n"), "wrong-type"),
+    "exit codes of success and of letters": (
+        operator("  retry: {attempts: 2, except: [§0, §x, 2]}\n"),
+        "invalid-exit-code invalid-exit-code",
+    ),
+    "timeout with a unit": (operator("  timeout: §10s\n"), "not-an-integer"),
+    "no time": (operator("  timeout: §0\n"), "out-of-bounds"),
+    "no time for the job": ("timeout: §0\n" + operator(""), "out-of-bounds"),
+    "whole GPU and a share of one": (
+        operator("  requests: {gpu: 1, §gpu-memory: 512}\n"),
+        "gpu-twice",
+    ),
     # the file
     "empty": ("§", "empty-document"),
     "comments only": ("§# nothing\n# here\n", "empty-document"),

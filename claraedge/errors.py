@@ -427,6 +427,36 @@ class ContainerError(ClaraedgeError):
     code = -0x5102
 
 
+class NetworkError(ContainerError):
+    """The containers of a job could not get their private network; the message carries the reason.
+
+    To do: add what the message says is missing. Jobs without models and services need no network.
+    """
+
+    name = "network"
+    code = -0x5104
+
+
+class ServiceError(ClaraedgeError):
+    """A service or the inference server that a job needs did not start, or ended; with its reason.
+
+    To do: look into the log that the message names; mend the service, and create a new job.
+    """
+
+    name = "service"
+    code = -0x5105
+
+
+class ModelNotReadyError(ServiceError):
+    """The inference server has not loaded a model that a job needs; with the server's own reason.
+
+    To do: upload the model, or mend it as the reason says, and create a new job.
+    """
+
+    name = "model-not-ready"
+    code = -0x5106
+
+
 class RunnerUnavailableError(ClaraedgeError):
     """Podman does not answer. Work waits; it does not fail.
 

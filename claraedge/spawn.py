@@ -51,6 +51,7 @@ async def start(
     command: Sequence[str],
     *,
     environment: Mapping[str, str] | None = None,
+    source: int | None = subprocess.DEVNULL,
     output: int | None = subprocess.DEVNULL,
     errors: int | None = subprocess.PIPE,
     dies_with_parent: bool = False,
@@ -69,7 +70,7 @@ async def start(
         full = ["setpriv", "--pdeathsig", "TERM", "--", *full]
     return await asyncio.create_subprocess_exec(  # noqa: TID251
         *full,
-        stdin=subprocess.DEVNULL,
+        stdin=source,
         stdout=output,
         stderr=errors,
         env=child_environment(environment),

@@ -14,6 +14,7 @@ from claraedge.errors import (
     StorageFullError,
 )
 from claraedge.runner.http import Response
+from claraedge.runner.networks import impossible
 from claraedge.runner.protocol import ContainerSpec
 
 T = TypeVar("T")
@@ -26,10 +27,17 @@ class Security(msgspec.Struct, rename="camel"):
     seccomp_profile_path: str = ""
 
 
+class Slirp(msgspec.Struct):
+    """A program that gives a rootless container a way out; what Podman 4 uses."""
+
+    executable: str = ""
+
+
 class Host(msgspec.Struct):
     """The machine's part of `GET /info`."""
 
     security: Security
+    slirp4netns: Slirp = msgspec.field(default_factory=Slirp)
 
 
 class Store(msgspec.Struct):
@@ -85,7 +93,8 @@ def refused(response: Response, spec: ContainerSpec) -> ClaraedgeError:
             f"image {spec.image} of container {spec.name} is not on this device; load it with "
             "`claraedge create image -f TAR`"
         )
-    return ContainerError(f"Podman refused container {spec.name}: {response.reason}")
+    lacking = impossible(response.reason) if spec.networks else None
+    return lacking or ContainerError(f"Podman refused container {spec.name}: {response.reason}")
 
 
 def check_storage(response: Response) -> None:

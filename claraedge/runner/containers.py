@@ -43,6 +43,7 @@ class _Listed(msgspec.Struct, rename="pascal"):
     pid: int = 0
     exit_code: int = 0
     started_at: int = 0
+    networks: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +101,7 @@ def _container(entry: _Listed) -> Container:
         labels=entry.labels or {},
         phase=phase,
         exit_code=_exit(entry.exit_code, False).code if phase is Phase.STOPPED else None,
+        networks=tuple(entry.networks or ()),
     )
 
 

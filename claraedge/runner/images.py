@@ -82,12 +82,20 @@ def _image(attributes: Mapping[str, object]) -> Image:
         user=str(attributes.get("User") or config.get("User") or ""),
         entrypoint=_texts(config.get("Entrypoint")),
         command=_texts(config.get("Cmd")),
+        ports=_ports(config.get("ExposedPorts")),
     )
 
 
 def _created(value: object) -> float:
     """Unix time; 0 for an image that does not say (the field is optional in its configuration)."""
     return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else 0.0
+
+
+def _ports(value: object) -> tuple[int, ...]:
+    """Of `8000/tcp` and the like: those of TCP, which is what no protocol stands for as well."""
+    names = [str(key) for key in value] if isinstance(value, Mapping) else []
+    numbers = [name.removesuffix("/tcp") for name in names]
+    return tuple(sorted(int(number) for number in numbers if number.isascii() and number.isdigit()))
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -21,7 +21,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import itertools
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -33,18 +36,22 @@ from claraedge.errors import (
     ImageNotFoundError,
     ImagePullError,
     InvalidImageError,
+    NetworkError,
     RunnerUnavailableError,
 )
 from claraedge.ids import new_id
 from claraedge.runner.protocol import (
     LABEL_OPERATOR,
+    LABEL_SERVICE_NAME,
     MAX_FILE,
+    OUTSIDE,
     Container,
     ContainerSpec,
     Exit,
     ExitCause,
     Image,
     Login,
+    Network,
     Phase,
     Space,
 )
@@ -52,6 +59,9 @@ from claraedge.runner.references import means
 
 #: What an image does: its exit code. Cancelled by `stop`, as a process is by TERM.
 Program = Callable[[ContainerSpec], Awaitable[int]]
+
+#: What takes a connection to a container: called with the streams of its side.
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 _TERMINATED, _KILLED = 143, 137
 
@@ -64,6 +74,7 @@ class _Container:
     exit: Exit | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
+    networks: dict[str, str] = field(default_factory=dict)
 
     def end(self, exit_: Exit) -> None:
         if self.exit is None:
@@ -104,6 +115,11 @@ class MemoryRunner:
         self._create_errors: dict[str, list[Exception]] = {}
         self._start_errors: dict[str, list[Exception]] = {}
         self._kept: set[str] = set()
+        self._networks: dict[str, Network] = {}
+        self._subnets = itertools.count()
+        self._network_error: str | None = None
+        self._handlers: dict[tuple[str, int], Handler] = {}
+        self._serving: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Condition()
 
     # --- what the test arranges -------------------------------------------------------------
@@ -116,9 +132,14 @@ class MemoryRunner:
         user: str = "",
         entrypoint: tuple[str, ...] = (),
         command: tuple[str, ...] = (),
+        ports: tuple[int, ...] = (),
         files: Mapping[str, bytes] | None = None,
+        listens: Mapping[int, Handler] | None = None,
     ) -> Image:
-        """Puts an image on the device. The same name again moves it to the new image."""
+        """Puts an image on the device. The same name again moves it to the new image.
+
+        `listens`: the ports that its containers take connections at while they run.
+        """
         content = hashlib.sha256(f"{name} {len(self._images)}".encode()).hexdigest()
         for image_id, (old, old_program) in self._images.items():
             kept = tuple(n for n in old.names if n != name)
@@ -132,8 +153,10 @@ class MemoryRunner:
             user=user,
             entrypoint=entrypoint,
             command=command,
+            ports=ports,
         )
         self._images[content] = (image, program)
+        self._handlers |= {(content, port): each for port, each in (listens or {}).items()}
         self._files[content] = files or {}
         return image
 
@@ -185,6 +208,10 @@ class MemoryRunner:
     def refuse_removal(self, operator: str) -> None:
         """Every `remove` of this operator's containers raises ContainerError from now on."""
         self._kept.add(operator)
+
+    def refuse_networks(self, reason: str | None) -> None:
+        """Every `create_network` raises NetworkError with this reason; None: no more."""
+        self._network_error = reason
 
     def vanish(self, operator: str) -> None:
         """Removes the containers of this operator as somebody with `podman rm -f` does."""
@@ -284,18 +311,21 @@ class MemoryRunner:
 
     async def create(self, spec: ContainerSpec) -> str:
         self._check()
-        errors = self._create_errors.get(spec.labels.get(LABEL_OPERATOR, ""))
+        errors = self._create_errors.get(_name(spec))
         if errors:
             raise errors.pop(0)
         if spec.image not in self._images:
             raise ImageNotFoundError(f"image {spec.image} is not on this device")
         if any(e.spec.name == spec.name for e in self._containers.values()):
             raise ContainerError(f"the container name {spec.name} is in use")
+        for network in spec.networks:
+            if network != OUTSIDE and network not in self._networks:
+                raise ContainerError(f"container {spec.name}: no network {network}")
         missing = [m.source for m in spec.mounts if not m.source.exists()]
         if missing:
             raise ContainerError(f"container {spec.name}: no such folder: {missing[0]}")
         spec.log_path.touch(mode=0o600)
-        entry = _Container(id=(new_id() + new_id()), spec=spec)
+        entry = _Container(id=(new_id() + new_id()), spec=spec, networks=dict(spec.networks))
         self._containers[entry.id] = entry
         self.created.append(spec)
         return entry.id
@@ -360,10 +390,57 @@ class MemoryRunner:
                 labels=dict(e.spec.labels),
                 phase=e.phase,
                 exit_code=e.exit.code if e.exit and e.phase is Phase.STOPPED else None,
+                networks=tuple(e.networks),
             )
             for e in self._containers.values()
             if labels.items() <= e.spec.labels.items()
         ]
+
+    async def create_network(self, name: str, labels: Mapping[str, str]) -> Network:
+        self._check()
+        if self._network_error is not None or name in self._networks:
+            raise NetworkError(self._network_error or f"the network name {name} is in use")
+        subnet = f"10.89.{next(self._subnets) % 256}.0/24"
+        self._networks[name] = Network(name=name, labels=dict(labels), subnet=subnet)
+        return self._networks[name]
+
+    async def remove_network(self, name: str) -> None:
+        self._check()
+        if any(name in e.networks for e in self._containers.values()):
+            raise NetworkError(f"network {name} could not be removed: it is being used")
+        self._networks.pop(name, None)
+
+    async def networks(self, labels: Mapping[str, str]) -> Sequence[Network]:
+        self._check()
+        return [n for n in self._networks.values() if labels.items() <= n.labels.items()]
+
+    async def connect(self, container: str, network: str, address: str) -> None:
+        self._check()
+        entry = self._containers.get(container)
+        if entry is None or network not in self._networks:
+            raise NetworkError(f"container {container} could not be put on network {network}")
+        entry.networks.setdefault(network, address)
+
+    @asynccontextmanager
+    async def dial(
+        self, container: str, address: str, port: int
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        self._check()
+        entry = self._containers.get(container)
+        runs = entry is not None and entry.phase is Phase.RUNNING
+        handler = self._handlers.get((entry.spec.image, port)) if entry is not None else None
+        if entry is None or not runs or handler is None or address not in entry.networks.values():
+            raise ConnectionRefusedError(f"nothing listens on {address}:{port}")
+        ours, theirs = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=ours)
+        serving = asyncio.ensure_future(_serve(theirs, handler))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+            serving.cancel()
 
     async def reclaim(self, folder: Path) -> None:
         self._check()
@@ -420,5 +497,18 @@ def write_log(spec: ContainerSpec, text: str, *, stream: str = "stdout", now: fl
         file.writelines(f"{time} {stream} F {line}\n" for line in text.splitlines())
 
 
+async def _serve(side: socket.socket, handler: Handler) -> None:
+    reader, writer = await asyncio.open_connection(sock=side)
+    try:
+        await handler(reader, writer)
+    finally:
+        writer.close()
+
+
 def _operator(entry: _Container) -> str:
-    return entry.spec.labels.get(LABEL_OPERATOR, "")
+    return _name(entry.spec)
+
+
+def _name(spec: ContainerSpec) -> str:
+    """The operator's, or of what runs beside jobs the service's."""
+    return spec.labels.get(LABEL_OPERATOR) or spec.labels.get(LABEL_SERVICE_NAME, "")

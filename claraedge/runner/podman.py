@@ -14,7 +14,8 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -26,6 +27,7 @@ from claraedge.errors import (
     ContainerError,
     ImagePullError,
     InvalidImageError,
+    NetworkError,
     RunnerUnavailableError,
 )
 from claraedge.runner import images, pulls, seccomp
@@ -40,15 +42,25 @@ from claraedge.runner.answers import (
 )
 from claraedge.runner.archives import MAX_ARCHIVE, file_of, reading_request, unreadable
 from claraedge.runner.containers import State, labels_filter, read_list, read_state
+from claraedge.runner.dialing import Stream, dialed
 from claraedge.runner.exit_files import ExitFiles
 from claraedge.runner.exits import Process, alive, watched
+from claraedge.runner.networks import (
+    create_network_request,
+    impossible,
+    place,
+    read_network,
+    read_networks,
+)
 from claraedge.runner.protocol import (
+    OUTSIDE,
     Container,
     ContainerSpec,
     Exit,
     ExitCause,
     Image,
     Login,
+    Network,
     Phase,
     Space,
 )
@@ -238,7 +250,8 @@ class PodmanRunner:
     # --- one container ----------------------------------------------------------------------
 
     async def create(self, spec: ContainerSpec) -> str:
-        request = create_request(spec, self._profile)
+        outside = await self._way_out() if OUTSIDE in spec.networks else ""
+        request = create_request(spec, self._profile, outside)
         # A caller that is cancelled in between must not leave a container that nobody knows.
         work = asyncio.ensure_future(self._create(spec, request))
         try:
@@ -371,6 +384,56 @@ class PodmanRunner:
             exit_code=state.exit.code if state.exit else None,
         )
 
+    # --- networks ---------------------------------------------------------------------------
+
+    async def create_network(self, name: str, labels: Mapping[str, str]) -> Network:
+        response = await self._service.request(
+            "POST", "/networks/create", body=create_network_request(name, labels)
+        )
+        if not response.ok:
+            check_storage(response)
+            raise impossible(response.reason) or NetworkError(
+                f"Podman refused the network {name}: {response.reason}"
+            )
+        return read_network(response.body)
+
+    async def remove_network(self, name: str) -> None:
+        # Never with `force`: that removes the containers as well, after ten seconds.
+        response = await self._service.request("DELETE", f"/networks/{name}", repeatable=True)
+        if response.status == 404 or (response.ok and not removal_error(response)):
+            return
+        reason = removal_error(response) if response.ok else response.reason
+        raise NetworkError(f"network {name} could not be removed: {reason}")
+
+    async def networks(self, labels: Mapping[str, str]) -> Sequence[Network]:
+        query = {"filters": labels_filter(labels)} if labels else {}
+        response = await self._service.request(
+            "GET", "/networks/json", query=query, repeatable=True
+        )
+        if not response.ok:
+            raise RunnerUnavailableError(f"Podman does not list networks: {response.reason}")
+        return read_networks(response.body)
+
+    async def connect(self, container: str, network: str, address: str) -> None:
+        response = await self._service.request(
+            "POST",
+            f"/networks/{network}/connect",
+            body={"container": container, **place(address)},
+        )
+        if response.ok or "already connected" in response.reason:
+            return
+        raise impossible(response.reason) or NetworkError(
+            f"container {container} could not be put on network {network}: {response.reason}"
+        )
+
+    @asynccontextmanager
+    async def dial(self, container: str, address: str, port: int) -> AsyncIterator[Stream]:
+        state = await self._state(container)
+        if state is None or not alive(state.pid, container):
+            raise ConnectionRefusedError(f"container {container} does not run")
+        async with dialed(state.pid, address, port) as stream:
+            yield stream
+
     async def reclaim(self, folder: Path) -> None:
         """Raises ContainerError where it does not succeed."""
         for change in (("chown", "-R", "0:0"), ("chmod", "-R", "u+rwX")):
@@ -396,6 +459,13 @@ class PodmanRunner:
         security = info.host.security
         usable = security.seccomp_enabled and security.seccomp_profile_path.startswith("/")
         return Path(security.seccomp_profile_path) if usable else None
+
+    async def _way_out(self) -> str:
+        """How a rootless container reaches what this machine reaches: Podman's word for it."""
+        info = await self._info()
+        if info is None:
+            raise RunnerUnavailableError("Podman does not say how containers reach the network")
+        return "slirp4netns" if info.host.slirp4netns.executable else "pasta"
 
     async def _info(self) -> Info | None:
         response = await self._service.request("GET", "/info", timeout=_INSPECT, repeatable=True)

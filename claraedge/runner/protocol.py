@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +18,16 @@ LABEL_INSTANCE = "io.claraedge.instance"
 LABEL_JOB = "io.claraedge.job"
 LABEL_OPERATOR = "io.claraedge.operator"
 LABEL_ATTEMPT = "io.claraedge.attempt"
+
+#: Containers that run beside jobs carry these instead: whose they are, which one, and its name for
+#: people. The networks of jobs carry LABEL_INSTANCE and LABEL_PEERS: which services are on one.
+LABEL_SERVICES = "io.claraedge.services"
+LABEL_SERVICE = "io.claraedge.service"
+LABEL_SERVICE_NAME = "io.claraedge.service-name"
+LABEL_PEERS = "io.claraedge.peers"
+
+#: In place of a network's name: whatever this machine reaches, and no container of ours.
+OUTSIDE = "outside"
 
 #: Bytes of the largest file that is read out of an image.
 MAX_FILE = 1024 * 1024
@@ -49,6 +61,8 @@ class ContainerSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     log_path: Path
     """k8s-file log; its folder exists."""
+    log_size: int | None = None
+    """Bytes at which the log begins anew, and what was in it is gone. None: it grows."""
     memory: int | None = None
     """Limit in bytes, enforced where cgroup v2 is delegated."""
     shared_memory: int | None = None
@@ -56,6 +70,9 @@ class ContainerSpec:
     pids: int = 4096
     devices: tuple[str, ...] = ()
     """CDI names, `vendor/class=name`."""
+    networks: Mapping[str, str] = field(default_factory=dict)
+    """Networks that it is on -> its IPv4 address there, empty for any that is free; or OUTSIDE
+    alone. Empty: it reaches nothing and nobody."""
     writable_root: bool = False
     """Root is read-only unless the operator asks otherwise; /tmp, /run and /var/tmp are tmpfs."""
 
@@ -82,6 +99,18 @@ class Container:
     phase: Phase
     exit_code: int | None = None
     """Only where the phase is STOPPED."""
+    networks: tuple[str, ...] = ()
+    """Names of those that it is on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A network that joins containers with each other and with nothing else."""
+
+    name: str
+    labels: Mapping[str, str]
+    subnet: str | None
+    """Its IPv4 addresses, as `10.89.1.0/24`."""
 
 
 class ExitCause(enum.Enum):
@@ -119,6 +148,8 @@ class Image:
     user: str = ""
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
+    """TCP ports that it says to listen on, in ascending order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +256,38 @@ class Runner(Protocol):
 
     async def containers(self, labels: Mapping[str, str]) -> Sequence[Container]:
         """All containers that carry all these labels, in any phase."""
+        ...
+
+    async def create_network(self, name: str, labels: Mapping[str, str]) -> Network:
+        """Makes a network without a way out. Raises NetworkError, also where the name is taken."""
+        ...
+
+    async def remove_network(self, name: str) -> None:
+        """Removes a network that no container is on. Gone already: no error.
+
+        Raises NetworkError, where a container is on it.
+        """
+        ...
+
+    async def networks(self, labels: Mapping[str, str]) -> Sequence[Network]:
+        """All networks that carry all these labels."""
+        ...
+
+    async def connect(self, container: str, network: str, address: str) -> None:
+        """Puts a running container on one more network, at this address; there already: no error.
+
+        It stays there until it is removed. Raises NetworkError.
+        """
+        ...
+
+    def dial(
+        self, container: str, address: str, port: int
+    ) -> AbstractAsyncContextManager[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """A TCP connection from inside the network of a running container, for as long as the
+        context lasts.
+
+        Entering raises ConnectionError where nothing listens there, or the container does not run.
+        """
         ...
 
     async def reclaim(self, folder: Path) -> None:

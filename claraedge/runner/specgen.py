@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from claraedge.errors import ContainerError
+from claraedge.runner.networks import namespace
 from claraedge.runner.protocol import ContainerSpec, Mount
 
 # CDI 0.5, Device names; vendor and class have two characters or more here, because Podman 4.3
@@ -23,8 +24,16 @@ _SCRATCH = ("/tmp", "/var/tmp", "/run")  # noqa: S108 in the container
 _SCRATCH_OPTIONS = ["rw", "nosuid", "nodev", "rprivate", "tmpcopyup", "mode=1777"]
 
 
-def create_request(spec: ContainerSpec, seccomp_profile: Path | None) -> dict[str, object]:
-    """The body of `POST /containers/create`. Raises ContainerError for a bad device name."""
+def create_request(
+    spec: ContainerSpec, seccomp_profile: Path | None, outside: str = ""
+) -> dict[str, object]:
+    """The body of `POST /containers/create`. Raises ContainerError for a bad device name.
+
+    `outside`: Podman's word for a rootless way out on this machine; needed for OUTSIDE alone.
+    """
+    log: dict[str, object] = {"driver": "k8s-file", "path": str(spec.log_path)}
+    if spec.log_size is not None:
+        log["size"] = spec.log_size
     limits: dict[str, object] = {"pids": {"limit": spec.pids}}
     if spec.memory is not None:
         limits["memory"] = {"limit": spec.memory}
@@ -34,9 +43,9 @@ def create_request(spec: ContainerSpec, seccomp_profile: Path | None) -> dict[st
         "labels": dict(spec.labels),
         "env": dict(spec.environment),
         "mounts": _mounts(spec),
-        "log_configuration": {"driver": "k8s-file", "path": str(spec.log_path)},
+        "log_configuration": log,
         "resource_limits": limits,
-        "netns": {"nsmode": "none"},
+        **namespace(spec, outside),
         "cap_drop": ["ALL"],
         "no_new_privileges": True,
         "read_only_filesystem": not spec.writable_root,

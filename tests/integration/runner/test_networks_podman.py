@@ -1,0 +1,190 @@
+"""Private networks of containers, on real rootless Podman."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from claraedge.blocking import in_thread
+from claraedge.errors import NetworkError
+from claraedge.ids import new_id
+from claraedge.runner.log_lines import tail
+from claraedge.runner.podman import PodmanRunner
+from claraedge.runner.protocol import (
+    LABEL_INSTANCE,
+    OUTSIDE,
+    ContainerSpec,
+    Image,
+    Network,
+)
+
+pytestmark = pytest.mark.podman
+
+ECHO = ("sh", "-c", "while true; do busybox nc -l -p 80 -e cat; done")
+Spec = Callable[..., ContainerSpec]
+
+
+@pytest.fixture
+def instance() -> str:
+    return new_id()
+
+
+@pytest.fixture
+def spec(tmp_path: Path, busybox: Image, instance: str) -> Spec:
+    def make(*command: str, networks: dict[str, str], image: str = busybox.id) -> ContainerSpec:
+        name = f"ce-net-{new_id()}"
+        return ContainerSpec(
+            name=name,
+            image=image,
+            command=command,
+            networks=networks,
+            labels={LABEL_INSTANCE: instance},
+            log_path=tmp_path / f"{name}.log",
+        )
+
+    return make
+
+
+@pytest.fixture
+async def networks(runner: PodmanRunner, instance: str) -> AsyncIterator[list[Network]]:
+    """Two of them; they and all containers of the test are gone afterwards."""
+    made = [
+        await runner.create_network(f"ce-net-{new_id()}", {LABEL_INSTANCE: instance, "a": "b"})
+        for _ in range(2)
+    ]
+    yield made
+    for container in await runner.containers({LABEL_INSTANCE: instance}):
+        await runner.remove(container.id)
+    for network in await runner.networks({LABEL_INSTANCE: instance}):
+        await runner.remove_network(network.name)
+
+
+def address(network: Network) -> str:
+    assert network.subnet is not None
+    return str(ipaddress.IPv4Network(network.subnet).broadcast_address - 5)
+
+
+async def started(runner: PodmanRunner, spec: ContainerSpec) -> str:
+    container = await runner.create(spec)
+    await runner.start(container)
+    return container
+
+
+async def told(runner: PodmanRunner, spec: ContainerSpec) -> list[str]:
+    """What a container says until it ends."""
+    container = await started(runner, spec)
+    await runner.wait(container)
+    await runner.remove(container)
+    return [line.strip() for line in await in_thread(tail, spec.log_path, 100)]
+
+
+def asks(target: str) -> tuple[str, ...]:
+    return ("sh", "-c", f"echo hello | busybox nc -w 3 {target} 80; echo rc $?")
+
+
+async def test_what_stands_on_one_network_meets_and_reaches_nothing_else(
+    runner: PodmanRunner, spec: Spec, networks: list[Network]
+) -> None:
+    ours, theirs = networks
+    await started(runner, spec(*ECHO, networks={ours.name: address(ours)}))
+    await started(runner, spec(*ECHO, networks={theirs.name: address(theirs)}))
+    assert await told(runner, spec(*asks(address(ours)), networks={ours.name: ""})) == [
+        "hello",
+        "rc 0",
+    ]
+    other, route = await asyncio.gather(
+        told(runner, spec(*asks(address(theirs)), networks={ours.name: ""})),
+        told(runner, spec("ip", "route", networks={ours.name: ""})),
+    )
+    assert "rc 1" in other
+    assert "hello" not in other
+    assert not [line for line in route if line.startswith("default")]
+
+
+async def test_a_running_container_joins_a_further_network_and_keeps_its_first(
+    runner: PodmanRunner, spec: Spec, networks: list[Network]
+) -> None:
+    first, second = networks
+    server = await started(runner, spec(*ECHO, networks={first.name: address(first)}))
+    await runner.connect(server, second.name, address(second))
+    await runner.connect(server, second.name, address(second))  # there already
+    for network in (second, first, second):
+        said = await told(runner, spec(*asks(address(network)), networks={network.name: ""}))
+        assert said == ["hello", "rc 0"]
+    (found,) = [
+        c
+        for c in await runner.containers({LABEL_INSTANCE: first.labels[LABEL_INSTANCE]})
+        if c.id == server
+    ]
+    assert set(found.networks) == {first.name, second.name}
+
+
+async def test_a_container_made_anew_is_found_by_its_running_peers_at_the_old_address(
+    runner: PodmanRunner, spec: Spec, networks: list[Network]
+) -> None:
+    network = networks[0]
+    server = await started(runner, spec(*ECHO, networks={network.name: address(network)}))
+    loop = f"while ! echo again | busybox nc -w 1 {address(network)} 80; do sleep 0.1; done"
+    wait = f"echo one | busybox nc -w 3 {address(network)} 80; sleep 1; {loop}"
+    peer = spec("sh", "-c", wait, networks={network.name: ""})
+    container = await started(runner, peer)
+    async with asyncio.timeout(20):
+        while "one\n" not in await in_thread(tail, peer.log_path, 100):
+            await asyncio.sleep(0.05)
+        await runner.remove(server)
+        await started(runner, spec(*ECHO, networks={network.name: address(network)}))
+        assert (await runner.wait(container)).code == 0
+    assert "again\n" in await in_thread(tail, peer.log_path, 100)
+
+
+async def test_a_stream_goes_into_the_network_of_a_container_of_any_user(
+    runner: PodmanRunner, spec: Spec, networks: list[Network], unprivileged: Image
+) -> None:
+    network = networks[0]
+    server = await started(
+        runner, spec(*ECHO, networks={network.name: address(network)}, image=unprivileged.id)
+    )
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                async with runner.dial(server, address(network), 80) as (reader, writer):
+                    writer.write(b"ping\n")
+                    assert await reader.readline() == b"ping\n"
+                break
+            except ConnectionError:
+                await asyncio.sleep(0.05)
+    with pytest.raises(ConnectionError):
+        async with runner.dial(server, address(network), 81):
+            pass
+    await runner.remove(server)
+    with pytest.raises(ConnectionError):
+        async with runner.dial(server, address(network), 80):
+            pass
+
+
+async def test_a_network_is_found_by_its_labels_and_goes_once_it_is_empty(
+    runner: PodmanRunner, spec: Spec, networks: list[Network], instance: str
+) -> None:
+    assert {n.name for n in await runner.networks({LABEL_INSTANCE: instance, "a": "b"})} == {
+        n.name for n in networks
+    }
+    container = await runner.create(spec("true", networks={networks[0].name: ""}))
+    with pytest.raises(NetworkError, match="could not be removed"):
+        await runner.remove_network(networks[0].name)
+    await runner.remove(container)
+    await runner.remove_network(networks[0].name)
+    await runner.remove_network(networks[0].name)
+    left = await runner.networks({LABEL_INSTANCE: instance})
+    assert [n.name for n in left] == [networks[1].name]
+
+
+async def test_a_container_may_be_given_the_outside_and_then_has_a_way_out(
+    runner: PodmanRunner, spec: Spec, networks: list[Network]
+) -> None:
+    routes = await told(runner, spec("ip", "route", networks={OUTSIDE: ""}))
+    assert [line for line in routes if line.startswith("default")]
+    assert await told(runner, spec("ip", "route", networks={})) == []

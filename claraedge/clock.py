@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class Clock(Protocol):
@@ -18,6 +18,17 @@ class Clock(Protocol):
     def elapsed(self) -> float:
         """Seconds of CLOCK_BOOTTIME, for durations. Never jumps, counts suspend."""
         ...
+
+
+class Moment(NamedTuple):
+    """Both clocks at once."""
+
+    now: float
+    elapsed: float
+
+
+def moment(clock: Clock) -> Moment:
+    return Moment(clock.now(), clock.elapsed())
 
 
 class SystemClock:

@@ -39,6 +39,7 @@ from claraedge.events.log import EventLog
 from claraedge.gpu import cdi
 from claraedge.gpu.nvml import Nvml
 from claraedge.gpu.sampler import Sampler
+from claraedge.gpu.sizes import GpuSizes
 from claraedge.gpu.tegra import Tegra
 from claraedge.gpu.telemetry import Combined
 from claraedge.ids import new_id
@@ -52,6 +53,8 @@ from claraedge.jobs.machine import Machine
 from claraedge.jobs.model import Job, Priority
 from claraedge.jobs.removals import Removals
 from claraedge.jobs.retention import Retention
+from claraedge.jobs.scheduler import Resources
+from claraedge.jobs.timeouts import Timeouts
 from claraedge.jobs.values import SharedMemory
 from claraedge.models.model import SetKind
 from claraedge.models.models import Models
@@ -187,9 +190,17 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 boot=boot_id(),
                 grace=config.engine.grace_seconds,
             ),
-            max_operators=config.engine.max_operators or 2 * cores,
-            cores=cores,
-            gpus=lambda: cdi.devices(config.engine.cdi_kind),
+            resources=Resources(
+                operators=config.engine.max_operators or 2 * cores,
+                cores=cores,
+                memory=_memory(),
+                gpus=lambda: cdi.devices(config.engine.cdi_kind),
+                gpu_memory=GpuSizes(config.engine.gpu_memory_mb).smallest,
+                unified=Tegra().present(),
+            ),
+            timeouts=Timeouts(
+                default=config.engine.timeout_seconds, maximum=config.engine.timeout_max_seconds
+            ),
             on_stopped=lambda _job: delivery.poke(),
         )
 
@@ -322,9 +333,14 @@ def _device(config: Config) -> Device:
     """What this machine has at all, for checking definitions."""
     return Device(
         cores=len(os.sched_getaffinity(0)),
-        memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,
+        memory=_memory(),
         gpus=len(cdi.devices(config.engine.cdi_kind)),
     )
+
+
+def _memory() -> int:
+    """Megabytes of system memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
 def _service(module: ModuleType, name: str) -> ServiceDescriptor:

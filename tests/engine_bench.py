@@ -18,6 +18,8 @@ from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.machine import Machine
 from claraedge.jobs.model import Job, JobState, Priority
 from claraedge.jobs.removals import Removals
+from claraedge.jobs.scheduler import Resources
+from claraedge.jobs.timeouts import Timeouts
 from claraedge.jobs.values import SharedMemory
 from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree
@@ -41,6 +43,10 @@ class Device:
     gpus: tuple[str, ...] = ()
     cores: int = 2
     max_operators: int = 4
+    memory: int | None = None
+    gpu_memory: int | None = None
+    unified: bool = False
+    timeouts: Timeouts = Timeouts(default=600, maximum=1800)  # noqa: RUF009 it is frozen
     boot: str = "boot-1"
     instance: str = field(default_factory=new_id)
     shared_memory: Path = Path("/dev/shm")
@@ -96,6 +102,11 @@ class Bench:
         async with asyncio.timeout(DEADLINE):
             return await self.device.runner.running(operator)
 
+    async def tick(self) -> None:
+        """Lets the engine look at what there is."""
+        self.engine.look_again()
+        await asyncio.sleep(0.02)
+
     async def listing(self, payload: str) -> list[str]:
         return [file.name for file in (await self.payloads.get(payload)).files]
 
@@ -131,9 +142,15 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
         )
         engine = Engine(
             machine,
-            max_operators=device.max_operators,
-            cores=device.cores,
-            gpus=lambda: device.gpus,
+            resources=Resources(
+                operators=device.max_operators,
+                cores=device.cores,
+                memory=device.memory,
+                gpus=lambda: device.gpus,
+                gpu_memory=lambda: device.gpu_memory,
+                unified=device.unified,
+            ),
+            timeouts=device.timeouts,
             on_stopped=stopped.append,
         )
         jobs = Jobs(

@@ -7,15 +7,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
+from claraedge.clock import Clock
 from claraedge.images.images import Images
 from claraedge.jobs.admission import Candidate
 from claraedge.jobs.execution import Execution
 from claraedge.jobs.lookups import Lookups
 from claraedge.jobs.model import Job, JobStatus, OperatorRecord, OperatorStatus
+from claraedge.jobs.runtime import RunTime
 from claraedge.jobs.transitions import preparable, ready, verdict
+from claraedge.pipelines import requests
 from claraedge.pipelines.model import Pipeline, decode
 from claraedge.pipelines.registration import is_registration
-from claraedge.pipelines.requests import cores, gpus
 
 _OVER = (OperatorStatus.COMPLETED, OperatorStatus.FAULTED)
 
@@ -25,10 +27,9 @@ class Running:
     """An operator that a task works on, and what it holds."""
 
     execution: Execution
-    cores: int
+    candidate: Candidate
+    """What it was admitted as."""
     gpus: tuple[str, ...]
-    slot: bool
-    """Whether it is one of the operators that may run at once: what runs here alone is not."""
 
 
 @dataclass(slots=True)
@@ -38,9 +39,12 @@ class ActiveJob:
     job: Job
     pipeline: Pipeline
     operators: dict[str, OperatorRecord]
-    cancelled: bool
-    faulted: bool
+    ending: JobStatus | None
+    """How it is to end: nothing of it is started any more. None: it goes on."""
     lookups: Lookups
+    clock: Clock
+    run_time: RunTime
+    profile: requests.Profile
     running: dict[str, Running] = field(default_factory=dict)
     prepared: dict[str, Execution] = field(default_factory=dict)
     """Operators whose containers are made ahead of their turn."""
@@ -48,43 +52,65 @@ class ActiveJob:
     """The GPUs that the job has taken, from its first GPU operator to the end of its last."""
     refused: int | None = None
     """Where it waits for room in shared memory: the count of releases when it was told to."""
+    delays: dict[str, float] = field(default_factory=dict)
+    """Operators that are run again -> BOOTTIME before which they are not."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
-    def of(cls, job: Job, images: Images) -> Self:
+    def of(cls, job: Job, images: Images, clock: Clock, profile: requests.Profile) -> Self:
         """A job as it is recorded."""
         assert job.snapshot is not None, "a started job has its snapshot"
         pipeline = decode(job.snapshot)
-        return cls(
+        ending = job.ending
+        if ending is None and any(o.status is OperatorStatus.FAULTED for o in job.operators):
+            ending = JobStatus.FAULTED
+        active = cls(
             job,
             pipeline,
             {operator.name: operator for operator in job.operators},
+            ending=ending,
             lookups=Lookups(images, pipeline.pull_secrets),
-            cancelled=job.cancel_reason is not None,
-            faulted=any(o.status is OperatorStatus.FAULTED for o in job.operators),
+            clock=clock,
+            run_time=job.run_time,
+            profile=profile,
         )
+        for record in job.operators:
+            active._delay(record)
+        return active
 
-    @property
-    def ending(self) -> bool:
-        """Nothing of it is started any more."""
-        return self.cancelled or self.faulted
+    def note(self, record: OperatorRecord) -> None:
+        """An operator's record has changed, and that is committed."""
+        self.operators[record.name] = record
+        self._delay(record)
+        now = self.clock.elapsed()
+        if any(o.status is OperatorStatus.RUNNING for o in self.operators.values()):
+            self.run_time = self.run_time.begun(now)
+        else:
+            self.run_time = self.run_time.ended(now, others=False)
+
+    def end(self, status: JobStatus) -> None:
+        """It is to end so, where its end is not decided yet; what runs of it is stopped."""
+        if self.ending is None:
+            self.ending = status
+        self.end_operators()
 
     @property
     def began(self) -> bool:
         """An operator of it ran, or runs."""
         return bool(self.running) or any(
-            o.status is not OperatorStatus.PENDING for o in self.operators.values()
+            o.status is not OperatorStatus.PENDING or o.attempt for o in self.operators.values()
         )
 
     @property
     def gpus_asked(self) -> int:
         """The most GPUs that one of its operators asks for."""
-        return max(gpus(o) for o in self.pipeline.operators)
+        return max(requests.gpus(o) for o in self.pipeline.operators)
 
     @property
     def uses_gpu(self) -> bool:
         """Between the start of its first GPU operator and the end of its last."""
-        statuses = [self.operators[o.name].status for o in self.pipeline.operators if gpus(o)]
+        using = [o.name for o in self.pipeline.operators if requests.gpus(o)]
+        statuses = [self.operators[name].status for name in using]
         begun = any(status is not OperatorStatus.PENDING for status in statuses)
         return begun and any(status not in _OVER for status in statuses)
 
@@ -105,33 +131,53 @@ class ActiveJob:
 
     def candidates(self) -> Iterable[Candidate]:
         """Its operators whose inputs are ready; none where it is to end."""
-        if self.ending:
+        if self.ending is not None:
             return
-        assert self.job.queue_position is not None
+        now = self.clock.elapsed()
         for name in ready(self.pipeline, self.statuses()):
-            operator = self.pipeline.operator(name)
-            assert operator is not None
-            yield Candidate(
-                job=self.job.id,
-                operator=name,
-                priority=self.job.priority,
-                position=self.job.queue_position,
-                job_runs=self.began,
-                slot=not is_registration(operator),
-                cpu=cores(operator),
-                gpu=gpus(operator),
-                job_gpus=self.gpus_asked,
-            )
+            if self.delays.get(name, now) <= now:
+                yield self.candidate(name)
+
+    def candidate(self, name: str) -> Candidate:
+        """What an operator asks for."""
+        assert self.job.queue_position is not None, "it was started"
+        operator = self.pipeline.operator(name)
+        assert operator is not None, "it is one of the pipeline's"
+        alone = is_registration(operator)
+        memory = requests.memory(operator.requests, self.profile)
+        return Candidate(
+            job=self.job.id,
+            operator=name,
+            priority=self.job.priority,
+            position=self.job.queue_position,
+            job_runs=self.began,
+            slot=not alone,
+            cpu=requests.cores(operator),
+            memory=0 if alone else memory.reserved,
+            gpu=requests.gpus(operator),
+            job_gpus=self.gpus_asked,
+            gpu_memory=0 if alone else operator.requests.gpu_memory or 0,
+        )
+
+    def soonest(self, limit: float) -> float | None:
+        """Seconds until something of it is due: a retry, or its end after `limit` seconds."""
+        if self.ending is not None:
+            return None
+        now = self.clock.elapsed()
+        due = [at - now for name, at in self.delays.items() if name not in self.running]
+        if self.run_time.since is not None:
+            due.append(limit - self.run_time.elapsed(now))
+        return max(0.0, min(due)) if due else None
 
     def preparable(self) -> tuple[str, ...]:
         """Operators whose containers may be made now, ahead of their turn."""
-        if self.ending or not self.running:
+        if self.ending is not None or not self.running:
             return ()
-        statuses = self.statuses()
+        placed = self._placed()
         return tuple(
             name
-            for name in preparable(self.pipeline, statuses, self._placed())
-            if name not in self.prepared
+            for name in preparable(self.pipeline, self.statuses(), placed)
+            if name not in self.prepared and name not in self.delays
         )
 
     def attempts(self) -> dict[str, int]:
@@ -153,6 +199,15 @@ class ActiveJob:
 
     def verdict(self) -> JobStatus | None:
         """How it ends, where nothing of it runs any more and nothing can start."""
-        if self.running:
-            return None
-        return verdict(self.statuses(), cancelled=self.cancelled, faulted=self.faulted)
+        return None if self.running else verdict(self.statuses(), self.ending)
+
+    def _delay(self, record: OperatorRecord) -> None:
+        if record.not_before is None:
+            self.delays.pop(record.name, None)
+            return
+        operator = self.pipeline.operator(record.name)
+        assert operator is not None, "it is one of the pipeline's"
+        # The wall clock may have been set meanwhile: never longer than the backoff itself.
+        most = operator.retry.backoff << record.retries if operator.retry else 0
+        left = min(max(0.0, record.not_before - self.clock.now()), float(most))
+        self.delays[record.name] = self.clock.elapsed() + left

@@ -10,23 +10,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from claraedge.blocking import in_thread
+from claraedge.clock import moment
 from claraedge.errors import ContainerError, RunnerUnavailableError, StorageFullError
 from claraedge.jobs import records
 from claraedge.jobs.active import ActiveJob, Running
-from claraedge.jobs.admission import Candidate, Capacity, Held, choose, grant
+from claraedge.jobs.admission import NO_GPU, Candidate, Held
+from claraedge.jobs.attempt import Setting
 from claraedge.jobs.execution import Execution
 from claraedge.jobs.machine import Machine
 from claraedge.jobs.model import Job, JobState, JobStatus, OperatorRecord, OperatorStatus, Priority
 from claraedge.jobs.pause import Pause
 from claraedge.jobs.queue import JobQueue
+from claraedge.jobs.scheduler import Resources, Scheduler
+from claraedge.jobs.strays import Strays
+from claraedge.jobs.timeouts import Timeouts
 from claraedge.jobs.values import RoomTakenError, clear, has_values, known_size, written
-from claraedge.pipelines import requests
-from claraedge.pipelines.registration import is_registration
-from claraedge.runner.protocol import LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, LABEL_OPERATOR
 from claraedge.store.database import Transaction
 
 _log = logging.getLogger(__name__)
@@ -36,8 +38,9 @@ _OUTAGES = (RunnerUnavailableError, StorageFullError)
 AHEAD = 2
 #: A daemon that stops takes containers back for so many seconds.
 _LAST = 3.0
-#: While a job waits for a GPU that no CDI spec names, the specs are read again after so long.
-_GPU_RETRY = 5.0
+#: While a job waits for a GPU that no CDI spec names, the specs are read again after so long; and
+#: so is whatever says that no job may start.
+_LOOK_AGAIN = 5.0
 
 
 class Engine:
@@ -47,33 +50,39 @@ class Engine:
         self,
         machine: Machine,
         *,
-        max_operators: int,
-        cores: int,
-        gpus: Callable[[], tuple[str, ...]],
+        resources: Resources,
+        timeouts: Timeouts,
         on_stopped: Callable[[str], None],
+        may_start: Callable[[], str | None] = lambda: None,
     ) -> None:
+        """`may_start`: why no job may start now; None: it may."""
         self._machine = machine
-        self._max_operators = max_operators
-        self._cores = cores
-        self._gpus = gpus
+        self._resources = resources
+        self._timeouts = timeouts
         self._on_stopped = on_stopped
+        self._may_start = may_start
+        self._scheduler = Scheduler(resources, machine.clock)
         self._queue: JobQueue[ActiveJob] = JobQueue()
         self._active: dict[str, ActiveJob] = {}
+        self._strays = Strays(machine, self._is_worked_on)
         self._wake = asyncio.Event()
         self._pause = Pause(machine.clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         """Of an operator's task that could not even record its end: the state is unusable."""
-        self._strays = True
-        """Containers may be there that belong to nothing: after a start, and after an outage."""
         self._without_gpu: set[str] = set()
-        machine.removals.on_outage = self._may_be_left
+        self._held_back: str | None = None
+        machine.removals.on_outage = self._strays.expect
 
     # --- for others ----------------------------------------------------------------------------
 
     def enqueue(self, job: str, priority: Priority) -> None:
         """A job was started, and that is committed."""
         self._queue.push(job, priority)
+        self._wake.set()
+
+    def look_again(self) -> None:
+        """What jobs wait for may have changed."""
         self._wake.set()
 
     async def cancel(self, job: str, timeout: float) -> None:
@@ -84,16 +93,36 @@ class Engine:
             self._active[job] = active
         if active is None or job not in self._active:
             return  # on its way into the queue, where its cancelling is read with it
-        active.cancelled = True
-        active.end_operators()
+        active.end(JobStatus.CANCELED)
         self._wake.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await active.ended.wait()
 
+    async def evict(self, reason: str) -> str | None:
+        """Ends the youngest running job of the lowest priority, to give its room back.
+
+        Returns its id; None where no job runs that is not ending already.
+        """
+        running = [a for a in self._active.values() if a.ending is None and a.running]
+        if not running:
+            return None
+        active = min(running, key=lambda a: (a.job.priority, -(a.job.queue_position or 0)))
+        await self._decide(active, JobStatus.EVICTED, f"evicted: {reason}")
+        return active.job.id
+
+    def waits(self, job: str) -> Mapping[str, str]:
+        """Operator -> what it waits for, in words; none where none waits."""
+        active = self._active.get(job) or self._queue.decoded(job)
+        if active is None:
+            before = "others of its class, which were started before"
+            return {"": before} if job in self._queue else {}
+        return self._scheduler.waits_for(list(active.candidates()), self._held())
+
     def warnings(self) -> Sequence[str]:
         """What keeps work from going on, for `claraedge status`."""
-        return [f"work waits: {self._pause.reason}"] if self._pause.reason else []
+        found = [f"work waits: {self._pause.reason}"] if self._pause.reason else []
+        return [*found, f"no job starts: {self._held_back}"] if self._held_back else found
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -103,17 +132,19 @@ class Engine:
         Returns at once where Podman does not answer: `run` then goes on trying before it starts
         anything new.
         """
-        jobs = await self._machine.database.read(
+        machine = self._machine
+        await machine.database.write(lambda tx: tx.run("forget_other_boots", boot=machine.boot))
+        jobs = await machine.database.read(
             lambda tx: [records.read(tx, row) for row in tx.rows("started_jobs")]
         )
-        gpus = await in_thread(self._gpus) if jobs else ()
+        gpus = await in_thread(self._resources.gpus) if jobs else ()
         for job in jobs:
-            if job.state is JobState.RUNNING or job.cancel_reason is not None:
+            if job.state is JobState.RUNNING or job.ending is not None:
                 self._activate(job, gpus)
             else:
                 self._queue.push(job.id, job.priority)
         try:
-            await self._remove_strays()
+            await self._strays.remove(self._active)
             self._resume()
         except RunnerUnavailableError as error:
             self._pause.met(error)
@@ -146,16 +177,16 @@ class Engine:
             async with asyncio.timeout(_LAST):
                 await asyncio.gather(*(e.discard() for e in prepared), return_exceptions=True)
 
-    def _may_be_left(self) -> None:
-        self._strays = True
-
     async def _woken(self) -> None:
-        """Waits for something to do: a change, or the end of a pause."""
-        timeout = self._pause.remaining
-        if timeout is None and self._without_gpu:
-            timeout = _GPU_RETRY
+        """Waits for something to do: a change, or the time for something."""
+        due = [self._pause.remaining]
+        if due == [None]:
+            due = [a.soonest(self._timeouts.of(a.pipeline)) for a in self._active.values()]
+            due.append(self._scheduler.soonest())
+            if self._without_gpu or self._held_back:
+                due.append(_LOOK_AGAIN)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(min((d for d in due if d is not None), default=None)):
                 await self._wake.wait()
         self._wake.clear()
 
@@ -164,10 +195,11 @@ class Engine:
     async def _schedule(self) -> None:
         try:
             for active in list(self._active.values()):
+                await self._end_if_due(active)
                 await self._end_if_done(active)
             if self._pause.remaining:
                 return
-            await self._remove_strays()
+            await self._strays.remove(self._active)
             self._resume()
             while await self._start_next():
                 pass
@@ -181,8 +213,8 @@ class Engine:
         """Sees to operators that are recorded as running: after a restart, after an outage."""
         for active in self._active.values():
             for record in active.unattended():
-                self._work_on(active, record, active.lease)
-            if active.ending:
+                self._work_on(active, active.candidate(record.name), active.lease)
+            if active.ending is not None:
                 active.end_operators()
 
     async def _start_next(self) -> bool:
@@ -193,25 +225,26 @@ class Engine:
             if active.refused != self._machine.values.releases
             for c in active.candidates()
         ]
-        for job in self._queue.head():
-            queued = await self._load(job)
-            if queued is not None:
-                candidates += queued.candidates()
-        capacity = Capacity(
-            operators=self._max_operators,
-            cores=self._cores,
-            gpus=await in_thread(self._gpus) if any(c.gpu for c in candidates) else (),
-        )
-        chosen = choose(candidates, capacity, self._held())
-        if chosen is None:
-            await self._tell([c for c in candidates if c.gpu and not capacity.gpus])
+        queued: list[str] = []
+        self._held_back = self._may_start() if len(self._queue) else None
+        if self._held_back is None:
+            for job in self._queue.head():
+                found = await self._load(job)
+                if found is not None:
+                    queued.append(job)
+                    candidates += found.candidates()
+        await self._scheduler.look(candidates)
+        choice = self._scheduler.choose(candidates, queued, self._held())
+        if choice is None:
+            await self._tell(candidates)
             return False
-        active = self._active.get(chosen.job) or self._queue.decoded(chosen.job)
+        job = choice.candidate.job
+        active = self._active.get(job) or self._queue.decoded(job)
         assert active is not None, "a candidate is active or queued"
-        self._active[chosen.job] = active
-        self._queue.remove(chosen.job)
-        active.lease, gpus = grant(chosen, capacity, self._held())
-        self._work_on(active, active.operators[chosen.operator], gpus)
+        self._active[job] = active
+        self._queue.remove(job)
+        active.lease = choice.lease
+        self._work_on(active, choice.candidate, choice.gpus)
         return True
 
     async def _load(self, job: str) -> ActiveJob | None:
@@ -222,27 +255,29 @@ class Engine:
             if job in self._active or recorded.state is JobState.STOPPED:
                 self._queue.remove(job)
                 return None
-            active = self._queue.decoded(job) or ActiveJob.of(recorded, self._machine.images)
-            if active.cancelled and self._queue.remove(job):
+            active = self._queue.decoded(job) or self._decoded(recorded)
+            if active.ending is not None and self._queue.remove(job):
                 self._active[job] = active  # it ends with the next round
                 self._wake.set()
                 return None
             self._queue.remember(job, active)
         return active
 
-    async def _tell(self, waiting: Sequence[Candidate]) -> None:
+    async def _tell(self, candidates: Sequence[Candidate]) -> None:
         """Says once in a job's messages that it waits for a GPU that this machine does not show."""
+        capacity = self._scheduler.capacity
+        waiting = [c for c in candidates if (c.gpu or c.gpu_memory) and not capacity.gpus]
         untold = {c.job: c.operator for c in waiting if c.job not in self._without_gpu}
         self._without_gpu &= {c.job for c in waiting}
         if not untold:
             return
-        now = self._machine.clock.now()
 
         def work(tx: Transaction) -> None:
+            now = self._machine.clock.now()
             for job, operator in untold.items():
                 text = (
-                    f"operator {operator}: no GPU present; it waits until a CDI spec of the"
-                    " configured kind appears (`nvidia-ctk cdi generate` makes one)"
+                    f"operator {operator}: {NO_GPU}; it waits until a CDI spec of the configured"
+                    " kind appears (`nvidia-ctk cdi generate` makes one)"
                 )
                 records.say(tx, job, now, text)
 
@@ -251,16 +286,29 @@ class Engine:
 
     def _held(self) -> Held:
         running = [r for a in self._active.values() for r in a.running.values()]
+        shared: dict[str, int] = {}
+        for each in running:
+            if each.candidate.gpu_memory and each.gpus:
+                shared[each.gpus[0]] = shared.get(each.gpus[0], 0) + each.candidate.gpu_memory
         return Held(
-            operators=sum(r.slot for r in running),
-            cores=sum(r.cores for r in running),
+            operators=sum(r.candidate.slot for r in running),
+            cores=sum(min(r.candidate.cpu, self._resources.cores) for r in running),
+            memory=sum(
+                r.candidate.memory + (r.candidate.gpu_memory if self._resources.unified else 0)
+                for r in running
+            ),
             leases={a.job.id: a.lease for a in self._active.values() if a.lease},
-            gpus_in_use=frozenset(gpu for r in running for gpu in r.gpus),
+            gpus_in_use=frozenset(g for r in running if r.candidate.gpu for g in r.gpus),
+            gpu_memory=shared,
         )
+
+    def _decoded(self, job: Job) -> ActiveJob:
+        machine = self._machine
+        return ActiveJob.of(job, machine.images, machine.clock, machine.profile)
 
     def _activate(self, job: Job, gpus: tuple[str, ...]) -> None:
         """A job that ran before this start; one that uses GPUs has them again."""
-        active = ActiveJob.of(job, self._machine.images)
+        active = self._decoded(job)
         if active.uses_gpu:
             taken = {gpu for other in self._active.values() for gpu in other.lease}
             free = [gpu for gpu in gpus if gpu not in taken]
@@ -271,49 +319,44 @@ class Engine:
 
     # --- operators -----------------------------------------------------------------------------
 
-    def _work_on(self, active: ActiveJob, record: OperatorRecord, granted: tuple[str, ...]) -> None:
-        operator = active.pipeline.operator(record.name)
-        assert operator is not None
-        devices = granted[: requests.gpus(operator)]
-        execution = active.prepared.pop(record.name, None)
+    def _work_on(self, active: ActiveJob, candidate: Candidate, gpus: tuple[str, ...]) -> None:
+        name = candidate.operator
+        devices = gpus[: max(candidate.gpu, bool(candidate.gpu_memory))]
+        execution = active.prepared.pop(name, None)
         if execution is not None and not execution.fits(active.attempts()):
             self._discard(execution)
             execution = None
         if execution is None:
-            execution = self._execution(active, record, devices)
-        active.running[record.name] = Running(
-            execution=execution,
-            cores=min(requests.cores(operator), self._cores),
-            gpus=devices,
-            slot=not is_registration(operator),
-        )
+            execution = self._execution(active, name, devices)
+        active.running[name] = Running(execution=execution, candidate=candidate, gpus=devices)
         task = asyncio.create_task(
-            self._operator(active, record.name, execution), name=f"{active.job.id}/{record.name}"
+            self._operator(active, name, execution), name=f"{active.job.id}/{name}"
         )
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)
 
-    def _execution(
-        self, active: ActiveJob, record: OperatorRecord, devices: tuple[str, ...]
-    ) -> Execution:
-        return Execution(
-            self._machine,
-            active.job,
-            active.pipeline,
-            record,
-            active.attempts(),
-            devices,
-            active.lookups,
-            self._wake.set,
+    def _execution(self, active: ActiveJob, name: str, devices: tuple[str, ...]) -> Execution:
+        operator = active.pipeline.operator(name)
+        assert operator is not None, "it is one of the pipeline's"
+        setting = Setting(
+            job=active.job,
+            pipeline=active.pipeline,
+            operator=operator,
+            upstream=active.attempts(),
+            devices=devices,
+            lookups=active.lookups,
         )
+        record = replace(active.operators[name], not_before=None)
+        return Execution(self._machine, setting, record, active.note, self._wake.set)
 
     def _prepare_ahead(self) -> None:
         """Makes containers while those that they wait for run: a start is then all that is left."""
-        free = AHEAD * self._max_operators - sum(len(a.prepared) for a in self._active.values())
+        free = AHEAD * self._resources.operators - sum(
+            len(a.prepared) for a in self._active.values()
+        )
         for active in self._active.values():
             for name in active.preparable()[: max(0, free)]:
-                execution = self._execution(active, active.operators[name], ())
-                active.prepared[name] = execution
+                execution = active.prepared[name] = self._execution(active, name, ())
                 execution.prepare()
                 free -= 1
 
@@ -335,19 +378,20 @@ class Engine:
             self._pause.over()
         except _OUTAGES as error:
             self._pause.met(error)
-            self._strays = True
+            self._strays.expect()
         except RoomTakenError as error:
             await self._refused(active, name, error)
         except Exception as error:  # noqa: BLE001 - the daemon lives on where one job meets a bug
             _log.exception("operator broken", extra={"job": active.job.id, "operator": name})
             await self._broken(active, execution, repr(error))
-        record = active.operators[name] = execution.record
+        record = execution.record
+        if record != active.operators[name]:
+            active.note(record)
         if execution.filled is not None:
             active.pipeline = active.pipeline.with_operator(execution.filled)
         del active.running[name]
-        if record.status is OperatorStatus.FAULTED and not active.cancelled:
-            active.faulted = True
-            active.end_operators()
+        if record.status is OperatorStatus.FAULTED:
+            active.end(JobStatus.TERMINATED if execution.timed_out else JobStatus.FAULTED)
         if not active.uses_gpu:
             active.lease = ()
         self._wake.set()
@@ -364,31 +408,50 @@ class Engine:
                 )
 
     async def _broken(self, active: ActiveJob, execution: Execution, text: str) -> None:
-        now = self._machine.clock.now()
         record = execution.record
 
-        def work(tx: Transaction) -> None:
+        def work(tx: Transaction) -> OperatorRecord:
+            at = moment(self._machine.clock)
             records.end_operator(
-                tx, active.job.id, record.name, OperatorStatus.FAULTED, record.exit_code, now
+                tx, active.job.id, record.name, OperatorStatus.FAULTED, record.exit_code, at
             )
-            records.say(tx, active.job.id, now, f"operator {record.name}: internal error: {text}")
+            text_ = f"operator {record.name}: internal error: {text}"
+            records.say(tx, active.job.id, at.now, text_)
+            return replace(record, status=OperatorStatus.FAULTED, stopped=at.now)
 
         with contextlib.suppress(*_OUTAGES):
             await self._machine.database.write(work)
-        execution.record = replace(record, status=OperatorStatus.FAULTED, stopped=now)
-        self._strays = True
+        execution.record = replace(
+            record, status=OperatorStatus.FAULTED, stopped=self._machine.clock.now()
+        )
+        self._strays.expect()
 
     # --- ends ----------------------------------------------------------------------------------
+
+    async def _end_if_due(self, active: ActiveJob) -> None:
+        """Ends a job whose operators ran for longer than it may take."""
+        ran = active.run_time.elapsed(self._machine.clock.elapsed())
+        if active.ending is None and ran >= self._timeouts.of(active.pipeline):
+            await self._decide(active, JobStatus.TERMINATED, self._timeouts.told(active.pipeline))
+
+    async def _decide(self, active: ActiveJob, status: JobStatus, text: str) -> None:
+        """Ends a job by a decision, which is recorded before it is acted on."""
+        await self._machine.database.write(
+            lambda tx: records.end_job(tx, active.job.id, status, text, self._machine.clock.now())
+        )
+        _log.info("job is ended", extra={"job": active.job.id, "status": status.name})
+        active.end(status)
+        self._wake.set()
 
     async def _end_if_done(self, active: ActiveJob) -> None:
         status = active.verdict()
         if status is None:
             return
-        # First: once the job has stopped, nobody looks for what it leaves there.
-        await self._drop_values(active)
         for execution in active.prepared.values():
             self._discard(execution)
         active.prepared.clear()
+        # First: once the job has stopped, nobody looks for what it leaves there.
+        await self._drop_values(active)
         await self._stop(active.job.id, status)
         del self._active[active.job.id]
         await in_thread(self._machine.values.release, active.job.id)
@@ -408,7 +471,7 @@ class Engine:
             for folder in folders:
                 await clear(machine.runner, folder)
         except (OSError, ContainerError, RunnerUnavailableError) as error:
-            self._strays = True  # what lies in memory is tried again
+            self._strays.expect()  # what lies in memory is tried again
             _log.warning("values left behind", extra={"job": job.id, "reason": str(error)})
 
     async def _stop(self, job: str, status: JobStatus) -> None:
@@ -423,47 +486,6 @@ class Engine:
         _log.info("job stopped", extra={"job": job, "status": status.name})
         self._on_stopped(job)
 
-    async def _remove_strays(self) -> None:
-        """Removes this daemon's containers that no running row and no task stands for."""
-        if not self._strays:
-            return
-        known = await self._machine.database.read(
-            lambda tx: {
-                (row["job"], row["name"], str(row["attempt"]))
-                for row in tx.rows("running_containers")
-            }
-        )
-        found = await self._machine.runner.containers({LABEL_INSTANCE: self._machine.instance})
-        for container in found:
-            job, operator, attempt = (
-                container.labels.get(label) for label in (LABEL_JOB, LABEL_OPERATOR, LABEL_ATTEMPT)
-            )
-            if (job, operator, attempt) in known or self._is_worked_on(job, operator):
-                continue
-            try:
-                await self._machine.runner.remove(container.id)
-            except ContainerError as error:  # such as one that a stranger's container depends on
-                _log.warning(
-                    "stray container left behind",
-                    extra={"container": container.name, "reason": str(error)},
-                )
-            else:
-                _log.info("stray container removed", extra={"container": container.name})
-        for job in await in_thread(self._machine.values.jobs):
-            if job not in self._active:
-                await self._remove_values(job)
-        self._strays = False
-
-    async def _remove_values(self, job: str) -> None:
-        """Removes what lies in shared memory of a job that does not run."""
-        try:
-            await clear(self._machine.runner, self._machine.values.job(job))
-        except (OSError, ContainerError) as error:
-            _log.warning("values left behind", extra={"job": job, "reason": str(error)})
-        else:
-            _log.info("stray values removed", extra={"job": job})
-        await in_thread(self._machine.values.release, job)
-
-    def _is_worked_on(self, job: str | None, operator: str | None) -> bool:
-        active = self._active.get(job or "")
+    def _is_worked_on(self, job: str, operator: str) -> bool:
+        active = self._active.get(job)
         return active is not None and (operator in active.running or operator in active.prepared)

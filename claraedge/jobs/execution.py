@@ -2,49 +2,40 @@
 
 Everything is recorded before it is acted on: RUNNING with the attempt and its container's id before
 that is started, the files it wrote (fsynced) with COMPLETED. So whatever ends the daemon in
-between, the next one finds a row and at most one container that tell how it stands; a container
-that was made and not recorded never ran, and is removed.
+between, the next one finds a row and at most one container that tell how it stands.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from claraedge import files
 from claraedge.blocking import in_thread
-from claraedge.errors import (
-    ContainerError,
-    ImageNotFoundError,
-    ImagePullError,
-    PipelineLoadError,
-    StorageFullError,
-)
+from claraedge.clock import moment
+from claraedge.errors import ContainerError, StorageFullError
 from claraedge.jobs import records
-from claraedge.jobs.container import container_spec, make_output_folders
-from claraedge.jobs.lookups import Lookups
+from claraedge.jobs.attempt import Attempt, Made, Setting, UnmakeableError
 from claraedge.jobs.machine import Machine
-from claraedge.jobs.model import Job, OperatorRecord, OperatorStatus
+from claraedge.jobs.model import OperatorRecord, OperatorStatus
 from claraedge.jobs.placing import Placing
 from claraedge.jobs.registering import register
+from claraedge.jobs.retries import next_attempt
 from claraedge.jobs.transitions import MAX_INTERRUPTIONS
-from claraedge.jobs.values import UnusableValueError, clear, written
+from claraedge.jobs.values import UnusableValueError, written
 from claraedge.pipelines import requests
-from claraedge.pipelines.model import Operator, Pipeline
+from claraedge.pipelines.model import Operator
 from claraedge.pipelines.registration import is_registration
 from claraedge.runner.protocol import (
     LABEL_ATTEMPT,
     LABEL_INSTANCE,
-    LABEL_JOB,
-    LABEL_OPERATOR,
     Container,
-    ContainerSpec,
     Exit,
     ExitCause,
-    Image,
     Phase,
 )
 from claraedge.store.database import Transaction
@@ -57,88 +48,64 @@ _REMOVAL_CHECK = 0.2
 _REMOVAL_CHECKS = 5
 
 
-class _FailedError(Exception):
-    """The attempt cannot be made; the message is for the job."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
-    """An attempt that needs no more than its start."""
-
-    attempt: int
-    image: str
-    container: str
-
-
 class Execution:
     """Runs one operator; `record` follows what the row says."""
 
     def __init__(
         self,
         machine: Machine,
-        job: Job,
-        pipeline: Pipeline,
+        setting: Setting,
         record: OperatorRecord,
-        upstream_attempts: Mapping[str, int],
-        devices: tuple[str, ...],
-        lookups: Lookups,
+        on_change: Callable[[OperatorRecord], None],
         on_placed: Callable[[], None],
     ) -> None:
-        """`on_placed` is called once those that read from it can be prepared."""
-        operator = pipeline.operator(record.name)
-        assert operator is not None
+        """`on_change` is called with each change of the record, once it is committed; `on_placed`
+        once those that read from it can be made.
+        """
         self.record = record
-        self.filled: Operator | None = None
-        """The operator as its image says, where that was not known before: it was not run, since it
-        may need other resources now."""
+        self.timed_out = False
+        """Its own time was over, and it was stopped."""
         self._machine = machine
-        self._job = job
-        self._pipeline = pipeline
-        self._operator: Operator = operator
-        self._upstream_attempts = upstream_attempts
-        self._values = Placing(machine, job, operator, upstream_attempts)
-        self._devices = devices
-        self._lookups = lookups
+        self._setting = setting
+        self._job = setting.job
+        self._operator = setting.operator
+        self._values = Placing(machine, setting.job, setting.operator, setting.upstream)
+        self._on_change = on_change
+        self._on_placed = on_placed
         self._ending = asyncio.Event()
-        self._preparing: asyncio.Task[_Prepared | None] | None = None
-        self._placed: int | None = None
-        self._on_placed: Callable[[], None] = on_placed
+        self._attempt = self._next()
+
+    @property
+    def filled(self) -> Operator | None:
+        """The operator as its image says, where that was not known before: it was not run, since it
+        may need other resources now.
+        """
+        return self._attempt.filled
 
     @property
     def placed(self) -> int | None:
         """The attempt whose folders are made; None: not yet."""
         if self.record.status is OperatorStatus.RUNNING:
             return self.record.attempt
-        return self._placed
+        return self._attempt.placed
 
     def prepare(self) -> None:
-        """Makes the container ahead of the operator's turn, up to the moment before its start.
+        """Makes the container ahead of the operator's turn.
 
         What goes wrong is told when its turn comes.
         """
-        self._preparing = asyncio.create_task(self._prepare(), name=f"prepare {self.record.name}")
+        self._attempt.begin()
 
-    def fits(self, upstream_attempts: Mapping[str, int]) -> bool:
+    def fits(self, upstream: Mapping[str, int]) -> bool:
         """Whether what was prepared reads what those attempts wrote, and was not in vain."""
-        failed = (
-            self._preparing is not None
-            and self._preparing.done()
-            and (self._preparing.cancelled() or self._preparing.exception() is not None)
-        )
-        return not failed and all(
-            self._upstream_attempts[source] == upstream_attempts[source]
-            for source in self._operator.sources
+        sources = self._operator.sources
+        return not self._attempt.failed and all(
+            self._setting.upstream[source] == upstream[source] for source in sources
         )
 
     async def discard(self) -> None:
         """Takes back what was prepared; the operator is not run by this."""
-        self._ending.set()
-        if self._preparing is None:
-            return
-        self._preparing.cancel()
-        (made,) = await asyncio.gather(self._preparing, return_exceptions=True)
-        if isinstance(made, _Prepared):
-            await self._machine.removals.remove(made.container, **self._about())
+        await self._attempt.discard()
 
     def end(self) -> None:
         """The job is to end: nothing is started any more, and what runs is stopped."""
@@ -146,7 +113,7 @@ class Execution:
 
     async def run(self) -> OperatorRecord:
         """The operator's end: COMPLETED or FAULTED, or PENDING where the job ends before it began,
-        and where it is `filled`: then it is to be admitted anew.
+        where it is `filled`, and where a retry has to wait: then it is to be admitted anew.
 
         May raise RunnerUnavailableError or StorageFullError: nothing is lost, call again later; and
         RoomTakenError, before the first operator of a job.
@@ -170,120 +137,85 @@ class Execution:
             await self._never_ran(container)
         while (
             self.record.status is OperatorStatus.PENDING
+            and self.record.not_before is None
             and self.filled is None
             and not self._ending.is_set()
         ):
-            await self._attempt()
+            await self._run_once()
         return self.record
 
     # --- one attempt ---------------------------------------------------------------------------
 
-    async def _attempt(self) -> None:
+    async def _run_once(self) -> None:
         try:
-            await self._values.have_room(self._pipeline)
+            await self._values.have_room(self._setting.pipeline)
         except UnusableValueError as error:
             await self._fail(str(error), None)
             return
         if is_registration(self._operator):
-            self.record = await register(self._machine, self._job, self._operator, self.record)
+            record = await register(self._machine, self._job, self._operator, self.record)
+            self._changed(record)
             self._log("results registered")
         else:
             await self._run_container()
 
     async def _run_container(self) -> None:
         try:
-            preparing, self._preparing = self._preparing, None
-            prepared = await (preparing or self._prepare())
-        except _FailedError as error:
+            made = await self._attempt.made()
+        except UnmakeableError as error:
             await self._fail(str(error), None)
             return
-        if prepared is None:
+        if made is None:
+            if self.filled is not None:
+                await self._keep_filled(self.filled)
             return
-        container = prepared.container
         if self._ending.is_set():
-            await self._remove(container)
+            await self._remove(made.container)
             return
-        await self._running(prepared)
+        await self._running(made)
         try:
-            await self._machine.runner.start(container)
+            await self._machine.runner.start(made.container)
         except ContainerError as error:
             await self._fail(f"its container could not be started: {error}", None)
-            await self._remove(container)
+            await self._remove(made.container)
             return
-        self._log("operator started", container=container[:12])
-        await self._finish(container)
+        self._log("operator started", container=made.container[:12])
+        await self._finish(made.container)
 
-    async def _prepare(self) -> _Prepared | None:
-        """The container of the next attempt; None where the job ends, or it is `filled`."""
-        try:
-            image = await self._image()
-            if image is None or await self._is_filled(image.id):
-                return None
-            await self._machine.payloads.materialise(self._job.payload)
-            attempt = self.record.attempt + 1
-            await self._discard_older()
-            await self._values.place(attempt)
-            spec = await self._spec(image.id, attempt)
-            self._placed = attempt
-            self._on_placed()
-            container = await self._machine.runner.create(spec)
-        except (ImagePullError, PipelineLoadError, UnusableValueError) as error:
-            raise _FailedError(str(error)) from error
-        except (ContainerError, ImageNotFoundError) as error:
-            made = "" if self._placed is None else "its container could not be made: "
-            raise _FailedError(f"{made}{error}") from error
-        return _Prepared(attempt=attempt, image=image.id, container=container)
-
-    async def _image(self) -> Image | None:
-        """The operator's image, pulled where need be; None where the job is to end meanwhile."""
-        finding = asyncio.create_task(self._lookups.image(self._operator.container.reference))
-        ending = asyncio.create_task(self._ending.wait())
-        try:
-            await asyncio.wait({finding, ending}, return_when=asyncio.FIRST_COMPLETED)
-            return await finding if finding.done() else None
-        finally:
-            finding.cancel()
-            ending.cancel()
-            await asyncio.gather(finding, ending, return_exceptions=True)
-
-    async def _is_filled(self, image: str) -> bool:
-        """Whether the image says more of the operator than is known: then it is not run yet."""
-        operator = await self._machine.applications.of_image(self._operator, image)
-        if operator == self._operator:
-            return False
+    async def _keep_filled(self, operator: Operator) -> None:
         await self._machine.database.write(
             lambda tx: records.fill_operator(tx, self._job.id, operator)
         )
-        self.filled = operator
         self._log("operator is an application", command=operator.container.entrypoint)
-        return True
 
-    async def _running(self, prepared: _Prepared) -> None:
-        def work(tx: Transaction) -> float:
-            now = self._machine.clock.now()
-            tx.run("job_running", id=self._job.id, now=now)
+    async def _running(self, made: Made) -> None:
+        def work(tx: Transaction) -> OperatorRecord:
+            at = moment(self._machine.clock)
             records.run_operator(
                 tx,
                 self._job.id,
                 self.record.name,
-                attempt=prepared.attempt,
-                image=prepared.image,
-                container=prepared.container,
+                attempt=made.attempt,
+                image=made.image,
+                container=made.container,
                 boot=self._machine.boot,
-                now=now,
+                at=at,
             )
-            return now
+            return replace(
+                self.record,
+                status=OperatorStatus.RUNNING,
+                attempt=made.attempt,
+                image=made.image,
+                container=made.container,
+                boot=self._machine.boot,
+                began=at.elapsed,
+                exit_code=None,
+                started=at.now,
+                stopped=None,
+                not_before=None,
+            )
 
-        now = await self._machine.database.write(work)
-        self.record = replace(
-            self.record,
-            status=OperatorStatus.RUNNING,
-            attempt=prepared.attempt,
-            image=prepared.image,
-            container=prepared.container,
-            exit_code=None,
-            started=now,
-        )
+        self._changed(await self._machine.database.write(work))
 
     async def _finish(self, container: str) -> OperatorRecord:
         end = await self._end_of(container)
@@ -296,7 +228,7 @@ class Execution:
             await self._interrupted("its values in shared memory are gone")
             await self._remove(container)
             return await self._run()
-        if end.code == 0:
+        if end.code == 0 and not self.timed_out:
             try:
                 await self._values.keep(self.record.attempt)
             except UnusableValueError as error:
@@ -304,17 +236,20 @@ class Execution:
             else:
                 await self._complete()
         else:
-            await self._fail(self._reason(end), end.code)
-        self._machine.removals.add(container, **self._about())
-        return self.record
+            await self._fail_or_retry(self._reason(end), end.code)
+        self._machine.removals.add(container, **self._setting.about)
+        return await self._run() if self.record.status is OperatorStatus.PENDING else self.record
 
     async def _end_of(self, container: str) -> Exit:
-        """Waits for the container; stops it where the job is to end."""
+        """Waits for the container; stops it where the job is to end, or its own time is over."""
         waiting = asyncio.create_task(self._machine.runner.wait(container))
         ending = asyncio.create_task(self._ending.wait())
         try:
-            await asyncio.wait({waiting, ending}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {waiting, ending}, timeout=self._left(), return_when=asyncio.FIRST_COMPLETED
+            )
             if not waiting.done():
+                self.timed_out = not ending.done()
                 await self._machine.runner.stop(container, self._machine.grace)
             return await waiting
         finally:
@@ -322,9 +257,15 @@ class Execution:
             ending.cancel()
             await asyncio.gather(waiting, ending, return_exceptions=True)
 
+    def _left(self) -> float | None:
+        """Seconds that this attempt may still take; None: as long as its job."""
+        if self._operator.timeout is None or self.record.began is None:
+            return None
+        return max(0.0, self.record.began + self._operator.timeout - self._machine.clock.elapsed())
+
     async def _is_being_removed(self) -> bool:
         """Whether the container goes away by itself: who removes one kills it first."""
-        if self._ending.is_set():
+        if self._ending.is_set() or self.timed_out:
             return False
         for _ in range(_REMOVAL_CHECKS):
             await asyncio.sleep(_REMOVAL_CHECK)
@@ -340,129 +281,83 @@ class Execution:
             await self._machine.runner.reclaim(folder)
         produced, others = await in_thread(tree.collect, payload, folder, f"operators/{name}")
 
-        def work(tx: Transaction) -> float:
-            now = self._machine.clock.now()
-            records.complete(tx, self._job, name, 0, produced, now)
+        def work(tx: Transaction) -> OperatorRecord:
+            at = moment(self._machine.clock)
+            records.complete(tx, self._job, name, 0, produced, at)
             if others:
                 records.say(
                     tx,
                     self._job.id,
-                    now,
+                    at.now,
                     f"operator {name}: {others} entries of its output are links, pipes or devices;"
                     " they are neither listed nor delivered",
                 )
-            return now
+            return replace(
+                self.record, status=OperatorStatus.COMPLETED, exit_code=0, stopped=at.now
+            )
 
-        now = await self._machine.database.write(work)
-        self.record = replace(
-            self.record, status=OperatorStatus.COMPLETED, exit_code=0, stopped=now
-        )
+        self._changed(await self._machine.database.write(work))
         self._log("operator completed", files=len(produced))
 
-    async def _fail(self, reason: str, code: int | None) -> None:
-        name = self.record.name
-        tail = await in_thread(self._machine.logs.tail, self._job.id, name, self.record.attempt, 1)
-        text = f"operator {name}: {reason}"
-        if tail:
-            text += f"; its last line: {tail[0].strip()[:500]}"
+    # --- an attempt that failed ----------------------------------------------------------------
 
-        def work(tx: Transaction) -> float:
-            now = self._machine.clock.now()
-            records.end_operator(tx, self._job.id, name, OperatorStatus.FAULTED, code, now)
-            records.say(tx, self._job.id, now, text)
-            return now
-
-        now = await self._machine.database.write(work)
-        self.record = replace(
-            self.record, status=OperatorStatus.FAULTED, exit_code=code, stopped=now
+    async def _fail_or_retry(self, reason: str, code: int | None) -> None:
+        retry = self._operator.retry
+        if self._ending.is_set() or self.timed_out or retry is None:
+            await self._fail(reason, code)
+            return
+        delay = next_attempt(retry, self.record.retries, code)
+        if isinstance(delay, str):
+            await self._fail(f"{reason}; {delay}", code)
+            return
+        count = self.record.retries + 1
+        text = await self._told(
+            f"{reason}; it is run again in {delay} s (attempt {count + 1} of {retry.attempts})"
         )
+
+        def work(tx: Transaction) -> OperatorRecord:
+            at = moment(self._machine.clock)
+            again = at.now + delay
+            records.retry_operator(tx, self._job.id, self.record.name, code, again, at)
+            records.say(tx, self._job.id, at.now, text)
+            return replace(
+                self.record,
+                status=OperatorStatus.PENDING,
+                retries=count,
+                not_before=again,
+                exit_code=code,
+                container=None,
+            )
+
+        self._changed(await self._machine.database.write(work))
+        self._log("operator is run again", reason=reason, exit_code=code, delay=delay)
+
+    async def _fail(self, reason: str, code: int | None) -> None:
+        text = await self._told(reason)
+
+        def work(tx: Transaction) -> OperatorRecord:
+            at = moment(self._machine.clock)
+            records.end_operator(
+                tx, self._job.id, self.record.name, OperatorStatus.FAULTED, code, at
+            )
+            records.say(tx, self._job.id, at.now, text)
+            return replace(
+                self.record, status=OperatorStatus.FAULTED, exit_code=code, stopped=at.now
+            )
+
+        self._changed(await self._machine.database.write(work))
         self._log("operator failed", reason=reason, exit_code=code)
 
-    # --- after a break -------------------------------------------------------------------------
-
-    async def _find(self) -> Container | None:
-        found = await self._machine.runner.containers(
-            {**self._labels(), LABEL_ATTEMPT: str(self.record.attempt)}
-        )
-        return found[0] if found else None
-
-    async def _never_ran(self, container: Container | None) -> None:
-        """The row says running, the machine says no: interrupted, or never started at all."""
-        if container is not None:
-            await self._remove(container.id)
-        if container is not None and container.phase is Phase.CREATED:
-            await self._machine.database.write(
-                lambda tx: tx.run("operator_again", job=self._job.id, name=self.record.name)
-            )
-            self.record = replace(self.record, status=OperatorStatus.PENDING, container=None)
-        else:
-            await self._interrupted("the machine ended it")
-
-    async def _interrupted(self, why: str) -> None:
-        count = self.record.interruptions + 1
-        self.record = replace(self.record, interruptions=count)
-        if count > MAX_INTERRUPTIONS:
-            await self._fail(f"was interrupted {count} times ({why}); not run again", None)
-            return
+    async def _told(self, reason: str) -> str:
+        """The message for the job, with the last line that the operator wrote."""
         name = self.record.name
-
-        def work(tx: Transaction) -> None:
-            now = self._machine.clock.now()
-            tx.run("operator_interrupted", job=self._job.id, name=name)
-            records.say(tx, self._job.id, now, f"operator {name}: interrupted ({why}); run again")
-
-        await self._machine.database.write(work)
-        self.record = replace(self.record, status=OperatorStatus.PENDING, container=None)
-        self._log("operator interrupted", reason=why, interruptions=count)
-
-    async def _discard_older(self) -> None:
-        """Removes what an earlier attempt left: its container and the files that it wrote."""
-        if self.record.attempt == 0:
-            return
-        for container in await self._machine.runner.containers(self._labels()):
-            await self._remove(container.id)
-        job, name, attempt = self._job, self.record.name, self.record.attempt
-        tree, runner = self._machine.payloads.tree, self._machine.runner
-        await clear(runner, tree.attempt(job.payload, name, attempt))
-        await self._values.discard(attempt)
-
-    # --- the container -------------------------------------------------------------------------
-
-    async def _remove(self, container: str) -> None:
-        await self._machine.removals.remove(container, **self._about())
-
-    async def _spec(self, image: str, attempt: int) -> ContainerSpec:
-        job, name = self._job, self.record.name
-        tree = self._machine.payloads.tree
-        spec = container_spec(
-            tree,
-            self._machine.values,
-            job,
-            self._pipeline,
-            self._operator,
-            self._upstream_attempts,
-            attempt=attempt,
-            image=image,
-            log=await in_thread(self._machine.logs.prepare, job.id, name, attempt),
-            labels=self._labels(),
-            devices=self._devices,
-            memory=requests.memory(self._operator.requests, self._machine.profile).limit,
-        )
-        folder = tree.attempt(job.payload, name, attempt)
-        await in_thread(make_output_folders, folder, self._operator)
-        return spec
-
-    def _labels(self) -> dict[str, str]:
-        return {
-            LABEL_INSTANCE: self._machine.instance,
-            LABEL_JOB: self._job.id,
-            LABEL_OPERATOR: self.record.name,
-        }
-
-    def _about(self) -> dict[str, str]:
-        return {"job": self._job.id, "operator": self.record.name}
+        tail = await in_thread(self._machine.logs.tail, self._job.id, name, self.record.attempt, 1)
+        last = f"; its last line: {tail[0].strip()[:500]}" if tail else ""
+        return f"operator {name}: {reason}{last}"
 
     def _reason(self, end: Exit) -> str:
+        if self.timed_out:
+            return f"took longer than its {self._operator.timeout} s (`timeout`) and was stopped"
         if self._ending.is_set():
             return "was stopped because its job ends"
         if end.code is None:
@@ -481,21 +376,89 @@ class Execution:
             )
         return text
 
-    def _log(self, text: str, **fields: object) -> None:
-        _log.info(
-            text,
-            extra={
-                "job": self._job.id,
-                "operator": self.record.name,
-                "attempt": self.record.attempt,
-                **fields,
-            },
+    # --- after a break -------------------------------------------------------------------------
+
+    async def _find(self) -> Container | None:
+        found = await self._machine.runner.containers(
+            {
+                LABEL_INSTANCE: self._machine.instance,
+                **self._setting.labels,
+                LABEL_ATTEMPT: str(self.record.attempt),
+            }
         )
+        return found[0] if found else None
+
+    async def _never_ran(self, container: Container | None) -> None:
+        """The row says running, the machine says no: interrupted, or never started at all."""
+        if container is not None:
+            await self._remove(container.id)
+        if container is None or container.phase is not Phase.CREATED:
+            await self._interrupted("the machine ended it")
+            return
+        await self._machine.database.write(
+            lambda tx: records.undo_operator(
+                tx, self._job.id, self.record.name, moment(self._machine.clock)
+            )
+        )
+        self._pending(self.record.interruptions)
+
+    async def _interrupted(self, why: str) -> None:
+        count = self.record.interruptions + 1
+        if count > MAX_INTERRUPTIONS:
+            self.record = replace(self.record, interruptions=count)
+            await self._fail(f"was interrupted {count} times ({why}); not run again", None)
+            return
+        name = self.record.name
+
+        def work(tx: Transaction) -> None:
+            at = moment(self._machine.clock)
+            records.interrupt_operator(tx, self._job.id, name, at)
+            text = f"operator {name}: interrupted ({why}); run again"
+            records.say(tx, self._job.id, at.now, text)
+
+        await self._machine.database.write(work)
+        self._pending(count)
+        self._log("operator interrupted", reason=why, interruptions=count)
+
+    def _pending(self, interruptions: int) -> None:
+        """The attempt counts no more; the next one may begin."""
+        self._changed(
+            replace(
+                self.record,
+                status=OperatorStatus.PENDING,
+                interruptions=interruptions,
+                container=None,
+            )
+        )
+
+    # --- small things --------------------------------------------------------------------------
+
+    def _changed(self, record: OperatorRecord) -> None:
+        self.record = record
+        if record.status is OperatorStatus.PENDING:
+            self._attempt = self._next()
+        self._on_change(record)
+
+    def _next(self) -> Attempt:
+        return Attempt(
+            self._machine,
+            self._setting,
+            self._values,
+            self.record,
+            self._ending,
+            self._on_placed,
+        )
+
+    async def _remove(self, container: str) -> None:
+        await self._machine.removals.remove(container, **self._setting.about)
+
+    def _log(self, text: str, **fields: object) -> None:
+        extra = {**self._setting.about, "attempt": self.record.attempt, **fields}
+        _log.info(text, extra=extra)
 
 
 def _signal(code: int) -> str:
     """The signal that an exit code stands for, as shells and runtimes report it."""
-    try:
+    with contextlib.suppress(ValueError):
         return f" ({signal.Signals(code - 128).name})" if code > 128 else ""
-    except ValueError:
-        return ""
+    return ""

@@ -6,6 +6,8 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from claraedge.jobs.runtime import RunTime
+
 
 class JobState(enum.IntEnum):
     """Where a job is."""
@@ -63,6 +65,12 @@ class OperatorRecord:
     container: str | None = None
     exit_code: int | None = None
     boot: str | None = None
+    began: float | None = None
+    """BOOTTIME of the attempt's start, in that boot."""
+    retries: int = 0
+    """Attempts that failed and were followed by one more."""
+    not_before: float | None = None
+    """When the next attempt may begin; None: at once."""
     created: float
     started: float | None = None
     stopped: float | None = None
@@ -85,9 +93,13 @@ class Job:
     priority: Priority
     queue_position: int | None
     cancel_reason: str | None
+    ending: JobStatus | None = None
+    """How it is to end, where that is decided."""
     created: float
     started: float | None
     stopped: float | None
+    run_time: RunTime = field(default_factory=RunTime)
+    """How long its operators ran, as the time-out counts."""
     operators: Sequence[OperatorRecord] = ()
     messages: Sequence[str] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)

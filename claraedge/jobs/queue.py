@@ -26,6 +26,9 @@ class JobQueue(Generic[T]):
     def __len__(self) -> int:
         return len(self._class_of)
 
+    def __contains__(self, job: object) -> bool:
+        return job in self._class_of
+
     def push(self, job: str, priority: Priority) -> None:
         """Adds a job at the end of its class; there already: nothing."""
         if job not in self._class_of:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from claraedge import metadata
+from claraedge.clock import Moment
 from claraedge.errors import InvalidJobNameError, JobNotFoundError
 from claraedge.jobs.ageing import Unstarted
 from claraedge.jobs.model import (
@@ -18,6 +19,7 @@ from claraedge.jobs.model import (
     OperatorStatus,
     Priority,
 )
+from claraedge.jobs.runtime import RunTime
 from claraedge.payloads import records as payloads
 from claraedge.payloads.model import PayloadFile, PayloadType
 from claraedge.pipelines.model import Operator, Pipeline, decode, encode
@@ -93,12 +95,16 @@ def fill_operator(tx: Transaction, job: str, operator: Operator) -> None:
 
 def get(tx: Transaction, job: str) -> Job:
     """The job, whole. Raises JobNotFoundError."""
+    return read(tx, _row(tx, job))
+
+
+def _row(tx: Transaction, job: str) -> Row:
     row = tx.row("job", id=job)
     if row is None:
         raise JobNotFoundError(
             f"there is no job {job}; `claraedge list jobs` shows those there are"
         )
-    return read(tx, row)
+    return row
 
 
 def read(tx: Transaction, row: Row, *, whole: bool = True) -> Job:
@@ -119,9 +125,11 @@ def read(tx: Transaction, row: Row, *, whole: bool = True) -> Job:
         priority=Priority(row["priority"]),
         queue_position=row["queue_position"],
         cancel_reason=row["cancel_reason"],
+        ending=_ending(row),
         created=row["created"],
         started=row["started"],
         stopped=row["stopped"],
+        run_time=RunTime(counted=row["ran"], since=row["ran_since"]),
         operators=tuple(_operator(r) for r in tx.rows("operators", job=row["id"])) if whole else (),
         messages=tuple(r["text"] for r in tx.rows("job_messages", job=row["id"])) if whole else (),
         metadata=metadata.read(tx, row["id"]),
@@ -142,6 +150,13 @@ def stop(tx: Transaction, job: str, status: JobStatus, now: float) -> None:
     tx.run("seal_payload", id=row["payload"])
 
 
+def end_job(tx: Transaction, job: str, status: JobStatus, text: str, now: float) -> None:
+    """Decides how a job is to end, where that was not decided before; its operators end next."""
+    if _ending(_row(tx, job)) is None:
+        tx.run("job_ending", id=job, status=int(status))
+        say(tx, job, now, text)
+
+
 def run_operator(
     tx: Transaction,
     job: str,
@@ -151,11 +166,21 @@ def run_operator(
     image: str | None,
     container: str | None,
     boot: str,
-    now: float,
+    at: Moment,
 ) -> None:
     """An attempt that is about to be started."""
+    tx.run("job_running", id=job, now=at.now)
     tx.run("operator_attempt", job=job, name=operator, attempt=attempt, image=image)
-    tx.run("operator_running", job=job, name=operator, container=container, boot=boot, now=now)
+    tx.run(
+        "operator_running",
+        job=job,
+        name=operator,
+        container=container,
+        boot=boot,
+        now=at.now,
+        elapsed=at.elapsed,
+    )
+    tx.run("job_ran", job=job, elapsed=at.elapsed)
 
 
 def complete(
@@ -164,11 +189,11 @@ def complete(
     operator: str,
     exit_code: int | None,
     produced: Sequence[PayloadFile],
-    now: float,
+    at: Moment,
 ) -> None:
     """An operator's success, and with it the files that it wrote. No code: no process ran."""
     payloads.put_files(tx, job.payload, produced)
-    end_operator(tx, job.id, operator, OperatorStatus.COMPLETED, exit_code, now)
+    end_operator(tx, job.id, operator, OperatorStatus.COMPLETED, exit_code, at)
 
 
 def end_operator(
@@ -177,12 +202,38 @@ def end_operator(
     operator: str,
     status: OperatorStatus,
     exit_code: int | None,
-    now: float,
+    at: Moment,
 ) -> None:
     """The end of an operator."""
     tx.run(
-        "operator_ended", job=job, name=operator, status=int(status), exit_code=exit_code, now=now
+        "operator_ended",
+        job=job,
+        name=operator,
+        status=int(status),
+        exit_code=exit_code,
+        now=at.now,
     )
+    tx.run("job_ran", job=job, elapsed=at.elapsed)
+
+
+def retry_operator(
+    tx: Transaction, job: str, operator: str, exit_code: int | None, not_before: float, at: Moment
+) -> None:
+    """A failed attempt that is followed by one more."""
+    tx.run("operator_retry", job=job, name=operator, exit_code=exit_code, not_before=not_before)
+    tx.run("job_ran", job=job, elapsed=at.elapsed)
+
+
+def interrupt_operator(tx: Transaction, job: str, operator: str, at: Moment) -> None:
+    """An attempt that the machine ended; it is run again."""
+    tx.run("operator_interrupted", job=job, name=operator)
+    tx.run("job_ran", job=job, elapsed=at.elapsed)
+
+
+def undo_operator(tx: Transaction, job: str, operator: str, at: Moment) -> None:
+    """An attempt that was recorded as running and never started."""
+    tx.run("operator_again", job=job, name=operator)
+    tx.run("job_ran", job=job, elapsed=at.elapsed)
 
 
 def unstarted(tx: Transaction) -> list[Unstarted]:
@@ -212,6 +263,12 @@ def _add_operators(tx: Transaction, job: str, pipeline: Pipeline, now: float) ->
         tx.run("add_operator", job=job, position=position, name=operator.name, created=now)
 
 
+def _ending(row: Row) -> JobStatus | None:
+    if row["ending"] is not None:
+        return JobStatus(row["ending"])
+    return None if row["cancel_reason"] is None else JobStatus.CANCELED
+
+
 def _operator(row: Row) -> OperatorRecord:
     return OperatorRecord(
         name=row["name"],
@@ -222,6 +279,9 @@ def _operator(row: Row) -> OperatorRecord:
         container=row["container"],
         exit_code=row["exit_code"],
         boot=row["boot"],
+        began=row["began"],
+        retries=row["retries"],
+        not_before=row["not_before"],
         created=row["created"],
         started=row["started"],
         stopped=row["stopped"],

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from claraedge import files
 from claraedge.blocking import in_thread
-from claraedge.clock import rfc3339
+from claraedge.clock import moment, rfc3339
 from claraedge.jobs import records
 from claraedge.jobs.container import make_output_folders
 from claraedge.jobs.machine import Machine
@@ -32,13 +32,13 @@ async def register(
     # Whoever reads an output of it finds an empty folder.
     folder = machine.payloads.tree.attempt(job.payload, name, attempt)
     await in_thread(make_output_folders, folder, operator)
-    now = machine.clock.now()
+    at = moment(machine.clock)
+    now = at.now
     log = await in_thread(machine.logs.prepare, job.id, name, attempt)
     line = f"{rfc3339(now)} stdout F {text}\n"
     await in_thread(files.replace, log, line.encode("utf-8", "backslashreplace"))
 
     def work(tx: Transaction) -> None:
-        tx.run("job_running", id=job.id, now=now)
         records.run_operator(
             tx,
             job.id,
@@ -47,9 +47,9 @@ async def register(
             image=None,
             container=None,
             boot=machine.boot,
-            now=now,
+            at=at,
         )
-        records.complete(tx, job, name, None, (), now)
+        records.complete(tx, job, name, None, (), at)
         records.say(tx, job.id, now, f"operator {name}: {text}")
 
     await machine.database.write(work)

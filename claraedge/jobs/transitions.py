@@ -47,18 +47,15 @@ def preparable(pipeline: Pipeline, statuses: Statuses, placed: Collection[str]) 
     )
 
 
-def verdict(statuses: Statuses, *, cancelled: bool, faulted: bool) -> JobStatus | None:
+def verdict(statuses: Statuses, ending: JobStatus | None) -> JobStatus | None:
     """How a job ends of which no operator runs any more, or None where it goes on.
 
-    `cancelled`: its end was asked for; `faulted`: an operator failed by itself. A job whose last
-    operator completed before the cancel took effect is healthy: the truth goes before the wish.
+    `ending`: how it is to end, by what came first: an operator's failure, a cancel, a time-out, a
+    disk that is full. A job whose last operator completed before that took effect is healthy: the
+    truth goes before the wish.
     """
     if any(status is OperatorStatus.RUNNING for status in statuses.values()):
         return None
     if all(status is OperatorStatus.COMPLETED for status in statuses.values()):
         return JobStatus.HEALTHY
-    if faulted:
-        return JobStatus.FAULTED
-    if cancelled:
-        return JobStatus.CANCELED
-    return None
+    return ending

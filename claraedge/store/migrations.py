@@ -42,6 +42,12 @@ def job_log(db: Any) -> None:
     _run(db, (_SCRIPTS / "job_log.sql").read_text(encoding="utf-8"))
 
 
+@SCHEMA()
+def engine(db: Any) -> None:
+    """How long jobs ran, and attempts that follow failures."""
+    _run(db, (_SCRIPTS / "engine.sql").read_text(encoding="utf-8"))
+
+
 def _run(db: Any, script: str) -> None:
     """Runs a script inside the transaction of its step: sqlite3's own executescript would end it.
 

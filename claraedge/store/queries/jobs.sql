@@ -57,6 +57,9 @@ UPDATE jobs SET state = 3, status = :status, stopped = :now WHERE id = :id AND s
 -- name: job_cancelling
 UPDATE jobs SET cancel_reason = :reason WHERE id = :id AND cancel_reason IS NULL AND state < 3;
 
+-- name: job_ending
+UPDATE jobs SET ending = :status WHERE id = :id AND state < 3;
+
 -- name: status_counts
 SELECT
     (SELECT COUNT(*) FROM jobs WHERE state = 1 AND queue_position IS NOT NULL) AS pending,
@@ -83,8 +86,24 @@ UPDATE operators SET attempt = :attempt, image = :image, container = NULL, exit_
 WHERE job = :job AND name = :name;
 
 -- name: operator_running
-UPDATE operators SET status = 2, container = :container, boot = :boot, started = :now, stopped = NULL
+UPDATE operators SET status = 2, container = :container, boot = :boot, started = :now, stopped = NULL,
+    began = :elapsed, not_before = NULL
 WHERE job = :job AND name = :name;
+
+-- name: operator_retry
+UPDATE operators SET status = 1, retries = retries + 1, not_before = :not_before, exit_code = :exit_code,
+    started = NULL
+WHERE job = :job AND name = :name;
+
+-- name: job_ran
+UPDATE jobs SET ran = ran + COALESCE(MAX(0, :elapsed - ran_since), 0),
+    ran_since = CASE WHEN EXISTS (SELECT 1 FROM operators WHERE job = :job AND status = 2)
+        THEN :elapsed END
+WHERE id = :job;
+
+-- name: forget_other_boots
+UPDATE jobs SET ran_since = NULL WHERE state < 3 AND ran_since IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM operators WHERE job = jobs.id AND status = 2 AND boot = :boot);
 
 -- name: operator_ended
 UPDATE operators SET status = :status, exit_code = :exit_code, stopped = :now

@@ -23,7 +23,7 @@ CREATE TRIGGER log_job_queued AFTER UPDATE OF queue_position ON jobs
 WHEN OLD.queue_position IS NULL AND NEW.queue_position IS NOT NULL
 BEGIN
     INSERT INTO job_log (job, time, what)
-    VALUES (NEW.id, (julianday('now') - 2440587.5) * 86400.0, 'queued');
+    VALUES (NEW.id, ROUND((julianday('now') - 2440587.5) * 86400.0, 3), 'queued');
 END;
 
 CREATE TRIGGER log_job_started AFTER UPDATE OF state ON jobs
@@ -36,7 +36,7 @@ CREATE TRIGGER log_job_canceling AFTER UPDATE OF cancel_reason ON jobs
 WHEN OLD.cancel_reason IS NULL AND NEW.cancel_reason IS NOT NULL
 BEGIN
     INSERT INTO job_log (job, time, what, text)
-    VALUES (NEW.id, (julianday('now') - 2440587.5) * 86400.0, 'canceling', NEW.cancel_reason);
+    VALUES (NEW.id, ROUND((julianday('now') - 2440587.5) * 86400.0, 3), 'canceling', NEW.cancel_reason);
 END;
 
 CREATE TRIGGER log_job_stopped AFTER UPDATE OF state ON jobs
@@ -54,7 +54,7 @@ BEGIN
         NEW.job,
         CASE NEW.status
             WHEN 2 THEN NEW.started
-            WHEN 1 THEN (julianday('now') - 2440587.5) * 86400.0
+            WHEN 1 THEN ROUND((julianday('now') - 2440587.5) * 86400.0, 3)
             ELSE NEW.stopped
         END,
         'operator', NEW.name, NEW.attempt, NEW.status, NEW.exit_code

@@ -121,7 +121,7 @@ def test_a_dropped_file_runs_through_an_application_and_is_delivered(site: Site,
         assert seen["MONAI_MODELPATH"] == "/opt/monai/models"
     else:
         assert seen["HOLOSCAN_WORKDIR"] == "/var/holoscan"
-    assert containers(site) == []
+    until("its container is removed", lambda: containers(site) == [])
 
 
 @pytest.mark.parametrize("kind", KINDS)

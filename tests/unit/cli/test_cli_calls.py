@@ -275,7 +275,8 @@ def test_describe_pipeline_shows_who_reads_from_whom(daemon, claraedge):
         "OPERATOR report:",
         "FILE: ct.yaml (96 characters)",
         "WARNING: ct.yaml:3:1: a pipeline has no property `colour`; it has no effect; use one of:"
-        " api-version, name, description, parameters, orchestrator, pull-secrets, operators",
+        " api-version, name, description, parameters, orchestrator, timeout, pull-secrets,"
+        " operators",
     ]
     found = json.loads(claraedge("describe", "pipeline", "-p", "ct", "--output", "json").out)
     assert found["operators"] == {"image": ["report"], "tags": ["report"], "report": []}

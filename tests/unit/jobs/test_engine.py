@@ -328,7 +328,9 @@ async def test_higher_classes_go_first_and_immediate_before_all(device: Device) 
         for job in [blocker, *order]:
             await b.end(job.id)
     started = [s.labels["io.claraedge.job"] for s in device.runner.started]
-    assert started == [blocker.id, *(job.id for job in reversed(order))]
+    lower, normal, higher, immediate = (job.id for job in order)
+    # A NORMAL job has just had its turn.
+    assert started == [blocker.id, immediate, higher, lower, normal]
 
 
 async def test_lists_hold_open_jobs_or_what_the_filter_says(device: Device) -> None:

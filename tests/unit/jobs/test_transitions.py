@@ -50,39 +50,38 @@ def test_what_may_start(statuses: tuple[OperatorStatus, ...], start: tuple[str, 
 
 
 @pytest.mark.parametrize(
-    ("statuses", "cancelled", "faulted", "end"),
+    ("statuses", "ending", "end"),
     [
-        ((P, P), False, False, None),
-        ((R, P), True, True, None),
-        ((C, R), False, False, None),
-        ((C, P), False, False, None),
-        ((C, C), False, False, JobStatus.HEALTHY),
+        ((P, P), None, None),
+        ((R, P), JobStatus.FAULTED, None),
+        ((C, R), None, None),
+        ((C, P), None, None),
+        ((C, C), None, JobStatus.HEALTHY),
         # The truth goes before the wish: all completed before the cancel took effect.
-        ((C, C), True, False, JobStatus.HEALTHY),
-        ((C, P), True, False, JobStatus.CANCELED),
-        ((P, P), True, False, JobStatus.CANCELED),
-        ((C, F), True, False, JobStatus.CANCELED),
-        ((C, F), False, True, JobStatus.FAULTED),
-        ((F, P), False, True, JobStatus.FAULTED),
-        # It failed by itself, and was cancelled then.
-        ((F, P), True, True, JobStatus.FAULTED),
+        ((C, C), JobStatus.CANCELED, JobStatus.HEALTHY),
+        ((C, P), JobStatus.CANCELED, JobStatus.CANCELED),
+        ((P, P), JobStatus.CANCELED, JobStatus.CANCELED),
+        ((C, F), JobStatus.CANCELED, JobStatus.CANCELED),
+        ((C, F), JobStatus.FAULTED, JobStatus.FAULTED),
+        ((F, P), JobStatus.FAULTED, JobStatus.FAULTED),
+        ((C, F), JobStatus.TERMINATED, JobStatus.TERMINATED),
+        ((C, F), JobStatus.EVICTED, JobStatus.EVICTED),
     ],
 )
 def test_how_a_job_ends(
-    statuses: tuple[OperatorStatus, ...], cancelled: bool, faulted: bool, end: JobStatus | None
+    statuses: tuple[OperatorStatus, ...], ending: JobStatus | None, end: JobStatus | None
 ) -> None:
-    named = dict(zip("ab", statuses, strict=True))
-    assert verdict(named, cancelled=cancelled, faulted=faulted) is end
+    assert verdict(dict(zip("ab", statuses, strict=True)), ending) is end
 
 
 def test_a_job_never_ends_while_an_operator_runs_and_always_ends_when_told_to() -> None:
     for statuses in product(OperatorStatus, repeat=3):
         named = dict(zip("abc", statuses, strict=True))
-        for cancelled, faulted in product((False, True), repeat=2):
-            end = verdict(named, cancelled=cancelled, faulted=faulted)
+        for ending in (None, *JobStatus):
+            end = verdict(named, ending)
             if R in statuses:
                 assert end is None
-            elif cancelled or faulted:
+            elif ending is not None:
                 assert end is not None
-            if end is JobStatus.HEALTHY:
+            if end is JobStatus.HEALTHY and ending is not JobStatus.HEALTHY:
                 assert set(statuses) == {C}

@@ -1,0 +1,205 @@
+"""One attempt of an operator, up to the moment before its container is started.
+
+Nothing of it is recorded: a container that was made and is not recorded as running never ran, so
+whoever finds one removes it. Its number is one more than that of the last recorded attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from claraedge.blocking import in_thread
+from claraedge.errors import (
+    ContainerError,
+    ImageNotFoundError,
+    ImagePullError,
+    PipelineLoadError,
+)
+from claraedge.jobs.container import container_spec, make_output_folders
+from claraedge.jobs.lookups import Lookups
+from claraedge.jobs.machine import Machine
+from claraedge.jobs.model import Job, OperatorRecord
+from claraedge.jobs.placing import Placing
+from claraedge.jobs.values import UnusableValueError, clear
+from claraedge.pipelines import requests
+from claraedge.pipelines.model import Operator, Pipeline
+from claraedge.runner.protocol import (
+    LABEL_INSTANCE,
+    LABEL_JOB,
+    LABEL_OPERATOR,
+    ContainerSpec,
+    Image,
+)
+
+
+class UnmakeableError(Exception):
+    """The attempt cannot be made; the message is for the job."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """An attempt that needs no more than its start."""
+
+    attempt: int
+    image: str
+    container: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What an operator of a job is run with."""
+
+    job: Job
+    pipeline: Pipeline
+    operator: Operator
+    upstream: Mapping[str, int]
+    """Which attempt of each operator before it wrote, or writes, what it reads."""
+    devices: tuple[str, ...]
+    """CDI names of the GPUs that it is given."""
+    lookups: Lookups
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {LABEL_JOB: self.job.id, LABEL_OPERATOR: self.operator.name}
+
+    @property
+    def about(self) -> dict[str, str]:
+        """Fields for the journal."""
+        return {"job": self.job.id, "operator": self.operator.name}
+
+
+class Attempt:
+    """Makes the container of an operator's next attempt."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        setting: Setting,
+        values: Placing,
+        last: OperatorRecord,
+        ending: asyncio.Event,
+        on_placed: Callable[[], None],
+    ) -> None:
+        """`ending`: the job is to end. `on_placed` is called once the folders are there."""
+        self.placed: int | None = None
+        """The attempt whose folders are made; None: not yet."""
+        self.filled: Operator | None = None
+        """The operator as its image says, where that was not known before: it is not made, since
+        it may need other resources now."""
+        self._machine = machine
+        self._setting = setting
+        self._values = values
+        self._last = last
+        self._ending = ending
+        self._on_placed = on_placed
+        self._making: asyncio.Task[Made | None] | None = None
+
+    @property
+    def failed(self) -> bool:
+        """It was begun, and is in vain."""
+        task = self._making
+        return (
+            task is not None and task.done() and (task.cancelled() or task.exception() is not None)
+        )
+
+    def begin(self) -> None:
+        """Makes the container ahead of its turn; what goes wrong is told by `made`."""
+        self._making = asyncio.create_task(self._make(), name=f"make {self._setting.operator.name}")
+
+    async def made(self) -> Made | None:
+        """The container; None where the job ends first, or the operator is `filled`.
+
+        Raises UnmakeableError, RunnerUnavailableError, StorageFullError.
+        """
+        if self._making is None:
+            self.begin()
+        assert self._making is not None
+        return await self._making
+
+    async def discard(self) -> None:
+        """Takes back what was begun."""
+        self._ending.set()
+        if self._making is None:
+            return
+        self._making.cancel()
+        (made,) = await asyncio.gather(self._making, return_exceptions=True)
+        if isinstance(made, Made):
+            await self._machine.removals.remove(made.container, **self._setting.about)
+
+    async def _make(self) -> Made | None:
+        setting, attempt = self._setting, self._last.attempt + 1
+        try:
+            image = await self._image()
+            if image is None or await self._is_filled(image.id):
+                return None
+            await self._machine.payloads.materialise(setting.job.payload)
+            await self._discard_older()
+            await self._values.place(attempt)
+            spec = await self._spec(image.id, attempt)
+            self.placed = attempt
+            self._on_placed()
+            container = await self._machine.runner.create(spec)
+        except (ImagePullError, PipelineLoadError, UnusableValueError) as error:
+            raise UnmakeableError(str(error)) from error
+        except (ContainerError, ImageNotFoundError) as error:
+            made = "" if self.placed is None else "its container could not be made: "
+            raise UnmakeableError(f"{made}{error}") from error
+        return Made(attempt=attempt, image=image.id, container=container)
+
+    async def _image(self) -> Image | None:
+        """The operator's image, pulled where need be; None where the job is to end meanwhile."""
+        reference = self._setting.operator.container.reference
+        finding = asyncio.create_task(self._setting.lookups.image(reference))
+        ending = asyncio.create_task(self._ending.wait())
+        try:
+            await asyncio.wait({finding, ending}, return_when=asyncio.FIRST_COMPLETED)
+            return await finding if finding.done() else None
+        finally:
+            finding.cancel()
+            ending.cancel()
+            await asyncio.gather(finding, ending, return_exceptions=True)
+
+    async def _is_filled(self, image: str) -> bool:
+        """Whether the image says more of the operator than is known: then it is not made yet."""
+        operator = await self._machine.applications.of_image(self._setting.operator, image)
+        if operator == self._setting.operator:
+            return False
+        self.filled = operator
+        return True
+
+    async def _discard_older(self) -> None:
+        """Removes what an earlier attempt left: its container and the files that it wrote."""
+        attempt = self._last.attempt
+        if attempt == 0:
+            return
+        labels = {LABEL_INSTANCE: self._machine.instance, **self._setting.labels}
+        for container in await self._machine.runner.containers(labels):
+            await self._machine.removals.remove(container.id, **self._setting.about)
+        job, name = self._setting.job, self._setting.operator.name
+        tree, runner = self._machine.payloads.tree, self._machine.runner
+        await clear(runner, tree.attempt(job.payload, name, attempt))
+        await self._values.discard(attempt)
+
+    async def _spec(self, image: str, attempt: int) -> ContainerSpec:
+        setting = self._setting
+        job, operator = setting.job, setting.operator
+        tree = self._machine.payloads.tree
+        spec = container_spec(
+            tree,
+            self._machine.values,
+            job,
+            setting.pipeline,
+            operator,
+            setting.upstream,
+            attempt=attempt,
+            image=image,
+            log=await in_thread(self._machine.logs.prepare, job.id, operator.name, attempt),
+            labels={LABEL_INSTANCE: self._machine.instance, **setting.labels},
+            devices=setting.devices,
+            memory=requests.memory(operator.requests, self._machine.profile).limit,
+        )
+        folder = tree.attempt(job.payload, operator.name, attempt)
+        await in_thread(make_output_folders, folder, operator)
+        return spec

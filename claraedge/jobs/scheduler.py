@@ -1,0 +1,117 @@
+"""Chooses the operator that starts next, from what waits and what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from claraedge.blocking import in_thread
+from claraedge.clock import Clock
+from claraedge.jobs.admission import (
+    OVERTAKEN,
+    Candidate,
+    Capacity,
+    Held,
+    Overtaking,
+    choose,
+    grant,
+    obstacle,
+    overtaken,
+)
+from claraedge.jobs.turns import Turns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What this device has for operators."""
+
+    operators: int
+    """That run at once."""
+    cores: int
+    memory: int | None
+    """Megabytes; None: not counted."""
+    gpus: Callable[[], tuple[str, ...]]
+    """CDI names; may block."""
+    gpu_memory: Callable[[], int | None] = lambda: None
+    """Megabytes of each GPU, where that is known; may block."""
+    unified: bool = False
+    """GPU memory is system memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """An operator that starts now."""
+
+    candidate: Candidate
+    lease: tuple[str, ...]
+    """The GPUs that its job has from now on."""
+    gpus: tuple[str, ...]
+    """Those of it that the operator is given."""
+
+
+class Scheduler:
+    """Knows whose turn it is; what runs and what waits is told to it each time."""
+
+    def __init__(self, resources: Resources, clock: Clock) -> None:
+        self._resources = resources
+        self._clock = clock
+        self._turns = Turns()
+        self._overtaking = Overtaking()
+        self._capacity = Capacity(
+            operators=resources.operators,
+            cores=resources.cores,
+            memory=resources.memory,
+            unified=resources.unified,
+        )
+
+    @property
+    def capacity(self) -> Capacity:
+        """What there was at the last look."""
+        return self._capacity
+
+    def soonest(self) -> float | None:
+        """Seconds until a job that is overtaken has waited long enough; None: none is."""
+        if not self._overtaking.since or self._overtaking.reserved is not None:
+            return None
+        first = min(self._overtaking.since.values())
+        return max(0.0, first + OVERTAKEN - self._clock.elapsed())
+
+    async def look(self, candidates: Iterable[Candidate]) -> None:
+        """Looks for GPUs, where somebody asks for one."""
+        if any(c.gpu or c.gpu_memory for c in candidates):
+            gpus = await in_thread(self._resources.gpus)
+            memory = await in_thread(self._resources.gpu_memory) if gpus else None
+        else:
+            gpus, memory = (), None
+        self._capacity = Capacity(
+            operators=self._resources.operators,
+            cores=self._resources.cores,
+            memory=self._resources.memory,
+            gpus=gpus,
+            gpu_memory=self._resources.memory if self._resources.unified else memory,
+            unified=self._resources.unified,
+        )
+
+    def choose(
+        self, candidates: Collection[Candidate], queued: Collection[str], held: Held
+    ) -> Choice | None:
+        """The operator that starts now; None: each one waits. `queued`: the jobs that wait."""
+        capacity = self._capacity
+        blocked = (c.job for c in overtaken(candidates, capacity, held))
+        self._overtaking = self._overtaking.after(blocked, queued, self._clock.elapsed())
+        reserved = next((c for c in candidates if c.job == self._overtaking.reserved), None)
+        classes = self._turns.order({c.priority for c in candidates})
+        chosen = choose(candidates, capacity, held, classes=classes, reserved=reserved)
+        if chosen is None:
+            return None
+        if chosen.queued:
+            self._turns = self._turns.taken(chosen.priority)
+        lease, gpus = grant(chosen, capacity, held)
+        return Choice(candidate=chosen, lease=lease, gpus=gpus)
+
+    def waits_for(self, candidates: Sequence[Candidate], held: Held) -> Mapping[str, str]:
+        """What each of a job's operators waits for, in words."""
+        return {
+            c.operator: obstacle(c, self._capacity, held) or "its turn: others go before it"
+            for c in candidates
+        }

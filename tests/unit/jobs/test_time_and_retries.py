@@ -1,0 +1,298 @@
+"""Jobs and operators that take too long are ended; operators that fail are run again as told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from claraedge.jobs.model import JobStatus, OperatorStatus
+from claraedge.jobs.retries import next_attempt
+from claraedge.jobs.runtime import RunTime
+from claraedge.jobs.timeouts import Timeouts
+from claraedge.pipelines.model import Container, Operator, Pipeline, Retry
+from claraedge.runner.memory import write_log
+from claraedge.runner.protocol import ContainerSpec
+from tests.engine_bench import Device, bench, chain, copy, emptied, fail
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    device = Device(state=tmp_path)
+    device.runner.add_image("copy:1", copy)
+    device.runner.add_image("fail:1", fail)
+    return device
+
+
+# --- decisions -----------------------------------------------------------------------------------
+
+
+def test_run_time_stands_still_while_no_operator_runs() -> None:
+    time = RunTime().begun(10.0)
+    assert time.elapsed(12.0) == 2.0
+    time = time.ended(13.0, others=True)  # another one runs on
+    assert time.elapsed(14.0) == 4.0
+    time = time.ended(15.0, others=False)
+    assert time.elapsed(100.0) == 5.0
+    assert time.begun(100.0).begun(101.0).elapsed(102.0) == 7.0
+
+
+def test_run_time_never_runs_backwards() -> None:
+    assert RunTime(counted=3.0, since=50.0).elapsed(20.0) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds", "told"),
+    [
+        (None, 600, "engine.timeout_seconds"),
+        (300, 300, "`timeout` of the pipeline"),
+        (7200, 1800, "engine.timeout_max_seconds"),
+    ],
+)
+def test_the_sites_maximum_holds(asked: int | None, seconds: float, told: str) -> None:
+    operator = Operator(name="o", container=Container(image="i"))
+    pipeline = Pipeline(api_version="0.4.0", name="p", operators=(operator,), timeout=asked)
+    timeouts = Timeouts(default=600, maximum=1800)
+    assert timeouts.of(pipeline) == seconds
+    assert told in timeouts.told(pipeline)
+
+
+@pytest.mark.parametrize(
+    ("retries", "code", "expected"),
+    [
+        (0, 1, 10),
+        (1, 1, 20),
+        (0, None, 10),
+        (2, 1, "attempt 3 of 3"),
+        (0, 64, "exit code 64"),
+    ],
+)
+def test_when_an_operator_is_run_again(retries: int, code: int | None, expected: int | str) -> None:
+    found = next_attempt(Retry(attempts=3, backoff=10, exceptions=(64,)), retries, code)
+    assert found == expected if isinstance(expected, int) else expected in str(found)
+
+
+# --- time-outs -----------------------------------------------------------------------------------
+
+
+async def test_a_job_that_takes_too_long_is_terminated(device: Device) -> None:
+    device.timeouts = Timeouts(default=0.2, maximum=1)
+    device.runner.hold("two")
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one", "two", "three")), {"x": b"1"})
+        ended = await b.end(job.id)
+        assert ended.status is JobStatus.TERMINATED
+        assert any("timed out: its operators ran for 0.2 s" in m for m in ended.messages)
+        assert [o.status.name for o in ended.operators] == ["COMPLETED", "FAULTED", "PENDING"]
+        await emptied(device.runner)
+
+
+async def test_a_job_that_waits_is_not_timed_out(device: Device) -> None:
+    device.timeouts = Timeouts(default=0.2, maximum=1)
+    device.max_operators = 1
+    device.runner.hold("first")
+    async with bench(device) as b:
+        first = await b.job(await b.register("timeout: 1\n" + chain("first")), {"x": b"1"})
+        await b.until_runs("first")
+        waits = await b.job(await b.register(chain("second")), {"x": b"1"})
+        assert (await b.end(first.id)).status is JobStatus.TERMINATED  # after a second
+        assert (await b.end(waits.id)).status is JobStatus.HEALTHY
+
+
+async def test_time_goes_on_over_a_restart(device: Device) -> None:
+    device.timeouts = Timeouts(default=0.5, maximum=1)
+    device.runner.hold("one")
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one")), {"x": b"1"})
+        await b.until_runs("one")
+    async with bench(device) as b:
+        ended = await b.end(job.id)
+        assert ended.status is JobStatus.TERMINATED
+        assert [o.attempt for o in ended.operators] == [1]
+
+
+async def test_an_operator_that_takes_too_long_terminates_its_job(device: Device) -> None:
+    device.runner.hold("one")
+    async with bench(device) as b:
+        text = chain("one", "two", extra=["timeout: 1"])
+        ended = await b.end((await b.job(await b.register(text), {"x": b"1"})).id)
+        assert ended.status is JobStatus.TERMINATED
+        (message,) = [m for m in ended.messages if "took longer than its 1 s" in m]
+        assert message.startswith("operator one: ")
+        assert ended.operators[0].status is OperatorStatus.FAULTED
+
+
+# --- retries -------------------------------------------------------------------------------------
+
+
+def failing(times: int, code: int = 3) -> tuple[list[int], object]:
+    """An image's program that fails so often, and the attempts that it saw."""
+    seen: list[int] = []
+
+    async def program(spec: ContainerSpec) -> int:
+        seen.append(int(spec.labels["io.claraedge.attempt"]))
+        write_log(spec, f"attempt {seen[-1]}")
+        if len(seen) <= times:
+            return code
+        return await copy(spec)
+
+    return seen, program
+
+
+def retried(retry: str) -> str:
+    return chain("one", "two", image="flaky", extra=[f"retry: {retry}"])
+
+
+async def test_an_operator_that_fails_is_run_again(device: Device) -> None:
+    seen, program = failing(2)
+    device.runner.add_image("flaky:1", program)  # type: ignore[arg-type]
+    async with bench(device) as b:
+        pipeline = await b.register(retried("{attempts: 3, backoff: 0}"))
+        ended = await b.end((await b.job(pipeline, {"x": b"1"})).id)
+        assert ended.status is JobStatus.HEALTHY
+        assert seen == [1, 2, 3, 1]
+        assert [(o.attempt, o.retries) for o in ended.operators] == [(3, 2), (1, 0)]
+        told = [m for m in ended.messages if "run again" in m]
+        assert len(told) == 2
+        assert "failed with exit code 3; it is run again in 0 s (attempt 2 of 3)" in told[0]
+        assert "last line: attempt 1" in told[0]
+        await emptied(device.runner)
+
+
+async def test_after_its_last_attempt_it_has_failed(device: Device) -> None:
+    seen, program = failing(9)
+    device.runner.add_image("flaky:1", program)  # type: ignore[arg-type]
+    async with bench(device) as b:
+        pipeline = await b.register(retried("{attempts: 2, backoff: 0}"))
+        ended = await b.end((await b.job(pipeline, {"x": b"1"})).id)
+        assert ended.status is JobStatus.FAULTED
+        assert seen == [1, 2]
+        assert "that was attempt 2 of 2" in ended.messages[-1]
+
+
+async def test_some_exit_codes_are_final(device: Device) -> None:
+    seen, program = failing(9, code=64)
+    device.runner.add_image("flaky:1", program)  # type: ignore[arg-type]
+    async with bench(device) as b:
+        pipeline = await b.register(retried("{attempts: 5, backoff: 0, except: [64]}"))
+        ended = await b.end((await b.job(pipeline, {"x": b"1"})).id)
+        assert (ended.status, seen) == (JobStatus.FAULTED, [1])
+
+
+async def test_without_a_retry_nothing_is_run_again(device: Device) -> None:
+    async with bench(device) as b:
+        pipeline = await b.register(chain("one", image="fail"))
+        ended = await b.end((await b.job(pipeline, {"x": b"1"})).id)
+        assert ended.status is JobStatus.FAULTED
+        assert len(device.runner.started) == 1
+
+
+async def test_a_retry_that_waits_outlives_the_daemon(device: Device) -> None:
+    seen, program = failing(1)
+    device.runner.add_image("flaky:1", program)  # type: ignore[arg-type]
+    async with bench(device) as b:
+        job = await b.job(await b.register(retried("{attempts: 2, backoff: 1}")), {"x": b"1"})
+        while not any(o.retries for o in (await b.jobs.get(job.id)).operators):
+            await b.tick()
+    async with bench(device) as b:
+        ended = await b.end(job.id)
+        assert ended.status is JobStatus.HEALTHY
+        assert seen == [1, 2, 1]
+        first = ended.operators[0]
+        assert first.started is not None
+        assert first.started - ended.created >= 1
+
+
+async def test_a_cancelled_job_retries_nothing(device: Device) -> None:
+    device.runner.hold("one")
+    async with bench(device) as b:
+        job = await b.job(
+            await b.register(chain("one", extra=["retry: {attempts: 5}"])), {"x": b"1"}
+        )
+        await b.until_runs("one")
+        ended = await b.jobs.cancel(job.id, "enough")
+        assert ended.status is JobStatus.CANCELED
+        assert ended.operators[0].retries == 0
+
+
+# --- eviction, and what waits --------------------------------------------------------------------
+
+
+async def test_the_youngest_job_of_the_lowest_class_is_evicted(device: Device) -> None:
+    from claraedge.jobs.model import Priority
+
+    for name in ("one", "two"):
+        device.runner.hold(name)
+    async with bench(device) as b:
+        low = await b.job(await b.register(chain("one")), {"x": b"1"}, priority=Priority.LOWER)
+        await b.until_runs("one")
+        normal = await b.job(await b.register(chain("two")), {"x": b"1"})
+        await b.until_runs("two")
+        assert await b.engine.evict("the disk is full") == low.id
+        ended = await b.end(low.id)
+        assert ended.status is JobStatus.EVICTED
+        assert "evicted: the disk is full" in ended.messages
+        device.runner.release("two")
+        assert (await b.end(normal.id)).status is JobStatus.HEALTHY
+        assert await b.engine.evict("again") is None
+
+
+async def test_what_waits_says_for_what(device: Device) -> None:
+    device.max_operators = 1
+    device.runner.hold("one")
+    async with bench(device) as b:
+        pipeline = await b.register(chain("one"))
+        first = await b.job(pipeline, {"x": b"1"})
+        await b.until_runs("one")
+        second = await b.job(pipeline, {"x": b"1"})
+        await b.tick()
+        assert b.engine.waits(second.id) == {"one": "all 1 operator slots are taken"}
+        assert b.engine.waits(first.id) == {}
+
+
+async def test_memory_is_shared_out(device: Device) -> None:
+    device.memory = 3000
+    names = ["a", "b", "c"]
+    for name in names:
+        device.runner.hold(name)
+    async with bench(device) as b:
+        jobs = [
+            await b.job(
+                await b.register(chain(name, extra=["requests: {memory: 1500}"])), {"x": b"1"}
+            )
+            for name in names
+        ]
+        await b.until_runs("a")
+        await b.until_runs("b")
+        await b.tick()
+        assert b.engine.waits(jobs[2].id) == {"c": "1500 MB of memory; 0 of 3000 are free"}
+        for name in names:
+            device.runner.release(name)
+        assert [(await b.end(job.id)).status for job in jobs] == [JobStatus.HEALTHY] * 3
+
+
+@pytest.mark.parametrize("unified", [False, True])
+async def test_two_jobs_share_a_gpu_and_three_do_not(device: Device, unified: bool) -> None:
+    device.gpus = ("nvidia.com/gpu=0",)
+    device.gpu_memory, device.unified = 8192, unified
+    device.memory = 8192 + 2 * 64 if unified else None
+    names = ["a", "b", "c"]
+    for name in names:
+        device.runner.hold(name)
+    async with bench(device) as b:
+        extra = ["requests: {gpu-memory: 4096, memory: 64}"]
+        jobs = [
+            await b.job(await b.register(chain(name, extra=extra)), {"x": b"1"}) for name in names
+        ]
+        await b.until_runs("a")
+        await b.until_runs("b")
+        await b.tick()
+        assert len(device.runner.started) == 2
+        assert {s.devices for s in device.runner.started} == {("nvidia.com/gpu=0",)}
+        (waits,) = b.engine.waits(jobs[2].id).values()
+        assert "memory" in waits
+        device.runner.release("a")
+        await b.until_runs("c")
+        for name in names:
+            device.runner.release(name)
+        assert [(await b.end(job.id)).status for job in jobs] == [JobStatus.HEALTHY] * 3

@@ -130,7 +130,7 @@ def test_a_killed_daemon_adopts_the_running_operator(site: Site) -> None:
         assert site.say("logs", "-j", job, "-o", name) == f"{name}\n", "it ran once"
         attempts = site.folder / "state" / "jobs" / job / "logs" / name
         assert [path.name for path in attempts.iterdir()] == ["1.log"]
-    assert containers(site) == []
+    until("no container is left", lambda: containers(site) == [])
 
 
 def test_sigterm_leaves_the_operator_running_for_the_next_start(site: Site) -> None:
@@ -169,7 +169,7 @@ def test_fifty_files_at_once_become_fifty_jobs_and_results(site: Site) -> None:
         assert path.read_text() == f"content {int(path.stem[5:])}\n"
     assert list(folder.iterdir()) == []
     assert list((site.folder / "state" / "spool").iterdir()) == []
-    assert containers(site) == []
+    until("no container is left", lambda: containers(site) == [])
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ def test_operators_run_side_by_side(site: Site) -> None:
     ended = describe(site, job)
     assert (ended["state"], ended["status"]) == ("STOPPED", "CANCELED")
     assert "canceled: seen enough" in ended["messages"]
-    assert containers(site) == []
+    until("no container is left", lambda: containers(site) == [])
 
 
 def test_failures_say_what_happened(site: Site) -> None:
@@ -269,7 +269,7 @@ def test_failures_say_what_happened(site: Site) -> None:
         ended = end(site, job)
         assert ended["status"] == "FAULTED", name
         assert text in ended["messages"][0], ended["messages"]
-    assert containers(site) == []
+    until("no container is left", lambda: containers(site) == [])
 
 
 def test_a_failed_item_leaves_its_reason_its_log_and_the_original(site: Site) -> None:
@@ -297,7 +297,7 @@ def test_a_killed_conmon_ends_in_a_clear_message(site: Site) -> None:
     ended = end(site, job)
     assert ended["status"] == "FAULTED"
     assert "lost its supervisor, exit code unknown" in ended["messages"][0]
-    assert containers(site) == []
+    until("no container is left", lambda: containers(site) == [])
 
 
 def test_a_killed_podman_service_loses_nothing(site: Site) -> None:

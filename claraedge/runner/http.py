@@ -120,9 +120,28 @@ async def _connect(socket: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWr
         ) from error
 
 
-def _head(method: str, target: str, kind: str, length: int) -> bytes:
+async def exchange(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    method: str,
+    target: str,
+    host: str,
+    content: bytes = b"",
+) -> Response:
+    """One request, of JSON where it has a body, and its whole answer, over a connection of the
+    caller's: to a server other than Podman. Raises BrokenOffError.
+    """
+    try:
+        writer.write(_head(method, target, "application/json", len(content), host) + content)
+        await writer.drain()
+        return await _read_response(reader)
+    except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+        raise BrokenOffError(f"{host} broke off in {method} {target}") from error
+
+
+def _head(method: str, target: str, kind: str, length: int, host: str = "podman") -> bytes:
     return (
-        f"{method} {target} HTTP/1.1\r\nHost: podman\r\nConnection: close\r\n"
+        f"{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
         f"Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
     ).encode("ascii")
 

@@ -1,0 +1,1 @@
+"""Containers that run beside jobs: services of pipelines, the inference server, their networks."""

@@ -1,0 +1,126 @@
+"""The private networks of jobs: for each job one, with the services that it uses on it.
+
+A network is of one job at a time. Once that has ended and its containers are gone, the network
+waits for the next job that uses the same services: they stand on it already, at the same addresses.
+(Taking a running service off a network could cut all its others: `runner/networks.py`.) It is
+removed when none of its services runs any more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from claraedge.errors import ContainerError
+from claraedge.ids import NewId
+from claraedge.runner.protocol import LABEL_INSTANCE, LABEL_PEERS, Network, Runner
+from claraedge.services.model import addresses
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class JobNetwork:
+    """One network, as it is used now."""
+
+    name: str
+    keys: tuple[str, ...]
+    """Of the services on it."""
+    job: str | None
+    subnet: str | None = None
+    draining: bool = False
+    """Its last job has ended, and containers of that may still be on it."""
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """Key -> where that service stands."""
+        return addresses(self.subnet, self.keys)
+
+
+class JobNetworks:
+    """Makes, gives, takes back and removes them."""
+
+    def __init__(self, runner: Runner, instance: str, new_id: NewId) -> None:
+        self._runner = runner
+        self._instance = instance
+        self._new_id = new_id
+        self._all: dict[str, JobNetwork] = {}
+
+    async def take(self, job: str, keys: tuple[str, ...]) -> JobNetwork:
+        """The network of a job with these services: its own, a free one, or a new one.
+
+        Raises NetworkError; whatever ends it, `give_back` leaves nothing of it.
+        """
+        mine = [n for n in self._all.values() if n.job == job and n.keys == keys and n.subnet]
+        free = [
+            n
+            for n in self._all.values()
+            if n.job is None and n.keys == keys and n.subnet and not n.draining
+        ]
+        for network in (*mine, *free):
+            network.job = job
+            return network
+        name = f"claraedge-{self._new_id()}"
+        network = self._all[name] = JobNetwork(name=name, keys=keys, job=job)
+        made = await self._runner.create_network(name, self._labels(keys))
+        network.subnet = made.subnet
+        return network
+
+    def give_back(self, job: str) -> None:
+        """The job uses its network no more."""
+        for network in self._all.values():
+            if network.job == job:
+                network.job, network.draining = None, True
+
+    def adopt(self, network: Network, job: str | None) -> JobNetwork:
+        """One that was there before this start; `job`: the one whose containers are on it."""
+        keys = peers(network)
+        found = self._all[network.name] = JobNetwork(
+            name=network.name, keys=keys, job=job, subnet=network.subnet, draining=job is None
+        )
+        return found
+
+    @property
+    def unused(self) -> bool:
+        """Whether there are networks that no job has."""
+        return any(n.job is None for n in self._all.values())
+
+    def settled(self, runs: Callable[[str], bool]) -> bool:
+        """Whether all that no job has are free for the next one."""
+        return all(
+            n.job is not None or (not n.draining and any(runs(key) for key in n.keys))
+            for n in self._all.values()
+        )
+
+    async def tidy(self, runs: Callable[[str], bool], occupied: Collection[str]) -> None:
+        """Frees what is empty, and removes what has no service left.
+
+        `runs`: whether a service of this key is there. `occupied`: names of networks that
+        operators' containers are on.
+        """
+        for network in [n for n in self._all.values() if n.job is None]:
+            if network.name in occupied:
+                continue
+            if network.job is not None:
+                continue  # taken while another one was removed
+            network.draining = False
+            if network.subnet is None or not any(runs(key) for key in network.keys):
+                await self._remove(network)
+
+    async def _remove(self, network: JobNetwork) -> None:
+        network.draining = True  # nobody takes it from now on
+        try:
+            await self._runner.remove_network(network.name)
+        except ContainerError as error:
+            _log.debug("network stays for now", extra={"network": network.name, "why": str(error)})
+            return
+        del self._all[network.name]
+
+    def _labels(self, keys: tuple[str, ...]) -> dict[str, str]:
+        return {LABEL_INSTANCE: self._instance, LABEL_PEERS: ",".join(keys)}
+
+
+def peers(network: Network) -> tuple[str, ...]:
+    """Keys of the services that a network was made for, by its label."""
+    return tuple(key for key in network.labels.get(LABEL_PEERS, "").split(",") if key)

@@ -1,0 +1,104 @@
+"""How the containers beside jobs are made, of a definition or of settings. Pure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+from claraedge.config import Inference
+from claraedge.errors import ServiceError
+from claraedge.pipelines.contract import expand, service_environment
+from claraedge.pipelines.model import Service
+from claraedge.runner.protocol import ContainerSpec, Image, Mount
+from claraedge.services.companion import Recipe
+from claraedge.services.model import COMMON, INFERENCE
+
+_MEGABYTE = 1024 * 1024
+#: Where the inference server finds the models.
+_MODELS = "/models"
+#: Replaced when the container is made.
+_UNNAMED = Path("/")
+
+
+def shared_folder(volumes: Path, key: str, path: str) -> Path:
+    """The folder of this machine that lies at a path of a service, for the operators as well."""
+    return volumes / key / quote(path, safe="")
+
+
+def of_service(
+    key: str, service: Service, image: Image, *, common: Path, volumes: Path, gpus: tuple[str, ...]
+) -> Recipe:
+    """`gpus`: what the device has. Raises ServiceError for what it cannot give."""
+    wanted = service.requests.gpu or 0
+    if wanted > len(gpus):
+        raise ServiceError(
+            f"the service {service.name} asks for {wanted} GPUs, and the device has {len(gpus)}"
+        )
+    for connection in service.http:
+        if connection.port is None and not image.ports:
+            raise ServiceError(
+                f"the connection {connection.name} of the service {service.name} has no `port:`,"
+                f" and the image {service.container.reference} exposes none; write the port that"
+                " the service listens on"
+            )
+    paths = {volume.path for volume in service.volumes}
+    folders = {path: shared_folder(volumes, key, path) for path in sorted(paths)}
+    variables = service_environment(
+        service, data_path=COMMON, connections={v.name: v.path for v in service.volumes}
+    )
+    container = service.container
+    memory = service.requests.memory
+    return Recipe(
+        key=key,
+        name=f"service {service.name}",
+        spec=ContainerSpec(
+            name="",
+            image=image.id,
+            entrypoint=container.entrypoint,
+            command=tuple(expand(part, variables) for part in container.command),
+            working_dir=container.working_dir,
+            environment=variables,
+            mounts=(
+                Mount(source=common, target=COMMON, read_only=True),
+                *(Mount(source=f, target=p, read_only=False) for p, f in folders.items()),
+            ),
+            log_path=_UNNAMED,
+            memory=memory * _MEGABYTE if memory else None,
+            shared_memory=container.shared_memory * _MEGABYTE if container.shared_memory else None,
+            devices=gpus[:wanted],
+            writable_root=container.writable_root,
+        ),
+        ports=ports(service, image),
+        first_port=image.ports[0] if image.ports else None,
+        folders=tuple(folders.values()),
+    )
+
+
+def ports(service: Service, image: Image) -> tuple[int, ...]:
+    """Those that operators reach it at, each once."""
+    first = image.ports[0] if image.ports else None
+    named = (connection.port or first for connection in service.http)
+    return tuple(sorted({port for port in named if port is not None}))
+
+
+def of_inference(
+    settings: Inference, image: Image, *, models: Path, gpus: tuple[str, ...]
+) -> Recipe:
+    """The inference server, as it is configured."""
+    return Recipe(
+        key=INFERENCE,
+        name="inference server",
+        spec=ContainerSpec(
+            name="",
+            image=image.id,
+            command=settings.command,
+            mounts=(Mount(source=models, target=_MODELS, read_only=True),),
+            log_path=_UNNAMED,
+            memory=settings.memory * _MEGABYTE if settings.memory else None,
+            shared_memory=settings.shared_memory * _MEGABYTE,
+            devices=gpus[: settings.gpus],
+            # Others' program: nobody can ask it to write elsewhere. What it writes goes with it.
+            writable_root=True,
+        ),
+        ports=(),
+    )

@@ -1,0 +1,142 @@
+"""A stand-in for the inference server: Triton's calls for health, load, unload and readiness.
+
+Twice the same: as an image that needs nothing but busybox, and as a handler for a MemoryRunner.
+A model is loaded by reading its `1/weights`. Where a model has a file `1/fail`, loading it is
+refused with that text; where it has `1/crash`, the server ends with code 3 instead of an answer.
+`GET /v2/models/NAME/weights` answers what was loaded, for operators and tests to look at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.operators import busybox_image
+
+PORT = 8000
+
+_SERVE = b"""#!/bin/sh
+echo "serving with $*"
+mkdir -p /tmp/loaded
+trap 'echo "told to end"; exit 0' TERM
+trap 'echo "the server broke"; exit 3' HUP
+busybox nc -ll -p ${PORT:-8000} -e /handle &
+wait
+"""
+
+_HANDLE = b"""#!/bin/sh
+read -r method target rest
+length=0
+while read -r name value; do
+    name=$(echo "$name" | tr -d '\\r')
+    [ -z "$name" ] && break
+    [ "$name" = "Content-Length:" ] && length=$(echo "$value" | tr -d '\\r')
+done
+[ "$length" -gt 0 ] && head -c "$length" >/dev/null
+answer() {
+    printf 'HTTP/1.1 %s\\r\\nContent-Length: %s\\r\\nConnection: close\\r\\n\\r\\n%s' \\
+        "$1" "${#2}" "$2"
+    exit 0
+}
+echo "$method $target" >&2
+model=$(echo "$target" | sed -n 's,^/v2/\\(repository/\\)\\{0,1\\}models/\\([^/]*\\)/.*,\\2,p')
+case "$method $target" in
+"GET /v2/health/ready") answer "200 OK" "" ;;
+"POST /v2/repository/index")
+    list=
+    for found in $(ls /tmp/loaded); do
+        list="$list${list:+,}{\\"name\\":\\"$found\\",\\"state\\":\\"READY\\"}"
+    done
+    answer "200 OK" "[$list]"
+    ;;
+*/load)
+    if [ ! -e "/models/$model/1" ]; then
+        answer "400 Bad Request" "{\\"error\\":\\"failed to load '$model', no such model\\"}"
+    fi
+    [ -e "/models/$model/1/crash" ] && kill -HUP 1 && sleep 5
+    if [ -e "/models/$model/1/fail" ]; then
+        answer "400 Bad Request" "{\\"error\\":\\"$(cat "/models/$model/1/fail")\\"}"
+    fi
+    cp "/models/$model/1/weights" "/tmp/loaded/$model"
+    answer "200 OK" ""
+    ;;
+*/unload)
+    rm -f "/tmp/loaded/$model"
+    answer "200 OK" ""
+    ;;
+*/ready)
+    [ -e "/tmp/loaded/$model" ] && answer "200 OK" ""
+    answer "400 Bad Request" ""
+    ;;
+*/weights)
+    [ -e "/tmp/loaded/$model" ] && answer "200 OK" "$(cat "/tmp/loaded/$model")"
+    answer "400 Bad Request" ""
+    ;;
+*) answer "404 Not Found" "" ;;
+esac
+"""
+
+
+def models_server_image(path: Path, name: str) -> Path:
+    """Writes a docker-archive of the server."""
+    return busybox_image(
+        path,
+        name,
+        entrypoint=("/bin/sh", "/serve"),
+        files={"/serve": _SERVE, "/handle": _HANDLE},
+    )
+
+
+@dataclass
+class ModelsServer:
+    """The same in Python: `listens={PORT: server.handle}` of a MemoryRunner's image."""
+
+    models: Path
+    """The folder that the real one has at /models."""
+    crash: Callable[[], None] = lambda: None
+    loaded: dict[str, str] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    healthy: bool = True
+    hold: asyncio.Event | None = None
+    """Loads wait for it."""
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        method, target, _ = head[0].split(" ")
+        length = next((int(h[15:]) for h in head if h.lower().startswith("content-length:")), 0)
+        await reader.readexactly(length)
+        status, body = await self.answer(method, target)
+        if status:
+            writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+            writer.write(body.encode())
+            await writer.drain()
+
+    async def answer(self, method: str, target: str) -> tuple[int, str]:
+        parts = target.strip("/").split("/")
+        if target == "/v2/health/ready":
+            return (200 if self.healthy else 503), ""
+        if target == "/v2/repository/index":
+            return 200, json.dumps([{"name": n, "state": "READY"} for n in self.loaded])
+        name, what = parts[-2], parts[-1]
+        if what in ("load", "unload"):
+            self.calls.append(f"{what} {name}")
+        version = self.models / name / "1"
+        if what == "load":
+            if self.hold is not None:
+                await self.hold.wait()
+            if (version / "crash").exists():
+                self.crash()
+                return 0, ""
+            if (version / "fail").exists():
+                return 400, json.dumps({"error": (version / "fail").read_text()})
+            if not version.exists():
+                return 400, json.dumps({"error": f"failed to load '{name}', no such model"})
+            self.loaded[name] = (version / "weights").read_text()
+            return 200, ""
+        if what == "unload":
+            self.loaded.pop(name, None)
+            return 200, ""
+        return (200 if name in self.loaded else 400), self.loaded.get(name, "")

@@ -1,0 +1,183 @@
+"""What tests of services stand on: the real parts, over a runner in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import zipfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from claraedge.blocking import in_thread
+from claraedge.clock import SystemClock
+from claraedge.config import Inference
+from claraedge.config import Services as ServiceSettings
+from claraedge.ids import new_id
+from claraedge.images.images import Images
+from claraedge.models.model import Model, ModelType
+from claraedge.models.models import Models
+from claraedge.models.tree import ModelTree
+from claraedge.pipelines.model import (
+    Container,
+    HttpConnection,
+    Operator,
+    Pipeline,
+    Requests,
+    Service,
+    VolumeConnection,
+)
+from claraedge.runner.memory import MemoryRunner, write_log
+from claraedge.runner.protocol import LABEL_SERVICES, ContainerSpec
+from claraedge.services.services import Services, Settings
+from claraedge.store.database import Database
+from tests.models_server import PORT, ModelsServer
+
+VIEWER = "site/viewer:1"
+SERVER = "site/models-server:1"
+INSTANCE = "i" * 32
+
+
+class TickingClock(SystemClock):
+    """The machine's clock, which a test sets forward."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def elapsed(self) -> float:
+        return super().elapsed() + self.ahead
+
+
+class Beside:
+    """A device with two images; `services` is the present daemon's part."""
+
+    def __init__(self, state: Path, database: Database) -> None:
+        self.state = state
+        self.database = database
+        self.runner = MemoryRunner()
+        self.clock = TickingClock()
+        self.gpus: tuple[str, ...] = ("nvidia.com/gpu=0",)
+        self.models = Models(database, ModelTree(state), self.clock, new_id)
+        self.server = ModelsServer(state / "services/common/models", crash=self.crash)
+        self.lost: list[tuple[str, str]] = []
+        self.services: Services
+        self.exits = asyncio.Event()
+        self.runner.add_image(VIEWER, self._viewer, ports=(8080, 9090), listens={8080: accept})
+        self.runner.add_image(SERVER, self._serve, listens={PORT: self.server.handle})
+
+    async def _viewer(self, spec: ContainerSpec) -> int:
+        write_log(spec, "viewer: no licence")
+        await self.exits.wait()
+        self.exits.clear()
+        return 7
+
+    async def _serve(self, _spec: ContainerSpec) -> int:
+        self.server.loaded.clear()
+        await self.exits.wait()
+        self.exits.clear()
+        return 3
+
+    def crash(self) -> None:
+        """The one service that runs ends by itself."""
+        self.exits.set()
+
+    @asynccontextmanager
+    async def daemon(
+        self, running: tuple[str, ...] = (), inference: dict[str, Any] | None = None, **own: Any
+    ) -> AsyncIterator[Services]:
+        """One life of the daemon; containers outlive it."""
+        self.services = Services(
+            self.runner,
+            Images(self.runner),
+            self.models,
+            self.clock,
+            new_id,
+            state=self.state,
+            instance=INSTANCE,
+            settings=Settings(
+                services=ServiceSettings(**({"start_seconds": 5.0} | own)),
+                inference=Inference(
+                    **({"image": SERVER, "gpus": 0, "start_seconds": 5.0} | (inference or {}))
+                ),
+                grace=1.0,
+            ),
+            gpus=lambda: self.gpus,
+        )
+        self.services.on_lost = lambda job, reason: self.lost.append((job, reason))
+        await self.services.prepare(running)
+        running_part = asyncio.create_task(self.services.run())
+        try:
+            yield self.services
+        finally:
+            running_part.cancel()
+            await asyncio.gather(running_part, return_exceptions=True)
+
+    async def containers(self) -> list[str]:
+        found = await self.runner.containers({LABEL_SERVICES: INSTANCE})
+        return [container.id for container in found]
+
+    async def networks(self) -> list[str]:
+        return [network.name for network in await self.runner.networks({})]
+
+    async def store(self, name: str, weights: str = "w", **files: str) -> Model:
+        """Puts a model into the repository; `files` lie beside its weights."""
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w") as archive:
+            archive.writestr(f"{name}/config.pbtxt", f'name: "{name}"')
+            for file, text in ({"weights": weights} | files).items():
+                archive.writestr(f"{name}/1/{file}", text)
+        async with self.models.upload() as upload:
+            await upload.write(content.getvalue())
+            return await upload.commit(name, ModelType.UNKNOWN, {})
+
+
+async def accept(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+def viewer(
+    name: str = "viewer",
+    command: tuple[str, ...] = (),
+    port: int | None = None,
+    volume: str | None = None,
+    gpu: int | None = None,
+    image: str = VIEWER,
+    variables: dict[str, str] | None = None,
+) -> Service:
+    repository, tag = image.rsplit(":", 1)
+    return Service(
+        name=name,
+        container=Container(image=repository, tag=tag, command=command),
+        variables=variables or {},
+        requests=Requests(gpu=gpu),
+        http=(HttpConnection(name="VIEWER", port=port),),
+        volumes=(VolumeConnection(name="SHARED", path=volume),) if volume else (),
+    )
+
+
+def using(*services: Service, models: tuple[str, ...] = ()) -> Pipeline:
+    """A pipeline of one operator that uses these, and one that uses nothing."""
+    image = Container(image="site/app", tag="1")
+    return Pipeline(
+        api_version="0.4.0",
+        name="p",
+        operators=(
+            Operator(name="uses", container=image, services=services, models=models),
+            Operator(name="alone", container=image),
+        ),
+    )
+
+
+async def until(condition: Callable[[], Awaitable[bool] | bool], limit: float = 10.0) -> None:
+    """Returns once the condition holds."""
+    async with asyncio.timeout(limit):
+        while True:
+            found = condition()
+            if found if isinstance(found, bool) else await found:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def read(path: Path) -> str:
+    return await in_thread(path.read_text)

@@ -1,0 +1,201 @@
+"""Models in the inference server: loaded before a job starts, kept while jobs use them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from beside import Beside, read, until, using, viewer
+
+from claraedge.errors import ModelNotReadyError, ServiceError
+from claraedge.pipelines.contract import environment
+from claraedge.runner.memory import host_path
+
+
+async def test_all_models_of_a_job_are_loaded_before_it_starts_and_kept_for_the_next(
+    beside: Beside,
+) -> None:
+    await beside.store("a")
+    await beside.store("b")
+    pipeline = using(models=("a", "b"))
+    uses = pipeline.operators[0]
+    async with beside.daemon() as services:
+        lease = await services.acquire("one", pipeline)
+        assert beside.server.loaded == {"a": "w", "b": "w"}
+        assert lease.triton is not None
+        variables = environment(uses, job_id="one", job_name="n", triton=lease.triton)
+        assert variables["NVIDIA_TRITON_HTTPURI"] == f"{lease.triton}:8000"
+        (spec,) = beside.runner.created
+        assert spec.networks == {str(lease.network): lease.triton}
+        assert spec.command[0] == "tritonserver"
+        await services.release("one")
+        await services.acquire("two", using(models=("b",)))
+        assert beside.server.calls == ["load a", "load b"]
+        assert len(beside.runner.created) == 1
+
+
+async def test_a_model_that_is_missing_or_refused_fails_the_job_with_the_reason(
+    beside: Beside,
+) -> None:
+    await beside.store("good")
+    await beside.store("bad", fail="bad: no version is available")
+    async with beside.daemon() as services:
+        with pytest.raises(ModelNotReadyError, match="no model absent"):
+            await services.acquire("one", using(models=("absent",)))
+        assert beside.runner.created == []
+        with pytest.raises(ModelNotReadyError, match="bad: no version is available"):
+            await services.acquire("two", using(models=("good", "bad")))
+        await services.acquire("three", using(models=("good",)))  # the server is none the worse
+        assert beside.server.loaded == {"good": "w"}
+
+
+async def test_the_least_recently_used_model_makes_room(beside: Beside) -> None:
+    for name in "abc":
+        await beside.store(name)
+    async with beside.daemon(inference={"model_limit": 2}) as services:
+        for job, name in (("1", "a"), ("2", "b"), ("3", "a"), ("4", "c")):
+            await services.acquire(job, using(models=(name,)))
+            await services.release(job)
+        assert set(beside.server.loaded) == {"a", "c"}
+        assert beside.server.calls == ["load a", "load b", "unload b", "load c"]
+        with pytest.raises(ModelNotReadyError, match="need 3 models"):
+            await services.acquire("5", using(models=("a", "b", "c")))
+
+
+async def test_a_job_waits_in_line_while_running_jobs_hold_all_places(beside: Beside) -> None:
+    for name in "abc":
+        await beside.store(name)
+    async with beside.daemon(inference={"model_limit": 2}) as services:
+        await services.acquire("one", using(models=("a",)))
+        await services.acquire("two", using(models=("b",)))
+        large = asyncio.create_task(services.acquire("large", using(models=("b", "c"))))
+        await until(
+            lambda: services.waits_for("large") == "room for its models in the inference server"
+        )
+        small = asyncio.create_task(services.acquire("small", using(models=("a",))))
+        await services.release("two")
+        await asyncio.sleep(0.05)
+        assert not large.done()
+        assert not small.done()  # it came later
+        await services.release("one")
+        await large
+        assert set(beside.server.loaded) == {"b", "c"}
+        assert not small.done()
+        await services.release("large")
+        await small
+
+
+async def test_who_waits_for_room_may_be_cancelled_and_holds_up_nobody(beside: Beside) -> None:
+    for name in "ab":
+        await beside.store(name)
+    async with beside.daemon(inference={"model_limit": 1}) as services:
+        await services.acquire("one", using(models=("a",)))
+        waiting = asyncio.create_task(services.acquire("two", using(models=("b",))))
+        await until(lambda: "room" in str(services.waits_for("two")))
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert services.waits_for("two") is None
+        await services.acquire("three", using(models=("a",)))
+
+
+async def test_a_replaced_model_is_loaded_again_for_the_next_job(beside: Beside) -> None:
+    await beside.store("m", "old")
+    async with beside.daemon() as services:
+        await services.acquire("one", using(models=("m",)))
+        await services.release("one")
+        await beside.store("m", "new")
+        await services.acquire("two", using(models=("m",)))
+        assert beside.server.loaded == {"m": "new"}
+        assert beside.server.calls == ["load m", "load m"]
+
+
+async def test_running_services_see_models_that_change(beside: Beside) -> None:
+    await beside.store("m", "old")
+    async with beside.daemon() as services:
+        await services.acquire("one", using(viewer()))
+        (spec,) = beside.runner.created
+        shown = host_path(spec, "/clara/common/models")
+        assert await read(shown / "m/1/weights") == "old"
+        model = await beside.store("m", "new")
+        services.models_changed()
+        await until(lambda: (shown / "m/1/weights").read_text() == "new")
+        stored = beside.models.tree.folder(model) / "1/weights"
+        assert (shown / "m/1/weights").samefile(stored)  # it costs no space
+        await beside.models.delete(model.id)
+        services.models_changed()
+        await until(lambda: not (shown / "m").exists())
+
+
+async def test_a_server_that_ends_comes_back_with_the_models_of_running_jobs(
+    beside: Beside,
+) -> None:
+    for name in "ab":
+        await beside.store(name)
+    async with beside.daemon() as services:
+        await services.acquire("one", using(models=("a",)))
+        await services.acquire("two", using(models=("b",)))
+        await services.release("two")
+        beside.crash()
+        await until(lambda: len(beside.runner.started) == 2)
+        await until(lambda: set(beside.server.loaded) == {"a"})
+        assert "exit code 3" in str(services.trouble("one"))
+        again = await services.acquire("three", using(models=("a", "b")))
+        assert again.triton is not None
+        assert set(beside.server.loaded) == {"a", "b"}
+
+
+async def test_a_server_that_breaks_on_a_model_fails_the_job_and_not_the_others(
+    beside: Beside,
+) -> None:
+    await beside.store("good")
+    await beside.store("breaks", crash="x")
+    async with beside.daemon(inference={"restarts": 9}) as services:
+        await services.acquire("one", using(models=("good",)))
+        with pytest.raises(ModelNotReadyError, match="broke off"):
+            await services.acquire("two", using(models=("breaks",)))
+        await until(lambda: set(beside.server.loaded) == {"good"})
+        assert beside.lost == []
+
+
+async def test_a_server_that_is_never_ready_fails_the_job_after_a_bounded_time(
+    beside: Beside,
+) -> None:
+    await beside.store("m")
+    beside.server.healthy = False
+    async with beside.daemon(inference={"start_seconds": 0.2}) as services:
+        with pytest.raises(ServiceError, match=r"not ready within 0.2 s"):
+            await services.acquire("one", using(models=("m",)))
+        await until(lambda: services.count() == 0)
+
+
+async def test_a_model_that_takes_too_long_to_load_fails_the_job(beside: Beside) -> None:
+    await beside.store("m")
+    beside.server.hold = asyncio.Event()
+    async with beside.daemon(inference={"load_seconds": 0.2}) as services:
+        with pytest.raises(ModelNotReadyError, match=r"model m within 0.2 s"):
+            await services.acquire("one", using(models=("m",)))
+
+
+async def test_a_next_daemon_knows_what_is_loaded(beside: Beside) -> None:
+    await beside.store("a")
+    await beside.store("b")
+    async with beside.daemon() as services:
+        first = await services.acquire("one", using(models=("a",)))
+    beside.server.loaded["strange"] = "by hand"
+    async with beside.daemon(running=("one",), inference={"model_limit": 2}) as services:
+        again = await services.acquire("one", using(models=("a",)))
+        assert again.triton == first.triton
+        assert beside.server.calls == ["load a"]
+        await services.acquire("two", using(models=("b",)))
+        assert beside.server.calls == ["load a", "unload strange", "load b"]
+
+
+async def test_the_gpu_goes_to_the_server_where_there_is_one(beside: Beside) -> None:
+    await beside.store("m")
+    async with beside.daemon(inference={"gpus": 1}) as services:
+        await services.acquire("one", using(models=("m",)))
+        assert beside.runner.created[0].devices == ("nvidia.com/gpu=0",)
+        await services.release("one")
+        beside.gpus = ()
+        await services.acquire("two", using(models=("m",)))
+        assert beside.runner.created[1].devices == ()

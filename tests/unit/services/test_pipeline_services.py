@@ -1,0 +1,404 @@
+"""Services of pipelines: shared, healthy before the job starts, gone when nobody needs them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from beside import INSTANCE, VIEWER, Beside, accept, until, using, viewer
+
+from claraedge.errors import (
+    ImageNotFoundError,
+    NetworkError,
+    RunnerUnavailableError,
+    ServiceError,
+)
+from claraedge.pipelines.contract import environment
+from claraedge.runner.memory import host_path
+from claraedge.runner.protocol import LABEL_INSTANCE, LABEL_JOB, LABEL_OPERATOR, ContainerSpec
+
+
+async def test_a_job_without_services_gets_nothing_and_costs_nothing(beside: Beside) -> None:
+    async with beside.daemon() as services:
+        lease = await services.acquire("one", using())
+        assert lease.network is None
+        assert lease.networks(using().operators[0]) == {}
+        assert beside.runner.created == []
+        assert await beside.networks() == []
+
+
+async def test_an_operator_is_told_the_address_of_its_service_on_the_private_network(
+    beside: Beside,
+) -> None:
+    pipeline = using(viewer(volume="/data"))
+    uses, alone = pipeline.operators
+    async with beside.daemon() as services:
+        lease = await services.acquire("one", pipeline)
+        (network,) = await beside.networks()
+        (spec,) = beside.runner.created
+        host = spec.networks[network]
+        assert lease.networks(uses) == {network: ""}
+        assert lease.networks(alone) == {}
+        assert lease.connections(uses) == {
+            "VIEWER": f"{host}:8080",  # the image's first port
+            "SHARED": "/clara/volumes/SHARED",
+        }
+        variables = environment(
+            uses, job_id="one", job_name="n", connections=lease.connections(uses)
+        )
+        assert variables["VIEWER"] == f"{host}:8080"
+        (mount,) = lease.mounts(uses)
+        assert mount.source == host_path(spec, "/data")
+        assert mount.source.stat().st_mode & 0o777 == 0o777
+        assert lease.mounts(alone) == ()
+        assert spec.environment["NVIDIA_CLARA_SERVICE_DATA_PATH"] == "/clara/common"
+        assert (host_path(spec, "/clara/common") / "models").is_dir()
+
+
+async def test_jobs_share_what_has_the_same_image_tag_and_command_and_nothing_else(
+    beside: Beside,
+) -> None:
+    async with beside.daemon() as services:
+        leases = [
+            await services.acquire("one", using(viewer("a"))),
+            await services.acquire("two", using(viewer("b"))),
+            await services.acquire("three", using(viewer("a", command=("other",)))),
+        ]
+        assert len(beside.runner.created) == 2
+        assert len({lease.network for lease in leases}) == 3  # each job alone with its services
+        assert services.count() == 2
+
+
+async def test_other_variables_of_a_shared_service_are_told(beside: Beside) -> None:
+    async with beside.daemon() as services:
+        first = await services.acquire("one", using(viewer(variables={"MODE": "a"})))
+        second = await services.acquire("two", using(viewer(variables={"MODE": "b"})))
+        assert first.notes == ()
+        assert "shared as it is" in second.notes[0]
+        await services.release("one")
+        await services.release("two")
+        third = await services.acquire("three", using(viewer(variables={"MODE": "b"})))
+        assert third.notes == ()  # nobody used it: it was made anew
+        assert [s.environment["MODE"] for s in beside.runner.created] == ["a", "b"]
+        assert services.count() == 1
+
+
+async def test_a_network_goes_to_the_next_job_with_the_same_services_once_it_is_empty(
+    beside: Beside,
+) -> None:
+    pipeline = using(viewer())
+
+    async def idle(_: ContainerSpec) -> int:
+        return 0
+
+    app = beside.runner.add_image("site/app:1", idle)
+    async with beside.daemon() as services:
+        first = await services.acquire("one", pipeline)
+        left = await beside.runner.create(
+            ContainerSpec(
+                name="left",
+                image=app.id,
+                labels={LABEL_INSTANCE: INSTANCE, LABEL_JOB: "one", LABEL_OPERATOR: "uses"},
+                log_path=beside.state / "left.log",
+                networks=first.networks(pipeline.operators[0]),
+            )
+        )
+        await services.release("one")
+        second = await services.acquire("two", pipeline)
+        assert second.network != first.network  # a container of the first job is still on it
+        await beside.runner.remove(left)
+        await until(lambda: services._networks.settled(services._runs))
+        third = await services.acquire("three", pipeline)
+        assert third.network == first.network
+        assert third.connections(pipeline.operators[0]) == first.connections(pipeline.operators[0])
+        assert len(beside.runner.created) == 2  # the service, and the test's own
+
+
+async def test_one_that_nobody_used_for_the_idle_time_ends_with_its_network(
+    beside: Beside,
+) -> None:
+    async with beside.daemon(idle_seconds=60.0) as services:
+        await services.acquire("one", using(viewer(volume="/data")))
+        beside.clock.ahead += 100
+        await services.release("one")
+        (container,) = await beside.containers()
+        beside.clock.ahead += 50
+        await services.acquire("two", using(viewer(volume="/data")))
+        await services.release("two")
+        assert await beside.containers() == [container]
+        beside.clock.ahead += 61
+        services._living.copy().pop().tell()
+        await until(lambda: services.count() == 0)
+        await until(lambda: _none(beside))
+        assert not (services.volumes / "x").parent.exists() or not list(services.volumes.iterdir())
+
+
+async def _none(beside: Beside) -> bool:
+    return not await beside.containers() and not await beside.networks()
+
+
+async def test_stop_ends_each_when_the_jobs_that_use_it_have_ended(beside: Beside) -> None:
+    async with beside.daemon() as services:
+        await services.acquire("one", using(viewer()))
+        await services.acquire("two", using(viewer(command=("x",))))
+        await services.release("two")
+        assert await services.stop() == 2
+        assert await services.stop() == 0
+        await until(lambda: services.count() == 1)
+        waiting = asyncio.create_task(services.acquire("three", using(viewer())))
+        await until(lambda: services.waits_for("three") == "service viewer")
+        assert len(beside.runner.created) == 2  # the old one is not given to new jobs
+        await services.release("one")
+        await waiting
+        assert len(beside.runner.created) == 3
+        assert services.count() == 1
+
+
+async def test_one_that_ends_while_it_is_used_comes_back_at_its_address_and_says_why(
+    beside: Beside,
+) -> None:
+    async with beside.daemon(restarts=2) as services:
+        await services.acquire("one", using(viewer()))
+        for count in (2, 3):
+            beside.crash()
+            await until(lambda c=count: len(beside.runner.started) == c)  # type: ignore[misc]
+            assert beside.runner.created[-1].networks == beside.runner.created[0].networks
+            await until(lambda: services.count() == 1)
+        assert "exit code 7" in str(services.trouble("one"))
+        assert "no licence" in str(services.trouble("one"))
+        assert beside.lost == []
+        beside.crash()
+        await until(lambda: bool(beside.lost))
+        ((job, reason),) = beside.lost
+        assert job == "one"
+        assert "exit code 7" in reason
+        assert "started again 2 times" in reason
+        await until(lambda: services.count() == 0)
+        await services.release("one")
+        await until(lambda: _none(beside))
+
+
+async def test_one_that_ends_unused_is_not_started_again(beside: Beside) -> None:
+    async with beside.daemon() as services:
+        await services.acquire("one", using(viewer()))
+        await services.release("one")
+        beside.crash()
+        await until(lambda: _none(beside))
+        assert len(beside.runner.started) == 1
+        assert beside.lost == []
+
+
+async def test_one_that_ends_before_it_is_healthy_fails_the_job_with_its_last_words(
+    beside: Beside,
+) -> None:
+    async def breaks(spec: ContainerSpec) -> int:
+        return await beside._viewer(spec)
+
+    beside.runner.add_image("site/broken:1", breaks, ports=(1,))
+    async with beside.daemon() as services:
+        beside.exits.set()
+        with pytest.raises(ServiceError, match=r"exit code 7.*viewer: no licence"):
+            await services.acquire("one", using(viewer(image="site/broken:1")))
+        await until(lambda: _none(beside))
+
+
+async def test_one_that_never_listens_fails_the_job_after_a_bounded_time(beside: Beside) -> None:
+    async with beside.daemon(start_seconds=0.3) as services:
+        with pytest.raises(ServiceError, match=r"port 5000 within 0.3 s.*no licence"):
+            await services.acquire("one", using(viewer(port=5000)))
+        await until(lambda: _none(beside))
+
+
+async def test_a_connection_without_a_port_of_an_image_without_ports_is_refused(
+    beside: Beside,
+) -> None:
+    beside.runner.add_image("site/portless:1", beside._viewer)
+    async with beside.daemon() as services:
+        with pytest.raises(ServiceError, match=r"VIEWER.*no `port:`"):
+            await services.acquire("one", using(viewer(image="site/portless:1")))
+        with pytest.raises(ImageNotFoundError):
+            await services.acquire("one", using(viewer(image="site/absent:1")))
+        with pytest.raises(ServiceError, match="asks for 2 GPUs, and the device has 1"):
+            await services.acquire("one", using(viewer(gpu=2)))
+        assert beside.runner.created == []
+
+
+async def test_a_machine_without_networks_fails_only_jobs_that_need_one(beside: Beside) -> None:
+    async with beside.daemon() as services:
+        beside.runner.refuse_networks("no /dev/net/tun")
+        with pytest.raises(NetworkError, match="/dev/net/tun"):
+            await services.acquire("one", using(viewer()))
+        await services.acquire("two", using())
+        beside.runner.refuse_networks(None)
+        await services.acquire("one", using(viewer()))
+
+
+async def test_while_podman_is_away_work_waits_and_nothing_is_lost(beside: Beside) -> None:
+    async with beside.daemon() as services:
+        await services.acquire("one", using(viewer()))
+        beside.runner.available = False
+        with pytest.raises(RunnerUnavailableError):
+            await services.acquire("two", using(viewer(command=("x",))))
+        await services.release("two")
+        await services.release("one")
+        beside.runner.available = True
+        await services.acquire("three", using(viewer()))
+        assert len(beside.runner.created) == 1
+        await services.stop()
+        await services.release("three")
+        await until(lambda: _none(beside))
+
+
+@pytest.mark.parametrize("steps", range(0, 60, 2))
+async def test_an_acquire_that_is_cancelled_anywhere_leaves_nothing(
+    beside: Beside, steps: int
+) -> None:
+    await beside.store("m")
+    async with beside.daemon() as services:
+        pipeline = using(viewer(volume="/data"), models=("m",))
+        task = asyncio.create_task(services.acquire("one", pipeline))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+            if steps > 30:
+                await asyncio.sleep(0.002)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await services.release("one")
+        await services.stop()
+        await until(lambda: _none(beside))
+        assert services._living == set()
+        assert services._models == {}
+
+
+async def test_many_jobs_that_come_and_go_at_once_leave_nothing(beside: Beside) -> None:
+    for name in "abcdef":
+        await beside.store(name)
+    async with beside.daemon(inference={"model_limit": 3}) as services:
+
+        async def one(number: int) -> None:
+            models = tuple("abcdef"[(number + i) % 6] for i in range(number % 3))
+            pipeline = using(viewer(command=(str(number % 2),)), models=models)
+            task = asyncio.create_task(services.acquire(f"job{number}", pipeline))
+            if number % 4 == 3:
+                await asyncio.sleep(0.003 * (number % 7))
+                task.cancel()
+            (found,) = await asyncio.gather(task, return_exceptions=True)
+            if not isinstance(found, BaseException):
+                assert set(models) <= set(beside.server.loaded)
+                assert len(beside.server.loaded) <= 3
+                await asyncio.sleep(0.001 * (number % 5))
+                assert set(models) <= set(beside.server.loaded)
+            elif not isinstance(found, asyncio.CancelledError):
+                raise found
+            if number % 10 == 5:
+                await services.stop()
+            await services.release(f"job{number}")
+
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(one(number) for number in range(60)))
+        await services.stop()
+        await until(lambda: _none(beside))
+        assert beside.lost == []
+
+
+async def test_an_idle_holder_of_the_gpu_yields_and_a_used_one_does_not(beside: Beside) -> None:
+    async with beside.daemon() as services:
+        await services.acquire("one", using(viewer(gpu=1)))
+        await services.acquire("two", using(viewer()))
+        assert services.gpu_use().gpus == {"nvidia.com/gpu=0"}
+        assert services.gpu_use().jobs == {"one"}
+        assert await services.yield_gpu() is False
+        assert beside.runner.created[0].devices == ("nvidia.com/gpu=0",)
+        await services.release("one")
+        assert services.gpu_use().jobs == set()
+        assert await services.yield_gpu() is True
+        assert services.gpu_use().gpus == set()
+        assert services.count() == 1  # the other one holds no GPU
+
+
+async def test_a_next_daemon_adopts_what_runs_and_gives_running_jobs_the_same(
+    beside: Beside,
+) -> None:
+    pipeline = using(viewer(volume="/data"))
+    uses = pipeline.operators[0]
+
+    async def idle(_: ContainerSpec) -> int:
+        await asyncio.Event().wait()
+        return 0
+
+    app = beside.runner.add_image("site/app:1", idle)
+    async with beside.daemon() as services:
+        first = await services.acquire("one", pipeline)
+        await services.acquire("over", using(viewer(command=("x",))))
+        operator = await beside.runner.create(
+            ContainerSpec(
+                name="operator",
+                image=app.id,
+                labels={LABEL_INSTANCE: INSTANCE, LABEL_JOB: "one", LABEL_OPERATOR: "uses"},
+                log_path=beside.state / "operator.log",
+                networks=first.networks(uses),
+            )
+        )
+        (first.mounts(uses)[0].source / "kept").write_text("x")
+    before = set(await beside.containers())
+    async with beside.daemon(running=("one",), idle_seconds=0.05) as services:
+        assert set(await beside.containers()) == before  # whatever the idle time: it may come back
+        again = await services.acquire("one", pipeline)
+        assert again == first
+        assert (again.mounts(uses)[0].source / "kept").read_text() == "x"
+        await until(lambda: services.count() == 1)  # what nobody came back for
+        assert len(await beside.networks()) == 1
+        await beside.runner.remove(operator)
+        await services.release("one")
+        await until(lambda: _none(beside))
+
+
+async def test_a_next_daemon_removes_what_does_not_run_and_what_belongs_to_no_job(
+    beside: Beside,
+) -> None:
+    async with beside.daemon() as services:
+        await services.acquire("one", using(viewer(volume="/data")))
+    beside.runner.cut_power()
+    async with beside.daemon() as services:
+        await until(lambda: _none(beside))
+        assert list(services.volumes.iterdir()) == []
+        await services.acquire("two", using(viewer()))
+        assert len(beside.runner.started) == 2
+
+
+async def test_a_next_daemon_without_podman_takes_up_later(beside: Beside) -> None:
+    async with beside.daemon() as services:
+        await services.acquire("one", using(viewer()))
+    beside.runner.available = False
+    async with beside.daemon() as services:
+        assert services.count() == 0
+        beside.runner.available = True
+        await services.acquire("two", using(viewer()))
+        assert len(beside.runner.started) == 1
+
+
+async def test_a_container_that_podman_keeps_is_tried_again(beside: Beside) -> None:
+    async with beside.daemon() as services:
+        await services.acquire("one", using(viewer()))
+        beside.runner.refuse_removal("service viewer")
+        await services.stop()
+        await services.release("one")
+        await until(lambda: services._living == set())
+        assert len(await beside.containers()) == 1
+        beside.runner._kept.clear()
+        await until(lambda: _none(beside))
+
+
+async def test_a_newer_image_takes_over_once_nobody_uses_the_older_one(beside: Beside) -> None:
+    async with beside.daemon() as services:
+        await services.acquire("one", using(viewer()))
+        newer = beside.runner.add_image(
+            VIEWER, beside._viewer, ports=(8080,), listens={8080: accept}
+        )
+        await services.acquire("two", using(viewer()))
+        assert len(beside.runner.created) == 1
+        await services.release("one")
+        await services.release("two")
+        await services.acquire("three", using(viewer()))
+        assert beside.runner.created[-1].image == newer.id
+        assert services.count() == 1

@@ -42,7 +42,7 @@ answer() {
     exit 0
 }
 echo "$method $target" >&2
-model=$(echo "$target" | sed -n 's,^/v2/\\(repository/\\)\\{0,1\\}models/\\([^/]*\\)/.*,\\2,p')
+model=$(echo "$target" | sed -n 's|^/v2/\\(repository/\\)*models/\\([^/]*\\)/.*|\\2|p')
 case "$method $target" in
 "GET /v2/health/ready") answer "200 OK" "" ;;
 "POST /v2/repository/index")

@@ -1,0 +1,215 @@
+"""Services and the inference server beside jobs, on real rootless Podman."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from claraedge.errors import ModelNotReadyError, ServiceError
+from claraedge.ids import new_id
+from claraedge.pipelines.model import Container
+from claraedge.runner.podman import PodmanRunner
+from claraedge.runner.protocol import LABEL_INSTANCE, LABEL_SERVICES, Image
+from tests.integration.services.device import (
+    SERVER,
+    Device,
+    child,
+    device,
+    echo,
+    pipeline,
+)
+from tests.models_server import models_server_image
+
+pytestmark = pytest.mark.podman
+
+Open = Callable[..., AbstractAsyncContextManager[Device]]
+
+#: What an operator does that asks the service and writes to the folder that they share.
+ASKS = """
+host=${ECHO%:*} port=${ECHO#*:}
+for i in 1 2 3 4 5 6 7 8 9 10; do
+    said=$(echo hello | busybox nc -w 2 $host $port)
+    [ "$said" = hello ] && break
+    sleep 0.2
+done
+[ "$said" = hello ] || exit 5
+echo done >$SHARED/$(echo $NVIDIA_CLARA_JOBID)
+"""
+#: One that asks the inference server which weights it has.
+WEIGHTS = """
+host=${NVIDIA_TRITON_HTTPURI%:*} port=${NVIDIA_TRITON_HTTPURI#*:}
+request='GET /v2/models/m/weights HTTP/1.1\\r\\n\\r\\n'
+printf "$request" | busybox nc -w 3 $host $port | grep -q WANTED
+"""
+
+
+@pytest.fixture
+async def opened(
+    tmp_path: Path, other_folder: Path, busybox: Image, runner: PodmanRunner
+) -> AsyncIterator[Open]:
+    """Opens the part of the device; whatever a test leaves of it is removed."""
+    del busybox  # it is loaded
+    await runner.load_image(models_server_image(tmp_path / "server.tar", SERVER))
+    instance = new_id()
+    yield partial(device, tmp_path, other_folder, instance)
+    for labels in ({LABEL_SERVICES: instance}, {LABEL_INSTANCE: instance}):
+        for container in await runner.containers(labels):
+            await runner.remove(container.id)
+    for network in await runner.networks({LABEL_INSTANCE: instance}):
+        await runner.remove_network(network.name)
+
+
+async def test_an_operator_reaches_its_service_and_shares_a_folder_with_it(opened: Open) -> None:
+    jobs = pipeline(ASKS, echo())
+    async with opened() as made:
+        began = time.monotonic()
+        leases = [await made.services.acquire("one", jobs)]
+        first = time.monotonic() - began
+        began = time.monotonic()
+        leases.append(await made.services.acquire("two", jobs))
+        print(f"\nfirst job {first * 1000:.0f} ms, next {(time.monotonic() - began) * 1000:.0f} ms")
+        assert await asyncio.gather(*(made.run(x, jobs.operators[0]) for x in leases)) == [0, 0]
+        (mount,) = leases[0].mounts(jobs.operators[0])
+        assert {path.name for path in mount.source.iterdir()} == {"one", "two"}
+        assert await made.left() == (1, 2)
+        await made.services.stop()
+        for job in ("one", "two"):
+            await made.services.release(job)
+        await made.until_nothing_is_left()
+        assert not mount.source.exists()
+
+
+async def test_jobs_of_one_service_do_not_reach_each_other(opened: Open) -> None:
+    listens = """
+ip -4 addr show eth0 | sed -n 's,.*inet \\([0-9.]*\\)/.*,\\1,p' >$SHARED/address
+while true; do busybox nc -l -p 7000 -e cat; done
+"""
+    tries = (
+        "for i in 1 2 3; do echo x | busybox nc -w 2 $(cat $SHARED/address) 7000 && exit 0; done"
+    )
+    listener = pipeline(listens, echo())
+    caller = pipeline(f"{tries}; exit 1", echo())
+    async with opened() as made:
+        one = await made.services.acquire("one", listener)
+        two = await made.services.acquire("two", caller)
+        await made.start(one, listener.operators[0])
+        told = one.mounts(listener.operators[0])[0].source / "address"
+        async with asyncio.timeout(10):
+            while not told.exists() or not told.read_text():
+                await asyncio.sleep(0.02)
+        assert await made.run(one, caller.operators[0]) == 0
+        assert await made.run(two, caller.operators[0]) == 1
+
+
+async def test_a_service_that_is_killed_is_found_again_by_a_running_operator(opened: Open) -> None:
+    patient = """
+host=${ECHO%:*} port=${ECHO#*:}
+until [ "$(echo one | busybox nc -w 1 $host $port)" = one ]; do sleep 0.1; done
+echo >$SHARED/asked
+until [ -e $SHARED/killed ]; do sleep 0.1; done
+for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+    [ "$(echo two | busybox nc -w 1 $host $port)" = two ] && exit 0
+    sleep 0.2
+done
+exit 6
+"""
+    jobs = pipeline(patient, echo())
+    async with opened() as made:
+        lease = await made.services.acquire("one", jobs)
+        (mount,) = lease.mounts(jobs.operators[0])
+        running = asyncio.create_task(made.run(lease, jobs.operators[0]))
+        async with asyncio.timeout(30):
+            while not (mount.source / "asked").exists():
+                await asyncio.sleep(0.02)
+            (old,) = await made.runner.containers({LABEL_SERVICES: made.instance})
+            state = await made.runner._state(old.id)
+            assert state is not None
+            os.kill(state.conmon, signal.SIGKILL)  # its supervisor as well: the hard case
+            os.kill(state.pid, signal.SIGKILL)
+            while (now := await made.runner.containers({LABEL_SERVICES: made.instance})) == [old]:
+                await asyncio.sleep(0.02)
+            (mount.source / "killed").touch()
+            assert await running == 0
+        assert now != [old]
+        assert "lost its supervisor" in str(made.services.trouble("one"))
+        await made.services.stop()
+        await made.services.release("one")
+        await made.until_nothing_is_left()
+
+
+async def test_a_service_that_cannot_start_fails_the_job_with_its_own_words(opened: Open) -> None:
+    broken = Container(
+        image="localhost/ce-test/busybox", tag="1", command=("sh", "-c", "echo no licence; exit 9")
+    )
+    async with opened() as made:
+        with pytest.raises(ServiceError, match=r"exit code 9.*no licence"):
+            await made.services.acquire("one", pipeline("", echo(container=broken)))
+        await made.until_nothing_is_left()
+
+
+async def test_models_are_loaded_before_the_job_and_reloaded_when_they_are_replaced(
+    opened: Open,
+) -> None:
+    async with opened() as made:
+        await made.store("m", "first")
+        await made.store("bad", "x", fail="bad: unable to find a backend")
+        for job, weights in (("one", "first"), ("two", "second")):
+            jobs = pipeline(WEIGHTS.replace("WANTED", weights), models=("m",))
+            began = time.monotonic()
+            lease = await made.services.acquire(job, jobs)
+            print(f"\n{job}: {(time.monotonic() - began) * 1000:.0f} ms")
+            assert await made.run(lease, jobs.operators[0]) == 0
+            await made.services.release(job)
+            await made.store("m", "second")
+        with pytest.raises(ModelNotReadyError, match="unable to find a backend"):
+            await made.services.acquire("three", pipeline("", models=("bad",)))
+        assert made.services.count() == 1
+        await made.services.stop()
+        await made.until_nothing_is_left()
+
+
+async def test_a_next_daemon_gives_a_running_job_the_same_server(opened: Open) -> None:
+    waits = WEIGHTS.replace("WANTED", "first").strip()
+    jobs = pipeline(f"sleep 2; {waits}", models=("m",))
+    async with opened() as made:
+        await made.store("m", "first")
+        lease = await made.services.acquire("one", jobs)
+        container = await made.start(lease, jobs.operators[0])
+    async with opened(running=("one",)) as made:
+        assert await made.services.acquire("one", jobs) == lease
+        assert (await made.runner.wait(container)).code == 0
+        await made.runner.remove(container)
+        await made.services.release("one")
+        await made.services.stop()
+        await made.until_nothing_is_left()
+
+
+async def test_a_kill_at_any_moment_leaves_nothing_after_the_next_start(
+    opened: Open, tmp_path: Path, other_folder: Path
+) -> None:
+    instance = opened.args[2]  # type: ignore[attr-defined]
+    moments = random.Random(5)
+    for _ in range(8):
+        process = child(tmp_path, other_folder, instance)
+        try:
+            assert process.stdout is not None
+            assert await asyncio.to_thread(process.stdout.readline) == "ready\n"
+            await asyncio.sleep(moments.uniform(0.05, 1.5))
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        async with opened(idle_seconds=0.05) as made:
+            for container in await made.runner.containers({LABEL_INSTANCE: instance}):
+                await made.runner.remove(container.id)  # the engine's part
+            await made.services.stop()
+            await made.until_nothing_is_left()
+            assert not list((tmp_path / "services/volumes").iterdir())

@@ -50,7 +50,7 @@ from claraedge.jobs.engine import Engine
 from claraedge.jobs.jobs import Jobs
 from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.machine import Machine
-from claraedge.jobs.model import Job, Priority
+from claraedge.jobs.model import Job, JobState, Priority
 from claraedge.jobs.removals import Removals
 from claraedge.jobs.retention import Retention
 from claraedge.jobs.scheduler import Resources
@@ -69,6 +69,8 @@ from claraedge.registry.pipelines import Pipelines
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import Runner
 from claraedge.runner.service import PodmanService, user_socket
+from claraedge.services.services import Services
+from claraedge.services.services import Settings as ServiceSettings
 from claraedge.store.database import Database, Transaction
 from claraedge.wire.claraedge.v1 import appliance_pb2, events_pb2
 from claraedge.wire.nvidia.clara.platform import (
@@ -171,6 +173,22 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
         images = Images(runner, config.images)
         applications = Applications(images, runner, instance, lambda: _device(config))
         await images.prepare()
+        services = Services(
+            runner,
+            images,
+            models,
+            clock,
+            new_id,
+            state=config.state_dir,
+            instance=instance,
+            settings=ServiceSettings(
+                services=config.services,
+                inference=config.inference,
+                grace=config.engine.grace_seconds,
+            ),
+            gpus=lambda: cdi.devices(config.engine.cdi_kind),
+        )
+        models.on_changed = services.models_changed
         pipelines = Pipelines(database, clock, new_id, lambda: _device(config))
         delivery = Delivery(database, tree, logs, config, clock)
         cores = len(os.sched_getaffinity(0))
@@ -259,6 +277,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
         await events.prepare()
         await payloads.prepare()
         await models.prepare()
+        await services.prepare(await database.read(_running))
         await engine.prepare()
         await delivery.prepare()
         await inbox.prepare()
@@ -273,7 +292,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 [
                     (
                         _service(clara_pb2, "Clara"),
-                        ClaraServicer(sampler, os.uname().nodename, stop_services),
+                        ClaraServicer(sampler, os.uname().nodename, services.stop),
                     ),
                     (_service(jobs_pb2, "Jobs"), JobsServicer(jobs)),
                     (_service(models_pb2, "Models"), models_servicer),
@@ -297,6 +316,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
         )
         try:
             async with asyncio.TaskGroup() as parts:
+                parts.create_task(services.run(), name="services")
                 parts.create_task(engine.run(), name="engine")
                 parts.create_task(inbox.run(), name="inbox")
                 parts.create_task(delivery.run(), name="delivery")
@@ -307,11 +327,6 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 notify.ready(f"serving {config.socket}")
         finally:
             notify.stopping()
-
-
-async def stop_services() -> int:
-    """Ends the long-running services and says how many: this version starts none."""
-    return 0
 
 
 async def _open_state(stack: AsyncExitStack, config: Config) -> Database:
@@ -346,6 +361,11 @@ def _memory() -> int:
 def _service(module: ModuleType, name: str) -> ServiceDescriptor:
     descriptor: ServiceDescriptor = module.DESCRIPTOR.services_by_name[name]
     return descriptor
+
+
+def _running(tx: Transaction) -> list[str]:
+    """The jobs that ran when the daemon ended."""
+    return [row["id"] for row in tx.rows("started_jobs") if row["state"] == JobState.RUNNING]
 
 
 def _instance(tx: Transaction) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +37,8 @@ class Models:
         self._database = database
         self._clock = clock
         self._new_id = new_id
+        self.on_changed: Callable[[], None] = lambda: None
+        """Called when a model was stored, replaced or deleted."""
         self._changing = asyncio.Lock()  # which version is a model's present one
         self._readers: Counter[Path] = Counter()
         self._retired: set[Path] = set()
@@ -95,6 +97,7 @@ class Models:
         async with self._changing:
             model = await self._database.write(lambda tx: records.drop(tx, model_id))
         _log.info("model deleted", extra={"model": model.id, "model_name": model.name})
+        self.on_changed()
         await self._retire(self.tree.version(model.id, model.generation))
 
     async def add_metadata(self, model_id: str, entries: Mapping[str, str]) -> dict[str, str]:
@@ -137,6 +140,7 @@ class Models:
                 await in_thread(self.tree.remove, self.tree.version(model.id, model.generation))
                 raise
         _log.info("model stored", extra={"model": model.id, "model_name": name})
+        self.on_changed()
         if old is not None:
             await self._retire(self.tree.version(old.id, old.generation))
         return stored

@@ -10,7 +10,6 @@ A daemon that stops cancels the task, and the container runs on for the next one
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -34,10 +33,10 @@ from claraedge.runner.protocol import (
     LABEL_SERVICE,
     LABEL_SERVICE_NAME,
     LABEL_SERVICES,
-    ContainerSpec,
     Exit,
     Runner,
 )
+from claraedge.services.recipes import Recipe
 
 #: Digest of the recipe that a container was made by.
 LABEL_RECIPE = "io.claraedge.recipe"
@@ -63,28 +62,6 @@ class Limits:
     """From its start until it takes connections."""
     restarts: int
     """Within ten minutes, while jobs use it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """How a companion is made."""
-
-    key: str
-    name: str
-    """For people: `service viewer`."""
-    spec: ContainerSpec
-    """Less its name, labels, log and networks."""
-    ports: tuple[int, ...]
-    """It is healthy when it takes connections at all of these."""
-    first_port: int | None = None
-    """The one that its image names first."""
-    folders: tuple[Path, ...] = ()
-    """To be there before it is made, for any user to write; emptied when it has ended."""
-
-    @property
-    def digest(self) -> str:
-        """Of all that a container of it is: one made differently has another."""
-        return hashlib.sha256(repr(self.spec).encode()).hexdigest()
 
 
 class Parts(Protocol):

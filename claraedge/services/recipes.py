@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -10,7 +12,6 @@ from claraedge.errors import ServiceError
 from claraedge.pipelines.contract import expand, service_environment
 from claraedge.pipelines.model import Service
 from claraedge.runner.protocol import ContainerSpec, Image, Mount
-from claraedge.services.companion import Recipe
 from claraedge.services.model import COMMON, INFERENCE
 
 _MEGABYTE = 1024 * 1024
@@ -18,6 +19,28 @@ _MEGABYTE = 1024 * 1024
 _MODELS = "/models"
 #: Replaced when the container is made.
 _UNNAMED = Path("/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a companion is made."""
+
+    key: str
+    name: str
+    """For people: `service viewer`."""
+    spec: ContainerSpec
+    """Less its name, labels, log and networks."""
+    ports: tuple[int, ...]
+    """It is healthy when it takes connections at all of these."""
+    first_port: int | None = None
+    """The one that its image names first."""
+    folders: tuple[Path, ...] = ()
+    """To be there before it is made, for any user to write; emptied when it has ended."""
+
+    @property
+    def digest(self) -> str:
+        """Of all that a container of it is: one made differently has another."""
+        return hashlib.sha256(repr(self.spec).encode()).hexdigest()
 
 
 def shared_folder(volumes: Path, key: str, path: str) -> Path:

@@ -41,7 +41,7 @@ from claraedge.runner.protocol import (
     Phase,
     Runner,
 )
-from claraedge.services.companion import LABEL_RECIPE, Companion, Limits, Recipe, empty
+from claraedge.services.companion import LABEL_RECIPE, Companion, Limits, empty
 from claraedge.services.inference import LoadedModels
 from claraedge.services.model import (
     INFERENCE,
@@ -53,7 +53,7 @@ from claraedge.services.model import (
     needs,
 )
 from claraedge.services.networks import JobNetworks, peers
-from claraedge.services.recipes import of_inference, of_service
+from claraedge.services.recipes import Recipe, of_inference, of_service
 from claraedge.services.repository import ModelView, Version
 
 _log = logging.getLogger(__name__)
@@ -490,10 +490,10 @@ class Services:
         name = container.labels.get(LABEL_SERVICE_NAME, key)
         digest = container.labels.get(LABEL_RECIPE, "")
         companion = self._add(key, name, container=container.id, digest=digest)
-        for each in container.networks:
-            if each in networks:
-                keys = peers(networks[each])
-                companion.networks |= {each: addresses(networks[each].subnet, keys)[key]}
+        for network in (networks[name] for name in container.networks if name in networks):
+            keys = peers(network)
+            if network.subnet is not None and key in keys:
+                companion.networks[network.name] = addresses(network.subnet, keys)[key]
         companion.begin()
         _log.info("service adopted", extra={"service": name, "container": container.id[:12]})
 
@@ -514,16 +514,23 @@ class Services:
             if self._strays:
                 await self._remove_strays()
             if self._models_changed:
-                self._models_changed = False
-                if self._living:
-                    await self._view.sync()
+                await self._show_models()
             if self._networks.unused:
                 occupied = await self._occupants()
                 await self._networks.tidy(self._runs, occupied)
-        except (RunnerUnavailableError, StorageFullError, OSError) as error:
+        except (ClaraedgeError, OSError) as error:
             _log.debug("tidying waits", extra={"reason": str(error)})
             return False
         return not self._strays and self._networks.settled(self._runs)
+
+    async def _show_models(self) -> None:
+        self._models_changed = False
+        try:
+            if self._living:
+                await self._view.sync()
+        except BaseException:
+            self._models_changed = True
+            raise
 
     def _runs(self, key: str) -> bool:
         return any(c.key == key for c in self._living)

@@ -103,11 +103,11 @@ def impossible(reason: str) -> NetworkError | None:
         f"this machine cannot give containers a network: {reason}",
         "rootless networks need: read and write access to /dev/net/tun for this user (as root:"
         " `chmod 0666 /dev/net/tun`, or `modprobe tun` where it is missing), slirp4netns or passt,"
-        " and netavark or containernetworking-plugins with iptables (`apt-get install slirp4netns"
+        " and netavark or containernetworking-plugins, with iptables (`apt-get install slirp4netns"
         " containernetworking-plugins iptables`)",
-        "where it says `failed to mount runtime directory for rootless netns`, an earlier failure"
-        " left a folder behind: remove it with `podman unshare rm -rf"
-        ' "$XDG_RUNTIME_DIR/libpod/tmp/rootless-netns"` while no container with a network runs',
+        "`failed to mount runtime directory for rootless netns` means that an earlier failure left"
+        " something behind: once the cause is mended, `podman system migrate` as this user ends that"
+        " (and all containers of this user)",
     )
 
 

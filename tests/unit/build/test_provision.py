@@ -50,3 +50,25 @@ def test_a_missing_runtime_folder_is_named_with_the_command(tmp_path: Path) -> N
 def test_where_nothing_is_missing_the_command_runs(tmp_path: Path) -> None:
     ended = provision(tmp_path, "echo installed")
     assert (ended.returncode, ended.stdout) == (0, "ran\n"), ended.stderr
+
+
+def test_a_device_for_networks_that_may_not_be_used_is_named_with_the_command(
+    tmp_path: Path,
+) -> None:
+    text = (ROOT / "build" / "provision").read_text()
+    copy = tmp_path / "build" / "provision"
+    copy.parent.mkdir()
+    copy.write_text(text.replace("tun=/dev/net/tun", f"tun={tmp_path}/tun"))
+    for name in ("dpkg-query", "apt-get"):
+        (tmp_path / name).write_text("#!/bin/sh\necho installed\n")
+        (tmp_path / name).chmod(0o755)
+    ended = subprocess.run(
+        ["bash", copy, "true"],
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert f"chmod 0666 {tmp_path}/tun" in ended.stderr

@@ -78,6 +78,9 @@ class Engine(Section, frozen=True, kw_only=True):
     """How long they may run whatever its pipeline says."""
     cdi_kind: Text = "nvidia.com/gpu"
     """The CDI kind whose devices are this device's GPUs."""
+    visible_devices: Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x20]+$")] = "void"
+    """NVIDIA_VISIBLE_DEVICES in containers that have a GPU, where the CDI spec does not set it. All
+    other containers have `void`."""
     gpu_memory_mb: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] | None = None
     """Memory of each GPU that operators share. Default: what the driver says."""
     requests_profile: Annotated[str, msgspec.Meta(pattern=r"^0\.[78]$")] = "0.8"

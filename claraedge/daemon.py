@@ -66,6 +66,7 @@ from claraedge.pipelines.device import Device
 from claraedge.pipelines.model import Pipeline
 from claraedge.pipelines.requests import Profile
 from claraedge.registry.pipelines import Pipelines
+from claraedge.runner.limits import Enforcement
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import Runner
 from claraedge.runner.service import PodmanService, user_socket
@@ -141,7 +142,9 @@ async def podman(config: Config) -> AsyncIterator[Runner]:
     named = config.podman.socket is not None
     async with (
         PodmanService(folder, shared=shared, only_shared=named) as service,
-        PodmanRunner(service, folder) as runner,
+        PodmanRunner(
+            service, folder, visible_devices=config.engine.visible_devices, nodes=cdi.nodes
+        ) as runner,
     ):
         yield runner
 
@@ -160,6 +163,8 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
         database = await _open_state(stack, config)
         instance = await database.write(_instance)
         runner = await stack.enter_async_context(open_runner(config))
+        enforcement = Enforcement(runner)
+        await enforcement.warnings()
 
         tree = PayloadTree(config.state_dir)
         payloads = Payloads(database, tree, clock, new_id, runner.reclaim)
@@ -270,7 +275,11 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 failed_results=counts["undelivered"],
                 podman_version=await runner.version(),
                 gpus=len(await in_thread(cdi.devices, config.engine.cdi_kind)),
-                warnings=[*engine.warnings(), *retention.warnings()],
+                warnings=[
+                    *engine.warnings(),
+                    *retention.warnings(),
+                    *await enforcement.warnings(),
+                ],
             )
 
         events = EventLog(database, clock, new_id)

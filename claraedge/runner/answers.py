@@ -38,6 +38,9 @@ class Host(msgspec.Struct):
 
     security: Security
     slirp4netns: Slirp = msgspec.field(default_factory=Slirp)
+    cgroup_version: str = msgspec.field(name="cgroupVersion", default="")
+    cgroup_controllers: list[str] | None = msgspec.field(name="cgroupControllers", default=None)
+    """Those that this user may use."""
 
 
 class Store(msgspec.Struct):

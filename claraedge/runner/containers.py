@@ -35,6 +35,25 @@ class _Inspected(msgspec.Struct, rename="pascal"):
     state: _State
 
 
+class _Given(msgspec.Struct, rename="pascal"):
+    path_on_host: str
+    path_in_container: str
+
+
+class _HostConfig(msgspec.Struct, rename="pascal"):
+    devices: list[_Given] | None = None
+
+
+class _Config(msgspec.Struct, rename="pascal"):
+    env: list[str] | None = None
+
+
+class _WithDevices(msgspec.Struct, rename="pascal"):
+    state: _State
+    host_config: _HostConfig
+    config: _Config
+
+
 class _Listed(msgspec.Struct, rename="pascal"):
     id: str
     state: str
@@ -73,6 +92,32 @@ def read_state(body: bytes) -> State:
         pid=found.pid,
         conmon=found.conmon_pid,
         exit=_exit(found.exit_code, found.out_of_memory) if phase is Phase.STOPPED else None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Initialised:
+    """What inspect shows of a container that is initialised and was given devices."""
+
+    pid: int
+    nodes: Mapping[str, str]
+    """Path in the container -> a path of the same device on this machine."""
+    environment: Mapping[str, str]
+
+
+def read_initialised(body: bytes) -> Initialised:
+    """The answer of `GET /containers/{id}/json` between init and start."""
+    try:
+        found = msgspec.json.decode(body, type=_WithDevices)
+    except msgspec.MsgspecError as error:
+        raise RunnerUnavailableError(
+            f"Podman's answer to inspect makes no sense: {error}"
+        ) from error
+    return Initialised(
+        pid=found.state.pid,
+        nodes={d.path_in_container: d.path_on_host for d in found.host_config.devices or ()},
+        # Of two that are set, programs see the later one, which is that of a CDI spec.
+        environment=dict(entry.partition("=")[::2] for entry in found.config.env or ()),
     )
 
 

@@ -50,6 +50,7 @@ from claraedge.runner.protocol import (
     Exit,
     ExitCause,
     Image,
+    Limit,
     Login,
     Network,
     Phase,
@@ -98,6 +99,8 @@ class MemoryRunner:
         """Every `read_files` there was: (image, labels)."""
         self.available = True
         """False: every call raises RunnerUnavailableError; what runs goes on."""
+        self.enforced = frozenset(Limit)
+        """What `limits` answers."""
         self._images: dict[str, tuple[Image, Program]] = {}
         self.space = Space(free=100 << 30, total=200 << 30)
         """What `image_space` answers."""
@@ -254,6 +257,10 @@ class MemoryRunner:
 
     async def version(self) -> str:
         return "in memory" if self.available else ""
+
+    async def limits(self) -> frozenset[Limit]:
+        self._check()
+        return self.enforced
 
     async def find_image(self, reference: str) -> Image | None:
         self._check()

@@ -41,10 +41,18 @@ from claraedge.runner.answers import (
     removal_error,
 )
 from claraedge.runner.archives import MAX_ARCHIVE, file_of, reading_request, unreadable
-from claraedge.runner.containers import State, labels_filter, read_list, read_state
+from claraedge.runner.containers import (
+    State,
+    labels_filter,
+    read_initialised,
+    read_list,
+    read_state,
+)
+from claraedge.runner.devices import check_devices
 from claraedge.runner.dialing import Stream, dialed
 from claraedge.runner.exit_files import ExitFiles
 from claraedge.runner.exits import Process, alive, watched
+from claraedge.runner.limits import enforced
 from claraedge.runner.networks import (
     create_network_request,
     impossible,
@@ -59,13 +67,14 @@ from claraedge.runner.protocol import (
     Exit,
     ExitCause,
     Image,
+    Limit,
     Login,
     Network,
     Phase,
     Space,
 )
 from claraedge.runner.service import PodmanService
-from claraedge.runner.specgen import create_request
+from claraedge.runner.specgen import NO_DEVICES, VISIBLE_DEVICES, create_request
 
 log = logging.getLogger(__name__)
 
@@ -89,10 +98,24 @@ class PodmanRunner:
     """Containers by a PodmanService. An asynchronous context manager.
 
     `runtime` is a private folder on a tmpfs; the reduced system call filter is put there.
+    `visible_devices` is NVIDIA_VISIBLE_DEVICES of containers with devices. `nodes` says which
+    device nodes a CDI name stands for, path in the container -> path on this machine; None: nobody
+    knows. It may block.
     """
 
-    def __init__(self, service: PodmanService, runtime: Path) -> None:
+    def __init__(
+        self,
+        service: PodmanService,
+        runtime: Path,
+        *,
+        visible_devices: str = NO_DEVICES,
+        nodes: Callable[[str], Mapping[str, str] | None] = lambda _device: None,
+    ) -> None:
         self._service = service
+        self._visible_devices = visible_devices
+        self._nodes = nodes
+        self._limits: frozenset[Limit] | None = None
+        self._overruled: set[str] = set()
         self._runtime = runtime
         self._profile_path = runtime / "seccomp.json"
         self._profile: Path | None = None
@@ -128,6 +151,12 @@ class PodmanRunner:
             return ""
         version = response.headers.get("libpod-api-version", "")
         return f"Podman {version}" if version else ""
+
+    async def limits(self) -> frozenset[Limit]:
+        if self._limits is None and await self._info() is None:
+            raise RunnerUnavailableError("Podman does not say which limits it enforces")
+        assert self._limits is not None, "whoever asks for the info notes it"
+        return self._limits
 
     # --- images -----------------------------------------------------------------------------
 
@@ -251,7 +280,13 @@ class PodmanRunner:
 
     async def create(self, spec: ContainerSpec) -> str:
         outside = await self._way_out() if OUTSIDE in spec.networks else ""
-        request = create_request(spec, self._profile, outside)
+        request = create_request(
+            spec,
+            self._profile,
+            outside,
+            limits=await self.limits(),
+            visible_devices=self._visible_devices,
+        )
         # A caller that is cancelled in between must not leave a container that nobody knows.
         work = asyncio.ensure_future(self._create(spec, request))
         try:
@@ -268,15 +303,31 @@ class PodmanRunner:
         container = decode(response, Created).id
         try:
             initialised = await self._service.request("POST", f"/containers/{container}/init")
-        except RunnerUnavailableError:
+            if not initialised.ok:
+                raise refused(initialised, spec)
+            if spec.devices:
+                await self._check_devices(container, spec)
+        except ClaraedgeError:
             # Half made, perhaps. It was never started, so it may go, now or at the next start.
             with contextlib.suppress(ClaraedgeError):
                 await self.remove(container)
             raise
-        if not initialised.ok:
-            await self.remove(container)
-            raise refused(initialised, spec)
         return container
+
+    async def _check_devices(self, container: str, spec: ContainerSpec) -> None:
+        """Raises ContainerError where one of its devices is not in an initialised container."""
+        found = read_initialised(await self._inspected(container) or b"")
+        own = {device: await in_thread(self._nodes, device) for device in spec.devices}
+        await in_thread(check_devices, spec, Path(f"/proc/{found.pid}/root"), found.nodes, own)
+        visible = found.environment.get(VISIBLE_DEVICES, "")
+        if visible not in (self._visible_devices, *self._overruled):
+            self._overruled.add(visible)
+            log.warning(
+                "the CDI spec sets %s=%s itself, which wins over engine.visible_devices (%s)",
+                VISIBLE_DEVICES,
+                visible,
+                self._visible_devices,
+            )
 
     async def start(self, container: str) -> None:
         response = await self._service.request("POST", f"/containers/{container}/start")
@@ -469,10 +520,18 @@ class PodmanRunner:
 
     async def _info(self) -> Info | None:
         response = await self._service.request("GET", "/info", timeout=_INSPECT, repeatable=True)
-        return decode(response, Info) if response.ok else None
+        if not response.ok:
+            return None
+        info = decode(response, Info)
+        self._limits = enforced(info.host.cgroup_version, info.host.cgroup_controllers or ())
+        return info
 
     async def _state(self, container: str) -> State | None:
         """The container now; None where there is none."""
+        body = await self._inspected(container)
+        return None if body is None else read_state(body)
+
+    async def _inspected(self, container: str) -> bytes | None:
         response = await self._service.request(
             "GET", f"/containers/{container}/json", timeout=_INSPECT, repeatable=True
         )
@@ -482,7 +541,7 @@ class PodmanRunner:
             raise RunnerUnavailableError(
                 f"Podman does not show container {container}: {response.reason}"
             )
-        return read_state(response.body)
+        return response.body
 
     async def _state_in_outage(self, container: str) -> State | None:
         """The same; a service that is down is waited for: an exit must not be lost to that."""

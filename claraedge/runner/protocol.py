@@ -77,6 +77,13 @@ class ContainerSpec:
     """Root is read-only unless the operator asks otherwise; /tmp, /run and /var/tmp are tmpfs."""
 
 
+class Limit(enum.Enum):
+    """What a container may be kept to, where the machine can."""
+
+    MEMORY = "memory"
+    PIDS = "pids"
+
+
 class Phase(enum.Enum):
     """Where a container is in its life."""
 
@@ -179,6 +186,10 @@ class Runner(Protocol):
         """What runs the containers, for people: `Podman 4.3.1`; empty where it does not answer."""
         ...
 
+    async def limits(self) -> frozenset[Limit]:
+        """The limits of a ContainerSpec that this machine enforces; the others have no effect."""
+        ...
+
     async def find_image(self, reference: str) -> Image | None:
         """The image of a name (`repo:tag`, short or full) or an id; None where it is not here."""
         ...
@@ -222,8 +233,9 @@ class Runner(Protocol):
     async def create(self, spec: ContainerSpec) -> str:
         """Makes and initialises a container, and returns its id.
 
-        Raises ImageNotFoundError, StorageFullError, or ContainerError with Podman's reason; then
-        nothing is left, nor where the caller is cancelled.
+        Raises ImageNotFoundError, StorageFullError, or ContainerError: with Podman's reason, or
+        because a device is not in the container. Then nothing is left, nor where the caller is
+        cancelled.
         """
         ...
 

@@ -7,11 +7,12 @@ weaken or surprise is set here; the choice of each was measured with Podman 4.3.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from claraedge.errors import ContainerError
 from claraedge.runner.networks import namespace
-from claraedge.runner.protocol import ContainerSpec, Mount
+from claraedge.runner.protocol import ContainerSpec, Limit, Mount
 
 # CDI 0.5, Device names; vendor and class have two characters or more here, because Podman 4.3
 # panics on less.
@@ -20,31 +21,42 @@ _CDI_NAME = re.compile(
     r"/[A-Za-z][A-Za-z0-9_-]*[A-Za-z0-9]"
     r"=[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?"
 )
+#: What NVIDIA's older way of giving GPUs, a hook that every container passes, goes by.
+VISIBLE_DEVICES = "NVIDIA_VISIBLE_DEVICES"
+#: Its word for none.
+NO_DEVICES = "void"
+
 _SCRATCH = ("/tmp", "/var/tmp", "/run")  # noqa: S108 in the container
 _SCRATCH_OPTIONS = ["rw", "nosuid", "nodev", "rprivate", "tmpcopyup", "mode=1777"]
 
 
 def create_request(
-    spec: ContainerSpec, seccomp_profile: Path | None, outside: str = ""
+    spec: ContainerSpec,
+    seccomp_profile: Path | None,
+    outside: str = "",
+    *,
+    limits: Collection[Limit] = tuple(Limit),
+    visible_devices: str = NO_DEVICES,
 ) -> dict[str, object]:
     """The body of `POST /containers/create`. Raises ContainerError for a bad device name.
 
     `outside`: Podman's word for a rootless way out on this machine; needed for OUTSIDE alone.
+    `limits`: those that are set; where a runtime cannot enforce one, it refuses to make what asks
+    for it. `visible_devices`: NVIDIA_VISIBLE_DEVICES of a container with devices. Neither an image
+    nor a definition says it, since with the hook it would give what was not leased.
     """
     log: dict[str, object] = {"driver": "k8s-file", "path": str(spec.log_path)}
     if spec.log_size is not None:
         log["size"] = spec.log_size
-    limits: dict[str, object] = {"pids": {"limit": spec.pids}}
-    if spec.memory is not None:
-        limits["memory"] = {"limit": spec.memory}
+    visible = visible_devices if spec.devices else NO_DEVICES
     request: dict[str, object] = {
         "name": spec.name,
         "image": spec.image,
         "labels": dict(spec.labels),
-        "env": dict(spec.environment),
+        "env": {**spec.environment, VISIBLE_DEVICES: visible},
         "mounts": _mounts(spec),
         "log_configuration": log,
-        "resource_limits": limits,
+        "resource_limits": _limits(spec, limits),
         **namespace(spec, outside),
         "cap_drop": ["ALL"],
         "no_new_privileges": True,
@@ -71,6 +83,16 @@ def create_request(
     if seccomp_profile is not None:
         request["seccomp_profile_path"] = str(seccomp_profile)
     return request
+
+
+def _limits(spec: ContainerSpec, enforced: Collection[Limit]) -> dict[str, object]:
+    limits: dict[str, object] = {}
+    if Limit.PIDS in enforced:
+        limits["pids"] = {"limit": spec.pids}
+    if Limit.MEMORY in enforced and spec.memory is not None:
+        # Memory and swap together: else what is over the limit goes to the swap of the machine.
+        limits["memory"] = {"limit": spec.memory, "swap": spec.memory}
+    return limits
 
 
 def _mounts(spec: ContainerSpec) -> list[dict[str, object]]:

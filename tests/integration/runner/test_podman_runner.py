@@ -33,6 +33,7 @@ from claraedge.runner.protocol import (
     Exit,
     ExitCause,
     Image,
+    Limit,
     Mount,
     Phase,
     Runner,
@@ -269,7 +270,8 @@ async def test_the_environment_is_the_images_and_the_specs_alone(
         shown = spec("env")
         await run(runner, shown)
     names = {line.split("=")[0] for line in output(shown)}
-    assert names == {"PATH", "OPERATOR", "HOME", "HOSTNAME", "TERM", "container", "SHLVL", "PWD"}
+    podmans = {"HOME", "HOSTNAME", "TERM", "container", "SHLVL", "PWD"}
+    assert names == {"PATH", "OPERATOR", "NVIDIA_VISIBLE_DEVICES", *podmans}
 
 
 async def test_the_reduced_call_filter_is_used_where_the_machine_has_a_profile(
@@ -461,6 +463,50 @@ async def test_a_container_that_somebody_removes_has_vanished(
         assert await removal.wait() == 0
         assert (await end).cause in (ExitCause.VANISHED, ExitCause.EXITED)
         assert (await runner.wait(container)).cause is ExitCause.VANISHED
+
+
+@pytest.mark.parametrize("code", [1, 137, 0])
+async def test_out_of_memory_is_told_whatever_the_exit_code(
+    runner: PodmanRunner, spec: MakeSpec, code: int
+) -> None:
+    """Where only a child was killed, the first process ends with a code of its own.
+
+    Limits are not enforced on every machine, so the note is made here that conmon makes there: an
+    empty file in the container's folder, before the exit code is written.
+    """
+    made = spec(f"touch /output/up; until [ -e /input/go ]; do sleep 0.02; done; exit {code}")
+    container = await started(runner, made)
+    waiting = asyncio.create_task(runner.wait(container))
+    await written(made.mounts[1].source / "up")
+    folder = subprocess.run(
+        ["podman", "inspect", "--format", "{{.OCIConfigPath}}", container],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    (Path(folder).parent / "oom").touch()
+    (made.mounts[0].source / "go").touch()
+    end = await waiting
+    assert (end.cause, end.code) == (ExitCause.EXITED, code)
+    assert end.out_of_memory or code == 0  # what succeeded needs no reason
+
+
+async def test_the_runner_knows_which_limits_are_enforced(
+    runner: PodmanRunner, spec: MakeSpec
+) -> None:
+    """The control group of a container says whether a limit is set."""
+    limits = await runner.limits()
+    v2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    assert v2 or limits == frozenset()
+    made = spec(
+        "for f in memory.max memory.swap.max pids.max; do cat /sys/fs/cgroup/$f; done; true",
+        memory=64 << 20,
+        pids=77,
+    )
+    await run(runner, made)
+    set_ = set(output(made))
+    assert (str(64 << 20) in set_) == (Limit.MEMORY in limits)
+    assert ("77" in set_) == (Limit.PIDS in limits)
 
 
 # --- refusals --------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.gpu.cdi import devices
+from claraedge.gpu.cdi import devices, nodes
 
 KIND = "nvidia.com/gpu"
 
@@ -90,3 +90,39 @@ def test_a_spec_that_becomes_readable_is_read(tmp_path: Path) -> None:
     assert devices(KIND, [tmp_path]) == ()
     spec(path, "0")
     assert devices(KIND, [tmp_path]) == (f"{KIND}=0",)
+
+
+def test_the_nodes_of_a_device_are_those_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "nvidia.yaml").write_text(
+        "cdiVersion: 0.5.0\n"
+        "kind: nvidia.com/gpu\n"
+        "containerEdits: {deviceNodes: [{path: /dev/nvidiactl}]}\n"
+        "devices:\n"
+        "- name: 0\n"
+        "  containerEdits:\n"
+        "    deviceNodes:\n"
+        "    - path: /dev/nvidia0\n"
+        "    - {path: /dev/dri/card0, hostPath: /dev/dri/card1, type: c}\n"
+        "    - {path: /run/pipe, type: p}\n"
+        "- name: '1'\n"
+        "  containerEdits: {env: [A=b]}\n"
+        "- name: '2'\n"
+        "  containerEdits:\n"
+    )
+    assert nodes(f"{KIND}=0", [tmp_path]) == {
+        "/dev/nvidia0": "/dev/nvidia0",
+        "/dev/dri/card0": "/dev/dri/card1",
+    }
+    assert nodes(f"{KIND}=1", [tmp_path]) == {}
+    assert nodes(f"{KIND}=2", [tmp_path]) == {}
+    assert nodes(f"{KIND}=3", [tmp_path]) is None
+    assert nodes("vendor.com/fpga=0", [tmp_path]) is None
+
+
+def test_of_a_device_that_two_folders_name_the_later_one_counts(tmp_path: Path) -> None:
+    for folder in ("etc", "run"):
+        (tmp_path / folder).mkdir()
+        edits = {"deviceNodes": [{"path": f"/dev/{folder}"}]}
+        content = {"kind": KIND, "devices": [{"name": "0", "containerEdits": edits}]}
+        (tmp_path / folder / "a.json").write_text(json.dumps(content))
+    assert nodes(f"{KIND}=0", [tmp_path / "etc", tmp_path / "run"]) == {"/dev/run": "/dev/run"}

@@ -9,7 +9,7 @@ import pytest
 
 from claraedge.errors import ContainerError, RunnerUnavailableError
 from claraedge.runner.containers import labels_filter, read_list, read_state
-from claraedge.runner.protocol import ContainerSpec, Exit, ExitCause, Mount, Phase
+from claraedge.runner.protocol import ContainerSpec, Exit, ExitCause, Limit, Mount, Phase
 from claraedge.runner.seccomp import reduced, write_reduced
 from claraedge.runner.specgen import create_request
 
@@ -96,8 +96,43 @@ def test_a_container_is_locked_down_unless_the_spec_says_otherwise() -> None:
 
 def test_limits_are_passed_on() -> None:
     request = create_request(spec(memory=1 << 30, pids=9), Path("/s"))
-    assert request["resource_limits"] == {"pids": {"limit": 9}, "memory": {"limit": 1 << 30}}
+    # Memory and swap together are as large as memory alone: nothing is swapped out.
+    memory = {"limit": 1 << 30, "swap": 1 << 30}
+    assert request["resource_limits"] == {"pids": {"limit": 9}, "memory": memory}
     assert request["seccomp_profile_path"] == "/s"
+
+
+@pytest.mark.parametrize(
+    ("enforced", "asked"),
+    [
+        ((Limit.PIDS,), {"pids": {"limit": 9}}),
+        ((Limit.MEMORY,), {"memory": {"limit": 1 << 30, "swap": 1 << 30}}),
+        ((), {}),
+    ],
+)
+def test_a_limit_that_the_machine_cannot_enforce_is_not_asked_for(
+    enforced: tuple[Limit, ...], asked: object
+) -> None:
+    request = create_request(spec(memory=1 << 30, pids=9), None, limits=enforced)
+    assert request["resource_limits"] == asked
+
+
+@pytest.mark.parametrize(
+    ("devices", "written", "seen"),
+    [
+        ((), {}, "void"),
+        ((), {"NVIDIA_VISIBLE_DEVICES": "all"}, "void"),
+        (("nvidia.com/gpu=0",), {}, "site"),
+        (("nvidia.com/gpu=0",), {"NVIDIA_VISIBLE_DEVICES": "all"}, "site"),
+    ],
+)
+def test_no_image_and_no_definition_says_which_devices_are_visible(
+    devices: tuple[str, ...], written: dict[str, str], seen: str
+) -> None:
+    request = create_request(
+        spec(devices=devices, environment={"A": "b", **written}), None, visible_devices="site"
+    )
+    assert request["env"] == {"A": "b", "NVIDIA_VISIBLE_DEVICES": seen}
 
 
 def test_scratch_is_memory_beside_a_read_only_root_and_gives_way_to_a_mount() -> None:

@@ -1,0 +1,55 @@
+"""Which limits of containers this machine enforces, and what is said where it does not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+
+from claraedge.errors import RunnerUnavailableError
+from claraedge.runner.protocol import Limit, Runner
+
+_log = logging.getLogger(__name__)
+
+
+def enforced(version: str, controllers: Collection[str]) -> frozenset[Limit]:
+    """What rootless Podman enforces, by its `/info`: the version of the machine's control groups,
+    and the controllers that this user may use. It enforces nothing with version 1.
+    """
+    if version != "v2":
+        return frozenset()
+    return frozenset(limit for limit in Limit if limit.value in controllers)
+
+
+def warning(limits: Collection[Limit]) -> str | None:
+    """What the site is told where not all limits are among those that are enforced."""
+    lacking = [limit.value for limit in Limit if limit not in limits]
+    if not lacking:
+        return None
+    names = " and ".join(lacking)
+    return (
+        f"limits of {names} are not enforced: this machine does not let the user of the daemon set"
+        " them. It takes cgroup v2 alone (`stat -fc %T /sys/fs/cgroup` says cgroup2fs; the kernel"
+        " option systemd.unified_cgroup_hierarchy=1 makes it so) and the controllers"
+        f" {', '.join(lacking)} delegated to that user (`systemctl edit user@.service`, then"
+        f" [Service] Delegate={' '.join(['cpu', *lacking])}, and a restart of the machine)"
+    )
+
+
+class Enforcement:
+    """Says once in the journal what is not enforced, and each time it is asked."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._warnings: Sequence[str] | None = None
+
+    async def warnings(self) -> Sequence[str]:
+        """For `claraedge status`; nothing as long as Podman does not answer."""
+        if self._warnings is None:
+            try:
+                text = warning(await self._runner.limits())
+            except RunnerUnavailableError:
+                return ()
+            self._warnings = () if text is None else (text,)
+            if text is not None:
+                _log.warning(text)
+        return self._warnings

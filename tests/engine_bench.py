@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from claraedge import config
 from claraedge.clock import SystemClock
 from claraedge.ids import new_id
 from claraedge.images.applications import Applications
@@ -21,6 +22,8 @@ from claraedge.jobs.removals import Removals
 from claraedge.jobs.scheduler import Resources
 from claraedge.jobs.timeouts import Timeouts
 from claraedge.jobs.values import SharedMemory
+from claraedge.models.models import Models
+from claraedge.models.tree import ModelTree
 from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.device import Device as Totals
@@ -29,6 +32,7 @@ from claraedge.pipelines.requests import Profile
 from claraedge.registry.pipelines import Pipelines
 from claraedge.runner.memory import MemoryRunner, host_path, write_log
 from claraedge.runner.protocol import ContainerSpec
+from claraedge.services.services import Services, Settings
 from claraedge.store.database import Database
 
 DEADLINE = 20.0
@@ -125,6 +129,19 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
         applications = Applications(
             images, device.runner, "bench", lambda: Totals(cores=64, memory=1 << 20, gpus=8)
         )
+        models = Models(database, ModelTree(device.state), clock, new_id)
+        await models.prepare()
+        services = Services(
+            device.runner,
+            images,
+            models,
+            clock,
+            new_id,
+            state=device.state,
+            instance=device.instance,
+            settings=Settings(services=config.Services(), inference=config.Inference(), grace=0.2),
+            gpus=lambda: device.gpus,
+        )
         machine = Machine(
             database=database,
             runner=device.runner,
@@ -134,6 +151,7 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
             applications=applications,
             logs=logs,
             values=SharedMemory(device.shared_memory, device.instance),
+            services=services,
             profile=device.profile,
             clock=clock,
             instance=device.instance,
@@ -167,14 +185,16 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
         pipelines = Pipelines(
             database, clock, new_id, lambda: Totals(cores=64, memory=1 << 20, gpus=8)
         )
+        await services.prepare([])
         await engine.prepare()
-        running = asyncio.create_task(engine.run()) if run else None
+        parts = (services.run(), engine.run()) if run else ()
+        running = [asyncio.create_task(part) for part in parts]
         try:
             yield Bench(device, database, payloads, pipelines, jobs, engine, stopped)
         finally:
-            if running is not None:
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)
+            for part in reversed(running):
+                part.cancel()
+                await asyncio.gather(part, return_exceptions=True)
 
 
 async def emptied(runner: MemoryRunner) -> None:

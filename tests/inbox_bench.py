@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from claraedge.clock import SystemClock
+from claraedge.clock import SystemClock, moment
 from claraedge.config import Config, Outbox, Trigger
 from claraedge.config import Inbox as InboxConfig
 from claraedge.delivery.delivery import Delivery
@@ -111,10 +111,11 @@ class Engine:
                 source = out
 
             def work(tx: Any, name: str = operator.name, files: Any = None) -> None:
-                now = SystemClock().now()
+                at = moment(SystemClock())
+                now = at.now
                 tx.run("operator_attempt", job=job.id, name=name, attempt=1, image="f" * 64)
                 if self.status is JobStatus.HEALTHY:
-                    jobs.complete(tx, job, name, 0, files, now)
+                    jobs.complete(tx, job, name, 0, files, at)
                 else:
                     tx.run("add_job_message", job=job.id, time=now, text=f"{name}: exit code 3")
 

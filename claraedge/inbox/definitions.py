@@ -10,7 +10,6 @@ from claraedge.delivery.plan import plan
 from claraedge.errors import ClaraedgeError
 from claraedge.inbox.submit import Resolved
 from claraedge.inbox.triggers import no_pipeline
-from claraedge.jobs.unserved import refuse_unserved
 from claraedge.pipelines.parameters import uses_job_id
 from claraedge.registry.pipelines import Registered, find, resolve
 from claraedge.store.database import Database
@@ -70,7 +69,6 @@ class Definitions:
 def _resolve(registered: Registered, deliver: tuple[str, ...]) -> Definition:
     try:
         pipeline = resolve(registered.files, {}, _ANY_JOB)
-        refuse_unserved(pipeline)
         plan(pipeline, deliver)
     except ClaraedgeError as error:
         return Definition(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from claraedge.clock import Clock
+from claraedge.errors import RunnerUnavailableError
 from claraedge.images.images import Images
 from claraedge.jobs.admission import Candidate
 from claraedge.jobs.execution import Execution
@@ -18,6 +19,7 @@ from claraedge.jobs.transitions import preparable, ready, verdict
 from claraedge.pipelines import requests
 from claraedge.pipelines.model import Pipeline, decode
 from claraedge.pipelines.registration import is_registration
+from claraedge.services.model import Lease, uses_services
 
 _OVER = (OperatorStatus.COMPLETED, OperatorStatus.FAULTED)
 
@@ -54,6 +56,10 @@ class ActiveJob:
     """Where it waits for room in shared memory: the count of releases when it was told to."""
     delays: dict[str, float] = field(default_factory=dict)
     """Operators that are run again -> BOOTTIME before which they are not."""
+    beside: Lease | None = None
+    """The services and models that it uses; None: they are not there yet."""
+    serving: asyncio.Task[None] | None = None
+    """Sees to those."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
@@ -73,6 +79,7 @@ class ActiveJob:
             clock=clock,
             run_time=job.run_time,
             profile=profile,
+            beside=None if uses_services(pipeline) else Lease(job=job.id),
         )
         for record in job.operators:
             active._delay(record)
@@ -92,13 +99,26 @@ class ActiveJob:
         """It is to end so, where its end is not decided yet; what runs of it is stopped."""
         if self.ending is None:
             self.ending = status
+        if self.serving is not None and self.serving is not asyncio.current_task():
+            self.serving.cancel()
         self.end_operators()
+
+    def lease_beside(self) -> Lease:
+        """The services and models; RunnerUnavailableError where they are not back after a break."""
+        if self.beside is None:
+            raise RunnerUnavailableError(f"the services of the job {self.job.id} are not back yet")
+        return self.beside
 
     @property
     def began(self) -> bool:
-        """An operator of it ran, or runs."""
-        return bool(self.running) or any(
-            o.status is not OperatorStatus.PENDING or o.attempt for o in self.operators.values()
+        """An operator of it ran, or runs, or its services do."""
+        served = self.beside is not None and self.beside.network is not None
+        return (
+            bool(self.running)
+            or served
+            or any(
+                o.status is not OperatorStatus.PENDING or o.attempt for o in self.operators.values()
+            )
         )
 
     @property
@@ -130,8 +150,8 @@ class ActiveJob:
         ]
 
     def candidates(self) -> Iterable[Candidate]:
-        """Its operators whose inputs are ready; none where it is to end."""
-        if self.ending is not None:
+        """Its operators whose inputs are ready; none where it is to end, or waits for services."""
+        if self.ending is not None or self.serving is not None:
             return
         now = self.clock.elapsed()
         for name in ready(self.pipeline, self.statuses()):
@@ -199,7 +219,7 @@ class ActiveJob:
 
     def verdict(self) -> JobStatus | None:
         """How it ends, where nothing of it runs any more and nothing can start."""
-        return None if self.running else verdict(self.statuses(), self.ending)
+        return None if self.running or self.serving else verdict(self.statuses(), self.ending)
 
     def _delay(self, record: OperatorRecord) -> None:
         if record.not_before is None:

@@ -49,6 +49,10 @@ class Held:
     """job -> the GPUs that it has taken."""
     gpus_in_use: frozenset[str] = frozenset()
     """GPUs that a running operator uses whole at this moment."""
+    beside: frozenset[str] = frozenset()
+    """GPUs of services and of the inference server, while jobs use them."""
+    beside_users: frozenset[str] = frozenset()
+    """The jobs that use those, and share the GPUs with them."""
     gpu_memory: Mapping[str, int] = field(default_factory=dict)
     """GPU -> megabytes that running operators share it by."""
 
@@ -106,9 +110,10 @@ def _gpu_obstacle(candidate: Candidate, capacity: Capacity, held: Held) -> str |
     if candidate.gpu_memory:
         if _shared(candidate, capacity, held) is not None:
             return None
-        return f"{candidate.gpu_memory} MB of GPU memory; {_shared_state(capacity, held)}"
+        state = _shared_state(candidate.job, capacity, held)
+        return f"{candidate.gpu_memory} MB of GPU memory; {state}"
     if lease is None:
-        free = len(_unleased(capacity, held))
+        free = len(_unleased(candidate.job, capacity, held))
         if candidate.job_gpus > free:
             return f"{candidate.job_gpus} GPUs; {free} of {len(capacity.gpus)} are free"
     elif candidate.gpu > len(_idle(lease, held)):
@@ -126,7 +131,7 @@ def grant(
         return lease, () if device is None else (device,)
     if candidate.gpu == 0:
         return lease, ()
-    lease = lease or _unleased(capacity, held)[: candidate.job_gpus]
+    lease = lease or _unleased(candidate.job, capacity, held)[: candidate.job_gpus]
     return lease, _idle(lease, held)[: candidate.gpu]
 
 
@@ -214,10 +219,10 @@ def _with(reserved: Candidate, capacity: Capacity, held: Held) -> Held:
     gpu_memory = dict(held.gpu_memory)
     leases = dict(held.leases)
     if reserved.job_gpus and reserved.job not in leases:
-        leases[reserved.job] = _unleased(capacity, held)[: reserved.job_gpus]
+        leases[reserved.job] = _unleased(reserved.job, capacity, held)[: reserved.job_gpus]
     if reserved.gpu_memory:
         # On the device where the least is taken, which is where it will fit first.
-        free = [gpu for gpu in capacity.gpus if not _leased(gpu, held)]
+        free = [gpu for gpu in capacity.gpus if not _leased(gpu, reserved.job, held)]
         if free:
             device = min(free, key=lambda gpu: gpu_memory.get(gpu, 0))
             gpu_memory[device] = gpu_memory.get(device, 0) + reserved.gpu_memory
@@ -241,7 +246,7 @@ def _shared(candidate: Candidate, capacity: Capacity, held: Held) -> str | None:
     fitting = [
         gpu
         for gpu in capacity.gpus
-        if (gpu in lease or not _leased(gpu, held))
+        if (gpu in lease or not _leased(gpu, candidate.job, held))
         and gpu not in held.gpus_in_use
         and _fits(candidate.gpu_memory, held.gpu_memory.get(gpu, 0), capacity.gpu_memory)
     ]
@@ -252,28 +257,31 @@ def _fits(asked: int, taken: int, whole: int | None) -> bool:
     return taken == 0 if whole is None else taken + min(asked, whole) <= whole
 
 
-def _shared_state(capacity: Capacity, held: Held) -> str:
+def _shared_state(job: str, capacity: Capacity, held: Held) -> str:
     if capacity.gpu_memory is None:
         return "the size of the GPU's memory is unknown, so it is not shared"
     free = max(
         (
             capacity.gpu_memory - held.gpu_memory.get(g, 0)
             for g in capacity.gpus
-            if not _leased(g, held)
+            if not _leased(g, job, held)
         ),
         default=0,
     )
     return f"{free} of {capacity.gpu_memory} are free"
 
 
-def _unleased(capacity: Capacity, held: Held) -> tuple[str, ...]:
+def _unleased(job: str, capacity: Capacity, held: Held) -> tuple[str, ...]:
     """GPUs that a job may take whole: nobody's, and shared by nobody."""
     return tuple(
-        gpu for gpu in capacity.gpus if not _leased(gpu, held) and not held.gpu_memory.get(gpu)
+        gpu for gpu in capacity.gpus if not _leased(gpu, job, held) and not held.gpu_memory.get(gpu)
     )
 
 
-def _leased(gpu: str, held: Held) -> bool:
+def _leased(gpu: str, job: str, held: Held) -> bool:
+    """Whether others have this GPU whole, or what runs beside them and not beside this job."""
+    if gpu in held.beside and job not in held.beside_users:
+        return True
     return any(gpu in lease for lease in held.leases.values())
 
 

@@ -32,6 +32,7 @@ from claraedge.runner.protocol import (
     ContainerSpec,
     Image,
 )
+from claraedge.services.model import Lease
 
 
 class UnmakeableError(Exception):
@@ -59,6 +60,8 @@ class Setting:
     devices: tuple[str, ...]
     """CDI names of the GPUs that it is given."""
     lookups: Lookups
+    beside: Callable[[], Lease]
+    """The services and models of the job; RunnerUnavailableError where they are not back yet."""
 
     @property
     def labels(self) -> dict[str, str]:
@@ -199,6 +202,7 @@ class Attempt:
             labels={LABEL_INSTANCE: self._machine.instance, **setting.labels},
             devices=setting.devices,
             memory=requests.memory(operator.requests, self._machine.profile).limit,
+            beside=setting.beside(),
         )
         folder = tree.attempt(job.payload, operator.name, attempt)
         await in_thread(make_output_folders, folder, operator)

@@ -13,6 +13,7 @@ from claraedge.pipelines import fastio
 from claraedge.pipelines.contract import command, environment
 from claraedge.pipelines.model import Input, Operator, Pipeline
 from claraedge.runner.protocol import LABEL_ATTEMPT, ContainerSpec, Mount
+from claraedge.services.model import Lease
 
 MEGABYTE = 1024 * 1024
 
@@ -31,13 +32,21 @@ def container_spec(
     labels: Mapping[str, str],
     devices: tuple[str, ...],
     memory: int | None,
+    beside: Lease,
 ) -> ContainerSpec:
     """What to run. `attempts`: which attempt of each operator before it wrote its input.
 
-    `memory`: the limit in megabytes.
+    `memory`: the limit in megabytes. `beside`: the services and models of its job.
     """
     folder = tree.attempt(job.payload, operator.name, attempt)
-    variables = environment(operator, job_id=job.id, job_name=job.name)
+    variables = environment(
+        operator,
+        job_id=job.id,
+        job_name=job.name,
+        triton=beside.triton,
+        triton_ports=beside.triton_ports,
+        connections=beside.connections(operator),
+    )
     inputs = (
         Mount(source=_source(tree, values, job, entry, attempts), target=entry.path, read_only=True)
         for entry in operator.inputs
@@ -66,12 +75,13 @@ def container_spec(
         command=command(operator, variables),
         working_dir=operator.container.working_dir,
         environment=variables,
-        mounts=(*inputs, *outputs, *shared),
+        mounts=(*inputs, *outputs, *shared, *beside.mounts(operator)),
         labels={**labels, LABEL_ATTEMPT: str(attempt)},
         log_path=log,
         memory=_bytes(memory),
         shared_memory=_bytes(operator.container.shared_memory),
         devices=devices,
+        networks=beside.networks(operator),
         writable_root=operator.container.writable_root,
     )
 

@@ -15,7 +15,12 @@ from dataclasses import replace
 
 from claraedge.blocking import in_thread
 from claraedge.clock import moment
-from claraedge.errors import ContainerError, RunnerUnavailableError, StorageFullError
+from claraedge.errors import (
+    ClaraedgeError,
+    ContainerError,
+    RunnerUnavailableError,
+    StorageFullError,
+)
 from claraedge.jobs import records
 from claraedge.jobs.active import ActiveJob, Running
 from claraedge.jobs.admission import NO_GPU, Candidate, Held
@@ -73,6 +78,7 @@ class Engine:
         self._without_gpu: set[str] = set()
         self._held_back: str | None = None
         machine.removals.on_outage = self._strays.expect
+        machine.services.on_lost = self.lose_services
 
     # --- for others ----------------------------------------------------------------------------
 
@@ -114,6 +120,8 @@ class Engine:
     def waits(self, job: str) -> Mapping[str, str]:
         """Operator -> what it waits for, in words; none where none waits."""
         active = self._active.get(job) or self._queue.decoded(job)
+        if active is not None and active.serving is not None:
+            return {"": self._machine.services.waits_for(job) or "its services"}
         if active is None:
             before = "others of its class, which were started before"
             return {"": before} if job in self._queue else {}
@@ -157,6 +165,7 @@ class Engine:
         ever as it is, a new start takes it up.
         """
         removing = asyncio.create_task(self._machine.removals.run(), name="removals")
+        removing.add_done_callback(self._task_ended)
         try:
             while self._failure is None:
                 await self._schedule()
@@ -222,7 +231,7 @@ class Engine:
         candidates = [
             c
             for active in self._active.values()
-            if active.refused != self._machine.values.releases
+            if active.refused != self._machine.values.releases and self._may_serve(active)
             for c in active.candidates()
         ]
         queued: list[str] = []
@@ -230,7 +239,7 @@ class Engine:
         if self._held_back is None:
             for job in self._queue.head():
                 found = await self._load(job)
-                if found is not None:
+                if found is not None and self._may_serve(found):
                     queued.append(job)
                     candidates += found.candidates()
         await self._scheduler.look(candidates)
@@ -243,6 +252,9 @@ class Engine:
         assert active is not None, "a candidate is active or queued"
         self._active[job] = active
         self._queue.remove(job)
+        if active.beside is None:
+            self._serve(active)
+            return True
         active.lease = choice.lease
         self._work_on(active, choice.candidate, choice.gpus)
         return True
@@ -286,6 +298,7 @@ class Engine:
 
     def _held(self) -> Held:
         running = [r for a in self._active.values() for r in a.running.values()]
+        use = self._machine.services.gpu_use()
         shared: dict[str, int] = {}
         for each in running:
             if each.candidate.gpu_memory and each.gpus:
@@ -300,6 +313,8 @@ class Engine:
             leases={a.job.id: a.lease for a in self._active.values() if a.lease},
             gpus_in_use=frozenset(g for r in running if r.candidate.gpu for g in r.gpus),
             gpu_memory=shared,
+            beside=use.gpus if use.jobs else frozenset(),
+            beside_users=use.jobs,
         )
 
     def _decoded(self, job: Job) -> ActiveJob:
@@ -316,6 +331,62 @@ class Engine:
         if has_values(active.pipeline):
             self._machine.values.adopt(job.id, known_size(active.pipeline))
         self._active[job.id] = active
+
+    # --- services and models -------------------------------------------------------------------
+
+    def _may_serve(self, active: ActiveJob) -> bool:
+        """Whether what is to run beside a job may have the GPU: not while another job has it."""
+        if active.beside is not None or not self._machine.services.want_gpu(active.pipeline):
+            return True
+        users = self._machine.services.gpu_use().jobs
+        return not any(
+            other.lease or any(r.gpus for r in other.running.values())
+            for other in self._active.values()
+            if other is not active and other.job.id not in users
+        )
+
+    def _serve(self, active: ActiveJob) -> None:
+        """Sees to it that what the job's operators use runs; they are admitted after that."""
+        task = asyncio.create_task(self._served(active), name=f"services of {active.job.id}")
+        active.serving = task
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+
+    async def _served(self, active: ActiveJob) -> None:
+        job = active.job.id
+        try:
+            active.beside = await self._machine.services.acquire(job, active.pipeline)
+            for note in active.beside.notes:
+                await self._say(job, note)
+            self._pause.over()
+        except _OUTAGES as error:
+            self._pause.met(error)
+        except ClaraedgeError as error:
+            with contextlib.suppress(*_OUTAGES):
+                await self._decide(active, JobStatus.FAULTED, str(error))
+        finally:
+            active.serving = None
+            self._wake.set()
+
+    def lose_services(self, job: str, reason: str) -> None:
+        """What a job uses is gone for good: it fails with that reason."""
+        active = self._active.get(job)
+        if active is not None and active.ending is None:
+            task = asyncio.create_task(self._lost(active, reason), name=f"services lost {job}")
+            self._tasks.add(task)
+            task.add_done_callback(self._task_ended)
+
+    async def _lost(self, active: ActiveJob, reason: str) -> None:
+        try:
+            await self._decide(active, JobStatus.FAULTED, reason)
+        except _OUTAGES as error:
+            self._pause.met(error)
+            active.end(JobStatus.FAULTED)
+
+    async def _say(self, job: str, text: str) -> None:
+        await self._machine.database.write(
+            lambda tx: records.say(tx, job, self._machine.clock.now(), text)
+        )
 
     # --- operators -----------------------------------------------------------------------------
 
@@ -345,6 +416,7 @@ class Engine:
             upstream=active.attempts(),
             devices=devices,
             lookups=active.lookups,
+            beside=active.lease_beside,
         )
         record = replace(active.operators[name], not_before=None)
         return Execution(self._machine, setting, record, active.note, self._wake.set)
@@ -401,11 +473,8 @@ class Engine:
         first = active.refused is None
         active.refused = error.releases
         if first:
-            now, text = self._machine.clock.now(), f"operator {name}: {error}"
             with contextlib.suppress(*_OUTAGES):
-                await self._machine.database.write(
-                    lambda tx: records.say(tx, active.job.id, now, text)
-                )
+                await self._say(active.job.id, f"operator {name}: {error}")
 
     async def _broken(self, active: ActiveJob, execution: Execution, text: str) -> None:
         record = execution.record
@@ -455,6 +524,7 @@ class Engine:
         await self._stop(active.job.id, status)
         del self._active[active.job.id]
         await in_thread(self._machine.values.release, active.job.id)
+        await self._machine.services.release(active.job.id)
         active.ended.set()
 
     async def _drop_values(self, active: ActiveJob) -> None:

@@ -160,6 +160,8 @@ class Execution:
             await self._run_container()
 
     async def _run_container(self) -> None:
+        if self._setting.devices:
+            await self._free_gpu()
         try:
             made = await self._attempt.made()
         except UnmakeableError as error:
@@ -181,6 +183,13 @@ class Execution:
             return
         self._log("operator started", container=made.container[:12])
         await self._finish(made.container)
+
+    async def _free_gpu(self) -> None:
+        """An inference server or a service that nobody uses gives its GPU back at once."""
+        services = self._machine.services
+        use = services.gpu_use()
+        if use.gpus and self._job.id not in use.jobs:
+            await services.yield_gpu()
 
     async def _keep_filled(self, operator: Operator) -> None:
         await self._machine.database.write(

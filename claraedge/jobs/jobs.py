@@ -26,7 +26,6 @@ from claraedge.jobs import history, records
 from claraedge.jobs.engine import Engine
 from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.model import Job, JobState, JobStatus, Priority
-from claraedge.jobs.unserved import refuse_unserved
 from claraedge.payloads import records as payload_records
 from claraedge.payloads.model import Payload, PayloadFile, PayloadType
 from claraedge.payloads.tree import PayloadTree
@@ -155,7 +154,6 @@ class Jobs:
                 lambda tx: registry.definition_files(tx, found.definition)
             )
             pipeline = await self._applied(await in_thread(registry.resolve, files, variables, job))
-            refuse_unserved(pipeline)
 
             def work(tx: Transaction) -> bool:
                 current = records.get(tx, job)

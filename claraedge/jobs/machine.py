@@ -13,6 +13,7 @@ from claraedge.jobs.values import SharedMemory
 from claraedge.payloads.payloads import Payloads
 from claraedge.pipelines.requests import Profile
 from claraedge.runner.protocol import Runner
+from claraedge.services.services import Services
 from claraedge.store.database import Database
 
 
@@ -28,6 +29,7 @@ class Machine:
     applications: Applications
     logs: JobLogs
     values: SharedMemory
+    services: Services
     profile: Profile
     clock: Clock
     instance: str

@@ -39,11 +39,13 @@ def environment(
     job_id: str,
     job_name: str,
     triton: str | None = None,
+    triton_ports: tuple[int, int] = (TRITON_HTTP_PORT, TRITON_GRPC_PORT),
     connections: Mapping[str, str] = _NONE,
 ) -> dict[str, str]:
     """Environment of one operator's container.
 
-    `triton`: host of the inference server that holds the operator's models ready. `connections`:
+    `triton`: host of the inference server that holds the operator's models ready; `triton_ports`:
+    its HTTP and gRPC ports. `connections`:
     name of a connection of its services -> `host:port`, or a path in the container.
 
     The platform's variables come first, then the connections, then the definition's own, which win:
@@ -62,7 +64,7 @@ def environment(
     if values is not None:
         result[fastio.VARIABLE] = values
     if operator.models and triton is not None:
-        result |= _triton(triton)
+        result |= _triton(triton, triton_ports)
     result |= connections
     return _with_own(result, operator.variables)
 
@@ -90,12 +92,12 @@ def _with_own(given: dict[str, str], own: Mapping[str, str]) -> dict[str, str]:
     return given
 
 
-def _triton(host: str) -> dict[str, str]:
+def _triton(host: str, ports: tuple[int, int]) -> dict[str, str]:
     """Addresses under their present names, and under those of images before Clara 0.7.2."""
-    http = f"{host}:{TRITON_HTTP_PORT}"
+    http = f"{host}:{ports[0]}"
     return {
         "NVIDIA_TRITON_HTTPURI": http,
-        "NVIDIA_TRITON_GRPCURI": f"{host}:{TRITON_GRPC_PORT}",
+        "NVIDIA_TRITON_GRPCURI": f"{host}:{ports[1]}",
         "NVIDIA_CLARA_TRTISURI": http,
         "CLARA_TRITON_URI": http,
     }

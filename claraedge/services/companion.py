@@ -38,8 +38,9 @@ from claraedge.runner.protocol import (
 )
 from claraedge.services.recipes import Recipe
 
-#: Digest of the recipe that a container was made by.
+#: Digest of the recipe that a container was made by, and the GPUs that it has.
 LABEL_RECIPE = "io.claraedge.recipe"
+LABEL_GPUS = "io.claraedge.gpus"
 
 _log = logging.getLogger(__name__)
 
@@ -116,16 +117,19 @@ class Companion:
         after: tuple[asyncio.Task[None], ...] = (),
         container: str | None = None,
         digest: str = "",
+        gpus: tuple[str, ...] = (),
     ) -> None:
         """`after`: of those that this one follows; it is not made before they are gone.
 
-        `container`: one that runs already, made by the recipe of this digest, which comes with its
-        first user.
+        `container`: one that runs already with these GPUs, made by the recipe of this digest, which
+        comes with its first user.
         """
         self.key = key
         self.name = name
         self.recipe = recipe
         self.digest = recipe.digest if recipe else digest
+        self.gpus = recipe.spec.devices if recipe else gpus
+        """CDI names of the devices that it has."""
         self.users: set[str] = set()
         self.networks: dict[str, str] = {}
         """Those that it is on, or is to be on -> its address there."""
@@ -151,11 +155,6 @@ class Companion:
         self._news = asyncio.Event()
 
     # --- for its owner -------------------------------------------------------------------------
-
-    @property
-    def gpus(self) -> tuple[str, ...]:
-        """CDI names of the devices that it has."""
-        return self.recipe.spec.devices if self.recipe else ()
 
     @property
     def log_path(self) -> Path:
@@ -324,7 +323,7 @@ class Companion:
         assert recipe is not None, "who uses it has said how it is made"
         async with self._wiring:
             name = f"claraedge-service-{self.key}-{parts.new_id()[:8]}"
-            self.making = name
+            self.making, self.digest, self.gpus = name, recipe.digest, recipe.spec.devices
             await in_thread(_make_folders, parts.logs, recipe.folders)
             spec = replace(
                 recipe.spec,
@@ -334,6 +333,7 @@ class Companion:
                     LABEL_SERVICE: self.key,
                     LABEL_SERVICE_NAME: self.name,
                     LABEL_RECIPE: recipe.digest,
+                    LABEL_GPUS: ",".join(recipe.spec.devices),
                 },
                 log_path=self.log_path,
                 log_size=_LOG_SIZE,
@@ -387,8 +387,13 @@ class Companion:
     async def _become_fit(self, container: str) -> None:
         if self.networks and self.ports:
             await self.listens(next(iter(self.networks.values())), set(self.ports))
-        if self._fit is not None:
-            await self._fit(self, container)
+        while self._fit is not None:
+            try:
+                await self._fit(self, container)
+            except RunnerUnavailableError:  # nothing is known of its health meanwhile
+                await asyncio.sleep(_OUTAGE)
+            else:
+                return
 
     async def _end_of(self, container: str) -> Exit:
         while True:

@@ -148,7 +148,10 @@ class LoadedModels:
     async def _again(self, triton: Triton, before: Mapping[str, Version | None]) -> None:
         for name in frozenset[str]().union(*(self._users[job] for job in self._served)):
             if name not in self._loaded:
-                await self._load_one(triton, name, before.get(name))
+                try:
+                    await self._load_one(triton, name, before.get(name))
+                except ModelNotReadyError as error:  # its job finds out; the others go on
+                    _log.error("model not loaded again", extra={"reason": str(error)})
 
     # --- loading -------------------------------------------------------------------------------
 

@@ -55,6 +55,11 @@ def key(service: Service) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
+def uses_services(pipeline: Pipeline) -> bool:
+    """Whether anything has to run beside a job of it."""
+    return any(o.services or o.models for o in pipeline.operators)
+
+
 def needs(pipeline: Pipeline, model_limit: int) -> Needs:
     """Raises ModelNotReadyError where it names more models than the server may hold at once, and
     ServiceError where it names more services than a network has room for.

@@ -41,7 +41,7 @@ from claraedge.runner.protocol import (
     Phase,
     Runner,
 )
-from claraedge.services.companion import LABEL_RECIPE, Companion, Limits, empty
+from claraedge.services.companion import LABEL_GPUS, LABEL_RECIPE, Companion, Limits, empty
 from claraedge.services.inference import LoadedModels
 from claraedge.services.model import (
     INFERENCE,
@@ -60,6 +60,8 @@ _log = logging.getLogger(__name__)
 
 #: Seconds between two tries to remove what could not be removed.
 _RETRY = 1.0
+#: What takes nothing from a job that had its services before: it asks again.
+_LATER = (RunnerUnavailableError, StorageFullError, asyncio.CancelledError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +181,7 @@ class Services:
         try:
             lease = await self._acquired(job, pipeline, wanted)
         except BaseException as error:
-            if not (had and isinstance(error, (RunnerUnavailableError, asyncio.CancelledError))):
+            if not (had and isinstance(error, _LATER)):
                 self._let_go(job)
             raise
         finally:
@@ -222,6 +224,13 @@ class Services:
         return GpuUse(
             gpus=frozenset(gpu for c in holders for gpu in c.gpus),
             jobs=frozenset(job for c in holders for job in c.users),
+        )
+
+    def want_gpu(self, pipeline: Pipeline) -> bool:
+        """Whether what a pipeline needs beside its jobs asks for a GPU."""
+        return any(
+            (o.models and self._inference.gpus) or any(s.requests.gpu for s in o.services)
+            for o in pipeline.operators
         )
 
     def waits_for(self, job: str) -> str | None:
@@ -377,6 +386,7 @@ class Services:
         after: tuple[asyncio.Task[None], ...] = (),
         container: str | None = None,
         digest: str = "",
+        gpus: tuple[str, ...] = (),
     ) -> Companion:
         models = None
         settings: ServiceSettings | InferenceSettings = self._settings.services
@@ -404,6 +414,7 @@ class Services:
             after=after,
             container=container,
             digest=digest,
+            gpus=gpus,
         )
         if models is not None:
             self._models[companion] = models
@@ -489,7 +500,8 @@ class Services:
     def _adopt(self, container: Container, key: str, networks: Mapping[str, Network]) -> None:
         name = container.labels.get(LABEL_SERVICE_NAME, key)
         digest = container.labels.get(LABEL_RECIPE, "")
-        companion = self._add(key, name, container=container.id, digest=digest)
+        gpus = tuple(gpu for gpu in container.labels.get(LABEL_GPUS, "").split(",") if gpu)
+        companion = self._add(key, name, container=container.id, digest=digest, gpus=gpus)
         for network in (networks[name] for name in container.networks if name in networks):
             keys = peers(network)
             if network.subnet is not None and key in keys:

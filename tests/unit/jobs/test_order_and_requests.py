@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.errors import PipelineLoadError
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.pipelines.requests import Profile
 from tests.engine_bench import Device, bench, chain, copy
@@ -62,27 +61,3 @@ async def test_the_limit_of_a_container_follows_the_profile(
         assert (await b.end(job.id)).status is JobStatus.HEALTHY
     (spec,) = device.runner.started
     assert spec.memory == (None if limit is None else limit << 20)
-
-
-@pytest.mark.parametrize(
-    ("extra", "said"),
-    [
-        ("models: [{name: unet}]", "operator `one` uses models (`unet`)"),
-        (
-            "services: [{name: trtis, container: {image: s}, connections: {http: [{name: T}]}}]",
-            "operator `one` uses services (`trtis`)",
-        ),
-    ],
-)
-async def test_a_job_that_needs_what_is_not_run_yet_is_refused_at_its_start(
-    device: Device, extra: str, said: str
-) -> None:
-    text = chain("one", extra=[extra])
-    async with bench(device) as b:
-        job = await b.job(await b.register(text), start=False)
-        with pytest.raises(PipelineLoadError) as refused:
-            await b.jobs.start(job.id, {})
-        (message,) = refused.value.messages
-        assert said in message
-        assert "take `" in message
-        assert not (await b.jobs.get(job.id)).was_started

@@ -106,8 +106,8 @@ def impossible(reason: str) -> NetworkError | None:
         " and netavark or containernetworking-plugins, with iptables (`apt-get install slirp4netns"
         " containernetworking-plugins iptables`)",
         "`failed to mount runtime directory for rootless netns` means that an earlier failure left"
-        " something behind: once the cause is mended, `podman system migrate` as this user ends that"
-        " (and all containers of this user)",
+        " something behind: once the cause is mended, `podman system migrate` as this user ends"
+        " that (and all containers of this user)",
     )
 
 

@@ -199,3 +199,21 @@ async def test_the_gpu_goes_to_the_server_where_there_is_one(beside: Beside) -> 
         beside.gpus = ()
         await services.acquire("two", using(models=("m",)))
         assert beside.runner.created[1].devices == ()
+
+
+async def test_ports_of_another_server_are_asked_and_told(beside: Beside) -> None:
+    await beside.store("m")
+    beside.runner.add_image("site/other:1", beside._serve, listens={9100: beside.server.handle})
+    settings = {"image": "site/other:1", "http_port": 9100, "grpc_port": 9101}
+    pipeline = using(models=("m",))
+    async with beside.daemon(inference=settings) as services:
+        lease = await services.acquire("one", pipeline)
+        variables = environment(
+            pipeline.operators[0],
+            job_id="one",
+            job_name="n",
+            triton=lease.triton,
+            triton_ports=lease.triton_ports,
+        )
+        assert variables["NVIDIA_TRITON_HTTPURI"] == f"{lease.triton}:9100"
+        assert variables["NVIDIA_TRITON_GRPCURI"] == f"{lease.triton}:9101"

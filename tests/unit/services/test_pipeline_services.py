@@ -353,6 +353,17 @@ async def test_a_next_daemon_adopts_what_runs_and_gives_running_jobs_the_same(
         await until(lambda: _none(beside))
 
 
+async def test_a_next_daemon_knows_which_gpu_an_idle_service_holds(beside: Beside) -> None:
+    async with beside.daemon() as services:
+        await services.acquire("one", using(viewer(gpu=1)))
+    async with beside.daemon(running=("one",)) as services:
+        assert services.gpu_use().gpus == {"nvidia.com/gpu=0"}
+        assert await services.yield_gpu() is False  # its job may come back for it
+        await services.release("one")
+        assert await services.yield_gpu() is True
+        assert await beside.containers() == []
+
+
 async def test_a_next_daemon_removes_what_does_not_run_and_what_belongs_to_no_job(
     beside: Beside,
 ) -> None:

@@ -207,6 +207,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 applications=applications,
                 logs=logs,
                 values=SharedMemory(config.engine.shared_memory_dir, instance),
+                services=services,
                 profile=Profile(config.engine.requests_profile),
                 clock=clock,
                 instance=instance,

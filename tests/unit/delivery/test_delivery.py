@@ -215,12 +215,14 @@ async def test_a_job_of_the_api_that_registers_results_is_delivered_unasked(stat
 async def test_an_item_whose_pipeline_cannot_run_yet_is_parked_with_the_reason(
     state: Path,
 ) -> None:
-    needing = REGISTERING.replace("  input: [{{path: /in}}]", "  models: [{{name: unet}}]", 1)
+    needing = REGISTERING.replace(
+        "  input: [{{path: /in}}]", "  variables: {{MODEL: '${{{{ NET }}}}'}}", 1
+    )
     async with bench(make_config(state)) as b:
         await b.register("ct", needing.replace("{{path: /study}}, ", ""))
         drop(state / "inbox/ct/scan.dcm")
-        (item,) = await b.until(lambda items: items and "unet" in items[0].reason)
-        assert "operator `first` uses models (`unet`)" in item.reason
+        (item,) = await b.until(lambda items: items and "NET" in items[0].reason)
+        assert "the placeholder `${{ NET }}` names no parameter" in item.reason
         assert not await b.jobs()
         await b.register("ct")  # the newest of the name counts
         (item,) = await b.delivered()

@@ -42,7 +42,7 @@ def why_podman_cannot_work() -> str | None:
 
 @pytest.fixture(autouse=True)
 def _podman_where_marked(request: pytest.FixtureRequest) -> None:
-    if request.node.get_closest_marker("podman"):
+    if request.node.get_closest_marker("podman") or request.node.get_closest_marker("triton"):
         reason = why_podman_cannot_work()
         if reason is not None:
             pytest.skip(f"no rootless Podman: {reason}")

@@ -59,10 +59,11 @@ class Device:
     instance: str
     folder: Path
 
-    async def store(self, name: str, weights: str, **files: str) -> None:
+    async def store(self, name: str, weights: str, config: str = "", **files: str) -> None:
+        """Puts a model into the repository; `files` lie beside its weights."""
         content = io.BytesIO()
         with zipfile.ZipFile(content, "w") as archive:
-            archive.writestr(f"{name}/config.pbtxt", f'name: "{name}"')
+            archive.writestr(f"{name}/config.pbtxt", config or f'name: "{name}"')
             for file, text in ({"weights": weights} | files).items():
                 archive.writestr(f"{name}/1/{file}", text)
         async with self.models.upload() as upload:

@@ -12,7 +12,7 @@ from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines import fastio
 from claraedge.pipelines.contract import command, environment
 from claraedge.pipelines.model import Input, Operator, Pipeline
-from claraedge.runner.protocol import LABEL_ATTEMPT, ContainerSpec, Mount
+from claraedge.runner.protocol import LABEL_ATTEMPT, OUTSIDE, ContainerSpec, Mount
 from claraedge.services.model import Lease
 
 MEGABYTE = 1024 * 1024
@@ -81,7 +81,7 @@ def container_spec(
         memory=_bytes(memory),
         shared_memory=_bytes(operator.container.shared_memory),
         devices=devices,
-        networks=beside.networks(operator),
+        networks={OUTSIDE: ""} if operator.outside else beside.networks(operator),
         writable_root=operator.container.writable_root,
     )
 

@@ -273,6 +273,16 @@ class OperatorObject(Described):
         | UnsetType
     ) = UNSET
     retry: RetryObject | UnsetType = UNSET
+    network: (
+        Annotated[
+            Literal["none", "outside"],
+            Meta(
+                description="`outside`: it reaches whatever this machine reaches; else only its"
+                " services (claraedge's own)."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     order: (
         Annotated[
             list[Name | OrderEntry],

@@ -38,6 +38,7 @@ def link(drafts: Sequence[Draft], report: Report) -> tuple[Operator, ...]:
                 requests=draft.requests,
                 timeout=draft.timeout,
                 retry=draft.retry,
+                outside=draft.outside,
                 order=_order(draft, by_name, edges, report),
                 models=draft.models,
                 services=draft.services,

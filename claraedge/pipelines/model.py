@@ -145,6 +145,8 @@ class Operator(Value, frozen=True, kw_only=True):
     timeout: int | None = None
     """Seconds of one attempt."""
     retry: Retry | None = None
+    outside: bool = False
+    """It reaches what this machine reaches; else its services at most."""
     order: tuple[str, ...] = ()
     """Operators that come first although nothing of theirs is read, in their own spelling."""
     models: tuple[str, ...] = ()

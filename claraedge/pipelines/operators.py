@@ -19,6 +19,7 @@ from claraedge.pipelines.services import read_services
 
 _LONGEST_MODEL = 255
 _LAST_CODE = 255
+_NETWORKS = ("none", "outside")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class Draft:
     requests: Requests
     timeout: int | None
     retry: Retry | None
+    outside: bool
     order: tuple[ScalarNode, ...]
     models: tuple[str, ...]
     services: tuple[Service, ...]
@@ -83,6 +85,7 @@ def read_operator(
         requests=read_requests(fields, device, report),
         timeout=fields.integer("timeout", "seconds"),
         retry=_retry(fields, report),
+        outside=_outside(fields, report),
         order=_order(fields, report),
         models=_models(fields, report),
         services=read_services(fields, imports, device, report),
@@ -123,6 +126,27 @@ def _retry(operator: Fields, report: Report) -> Retry | None:
         backoff=1 if backoff is None else backoff,
         exceptions=tuple(dict.fromkeys(codes)),
     )
+
+
+def _outside(operator: Fields, report: Report) -> bool:
+    value = operator.scalar("network")
+    if value is None or value.unresolved or value.text == "none":
+        return False
+    if value.text != "outside":
+        report.error(
+            "unknown-network",
+            value,
+            f"{shown(value.text)} is no network of an operator",
+            report.speller.fix(value.text, _NETWORKS, "use `none` or `outside`"),
+        )
+    elif operator.get("services") is not None or operator.get("models") is not None:
+        report.error(
+            "network-twice",
+            value,
+            "an operator with services or models has a private network, which has no way out",
+            "send results out by an operator of its own that reads from this one",
+        )
+    return True
 
 
 def _order(operator: Fields, report: Report) -> tuple[ScalarNode, ...]:

@@ -98,6 +98,7 @@ def _operator(operator: Operator) -> dict[str, Plain]:
             "variables": dict(operator.variables),
             "timeout": operator.timeout,
             "retry": _retry(operator.retry),
+            "network": "outside" if operator.outside else None,
             "order": list(operator.order),
             "models": [{"name": name} for name in operator.models],
             "services": [_service(s) for s in operator.services],

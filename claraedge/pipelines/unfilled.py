@@ -20,7 +20,7 @@ _NO_TEXT = frozenset(
     [
         *("from", "order", "type", "element-type", "shape", "port"),
         *("cpu", "memory", "gpu", "gpu-memory"),
-        *("timeout", "attempts", "backoff", "except"),
+        *("timeout", "attempts", "backoff", "except", "network"),
     ]
 )
 _TEXTS = frozenset(["command", "variables", "description"])

@@ -154,3 +154,18 @@ def test_a_service_that_does_not_come_up_fails_the_job_with_its_reason(serving: 
     assert found["status"] == "FAULTED"
     assert any("no model store" in message for message in found["messages"]), found["messages"]
     until("no container is left", lambda: containers(serving) == [] and beside(serving) == [])
+
+
+def test_only_an_operator_that_asks_for_it_has_a_way_out(serving: Site) -> None:
+    word = serving.folder / "word"
+    word.write_text("x")
+    seen = {}
+    for network in ("none", "outside"):
+        pipeline = register(serving, network, "ls /sys/class/net", f"  network: {network}\n")
+        job = start_job(serving, pipeline, word)
+        found = end(serving, job)
+        assert found["status"] == "HEALTHY", found
+        seen[network] = serving.say("logs", "-j", job, "-o", "ask").split()
+    assert seen["none"] == ["lo"]
+    assert "lo" in seen["outside"]
+    assert len(seen["outside"]) == 2

@@ -70,6 +70,11 @@ WRONG: dict[str, tuple[str, str]] = {
     "timeout with a unit": (operator("  timeout: §10s\n"), "not-an-integer"),
     "no time": (operator("  timeout: §0\n"), "out-of-bounds"),
     "no time for the job": ("timeout: §0\n" + operator(""), "out-of-bounds"),
+    "no such network": (operator("  network: §host\n"), "unknown-network"),
+    "a way out beside services": (
+        operator("  network: §outside\n  models: [{name: m}]\n"),
+        "network-twice",
+    ),
     "whole GPU and a share of one": (
         operator("  requests: {gpu: 1, §gpu-memory: 512}\n"),
         "gpu-twice",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.errors import ModelNotReadyError, ServiceError
+from claraedge.errors import ModelNotReadyError, RunnerUnavailableError, ServiceError
 from claraedge.ids import new_id
 from claraedge.pipelines.model import Container
 from claraedge.runner.podman import PodmanRunner
@@ -213,3 +213,28 @@ async def test_a_kill_at_any_moment_leaves_nothing_after_the_next_start(
             await made.services.stop()
             await made.until_nothing_is_left()
             assert not list((tmp_path / "services/volumes").iterdir())
+
+
+async def test_the_death_of_podmans_service_in_the_middle_makes_work_wait_and_leaves_nothing(
+    opened: Open,
+) -> None:
+    async with opened() as made:
+        await made.store("m", "first")
+        for number in range(6):
+            jobs = pipeline(ASKS, echo(description=str(number)), models=("m",))
+            job = f"job{number}"
+            task = asyncio.create_task(made.services.acquire(job, jobs))
+            await asyncio.sleep(0.03 * number)
+            os.kill(made.runner._service.process_id or 0, signal.SIGKILL)
+            async with asyncio.timeout(30):
+                while True:
+                    try:
+                        lease = await task
+                        break
+                    except RunnerUnavailableError:
+                        await asyncio.sleep(0.1)
+                        task = asyncio.create_task(made.services.acquire(job, jobs))
+            assert await made.run(lease, jobs.operators[0]) == 0
+            await made.services.stop()
+            await made.services.release(job)
+        await made.until_nothing_is_left()

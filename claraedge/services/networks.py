@@ -73,13 +73,16 @@ class JobNetworks:
             if network.job == job:
                 network.job, network.draining = None, True
 
-    def adopt(self, network: Network, job: str | None) -> JobNetwork:
-        """One that was there before this start; `job`: the one whose containers are on it."""
-        keys = peers(network)
-        found = self._all[network.name] = JobNetwork(
-            name=network.name, keys=keys, job=job, subnet=network.subnet, draining=job is None
+    def adopt(self, network: Network, jobs: Collection[str], running: Collection[str]) -> None:
+        """One that was there before this start; `jobs`: those whose containers are on it."""
+        mine = sorted(job for job in jobs if job in running)
+        self._all[network.name] = JobNetwork(
+            name=network.name,
+            keys=peers(network),
+            job=mine[0] if mine else None,
+            subnet=network.subnet,
+            draining=bool(jobs) and not mine,
         )
-        return found
 
     @property
     def unused(self) -> bool:

@@ -487,8 +487,8 @@ class Services:
                 elif container.id not in adopted:
                     await self._remove(container)
             for network in networks.values():
-                jobs = sorted(occupants.get(network.name, set()) & self._expected)
-                self._networks.adopt(network, jobs[0] if jobs else None)
+                jobs = occupants.get(network.name, set())
+                self._networks.adopt(network, jobs, self._expected)
             await self._empty_volumes()
             self._recovered = True
             self._wake.set()

@@ -113,7 +113,8 @@ class Execution:
 
     async def run(self) -> OperatorRecord:
         """The operator's end: COMPLETED or FAULTED, or PENDING where the job ends before it began,
-        where it is `filled`, and where a retry has to wait: then it is to be admitted anew.
+        where it is `filled`, where it has no GPU, and where a retry has to wait: then it is to be
+        admitted anew.
 
         May raise RunnerUnavailableError or StorageFullError: nothing is lost, call again later; and
         RoomTakenError, before the first operator of a job.
@@ -139,10 +140,16 @@ class Execution:
             self.record.status is OperatorStatus.PENDING
             and self.record.not_before is None
             and self.filled is None
+            and not self._lacks_gpu
             and not self._ending.is_set()
         ):
             await self._run_once()
         return self.record
+
+    @property
+    def _lacks_gpu(self) -> bool:
+        """It was given none of what it asks for, as it was found running after a restart."""
+        return len(self._setting.devices) < requests.devices(self._operator)
 
     # --- one attempt ---------------------------------------------------------------------------
 

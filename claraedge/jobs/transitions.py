@@ -29,8 +29,8 @@ def preparable(pipeline: Pipeline, statuses: Statuses, placed: Collection[str]) 
     """The operators whose containers may be made before their turn.
 
     Pending, and each operator that they wait for is completed or `placed`: the folder that it
-    writes is there. Not those that ask for a GPU, which is not theirs yet, or that pass values in
-    shared memory.
+    writes is there. Not those that ask for a GPU or a share of one, which is not theirs yet, or
+    that pass values in shared memory.
     """
     return tuple(
         operator.name
@@ -41,7 +41,7 @@ def preparable(pipeline: Pipeline, statuses: Statuses, placed: Collection[str]) 
             statuses[name] is OperatorStatus.COMPLETED or name in placed
             for name in operator.upstream
         )
-        and not requests.gpus(operator)
+        and not requests.devices(operator)
         and not any(entry.in_memory for entry in (*operator.inputs, *operator.outputs))
         and not is_registration(operator)
     )

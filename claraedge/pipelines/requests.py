@@ -62,6 +62,12 @@ def gpus(operator: Operator) -> int:
     return 0 if is_registration(operator) else operator.requests.gpu or 0
 
 
+def devices(operator: Operator) -> int:
+    """GPUs that its container is given: whole ones, or one that it shares with others."""
+    shared = not is_registration(operator) and bool(operator.requests.gpu_memory)
+    return max(gpus(operator), shared)
+
+
 def out_of_memory(meaning: Memory, profile: Profile) -> str:
     """Why an operator was killed that ran out of memory, and what to change."""
     if meaning.limit is None:

@@ -54,6 +54,7 @@ def pipeline(*operators: Operator) -> Pipeline:
         (pipeline(operator("a"), operator("b", order=("a",))), {"a": R, "b": P}, set(), ()),
         # A GPU is not its own yet, a value has to be there, an application speaks first.
         (pipeline(operator("g", requests=Requests(gpu=1))), {"g": P}, set(), ()),
+        (pipeline(operator("g", requests=Requests(gpu_memory=9))), {"g": P}, set(), ()),
         (
             pipeline(
                 operator("a"),

@@ -12,7 +12,7 @@ from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines import fastio
 from claraedge.pipelines.contract import command, environment
 from claraedge.pipelines.model import Input, Operator, Pipeline
-from claraedge.runner.protocol import LABEL_ATTEMPT, OUTSIDE, ContainerSpec, Mount
+from claraedge.runner.protocol import LABEL_ATTEMPT, LABEL_DEVICES, OUTSIDE, ContainerSpec, Mount
 from claraedge.services.model import Lease
 
 MEGABYTE = 1024 * 1024
@@ -68,6 +68,7 @@ def container_spec(
         )
         for _ in written(operator)[:1]
     )
+    given = {LABEL_DEVICES: ",".join(devices)} if devices else {}
     return ContainerSpec(
         name=f"claraedge-{job.id}-{pipeline.operators.index(operator)}-{attempt}",
         image=image,
@@ -76,7 +77,7 @@ def container_spec(
         working_dir=operator.container.working_dir,
         environment=variables,
         mounts=(*inputs, *outputs, *shared, *beside.mounts(operator)),
-        labels={**labels, LABEL_ATTEMPT: str(attempt)},
+        labels={**labels, **given, LABEL_ATTEMPT: str(attempt)},
         log_path=log,
         memory=_bytes(memory),
         shared_memory=_bytes(operator.container.shared_memory),

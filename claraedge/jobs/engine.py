@@ -34,6 +34,13 @@ from claraedge.jobs.scheduler import Resources, Scheduler
 from claraedge.jobs.strays import Strays
 from claraedge.jobs.timeouts import Timeouts
 from claraedge.jobs.values import RoomTakenError, clear, has_values, known_size, written
+from claraedge.runner.protocol import (
+    LABEL_DEVICES,
+    LABEL_INSTANCE,
+    LABEL_JOB,
+    LABEL_OPERATOR,
+    Phase,
+)
 from claraedge.store.database import Transaction
 
 _log = logging.getLogger(__name__)
@@ -77,6 +84,8 @@ class Engine:
         """Of an operator's task that could not even record its end: the state is unusable."""
         self._without_gpu: set[str] = set()
         self._held_back: str | None = None
+        self._given: dict[tuple[str, str], tuple[str, ...]] | None = None
+        """(job, operator) that runs -> the GPUs of its container; None: not asked for yet."""
         machine.removals.on_outage = self._strays.expect
         machine.services.on_lost = self.lose_services
 
@@ -146,6 +155,8 @@ class Engine:
             lambda tx: [records.read(tx, row) for row in tx.rows("started_jobs")]
         )
         gpus = await in_thread(self._resources.gpus) if jobs else ()
+        with contextlib.suppress(RunnerUnavailableError):  # then it is asked for again
+            await self._recall_gpus()
         for job in jobs:
             if job.state is JobState.RUNNING or job.ending is not None:
                 self._activate(job, gpus)
@@ -153,7 +164,7 @@ class Engine:
                 self._queue.push(job.id, job.priority)
         try:
             await self._strays.remove(self._active)
-            self._resume()
+            await self._resume()
         except RunnerUnavailableError as error:
             self._pause.met(error)
         _log.info("recovery done", extra={"jobs": len(jobs), "running": len(self._active)})
@@ -209,7 +220,7 @@ class Engine:
             if self._pause.remaining:
                 return
             await self._strays.remove(self._active)
-            self._resume()
+            await self._resume()
             while await self._start_next():
                 pass
             self._prepare_ahead()
@@ -218,11 +229,26 @@ class Engine:
         except _OUTAGES as error:
             self._pause.met(error)
 
-    def _resume(self) -> None:
+    async def _recall_gpus(self) -> None:
+        """Learns from the containers which GPUs they have. Raises RunnerUnavailableError."""
+        labels = {LABEL_INSTANCE: self._machine.instance}
+        self._given = {
+            (c.labels[LABEL_JOB], c.labels[LABEL_OPERATOR]): tuple(
+                c.labels[LABEL_DEVICES].split(",")
+            )
+            for c in await self._machine.runner.containers(labels)
+            if LABEL_DEVICES in c.labels and c.phase in (Phase.RUNNING, Phase.STOPPED)
+        }
+
+    async def _resume(self) -> None:
         """Sees to operators that are recorded as running: after a restart, after an outage."""
+        if self._given is None:
+            await self._recall_gpus()
+        assert self._given is not None
         for active in self._active.values():
             for record in active.unattended():
-                self._work_on(active, active.candidate(record.name), active.lease)
+                gpus = self._given.get((active.job.id, record.name), active.lease)
+                self._work_on(active, active.candidate(record.name), gpus)
             if active.ending is not None:
                 active.end_operators()
 
@@ -325,9 +351,12 @@ class Engine:
         """A job that ran before this start; one that uses GPUs has them again."""
         active = self._decoded(job)
         if active.uses_gpu:
+            given = self._given or {}
+            own = [gpu for (of, _), some in given.items() if of == job.id for gpu in some]
             taken = {gpu for other in self._active.values() for gpu in other.lease}
-            free = [gpu for gpu in gpus if gpu not in taken]
-            active.lease = tuple(free[: active.gpus_asked])
+            taken |= {gpu for (of, _), some in given.items() if of != job.id for gpu in some}
+            free = [gpu for gpu in gpus if gpu not in taken and gpu not in own]
+            active.lease = (*own, *free)[: active.gpus_asked]
         if has_values(active.pipeline):
             self._machine.values.adopt(job.id, known_size(active.pipeline))
         self._active[job.id] = active
@@ -400,6 +429,8 @@ class Engine:
         if execution is None:
             execution = self._execution(active, name, devices)
         active.running[name] = Running(execution=execution, candidate=candidate, gpus=devices)
+        if devices and self._given is not None:
+            self._given[active.job.id, name] = devices
         task = asyncio.create_task(
             self._operator(active, name, execution), name=f"{active.job.id}/{name}"
         )
@@ -462,6 +493,8 @@ class Engine:
         if execution.filled is not None:
             active.pipeline = active.pipeline.with_operator(execution.filled)
         del active.running[name]
+        if record.status is not OperatorStatus.RUNNING and self._given is not None:
+            self._given.pop((active.job.id, name), None)
         if record.status is OperatorStatus.FAULTED:
             active.end(JobStatus.TERMINATED if execution.timed_out else JobStatus.FAULTED)
         if not active.uses_gpu:

@@ -18,6 +18,8 @@ LABEL_INSTANCE = "io.claraedge.instance"
 LABEL_JOB = "io.claraedge.job"
 LABEL_OPERATOR = "io.claraedge.operator"
 LABEL_ATTEMPT = "io.claraedge.attempt"
+#: The CDI names of its GPUs, with commas between; only where it has some.
+LABEL_DEVICES = "io.claraedge.devices"
 
 #: Containers that run beside jobs carry these instead: whose they are, which one, and its name for
 #: people. The networks of jobs carry LABEL_INSTANCE and LABEL_PEERS: which services are on one.

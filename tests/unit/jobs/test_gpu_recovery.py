@@ -54,3 +54,53 @@ async def test_it_waits_where_the_driver_is_not_there_yet(device: Device, asked:
         (operator,) = (await b.jobs.get(job.id)).operators
         assert operator.status is OperatorStatus.PENDING
         assert len(device.runner.started) == 1, "it did not run without its GPU"
+
+
+async def test_shares_count_after_a_restart_as_well(device: Device) -> None:
+    device.runner.hold("one")
+    text = chain("one", extra=["requests: {gpu-memory: 4096}"])
+    async with bench(device) as b:
+        pipeline = await b.register(text)
+        first = [await b.job(pipeline, {"x": b"1"}) for _ in range(2)]
+        async with asyncio.timeout(20):
+            while len(device.runner.started) < 2:
+                await asyncio.sleep(0.005)
+    async with bench(device) as b:
+        third = await b.job(pipeline, {"x": b"1"})
+        waits = "4096 MB of GPU memory; 0 of 8192 are free"
+        async with asyncio.timeout(20):
+            while b.engine.waits(third.id) != {"one": waits}:
+                await asyncio.sleep(0.005)
+        assert len(device.runner.started) == 2
+        device.runner.release("one")
+        for job in (*first, third):
+            assert (await b.end(job.id)).status is JobStatus.HEALTHY
+    assert [spec.devices for spec in device.runner.started] == [GPU] * 3
+
+
+async def test_each_job_has_the_gpu_again_that_its_container_has(device: Device) -> None:
+    device.gpus = ("vendor.com/gpu=0", "vendor.com/gpu=1")
+    device.runner.hold("one")
+    device.runner.hold("other")
+    async with bench(device) as b:
+        pipeline = await b.register(chain("one", extra=["requests: {gpu: 1}"]))
+        other = await b.register(chain("other", extra=["requests: {gpu: 1}"]))
+        first = await b.job(pipeline, {"x": b"1"})
+        await b.until_runs("one")
+        second = await b.job(other, {"x": b"1"})
+        await b.until_runs("other")
+        device.runner.release("one")
+        await b.end(first.id)
+    device.runner.hold("one")
+    async with bench(device) as b:  # the second job has the second GPU; the first one is free
+        third = await b.job(pipeline, {"x": b"1"})
+        await b.until_runs("one")
+        device.runner.release("one")
+        device.runner.release("other")
+        for job in (second, third):
+            assert (await b.end(job.id)).status is JobStatus.HEALTHY
+    assert [spec.devices for spec in device.runner.started] == [
+        ("vendor.com/gpu=0",),
+        ("vendor.com/gpu=1",),
+        ("vendor.com/gpu=0",),
+    ]

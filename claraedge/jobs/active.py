@@ -184,7 +184,7 @@ class ActiveJob:
         if self.ending is not None:
             return None
         now = self.clock.elapsed()
-        due = [at - now for name, at in self.delays.items() if name not in self.running]
+        due = [at - now for at in self.delays.values() if at > now]
         if self.run_time.since is not None:
             due.append(limit - self.run_time.elapsed(now))
         return max(0.0, min(due)) if due else None

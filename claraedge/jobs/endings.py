@@ -1,0 +1,88 @@
+"""How jobs end: by what their operators did, by time, by a decision."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from claraedge.blocking import in_thread
+from claraedge.errors import ContainerError, RunnerUnavailableError
+from claraedge.jobs import records
+from claraedge.jobs.active import ActiveJob
+from claraedge.jobs.floor import Floor
+from claraedge.jobs.model import JobStatus
+from claraedge.jobs.timeouts import Timeouts
+from claraedge.jobs.values import clear, has_values, written
+from claraedge.store.database import Transaction
+
+_log = logging.getLogger(__name__)
+
+
+class Endings:
+    """Ends jobs, and removes what they leave. Every method may meet an outage, and raises it."""
+
+    def __init__(self, floor: Floor, timeouts: Timeouts, on_stopped: Callable[[str], None]) -> None:
+        self._floor = floor
+        self._timeouts = timeouts
+        self._on_stopped = on_stopped
+
+    async def end_if_due(self, active: ActiveJob) -> None:
+        """Ends a job whose operators ran for longer than it may take."""
+        ran = active.run_time.elapsed(self._floor.machine.clock.elapsed())
+        if active.ending is None and ran >= self._timeouts.of(active.pipeline):
+            await self.decide(active, JobStatus.TERMINATED, self._timeouts.told(active.pipeline))
+
+    async def decide(self, active: ActiveJob, status: JobStatus, text: str) -> None:
+        """Ends a job by a decision, which is recorded before it is acted on."""
+        await self._floor.machine.database.write(
+            lambda tx: records.end_job(
+                tx, active.job.id, status, text, self._floor.machine.clock.now()
+            )
+        )
+        _log.info("job is ended", extra={"job": active.job.id, "status": status.name})
+        active.end(status)
+        self._floor.wake.set()
+
+    async def end_if_done(self, active: ActiveJob) -> None:
+        status = active.verdict()
+        if status is None:
+            return
+        for execution in active.prepared.values():
+            self._floor.tasks.begin(execution.discard(), "discard")
+        active.prepared.clear()
+        # First: once the job has stopped, nobody looks for what it leaves there.
+        await self._drop_values(active)
+        await self._stop(active.job.id, status)
+        del self._floor.active[active.job.id]
+        await in_thread(self._floor.machine.values.release, active.job.id)
+        await self._floor.machine.services.release(active.job.id)
+        active.ended.set()
+
+    async def _drop_values(self, active: ActiveJob) -> None:
+        """Removes a job's values. None is needed any more: no operator of it is to run."""
+        if not has_values(active.pipeline):
+            return
+        machine, job = self._floor.machine, active.job
+        folders = [machine.values.job(job.id)]
+        for operator in active.pipeline.operators:
+            if written(operator):
+                attempt = active.operators[operator.name].attempt
+                folders.append(machine.payloads.tree.values(job.payload, operator.name, attempt))
+        try:
+            for folder in folders:
+                await clear(machine.runner, folder)
+        except (OSError, ContainerError, RunnerUnavailableError) as error:
+            self._floor.strays.expect()  # what lies in memory is tried again
+            _log.warning("values left behind", extra={"job": job.id, "reason": str(error)})
+
+    async def _stop(self, job: str, status: JobStatus) -> None:
+        def work(tx: Transaction) -> None:
+            now = self._floor.machine.clock.now()
+            if status is JobStatus.CANCELED:
+                reason = records.get(tx, job).cancel_reason
+                records.say(tx, job, now, f"canceled: {reason or 'no reason given'}")
+            records.stop(tx, job, status, now)
+
+        await self._floor.machine.database.write(work)
+        _log.info("job stopped", extra={"job": job, "status": status.name})
+        self._on_stopped(job)

@@ -1,0 +1,65 @@
+"""What the parts of the engine share: the jobs that run, and the tasks that see to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+
+from claraedge.errors import RunnerUnavailableError, StorageFullError
+from claraedge.jobs import records
+from claraedge.jobs.active import ActiveJob
+from claraedge.jobs.machine import Machine
+from claraedge.jobs.pause import Pause
+from claraedge.jobs.strays import Strays
+
+#: What lets work wait, and fails nothing.
+OUTAGES = (RunnerUnavailableError, StorageFullError)
+
+
+class Tasks:
+    """Tasks of the engine; one that dies of a bug is its failure."""
+
+    def __init__(self, wake: asyncio.Event) -> None:
+        self._wake = wake
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.failure: BaseException | None = None
+        """Of a task that could not even record its end: the state is unusable."""
+
+    def begin(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def stop(self) -> None:
+        """Cancels all, and waits for their ends."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.failure = task.exception()
+            self._wake.set()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Floor:
+    """Where jobs run."""
+
+    machine: Machine
+    active: dict[str, ActiveJob]
+    pause: Pause
+    strays: Strays
+    wake: asyncio.Event
+    """Set: the engine looks at what there is to do."""
+    tasks: Tasks = field(repr=False)
+    given: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    """(job, operator) -> the GPUs that its container has."""
+
+    async def say(self, job: str, text: str) -> None:
+        """Adds a message to a job."""
+        machine = self.machine
+        await machine.database.write(lambda tx: records.say(tx, job, machine.clock.now(), text))

@@ -1,0 +1,133 @@
+"""The operators that run, each in a task of its own, and those that are made ahead of time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import replace
+
+from claraedge.clock import moment
+from claraedge.jobs import records
+from claraedge.jobs.active import ActiveJob, Running
+from claraedge.jobs.admission import Candidate
+from claraedge.jobs.attempt import Setting
+from claraedge.jobs.execution import Execution
+from claraedge.jobs.floor import OUTAGES, Floor
+from claraedge.jobs.model import JobStatus, OperatorRecord, OperatorStatus
+from claraedge.jobs.values import RoomTakenError
+from claraedge.store.database import Transaction
+
+_log = logging.getLogger(__name__)
+
+#: For each operator that may run at once, so many may have their containers made ahead.
+AHEAD = 2
+#: A daemon that stops takes containers back for so many seconds.
+_LAST = 3.0
+
+
+class Workers:
+    """Runs operators, and tells the engine by waking it."""
+
+    def __init__(self, floor: Floor, slots: int) -> None:
+        """`slots`: operators that may run at once."""
+        self._floor = floor
+        self._slots = slots
+
+    def begin(self, active: ActiveJob, candidate: Candidate, gpus: tuple[str, ...]) -> None:
+        name = candidate.operator
+        devices = gpus[: max(candidate.gpu, bool(candidate.gpu_memory))]
+        execution = active.prepared.pop(name, None)
+        if execution is not None and not execution.fits(active.attempts()):
+            self._floor.tasks.begin(execution.discard(), "discard")
+            execution = None
+        if execution is None:
+            execution = self._execution(active, name, devices)
+        active.running[name] = Running(execution=execution, candidate=candidate, gpus=devices)
+        if devices:
+            self._floor.given[active.job.id, name] = devices
+        self._floor.tasks.begin(self._operator(active, name, execution), f"{active.job.id}/{name}")
+
+    def _execution(self, active: ActiveJob, name: str, devices: tuple[str, ...]) -> Execution:
+        operator = active.pipeline.operator(name)
+        assert operator is not None, "it is one of the pipeline's"
+        setting = Setting(
+            job=active.job,
+            pipeline=active.pipeline,
+            operator=operator,
+            upstream=active.attempts(),
+            devices=devices,
+            lookups=active.lookups,
+            beside=active.lease_beside,
+        )
+        record = replace(active.operators[name], not_before=None)
+        return Execution(self._floor.machine, setting, record, active.note, self._floor.wake.set)
+
+    def prepare_ahead(self) -> None:
+        """Makes containers while those that they wait for run: a start is then all that is left."""
+        free = AHEAD * self._slots - sum(len(a.prepared) for a in self._floor.active.values())
+        for active in self._floor.active.values():
+            for name in active.preparable()[: max(0, free)]:
+                execution = active.prepared[name] = self._execution(active, name, ())
+                execution.prepare()
+                free -= 1
+
+    async def _operator(self, active: ActiveJob, name: str, execution: Execution) -> None:
+        try:
+            await execution.run()
+            self._floor.pause.over()
+        except OUTAGES as error:
+            self._floor.pause.met(error)
+            self._floor.strays.expect()
+        except RoomTakenError as error:
+            await self._refused(active, name, error)
+        except Exception as error:  # noqa: BLE001 - the daemon lives on where one job meets a bug
+            _log.exception("operator broken", extra={"job": active.job.id, "operator": name})
+            await self._broken(active, execution, repr(error))
+        record = execution.record
+        if record != active.operators[name]:
+            active.note(record)
+        if execution.filled is not None:
+            active.pipeline = active.pipeline.with_operator(execution.filled)
+        del active.running[name]
+        if record.status is not OperatorStatus.RUNNING:
+            self._floor.given.pop((active.job.id, name), None)
+        if record.status is OperatorStatus.FAULTED:
+            active.end(JobStatus.TERMINATED if execution.timed_out else JobStatus.FAULTED)
+        if not active.uses_gpu:
+            active.lease = ()
+        self._floor.wake.set()
+
+    async def _refused(self, active: ActiveJob, name: str, error: RoomTakenError) -> None:
+        """The job waits until another one ends; its messages say so once."""
+        first = active.refused is None
+        active.refused = error.releases
+        if first:
+            with contextlib.suppress(*OUTAGES):
+                await self._floor.say(active.job.id, f"operator {name}: {error}")
+
+    async def _broken(self, active: ActiveJob, execution: Execution, text: str) -> None:
+        record = execution.record
+
+        def work(tx: Transaction) -> OperatorRecord:
+            at = moment(self._floor.machine.clock)
+            records.end_operator(
+                tx, active.job.id, record.name, OperatorStatus.FAULTED, record.exit_code, at
+            )
+            text_ = f"operator {record.name}: internal error: {text}"
+            records.say(tx, active.job.id, at.now, text_)
+            return replace(record, status=OperatorStatus.FAULTED, stopped=at.now)
+
+        with contextlib.suppress(*OUTAGES):
+            await self._floor.machine.database.write(work)
+        execution.record = replace(
+            record, status=OperatorStatus.FAULTED, stopped=self._floor.machine.clock.now()
+        )
+        self._floor.strays.expect()
+
+    async def take_back(self) -> None:
+        """Takes back what was made ahead; the next start removes what this cannot in time."""
+        prepared = [e for active in self._floor.active.values() for e in active.prepared.values()]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST):
+                await asyncio.gather(*(e.discard() for e in prepared), return_exceptions=True)

@@ -15,6 +15,9 @@ from claraedge.pipelines.model import Container, Requests
 from claraedge.pipelines.nodes import ScalarNode, kind
 from claraedge.pipelines.problems import Report, shown
 
+#: Set by whoever runs the containers, whatever a definition says.
+VISIBLE_DEVICES = "NVIDIA_VISIBLE_DEVICES"
+
 _VARIABLE = re.compile(grammar.VARIABLE)  # as Kubernetes
 _TAG = re.compile(grammar.TAG)
 _IMAGE = re.compile(
@@ -156,6 +159,14 @@ def read_variables(fields: Fields, report: Report) -> dict[str, str]:
             )
         elif _no_nul(value, report):
             variables[key.text] = "" if value.null else value.text
+            if key.text == VISIBLE_DEVICES:
+                report.warning(
+                    "variable-unused",
+                    key,
+                    f"`{VISIBLE_DEVICES}` is not the definition's to set: the device says which GPU"
+                    " a container sees",
+                    "ask for a GPU by `requests: {gpu: 1}`, and leave the variable out",
+                )
     return variables
 
 

@@ -30,6 +30,7 @@ from claraedge.errors import (
     NetworkError,
     RunnerUnavailableError,
 )
+from claraedge.pipelines.containers import VISIBLE_DEVICES
 from claraedge.runner import images, pulls, seccomp
 from claraedge.runner.answers import (
     Created,
@@ -74,7 +75,7 @@ from claraedge.runner.protocol import (
     Space,
 )
 from claraedge.runner.service import PodmanService
-from claraedge.runner.specgen import NO_DEVICES, VISIBLE_DEVICES, create_request
+from claraedge.runner.specgen import NO_DEVICES, create_request
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from claraedge.errors import ContainerError
+from claraedge.pipelines.containers import VISIBLE_DEVICES
 from claraedge.runner.networks import namespace
 from claraedge.runner.protocol import ContainerSpec, Limit, Mount
 
@@ -21,9 +22,8 @@ _CDI_NAME = re.compile(
     r"/[A-Za-z][A-Za-z0-9_-]*[A-Za-z0-9]"
     r"=[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?"
 )
-#: What NVIDIA's older way of giving GPUs, a hook that every container passes, goes by.
-VISIBLE_DEVICES = "NVIDIA_VISIBLE_DEVICES"
-#: Its word for none.
+#: NVIDIA's word for none, in the variable that its older way of giving GPUs goes by: a hook that
+#: every container passes.
 NO_DEVICES = "void"
 
 _SCRATCH = ("/tmp", "/var/tmp", "/run")  # noqa: S108 in the container

@@ -128,6 +128,15 @@ def test_what_the_device_cannot_give_is_told(
     assert (loaded.pipeline is None) == any(c[0] != "?" for c in codes.split())
 
 
+def test_a_variable_that_the_device_sets_is_told_and_does_no_harm() -> None:
+    text = (
+        HEAD + "- name: a\n  container: {image: i}\n  variables: {§NVIDIA_VISIBLE_DEVICES: all}\n"
+    )
+    loaded = load(definition({"p.yaml": text.replace("§", "")}))
+    assert found(loaded, {"p.yaml": text}) == expected({"p.yaml": text}, "?variable-unused")
+    assert loaded.pipeline is not None
+
+
 def test_what_rests_on_an_open_placeholder_is_held_against_the_device_once_it_is_known() -> None:
     text = ASKS.replace("GPU", "'${{ N }}'").replace("name: p\n", "name: p\nparameters: {N: }\n")
     text = re.sub("CPU|MEMORY|SERVICE", "0", text)

@@ -1,4 +1,4 @@
-"""A daemon says which limits its machine does not enforce: once in the journal, and as a warning."""
+"""A daemon says which limits its machine does not enforce: once in the journal, and in status."""
 
 from __future__ import annotations
 

@@ -61,7 +61,12 @@ class Workers:
             beside=active.lease_beside,
         )
         record = replace(active.operators[name], not_before=None)
-        return Execution(self._floor.machine, setting, record, active.note, self._floor.wake.set)
+
+        def changed(changed: OperatorRecord) -> None:
+            active.note(changed)
+            self._floor.wake.set()  # its job's time begins or ends to count
+
+        return Execution(self._floor.machine, setting, record, changed, self._floor.wake.set)
 
     def prepare_ahead(self) -> None:
         """Makes containers while those that they wait for run: a start is then all that is left."""

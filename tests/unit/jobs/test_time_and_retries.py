@@ -76,15 +76,25 @@ def test_when_an_operator_is_run_again(retries: int, code: int | None, expected:
 
 
 async def test_a_job_that_takes_too_long_is_terminated(device: Device) -> None:
-    device.timeouts = Timeouts(default=0.2, maximum=1)
+    device.timeouts = Timeouts(default=1, maximum=2)
     device.runner.hold("two")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one", "two", "three")), {"x": b"1"})
         ended = await b.end(job.id)
         assert ended.status is JobStatus.TERMINATED
-        assert any("timed out: its operators ran for 0.2 s" in m for m in ended.messages)
+        assert any("timed out: its operators ran for 1 s" in m for m in ended.messages)
         assert [o.status.name for o in ended.operators] == ["COMPLETED", "FAULTED", "PENDING"]
         await emptied(device.runner)
+
+
+async def test_a_single_operator_is_timed_out_although_nothing_else_happens(
+    device: Device,
+) -> None:
+    device.timeouts = Timeouts(default=0.3, maximum=1)
+    device.runner.hold("one")
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one")), {"x": b"1"})
+        assert (await b.end(job.id)).status is JobStatus.TERMINATED
 
 
 async def test_a_job_that_waits_is_not_timed_out(device: Device) -> None:

@@ -185,6 +185,8 @@ class Images(Section, frozen=True, kw_only=True):
     """The longest that one pull takes. Default: 1800."""
     insecure_registries: tuple[Text, ...] = ()
     """Hosts that are asked over plain HTTP, or without a look at their certificate."""
+    path: Path | None = None
+    """Archives that are put into this folder are loaded. Default: `<state>/images.d`."""
     credentials: dict[str, Credential] = {}
 
 
@@ -232,6 +234,10 @@ class Config(Section, frozen=True, kw_only=True):
     @property
     def originals_dir(self) -> Path:
         return self.outbox.originals or self.state_dir / "originals"
+
+    @property
+    def images_dir(self) -> Path:
+        return self.images.path or self.state_dir / "images.d"
 
 
 #: Environment variables that set one value each.
@@ -339,6 +345,7 @@ def _misplaced(config: Config) -> list[str]:
         "outbox.path": config.outbox_dir,
         "outbox.failed": config.failed_dir,
         "outbox.originals": config.originals_dir,
+        "images.path": config.images_dir,
         "podman.socket": config.podman.socket,
         "engine.shared_memory_dir": config.engine.shared_memory_dir,
     }
@@ -351,7 +358,13 @@ def _misplaced(config: Config) -> list[str]:
     for number, trigger in enumerate(config.inbox.trigger):
         sources[f"inbox.trigger[{number}].folder"] = config.inbox_dir / trigger.folder
     for source_name, source in sources.items():
-        for name in ("state_dir", "outbox.path", "outbox.failed", "outbox.originals"):
+        for name in (
+            "state_dir",
+            "outbox.path",
+            "outbox.failed",
+            "outbox.originals",
+            "images.path",
+        ):
             target = folders[name]
             assert target is not None
             inside = _real(target).is_relative_to(_real(source))

@@ -17,7 +17,13 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from claraedge import __version__, files, journal
 from claraedge.api.answers import Limits
-from claraedge.api.appliance import ApplianceServicer, ImagesServicer, InboxServicer, time_of
+from claraedge.api.appliance import (
+    ApplianceServicer,
+    ImagesServicer,
+    InboxServicer,
+    QueueServicer,
+    time_of,
+)
 from claraedge.api.clara import ClaraServicer
 from claraedge.api.events import EventsServicer
 from claraedge.api.jobs import JobsServicer
@@ -45,6 +51,7 @@ from claraedge.gpu.telemetry import Combined
 from claraedge.ids import new_id
 from claraedge.images.applications import Applications
 from claraedge.images.images import Images
+from claraedge.images.side_loading import SideLoading
 from claraedge.inbox.inbox import Inbox
 from claraedge.jobs.engine import Engine
 from claraedge.jobs.jobs import Jobs
@@ -178,6 +185,9 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
         images = Images(runner, config.images)
         applications = Applications(images, runner, instance, lambda: _device(config))
         await images.prepare()
+        side_loading = SideLoading(
+            images, database, config.images_dir, pause=config.inbox.settle_seconds
+        )
         services = Services(
             runner,
             images,
@@ -268,6 +278,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 inbox_dir=str(config.inbox_dir),
                 outbox_dir=str(config.outbox_dir),
                 failed_dir=str(config.failed_dir),
+                images_dir=str(config.images_dir),
                 jobs_pending=counts["pending"],
                 jobs_running=counts["running"],
                 items_parked=counts["parked"] + inbox.parked(),
@@ -279,6 +290,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 warnings=[
                     *engine.warnings(),
                     *retention.warnings(),
+                    *side_loading.warnings(),
                     *await enforcement.warnings(),
                 ],
             )
@@ -314,6 +326,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                         ImagesServicer(images, tree.uploads),
                     ),
                     (_service(appliance_pb2, "Inbox"), InboxServicer(inbox)),
+                    (_service(appliance_pb2, "Queue"), QueueServicer(jobs)),
                     (_service(appliance_pb2, "Appliance"), ApplianceServicer(status)),
                     (
                         _service(events_pb2, "Events"),
@@ -332,6 +345,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 parts.create_task(delivery.run(), name="delivery")
                 parts.create_task(events.run(), name="events")
                 parts.create_task(retention.run(), name="retention")
+                parts.create_task(side_loading.run(), name="side loading")
                 parts.create_task(server.run(), name="server")
                 _log.info("ready", extra={"version": __version__, "instance": instance})
                 notify.ready(f"serving {config.socket}")

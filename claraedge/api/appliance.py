@@ -1,4 +1,4 @@
-"""The services of claraedge itself: `claraedge.v1.Images`, `Inbox` and `Appliance`."""
+"""The services of claraedge itself: `claraedge.v1.Images`, `Inbox`, `Queue` and `Appliance`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from claraedge import files
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end
-from claraedge.errors import InvalidImageError, InvalidRequestError
-from claraedge.ids import new_id
+from claraedge.errors import InvalidImageError, InvalidJobIdError, InvalidRequestError
+from claraedge.ids import new_id, parse_id
 from claraedge.images.images import Images
 from claraedge.inbox.inbox import Inbox
 from claraedge.inbox.model import Item, ItemState
+from claraedge.jobs.jobs import Jobs
 from claraedge.runner.protocol import Image
 from claraedge.wire.claraedge.v1 import appliance_pb2 as wire
 
@@ -64,6 +65,22 @@ class InboxServicer:
             yield wire.ListItemsResponse(
                 items=[_item(item) for item in items[start : start + _ITEMS_IN_A_MESSAGE]]
             )
+
+
+class QueueServicer:
+    """Explain."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+
+    async def Explain(self, request: wire.ExplainRequest) -> wire.ExplainResponse:
+        waits = await self._jobs.waits(parse_id(request.job_id, InvalidJobIdError))
+        return wire.ExplainResponse(
+            waits=[
+                wire.Wait(operator=wait.operator, text=wait.text, upstream=wait.upstream)
+                for wait in waits
+            ]
+        )
 
 
 class ApplianceServicer:

@@ -25,7 +25,7 @@ def describe() -> None:
 @click.option("-w", "--watch", "follow", is_flag=True, help="Show progress until it has stopped.")
 @remote
 def describe_job(options: Options, job: str, follow: bool) -> int:
-    """Show a job. With --watch the exit code is 0 only if it ended well."""
+    """Show a job, and what it waits for. With --watch the exit code is 0 only if it ended well."""
     from claraedge.client import jobs
 
     with options.connect() as connection:
@@ -34,7 +34,7 @@ def describe_job(options: Options, job: str, follow: bool) -> int:
             from claraedge.cli.watch import watch
 
             return 0 if watch(options, connection, job_id).ended_well else 1
-        details = jobs.status(connection, job_id)
+        details = jobs.described(connection, job_id)
     if options.json:
         options.print_json(details)
     else:
@@ -61,6 +61,7 @@ def job_lines(job: JobDetails) -> list[tuple[str, str]]:
             (f"OPERATOR {o.name}", f"{o.status}  {local(o.started)}  {local(o.stopped)}")
             for o in job.operators
         ),
+        *((f"WAITS {w.operator}".rstrip(), w.text) for w in job.waits),
     ]
 
 

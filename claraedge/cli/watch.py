@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from claraedge.cli.options import Options
 from claraedge.cli.output import clean
@@ -18,11 +19,13 @@ from claraedge.errors import UnavailableError
 
 if TYPE_CHECKING:
     from claraedge.client import Connection
-    from claraedge.client.values import JobDetails
+    from claraedge.client.values import JobDetails, JobOperator
 
 #: The times in the table run on, whether or not anything changes.
 _TICK = 1.0
 _RETRY = 0.2
+#: A wait that lasts for so many seconds is told in a line of its own.
+_LASTING = 0.9
 
 #: A daemon that is started again within this time goes on with the job, and so does the view.
 _PATIENCE = 60.0
@@ -59,7 +62,10 @@ def _looks(connection: Connection, job_id: str) -> Iterator[JobDetails]:
         try:
             for changed in events.job_changes(connection, job_id, tick=_TICK):
                 if changed or job is None:
-                    job = jobs.status(connection, job_id)
+                    job = jobs.described(connection, job_id)
+                elif any(operator.status == "PENDING" for operator in job.operators):
+                    # What it waits for changes without an event of the job's own.
+                    job = msgspec.structs.replace(job, waits=jobs.waits(connection, job_id))
                 seen, told = time.monotonic(), False
                 yield job
                 if job.ended:
@@ -102,15 +108,46 @@ def changes(before: JobDetails | None, after: JobDetails, now: datetime) -> list
     return found
 
 
+class Waits:
+    """What was told of what a job waits for."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, tuple[str, datetime]] = {}
+        """Operator -> what it waits for, less how much of it there is, and since when it does."""
+        self._told: dict[str, str] = {}
+
+    def news(self, job: JobDetails, now: datetime) -> list[Change]:
+        """Waits that are worth a line: those that last, each once, and not for other operators."""
+        found: list[Change] = []
+        present = {w.operator: w for w in job.waits if not w.upstream}
+        for operator, wait in present.items():
+            what = wait.text.partition(";")[0]
+            known, since = self._since.get(operator, ("", now))
+            if what != known:
+                since = now
+            self._since[operator] = (what, since)
+            lasts = (now - since).total_seconds() >= _LASTING
+            if lasts and self._told.get(operator) != what:
+                self._told[operator] = what
+                text = f"waits: {wait.text}"
+                found.append(Change(time=now, operator=operator or None, text=text))
+        for operator in self._since.keys() - present.keys():
+            del self._since[operator]
+            self._told.pop(operator, None)
+        return found
+
+
 class _Lines:
     """One line, or one JSON object, per change."""
 
     def __init__(self, options: Options, job_id: str) -> None:
         self._options = options
         self._job_id = job_id
+        self._waits = Waits()
 
     def show(self, before: JobDetails | None, after: JobDetails) -> None:
-        for change in changes(before, after, datetime.now(UTC)):
+        now = datetime.now(UTC)
+        for change in (*changes(before, after, now), *self._waits.news(after, now)):
             if self._options.json:
                 self._options.print_json(
                     {
@@ -148,9 +185,11 @@ def draw(job: JobDetails, now: datetime, columns: int, rows: int) -> list[str]:
         f"{clean(job.name)}  {job.id[:12]}  {job.state} {job.status}"
         f"  {_elapsed(job.started or job.created, job.stopped, now)}"
     ]
+    waits = {w.operator: w.text for w in job.waits}
+    if "" in waits:
+        found.append(f"  waits: {clean(waits[''])}")
     found += [
-        f"  {clean(o.name).ljust(width)}  {o.status.ljust(9)}"
-        f"  {_elapsed(o.started, o.stopped, now) if o.started else ''}"
+        f"  {clean(o.name).ljust(width)}  {o.status.ljust(9)}  {_beside(o, waits, now)}"
         for o in job.operators
     ]
     found += [f"  {clean(message)}" for message in job.messages[-3:]]
@@ -158,6 +197,13 @@ def draw(job: JobDetails, now: datetime, columns: int, rows: int) -> list[str]:
         left = len(found) - (rows - 2)
         found = [*found[: rows - 2], f"  and {left} more lines"]
     return [line.rstrip()[: columns - 1] for line in found]
+
+
+def _beside(operator: JobOperator, waits: Mapping[str, str], now: datetime) -> str:
+    """What stands beside an operator's status: what it waits for, or how long it has run."""
+    if operator.name in waits:
+        return f"waits: {clean(waits[operator.name])}"
+    return _elapsed(operator.started, operator.stopped, now) if operator.started else ""
 
 
 def _elapsed(start: datetime | None, end: datetime | None, now: datetime) -> str:

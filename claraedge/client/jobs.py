@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import msgspec
+
 from claraedge.client.connection import HEADER, Connection
 from claraedge.client.prefix import by_prefix, full_id
-from claraedge.client.values import Job, JobDetails, JobOperator, moment
-from claraedge.errors import InvalidJobIdError, JobNotFoundError
+from claraedge.client.values import Job, JobDetails, JobOperator, JobWait, moment
+from claraedge.errors import InvalidJobIdError, JobNotFoundError, NotSupportedError
+from claraedge.wire.claraedge.v1 import appliance_pb2 as own
+from claraedge.wire.claraedge.v1.appliance_pb2_grpc import QueueStub
 from claraedge.wire.nvidia.clara.platform import jobs_pb2 as pb
 from claraedge.wire.nvidia.clara.platform.common_pb2 import Identifier
 from claraedge.wire.nvidia.clara.platform.jobs_pb2_grpc import JobsStub
@@ -133,6 +137,28 @@ def status(connection: Connection, job_id: str, timeout: float = 30.0) -> JobDet
             )
             for operator in reply.operator_details
         ),
+    )
+
+
+def described(connection: Connection, job_id: str, timeout: float = 30.0) -> JobDetails:
+    """Everything about one job, and what it waits for."""
+    job = status(connection, job_id, timeout)
+    if job.ended:
+        return job
+    return msgspec.structs.replace(job, waits=waits(connection, job_id, timeout))
+
+
+def waits(connection: Connection, job_id: str, timeout: float = 30.0) -> tuple[JobWait, ...]:
+    """What a job and its operators wait for; nothing from a daemon of before this call."""
+    try:
+        reply = connection.unary(
+            QueueStub(connection.channel).Explain, own.ExplainRequest(job_id=job_id), timeout
+        )
+    except NotSupportedError:
+        return ()
+    return tuple(
+        JobWait(operator=wait.operator, text=wait.text, upstream=tuple(wait.upstream))
+        for wait in reply.waits
     )
 
 

@@ -72,11 +72,23 @@ class JobOperator(Value, frozen=True, kw_only=True):
     stopped: datetime | None
 
 
+class JobWait(Value, frozen=True, kw_only=True):
+    """What a job, or an operator of it, waits for."""
+
+    operator: str
+    """Empty: the job as a whole."""
+    text: str
+    upstream: tuple[str, ...] = ()
+    """The operators that it waits for; empty where it waits for something else."""
+
+
 class JobDetails(Job, frozen=True, kw_only=True):
     """A job with its operators, in the order of the definition, and its messages."""
 
     messages: tuple[str, ...]
     operators: tuple[JobOperator, ...]
+    waits: tuple[JobWait, ...] = ()
+    """Where it was asked for."""
 
 
 class PayloadFile(Value, frozen=True, kw_only=True):
@@ -132,6 +144,7 @@ class Status(Value, frozen=True, kw_only=True):
     inbox_dir: str
     outbox_dir: str
     failed_dir: str
+    images_dir: str
     jobs_pending: int
     jobs_running: int
     items_parked: int

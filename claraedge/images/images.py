@@ -63,6 +63,10 @@ class Images:
             return await self.find(reference)
         return await self._pulls.pull(reference, tuple(secrets))
 
+    def is_pulling(self, reference: str) -> bool:
+        """Whether an `ensure` pulls it now."""
+        return self._pulls.runs(reference)
+
     async def _here(self, reference: str) -> Image | None:
         for name in full_names(reference, self._settings.registries):
             image = await self._runner.find_image(name)

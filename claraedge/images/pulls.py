@@ -52,6 +52,10 @@ class Pulls:
         #: Callers with other secrets do not share a refusal, but wait for each other.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
+    def runs(self, reference: str) -> bool:
+        """Whether somebody waits for a pull of it."""
+        return any(pulled == reference for pulled, _ in self._shared)
+
     async def pull(self, reference: str, secrets: tuple[str, ...]) -> Image:
         """The image, pulled by this call or one that runs already. Errors as Images.ensure says."""
         key = (reference, secrets)

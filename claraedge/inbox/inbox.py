@@ -18,12 +18,13 @@ from claraedge.blocking import in_thread
 from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.errors import ClaraedgeError
+from claraedge.filenames import is_ignored
 from claraedge.ids import NewId
 from claraedge.inbox import records
 from claraedge.inbox.definitions import Definitions
 from claraedge.inbox.intake import Failpoint, Intake
 from claraedge.inbox.model import Item, ItemState, name_of
-from claraedge.inbox.settling import Heard, is_ignored
+from claraedge.inbox.settling import Heard
 from claraedge.inbox.triggers import NOT_IN_A_FOLDER, Layout, Trigger, folder_of, no_pipeline
 from claraedge.inbox.waiting import WaitingRoom, claimed
 from claraedge.inbox.watch import Signal, Watcher

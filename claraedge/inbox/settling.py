@@ -9,33 +9,11 @@ lay there at the start, or what arrives over a network mount that sends no event
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 #: Other names of a file that is claimed may be a writer's own, on its way to be removed.
 LINKS_SECONDS = 60.0
-
-#: Names that programs use for a file that is not whole yet.
-_TEMPORARY = re.compile(
-    rb"\.~|~\$|.*(\.part|\.partial|\.filepart|\.tmp|\.temp|\.crdownload|\.download|\.upload)$",
-    re.IGNORECASE | re.DOTALL,
-)
-#: What desktops and network storage leave beside the files of a user.
-_JUNK = frozenset(
-    {b"thumbs.db", b"ehthumbs.db", b"desktop.ini", b"@eadir", b"__macosx", b"lost+found", b"icon\r"}
-)
-
-
-def is_temporary(name: bytes) -> bool:
-    """The name of a file on its way: it becomes an item when it is renamed."""
-    return _TEMPORARY.match(name) is not None
-
-
-def is_ignored(name: bytes) -> bool:
-    """No item, whatever it is: a temporary, a hidden or a system's own name."""
-    return name.startswith(b".") or name.lower() in _JUNK or is_temporary(name)
-
 
 # --- hints ------------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from claraedge.delivery.trees import MAX_DEPTH, Entry, walk
 from claraedge.errors import InvalidFileNameError
-from claraedge.inbox.settling import Look, is_temporary
+from claraedge.filenames import is_temporary
+from claraedge.inbox.settling import Look
 from claraedge.payloads.names import normalise
 
 _KINDS = {

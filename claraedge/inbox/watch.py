@@ -20,7 +20,8 @@ from watchdog.observers.api import ObservedWatch
 from watchdog.observers.inotify import InotifyObserver
 
 from claraedge.blocking import in_thread
-from claraedge.inbox.settling import Heard, is_temporary
+from claraedge.filenames import is_temporary
+from claraedge.inbox.settling import Heard
 
 _log = logging.getLogger(__name__)
 

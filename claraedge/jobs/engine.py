@@ -16,7 +16,7 @@ from claraedge.blocking import in_thread
 from claraedge.errors import (
     RunnerUnavailableError,
 )
-from claraedge.jobs import records
+from claraedge.jobs import records, waits
 from claraedge.jobs.active import ActiveJob
 from claraedge.jobs.admission import NO_GPU, Candidate, Held
 from claraedge.jobs.endings import Endings
@@ -126,14 +126,33 @@ class Engine:
         return active.job.id
 
     def waits(self, job: str) -> Mapping[str, str]:
-        """Operator -> what it waits for, in words; none where none waits."""
+        """Operator -> what it waits for, in words; none where none waits. `WHOLE`: all of the job.
+
+        Operators that wait for others of the same job are not told.
+        """
+        if job not in self._queue and job not in self._active:
+            return {}
+        if self._pause.reason:
+            return {waits.WHOLE: f"work waits: {self._pause.reason}"}
+        if self._held_back is not None and job in self._queue:
+            return {waits.WHOLE: f"no job starts: {self._held_back}"}
         active = self._active.get(job) or self._queue.decoded(job)
-        if active is not None and active.serving is not None:
-            return {"": self._machine.services.waits_for(job) or "its services"}
         if active is None:
-            before = "others of its class, which were started before"
-            return {"": before} if job in self._queue else {}
-        return self._scheduler.waits_for(list(active.candidates()), self._held())
+            ahead = self._queue.ahead(job)
+            return {waits.WHOLE: f"its turn; {ahead} jobs of its class were started before it"}
+        if active.ending is not None:
+            return {}
+        if active.serving is not None:
+            return {waits.WHOLE: self._machine.services.waits_for(job) or "its services"}
+        if not self._serving.may_begin(active):
+            return {waits.WHOLE: "a GPU for its services or models, which another job has"}
+        if active.refused == self._machine.values.releases:
+            return {waits.WHOLE: "room in shared memory, which other jobs hold"}
+        return {
+            **waits.delayed(active),
+            **waits.pulling(active, self._machine.images),
+            **self._scheduler.waits_for(list(active.candidates()), self._held()),
+        }
 
     def warnings(self) -> Sequence[str]:
         """What keeps work from going on, for `claraedge status`."""

@@ -26,6 +26,7 @@ from claraedge.jobs import history, records
 from claraedge.jobs.engine import Engine
 from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.model import Job, JobState, JobStatus, Priority
+from claraedge.jobs.waits import Wait, explained
 from claraedge.payloads import records as payload_records
 from claraedge.payloads.model import Payload, PayloadFile, PayloadType
 from claraedge.payloads.tree import PayloadTree
@@ -186,6 +187,11 @@ class Jobs:
     async def get(self, job: str) -> Job:
         """The job, whole. Raises JobNotFoundError."""
         return await self._database.read(lambda tx: records.get(tx, job))
+
+    async def waits(self, job: str) -> Sequence[Wait]:
+        """What a job and its operators wait for now. Raises JobNotFoundError."""
+        found = await self.get(job)
+        return explained(found, self._engine.waits(job))
 
     async def graph(self, job: Job) -> Pipeline:
         """The graph of a job: its own snapshot, or before its start that of its definition."""

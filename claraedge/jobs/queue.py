@@ -5,6 +5,7 @@ Nothing here grows with the queue's length but memory: scheduling looks at the h
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -20,7 +21,11 @@ class JobQueue(Generic[T]):
     """Four classes, each in the order of Start; an entry may carry its decoded job."""
 
     def __init__(self) -> None:
-        self._classes: dict[Priority, dict[str, T | None]] = {p: {} for p in reversed(Priority)}
+        # Not a dict: reading the first entries of one whose first entries were taken out passes
+        # over the place of each of those.
+        self._classes: dict[Priority, OrderedDict[str, T | None]] = {
+            p: OrderedDict() for p in reversed(Priority)
+        }
         self._class_of: dict[str, Priority] = {}
 
     def __len__(self) -> int:
@@ -46,6 +51,13 @@ class JobQueue(Generic[T]):
     def head(self) -> list[str]:
         """The first jobs of each class, the highest class first."""
         return [job for jobs in self._classes.values() for job in islice(jobs, WINDOW)]
+
+    def ahead(self, job: str) -> int | None:
+        """How many jobs of its class come before it; None where it is not queued. Counts them."""
+        priority = self._class_of.get(job)
+        if priority is None:
+            return None
+        return next(n for n, other in enumerate(self._classes[priority]) if other == job)
 
     def decoded(self, job: str) -> T | None:
         """What `remember` left for a queued job."""

@@ -30,6 +30,9 @@ def load(tmp_path: Path, text: str) -> Config:
         ('[inbox]\npath = "STATE/outbox/ct"', "outbox.path"),
         ('[[inbox.trigger]]\nfolder = "STATE/failed/x"\npipeline = "p"', "outbox.failed"),
         ('[[inbox.trigger]]\nfolder = "STATE"\npipeline = "p"', "state_dir"),
+        ('[images]\npath = "archives"', "images.path: archives must be an absolute path"),
+        ('[images]\npath = "STATE/inbox/ct"', "images.path"),
+        ('[inbox]\npath = "STATE/images.d/x"', "images.path"),
     ],
 )
 def test_misplaced_folders_are_refused(tmp_path: Path, text: str, named: str) -> None:
@@ -49,3 +52,10 @@ pipeline = "p"
 path = "{tmp_path}/results"
 """
     assert load(tmp_path, text).outbox_dir == tmp_path / "results"
+
+
+def test_the_folder_for_archives_of_images_lies_in_the_state_unless_it_is_set(
+    tmp_path: Path,
+) -> None:
+    assert load(tmp_path, "").images_dir == tmp_path / "state" / "images.d"
+    assert load(tmp_path, f'[images]\npath = "{tmp_path}/usb"').images_dir == tmp_path / "usb"

@@ -66,6 +66,10 @@ class Fakes:
     upload_header: ResponseHeader = field(default_factory=ResponseHeader)
     statuses: list[jobs_pb2.JobsStatusResponse] = field(default_factory=list)
     """Successive answers of Jobs.Status for JOB_1; the last one stays."""
+    waits: list[appliance_pb2.Wait] = field(default_factory=list)
+    """What JOB_1 waits for."""
+    explains: bool = True
+    """False: a daemon of before that call."""
     files: dict[str, bytes] = field(default_factory=dict)
     """Of PAYLOAD_1."""
     uploaded: dict[str, bytes] = field(default_factory=dict)
@@ -270,6 +274,15 @@ class Inbox(appliance_pb2_grpc.InboxServicer):
                 yield appliance_pb2.ListItemsResponse(items=[item])
 
 
+class Queue(appliance_pb2_grpc.QueueServicer):
+    def __init__(self, fakes: Fakes) -> None:
+        self._fakes = fakes
+
+    def Explain(self, request, context):  # noqa: N802
+        assert request.job_id == JOB_1
+        return appliance_pb2.ExplainResponse(waits=self._fakes.waits)
+
+
 class Appliance(appliance_pb2_grpc.ApplianceServicer):
     def Status(self, request, context):  # noqa: N802
         return appliance_pb2.StatusResponse(
@@ -277,6 +290,7 @@ class Appliance(appliance_pb2_grpc.ApplianceServicer):
             instance="box",
             started=UnixTimestamp(seconds=NOON),
             inbox_dir="/state/inbox",
+            images_dir="/state/images.d",
             jobs_pending=2,
             jobs_running=1,
             warnings=["the disk is nearly full"],
@@ -324,6 +338,8 @@ def serve(target: str, fakes: Fakes, images: Images) -> grpc.Server:
     appliance_pb2_grpc.add_ImagesServicer_to_server(images, server)
     appliance_pb2_grpc.add_InboxServicer_to_server(Inbox(), server)
     appliance_pb2_grpc.add_ApplianceServicer_to_server(Appliance(), server)
+    if fakes.explains:
+        appliance_pb2_grpc.add_QueueServicer_to_server(Queue(fakes), server)
     events_pb2_grpc.add_EventsServicer_to_server(Events(), server)
     server.add_insecure_port(target)
     server.start()

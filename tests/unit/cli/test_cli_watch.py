@@ -12,10 +12,12 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 from fake_daemon import JOB_1, NOON, PAYLOAD_1, PIPELINE_B, Fakes, Images, serve, stamp
 
-from claraedge.cli.watch import changes, draw
-from claraedge.client.values import JobDetails, JobOperator
+from claraedge.cli.watch import Waits, changes, draw
+from claraedge.client.values import JobDetails, JobOperator, JobWait
+from claraedge.wire.claraedge.v1 import appliance_pb2
 from claraedge.wire.nvidia.clara.platform import jobs_pb2
 from claraedge.wire.nvidia.clara.platform.common_pb2 import Identifier
 
@@ -69,6 +71,38 @@ def test_describe_job_prints_a_key_and_a_value_per_line(daemon, claraedge):
     found = json.loads(claraedge("describe", "job", "-j", JOB_1, "--output", "json").out)
     assert found["stopped"] == "2026-01-01T12:00:09.000Z"
     assert found["operators"][0]["status"] == "FAULTED"
+
+
+WAITS = [
+    appliance_pb2.Wait(operator="image", text="1 GPUs; 0 of 1 are free"),
+    appliance_pb2.Wait(operator="report", text="the operator image", upstream=["image"]),
+]
+
+
+def test_describe_says_what_operators_and_the_job_wait_for(daemon, claraedge):
+    daemon.fakes.statuses = [STORY[0]]
+    daemon.fakes.waits = [appliance_pb2.Wait(text="its\nturn"), *WAITS]
+    answer = claraedge("describe", "job", "-j", JOB_1)
+    assert answer.out.splitlines()[-3:] == [
+        r"WAITS: its\nturn",
+        "WAITS image: 1 GPUs; 0 of 1 are free",
+        "WAITS report: the operator image",
+    ]
+    found = json.loads(claraedge("describe", "job", "-j", JOB_1, "--output", "json").out)
+    assert found["waits"][2] == {
+        "operator": "report",
+        "text": "the operator image",
+        "upstream": ["image"],
+    }
+
+
+def test_describe_of_a_daemon_that_does_not_explain_goes_without(claraedge, monkeypatch, tmp_path):
+    server = serve(f"unix:{tmp_path}/s", Fakes(statuses=[STORY[0]], explains=False), Images())
+    monkeypatch.setenv("CLARAEDGE_HOST", f"unix:{tmp_path}/s")
+    answer = claraedge("describe", "job", "-j", JOB_1)
+    server.stop(0).wait()
+    assert answer.code == 0
+    assert "WAITS" not in answer.out
 
 
 def test_describe_of_an_unknown_job_tells_the_daemons_words(daemon, claraedge):
@@ -183,6 +217,42 @@ def job(*operators: JobOperator, state="RUNNING", status="HEALTHY", messages=())
 def operator(name: str, status: str, start: int | None = None, stop: int | None = None):
     moment = [T + timedelta(seconds=s) if s is not None else None for s in (start, stop)]
     return JobOperator(name=name, status=status, created=T, started=moment[0], stopped=moment[1])
+
+
+def test_a_wait_has_a_line_once_it_lasts_and_again_when_it_is_for_something_else():
+    image = job(operator("image", "PENDING"))
+
+    def at(seconds, *texts):
+        waits = tuple(JobWait(operator="image", text=text) for text in texts)
+        now = T + timedelta(seconds=seconds)
+        return [c.text for c in told.news(msgspec.structs.replace(image, waits=waits), now)]
+
+    told = Waits()
+    assert at(0, "its turn") == at(0.5, "1 GPUs; 0 of 1 are free") == []
+    assert at(1.5, "1 GPUs; 0 of 1 are free") == ["waits: 1 GPUs; 0 of 1 are free"]
+    assert at(3, "1 GPUs; 0 of 2 are free") == []
+    assert at(4, "2 cores; 1 of 2 are free") == []
+    assert at(5, "2 cores; 1 of 2 are free") == ["waits: 2 cores; 1 of 2 are free"]
+    assert at(6) == at(7, "2 cores") == []
+    assert at(8, "2 cores") == ["waits: 2 cores"]
+
+
+def test_operators_that_wait_for_others_have_no_line_of_their_own():
+    wait = JobWait(operator="report", text="the operator image", upstream=("image",))
+    told = Waits()
+    after = msgspec.structs.replace(job(operator("report", "PENDING")), waits=(wait,))
+    assert [told.news(after, T + timedelta(seconds=n)) for n in range(4)] == [[]] * 4
+
+
+def test_the_table_says_what_is_waited_for():
+    waits = (
+        JobWait(operator="", text="work waits: Podman is away"),
+        JobWait(operator="image", text="1 GPUs"),
+    )
+    after = msgspec.structs.replace(job(operator("image", "PENDING")), waits=waits)
+    rows = draw(after, T, 80, 24)
+    assert rows[1] == "  waits: work waits: Podman is away"
+    assert rows[2] == "  image  PENDING    waits: 1 GPUs"
 
 
 def test_no_change_is_no_line():

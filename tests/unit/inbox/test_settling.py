@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from claraedge.filenames import is_ignored, is_temporary
 from claraedge.inbox.settling import (
     NO_HINTS,
     Heard,
@@ -12,8 +13,6 @@ from claraedge.inbox.settling import (
     Quiet,
     decide,
     hear,
-    is_ignored,
-    is_temporary,
 )
 
 SETTLE = 5.0

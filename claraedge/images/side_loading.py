@@ -1,0 +1,192 @@
+"""`images.d`: archives that lie there are loaded, each once; nothing there is changed or removed.
+
+An archive is loaded once two looks, one pause apart, found it the same. The newest of several goes
+last, so that a name that two of them give means the newer image.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+from claraedge import files
+from claraedge.blocking import in_thread
+from claraedge.errors import ClaraedgeError, ImageNotFoundError, InvalidImageError
+from claraedge.filenames import is_ignored, shown
+from claraedge.images.images import Images
+from claraedge.store.database import Database
+
+_log = logging.getLogger(__name__)
+
+_FACT = "side-loaded"
+
+#: Content of an archive, as `_Seen.content` tells it -> the ids of its images.
+_Loaded: TypeAlias = dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """An entry of the folder at one look."""
+
+    inode: int
+    size: int
+    modified: int
+    changed: int
+    """Nanoseconds, as `modified`; also another mode or another name changes it."""
+    mode: int
+
+    @property
+    def content(self) -> str:
+        """Stays the same where the archive is only renamed."""
+        return f"{self.inode}-{self.size}-{self.modified}"
+
+
+class SideLoading:
+    """Looks into one folder for as long as `run` runs."""
+
+    def __init__(self, images: Images, database: Database, folder: Path, *, pause: float) -> None:
+        """`pause`: seconds between two looks."""
+        self._images = images
+        self._database = database
+        self._folder = folder
+        self._pause = pause
+        self._last: Mapping[bytes, _Seen] = {}
+        self._loaded: _Loaded | None = None
+        """None: not read yet, and not compared with the images that are there."""
+        self._wrong: dict[bytes, tuple[_Seen, str]] = {}
+        self._trouble = ""
+        """Why nothing is loaded now; empty where nothing keeps it."""
+
+    def warnings(self) -> Sequence[str]:
+        """What somebody should mend, for `claraedge status`."""
+        found = [f"{self._folder}: {self._trouble}"] if self._trouble else []
+        return [*found, *(text for _, text in self._wrong.values())]
+
+    async def run(self) -> None:
+        """Looks until cancelled. What does not work now is tried again."""
+        while True:
+            try:
+                await self.look()
+            except ClaraedgeError as error:
+                self._met(str(error))
+            except OSError as error:
+                self._met(
+                    f"cannot be read ({error.strerror or error}); mend the folder, or set"
+                    " [images] path to another"
+                )
+            else:
+                self._trouble = ""
+            await asyncio.sleep(self._pause)
+
+    async def look(self) -> None:
+        """One look: loads what is new and has settled.
+
+        Raises RunnerUnavailableError or StorageFullError where that has to wait, and OSError where
+        the folder cannot be read.
+        """
+        found = await in_thread(_scan, self._folder)
+        settled = {name: seen for name, seen in found.items() if self._last.get(name) == seen}
+        self._last = found
+        loaded = await self._recall()
+        self._wrong = {
+            name: (seen, text)
+            for name, (seen, text) in self._wrong.items()
+            if found.get(name) == seen
+        }
+        gone = loaded.keys() - {seen.content for seen in found.values()}
+        for content in gone:
+            del loaded[content]
+        if gone:
+            await self._remember()
+        for name, seen in sorted(settled.items(), key=lambda item: (item[1].modified, item[0])):
+            if seen.content not in loaded and name not in self._wrong:
+                await self._load(name, seen, loaded)
+
+    async def _load(self, name: bytes, seen: _Seen, loaded: _Loaded) -> None:
+        archive = self._folder / os.fsdecode(name)
+        try:
+            if not stat.S_ISREG(seen.mode):
+                raise InvalidImageError(f"{shown(name)} is no file", "put image archives there")
+            images = await self._images.load(archive)
+        except InvalidImageError as error:
+            if await self._is_still(name, seen):
+                self._refuse(name, seen, error)
+            return
+        if await self._is_still(name, seen):
+            loaded[seen.content] = tuple(image.id for image in images)
+            await self._remember()
+
+    def _refuse(self, name: bytes, seen: _Seen, error: InvalidImageError) -> None:
+        text = (
+            f"{self._folder}/{shown(name)} is not loaded: {'; '.join(error.messages)};"
+            " replace it, or take it out"
+        )
+        _log.warning("archive not loaded", extra={"archive": shown(name), "reason": text})
+        self._wrong[name] = (seen, text)
+
+    async def _is_still(self, name: bytes, seen: _Seen) -> bool:
+        """Whether what was loaded is what had settled; else it is looked at again."""
+        return (await in_thread(_scan, self._folder)).get(name) == seen
+
+    def _met(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            _log.warning("archives wait", extra={"reason": trouble})
+        self._trouble = trouble
+
+    # --- what was loaded before ----------------------------------------------------------------
+
+    async def _recall(self) -> _Loaded:
+        """What was loaded; after a start, less that of which an image is not there any more."""
+        if self._loaded is None:
+            row = await self._database.read(lambda tx: tx.row("fact", key=_FACT))
+            told = msgspec.json.decode(row["value"], type=_Loaded) if row is not None else {}
+            self._loaded = {
+                content: images for content, images in told.items() if await self._are_here(images)
+            }
+        return self._loaded
+
+    async def _are_here(self, images: Sequence[str]) -> bool:
+        try:
+            for image in images:
+                await self._images.find(image)
+        except ImageNotFoundError:
+            return False
+        return True
+
+    async def _remember(self) -> None:
+        text = msgspec.json.encode(self._loaded).decode()
+        await self._database.write(lambda tx: tx.run("put_fact", key=_FACT, value=text))
+
+
+def _scan(folder: Path) -> Mapping[bytes, _Seen]:
+    """The folder's entries by name, but for those that stand for nothing. Makes the folder."""
+    if not folder.exists():
+        files.make_folders(folder)
+    found = {}
+    with os.scandir(os.fsencode(folder)) as entries:
+        for entry in entries:
+            if is_ignored(entry.name):
+                continue
+            try:
+                status = entry.stat()
+            except FileNotFoundError:  # gone meanwhile, or a link to nowhere
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+            found[entry.name] = _Seen(
+                inode=status.st_ino,
+                size=status.st_size,
+                modified=status.st_mtime_ns,
+                changed=status.st_ctime_ns,
+                mode=status.st_mode,
+            )
+    return found

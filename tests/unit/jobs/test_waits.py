@@ -1,0 +1,130 @@
+"""What a job and its operators are said to wait for, from before the start to the end."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from claraedge import config
+from claraedge.errors import JobNotFoundError
+from claraedge.images.images import Images
+from claraedge.jobs.model import Priority
+from claraedge.jobs.queue import WINDOW, JobQueue
+from claraedge.jobs.waits import Wait
+from tests.engine_bench import DEADLINE, Bench, Device, bench, chain, copy, fail
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    device = Device(tmp_path, max_operators=1)
+    device.runner.add_image("copy:1", copy)
+    device.runner.add_image("fail:1", fail)
+    return device
+
+
+async def until(b: Bench, job: str, *texts: str) -> Sequence[Wait]:
+    """The waits of a job once they are these."""
+    found: Sequence[Wait] = ()
+    try:
+        async with asyncio.timeout(DEADLINE):
+            while [wait.text for wait in found] != list(texts):
+                found = await b.jobs.waits(job)
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"waits for {found}") from None
+    return found
+
+
+async def test_a_job_waits_for_its_start_then_for_slots_and_operators_and_at_the_end_for_nothing(
+    device: Device,
+) -> None:
+    device.runner.hold("a")
+    async with bench(device) as b:
+        pipeline = await b.register(chain("a", "b", "c"))
+        job = await b.job(pipeline, {"x": b"1"}, start=False)
+        (unstarted,) = await b.jobs.waits(job.id)
+        assert unstarted == Wait(operator="", text=f"its start (`claraedge start job -j {job.id}`)")
+        await b.jobs.start(job.id, {})
+        await b.until_runs("a")
+        found = await b.jobs.waits(job.id)
+        assert found == (
+            Wait(operator="b", text="the operator a", upstream=("a",)),
+            Wait(operator="c", text="the operator b", upstream=("b",)),
+        )
+        second = await b.job(pipeline, {"x": b"1"})
+        await until(
+            b, second.id, "all 1 operator slots are taken", "the operator a", "the operator b"
+        )
+        device.runner.release("a")
+        await b.end(second.id)
+        assert await b.jobs.waits(job.id) == await b.jobs.waits(second.id) == ()
+
+
+async def test_a_job_that_nobody_looked_at_yet_knows_how_many_are_before_it(device: Device) -> None:
+    device.runner.hold("a")
+    async with bench(device) as b:
+        pipeline = await b.register(chain("a"))
+        await b.job(pipeline, {"x": b"1"})
+        await b.until_runs("a")
+        jobs = [await b.job(pipeline) for _ in range(WINDOW + 3)]
+        await until(
+            b, jobs[-1].id, f"its turn; {WINDOW + 2} jobs of its class were started before it"
+        )
+
+
+async def test_a_retry_says_when_it_comes(device: Device) -> None:
+    text = chain("a", image="fail", extra=["retry: {attempts: 2, backoff: 600}"])
+    async with bench(device) as b:
+        job = await b.job(await b.register(text), {"x": b"1"})
+        async with asyncio.timeout(DEADLINE):
+            while not (found := await b.jobs.waits(job.id)):
+                await asyncio.sleep(0.005)
+        assert found[0].operator == "a"
+        assert re.fullmatch(r"its next attempt; it is run again at \d\d:\d\d:\d\d", found[0].text)
+        await b.jobs.cancel(job.id, "enough")
+        assert await b.jobs.waits(job.id) == ()
+
+
+async def test_an_outage_and_its_end(device: Device) -> None:
+    async with bench(device) as b:
+        device.runner.available = False
+        job = await b.job(await b.register(chain("a")), {"x": b"1"})
+        async with asyncio.timeout(DEADLINE):
+            while not any("work waits: " in w.text for w in await b.jobs.waits(job.id)):
+                await asyncio.sleep(0.005)
+        device.runner.available = True
+        await b.end(job.id)
+
+
+async def test_a_pull_is_told_while_it_runs(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config.Images(pull="missing")
+    monkeypatch.setattr("tests.engine_bench.Images", lambda runner: Images(runner, settings))
+    name = "registry.test/far:1"
+    device.runner.add_remote_image(name, copy)
+    device.runner.hold_pull(name)
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("a", image="registry.test/far")), {"x": b"1"})
+        await until(b, job.id, f"the image {name}, which is being pulled")
+        device.runner.release_pull(name)
+        await b.end(job.id)
+
+
+async def test_no_job_is_waited_for_where_there_is_none(device: Device) -> None:
+    async with bench(device) as b:
+        with pytest.raises(JobNotFoundError):
+            await b.jobs.waits("0" * 32)
+
+
+def test_the_place_in_a_class_counts_those_of_the_class_that_are_left() -> None:
+    queue: JobQueue[None] = JobQueue()
+    for job in "abc":
+        queue.push(job, Priority.NORMAL)
+    queue.push("x", Priority.HIGHER)
+    queue.remove("a")
+    assert [queue.ahead(job) for job in "abcx"] == [None, 0, 1, 0]

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ WEIGHTS = (
 
 
 @pytest.fixture
-def serving(idle_site: Site, archives: TestImages, tmp_path: Path) -> Site:
+def serving(idle_site: Site, archives: TestImages, tmp_path: Path) -> Iterator[Site]:
     (idle_site.folder / "claraedge.toml").write_text(
         "[engine]\ngrace_seconds = 3\n"
         f'[inference]\nimage = "{SERVER}:1"\ncommand = []\nidle_seconds = 3600.0\n'
@@ -42,7 +43,10 @@ def serving(idle_site: Site, archives: TestImages, tmp_path: Path) -> Site:
     idle_site.start()
     idle_site.say("create", "image", "-f", archives.archive(f"{IMAGE}:1"))
     idle_site.say("create", "image", "-f", models_server_image(tmp_path / "m.tar", f"{SERVER}:1"))
-    return idle_site
+    yield idle_site
+    # They would outlive the daemon, as is meant.
+    idle_site.say("stop")
+    until("nothing runs beside jobs", lambda: beside(idle_site) == [] and networks(idle_site) == [])
 
 
 def register(site: Site, name: str, script: str, extra: str) -> str:
@@ -60,6 +64,15 @@ def beside(site: Site) -> list[str]:
     instance = site.ask("status")["instance"]
     return subprocess.run(
         ["podman", "ps", "-q", "--filter", f"label=io.claraedge.services={instance}"],
+        capture_output=True, text=True, check=True, cwd="/", timeout=60,
+    ).stdout.split()  # fmt: skip
+
+
+def networks(site: Site) -> list[str]:
+    """Names of the networks of this daemon's jobs."""
+    instance = site.ask("status")["instance"]
+    return subprocess.run(
+        ["podman", "network", "ls", "-q", "--filter", f"label=io.claraedge.instance={instance}"],
         capture_output=True, text=True, check=True, cwd="/", timeout=60,
     ).stdout.split()  # fmt: skip
 

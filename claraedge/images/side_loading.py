@@ -125,10 +125,8 @@ class SideLoading:
             await self._remember()
 
     def _refuse(self, name: bytes, seen: _Seen, error: InvalidImageError) -> None:
-        text = (
-            f"{self._folder}/{shown(name)} is not loaded: {'; '.join(error.messages)};"
-            " replace it, or take it out"
-        )
+        reasons = "; ".join(" ".join(message.split()) for message in error.messages)
+        text = f"{self._folder}/{shown(name)} is not loaded: {reasons}; replace it, or take it out"
         _log.warning("archive not loaded", extra={"archive": shown(name), "reason": text})
         self._wrong[name] = (seen, text)
 

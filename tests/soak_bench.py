@@ -1,0 +1,144 @@
+"""What many jobs leave behind: a real daemon on real Podman, one job after the other.
+
+    python -m tests.soak_bench [JOBS]
+
+Jobs of three operators in a row. The daemon's resident memory after the last one is compared with
+that after the 50th (at most 10 % more), its file descriptors and threads with those at that moment,
+the mounts of its user's containers with those before the first job; and no container may be left.
+Exit code 1 where one of these does not hold.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from claraedge.runner.protocol import LABEL_INSTANCE
+from tests.freeze.frozen_site import Site, until
+from tests.integration.daemon.conftest import IMAGE, program
+from tests.operators import busybox_image
+from tests.start_bench import Daemon
+
+MARK = 50
+GROWTH = 1.10
+#: Threads and descriptors come and go with calls that are under way: the least of so many looks.
+LOOKS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """A process at one moment."""
+
+    memory: int
+    """KiB, resident."""
+    descriptors: int
+    threads: int
+
+    @classmethod
+    def of(cls, process: int) -> Figures:
+        """The least of some looks, one right after the other."""
+        looks = [cls._look(process)]
+        while len(looks) < LOOKS:
+            time.sleep(0.1)
+            looks.append(cls._look(process))
+        return cls(
+            memory=looks[-1].memory,
+            descriptors=min(look.descriptors for look in looks),
+            threads=min(look.threads for look in looks),
+        )
+
+    @classmethod
+    def _look(cls, process: int) -> Figures:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        status = dict(line.split(":", 1) for line in lines)
+        return cls(
+            memory=int(status["VmRSS"].split()[0]),
+            descriptors=sum(1 for _ in Path(f"/proc/{process}/fd").iterdir()),
+            threads=int(status["Threads"]),
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.memory / 1024:.1f} MiB, {self.descriptors} descriptors, {self.threads} threads"
+        )
+
+
+def said(*command: str) -> Sequence[str]:
+    """The lines that a command prints."""
+    ended = subprocess.run(command, check=True, cwd="/", capture_output=True, text=True)
+    return ended.stdout.splitlines()
+
+
+def containers(instance: str) -> Sequence[str]:
+    label = f"label={LABEL_INSTANCE}={instance}"
+    return said("podman", "ps", "--all", "--quiet", "--filter", label)
+
+
+def mounts() -> list[str]:
+    """Where something is mounted for the containers of this user, overlays of their roots too."""
+    lines = said("podman", "unshare", "cat", "/proc/self/mountinfo")
+    return sorted(line.split()[4] for line in lines)
+
+
+def soaked(site: Site, jobs: int) -> bool:
+    """Runs the jobs and prints the figures; whether all bounds hold."""
+    site.say("create", "image", "-f", busybox_image(site.folder / "image.tar", f"{IMAGE}:1"))
+    daemon = Daemon(site)
+    chain = daemon.register("chain", {"a": [], "b": ["a"], "c": ["b"]})
+    assert site.process is not None
+    process, instance = site.process.pid, site.ask("status")["instance"]
+    mounted = mounts()
+    print(f"before: {Figures.of(process)}, {len(mounted)} mounts", flush=True)
+    mark = MARK if jobs > MARK else max(1, jobs // 2)
+    at_mark = Figures.of(process)
+    begin, seconds = time.perf_counter(), 0.0
+    for number in range(1, jobs + 1):
+        daemon.run(chain)
+        if number == mark or number % MARK == 0:
+            seconds += time.perf_counter() - begin
+            now = Figures.of(process)
+            print(f"{number} jobs in {seconds:.0f} s: {now}", flush=True)
+            at_mark = now if number == mark else at_mark
+            begin = time.perf_counter()
+    seconds += time.perf_counter() - begin
+    print(f"throughput: {jobs / seconds:.2f} jobs, {3 * jobs / seconds:.2f} operators a second")
+    until("the containers are removed", lambda: not containers(instance))
+    at_end, left = Figures.of(process), mounts()
+    print(f"after: {at_end}, {len(left)} mounts", flush=True)
+    growth = at_end.memory / at_mark.memory
+    bounds = {
+        f"memory grew to {growth:.3f} of that after {mark} jobs (at most {GROWTH})": growth
+        <= GROWTH,
+        f"descriptors: {at_mark.descriptors}, then {at_end.descriptors}": at_end.descriptors
+        <= at_mark.descriptors,
+        f"threads: {at_mark.threads}, then {at_end.threads}": at_end.threads <= at_mark.threads,
+        f"mounts: {len(mounted)}, then {len(left)}": not set(left) - set(mounted),
+    }
+    for text, holds in bounds.items():
+        print(f"{'ok    ' if holds else 'BROKEN'} {text}", flush=True)
+    return all(bounds.values())
+
+
+def main(jobs: int) -> int:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory(dir=os.environ["XDG_RUNTIME_DIR"]) as runtime,
+    ):
+        site = Site(program=program(), folder=Path(folder), runtime=Path(runtime, "run"))
+        site.temporary.mkdir()
+        site.start()
+        try:
+            kept = soaked(site, jobs)
+        finally:
+            site.stop()
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 500))

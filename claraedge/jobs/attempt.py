@@ -16,6 +16,7 @@ from claraedge.errors import (
     ImageNotFoundError,
     ImagePullError,
     PipelineLoadError,
+    RunnerUnavailableError,
 )
 from claraedge.jobs.container import container_spec, make_output_folders
 from claraedge.jobs.lookups import Lookups
@@ -122,14 +123,20 @@ class Attempt:
         return await self._making
 
     async def discard(self) -> None:
-        """Takes back what was begun."""
+        """Takes back what was begun: once it is made, since half of it could not be found.
+
+        Raises RunnerUnavailableError where its container may be left.
+        """
         self._ending.set()
         if self._making is None:
             return
-        self._making.cancel()
         (made,) = await asyncio.gather(self._making, return_exceptions=True)
-        if isinstance(made, Made):
-            await self._machine.removals.remove(made.container, **self._setting.about)
+        if isinstance(made, RunnerUnavailableError):
+            raise made
+        if isinstance(made, Made) and not await self._machine.removals.remove(
+            made.container, **self._setting.about
+        ):
+            raise RunnerUnavailableError("a container that was made ahead was not removed")
 
     async def _make(self) -> Made | None:
         setting, attempt = self._setting, self._last.attempt + 1
@@ -141,6 +148,8 @@ class Attempt:
             await self._discard_older()
             await self._values.place(attempt)
             spec = await self._spec(image.id, attempt)
+            if self._ending.is_set():
+                return None
             self.placed = attempt
             self._on_placed()
             container = await self._machine.runner.create(spec)

@@ -48,7 +48,7 @@ class Endings:
         if status is None:
             return
         for execution in active.prepared.values():
-            self._floor.tasks.begin(execution.discard(), "discard")
+            self._floor.tasks.begin(self._floor.take_back(execution), "take back")
         active.prepared.clear()
         # First: once the job has stopped, nobody looks for what it leaves there.
         await self._drop_values(active)

@@ -86,7 +86,7 @@ class Engine:
         """Whether the containers were asked which GPUs they have."""
         self._without_gpu: set[str] = set()
         self._held_back: str | None = None
-        machine.removals.on_outage = self._strays.expect
+        machine.removals.on_outage = floor.expect_strays
 
     # --- for others ----------------------------------------------------------------------------
 
@@ -196,19 +196,22 @@ class Engine:
         self._tasks.begin(self._machine.removals.run(), "removals")
         try:
             while self._tasks.failure is None:
-                await self._schedule()
-                await self._woken()
+                await self._woken(tried=await self._schedule())
             raise self._tasks.failure
         finally:
             await self._workers.take_back()
             await self._tasks.stop()
 
-    async def _woken(self) -> None:
-        """Waits for something to do: a change, or the time for something."""
-        due = [self._pause.remaining]
-        if due == [None]:
-            due = [a.soonest(self._timeouts.of(a.pipeline)) for a in self._active.values()]
-            due.append(self._scheduler.soonest())
+    async def _woken(self, *, tried: bool) -> None:
+        """Waits for something to do: a change, or the time for something.
+
+        `tried`: all that was due was done; else there is a pause.
+        """
+        due: list[float | None] = [self._pause.remaining or 0.0]
+        if tried and not self._pause.remaining:
+            due = [self._pause.lapse]
+            due += [a.soonest(self._timeouts.of(a.pipeline)) for a in self._active.values()]
+            due += [self._scheduler.soonest(), self._strays.soonest()]
             if self._without_gpu or self._held_back:
                 due.append(_LOOK_AGAIN)
         with contextlib.suppress(TimeoutError):
@@ -218,22 +221,26 @@ class Engine:
 
     # --- scheduling ----------------------------------------------------------------------------
 
-    async def _schedule(self) -> None:
+    async def _schedule(self) -> bool:
+        """Does what is due; False where it waits for the end of a pause."""
         try:
             for active in list(self._active.values()):
                 await self._endings.end_if_due(active)
                 await self._endings.end_if_done(active)
             if self._pause.remaining:
-                return
+                return False
             await self._strays.remove(self._active)
             await self._resume()
             while await self._start_next():
                 pass
             self._workers.prepare_ahead()
-            if not any(active.running for active in self._active.values()):
+            running = any(active.running for active in self._active.values())
+            if not running or self._pause.lapse == 0.0:
                 self._pause.over()  # all went well, and no operator is there to say so
         except OUTAGES as error:
             self._pause.met(error)
+            return False
+        return True
 
     async def _recall_gpus(self) -> None:
         """Learns from the containers which GPUs they have. Raises RunnerUnavailableError."""

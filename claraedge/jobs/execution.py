@@ -144,6 +144,8 @@ class Execution:
             and not self._ending.is_set()
         ):
             await self._run_once()
+        if self.record.status is OperatorStatus.PENDING and self._ending.is_set():
+            await self._attempt.discard()
         return self.record
 
     @property
@@ -179,12 +181,14 @@ class Execution:
                 await self._keep_filled(self.filled)
             return
         if self._ending.is_set():
-            await self._remove(made.container)
             return
         await self._running(made)
         try:
             await self._machine.runner.start(made.container)
         except ContainerError as error:
+            if await self._find() is None:  # such as with its image, by `podman rmi --force`
+                await self._interrupted("its container was removed before its start")
+                return
             await self._fail(f"its container could not be started: {error}", None)
             await self._remove(made.container)
             return

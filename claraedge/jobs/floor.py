@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from claraedge.errors import RunnerUnavailableError, StorageFullError
 from claraedge.jobs import records
 from claraedge.jobs.active import ActiveJob
+from claraedge.jobs.execution import Execution
 from claraedge.jobs.machine import Machine
 from claraedge.jobs.pause import Pause
 from claraedge.jobs.strays import Strays
@@ -58,6 +59,18 @@ class Floor:
     tasks: Tasks = field(repr=False)
     given: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     """(job, operator) -> the GPUs that its container has."""
+
+    def expect_strays(self) -> None:
+        """Something may be left behind, and nobody else wakes the engine for it."""
+        self.strays.expect()
+        self.wake.set()
+
+    async def take_back(self, execution: Execution) -> None:
+        """Takes back what was made ahead, where nobody waits for that."""
+        try:
+            await execution.discard()
+        except RunnerUnavailableError:
+            self.expect_strays()
 
     async def say(self, job: str, text: str) -> None:
         """Adds a message to a job."""

@@ -28,6 +28,14 @@ class Pause:
         """Seconds until work is tried again; None where it does not wait."""
         return max(0.0, self._until - self._clock.elapsed()) if self.reason else None
 
+    @property
+    def lapse(self) -> float | None:
+        """Seconds until an outage is taken for over that nobody has met since; None: there is none.
+
+        An operator that runs for an hour tells of nothing before its end.
+        """
+        return max(0.0, self._until + LONGEST - self._clock.elapsed()) if self.reason else None
+
     def met(self, error: ClaraedgeError) -> None:
         """An outage. Several that are met in one pause do not lengthen it."""
         if not self.reason:

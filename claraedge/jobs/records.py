@@ -152,7 +152,8 @@ def stop(tx: Transaction, job: str, status: JobStatus, now: float) -> None:
 
 def end_job(tx: Transaction, job: str, status: JobStatus, text: str, now: float) -> None:
     """Decides how a job is to end, where that was not decided before; its operators end next."""
-    if _ending(_row(tx, job)) is None:
+    row = _row(tx, job)
+    if _ending(row) is None and JobState(row["state"]) is not JobState.STOPPED:
         tx.run("job_ending", id=job, status=int(status))
         say(tx, job, now, text)
 

@@ -55,8 +55,11 @@ class Removals:
             await self.remove(container, **about)
             self._waiting.popleft()
 
-    async def remove(self, container: str, **about: str) -> None:
-        """Removes one at once. One that Podman keeps is logged; the next start tries it again."""
+    async def remove(self, container: str, **about: str) -> bool:
+        """Removes one at once; False where Podman does not answer, then it is looked for later.
+
+        One that Podman keeps is logged; the next start tries it again.
+        """
         try:
             await self._runner.remove(container)
         except ContainerError as error:
@@ -66,3 +69,5 @@ class Removals:
             )
         except RunnerUnavailableError:
             self.on_outage()
+            return False
+        return True

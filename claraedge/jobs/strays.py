@@ -14,6 +14,11 @@ from claraedge.runner.protocol import LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, 
 _log = logging.getLogger(__name__)
 
 
+#: Seconds after which is looked once more: a Podman that was left in the middle of a call, by a
+#: daemon that was killed or a call that took too long, may make its container after the first look.
+LATE = 5.0
+
+
 class Strays:
     """Removes them, once somebody says that there may be some."""
 
@@ -22,20 +27,41 @@ class Strays:
         self._machine = machine
         self._is_worked_on = is_worked_on
         self._expected = True
+        self._late: float | None = None
+        """BOOTTIME of the second look."""
+        self._first = True
+        self._nameless: frozenset[str] = frozenset()
+        """Containers of no job that the last look found."""
 
     def expect(self) -> None:
         """There may be some: after an outage, or a removal that failed."""
         self._expected = True
 
+    def soonest(self) -> float | None:
+        """Seconds until it is time to look; None: there is no need."""
+        if self._expected:
+            return 0.0
+        if self._late is None:
+            return None
+        return max(0.0, self._late - self._machine.clock.elapsed())
+
     async def remove(self, active: Container[str]) -> None:
         """Removes those there are; `active`: the jobs that run. Raises RunnerUnavailableError."""
-        if not self._expected:
+        if self.soonest() != 0.0:
             return
+        first, self._expected = self._expected, False
+        try:
+            await self._look(active)
+        except BaseException:
+            self._expected = True
+            raise
+        self._late = self._machine.clock.elapsed() + LATE if first else None
+
+    async def _look(self, active: Container[str]) -> None:
         await self._remove_containers()
         for job in await in_thread(self._machine.values.jobs):
             if job not in active:
                 await self._remove_values(job)
-        self._expected = False
 
     async def _remove_containers(self) -> None:
         known = await self._machine.database.read(
@@ -45,7 +71,13 @@ class Strays:
             }
         )
         found = await self._machine.runner.containers({LABEL_INSTANCE: self._machine.instance})
+        # One of no job is there to read files of its image, for a moment: found twice, it is left.
+        left, first = self._nameless, self._first
+        self._nameless = frozenset(c.id for c in found if LABEL_JOB not in c.labels)
+        self._first = False
         for container in found:
+            if container.id in self._nameless and container.id not in left and not first:
+                continue
             job, operator, attempt = (
                 container.labels.get(label) for label in (LABEL_JOB, LABEL_OPERATOR, LABEL_ATTEMPT)
             )

@@ -37,16 +37,19 @@ class Workers:
     def begin(self, active: ActiveJob, candidate: Candidate, gpus: tuple[str, ...]) -> None:
         name = candidate.operator
         devices = gpus[: max(candidate.gpu, bool(candidate.gpu_memory))]
-        execution = active.prepared.pop(name, None)
+        execution, unfit = active.prepared.pop(name, None), None
         if execution is not None and not execution.fits(active.attempts()):
-            self._floor.tasks.begin(execution.discard(), "discard")
-            execution = None
+            execution, unfit = None, execution
         if execution is None:
             execution = self._execution(active, name, devices)
+        if active.ending is not None:
+            execution.end()  # decided while it was chosen
         active.running[name] = Running(execution=execution, candidate=candidate, gpus=devices)
         if devices:
             self._floor.given[active.job.id, name] = devices
-        self._floor.tasks.begin(self._operator(active, name, execution), f"{active.job.id}/{name}")
+        self._floor.tasks.begin(
+            self._operator(active, name, execution, unfit), f"{active.job.id}/{name}"
+        )
 
     def _execution(self, active: ActiveJob, name: str, devices: tuple[str, ...]) -> Execution:
         operator = active.pipeline.operator(name)
@@ -77,8 +80,13 @@ class Workers:
                 execution.prepare()
                 free -= 1
 
-    async def _operator(self, active: ActiveJob, name: str, execution: Execution) -> None:
+    async def _operator(
+        self, active: ActiveJob, name: str, execution: Execution, unfit: Execution | None
+    ) -> None:
+        """`unfit`: what was made ahead for it in vain. It goes first: it has the same name."""
         try:
+            if unfit is not None:
+                await unfit.discard()
             await execution.run()
             self._floor.pause.over()
         except OUTAGES as error:
@@ -135,4 +143,4 @@ class Workers:
         prepared = [e for active in self._floor.active.values() for e in active.prepared.values()]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST):
-                await asyncio.gather(*(e.discard() for e in prepared), return_exceptions=True)
+                await asyncio.gather(*(self._floor.take_back(e) for e in prepared))

@@ -1,0 +1,321 @@
+"""Between two steps: nothing is left behind, run twice, or run for a job that has ended."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from claraedge.errors import ContainerError, RunnerUnavailableError
+from claraedge.jobs import records, strays
+from claraedge.jobs.engine import Engine
+from claraedge.jobs.model import JobState, JobStatus
+from claraedge.jobs.scheduler import Scheduler
+from claraedge.runner.memory import MemoryRunner
+from claraedge.runner.protocol import LABEL_INSTANCE, LABEL_OPERATOR, ContainerSpec
+from tests.engine_bench import DEADLINE, Bench, Device, bench, chain, copy, emptied, fail
+
+
+class Podman(MemoryRunner):
+    """One that loses answers, and takes its time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers_lost: list[str] = []
+        """Operators whose next container is made, and nobody is told."""
+        self.removing = 0.0
+        """Seconds that a removal takes."""
+        self.removals_lost = 0
+        """So many removals are not answered, and do nothing."""
+        self.gone_at_start: list[str] = []
+        """Operators whose next container is removed by others just before its start."""
+        self.image_gone = False
+        """Its image goes with it."""
+
+    async def create(self, spec: ContainerSpec) -> str:
+        container = await super().create(spec)
+        if spec.labels[LABEL_OPERATOR] in self.answers_lost:
+            self.answers_lost.remove(spec.labels[LABEL_OPERATOR])
+            raise RunnerUnavailableError("the answer was lost")
+        return container
+
+    async def start(self, container: str) -> None:
+        (spec,) = (e.spec for e in self._containers.values() if e.id == container)
+        operator = spec.labels[LABEL_OPERATOR]
+        if operator in self.gone_at_start:
+            self.gone_at_start.remove(operator)
+            self.vanish(operator)
+            if self.image_gone:
+                self.remove_image(spec.image)
+            raise ContainerError(f"no container with name or ID {container} found")
+        await super().start(container)
+
+    async def remove(self, container: str) -> None:
+        await asyncio.sleep(self.removing)
+        if self.removals_lost:
+            self.removals_lost -= 1
+            raise RunnerUnavailableError("no answer")
+        await super().remove(container)
+
+
+@pytest.fixture
+def podman() -> Podman:
+    return Podman()
+
+
+@pytest.fixture
+def device(tmp_path: Path, podman: Podman) -> Device:
+    podman.add_image("copy:1", copy)
+    podman.add_image("fail:1", fail)
+    return Device(state=tmp_path, runner=podman)
+
+
+async def made(b: Bench, count: int) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while len(b.device.runner.created) < count:
+            await asyncio.sleep(0.005)
+
+
+def ran(device: Device) -> list[str]:
+    return [spec.labels[LABEL_OPERATOR] for spec in device.runner.started]
+
+
+async def test_a_container_made_ahead_whose_answer_was_lost_does_not_fail_its_operator(
+    device: Device, podman: Podman
+) -> None:
+    podman.answers_lost.append("two")
+    podman.hold("one")
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
+        await b.until_runs("one")
+        await made(b, 2)
+        podman.release("one")
+        ended = await b.end(job.id)
+        assert (ended.status, ended.messages) == (JobStatus.HEALTHY, ())
+        assert ran(device) == ["one", "two"]
+        await emptied(podman)
+
+
+async def test_a_container_made_ahead_whose_answer_was_lost_goes_with_its_job(
+    device: Device, podman: Podman
+) -> None:
+    podman.answers_lost.append("two")
+    podman.hold("one")
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one", "two", image="fail")), {"x": b"1"})
+        await b.until_runs("one")
+        await made(b, 2)
+        podman.release("one")
+        assert (await b.end(job.id)).status is JobStatus.FAULTED
+        await emptied(podman)
+
+
+async def test_what_was_made_for_an_attempt_that_failed_goes_before_its_successor_is_made(
+    device: Device, podman: Podman
+) -> None:
+    attempts = 0
+
+    async def second_time(spec: ContainerSpec) -> int:
+        nonlocal attempts
+        attempts += 1
+        return 5 if attempts == 1 else await copy(spec)
+
+    podman.add_image("shaky:1", second_time)
+    podman.removing = 0.05
+    definition = (
+        chain("one", "two", "three")
+        .replace("image: copy", "image: shaky", 1)
+        .replace("  input:", "  retry: {attempts: 2, backoff: 0}\n  input:", 1)
+    )
+    podman.hold("one")
+    async with bench(device) as b:
+        job = await b.job(await b.register(definition), {"x": b"1"})
+        await b.until_runs("one")
+        await made(b, 3)
+        podman.release("one")
+        ended = await b.end(job.id)
+        assert ended.status is JobStatus.HEALTHY, ended.messages
+        assert ran(device) == ["one", "one", "two", "three"]
+        assert "operators/three/x" in await b.listing(job.payload)
+        await emptied(podman)
+
+
+async def test_a_removal_that_is_not_answered_is_made_up_for_while_nothing_else_happens(
+    device: Device, podman: Podman
+) -> None:
+    podman.removals_lost = 1
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one")), {"x": b"1"})
+        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+        await emptied(podman)
+        assert podman.removals_lost == 0
+
+
+async def test_a_container_that_others_remove_before_its_start_is_made_again(
+    device: Device, podman: Podman
+) -> None:
+    podman.gone_at_start.append("two")
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
+        ended = await b.end(job.id)
+        assert ended.status is JobStatus.HEALTHY
+        assert ended.messages == (
+            "operator two: interrupted (its container was removed before its start); run again",
+        )
+        assert ran(device) == ["one", "two"]
+
+
+async def test_an_image_that_is_removed_between_create_and_start_is_what_the_job_tells(
+    device: Device, podman: Podman
+) -> None:
+    podman.gone_at_start.append("two")
+    podman.image_gone = True
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
+        ended = await b.end(job.id)
+        assert ended.status is JobStatus.FAULTED
+        assert "is not on this device" in ended.messages[-1]
+        await emptied(podman)
+
+
+async def test_an_operator_that_is_chosen_while_its_job_is_cancelled_is_not_started(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, go_on = asyncio.Event(), asyncio.Event()
+    look = Scheduler.look
+
+    async def slow(self: Scheduler, candidates: object) -> None:
+        if [c.operator for c in candidates] == ["two"]:  # type: ignore[attr-defined]
+            looking.set()
+            await go_on.wait()
+        await look(self, candidates)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Scheduler, "look", slow)
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
+        async with asyncio.timeout(DEADLINE):
+            await looking.wait()
+        cancelling = asyncio.create_task(b.jobs.cancel(job.id, "enough"))
+        async with asyncio.timeout(DEADLINE):
+            while (await b.jobs.get(job.id)).cancel_reason is None:
+                await asyncio.sleep(0.005)
+        await asyncio.sleep(0)
+        while not any(a.ending for a in b.engine._active.values()):
+            await asyncio.sleep(0.005)
+        go_on.set()
+        assert (await cancelling).status is JobStatus.CANCELED
+        assert ran(device) == ["one"]
+        await emptied(device.runner)
+
+
+async def test_the_engine_rests_while_an_operator_runs_on_after_an_outage(
+    device: Device, podman: Podman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = 0
+    schedule = Engine._schedule
+
+    async def counted(self: Engine) -> bool:
+        nonlocal rounds
+        rounds += 1
+        return await schedule(self)
+
+    monkeypatch.setattr(Engine, "_schedule", counted)
+    podman.hold("long")
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("long")), {"x": b"1"})
+        await b.until_runs("long")
+        podman.answers_lost.append("other")
+        other = await b.job(await b.register(chain("other")), {"x": b"1"})
+        assert (await b.end(other.id)).status is JobStatus.HEALTHY
+        podman.available = False
+        podman.removals_lost = 1
+        b.engine._floor.expect_strays()
+        async with asyncio.timeout(DEADLINE):
+            while not b.engine.warnings():
+                await asyncio.sleep(0.005)
+        podman.available = True
+        async with asyncio.timeout(DEADLINE):
+            while b.engine._strays.soonest() == 0.0:
+                await asyncio.sleep(0.005)
+        before = rounds
+        await asyncio.sleep(0.5)
+        assert rounds - before <= 2
+        podman.release("long")
+        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+
+
+async def test_an_outage_that_nobody_meets_any_more_is_over(
+    device: Device, podman: Podman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("claraedge.jobs.pause.LONGEST", 0.6)
+    podman.hold("long")
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("long")), {"x": b"1"})
+        await b.until_runs("long")
+        podman.available = False
+        b.engine._floor.expect_strays()
+        async with asyncio.timeout(DEADLINE):
+            while not b.engine.warnings():
+                await asyncio.sleep(0.005)
+        podman.available = True
+        async with asyncio.timeout(DEADLINE):
+            while b.engine.warnings():
+                await asyncio.sleep(0.005)
+        podman.release("long")
+        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+
+
+async def test_a_container_that_appears_after_the_first_look_is_removed_at_the_second(
+    device: Device, podman: Podman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strays, "LATE", 0.3)
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one")), {"x": b"1"})
+        await b.end(job.id)
+        await emptied(podman)
+    (spec,) = podman.created
+    async with bench(device):
+        await podman.create(spec)  # what a killed daemon had asked for
+        await emptied(podman)
+
+
+async def test_a_container_that_files_are_read_from_is_not_removed_under_the_reader(
+    device: Device, podman: Podman
+) -> None:
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one")), {"x": b"1"})
+        await b.end(job.id)
+        await emptied(podman)
+        labels = {LABEL_INSTANCE: device.instance}
+        await podman_reader(podman, labels)
+        b.engine._floor.expect_strays()
+        async with asyncio.timeout(DEADLINE):
+            while b.engine._strays.soonest() == 0.0:
+                await asyncio.sleep(0.005)
+        assert len(await podman.containers({})) == 1
+        b.engine._floor.expect_strays()
+        await emptied(podman)
+
+
+async def podman_reader(podman: Podman, labels: dict[str, str]) -> None:
+    """A container without a job, as one is made to read files of its image."""
+    (spec,) = podman.created
+    await MemoryRunner.create(
+        podman,
+        ContainerSpec(
+            name="reader", image=spec.image, labels=labels, mounts=(), log_path=spec.log_path
+        ),
+    )
+
+
+async def test_a_job_that_has_stopped_is_not_ended_once_more(device: Device) -> None:
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one")), {"x": b"1"})
+        await b.end(job.id)
+        await b.database.write(
+            lambda tx: records.end_job(tx, job.id, JobStatus.EVICTED, "evicted: too late", 1.0)
+        )
+        found = await b.jobs.get(job.id)
+        assert (found.state, found.status) == (JobState.STOPPED, JobStatus.HEALTHY)
+        assert (found.ending, found.messages) == (None, ())

@@ -16,7 +16,7 @@ from claraedge.blocking import in_thread
 from claraedge.errors import (
     RunnerUnavailableError,
 )
-from claraedge.jobs import records, waits
+from claraedge.jobs import queue, records, waits
 from claraedge.jobs.active import ActiveJob
 from claraedge.jobs.admission import NO_GPU, Candidate, Held
 from claraedge.jobs.endings import Endings
@@ -271,6 +271,7 @@ class Engine:
             if active.refused != self._machine.values.releases and self._serving.may_begin(active)
             for c in active.candidates()
         ]
+        crowded = self._is_crowd(candidates)
         queued: list[str] = []
         self._held_back = self._may_start() if len(self._queue) else None
         if self._held_back is None:
@@ -278,7 +279,8 @@ class Engine:
                 found = await self._load(job)
                 if found is not None and self._serving.may_begin(found):
                     queued.append(job)
-                    candidates += found.candidates()
+                    if not crowded or found.job.priority is Priority.IMMEDIATE:
+                        candidates += found.candidates()
         await self._scheduler.look(candidates)
         choice = self._scheduler.choose(candidates, queued, self._held())
         if choice is None:
@@ -295,6 +297,15 @@ class Engine:
         active.lease = choice.lease
         self._workers.begin(active, choice.candidate, choice.gpus)
         return True
+
+    def _is_crowd(self, candidates: Sequence[Candidate]) -> bool:
+        """Whether so many jobs wait that have begun that no other begins.
+
+        Those that wait for a GPU where there is none do not count: that may last for ever.
+        """
+        gpus = self._scheduler.capacity.gpus
+        waiting = {c.job for c in candidates if gpus or not (c.gpu or c.gpu_memory)}
+        return len(waiting) >= queue.CROWD
 
     async def _load(self, job: str) -> ActiveJob | None:
         """A queued job, decoded; None where it is not queued any more."""

@@ -15,6 +15,9 @@ T = TypeVar("T")
 
 #: So many jobs of each class are looked at; behind a job that waits for a GPU others may overtake.
 WINDOW = 32
+#: While so many jobs wait that have begun, as for a GPU, no other job begins, but an IMMEDIATE one:
+#: each would leave its first results on the disk, wait as well, and be looked at with every pick.
+CROWD = 64
 
 
 class JobQueue(Generic[T]):

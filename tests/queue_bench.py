@@ -1,0 +1,187 @@
+"""What it costs to pick the next operator, with a long queue and with a short one, in one run.
+
+    python -m tests.queue_bench [LONG [SHORT]]
+
+Two engines over real SQLite files, with the in-memory runner and one operator slot. They take
+turns: each runs some of its jobs while the other stands still, and is given as many new ones, so
+that both queues keep their length. Timed is the engine's own pick: from looking at the heads of the
+queue, with reading the jobs that have come to the head, to the operator that its task is given.
+
+The aim: with 10,000 jobs at most twice what it costs with 100. Exit code 1 where it is not met.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import statistics
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from claraedge.ids import new_id
+from claraedge.jobs import records
+from claraedge.jobs.model import JobStatus, Priority
+from claraedge.pipelines.model import Pipeline
+from claraedge.registry import pipelines as registry
+from claraedge.store.database import Transaction
+from tests.engine_bench import DEADLINE, Bench, Device, bench, chain, copy
+
+LONG, SHORT = 10_000, 100
+ROUNDS, PICKS = 8, 25
+MOST = 2.0
+BATCH = 500
+
+CLASSES = tuple(Priority)
+
+
+@dataclass
+class Side:
+    """One engine with its queue."""
+
+    bench: Bench
+    pipeline: str
+    length: int
+    picks: list[float] = field(default_factory=list)
+    """Seconds of each pick that started an operator."""
+    idle: list[float] = field(default_factory=list)
+    """Of each that found that all wait."""
+    queued: int = 0
+
+    def __post_init__(self) -> None:
+        engine = self.bench.engine
+        pick = engine._start_next
+
+        async def timed() -> bool:
+            begin = time.perf_counter()
+            started = await pick()
+            (self.picks if started else self.idle).append(time.perf_counter() - begin)
+            return started
+
+        engine._start_next = timed  # type: ignore[method-assign]
+
+    async def fill(self, count: int) -> None:
+        """Starts so many jobs, as Jobs.Start does but in batches; all classes in turns."""
+        database = self.bench.database
+        registered = await database.read(lambda tx: registry.get(tx, self.pipeline))
+        checked = registry.check_definition(registered.files)
+        for start in range(0, count, BATCH):
+            ids = [new_id() for _ in range(min(BATCH, count - start))]
+            priorities = [CLASSES[(self.queued + n) % 3] for n in range(len(ids))]
+
+            def work(
+                tx: Transaction,
+                ids: Sequence[str] = ids,
+                priorities: Sequence[Priority] = priorities,
+            ) -> None:
+                for job, priority in zip(ids, priorities, strict=True):
+                    _add(tx, job, priority, registered, checked)
+
+            await database.write(work)
+            for job, priority in zip(ids, priorities, strict=True):
+                self.bench.engine.enqueue(job, priority)
+            self.queued += len(ids)
+
+    async def take(self, count: int) -> None:
+        """Lets so many jobs run to their end, no more or few more, then holds the next one."""
+        runner, stopped = self.bench.device.runner, self.bench.stopped
+        wanted = len(stopped) + count
+        runner.release("only")
+        async with asyncio.timeout(DEADLINE + count):
+            while len(stopped) < wanted:
+                await asyncio.sleep(0.001)
+        runner.hold("only")
+        # What was between its start and its work goes on to the end; the next one is held.
+        ran = -1
+        while ran != len(stopped):
+            ran = len(stopped)
+            await asyncio.sleep(0.05)
+
+
+def _add(
+    tx: Transaction,
+    job: str,
+    priority: Priority,
+    pipeline: registry.Registered,
+    checked: Pipeline,
+) -> None:
+    records.add(
+        tx,
+        job=job,
+        payload=new_id(),
+        name="bench",
+        pipeline=pipeline,
+        checked=checked,
+        priority=priority,
+        entries={},
+        now=time.time(),
+    )
+    records.queue(tx, records.get(tx, job), checked, {})
+
+
+def told(what: str, seconds: Sequence[float]) -> float:
+    median = statistics.median(seconds) * 1e6
+    print(f"{what:34} {median:8.0f} us, of {len(seconds)} picks", flush=True)
+    return median
+
+
+def memory() -> int:
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
+async def compared(folder: Path, long: int, short: int) -> bool:
+    sides: list[Side] = []
+    devices = []
+    for name in ("long", "short"):
+        (folder / name).mkdir()
+        device = Device(folder / name, max_operators=1)
+        device.runner.add_image("copy:1", copy)
+        device.runner.hold("only")
+        devices.append(device)
+    async with bench(devices[0]) as one, bench(devices[1]) as other:
+        for each, length in ((one, long), (other, short)):
+            sides.append(Side(each, await each.register(chain("only")), length))
+        first, second = sides
+        await second.fill(short)
+        await first.fill(min(long, 500))  # heads and caches of SQLite are not the queue's memory
+        await asyncio.sleep(0.5)
+        tracemalloc.start()
+        before = memory()
+        await first.fill(long - first.queued)
+        bytes_each = (memory() - before) / max(1, long - 500)
+        tracemalloc.stop()
+        for side in sides:  # the first of each fills caches
+            await side.take(PICKS)
+            await side.fill(PICKS)
+            side.picks.clear()
+            side.idle.clear()
+        for _ in range(ROUNDS):
+            for side in sides:
+                await side.take(PICKS)
+                await side.fill(side.length + 1 - (side.queued - len(side.bench.stopped)))
+            for side in sides:
+                for job in side.bench.stopped[-PICKS:]:
+                    ended = await side.bench.jobs.get(job)
+                    assert ended.status is JobStatus.HEALTHY, ended
+        large = told(f"{long} jobs queued", first.picks)
+        small = told(f"{short} jobs queued", second.picks)
+        told(f"{long} queued, all wait", first.idle)
+        told(f"{short} queued, all wait", second.idle)
+    print(f"memory of a queued job: {bytes_each:.0f} bytes")
+    print(f"ratio {large / small:.2f} (at most {MOST})")
+    return large <= MOST * small
+
+
+def main(long: int, short: int) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        return 0 if asyncio.run(compared(Path(folder), long, short)) else 1
+
+
+if __name__ == "__main__":
+    numbers = [int(argument) for argument in sys.argv[1:]]
+    sys.exit(main(*(numbers + [LONG, SHORT][len(numbers) :])))

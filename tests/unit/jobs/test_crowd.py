@@ -1,0 +1,80 @@
+"""Jobs that have begun and wait, as for the GPU, keep others from beginning: up to a bound."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from claraedge.jobs import queue
+from claraedge.jobs.model import JobState, JobStatus, Priority
+from tests.engine_bench import DEADLINE, Bench, Device, bench, chain, copy
+
+GPU = ("nvidia.com/gpu=0",)
+TWO = """\
+api-version: 0.4.0
+name: two
+operators:
+- name: first
+  container: {image: copy, tag: '1'}
+  input: [{path: /in}]
+  output: [{path: /out}]
+- name: heavy
+  container: {image: copy, tag: '1'}
+  requests: {gpu: 1}
+  input: [{path: /in, from: first}]
+  output: [{path: /out}]
+"""
+
+
+@pytest.fixture
+def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Device:
+    monkeypatch.setattr(queue, "CROWD", 3)
+    device = Device(tmp_path, gpus=GPU)
+    device.runner.add_image("copy:1", copy)
+    return device
+
+
+async def begun(b: Bench, jobs: list[str]) -> list[str]:
+    return [job for job in jobs if (await b.jobs.get(job)).state is not JobState.PENDING]
+
+
+async def until_begun(b: Bench, jobs: list[str], count: int) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while len(await begun(b, jobs)) < count:
+            await asyncio.sleep(0.005)
+
+
+async def test_no_more_jobs_begin_than_wait_in_a_crowd_but_immediate_ones(device: Device) -> None:
+    device.runner.hold("heavy")
+    async with bench(device) as b:
+        two = await b.register(TWO)
+        first = (await b.job(two, {"x": b"1"})).id
+        await b.until_runs("heavy")
+        jobs = [(await b.job(two, {"x": b"1"})).id for _ in range(8)]
+        await until_begun(b, jobs, 3)
+        urgent = await b.job(await b.register(chain("now")), priority=Priority.IMMEDIATE)
+        assert (await b.end(urgent.id)).status is JobStatus.HEALTHY
+        await b.tick()
+        # Those whose first operator ran while the crowd gathered are no part of it yet.
+        assert len(await begun(b, jobs)) <= 3 + device.max_operators
+        waits = await b.jobs.waits(jobs[-1])
+        assert waits[0].text == "its turn: others go before it"
+        device.runner.release("heavy")
+        for job in (first, *jobs):
+            assert (await b.end(job)).status is JobStatus.HEALTHY
+
+
+async def test_jobs_without_hope_of_a_gpu_hold_up_nobody(device: Device) -> None:
+    device.gpus = ()
+    async with bench(device) as b:
+        two = await b.register(TWO)
+        jobs = [(await b.job(two, {"x": b"1"})).id for _ in range(5)]
+        await until_begun(b, jobs, 5)
+        other = await b.job(await b.register(chain("one")), {"x": b"1"})
+        assert (await b.end(other.id)).status is JobStatus.HEALTHY
+        device.gpus = GPU
+        await b.tick()
+        for job in jobs:
+            assert (await b.end(job)).status is JobStatus.HEALTHY

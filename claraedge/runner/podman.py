@@ -266,11 +266,12 @@ class PodmanRunner:
 
     async def _about_images(self, ask: Callable[[Path], T]) -> T:
         try:
-            async with asyncio.timeout(_IMAGES):
-                try:
-                    return await self._image_threads.run(ask, await self._service.socket())
-                except RunnerUnavailableError:  # once more: the service may have been restarted
-                    return await self._image_threads.run(ask, await self._service.socket())
+            with self._service.attended():
+                async with asyncio.timeout(_IMAGES):
+                    try:
+                        return await self._image_threads.run(ask, await self._service.socket())
+                    except RunnerUnavailableError:  # once more: the service may be a new one
+                        return await self._image_threads.run(ask, await self._service.socket())
         except TimeoutError as error:
             raise RunnerUnavailableError(
                 f"Podman did not answer about images within {_IMAGES:g} s; if it stays so, look "
@@ -309,8 +310,9 @@ class PodmanRunner:
             if spec.devices:
                 await self._check_devices(container, spec)
         except ClaraedgeError:
-            # Half made, perhaps. It was never started, so it may go, now or at the next start.
-            with contextlib.suppress(ClaraedgeError):
+            # Half made, perhaps. It was never started, so it may go. Where Podman does not answer
+            # that either, the caller is told so instead: it looks for what is left.
+            with contextlib.suppress(ContainerError):
                 await self.remove(container)
             raise
         return container

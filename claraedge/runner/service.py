@@ -14,7 +14,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,6 +32,8 @@ _FAREWELL = 5.0
 _START = 20.0
 _PING = 2.0
 _BACK_OFF = (0.1, 5.0)
+#: A service that is silent so often in a row is ended.
+_SILENT = 2
 _SOCKET_PATH_LIMIT = 107
 
 _HOW_TO_INSTALL = (
@@ -65,13 +67,17 @@ class PodmanService:
         shared: Path | None = None,
         only_shared: bool = False,
         patience: float = 5.0,
+        slow: float = 5.0,
     ) -> None:
         """`shared` is tried first: a socket that others keep alive, such as `user_socket()`.
 
         `only_shared`: it was asked for by name, so nothing takes its place; where it does not
         answer, calls raise RunnerUnavailableError until it does. Calls wait `patience` seconds for
-        a service that is down.
+        a service that is down. A call that takes longer than `slow` seconds lets a private service
+        be asked whether it answers at all, with as much time to do so.
         """
+        self._slow = slow
+        self._asking: asyncio.Task[None] | None = None
         self._only_shared = only_shared
         self._patience = patience
         self._runtime = runtime
@@ -119,9 +125,10 @@ class PodmanService:
         traceback: TracebackType | None,
     ) -> None:
         self._up.clear()
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        for task in (self._keeper, self._asking):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if self._process is not None:
             await _end(self._process)
             self._process = None
@@ -164,16 +171,17 @@ class PodmanService:
         while True:
             socket = await self.socket()
             try:
-                return await request(
-                    socket,
-                    method,
-                    API + path,
-                    query=query,
-                    body=body,
-                    upload=upload,
-                    most=most,
-                    timeout=timeout,
-                )
+                with self.attended():
+                    return await request(
+                        socket,
+                        method,
+                        API + path,
+                        query=query,
+                        body=body,
+                        upload=upload,
+                        most=most,
+                        timeout=timeout,
+                    )
             except UnreachableError:
                 if time.monotonic() >= deadline:
                     self._end_deaf()
@@ -186,7 +194,36 @@ class PodmanService:
                     raise
                 repeats -= 1
 
+    @contextlib.contextmanager
+    def attended(self) -> Iterator[None]:
+        """For a call to the service: while it goes on, a private one that hangs is noticed, ended
+        and started again, which breaks the call off.
+        """
+        loop = asyncio.get_running_loop()
+        timers: list[asyncio.TimerHandle] = []
+
+        def look() -> None:
+            if self._process is not None and (self._asking is None or self._asking.done()):
+                self._asking = asyncio.create_task(self._ask(self._process, self._socket))
+            timers[:] = [loop.call_later(self._slow, look)]
+
+        timers.append(loop.call_later(self._slow, look))
+        try:
+            yield
+        finally:
+            timers.pop().cancel()
+
     # --- the private service ----------------------------------------------------------------
+
+    async def _ask(self, process: asyncio.subprocess.Process, socket: Path | None) -> None:
+        """Ends a service that does not answer the simplest question."""
+        for _ in range(_SILENT):
+            with contextlib.suppress(ConfigurationError):
+                if socket is None or await self._answers(socket, self._slow):
+                    return
+        if process.returncode is None and process is self._process:
+            log.error("Podman's service hangs; it is ended and started again")
+            process.kill()
 
     async def _keep(self) -> None:
         """Starts the private service again whenever it ends, ever more slowly while it fails."""
@@ -284,10 +321,10 @@ class PodmanService:
             )
 
     @staticmethod
-    async def _answers(socket: Path) -> bool:
+    async def _answers(socket: Path, limit: float = _PING) -> bool:
         """Whether a Podman answers there. Raises ConfigurationError where it is too old."""
         try:
-            response = await request(socket, "GET", "/libpod/_ping", timeout=_PING)
+            response = await request(socket, "GET", "/libpod/_ping", timeout=limit)
         except RunnerUnavailableError:
             return False
         version = response.headers.get("libpod-api-version", "")

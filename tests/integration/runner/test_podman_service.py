@@ -5,15 +5,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from claraedge.errors import ConfigurationError, RunnerUnavailableError
+from claraedge.runner.podman import PodmanRunner
+from claraedge.runner.protocol import Image
 from claraedge.runner.service import PodmanService
 
 pytestmark = pytest.mark.podman
@@ -62,6 +66,41 @@ async def test_a_killed_service_is_started_again_and_calls_wait_for_it(
             assert (await service.request("GET", "/info", repeatable=True)).ok
             while service.process_id in (before, None):
                 await asyncio.sleep(0.02)
+
+
+async def test_a_service_that_hangs_is_replaced(other_folder: Path) -> None:
+    async with PodmanService(other_folder, slow=0.3) as service:
+        hung = service.process_id
+        assert hung is not None
+        os.kill(hung, signal.SIGSTOP)
+        async with asyncio.timeout(20):
+            assert (await service.request("GET", "/info", repeatable=True)).ok
+        assert service.process_id not in (hung, None)
+
+
+async def test_a_service_that_is_busy_is_left_alone(
+    other_folder: Path, runner: PodmanRunner, busybox: Image
+) -> None:
+    async with PodmanService(other_folder, slow=0.2) as service:
+        before = service.process_id
+        code = "trap '' TERM; while :; do sleep 1; done"
+        made = await service.request(
+            "POST",
+            "/containers/create",
+            body={"image": busybox.id, "command": ["sh", "-c", code], "netns": {"nsmode": "none"}},
+        )
+        container = json.loads(made.body)["Id"]
+        try:
+            assert (await service.request("POST", f"/containers/{container}/start")).ok
+            began = time.monotonic()
+            stop = await service.request(
+                "POST", f"/containers/{container}/stop", query={"timeout": "2"}
+            )
+            assert stop.ok
+            assert time.monotonic() - began > 1.5
+        finally:
+            await runner.remove(container)
+        assert service.process_id == before
 
 
 async def test_a_service_whose_socket_was_removed_is_replaced(other_folder: Path) -> None:
@@ -143,6 +182,8 @@ async def test_a_socket_whose_service_comes_and_goes_with_idleness_is_served(
 PARENT = """
 import asyncio, sys
 from pathlib import Path
+from claraedge.runner.podman import PodmanRunner
+from claraedge.runner.protocol import Image
 from claraedge.runner.service import PodmanService
 
 async def main():

@@ -132,6 +132,37 @@ class Inference(Section, frozen=True, kw_only=True):
     """How often, within ten minutes, it is started again when it ends while jobs use it."""
 
 
+class Disk(Section, frozen=True, kw_only=True):
+    """`[disk]`: what must stay free on the disks of the state, of the inbox and of Podman."""
+
+    soft_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 20.0
+    soft_mb: Megabytes = 10240
+    """Soft limit: below the smaller of both nothing new is taken, started or uploaded, and the
+    oldest payloads of stopped jobs are removed."""
+    hard_mb: Megabytes = 1024
+    """Hard limit: below it running jobs are evicted. On small disks half the soft limit."""
+
+
+Days = Annotated[float, msgspec.Meta(gt=0, le=36500)]
+
+
+class Retention(Section, frozen=True, kw_only=True):
+    """`[retention]`: how long what stopped jobs leave is kept. Undelivered results always are."""
+
+    payload_days: Days = 30.0
+    payload_count: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    payload_mb: Megabytes | None = None
+    """Payloads: inputs, outputs, failed attempts. Default: as many as the disk's limits allow."""
+    undelivered_hours: Annotated[float, msgspec.Meta(ge=0, le=87600)] = 1.0
+    """Results that only an API client can fetch stay so long, however full the disk is."""
+    log_days: Days = 90.0
+    log_mb: Megabytes = 1024
+    """Logs of operators."""
+    job_days: Days = 365.0
+    job_count: Annotated[int, msgspec.Meta(ge=1)] = 100_000
+    """The jobs themselves, with all that is left of them."""
+
+
 class Jobs(Section, frozen=True, kw_only=True):
     """`[jobs]`."""
 
@@ -210,6 +241,8 @@ class Config(Section, frozen=True, kw_only=True):
     services: Services = Services()
     inference: Inference = Inference()
     jobs: Jobs = Jobs()
+    disk: Disk = Disk()
+    retention: Retention = Retention()
     gpu: Gpu = Gpu()
     podman: Podman = Podman()
     images: Images = Images()
@@ -321,6 +354,7 @@ def load_config(
     config: Config | None = _decode(Config, tree, "", found)
     if config is not None:
         found += _misplaced(config) + _unusable_sources(config.images)
+        found += _without_effect(config.disk)
     mistakes += [_with_origin(text, environment, flags) for text in found]
     if mistakes or config is None:
         raise ConfigurationError(*mistakes)
@@ -375,6 +409,15 @@ def _misplaced(config: Config) -> list[str]:
                     " there would be taken for a new item. Choose folders side by side"
                 )
     return mistakes
+
+
+def _without_effect(disk: Disk) -> list[str]:
+    if 2 * disk.hard_mb <= disk.soft_mb:
+        return []
+    return [
+        f"disk.hard_mb: {disk.hard_mb} is more than half of disk.soft_mb ({disk.soft_mb}), and so"
+        " much is never asked for; lower it, or raise disk.soft_mb"
+    ]
 
 
 _HOST = r"(?:localhost|[a-z0-9-]+(?:\.[a-z0-9-]+)+|[a-z0-9-]+(?=:)|\[[0-9a-f:]+\])(?::[0-9]{1,5})?"

@@ -33,10 +33,13 @@ from claraedge.api.payloads import PayloadsServicer
 from claraedge.api.pipelines import PipelinesServicer
 from claraedge.api.server import RuntimeFolder, Server
 from claraedge.appliance import frozen, notify
+from claraedge.appliance.ballast import Ballast
+from claraedge.appliance.disk import DiskGuard, Store, measured
 from claraedge.appliance.memory import bound_arenas
 from claraedge.appliance.state import prepare_state
+from claraedge.appliance.watermarks import Limits as DiskLimits
 from claraedge.blocking import in_thread
-from claraedge.clock import SystemClock, boot_id
+from claraedge.clock import Clock, SystemClock, boot_id
 from claraedge.config import Config, load_config
 from claraedge.delivery import records as delivery_records
 from claraedge.delivery.delivery import Delivery
@@ -54,7 +57,10 @@ from claraedge.images.images import Images
 from claraedge.images.side_loading import SideLoading
 from claraedge.inbox.inbox import Inbox
 from claraedge.jobs.engine import Engine
+from claraedge.jobs.evictions import Evictions
 from claraedge.jobs.jobs import Jobs
+from claraedge.jobs.keeping import DAY, Keep, Rules
+from claraedge.jobs.leavings import Leavings
 from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.machine import Machine
 from claraedge.jobs.model import Job, JobState, Priority
@@ -167,19 +173,22 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
     started = clock.now()
     async with AsyncExitStack() as stack:
         stack.enter_context(RuntimeFolder(config.socket))
-        database = await _open_state(stack, config)
+        ballast = Ballast(config.state_dir)
+        database = await _open_state(stack, config, ballast)
         instance = await database.write(_instance)
         runner = await stack.enter_async_context(open_runner(config))
         enforcement = Enforcement(runner)
         await enforcement.warnings()
 
         tree = PayloadTree(config.state_dir)
-        payloads = Payloads(database, tree, clock, new_id, runner.reclaim)
+        disk = _disk_guard(config, runner, ballast, clock)
+        payloads = Payloads(database, tree, clock, new_id, runner.reclaim, held=disk.held)
         models = Models(database, ModelTree(config.state_dir), clock, new_id)
         models_servicer = ModelsServicer(
             models,
             ModelSets(database, clock, new_id, SetKind.CATALOG),
             ModelSets(database, clock, new_id, SetKind.INSTANCE),
+            disk.held,
         )
         logs = JobLogs(config.state_dir)
         images = Images(runner, config.images)
@@ -236,6 +245,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 default=config.engine.timeout_seconds, maximum=config.engine.timeout_max_seconds
             ),
             on_stopped=lambda _job: delivery.poke(),
+            may_start=disk.held,
         )
 
         def on_queued(tx: Transaction, job: Job, pipeline: Pipeline) -> None:
@@ -259,13 +269,31 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
         retention = Retention(
             database,
             payloads,
+            Leavings(database, payloads, logs),
             clock,
             unstarted_after=config.jobs.unstarted_after_hours * 3600,
+            rules=_rules(config),
         )
         inbox = Inbox(
-            database, tree, config, clock, new_id, on_submitted, applied=applications.applied
+            database,
+            tree,
+            config,
+            clock,
+            new_id,
+            on_submitted,
+            applied=applications.applied,
+            held=disk.held,
         )
         pipelines.on_created = inbox.poke
+
+        def on_room() -> None:
+            inbox.poke()
+            engine.look_again()
+            delivery.poke()
+
+        disk.on_room = on_room
+        disk.reclaim = retention.reclaim
+        disk.evict = Evictions(database, clock, engine.evict).next
 
         async def status() -> appliance_pb2.StatusResponse:
             counts = await database.read(lambda tx: tx.row("status_counts"))
@@ -289,6 +317,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 gpus=len(await in_thread(cdi.devices, config.engine.cdi_kind)),
                 warnings=[
                     *engine.warnings(),
+                    *disk.warnings(),
                     *retention.warnings(),
                     *side_loading.warnings(),
                     *await enforcement.warnings(),
@@ -297,6 +326,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
 
         events = EventLog(database, clock, new_id)
         await events.prepare()
+        await disk.prepare()
         await payloads.prepare()
         await models.prepare()
         await services.prepare(await database.read(_running))
@@ -323,7 +353,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                     (_service(metrics_pb2, "Monitor"), MonitorServicer(sampler)),
                     (
                         _service(appliance_pb2, "Images"),
-                        ImagesServicer(images, tree.uploads),
+                        ImagesServicer(images, tree.uploads, disk.held),
                     ),
                     (_service(appliance_pb2, "Inbox"), InboxServicer(inbox)),
                     (_service(appliance_pb2, "Queue"), QueueServicer(jobs)),
@@ -345,6 +375,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 parts.create_task(delivery.run(), name="delivery")
                 parts.create_task(events.run(), name="events")
                 parts.create_task(retention.run(), name="retention")
+                parts.create_task(disk.run(), name="disk")
                 parts.create_task(side_loading.run(), name="side loading")
                 parts.create_task(server.run(), name="server")
                 _log.info("ready", extra={"version": __version__, "instance": instance})
@@ -353,19 +384,64 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
             notify.stopping()
 
 
-async def _open_state(stack: AsyncExitStack, config: Config) -> Database:
+async def _open_state(stack: AsyncExitStack, config: Config, ballast: Ballast) -> Database:
     """The state, once the disk has room to open it: a full disk delays a start, as all work."""
     told = False
     while True:
+        database = Database(config.state_dir / "claraedge.db", on_full=ballast.give_up)
         try:
-            return await stack.enter_async_context(Database(config.state_dir / "claraedge.db"))
+            return await stack.enter_async_context(database)
         except StorageFullError as error:
+            if await in_thread(ballast.give_up):
+                continue
             if not told:
                 _log.warning("the start waits", extra={"reason": str(error)})
             told = True
             notify.status(f"waiting: {error}")
             notify.extend_timeout(60)
             await asyncio.sleep(_START_RETRY)
+
+
+def _disk_guard(config: Config, runner: Runner, ballast: Ballast, clock: Clock) -> DiskGuard:
+    """Watches the disks that the configuration names, and Podman's."""
+
+    async def podmans() -> tuple[int, int]:
+        space = await runner.image_space()
+        return space.free, space.total
+
+    return DiskGuard(
+        Store(name=f"the state folder {config.state_dir}", measure=measured(config.state_dir)),
+        [
+            Store(
+                name=f"the inbox {config.inbox_dir}",
+                measure=measured(config.inbox_dir),
+                jobs_write=False,
+            ),
+            Store(name="Podman's images and containers", measure=podmans),
+        ],
+        DiskLimits(
+            soft_share=config.disk.soft_percent / 100,
+            soft=config.disk.soft_mb << 20,
+            hard=config.disk.hard_mb << 20,
+        ),
+        ballast,
+        clock,
+    )
+
+
+def _rules(config: Config) -> Rules:
+    """How long what stopped jobs leave is kept."""
+    given = config.retention
+    return Rules(
+        payloads=Keep(
+            seconds=given.payload_days * DAY,
+            count=given.payload_count,
+            size=None if given.payload_mb is None else given.payload_mb << 20,
+        ),
+        logs=Keep(seconds=given.log_days * DAY, size=given.log_mb << 20),
+        jobs=Keep(seconds=given.job_days * DAY, count=given.job_count),
+        undelivered=given.undelivered_hours * 3600,
+    )
 
 
 def _device(config: Config) -> Device:

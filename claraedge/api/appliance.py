@@ -15,6 +15,7 @@ from claraedge.images.images import Images
 from claraedge.inbox.inbox import Inbox
 from claraedge.inbox.model import Item, ItemState
 from claraedge.jobs.jobs import Jobs
+from claraedge.payloads.payloads import Held, refuse_held
 from claraedge.runner.protocol import Image
 from claraedge.wire.claraedge.v1 import appliance_pb2 as wire
 
@@ -25,9 +26,11 @@ _BUFFER = 1024 * 1024
 class ImagesServicer:
     """Load, List."""
 
-    def __init__(self, images: Images, scratch: Path) -> None:
+    def __init__(self, images: Images, scratch: Path, held: Held) -> None:
+        """`held` says why no upload may go on; None: it may."""
         self._images = images
         self._scratch = scratch
+        self._held = held
 
     async def Load(self, requests: AsyncIterator[wire.LoadRequest]) -> wire.LoadResponse:
         archive = self._scratch / f"image-{new_id()}.tar"
@@ -35,6 +38,7 @@ class ImagesServicer:
             size = 0
             buffer = bytearray()
             async for request in requests:
+                refuse_held(self._held)
                 buffer += request.data
                 size += len(request.data)
                 if len(buffer) >= _BUFFER:

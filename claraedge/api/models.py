@@ -18,6 +18,7 @@ from claraedge.errors import (
 from claraedge.models.model import Model, ModelType
 from claraedge.models.models import Models
 from claraedge.models.sets import ModelSets
+from claraedge.payloads.payloads import Held, refuse_held
 from claraedge.wire.nvidia.clara.platform import common_pb2 as common
 from claraedge.wire.nvidia.clara.platform import models_pb2 as wire
 
@@ -28,7 +29,15 @@ _MAX_MODELS = 10_000
 class ModelsServicer:
     """All sixteen methods. Loading an instance into an inference server is not among them."""
 
-    def __init__(self, models: Models, catalogs: ModelSets, instances: ModelSets) -> None:
+    def __init__(
+        self,
+        models: Models,
+        catalogs: ModelSets,
+        instances: ModelSets,
+        held: Held = lambda: None,
+    ) -> None:
+        """`held` says why no upload may go on; None: it may."""
+        self._held = held
         self._models = models
         self._catalogs = catalogs
         self._instances = instances
@@ -42,6 +51,7 @@ class ModelsServicer:
         empty = True
         async with self._models.upload() as upload:
             async for request in requests:
+                refuse_held(self._held)
                 empty = False
                 details.take(request.details)
                 await upload.write(request.data)

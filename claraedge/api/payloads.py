@@ -33,7 +33,8 @@ class PayloadsServicer:
     async def Details(
         self, request: wire.PayloadsDetailsRequest
     ) -> AsyncIterator[wire.PayloadsDetailsResponse]:
-        payload = await self._payloads.get(_payload_id(request))
+        with self._payloads.readers.reading(_payload_id(request)):  # a download follows, mostly
+            payload = await self._payloads.get(_payload_id(request))
 
         def message(file: PayloadFile | None, *, first: bool) -> wire.PayloadsDetailsResponse:
             return wire.PayloadsDetailsResponse(
@@ -55,7 +56,16 @@ class PayloadsServicer:
     async def Download(
         self, request: wire.PayloadsDownloadRequest
     ) -> AsyncIterator[wire.PayloadsDownloadResponse]:
-        file, content = await self._payloads.open(_payload_id(request), request.name)
+        payload = _payload_id(request)
+        with self._payloads.readers.reading(payload):
+            async with aclosing(self._file(payload, request.name)) as messages:
+                async for message in messages:
+                    yield message
+
+    async def _file(
+        self, payload: str, name: str
+    ) -> AsyncGenerator[wire.PayloadsDownloadResponse, None]:
+        file, content = await self._payloads.open(payload, name)
         with content:
             details = _details(file)
             response = wire.PayloadsDownloadResponse(header=ok(), details=details)

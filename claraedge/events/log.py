@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from claraedge.clock import Clock
-from claraedge.errors import JobNotFoundError
+from claraedge.errors import JobNotFoundError, StorageFullError
 from claraedge.events.model import Event, Follow
 from claraedge.ids import NewId
 from claraedge.store.database import Database, Row, Transaction
@@ -59,7 +59,11 @@ class EventLog:
             return tx.run("prune_events", before=self._clock.now() - KEEP_SECONDS, keep=KEEP_COUNT)
 
         while True:
-            removed = await self._database.write(work)
+            try:
+                removed = await self._database.write(work)
+            except StorageFullError as error:
+                _log.warning("events cannot be pruned now: %s", error)
+                removed = 0
             if removed:
                 _log.info("events pruned", extra={"count": removed})
             await asyncio.sleep(_PRUNE_SECONDS)

@@ -54,8 +54,13 @@ class Inbox:
         *,
         applied: Callable[[Pipeline], Awaitable[Pipeline]],
         failpoint: Failpoint = lambda _: None,
+        held: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """`applied` fills in what images say themselves (`Applications.applied`)."""
+        """`applied` fills in what images say themselves (`Applications.applied`).
+
+        `held` says why nothing may be taken in now; None: it may. Who changes it pokes.
+        """
+        self._held = held
         self._database = database
         self._root = Path(os.path.normpath(config.inbox_dir.absolute()))
         self._configured = config.inbox.trigger
@@ -118,14 +123,16 @@ class Inbox:
     async def items(self, state: ItemState | None = None) -> Sequence[Item]:
         """Items of a state, or all: claimed ones in the order of their claims, then the others."""
         rows = await self._database.read(lambda tx: records.items(tx, None))
-        known = [self._intake.overlay(item) for item in rows]
+        held = self._held()
+        known = [self._intake.overlay(item, held) for item in rows]
         present = {item.id for item in known}
-        known += [item for item in self._room.items() if item.id not in present]
+        known += [item for item in self._room.items(held) if item.id not in present]
         return [item for item in known if state is None or item.state is state]
 
     def parked(self) -> int:
-        """How many entries are parked in the inbox itself; those in the spool have rows."""
-        return self._room.parked()
+        """How many entries are parked that no row says it of."""
+        held = self._held()
+        return self._room.parked(held) + (0 if held is None else self._intake.waiting())
 
     # --- seeing ---------------------------------------------------------------------------------
 
@@ -268,6 +275,9 @@ class Inbox:
     async def _take(self) -> None:
         while True:
             self._settled.clear()
+            if self._held() is not None:
+                await self._pause(self._settled)  # until somebody pokes
+                continue
             ready = self._room.ready(_CLAIMS)
             if ready:
                 try:

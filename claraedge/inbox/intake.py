@@ -104,11 +104,20 @@ class Intake:
         """When an item can go on, or None where there is none."""
         return min((p.due for p in self._pending.values()), default=None)
 
-    def overlay(self, item: Item) -> Item:
-        """The item with what is known beyond its row: a full disk cannot be written down."""
+    def waiting(self) -> int:
+        """How many would go on at once: nothing keeps them that was recorded."""
+        return sum(not p.item.reason for p in self._pending.values())
+
+    def overlay(self, item: Item, held: str | None) -> Item:
+        """The item with what is known beyond its row: a full disk cannot be written down.
+
+        `held` says why none goes on.
+        """
         pending = self._pending.get(item.id)
-        if pending is None or not pending.item.reason:
+        if pending is None:
             return item
+        if not pending.item.reason:
+            return item if held is None else replace(item, state=ItemState.PARKED, reason=held)
         return replace(
             item,
             state=ItemState.PARKED,

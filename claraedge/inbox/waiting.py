@@ -229,13 +229,16 @@ class WaitingRoom:
             if self._entries.get(key) is entry:
                 del self._entries[key]
 
-    def parked(self) -> int:
-        """How many wait for somebody."""
-        return sum(e.parked or bool(e.trigger.problem) for e in self._entries.values())
+    def parked(self, held: str | None) -> int:
+        """How many wait for somebody, or could be claimed and are `held`."""
+        return sum(
+            e.parked or bool(e.trigger.problem) or (e.ready and held is not None)
+            for e in self._entries.values()
+        )
 
-    def items(self) -> list[Item]:
-        """All of them as values, in order."""
-        return [_item(e) for e in sorted(self._entries.values(), key=lambda e: e.order)]
+    def items(self, held: str | None) -> list[Item]:
+        """All of them as values, in order; `held` says why none is claimed that could be."""
+        return [_item(e, held) for e in sorted(self._entries.values(), key=lambda e: e.order)]
 
 
 def claimed(entry: Waiting) -> Claimed:
@@ -254,7 +257,7 @@ def claimed(entry: Waiting) -> Claimed:
     )
 
 
-def _item(entry: Waiting) -> Item:
+def _item(entry: Waiting, held: str | None) -> Item:
     item = Item(
         id=entry.id,
         folder=shown(os.fsencode(entry.trigger.folder)),
@@ -271,4 +274,6 @@ def _item(entry: Waiting) -> Item:
         return replace(
             item, state=ItemState.PARKED, reason=entry.trigger.problem, mend=entry.trigger.mend
         )
+    if entry.ready and held is not None:
+        return replace(item, state=ItemState.PARKED, reason=held)
     return item

@@ -19,8 +19,12 @@ class JobLogs:
     def __init__(self, state: Path) -> None:
         self.root = state / "jobs"
 
+    def folder(self, job: str) -> Path:
+        """All that is kept of a job's logs."""
+        return self.root / job
+
     def path(self, job: str, operator: str, attempt: int) -> Path:
-        return self.root / job / "logs" / operator / f"{attempt}.log"
+        return self.folder(job) / "logs" / operator / f"{attempt}.log"
 
     def prepare(self, job: str, operator: str, attempt: int) -> Path:
         """Makes the folder for a log; returns the log's path."""

@@ -251,12 +251,29 @@ def forget_unstarted(tx: Transaction, job: Unstarted, now: float) -> bool:
     if current is None or current["queue_position"] is not None or current["state"] != 1:
         return False
     payloads.delete(tx, job.payload, now)
-    tx.run("drop_operators", job=job.id)
-    tx.run("forget_messages", job=job.id)
-    tx.run("forget_job_log", job=job.id)
-    metadata.forget(tx, job.id)
-    tx.run("forget_unstarted_job", id=job.id)
+    _forget(tx, job.id, job.payload)
     return True
+
+
+def forget_stopped(tx: Transaction, job: str) -> bool:
+    """Removes all rows of a stopped job; False where its payload is there, or undelivered."""
+    row = tx.row("stopped_job", job=job)
+    if row is None or row["deleted"] is None or row["delivery"] not in (None, "done"):
+        return False
+    tx.run("forget_delivery", job=job)
+    tx.run("forget_item", job=job)
+    tx.run("forget_leaving", job=job)
+    _forget(tx, job, row["payload"])
+    return True
+
+
+def _forget(tx: Transaction, job: str, payload: str) -> None:
+    tx.run("drop_operators", job=job)
+    tx.run("forget_messages", job=job)
+    tx.run("forget_job_log", job=job)
+    metadata.forget(tx, job)
+    tx.run("forget_job", id=job)
+    tx.run("forget_payload", payload=payload)
 
 
 def _add_operators(tx: Transaction, job: str, pipeline: Pipeline, now: float) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -16,11 +16,18 @@ from weakref import WeakValueDictionary
 from claraedge import files, metadata
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end, wait_out
 from claraedge.clock import Clock
-from claraedge.errors import ClaraedgeError, InvalidRequestError
+from claraedge.errors import (
+    ClaraedgeError,
+    InvalidRequestError,
+    PayloadNotFoundError,
+    PayloadStateError,
+    StorageFullError,
+)
 from claraedge.ids import NewId
 from claraedge.payloads import records
 from claraedge.payloads.model import Payload, PayloadFile, PayloadType, stored_mode
 from claraedge.payloads.names import check_depth, normalise
+from claraedge.payloads.readers import Readers
 from claraedge.payloads.tree import PayloadTree
 from claraedge.store.database import Database, Transaction
 
@@ -28,6 +35,9 @@ _log = logging.getLogger(__name__)
 
 #: Gives a tree that containers wrote back to this user; the runner's `reclaim`.
 Reclaim = Callable[[Path], Awaitable[None]]
+
+#: Why nothing new may be stored now, in words; None: it may.
+Held = Callable[[], str | None]
 
 #: Bytes of one file, and of all files of a stream, that are kept in memory before they are written.
 _BUFFER = 256 * 1024
@@ -51,9 +61,16 @@ class Payloads:
         clock: Clock,
         new_id: NewId,
         reclaim: Reclaim | None = None,
+        *,
+        held: Held = lambda: None,
     ) -> None:
-        """`reclaim` None: no containers run here, so no file belongs to another user."""
+        """`reclaim` None: no containers run here, so no file belongs to another user.
+
+        `held` says why no upload may go on; None: it may.
+        """
         self.tree = tree
+        self.readers = Readers(clock)
+        self._held = held
         self._database = database
         self._clock = clock
         self._new_id = new_id
@@ -143,6 +160,27 @@ class Payloads:
 
         await to_its_end(remove())  # as above
 
+    async def delete_unneeded(self, payloads: Sequence[str]) -> frozenset[str]:
+        """Deletes those that nothing needs, in one step; returns which these were."""
+
+        def work(tx: Transaction) -> frozenset[str]:
+            gone = set()
+            for payload in payloads:
+                try:
+                    records.refuse_needed(tx, payload)
+                except (PayloadNotFoundError, PayloadStateError):
+                    continue
+                records.delete(tx, payload, self._clock.now())
+                gone.add(payload)
+            return frozenset(gone)
+
+        async def remove() -> frozenset[str]:
+            gone = await self._database.write(work)
+            await self.discard(sorted(gone))
+            return gone
+
+        return await to_its_end(remove())  # as above
+
     async def discard(self, payloads: Iterable[str]) -> None:
         """Removes the bytes of payloads whose deletion is committed. What cannot go now goes later.
 
@@ -191,10 +229,23 @@ class Payloads:
             await in_cancellable_thread(self.tree.materialise, payload, inputs)
 
     async def upload(self, payload: str) -> Upload:
-        """Opens an upload: `async with await payloads.upload(id) as upload`."""
+        """Opens an upload: `async with await payloads.upload(id) as upload`.
+
+        Raises PayloadNotFoundError, PayloadStateError, and StorageFullError while the disk is low.
+        """
         found = await self._database.read(lambda tx: records.get(tx, payload, with_files=False))
         records.refuse_sealed(found)
-        return Upload(self._database, self.tree, found, self._new_id())
+        refuse_held(self._held)
+        return Upload(self._database, self.tree, found, self._new_id(), self._held)
+
+
+def refuse_held(held: Held) -> None:
+    """Raises StorageFullError where nothing new may be stored now."""
+    why = held()
+    if why is not None:
+        raise StorageFullError(
+            f"no upload is taken now: {why}; free some space, or wait for it, and try again"
+        )
 
 
 def _open(path: Path) -> FileIO:
@@ -235,7 +286,15 @@ class Upload:
     name append, a name that was there before is replaced.
     """
 
-    def __init__(self, database: Database, tree: PayloadTree, payload: Payload, key: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        tree: PayloadTree,
+        payload: Payload,
+        key: str,
+        held: Held,
+    ) -> None:
+        self._held = held
         self._database = database
         self._tree = tree
         self._payload = payload
@@ -268,7 +327,8 @@ class Upload:
         await self._clean()
 
     async def write(self, name: str, mode: int, data: bytes) -> None:
-        """Appends a chunk to a file of this upload."""
+        """Appends a chunk to a file. Raises StorageFullError as `Payloads.upload`."""
+        refuse_held(self._held)
         stored = self._prefix + check_depth(normalise(name))
         part = self._parts.get(stored)
         if part is None:

@@ -112,8 +112,10 @@ class Database:
     touch the file) where a newer claraedge wrote it, StateFolderError where it is no database.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, on_full: Callable[[], bool] = lambda: False) -> None:
+        """`on_full` makes room on a full disk, if it can, and says so; any thread may call it."""
         self.path = path
+        self._on_full = on_full
         self._queries = load_queries()
         self._lock = FileLock(path.with_suffix(".lock"))
         self._tasks: queue.SimpleQueue[_Task[Any] | None] = queue.SimpleQueue()
@@ -148,7 +150,8 @@ class Database:
         """Runs `work` in a transaction and returns its result once that is on the disk.
 
         What `work` raises undoes its own changes only, and is raised here. Raises StorageFullError
-        where the disk is full; nothing is changed then. A cancelled caller does not undo it.
+        where the disk is full; nothing is changed then. A cancelled caller does not undo it. Where
+        `on_full` made room, `work` runs a second time: all it does is done to the transaction.
         """
         self._refuse_closed()
         loop = asyncio.get_running_loop()
@@ -263,12 +266,23 @@ class Database:
                 return
 
     def _commit(self, batch: list[_Task[Any]]) -> None:
+        full = self._try(batch)
+        if full and self._on_full():
+            self._try(full)
+        for task in batch:
+            task.answer()
+        assert self._writer is not None
+        self._tell_watcher(Transaction(self._writer, self._queries))
+
+    def _try(self, batch: list[_Task[Any]]) -> list[_Task[Any]]:
+        """Runs tasks in one transaction; returns those that met a full disk."""
         writer = self._writer
         assert writer is not None
         transaction = Transaction(writer, self._queries)
         try:
             writer.execute("BEGIN IMMEDIATE")
             for task in batch:
+                task.error = None
                 writer.execute("SAVEPOINT task")
                 try:
                     task.result = task.work(transaction)
@@ -289,8 +303,7 @@ class Database:
         for task in batch:
             if isinstance(task.error, sqlite3.Error):
                 task.error = _translate(task.error, self.path)
-            task.answer()
-        self._tell_watcher(transaction)
+        return [task for task in batch if isinstance(task.error, StorageFullError)]
 
     def _tell_watcher(self, transaction: Transaction) -> None:
         if self._watched is None:

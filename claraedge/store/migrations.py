@@ -48,6 +48,12 @@ def engine(db: Any) -> None:
     _run(db, (_SCRIPTS / "engine.sql").read_text(encoding="utf-8"))
 
 
+@SCHEMA()
+def leavings(db: Any) -> None:
+    """What stopped jobs left, written by triggers."""
+    _run(db, (_SCRIPTS / "leavings.sql").read_text(encoding="utf-8"))
+
+
 def _run(db: Any, script: str) -> None:
     """Runs a script inside the transaction of its step: sqlite3's own executescript would end it.
 

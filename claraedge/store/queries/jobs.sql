@@ -28,7 +28,7 @@ DELETE FROM job_log WHERE job = :job;
 -- name: forget_messages
 DELETE FROM job_messages WHERE job = :job;
 
--- name: forget_unstarted_job
+-- name: forget_job
 DELETE FROM jobs WHERE id = :id;
 
 -- name: open_jobs
@@ -67,9 +67,11 @@ SELECT
     (SELECT COUNT(*) FROM inbox_items WHERE state = 'parked') AS parked,
     (SELECT COUNT(*) FROM inbox_items WHERE state = 'failed') AS failed,
     (SELECT COUNT(*) FROM deliveries d JOIN jobs j ON j.id = d.job
-        WHERE d.state = 'done' AND j.status = 1) AS delivered,
+        WHERE d.state = 'done' AND j.status = 1)
+        + (SELECT count FROM forgotten_results WHERE kind = 'delivered') AS delivered,
     (SELECT COUNT(*) FROM deliveries d JOIN jobs j ON j.id = d.job
-        WHERE d.state = 'done' AND j.status <> 1) AS undelivered;
+        WHERE d.state = 'done' AND j.status <> 1)
+        + (SELECT count FROM forgotten_results WHERE kind = 'undelivered') AS undelivered;
 
 -- name: add_operator
 INSERT INTO operators (job, position, name, status, created)

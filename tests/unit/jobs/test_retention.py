@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from claraedge.errors import JobNotFoundError, PayloadNotFoundError
+from claraedge.jobs.keeping import Rules
+from claraedge.jobs.leavings import Leavings
+from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.model import JobState
 from claraedge.jobs.retention import Retention
 from tests.engine_bench import Bench, Device, bench, chain, copy
@@ -42,7 +45,10 @@ def device(tmp_path: Path) -> Device:
 
 
 def retention(b: Bench, clock: Hands) -> Retention:
-    return Retention(b.database, b.payloads, clock, unstarted_after=24 * HOUR)
+    leavings = Leavings(b.database, b.payloads, JobLogs(b.device.state))
+    return Retention(
+        b.database, b.payloads, leavings, clock, unstarted_after=24 * HOUR, rules=Rules()
+    )
 
 
 async def counts(b: Bench, job: str, payload: str) -> list[int]:
@@ -145,7 +151,15 @@ async def test_a_clock_behind_the_records_removes_only_what_was_seen_to_wait(
 async def test_it_looks_by_itself(device: Device) -> None:
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), start=False)
-        keeper = Retention(b.database, b.payloads, b.payloads._clock, unstarted_after=0.01)
+        leavings = Leavings(b.database, b.payloads, JobLogs(device.state))
+        keeper = Retention(
+            b.database,
+            b.payloads,
+            leavings,
+            b.payloads._clock,
+            unstarted_after=0.01,
+            rules=Rules(),
+        )
         running = asyncio.create_task(keeper.run())
         try:
             async with asyncio.timeout(20):

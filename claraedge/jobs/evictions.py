@@ -1,0 +1,49 @@
+"""Ends running jobs to give their room back: one, and the next only where that was not enough."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from claraedge.clock import Clock
+from claraedge.store.database import Database
+
+_log = logging.getLogger(__name__)
+
+#: Seconds from a job's end until its room is back: its failure is delivered, its payload goes.
+_SETTLE = 3.0
+
+
+class Evictions:
+    """Asks the engine, one job at a time."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        evict: Callable[[str], Awaitable[str | None]],
+        *,
+        settle: float = _SETTLE,
+    ) -> None:
+        """`evict` ends the job whose turn it is and returns its id (`Engine.evict`).
+
+        `settle`: seconds from a job's end until the next may follow.
+        """
+        self._database = database
+        self._clock = clock
+        self._evict = evict
+        self._settle = settle
+        self._not_before = 0.0
+
+    async def next(self, reason: str) -> None:
+        """Ends one more job, unless one is ending or has only just ended."""
+        ending = await self._database.read(lambda tx: tx.row("evicting_job"))
+        now = self._clock.elapsed()
+        if ending is not None:  # also one of before a restart
+            self._not_before = now + self._settle
+        if now < self._not_before:
+            return
+        job = await self._evict(reason)
+        if job is not None:
+            self._not_before = now + self._settle
+            _log.warning("job evicted", extra={"job": job, "reason": reason})

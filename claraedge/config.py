@@ -86,6 +86,8 @@ class Engine(Section, frozen=True, kw_only=True):
     requests_profile: Annotated[str, msgspec.Meta(pattern=r"^0\.[78]$")] = "0.8"
     """What an operator's `requests` mean: as in Clara 0.8, where memory is a limit (1024 MB if it
     is not written), or as in Clara 0.7, where it is a minimum (512 MB) and no limit is set."""
+    operator_log_mb: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 64
+    """How much is kept of what one attempt of an operator prints: the first half and the last."""
     shared_memory_dir: Path = Path("/dev/shm")  # noqa: S108 names in it are ours alone
     """A folder on a tmpfs, for operators' values in shared memory."""
 

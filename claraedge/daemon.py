@@ -61,6 +61,7 @@ from claraedge.jobs.evictions import Evictions
 from claraedge.jobs.jobs import Jobs
 from claraedge.jobs.keeping import DAY, Keep, Rules
 from claraedge.jobs.leavings import Leavings
+from claraedge.jobs.log_caps import LogCaps
 from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.machine import Machine
 from claraedge.jobs.model import Job, JobState, Priority
@@ -191,6 +192,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
             disk.held,
         )
         logs = JobLogs(config.state_dir)
+        log_caps = LogCaps(database, logs, limit=config.engine.operator_log_mb << 20)
         images = Images(runner, config.images)
         applications = Applications(images, runner, instance, lambda: _device(config))
         await images.prepare()
@@ -317,6 +319,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 gpus=len(await in_thread(cdi.devices, config.engine.cdi_kind)),
                 warnings=[
                     *engine.warnings(),
+                    *log_caps.warnings(),
                     *disk.warnings(),
                     *retention.warnings(),
                     *side_loading.warnings(),
@@ -330,6 +333,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
         await payloads.prepare()
         await models.prepare()
         await services.prepare(await database.read(_running))
+        await log_caps.prepare()
         await engine.prepare()
         await delivery.prepare()
         await inbox.prepare()
@@ -371,6 +375,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
             async with asyncio.TaskGroup() as parts:
                 parts.create_task(services.run(), name="services")
                 parts.create_task(engine.run(), name="engine")
+                parts.create_task(log_caps.run(), name="log caps")
                 parts.create_task(inbox.run(), name="inbox")
                 parts.create_task(delivery.run(), name="delivery")
                 parts.create_task(events.run(), name="events")

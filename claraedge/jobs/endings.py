@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from claraedge.blocking import in_thread
 from claraedge.errors import ContainerError, RunnerUnavailableError
 from claraedge.jobs import records
 from claraedge.jobs.active import ActiveJob
+from claraedge.jobs.execution import Execution
 from claraedge.jobs.floor import Floor
-from claraedge.jobs.model import JobStatus
+from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.jobs.timeouts import Timeouts
 from claraedge.jobs.values import clear, has_values, written
 from claraedge.store.database import Transaction
@@ -47,9 +49,10 @@ class Endings:
         status = active.verdict()
         if status is None:
             return
-        for execution in active.prepared.values():
-            self._floor.tasks.begin(self._floor.take_back(execution), "take back")
-        active.prepared.clear()
+        if status is not JobStatus.HEALTHY:
+            prepared = list(active.prepared.values())
+            self._floor.tasks.begin(self._clear(active, prepared), f"clear {active.job.id}")
+            active.prepared.clear()
         # First: once the job has stopped, nobody looks for what it leaves there.
         await self._drop_values(active)
         await self._stop(active.job.id, status)
@@ -57,6 +60,21 @@ class Endings:
         await in_thread(self._floor.machine.values.release, active.job.id)
         await self._floor.machine.services.release(active.job.id)
         active.ended.set()
+
+    async def _clear(self, active: ActiveJob, prepared: Sequence[Execution]) -> None:
+        """Removes what is left of operators that did not complete: nobody can read it, and it may
+        be large.
+        """
+        await asyncio.gather(*(self._floor.take_back(execution) for execution in prepared))
+        machine, job = self._floor.machine, active.job
+        for name, record in active.operators.items():
+            if record.status is OperatorStatus.COMPLETED:
+                continue
+            try:
+                await clear(machine.runner, machine.payloads.tree.operator(job.payload, name))
+            except (OSError, ContainerError, RunnerUnavailableError) as error:
+                extra = {"job": job.id, "operator": name, "reason": str(error)}
+                _log.warning("files of an operator left behind in the payload", extra=extra)
 
     async def _drop_values(self, active: ActiveJob) -> None:
         """Removes a job's values. None is needed any more: no operator of it is to run."""

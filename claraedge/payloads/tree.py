@@ -58,7 +58,11 @@ class PayloadTree:
         return self.folder(payload) / "input"
 
     def attempt(self, payload: str, operator: str, attempt: int) -> Path:
-        return self.folder(payload) / "operators" / operator / str(attempt)
+        return self.operator(payload, operator) / str(attempt)
+
+    def operator(self, payload: str, operator: str) -> Path:
+        """All that the attempts of an operator wrote."""
+        return self.folder(payload) / "operators" / operator
 
     def values(self, payload: str, operator: str, attempt: int) -> Path:
         """Durable copies of an attempt's values in shared memory: neither listed nor delivered."""

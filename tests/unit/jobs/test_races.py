@@ -319,3 +319,27 @@ async def test_a_job_that_has_stopped_is_not_ended_once_more(device: Device) -> 
         found = await b.jobs.get(job.id)
         assert (found.state, found.status) == (JobState.STOPPED, JobStatus.HEALTHY)
         assert (found.ending, found.messages) == (None, ())
+
+
+async def test_what_an_operator_wrote_that_failed_and_what_was_made_after_it_is_removed(
+    device: Device, podman: Podman
+) -> None:
+    async def half(spec: ContainerSpec) -> int:
+        await copy(spec)
+        return 4
+
+    podman.add_image("half:1", half)
+    podman.hold("two")
+    definition = chain("one", "two", "three").replace("image: copy", "image: half", 2)
+    definition = definition.replace("image: half", "image: copy", 1)
+    async with bench(device) as b:
+        job = await b.job(await b.register(definition), {"x": b"1"})
+        await made(b, 3)
+        operators = b.payloads.tree.folder(job.payload) / "operators"
+        assert {path.name for path in operators.iterdir()} == {"one", "two", "three"}
+        podman.release("two")
+        assert (await b.end(job.id)).status is JobStatus.FAULTED
+        async with asyncio.timeout(DEADLINE):
+            while [path.name for path in operators.iterdir()] != ["one"]:
+                await asyncio.sleep(0.01)
+        assert (operators / "one" / "1" / "x").read_bytes() == b"1"

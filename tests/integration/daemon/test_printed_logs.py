@@ -36,11 +36,11 @@ PRINT = (
 GAP = re.compile(r"\[claraedge: ([\d,]+) bytes of this log were left out here; it passed .*\]\n")
 
 
-def serve(site: Site, limit: int) -> None:
+def serve(site: Site, limit: int, more: str = "") -> None:
     """A daemon that keeps so many MiB of a log."""
     site.stop()
     (site.folder / "claraedge.toml").write_text(
-        f"[engine]\ngrace_seconds = 3\noperator_log_mb = {limit}\n"
+        f"[engine]\ngrace_seconds = 3\noperator_log_mb = {limit}\n{more}"
     )
     site.start()
 
@@ -134,6 +134,25 @@ def test_a_daemon_that_was_killed_cuts_what_was_printed_meanwhile(printing: Site
     until("it is cut", lambda: on_disk(log) <= 8 * MIB)
     assert end(site, job)["status"] == "HEALTHY"
     check(read(site, job), LINES - 1)
+
+
+def test_all_logs_together_keep_within_their_own_limit(printing: Site) -> None:
+    site = printing
+    # Retention looks the more often the sooner jobs that never start go.
+    serve(site, 8, "[jobs]\nunstarted_after_hours = 0.005\n[retention]\nlog_mb = 20\n")
+    pipeline = register(site, "talk", operator("only", PRINT))
+    jobs = []
+    for _ in range(4):
+        jobs.append(start_job(site, pipeline))
+        assert end(site, jobs[-1])["status"] == "HEALTHY"
+    until("the oldest logs are gone", lambda: not log_of(site, jobs[1]).exists())
+    assert not log_of(site, jobs[0]).exists()
+    for job in jobs[:2]:
+        (line,) = read(site, job)
+        assert "were removed" in line
+    for job in jobs[2:]:
+        check(read(site, job), LINES - 1)
+        assert on_disk(log_of(site, job)) <= 8 * MIB
 
 
 def test_neither_the_limit_nor_a_reader_that_hangs_slows_an_operator(printing: Site) -> None:

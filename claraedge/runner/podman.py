@@ -386,6 +386,7 @@ class PodmanRunner:
 
     async def remove(self, container: str) -> None:
         """Raises ContainerError where Podman refuses twice."""
+        await self._kill(container)
         for attempt in (1, 2):
             response = await self._service.request(
                 "DELETE",
@@ -403,6 +404,17 @@ class PodmanRunner:
             f"container {container} could not be removed: {reason}; `podman rm --force "
             f"{container[:12]}` as this user may say more"
         )
+
+    async def _kill(self, container: str) -> None:
+        """Ends what runs of a container that is to go.
+
+        Podman forgets one whose stop it was killed in the middle of, and lets its process live.
+        """
+        state = await self._state(container)
+        if state is not None:
+            with watched(state.pid, container) as process:
+                if process is not None:
+                    process.kill()
 
     # --- all of them ------------------------------------------------------------------------
 

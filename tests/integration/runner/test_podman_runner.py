@@ -687,3 +687,32 @@ async def test_a_hung_podman_keeps_no_other_work_waiting(
             os.kill(service.process_id, signal.SIGCONT)
         monkeypatch.undo()
         assert await runner.list_images() is not None
+
+
+async def test_what_podman_died_in_the_middle_of_stopping_is_ended_by_its_removal(
+    runner: PodmanRunner, service: PodmanService, spec: MakeSpec
+) -> None:
+    deaf = spec("trap '' TERM; touch /output/ready; while true; do sleep 0.05; done")
+    container = await started(runner, deaf)
+    await written(deaf.mounts[1].source / "ready")
+    pid, _ = processes(container, service)
+    stopping = asyncio.create_task(runner.stop(container, 60.0))
+
+    async def is_stopping() -> bool:
+        shown = subprocess.run(
+            ["podman", "inspect", "--format", "{{.State.Status}}", container],
+            capture_output=True, text=True, check=True, cwd="/", timeout=60,
+        )  # fmt: skip
+        return shown.stdout.strip() == "stopping"
+
+    await until(is_stopping)
+    assert service.process_id is not None
+    os.kill(service.process_id, signal.SIGKILL)
+    stopping.cancel()
+    await asyncio.gather(stopping, return_exceptions=True)
+    await runner.remove(container)
+
+    async def is_gone() -> bool:
+        return not Path(f"/proc/{pid}").exists()
+
+    await until(is_gone)

@@ -262,6 +262,8 @@ class Engine:
                 self._workers.begin(active, active.candidate(record.name), gpus)
             if active.ending is not None:
                 active.end_operators()
+            elif active.beside is None and active.serving is None:
+                self._serving.begin(active)  # after a restart, or once more after an outage
 
     async def _start_next(self) -> bool:
         """Starts the operator whose turn it is; False where each one waits."""

@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 #: Seconds between looks, while there is room and while there is not.
 _LOOK, _LOOK_LOW = 2.0, 0.5
-#: Seconds between tries to make room below the soft limit, and to make the ballast.
+#: Seconds between tries to make room below the soft limit, and to make the ballast in vain.
 _RELIEF, _BALLAST = 5.0, 60.0
 
 #: (free, total) bytes of a disk. Raises OSError or ClaraedgeError where it cannot be seen.
@@ -234,6 +234,7 @@ class DiskGuard:
         if self.level is not Level.ROOM or reading is None or now < self._next_ballast:
             return
         needed = room_again(self._limits.soft_of(reading.total), reading.total) + self._ballast.size
-        if reading.free >= needed and not await in_thread(self._ballast.is_there):
+        if reading.free < needed or await in_thread(self._ballast.is_there):
+            return
+        if not await in_thread(self._ballast.make):
             self._next_ballast = now + _BALLAST
-            await in_thread(self._ballast.make)

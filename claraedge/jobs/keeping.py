@@ -89,4 +89,6 @@ def may_make_room(leaving: Leaving, now: float | None, rules: Rules) -> bool:
     """Whether it may go because the disk is full; `now` is None while the clock is not trusted."""
     if leaving.size <= 0:  # its bytes have other names still: nothing would be gained
         return False
-    return leaving.spent or (now is not None and now - leaving.stopped >= rules.undelivered)
+    if leaving.spent or not rules.undelivered:
+        return True
+    return now is not None and now - leaving.stopped >= rules.undelivered

@@ -346,3 +346,45 @@ async def test_a_lock_that_cannot_be_opened_is_an_error_of_the_state_folder(tmp_
 def test_every_error_of_the_store_says_what_to_do() -> None:
     for kind in (StateFolderError, StorageFullError, AlreadyRunningError):
         assert issubclass(kind, ClaraedgeError)
+
+
+async def test_room_that_is_made_on_a_full_disk_lets_the_state_be_recorded(tmp_path: Path) -> None:
+    made: list[str] = []
+
+    def on_full() -> bool:
+        if not room:
+            return False
+        made.append(room.pop())
+        writer = database._writer
+        assert writer is not None
+        writer.execute("PRAGMA max_page_count = 1000000")
+        return True
+
+    room = ["ballast"]
+    async with Database(tmp_path / "claraedge.db", on_full=on_full) as database:
+        writer = database._writer
+        assert writer is not None
+
+        def fill() -> None:
+            (pages,) = writer.execute("PRAGMA page_count").fetchone()
+            writer.execute(f"PRAGMA max_page_count = {pages}")
+
+        def large(tx: Transaction) -> int:
+            return tx.run("put_fact", key="large", value="x" * 1_000_000)
+
+        def wrong(tx: Transaction) -> None:
+            raise KeyError("its own failure")
+
+        await database.write(lambda _: fill())
+        both = await asyncio.gather(
+            database.write(large), database.write(wrong), return_exceptions=True
+        )
+        assert both[0] == 1
+        assert isinstance(both[1], KeyError)
+        assert made == ["ballast"]
+        assert await database.read(lambda tx: tx.row("fact", key="large")) is not None
+
+        await database.write(lambda _: fill())
+        with pytest.raises(StorageFullError):  # there is no more to give
+            await database.write(lambda tx: tx.run("put_fact", key="more", value="x" * 1_000_000))
+        assert await database.read(lambda tx: tx.row("fact", key="more")) is None

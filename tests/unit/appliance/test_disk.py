@@ -1,0 +1,228 @@
+"""The guard: what it says, in which order it makes room, and how it ends by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from claraedge.appliance import disk
+from claraedge.appliance.ballast import Ballast
+from claraedge.appliance.disk import DiskGuard, Store, measured
+from claraedge.appliance.watermarks import MIB, Level, Limits
+from claraedge.errors import RunnerUnavailableError, StorageFullError
+
+TOTAL = 2000
+
+
+@dataclass
+class Bench:
+    """Disks whose figures are set by hand, in MiB; what the guard did is noted."""
+
+    folder: Path
+    free: dict[str, int] = field(
+        default_factory=lambda: {"state": 1000, "inbox": 1000, "podman": 1000}
+    )
+    """A negative figure: it cannot be seen."""
+    time: float = 100.0
+    removable: int = 0
+    did: list[str] = field(default_factory=list)
+    trouble: Exception | None = None
+
+    def __post_init__(self) -> None:
+        self.ballast = Ballast(self.folder)
+        self.guard = DiskGuard(
+            self.store("state"),
+            [self.store("inbox", jobs_write=False), self.store("podman")],
+            Limits(),
+            self.ballast,
+            self,
+        )
+        self.guard.reclaim = self.reclaim
+        self.guard.evict = self.evict
+        self.guard.on_room = lambda: self.did.append("room")
+
+    def now(self) -> float:
+        return self.time
+
+    def elapsed(self) -> float:
+        return self.time
+
+    def store(self, name: str, *, jobs_write: bool = True) -> Store:
+        async def measure() -> tuple[int, int]:
+            if self.free[name] < 0:
+                raise RunnerUnavailableError("Podman does not answer")
+            return self.free[name] * MIB, TOTAL * MIB
+
+        return Store(name=name, measure=measure, jobs_write=jobs_write)
+
+    async def reclaim(self, lacking: int) -> int:
+        self.did.append(f"reclaim {lacking // MIB}")
+        if self.trouble is not None:
+            raise self.trouble
+        taken = min(self.removable, lacking // MIB)
+        self.free["state"] += taken
+        self.removable -= taken
+        return taken * MIB
+
+    async def evict(self, reason: str) -> None:
+        self.did.append(f"evict: {reason}")
+
+    async def look(self, seconds: float = 0.0, **free: int) -> list[str]:
+        """What it does at a look so many seconds later, with these figures."""
+        self.free.update(free)
+        self.time += seconds
+        self.did.clear()
+        await self.guard.look()
+        return list(self.did)
+
+
+@pytest.fixture
+def b(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+async def test_room_holds_nothing(b: Bench) -> None:
+    await b.guard.prepare()
+    assert await b.look() == []
+    assert (b.guard.held(), b.guard.warnings(), b.guard.level) == (None, [], Level.ROOM)
+    assert [(f.name, f.free, f.soft, f.hard) for f in b.guard.figures()] == [
+        (name, 1000 * MIB, 400 * MIB, 200 * MIB) for name in ("state", "inbox", "podman")
+    ]
+
+
+@pytest.mark.parametrize("name", ["state", "inbox", "podman"])
+async def test_any_low_disk_holds_and_says_which(b: Bench, name: str) -> None:
+    await b.guard.prepare()
+    await b.look(**{name: 300})
+    why = f"the disk of {name} has 300 MiB of 2.0 GiB free, and 440 MiB must be"
+    assert b.guard.held() == f"disk: {why}"
+    assert b.guard.warnings()[0].startswith(why)
+
+
+async def test_it_holds_from_the_first_look_on(tmp_path: Path) -> None:
+    b = Bench(tmp_path)
+    b.free["state"] = 1
+    await b.guard.prepare()
+    assert b.guard.held() is not None
+    assert not b.ballast.is_there()
+
+
+async def test_retention_runs_at_once_and_then_now_and_then(b: Bench) -> None:
+    await b.guard.prepare()
+    assert await b.look(state=300) == ["reclaim 140"]
+    assert await b.look(0.5) == []
+    assert "nothing is left that may be removed" in b.guard.warnings()[0]
+    assert await b.look(5) == ["reclaim 140"]
+    b.removable = 500
+    assert await b.look(5) == ["reclaim 140", "room"]
+    assert b.free["state"] == 440
+    assert b.guard.held() is None
+
+
+async def test_what_lies_on_another_disk_is_not_removed_in_vain(b: Bench) -> None:
+    await b.guard.prepare()
+    b.removable = 500
+    assert await b.look(podman=300) == ["reclaim 0"]
+    assert b.removable == 500
+    assert "nothing is left" not in b.guard.warnings()[0]
+
+
+async def test_it_ends_some_way_above_the_limit_and_pokes_once(b: Bench) -> None:
+    await b.guard.prepare()
+    await b.look(podman=300)
+    assert await b.look(0.5, podman=439) == []
+    assert b.guard.held() is not None
+    assert await b.look(0.5, podman=440) == ["room"]
+    assert await b.look(0.5) == []
+
+
+async def test_below_the_hard_limit_it_removes_and_then_evicts(b: Bench) -> None:
+    await b.guard.prepare()
+    assert await b.look(state=100) == [
+        "reclaim 340",
+        "evict: the disk of state has 100 MiB of 2.0 GiB free, and 220 MiB must be",
+    ]
+    assert "evicted" in b.guard.warnings()[0]
+    did = await b.look(0.5)
+    assert [one.split()[0] for one in did] == ["reclaim", "evict:"], "at every look"
+    b.removable = 200
+    assert await b.look(0.5) == ["reclaim 340"], "that was enough"
+    assert b.guard.level is Level.LOW
+
+
+async def test_no_job_is_evicted_for_a_disk_that_jobs_do_not_write_to(b: Bench) -> None:
+    await b.guard.prepare()
+    assert await b.look(inbox=10) == ["reclaim 0"]
+    assert b.guard.level is Level.OUT
+    assert b.guard.held() is not None
+
+
+async def test_a_disk_that_cannot_be_seen_counts_as_it_was_last(b: Bench) -> None:
+    await b.guard.prepare()
+    await b.look(podman=-1)
+    assert b.guard.held() is None
+    await b.look(podman=300)
+    await b.look(podman=-1)
+    assert "podman" in (b.guard.held() or "")
+
+
+async def test_the_log_says_it_once_with_figures(
+    b: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, disk.__name__)
+    await b.guard.prepare()
+    for free in (300, 290, 280, 500):
+        await b.look(1, state=free)
+    assert caplog.messages == [
+        "the disk of state has 300 MiB of 2.0 GiB free, and 440 MiB must be: work waits",
+        "the disks have room again: work goes on",
+    ]
+
+
+async def test_the_ballast_is_made_when_there_is_room_beyond_the_soft_limit(b: Bench) -> None:
+    b.free["state"] = 455  # 440 would be enough without it
+    await b.guard.prepare()
+    assert not b.ballast.is_there()
+    await b.look(1, state=456)
+    assert b.ballast.is_there()
+    b.ballast.give_up()
+    await b.look(1, state=300)
+    await b.look(70)
+    assert not b.ballast.is_there()
+    await b.look(70, state=1000)
+    assert b.ballast.is_there()
+
+
+async def test_what_keeps_it_from_making_room_is_tried_again(
+    b: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(disk, "_LOOK", 0.001)
+    monkeypatch.setattr(disk, "_LOOK_LOW", 0.001)
+    monkeypatch.setattr(disk, "_RELIEF", 0.0)
+    await b.guard.prepare()
+    b.trouble = StorageFullError("claraedge.db: the disk is full")
+    b.free["state"] = 300
+    running = asyncio.create_task(b.guard.run())
+    try:
+        async with asyncio.timeout(20):
+            while len(b.did) < 5:
+                await asyncio.sleep(0.001)
+            b.trouble, b.removable = None, 500
+            while b.guard.held() is not None:
+                await asyncio.sleep(0.001)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    told = [m for m in caplog.messages if m.startswith("no room can be made")]
+    assert told == ["no room can be made now: claraedge.db: the disk is full"]
+
+
+async def test_a_real_disk_is_measured_as_this_user_may_fill_it(tmp_path: Path) -> None:
+    free, total = await measured(tmp_path)()
+    assert 0 < free < total
+    with pytest.raises(FileNotFoundError):
+        await measured(tmp_path / "gone")()

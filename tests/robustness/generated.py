@@ -240,7 +240,7 @@ class Requests:
             return rng.choice((0.0, -1.0, float("inf"), float("nan"), 1e300))
         if descriptor.name == "content":
             return self._definition()
-        if descriptor.name in ("job_ids", "epoch"):
+        if descriptor.name in ("job_id", "job_ids", "epoch"):
             return self._id("job")
         return self._text(descriptor.name)
 

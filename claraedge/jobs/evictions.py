@@ -22,17 +22,11 @@ class Evictions:
         database: Database,
         clock: Clock,
         evict: Callable[[str], Awaitable[str | None]],
-        *,
-        settle: float = _SETTLE,
     ) -> None:
-        """`evict` ends the job whose turn it is and returns its id (`Engine.evict`).
-
-        `settle`: seconds from a job's end until the next may follow.
-        """
+        """`evict` ends the job whose turn it is and returns its id (`Engine.evict`)."""
         self._database = database
         self._clock = clock
         self._evict = evict
-        self._settle = settle
         self._not_before = 0.0
 
     async def next(self, reason: str) -> None:
@@ -40,10 +34,10 @@ class Evictions:
         ending = await self._database.read(lambda tx: tx.row("evicting_job"))
         now = self._clock.elapsed()
         if ending is not None:  # also one of before a restart
-            self._not_before = now + self._settle
+            self._not_before = now + _SETTLE
         if now < self._not_before:
             return
         job = await self._evict(reason)
         if job is not None:
-            self._not_before = now + self._settle
+            self._not_before = now + _SETTLE
             _log.warning("job evicted", extra={"job": job, "reason": reason})

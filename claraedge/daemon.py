@@ -22,6 +22,8 @@ from claraedge.api.appliance import (
     ImagesServicer,
     InboxServicer,
     QueueServicer,
+    disk_of,
+    removed_of,
     time_of,
 )
 from claraedge.api.clara import ClaraServicer
@@ -325,6 +327,8 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                     *side_loading.warnings(),
                     *await enforcement.warnings(),
                 ],
+                disks=map(disk_of, disk.figures()),
+                removed=removed_of(retention.removed, retention.last),
             )
 
         events = EventLog(database, clock, new_id)

@@ -8,6 +8,7 @@ from pathlib import Path
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from claraedge import files
+from claraedge.appliance.disk import Figures
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end
 from claraedge.errors import InvalidImageError, InvalidJobIdError, InvalidRequestError
 from claraedge.ids import new_id, parse_id
@@ -15,6 +16,7 @@ from claraedge.images.images import Images
 from claraedge.inbox.inbox import Inbox
 from claraedge.inbox.model import Item, ItemState
 from claraedge.jobs.jobs import Jobs
+from claraedge.jobs.retention import Removed
 from claraedge.payloads.payloads import Held, refuse_held
 from claraedge.runner.protocol import Image
 from claraedge.wire.claraedge.v1 import appliance_pb2 as wire
@@ -137,6 +139,28 @@ def _item(item: Item) -> wire.Item:
         first_seen=time_of(item.first_seen),
         size=item.size,
         result_path=item.result_path or "",
+    )
+
+
+def disk_of(figures: Figures) -> wire.Disk:
+    """How a disk is, as a message."""
+    return wire.Disk(
+        name=figures.name,
+        free=figures.free,
+        total=figures.total,
+        soft_limit=figures.soft,
+        hard_limit=figures.hard,
+    )
+
+
+def removed_of(removed: Removed, last: float | None) -> wire.Removed:
+    """What retention removed, and when last in Unix seconds, as a message."""
+    return wire.Removed(
+        payloads=removed.payloads,
+        logs=removed.logs,
+        jobs=removed.jobs,
+        size=removed.size,
+        last=None if last is None else time_of(last),
     )
 
 

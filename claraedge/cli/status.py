@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from claraedge import __version__
 from claraedge.cli.options import Options, remote
-from claraedge.cli.output import lines, local
+from claraedge.cli.output import lines, local, size
 from claraedge.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from claraedge.client.values import Disk, Removed
 
 
 @click.command()
@@ -35,9 +40,23 @@ def status(options: Options) -> None:
         ("RESULTS", f"{found.outbox_results} delivered, {found.failed_results} failures kept"),
         ("PODMAN", found.podman_version or "does not answer"),
         ("GPUS", str(found.gpus)),
+        *(("DISK", _disk(disk)) for disk in found.disks),
+        *([("REMOVED", _removed(found.removed))] if found.removed.last else []),
         *(("WARNING", warning) for warning in found.warnings),
     ]
     click.echo(lines(shown))
+
+
+def _disk(disk: Disk) -> str:
+    limit = f"at least {size(disk.soft_limit)}"
+    return f"{size(disk.free)} of {size(disk.total)} free ({limit}): {disk.name}"
+
+
+def _removed(removed: Removed) -> str:
+    return (
+        f"{removed.payloads} payloads, logs of {removed.logs} jobs, {removed.jobs} jobs"
+        f" ({size(removed.size)}) since the start; last at {local(removed.last)}"
+    )
 
 
 @click.command()

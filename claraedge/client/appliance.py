@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from claraedge.client.connection import HEADER, Connection
-from claraedge.client.values import Image, Item, Status, unix_moment
+from claraedge.client.values import Disk, Image, Item, Removed, Status, unix_moment
 from claraedge.wire.claraedge.v1 import appliance_pb2 as pb
 from claraedge.wire.claraedge.v1.appliance_pb2_grpc import ApplianceStub, ImagesStub, InboxStub
 from claraedge.wire.nvidia.clara.platform.clara_pb2 import ClaraVersionRequest
@@ -99,6 +99,23 @@ def status(connection: Connection) -> Status:
         failed_results=reply.failed_results,
         podman_version=reply.podman_version,
         gpus=reply.gpus,
+        disks=tuple(
+            Disk(
+                name=disk.name,
+                free=disk.free,
+                total=disk.total,
+                soft_limit=disk.soft_limit,
+                hard_limit=disk.hard_limit,
+            )
+            for disk in reply.disks
+        ),
+        removed=Removed(
+            payloads=reply.removed.payloads,
+            logs=reply.removed.logs,
+            jobs=reply.removed.jobs,
+            size=reply.removed.size,
+            last=unix_moment(reply.removed.last),
+        ),
         warnings=tuple(reply.warnings),
     )
 

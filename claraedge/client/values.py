@@ -134,6 +134,26 @@ class Item(Value, frozen=True, kw_only=True):
     result_path: str
 
 
+class Disk(Value, frozen=True, kw_only=True):
+    """A disk that work needs; sizes in bytes."""
+
+    name: str
+    free: int
+    total: int
+    soft_limit: int
+    hard_limit: int
+
+
+class Removed(Value, frozen=True, kw_only=True):
+    """What was removed of stopped jobs since the daemon's start."""
+
+    payloads: int
+    logs: int
+    jobs: int
+    size: int
+    last: datetime | None
+
+
 class Status(Value, frozen=True, kw_only=True):
     """How the daemon is doing."""
 
@@ -153,6 +173,8 @@ class Status(Value, frozen=True, kw_only=True):
     failed_results: int
     podman_version: str
     gpus: int
+    disks: tuple[Disk, ...]
+    removed: Removed
     warnings: tuple[str, ...]
 
 

@@ -294,6 +294,18 @@ class Appliance(appliance_pb2_grpc.ApplianceServicer):
             jobs_pending=2,
             jobs_running=1,
             warnings=["the disk is nearly full"],
+            disks=[
+                appliance_pb2.Disk(
+                    name="the state folder /state",
+                    free=3 << 30,
+                    total=20 << 30,
+                    soft_limit=4 << 30,
+                    hard_limit=1 << 30,
+                )
+            ],
+            removed=appliance_pb2.Removed(
+                payloads=3, logs=2, jobs=1, size=5 << 20, last=UnixTimestamp(seconds=NOON)
+            ),
         )
 
 

@@ -7,8 +7,9 @@ whoever finds one removes it. Its number is one more than that of the last recor
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from claraedge.blocking import in_thread
 from claraedge.errors import (
@@ -34,6 +35,21 @@ from claraedge.runner.protocol import (
     Image,
 )
 from claraedge.services.model import Lease
+
+T = TypeVar("T")
+
+
+async def unless(ending: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """What the work gives; None where `ending` comes first, and the work is cancelled."""
+    doing = asyncio.create_task(work)
+    waiting = asyncio.create_task(ending.wait())
+    try:
+        await asyncio.wait({doing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        return await doing if doing.done() else None
+    finally:
+        doing.cancel()
+        waiting.cancel()
+        await asyncio.gather(doing, waiting, return_exceptions=True)
 
 
 class UnmakeableError(Exception):
@@ -163,15 +179,7 @@ class Attempt:
     async def _image(self) -> Image | None:
         """The operator's image, pulled where need be; None where the job is to end meanwhile."""
         reference = self._setting.operator.container.reference
-        finding = asyncio.create_task(self._setting.lookups.image(reference))
-        ending = asyncio.create_task(self._ending.wait())
-        try:
-            await asyncio.wait({finding, ending}, return_when=asyncio.FIRST_COMPLETED)
-            return await finding if finding.done() else None
-        finally:
-            finding.cancel()
-            ending.cancel()
-            await asyncio.gather(finding, ending, return_exceptions=True)
+        return await unless(self._ending, self._setting.lookups.image(reference))
 
     async def _is_filled(self, image: str) -> bool:
         """Whether the image says more of the operator than is known: then it is not made yet."""

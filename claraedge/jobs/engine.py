@@ -293,6 +293,8 @@ class Engine:
         assert active is not None, "a candidate is active or queued"
         self._active[job] = active
         self._queue.remove(job)
+        if active.ending is not None:
+            return True  # decided while it was chosen: it ends with the next round
         if active.beside is None:
             self._serving.begin(active)
             return True

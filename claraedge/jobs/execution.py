@@ -19,9 +19,9 @@ from claraedge.blocking import in_thread
 from claraedge.clock import moment
 from claraedge.errors import ContainerError, StorageFullError
 from claraedge.jobs import records
-from claraedge.jobs.attempt import Attempt, Made, Setting, UnmakeableError
+from claraedge.jobs.attempt import Attempt, Made, Setting, UnmakeableError, unless
 from claraedge.jobs.machine import Machine
-from claraedge.jobs.model import OperatorRecord, OperatorStatus
+from claraedge.jobs.model import JobStatus, OperatorRecord, OperatorStatus
 from claraedge.jobs.placing import Placing
 from claraedge.jobs.registering import register
 from claraedge.jobs.retries import next_attempt
@@ -65,6 +65,8 @@ class Execution:
         self.record = record
         self.timed_out = False
         """Its own time was over, and it was stopped."""
+        self._cut_short = False
+        """It was told to end while it ran: what it wrote is half, whatever its exit code says."""
         self._machine = machine
         self._setting = setting
         self._job = setting.job
@@ -88,6 +90,11 @@ class Execution:
         if self.record.status is OperatorStatus.RUNNING:
             return self.record.attempt
         return self._attempt.placed
+
+    @property
+    def job_ending(self) -> JobStatus:
+        """How its job ends where it does not complete."""
+        return JobStatus.TERMINATED if self.timed_out else JobStatus.FAULTED
 
     def prepare(self) -> None:
         """Makes the container ahead of the operator's turn.
@@ -134,6 +141,8 @@ class Execution:
             container = await self._find()
             if container is not None and container.phase in (Phase.RUNNING, Phase.STOPPED):
                 self._log("operator adopted", phase=container.phase.value)
+                # Where its end was decided before, it was perhaps told so before.
+                self._cut_short = self._ending.is_set()
                 return await self._finish(container.id)
             await self._never_ran(container)
         while (
@@ -200,7 +209,7 @@ class Execution:
         services = self._machine.services
         use = services.gpu_use()
         if use.gpus and self._job.id not in use.jobs:
-            await services.yield_gpu()
+            await unless(self._ending, services.yield_gpu())
 
     async def _keep_filled(self, operator: Operator) -> None:
         await self._machine.database.write(
@@ -241,14 +250,15 @@ class Execution:
         end = await self._end_of(container)
         if end.code == _KILLED and not end.out_of_memory and await self._is_being_removed():
             end = Exit(cause=ExitCause.VANISHED)
-        if end.cause is ExitCause.VANISHED:
+        if end.cause is ExitCause.VANISHED and not self.timed_out:
             await self._interrupted(end.cause.value)
             return await self._run()
-        if end.code == 0 and await self._values.are_lost(self.record.attempt):
+        whole = end.code == 0 and not self._cut_short
+        if whole and await self._values.are_lost(self.record.attempt):
             await self._interrupted("its values in shared memory are gone")
             await self._remove(container)
             return await self._run()
-        if end.code == 0 and not self.timed_out:
+        if whole:
             try:
                 await self._values.keep(self.record.attempt)
             except UnusableValueError as error:
@@ -270,7 +280,8 @@ class Execution:
             )
             if not waiting.done():
                 self.timed_out = not ending.done()
-                await self._machine.runner.stop(container, self._machine.grace)
+                told = await self._machine.runner.stop(container, self._machine.grace)
+                self._cut_short |= told or self.timed_out
             return await waiting
         finally:
             waiting.cancel()
@@ -357,8 +368,8 @@ class Execution:
 
         def work(tx: Transaction) -> OperatorRecord:
             at = moment(self._machine.clock)
-            records.end_operator(
-                tx, self._job.id, self.record.name, OperatorStatus.FAULTED, code, at
+            records.fault_operator(
+                tx, self._job.id, self.record.name, code, at, ending=self.job_ending
             )
             records.say(tx, self._job.id, at.now, text)
             return replace(

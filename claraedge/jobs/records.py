@@ -217,6 +217,21 @@ def end_operator(
     tx.run("job_ran", job=job, elapsed=at.elapsed)
 
 
+def fault_operator(
+    tx: Transaction,
+    job: str,
+    operator: str,
+    exit_code: int | None,
+    at: Moment,
+    *,
+    ending: JobStatus,
+) -> None:
+    """An operator's failure, and with it how its job ends, where that was not decided before."""
+    end_operator(tx, job, operator, OperatorStatus.FAULTED, exit_code, at)
+    if _ending(_row(tx, job)) is None:
+        tx.run("job_ending", id=job, status=int(ending))
+
+
 def retry_operator(
     tx: Transaction, job: str, operator: str, exit_code: int | None, not_before: float, at: Moment
 ) -> None:

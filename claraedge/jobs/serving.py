@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from claraedge.errors import ClaraedgeError
 from claraedge.jobs.active import ActiveJob
 from claraedge.jobs.endings import Endings
@@ -33,9 +31,14 @@ class Serving:
 
     def begin(self, active: ActiveJob) -> None:
         """Sees to it that what the job's operators use runs; they are admitted after that."""
-        active.serving = self._floor.tasks.begin(
-            self._served(active), f"services of {active.job.id}"
-        )
+        task = self._floor.tasks.begin(self._served(active), f"services of {active.job.id}")
+        active.serving = task
+        # Not at the end of the work: a task that is cancelled before its first step does nothing.
+        task.add_done_callback(lambda _: self._over(active))
+
+    def _over(self, active: ActiveJob) -> None:
+        active.serving = None
+        self._floor.wake.set()
 
     async def _served(self, active: ActiveJob) -> None:
         job = active.job.id
@@ -47,11 +50,10 @@ class Serving:
         except OUTAGES as error:
             self._floor.pause.met(error)
         except ClaraedgeError as error:
-            with contextlib.suppress(*OUTAGES):
+            try:
                 await self._endings.decide(active, JobStatus.FAULTED, str(error))
-        finally:
-            active.serving = None
-            self._floor.wake.set()
+            except OUTAGES as outage:  # it is found out once more
+                self._floor.pause.met(outage)
 
     def lost(self, job: str, reason: str) -> None:
         """What a job uses is gone for good: it fails with that reason."""

@@ -106,7 +106,7 @@ class Workers:
         if record.status is not OperatorStatus.RUNNING:
             self._floor.given.pop((active.job.id, name), None)
         if record.status is OperatorStatus.FAULTED:
-            active.end(JobStatus.TERMINATED if execution.timed_out else JobStatus.FAULTED)
+            active.end(execution.job_ending)
         if not active.uses_gpu:
             active.lease = ()
         self._floor.wake.set()
@@ -124,8 +124,8 @@ class Workers:
 
         def work(tx: Transaction) -> OperatorRecord:
             at = moment(self._floor.machine.clock)
-            records.end_operator(
-                tx, active.job.id, record.name, OperatorStatus.FAULTED, record.exit_code, at
+            records.fault_operator(
+                tx, active.job.id, record.name, record.exit_code, at, ending=JobStatus.FAULTED
             )
             text_ = f"operator {record.name}: internal error: {text}"
             records.say(tx, active.job.id, at.now, text_)

@@ -369,15 +369,16 @@ class MemoryRunner:
             self._containers.pop(container, None)
         return entry.exit
 
-    async def stop(self, container: str, grace: float) -> None:
+    async def stop(self, container: str, grace: float) -> bool:
         self._check()
         entry = self._containers.get(container)
         if entry is None or entry.task is None or entry.task.done():
-            return
+            return False
         self.stops.append((_operator(entry), grace))
         entry.task.cancel()
         await asyncio.wait([entry.task], timeout=grace)
         entry.end(Exit(cause=ExitCause.EXITED, code=_KILLED))
+        return True
 
     async def remove(self, container: str) -> None:
         self._check()

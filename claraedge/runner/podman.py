@@ -365,7 +365,7 @@ class PodmanRunner:
             raise ContainerError(f"container {container} was never started: it has no end")
         return state.exit
 
-    async def stop(self, container: str, grace: float) -> None:
+    async def stop(self, container: str, grace: float) -> bool:
         seconds = max(0, math.ceil(grace))
         response = await self._service.request(
             "POST",
@@ -375,7 +375,7 @@ class PodmanRunner:
             repeatable=True,
         )
         if response.ok or response.status in (304, 404):
-            return
+            return response.status not in (304, 404)
         # Podman gives up on a container without a supervisor, or one that is just ending.
         log.warning("Podman did not stop container %s: %s", container, response.reason)
         state = await self._state(container)
@@ -383,6 +383,8 @@ class PodmanRunner:
             with watched(state.pid, container) as process:
                 if process is not None:
                     process.kill()
+                    return True
+        return False
 
     async def remove(self, container: str) -> None:
         """Raises ContainerError where Podman refuses twice."""

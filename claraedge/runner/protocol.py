@@ -257,8 +257,8 @@ class Runner(Protocol):
         """
         ...
 
-    async def stop(self, container: str, grace: float) -> None:
-        """TERM, then KILL after `grace` seconds. Stopped or gone already: no error."""
+    async def stop(self, container: str, grace: float) -> bool:
+        """TERM, then KILL after `grace` seconds. False where it had ended before, or is gone."""
         ...
 
     async def remove(self, container: str) -> None:

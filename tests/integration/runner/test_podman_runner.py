@@ -558,10 +558,10 @@ async def test_stop_asks_first_and_the_code_is_the_programs(
     container = await started(runner, polite)
     await written(polite.mounts[1].source / "ready")
     began = time.monotonic()
-    await runner.stop(container, 10.0)
+    assert await runner.stop(container, 10.0) is True
     assert time.monotonic() - began < 5
     assert await runner.wait(container) == Exit(cause=ExitCause.EXITED, code=5)
-    await runner.stop(container, 10.0)
+    assert await runner.stop(container, 10.0) is False
 
 
 async def test_stop_kills_what_ignores_it_after_the_grace(
@@ -571,11 +571,11 @@ async def test_stop_kills_what_ignores_it_after_the_grace(
     container = await started(runner, deaf)
     await written(deaf.mounts[1].source / "ready")
     end = asyncio.create_task(runner.wait(container))
-    await runner.stop(container, 1.0)
+    assert await runner.stop(container, 1.0) is True
     async with asyncio.timeout(10):
         assert await end == Exit(cause=ExitCause.EXITED, code=137)
     await runner.remove(container)
-    await runner.stop(container, 1.0)
+    assert await runner.stop(container, 1.0) is False
 
 
 async def test_remove_kills_what_runs_without_waiting(runner: PodmanRunner, spec: MakeSpec) -> None:

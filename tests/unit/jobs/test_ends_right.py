@@ -1,0 +1,252 @@
+"""A job ends as was decided, whenever that was and whatever its operators say; and it does end."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from claraedge.errors import StorageFullError
+from claraedge.jobs.active import ActiveJob
+from claraedge.jobs.endings import Endings
+from claraedge.jobs.model import JobStatus, OperatorStatus
+from claraedge.jobs.scheduler import Scheduler
+from claraedge.jobs.serving import Serving
+from claraedge.jobs.timeouts import Timeouts
+from claraedge.runner.memory import MemoryRunner
+from claraedge.runner.protocol import LABEL_OPERATOR, ContainerSpec
+from tests.engine_bench import DEADLINE, Device, bench, chain, copy, emptied, fail
+
+
+class Podman(MemoryRunner):
+    """One whose containers may take their time to end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stubborn: set[str] = set()
+        """Operators that no stop ends."""
+        self.vanishing: set[str] = set()
+        """Operators whose containers somebody removes while they are stopped."""
+
+    async def stop(self, container: str, grace: float) -> bool:
+        (operator,) = (
+            e.spec.labels.get(LABEL_OPERATOR, "")
+            for e in self._containers.values()
+            if e.id == container
+        )
+        if operator in self.stubborn:
+            await asyncio.Event().wait()
+        if operator in self.vanishing:
+            self.vanishing.remove(operator)
+            self.vanish(operator)
+            return True
+        return await super().stop(container, grace)
+
+
+@pytest.fixture
+def podman() -> Podman:
+    return Podman()
+
+
+@pytest.fixture
+def device(tmp_path: Path, podman: Podman) -> Device:
+    podman.add_image("copy:1", copy)
+    podman.add_image("fail:1", fail)
+    podman.add_image("polite:1", polite)
+    podman.add_image("mute:1", mute)
+    return Device(state=tmp_path, runner=podman)
+
+
+async def polite(spec: ContainerSpec) -> int:
+    """Writes half of what it should, and ends by TERM as if all was well."""
+    await copy(spec)
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        return 0
+    raise AssertionError
+
+
+async def mute(_spec: ContainerSpec) -> int:
+    """A service that never takes connections."""
+    await asyncio.Event().wait()
+    return 0
+
+
+def beside(*operators: str) -> str:
+    """A chain whose first operator asks for the service that never listens."""
+    service = (
+        "  services:\n  - name: mute\n    container: {image: mute, tag: '1'}\n"
+        "    connections: {http: [{name: MUTE, port: 8080}]}\n"
+    )
+    return chain(*operators).replace("  input:\n", f"{service}  input:\n", 1)
+
+
+async def test_an_operator_that_ends_well_because_its_job_was_cancelled_did_not_complete(
+    device: Device,
+) -> None:
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one", image="polite")), {"x": b"1"})
+        await b.until_runs("one")
+        await b.jobs.cancel(job.id, "enough")
+        ended = await b.end(job.id)
+        assert ended.status is JobStatus.CANCELED
+        assert ended.operators[0].status is OperatorStatus.FAULTED
+        assert "operator one: was stopped because its job ends" in ended.messages[0]
+        assert "operators/one/x" not in await b.listing(job.payload)
+
+
+async def test_an_operator_that_ends_well_because_its_job_took_too_long_did_not_complete(
+    device: Device,
+) -> None:
+    device.timeouts = Timeouts(default=0.3, maximum=1)
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one", image="polite")), {"x": b"1"})
+        ended = await b.end(job.id)
+        assert ended.status is JobStatus.TERMINATED
+        assert ended.operators[0].status is OperatorStatus.FAULTED
+
+
+async def test_an_operator_that_ends_well_before_anybody_stops_it_has_completed(
+    device: Device, podman: Podman
+) -> None:
+    podman.hold("one")
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one")), {"x": b"1"})
+        await b.until_runs("one")
+        podman.release("one")
+        cancelled = await b.jobs.cancel(job.id, "enough")
+        ended = await b.end(cancelled.id)
+        completed = ended.operators[0].status is OperatorStatus.COMPLETED
+        assert ended.status is (JobStatus.HEALTHY if completed else JobStatus.CANCELED)
+
+
+async def test_an_operator_that_was_told_to_end_did_not_complete_for_the_next_daemon_either(
+    device: Device, podman: Podman
+) -> None:
+    podman.stubborn.add("one")
+    podman.hold("one")
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one")), {"x": b"1"})
+        await b.until_runs("one")
+        await b.jobs.cancel(job.id, "enough")
+    podman.release("one")  # as TERM makes it end
+    async with asyncio.timeout(DEADLINE):
+        while [c.exit_code for c in await podman.containers({})] != [0]:
+            await asyncio.sleep(0.005)
+    async with bench(device) as b:
+        ended = await b.end(job.id)
+        assert ended.status is JobStatus.CANCELED
+        assert ended.messages[-1] == "canceled: enough"
+
+
+@pytest.mark.parametrize(
+    ("image", "extra", "status"),
+    [("copy", "timeout: 1", JobStatus.TERMINATED), ("fail", "", JobStatus.FAULTED)],
+)
+async def test_how_a_job_ends_is_known_to_the_next_daemon_while_its_operators_stop(
+    device: Device, podman: Podman, image: str, extra: str, status: JobStatus
+) -> None:
+    """By the operator that ended first, whoever cancels the job after that."""
+    podman.hold("other")
+    podman.stubborn.add("other")
+    if image == "copy":
+        podman.hold("one")
+    definition = (
+        chain("one", image=image, extra=[extra] if extra else [])
+        + (chain("other").partition("operators:\n")[2])
+    )
+    async with bench(device) as b:
+        job = await b.job(await b.register(definition), {"x": b"1"})
+        await b.until_runs("other")
+        async with asyncio.timeout(DEADLINE):
+            while (await b.jobs.get(job.id)).operators[0].status is not OperatorStatus.FAULTED:
+                await asyncio.sleep(0.005)
+        await b.jobs.cancel(job.id, "too late")
+    podman.stubborn.clear()
+    async with bench(device) as b:
+        ended = await b.end(job.id)
+        assert ended.status is status
+        assert not any("canceled" in message for message in ended.messages)
+
+
+async def test_an_operator_that_takes_too_long_is_not_run_again_where_its_container_vanishes(
+    device: Device, podman: Podman
+) -> None:
+    podman.hold("one")
+    podman.vanishing.add("one")
+    async with bench(device) as b:
+        pipeline = await b.register(chain("one", extra=["timeout: 1"]))
+        job = await b.job(pipeline, {"x": b"1"})
+        ended = await b.end(job.id)
+        assert ended.status is JobStatus.TERMINATED
+        assert [o.attempt for o in ended.operators] == [1]
+        assert "took longer than its 1 s" in ended.messages[0]
+
+
+async def test_a_job_that_is_cancelled_before_its_services_were_even_asked_for_ends(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = Serving.begin
+
+    def begun(self: Serving, active: ActiveJob) -> None:
+        begin(self, active)
+        active.end(JobStatus.CANCELED)  # as by a cancel in the same turn of the loop
+
+    monkeypatch.setattr(Serving, "begin", begun)
+    async with bench(device) as b:
+        job = await b.job(await b.register(beside("one")), {"x": b"1"})
+        assert (await b.end(job.id)).status is JobStatus.CANCELED
+        await emptied(device.runner)
+
+
+async def test_a_job_that_is_cancelled_while_it_is_chosen_asks_for_no_services(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, go_on = asyncio.Event(), asyncio.Event()
+    look = Scheduler.look
+
+    async def slow(self: Scheduler, candidates: object) -> None:
+        if candidates and not go_on.is_set():
+            looking.set()
+            await go_on.wait()
+        await look(self, candidates)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Scheduler, "look", slow)
+    async with bench(device) as b:
+        job = await b.job(await b.register(beside("one")), {"x": b"1"})
+        async with asyncio.timeout(DEADLINE):
+            await looking.wait()
+        cancelling = asyncio.create_task(b.jobs.cancel(job.id, "enough"))
+        async with asyncio.timeout(DEADLINE):
+            while job.id not in b.engine._active:
+                await asyncio.sleep(0.005)
+        go_on.set()
+        await cancelling
+        assert (await b.end(job.id)).status is JobStatus.CANCELED
+        assert device.runner.created == []
+
+
+async def test_a_failure_of_services_that_cannot_be_recorded_is_tried_again_after_a_pause(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide, tries = Endings.decide, 0
+
+    async def full(self: Endings, active: ActiveJob, status: JobStatus, text: str) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise StorageFullError("the disk is full")
+        await decide(self, active, status, text)
+
+    monkeypatch.setattr(Endings, "decide", full)
+    definition = chain("one", extra=["models: [{name: absent}]"])
+    async with bench(device) as b:
+        job = await b.job(await b.register(definition), {"x": b"1"})
+        began = asyncio.get_running_loop().time()
+        ended = await b.end(job.id)
+        assert ended.status is JobStatus.FAULTED
+        assert "absent" in ended.messages[0]
+        assert tries == 3
+        assert asyncio.get_running_loop().time() - began > 1, "it did not pause"

@@ -81,7 +81,7 @@ def site(
         program=program(), folder=folder, runtime=runtime, driver=driver, port=free_port()
     )
     site.temporary.mkdir()
-    (folder / "claraedge.toml").write_text(
+    site.configure(
         f'[api]\nlisten = ["127.0.0.1:{site.port}"]\n'
         "[engine]\ngrace_seconds = 1\n[gpu]\ninterval_seconds = 0.2\n"
         + getattr(request.module, "SETTINGS", "")

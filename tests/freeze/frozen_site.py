@@ -15,6 +15,9 @@ from typing import Any
 DIST = Path(__file__).resolve().parents[2] / "dist"
 FORMS = {"file": DIST / "claraedge", "folder": DIST / "claraedge-dir" / "claraedge"}
 
+#: For a configuration without limits of its own: tests may run on a disk that is rather full.
+ANY_DISK = "[disk]\nsoft_mb = 2\nhard_mb = 1\n"
+
 
 @dataclass
 class Site:
@@ -40,8 +43,15 @@ class Site:
             own["CLARAEDGE_CONFIG"] = str(config)
         return os.environ | own
 
+    def configure(self, settings: str) -> None:
+        """Writes the configuration: these sections, and `[disk]` where they have none."""
+        more = "" if "[disk]" in settings else ANY_DISK
+        (self.folder / "claraedge.toml").write_text(f"{settings}\n{more}")
+
     def start(self) -> subprocess.Popen[bytes]:
         """A daemon that serves."""
+        if not (self.folder / "claraedge.toml").exists():
+            self.configure("")
         with (self.folder / "daemon.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [

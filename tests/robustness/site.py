@@ -22,6 +22,7 @@ import grpc
 
 from claraedge.wire.nvidia.clara.platform import clara_pb2
 from claraedge.wire.nvidia.clara.platform.clara_pb2_grpc import ClaraStub
+from tests.freeze.frozen_site import ANY_DISK
 
 PROGRAM = Path(__file__).with_name("memory_daemon.py")
 ROOT = Path(__file__).parents[2]
@@ -140,7 +141,7 @@ class Site:
 def site(settings: str = "") -> Iterator[Site]:
     """A daemon that serves, with a configuration of its own."""
     folder = Path(tempfile.mkdtemp(prefix="ce-"))  # short: a socket's path is at most 107 bytes
-    (folder / "claraedge.toml").write_text(settings)
+    (folder / "claraedge.toml").write_text(f"{settings}\n{ANY_DISK}")
     (folder / "state").mkdir(mode=0o700)
     with (folder / "daemon.log").open("ab") as log:
         process = subprocess.Popen(

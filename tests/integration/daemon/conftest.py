@@ -32,9 +32,7 @@ def idle_site(tmp_path: Path, runtime_folder: Path) -> Iterator[Site]:
     runtime = Path(tempfile.mkdtemp(prefix="d-", dir=runtime_folder), "run")
     site = Site(program=program(), folder=tmp_path, runtime=runtime)
     site.temporary.mkdir()
-    (tmp_path / "claraedge.toml").write_text(
-        "[inbox]\nsettle_seconds = 0.5\n[engine]\ngrace_seconds = 3\n"
-    )
+    site.configure("[inbox]\nsettle_seconds = 0.5\n[engine]\ngrace_seconds = 3\n")
     try:
         yield site
     finally:

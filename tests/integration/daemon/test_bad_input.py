@@ -159,9 +159,7 @@ def test_a_killed_daemons_socket_does_not_keep_the_next_one_from_serving(site: S
 
 
 def test_all_mistakes_of_a_configuration_are_told_at_once(idle_site: Site) -> None:
-    (idle_site.folder / "claraedge.toml").write_text(
-        "[inbox]\nsetle_seconds = 1\nrescan_seconds = 'often'\n[outbx]\n"
-    )
+    idle_site.configure("[inbox]\nsetle_seconds = 1\nrescan_seconds = 'often'\n[outbx]\n")
     refused = idle_site.call("serve", f"--runtime-dir={idle_site.runtime}")
     assert refused.returncode == 78
     for text in ("setle_seconds", "did you mean 'settle_seconds'", "rescan_seconds", "outbx"):

@@ -111,7 +111,7 @@ def test_operators_take_turns_on_the_one_gpu(idle_site: Site, archives: TestImag
     reason = why_there_is_none()
     if reason is not None:
         pytest.skip(reason)
-    (idle_site.folder / "claraedge.toml").write_text(f'[engine]\ncdi_kind = "{KIND}"\n')
+    idle_site.configure(f'[engine]\ncdi_kind = "{KIND}"\n')
     idle_site.start()
     idle_site.say("create", "image", "-f", archives.archive(f"{IMAGE}:1"))
     spans = run(idle_site, gpu=True)

@@ -27,7 +27,7 @@ def serve(idle_site: Site, archives: TestImages) -> Serve:
         pytest.skip(reason)
 
     def start(engine: str) -> Site:
-        (idle_site.folder / "claraedge.toml").write_text(f"[engine]\n{engine}\n")
+        idle_site.configure(f"[engine]\n{engine}\n")
         idle_site.start()
         idle_site.say("create", "image", "-f", archives.archive(f"{IMAGE}:1"))
         return idle_site

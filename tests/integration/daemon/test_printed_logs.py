@@ -39,9 +39,7 @@ GAP = re.compile(r"\[claraedge: ([\d,]+) bytes of this log were left out here; i
 def serve(site: Site, limit: int, more: str = "") -> None:
     """A daemon that keeps so many MiB of a log."""
     site.stop()
-    (site.folder / "claraedge.toml").write_text(
-        f"[engine]\ngrace_seconds = 3\noperator_log_mb = {limit}\n{more}"
-    )
+    site.configure(f"[engine]\ngrace_seconds = 3\noperator_log_mb = {limit}\n{more}")
     site.start()
 
 

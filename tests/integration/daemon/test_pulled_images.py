@@ -34,7 +34,7 @@ def site(idle_site: Site, registry: StubRegistry) -> Site:
     password = idle_site.folder / "password"
     password.write_text("secret\n")
     password.chmod(0o600)
-    (idle_site.folder / "claraedge.toml").write_text(
+    idle_site.configure(
         f"[engine]\ngrace_seconds = {_GRACE}\n"
         "[images]\n"
         f'registries = ["{registry.host}/team"]\n'

@@ -36,7 +36,7 @@ WEIGHTS = (
 
 @pytest.fixture
 def serving(idle_site: Site, archives: TestImages, tmp_path: Path) -> Iterator[Site]:
-    (idle_site.folder / "claraedge.toml").write_text(
+    idle_site.configure(
         "[engine]\ngrace_seconds = 3\n"
         f'[inference]\nimage = "{SERVER}:1"\ncommand = []\nidle_seconds = 3600.0\n'
     )

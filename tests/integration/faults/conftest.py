@@ -36,7 +36,7 @@ def a_site(
     runtime = Path(tempfile.mkdtemp(prefix="f-", dir=runtime_folder), "run")
     site = FaultySite(program=program(), folder=folder, runtime=runtime)
     site.temporary.mkdir()
-    (folder / "claraedge.toml").write_text(
+    site.configure(
         f"[engine]\ngrace_seconds = {GRACE}\n"
         "[images]\n"
         f'registries = ["{registry.host}/team"]\n'

@@ -1,0 +1,397 @@
+"""The header reader agrees with pydicom; nothing that is dropped makes it guess, hang or die."""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+import tempfile
+import time
+import warnings
+import zlib
+from pathlib import Path
+
+import pydicom
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import UID
+
+from claraedge.inbox.dicom import MAX_BYTES, MAX_DEPTH, Identity, Unidentified, identify
+
+DATA = Path(pydicom.__file__).parent / "data"
+SAMPLES = sorted(p for p in DATA.rglob("*") if p.is_file() and not p.name.endswith((".py", ".pyc")))
+STUDY, SERIES, INSTANCE = "1.2.3.4", "1.2.3.4.5", "1.2.3.4.5.6"
+IDENTITY = Identity(study=STUDY, series=SERIES, instance=INSTANCE)
+
+EXPLICIT = "1.2.840.10008.1.2.1"
+IMPLICIT = "1.2.840.10008.1.2"
+BIG = "1.2.840.10008.1.2.2"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+
+
+def read(path: Path) -> Identity | Unidentified:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        return identify(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def of(content: bytes) -> Identity | Unidentified:
+    descriptor = os.memfd_create("sample")
+    try:
+        os.write(descriptor, content)
+        return identify(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def reason(content: bytes) -> str:
+    found = of(content)
+    assert isinstance(found, Unidentified), found
+    return found.reason
+
+
+def by_pydicom(path: Path) -> tuple[str, str, str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+        found = pydicom.dcmread(path, force=True, stop_before_pixels=True)
+        keys = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+        study, series, instance = (str(found.get(key) or "") for key in keys)
+        return study, series, instance
+
+
+def data_set() -> Dataset:
+    made = Dataset()
+    made.SOPInstanceUID = INSTANCE
+    made.StudyInstanceUID = STUDY
+    made.SeriesInstanceUID = SERIES
+    made.Rows = 2
+    return made
+
+
+def written(made: Dataset, syntax: str = EXPLICIT) -> bytes:
+    """As a file of the given transfer syntax, by pydicom."""
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = UID(syntax)
+    made.file_meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.7")
+    made.file_meta.MediaStorageSOPInstanceUID = UID(INSTANCE)
+    with tempfile.NamedTemporaryFile() as file:
+        pydicom.dcmwrite(file.name, made, enforce_file_format=True)
+        return Path(file.name).read_bytes()
+
+
+# --- agrees -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda p: str(p.relative_to(DATA)))
+def test_agrees_with_pydicom(path: Path) -> None:
+    study, series, instance = by_pydicom(path)
+    found = read(path)
+    if isinstance(found, Identity):
+        assert (found.study, found.series, found.instance) == (study, series, instance)
+    else:
+        assert study == ""
+        assert found.reason
+
+
+def test_there_are_samples_of_each_kind() -> None:
+    identities = [found for found in map(read, SAMPLES) if isinstance(found, Identity)]
+    assert len(identities) > 140
+    reasons = " ".join(f.reason for f in map(read, SAMPLES) if isinstance(f, Unidentified))
+    for text in ("is not a DICOM file", "DICOMDIR", "without a StudyInstanceUID"):
+        assert text in reasons
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG, DEFLATED])
+@pytest.mark.parametrize("without_length", [False, True])
+def test_sequences_before_the_uids_are_passed(syntax: str, without_length: bool) -> None:
+    made = data_set()
+    inner = Dataset()
+    inner.ReferencedSOPInstanceUID = "9.9.9"
+    inner.StudyInstanceUID = "9.9.9"  # of another study: must not be taken for its own
+    inner.SeriesInstanceUID = "9.9.9"
+    outer = Dataset()
+    outer.StudyInstanceUID = "9.9.9"
+    outer.ReferencedImageSequence = Sequence([inner, inner])
+    made.ReferencedImageSequence = Sequence([outer] * 100)
+    made.add_new((0x0009, 0x0010), "LO", "PRIVATE")
+    made.add_new((0x0009, 0x1001), "OB", b"x" * 100_000)
+    made.add_new((0x0009, 0x1002), "SQ", Sequence([outer]))
+    made.add_new((0x0009, 0x1003), "UN", b"y" * 10)
+    if without_length:
+        for element in made.iterall():
+            if element.VR == "SQ":
+                element.is_undefined_length = True
+                for item in element.value:
+                    item.is_undefined_length_sequence_item = True
+    assert of(written(made, syntax)) == IDENTITY
+
+
+def long(tag: int, representation: bytes, value: bytes, length: int | None = None) -> bytes:
+    """An element with a length of 32 bits; explicit little endian."""
+    size = len(value) if length is None else length
+    return struct.pack("<HH2sHI", tag >> 16, tag & 0xFFFF, representation, 0, size) + value
+
+
+def short(tag: int, representation: bytes, value: bytes) -> bytes:
+    return (
+        struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, representation, len(value)) + value
+    )  # fmt: skip
+
+
+def implicit(tag: int, value: bytes, length: int | None = None) -> bytes:
+    size = len(value) if length is None else length
+    return struct.pack("<HHI", tag >> 16, tag & 0xFFFF, size) + value
+
+
+UNDEFINED = 0xFFFFFFFF
+CHARACTER_SET = short(0x00080005, b"CS", b"ISO_IR 100")
+UIDS = short(0x0020000D, b"UI", b"1.2.3.4\0") + short(0x0020000E, b"UI", b"1.2.3.4.5\0")
+FOUND = Identity(study=STUDY, series=SERIES, instance="")
+
+
+def test_an_unknown_element_without_length_is_an_implicit_sequence() -> None:
+    item = implicit(0xFFFEE000, implicit(0x0020000D, b"9.9\0"), UNDEFINED)
+    sequence = item + implicit(0xFFFEE00D, b"") + implicit(0xFFFEE0DD, b"")
+    content = CHARACTER_SET + long(0x00091001, b"UN", sequence, UNDEFINED) + UIDS
+    assert of(content) == FOUND
+
+
+def test_single_implicit_elements_in_an_explicit_file_are_passed() -> None:
+    assert of(CHARACTER_SET + implicit(0x00091001, b"ab") + UIDS) == FOUND
+
+
+def test_uids_out_of_order_are_found() -> None:
+    late = short(0x00280010, b"US", b"\1\0")
+    series, study = UIDS[16:], UIDS[:16]
+    assert of(CHARACTER_SET + late + series + study) == FOUND
+    assert of(CHARACTER_SET + series + late + study) == FOUND
+
+
+def test_padding_of_uids_is_taken_off() -> None:
+    padded = short(0x0020000D, b"UI", b"1.2.3.4 ") + short(0x0020000E, b"UI", b"1.2.3.4.5\0\0\0")
+    assert of(CHARACTER_SET + padded) == FOUND
+
+
+def test_a_file_without_a_series_is_of_its_study() -> None:
+    content = CHARACTER_SET + UIDS[:16] + short(0x00280010, b"US", b"\1\0")
+    assert of(content) == Identity(study=STUDY, series="", instance="")
+
+
+def test_the_position_of_the_descriptor_stays() -> None:
+    with (DATA / "test_files/CT_small.dcm").open("rb") as file:
+        file.seek(77)
+        assert isinstance(identify(file.fileno()), Identity)
+        assert file.tell() == 77
+
+
+# --- refuses ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"..", b".", b"1..2", b"1.2.", b".1", b"1.2a", b"1\\2", b"1/2", b"\xff\xff", b"1 2", b"1\n",
+        b"1" * 65, b"1" * 200,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("tag", [0x0020000D, 0x0020000E])
+def test_what_is_no_uid_is_refused(value: bytes, tag: int) -> None:
+    other = UIDS[16:] if tag == 0x0020000D else UIDS[:16]
+    assert "no valid UID" in reason(CHARACTER_SET + short(tag, b"UI", value) + other)
+
+
+def test_a_broken_instance_uid_does_not_hide_the_study() -> None:
+    assert of(CHARACTER_SET + short(0x00080018, b"UI", b"x") + UIDS) == FOUND
+
+
+@pytest.mark.parametrize("content", [b"", b"hello\n", b"PK\x03\x04" * 100, b"x" * 128 + b"DICN"])
+def test_other_files_are_not_dicom(content: bytes) -> None:
+    found = of(content)
+    assert isinstance(found, Unidentified)
+    assert not found.cut
+    assert "no DICOM" in found.reason or "not a DICOM" in found.reason
+
+
+def test_a_study_in_a_sequence_is_not_the_files_own() -> None:
+    made = Dataset()
+    made.SOPInstanceUID = INSTANCE
+    made.ReferencedImageSequence = Sequence([data_set()])
+    made.Rows = 2
+    assert reason(written(made)) == "is a DICOM file without a StudyInstanceUID"
+
+
+def nested(depth: int) -> bytes:
+    opening = long(0x00081140, b"SQ", b"", UNDEFINED) + implicit(0xFFFEE000, b"", UNDEFINED)
+    closing = implicit(0xFFFEE00D, b"") + implicit(0xFFFEE0DD, b"")
+    return CHARACTER_SET + opening * depth + closing * depth + UIDS
+
+
+def test_depth_is_bounded() -> None:
+    assert of(nested(MAX_DEPTH)) == FOUND
+    assert "nested deeper" in reason(nested(MAX_DEPTH + 1))
+    assert "nested deeper" in reason(nested(100_000))
+
+
+def test_reserved_room_that_is_not_written_yet_is_a_file_that_is_cut() -> None:
+    whole = written(data_set())
+    for end in range(200, whole.index(b"1.2.3.4.5\0"), 2):
+        found = of(whole[:end] + bytes(100_000))
+        assert isinstance(found, Unidentified), end
+    after_meta = whole.index(b"\x08\0\x18\0UI")
+    found = of(whole[:after_meta] + bytes(100_000))
+    assert isinstance(found, Unidentified)
+    assert found.cut
+
+
+# --- truncated --------------------------------------------------------------------------------
+
+TRUNCATED = [
+    DATA / "test_files" / name
+    for name in (
+        "CT_small.dcm", "MR_small_implicit.dcm", "MR_small_bigendian.dcm", "image_dfl.dcm",
+        "ExplVR_BigEndNoMeta.dcm", "ExplVR_LitEndNoMeta.dcm", "rtstruct.dcm", "test-SR.dcm",
+        "reportsi.dcm", "JPEG2000.dcm", "badVR.dcm",
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", TRUNCATED, ids=lambda p: p.name)
+def test_a_truncated_file_tells_right_or_not_at_all(path: Path) -> None:
+    whole, right = path.read_bytes(), read(path)
+    assert isinstance(right, Identity)
+    told = 0
+    with tempfile.TemporaryFile() as file:
+        file.write(whole)
+        file.flush()
+        for end in range(min(len(whole), 4000), -1, -1):
+            file.truncate(end)
+            found = identify(file.fileno())
+            if isinstance(found, Identity):
+                assert found == right, end
+                told += 1
+            elif end > 140:
+                assert found.cut, (end, found)
+    assert 0 < told < min(len(whole), 4000)
+
+
+def test_a_file_that_ends_in_a_value_before_the_uids_is_cut() -> None:
+    content = CHARACTER_SET + long(0x00091001, b"OB", b"x" * 10, 1 << 31)
+    found = of(content)
+    assert found == Unidentified(reason="ends in the middle of its DICOM header", cut=True)
+
+
+# --- bounded ----------------------------------------------------------------------------------
+
+
+def timed(content: bytes) -> tuple[Identity | Unidentified, float]:
+    began = time.thread_time()
+    found = of(content)
+    return found, time.thread_time() - began
+
+
+SMALL = [p for p in SAMPLES if 0 < p.stat().st_size < 50_000]
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.sampled_from(SMALL).map(Path.read_bytes),
+    st.lists(
+        st.tuples(
+            st.one_of(st.integers(0, 2000), st.integers(0, 50_000)),
+            st.sampled_from(["flip", "cut", "insert", "remove", "repeat"]),
+            st.one_of(
+                st.binary(min_size=1, max_size=12),
+                st.sampled_from([b"\xff" * 4, bytes(8), b"SQ\0\0\xff\xff\xff\xff", b"\xfe\xff"]),
+            ),
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+)
+@example(b"\x08\0" * 50_000, [(0, "flip", b"\x08")])
+def test_no_damage_makes_it_raise_or_work_long(
+    content: bytes, damage: list[tuple[int, str, bytes]]
+) -> None:
+    for place, kind, value in damage:
+        at = place % (len(content) + 1)
+        match kind:
+            case "flip":
+                content = content[:at] + value + content[at + len(value) :]
+            case "cut":
+                content = content[: max(at, 200)]
+            case "insert":
+                content = content[:at] + value + content[at:]
+            case "remove":
+                content = content[:at] + content[at + len(value) :]
+            case "repeat":
+                content = content[:at] + content[max(0, at - 50) :]
+    found, seconds = timed(content)
+    assert isinstance(found, Identity | Unidentified)
+    assert seconds < 0.05
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=3000), st.sampled_from([b"", bytes(128) + b"DICM", CHARACTER_SET]))
+def test_noise_is_never_a_crash(noise: bytes, start: bytes) -> None:
+    assert isinstance(of(start + noise), Identity | Unidentified)
+
+
+def deflated(content: bytes) -> bytes:
+    packer = zlib.compressobj(9, wbits=-15)
+    packed = packer.compress(content) + packer.flush()
+    meta = short(0x00020010, b"UI", DEFLATED.encode() + b"\0")
+    return bytes(128) + b"DICM" + meta + packed
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(CHARACTER_SET + short(0x00091001, b"LO", b"") * 1_000_000, id="elements"),
+        pytest.param(
+            CHARACTER_SET + long(0x00081140, b"SQ", implicit(0xFFFEE000, b"") * 500_000, UNDEFINED),
+            id="items",
+        ),
+        pytest.param(
+            CHARACTER_SET + long(0x00091001, b"OB", bytes(9000)) * 4000,
+            id="far apart",
+        ),
+        pytest.param(deflated(CHARACTER_SET + long(0x91001, b"OB", bytes(200 << 20))), id="bomb"),
+        pytest.param(deflated(CHARACTER_SET + short(0x91001, b"LO", b"") * 1_000_000), id="bomb 2"),
+        pytest.param(
+            bytes(128) + b"DICM" + short(0x00020002, b"UI", b"") * 1_000_000, id="meta group"
+        ),
+    ],
+)  # fmt: skip
+def test_work_is_bounded(content: bytes) -> None:
+    found, seconds = timed(content)
+    assert isinstance(found, Unidentified)
+    assert "in the first" in found.reason
+    assert seconds < 0.5
+
+
+def test_a_great_value_before_the_uids_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "great.dcm"
+    head = CHARACTER_SET + long(0x00091001, b"OB", b"", 3 << 30)
+    with path.open("wb") as file:
+        file.write(head)
+        file.seek(len(head) + (3 << 30))
+        file.write(UIDS)
+    assert path.stat().st_size > MAX_BYTES
+    began = time.thread_time()
+    assert read(path) == FOUND
+    assert time.thread_time() - began < 0.05
+
+
+def test_a_disk_error_is_the_callers(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(OSError):
+            identify(descriptor)
+    finally:
+        os.close(descriptor)

@@ -2,7 +2,8 @@
 
 Twice the same: as an image that needs nothing but busybox, and as a handler for a MemoryRunner.
 A model is loaded by reading its `1/weights`. Where a model has a file `1/fail`, loading it is
-refused with that text; where it has `1/crash`, the server ends with code 3 instead of an answer.
+refused with that text; where it has `1/crash`, the server ends with code 3 instead of an answer;
+where it has `1/slow`, loading it takes as many seconds as that says.
 `GET /v2/models/NAME/weights` answers what was loaded, for operators and tests to look at.
 """
 
@@ -60,6 +61,7 @@ case "$method $target" in
     if [ -e "/models/$model/1/fail" ]; then
         answer "400 Bad Request" "{\\"error\\":\\"$(cat "/models/$model/1/fail")\\"}"
     fi
+    [ -e "/models/$model/1/slow" ] && sleep "$(cat "/models/$model/1/slow")"
     cp "/models/$model/1/weights" "/tmp/loaded/$model"
     answer "200 OK" ""
     ;;
@@ -134,6 +136,8 @@ class ModelsServer:
                 return 400, json.dumps({"error": (version / "fail").read_text()})
             if not version.exists():
                 return 400, json.dumps({"error": f"failed to load '{name}', no such model"})
+            if (version / "slow").exists():
+                await asyncio.sleep(float((version / "slow").read_text()))
             self.loaded[name] = (version / "weights").read_text()
             return 200, ""
         if what == "unload":

@@ -85,11 +85,13 @@ def service(command: str) -> str:
     )
 
 
-def model(site: Site, name: str, weights: str) -> None:
+def model(site: Site, name: str, weights: str, **files: str) -> None:
+    """Stores a model; `files` lie beside its weights, and tell the stand-in what to do."""
     folder = site.folder / name
     (folder / "1").mkdir(parents=True)
     (folder / "config.pbtxt").write_text(f'name: "{name}"\n')
-    (folder / "1" / "weights").write_text(weights)
+    for file, text in ({"weights": weights} | files).items():
+        (folder / "1" / file).write_text(text)
     site.say("create", "model", "-p", folder, "-t", "unknown")
 
 

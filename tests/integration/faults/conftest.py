@@ -24,11 +24,13 @@ def registry(archives: TestImages) -> Iterator[StubRegistry]:
 
 @pytest.fixture(scope="module")
 def a_site(
+    request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     runtime_folder: Path,
     registry: StubRegistry,
     archives: TestImages,
 ) -> Iterator[FaultySite]:
+    """`SETTINGS` of a module is added to its configuration."""
     reason = why_podman_cannot_work()
     if reason is not None:
         pytest.skip(f"no rootless Podman: {reason}")
@@ -41,7 +43,7 @@ def a_site(
         "[images]\n"
         f'registries = ["{registry.host}/team"]\n'
         'pull = "missing"\n'
-        f'insecure_registries = ["{registry.host}"]\n'
+        f'insecure_registries = ["{registry.host}"]\n' + getattr(request.module, "SETTINGS", "")
     )
     try:
         site.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from claraedge.runner.protocol import LABEL_ATTEMPT, LABEL_DEVICES, OUTSIDE, Con
 from claraedge.services.model import Lease
 
 MEGABYTE = 1024 * 1024
+PREFIX = "claraedge-"
+"""Names of containers begin so."""
+
+_NAME = re.compile(PREFIX + r"([0-9a-f]{32})-([0-9]+)-[0-9]+")
 
 
 def container_spec(
@@ -70,7 +75,7 @@ def container_spec(
     )
     given = {LABEL_DEVICES: ",".join(devices)} if devices else {}
     return ContainerSpec(
-        name=f"claraedge-{job.id}-{pipeline.operators.index(operator)}-{attempt}",
+        name=f"{PREFIX}{job.id}-{pipeline.operators.index(operator)}-{attempt}",
         image=image,
         entrypoint=operator.container.entrypoint,
         command=command(operator, variables),
@@ -85,6 +90,12 @@ def container_spec(
         networks={OUTSIDE: ""} if operator.outside else beside.networks(operator),
         writable_root=operator.container.writable_root,
     )
+
+
+def told_by(name: str) -> tuple[str, int] | None:
+    """Whose a container of this name is: (job, the operator's place); None: no operator's."""
+    found = _NAME.fullmatch(name)
+    return (found[1], int(found[2])) if found else None
 
 
 def make_output_folders(folder: Path, operator: Operator) -> None:

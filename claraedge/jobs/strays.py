@@ -7,6 +7,7 @@ from collections.abc import Callable, Container
 
 from claraedge.blocking import in_thread
 from claraedge.errors import ContainerError
+from claraedge.jobs.container import PREFIX, told_by
 from claraedge.jobs.machine import Machine
 from claraedge.jobs.values import clear
 from claraedge.runner.protocol import LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, LABEL_OPERATOR
@@ -59,6 +60,7 @@ class Strays:
 
     async def _look(self, active: Container[str]) -> None:
         await self._remove_containers()
+        await self._remove_halves()
         for job in await in_thread(self._machine.values.jobs):
             if job not in active:
                 await self._remove_values(job)
@@ -83,15 +85,34 @@ class Strays:
             )
             if (job, operator, attempt) in known or self._is_worked_on(job or "", operator or ""):
                 continue
-            try:
-                await self._machine.runner.remove(container.id)
-            except ContainerError as error:  # such as one that a stranger's container depends on
-                _log.warning(
-                    "stray container left behind",
-                    extra={"container": container.name, "reason": str(error)},
-                )
-            else:
-                _log.info("stray container removed", extra={"container": container.name})
+            await self._remove_container(container.id, container.name)
+
+    async def _remove_halves(self) -> None:
+        """Removes what a Podman that was killed had made of a container: a name and its layer."""
+        for name in await self._machine.runner.half_made(PREFIX):
+            whose = told_by(name)
+            if whose is None:
+                continue
+            job, place = whose
+            operators = await self._operators(job)
+            # Another daemon of this user may be about to make one: that job is not known here.
+            if place < len(operators) and not self._is_worked_on(job, operators[place]):
+                await self._remove_container(name, name)
+
+    async def _operators(self, job: str) -> list[str]:
+        return await self._machine.database.read(
+            lambda tx: [str(row["name"]) for row in tx.rows("operators", job=job)]
+        )
+
+    async def _remove_container(self, container: str, name: str) -> None:
+        try:
+            await self._machine.runner.remove(container)
+        except ContainerError as error:  # such as one that a stranger's container depends on
+            _log.warning(
+                "stray container left behind", extra={"container": name, "reason": str(error)}
+            )
+        else:
+            _log.info("stray container removed", extra={"container": name})
 
     async def _remove_values(self, job: str) -> None:
         """Removes what lies in shared memory of a job that does not run."""

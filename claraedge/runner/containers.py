@@ -19,6 +19,7 @@ from claraedge.runner.protocol import Container, Exit, ExitCause, Phase
 _NEVER = "0001-01-01T00:00:00Z"
 _ENDED = ("stopped", "exited")
 _BEFORE_START = ("created", "configured", "initialized")
+_STORAGE_ALONE = "storage"
 _ALIVE = ("running", "paused", "stopping")
 
 
@@ -123,18 +124,26 @@ def read_initialised(body: bytes) -> Initialised:
 
 def read_list(body: bytes) -> Sequence[tuple[Container, int]]:
     """The answer of `GET /containers/json`: each container with the pid that Podman noted."""
-    try:
-        listed = msgspec.json.decode(body, type=list[_Listed] | None)
-    except msgspec.MsgspecError as error:
-        raise RunnerUnavailableError(
-            f"Podman's list of containers makes no sense: {error}"
-        ) from error
-    return [(_container(entry), entry.pid) for entry in listed or []]
+    return [(_container(entry), entry.pid) for entry in _listed(body)]
+
+
+def read_half_made(body: bytes) -> Sequence[str]:
+    """The names of those of a list that the storage knows and Podman does not."""
+    return [e.names[0] for e in _listed(body) if e.state == _STORAGE_ALONE and e.names]
 
 
 def labels_filter(labels: Mapping[str, str]) -> str:
     """The `filters` of a list: containers that carry all of these."""
     return msgspec.json.encode({"label": [f"{k}={v}" for k, v in labels.items()]}).decode()
+
+
+def _listed(body: bytes) -> Sequence[_Listed]:
+    try:
+        return msgspec.json.decode(body, type=list[_Listed] | None) or []
+    except msgspec.MsgspecError as error:
+        raise RunnerUnavailableError(
+            f"Podman's list of containers makes no sense: {error}"
+        ) from error
 
 
 def _container(entry: _Listed) -> Container:

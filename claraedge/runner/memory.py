@@ -94,6 +94,8 @@ class MemoryRunner:
         """Every start there was, in order: an operator that ran twice is here twice."""
         self.stops: list[tuple[str, float]] = []
         """Every `stop` there was: (operator, grace in seconds)."""
+        self.halves: set[str] = set()
+        """What `half_made` tells of; `remove` takes a name away."""
         self.reclaimed: list[Path] = []
         self.files_read: list[tuple[str, Mapping[str, str]]] = []
         """Every `read_files` there was: (image, labels)."""
@@ -382,6 +384,7 @@ class MemoryRunner:
 
     async def remove(self, container: str) -> None:
         self._check()
+        self.halves.discard(container)
         entry = self._containers.get(container)
         if entry is not None and _operator(entry) in self._kept:
             raise ContainerError(f"container {container} could not be removed")
@@ -403,6 +406,10 @@ class MemoryRunner:
             for e in self._containers.values()
             if labels.items() <= e.spec.labels.items()
         ]
+
+    async def half_made(self, prefix: str) -> Sequence[str]:
+        self._check()
+        return [name for name in self.halves if name.startswith(prefix)]
 
     async def create_network(self, name: str, labels: Mapping[str, str]) -> Network:
         self._check()

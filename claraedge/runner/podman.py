@@ -20,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+import msgspec
+
 from claraedge import spawn
 from claraedge.blocking import Threads, in_thread, to_its_end
 from claraedge.errors import (
@@ -31,7 +33,7 @@ from claraedge.errors import (
     RunnerUnavailableError,
 )
 from claraedge.pipelines.containers import VISIBLE_DEVICES
-from claraedge.runner import images, pulls, seccomp
+from claraedge.runner import images, pulls, remains, seccomp
 from claraedge.runner.answers import (
     Created,
     Info,
@@ -45,6 +47,7 @@ from claraedge.runner.archives import MAX_ARCHIVE, file_of, reading_request, unr
 from claraedge.runner.containers import (
     State,
     labels_filter,
+    read_half_made,
     read_initialised,
     read_list,
     read_state,
@@ -300,6 +303,8 @@ class PodmanRunner:
 
     async def _create(self, spec: ContainerSpec, request: Mapping[str, object]) -> str:
         response = await self._service.request("POST", "/containers/create", body=request)
+        if not response.ok and "already in use" in response.reason and await self._free_name(spec):
+            response = await self._service.request("POST", "/containers/create", body=request)
         if not response.ok:
             raise refused(response, spec)
         container = decode(response, Created).id
@@ -316,6 +321,20 @@ class PodmanRunner:
                 await self.remove(container)
             raise
         return container
+
+    async def _free_name(self, spec: ContainerSpec) -> bool:
+        """Removes what an earlier call left under this name: one that Podman died in the middle of,
+        or whose answer was lost. False where there is none.
+        """
+        found = [name for name in await self.half_made(spec.name) if name == spec.name]
+        found += [
+            container.id
+            for container in await self.containers(spec.labels)
+            if container.name == spec.name and container.phase is Phase.CREATED
+        ]
+        for container in found:
+            await self.remove(container)
+        return bool(found)
 
     async def _check_devices(self, container: str, spec: ContainerSpec) -> None:
         """Raises ContainerError where one of its devices is not in an initialised container."""
@@ -388,7 +407,24 @@ class PodmanRunner:
 
     async def remove(self, container: str) -> None:
         """Raises ContainerError where Podman refuses twice."""
-        await self._kill(container)
+        state = await self._state(container)
+        if state is None or (not state.pid and state.phase is not Phase.STOPPED):
+            await remains.end_unknown(container)
+        with watched(state.conmon if state else 0, container, supervisor=True) as supervisor:
+            if state is not None:
+                # Podman forgets a container whose stop it was killed in the middle of, and lets its
+                # process live.
+                with watched(state.pid, container) as process:
+                    if process is not None:
+                        process.kill()
+            await self._delete(container)
+            if supervisor is not None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_CODE_ALONE):  # it writes the code, and ends
+                        await supervisor.end()
+        await remains.clear(container)
+
+    async def _delete(self, container: str) -> None:
         for attempt in (1, 2):
             response = await self._service.request(
                 "DELETE",
@@ -406,17 +442,6 @@ class PodmanRunner:
             f"container {container} could not be removed: {reason}; `podman rm --force "
             f"{container[:12]}` as this user may say more"
         )
-
-    async def _kill(self, container: str) -> None:
-        """Ends what runs of a container that is to go.
-
-        Podman forgets one whose stop it was killed in the middle of, and lets its process live.
-        """
-        state = await self._state(container)
-        if state is not None:
-            with watched(state.pid, container) as process:
-                if process is not None:
-                    process.kill()
 
     # --- all of them ------------------------------------------------------------------------
 
@@ -437,6 +462,19 @@ class PodmanRunner:
             else:
                 found.append(container)
         return found
+
+    async def half_made(self, prefix: str) -> Sequence[str]:
+        query = {
+            "all": "true",
+            "external": "true",
+            "filters": msgspec.json.encode({"name": [f"^{prefix}"]}).decode(),
+        }
+        response = await self._service.request(
+            "GET", "/containers/json", query=query, repeatable=True
+        )
+        if not response.ok:
+            raise RunnerUnavailableError(f"Podman does not list containers: {response.reason}")
+        return read_half_made(response.body)
 
     async def _without_process(self, container: Container) -> Container | None:
         """What a container is whose process is gone though Podman calls it running."""

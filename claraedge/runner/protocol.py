@@ -272,6 +272,12 @@ class Runner(Protocol):
         """All containers that carry all these labels, in any phase."""
         ...
 
+    async def half_made(self, prefix: str) -> Sequence[str]:
+        """The names of containers that begin so and were never made whole, because what makes them
+        died meanwhile; or that others make right now. Only `remove` knows them, by name.
+        """
+        ...
+
     async def create_network(self, name: str, labels: Mapping[str, str]) -> Network:
         """Makes a network without a way out. Raises NetworkError, also where the name is taken."""
         ...

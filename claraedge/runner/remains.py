@@ -1,0 +1,144 @@
+"""What a container leaves that Podman does not know of.
+
+A Podman that is killed between the start of a container's supervisor and its own note of it forgets
+both: it removes the container, while conmon and the process that waits for its start live on. Where
+conmon is killed, the OCI runtime's folder of the container stays; where Podman was killed before
+it, a file with the exit code does. All of it is found by the container's id alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import select
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from claraedge import spawn
+from claraedge.blocking import in_thread
+
+_log = logging.getLogger(__name__)
+
+_RUNTIMES = ("runc", "crun")
+_DELETE = 20.0
+#: Seconds that killed processes get to be gone.
+_GONE = 2.0
+#: Seconds for a process to stop; one that sleeps in the kernel does so when it wakes.
+_STOPPED = 0.1
+
+
+async def end_unknown(container: str) -> None:
+    """Ends the supervisors of a container that Podman knows no process of, and their children."""
+    if await in_thread(_end_supervisors, container):
+        _log.warning("ended a supervisor that Podman forgot", extra={"container": container[:12]})
+
+
+async def clear(container: str) -> None:
+    """Removes the files on the user's tmpfs of a container that is removed."""
+    for path in await in_thread(_left, container):
+        name = path.parent.name
+        # The runtime's own way first: it ends what still runs, and takes cgroups away as well.
+        if name in _RUNTIMES and spawn.executable(name) is not None:
+            with contextlib.suppress(TimeoutError):
+                await spawn.run(
+                    ["podman", "unshare", name, "delete", "--force", container], timeout=_DELETE
+                )
+        await in_thread(_remove, path)
+
+
+def _left(container: str) -> list[Path]:
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if not runtime:
+        return []
+    folders = [Path(runtime, name) for name in _RUNTIMES]
+    places = [*folders, Path(runtime, "libpod/tmp/exits")]
+    return [place / container for place in places if (place / container).exists()]
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _end_supervisors(container: str) -> bool:
+    ended: list[int] = []
+    try:
+        for pid in _processes():
+            if _is_supervisor(pid, container):
+                _end_tree(pid, container, ended)
+        deadline = time.monotonic() + _GONE
+        poll = select.poll()
+        for descriptor in ended:
+            poll.register(descriptor, select.POLLIN)
+        left = len(ended)
+        while left and time.monotonic() < deadline:
+            for descriptor, _ in poll.poll(100):
+                poll.unregister(descriptor)
+                left -= 1
+    finally:
+        for descriptor in ended:
+            os.close(descriptor)
+    return bool(ended)
+
+
+def _end_tree(pid: int, container: str, ended: list[int]) -> None:
+    """Kills a supervisor and what it started; `ended` gets pidfds of all."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return
+    ended.append(descriptor)
+    if _is_supervisor(pid, container):  # looked at again: now it cannot become another process
+        _kill_tree(pid, descriptor, ended)
+
+
+def _kill_tree(pid: int, descriptor: int, ended: list[int]) -> None:
+    # Stopped, it starts no more children; and reaps none, so that their numbers stay theirs.
+    with contextlib.suppress(OSError):
+        signal.pidfd_send_signal(descriptor, signal.SIGSTOP)
+        _await_stop(pid)
+        for child in _children(pid):
+            with contextlib.suppress(OSError):
+                below = os.pidfd_open(child)
+                ended.append(below)
+                _kill_tree(child, below, ended)
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+
+
+def _await_stop(pid: int) -> None:
+    deadline = time.monotonic() + _STOPPED
+    while time.monotonic() < deadline:
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+        if state in b"TtZX":
+            return
+        time.sleep(0.001)
+
+
+def _processes() -> Iterator[int]:
+    return (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())
+
+
+def _is_supervisor(pid: int, container: str) -> bool:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    named = words[0].rpartition(b"/")[2] == b"conmon"
+    return named and (b"-c", container.encode("ascii")) in itertools.pairwise(words)
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                found += [int(child) for child in (task / "children").read_text().split()]
+    return found

@@ -1,0 +1,149 @@
+"""Podman is killed in the middle of a call: the call's container goes, and all that was made of it.
+
+At many moments of each call, since it is a matter of milliseconds what is there already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from claraedge.errors import RunnerUnavailableError
+from claraedge.ids import new_id
+from claraedge.runner import remains
+from claraedge.runner.podman import PodmanRunner
+from claraedge.runner.protocol import ContainerSpec, Exit, ExitCause, Image
+from claraedge.runner.service import PodmanService
+from tests.campaign import CAMPAIGN
+
+pytestmark = [pytest.mark.podman, pytest.mark.timeout(600 if CAMPAIGN else 120)]
+
+#: Seconds into a call.
+_MOMENTS = [n / 1000 for n in (range(1, 61) if CAMPAIGN else range(3, 45, 6))]
+_OWNER = "io.claraedge.instance"
+
+
+def traces(container: str) -> list[str]:
+    """Processes that name a container, and what the user's tmpfs has of it."""
+    runtime = Path(os.environ["XDG_RUNTIME_DIR"])
+    places = [runtime / place for place in ("runc", "crun", "libpod/tmp/exits")]
+    found = [str(place / container) for place in places if (place / container).exists()]
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if container.encode() in command:
+            found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+    return found
+
+
+async def nothing_left(*containers: str) -> None:
+    async with asyncio.timeout(10):
+        while any(traces(container) for container in containers):
+            await asyncio.sleep(0.02)
+
+
+def storage(name: str) -> list[str]:
+    """What Podman's storage has under a name."""
+    shown = subprocess.run(
+        ["podman", "ps", "-aq", "--external", "--filter", f"name={name}"],
+        capture_output=True, text=True, check=True, cwd="/", timeout=60,
+    )  # fmt: skip
+    return shown.stdout.split()
+
+
+@pytest.fixture
+def owner() -> str:
+    return f"midway-{new_id()}"
+
+
+@pytest.fixture
+async def made(
+    runner: PodmanRunner, busybox: Image, tmp_path: Path, owner: str
+) -> AsyncIterator[Iterator[ContainerSpec]]:
+    """Specs, each of another name."""
+
+    def specs() -> Iterator[ContainerSpec]:
+        while True:
+            name = f"ce-midway-{new_id()}"
+            yield ContainerSpec(
+                name=name,
+                image=busybox.id,
+                command=("true",),
+                environment={},
+                mounts=(),
+                labels={_OWNER: owner},
+                log_path=tmp_path / f"{name}.log",
+            )
+
+    yield specs()
+    for container in await runner.containers({_OWNER: owner}):
+        await runner.remove(container.id)
+
+
+async def create_while_podman_dies(spec: ContainerSpec, folder: Path, seconds: float) -> None:
+    """Podman's service dies so long after the call was made. It is one of its own: it would be
+    started again ever more slowly.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="m-", dir=folder))
+    async with PodmanService(folder) as service, PodmanRunner(service, folder) as runner:
+        victim = service.process_id
+        assert victim is not None
+        creating = asyncio.create_task(runner.create(spec))
+        await asyncio.sleep(seconds)
+        os.kill(victim, signal.SIGKILL)
+        await asyncio.gather(creating, return_exceptions=True)
+        ended = creating.exception()
+        assert ended is None or isinstance(ended, RunnerUnavailableError), ended
+
+
+async def test_whatever_podman_was_doing_nothing_of_the_container_stays(
+    runner: PodmanRunner, runtime_folder: Path, made: Iterator[ContainerSpec], owner: str
+) -> None:
+    forgotten = 0
+    for moment in _MOMENTS:
+        spec = next(made)
+        await create_while_podman_dies(spec, runtime_folder, moment)
+        for container in await runner.containers({_OWNER: owner}):
+            forgotten += any("conmon" in trace for trace in traces(container.id))
+            await runner.remove(container.id)
+            await nothing_left(container.id)
+        for name in await runner.half_made(spec.name):
+            await runner.remove(name)
+        assert storage(spec.name) == []
+    print(f"{forgotten} of {len(_MOMENTS)} had a supervisor when they were removed")
+
+
+async def test_a_name_that_a_dead_podman_took_is_free_again(
+    runner: PodmanRunner, runtime_folder: Path, made: Iterator[ContainerSpec]
+) -> None:
+    for moment in _MOMENTS:
+        spec = next(made)
+        await create_while_podman_dies(spec, runtime_folder, moment)
+        container = await runner.create(spec)
+        await runner.start(container)
+        assert await runner.wait(container) == Exit(cause=ExitCause.EXITED, code=0)
+        await runner.remove(container)
+        assert storage(spec.name) == []
+        await nothing_left(container)
+
+
+async def test_a_supervisor_without_a_container_is_ended(
+    runner: PodmanRunner, made: Iterator[ContainerSpec]
+) -> None:
+    """What Podman leaves where it dies between conmon's start and its own note, made by hand."""
+    spec = next(made)
+    container = await runner.create(spec)
+    assert any("conmon" in trace for trace in traces(container))
+    await remains.end_unknown(container)
+    assert not any("conmon" in trace for trace in traces(container))
+    await runner.remove(container)
+    await nothing_left(container)

@@ -1,0 +1,55 @@
+"""What a Podman that was killed had made of a container goes, where it is this daemon's."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from claraedge.ids import new_id
+from claraedge.jobs.model import JobStatus
+from claraedge.runner.memory import MemoryRunner
+from tests.engine_bench import DEADLINE, Device, bench, chain, copy
+
+
+@pytest.fixture
+def podman() -> MemoryRunner:
+    runner = MemoryRunner()
+    runner.add_image("copy:1", copy)
+    return runner
+
+
+@pytest.fixture
+def device(tmp_path: Path, podman: MemoryRunner) -> Device:
+    return Device(state=tmp_path, runner=podman)
+
+
+async def test_a_half_made_container_of_a_known_job_goes_unless_it_is_being_made(
+    device: Device, podman: MemoryRunner
+) -> None:
+    podman.hold("runs")
+    async with bench(device) as b:
+        pipeline = await b.register(chain("runs", "next"))
+        job = await b.job(pipeline, {"x": b"1"})
+        await b.until_runs("runs")
+        left = f"claraedge-{job.id}-0-7"
+        strangers = f"claraedge-{new_id()}-0-1"
+        service = "claraedge-service-x-1"
+        worked_on = f"claraedge-{job.id}-1-1"
+        podman.halves |= {left, strangers, service, worked_on}
+        ended = await b.job(await b.register(chain("done")), {"x": b"1"})
+        assert (await b.end(ended.id)).status is JobStatus.HEALTHY
+        podman.halves.add(f"claraedge-{ended.id}-0-1")
+        b.engine._floor.expect_strays()
+        async with asyncio.timeout(DEADLINE):
+            while f"claraedge-{ended.id}-0-1" in podman.halves:
+                await asyncio.sleep(0.005)
+        # The one that runs, and the one that is made ahead of its turn, are seen to by their tasks.
+        assert podman.halves == {left, strangers, service, worked_on}
+        podman.release("runs")
+        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+        b.engine._floor.expect_strays()
+        async with asyncio.timeout(DEADLINE):
+            while podman.halves != {strangers, service}:
+                await asyncio.sleep(0.005)

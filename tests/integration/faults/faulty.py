@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,7 @@ class FaultySite(Site):
             "containers": podman(
                 "ps", "-aq", "--filter", f"label=io.claraedge.instance={self.instance}"
             ).split(),
+            "halves": self._halves(),
             "processes": self._processes(),
             "attempts": self._attempts(),
             "values": [str(p) for p in Path("/dev/shm").glob(f"claraedge-{self.instance}*")],
@@ -178,18 +179,26 @@ class FaultySite(Site):
             if '"operator started"' in line and line.endswith("}")
         ]
 
+    def _halves(self) -> list[str]:
+        """What Podman's storage alone knows of our jobs."""
+        form = "{{.State}} {{.Names}}"
+        lines = podman("ps", "-a", "--external", "--format", form).splitlines()
+        jobs = [job for (job,) in self.rows("SELECT id FROM jobs")]
+        return [
+            line for line in lines if "storage" in line.lower() and any(job in line for job in jobs)
+        ]
+
     def _runtimes(self) -> list[str]:
-        """Folders of the OCI runtimes of containers that the daemon started; empty ones are those
-        that runc leaves where conmon was killed, and take no more than their name.
-        """
+        """What the OCI runtimes and conmon keep of our containers."""
         runtime = Path(os.environ["XDG_RUNTIME_DIR"])
         known = tuple(self._containers_known())
         assert known, "nothing was started"
+        ours = (str(self.folder / "state") + "/").encode()
         return [
             str(path)
-            for name in ("runc", "crun")
+            for name in ("runc", "crun", "libpod/tmp/exits")
             for path in (runtime / name).glob("*")
-            if path.name.startswith(known) and any(path.iterdir())
+            if path.name.startswith(known) or any(ours in text for text in _texts(path))
         ]
 
     def _mounts(self) -> list[str]:
@@ -220,6 +229,16 @@ def podman(*arguments: str, check: bool = True) -> str:
     return subprocess.run(
         ["podman", *arguments], capture_output=True, text=True, check=check, cwd="/", timeout=60
     ).stdout
+
+
+def _texts(folder: Path) -> list[bytes]:
+    """The files in a folder that may go away meanwhile."""
+    found = []
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for path in folder.iterdir():
+            if path.is_file():
+                found.append(path.read_bytes())
+    return found
 
 
 def _command(process: int) -> str:

@@ -12,19 +12,14 @@ from pathlib import Path
 import msgspec
 
 from claraedge.errors import PipelineDefinitionError
-from claraedge.pipelines.documents import import_paths
+from claraedge.pipelines.gathering import MAX_BYTES, MAX_FILES, beside, imports_of
 from claraedge.pipelines.load import load
 from claraedge.pipelines.model import DefinitionFile, Pipeline
-from claraedge.pipelines.nodes import Node, ObjectNode, ScalarNode
-from claraedge.pipelines.parameters import Argument, Resolver, declare
-from claraedge.pipelines.problems import At, Problem, Report
+from claraedge.pipelines.nodes import ObjectNode
+from claraedge.pipelines.problems import Problem, Report
 from claraedge.pipelines.reader import read
 from claraedge.pipelines.unfilled import unfilled
 
-MAX_FILES = 1000
-"""Of one definition."""
-MAX_BYTES = 16 << 20
-"""Of all files of one definition; a daemon takes no more."""
 _SOME_JOB = "0" * 32
 """An id as jobs have them."""
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
@@ -114,10 +109,10 @@ class Disk:
         while waiting and len(found) <= MAX_FILES and size <= MAX_BYTES:
             importing = waiting.pop(0)
             for path in importing.imports:
-                place = _beside(importing.place, path)
+                place = beside(importing.place, path)
                 if place in found:
                     continue
-                source = self._source(place, _beside(importing.shown, path), named=False)
+                source = self._source(place, beside(importing.shown, path), named=False)
                 if source is not None:
                     found[place] = source
                     waiting.append(source)
@@ -222,7 +217,9 @@ def _read(place: str, shown: str, variables: Mapping[str, str] | None) -> Source
         problems=report.problems(),
         is_yaml=node is not None,
         is_pipeline=isinstance(node, ObjectNode) and node.get("operators") is not None,
-        imports=_imports(node, shown, variables or {}) if node is not None else (),
+        imports=()
+        if node is None
+        else tuple(i.path for i in imports_of(node, shown, variables or {})),
     )
 
 
@@ -244,23 +241,6 @@ def _content(place: str, *, special: bool) -> str:
     return content.decode("utf-8")
 
 
-def _imports(node: Node, shown: str, variables: Mapping[str, str]) -> tuple[str, ...]:
-    """Paths of imports that can be followed; what is wrong with others is the loader's to say."""
-    nothing = Report()
-    resolver = Resolver(nothing, final=False, job=None)
-    arguments = {k: Argument(text=v, at=At(shown)) for k, v in variables.items()}
-    written = node.get("parameters") if isinstance(node, ObjectNode) else None
-    parameters = declare(written, arguments, nothing)
-    found = []
-    for path in import_paths(node):
-        resolved = resolver.resolve(path, parameters)
-        assert isinstance(resolved, ScalarNode)
-        text = resolved.text.replace("\\", "/")
-        if not resolved.unresolved and text and "\0" not in text and not text.startswith("/"):
-            found.append(text)
-    return tuple(found)
-
-
 def _problem(
     code: str, file: str, message: str, fix: str, *, line: int = 1, column: int = 1
 ) -> Problem:
@@ -273,11 +253,6 @@ def _problem(
         message=message,
         fix=fix,
     )
-
-
-def _beside(file: str, path: str) -> str:
-    """Worked out by its text, as the loader does, whatever links lie on the way."""
-    return os.path.normpath(Path(file).parent / path)
 
 
 def _text(path: str) -> str:

@@ -11,7 +11,6 @@ import logging
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -20,7 +19,8 @@ import msgspec
 from claraedge import files
 from claraedge.blocking import in_thread
 from claraedge.errors import ClaraedgeError, ImageNotFoundError, InvalidImageError
-from claraedge.filenames import is_ignored, shown
+from claraedge.filenames import shown
+from claraedge.folder_looks import Seen, entries
 from claraedge.images.images import Images
 from claraedge.store.database import Database
 
@@ -28,25 +28,8 @@ _log = logging.getLogger(__name__)
 
 _FACT = "side-loaded"
 
-#: Content of an archive, as `_Seen.content` tells it -> the ids of its images.
+#: Content of an archive, as `Seen.content` tells it -> the ids of its images.
 _Loaded: TypeAlias = dict[str, tuple[str, ...]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Seen:
-    """An entry of the folder at one look."""
-
-    inode: int
-    size: int
-    modified: int
-    changed: int
-    """Nanoseconds, as `modified`; also another mode or another name changes it."""
-    mode: int
-
-    @property
-    def content(self) -> str:
-        """Stays the same where the archive is only renamed."""
-        return f"{self.inode}-{self.size}-{self.modified}"
 
 
 class SideLoading:
@@ -58,10 +41,10 @@ class SideLoading:
         self._database = database
         self._folder = folder
         self._pause = pause
-        self._last: Mapping[bytes, _Seen] = {}
+        self._last: Mapping[bytes, Seen] = {}
         self._loaded: _Loaded | None = None
         """None: not read yet, and not compared with the images that are there."""
-        self._wrong: dict[bytes, tuple[_Seen, str]] = {}
+        self._wrong: dict[bytes, tuple[Seen, str]] = {}
         self._trouble = ""
         """Why nothing is loaded now; empty where nothing keeps it."""
 
@@ -110,7 +93,7 @@ class SideLoading:
             if seen.content not in loaded and name not in self._wrong:
                 await self._load(name, seen, loaded)
 
-    async def _load(self, name: bytes, seen: _Seen, loaded: _Loaded) -> None:
+    async def _load(self, name: bytes, seen: Seen, loaded: _Loaded) -> None:
         archive = self._folder / os.fsdecode(name)
         try:
             if not stat.S_ISREG(seen.mode):
@@ -124,13 +107,13 @@ class SideLoading:
             loaded[seen.content] = tuple(image.id for image in images)
             await self._remember()
 
-    def _refuse(self, name: bytes, seen: _Seen, error: InvalidImageError) -> None:
+    def _refuse(self, name: bytes, seen: Seen, error: InvalidImageError) -> None:
         reasons = "; ".join(" ".join(message.split()) for message in error.messages)
         text = f"{self._folder}/{shown(name)} is not loaded: {reasons}; replace it, or take it out"
         _log.warning("archive not loaded", extra={"archive": shown(name), "reason": text})
         self._wrong[name] = (seen, text)
 
-    async def _is_still(self, name: bytes, seen: _Seen) -> bool:
+    async def _is_still(self, name: bytes, seen: Seen) -> bool:
         """Whether what was loaded is what had settled; else it is looked at again."""
         return (await in_thread(_scan, self._folder)).get(name) == seen
 
@@ -164,27 +147,8 @@ class SideLoading:
         await self._database.write(lambda tx: tx.run("put_fact", key=_FACT, value=text))
 
 
-def _scan(folder: Path) -> Mapping[bytes, _Seen]:
-    """The folder's entries by name, but for those that stand for nothing. Makes the folder."""
+def _scan(folder: Path) -> Mapping[bytes, Seen]:
+    """The folder's entries by name. Makes the folder."""
     if not folder.exists():
         files.make_folders(folder)
-    found = {}
-    with os.scandir(os.fsencode(folder)) as entries:
-        for entry in entries:
-            if is_ignored(entry.name):
-                continue
-            try:
-                status = entry.stat()
-            except FileNotFoundError:  # gone meanwhile, or a link to nowhere
-                try:
-                    status = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-            found[entry.name] = _Seen(
-                inode=status.st_ino,
-                size=status.st_size,
-                modified=status.st_mtime_ns,
-                changed=status.st_ctime_ns,
-                mode=status.st_mode,
-            )
-    return found
+    return entries(folder)

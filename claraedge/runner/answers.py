@@ -25,6 +25,7 @@ class Security(msgspec.Struct, rename="camel"):
 
     seccomp_enabled: bool = False
     seccomp_profile_path: str = ""
+    rootless: bool = False
 
 
 class Slirp(msgspec.Struct):
@@ -41,6 +42,8 @@ class Host(msgspec.Struct):
     cgroup_version: str = msgspec.field(name="cgroupVersion", default="")
     cgroup_controllers: list[str] | None = msgspec.field(name="cgroupControllers", default=None)
     """Those that this user may use."""
+    cgroup_manager: str = msgspec.field(name="cgroupManager", default="")
+    """Who makes the control groups of containers: `systemd` or `cgroupfs`."""
 
 
 class Store(msgspec.Struct):

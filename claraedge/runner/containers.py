@@ -14,6 +14,7 @@ import msgspec
 
 from claraedge.errors import RunnerUnavailableError
 from claraedge.runner.protocol import Container, Exit, ExitCause, Phase
+from claraedge.runner.slices import LABEL_SLICE
 
 #: Go's zero time: the container was never started.
 _NEVER = "0001-01-01T00:00:00Z"
@@ -32,10 +33,6 @@ class _State(msgspec.Struct, rename="pascal"):
     out_of_memory: bool = msgspec.field(name="OOMKilled", default=False)
 
 
-class _Inspected(msgspec.Struct, rename="pascal"):
-    state: _State
-
-
 class _Given(msgspec.Struct, rename="pascal"):
     path_on_host: str
     path_in_container: str
@@ -47,6 +44,12 @@ class _HostConfig(msgspec.Struct, rename="pascal"):
 
 class _Config(msgspec.Struct, rename="pascal"):
     env: list[str] | None = None
+    labels: dict[str, str] | None = None
+
+
+class _Inspected(msgspec.Struct, rename="pascal"):
+    state: _State
+    config: _Config = msgspec.field(default_factory=_Config)
 
 
 class _WithDevices(msgspec.Struct, rename="pascal"):
@@ -77,22 +80,26 @@ class State:
     """Of its supervisor; 0 where Podman has not noted one."""
     exit: Exit | None
     """Where the phase is STOPPED."""
+    slice: str = ""
+    """What its label LABEL_SLICE says."""
 
 
 def read_state(body: bytes) -> State:
     """The answer of `GET /containers/{id}/json`."""
     try:
-        found = msgspec.json.decode(body, type=_Inspected).state
+        inspected = msgspec.json.decode(body, type=_Inspected)
     except msgspec.MsgspecError as error:
         raise RunnerUnavailableError(
             f"Podman's answer to inspect makes no sense: {error}"
         ) from error
+    found = inspected.state
     phase = _phase(found.status, started=found.started_at != _NEVER)
     return State(
         phase=phase,
         pid=found.pid,
         conmon=found.conmon_pid,
         exit=_exit(found.exit_code, found.out_of_memory) if phase is Phase.STOPPED else None,
+        slice=(inspected.config.labels or {}).get(LABEL_SLICE, ""),
     )
 
 

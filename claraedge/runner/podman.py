@@ -16,6 +16,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -78,6 +79,7 @@ from claraedge.runner.protocol import (
     Space,
 )
 from claraedge.runner.service import PodmanService
+from claraedge.runner.slices import Slices
 from claraedge.runner.specgen import NO_DEVICES, create_request
 
 log = logging.getLogger(__name__)
@@ -125,6 +127,8 @@ class PodmanRunner:
         self._profile: Path | None = None
         self._graph_root: Path | None = None
         self._exit_files = ExitFiles()
+        self._slices = Slices()
+        self._sliced = False
         self._image_threads = Threads(_IMAGE_THREADS, "images")
 
     async def __aenter__(self) -> Self:
@@ -285,21 +289,31 @@ class PodmanRunner:
 
     async def create(self, spec: ContainerSpec) -> str:
         outside = await self._way_out() if OUTSIDE in spec.networks else ""
+        limits = await self.limits()
         request = create_request(
             spec,
             self._profile,
             outside,
-            limits=await self.limits(),
+            limits=limits,
             visible_devices=self._visible_devices,
+            place=self._slices.take(spec.name) if self._sliced else None,
         )
         # A caller that is cancelled in between must not leave a container that nobody knows.
-        work = asyncio.ensure_future(self._create(spec, request))
+        work = asyncio.ensure_future(self._create_placed(spec, request))
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
             with contextlib.suppress(ClaraedgeError):
                 await self.remove(await work)
             raise
+
+    async def _create_placed(self, spec: ContainerSpec, request: Mapping[str, object]) -> str:
+        try:
+            container = await self._create(spec, request)
+            self._slices.hand_over(spec.name, container)
+        finally:
+            self._slices.free(spec.name)
+        return container
 
     async def _create(self, spec: ContainerSpec, request: Mapping[str, object]) -> str:
         response = await self._service.request("POST", "/containers/create", body=request)
@@ -423,6 +437,7 @@ class PodmanRunner:
                     async with asyncio.timeout(_CODE_ALONE):  # it writes the code, and ends
                         await supervisor.end()
         await remains.clear(container)
+        self._slices.free(container)
 
     async def _delete(self, container: str) -> None:
         for attempt in (1, 2):
@@ -579,12 +594,26 @@ class PodmanRunner:
             return None
         info = decode(response, Info)
         self._limits = enforced(info.host.cgroup_version, info.host.cgroup_controllers or ())
+        self._sliced = (
+            Limit.MEMORY in self._limits
+            and info.host.cgroup_manager == "systemd"
+            and info.host.security.rootless
+            and self._slices.usable
+        )
         return info
 
     async def _state(self, container: str) -> State | None:
         """The container now; None where there is none."""
         body = await self._inspected(container)
-        return None if body is None else read_state(body)
+        state = None if body is None else read_state(body)
+        if (
+            state is not None
+            and state.exit is not None
+            and state.exit.code != 0
+            and self._slices.killed(state.slice)
+        ):
+            return replace(state, exit=replace(state.exit, out_of_memory=True))
+        return state
 
     async def _inspected(self, container: str) -> bytes | None:
         response = await self._service.request(

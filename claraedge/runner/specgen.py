@@ -14,6 +14,7 @@ from claraedge.errors import ContainerError
 from claraedge.pipelines.containers import VISIBLE_DEVICES
 from claraedge.runner.networks import namespace
 from claraedge.runner.protocol import ContainerSpec, Limit, Mount
+from claraedge.runner.slices import KILL_ALL, LABEL_SLICE, Slice
 
 # CDI 0.5, Device names; vendor and class have two characters or more here, because Podman 4.3
 # panics on less.
@@ -37,13 +38,15 @@ def create_request(
     *,
     limits: Collection[Limit] = tuple(Limit),
     visible_devices: str = NO_DEVICES,
+    place: Slice | None = None,
 ) -> dict[str, object]:
     """The body of `POST /containers/create`. Raises ContainerError for a bad device name.
 
     `outside`: Podman's word for a rootless way out on this machine; needed for OUTSIDE alone.
     `limits`: those that are set; where a runtime cannot enforce one, it refuses to make what asks
     for it. `visible_devices`: NVIDIA_VISIBLE_DEVICES of a container with devices. Neither an image
-    nor a definition says it, since with the hook it would give what was not leased.
+    nor a definition says it, since with the hook it would give what was not leased. `place`: the
+    slice that it is put into.
     """
     log: dict[str, object] = {"driver": "k8s-file", "path": str(spec.log_path)}
     if spec.log_size is not None:
@@ -72,6 +75,11 @@ def create_request(
         "sdnotifyMode": "ignore",
         "healthconfig": {"Test": ["NONE"]},
     }
+    if Limit.MEMORY in limits:
+        request["unified"] = KILL_ALL
+    if place is not None:
+        request["cgroup_parent"] = place.name
+        request["labels"] = {**spec.labels, LABEL_SLICE: place.label}
     if spec.entrypoint:
         request["entrypoint"] = list(spec.entrypoint)
     if spec.command:

@@ -122,7 +122,8 @@ class Engine:
         if not running:
             return None
         active = min(running, key=lambda a: (a.job.priority, -(a.job.queue_position or 0)))
-        await self._endings.decide(active, JobStatus.EVICTED, f"evicted: {reason}")
+        text = f"evicted: {reason}; make room there, then create the job again"
+        await self._endings.decide(active, JobStatus.EVICTED, text)
         return active.job.id
 
     def waits(self, job: str) -> Mapping[str, str]:

@@ -139,7 +139,7 @@ class Execution:
     async def _run(self) -> OperatorRecord:
         if self.record.status is OperatorStatus.RUNNING:
             container = await self._find()
-            if container is not None and container.phase in (Phase.RUNNING, Phase.STOPPED):
+            if container is not None and self._is_ours(container):
                 self._log("operator adopted", phase=container.phase.value)
                 # Where its end was decided before, it was perhaps told so before.
                 self._cut_short = self._ending.is_set()
@@ -418,6 +418,17 @@ class Execution:
             }
         )
         return found[0] if found else None
+
+    def _is_ours(self, container: Container) -> bool:
+        """Whether a container that was found runs, or came to its end by itself.
+
+        A machine that goes down ends the processes in a container one by one, and what is left of
+        an operator may call that a success. So nothing that ended unseen before a restart of the
+        machine counts.
+        """
+        if container.phase is Phase.STOPPED:
+            return self.record.boot == self._machine.boot
+        return container.phase is Phase.RUNNING
 
     async def _never_ran(self, container: Container | None) -> None:
         """The row says running, the machine says no: interrupted, or never started at all."""

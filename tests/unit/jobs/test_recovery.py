@@ -69,6 +69,27 @@ async def test_a_power_cut_runs_the_operator_again_and_counts_no_failure(device:
     assert operators_started(device) == ["one", "one", "two"]
 
 
+async def test_an_end_that_nobody_saw_before_the_machine_went_down_does_not_count(
+    device: Device,
+) -> None:
+    """A shutdown ends processes one by one; what is left of an operator may end with 0."""
+    device.runner.hold("one")
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
+        await b.until_runs("one")
+    device.runner.release("one")
+    async with asyncio.timeout(5):
+        while any(c.phase.value == "running" for c in await device.runner.containers({})):
+            await asyncio.sleep(0.005)
+    device.boot = "boot-2"
+    async with bench(device) as b:
+        ended = await b.end(job.id)
+        assert ended.status is JobStatus.HEALTHY
+        assert ended.operators[0].interruptions == 1
+    assert operators_started(device) == ["one", "one", "two"]
+    await emptied(device.runner)
+
+
 async def test_an_operator_that_is_interrupted_too_often_faults(device: Device) -> None:
     device.runner.hold("one")
     async with bench(device) as b:

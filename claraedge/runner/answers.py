@@ -50,6 +50,7 @@ class Store(msgspec.Struct):
     """Where Podman keeps images."""
 
     graph_root: str = msgspec.field(name="graphRoot", default="")
+    driver: str = msgspec.field(name="graphDriverName", default="")
 
 
 class Info(msgspec.Struct):

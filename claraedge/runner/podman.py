@@ -593,6 +593,13 @@ class PodmanRunner:
         if not response.ok:
             return None
         info = decode(response, Info)
+        if self._limits is None and info.store.driver == "vfs":
+            log.warning(
+                "Podman copies the whole image for each container (its storage driver is vfs);"
+                ' write `driver = "overlay"` below `[storage]` in'
+                " ~/.config/containers/storage.conf of this user, remove what there is by `podman"
+                " system reset`, and load the images again"
+            )
         self._limits = enforced(info.host.cgroup_version, info.host.cgroup_controllers or ())
         self._sliced = (
             Limit.MEMORY in self._limits

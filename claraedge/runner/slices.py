@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,9 @@ LABEL_SLICE = "io.claraedge.slice"
 #: A container that may not have what it asks for ends as a whole: one of its processes alone could
 #: be missed by the others, and the operator would tell of success.
 KILL_ALL = {"memory.oom.group": "1"}
+#: What systemd does where it ends a container, in a shutdown: by default it sends TERM to each of
+#: the processes, of which some end and some do not, and waits 90 s. It runs again after the start.
+ENDED_AT_ONCE = {"org.systemd.property.KillSignal": str(int(signal.SIGKILL))}
 
 _PARENT = "claraedge.slice"
 

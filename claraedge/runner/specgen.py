@@ -14,7 +14,7 @@ from claraedge.errors import ContainerError
 from claraedge.pipelines.containers import VISIBLE_DEVICES
 from claraedge.runner.networks import namespace
 from claraedge.runner.protocol import ContainerSpec, Limit, Mount
-from claraedge.runner.slices import KILL_ALL, LABEL_SLICE, Slice
+from claraedge.runner.slices import ENDED_AT_ONCE, KILL_ALL, LABEL_SLICE, Slice
 
 # CDI 0.5, Device names; vendor and class have two characters or more here, because Podman 4.3
 # panics on less.
@@ -79,6 +79,7 @@ def create_request(
         request["unified"] = KILL_ALL
     if place is not None:
         request["cgroup_parent"] = place.name
+        request["annotations"] = ENDED_AT_ONCE
         request["labels"] = {**spec.labels, LABEL_SLICE: place.label}
     if spec.entrypoint:
         request["entrypoint"] = list(spec.entrypoint)

@@ -34,6 +34,13 @@ class Trigger(Section, frozen=True, kw_only=True):
     folder: Text
     """Relative to the inbox, or absolute."""
     pipeline: Text
+class PipelineFiles(Section, frozen=True, kw_only=True):
+    """`[pipelines]`."""
+
+    path: Path | None = None
+    """The files that lie in this folder are pipelines. Default: `<state>/pipelines.d`."""
+
+
     """Name (the newest of that name) or id."""
     deliver: tuple[Text, ...] = ()
     """Outputs to deliver besides those that no operator reads: `operator` or `operator/output`."""
@@ -208,6 +215,7 @@ class Credential(Section, frozen=True, kw_only=True):
 
 
 class Images(Section, frozen=True, kw_only=True):
+    pipelines: PipelineFiles = PipelineFiles()
     """`[images]`."""
 
     registries: tuple[Text, ...] = ()
@@ -239,6 +247,10 @@ class Config(Section, frozen=True, kw_only=True):
     api: Api = Api()
     inbox: Inbox = Inbox()
     outbox: Outbox = Outbox()
+    @property
+    def pipelines_dir(self) -> Path:
+        return self.pipelines.path or self.state_dir / "pipelines.d"
+
     engine: Engine = Engine()
     services: Services = Services()
     inference: Inference = Inference()
@@ -350,6 +362,7 @@ def load_config(
             close = get_close_matches(variable, [*VARIABLES, *_OTHERS], 1)
             hint = f"; did you mean {close[0]}?" if close else ""
             mistakes.append(f"{variable}: no such setting{hint}")
+        "pipelines.path": config.pipelines_dir,
     for key, value in flags.items():
         _put(tree, tuple(key.split(".")), value)
     found: list[str] = []
@@ -368,6 +381,7 @@ def _with_origin(mistake: str, environment: Mapping[str, str], flags: Mapping[st
     for variable, keys in VARIABLES.items():
         key = ".".join(keys)
         if variable in environment and key not in flags and mistake.startswith(f"{key}:"):
+            "pipelines.path",
             return f"{variable} ({key}){mistake.removeprefix(key)}"
     return mistake
 

@@ -32,7 +32,7 @@ from claraedge.api.jobs import JobsServicer
 from claraedge.api.models import ModelsServicer
 from claraedge.api.monitor import MonitorServicer
 from claraedge.api.payloads import PayloadsServicer
-from claraedge.api.pipelines import PipelinesServicer
+from claraedge.api.pipelines import PipelineFilesServicer, PipelinesServicer
 from claraedge.api.server import RuntimeFolder, Server
 from claraedge.appliance import frozen, notify
 from claraedge.appliance.ballast import Ballast
@@ -81,6 +81,7 @@ from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.device import Device
 from claraedge.pipelines.model import Pipeline
 from claraedge.pipelines.requests import Profile
+from claraedge.registry.folder import PipelineFolder
 from claraedge.registry.pipelines import Pipelines
 from claraedge.runner.limits import Enforcement
 from claraedge.runner.podman import PodmanRunner
@@ -89,7 +90,7 @@ from claraedge.runner.service import PodmanService, user_socket
 from claraedge.services.services import Services
 from claraedge.services.services import Settings as ServiceSettings
 from claraedge.store.database import Database, Transaction
-from claraedge.wire.claraedge.v1 import appliance_pb2, events_pb2
+from claraedge.wire.claraedge.v1 import appliance_pb2, events_pb2, pipeline_files_pb2
 from claraedge.wire.nvidia.clara.platform import (
     clara_pb2,
     jobs_pb2,
@@ -218,6 +219,13 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
         )
         models.on_changed = services.models_changed
         pipelines = Pipelines(database, clock, new_id, lambda: _device(config))
+        pipeline_folder = PipelineFolder(
+            database,
+            pipelines,
+            clock,
+            config.pipelines_dir,
+            pause=config.inbox.settle_seconds,
+        )
         delivery = Delivery(database, tree, logs, config, clock)
         cores = len(os.sched_getaffinity(0))
         engine = Engine(
@@ -310,6 +318,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 inbox_dir=str(config.inbox_dir),
                 outbox_dir=str(config.outbox_dir),
                 failed_dir=str(config.failed_dir),
+                pipelines_dir=str(config.pipelines_dir),
                 images_dir=str(config.images_dir),
                 jobs_pending=counts["pending"],
                 jobs_running=counts["running"],
@@ -324,6 +333,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                     *log_caps.warnings(),
                     *disk.warnings(),
                     *retention.warnings(),
+                    *pipeline_folder.warnings(),
                     *side_loading.warnings(),
                     *await enforcement.warnings(),
                 ],
@@ -340,6 +350,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
         await log_caps.prepare()
         await engine.prepare()
         await delivery.prepare()
+        await pipeline_folder.prepare()
         await inbox.prepare()
         sampler = await stack.enter_async_context(
             Sampler(
@@ -358,6 +369,10 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                     (_service(models_pb2, "Models"), models_servicer),
                     (_service(payloads_pb2, "Payloads"), PayloadsServicer(payloads)),
                     (_service(pipelines_pb2, "Pipelines"), PipelinesServicer(pipelines)),
+                    (
+                        _service(pipeline_files_pb2, "PipelineFiles"),
+                        PipelineFilesServicer(pipeline_folder),
+                    ),
                     (_service(metrics_pb2, "Monitor"), MonitorServicer(sampler)),
                     (
                         _service(appliance_pb2, "Images"),
@@ -385,6 +400,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 parts.create_task(events.run(), name="events")
                 parts.create_task(retention.run(), name="retention")
                 parts.create_task(disk.run(), name="disk")
+                parts.create_task(pipeline_folder.run(), name="pipelines.d")
                 parts.create_task(side_loading.run(), name="side loading")
                 parts.create_task(server.run(), name="server")
                 _log.info("ready", extra={"version": __version__, "instance": instance})

@@ -140,6 +140,17 @@ class PipelineUpdateError(ClaraedgeError):
     code = -0x1004
 
 
+class PipelineOfFileError(ClaraedgeError):
+    """The pipeline comes from a file of `pipelines.d`, so no call changes or removes it.
+
+    To do: change the file that the message names, or take it out of the folder.
+    """
+
+    name = "pipeline-of-file"
+    code = -0x5010
+    status = "FAILED_PRECONDITION"
+
+
 class PipelineDefinitionError(ClaraedgeError):
     """The definition in the request has the wrong form (no file, no text, too large).
 

@@ -1,4 +1,4 @@
-"""`nvidia.clara.platform.Pipelines`."""
+"""`nvidia.clara.platform.Pipelines`, and `claraedge.v1.PipelineFiles`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from claraedge.errors import (
     PipelineLoadError,
 )
 from claraedge.pipelines.model import DefinitionFile, Pipeline
+from claraedge.registry.folder import PipelineFile, PipelineFolder
 from claraedge.registry.pipelines import MAX_PATH_BYTES, Pipelines, check_definition
+from claraedge.wire.claraedge.v1 import pipeline_files_pb2 as own
 from claraedge.wire.nvidia.clara.platform import pipelines_pb2 as wire
 
 #: A definition is at most so many bytes; a stream that sends more is refused on the way.
@@ -131,6 +133,34 @@ class PipelinesServicer:
                     metadata=pipeline.metadata,
                 ),
             )
+
+
+class PipelineFilesServicer:
+    """List."""
+
+    def __init__(self, folder: PipelineFolder) -> None:
+        self._folder = folder
+
+    async def List(
+        self, request: own.ListPipelineFilesRequest
+    ) -> AsyncIterator[own.ListPipelineFilesResponse]:
+        found = await self._folder.files()
+        if not found:
+            yield own.ListPipelineFilesResponse()
+        for file in found:
+            yield own.ListPipelineFilesResponse(file=_file(file))
+
+
+def _file(file: PipelineFile) -> own.PipelineFile:
+    pipeline = file.pipeline
+    return own.PipelineFile(
+        name=file.name,
+        path=file.path,
+        pipeline_id="" if pipeline is None else pipeline.id,
+        pipeline_name="" if pipeline is None else pipeline.name,
+        gone=pipeline is not None and pipeline.gone,
+        problems=file.problems,
+    )
 
 
 class _Sent:

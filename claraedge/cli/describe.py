@@ -11,7 +11,7 @@ from claraedge.cli.options import Nouns, Options, remote
 from claraedge.cli.output import lines, local
 
 if TYPE_CHECKING:
-    from claraedge.client.values import JobDetails, PipelineDetails
+    from claraedge.client.values import JobDetails, PipelineDetails, PipelineFile
     from claraedge.pipelines.problems import Problem
 
 
@@ -76,11 +76,18 @@ def describe_pipeline(options: Options, pipeline: str) -> None:
 
     with options.connect() as connection:
         details = pipelines.details(connection, pipelines.resolve(connection, pipeline))
+        files = pipelines.files(connection)
+    source = next((f for f in files if f.pipeline_id == details.id), None)
     problems = _problems(details)
     if options.json:
-        options.print_json({**msgspec.structs.asdict(details), "problems": problems})
+        more = {
+            "problems": problems,
+            "source": source.path if source is not None else "",
+            "source_problems": source.problems if source is not None else (),
+        }
+        options.print_json({**msgspec.structs.asdict(details), **more})
     else:
-        click.echo(lines(pipeline_lines(details, problems)))
+        click.echo(lines(pipeline_lines(details, problems, source)))
 
 
 def _problems(pipeline: PipelineDetails) -> tuple[Problem, ...]:
@@ -90,11 +97,16 @@ def _problems(pipeline: PipelineDetails) -> tuple[Problem, ...]:
     return load(pipeline.files).problems
 
 
-def pipeline_lines(pipeline: PipelineDetails, problems: Sequence[Problem]) -> list[tuple[str, str]]:
+def pipeline_lines(
+    pipeline: PipelineDetails, problems: Sequence[Problem], source: PipelineFile | None
+) -> list[tuple[str, str]]:
     """The lines of `describe pipeline`, in their order."""
+    own = [("SOURCE", source.path)] if source is not None else []
     return [
         ("NAME", pipeline.name),
         ("PIPELINE_ID", pipeline.id),
+        *own,
+        *(("NOT TAKEN", text) for text in (source.problems if source is not None else ())),
         *((f"METADATA {key}", value) for key, value in sorted(pipeline.metadata.items())),
         *(
             (f"OPERATOR {name}", f"-> {', '.join(readers)}" if readers else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from claraedge.cli.create import show_warnings
 from claraedge.cli.options import Nouns, Options, remote
 from claraedge.cli.output import local, size, table
 
@@ -19,17 +20,31 @@ def list_() -> None:
 @_QUIET
 @remote
 def list_pipelines(options: Options, quiet: bool) -> None:
-    """List pipelines in the order of their creation."""
+    """List pipelines in the order of their creation, and what keeps files from being such."""
     from claraedge.client import pipelines
+    from claraedge.client.values import ListedPipeline
 
     with options.connect() as connection:
         found = pipelines.list_all(connection)
+        if quiet and not options.json:
+            _ids([p.id for p in found])
+            return
+        files = pipelines.files(connection)
+    sources = {f.pipeline_id: f.path for f in files if not f.gone}
+    warnings = [problem for file in files for problem in file.problems]
     if options.json:
-        options.print_json({"pipelines": found})
-    elif quiet:
-        _ids([p.id for p in found])
+        listed = [
+            ListedPipeline(id=p.id, name=p.name, metadata=p.metadata, source=sources.get(p.id, ""))
+            for p in found
+        ]
+        options.print_json({"pipelines": listed, "warnings": warnings})
+        return
+    if sources:
+        rows = [(p.name, p.id, sources.get(p.id, "-")) for p in found]
+        click.echo(table(("NAME", "ID", "SOURCE"), rows))
     else:
         click.echo(table(("NAME", "ID"), [(p.name, p.id) for p in found]))
+    show_warnings(warnings)
 
 
 @list_.command("jobs")

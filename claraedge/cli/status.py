@@ -34,6 +34,7 @@ def status(options: Options) -> None:
         ("INBOX", found.inbox_dir),
         ("OUTBOX", found.outbox_dir),
         ("FAILED", found.failed_dir),
+        ("PIPELINES", found.pipelines_dir),
         ("IMAGES", found.images_dir),
         ("JOBS", f"{found.jobs_pending} pending, {found.jobs_running} running"),
         ("ITEMS", f"{found.items_parked} parked, {found.items_failed} failed"),

@@ -90,6 +90,7 @@ def status(connection: Connection) -> Status:
         inbox_dir=reply.inbox_dir,
         outbox_dir=reply.outbox_dir,
         failed_dir=reply.failed_dir,
+        pipelines_dir=reply.pipelines_dir,
         images_dir=reply.images_dir,
         jobs_pending=reply.jobs_pending,
         jobs_running=reply.jobs_running,

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from claraedge.client.connection import HEADER, Connection
 from claraedge.client.prefix import by_prefix, full_id
-from claraedge.client.values import Pipeline, PipelineDetails
-from claraedge.errors import InvalidPipelineIdError, PipelineNotFoundError
+from claraedge.client.values import Pipeline, PipelineDetails, PipelineFile
+from claraedge.errors import InvalidPipelineIdError, NotSupportedError, PipelineNotFoundError
 from claraedge.pipelines.model import DefinitionFile
+from claraedge.wire.claraedge.v1.pipeline_files_pb2 import ListPipelineFilesRequest
+from claraedge.wire.claraedge.v1.pipeline_files_pb2_grpc import PipelineFilesStub
 from claraedge.wire.nvidia.clara.platform import pipelines_pb2 as pb
 from claraedge.wire.nvidia.clara.platform.common_pb2 import Identifier
 from claraedge.wire.nvidia.clara.platform.pipelines_pb2_grpc import PipelinesStub
@@ -94,6 +96,28 @@ def list_all(connection: Connection) -> list[Pipeline]:
     ]
 
 
+def files(connection: Connection) -> list[PipelineFile]:
+    """The files of `pipelines.d` by name; none from a platform that has no such folder."""
+    replies = connection.stream(
+        PipelineFilesStub(connection.channel).List, ListPipelineFilesRequest()
+    )
+    try:
+        return [
+            PipelineFile(
+                name=reply.file.name,
+                path=reply.file.path,
+                pipeline_id=reply.file.pipeline_id,
+                pipeline_name=reply.file.pipeline_name,
+                gone=reply.file.gone,
+                problems=tuple(reply.file.problems),
+            )
+            for reply in replies
+            if reply.HasField("file")
+        ]
+    except NotSupportedError:
+        return []
+
+
 def details(connection: Connection, pipeline_id: str) -> PipelineDetails:
     """The graph and the files of one pipeline."""
     request = pb.PipelinesDetailsRequest(header=HEADER, pipeline_id=Identifier(value=pipeline_id))
@@ -126,6 +150,11 @@ def resolve(connection: Connection, text: str) -> str:
     named = [p.id for p in known if p.name.casefold() == text.casefold()]
     if named:
         return named[-1]
+    for file in files(connection):
+        if file.gone and file.pipeline_name.casefold() == text.casefold():
+            raise PipelineNotFoundError(
+                f"the pipeline {text} is disabled: its file {file.path} is gone; put it back"
+            )
     return by_prefix(
         text,
         [(p.id, p.name) for p in known],

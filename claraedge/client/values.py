@@ -30,6 +30,26 @@ class Pipeline(Value, frozen=True, kw_only=True):
     metadata: Mapping[str, str]
 
 
+class ListedPipeline(Pipeline, frozen=True, kw_only=True):
+    """A pipeline, with the file of `pipelines.d` that defines it."""
+
+    source: str
+    """Absolute path; empty: it came through the API."""
+
+
+class PipelineFile(Value, frozen=True, kw_only=True):
+    """A file of `pipelines.d`."""
+
+    name: str
+    path: str
+    pipeline_id: str
+    """Empty: none was ever registered of it."""
+    pipeline_name: str
+    gone: bool
+    problems: tuple[str, ...]
+    """Why the pipeline is not what the file says now."""
+
+
 class PipelineDetails(Pipeline, frozen=True, kw_only=True):
     """A pipeline with its graph and its files."""
 
@@ -164,6 +184,7 @@ class Status(Value, frozen=True, kw_only=True):
     inbox_dir: str
     outbox_dir: str
     failed_dir: str
+    pipelines_dir: str
     images_dir: str
     jobs_pending: int
     jobs_running: int

@@ -18,6 +18,7 @@ from claraedge.errors import (
     PipelineListError,
     PipelineLoadError,
     PipelineNotFoundError,
+    PipelineOfFileError,
     PipelineStoreError,
     PipelineUpdateError,
 )
@@ -46,6 +47,8 @@ class Registered:
     created: float
     files: tuple[DefinitionFile, ...] = ()
     metadata: Mapping[str, str]
+    source: str | None = None
+    """The file of `pipelines.d` that defines it; None: it came through the API."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +85,7 @@ class Pipelines:
         """
         checked = metadata.check(entries)
         definition = merge_parts(parts)
-        loaded = await in_thread(self._checked, definition)
+        loaded = await self.check(definition)
         pipeline = _pipeline(loaded)
         pipeline_id = forced_id or self._new_id()
 
@@ -91,7 +94,7 @@ class Pipelines:
                 raise InvalidRequestError(
                     f"the pipeline id {pipeline_id} is taken; leave it out, or choose another"
                 )
-            digest = _store_definition(tx, definition)
+            digest = store_definition(tx, definition)
             tx.run(
                 "add_pipeline",
                 id=pipeline_id,
@@ -113,16 +116,20 @@ class Pipelines:
     async def update(self, pipeline: str, parts: Sequence[DefinitionFile]) -> Created:
         """Replaces a definition; jobs that exist keep the one that they were created with.
 
-        Raises what `create` raises for a definition, PipelineNotFoundError, PipelineUpdateError.
+        Raises what `create` raises for a definition, PipelineNotFoundError, PipelineOfFileError,
+        PipelineUpdateError.
         """
-        await self.get(pipeline)  # an unknown id is told before any problem of the definition
+        # What keeps it from being changed at all is told before any problem of the definition.
+        _refuse_file(await self.get(pipeline), "change")
         definition = merge_parts(parts)
-        loaded = await in_thread(self._checked, definition)
+        loaded = await self.check(definition)
         name = _pipeline(loaded).name
 
         def work(tx: Transaction) -> None:
-            before = get(tx, pipeline).definition
-            digest = _store_definition(tx, definition)
+            registered = get(tx, pipeline)
+            _refuse_file(registered, "change")
+            before = registered.definition
+            digest = store_definition(tx, definition)
             tx.run(
                 "update_pipeline",
                 id=pipeline,
@@ -142,11 +149,11 @@ class Pipelines:
     async def remove(self, pipeline: str) -> None:
         """Takes a pipeline away from new jobs; those that exist keep theirs and go on.
 
-        Raises PipelineNotFoundError.
+        Raises PipelineNotFoundError, PipelineOfFileError.
         """
 
         def work(tx: Transaction) -> None:
-            get(tx, pipeline)
+            _refuse_file(get(tx, pipeline), "take away")
             tx.run("remove_pipeline", id=pipeline, now=self._clock.now())
             metadata.forget(tx, pipeline)
 
@@ -181,6 +188,10 @@ class Pipelines:
             return await self._database.read(
                 lambda tx: [_registered(tx, row) for row in tx.rows("pipelines")]
             )
+
+    async def check(self, definition: Sequence[DefinitionFile]) -> Loaded:
+        """What comes of a definition on this device. Raises PipelineDefinitionError."""
+        return await in_thread(self._checked, definition)
 
     def _checked(self, definition: Sequence[DefinitionFile]) -> Loaded:
         return _checked(definition, self._device())
@@ -226,6 +237,8 @@ def get(tx: Transaction, pipeline: str) -> Registered:
     """The pipeline of an id. Raises PipelineNotFoundError."""
     row = tx.row("pipeline", id=pipeline)
     if row is None:
+        if why := why_missing(tx, pipeline):
+            raise PipelineNotFoundError(f"the pipeline {pipeline} is disabled: {why}")
         raise PipelineNotFoundError(
             f"there is no pipeline {pipeline}; `claraedge list pipelines` shows those there are"
         )
@@ -240,6 +253,22 @@ def find(tx: Transaction, name_or_id: str) -> Registered | None:
     return None if row is None else _registered(tx, row, with_files=True)
 
 
+def why_missing(tx: Transaction, name_or_id: str) -> str:
+    """Why `find` finds no such pipeline, and what to do; empty where there never was one."""
+    row = tx.row(
+        "pipeline_without_its_file", id=name_or_id.lower(), name_folded=name_or_id.casefold()
+    )
+    return "" if row is None else f"its file pipelines.d/{row['source']} is gone; put it back"
+
+
+def _refuse_file(pipeline: Registered, do: str) -> None:
+    if pipeline.source is not None:
+        raise PipelineOfFileError(
+            f"the pipeline {pipeline.id} comes from the file pipelines.d/{pipeline.source};"
+            f" {do} that file instead"
+        )
+
+
 def definition_files(tx: Transaction, digest: str) -> tuple[DefinitionFile, ...]:
     """The files of a stored definition."""
     row = tx.row("definition", digest=digest)
@@ -247,10 +276,15 @@ def definition_files(tx: Transaction, digest: str) -> tuple[DefinitionFile, ...]
     return msgspec.json.decode(row["files"], type=tuple[DefinitionFile, ...])
 
 
-def _store_definition(tx: Transaction, definition: Sequence[DefinitionFile]) -> str:
-    text = msgspec.json.encode(definition)
-    digest = hashlib.sha256(text).hexdigest()
-    tx.run("add_definition", digest=digest, files=text.decode())
+def digest_of(definition: Sequence[DefinitionFile]) -> str:
+    """The digest under which a definition is stored."""
+    return hashlib.sha256(msgspec.json.encode(definition)).hexdigest()
+
+
+def store_definition(tx: Transaction, definition: Sequence[DefinitionFile]) -> str:
+    """Stores a definition, where it is not known yet; returns its digest."""
+    digest = digest_of(definition)
+    tx.run("add_definition", digest=digest, files=msgspec.json.encode(definition).decode())
     return digest
 
 
@@ -262,4 +296,5 @@ def _registered(tx: Transaction, row: Row, *, with_files: bool = False) -> Regis
         created=row["created"],
         files=definition_files(tx, row["definition"]) if with_files else (),
         metadata=metadata.read(tx, row["id"]),
+        source=row["source"],
     )

@@ -54,6 +54,12 @@ def leavings(db: Any) -> None:
     _run(db, (_SCRIPTS / "leavings.sql").read_text(encoding="utf-8"))
 
 
+@SCHEMA()
+def pipeline_files(db: Any) -> None:
+    """Which file of pipelines.d defines a pipeline."""
+    _run(db, (_SCRIPTS / "pipeline_files.sql").read_text(encoding="utf-8"))
+
+
 def _run(db: Any, script: str) -> None:
     """Runs a script inside the transaction of its step: sqlite3's own executescript would end it.
 

@@ -1,0 +1,407 @@
+"""`pipelines.d`: the files that lie there are pipelines; nothing there is changed or removed.
+
+Each `*.yaml` and `*.yml` at the top is one; sub-folders hold what they import. A look compares what
+lies there with what is registered. It takes only what stood the same, imports and all, at the look
+before; a file that is wrong, or is being written, leaves what is registered as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from claraedge import files
+from claraedge.blocking import in_thread
+from claraedge.clock import Clock
+from claraedge.errors import ClaraedgeError, PipelineDefinitionError, PipelineStoreError
+from claraedge.filenames import shown
+from claraedge.folder_looks import Seen, entries
+from claraedge.pipelines.model import DefinitionFile
+from claraedge.pipelines.problems import Problem
+from claraedge.registry import file_records
+from claraedge.registry.file_records import OfFile
+from claraedge.registry.pipelines import Pipelines, digest_of
+from claraedge.registry.sources import Gathered, Standing, gather, mend, standing
+from claraedge.store.database import Database, Transaction
+from claraedge.store.failures import reported_as
+
+_log = logging.getLogger(__name__)
+
+_FACT = "pipelines.d"
+_SUFFIXES = (b".yaml", b".yml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineFile:
+    """A file of the folder, and what it stands for."""
+
+    name: str
+    """In the folder; escaped where it is no text."""
+    path: str
+    pipeline: OfFile | None
+    """None: nothing was ever registered of it."""
+    problems: tuple[str, ...]
+    """Why what is registered is not what the file says now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Change:
+    """A definition that is to be registered."""
+
+    source: str
+    pipeline_name: str
+    files: tuple[DefinitionFile, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Top:
+    """The folder itself, and what at its top is a pipeline's."""
+
+    mount: str
+    """Where the file system that holds it is mounted."""
+    empty: bool
+    changed: int
+    """Nanoseconds: when a name came or went last."""
+    found: Mapping[bytes, Seen]
+
+
+class PipelineFolder:
+    """Looks into one folder for as long as `run` runs."""
+
+    def __init__(
+        self,
+        database: Database,
+        pipelines: Pipelines,
+        clock: Clock,
+        folder: Path,
+        *,
+        pause: float,
+        failpoint: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`pause`: seconds between two looks."""
+        self._database = database
+        self._pipelines = pipelines
+        self._clock = clock
+        self._folder = folder
+        self._pause = pause
+        self._failpoint = failpoint
+        self._place: str | None = None
+        """The folder and its mount, as they were recorded; None: not read yet."""
+        self._names: frozenset[str] | None = None
+        """At the look before; None: there was none."""
+        self._stood: dict[str, Mapping[str, Standing]] = {}
+        """Of files that were not dealt with at the look before: how each file of the set stood."""
+        self._done: dict[str, Mapping[str, Standing]] = {}
+        """Of files that were dealt with, likewise: nothing is to be done while they stand so."""
+        self._problems: dict[str, tuple[str, ...]] = {}
+        self._misnamed: Mapping[str, str] = {}
+        """Entries whose name is no text, escaped, with why they are not taken."""
+        self._same_name: tuple[str, ...] = ()
+        self._trouble = ""
+        """Why nothing is looked at now; empty where nothing keeps it."""
+
+    def warnings(self) -> Sequence[str]:
+        """What somebody should mend, for `claraedge status`."""
+        found = [f"{self._folder}: {self._trouble}"] if self._trouble else []
+        for problems in self._problems.values():
+            more = f" (and {len(problems) - 1} more: `claraedge list pipelines`)"
+            found.append(problems[0] + (more if len(problems) > 1 else ""))
+        return [*found, *self._misnamed.values(), *self._same_name]
+
+    async def files(self) -> Sequence[PipelineFile]:
+        """What lies in the folder, by name, and what lay there and is gone."""
+        known = await self._database.read(file_records.known)
+        problems = {**self._problems, **{n: (why,) for n, why in self._misnamed.items()}}
+        return [
+            PipelineFile(
+                name=name,
+                path=f"{self._folder}/{name}",
+                pipeline=known.get(name),
+                problems=problems.get(name, ()),
+            )
+            for name in sorted({*known, *problems, *(self._names or ())})
+        ]
+
+    async def prepare(self) -> None:
+        """At start, before anything makes jobs: takes what changed while nobody looked.
+
+        What changed within the last pause is left to the looks that follow.
+        """
+        await self._try(at_start=True)
+
+    async def run(self) -> None:
+        """Looks until cancelled. What does not work now is tried again."""
+        while True:
+            await asyncio.sleep(self._pause)
+            await self._try(at_start=False)
+
+    async def _try(self, *, at_start: bool) -> None:
+        try:
+            await self.look(at_start=at_start)
+        except ClaraedgeError as error:
+            self._met(str(error))
+        except PermissionError as error:
+            self._met(f"cannot be read ({error.strerror}); {mend(self._folder)}")
+        except OSError as error:
+            self._met(
+                f"cannot be read ({error.strerror or error}); nothing changes until it can: mend"
+                " the folder, or set [pipelines] path to another"
+            )
+
+    async def look(self, *, at_start: bool = False) -> None:
+        """One look: registers what is new or changed, and disables what is gone.
+
+        Raises PipelineStoreError where it cannot be stored now, and OSError where the folder cannot
+        be read: then nothing changes.
+        """
+        before = self._clock.now() - self._pause
+        known = await self._database.read(file_records.known)
+        present = [one for one in known.values() if not one.gone]
+        top = await in_thread(_top, self._folder, make=not present)
+        if await self._is_unmounted(top, present):
+            self._met(
+                "is empty, and what was mounted when files lay there is not; mount it. To disable"
+                " its pipelines all the same, put a file of any name there"
+            )
+            return
+        if self._trouble:
+            _log.info("pipelines.d can be read again", extra={"folder": str(self._folder)})
+        self._trouble = ""
+        names = self._named(top.found)
+        self._forget(names)
+        changes = []
+        for name in names:
+            change = await self._changed(name, known.get(name), before if at_start else None)
+            changes += [] if change is None else [change]
+        gone = [one.source for one in present if self._is_gone(one.source, names)]
+        if at_start and top.changed / 1e9 <= before:
+            gone = [one.source for one in present if one.source not in names]
+        self._names = frozenset(names)
+        await self._store(changes, gone)
+        self._same_name = self._twins(await self._database.read(file_records.known))
+
+    async def _is_unmounted(self, top: _Top, present: Sequence[OfFile]) -> bool:
+        """Whether the mount that held the files seems to have gone. Records where they are."""
+        if self._place is None:
+            row = await self._database.read(lambda tx: tx.row("fact", key=_FACT))
+            self._place = "" if row is None else str(row["value"])
+        folder = shown(os.fsencode(self._folder))
+        place = f"{folder}\n{top.mount}"
+        if place == self._place:
+            return False
+        if top.empty:
+            return bool(present) and self._place.startswith(f"{folder}\n")
+        with reported_as(PipelineStoreError, "where it lies could not be stored"):
+            await self._database.write(lambda tx: tx.run("put_fact", key=_FACT, value=place))
+        self._place = place
+        return False
+
+    def _is_gone(self, source: str, names: Iterable[str]) -> bool:
+        """Programs that save a file may take it away for a moment: two looks have to miss it."""
+        return source not in names and self._names is not None and source not in self._names
+
+    def _named(self, found: Mapping[bytes, Seen]) -> Sequence[str]:
+        """Names that are text, the newest file last; what is wrong with others is told."""
+        names, misnamed = [], {}
+        for name, _ in sorted(found.items(), key=lambda item: (item[1].modified, item[0])):
+            text = shown(name)
+            if text.isprintable() and os.fsencode(text) == name:
+                names.append(text)
+                continue
+            escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+            misnamed[escaped] = (
+                f"{self._folder}/{escaped}: its name is no printable text; rename it"
+            )
+            if escaped not in self._misnamed:
+                _log.warning("pipeline file not taken", extra={"reason": misnamed[escaped]})
+        self._misnamed = misnamed
+        return names
+
+    def _forget(self, names: Sequence[str]) -> None:
+        """Drops what was known of files that are not there any more."""
+        kept: dict[str, Mapping[str, Standing]] | dict[str, tuple[str, ...]]
+        for kept in (self._stood, self._done, self._problems):
+            for name in kept.keys() - set(names):
+                del kept[name]
+
+    # --- one file ------------------------------------------------------------------------------
+
+    async def _changed(
+        self, name: str, registered: OfFile | None, settled_before: float | None
+    ) -> _Change | None:
+        """What has to be registered of a file now. `settled_before`: see `_has_settled`."""
+        done = self._done.get(name)
+        enabled = registered is not None and not registered.gone
+        if done is not None and (enabled or name in self._problems):
+            now = await in_thread(_standings, self._folder, tuple(done))
+            if now == done:
+                return None
+        gathered = await in_thread(gather, self._folder, name)
+        self._failpoint("pipelines.d: gathered")
+        if not _has_settled(gathered, self._stood.get(name), settled_before):
+            self._stood[name] = gathered.standings
+            self._done.pop(name, None)
+            return None
+        self._stood[name] = gathered.standings
+        if enabled and not gathered.problems:
+            assert registered is not None
+            if registered.definition == digest_of(gathered.files):
+                self._settle(name, gathered)
+                return None
+        return await self._checked(name, gathered)
+
+    async def _checked(self, name: str, gathered: Gathered) -> _Change | None:
+        problems = list(gathered.problems)
+        pipeline = None
+        if gathered.files and gathered.files[0].path == name:
+            try:
+                loaded = await self._pipelines.check(gathered.files)
+            except PipelineDefinitionError as error:
+                texts = tuple(f"{self._folder}/{name}: {text}" for text in error.messages)
+                self._refuse(name, texts, at=gathered.standings)
+                return None
+            told = {(p.file, p.line, p.column) for p in problems}
+            problems += [p for p in loaded.errors if (p.file, p.line, p.column) not in told]
+            pipeline = loaded.pipeline
+        if problems or pipeline is None:
+            texts = tuple(str(self._placed(problem)) for problem in problems)
+            self._refuse(name, texts, at=gathered.standings)
+            return None
+        return _Change(source=name, pipeline_name=pipeline.name, files=gathered.files)
+
+    def _placed(self, problem: Problem) -> Problem:
+        """With the file as somebody finds it."""
+        return msgspec.structs.replace(problem, file=f"{self._folder}/{problem.file}")
+
+    def _refuse(self, name: str, problems: tuple[str, ...], at: Mapping[str, Standing]) -> None:
+        self._done[name] = at
+        if self._problems.get(name) != problems:
+            _log.warning(
+                "pipeline file not taken",
+                extra={"file": f"{self._folder}/{name}", "reason": "; ".join(problems)},
+            )
+        self._problems[name] = problems
+
+    def _settle(self, name: str, gathered: Gathered) -> None:
+        self._done[name] = gathered.standings
+        self._problems.pop(name, None)
+
+    # --- the registry --------------------------------------------------------------------------
+
+    async def _store(self, changes: Sequence[_Change], gone: Sequence[str]) -> None:
+        """All of one look in one transaction: a renamed file is never missing, nor there twice."""
+        if not (changes or gone):
+            return
+
+        def work(tx: Transaction) -> list[str]:
+            now = self._clock.now()
+            put = [
+                file_records.put(tx, change.source, change.pipeline_name, change.files, now)
+                for change in changes
+            ]
+            for source in gone:
+                file_records.disable(tx, source, now)
+            return [c.source for c, done in zip(changes, put, strict=True) if not done]
+
+        self._failpoint("pipelines.d: before commit")
+        with reported_as(PipelineStoreError, "its pipelines could not be stored"):
+            taken = await self._database.write(work)
+        self._failpoint("pipelines.d: committed")
+        for change in changes:
+            name = change.source
+            if name in taken:
+                why = (
+                    f"{self._folder}/{name}: the id {file_records.id_of(name)} that it stands for"
+                    " is taken by a pipeline of a client; rename the file"
+                )
+                self._refuse(name, (why,), at=self._stood[name])
+                continue
+            self._done[name] = self._stood[name]
+            self._problems.pop(name, None)
+            _log.info(
+                "pipeline of a file registered",
+                extra={
+                    "file": f"{self._folder}/{name}",
+                    "pipeline": file_records.id_of(name),
+                    "pipeline_name": change.pipeline_name,
+                },
+            )
+        for name in gone:
+            _log.warning(
+                "pipeline disabled: its file is gone",
+                extra={"file": f"{self._folder}/{name}", "pipeline": file_records.id_of(name)},
+            )
+        self._pipelines.on_created()
+        self._failpoint("pipelines.d: told")
+
+    def _twins(self, known: Mapping[str, OfFile]) -> tuple[str, ...]:
+        """Tells files that define pipelines of one name: only the newest is found by it."""
+        newest: dict[str, OfFile] = {}
+        found = []
+        for one in known.values():
+            if one.gone:
+                continue
+            older = newest.get(one.name.casefold())
+            newest[one.name.casefold()] = one
+            if older is not None:
+                found.append(
+                    f"{self._folder}/{one.source} and {older.source} both define the pipeline"
+                    f" {one.name}; the name means the former. Rename one of the pipelines, or take"
+                    " a file out"
+                )
+        return tuple(found)
+
+    def _met(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            _log.warning(
+                "pipelines.d waits", extra={"folder": str(self._folder), "reason": trouble}
+            )
+        self._trouble = trouble
+
+
+def _has_settled(
+    gathered: Gathered, stood: Mapping[str, Standing] | None, before: float | None
+) -> bool:
+    """Whether nobody writes to any file of a set.
+
+    All stand as at the look before, or have not changed since a time, in Unix seconds.
+    """
+    if gathered.standings == stood:
+        return True
+    seen = [one for each in gathered.standings.values() for one in each if one is not None]
+    known = all(each.itself is not None for each in gathered.standings.values())
+    return before is not None and known and all(one.changed / 1e9 <= before for one in seen)
+
+
+def _top(folder: Path, *, make: bool) -> _Top:
+    """`make`: where the folder is missing, nothing is lost by making it."""
+    if make and not folder.exists():
+        files.make_folders(folder)
+    status = folder.stat()
+    found = entries(folder)
+    with os.scandir(folder) as listed:
+        empty = not any(listed)
+    return _Top(
+        mount=shown(os.fsencode(_mount_of(folder))),
+        empty=empty,
+        changed=status.st_ctime_ns,
+        found={name: seen for name, seen in found.items() if name.lower().endswith(_SUFFIXES)},
+    )
+
+
+def _mount_of(folder: Path) -> Path:
+    place = Path(os.path.realpath(folder))
+    device = place.stat().st_dev
+    while place != place.parent and place.parent.stat().st_dev == device:
+        place = place.parent
+    return place
+
+
+def _standings(folder: Path, paths: Sequence[str]) -> Mapping[str, Standing]:
+    return {path: standing(folder, path) for path in paths}

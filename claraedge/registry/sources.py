@@ -1,0 +1,216 @@
+"""Reads a pipeline's file of `pipelines.d`, with all that it imports. Nothing outside is read.
+
+A link is followed where it leads to a place in the same folder, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import stat
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from claraedge.folder_looks import Seen
+from claraedge.pipelines.gathering import MAX_BYTES, MAX_FILES, Import, beside, imports_of
+from claraedge.pipelines.model import DefinitionFile
+from claraedge.pipelines.problems import At, Place, Problem, Report, shown
+from claraedge.pipelines.reader import read
+
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Standing(NamedTuple):
+    """How a path stood; None: nothing is there, or it cannot be seen."""
+
+    itself: Seen | None
+    target: Seen | None
+    """Of a link, what it leads to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """A definition as it lies in the folder. Paths are relative to the folder."""
+
+    files: tuple[DefinitionFile, ...]
+    """The root first; those that could be read."""
+    standings: Mapping[str, Standing]
+    """All that was looked for, as it stood after it was read."""
+    problems: tuple[Problem, ...]
+    """Why the set is not whole. All are errors."""
+
+
+class _RefusedError(Exception):
+    """A file that is not taken."""
+
+    def __init__(self, code: str, message: str, fix: str, at: Place | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.fix, self.at = code, message, fix, at
+
+
+def gather(folder: Path, root: str) -> Gathered:
+    """The file `root` of the folder, and what it imports. Blocking; raises no OSError."""
+    report = Report()
+    base = Path(os.path.realpath(folder))
+    wanted: dict[str, Place] = {root: At(root)}
+    folded: dict[str, str] = {}
+    found: list[DefinitionFile] = []
+    waiting = [root]
+    size = 0
+    while waiting:
+        path = waiting.pop(0)
+        try:
+            if folded.setdefault(path.casefold(), path) != path:
+                raise _RefusedError(
+                    "names-differ-by-case",
+                    f"its name differs from {shown(folded[path.casefold()])} by case alone, and"
+                    " the platform takes such files as one",
+                    "rename one of them",
+                )
+            content = _content(base, folder, path)
+            size += len(content)
+            if len(wanted) > MAX_FILES or size > MAX_BYTES:
+                raise _RefusedError(
+                    "definition-too-large",
+                    f"the definition is more than {MAX_FILES} files or {MAX_BYTES >> 20} MiB",
+                    "import less",
+                    At(root),
+                )
+            text = _text(path, content)
+        except _RefusedError as refused:
+            at = refused.at or (At(path) if path == root else wanted[path])
+            report.error(refused.code, at, refused.message, refused.fix)
+            if refused.code == "definition-too-large":
+                break
+            continue
+        found.append(DefinitionFile(path=path, content=text))
+        for taken in _imports(path, text):
+            inner = beside(path, taken.path)
+            if inner == ".." or inner.startswith("../"):
+                report.error(
+                    "import-outside",
+                    taken,
+                    f"{shown(taken.path)} leads out of the folder {folder}",
+                    "put the file into a sub-folder there, and import it from there",
+                )
+            elif inner not in wanted:
+                wanted[inner] = taken
+                waiting.append(inner)
+    return Gathered(
+        files=tuple(found),
+        standings={path: standing(folder, path) for path in wanted},
+        problems=report.problems(),
+    )
+
+
+def standing(folder: Path, path: str) -> Standing:
+    """How a path of the folder stands now. Blocking."""
+    try:
+        place = os.fsencode(folder / path)
+        itself = os.lstat(place)
+    except (OSError, ValueError):
+        return Standing(None, None)
+    if not stat.S_ISLNK(itself.st_mode):
+        return Standing(Seen.of(itself), None)
+    try:
+        return Standing(Seen.of(itself), Seen.of(Path(folder / path).stat()))
+    except OSError:
+        return Standing(Seen.of(itself), None)
+
+
+def mend(place: Path) -> str:
+    """The command after which the daemon can read a file, or look into a folder."""
+    closed = [p for p in reversed(place.parents) if not os.access(p, os.X_OK, effective_ids=True)]
+    mode = "a+rx" if closed or os.path.isdir(place) else "a+r"  # noqa: PTH112 raises nothing
+    return f"run `sudo chmod {mode} {shlex.quote(str(closed[0] if closed else place))}`"
+
+
+def _imports(path: str, text: str) -> tuple[Import, ...]:
+    node = read(text, path, Report())
+    return () if node is None else imports_of(node, path, {})
+
+
+def _text(path: str, content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode()
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        raise _RefusedError(
+            "not-utf-8",
+            f"the file is not UTF-8 text (byte {error.start})",
+            "save the definition as UTF-8",
+            At(path, line, column),
+        ) from error
+
+
+def _content(base: Path, folder: Path, path: str) -> bytes:
+    """The bytes of a file. `base`: the folder without any link on the way. Raises _RefusedError."""
+    place = folder / path
+    try:
+        real = Path(os.path.realpath(base / path, strict=True))
+        if not real.is_relative_to(base):
+            raise _RefusedError(
+                "import-outside",
+                f"{shown(path)} is a link that leads out of the folder {folder}",
+                "put a copy of the file there",
+            )
+        return _read(base, real.relative_to(base))
+    except PermissionError as error:
+        raise _RefusedError(
+            "unreadable-file",
+            f"{shown(str(place), 400)} cannot be read by the daemon ({error.strerror})",
+            mend(place),
+        ) from error
+    except OSError as error:
+        if error.errno in _ABSENT:
+            link = os.path.islink(place)  # noqa: PTH114 raises nothing
+            what = "nothing behind the link" if link else "no file"
+            raise _RefusedError(
+                "unknown-file",
+                f"there is {what} {shown(str(place), 400)}",
+                "put the file there, or take out what names it",
+            ) from error
+        raise _RefusedError(
+            "unreadable-file",
+            f"{shown(str(place), 400)} cannot be read: {error.strerror or error}",
+            "replace it by a plain file",
+        ) from error
+    except ValueError as error:  # no name of a file system
+        raise _RefusedError(
+            "unknown-file", f"{shown(path)} is no name of a file", "choose another name"
+        ) from error
+
+
+def _read(base: Path, path: Path) -> bytes:
+    """A file below the folder, read through no link. Raises OSError."""
+    *parents, name = path.parts or (".",)
+    with ExitStack() as opened:
+        inner = os.open(base, _FOLDER & ~os.O_NOFOLLOW)
+        opened.callback(os.close, inner)
+        for part in parents:
+            inner = os.open(part, _FOLDER, dir_fd=inner)
+            opened.callback(os.close, inner)
+        # Looked at first: opening a device can do something.
+        _refuse_special(os.stat(name, dir_fd=inner, follow_symlinks=False))
+        descriptor = os.open(name, _FILE, dir_fd=inner)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            _refuse_special(status)
+            content = b"" if status.st_size > MAX_BYTES else file.read(MAX_BYTES + 1)
+    if status.st_size > MAX_BYTES or len(content) > MAX_BYTES:
+        raise OSError(errno.EFBIG, f"it is larger than {MAX_BYTES >> 20} MiB")
+    return content
+
+
+def _refuse_special(status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise OSError(errno.EISDIR, "it is a folder")
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")

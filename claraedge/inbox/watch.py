@@ -6,6 +6,7 @@ import asyncio
 import collections
 import contextlib
 import errno
+import functools
 import logging
 import os
 import threading
@@ -17,18 +18,21 @@ from pathlib import Path
 from watchdog import events
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import ObservedWatch
-from watchdog.observers.inotify import InotifyObserver
 
 from claraedge.blocking import in_thread
 from claraedge.filenames import is_temporary
+from claraedge.inbox.observer import Observer
 from claraedge.inbox.settling import Heard
 
 _log = logging.getLogger(__name__)
 
-#: watchdog tells of lost events by its log alone.
-_OVERFLOW_LOGGER = "watchdog.observers.inotify_c"
 _EMITTER_LOGGER = "watchdog.observers.inotify"
-_OVERFLOW_TEXT = "events were lost"
+
+#: What bounds the watches of a user, of which the second is that of a user namespace.
+_LIMITS = (
+    Path("/proc/sys/fs/inotify/max_user_watches"),
+    Path("/proc/sys/user/max_inotify_watches"),
+)
 
 _WATCHED: list[type[FileSystemEvent]] = [
     events.FileCreatedEvent,
@@ -82,16 +86,6 @@ def signals(event: FileSystemEvent) -> list[Signal]:
     return found
 
 
-class _Overflow(logging.Handler):
-    def __init__(self, lost: Callable[[], None]) -> None:
-        super().__init__(logging.WARNING)
-        self._lost = lost
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if _OVERFLOW_TEXT in record.getMessage():
-            self._lost()
-
-
 def _says_more_than_that_it_stops(record: logging.LogRecord) -> bool:
     return "thread is inactive" not in record.getMessage()
 
@@ -114,21 +108,34 @@ class _Watched:
 class Watcher:
     """Watches folders with all that is in them, and hands hints to the loop.
 
-    `heard` gets them in batches, `lost` is called where the kernel dropped some. A folder that
-    cannot be watched is told of once and tried again by `watch`; then the rescan alone sees it.
+    `heard` gets them in batches. `lost` is called where some were lost, because the kernel dropped
+    them or a folder was replaced: what was heard before may be outdated, and nothing of it comes
+    after. A folder that cannot be watched is told of once and tried again by `watch`; until then
+    only looking tells what happens there.
     """
 
     def __init__(self, heard: Callable[[Sequence[Signal]], None], lost: Callable[[], None]) -> None:
         self._heard = heard
         self._lost = lost
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._observer: InotifyObserver | None = None
-        self._overflow = _Overflow(self._overflowed)
+        self._observer: Observer | None = None
         self._watched: dict[Path, _Watched] = {}
         self._told: set[Path | None] = set()
+        self._roots: frozenset[Path] = frozenset()
+        self._refused_at: bytes | None = None
+        """The limit of watches at which folders inside of the watched ones got none."""
         self._queue: collections.deque[Signal] = collections.deque()
         self._lock = threading.Lock()
         self._scheduled = False
+        self._era = 0
+        """What an observer of an earlier one still tells is not heard."""
+        self._outdated = False
+        """The observer of this era has lost events."""
+
+    @property
+    def partial(self) -> bool:
+        """Some folders cannot be watched: they are to be looked at instead."""
+        return bool(self._told) or self._refused_at is not None
 
     async def watch(self, folders: Sequence[Path]) -> bool:
         """Watches these folders and no others; True where a folder is watched anew.
@@ -144,23 +151,26 @@ class Watcher:
     # --- in threads -----------------------------------------------------------------------------
 
     def _watch(self, folders: Sequence[Path]) -> bool:
+        self._roots = frozenset(folders)
+        if self._observer is not None and self._is_over(self._observer):
+            self._lose()
+            self._stop()
         observer = self._observe()
         if observer is None:
             return False
         anew = False
         for folder in [f for f in self._watched if f not in folders]:
-            self._forget(observer, folder)
+            with contextlib.suppress(KeyError, OSError):  # it may have ended by itself
+                observer.unschedule(self._watched.pop(folder).watch)
+        self._told &= {None, *folders}
         for folder in folders:
+            if folder in self._watched:
+                continue
             try:
-                status = folder.stat()
-                identity = (status.st_dev, status.st_ino)
-                known = self._watched.get(folder)
-                if known is not None and known.identity == identity and self._lives(known):
-                    continue
-                if known is not None:
-                    self._forget(observer, folder)
+                identity = _identity(folder)
+                handler = _Handler(functools.partial(self._take, self._era))
                 watch = observer.schedule(
-                    _Handler(self._take), str(folder), recursive=True, event_filter=_WATCHED
+                    handler, str(folder), recursive=True, event_filter=_WATCHED
                 )
             except OSError as error:
                 self._tell(folder, error)
@@ -170,72 +180,72 @@ class Watcher:
             anew = True
         return anew
 
-    def _observe(self) -> InotifyObserver | None:
+    def _is_over(self, observer: Observer) -> bool:
+        """Whether what it tells is not, or no longer, what happens in the folders."""
+        if self._outdated or not observer.hears():
+            return True
+        if self._refused_at is not None and self._refused_at != _limit():
+            return True
+        return any(
+            _identity_or_none(folder) not in (None, watched.identity)
+            or not _lives(observer, watched)
+            for folder, watched in self._watched.items()
+        )
+
+    def _observe(self) -> Observer | None:
         if self._observer is None:
             # A folder that is seen twice while its watch is added is no matter for a log.
             warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
             logging.getLogger(_EMITTER_LOGGER).addFilter(_says_more_than_that_it_stops)
+            self._outdated, self._refused_at = False, None
             try:
-                observer = InotifyObserver(generate_full_events=True)
+                observer = Observer(self._lose, self._refuse)
                 observer.start()
             except OSError as error:
                 self._tell(None, error)
                 return None
             self._observer = observer
             self._told.discard(None)
-            logger = logging.getLogger(_OVERFLOW_LOGGER)
-            logger.addHandler(self._overflow)
-            if not logger.isEnabledFor(logging.WARNING):
-                logger.setLevel(logging.WARNING)
         return self._observer
 
-    def _lives(self, watched: _Watched) -> bool:
-        assert self._observer is not None
-        return any(
-            e.watch == watched.watch and e.is_alive() and e.should_keep_running()
-            for e in list(self._observer.emitters)
-        )
-
-    def _forget(self, observer: InotifyObserver, folder: Path) -> None:
-        watched = self._watched.pop(folder)
-        with contextlib.suppress(KeyError, OSError):  # it may have ended by itself
-            observer.unschedule(watched.watch)
-
     def _tell(self, folder: Path | None, error: OSError) -> None:
-        if folder in self._told:
-            return
-        self._told.add(folder)
-        remedy = ""
-        if error.errno in (errno.ENOSPC, errno.EMFILE):
-            limit = "max_user_watches" if error.errno == errno.ENOSPC else "max_user_instances"
-            remedy = f"; raise fs.inotify.{limit} with sysctl"
-        _log.warning(
-            "%s cannot be watched (%s); new entries are seen at the next rescan%s",
-            folder or "the inbox",
-            error.strerror or error,
-            remedy,
-        )
+        if folder not in self._told:
+            self._told.add(folder)
+            _warn(folder or "the inbox", error)
+
+    def _refuse(self, folder: Path, error: OSError) -> None:
+        """One of the folders that lie in the watched ones gets no watch."""
+        if self._refused_at is None and folder not in self._roots:
+            self._refused_at = _limit()
+            _warn(f"{folder}, and perhaps others,", error)
+
+    def _lose(self) -> None:
+        with self._lock:
+            if self._outdated:
+                return
+            self._outdated = True
+            self._era += 1
+            self._queue.clear()
+        self._on_loop(self._lost)
 
     def _stop(self) -> None:
-        logging.getLogger(_OVERFLOW_LOGGER).removeHandler(self._overflow)
         observer, self._observer = self._observer, None
         self._watched.clear()
         if observer is not None:
             observer.stop()
             observer.join()
 
-    def _take(self, found: list[Signal]) -> None:
+    def _take(self, era: int, found: list[Signal]) -> None:
         if not found:
             return
         with self._lock:
+            if era != self._era:
+                return
             self._queue.extend(found)
             if self._scheduled:
                 return
             self._scheduled = True
         self._on_loop(self._drain)
-
-    def _overflowed(self) -> None:
-        self._on_loop(self._lost)
 
     def _on_loop(self, call: Callable[[], None]) -> None:
         # A closed loop means that the process is ending; nobody listens any more.
@@ -251,3 +261,42 @@ class Watcher:
             batch = list(self._queue)
             self._queue.clear()
         self._heard(batch)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _identity_or_none(folder: Path) -> tuple[int, int] | None:
+    try:
+        return _identity(folder)
+    except OSError:
+        return None
+
+
+def _lives(observer: Observer, watched: _Watched) -> bool:
+    return any(
+        e.watch == watched.watch and e.is_alive() and e.should_keep_running()
+        for e in list(observer.emitters)
+    )
+
+
+def _limit() -> bytes:
+    try:
+        return b"".join(path.read_bytes() for path in _LIMITS)
+    except OSError:
+        return b""
+
+
+def _warn(folder: Path | str, error: OSError) -> None:
+    remedy = ""
+    if error.errno in (errno.ENOSPC, errno.EMFILE):
+        limit = "max_user_watches" if error.errno == errno.ENOSPC else "max_user_instances"
+        remedy = f"; raise fs.inotify.{limit} with sysctl"
+    _log.warning(
+        "%s cannot be watched (%s); new entries are seen at the next rescan%s",
+        folder,
+        error.strerror or error,
+        remedy,
+    )

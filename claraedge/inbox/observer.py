@@ -1,0 +1,147 @@
+"""watchdog's observer, mended where it loses events or watches without a word.
+
+watchdog only logs that the kernel dropped events, keeps to itself which inner folders got no watch,
+leaves its watches on folders that were moved away, and a slip in its books ends its thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from watchdog.observers.api import BaseObserver
+from watchdog.observers.inotify import InotifyFullEmitter, InotifyObserver, InotifyWatchGroup
+from watchdog.observers.inotify_c import (
+    CallbackId,
+    InotifyEvent,
+    InotifyFD,
+    Mask,
+    WatchCallback,
+    WatchDescriptor,
+)
+from watchdog.observers.inotify_move_event_grouper import GroupedInotifyEvent, PathedInotifyEvent
+
+
+class Observer(InotifyObserver):
+    """Tells, in its own threads, what else is lost.
+
+    `lost`: the kernel dropped events; make another observer. `refused`: a folder got no watch
+    because the limit of watches is reached. Raises OSError where there is no inotify instance.
+    """
+
+    def __init__(self, lost: Callable[[], None], refused: Callable[[Path, OSError], None]) -> None:
+        self._inotify_fd = _Descriptor(lost, refused)
+        BaseObserver.__init__(self, _Emitter, inotify_fd=self._inotify_fd)
+        self._inotify_fd.start()
+
+    def hears(self) -> bool:
+        """Whether its threads live: an error in watchdog ends them, and nobody is told."""
+        return self._inotify_fd.is_alive() and self.is_alive()
+
+
+class _Descriptor(InotifyFD):
+    def __init__(self, lost: Callable[[], None], refused: Callable[[Path, OSError], None]) -> None:
+        super().__init__()
+        self._lost = lost
+        self._refused = refused
+
+    def handle_event(self, event: InotifyEvent) -> None:
+        """Not as watchdog: it would watch all anew here, and be deaf where that fails."""
+        if event.is_queue_overflow:
+            self._lost()
+        else:
+            super().handle_event(event)
+
+    def add_callback(
+        self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId
+    ) -> WatchDescriptor:
+        """Raises OSError also for a folder that may not be read."""
+        try:
+            watch = super().add_callback(path, mask, callback, id_)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                self._refused(Path(os.fsdecode(path)), error)
+            raise
+        if watch == -1:
+            with self._lock:
+                self._watch_for_wd.pop(watch, None)
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fsdecode(path))
+        return watch
+
+
+@dataclass
+class _Group(InotifyWatchGroup):
+    """The watches of one tree."""
+
+    _leaving: dict[int, Sequence[WatchDescriptor]] = field(default_factory=dict, init=False)
+    """Cookie of a move -> the watches in the folder that is moved, until it is known whereto."""
+
+    def on_event(self, event: InotifyEvent) -> None:
+        if event.is_moved_from and event.is_directory:
+            with self._lock:
+                path = self._build_event_source_path(event)
+                if path is not None:
+                    self._leaving[event.cookie] = self._below(path)
+        super().on_event(event)
+
+    def stays(self, cookie: int) -> None:
+        """It was moved to another place in the tree."""
+        with self._lock:
+            self._leaving.pop(cookie, None)
+
+    def left(self, cookie: int) -> None:
+        """It was moved out of the tree: what happens in it is not ours to hear, and not to pay."""
+        with self._lock:
+            for watch in self._leaving.pop(cookie, ()):
+                path = self._active_callbacks_by_watch.get(watch)
+                if self.is_active and path is not None and not self._is_at(path, watch):
+                    self._remove_callbacks([watch])
+
+    def _is_at(self, path: bytes, watch: WatchDescriptor) -> bool:
+        """Whether this watch is of the folder that is there now: the next one of that name may have
+        been watched before the move of the first was read. The kernel has one watch per folder.
+        """
+        place = Path(os.fsdecode(path))
+        if place.is_dir() and not place.is_symlink():
+            self._add_callback(path)
+        return self._active_callbacks_by_path.get(path) == watch
+
+    def _below(self, top: bytes) -> list[WatchDescriptor]:
+        inside = top + b"/"
+        return [
+            watch
+            for watch, path in self._active_callbacks_by_watch.items()
+            if path == top or path.startswith(inside)
+        ]
+
+    def _remove_watch_internally(self, wd: WatchDescriptor) -> None:
+        """For any order of events, also where a folder took the path of one that was moved."""
+        path = self._active_callbacks_by_watch.pop(wd, None)
+        if path is not None and self._active_callbacks_by_path.get(path) == wd:
+            del self._active_callbacks_by_path[path]
+
+
+class _Emitter(InotifyFullEmitter):
+    def on_thread_start(self) -> None:
+        self._inotify = _Group(
+            self._inotify_fd,
+            os.fsencode(self.watch.path),
+            is_recursive=self.watch.is_recursive,
+            event_mask=self.get_event_mask_from_filter(),
+            follow_symlink=self.watch.follow_symlink,
+        )
+
+    def build_and_queue_event(
+        self, event: GroupedInotifyEvent, *, full_events: bool = True
+    ) -> None:
+        super().build_and_queue_event(event, full_events=full_events)
+        group = self._inotify
+        if not isinstance(group, _Group):
+            return
+        if not isinstance(event, PathedInotifyEvent):
+            group.stays(event[0].ev.cookie)
+        elif event.ev.is_moved_from:
+            group.left(event.ev.cookie)

@@ -16,25 +16,24 @@ from pathlib import Path
 
 import msgspec
 
-from claraedge import files
 from claraedge.blocking import in_thread
 from claraedge.clock import Clock
 from claraedge.errors import ClaraedgeError, PipelineDefinitionError, PipelineStoreError
 from claraedge.filenames import shown
-from claraedge.folder_looks import Seen, entries
+from claraedge.folder_looks import Seen
 from claraedge.pipelines.model import DefinitionFile
 from claraedge.pipelines.problems import Problem
 from claraedge.registry import file_records
 from claraedge.registry.file_records import OfFile
 from claraedge.registry.pipelines import Pipelines, digest_of
 from claraedge.registry.sources import Gathered, Standing, gather, mend, standing
+from claraedge.registry.top import Top, look_at
 from claraedge.store.database import Database, Transaction
 from claraedge.store.failures import reported_as
 
 _log = logging.getLogger(__name__)
 
 _FACT = "pipelines.d"
-_SUFFIXES = (b".yaml", b".yml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,18 +56,6 @@ class _Change:
     source: str
     pipeline_name: str
     files: tuple[DefinitionFile, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Top:
-    """The folder itself, and what at its top is a pipeline's."""
-
-    mount: str
-    """Where the file system that holds it is mounted."""
-    empty: bool
-    changed: int
-    """Nanoseconds: when a name came or went last."""
-    found: Mapping[bytes, Seen]
 
 
 class PipelineFolder:
@@ -163,7 +150,7 @@ class PipelineFolder:
         before = self._clock.now() - self._pause
         known = await self._database.read(file_records.known)
         present = [one for one in known.values() if not one.gone]
-        top = await in_thread(_top, self._folder, make=not present)
+        top = await in_thread(look_at, self._folder, make=not present)
         if await self._is_unmounted(top, present):
             self._met(
                 "is empty, and what was mounted when files lay there is not; mount it. To disable"
@@ -186,7 +173,7 @@ class PipelineFolder:
         await self._store(changes, gone)
         self._same_name = self._twins(await self._database.read(file_records.known))
 
-    async def _is_unmounted(self, top: _Top, present: Sequence[OfFile]) -> bool:
+    async def _is_unmounted(self, top: Top, present: Sequence[OfFile]) -> bool:
         """Whether the mount that held the files seems to have gone. Records where they are."""
         if self._place is None:
             row = await self._database.read(lambda tx: tx.row("fact", key=_FACT))
@@ -377,30 +364,6 @@ def _has_settled(
     seen = [one for each in gathered.standings.values() for one in each if one is not None]
     known = all(each.itself is not None for each in gathered.standings.values())
     return before is not None and known and all(one.changed / 1e9 <= before for one in seen)
-
-
-def _top(folder: Path, *, make: bool) -> _Top:
-    """`make`: where the folder is missing, nothing is lost by making it."""
-    if make and not folder.exists():
-        files.make_folders(folder)
-    status = folder.stat()
-    found = entries(folder)
-    with os.scandir(folder) as listed:
-        empty = not any(listed)
-    return _Top(
-        mount=shown(os.fsencode(_mount_of(folder))),
-        empty=empty,
-        changed=status.st_ctime_ns,
-        found={name: seen for name, seen in found.items() if name.lower().endswith(_SUFFIXES)},
-    )
-
-
-def _mount_of(folder: Path) -> Path:
-    place = Path(os.path.realpath(folder))
-    device = place.stat().st_dev
-    while place != place.parent and place.parent.stat().st_dev == device:
-        place = place.parent
-    return place
 
 
 def _standings(folder: Path, paths: Sequence[str]) -> Mapping[str, Standing]:

@@ -22,7 +22,7 @@ from claraedge.errors import (
 from claraedge.ids import new_id
 from claraedge.pipelines.device import Device
 from claraedge.pipelines.model import DefinitionFile
-from claraedge.registry import file_records, folder, sources
+from claraedge.registry import file_records, sources, top
 from claraedge.registry.folder import PipelineFolder
 from claraedge.registry.pipelines import Pipelines, Registered, find, why_missing
 from claraedge.store.database import Database
@@ -363,7 +363,7 @@ async def test_a_folder_that_cannot_be_read_changes_nothing(
         def refuse(*_: object) -> None:
             raise closed
 
-        monkeypatch.setattr(folder, "entries", refuse)
+        monkeypatch.setattr(top, "entries", refuse)
     bench.clock.ahead = 60
     for life in (looking, bench.start()):
         caplog.clear()
@@ -392,13 +392,13 @@ async def test_a_folder_that_cannot_be_read_changes_nothing(
 async def test_a_mount_point_without_its_mount_disables_nothing(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder, "_mount_of", lambda _: bench.folder)
+    monkeypatch.setattr(top, "_mount_of", lambda _: bench.folder)
     bench.write("ct.yaml", named("ct"))
     looking = bench.start()
     await looks(looking)
     away = bench.folder.rename(bench.folder.with_name("away"))
     bench.folder.mkdir()
-    monkeypatch.setattr(folder, "_mount_of", lambda _: Path("/"))
+    monkeypatch.setattr(top, "_mount_of", lambda _: Path("/"))
     bench.clock.ahead = 60
     for life in (looking, bench.start()):  # also after a restart
         await life.prepare()

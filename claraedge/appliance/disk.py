@@ -220,7 +220,7 @@ class DiskGuard:
             return
         self._next_relief = self._clock.elapsed()
         say = _log.error if after is Level.OUT else _log.warning
-        say("%s: work waits", self._told(), extra={"level": after.name})
+        say("%s: work waits", self._told(), extra={"disk": after.name})
 
     def _told(self) -> str:
         found = self.level

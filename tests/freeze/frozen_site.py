@@ -43,6 +43,10 @@ class Site:
             own["CLARAEDGE_CONFIG"] = str(config)
         return os.environ | own
 
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
     def configure(self, settings: str) -> None:
         """Writes the configuration: these sections, and `[disk]` where they have none."""
         more = "" if "[disk]" in settings else ANY_DISK
@@ -50,6 +54,12 @@ class Site:
 
     def start(self) -> subprocess.Popen[bytes]:
         """A daemon that serves."""
+        process = self.launch()
+        until("the daemon serves", self.serves)
+        return process
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """A daemon that will serve."""
         if not (self.folder / "claraedge.toml").exists():
             self.configure("")
         with (self.folder / "daemon.log").open("ab") as log:
@@ -57,7 +67,7 @@ class Site:
                 [
                     self.program,
                     "serve",
-                    f"--state-dir={self.folder / 'state'}",
+                    f"--state-dir={self.state}",
                     f"--runtime-dir={self.runtime}",
                 ],
                 env=self.environment,
@@ -66,7 +76,6 @@ class Site:
                 stderr=log,
                 cwd="/",
             )
-        until("the daemon serves", self.serves)
         return self.process
 
     def serves(self) -> bool:

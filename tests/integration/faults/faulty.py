@@ -47,6 +47,12 @@ class FaultySite(Site):
     extra: Mapping[str, str] = field(default_factory=dict)
     """More environment for the daemon."""
     known: str = ""
+    disk: Path | None = None
+    """Where the state lies instead."""
+
+    @property
+    def state(self) -> Path:
+        return super().state if self.disk is None else self.disk / "state"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -75,7 +81,7 @@ class FaultySite(Site):
 
     def rows(self, query: str, *values: object) -> list[Any]:
         # Not read-only: the last one to leave a killed daemon's database has to recover it.
-        with closing(sqlite3.connect(self.folder / "state" / "claraedge.db", timeout=20)) as db:
+        with closing(sqlite3.connect(self.state / "claraedge.db", timeout=20)) as db:
             return db.execute(query, values).fetchall()
 
     def status(self, job: str, name: str) -> int:
@@ -87,7 +93,7 @@ class FaultySite(Site):
 
     def log(self, job: str, name: str) -> list[str]:
         """All lines of all attempts of an operator."""
-        folder = self.folder / "state" / "jobs" / job / "logs" / name
+        folder = self.state / "jobs" / job / "logs" / name
         lines = [line for path in folder.glob("*.log") for line in path.read_text().splitlines()]
         return [line.split(" ", 3)[3] for line in lines]
 
@@ -146,7 +152,7 @@ class FaultySite(Site):
             "attempts": self._attempts(),
             "values": [str(p) for p in Path("/dev/shm").glob(f"claraedge-{self.instance}*")],
             "temporary": [str(p) for p in self.temporary.iterdir()]
-            + [str(p) for p in (self.folder / "state").rglob("*.tmp")],
+            + [str(p) for p in self.state.rglob("*.tmp")],
             "runtimes": self._runtimes(),
             "mounts": self._mounts(),
         }
@@ -155,7 +161,7 @@ class FaultySite(Site):
     def _processes(self) -> list[str]:
         """conmon and others that were told of the state folder, other than the daemon itself."""
         assert self.process is not None
-        state = str(self.folder / "state") + "/"
+        state = str(self.state) + "/"
         pids = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit()]
         told = {pid: _command(pid) for pid in pids if pid not in (self.process.pid, os.getpid())}
         return [f"{pid} {command}" for pid, command in told.items() if state in command]
@@ -166,7 +172,7 @@ class FaultySite(Site):
             "SELECT j.payload, o.name, o.attempt FROM operators o JOIN jobs j ON j.id = o.job"
             f" WHERE o.status = {_COMPLETED}"
         )
-        payloads = self.folder / "state" / "payloads"
+        payloads = self.state / "payloads"
         right = {payloads / p / "operators" / n / str(a) for p, n, a in self.rows(query)}
         return [str(p) for p in payloads.glob("*/operators/*/*") if p not in right]
 
@@ -193,7 +199,7 @@ class FaultySite(Site):
         runtime = Path(os.environ["XDG_RUNTIME_DIR"])
         known = tuple(self._containers_known())
         assert known, "nothing was started"
-        ours = (str(self.folder / "state") + "/").encode()
+        ours = (str(self.state) + "/").encode()
         return [
             str(path)
             for name in ("runc", "crun", "libpod/tmp/exits")
@@ -226,9 +232,15 @@ class FaultySite(Site):
 
 
 def podman(*arguments: str, check: bool = True) -> str:
-    return subprocess.run(
-        ["podman", *arguments], capture_output=True, text=True, check=check, cwd="/", timeout=60
-    ).stdout
+    """What Podman prints. It fails now and then where a container goes away under a list."""
+    for left in (2, 1, 0):
+        ran = subprocess.run(
+            ["podman", *arguments],
+            capture_output=True, text=True, check=check and not left, cwd="/", timeout=60,
+        )  # fmt: skip
+        if ran.returncode == 0:
+            break
+    return ran.stdout
 
 
 def _texts(folder: Path) -> list[bytes]:

@@ -38,7 +38,7 @@ def five(site: FaultySite) -> str:
 def result(site: FaultySite, job: str, name: str = "n5") -> str:
     (payload,) = site.rows("SELECT payload FROM jobs WHERE id = ?", job)[0]
     attempt = site.rows("SELECT attempt FROM operators WHERE job = ? AND name = ?", job, name)[0][0]
-    folder = site.folder / "state" / "payloads" / payload / "operators" / name / str(attempt)
+    folder = site.state / "payloads" / payload / "operators" / name / str(attempt)
     return "".join((folder / "n").read_text().split())
 
 
@@ -160,7 +160,7 @@ def test_an_image_is_removed_between_create_and_start(
     podman("rmi", "-f", REMOVED)
     assert podman(*made).split() == []
     (payload,) = site.rows("SELECT payload FROM jobs WHERE id = ?", job)[0]
-    (site.folder / "state" / "payloads" / payload / "input" / "go").touch()
+    (site.state / "payloads" / payload / "input" / "go").touch()
     ended = site.end(job)
     assert ended["status"] == "FAULTED", ended
     assert "removed before its start" in ended["messages"][0]
@@ -237,7 +237,7 @@ def test_the_machine_goes_down(site: FaultySite) -> None:
     label = f"label=io.claraedge.instance={site.instance}"
     podman("rm", "-f", "-t", "0", *podman("ps", "-aq", "--filter", label).split())
 
-    with closing(sqlite3.connect(site.folder / "state" / "claraedge.db")) as db, db:
+    with closing(sqlite3.connect(site.state / "claraedge.db")) as db, db:
         db.execute("UPDATE operators SET boot = 'another', began = began + 1e6 WHERE status = 2")
         db.execute("UPDATE jobs SET ran_since = ran_since + 1e6 WHERE id = ?", (job,))
     site.start()

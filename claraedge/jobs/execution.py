@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -42,6 +43,8 @@ from claraedge.store.database import Transaction
 
 _log = logging.getLogger(__name__)
 
+#: An operator that fails with so many bytes free, or more, has failed of something else.
+_ROOM = 16 << 20
 _KILLED = 128 + signal.SIGKILL
 #: How long somebody else's removal of a container may take after the kill that it begins with.
 _REMOVAL_CHECK = 0.2
@@ -405,7 +408,22 @@ class Execution:
                 f"; {values.folder}, where its values lie, may be full:"
                 f" {values.space().free >> 20} MB of it are free"
             )
-        return text
+        return text + self._told_of_disk()
+
+    def _told_of_disk(self) -> str:
+        """For an operator that failed while its outputs had hardly any room: that is likely why."""
+        tree, name = self._machine.payloads.tree, self.record.name
+        try:
+            found = os.statvfs(tree.attempt(self._job.payload, name, self.record.attempt))
+        except OSError:
+            return ""
+        free = found.f_bavail * found.f_frsize
+        if free >= _ROOM:
+            return ""
+        return (
+            f"; the disk of its outputs may be full: {free >> 20} MiB of it are free. Free some"
+            " space, then create the job again"
+        )
 
     # --- after a break -------------------------------------------------------------------------
 

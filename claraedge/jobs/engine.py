@@ -16,7 +16,7 @@ from claraedge.blocking import in_thread
 from claraedge.errors import (
     RunnerUnavailableError,
 )
-from claraedge.jobs import queue, records, waits
+from claraedge.jobs import away, queue, records, waits
 from claraedge.jobs.active import ActiveJob
 from claraedge.jobs.admission import NO_GPU, Candidate, Held
 from claraedge.jobs.endings import Endings
@@ -36,6 +36,7 @@ from claraedge.runner.protocol import (
     LABEL_INSTANCE,
     LABEL_JOB,
     LABEL_OPERATOR,
+    Container,
     Phase,
 )
 from claraedge.store.database import Transaction
@@ -83,7 +84,7 @@ class Engine:
         self._serving = Serving(floor, self._endings)
         self._workers = Workers(floor, resources.operators)
         self._recalled = False
-        """Whether the containers were asked which GPUs they have."""
+        """Whether the containers were asked what became of them, and which GPUs they have."""
         self._without_gpu: set[str] = set()
         self._held_back: str | None = None
         machine.removals.on_outage = floor.expect_strays
@@ -174,17 +175,20 @@ class Engine:
             lambda tx: [records.read(tx, row) for row in tx.rows("started_jobs")]
         )
         gpus = await in_thread(self._resources.gpus) if jobs else ()
-        with contextlib.suppress(RunnerUnavailableError):  # then it is asked for again
-            await self._recall_gpus()
+        found: Sequence[Container] | None = None
+        with contextlib.suppress(RunnerUnavailableError):  # then they are asked for again
+            found = await self._recall()
         for job in jobs:
             if job.state is JobState.RUNNING or job.ending is not None:
                 self._activate(job, gpus)
             else:
                 self._queue.push(job.id, job.priority)
         try:
+            if found is not None:
+                await self._settle(found)
             await self._strays.remove(self._active)
             await self._resume()
-        except RunnerUnavailableError as error:
+        except OUTAGES as error:
             self._pause.met(error)
         _log.info("recovery done", extra={"jobs": len(jobs), "running": len(self._active)})
 
@@ -226,7 +230,8 @@ class Engine:
         """Does what is due; False where it waits for the end of a pause."""
         try:
             for active in list(self._active.values()):
-                await self._endings.end_if_due(active)
+                if self._recalled:  # else what has ended meanwhile may seem to run
+                    await self._endings.end_if_due(active)
                 await self._endings.end_if_done(active)
             if self._pause.remaining:
                 return False
@@ -243,20 +248,25 @@ class Engine:
             return False
         return True
 
-    async def _recall_gpus(self) -> None:
+    async def _recall(self) -> Sequence[Container]:
         """Learns from the containers which GPUs they have. Raises RunnerUnavailableError."""
         labels = {LABEL_INSTANCE: self._machine.instance}
-        for container in await self._machine.runner.containers(labels):
+        found = await self._machine.runner.containers(labels)
+        for container in found:
             told = container.labels
             if LABEL_DEVICES in told and container.phase in (Phase.RUNNING, Phase.STOPPED):
                 operator = (told[LABEL_JOB], told[LABEL_OPERATOR])
                 self._floor.given[operator] = tuple(told[LABEL_DEVICES].split(","))
+        return found
+
+    async def _settle(self, found: Sequence[Container]) -> None:
+        await away.settle(self._machine, self._active.values(), found)
         self._recalled = True
 
     async def _resume(self) -> None:
         """Sees to operators that are recorded as running: after a restart, after an outage."""
         if not self._recalled:
-            await self._recall_gpus()
+            await self._settle(await self._recall())
         for active in self._active.values():
             for record in active.unattended():
                 gpus = self._floor.given.get((active.job.id, record.name), active.lease)

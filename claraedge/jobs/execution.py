@@ -26,6 +26,7 @@ from claraedge.jobs.model import JobStatus, OperatorRecord, OperatorStatus
 from claraedge.jobs.placing import Placing
 from claraedge.jobs.registering import register
 from claraedge.jobs.retries import next_attempt
+from claraedge.jobs.runtime import ran_until
 from claraedge.jobs.transitions import MAX_INTERRUPTIONS
 from claraedge.jobs.values import UnusableValueError, written
 from claraedge.pipelines import requests
@@ -45,6 +46,8 @@ _log = logging.getLogger(__name__)
 
 #: An operator that fails with so many bytes free, or more, has failed of something else.
 _ROOM = 16 << 20
+#: Seconds by which the time of an end that the runner tells may be too early.
+_WHOLE = 1.0
 _KILLED = 128 + signal.SIGKILL
 #: How long somebody else's removal of a container may take after the kill that it begins with.
 _REMOVAL_CHECK = 0.2
@@ -145,8 +148,9 @@ class Execution:
             if container is not None and self._is_ours(container):
                 self._log("operator adopted", phase=container.phase.value)
                 # Where its end was decided before, it was perhaps told so before.
-                self._cut_short = self._ending.is_set()
-                return await self._finish(container.id)
+                self.timed_out = self._came_late(container)
+                self._cut_short = self._ending.is_set() or self.timed_out
+                return await self._finish(container.id, ended=container.phase is Phase.STOPPED)
             await self._never_ran(container)
         while (
             self.record.status is OperatorStatus.PENDING
@@ -249,8 +253,9 @@ class Execution:
 
         self._changed(await self._machine.database.write(work))
 
-    async def _finish(self, container: str) -> OperatorRecord:
-        end = await self._end_of(container)
+    async def _finish(self, container: str, *, ended: bool = False) -> OperatorRecord:
+        """`ended`: by itself, before it was adopted: its time is not over, whatever it is now."""
+        end = await self._end_of(container, None if ended else self._left())
         if end.code == _KILLED and not end.out_of_memory and await self._is_being_removed():
             end = Exit(cause=ExitCause.VANISHED)
         if end.cause is ExitCause.VANISHED and not self.timed_out:
@@ -273,14 +278,12 @@ class Execution:
         self._machine.removals.add(container, **self._setting.about)
         return await self._run() if self.record.status is OperatorStatus.PENDING else self.record
 
-    async def _end_of(self, container: str) -> Exit:
+    async def _end_of(self, container: str, left: float | None) -> Exit:
         """Waits for the container; stops it where the job is to end, or its own time is over."""
         waiting = asyncio.create_task(self._machine.runner.wait(container))
         ending = asyncio.create_task(self._ending.wait())
         try:
-            await asyncio.wait(
-                {waiting, ending}, timeout=self._left(), return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait({waiting, ending}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             if not waiting.done():
                 self.timed_out = not ending.done()
                 told = await self._machine.runner.stop(container, self._machine.grace)
@@ -296,6 +299,14 @@ class Execution:
         if self._operator.timeout is None or self.record.began is None:
             return None
         return max(0.0, self.record.began + self._operator.timeout - self._machine.clock.elapsed())
+
+    def _came_late(self, container: Container) -> bool:
+        """Whether what has ended while nobody looked had taken longer than its own time."""
+        limit, began = self._operator.timeout, self.record.began
+        if limit is None or began is None or container.ended is None:
+            return False
+        took = ran_until(moment(self._machine.clock), container.ended, began) - began
+        return took + _WHOLE > limit
 
     async def _is_being_removed(self) -> bool:
         """Whether the container goes away by itself: who removes one kills it first."""

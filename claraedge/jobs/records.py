@@ -252,6 +252,11 @@ def undo_operator(tx: Transaction, job: str, operator: str, at: Moment) -> None:
     tx.run("job_ran", job=job, elapsed=at.elapsed)
 
 
+def pause(tx: Transaction, job: str, elapsed: float) -> None:
+    """Nothing of a job has run since then, although its operators are recorded as running."""
+    tx.run("job_paused", job=job, elapsed=elapsed)
+
+
 def unstarted(tx: Transaction) -> list[Unstarted]:
     """The jobs that wait for their start, in the order of their creation."""
     return [

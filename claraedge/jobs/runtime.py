@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from claraedge.clock import Moment
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunTime:
@@ -28,3 +30,8 @@ class RunTime:
     def elapsed(self, now: float) -> float:
         """Seconds so far."""
         return self.counted + (max(0.0, now - self.since) if self.since is not None else 0.0)
+
+
+def ran_until(at: Moment, ended: float, began: float) -> float:
+    """BOOTTIME of an end at this Unix time, after a start at `began`; clocks may have been set."""
+    return min(at.elapsed, max(began, at.elapsed - max(0.0, at.now - ended)))

@@ -66,6 +66,7 @@ class _Listed(msgspec.Struct, rename="pascal"):
     pid: int = 0
     exit_code: int = 0
     started_at: int = 0
+    exited_at: int = 0
     networks: list[str] | None = None
 
 
@@ -162,6 +163,7 @@ def _container(entry: _Listed) -> Container:
         labels=entry.labels or {},
         phase=phase,
         exit_code=_exit(entry.exit_code, False).code if phase is Phase.STOPPED else None,
+        ended=entry.exited_at if phase is Phase.STOPPED and entry.exited_at > 0 else None,
         networks=tuple(entry.networks or ()),
     )
 

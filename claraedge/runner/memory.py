@@ -28,7 +28,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from claraedge.clock import rfc3339
+from claraedge.clock import SystemClock, rfc3339
 from claraedge.errors import (
     ClaraedgeError,
     ContainerError,
@@ -74,6 +74,7 @@ class _Container:
     phase: Phase = Phase.CREATED
     exit: Exit | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    ended_at: float | None = None
     task: asyncio.Task[None] | None = None
     networks: dict[str, str] = field(default_factory=dict)
 
@@ -81,6 +82,7 @@ class _Container:
         if self.exit is None:
             self.exit = exit_
             self.phase = Phase.STOPPED
+            self.ended_at = SystemClock().now()
             self.ended.set()
 
 
@@ -401,6 +403,7 @@ class MemoryRunner:
                 labels=dict(e.spec.labels),
                 phase=e.phase,
                 exit_code=e.exit.code if e.exit and e.phase is Phase.STOPPED else None,
+                ended=e.ended_at if e.phase is Phase.STOPPED else None,
                 networks=tuple(e.networks),
             )
             for e in self._containers.values()

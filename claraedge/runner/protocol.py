@@ -108,6 +108,8 @@ class Container:
     phase: Phase
     exit_code: int | None = None
     """Only where the phase is STOPPED."""
+    ended: float | None = None
+    """Only there: when, in Unix seconds; whole ones, perhaps."""
     networks: tuple[str, ...] = ()
     """Names of those that it is on."""
 

@@ -66,12 +66,12 @@ SELECT
     (SELECT COUNT(*) FROM jobs WHERE state = 2) AS running,
     (SELECT COUNT(*) FROM inbox_items WHERE state = 'parked') AS parked,
     (SELECT COUNT(*) FROM inbox_items WHERE state = 'failed') AS failed,
-    (SELECT COUNT(*) FROM deliveries d JOIN jobs j ON j.id = d.job
-        WHERE d.state = 'done' AND j.status = 1)
-        + (SELECT count FROM forgotten_results WHERE kind = 'delivered') AS delivered,
-    (SELECT COUNT(*) FROM deliveries d JOIN jobs j ON j.id = d.job
-        WHERE d.state = 'done' AND j.status <> 1)
-        + (SELECT count FROM forgotten_results WHERE kind = 'undelivered') AS undelivered;
+    (SELECT count FROM kept_totals WHERE kind = 'result') AS results,
+    (SELECT size FROM kept_totals WHERE kind = 'result') AS result_bytes,
+    (SELECT count FROM kept_totals WHERE kind = 'failure') AS failures,
+    (SELECT size FROM kept_totals WHERE kind = 'failure') AS failure_bytes,
+    (SELECT count FROM kept_totals WHERE kind = 'original') AS originals,
+    (SELECT size FROM kept_totals WHERE kind = 'original') AS original_bytes;
 
 -- name: add_operator
 INSERT INTO operators (job, position, name, status, created)
@@ -102,6 +102,10 @@ UPDATE jobs SET ran = ran + COALESCE(MAX(0, :elapsed - ran_since), 0),
     ran_since = CASE WHEN EXISTS (SELECT 1 FROM operators WHERE job = :job AND status = 2)
         THEN :elapsed END
 WHERE id = :job;
+
+-- name: job_paused
+UPDATE jobs SET ran = ran + MAX(0, :elapsed - ran_since), ran_since = NULL
+WHERE id = :job AND ran_since IS NOT NULL;
 
 -- name: forget_other_boots
 UPDATE jobs SET ran_since = NULL WHERE state < 3 AND ran_since IS NOT NULL AND NOT EXISTS (

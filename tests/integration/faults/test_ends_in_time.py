@@ -115,6 +115,23 @@ def test_an_operator_that_answers_term_with_exit_code_0_did_not_complete(
     assert site.rows(query, job) == []
 
 
+def test_what_ended_in_time_while_no_daemon_ran_did_not_take_too_long(site: FaultySite) -> None:
+    pipeline = site.register(
+        "away",
+        operator("first", "echo on; sleep 1; echo 1 >/out/n", more="  timeout: 4\n"),
+        operator("second", "echo on; cp /in-first/n /out/n", "first"),
+        more="timeout: 4\n",
+    )
+    job = site.begin(pipeline)
+    site.until_runs(job, "first")
+    site.kill()
+    time.sleep(5)  # more than the time-out
+    site.start()
+    ended = site.end(job)
+    assert ended["status"] == "HEALTHY", ended
+    assert site.log(job, "first") == ["on"]
+
+
 # --- cancel --------------------------------------------------------------------------------------
 
 

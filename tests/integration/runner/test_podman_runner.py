@@ -562,6 +562,10 @@ async def test_stop_asks_first_and_the_code_is_the_programs(
     assert time.monotonic() - began < 5
     assert await runner.wait(container) == Exit(cause=ExitCause.EXITED, code=5)
     assert await runner.stop(container, 10.0) is False
+    found = await listed(runner, container)
+    assert found is not None
+    assert found.ended is not None
+    assert time.time() - 20 < found.ended <= time.time(), "in Unix seconds"
 
 
 async def test_stop_kills_what_ignores_it_after_the_grace(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from claraedge.clock import SystemClock
 from claraedge.errors import StorageFullError
 from claraedge.jobs.active import ActiveJob
 from claraedge.jobs.endings import Endings
@@ -15,7 +16,7 @@ from claraedge.jobs.scheduler import Scheduler
 from claraedge.jobs.serving import Serving
 from claraedge.jobs.timeouts import Timeouts
 from claraedge.runner.memory import MemoryRunner
-from claraedge.runner.protocol import LABEL_OPERATOR, ContainerSpec
+from claraedge.runner.protocol import LABEL_OPERATOR, ContainerSpec, Phase
 from tests.engine_bench import DEADLINE, Device, bench, chain, copy, emptied, fail
 
 
@@ -183,6 +184,102 @@ async def test_an_operator_that_takes_too_long_is_not_run_again_where_its_contai
         assert ended.status is JobStatus.TERMINATED
         assert [o.attempt for o in ended.operators] == [1]
         assert "took longer than its 1 s" in ended.messages[0]
+
+
+class AheadClock:
+    """Sets both clocks forward: the time that passes while no daemon runs."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds = 0.0
+        now, elapsed = SystemClock.now, SystemClock.elapsed
+        monkeypatch.setattr(SystemClock, "now", lambda clock: now(clock) + self.seconds)
+        monkeypatch.setattr(SystemClock, "elapsed", lambda clock: elapsed(clock) + self.seconds)
+
+
+async def ended_away(podman: Podman, *operators: str) -> None:
+    """Lets these end while no daemon runs."""
+    for operator in operators:
+        podman.release(operator)
+    async with asyncio.timeout(DEADLINE):
+        while any(
+            c.phase is Phase.RUNNING and c.labels[LABEL_OPERATOR] in operators
+            for c in await podman.containers({})
+        ):
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("extra", ["", "timeout: 60"])
+async def test_what_ended_in_time_while_no_daemon_ran_did_not_take_too_long(
+    device: Device, podman: Podman, monkeypatch: pytest.MonkeyPatch, extra: str
+) -> None:
+    clock = AheadClock(monkeypatch)
+    podman.hold("one")
+    definition = chain("one", "two", extra=[extra] if extra else [])
+    async with bench(device) as b:
+        job = await b.job(await b.register(definition), {"x": b"1"})
+        await b.until_runs("one")
+    await ended_away(podman, "one")
+    clock.seconds = 3600.0
+    podman.hold("two")
+    async with bench(device) as b:  # its time-out is 600 s
+        await b.until_runs("two")
+    async with bench(device) as b:  # and so it is told to the one after that
+        podman.release("two")
+        ended = await b.end(job.id)
+        assert ended.status is JobStatus.HEALTHY, ended.messages
+        assert ended.run_time.counted < 60
+
+
+async def test_what_ran_on_for_too_long_while_no_daemon_ran_is_ended(
+    device: Device, podman: Podman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = AheadClock(monkeypatch)
+    podman.hold("one")
+    podman.hold("other")
+    definition = chain("one") + chain("other").partition("operators:\n")[2]
+    async with bench(device) as b:
+        job = await b.job(await b.register(definition), {"x": b"1"})
+        await b.until_runs("one")
+        await b.until_runs("other")
+    await ended_away(podman, "one")
+    clock.seconds = 3600.0
+    async with bench(device) as b:
+        ended = await b.end(job.id)
+        assert ended.status is JobStatus.TERMINATED
+        assert "timed out" in ended.messages[0]
+
+
+async def test_what_ended_too_late_while_no_daemon_ran_took_too_long(
+    device: Device, podman: Podman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = AheadClock(monkeypatch)
+    podman.hold("one")
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one", extra=["timeout: 60"])), {"x": b"1"})
+        await b.until_runs("one")
+    clock.seconds = 100.0
+    await ended_away(podman, "one")
+    async with bench(device) as b:
+        ended = await b.end(job.id)
+        assert ended.status is JobStatus.TERMINATED
+        assert "took longer than its 60 s" in ended.messages[0]
+
+
+async def test_a_job_whose_container_went_while_no_daemon_ran_is_run_again_in_time(
+    device: Device, podman: Podman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = AheadClock(monkeypatch)
+    podman.hold("one")
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one")), {"x": b"1"})
+        await b.until_runs("one")
+    podman.vanish("one")
+    podman.release("one")
+    clock.seconds = 3600.0
+    async with bench(device) as b:
+        ended = await b.end(job.id)
+        assert ended.status is JobStatus.HEALTHY, ended.messages
+        assert ended.operators[0].attempt == 2
 
 
 async def test_a_job_that_is_cancelled_before_its_services_were_even_asked_for_ends(

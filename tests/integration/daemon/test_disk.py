@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,7 +23,7 @@ from tests.integration.daemon.test_main_path import (
     register,
     start_job,
 )
-from tests.integration.small_disk import small_disk
+from tests.integration.faults import small_disk
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
 
@@ -111,7 +109,10 @@ def test_below_the_soft_limit_new_work_waits_and_what_runs_goes_on(
 @pytest.fixture
 def small_site(runtime_folder: Path, archives: TestImages) -> Iterator[Site]:
     """A daemon whose state is on a small disk; the limits are shares of that."""
-    folder = Path(tempfile.mkdtemp(prefix="ce-", dir=small_disk()))
+    reason = small_disk.why_there_is_none()
+    if reason is not None:
+        pytest.skip(reason)
+    folder = small_disk.emptied()
     runtime = Path(tempfile.mkdtemp(prefix="d-", dir=runtime_folder), "run")
     site = Site(program=program(), folder=folder, runtime=runtime)
     site.temporary.mkdir()
@@ -121,31 +122,20 @@ def small_site(runtime_folder: Path, archives: TestImages) -> Iterator[Site]:
         site.start()
         site.say("create", "image", "-f", archives.archive(f"{IMAGE}:1"))
         yield site
+        until("no container is left", lambda: containers(site) == [])
     finally:
         site.stop()
-        subprocess.run(["podman", "unshare", "rm", "-rf", folder], check=True, cwd="/", timeout=60)
+        small_disk.emptied()
 
 
-def disk(site: Site) -> tuple[int, int]:
-    """Free and total bytes of the small disk."""
-    found = os.statvfs(site.folder)
-    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+def hard() -> int:
+    """The hard limit of the small disk, in bytes."""
+    return min(32 << 20, min(64 << 20, total() // 5) // 2)
 
 
-def hard(total: int) -> int:
-    return min(32 << 20, min(64 << 20, total // 5) // 2)
-
-
-@contextmanager
-def filled(site: Site, leave: int) -> Iterator[None]:
-    """Leaves so many bytes of the small disk free, meanwhile."""
-    file = site.folder / "filler"
-    with file.open("wb") as filler:
-        os.posix_fallocate(filler.fileno(), 0, disk(site)[0] - leave)
-    try:
-        yield
-    finally:
-        file.unlink()
+def total() -> int:
+    found = os.statvfs(small_disk.PLACE)
+    return found.f_blocks * found.f_frsize
 
 
 def test_a_disk_that_runs_low_lets_work_wait_until_there_is_room(small_site: Site) -> None:
@@ -154,7 +144,7 @@ def test_a_disk_that_runs_low_lets_work_wait_until_there_is_room(small_site: Sit
     running = start_job(site, register(site, "waits", operator("only", _WAITS)))
     operator_runs(site, running, 0)
     waiting = created(site, "quick")
-    with filled(site, leave=hard(disk(site)[1]) * 3 // 2):
+    with small_disk.filled(hard() * 3 // 2):
         until("the daemon sees it", lambda: is_low(site))
         assert_that_work_waits(site, "quick", waiting)
         go(site, running)
@@ -167,8 +157,8 @@ def test_a_job_that_fills_the_disk_is_evicted_and_the_others_go_on(small_site: S
     pipeline = register(site, "waits", operator("only", _WAITS))
     older = start_job(site, pipeline)
     operator_runs(site, older, 0)
-    free, total = disk(site)
-    size = (free - hard(total) // 2) >> 20
+    free = small_disk.free()
+    size = (free - hard() // 2) >> 20
     greedy = register(
         site,
         "greedy",
@@ -183,23 +173,22 @@ def test_a_job_that_fills_the_disk_is_evicted_and_the_others_go_on(small_site: S
     assert "the disk of the state folder" in told
     assert "make room there, then create the job again" in told
     # What it wrote is gone, and with it the reason: the others were not ended for it.
-    until("there is room again", lambda: disk(site)[0] > free - (8 << 20))
+    until("there is room again", lambda: small_disk.free() > free - (8 << 20))
     until("the daemon sees it", lambda: not is_low(site))
     operator_runs(site, urgent, 0)
     go(site, older, urgent)
     for job in (older, urgent):
         assert end(site, job)["status"] == "HEALTHY"
-    until("no container is left", lambda: containers(site) == [])
 
 
 def test_the_state_is_recorded_on_a_disk_that_others_have_filled(small_site: Site) -> None:
     site = small_site
     running = start_job(site, register(site, "waits", operator("only", _WAITS)))
     operator_runs(site, running, 0)
-    with filled(site, leave=0):
+    with small_disk.filled():
         found = end(site, running)
         assert found["status"] == "EVICTED", found
-        assert 0 < disk(site)[0] < 17 << 20, "the ballast was given up for that"
+        assert 0 < small_disk.free() < 17 << 20, "the ballast was given up for that"
         assert site.process is not None
         assert site.process.poll() is None
     until("the daemon sees it", lambda: not is_low(site))

@@ -17,46 +17,8 @@ from typing import Annotated, Any
 import msgspec
 
 from claraedge.errors import ConfigurationError
-
-Seconds = Annotated[float, msgspec.Meta(gt=0, le=86400)]
-Count = Annotated[int, msgspec.Meta(ge=1, le=1024)]
-Megabytes = Annotated[int, msgspec.Meta(ge=1, le=16 * 1024 * 1024)]
-Text = Annotated[str, msgspec.Meta(min_length=1)]
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all sections."""
-
-
-class Trigger(Section, frozen=True, kw_only=True):
-    """`[[inbox.trigger]]`: a folder whose entries become jobs."""
-
-    folder: Text
-    """Relative to the inbox, or absolute."""
-    pipeline: Text
-class PipelineFiles(Section, frozen=True, kw_only=True):
-    """`[pipelines]`."""
-
-    path: Path | None = None
-    """The files that lie in this folder are pipelines. Default: `<state>/pipelines.d`."""
-
-
-    """Name (the newest of that name) or id."""
-    deliver: tuple[Text, ...] = ()
-    """Outputs to deliver besides those that no operator reads: `operator` or `operator/output`."""
-
-
-class Inbox(Section, frozen=True, kw_only=True):
-    """`[inbox]`."""
-
-    path: Path | None = None
-    """Default: `<state>/inbox`."""
-    settle_seconds: Seconds = 5.0
-    """An entry is taken once it was unchanged for so long."""
-    rescan_seconds: Seconds = 30.0
-    """Every folder is looked at again after so long, whatever the watcher said."""
-    trigger: tuple[Trigger, ...] = ()
-    """Beyond these, a folder of the inbox that is named like a pipeline is a trigger."""
+from claraedge.inbox_config import Inbox, Trigger, mistakes_of
+from claraedge.sections import Count, Megabytes, Seconds, Section, Text
 
 
 class Outbox(Section, frozen=True, kw_only=True):
@@ -70,6 +32,13 @@ class Outbox(Section, frozen=True, kw_only=True):
     """Default: `<state>/originals`."""
     all_jobs: bool = False
     """Deliver the results of jobs that came over the API as well."""
+
+
+class PipelineFiles(Section, frozen=True, kw_only=True):
+    """`[pipelines]`."""
+
+    path: Path | None = None
+    """The files that lie in this folder are pipelines. Default: `<state>/pipelines.d`."""
 
 
 class Engine(Section, frozen=True, kw_only=True):
@@ -215,7 +184,6 @@ class Credential(Section, frozen=True, kw_only=True):
 
 
 class Images(Section, frozen=True, kw_only=True):
-    pipelines: PipelineFiles = PipelineFiles()
     """`[images]`."""
 
     registries: tuple[Text, ...] = ()
@@ -228,7 +196,7 @@ class Images(Section, frozen=True, kw_only=True):
     """Hosts that are asked over plain HTTP, or without a look at their certificate."""
     path: Path | None = None
     """Archives that are put into this folder are loaded. Default: `<state>/images.d`."""
-    credentials: dict[str, Credential] = {}
+    credentials: dict[str, Credential] = msgspec.field(default_factory=dict)
 
 
 class Log(Section, frozen=True, kw_only=True):
@@ -247,10 +215,7 @@ class Config(Section, frozen=True, kw_only=True):
     api: Api = Api()
     inbox: Inbox = Inbox()
     outbox: Outbox = Outbox()
-    @property
-    def pipelines_dir(self) -> Path:
-        return self.pipelines.path or self.state_dir / "pipelines.d"
-
+    pipelines: PipelineFiles = PipelineFiles()
     engine: Engine = Engine()
     services: Services = Services()
     inference: Inference = Inference()
@@ -281,6 +246,10 @@ class Config(Section, frozen=True, kw_only=True):
     @property
     def originals_dir(self) -> Path:
         return self.outbox.originals or self.state_dir / "originals"
+
+    @property
+    def pipelines_dir(self) -> Path:
+        return self.pipelines.path or self.state_dir / "pipelines.d"
 
     @property
     def images_dir(self) -> Path:
@@ -362,14 +331,13 @@ def load_config(
             close = get_close_matches(variable, [*VARIABLES, *_OTHERS], 1)
             hint = f"; did you mean {close[0]}?" if close else ""
             mistakes.append(f"{variable}: no such setting{hint}")
-        "pipelines.path": config.pipelines_dir,
     for key, value in flags.items():
         _put(tree, tuple(key.split(".")), value)
     found: list[str] = []
     config: Config | None = _decode(Config, tree, "", found)
     if config is not None:
-        found += _misplaced(config) + _unusable_sources(config.images)
-        found += _without_effect(config.disk)
+        found += [*mistakes_of(config.inbox), *_misplaced(config)]
+        found += [*_unusable_sources(config.images), *_without_effect(config.disk)]
     mistakes += [_with_origin(text, environment, flags) for text in found]
     if mistakes or config is None:
         raise ConfigurationError(*mistakes)
@@ -381,7 +349,6 @@ def _with_origin(mistake: str, environment: Mapping[str, str], flags: Mapping[st
     for variable, keys in VARIABLES.items():
         key = ".".join(keys)
         if variable in environment and key not in flags and mistake.startswith(f"{key}:"):
-            "pipelines.path",
             return f"{variable} ({key}){mistake.removeprefix(key)}"
     return mistake
 
@@ -395,6 +362,7 @@ def _misplaced(config: Config) -> list[str]:
         "outbox.path": config.outbox_dir,
         "outbox.failed": config.failed_dir,
         "outbox.originals": config.originals_dir,
+        "pipelines.path": config.pipelines_dir,
         "images.path": config.images_dir,
         "podman.socket": config.podman.socket,
         "engine.shared_memory_dir": config.engine.shared_memory_dir,
@@ -413,6 +381,7 @@ def _misplaced(config: Config) -> list[str]:
             "outbox.path",
             "outbox.failed",
             "outbox.originals",
+            "pipelines.path",
             "images.path",
         ):
             target = folders[name]

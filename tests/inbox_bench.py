@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 
 from claraedge.clock import SystemClock, moment
-from claraedge.config import Config, Outbox, Trigger
-from claraedge.config import Inbox as InboxConfig
+from claraedge.config import Config, Outbox
 from claraedge.delivery.delivery import Delivery
 from claraedge.ids import new_id
 from claraedge.inbox.inbox import Inbox
 from claraedge.inbox.model import Item, ItemState
+from claraedge.inbox_config import Inbox as InboxConfig
+from claraedge.inbox_config import Trigger
 from claraedge.jobs import records as jobs
 from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.model import Job, JobStatus

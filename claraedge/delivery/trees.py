@@ -53,6 +53,32 @@ class Entry:
         return self.path.count(b"/") >= MAX_DEPTH
 
 
+@contextlib.contextmanager
+def placed(folder: Path, path: bytes) -> Iterator[Path]:
+    """A path for an entry below a folder, that leads through no link on its way there.
+
+    Raises FileNotFoundError, or NotADirectoryError where a folder on the way is none (any more).
+    """
+    parents, _, name = path.rpartition(b"/")
+    if not parents:
+        yield folder / os.fsdecode(name)
+        return
+    with contextlib.ExitStack() as opened:
+        inner = os.open(folder, _FOLDER & ~os.O_NOFOLLOW)
+        opened.callback(os.close, inner)
+        for part in parents.split(b"/"):
+            try:
+                inner = os.open(part, _FOLDER, dir_fd=inner)
+            except OSError as error:
+                if error.errno == errno.ELOOP:
+                    raise NotADirectoryError(
+                        errno.ENOTDIR, "is a link", os.fsdecode(part)
+                    ) from error
+                raise
+            opened.callback(os.close, inner)
+        yield Path(f"/proc/self/fd/{inner}", os.fsdecode(name))
+
+
 def walk(root: Path) -> Iterator[Entry]:
     """The root, then all that is in it, each folder before its content, by name bytes.
 

@@ -3,7 +3,10 @@
 The claim is in the rows before this begins. Every step is found again on the disk, so that `secure`
 may be called anew after a crash at any of them:
 
-    in the inbox -> raw (one rename) -> own (copies, where others could write to it)
+    in the inbox -> raw (a rename of each entry) -> own (copies, where others could write to it)
+
+What a group is made of is gathered in one folder. Once its first entry is moved, only forward: a
+change of the others meanwhile is found afterwards, and the whole settles in the spool.
 """
 
 from __future__ import annotations
@@ -21,9 +24,10 @@ from typing import TypeAlias
 from claraedge import files
 from claraedge.blocking import CancelFlag
 from claraedge.delivery.spool import Spool
-from claraedge.delivery.trees import copy_tree, remove
+from claraedge.delivery.trees import copy_tree, placed, remove
 from claraedge.inbox.model import Claimed
-from claraedge.inbox.survey import Survey, name_fault, survey
+from claraedge.inbox.survey import Survey, name_fault, survey, survey_all, survey_at
+from claraedge.inbox.writers import first_writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,21 +132,22 @@ def secure(
         _drop_raw(item, spool)
         return Secured(path=own)
     raw = _raw(item, spool)
-    if raw is None:
-        raw = _take(item, spool, uid, failpoint)
+    if raw is None or item.members:
+        raw = _take(item, raw, spool, uid, failpoint)
         if raw is None:
             return Gone()
     # Both must be durable before a job is: or a power cut shows the entry in the inbox again.
-    files.sync_folder(raw.parent)
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # then it shows nothing
-        files.sync_folder(item.folder)
+    files.sync_tree(raw) if item.members else files.sync_folder(raw.parent)
+    for folder in {(item.folder / os.fsdecode(path)).parent for path in item.paths}:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # then it shows nothing
+            files.sync_folder(folder)
     failpoint("claim: taken")
-    found = survey(raw, uid)
+    found = looked_at(item, raw, uid)
     # The item's own name: on another file system the entry has a hidden one by now.
-    fault = found.look.fault or name_fault(item.name, folder=found.is_folder)
-    if fault is not None:
+    fault = item.options.fault or found.look.fault or name_fault(item.name, folder=found.is_folder)
+    if fault:
         return Faulty(reason=fault, path=raw)
-    if found.content != item.content:
+    if found.content != item.content or first_writer(raw) is not None:
         return Unsettled(content=found.content)
     if found.blocked is not None:  # it changed hands between the look and the rename
         return _held_in_spool(found, raw)
@@ -156,7 +161,7 @@ def secure(
     failpoint("claim: before copy")
     copy_tree(raw, new, link_own=uid, flag=flag)
     failpoint("claim: copied")
-    after = survey(raw, uid)
+    after = looked_at(item, raw, uid)
     if after.content != found.content:
         return Unsettled(content=after.content)
     new.parent.rename(own.parent)
@@ -167,6 +172,11 @@ def secure(
     return Secured(path=own)
 
 
+def looked_at(item: Claimed, path: Path, uid: int) -> Survey:
+    """The item, where it lies as `path` in the spool."""
+    return survey_all(path, item.members, uid) if item.members else survey(path, uid)
+
+
 def _raw(item: Claimed, spool: Spool) -> Path | None:
     for raw in (spool.raw(item.id, item.name), spool.hidden(item.id, item.folder)):
         if os.path.lexists(raw):
@@ -174,31 +184,98 @@ def _raw(item: Claimed, spool: Spool) -> Path | None:
     return None
 
 
-def _take(item: Claimed, spool: Spool, uid: int, failpoint: Callable[[str], None]) -> Path | None:
-    """Moves the entry out of everybody's way, by one rename; None where it is not as it was."""
-    source = item.source
-    try:
-        found = survey(source, uid)
-    except FileNotFoundError:
-        return None
-    if found.look.fingerprint != item.fingerprint:
-        return None
-    raw = spool.raw(item.id, item.name)
-    files.make_folders(raw.parent)
+def _take(
+    item: Claimed, raw: Path | None, spool: Spool, uid: int, failpoint: Callable[[str], None]
+) -> Path | None:
+    """Moves the entries out of everybody's way; None where they are not as they were.
+
+    `raw`: where a group is gathered already.
+    """
+    if raw is None or not _any_in(raw, item):
+        try:
+            found = _in_the_inbox(item, uid)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if found.look.fingerprint != item.fingerprint:
+            return None
+    if item.members:
+        return _gather(item, raw or spool.raw(item.id, item.name), spool, failpoint)
+    target = spool.raw(item.id, item.name)
+    files.make_folders(target.parent)
     failpoint("claim: before rename")
-    if found.closed:
-        source.chmod(stat.S_IMODE(source.lstat().st_mode) | stat.S_IRWXU)
     try:
-        source.rename(raw)
-    except FileNotFoundError:
+        with placed(item.folder, item.paths[0]) as source:
+            _open_up(source)
+            moved = _move_out(source, target, spool.hidden(item.id, item.folder))
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    failpoint("claim: renamed")
+    return moved
+
+
+def _in_the_inbox(item: Claimed, uid: int) -> Survey:
+    if item.members:
+        return survey_all(item.folder, item.members, uid)
+    return survey_at(item.folder, item.paths[0], uid)
+
+
+def _open_up(source: Path) -> None:
+    """Lets us write to a folder of ours that nobody may write to: else it cannot be moved."""
+    status = source.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_mode & stat.S_IWUSR:
+        return
+    if status.st_uid == os.geteuid():
+        descriptor = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchmod(descriptor, stat.S_IMODE(status.st_mode) | stat.S_IRWXU)
+        finally:
+            os.close(descriptor)
+
+
+def _gather(
+    item: Claimed, into: Path, spool: Spool, failpoint: Callable[[str], None]
+) -> Path | None:
+    """Moves what is still in the inbox of a group to what was moved of it; that folder.
+
+    A name that was moved already and is there again is another entry's.
+    """
+    files.make_folders(into)
+    failpoint("claim: before gathering")
+    for path in map(os.fsdecode, item.members):
+        target = into / path
+        if os.path.lexists(target):
+            continue
+        files.make_folders(target.parent)
+        try:
+            with placed(item.folder, os.fsencode(path)) as source:
+                _open_up(source)
+                source.rename(target)
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # its writer took it back
+        except OSError as error:
+            hidden = spool.hidden(item.id, item.folder)
+            if error.errno != errno.EXDEV or into == hidden or _any_in(into, item):
+                raise
+            remove(into)
+            return _gather(item, hidden, spool, failpoint)
+        failpoint("claim: gathered one")
+    return into if _any_in(into, item) else None
+
+
+def _any_in(folder: Path, item: Claimed) -> bool:
+    return any(os.path.lexists(folder / os.fsdecode(path)) for path in item.members)
+
+
+def _move_out(source: Path, target: Path, hidden: Path) -> Path:
+    """One rename, out of sight on another file system; where the entry is then."""
+    try:
+        source.rename(target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        raw = spool.hidden(item.id, item.folder)
-        source.rename(raw)
-    failpoint("claim: renamed")
-    return raw
+        source.rename(hidden)
+        return hidden
+    return target
 
 
 def _drop_raw(item: Claimed, spool: Spool) -> None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from claraedge.blocking import in_thread
 from claraedge.delivery.plan import plan
 from claraedge.errors import ClaraedgeError
 from claraedge.inbox.submit import Resolved
 from claraedge.inbox.triggers import no_pipeline
+from claraedge.inbox_config import Trigger as Rule
 from claraedge.pipelines.parameters import uses_job_id
+from claraedge.placeholders import unknown
 from claraedge.registry.pipelines import Registered, find, resolve
 from claraedge.store.database import Database
 
 _KEPT = 256
+#: Digest of the definition, outputs to deliver, parameters.
+_Key: TypeAlias = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]]
 #: An id to check a definition with before there is a job.
 _ANY_JOB = "0" * 32
 
@@ -36,28 +41,37 @@ class Definitions:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._kept: dict[tuple[str, tuple[str, ...]], Definition] = {}
+        self._kept: dict[_Key, Definition] = {}
 
-    async def find(self, pipeline: str, deliver: tuple[str, ...]) -> Definition:
-        """The newest of a name, or that of an id."""
+    async def of_rule(self, rule: Rule) -> Definition:
+        """What is wrong with a trigger's pipeline, as far as it is the same for all its items."""
+        if any(unknown(text, ()) for text in rule.parameters.values()):
+            registered = (await self.registered([rule.pipeline]))[rule.pipeline]
+            return Definition() if registered else _missing(rule.pipeline)
+        return await self.find(rule.pipeline, rule.deliver, rule.parameters)
+
+    async def find(
+        self, pipeline: str, deliver: tuple[str, ...], parameters: Mapping[str, str]
+    ) -> Definition:
+        """The newest of a name, or that of an id, with these parameters."""
         registered = (await self.registered([pipeline]))[pipeline]
         if registered is None:
-            return Definition(
-                problem=no_pipeline(pipeline), mend="claraedge create pipeline -p FILE"
-            )
-        key = (registered.definition, deliver)
+            return _missing(pipeline)
+        key = (registered.definition, deliver, tuple(sorted(parameters.items())))
         if key not in self._kept:
             if len(self._kept) >= _KEPT:
                 self._kept.clear()
-            self._kept[key] = await in_thread(_resolve, registered, deliver)
+            self._kept[key] = await in_thread(_resolve, registered, deliver, parameters)
         return self._kept[key]
 
-    async def for_job(self, definition: Definition, job: str) -> Resolved:
+    async def for_job(
+        self, definition: Definition, job: str, parameters: Mapping[str, str]
+    ) -> Resolved:
         """The pipeline that this job runs. Raises PipelineLoadError."""
         assert definition.resolved is not None, "it has no problem"
         if definition.per_job is None:
             return definition.resolved
-        pipeline = await in_thread(resolve, definition.per_job.files, {}, job)
+        pipeline = await in_thread(resolve, definition.per_job.files, parameters, job)
         return Resolved(definition=definition.resolved.definition, pipeline=pipeline)
 
     async def registered(self, names: Iterable[str]) -> Mapping[str, Registered | None]:
@@ -66,9 +80,15 @@ class Definitions:
         return await self._database.read(lambda tx: {name: find(tx, name) for name in wanted})
 
 
-def _resolve(registered: Registered, deliver: tuple[str, ...]) -> Definition:
+def _missing(pipeline: str) -> Definition:
+    return Definition(problem=no_pipeline(pipeline), mend="claraedge create pipeline -p FILE")
+
+
+def _resolve(
+    registered: Registered, deliver: tuple[str, ...], parameters: Mapping[str, str]
+) -> Definition:
     try:
-        pipeline = resolve(registered.files, {}, _ANY_JOB)
+        pipeline = resolve(registered.files, parameters, _ANY_JOB)
         plan(pipeline, deliver)
     except ClaraedgeError as error:
         return Definition(

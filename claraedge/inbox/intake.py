@@ -25,18 +25,19 @@ from claraedge.delivery.trees import move, remove
 from claraedge.errors import ClaraedgeError
 from claraedge.ids import NewId
 from claraedge.inbox import records
-from claraedge.inbox.claim import Faulty, Gone, Held, Secured, Unsettled, secure
+from claraedge.inbox.claim import Faulty, Gone, Held, Secured, Unsettled, looked_at, secure
 from claraedge.inbox.definitions import Definition, Definitions
+from claraedge.inbox.duplicates import Duplicates
 from claraedge.inbox.model import Claimed, Item, ItemState, name_of
 from claraedge.inbox.submit import (
+    Filled,
+    Outcome,
     PipelineChangedError,
     Prepared,
     Resolved,
     fill_payload,
     submit,
 )
-from claraedge.inbox.survey import survey
-from claraedge.payloads.model import PayloadFile
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.model import Pipeline
 from claraedge.store.database import Database, Transaction
@@ -44,10 +45,19 @@ from claraedge.store.database import Database, Transaction
 _log = logging.getLogger(__name__)
 
 _AT_ONCE = 4
+#: Jobs are made together, as many as come in so many seconds.
+_BATCH = 64
+_LINGER = 0.03
+#: Jobs come to be in the order of their claims, unless one takes longer than this to be read.
+_IN_ORDER = 1.0
+#: No more is claimed while so much is on its way.
+_BACKLOG = 256
 _FIRST_RETRY = 2.0
 _LAST_RETRY = 60.0
 
 Failpoint: TypeAlias = Callable[[str], None]
+#: Digest of a definition, parameters, and the job where it names that.
+_Whole: TypeAlias = tuple[str, tuple[tuple[str, str], ...], str]
 
 
 @dataclass(slots=True)
@@ -57,16 +67,20 @@ class _Pending:
     wait: float = field(default_factory=lambda: _FIRST_RETRY)
     moved: bool = False
     """No more in the inbox under its name, which may be another entry's by now."""
+    began: float | None = None
+    """When its present step began; None: it waits."""
+    filled: Filled | None = None
+    """Whole: only its rows are missing."""
+    since: float = 0.0
+    """When it was."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Filled:
-    item: Claimed
-    files: Sequence[PayloadFile]
+    def rest(self) -> None:
+        """Its step has ended."""
+        self.began = self.filled = None
 
 
 class Intake:
-    """The items between their claim and their job. One task calls `advance`."""
+    """The items between their claim and their job, for as long as `run` runs."""
 
     def __init__(
         self,
@@ -79,11 +93,13 @@ class Intake:
         on_submitted: Callable[[str], None],
         failpoint: Failpoint,
         applied: Callable[[Pipeline], Awaitable[Pipeline]],
+        held: Callable[[], str | None],
+        on_progress: Callable[[], None],
     ) -> None:
+        """`held` says why nothing goes on now; `on_progress` is told where items went on."""
         self._database = database
         self._tree = tree
         self._failed = config.failed_dir
-        self._settle = config.inbox.settle_seconds
         self._spool = Spool(config.state_dir)
         self._clock = clock
         self._new_id = new_id
@@ -91,18 +107,27 @@ class Intake:
         self._on_submitted = on_submitted
         self._failpoint = failpoint
         self._applied = applied
+        self._held = held
+        self._on_progress = on_progress
+        self._wake = asyncio.Event()
         self._uid = os.geteuid()
         self._pending: dict[str, _Pending] = {}
+        self._duplicates = Duplicates(database, tree, config, clock)
 
     # --- what is known --------------------------------------------------------------------------
 
     def taken(self) -> set[tuple[Path, bytes]]:
-        """Entries of the inbox that are being taken: no other items."""
-        return {(p.item.folder, p.item.name) for p in self._pending.values() if not p.moved}
+        """Entries of triggers' folders that are being taken: no other items."""
+        return {
+            (p.item.folder, path)
+            for p in self._pending.values()
+            if not p.moved
+            for path in p.item.paths
+        }
 
-    def next_due(self) -> float | None:
-        """When an item can go on, or None where there is none."""
-        return min((p.due for p in self._pending.values()), default=None)
+    def full(self) -> bool:
+        """So much is on its way that nothing more is to be claimed."""
+        return self.waiting() >= _BACKLOG
 
     def waiting(self) -> int:
         """How many would go on at once: nothing keeps them that was recorded."""
@@ -129,6 +154,16 @@ class Intake:
         """What held items may be gone: try them all again."""
         for pending in self._pending.values():
             pending.due = min(pending.due, self._clock.elapsed())
+        self._wake.set()
+
+    def try_now(self, item: str) -> bool:
+        """Has a claimed item tried again at once; False where none has this id."""
+        pending = self._pending.get(item)
+        if pending is None:
+            return False
+        pending.due = min(pending.due, self._clock.elapsed())
+        self._wake.set()
+        return True
 
     # --- at start -------------------------------------------------------------------------------
 
@@ -144,6 +179,7 @@ class Intake:
         for item in await self._database.read(records.claimed):
             self._pending[item.id] = _Pending(item)
         await self._sweep()
+        await self._duplicates.look()
 
     async def _sweep(self) -> None:
         for name in await in_thread(os.listdir, self._spool.root):
@@ -171,39 +207,96 @@ class Intake:
 
     # --- taking in ------------------------------------------------------------------------------
 
-    async def claim(self, items: Sequence[Claimed]) -> None:
-        """Records the claims, together. Raises StorageFullError where that cannot be."""
+    async def claim(self, items: Sequence[Claimed], seen: Sequence[str]) -> None:
+        """Records the claims, together, of what was `seen` as these entries.
+
+        Raises StorageFullError where that cannot be.
+        """
         now = self._clock.now()
 
         def work(tx: Transaction) -> None:
             for item in items:
                 records.claim(tx, item, now)
+            for entry in seen:
+                records.unsee(tx, entry)
 
         self._failpoint("claim: before row")
         await self._database.write(work)
         for item in items:
             self._pending[item.id] = _Pending(item)
         self._failpoint("claim: row")
+        self._wake.set()
 
-    async def advance(self, most: int) -> None:
-        """Takes items that are due, in order, as far as they go."""
-        now = self._clock.elapsed()
-        batch = [p for p in self._pending.values() if p.due <= now][:most]
-        slots = asyncio.Semaphore(_AT_ONCE)
-
-        async def fill(pending: _Pending) -> _Filled | None:
-            async with slots:
-                try:
-                    return await self._fill(pending)
-                except (OSError, ClaraedgeError, sqlite3.OperationalError) as error:
-                    await self._hold(pending, _text(error))
-                    return None
-
+    async def run(self) -> None:
+        """Takes items on until it is cancelled. Raises only what is a bug."""
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(fill(pending)) for pending in batch]
-        await self._submit([result for task in tasks if (result := task.result()) is not None])
+            while True:
+                self._wake.clear()
+                times: list[float | None] = []
+                if self._held() is None:
+                    times = [self._start(group), await self._submit_filled()]
+                    await self._duplicates.advance()
+                    times.append(self._duplicates.next_due())
+                await self._pause(times)
 
-    async def _fill(self, pending: _Pending) -> _Filled | None:
+    async def _pause(self, times: Iterable[float | None]) -> None:
+        until = min((t for t in times if t is not None), default=None)
+        timeout = None if until is None else max(0.0, until - self._clock.elapsed())
+        # Not wait_for: that of Python 3.11 loses a cancel that meets the event.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._wake.wait()
+
+    def _start(self, group: asyncio.TaskGroup) -> float | None:
+        """Begins with items that are due, in order; when another one will be."""
+        now = self._clock.elapsed()
+        at_work = sum(p.began is not None and p.filled is None for p in self._pending.values())
+        waiting = [p for p in self._pending.values() if p.began is None]
+        for pending in waiting:
+            if pending.due <= now and at_work < _AT_ONCE:
+                at_work += 1
+                pending.began = now
+                group.create_task(self._work(pending), name=f"take {pending.item.id}")
+        later = [p.due for p in waiting if p.due > now]
+        return min(later, default=None)
+
+    async def _work(self, pending: _Pending) -> None:
+        try:
+            filled = await self._fill(pending)
+        except (OSError, ClaraedgeError, sqlite3.OperationalError) as error:
+            await self._hold(pending, _text(error))
+            filled = None
+        if filled is None:
+            pending.rest()
+            self._on_progress()
+        pending.filled, pending.since = filled, self._clock.elapsed()
+        self._wake.set()
+
+    async def _submit_filled(self) -> float | None:
+        """Makes jobs of what is whole, in order; when to look again, where some has to wait."""
+        now = self._clock.elapsed()
+        whole: list[_Pending] = []
+        look_again: float | None = None
+        for pending in self._pending.values():
+            if pending.filled is not None:
+                whole.append(pending)
+            elif pending.began is not None and now - pending.began < _IN_ORDER:
+                look_again = pending.began + _IN_ORDER
+                break
+        if not whole:
+            return look_again
+        oldest = min(pending.since for pending in whole)
+        more = any(p.began is None and p.due <= now for p in self._pending.values())
+        if (look_again is not None or more) and len(whole) < _BATCH and now - oldest < _LINGER:
+            return oldest + _LINGER
+        await self._submit(whole[:_BATCH])
+        for pending in whole[:_BATCH]:
+            pending.rest()
+        self._on_progress()
+        self._wake.set()
+        return look_again
+
+    async def _fill(self, pending: _Pending) -> Filled | None:
         """Secures one item and makes its payload's files; None where it goes another way."""
         item = pending.item
         progress = await in_cancellable_thread(
@@ -218,53 +311,53 @@ class Intake:
                 await self._hold(pending, reason, mend)
             case Unsettled(content=content):
                 pending.item = replace(item, content=content)
-                pending.due = self._clock.elapsed() + self._settle
+                pending.due = self._clock.elapsed() + item.options.settle
             case Faulty(reason=reason, path=path):
                 await self._fail(pending, reason, path)
             case Secured(path=path):
                 filled = await in_cancellable_thread(fill_payload, item, path, self._tree)
                 self._failpoint("submit: payload")
-                content = await in_thread(self._content, path)
+                content = await in_thread(self._content, item, path)
                 if path == self._spool.raw(item.id, item.name) and content != item.content:
                     pending.item = replace(item, content=content)
-                    pending.due = self._clock.elapsed() + self._settle
+                    pending.due = self._clock.elapsed() + item.options.settle
                     return None
-                return _Filled(item=item, files=filled)
+                return filled
         return None
 
-    def _content(self, path: Path) -> str:
-        return survey(path, self._uid).content
+    def _content(self, item: Claimed, path: Path) -> str:
+        return looked_at(item, path, self._uid).content
 
     # --- the ends -------------------------------------------------------------------------------
 
-    async def _submit(self, filled: Iterable[_Filled]) -> None:
-        prepared = []
-        whole: dict[str, Pipeline] = {}
-        for secured in filled:
-            item = secured.item
-            pending = self._pending[item.id]
-            definition = await self._definitions.find(item.pipeline, item.deliver)
+    async def _submit(self, filled: Iterable[_Pending]) -> None:
+        prepared: list[Prepared] = []
+        whole: dict[_Whole, Pipeline] = {}
+        for pending in filled:
+            item, done = pending.item, pending.filled
+            assert done is not None
+            parameters = item.options.parameters
+            definition = await self._definitions.find(item.pipeline, item.deliver, parameters)
             if definition.resolved is None:
                 await self._hold(pending, definition.problem, definition.mend)
                 continue
             job = self._new_id()
             try:
-                resolved = await self._resolved(definition, job, item.deliver, whole)
+                resolved = await self._resolved(definition, job, item, whole)
             except (ClaraedgeError, OSError) as error:
                 await self._hold(pending, _text(error))
                 continue
-            prepared.append(Prepared(item=item, job=job, files=secured.files, resolved=resolved))
+            prepared.append(Prepared(item=item, job=job, filled=done, resolved=resolved))
         if not prepared:
             return
         now = self._clock.now()
 
-        def work(tx: Transaction) -> None:
-            for one in prepared:
-                submit(tx, one, now)
+        def work(tx: Transaction) -> list[Outcome]:
+            return [submit(tx, one, now) for one in prepared]
 
         self._failpoint("submit: before commit")
         try:
-            await self._database.write(work)
+            outcomes = await self._database.write(work)
         except PipelineChangedError:
             for one in prepared:  # rare: all are resolved again, at once
                 self._pending[one.item.id].due = self._clock.elapsed()
@@ -274,27 +367,43 @@ class Intake:
                 await self._hold(self._pending[one.item.id], _text(error))
             return
         self._failpoint("submit: committed")
-        for one in prepared:
-            del self._pending[one.item.id]
-            _log.info(
-                "%s became a job",
-                one.item.text,
-                extra={"job": one.job, "item": one.item.id, "pipeline": one.item.pipeline},
-            )
-            self._on_submitted(one.job)
+        for one, outcome in zip(prepared, outcomes, strict=True):
+            await self._follow(one, outcome)
+
+    async def _follow(self, one: Prepared, outcome: Outcome) -> None:
+        item = one.item
+        match outcome:
+            case Outcome.LATER:
+                await self._hold(
+                    self._pending[item.id],
+                    "the same content is being worked on already; it waits for that job's end",
+                )
+            case Outcome.DUPLICATE:
+                del self._pending[item.id]
+                await self._duplicates.look()
+            case Outcome.JOB:
+                del self._pending[item.id]
+                _log.info(
+                    "%s became a job",
+                    item.text,
+                    extra={"job": one.job, "item": item.id, "pipeline": item.pipeline},
+                )
+                self._on_submitted(one.job)
 
     async def _resolved(
-        self, definition: Definition, job: str, deliver: tuple[str, ...], whole: dict[str, Pipeline]
+        self, definition: Definition, job: str, item: Claimed, whole: dict[_Whole, Pipeline]
     ) -> Resolved:
         """The pipeline of a job, with what images say themselves; `whole` keeps those of a batch.
 
         Raises PipelineLoadError, InvalidRequestError where `deliver` names what it does not have.
         """
-        resolved = await self._definitions.for_job(definition, job)
-        key = resolved.definition if definition.per_job is None else job
+        parameters = item.options.parameters
+        resolved = await self._definitions.for_job(definition, job, parameters)
+        own = "" if definition.per_job is None else job
+        key = (resolved.definition, tuple(sorted(parameters.items())), own)
         if key not in whole:
             whole[key] = await self._applied(resolved.pipeline)
-        plan(whole[key], deliver)
+        plan(whole[key], item.deliver)
         return replace(resolved, pipeline=whole[key])
 
     async def _hold(self, pending: _Pending, reason: str, mend: str = "") -> None:
@@ -353,7 +462,7 @@ class Intake:
         def build(building: Path) -> None:
             now = self._clock.now()
             document = reports.item_failure(
-                item.id, item.name, str(item.folder), item.first_seen, reason, now
+                item.id, item.name, str(item.place), item.first_seen, reason, now
             )
             write_json(building / "reason.json", document)
 

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import enum
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
+
+from claraedge.inbox_config import Duplicates
+from claraedge.inbox_config import Priority as PriorityName
+from claraedge.jobs.model import Priority
 
 
 class ItemState(enum.Enum):
     """Where an item is."""
 
+    SEEN = "seen"
+    """Found, not looked at yet."""
     SETTLING = "settling"
-    """Seen; perhaps still being written."""
+    """Perhaps still being written."""
     PARKED = "parked"
     """Something keeps it; the reason says what. It goes on by itself when that is gone."""
     CLAIMED = "claimed"
@@ -49,17 +59,44 @@ class Item:
     """Unix seconds."""
 
 
+class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What its trigger says of an item, fixed when it is claimed."""
+
+    parameters: Mapping[str, str] = {}
+    """For the pipeline."""
+    metadata: Mapping[str, str] = {}
+    priority: PriorityName = "normal"
+    settle: float = 5.0
+    """Seconds of quiet, if it is written to while it is taken."""
+    duplicates: Duplicates = "run"
+    marker: bool = False
+    """The last member only ended the group: it is kept with the others, and no input."""
+    fault: str = ""
+    """Why it can never become a job, where more than its place and name had to be looked at."""
+
+    @property
+    def jobs_priority(self) -> Priority:
+        return Priority[self.priority.upper()]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
     """An item whose claim is recorded; what was done of it is on the disk."""
 
     id: str
     folder: Path
+    """The trigger's."""
+    inside: bytes = b""
+    """Where in it the entry lies: the path of a folder, or b''."""
     name: bytes
+    """Of the entry; of a group, what the group is called."""
+    members: tuple[bytes, ...] = ()
+    """Of a group: the paths of its entries below `folder`. They are gathered under `name`."""
     pipeline: str
     deliver: tuple[str, ...]
+    options: Options
     fingerprint: str
-    """Of the entry when it was settled."""
+    """Of the entries when they were settled."""
     content: str
     """The part of it that a rename leaves as it is."""
     size: int
@@ -69,9 +106,16 @@ class Claimed:
     mend: str = ""
 
     @property
-    def source(self) -> Path:
-        """Its place in the inbox."""
-        return self.folder / name_of(self.name)
+    def paths(self) -> tuple[bytes, ...]:
+        """Its entries, below `folder`."""
+        if self.members:
+            return self.members
+        return (self.inside + b"/" + self.name if self.inside else self.name,)
+
+    @property
+    def place(self) -> Path:
+        """The folder that it was dropped into, for people."""
+        return self.folder / os.fsdecode(self.inside)
 
     @property
     def text(self) -> str:

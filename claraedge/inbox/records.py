@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from claraedge.inbox.model import Claimed, Item, ItemState, shown
+from claraedge.inbox.model import Claimed, Item, ItemState, Options, shown
 from claraedge.store.database import Row, Transaction
 
 
 def claim(tx: Transaction, item: Claimed, now: float) -> None:
-    """Records the intent; the entry is still in the inbox."""
+    """Records the intent; the entries are still in the inbox."""
     tx.run(
         "add_item",
         id=item.id,
         folder=str(item.folder),
+        inside=item.inside,
         name=item.name,
+        members=b"".join(member + b"\0" for member in item.members),
         pipeline=item.pipeline,
         deliver=msgspec.json.encode(item.deliver).decode(),
+        options=msgspec.json.encode(item.options).decode(),
         fingerprint=item.fingerprint,
         content=item.content,
         size=item.size,
@@ -40,9 +44,22 @@ def hold(tx: Transaction, item: str, reason: str, mend: str, now: float) -> None
     tx.run("item_held", id=item, state=state.value, reason=reason, mend=mend, now=now)
 
 
-def submit(tx: Transaction, item: str, job: str, now: float) -> bool:
-    """Binds an item to its job; False where it has one already, and nothing may be added then."""
-    return tx.run("item_submitted", id=item, job=job, now=now) == 1
+def submit(
+    tx: Transaction,
+    item: str,
+    job: str,
+    now: float,
+    *,
+    digest: str,
+    work: str,
+    duplicate_of: str | None = None,
+) -> bool:
+    """Binds an item to its job; False where it has one already, and nothing may be added then.
+
+    `duplicate_of`: the job is that of another item, which had the same content.
+    """
+    values = {"digest": digest, "work": work, "duplicate_of": duplicate_of}
+    return tx.run("item_submitted", id=item, job=job, now=now, **values) == 1
 
 
 def fail(tx: Transaction, item: str, reason: str, path: str, now: float) -> None:
@@ -52,22 +69,129 @@ def fail(tx: Transaction, item: str, reason: str, path: str, now: float) -> None
 
 def claimed(tx: Transaction) -> Sequence[Claimed]:
     """Items that are claimed and no job yet, in order."""
+    return [_claimed(row) for row in tx.rows("claimed_items")]
+
+
+def get(tx: Transaction, item: str) -> Claimed | None:
+    """What was claimed as this item, or None where no row knows it."""
+    row = tx.row("item", id=item)
+    return None if row is None else _claimed(row)
+
+
+def put_back(tx: Transaction, item: str, reason: str, now: float) -> None:
+    """Says of a failed item that its original is in the inbox again."""
+    tx.run("item_put_back", id=item, reason=reason, now=now)
+
+
+def _claimed(row: Row) -> Claimed:
+    return Claimed(
+        id=row["id"],
+        folder=Path(row["folder"]),
+        inside=bytes(row["inside"]),
+        name=bytes(row["name"]),
+        members=tuple(bytes(row["members"]).split(b"\0")[:-1]),
+        pipeline=row["pipeline"],
+        deliver=msgspec.json.decode(row["deliver"], type=tuple[str, ...]),
+        options=msgspec.json.decode(row["options"], type=Options),
+        fingerprint=row["fingerprint"],
+        content=row["content"],
+        size=row["size"],
+        first_seen=row["first_seen"],
+        reason=row["reason"],
+        mend=row["mend"],
+    )
+
+
+# --- duplicates -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """The item that did the same work last."""
+
+    id: str
+    name: bytes
+    job: str
+    state: ItemState
+    path: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duplicate:
+    """An item whose work was done before: what is left to do is to put it away."""
+
+    item: Claimed
+    of_name: bytes
+    path: str | None
+    """Where the results of before are."""
+
+
+def done_before(tx: Transaction, item: str, work: str) -> Before | None:
+    row = tx.row("done_before", id=item, work=work)
+    if row is None:
+        return None
+    return Before(
+        id=row["id"],
+        name=bytes(row["name"]),
+        job=row["job"],
+        state=ItemState(row["state"]),
+        path=row["path"],
+    )
+
+
+def duplicates(tx: Transaction) -> Sequence[Duplicate]:
+    """Those that are not put away yet."""
     return [
-        Claimed(
+        Duplicate(item=_claimed(row), of_name=bytes(row["of_name"]), path=row["of_path"])
+        for row in tx.rows("duplicates")
+    ]
+
+
+def put_away(tx: Transaction, item: str, reason: str, path: str | None, now: float) -> None:
+    """The end of a duplicate."""
+    tx.run("item_ended", id=item, state="delivered", reason=reason, path=path, now=now)
+
+
+# --- seen -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """An entry that is seen and not claimed."""
+
+    id: str
+    folder: Path
+    name: bytes
+    first_seen: float
+
+
+def seen(tx: Transaction) -> Sequence[Seen]:
+    return [
+        Seen(
             id=row["id"],
             folder=Path(row["folder"]),
             name=bytes(row["name"]),
-            pipeline=row["pipeline"],
-            deliver=msgspec.json.decode(row["deliver"], type=tuple[str, ...]),
-            fingerprint=row["fingerprint"],
-            content=row["content"],
-            size=row["size"],
             first_seen=row["first_seen"],
-            reason=row["reason"],
-            mend=row["mend"],
         )
-        for row in tx.rows("claimed_items")
+        for row in tx.rows("seen")
     ]
+
+
+def see(tx: Transaction, entry: Seen) -> None:
+    tx.run(
+        "see",
+        id=entry.id,
+        folder=str(entry.folder),
+        name=entry.name,
+        first_seen=entry.first_seen,
+    )
+
+
+def unsee(tx: Transaction, entry: str) -> None:
+    tx.run("unsee", id=entry)
+
+
+# --- items ------------------------------------------------------------------------------------
 
 
 def state(tx: Transaction, item: str) -> ItemState | None:
@@ -85,7 +209,7 @@ def items(tx: Transaction, wanted: ItemState | None) -> Sequence[Item]:
 def _item(row: Row) -> Item:
     return Item(
         id=row["id"],
-        folder=shown(os.fsencode(row["folder"])),
+        folder=shown(os.fsencode(Path(row["folder"], os.fsdecode(bytes(row["inside"]))))),
         name=shown(bytes(row["name"])),
         raw_name=bytes(row["name"]),
         pipeline=row["pipeline"],

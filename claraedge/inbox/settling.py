@@ -106,6 +106,9 @@ class Look:
     """A temporary name in it: somebody is still filling the folder."""
     fault: str | None = None
     """Why it can never become a job: there is nothing to wait for then but quiet."""
+    written: bool = False
+    """The system tells that somebody has it open for writing, as far as it was asked: that needs
+    to be asked only of what would be settled else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +148,7 @@ def decide(
     def wait(until: float, reason: str = "") -> Decision:
         return Decision(settled=False, quiet=quiet, look_again=max(until, now), reason=reason)
 
-    if hints.writing:
+    if hints.writing or look.written:
         return wait(now + settle, "a program has it open for writing")
     whole_by_name = hints.complete and not look.linked and look.unfinished is None
     if now - quiet.since < settle and not whole_by_name:

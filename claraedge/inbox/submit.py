@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import enum
+import hashlib
+import json
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +16,10 @@ from claraedge.delivery import records as deliveries
 from claraedge.delivery.slug import result_folder
 from claraedge.delivery.trees import walk
 from claraedge.errors import InvalidRequestError
+from claraedge.hashing import digest
 from claraedge.inbox import records
-from claraedge.inbox.model import Claimed
+from claraedge.inbox.model import Claimed, ItemState
 from claraedge.jobs import records as jobs
-from claraedge.jobs.model import Priority
 from claraedge.metadata import MAX_VALUE_CHARACTERS
 from claraedge.payloads import records as payloads
 from claraedge.payloads.model import PayloadFile, stored_mode
@@ -37,13 +40,39 @@ class Resolved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Filled:
+    """An item whose payload is on the disk."""
+
+    files: Sequence[PayloadFile]
+    digest: str
+    """sha256 of a file, or of the names and digests of all files of a folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """An item that needs no more than its rows."""
 
     item: Claimed
     job: str
-    files: Sequence[PayloadFile]
+    filled: Filled
     resolved: Resolved
+
+    @property
+    def work(self) -> str:
+        """The same for items whose jobs would do the same."""
+        parameters = json.dumps(dict(self.item.options.parameters), sort_keys=True)
+        parts = (self.resolved.definition, self.filled.digest, parameters)
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+class Outcome(enum.Enum):
+    """What became of a prepared item."""
+
+    JOB = "job"
+    DUPLICATE = "duplicate"
+    """Bound to the job of before."""
+    LATER = "later"
+    """The job of before is not done yet."""
 
 
 class PipelineChangedError(InvalidRequestError):
@@ -58,35 +87,48 @@ def job_name(text: str) -> str:
     return printable.encode()[: jobs.MAX_NAME].decode("utf-8", "ignore")
 
 
-def fill_payload(
-    flag: CancelFlag, item: Claimed, path: Path, tree: PayloadTree
-) -> list[PayloadFile]:
+def fill_payload(flag: CancelFlag, item: Claimed, path: Path, tree: PayloadTree) -> Filled:
     """The item's files as blobs of its payload, durable. Blocking; may be repeated.
 
     The payload has the id of the item, so that what a crash left of an earlier try is found.
     """
     tree.make(item.id)
     tree.sweep(item.id, ())
-    filled = []
+    left_out = item.members[-1:] if item.options.marker else ()
+    filled: list[PayloadFile] = []
+    digests: dict[bytes, str] = {}
     for entry in walk(path):
         flag.check()
-        if not entry.is_file:
+        if not entry.is_file or entry.path in left_out:
             continue
         source = path / os.fsdecode(entry.path) if entry.path else path
         mode = stored_mode(entry.status.st_mode & 0o777)
+        hashed = digest(source, flag)
+        digests[entry.path] = hashed.identity
         filled.append(
             PayloadFile(
-                name=normalise("input/" + (entry.path or entry.name).decode()),
+                name=normalise("input/" + (entry.path or item.name).decode()),
                 size=entry.status.st_size,
                 mode=mode,
                 blob=tree.adopt(item.id, source, mode=mode, keep=True),
             )
         )
     tree.sync_blobs(item.id)
-    return filled
+    return Filled(files=filled, digest=_digest(item, digests))
 
 
-def submit(tx: Transaction, prepared: Prepared, now: float) -> None:
+def _digest(item: Claimed, digests: Mapping[bytes, str]) -> str:
+    """Of the whole content. The name of an item does not count, nor those of a group's entries."""
+    if not item.members:
+        if b"" in digests:
+            return digests[b""]
+        parts = [f"{one} ".encode() + path + b"\0" for path, one in sorted(digests.items())]
+    else:
+        parts = [one.encode() for one in sorted(digests.values())]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def submit(tx: Transaction, prepared: Prepared, now: float) -> Outcome:
     """Payload, files, queued job, delivery and the item's state: all, or nothing.
 
     Raises PipelineChangedError. An item that is a job already is left as it is.
@@ -97,7 +139,15 @@ def submit(tx: Transaction, prepared: Prepared, now: float) -> None:
         raise PipelineChangedError(f"the pipeline {item.pipeline} was changed or removed")
     state = records.state(tx, item.id)
     if state is None or state.value not in ("claimed", "parked"):
-        return
+        return Outcome.JOB
+    known = {"digest": prepared.filled.digest, "work": prepared.work}
+    if (before := _before(tx, prepared)) is not None:
+        if before.state is ItemState.SUBMITTED:
+            return Outcome.LATER
+        records.submit(tx, item.id, before.job, now, duplicate_of=before.id, **known)
+        return Outcome.DUPLICATE
+    options = item.options
+    text = item.text[:MAX_VALUE_CHARACTERS]
     jobs.add(
         tx,
         job=prepared.job,
@@ -105,12 +155,25 @@ def submit(tx: Transaction, prepared: Prepared, now: float) -> None:
         name=jobs.check_name(job_name(item.text)),
         pipeline=registered,
         checked=pipeline,
-        priority=Priority.NORMAL,
-        entries={"Source": "inbox", "Item": item.text[:MAX_VALUE_CHARACTERS]},
+        priority=options.jobs_priority,
+        entries={**options.metadata, "Source": "inbox", "Item": text},
         now=now,
     )
-    payloads.put_files(tx, item.id, prepared.files)
-    jobs.queue(tx, jobs.get(tx, prepared.job), pipeline, {})
+    payloads.put_files(tx, item.id, prepared.filled.files)
+    jobs.queue(tx, jobs.get(tx, prepared.job), pipeline, options.parameters)
     folder = result_folder(registered.name, item.text, prepared.job)
     deliveries.add(tx, prepared.job, folder, item.deliver, item.id)
-    records.submit(tx, item.id, prepared.job, now)
+    records.submit(tx, item.id, prepared.job, now, **known)
+    return Outcome.JOB
+
+
+def _before(tx: Transaction, prepared: Prepared) -> records.Before | None:
+    """The item whose results stand for this one's, where its trigger wants that."""
+    wish = prepared.item.options.duplicates
+    before = None if wish == "run" else records.done_before(tx, prepared.item.id, prepared.work)
+    if before is None or before.state not in (ItemState.SUBMITTED, ItemState.DELIVERED):
+        return None
+    if wish == "link" and before.state is ItemState.DELIVERED:
+        there = before.path is not None and Path(before.path).is_dir()
+        return before if there else None  # its results were removed: they are made again
+    return before

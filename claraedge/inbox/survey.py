@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from claraedge.delivery.trees import MAX_DEPTH, Entry, walk
+from claraedge.delivery.trees import MAX_DEPTH, Entry, placed, walk
 from claraedge.errors import InvalidFileNameError
 from claraedge.filenames import is_temporary
 from claraedge.inbox.settling import Look
@@ -34,8 +35,6 @@ class Survey:
     size: int
     """Bytes of all regular files."""
     is_folder: bool
-    closed: bool
-    """A folder of our own whose owner may not write: it cannot be moved as it is."""
     foreign: bool
     """Something in it belongs to another user."""
     top_foreign: bool
@@ -55,7 +54,7 @@ def survey(root: Path, uid: int) -> Survey:
     """Looks at everything. `uid` is the user that we act as. Raises FileNotFoundError."""
     full, content = hashlib.blake2b(digest_size=20), hashlib.blake2b(digest_size=20)
     files = size = 0
-    linked = foreign = top_foreign = is_folder = closed = blocked_foreign = False
+    linked = foreign = top_foreign = is_folder = blocked_foreign = False
     blocked: bytes | None = None
     unfinished: str | None = None
     fault: str | None = None
@@ -77,7 +76,6 @@ def survey(root: Path, uid: int) -> Survey:
         content.update(b"\0")
         if not path:
             is_folder, top_foreign = entry.is_folder, not own
-            closed = entry.is_folder and own and not status.st_mode & stat.S_IWUSR
         elif unfinished is None and not entry.is_folder and is_temporary(entry.name):
             unfinished = repr(os.fsdecode(path))
         fault = fault or fault_of(entry)
@@ -94,9 +92,63 @@ def survey(root: Path, uid: int) -> Survey:
         content=content.hexdigest(),
         size=size,
         is_folder=is_folder,
-        closed=closed,
         foreign=foreign,
         top_foreign=top_foreign,
+        blocked=blocked,
+        blocked_foreign=blocked_foreign,
+    )
+
+
+def survey_all(folder: Path, paths: Sequence[bytes], uid: int) -> Survey:
+    """Looks at these entries of a folder as at one; those that are gone are left out.
+
+    Raises FileNotFoundError where all are.
+    """
+    found = []
+    for path in paths:
+        try:
+            with placed(folder, path) as entry:
+                found.append((path, survey(entry, uid)))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    if not found:
+        raise FileNotFoundError(folder)
+    return combined(found)
+
+
+def survey_at(folder: Path, path: bytes, uid: int) -> Survey:
+    """Looks at an entry below a folder. Raises FileNotFoundError, NotADirectoryError."""
+    with placed(folder, path) as entry:
+        return survey(entry, uid)
+
+
+def combined(found: Iterable[tuple[bytes, Survey]]) -> Survey:
+    """Several entries as one: paths below the folder that they are gathered in, and their looks."""
+    full, content = hashlib.blake2b(digest_size=20), hashlib.blake2b(digest_size=20)
+    files = size = 0
+    linked = foreign = blocked_foreign = False
+    blocked: bytes | None = None
+    fault: str | None = None
+    for path, one in sorted(found, key=lambda pair: pair[0]):
+        full.update(b"%s\0%s\0" % (path, one.look.fingerprint.encode()))
+        content.update(b"%s\0%s\0" % (path, one.content.encode()))
+        files += one.look.files
+        size += one.size
+        linked = linked or one.look.linked
+        foreign = foreign or one.foreign
+        fault = fault or one.look.fault
+        if blocked is None and one.blocked is not None:
+            blocked, blocked_foreign = path + b"/" + one.blocked, one.blocked_foreign
+    look = Look(
+        fingerprint=full.hexdigest(), files=files, linked=linked, unfinished=None, fault=fault
+    )
+    return Survey(
+        look=look,
+        content=content.hexdigest(),
+        size=size,
+        is_folder=True,
+        foreign=foreign,
+        top_foreign=False,
         blocked=blocked,
         blocked_foreign=blocked_foreign,
     )

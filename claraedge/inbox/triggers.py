@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from claraedge.inbox_config import DEEP
+from claraedge.inbox_config import Trigger as Rule
+
 NOT_IN_A_FOLDER = "no folder named like a pipeline: put it into a folder named like one"
 
 
@@ -16,12 +19,20 @@ class Trigger:
 
     folder: Path
     """Absolute."""
-    pipeline: str
-    """Name or id; empty: the folder belongs to none, and its entries stay."""
-    deliver: tuple[str, ...] = ()
+    rule: Rule
+    """As configured, or that of a folder which is named like a pipeline."""
+    settle: float
+    """Seconds."""
     problem: str = ""
     """Why its entries stay where they are, for now."""
     mend: str = ""
+    polled: bool = False
+    """Its file system sends no events for what others change."""
+
+    @property
+    def deep(self) -> bool:
+        """Its entries are the files of its tree; else what lies at its top."""
+        return self.rule.grouping in DEEP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +67,14 @@ class Layout:
             if not name:
                 return None
             inside.insert(0, name)
-        if not inside or self.leads_to_trigger(folder + b"/" + inside[0]):
+        if not inside or self.leads_to_trigger(path):
             return None
-        return Place(trigger=self.triggers[folder], name=inside[0], inside=b"/".join(inside[1:]))
+        trigger = self.triggers[folder]
+        if not trigger.deep and self.leads_to_trigger(folder + b"/" + inside[0]):
+            return None
+        if trigger.deep:
+            return Place(trigger=trigger, name=b"/".join(inside), inside=b"")
+        return Place(trigger=trigger, name=inside[0], inside=b"/".join(inside[1:]))
 
     def leads_to_trigger(self, path: bytes) -> bool:
         """The path is a trigger's folder, or one above it: no entry."""

@@ -55,9 +55,21 @@ def leavings(db: Any) -> None:
 
 
 @SCHEMA()
+def inbox(db: Any) -> None:
+    """Groups, options of triggers, duplicates; and what is seen before it is claimed."""
+    _run(db, (_SCRIPTS / "inbox.sql").read_text(encoding="utf-8"))
+
+
+@SCHEMA()
 def pipeline_files(db: Any) -> None:
     """Which file of pipelines.d defines a pipeline."""
     _run(db, (_SCRIPTS / "pipeline_files.sql").read_text(encoding="utf-8"))
+
+
+@SCHEMA()
+def kept(db: Any) -> None:
+    """What lies in the outbox and beside it, written by triggers; digests of payloads' files."""
+    _run(db, (_SCRIPTS / "kept.sql").read_text(encoding="utf-8"))
 
 
 def _run(db: Any, script: str) -> None:

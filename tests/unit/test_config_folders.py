@@ -33,6 +33,9 @@ def load(tmp_path: Path, text: str) -> Config:
         ('[images]\npath = "archives"', "images.path: archives must be an absolute path"),
         ('[images]\npath = "STATE/inbox/ct"', "images.path"),
         ('[inbox]\npath = "STATE/images.d/x"', "images.path"),
+        ('[pipelines]\npath = "mine"', "pipelines.path: mine must be an absolute path"),
+        ('[pipelines]\npath = "STATE/inbox/ct"', "pipelines.path"),
+        ('[inbox]\npath = "STATE/pipelines.d"', "pipelines.path"),
     ],
 )
 def test_misplaced_folders_are_refused(tmp_path: Path, text: str, named: str) -> None:
@@ -59,3 +62,9 @@ def test_the_folder_for_archives_of_images_lies_in_the_state_unless_it_is_set(
 ) -> None:
     assert load(tmp_path, "").images_dir == tmp_path / "state" / "images.d"
     assert load(tmp_path, f'[images]\npath = "{tmp_path}/usb"').images_dir == tmp_path / "usb"
+
+
+def test_the_folder_of_pipelines_lies_in_the_state_unless_it_is_set(tmp_path: Path) -> None:
+    assert load(tmp_path, "").pipelines_dir == tmp_path / "state" / "pipelines.d"
+    set_ = f'[pipelines]\npath = "{tmp_path}/usb"'
+    assert load(tmp_path, set_).pipelines_dir == tmp_path / "usb"

@@ -1,6 +1,6 @@
 -- name: add_item
-INSERT INTO inbox_items (id, folder, name, pipeline, deliver, state, fingerprint, content, size, first_seen, changed)
-VALUES (:id, :folder, :name, :pipeline, :deliver, 'claimed', :fingerprint, :content, :size, :first_seen, :now);
+INSERT INTO inbox_items (id, folder, inside, name, members, pipeline, deliver, options, state, fingerprint, content, size, first_seen, changed)
+VALUES (:id, :folder, :inside, :name, :members, :pipeline, :deliver, :options, 'claimed', :fingerprint, :content, :size, :first_seen, :now);
 
 -- name: drop_item
 DELETE FROM inbox_items WHERE id = :id AND state IN ('claimed', 'parked');
@@ -10,7 +10,8 @@ UPDATE inbox_items SET state = :state, reason = :reason, mend = :mend, changed =
 WHERE id = :id AND state IN ('claimed', 'parked');
 
 -- name: item_submitted
-UPDATE inbox_items SET state = 'submitted', reason = '', mend = '', job = :job, changed = :now
+UPDATE inbox_items SET state = 'submitted', reason = '', mend = '', job = :job, digest = :digest, work = :work,
+    duplicate_of = :duplicate_of, changed = :now
 WHERE id = :id AND state IN ('claimed', 'parked');
 
 -- name: item_ended
@@ -30,3 +31,23 @@ WHERE i.state = COALESCE(:state, i.state) ORDER BY i.sequence;
 
 -- name: item
 SELECT * FROM inbox_items WHERE id = :id;
+
+-- name: done_before
+SELECT i.id, i.name, i.job, i.state, i.path FROM inbox_items i
+WHERE i.work = :work AND i.id <> :id AND i.duplicate_of IS NULL ORDER BY i.sequence DESC LIMIT 1;
+
+-- name: duplicates
+SELECT i.*, o.name AS of_name, o.path AS of_path FROM inbox_items i JOIN inbox_items o ON o.id = i.duplicate_of
+WHERE i.duplicate_of IS NOT NULL AND i.state = 'submitted' ORDER BY i.sequence;
+
+-- name: item_put_back
+UPDATE inbox_items SET reason = :reason, changed = :now WHERE id = :id AND state = 'failed';
+
+-- name: seen
+SELECT * FROM inbox_seen;
+
+-- name: see
+INSERT OR REPLACE INTO inbox_seen (id, folder, name, first_seen) VALUES (:id, :folder, :name, :first_seen);
+
+-- name: unsee
+DELETE FROM inbox_seen WHERE id = :id;

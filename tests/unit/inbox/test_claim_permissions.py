@@ -16,7 +16,6 @@ OWN = Survey(
     content="c",
     size=1,
     is_folder=False,
-    closed=False,
     foreign=False,
     top_foreign=False,
 )

@@ -112,22 +112,20 @@ async def test_what_changes_before_it_is_taken_is_taken_as_it_is_then(
 
 @pytest.mark.parametrize("at", ["claim: renamed", "claim: synced", "submit: payload"])
 async def test_a_writer_that_goes_on_in_the_spool_is_waited_for(tmp_path: Path, at: str) -> None:
-    stream = None
+    # One who writes again: no writer when it is taken, and found wherever it is then.
+    stream = drop(tmp_path / "elsewhere", b"first").open("rb")
 
     def act() -> None:
-        assert stream is not None
-        stream.write(b" and more")
-        stream.flush()
+        with Path(f"/proc/self/fd/{stream.fileno()}").open("ab") as again:
+            again.write(b" and more")
 
     async with bench(make_config(tmp_path), failpoint=Once(at, act)) as b:
-        # An open file that the watcher did not hear of: as over a network mount.
-        stream = drop(tmp_path / "elsewhere", b"first").open("ab")
         await b.register("ct")
         (tmp_path / "inbox/ct").mkdir()
         (tmp_path / "elsewhere").rename(tmp_path / "inbox/ct/scan.dcm")
         await b.delivered()
         assert len(await b.jobs()) == 1
-        stream.close()
+    stream.close()
     assert list(tree_of(tmp_path / "originals").values()) == [b"first and more"]
     assert [c for n, c in tree_of(tmp_path / "outbox").items() if n.endswith("Left/scan.dcm")] == [
         b"first and more"

@@ -7,16 +7,27 @@ from pathlib import Path
 import pytest
 
 from claraedge.inbox.triggers import Layout, Trigger, folder_of
+from claraedge.inbox_config import Grouping
+from claraedge.inbox_config import Trigger as Rule
 
 ROOT = Path("/in")
+
+
+def made(folder: str, pipeline: str, grouping: Grouping = "entry") -> Trigger:
+    rule = Rule(folder=folder, pipeline=pipeline, grouping=grouping)
+    return Trigger(folder=Path(folder), rule=rule, settle=5)
+
+
 LAYOUT = Layout(
     ROOT,
     [
-        Trigger(folder=Path("/in"), pipeline=""),
-        Trigger(folder=Path("/in/ct"), pipeline="ct"),
-        Trigger(folder=Path("/in/ct/urgent"), pipeline="fast"),
-        Trigger(folder=Path("/in/a/b"), pipeline="ab"),
-        Trigger(folder=Path("/else/where"), pipeline="x"),
+        made("/in", ""),
+        made("/in/ct", "ct"),
+        made("/in/ct/urgent", "fast"),
+        made("/in/a/b", "ab"),
+        made("/else/where", "x"),
+        made("/in/deep", "deep", "file"),
+        made("/in/deep/er/one", "er"),
     ],
 )
 
@@ -31,6 +42,9 @@ LAYOUT = Layout(
         (b"/in/a/b/one\xff", ("ab", b"one\xff", b"")),
         (b"/else/where/one", ("x", b"one", b"")),
         (b"/in/one", ("", b"one", b"")),
+        (b"/in/deep/one", ("deep", b"one", b"")),
+        (b"/in/deep/er/two/three", ("deep", b"er/two/three", b"")),
+        (b"/in/deep/er/one/two/three", ("er", b"two", b"three")),
         (b"/in/ct", None),  # a trigger's folder
         (b"/in/ct/urgent", None),
         (b"/in/a", None),  # leads to one
@@ -42,7 +56,7 @@ LAYOUT = Layout(
 )
 def test_a_path_has_its_place(path: bytes, found: tuple[str, bytes, bytes] | None) -> None:
     place = LAYOUT.place(path)
-    assert (place and (place.trigger.pipeline, place.name, place.inside)) == found
+    assert (place and (place.trigger.rule.pipeline, place.name, place.inside)) == found
 
 
 @pytest.mark.parametrize(

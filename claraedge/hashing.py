@@ -1,0 +1,66 @@
+"""What a file's bytes are known by."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from claraedge.blocking import CancelFlag
+
+_BLOCK = 1024 * 1024
+#: Files with larger holes than this are not read through: a terabyte of nothing takes an hour.
+_HOLES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Digest:
+    """Of a file's content."""
+
+    sha256: str | None
+    """Hex; None for a file with large holes, which is not read through."""
+    identity: str
+    """Equal for equal content, as far as holes are equal."""
+
+
+def digest(path: Path, flag: CancelFlag | None = None) -> Digest:
+    """Of a regular file; a link is not followed. Blocking."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if status.st_size - status.st_blocks * 512 > _HOLES:
+            return Digest(sha256=None, identity=_of_data(descriptor, status.st_size, flag))
+        found = hashlib.sha256()
+        for block in _blocks(descriptor, 0, status.st_size, flag):
+            found.update(block)
+        return Digest(sha256=found.hexdigest(), identity=found.hexdigest())
+    finally:
+        os.close(descriptor)
+
+
+def _of_data(descriptor: int, size: int, flag: CancelFlag | None) -> str:
+    found = hashlib.sha256(b"%d" % size)
+    end = 0
+    while True:
+        try:
+            start = os.lseek(descriptor, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            return f"sparse-{found.hexdigest()}"
+        end = os.lseek(descriptor, start, os.SEEK_HOLE)
+        found.update(b"\0%d-%d\0" % (start, end))
+        for block in _blocks(descriptor, start, end, flag):
+            found.update(block)
+
+
+def _blocks(descriptor: int, start: int, end: int, flag: CancelFlag | None) -> Iterator[bytes]:
+    """What is there; a file that is cut meanwhile ends early."""
+    while start < end and (block := os.pread(descriptor, min(_BLOCK, end - start), start)):
+        if flag is not None:
+            flag.check()
+        yield block
+        start += len(block)

@@ -1,0 +1,178 @@
+"""Finds the triggers, and lists what lies in their folders."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from claraedge.blocking import in_thread
+from claraedge.config import Config
+from claraedge.delivery.trees import walk
+from claraedge.filenames import is_ignored
+from claraedge.inbox.definitions import Definitions
+from claraedge.inbox.model import name_of
+from claraedge.inbox.mounts import mount_of
+from claraedge.inbox.naming import wanted
+from claraedge.inbox.triggers import NOT_IN_A_FOLDER, Layout, Trigger, folder_of, no_pipeline
+from claraedge.inbox_config import Trigger as Rule
+from claraedge.payloads.tree import printable
+
+_log = logging.getLogger(__name__)
+
+
+class Folders:
+    """The folders of an inbox, as they are now."""
+
+    def __init__(self, config: Config, definitions: Definitions) -> None:
+        self.root = Path(os.path.normpath(config.inbox_dir.absolute()))
+        self._settings = config.inbox
+        self._definitions = definitions
+        self._told: dict[Path, str] = {}
+        self._polls: set[Path] = set()
+
+    def wanted(self) -> list[Path]:
+        """Those that are made at start."""
+        relative = [t.folder for t in self._settings.trigger if not Path(t.folder).is_absolute()]
+        return [self.root, *(folder_of(self.root, folder) for folder in relative)]
+
+    def unreadable(self) -> list[str]:
+        """What cannot be read now, as texts for people."""
+        return [
+            f"the inbox folder {path} cannot be read ({why})" for path, why in self._told.items()
+        ]
+
+    # --- triggers -------------------------------------------------------------------------------
+
+    async def layout(self) -> Layout | None:
+        """All triggers; None where the inbox cannot be read, and nothing else is configured."""
+        try:
+            names = await in_thread(_folders, self.root)
+            self._told.pop(self.root, None)
+        except OSError as error:
+            self._tell(self.root, error)
+            names = []
+            if not self._settings.trigger:
+                return None
+        root = await self._trigger(self.root, Rule(folder=str(self.root), pipeline=""))
+        triggers = {self.root: replace(root, problem=NOT_IN_A_FOLDER)}
+        by_name: Mapping[Path, str] = {self.root / name_of(name): name_of(name) for name in names}
+        registered = await self._definitions.registered(
+            [name for name in by_name.values() if name.isprintable()]
+        )
+        for folder, name in by_name.items():
+            if registered.get(name) is None:
+                trigger = await self._trigger(folder, Rule(folder=name, pipeline=""))
+                triggers[folder] = replace(
+                    trigger,
+                    problem=no_pipeline(printable(name)),
+                    mend="claraedge create pipeline -p FILE",
+                )
+            else:
+                triggers[folder] = await self._checked(folder, Rule(folder=name, pipeline=name))
+        for rule in self._settings.trigger:
+            folder = folder_of(self.root, rule.folder)
+            triggers[folder] = await self._checked(folder, rule)
+        return Layout(self.root, triggers.values())
+
+    async def _checked(self, folder: Path, rule: Rule) -> Trigger:
+        definition = await self._definitions.of_rule(rule)
+        trigger = await self._trigger(folder, rule)
+        return replace(trigger, problem=definition.problem, mend=definition.mend)
+
+    async def _trigger(self, folder: Path, rule: Rule) -> Trigger:
+        settle = rule.settle_seconds or self._settings.settle_seconds
+        return Trigger(folder=folder, rule=rule, settle=settle, polled=await self._polled(folder))
+
+    async def _polled(self, folder: Path) -> bool:
+        """Whether the kernel does not hear of all that happens there; told once."""
+        try:
+            mount = await in_thread(mount_of, folder)
+        except OSError:
+            return False  # it is not there now: the listing says so
+        polled = mount is not None and not mount.sends_events
+        if polled and mount is not None and folder not in self._polls:
+            _log.info(
+                "%s lies on %s (%s), which does not tell of changes: it is looked at every %g s",
+                folder,
+                mount.source,
+                mount.fstype,
+                self._settings.poll_seconds,
+            )
+        (self._polls.add if polled else self._polls.discard)(folder)
+        return polled
+
+    # --- what lies in them ----------------------------------------------------------------------
+
+    async def entries(self, trigger: Trigger, layout: Layout) -> list[bytes] | None:
+        """Entries of a trigger's folder: paths below it; None where it cannot be read."""
+        is_inbox = trigger.folder == self.root
+        lists = _files_below if trigger.deep else _files_in if is_inbox else _names
+        top = os.fsencode(trigger.folder)
+
+        def leads_away(path: bytes) -> bool:
+            return layout.leads_to_trigger(top + b"/" + path)
+
+        try:
+            names = await in_thread(lists, trigger.folder, leads_away)
+        except OSError as error:
+            self._tell(trigger.folder, error)
+            return None
+        self._told.pop(trigger.folder, None)
+        return [name for name in names if wanted(trigger.rule, name)]
+
+    def _tell(self, folder: Path, error: OSError) -> None:
+        text = error.strerror or str(error)
+        if self._told.get(folder) != text:
+            self._told[folder] = text
+            _log.warning("the inbox folder %s cannot be read (%s); trying again", folder, text)
+
+
+def ignored(path: bytes) -> bool:
+    """Whether a path below a trigger's folder stands for nothing of the user's."""
+    return any(is_ignored(part) for part in path.split(b"/"))
+
+
+def _folders(root: Path) -> list[bytes]:
+    with os.scandir(os.fsencode(root)) as entries:
+        return [
+            entry.name
+            for entry in entries
+            if entry.is_dir(follow_symlinks=False) and not is_ignored(entry.name)
+        ]
+
+
+def _names(folder: Path, leads_away: Callable[[bytes], bool]) -> list[bytes]:
+    with os.scandir(os.fsencode(folder)) as entries:
+        names = [entry.name for entry in entries]
+    return [name for name in names if not is_ignored(name) and not leads_away(name)]
+
+
+def _files_in(folder: Path, leads_away: Callable[[bytes], bool]) -> list[bytes]:
+    with os.scandir(os.fsencode(folder)) as entries:
+        return [
+            entry.name
+            for entry in entries
+            if not is_ignored(entry.name)
+            and not entry.is_dir(follow_symlinks=False)
+            and not leads_away(entry.name)
+        ]
+
+
+def _files_below(folder: Path, leads_away: Callable[[bytes], bool]) -> list[bytes]:
+    """All but folders, of the whole tree."""
+    found = []
+    with os.scandir(folder):  # what cannot be read raises
+        pass
+    for entry in walk(folder):
+        if entry.is_folder or ignored(entry.path) or _in_other_trigger(entry.path, leads_away):
+            continue
+        found.append(entry.path)
+    return found
+
+
+def _in_other_trigger(path: bytes, leads_away: Callable[[bytes], bool]) -> bool:
+    parts = path.split(b"/")
+    return any(leads_away(b"/".join(parts[:depth])) for depth in range(1, len(parts)))

@@ -1,0 +1,117 @@
+"""What a look at an entry of a trigger's folder finds. Blocking; changes nothing."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from claraedge.delivery.trees import placed
+from claraedge.inbox.claim import Free, Held, folder_is_open, judge
+from claraedge.inbox.dicom import Unidentified, identify
+from claraedge.inbox.survey import Survey, name_fault, survey
+from claraedge.inbox.triggers import Trigger
+from claraedge.inbox.writers import first_writer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identified:
+    """What the files of a study say of themselves, for the bytes of one fingerprint."""
+
+    fingerprint: str
+    uids: Mapping[str, str] = field(default_factory=dict)
+    """`study` and `series`."""
+    key: str = ""
+    """The one of them that the trigger groups by."""
+    fault: str = ""
+
+
+#: Groupings by what a file says of itself, and by which of it.
+UIDS = {"dicom-study": "study", "dicom-series": "series"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What is there."""
+
+    survey: Survey | None
+    """None: nothing is."""
+    verdict: Free | Held = field(default_factory=Free)
+    cost: float = 0.0
+    """Seconds that the look took."""
+    identified: Identified | None = None
+    is_folder_of_more: bool = False
+    """A folder whose files are entries of their own."""
+
+
+class Onlooker:
+    """Looks at entries as the user that the daemon runs as."""
+
+    def __init__(self) -> None:
+        self.uid = os.geteuid()
+        try:
+            self.user = pwd.getpwuid(self.uid).pw_name
+        except KeyError:
+            self.user = str(self.uid)
+
+    def look(
+        self, trigger: Trigger, name: bytes, identified: Identified | None, *, nearly: bool
+    ) -> Found | OSError:
+        """`identified`: as of the last look. `nearly`: it may be settled by this look."""
+        began = time.monotonic()
+        try:
+            with placed(trigger.folder, name) as path:
+                return self._look(trigger, name, path, identified, began, nearly)
+        except (FileNotFoundError, NotADirectoryError):
+            return Found(survey=None)
+        except OSError as error:
+            return error
+
+    def _look(
+        self,
+        trigger: Trigger,
+        name: bytes,
+        path: Path,
+        identified: Identified | None,
+        began: float,
+        nearly: bool,
+    ) -> Found:
+        seen = survey(path, self.uid)
+        if trigger.deep and seen.is_folder:
+            return Found(survey=seen, is_folder_of_more=True)
+        is_open = folder_is_open(path.parent, seen.top_foreign, self.uid)
+        source = trigger.folder / os.fsdecode(name)
+        verdict = judge(seen, source, self.user, folder_open=is_open)
+        fault = seen.look.fault
+        if fault is None and b"/" in name:
+            fault = name_fault(name)
+        if fault is None and not seen.is_folder and trigger.rule.grouping in UIDS:
+            if identified is None or identified.fingerprint != seen.look.fingerprint:
+                identified = _identified(path, trigger.rule.grouping, seen)
+            fault = identified.fault or None
+        written = first_writer(path) if nearly else None
+        seen = replace(seen, look=replace(seen.look, fault=fault, written=written is not None))
+        return Found(
+            survey=seen,
+            verdict=verdict,
+            cost=time.monotonic() - began,
+            identified=identified,
+        )
+
+
+def _identified(path: Path, grouping: str, seen: Survey) -> Identified:
+    fingerprint = seen.look.fingerprint
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = identify(descriptor)
+    finally:
+        os.close(descriptor)
+    if isinstance(found, Unidentified):
+        return Identified(fingerprint=fingerprint, fault=f"it {found.reason}")
+    key = found.study if UIDS[grouping] == "study" else found.series
+    fault = "" if key else "it names no series (SeriesInstanceUID)"
+    uids = {"study": found.study, "series": found.series}
+    return Identified(fingerprint=fingerprint, uids=uids, key=key, fault=fault)

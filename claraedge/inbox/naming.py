@@ -1,0 +1,72 @@
+"""Which entries a trigger takes, and the texts that an item gives to its job. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import PurePosixPath
+
+from claraedge.inbox_config import Trigger
+from claraedge.metadata import MAX_VALUE_CHARACTERS
+from claraedge.placeholders import filled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """What an item's name and place say."""
+
+    parameters: Mapping[str, str]
+    metadata: Mapping[str, str]
+
+
+class NameDoesNotFitError(ValueError):
+    """The name does not fit the `match` of the trigger."""
+
+
+def wanted(trigger: Trigger, name: bytes) -> bool:
+    """Whether the trigger takes entries of this name: a path below its folder.
+
+    A pattern with a slash is for the whole path, one without for the last part.
+    """
+    path = name.decode("utf-8", "surrogateescape")
+    included = not trigger.include or _fits(trigger.include, path)
+    return included and not _fits(trigger.ignore, path)
+
+
+def _fits(patterns: Sequence[str], path: str) -> bool:
+    last = path.rpartition("/")[2]
+    return any(fnmatchcase(path if "/" in p else last, p) for p in patterns)
+
+
+def named(trigger: Trigger, name: bytes, uids: Mapping[str, str]) -> Named:
+    """The parameters and metadata for an item of this name; `uids` are those of its files.
+
+    Raises NameDoesNotFitError.
+    """
+    path = name.decode("utf-8", "backslashreplace")
+    folder, _, last = path.rpartition("/")
+    stem, suffix = PurePosixPath(last).stem, PurePosixPath(last).suffix
+    values = {"name": last, "stem": stem, "suffix": suffix, "folder": folder, "path": path, **uids}
+    if trigger.match is not None:
+        found = _pattern(trigger.match).fullmatch(path)
+        if found is None:
+            raise NameDoesNotFitError(
+                f"{path!r} does not fit `match` of its trigger, {trigger.match!r}: rename it, or"
+                " change the trigger"
+            )
+        values |= {key: text or "" for key, text in found.groupdict().items()}
+    return Named(
+        parameters={key: filled(text, values) for key, text in trigger.parameters.items()},
+        metadata={
+            key: filled(text, values)[:MAX_VALUE_CHARACTERS]
+            for key, text in trigger.metadata.items()
+        },
+    )
+
+
+@lru_cache(maxsize=64)
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(text)

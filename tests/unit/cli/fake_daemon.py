@@ -17,6 +17,8 @@ from claraedge.wire.claraedge.v1 import (
     appliance_pb2_grpc,
     events_pb2,
     events_pb2_grpc,
+    pipeline_files_pb2,
+    pipeline_files_pb2_grpc,
 )
 from claraedge.wire.nvidia.clara.platform import (
     clara_pb2,
@@ -70,6 +72,8 @@ class Fakes:
     """What JOB_1 waits for."""
     explains: bool = True
     """False: a daemon of before that call."""
+    pipeline_files: list[pipeline_files_pb2.PipelineFile] | None = None
+    """What lies in pipelines.d; None: a platform that has no such folder."""
     files: dict[str, bytes] = field(default_factory=dict)
     """Of PAYLOAD_1."""
     uploaded: dict[str, bytes] = field(default_factory=dict)
@@ -283,6 +287,19 @@ class Queue(appliance_pb2_grpc.QueueServicer):
         return appliance_pb2.ExplainResponse(waits=self._fakes.waits)
 
 
+class PipelineFiles(pipeline_files_pb2_grpc.PipelineFilesServicer):
+    def __init__(self, fakes: Fakes) -> None:
+        self._fakes = fakes
+
+    def List(self, request, context):  # noqa: N802
+        if self._fakes.pipeline_files is None:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such call")
+        if not self._fakes.pipeline_files:
+            yield pipeline_files_pb2.ListPipelineFilesResponse()
+        for file in self._fakes.pipeline_files:
+            yield pipeline_files_pb2.ListPipelineFilesResponse(file=file)
+
+
 class Appliance(appliance_pb2_grpc.ApplianceServicer):
     def Status(self, request, context):  # noqa: N802
         return appliance_pb2.StatusResponse(
@@ -346,6 +363,7 @@ def serve(target: str, fakes: Fakes, images: Images) -> grpc.Server:
     clara_pb2_grpc.add_ClaraServicer_to_server(Clara(fakes), server)
     jobs_pb2_grpc.add_JobsServicer_to_server(Jobs(fakes), server)
     pipelines_pb2_grpc.add_PipelinesServicer_to_server(Pipelines(fakes), server)
+    pipeline_files_pb2_grpc.add_PipelineFilesServicer_to_server(PipelineFiles(fakes), server)
     payloads_pb2_grpc.add_PayloadsServicer_to_server(Payloads(fakes), server)
     appliance_pb2_grpc.add_ImagesServicer_to_server(images, server)
     appliance_pb2_grpc.add_InboxServicer_to_server(Inbox(), server)

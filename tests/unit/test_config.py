@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -282,3 +283,23 @@ def test_the_meaning_of_requests_and_the_place_of_values_are_checked(file: Path)
     assert [text for text in wrong if text.startswith("engine.requests_profile:")] == wrong
     wrong = mistakes(file, '[engine]\nshared_memory_dir = "shm"\n')
     assert wrong == ["engine.shared_memory_dir: shm must be an absolute path"]
+
+
+#: Sections of the README that name each setting; pages of docs/ have the rest of the others.
+_WHOLE = ("api", "engine", "images", "jobs", "disk", "retention", "podman", "gpu", "log")
+
+
+def test_the_readme_shows_settings_with_their_defaults(file: Path) -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    shown = "[api]" + readme.partition("```toml\n[api]")[2].partition("```")[0]
+    config, default = load(file, shown), load(None)
+    settings = tomllib.loads(shown)
+    assert settings["inbox"].pop("trigger"), "that is an example"
+    for section, values in settings.items():
+        for key in values:
+            told = getattr(getattr(config, section), key)
+            assert told == getattr(getattr(default, section), key), f"{section}.{key}"
+    for section in _WHOLE:
+        keys = getattr(default, section).__struct_fields__
+        lacking = [k for k in keys if not re.search(rf"(?m)^(?:{k} =|# .*\b{k}\b)", shown)]
+        assert lacking == [], section

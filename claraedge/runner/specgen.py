@@ -75,8 +75,6 @@ def create_request(
         "sdnotifyMode": "ignore",
         "healthconfig": {"Test": ["NONE"]},
     }
-    if Limit.MEMORY in limits:
-        request["unified"] = KILL_ALL
     if place is not None:
         request["cgroup_parent"] = place.name
         request["annotations"] = ENDED_AT_ONCE
@@ -98,6 +96,8 @@ def _limits(spec: ContainerSpec, enforced: Collection[Limit]) -> dict[str, objec
     limits: dict[str, object] = {}
     if Limit.PIDS in enforced:
         limits["pids"] = {"limit": spec.pids}
+    if Limit.MEMORY in enforced:
+        limits["unified"] = KILL_ALL  # Podman 4.3 overlooks it beside `resource_limits`
     if Limit.MEMORY in enforced and spec.memory is not None:
         # Memory and swap together: else what is over the limit goes to the swap of the machine.
         limits["memory"] = {"limit": spec.memory, "swap": spec.memory}

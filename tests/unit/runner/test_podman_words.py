@@ -98,7 +98,11 @@ def test_limits_are_passed_on() -> None:
     request = create_request(spec(memory=1 << 30, pids=9), Path("/s"))
     # Memory and swap together are as large as memory alone: nothing is swapped out.
     memory = {"limit": 1 << 30, "swap": 1 << 30}
-    assert request["resource_limits"] == {"pids": {"limit": 9}, "memory": memory}
+    assert request["resource_limits"] == {
+        "pids": {"limit": 9},
+        "memory": memory,
+        "unified": {"memory.oom.group": "1"},
+    }
     assert request["seccomp_profile_path"] == "/s"
 
 
@@ -106,7 +110,13 @@ def test_limits_are_passed_on() -> None:
     ("enforced", "asked"),
     [
         ((Limit.PIDS,), {"pids": {"limit": 9}}),
-        ((Limit.MEMORY,), {"memory": {"limit": 1 << 30, "swap": 1 << 30}}),
+        (
+            (Limit.MEMORY,),
+            {
+                "memory": {"limit": 1 << 30, "swap": 1 << 30},
+                "unified": {"memory.oom.group": "1"},
+            },
+        ),
         ((), {}),
     ],
 )

@@ -70,7 +70,11 @@ def test_a_container_is_put_there_and_ends_as_a_whole(tmp_path: Path) -> None:
     assert request["cgroup_parent"] == "claraedge-0.slice"
     assert request["labels"] == {"job": "7", LABEL_SLICE: "claraedge-0.slice 0"}
     assert request["annotations"] == {"org.systemd.property.KillSignal": "9"}
-    assert request["unified"] == {"memory.oom.group": "1"}
+    assert request["resource_limits"] == {
+        "pids": {"limit": 4096},
+        "unified": {"memory.oom.group": "1"},
+    }
     bare = create_request(spec, None, limits={Limit.PIDS})
-    assert not {"unified", "cgroup_parent", "annotations"} & set(bare)
+    assert not {"cgroup_parent", "annotations"} & set(bare)
+    assert bare["resource_limits"] == {"pids": {"limit": 4096}}
     assert bare["labels"] == {"job": "7"}

@@ -100,6 +100,10 @@ _CODE_ALONE, _CODE_SUPERVISED = 2.0, 30.0
 _POLL = (0.002, 0.05)
 
 
+class _UnshownError(RunnerUnavailableError):
+    """Podman answers, but not what a container is like."""
+
+
 class PodmanRunner:
     """Containers by a PodmanService. An asynchronous context manager.
 
@@ -421,7 +425,10 @@ class PodmanRunner:
 
     async def remove(self, container: str) -> None:
         """Raises ContainerError where Podman refuses twice."""
-        state = await self._state(container)
+        try:
+            state = await self._state(container)
+        except _UnshownError:  # then its removal says more
+            state = None
         if state is None or (not state.pid and state.phase is not Phase.STOPPED):
             await remains.end_unknown(container)
         with watched(state.conmon if state else 0, container, supervisor=True) as supervisor:
@@ -472,8 +479,7 @@ class PodmanRunner:
         found = []
         for container, pid in read_list(response.body):
             if container.phase is Phase.RUNNING and not alive(pid, container.id):
-                seen = await self._without_process(container)
-                found += [] if seen is None else [seen]
+                found.append(await self._without_process(container))
             else:
                 found.append(container)
         return found
@@ -491,18 +497,16 @@ class PodmanRunner:
             raise RunnerUnavailableError(f"Podman does not list containers: {response.reason}")
         return read_half_made(response.body)
 
-    async def _without_process(self, container: Container) -> Container | None:
+    async def _without_process(self, container: Container) -> Container:
         """What a container is whose process is gone though Podman calls it running."""
         state = await self._settled(container.id)
-        if state is None:
-            return None
-        phase = Phase.INTERRUPTED if _lost(state, container.id) else state.phase
+        whole = state is not None and not _lost(state, container.id)
         return Container(
             id=container.id,
             name=container.name,
             labels=container.labels,
-            phase=phase,
-            exit_code=state.exit.code if state.exit else None,
+            phase=state.phase if state and whole else Phase.INTERRUPTED,
+            exit_code=state.exit.code if state and state.exit else None,
         )
 
     # --- networks ---------------------------------------------------------------------------
@@ -626,12 +630,11 @@ class PodmanRunner:
         response = await self._service.request(
             "GET", f"/containers/{container}/json", timeout=_INSPECT, repeatable=True
         )
-        if response.status == 404:
+        # The second: Podman died in the middle of its removal, and its storage is gone.
+        if response.status == 404 or response.cause == "container not known":
             return None
         if not response.ok:
-            raise RunnerUnavailableError(
-                f"Podman does not show container {container}: {response.reason}"
-            )
+            raise _UnshownError(f"Podman does not show container {container}: {response.reason}")
         return response.body
 
     async def _state_in_outage(self, container: str) -> State | None:

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -89,7 +89,9 @@ async def made(
         await runner.remove(container.id)
 
 
-async def create_while_podman_dies(spec: ContainerSpec, folder: Path, seconds: float) -> None:
+async def while_podman_dies(
+    call: Callable[[PodmanRunner], Awaitable[object]], folder: Path, seconds: float
+) -> None:
     """Podman's service dies so long after the call was made. It is one of its own: it would be
     started again ever more slowly.
     """
@@ -97,11 +99,11 @@ async def create_while_podman_dies(spec: ContainerSpec, folder: Path, seconds: f
     async with PodmanService(folder) as service, PodmanRunner(service, folder) as runner:
         victim = service.process_id
         assert victim is not None
-        creating = asyncio.create_task(runner.create(spec))
+        calling = asyncio.ensure_future(call(runner))
         await asyncio.sleep(seconds)
         os.kill(victim, signal.SIGKILL)
-        await asyncio.gather(creating, return_exceptions=True)
-        ended = creating.exception()
+        await asyncio.gather(calling, return_exceptions=True)
+        ended = calling.exception()
         assert ended is None or isinstance(ended, RunnerUnavailableError), ended
 
 
@@ -111,7 +113,7 @@ async def test_whatever_podman_was_doing_nothing_of_the_container_stays(
     forgotten = 0
     for moment in _MOMENTS:
         spec = next(made)
-        await create_while_podman_dies(spec, runtime_folder, moment)
+        await while_podman_dies(lambda r, spec=spec: r.create(spec), runtime_folder, moment)
         for container in await runner.containers({_OWNER: owner}):
             forgotten += any("conmon" in trace for trace in traces(container.id))
             await runner.remove(container.id)
@@ -127,13 +129,44 @@ async def test_a_name_that_a_dead_podman_took_is_free_again(
 ) -> None:
     for moment in _MOMENTS:
         spec = next(made)
-        await create_while_podman_dies(spec, runtime_folder, moment)
+        await while_podman_dies(lambda r, spec=spec: r.create(spec), runtime_folder, moment)
         container = await runner.create(spec)
         await runner.start(container)
         assert await runner.wait(container) == Exit(cause=ExitCause.EXITED, code=0)
         await runner.remove(container)
         assert storage(spec.name) == []
         await nothing_left(container)
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["initialised", "ended"])
+async def test_a_removal_that_podman_dies_in_is_done_by_the_next(
+    runner: PodmanRunner,
+    runtime_folder: Path,
+    made: Iterator[ContainerSpec],
+    owner: str,
+    started: bool,
+) -> None:
+    for moment in _MOMENTS:
+        spec = next(made)
+        container = await runner.create(spec)
+        if started:
+            await runner.start(container)
+            await runner.wait(container)
+        await while_podman_dies(_removal(container), runtime_folder, moment)
+        for found in await runner.containers({_OWNER: owner}):
+            await runner.remove(found.id)
+        assert await runner.containers({_OWNER: owner}) == []
+        assert storage(spec.name) == []
+        await nothing_left(container)
+
+
+def _removal(container: str) -> Callable[[PodmanRunner], Awaitable[None]]:
+    async def once(runner: PodmanRunner) -> None:
+        await runner._service.request(
+            "DELETE", f"/containers/{container}", query={"force": "true", "timeout": "0"}
+        )
+
+    return once
 
 
 async def test_a_supervisor_without_a_container_is_ended(

@@ -16,7 +16,7 @@ from types import ModuleType
 
 import pytest
 
-import tests.campaign  # noqa: F401 - takes its variable out before any daemon starts
+from tests.campaign import MACHINE
 
 ROOT = Path(__file__).resolve().parents[1]
 MUST_RUN = ("podman", "frozen")
@@ -37,6 +37,10 @@ def _why_not_frozen() -> str | None:
     return None if _freezer().is_fresh() else "dist/ is missing or stale: run build/freeze"
 
 
+def _why_no_machine() -> str | None:
+    return None if MACHINE else "boots whole machines for some minutes: build/machine does"
+
+
 def _freezer() -> ModuleType:
     spec = importlib.util.spec_from_file_location("freeze", ROOT / "build" / "lib" / "freeze.py")
     assert spec is not None
@@ -47,7 +51,7 @@ def _freezer() -> ModuleType:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    needs = {"podman": _why_no_podman, "frozen": _why_not_frozen}
+    needs = {"podman": _why_no_podman, "frozen": _why_not_frozen, "machine": _why_no_machine}
     reasons = {
         name: why()
         for name, why in needs.items()

@@ -39,8 +39,9 @@ def service(booted: Machine) -> Service:
     packages, _, rest = installing.partition("\n")
     assert packages.startswith("apt-get install ")
     booted.check(f"dpkg --verify {packages.removeprefix('apt-get install ')}")  # all are there
-    booted.check(f"set -e; SUDO_USER={MEMBER}; cd /mnt\n{rest}")
     made = Service(machine=booted)
+    installed = booted.run(f"set -e; SUDO_USER={MEMBER}; cd /mnt\n{rest}")
+    assert installed.code == 0, f"{installed.output}\n{made.journal()}"
     made.prepare()
     return made
 

@@ -18,7 +18,7 @@ import msgspec
 
 from claraedge.errors import ConfigurationError
 from claraedge.inbox_config import Inbox, Trigger, mistakes_of
-from claraedge.sections import Count, Megabytes, Seconds, Section, Text
+from claraedge.sections import Count, Days, Megabytes, Seconds, Section, Text
 
 
 class Outbox(Section, frozen=True, kw_only=True):
@@ -32,6 +32,15 @@ class Outbox(Section, frozen=True, kw_only=True):
     """Default: `<state>/originals`."""
     all_jobs: bool = False
     """Deliver the results of jobs that came over the API as well."""
+    keep_days: Days | None = None
+    """How long results are kept. Default: until somebody takes them away."""
+    failed_keep_days: Days | None = None
+    """The same of failures, with the originals in them."""
+    originals_keep_days: Days | None = None
+    """The same of originals; 0: they go once their results are delivered. A trigger may say
+    otherwise."""
+    wait_for_mounts: bool = True
+    """Nothing is put into a folder whose disk was there once and is not mounted now."""
 
 
 class PipelineFiles(Section, frozen=True, kw_only=True):
@@ -121,22 +130,22 @@ class Disk(Section, frozen=True, kw_only=True):
     """Hard limit: below it running jobs are evicted. On small disks half the soft limit."""
 
 
-Days = Annotated[float, msgspec.Meta(gt=0, le=36500)]
+_Age = Annotated[float, msgspec.Meta(gt=0, le=36500)]
 
 
 class Retention(Section, frozen=True, kw_only=True):
     """`[retention]`: how long what stopped jobs leave is kept. Undelivered results always are."""
 
-    payload_days: Days = 30.0
+    payload_days: _Age = 30.0
     payload_count: Annotated[int, msgspec.Meta(ge=1)] | None = None
     payload_mb: Megabytes | None = None
     """Payloads: inputs, outputs, failed attempts. Default: as many as the disk's limits allow."""
     undelivered_hours: Annotated[float, msgspec.Meta(ge=0, le=87600)] = 1.0
     """Results that only an API client can fetch stay so long, however full the disk is."""
-    log_days: Days = 90.0
+    log_days: _Age = 90.0
     log_mb: Megabytes = 1024
     """Logs of operators."""
-    job_days: Days = 365.0
+    job_days: _Age = 365.0
     job_count: Annotated[int, msgspec.Meta(ge=1)] = 100_000
     """The jobs themselves, with all that is left of them."""
 

@@ -45,6 +45,8 @@ from claraedge.clock import Clock, SystemClock, boot_id
 from claraedge.config import Config, load_config
 from claraedge.delivery import records as delivery_records
 from claraedge.delivery.delivery import Delivery
+from claraedge.delivery.expiry import Expiry
+from claraedge.delivery.roots import Roots
 from claraedge.errors import ClaraedgeError, StorageFullError
 from claraedge.events.log import EventLog
 from claraedge.gpu import cdi
@@ -71,6 +73,7 @@ from claraedge.jobs.removals import Removals
 from claraedge.jobs.retention import Retention
 from claraedge.jobs.scheduler import Resources
 from claraedge.jobs.timeouts import Timeouts
+from claraedge.jobs.trust import ClockTrust
 from claraedge.jobs.values import SharedMemory
 from claraedge.models.model import SetKind
 from claraedge.models.models import Models
@@ -226,7 +229,10 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
             config.pipelines_dir,
             pause=config.inbox.settle_seconds,
         )
-        delivery = Delivery(database, tree, logs, config, clock)
+        trust = ClockTrust(database, clock)
+        roots = Roots(database, config)
+        delivery = Delivery(database, tree, logs, config, clock, roots=roots)
+        expiry = Expiry(database, roots, config.outbox, clock, trust)
         cores = len(os.sched_getaffinity(0))
         engine = Engine(
             Machine(
@@ -283,6 +289,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
             payloads,
             Leavings(database, payloads, logs),
             clock,
+            trust=trust,
             unstarted_after=config.jobs.unstarted_after_hours * 3600,
             rules=_rules(config),
         )
@@ -324,14 +331,21 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 jobs_running=counts["running"],
                 items_parked=counts["parked"] + inbox.parked(),
                 items_failed=counts["failed"],
-                outbox_results=counts["delivered"],
-                failed_results=counts["undelivered"],
+                outbox_results=counts["results"],
+                outbox_bytes=counts["result_bytes"],
+                failed_results=counts["failures"],
+                failed_bytes=counts["failure_bytes"],
+                originals=counts["originals"],
+                originals_bytes=counts["original_bytes"],
+                originals_dir=str(config.originals_dir),
                 podman_version=await runner.version(),
                 gpus=len(await in_thread(cdi.devices, config.engine.cdi_kind)),
                 warnings=[
                     *engine.warnings(),
                     *log_caps.warnings(),
                     *disk.warnings(),
+                    *delivery.warnings(),
+                    *expiry.warnings(),
                     *retention.warnings(),
                     *pipeline_folder.warnings(),
                     *side_loading.warnings(),
@@ -399,6 +413,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 parts.create_task(delivery.run(), name="delivery")
                 parts.create_task(events.run(), name="events")
                 parts.create_task(retention.run(), name="retention")
+                parts.create_task(expiry.run(), name="expiry")
                 parts.create_task(disk.run(), name="disk")
                 parts.create_task(pipeline_folder.run(), name="pipelines.d")
                 parts.create_task(side_loading.run(), name="side loading")

@@ -94,6 +94,18 @@ def append(path: Path, data: bytes | bytearray | memoryview) -> None:
         os.close(descriptor)
 
 
+def set_mode(made: Path | int, mode: int) -> None:
+    """Gives what was just made, or is open as a descriptor, its permission bits, where they differ.
+
+    A file system that has none, as that of a USB stick, refuses them to everybody: there the
+    options of the mount say who reads.
+    """
+    path = Path(f"/proc/self/fd/{made}") if isinstance(made, int) else made
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        with contextlib.suppress(PermissionError):
+            path.chmod(mode)
+
+
 def copy_descriptor(source: int, target: int, flag: CancelFlag | None = None) -> int:
     """Copies all bytes from one open file to another: a reflink where the file system has it.
 
@@ -132,7 +144,7 @@ def copy_file(source: Path, target: Path, *, mode: int, flag: CancelFlag | None 
             target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
         try:
-            os.fchmod(writer, mode)  # before the fsync, or a power cut undoes it
+            set_mode(writer, mode)  # before the fsync, or a power cut undoes it
             size = copy_descriptor(reader, writer, flag)
             os.utime(writer, ns=(found.st_atime_ns, found.st_mtime_ns))
         except BaseException:

@@ -213,7 +213,14 @@ async def bench(
         logs = JobLogs(config.state_dir)
         engine = Engine(database, tree, payloads, logs, status)
         delivery = Delivery(
-            database, tree, logs, config, clock, failpoint=failpoint, first_retry=0.1
+            database,
+            tree,
+            logs,
+            config,
+            clock,
+            failpoint=failpoint,
+            first_retry=0.1,
+            look_again=0.1,
         )
         engine.on_stopped = delivery.poke
         inbox = Inbox(

@@ -12,7 +12,7 @@ from claraedge.cli.output import lines, local, size
 from claraedge.errors import UnavailableError
 
 if TYPE_CHECKING:
-    from claraedge.client.values import Disk, Removed
+    from claraedge.client.values import Disk, Removed, Status
 
 
 @click.command()
@@ -34,11 +34,12 @@ def status(options: Options) -> None:
         ("INBOX", found.inbox_dir),
         ("OUTBOX", found.outbox_dir),
         ("FAILED", found.failed_dir),
+        ("ORIGINALS", found.originals_dir),
         ("PIPELINES", found.pipelines_dir),
         ("IMAGES", found.images_dir),
         ("JOBS", f"{found.jobs_pending} pending, {found.jobs_running} running"),
         ("ITEMS", f"{found.items_parked} parked, {found.items_failed} failed"),
-        ("RESULTS", f"{found.outbox_results} delivered, {found.failed_results} failures kept"),
+        ("KEPT", _kept(found)),
         ("PODMAN", found.podman_version or "does not answer"),
         ("GPUS", str(found.gpus)),
         *(("DISK", _disk(disk)) for disk in found.disks),
@@ -46,6 +47,14 @@ def status(options: Options) -> None:
         *(("WARNING", warning) for warning in found.warnings),
     ]
     click.echo(lines(shown))
+
+
+def _kept(found: Status) -> str:
+    return (
+        f"{found.outbox_results} results ({size(found.outbox_bytes)}),"
+        f" {found.failed_results} failures ({size(found.failed_bytes)}),"
+        f" {found.originals} originals ({size(found.originals_bytes)})"
+    )
 
 
 def _disk(disk: Disk) -> str:

@@ -128,3 +128,8 @@ def platform_version(connection: Connection) -> str:
     ).version
     text = f"{version.major}.{version.minor}.{version.patch}"
     return f"{text}-{version.label}" if version.label else text
+        originals=reply.originals,
+        outbox_bytes=reply.outbox_bytes,
+        failed_bytes=reply.failed_bytes,
+        originals_bytes=reply.originals_bytes,
+        originals_dir=reply.originals_dir,

@@ -195,6 +195,11 @@ class Status(Value, frozen=True, kw_only=True):
     podman_version: str
     gpus: int
     disks: tuple[Disk, ...]
+    originals: int
+    outbox_bytes: int
+    failed_bytes: int
+    originals_bytes: int
+    originals_dir: str
     removed: Removed
     warnings: tuple[str, ...]
 

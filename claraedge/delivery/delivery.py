@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
+import errno
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -20,15 +20,19 @@ from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread
 from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.delivery import records, reports
+from claraedge.delivery.failpoints import Failpoint, nothing
 from claraedge.delivery.plan import Delivered, plan
-from claraedge.delivery.publish import process_umask, publish, shown_mode, write_json
+from claraedge.delivery.publish import publish, write_json
 from claraedge.delivery.records import DeliveryRecord
+from claraedge.delivery.roots import Root, Roots
+from claraedge.delivery.shown import make_shown
 from claraedge.delivery.spool import Spool
 from claraedge.delivery.trees import move, remove
 from claraedge.errors import ClaraedgeError
+from claraedge.hashing import digest
 from claraedge.jobs import records as jobs
 from claraedge.jobs.logs import JobLogs
-from claraedge.jobs.model import Job, JobStatus
+from claraedge.jobs.model import Job
 from claraedge.payloads import records as payloads
 from claraedge.payloads.model import PayloadFile
 from claraedge.payloads.tree import PayloadTree, printable
@@ -38,11 +42,14 @@ from claraedge.store.database import Database, Transaction
 _log = logging.getLogger(__name__)
 
 LOG_LINES = 200
+#: Deliveries at once to each folder: those that hang on one keep none for another waiting.
 _AT_ONCE = 4
 _FIRST_RETRY = 2.0
-_LAST_RETRY = 300.0
+#: Seconds between tries at most; and between looks whether a folder that was gone is back.
+_LAST_RETRY, _LOOK_AGAIN = 60.0, 5.0
 _LOOK = 60.0
-_READ = 1024 * 1024
+_LONGEST_NAME = 255
+_INPUT = "input/"
 
 
 @dataclass(slots=True)
@@ -50,6 +57,8 @@ class _Parked:
     reason: str
     wait: float
     until: float
+    full: bool = False
+    """The disk was full: whether there is room is asked before anything is copied again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +66,14 @@ class _Due:
     record: DeliveryRecord
     job: Job
     files: Sequence[PayloadFile]
+    ask_room: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Done:
+    path: Path
+    size: int
+    original: Path | None
 
 
 class Delivery:
@@ -70,30 +87,34 @@ class Delivery:
         config: Config,
         clock: Clock,
         *,
-        failpoint: Callable[[str], None] = lambda _: None,
+        roots: Roots | None = None,
+        failpoint: Failpoint = nothing,
         first_retry: float = _FIRST_RETRY,
+        look_again: float = _LOOK_AGAIN,
     ) -> None:
+        """`roots`: shared with others that put something there."""
         self._database = database
         self._tree = tree
-        self._outbox = config.outbox_dir
-        self._failed = config.failed_dir
-        self._originals = config.originals_dir
+        self._roots = roots or Roots(database, config)
+        self._keep_originals = config.outbox.originals_keep_days
         self._spool = Spool(config.state_dir)
         self._clock = clock
         self._logs = logs
         self._failpoint = failpoint
         self._first_retry = first_retry
+        self._look_again = look_again
         self._wake = asyncio.Event()
         self._parked: dict[str, _Parked] = {}
-        self._busy: set[str] = set()
+        self._busy: dict[Root, set[str]] = {root: set() for root in self._roots.all}
+        self._troubles: dict[Root, str] = {}
 
     async def prepare(self) -> None:
         """At start: makes the folders. One that cannot be made parks what would go there."""
-        for root in (self._outbox, self._failed, self._originals):
-            try:
-                await in_thread(files.make_folders, root, 0o755)
-            except OSError as error:
-                _log.warning("%s cannot be made: %s; results wait for it", root, error.strerror)
+        await self._roots.prepare()
+
+    def warnings(self) -> Sequence[str]:
+        """Folders that deliveries wait for, for `claraedge status`."""
+        return list(self._troubles.values())
 
     def poke(self) -> None:
         """A job has stopped, or space was freed: look now, at what is parked too."""
@@ -116,9 +137,10 @@ class Delivery:
 
     def _pause(self) -> float:
         now = self._clock.elapsed()
-        waits = [
-            parked.until - now for job, parked in self._parked.items() if job not in self._busy
-        ]
+        busy = set().union(*self._busy.values())
+        waits = [p.until - now for job, p in self._parked.items() if job not in busy]
+        if self._troubles:
+            waits = [wait for wait in waits if wait > 0] + [self._look_again]
         return max(0.01, min([_LOOK, *waits]))
 
     async def _round(self, group: asyncio.TaskGroup) -> None:
@@ -126,91 +148,154 @@ class Delivery:
         present = {record.job for record in due}
         for job in [job for job in self._parked if job not in present]:
             del self._parked[job]
+        for root in (self._roots.outbox, self._roots.failed):
+            mine = [record for record in due if self._root(record) is root]
+            if not mine:
+                self._troubles.pop(root, None)
+            elif await self._is_there(root, mine):
+                self._start(root, mine, group)
+
+    def _root(self, record: DeliveryRecord) -> Root:
+        return self._roots.outbox if record.healthy else self._roots.failed
+
+    async def _is_there(self, root: Root, due: Sequence[DeliveryRecord]) -> bool:
+        """Whether anything can be put there; where not, all that waits for it says so."""
+        trouble = await self._roots.look(root)
+        before = self._troubles.pop(root, None)
+        if trouble is None:
+            if before is not None:
+                for record in due:
+                    self._parked.pop(record.job, None)
+            return True
+        self._troubles[root] = trouble
+        if trouble != before:
+            _log.warning("deliveries wait: %s", trouble)
+        told = [r for r in due if r.reason != trouble and r.job not in self._busy[root]]
+        if told:
+            await self._write(lambda tx: _park_all(tx, told, trouble))
+        return False
+
+    def _start(self, root: Root, due: Sequence[DeliveryRecord], group: asyncio.TaskGroup) -> None:
         now = self._clock.elapsed()
         for record in due:
-            if len(self._busy) >= _AT_ONCE:
+            if len(self._busy[root]) >= _AT_ONCE:
                 return  # the end of each wakes the loop
             parked = self._parked.get(record.job)
-            if record.job in self._busy or (parked is not None and parked.until > now):
+            if record.job in self._busy[root] or (parked is not None and parked.until > now):
                 continue
-            self._busy.add(record.job)
-            group.create_task(self._attempt(record), name=f"deliver {record.job}")
+            self._busy[root].add(record.job)
+            group.create_task(self._attempt(root, record), name=f"deliver {record.job}")
 
-    async def _attempt(self, record: DeliveryRecord) -> None:
+    async def _attempt(self, root: Root, record: DeliveryRecord) -> None:
         try:
             path = await self._deliver(record)
         except (OSError, ClaraedgeError) as error:
-            await self._park(record, _text(error))
+            await self._park(record, error)
         else:
             self._parked.pop(record.job, None)
             _log.info("delivered to %s", path, extra={"job": record.job})
+            for parked in self._parked.values():
+                if parked.full:
+                    parked.until = 0.0  # there was room for one
         finally:
-            self._busy.discard(record.job)
+            self._busy[root].discard(record.job)
             self._wake.set()
 
-    async def _park(self, record: DeliveryRecord, reason: str) -> None:
+    async def _park(self, record: DeliveryRecord, error: Exception) -> None:
         before = self._parked.get(record.job)
+        reason = _text(error)
         wait = self._first_retry if before is None else min(before.wait * 2, _LAST_RETRY)
-        self._parked[record.job] = _Parked(reason, wait, self._clock.elapsed() + wait)
+        self._parked[record.job] = _Parked(
+            reason,
+            wait,
+            self._clock.elapsed() + wait,
+            full=isinstance(error, OSError) and files.is_full(error),
+        )
         if reason != (before.reason if before else record.reason):
             _log.warning("delivery waits: %s", reason, extra={"job": record.job})
-            with contextlib.suppress(ClaraedgeError):  # a full disk: it is tried again all the same
-                await self._database.write(lambda tx: records.park(tx, record.job, reason))
+            await self._write(lambda tx: records.park(tx, record.job, reason))
+
+    async def _write(self, work: Callable[[Transaction], object]) -> None:
+        with contextlib.suppress(ClaraedgeError):  # a full disk: it is tried again all the same
+            await self._database.write(work)
 
     async def _deliver(self, record: DeliveryRecord) -> Path:
+        parked = self._parked.get(record.job)
+
         def gather(tx: Transaction) -> _Due:
             job = jobs.get(tx, record.job)
-            return _Due(record=record, job=job, files=payloads.get(tx, job.payload).files)
+            return _Due(
+                record=record,
+                job=job,
+                files=payloads.get(tx, job.payload).files,
+                ask_room=parked is not None and parked.full,
+            )
 
         due = await self._database.read(gather)
-        healthy = due.job.status is JobStatus.HEALTHY
-        publishing = self._publish_result if healthy else self._publish_failure
-        path = await in_cancellable_thread(publishing, due)
-        await in_cancellable_thread(self._keep_original, due, path, healthy)
+        self._failpoint("deliver: begun")
+        done = await in_cancellable_thread(self._put, due)
         self._failpoint("deliver: before commit")
         now = self._clock.now()
-        failure = None if healthy else "; ".join(reports.reasons(due.job))
-        await self._database.write(lambda tx: records.done(tx, record, str(path), now, failure))
+        failure = None if record.healthy else "; ".join(reports.reasons(due.job))
+        await self._database.write(
+            lambda tx: records.done(
+                tx,
+                record,
+                str(done.path),
+                now,
+                failure,
+                size=done.size,
+                original=None if done.original is None else str(done.original),
+            )
+        )
         self._failpoint("deliver: committed")
         if record.item is not None:
             await in_thread(self._sweep, record.item)
-        return path
+            self._failpoint("deliver: spool removed")
+        return done.path
 
     # --- in threads -----------------------------------------------------------------------------
+
+    def _put(self, flag: CancelFlag, due: _Due) -> _Done:
+        """All that goes to folders; a step that an earlier try took is found."""
+        publishing = self._publish_result if due.record.healthy else self._publish_failure
+        path = publishing(flag, due)
+        original = self._keep_original(flag, due, path)
+        return _Done(path=path, size=_size(path), original=original)
 
     def _publish_result(self, flag: CancelFlag, due: _Due) -> Path:
         def build(building: Path) -> None:
             delivered = self._copy_outputs(flag, due, building)
             self._failpoint("deliver: copied")
-            write_json(
-                building / "result.json",
-                reports.result(due.job, delivered, _origin(due.record), self._clock.now()),
+            inputs = [self._input(file, due, flag) for file in _inputs(due)]
+            document = reports.result(
+                due.job, delivered, inputs, _origin(due.record), self._clock.now()
             )
+            write_json(building / "result.json", document)
 
-        return self._publish(self._outbox, "result.json", due, build)
+        return self._publish(self._roots.outbox, "result.json", due, build)
 
     def _publish_failure(self, flag: CancelFlag, due: _Due) -> Path:
         def build(building: Path) -> None:
             flag.check()
-            umask = process_umask()
-            for operator in due.job.operators:
+            for position, operator in enumerate(due.job.operators):
                 if operator.attempt:
                     logs = building / "logs"
                     logs.mkdir(exist_ok=True)
                     lines = self._logs.tail(due.job.id, operator.name, operator.attempt, LOG_LINES)
-                    log = logs / f"{operator.name}.log"
+                    log = logs / _log_name(operator.name, position)
                     log.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
-                    log.chmod(shown_mode(0o644, umask))
-            write_json(
-                building / "reason.json",
-                reports.failure(due.job, _origin(due.record), self._clock.now()),
-            )
+            self._failpoint("deliver: logs")
+            inputs = [self._input(file) for file in _inputs(due)]
+            document = reports.failure(due.job, inputs, _origin(due.record), self._clock.now())
+            write_json(building / "reason.json", document)
 
-        return self._publish(self._failed, "reason.json", due, build)
+        return self._publish(self._roots.failed, "reason.json", due, build)
 
-    def _publish(self, root: Path, marker: str, due: _Due, build: Callable[[Path], None]) -> Path:
+    def _publish(self, root: Root, marker: str, due: _Due, build: Callable[[Path], None]) -> Path:
+        root.refuse()
         return publish(
-            root,
+            root.path,
             due.record.folder,
             due.job.id,
             marker=marker,
@@ -224,46 +309,61 @@ class Delivery:
     ) -> list[reports.DeliveredFile]:
         assert due.job.snapshot is not None, "a job that ended healthy was started"
         pipeline = decode(due.job.snapshot)
-        umask = process_umask()
+        chosen = [
+            (output, file, inside)
+            for output in plan(pipeline, due.record.outputs)
+            for file in due.files
+            if (inside := _inside(file, output)) is not None
+        ]
+        if due.ask_room:
+            _refuse_full(building, sum(file.size for _, file, _ in chosen))
         delivered = []
-        for output in plan(pipeline, due.record.outputs):
-            for file in due.files:
-                inside = _inside(file, output)
-                if inside is None:
-                    continue
-                relative = Path(output.folder, os.fsdecode(inside))
-                target = building / relative
-                target.parent.mkdir(parents=True, exist_ok=True, mode=0o777)
-                files.copy_file(
-                    self._tree.path(due.job.payload, file),
-                    target,
-                    mode=shown_mode(file.mode, umask),
-                    flag=flag,
+        for output, file, inside in chosen:
+            relative = Path(output.folder, os.fsdecode(inside))
+            target = building / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            size = files.copy_file(
+                self._tree.path(due.job.payload, file),
+                target,
+                mode=0o600 | file.mode & 0o111,
+                flag=flag,
+            )
+            delivered.append(
+                reports.DeliveredFile(
+                    path=printable(str(relative)),
+                    operator=output.operator,
+                    output=output.output,
+                    size=size,
+                    sha256=digest(target, flag).sha256,
                 )
-                delivered.append(
-                    reports.DeliveredFile(
-                        path=printable(str(relative)),
-                        operator=output.operator,
-                        output=output.output,
-                        size=target.stat().st_size,
-                        sha256=_sha256(target, flag),
-                    )
-                )
+            )
         return delivered
 
-    def _keep_original(self, flag: CancelFlag, due: _Due, path: Path, healthy: bool) -> None:
+    def _input(
+        self, file: PayloadFile, due: _Due | None = None, flag: CancelFlag | None = None
+    ) -> reports.InputFile:
+        """With `due`, its digest is taken where that was not done when it came."""
+        sha256 = file.sha256
+        if sha256 is None and due is not None:
+            sha256 = digest(self._tree.path(due.job.payload, file), flag).sha256
+        path = file.name.removeprefix(_INPUT)
+        return reports.InputFile(path=path, size=file.size, sha256=sha256)
+
+    def _keep_original(self, flag: CancelFlag, due: _Due, path: Path) -> Path | None:
+        """Where the original is now, if not with the failure or nowhere."""
         record = due.record
         if record.item is None or record.item_name is None:
-            return
+            return None
+        keep = self._keep_originals if record.keep_original is None else record.keep_original
+        if record.healthy and keep == 0:
+            return None  # it goes with its place in the spool, once all is recorded
         source = self._spool.original(record.item, record.item_name)
-        if healthy:
-            if not self._originals.is_dir():
-                raise FileNotFoundError(
-                    f"{self._originals} is gone; mount it again, or make it:"
-                    f" mkdir -p '{self._originals}'"
-                )
-            folder = self._originals / path.relative_to(self._outbox)
+        if record.healthy:
+            root = self._roots.originals
+            root.refuse()
+            folder = root.path / path.relative_to(self._roots.outbox.path)
         else:
+            root = self._roots.failed
             folder = path / "original"
         target = folder / os.fsdecode(record.item_name)
         if not os.path.lexists(source) and not os.path.lexists(target):
@@ -272,11 +372,12 @@ class Delivery:
                 record.item,
                 extra={"job": record.job},
             )
-            return
-        files.make_folders(folder, 0o755)
+            return None
+        make_shown(folder, root.mode)
         self._failpoint("deliver: before original")
-        move(source, target, flag=flag)
+        move(source, target, flag=flag, failpoint=self._failpoint)
         self._failpoint("deliver: original moved")
+        return folder if record.healthy else None
 
     def _sweep(self, item: str) -> None:
         try:
@@ -297,26 +398,53 @@ def _inside(file: PayloadFile, output: Delivered) -> bytes | None:
     return b"/".join(file.blob.split(b"/")[-depth:])
 
 
+def _park_all(tx: Transaction, due: Sequence[DeliveryRecord], reason: str) -> None:
+    for record in due:
+        records.park(tx, record.job, reason)
+
+
+def _inputs(due: _Due) -> Sequence[PayloadFile]:
+    return [file for file in due.files if file.name.startswith(_INPUT)]
+
+
 def _origin(record: DeliveryRecord) -> reports.Origin | None:
     if record.item is None or record.item_name is None:
         return None
     return reports.Origin(
         item=record.item,
-        name=record.item_name.decode("utf-8", "backslashreplace"),
+        name=record.item_name,
+        folder=record.item_folder,
         first_seen=record.first_seen,
     )
 
 
-def _sha256(path: Path, flag: CancelFlag) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_READ):
-            flag.check()
-            digest.update(block)
-    return digest.hexdigest()
+def _log_name(operator: str, position: int) -> str:
+    """A name may have as many bytes as a file's, which leaves none for its end."""
+    name = f"{operator}.log"
+    return name if len(name) <= _LONGEST_NAME else f"{operator[:200]}-{position}.log"
+
+
+def _refuse_full(folder: Path, needed: int) -> None:
+    """Raises ENOSPC where so many bytes do not fit: cheaper than to find out by copying them."""
+    space = os.statvfs(folder)
+    if space.f_bavail * space.f_frsize < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder.parent))
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files in it."""
+    total = 0
+    for above, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += Path(above, name).lstat().st_size
+    return total
 
 
 def _text(error: Exception) -> str:
+    if isinstance(error, OSError) and files.is_full(error):
+        where = f" of {error.filename}" if error.filename is not None else ""
+        return f"the disk{where} is full; free some space there: {error.strerror}"
     if isinstance(error, OSError) and error.strerror is not None:
         where = f": {error.filename}" if error.filename is not None else ""
         return f"{error.strerror}{where}"

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from claraedge import files
+from claraedge.delivery.shown import make_shown, show
 from claraedge.delivery.slug import whole_id
 from claraedge.errors import StateFolderError
-
-
-def process_umask() -> int:
-    """The umask, read without changing it for the other threads."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("Umask:"):
-            return int(line.split()[1], 8)
-    return 0o077
-
-
-def shown_mode(mode: int, umask: int) -> int:
-    """The mode of a delivered file: readable, and executable where it was, as the umask allows."""
-    return (0o666 | mode & 0o111) & ~umask
 
 
 def write_json(path: Path, document: Mapping[str, object]) -> None:
     """A JSON document for people and programs: indented, UTF-8."""
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    files.replace(
-        path, text.encode("utf-8", "backslashreplace"), shown_mode(0o644, process_umask())
-    )
+    files.replace(path, text.encode("utf-8", "backslashreplace"))
 
 
 def publish(
@@ -47,9 +35,10 @@ def publish(
 ) -> Path:
     """The folder `root/folder`, made by `build` if it is not there yet. Returns where it is.
 
-    `build` fills an empty folder, with a JSON file `marker` in it whose `key` is `owner`: by that
-    one it is known again after a crash. A folder of that name that is another's is left alone; all
-    digits of the id make the name this one's then.
+    `build` fills an empty folder that nobody else can reach, with a JSON file `marker` in it whose
+    `key` is `owner`: by that one it is known again after a crash. A folder of that name that is
+    another's is left alone; all digits of the id make the name this one's then. What `build` made
+    is shown to those that `root` is open to. Where it fails, what is half made is removed.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is gone; mount it again, or make it: mkdir -p '{root}'")
@@ -61,17 +50,28 @@ def publish(
         target = root / name
         if os.path.lexists(target):
             continue
-        _make_shown(target.parent)
+        mode = stat.S_IMODE(root.stat().st_mode)
+        make_shown(target.parent, mode)
         building = root / f".tmp-{owner}"
         files.remove_tree(building)
-        building.mkdir(0o777)
+        building.mkdir(0o700)
         failpoint("publish: building")
-        build(building)
-        files.sync_tree(building)
+        try:
+            build(building)
+            failpoint("publish: written")
+            show(building, mode)
+            failpoint("publish: shown")
+            files.sync_tree(building)
+        except OSError:
+            # What is half made must not keep a full disk full; a dead share keeps it for the retry.
+            with contextlib.suppress(OSError):
+                files.remove_tree(building)
+            raise
         failpoint("publish: built")
         building.rename(target)
         failpoint("publish: renamed")
         files.sync_folder(target.parent)
+        failpoint("publish: synced")
         return target
     raise StateFolderError(
         f"{root / folder} and the same with all digits of {owner} are there and hold no {marker} of"
@@ -82,19 +82,13 @@ def publish(
 def published(root: Path, folder: str, owner: str, *, marker: str, key: str) -> Path | None:
     """The folder that `publish` made for this owner, where it did."""
     for name in (folder, whole_id(folder, owner)):
-        if _is_owners(root / name / marker, key, owner):
+        if is_owners(root / name / marker, key, owner):
             return root / name
     return None
 
 
-def _make_shown(folder: Path) -> None:
-    if not folder.is_dir():
-        _make_shown(folder.parent)
-        folder.mkdir(0o777)
-        files.sync_folder(folder.parent)
-
-
-def _is_owners(marker: Path, key: str, owner: str) -> bool:
+def is_owners(marker: Path, key: str, owner: str) -> bool:
+    """Whether the JSON file `marker` is there and says that its folder is this owner's."""
     try:
         document = msgspec.json.decode(marker.read_bytes(), type=dict[str, object])
     except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from claraedge.delivery.slug import result_folder
-from claraedge.jobs.model import Job
+from claraedge.jobs.model import Job, JobStatus
 from claraedge.pipelines.model import Pipeline
 from claraedge.pipelines.registration import is_registration
 from claraedge.store.database import Row, Transaction
@@ -38,6 +38,10 @@ class DeliveryRecord:
     reason: str
     path: str | None
     """Where the results or the failure lie, once done."""
+    healthy: bool
+    """The job ended well."""
+    keep_original: float | None
+    """Days; 0: it goes once the results are delivered; None: as configured."""
     item_name: bytes | None
     item_folder: str | None
     first_seen: float | None
@@ -85,11 +89,24 @@ def park(tx: Transaction, job: str, reason: str) -> None:
 
 
 def done(
-    tx: Transaction, record: DeliveryRecord, path: str, now: float, failure: str | None
+    tx: Transaction,
+    record: DeliveryRecord,
+    path: str,
+    now: float,
+    failure: str | None,
+    *,
+    size: int = 0,
+    original: str | None = None,
 ) -> None:
-    """The end of a delivery, and of its item; `failure` says why the job did not end well."""
-    tx.run("delivery_done", job=record.job, path=path)
+    """The end of a delivery, and of its item; `failure` says why the job did not end well.
+
+    `size`: bytes of the files at `path`. `original`: the folder that the item is kept in, where
+    that is not the failure's.
+    """
+    tx.run("delivery_done", job=record.job, path=path, size=size)
     if record.item is not None:
+        if original is not None:
+            tx.run("original_kept", id=record.item, path=original)
         tx.run(
             "item_ended",
             id=record.item,
@@ -109,6 +126,8 @@ def _record(row: Row) -> DeliveryRecord:
         state=DeliveryState(row["state"]),
         reason=row["reason"],
         path=row["path"],
+        healthy=row["status"] == JobStatus.HEALTHY,
+        keep_original=row["keep_originals_days"],
         item_name=None if row["item_name"] is None else bytes(row["item_name"]),
         item_folder=row["item_folder"],
         first_seen=row["first_seen"],

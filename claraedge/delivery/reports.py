@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -40,7 +41,20 @@ class DeliveredFile:
     output: str | None
     size: int
     """Bytes."""
-    sha256: str
+    sha256: str | None
+    """None: it is mostly holes, and too large to be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputFile:
+    """A file that a job was given."""
+
+    path: str
+    """Below /input."""
+    size: int
+    """Bytes."""
+    sha256: str | None
+    """None: not taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,17 +62,22 @@ class Origin:
     """The inbox item that a job was made of."""
 
     item: str
-    name: str
+    name: bytes
+    folder: str | None
     first_seen: float | None
 
 
 def result(
-    job: Job, files: Sequence[DeliveredFile], origin: Origin | None, now: float
+    job: Job,
+    files: Sequence[DeliveredFile],
+    inputs: Sequence[InputFile],
+    origin: Origin | None,
+    now: float,
 ) -> dict[str, object]:
     """`result.json` of a job that ended well."""
     assert job.snapshot is not None, "a job that ended healthy was started"
     return {
-        **_job(job, origin),
+        **_job(job, origin, inputs),
         "messages": list(job.messages),
         "delivered": rfc3339(now),
         "files": [
@@ -80,13 +99,15 @@ def result(
     }
 
 
-def failure(job: Job, origin: Origin | None, now: float) -> dict[str, object]:
+def failure(
+    job: Job, inputs: Sequence[InputFile], origin: Origin | None, now: float
+) -> dict[str, object]:
     """`reason.json` of a job that did not."""
     advice = _ADVICE.get(job.status, _ADVICE[JobStatus.FAULTED])
     if origin is None:
         advice = advice.replace("drop the original into the inbox again", "create the job again")
     return {
-        **_job(job, origin),
+        **_job(job, origin, inputs),
         "reasons": reasons(job),
         "what_to_do": advice,
         "failed": rfc3339(now),
@@ -105,9 +126,9 @@ def item_failure(
     return {
         "version": VERSION,
         "item_id": item,
-        "item": name.decode("utf-8", "backslashreplace"),
+        "item": _shown(name),
         "name_base64": base64.b64encode(name).decode(),
-        "folder": folder.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
+        "folder": _shown(os.fsencode(folder)),
         "first_seen": rfc3339(first_seen),
         "reasons": [reason],
         "what_to_do": (
@@ -118,7 +139,8 @@ def item_failure(
     }
 
 
-def _job(job: Job, origin: Origin | None) -> dict[str, object]:
+def _job(job: Job, origin: Origin | None, inputs: Sequence[InputFile]) -> dict[str, object]:
+    images = _images(job)
     return {
         "version": VERSION,
         "job_id": job.id,
@@ -137,14 +159,20 @@ def _job(job: Job, origin: Origin | None) -> dict[str, object]:
         if origin is None
         else {
             "item_id": origin.item,
-            "name": origin.name,
+            "name": _shown(origin.name),
+            "name_base64": base64.b64encode(origin.name).decode(),
+            "folder": None if origin.folder is None else _shown(os.fsencode(origin.folder)),
             "first_seen": _time(origin.first_seen),
         },
+        "inputs": [
+            {"path": file.path, "size": file.size, "sha256": file.sha256} for file in inputs
+        ],
         "operators": [
             {
                 "name": operator.name,
                 "status": operator.status.name,
                 "exit_code": operator.exit_code,
+                "image": images.get(operator.name),
                 "image_id": operator.image,
                 "attempts": operator.attempt,
                 "interruptions": operator.interruptions,
@@ -154,6 +182,17 @@ def _job(job: Job, origin: Origin | None) -> dict[str, object]:
             for operator in job.operators
         ],
     }
+
+
+def _images(job: Job) -> Mapping[str, str]:
+    """The image of each operator as the definition has it; nothing where no job was started."""
+    if job.snapshot is None:
+        return {}
+    return {o.name: o.container.reference for o in decode(job.snapshot).operators}
+
+
+def _shown(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")
 
 
 def _time(seconds: float | None) -> str | None:

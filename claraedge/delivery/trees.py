@@ -17,6 +17,7 @@ from pathlib import Path
 
 from claraedge import files
 from claraedge.blocking import CancelFlag
+from claraedge.delivery.failpoints import Failpoint, nothing
 
 MAX_DEPTH = 256
 
@@ -225,7 +226,13 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
-def move(source: Path, target: Path, *, flag: CancelFlag | None = None) -> None:
+def move(
+    source: Path,
+    target: Path,
+    *,
+    flag: CancelFlag | None = None,
+    failpoint: Failpoint = nothing,
+) -> None:
     """Moves a tree, durable, also to another file system, where it appears by one rename.
 
     May be repeated after a crash at any step: a target that is there is complete, and what is left
@@ -243,11 +250,20 @@ def move(source: Path, target: Path, *, flag: CancelFlag | None = None) -> None:
         building = target.parent / ".moving"
         remove(building)
         building.mkdir(0o700)
-        copy_tree(source, building / target.name, flag=flag)
+        failpoint("move: copying")
+        try:
+            copy_tree(source, building / target.name, flag=flag)
+        except OSError:
+            with contextlib.suppress(OSError):  # a full disk must not stay full of a part
+                remove(building)
+            raise
+        failpoint("move: copied")
         (building / target.name).rename(target)
         files.sync_folder(target.parent)
+        failpoint("move: moved")
         building.rmdir()
         remove(source)
+        failpoint("move: source removed")
     files.sync_folder(target.parent)
     if source.parent.exists():
         files.sync_folder(source.parent)

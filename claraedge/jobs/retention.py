@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from claraedge.clock import Clock
 from claraedge.errors import ClaraedgeError
 from claraedge.jobs import records
-from claraedge.jobs.ageing import Reading, Trust, Unstarted, expired, look
+from claraedge.jobs.ageing import Trust, Unstarted, expired
 from claraedge.jobs.keeping import Rules, Totals, may_make_room, surplus
 from claraedge.jobs.leavings import ALL, Leavings
+from claraedge.jobs.trust import ClockTrust
 from claraedge.payloads.payloads import Payloads
 from claraedge.store.database import Database, Transaction
 
@@ -59,15 +60,19 @@ class Retention:
         *,
         unstarted_after: float,
         rules: Rules,
+        trust: ClockTrust | None = None,
     ) -> None:
-        """`unstarted_after`: seconds that a job may wait for its start."""
+        """`unstarted_after`: seconds that a job may wait for its start. `trust`: shared with others
+        that remove by age.
+        """
         self._database = database
         self._payloads = payloads
         self._leavings = leavings
         self._clock = clock
         self._limit = unstarted_after
         self._rules = rules
-        self._trust: Trust | None = None
+        self._trust = trust or ClockTrust(database, clock)
+        self._last: Trust | None = None
         self._seen: dict[str, float] = {}
         self._turn = asyncio.Lock()
         self._next_tidy = 0.0
@@ -78,12 +83,7 @@ class Retention:
 
     def warnings(self) -> Sequence[str]:
         """What keeps old things from being removed, for `claraedge status`."""
-        if self._trust is None or not self._trust.why:
-            return []
-        return [
-            f"the clock is not trusted: {self._trust.why}; nothing is removed by its age until the"
-            " clock has been steady for an hour"
-        ]
+        return self._trust.warnings()
 
     async def run(self) -> None:
         """Looks until cancelled. A full disk or a Podman that does not answer is tried again."""
@@ -114,13 +114,9 @@ class Retention:
             return removed.size
 
     async def _by_rule(self) -> Removed:
-        def gather(tx: Transaction) -> tuple[float | None, list[Unstarted]]:
-            newest = tx.row("newest_record")
-            return None if newest is None else newest["time"], records.unstarted(tx)
-
-        newest, waiting = await self._database.read(gather)
-        now = Reading(wall=self._clock.now(), boot=self._clock.elapsed())
-        self._trust = trust = look(self._trust, now, newest)
+        waiting = await self._database.read(records.unstarted)
+        self._last = trust = await self._trust.look()
+        now = trust.last
         self._seen = {job.id: self._seen.get(job.id, now.boot) for job in waiting}
         old = expired(waiting, self._seen, trust, self._limit)
         if old:
@@ -156,8 +152,8 @@ class Retention:
         return _sum(payloads, logs, jobs)
 
     async def _by_need(self, lacking: int) -> Removed:
-        assert self._trust is not None, "there was a look"
-        now = None if self._trust.why else self._clock.now()
+        assert self._last is not None, "there was a look"
+        now = None if self._last.why else self._clock.now()
 
         payloads = await self._leavings.remove_payloads(
             Totals(size=lacking), may_go=lambda one: may_make_room(one, now, self._rules)

@@ -28,6 +28,8 @@ class PayloadFile:
     """Permission bits, as reported to clients."""
     blob: bytes
     """Where the bytes are, relative to the payload's folder."""
+    sha256: str | None = None
+    """Of the bytes, hex, where it was taken when they came."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

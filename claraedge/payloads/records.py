@@ -124,6 +124,7 @@ def put_files(tx: Transaction, payload: str, files: Iterable[PayloadFile]) -> li
             size=file.size,
             mode=file.mode,
             blob=file.blob,
+            sha256=file.sha256,
         )
     return replaced
 
@@ -139,5 +140,9 @@ def refuse_sealed(payload: Payload) -> None:
 
 def _file(row: Row) -> PayloadFile:
     return PayloadFile(
-        name=row["name"], size=row["size"], mode=row["mode"], blob=bytes(row["blob"])
+        name=row["name"],
+        size=row["size"],
+        mode=row["mode"],
+        blob=bytes(row["blob"]),
+        sha256=row["sha256"],
     )

@@ -8,13 +8,13 @@ UPDATE deliveries SET state = 'due' WHERE job = :job AND state = 'waiting';
 UPDATE deliveries SET state = 'parked', reason = :reason WHERE job = :job AND state <> 'done';
 
 -- name: delivery_done
-UPDATE deliveries SET state = 'done', reason = '', path = :path WHERE job = :job;
+UPDATE deliveries SET state = 'done', reason = '', path = :path, size = :size WHERE job = :job AND state <> 'done';
 
 -- name: deliveries_due
-SELECT d.*, i.name AS item_name, i.folder AS item_folder, i.first_seen
+SELECT d.*, j.status, i.name AS item_name, i.folder AS item_folder, i.first_seen, i.keep_originals_days
 FROM deliveries d JOIN jobs j ON j.id = d.job LEFT JOIN inbox_items i ON i.id = d.item
 WHERE d.state IN ('due', 'parked') ORDER BY j.sequence;
 
 -- name: delivery
-SELECT d.*, i.name AS item_name, i.folder AS item_folder, i.first_seen
-FROM deliveries d LEFT JOIN inbox_items i ON i.id = d.item WHERE d.job = :job;
+SELECT d.*, j.status, i.name AS item_name, i.folder AS item_folder, i.first_seen, i.keep_originals_days
+FROM deliveries d JOIN jobs j ON j.id = d.job LEFT JOIN inbox_items i ON i.id = d.item WHERE d.job = :job;

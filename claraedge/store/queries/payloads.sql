@@ -27,18 +27,20 @@ SELECT p.id FROM payloads p LEFT JOIN jobs j ON j.payload = p.id
 WHERE p.deleted IS NULL AND (p.sealed = 0 OR j.state < 3);
 
 -- name: payload_files
-SELECT name, size, mode, blob FROM payload_files WHERE payload = :payload ORDER BY CAST(name AS BLOB);
+SELECT name, size, mode, blob, sha256 FROM payload_files WHERE payload = :payload ORDER BY CAST(name AS BLOB);
 
 -- name: payload_file
-SELECT name, size, mode, blob FROM payload_files WHERE payload = :payload AND name = :name;
+SELECT name, size, mode, blob, sha256 FROM payload_files WHERE payload = :payload AND name = :name;
 
 -- name: payload_files_below
 SELECT name FROM payload_files
 WHERE payload = :payload AND name >= :folder || '/' AND name < :folder || '0' LIMIT 1;
 
 -- name: put_payload_file
-INSERT INTO payload_files (payload, name, size, mode, blob) VALUES (:payload, :name, :size, :mode, :blob)
-ON CONFLICT (payload, name) DO UPDATE SET size = excluded.size, mode = excluded.mode, blob = excluded.blob;
+INSERT INTO payload_files (payload, name, size, mode, blob, sha256)
+VALUES (:payload, :name, :size, :mode, :blob, :sha256)
+ON CONFLICT (payload, name) DO UPDATE SET size = excluded.size, mode = excluded.mode,
+    blob = excluded.blob, sha256 = excluded.sha256;
 
 -- name: payload_blobs
 SELECT blob FROM payload_files WHERE payload = :payload;

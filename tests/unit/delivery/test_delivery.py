@@ -140,7 +140,7 @@ async def test_a_job_of_the_api_is_delivered_where_a_row_says_so(state: Path) ->
                     records.add_for_job(tx, jobs.get(tx, job), checked, all_jobs=True)
 
         await b.database.write(work)
-        b.engine.queued("")
+        b.engine.wake.set()
         async with asyncio.timeout(20):
             while not list((state / "outbox").glob("ct/*/result.json")) or len(b.engine.ran) < 2:
                 await asyncio.sleep(0.01)

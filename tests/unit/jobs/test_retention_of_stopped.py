@@ -132,7 +132,7 @@ async def deliver(k: Kept, job: Job, state: str) -> None:
         tx.run("add_delivery", job=job.id, folder="f", outputs="[]", item=None)
         tx.run("delivery_parked", job=job.id, reason="the outbox is read-only")
         if state == "done":
-            tx.run("delivery_done", job=job.id, path="/outbox/f")
+            tx.run("delivery_done", job=job.id, path=f"/outbox/{job.id}", size=1)
 
     await k.b.database.write(work)
 
@@ -311,7 +311,7 @@ async def test_what_is_needed_is_never_removed(device: Device) -> None:
         for job in (running, *queued):
             await k.b.end(job.id)
         await k.b.database.write(
-            lambda tx: tx.run("delivery_done", job=undelivered.id, path="/outbox/f")
+            lambda tx: tx.run("delivery_done", job=undelivered.id, path="/outbox/f", size=1)
         )
         await k.look_later(1000 * DAY)
         with pytest.raises(JobNotFoundError):
@@ -408,7 +408,7 @@ async def test_results_of_forgotten_jobs_are_counted_all_the_same(device: Device
         async def counts() -> tuple[int, int]:
             row = await k.b.database.read(lambda tx: tx.row("status_counts"))
             assert row is not None
-            return row["delivered"], row["undelivered"]
+            return row["results"], row["failures"]
 
         assert await counts() == (1, 1)
         await k.keeper.look()

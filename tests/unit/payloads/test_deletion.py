@@ -115,7 +115,9 @@ async def test_a_jobs_payload_is_kept_until_its_results_are_delivered(device: De
         )
         with pytest.raises(PayloadStateError, match=r"not delivered yet .the outbox is read-only"):
             await b.payloads.delete(job.payload)
-        await b.database.write(lambda tx: tx.run("delivery_done", job=job.id, path="/outbox/f"))
+        await b.database.write(
+            lambda tx: tx.run("delivery_done", job=job.id, path="/outbox/f", size=1)
+        )
         await b.payloads.delete(job.payload)
         assert on_disk(device) == []
 

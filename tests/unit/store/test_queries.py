@@ -18,7 +18,7 @@ async def test_sqlite_takes_every_query(tmp_path: Path) -> None:
     async with Database(tmp_path / "claraedge.db") as database:
 
         def explain(text: str) -> None:
-            names = set(re.findall(r":([a-z_]+)", text))
+            names = set(re.findall(r":([a-z_][a-z0-9_]*)", text))
             writer = database._writer
             assert writer is not None
             writer.execute(f"EXPLAIN {text}", dict.fromkeys(names))

@@ -1,0 +1,200 @@
+"""Removes results, failures and originals that were kept for as long as was configured.
+
+It goes by rows, one folder after the other, and knows nothing that has none. A folder is renamed
+to a hidden name first, so that nobody sees half of it; a crash at any step leaves the row, by which
+the next look finds what is left. Its time counts from when a clock that is trusted first saw it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import os
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from claraedge import files
+from claraedge.blocking import CancelFlag, in_cancellable_thread
+from claraedge.clock import Clock
+from claraedge.config import Outbox
+from claraedge.delivery import kept
+from claraedge.delivery.failpoints import Failpoint, nothing
+from claraedge.delivery.kept import Kept, Kind
+from claraedge.delivery.publish import is_owners
+from claraedge.delivery.roots import Root, Roots
+from claraedge.delivery.trees import remove
+from claraedge.errors import ClaraedgeError
+from claraedge.jobs.trust import ClockTrust
+from claraedge.store.database import Database, Transaction
+
+_log = logging.getLogger(__name__)
+
+_LOOK = 60.0
+#: Folders that are removed before it is recorded, and rows that are dated at once.
+_STEP, _DATED = 20, 1000
+#: Seconds until what could not be removed is tried again.
+_AGAIN = 3600.0
+
+
+class _End(enum.Enum):
+    REMOVED = "removed"
+    GONE = "gone"
+    """Somebody took it away."""
+    FOREIGN = "foreign"
+    """Another folder lies there now; it stays."""
+    AWAY = "away"
+    """Perhaps it is there: what it lies on is not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rule:
+    root: Root
+    days: float | None
+
+
+class Expiry:
+    """Looks now and then, for as long as `run` runs."""
+
+    def __init__(
+        self,
+        database: Database,
+        roots: Roots,
+        config: Outbox,
+        clock: Clock,
+        trust: ClockTrust,
+        *,
+        failpoint: Failpoint = nothing,
+    ) -> None:
+        self._database = database
+        self._roots = roots
+        self._clock = clock
+        self._trust = trust
+        self._failpoint = failpoint
+        self._rules: Mapping[Kind, _Rule] = {
+            Kind.RESULT: _Rule(root=roots.outbox, days=config.keep_days),
+            Kind.FAILURE: _Rule(root=roots.failed, days=config.failed_keep_days),
+            Kind.ORIGINAL: _Rule(root=roots.originals, days=config.originals_keep_days),
+        }
+        self._later: dict[int, float] = {}
+        self.removed: dict[Kind, int] = dict.fromkeys(Kind, 0)
+        """By this daemon."""
+        self._troubles: dict[int, str] = {}
+
+    def warnings(self) -> Sequence[str]:
+        """What could not be removed, for `claraedge status`."""
+        if not self._troubles:
+            return []
+        first = next(iter(self._troubles.values()))
+        more = f" (and {len(self._troubles) - 1} more)" if len(self._troubles) > 1 else ""
+        return [f"kept for long enough, but it cannot be removed: {first}{more}"]
+
+    async def run(self) -> None:
+        """Looks until cancelled. A full disk, or a share that is dead, is tried again."""
+        while True:
+            try:
+                await self.look()
+            except (ClaraedgeError, OSError, sqlite3.Error) as error:
+                _log.warning("what was kept for long enough cannot be removed now: %s", error)
+            await asyncio.sleep(_LOOK)
+
+    async def look(self) -> None:
+        """One look: removes what is due, unless the clock is not to be trusted."""
+        if not (await self._trust.look()).steady:
+            return
+        now = self._clock.now()
+        while await self._database.write(lambda tx: kept.date(tx, now, _DATED)) == _DATED:
+            pass
+        elapsed = self._clock.elapsed()
+        self._later = {one: due for one, due in self._later.items() if due > elapsed}
+        self._troubles = {one: text for one, text in self._troubles.items() if one in self._later}
+        for kind, rule in self._rules.items():
+            if await self._roots.look(rule.root) is None:
+                await self._remove_all(kind, rule, now)
+
+    async def _remove_all(self, kind: Kind, rule: _Rule, now: float) -> None:
+        count = 0
+        while True:
+            limit = _STEP + len(self._later)
+            found = await self._database.read(
+                lambda tx, limit=limit: kept.expired(tx, kind, rule.days, now, limit)  # type: ignore[misc]
+            )
+            due = [one for one in found if one.sequence not in self._later][:_STEP]
+            if not due:
+                break
+            ends = await in_cancellable_thread(self._remove, rule.root, due)
+            gone = [one for one, end in ends if end is not _End.AWAY]
+            await self._database.write(lambda tx, gone=gone: self._record(tx, gone))  # type: ignore[misc]
+            self._failpoint("expire: recorded")
+            count += sum(end is _End.REMOVED for _, end in ends)
+            for one in set(due) - set(gone):
+                self._later[one.sequence] = self._clock.elapsed() + _AGAIN
+        if count:
+            self.removed[kind] += count
+            _log.info("removed %d of %s: kept for long enough", count, rule.root.name)
+
+    def _record(self, tx: Transaction, gone: Sequence[Kept]) -> None:
+        now = self._clock.now()
+        for one in gone:
+            kept.removed(tx, one, now)
+
+    # --- in threads -----------------------------------------------------------------------------
+
+    def _remove(
+        self, flag: CancelFlag, root: Root, due: Sequence[Kept]
+    ) -> Sequence[tuple[Kept, _End]]:
+        ends = []
+        for one in due:
+            flag.check()
+            try:
+                end = self._remove_one(root, one)
+            except OSError as error:
+                end = _End.AWAY
+                self._troubles[one.sequence] = f"{one.path}: {error.strerror}"
+                _log.warning("%s cannot be removed: %s", one.path, error.strerror)
+            if end is _End.FOREIGN:
+                _log.warning("%s stays: it is not what was put there any more", one.path)
+            ends.append((one, end))
+        return ends
+
+    def _remove_one(self, root: Root, one: Kept) -> _End:
+        hidden = one.path.with_name(f".removed-{one.owner}")
+        self._failpoint("expire: begun")
+        if os.path.lexists(hidden):  # a crash came between
+            remove(hidden)
+            files.sync_folder(hidden.parent)
+            if not os.path.lexists(one.path):
+                return _End.REMOVED
+        if not os.path.lexists(one.path):
+            return _End.GONE if self._is_there(root, one.path) else _End.AWAY
+        if not _is_what_was_put(one):
+            return _End.FOREIGN
+        one.path.rename(hidden)
+        files.sync_folder(hidden.parent)
+        self._failpoint("expire: hidden")
+        remove(hidden)
+        files.sync_folder(hidden.parent)
+        self._failpoint("expire: removed")
+        return _End.REMOVED
+
+    def _is_there(self, root: Root, path: Path) -> bool:
+        """Whether the folder that something is missing in is really the one: it may be unmounted.
+
+        Of a folder that was configured before, nothing tells.
+        """
+        return path.is_relative_to(root.path) and root.trouble() is None
+
+
+def _is_what_was_put(one: Kept) -> bool:
+    if one.path.is_symlink():  # of an item whose content came before: its results are another's
+        return one.kind is Kind.RESULT
+    match one.kind:
+        case Kind.RESULT:
+            return is_owners(one.path / "result.json", "job_id", one.owner)
+        case Kind.FAILURE:
+            reason = one.path / "reason.json"
+            return any(is_owners(reason, key, one.owner) for key in ("job_id", "item_id"))
+        case Kind.ORIGINAL:
+            return one.path.is_dir()

@@ -1,0 +1,180 @@
+"""The folders that results, failures and originals go to: whether they are there, and whose.
+
+A folder whose disk is not mounted looks like an empty one. So the mount point that a folder was
+found on is remembered, and what would go there waits where only an outer one is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import stat
+from pathlib import Path
+
+from claraedge import files
+from claraedge.blocking import Threads
+from claraedge.config import Config
+from claraedge.errors import ClaraedgeError
+from claraedge.inbox.mounts import mount_of
+from claraedge.store.database import Database
+
+_log = logging.getLogger(__name__)
+
+#: Seconds; a server of a share that takes longer to tell of one folder is called dead.
+ANSWER = 5.0
+
+
+class Root:
+    """One of the folders. What blocks here runs in a thread of its own, which may hang."""
+
+    def __init__(self, name: str, path: Path, *, watch: bool = True) -> None:
+        """`name` for people; `watch`: wait where its mount point is gone."""
+        self.name = name
+        self.path = path
+        self._watch = watch
+        self._point: bytes | None = None
+        self._thread = Threads(1, f"look at {name}")
+        self._looking: asyncio.Future[str | None] | None = None
+
+    async def look(self) -> str | None:
+        """Why nothing can be put there now, in words; None: it can."""
+        if self._looking is None:
+            self._looking = asyncio.ensure_future(self._thread.run(self.trouble))
+        done, _ = await asyncio.wait([self._looking], timeout=ANSWER)
+        if not done:
+            return (
+                f"{self.path} ({self.name}) does not answer; see to its disk, or to the server of"
+                " that share"
+            )
+        looked, self._looking = self._looking, None
+        return looked.result()
+
+    # --- in threads -----------------------------------------------------------------------------
+
+    def trouble(self) -> str | None:
+        """The same at once, or never where a dead share holds the call. Blocking."""
+        try:
+            mount = mount_of(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            unmounted = self._unmounted(self.path)
+            return unmounted or f"{self.path} is gone; mount it again, or make it: {self._make}"
+        except OSError as error:
+            return f"{self.path} cannot be looked at: {error.strerror}"
+        if mount is not None and not self._lacks(mount.point):
+            self._point = mount.point
+            return None
+        return self._unmounted(self.path)
+
+    def make(self) -> None:
+        """Makes the folder where it is missing, though never on the disk below its own."""
+        above = self.path
+        while not above.exists():
+            above = above.parent
+        if (trouble := self._unmounted(above)) is not None:
+            raise FileNotFoundError(trouble)
+        files.make_folders(self.path, 0o755)
+
+    def refuse(self) -> None:
+        """Raises FileNotFoundError where nothing can be put there now."""
+        if (trouble := self.trouble()) is not None:
+            raise FileNotFoundError(trouble)
+
+    @property
+    def mode(self) -> int:
+        """Permission bits of the folder: who reads it may read what is put there."""
+        return stat.S_IMODE(self.path.stat().st_mode) & 0o777
+
+    @property
+    def _make(self) -> str:
+        return f"mkdir -p '{self.path}'"
+
+    def _unmounted(self, folder: Path) -> str | None:
+        mount = mount_of(folder) if folder.is_dir() else None
+        if mount is None or not self._lacks(mount.point):
+            return None
+        assert self._point is not None
+        return (
+            f"the disk of {self.path} ({self.name}) is not mounted; mount it again:"
+            f" mount '{os.fsdecode(self._point)}'. If it is to lie on the disk below from now on,"
+            " set outbox.wait_for_mounts = false"
+        )
+
+    def _lacks(self, point: bytes) -> bool:
+        """Whether a mount point is an outer one than the one that is known."""
+        known = self._point
+        if not self._watch or known is None or known == point:
+            return False
+        return known.startswith(point.rstrip(b"/") + b"/")
+
+    # --- what is remembered ---------------------------------------------------------------------
+
+    def recall(self, fact: str | None) -> None:
+        """Takes what `fact` gave in an earlier life; another path is another folder."""
+        if fact is None:
+            return
+        known = json.loads(fact)
+        if known["path"] == str(self.path):
+            self._point = os.fsencode(known["mounted"])
+
+    @property
+    def fact(self) -> str | None:
+        """What is to be remembered; None: nothing yet."""
+        if self._point is None:
+            return None
+        return json.dumps({"path": str(self.path), "mounted": os.fsdecode(self._point)})
+
+
+class Roots:
+    """The three of a device."""
+
+    def __init__(self, database: Database, config: Config) -> None:
+        watch = config.outbox.wait_for_mounts
+        self._database = database
+        self.outbox = Root("the outbox", config.outbox_dir, watch=watch)
+        self.failed = Root("the folder of failures", config.failed_dir, watch=watch)
+        self.originals = Root("the folder of originals", config.originals_dir, watch=watch)
+        self._known: dict[str, str | None] = {}
+
+    @property
+    def all(self) -> tuple[Root, Root, Root]:
+        return self.outbox, self.failed, self.originals
+
+    async def prepare(self) -> None:
+        """At start: makes the folders. One that cannot be made keeps waiting what would go there.
+
+        A dead share delays the start by some seconds, and no more.
+        """
+        for root in self.all:
+            row = await self._database.read(lambda tx, root=root: tx.row("fact", key=_key(root)))  # type: ignore[misc]
+            self._known[root.name] = None if row is None else row["value"]
+            root.recall(self._known[root.name])
+            try:
+                async with asyncio.timeout(ANSWER):
+                    await root._thread.run(root.make)
+            except TimeoutError:
+                _log.warning("%s (%s) does not answer; it is waited for", root.path, root.name)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                _log.warning("%s cannot be made: %s; results wait for it", root.path, reason)
+            await self.look(root)
+
+    async def look(self, root: Root) -> str | None:
+        """As `Root.look`, and remembers what it lies on."""
+        trouble = await root.look()
+        fact = root.fact
+        if fact is not None and fact != self._known.get(root.name):
+            try:
+                await self._database.write(
+                    lambda tx: tx.run("put_fact", key=_key(root), value=fact)
+                )
+            except ClaraedgeError as error:  # a full disk: at the next look
+                _log.warning("%s is not remembered now: %s", root.name, error)
+            else:
+                self._known[root.name] = fact
+        return trouble
+
+
+def _key(root: Root) -> str:
+    return f"mount point of {root.name}"

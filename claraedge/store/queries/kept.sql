@@ -1,0 +1,28 @@
+-- name: date_kept
+UPDATE kept SET since = :now WHERE sequence IN (
+    SELECT sequence FROM kept WHERE since IS NULL ORDER BY sequence LIMIT :limit);
+
+-- name: kept_as_configured
+SELECT * FROM kept WHERE kind = :kind AND keep IS NULL AND since < :before ORDER BY since LIMIT :limit;
+
+-- name: kept_as_wished
+SELECT * FROM kept WHERE kind = :kind AND keep IS NOT NULL AND since + keep * 86400.0 < :now
+ORDER BY since + keep * 86400.0 LIMIT :limit;
+
+-- name: forget_kept
+DELETE FROM kept WHERE sequence = :sequence AND path = :path;
+
+-- name: delivery_removed
+UPDATE deliveries SET removed = :now WHERE job = :owner AND path = :path;
+
+-- name: result_of_item_removed
+UPDATE inbox_items SET removed = :now WHERE job = :owner AND path = :path;
+
+-- name: failure_of_item_removed
+UPDATE inbox_items SET removed = :now WHERE id = :owner AND path = :path;
+
+-- name: original_removed
+UPDATE inbox_items SET original_removed = :now WHERE id = :owner AND original = :path;
+
+-- name: original_kept
+UPDATE inbox_items SET original = :path WHERE id = :id;

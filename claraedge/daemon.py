@@ -68,7 +68,7 @@ from claraedge.jobs.leavings import Leavings
 from claraedge.jobs.log_caps import LogCaps
 from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.machine import Machine
-from claraedge.jobs.model import Job, JobState, Priority
+from claraedge.jobs.model import Job, JobState
 from claraedge.jobs.removals import Removals
 from claraedge.jobs.retention import Retention
 from claraedge.jobs.scheduler import Resources
@@ -281,17 +281,15 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
             applied=applications.applied,
         )
 
-        def on_submitted(job: str) -> None:
-            jobs.queued(job, Priority.NORMAL)
 
         retention = Retention(
             database,
             payloads,
             Leavings(database, payloads, logs),
             clock,
-            trust=trust,
             unstarted_after=config.jobs.unstarted_after_hours * 3600,
             rules=_rules(config),
+            trust=trust,
         )
         inbox = Inbox(
             database,
@@ -299,9 +297,10 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
             config,
             clock,
             new_id,
-            on_submitted,
+            jobs.queued,
             applied=applications.applied,
             held=disk.held,
+            queued=engine.waiting,
         )
         pipelines.on_created = inbox.poke
 
@@ -344,10 +343,11 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                     *engine.warnings(),
                     *log_caps.warnings(),
                     *disk.warnings(),
+                    *retention.warnings(),
                     *delivery.warnings(),
                     *expiry.warnings(),
-                    *retention.warnings(),
                     *pipeline_folder.warnings(),
+                    *inbox.warnings(),
                     *side_loading.warnings(),
                     *await enforcement.warnings(),
                 ],

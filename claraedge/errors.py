@@ -249,6 +249,31 @@ class OperatorNotFoundError(ClaraedgeError):
     status = "NOT_FOUND"
 
 
+# --- the inbox --------------------------------------------------------------------------------
+
+
+class ItemNotFoundError(ClaraedgeError):
+    """No item of the drop folder has this id.
+
+    To do: see `claraedge list inbox`; items are forgotten with the records of their jobs.
+    """
+
+    name = "item-not-found"
+    code = -0x5020
+    status = "NOT_FOUND"
+
+
+class ItemRetryError(ClaraedgeError):
+    """The item cannot be tried again: it has not failed, or its original is not there any more.
+
+    To do: what the message says; dropping the file again always works.
+    """
+
+    name = "item-not-retried"
+    code = -0x5021
+    status = "FAILED_PRECONDITION"
+
+
 # --- payloads ----------------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ from claraedge.inbox_config import Inbox as InboxConfig
 from claraedge.inbox_config import Trigger
 from claraedge.jobs import records as jobs
 from claraedge.jobs.logs import JobLogs
-from claraedge.jobs.model import Job, JobStatus
+from claraedge.jobs.model import Job, JobStatus, Priority
 from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.device import Device
@@ -75,7 +75,7 @@ class Engine:
     ran: list[str] = field(default_factory=list)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def queued(self, _: str) -> None:
+    def queued(self, _: str, __: Priority) -> None:
         self.wake.set()
 
     async def run(self) -> None:

@@ -60,7 +60,7 @@ class ImagesServicer:
 
 
 class InboxServicer:
-    """List."""
+    """List, Get, Retry."""
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
@@ -71,6 +71,12 @@ class InboxServicer:
             yield wire.ListItemsResponse(
                 items=[_item(item) for item in items[start : start + _ITEMS_IN_A_MESSAGE]]
             )
+
+    async def Get(self, request: wire.GetItemRequest) -> wire.Item:
+        return _item(await self._inbox.item(parse_id(request.id, InvalidRequestError)))
+
+    async def Retry(self, request: wire.RetryItemRequest) -> wire.Item:
+        return _item(await self._inbox.retry(parse_id(request.id, InvalidRequestError)))
 
 
 class QueueServicer:
@@ -139,6 +145,9 @@ def _item(item: Item) -> wire.Item:
         first_seen=time_of(item.first_seen),
         size=item.size,
         result_path=item.result_path or "",
+        members=item.members,
+        digest=item.digest,
+        duplicate_of=item.duplicate_of,
     )
 
 

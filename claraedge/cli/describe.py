@@ -1,4 +1,4 @@
-"""`claraedge describe job | pipeline`."""
+"""`claraedge describe job | pipeline | inbox`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from claraedge.cli.options import Nouns, Options, remote
-from claraedge.cli.output import lines, local
+from claraedge.cli.output import lines, local, size
 
 if TYPE_CHECKING:
-    from claraedge.client.values import JobDetails, PipelineDetails, PipelineFile
+    from claraedge.client.values import Item, JobDetails, PipelineDetails, PipelineFile
     from claraedge.pipelines.problems import Problem
 
 
 @click.group(cls=Nouns)
 def describe() -> None:
-    """Show everything about a job or a pipeline."""
+    """Show everything about a job, a pipeline or an item of the inbox."""
 
 
 @describe.command("job")
@@ -63,6 +63,42 @@ def job_lines(job: JobDetails) -> list[tuple[str, str]]:
         ),
         *((f"WAITS {w.operator}".rstrip(), w.text) for w in job.waits),
     ]
+
+
+@describe.command("inbox")
+@click.argument("item")
+@remote
+def describe_inbox(options: Options, item: str) -> None:
+    """Show an item of the drop folder: ITEM is its id, or its name where one has that alone."""
+    from claraedge.client import appliance
+
+    with options.connect() as connection:
+        found = appliance.item(connection, appliance.resolve_item(connection, item))
+    if options.json:
+        options.print_json(found)
+    else:
+        click.echo(lines(item_lines(found)))
+
+
+def item_lines(item: Item) -> list[tuple[str, str]]:
+    """The lines of `describe inbox`, in their order."""
+    told = (
+        ("NAME", item.name),
+        ("ITEM_ID", item.id),
+        ("FOLDER", item.folder),
+        ("PIPELINE", item.pipeline),
+        ("STATE", item.state),
+        ("REASON", item.reason),
+        ("TO DO", item.mend),
+        ("FIRST SEEN", local(item.first_seen)),
+        ("SIZE", size(item.size)),
+        ("SHA256", item.digest),
+        ("SAME AS", item.duplicate_of),
+        ("JOB_ID", item.job_id),
+        ("RESULTS" if item.state == "DELIVERED" else "KEPT AT", item.result_path),
+        *(("MEMBER", member) for member in item.members),
+    )
+    return [(name, text) for name, text in told if text]
 
 
 @describe.command("pipeline")

@@ -108,9 +108,10 @@ def list_images(options: Options, quiet: bool) -> None:
 
 @list_.command("inbox")
 @click.option("--state", help="Only items in this state, such as parked or failed.")
+@click.option("-w", "--watch", "follow", is_flag=True, help="A line for each change, until Ctrl-C.")
 @_QUIET
 @remote
-def list_inbox(options: Options, state: str | None, quiet: bool) -> None:
+def list_inbox(options: Options, state: str | None, follow: bool, quiet: bool) -> None:
     """List what was dropped, and what became of it."""
     from claraedge.client import appliance
 
@@ -118,6 +119,10 @@ def list_inbox(options: Options, state: str | None, quiet: bool) -> None:
         known = ", ".join(s.lower() for s in appliance.ITEM_STATES)
         raise click.BadParameter(f"{state!r} is no state; known: {known}", param_hint="--state")
     with options.connect() as connection:
+        if follow:
+            from claraedge.cli.watch_inbox import watch_inbox
+
+            watch_inbox(options, connection, state)
         found = appliance.list_items(connection, state.upper() if state else None)
     if options.json:
         options.print_json({"items": found})

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from claraedge.client.connection import HEADER, Connection
+from claraedge.client.prefix import by_prefix, full_id
 from claraedge.client.values import Disk, Image, Item, Removed, Status, unix_moment
+from claraedge.errors import InvalidRequestError, ItemNotFoundError
 from claraedge.wire.claraedge.v1 import appliance_pb2 as pb
 from claraedge.wire.claraedge.v1.appliance_pb2_grpc import ApplianceStub, ImagesStub, InboxStub
 from claraedge.wire.nvidia.clara.platform.clara_pb2 import ClaraVersionRequest
@@ -57,24 +59,55 @@ def list_items(connection: Connection, state: str | None = None) -> list[Item]:
     replies = connection.stream(
         InboxStub(connection.channel).List, pb.ListItemsRequest(state=wanted)
     )
+    return [_item(item) for reply in replies for item in reply.items]
+
+
+def resolve_item(connection: Connection, text: str) -> str:
+    """The id that `text` means: a whole one, a unique prefix, or the one item's name."""
+    found = list_items(connection)
+    named = [item.id for item in found if item.name == text]
+    if len(named) == 1:
+        return named[0]
+    return full_id(text) or by_prefix(
+        text,
+        [(item.id, item.name) for item in found],
+        noun="item",
+        invalid=InvalidRequestError,
+        missing=ItemNotFoundError,
+        look="claraedge list inbox",
+    )
+
+
+def item(connection: Connection, item_id: str) -> Item:
+    """One item of the drop folder."""
+    reply = connection.unary(InboxStub(connection.channel).Get, pb.GetItemRequest(id=item_id))
+    return _item(reply)
+
+
+def retry_item(connection: Connection, item_id: str) -> Item:
+    """Has an item tried again; it as it is then."""
+    reply = connection.unary(InboxStub(connection.channel).Retry, pb.RetryItemRequest(id=item_id))
+    return _item(reply)
+
+
+def _item(item: pb.Item) -> Item:
     names = {number: name.removeprefix("ITEM_STATE_") for name, number in pb.ItemState.items()}
-    return [
-        Item(
-            id=item.id,
-            name=item.name,
-            folder=item.folder,
-            pipeline=item.pipeline,
-            state=names.get(item.state, str(item.state)),
-            reason=item.reason,
-            mend=item.mend,
-            job_id=item.job_id,
-            first_seen=unix_moment(item.first_seen),
-            size=item.size,
-            result_path=item.result_path,
-        )
-        for reply in replies
-        for item in reply.items
-    ]
+    return Item(
+        id=item.id,
+        name=item.name,
+        folder=item.folder,
+        pipeline=item.pipeline,
+        state=names.get(item.state, str(item.state)),
+        reason=item.reason,
+        mend=item.mend,
+        job_id=item.job_id,
+        first_seen=unix_moment(item.first_seen),
+        size=item.size,
+        result_path=item.result_path,
+        members=tuple(item.members),
+        digest=item.digest,
+        duplicate_of=item.duplicate_of,
+    )
 
 
 def status(connection: Connection) -> Status:
@@ -98,6 +131,11 @@ def status(connection: Connection) -> Status:
         items_failed=reply.items_failed,
         outbox_results=reply.outbox_results,
         failed_results=reply.failed_results,
+        originals=reply.originals,
+        outbox_bytes=reply.outbox_bytes,
+        failed_bytes=reply.failed_bytes,
+        originals_bytes=reply.originals_bytes,
+        originals_dir=reply.originals_dir,
         podman_version=reply.podman_version,
         gpus=reply.gpus,
         disks=tuple(
@@ -128,8 +166,3 @@ def platform_version(connection: Connection) -> str:
     ).version
     text = f"{version.major}.{version.minor}.{version.patch}"
     return f"{text}-{version.label}" if version.label else text
-        originals=reply.originals,
-        outbox_bytes=reply.outbox_bytes,
-        failed_bytes=reply.failed_bytes,
-        originals_bytes=reply.originals_bytes,
-        originals_dir=reply.originals_dir,

@@ -14,14 +14,23 @@ from claraedge.wire.claraedge.v1.events_pb2_grpc import EventsStub
 
 
 def job_changes(connection: Connection, job_id: str, *, tick: float) -> Iterator[bool]:
-    """True at once and after each change of the job; False where none came for `tick` seconds.
+    """True at once and after each change of the job; False where none came for `tick` seconds."""
+    return _changes(connection, pb.Follow(job_ids=[job_id]), tick)
 
-    Ends never by itself. Raises the daemon's error, and UnavailableError where it is gone. Changes
-    that come faster than the caller takes them are told together.
+
+def inbox_changes(connection: Connection, *, tick: float) -> Iterator[bool]:
+    """The same for items of the drop folder."""
+    return _changes(connection, pb.Follow(inbox=True), tick)
+
+
+def _changes(connection: Connection, follow: pb.Follow, tick: float) -> Iterator[bool]:
+    """Ends never by itself. Raises the daemon's error, and UnavailableError where it is gone.
+
+    Changes that come faster than the caller takes them are told together.
     """
     said: queue.SimpleQueue[pb.WatchRequest | None] = queue.SimpleQueue()
     heard: queue.SimpleQueue[pb.WatchResponse | grpc.RpcError | None] = queue.SimpleQueue()
-    said.put(pb.WatchRequest(follow=pb.Follow(job_ids=[job_id])))
+    said.put(pb.WatchRequest(follow=follow))
     call = EventsStub(connection.channel).Watch(iter(said.get, None))
 
     def listen() -> None:

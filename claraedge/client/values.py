@@ -152,6 +152,9 @@ class Item(Value, frozen=True, kw_only=True):
     first_seen: datetime | None
     size: int
     result_path: str
+    members: tuple[str, ...]
+    digest: str
+    duplicate_of: str
 
 
 class Disk(Value, frozen=True, kw_only=True):
@@ -192,14 +195,14 @@ class Status(Value, frozen=True, kw_only=True):
     items_failed: int
     outbox_results: int
     failed_results: int
-    podman_version: str
-    gpus: int
-    disks: tuple[Disk, ...]
     originals: int
     outbox_bytes: int
     failed_bytes: int
     originals_bytes: int
     originals_dir: str
+    podman_version: str
+    gpus: int
+    disks: tuple[Disk, ...]
     removed: Removed
     warnings: tuple[str, ...]
 

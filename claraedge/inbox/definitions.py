@@ -10,11 +10,12 @@ from claraedge.blocking import in_thread
 from claraedge.delivery.plan import plan
 from claraedge.errors import ClaraedgeError
 from claraedge.inbox.submit import Resolved
-from claraedge.inbox.triggers import no_pipeline
+from claraedge.inbox.triggers import CREATE, no_pipeline
 from claraedge.inbox_config import Trigger as Rule
+from claraedge.payloads.tree import printable
 from claraedge.pipelines.parameters import uses_job_id
 from claraedge.placeholders import unknown
-from claraedge.registry.pipelines import Registered, find, resolve
+from claraedge.registry.pipelines import Registered, find, resolve, why_missing
 from claraedge.store.database import Database
 
 _KEPT = 256
@@ -47,7 +48,7 @@ class Definitions:
         """What is wrong with a trigger's pipeline, as far as it is the same for all its items."""
         if any(unknown(text, ()) for text in rule.parameters.values()):
             registered = (await self.registered([rule.pipeline]))[rule.pipeline]
-            return Definition() if registered else _missing(rule.pipeline)
+            return Definition() if registered else await self.missing(rule.pipeline)
         return await self.find(rule.pipeline, rule.deliver, rule.parameters)
 
     async def find(
@@ -56,7 +57,7 @@ class Definitions:
         """The newest of a name, or that of an id, with these parameters."""
         registered = (await self.registered([pipeline]))[pipeline]
         if registered is None:
-            return _missing(pipeline)
+            return await self.missing(pipeline)
         key = (registered.definition, deliver, tuple(sorted(parameters.items())))
         if key not in self._kept:
             if len(self._kept) >= _KEPT:
@@ -79,9 +80,12 @@ class Definitions:
         wanted = tuple(names)
         return await self._database.read(lambda tx: {name: find(tx, name) for name in wanted})
 
-
-def _missing(pipeline: str) -> Definition:
-    return Definition(problem=no_pipeline(pipeline), mend="claraedge create pipeline -p FILE")
+    async def missing(self, pipeline: str) -> Definition:
+        """Why there is no pipeline of this name or id."""
+        why = await self._database.read(lambda tx: why_missing(tx, pipeline))
+        if why:
+            return Definition(problem=f"{no_pipeline(printable(pipeline))}: {why}")
+        return Definition(problem=no_pipeline(printable(pipeline)), mend=CREATE)
 
 
 def _resolve(

@@ -70,18 +70,20 @@ class Duplicates:
 
     async def _put_away(self, duplicate: Duplicate) -> None:
         item = duplicate.item
-        path = await in_cancellable_thread(self._keep, duplicate)
+        path, original = await in_cancellable_thread(self._keep, duplicate)
         done = "linked to its results" if item.options.duplicates == "link" else "skipped"
         reason = f"the same content as {shown(duplicate.of_name)}: {done}"
         now = self._clock.now()
-        await self._database.write(lambda tx: records.put_away(tx, item.id, reason, path, now))
+        await self._database.write(
+            lambda tx: records.put_away(tx, item.id, reason, path, str(original), now)
+        )
         await in_cancellable_thread(self._sweep, item.id)
         _log.info("%s: %s", item.text, reason, extra={"item": item.id})
 
     # --- in threads -----------------------------------------------------------------------------
 
-    def _keep(self, flag: CancelFlag, duplicate: Duplicate) -> str | None:
-        """Moves the original to its place, and links the results; where those are."""
+    def _keep(self, flag: CancelFlag, duplicate: Duplicate) -> tuple[str | None, Path]:
+        """Moves the original to its place, and links the results; where both are then."""
         item = duplicate.item
         results = None if duplicate.path is None else Path(duplicate.path)
         pipeline = slug(item.pipeline) if results is None else results.parent.name
@@ -92,12 +94,12 @@ class Duplicates:
             files.make_folders(target.parent, 0o755)
             move(source, target, flag=flag)
         if item.options.duplicates != "link" or results is None:
-            return duplicate.path
+            return duplicate.path, target.parent
         link = results.parent / name
         if not link.is_symlink():
             link.symlink_to(results.name)
             files.sync_folder(link.parent)
-        return str(link)
+        return str(link), target.parent
 
     def _sweep(self, flag: CancelFlag, item: str) -> None:
         flag.check()

@@ -16,9 +16,13 @@ from claraedge.inbox.definitions import Definitions
 from claraedge.inbox.model import name_of
 from claraedge.inbox.mounts import mount_of
 from claraedge.inbox.naming import wanted
-from claraedge.inbox.triggers import NOT_IN_A_FOLDER, Layout, Trigger, folder_of, no_pipeline
+from claraedge.inbox.triggers import (
+    NOT_IN_A_FOLDER,
+    Layout,
+    Trigger,
+    folder_of,
+)
 from claraedge.inbox_config import Trigger as Rule
-from claraedge.payloads.tree import printable
 
 _log = logging.getLogger(__name__)
 
@@ -64,12 +68,9 @@ class Folders:
         )
         for folder, name in by_name.items():
             if registered.get(name) is None:
+                missing = await self._definitions.missing(name)
                 trigger = await self._trigger(folder, Rule(folder=name, pipeline=""))
-                triggers[folder] = replace(
-                    trigger,
-                    problem=no_pipeline(printable(name)),
-                    mend="claraedge create pipeline -p FILE",
-                )
+                triggers[folder] = replace(trigger, problem=missing.problem, mend=missing.mend)
             else:
                 triggers[folder] = await self._checked(folder, Rule(folder=name, pipeline=name))
         for rule in self._settings.trigger:

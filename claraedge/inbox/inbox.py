@@ -14,10 +14,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 from claraedge import files
-from claraedge.blocking import in_thread
+from claraedge.blocking import in_cancellable_thread, in_thread
 from claraedge.clock import Clock
 from claraedge.config import Config
-from claraedge.errors import ClaraedgeError
+from claraedge.errors import ClaraedgeError, ItemNotFoundError, ItemRetryError
 from claraedge.ids import NewId
 from claraedge.inbox import records
 from claraedge.inbox.definitions import Definitions
@@ -25,11 +25,13 @@ from claraedge.inbox.folders import Folders, ignored
 from claraedge.inbox.intake import Failpoint, Intake
 from claraedge.inbox.model import Item, ItemState
 from claraedge.inbox.naming import wanted
+from claraedge.inbox.retrying import put_back
 from claraedge.inbox.seen import SeenBook
 from claraedge.inbox.settling import Heard
 from claraedge.inbox.triggers import Layout, Place, Trigger
 from claraedge.inbox.waiting import WaitingRoom, claimed
 from claraedge.inbox.watch import Signal, Watcher
+from claraedge.jobs.model import Priority
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.model import Pipeline
 from claraedge.store.database import Database
@@ -54,7 +56,7 @@ class Inbox:
         config: Config,
         clock: Clock,
         new_id: NewId,
-        on_submitted: Callable[[str], None],
+        on_submitted: Callable[[str, Priority], None],
         *,
         applied: Callable[[Pipeline], Awaitable[Pipeline]],
         failpoint: Failpoint = lambda _: None,
@@ -151,6 +153,40 @@ class Inbox:
         known += [item for item in self._room.items(held) if item.id not in present]
         return [item for item in known if state is None or item.state is state]
 
+    async def item(self, item: str) -> Item:
+        """One of them. Raises ItemNotFoundError."""
+        for found in await self.items():
+            if found.id == item:
+                return found
+        raise ItemNotFoundError(
+            f"there is no item {item}; `claraedge list inbox` shows those there are"
+        )
+
+    async def retry(self, item: str) -> Item:
+        """Has an item tried again: a failed one comes back into the inbox, as a new item.
+
+        Raises ItemNotFoundError, ItemRetryError.
+        """
+        found = await self.item(item)
+        if found.state is ItemState.FAILED:
+            await self._put_back(found)
+        elif not (self._room.look_now(item) or self._intake.try_now(item)):
+            raise ItemRetryError(
+                f"{found.name} ({item}) is {found.state.value}: there is nothing to try again;"
+                " to run it once more, drop it again"
+            )
+        self._rescan = True
+        self._changed.set()
+        return await self.item(item)
+
+    async def _put_back(self, found: Item) -> None:
+        claim = await self._database.read(lambda tx: records.get(tx, found.id))
+        if claim is None or found.result_path is None:
+            raise ItemRetryError(f"{found.name} ({found.id}) is not kept; drop it again")
+        await in_cancellable_thread(put_back, claim, Path(found.result_path))
+        reason, now = f"tried again; before: {found.reason}", self._clock.now()
+        await self._database.write(lambda tx: records.put_back(tx, found.id, reason, now))
+
     def parked(self) -> int:
         """How many entries are parked that no row says it of."""
         held = self._held()
@@ -169,7 +205,10 @@ class Inbox:
                 next_poll = self._next_poll()
             elif self._room.relist or self._clock.elapsed() >= next_poll:
                 self._room.relist = False
-                await self._look_at(t for t in self._layout.triggers.values() if t.deep or t.polled)
+                partial = self._watcher.partial
+                await self._look_at(
+                    t for t in self._layout.triggers.values() if partial or t.deep or t.polled
+                )
                 next_poll = self._next_poll()
             while entries := self._room.due(_LOOKS):
                 began = self._clock.elapsed()
@@ -180,7 +219,7 @@ class Inbox:
             await self._pause(self._changed, next_rescan, next_poll, self._room.next_due())
 
     def _next_poll(self) -> float:
-        polled = any(trigger.polled for trigger in self._layout.triggers.values())
+        polled = self._watcher.partial or any(t.polled for t in self._layout.triggers.values())
         return self._clock.elapsed() + self._poll_seconds if polled else float("inf")
 
     async def _pause(self, event: asyncio.Event, *times: float | None) -> None:
@@ -244,7 +283,7 @@ class Inbox:
         return place.trigger.deep or wanted(place.trigger.rule, place.name)
 
     def _lost(self) -> None:
-        _log.warning("the kernel dropped file system events: looking at every folder of the inbox")
+        _log.warning("file system events were lost: looking at every folder of the inbox")
         self._room.forget_hints()
         self._rescan = True
         self._changed.set()

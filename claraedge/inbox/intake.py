@@ -38,6 +38,7 @@ from claraedge.inbox.submit import (
     fill_payload,
     submit,
 )
+from claraedge.jobs.model import Priority
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.model import Pipeline
 from claraedge.store.database import Database, Transaction
@@ -90,7 +91,7 @@ class Intake:
         clock: Clock,
         new_id: NewId,
         definitions: Definitions,
-        on_submitted: Callable[[str], None],
+        on_submitted: Callable[[str, Priority], None],
         failpoint: Failpoint,
         applied: Callable[[Pipeline], Awaitable[Pipeline]],
         held: Callable[[], str | None],
@@ -388,7 +389,7 @@ class Intake:
                     item.text,
                     extra={"job": one.job, "item": item.id, "pipeline": item.pipeline},
                 )
-                self._on_submitted(one.job)
+                self._on_submitted(one.job, item.options.jobs_priority)
 
     async def _resolved(
         self, definition: Definition, job: str, item: Claimed, whole: dict[_Whole, Pipeline]

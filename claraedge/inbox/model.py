@@ -57,6 +57,10 @@ class Item:
     """Where its results or its failure lie."""
     first_seen: float
     """Unix seconds."""
+    members: tuple[str, ...] = ()
+    """Of a group: its entries, as paths for people."""
+    digest: str = ""
+    duplicate_of: str = ""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -101,6 +105,8 @@ class Claimed:
     """The part of it that a rename leaves as it is."""
     size: int
     first_seen: float
+    keep_originals_days: float | None = None
+    """None: as configured for all."""
     reason: str = ""
     """Why it is held, as recorded."""
     mend: str = ""

@@ -29,6 +29,7 @@ def claim(tx: Transaction, item: Claimed, now: float) -> None:
         content=item.content,
         size=item.size,
         first_seen=item.first_seen,
+        keep_originals_days=item.keep_originals_days,
         now=now,
     )
 
@@ -97,6 +98,7 @@ def _claimed(row: Row) -> Claimed:
         content=row["content"],
         size=row["size"],
         first_seen=row["first_seen"],
+        keep_originals_days=row["keep_originals_days"],
         reason=row["reason"],
         mend=row["mend"],
     )
@@ -147,9 +149,11 @@ def duplicates(tx: Transaction) -> Sequence[Duplicate]:
     ]
 
 
-def put_away(tx: Transaction, item: str, reason: str, path: str | None, now: float) -> None:
-    """The end of a duplicate."""
-    tx.run("item_ended", id=item, state="delivered", reason=reason, path=path, now=now)
+def put_away(
+    tx: Transaction, item: str, reason: str, path: str | None, original: str, now: float
+) -> None:
+    """The end of a duplicate; `original` is the folder that keeps what was dropped."""
+    tx.run("duplicate_put_away", id=item, reason=reason, path=path, original=original, now=now)
 
 
 # --- seen -------------------------------------------------------------------------------------
@@ -220,4 +224,7 @@ def _item(row: Row) -> Item:
         job=row["job"],
         result_path=row["path"],
         first_seen=row["first_seen"],
+        members=tuple(map(shown, bytes(row["members"]).split(b"\0")[:-1])),
+        digest=row["digest"] or "",
+        duplicate_of=row["duplicate_of"] or "",
     )

@@ -111,6 +111,7 @@ def fill_payload(flag: CancelFlag, item: Claimed, path: Path, tree: PayloadTree)
                 size=entry.status.st_size,
                 mode=mode,
                 blob=tree.adopt(item.id, source, mode=mode, keep=True),
+                sha256=hashed.sha256,
             )
         )
     tree.sync_blobs(item.id)

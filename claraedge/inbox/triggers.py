@@ -10,6 +10,8 @@ from pathlib import Path
 from claraedge.inbox_config import DEEP
 from claraedge.inbox_config import Trigger as Rule
 
+#: What mends a missing pipeline.
+CREATE = "claraedge create pipeline -p FILE"
 NOT_IN_A_FOLDER = "no folder named like a pipeline: put it into a folder named like one"
 
 

@@ -423,6 +423,7 @@ def claimed(take: Take) -> Claimed:
         content=seen.content,
         size=seen.size,
         first_seen=min(entry.first_seen for entry in take.entries),
+        keep_originals_days=take.trigger.rule.originals_keep_days,
     )
 
 

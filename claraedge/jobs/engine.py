@@ -91,6 +91,10 @@ class Engine:
 
     # --- for others ----------------------------------------------------------------------------
 
+    def waiting(self) -> int:
+        """How many started jobs wait for their turn."""
+        return len(self._queue)
+
     def enqueue(self, job: str, priority: Priority) -> None:
         """A job was started, and that is committed."""
         self._queue.push(job, priority)

@@ -1,6 +1,6 @@
 -- name: add_item
-INSERT INTO inbox_items (id, folder, inside, name, members, pipeline, deliver, options, state, fingerprint, content, size, first_seen, changed)
-VALUES (:id, :folder, :inside, :name, :members, :pipeline, :deliver, :options, 'claimed', :fingerprint, :content, :size, :first_seen, :now);
+INSERT INTO inbox_items (id, folder, inside, name, members, pipeline, deliver, options, state, fingerprint, content, size, first_seen, keep_originals_days, changed)
+VALUES (:id, :folder, :inside, :name, :members, :pipeline, :deliver, :options, 'claimed', :fingerprint, :content, :size, :first_seen, :keep_originals_days, :now);
 
 -- name: drop_item
 DELETE FROM inbox_items WHERE id = :id AND state IN ('claimed', 'parked');
@@ -39,6 +39,10 @@ WHERE i.work = :work AND i.id <> :id AND i.duplicate_of IS NULL ORDER BY i.seque
 -- name: duplicates
 SELECT i.*, o.name AS of_name, o.path AS of_path FROM inbox_items i JOIN inbox_items o ON o.id = i.duplicate_of
 WHERE i.duplicate_of IS NOT NULL AND i.state = 'submitted' ORDER BY i.sequence;
+
+-- name: duplicate_put_away
+UPDATE inbox_items SET state = 'delivered', reason = :reason, path = :path, original = :original, changed = :now
+WHERE id = :id AND state = 'submitted';
 
 -- name: item_put_back
 UPDATE inbox_items SET reason = :reason, changed = :now WHERE id = :id AND state = 'failed';

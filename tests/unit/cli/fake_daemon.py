@@ -277,6 +277,18 @@ class Inbox(appliance_pb2_grpc.InboxServicer):
             if request.state in (0, item.state):
                 yield appliance_pb2.ListItemsResponse(items=[item])
 
+    def Get(self, request, context):  # noqa: N802
+        for reply in self.List(appliance_pb2.ListItemsRequest(), context):
+            if reply.items[0].id == request.id:
+                return reply.items[0]
+        context.abort(grpc.StatusCode.NOT_FOUND, f"there is no item {request.id}")
+
+    def Retry(self, request, context):  # noqa: N802
+        item = self.Get(request, context)
+        if item.state == appliance_pb2.ITEM_STATE_DELIVERED:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "there is nothing to try again")
+        return item
+
 
 class Queue(appliance_pb2_grpc.QueueServicer):
     def __init__(self, fakes: Fakes) -> None:

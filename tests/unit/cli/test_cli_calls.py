@@ -411,3 +411,25 @@ def test_what_is_no_regular_file_is_not_uploaded(daemon, claraedge, tmp_path):
     assert answer.code == 2
     assert "only regular files" in answer.err
     assert daemon.asked == []
+
+
+def test_describe_inbox_takes_an_id_its_beginning_or_a_name(daemon, claraedge):
+    for text in ("2" * 32, "22", "b.dcm"):
+        answer = claraedge("describe", "inbox", text)
+        assert answer.code == 0, answer.err
+        assert "no such pipeline" in answer.out
+        assert "claraedge create pipeline -p x.yaml" in answer.out
+    found = json.loads(claraedge("describe", "inbox", "a.dcm", "--output", "json").out)
+    assert (found["id"], found["result_path"]) == ("1" * 32, "/outbox/ct/a.dcm-c1000000")
+    answer = claraedge("describe", "inbox", "3")
+    assert answer.code != 0
+    assert "claraedge list inbox" in answer.err
+
+
+def test_retry_inbox_tells_what_became_of_each_item(daemon, claraedge):
+    answer = claraedge("retry", "inbox", "b.dcm")
+    assert answer.code == 0, answer.err
+    assert answer.out.split() == ["2" * 32, "PARKED", "b.dcm"]
+    answer = claraedge("retry", "inbox", "a.dcm")
+    assert answer.code != 0
+    assert "nothing to try again" in answer.err

@@ -1,0 +1,52 @@
+"""`claraedge list inbox --watch`: a line for each item, and for each change of one."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from claraedge.cli.options import Options
+from claraedge.cli.output import clean
+from claraedge.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from claraedge.client import Connection
+    from claraedge.client.values import Item
+
+#: What settles or waits changes without an event.
+_TICK = 1.0
+_RETRY = 0.5
+_PATIENCE = 60.0
+
+
+def watch_inbox(options: Options, connection: Connection, state: str | None) -> NoReturn:
+    """Until the caller is interrupted. A daemon that restarts within a minute is waited for."""
+    from claraedge.client import appliance, events
+
+    known: dict[str, Item] = {}
+    seen = time.monotonic()
+    while True:
+        try:
+            for _ in events.inbox_changes(connection, tick=_TICK):
+                found = appliance.list_items(connection, state.upper() if state else None)
+                for item in found:
+                    if known.get(item.id) != item:
+                        _show(options, item)
+                known = {item.id: item for item in found}
+                seen = time.monotonic()
+        except UnavailableError:
+            if time.monotonic() - seen > _PATIENCE:
+                raise
+        time.sleep(_RETRY)
+
+
+def _show(options: Options, item: Item) -> None:
+    if options.json:
+        options.print_json(item)
+        return
+    job = f"  job {item.job_id[:12]}" if item.job_id else ""
+    why = f"  {clean(item.reason)}" if item.reason else ""
+    stamp = time.strftime("%H:%M:%S")
+    click.echo(f"{stamp}  {item.state:<10} {clean(item.pipeline)}  {clean(item.name)}{job}{why}")

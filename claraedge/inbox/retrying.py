@@ -1,0 +1,73 @@
+"""Puts the original of a failed item back into the inbox, where it is a new item."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from claraedge import files
+from claraedge.blocking import CancelFlag
+from claraedge.delivery.spool import HIDDEN
+from claraedge.delivery.trees import copy_tree, move, remove, walk
+from claraedge.errors import ItemRetryError
+from claraedge.ids import new_id
+from claraedge.inbox.model import Claimed, shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Move:
+    source: Path
+    target: Path
+
+
+def put_back(flag: CancelFlag, item: Claimed, failure: Path) -> None:
+    """Moves what lies in `failure/original` to where the item came from. Blocking; repeatable.
+
+    Raises ItemRetryError where it is not there any more, or its place is taken; nothing is moved
+    then.
+    """
+    moves = _moves(item, failure / "original" / os.fsdecode(item.name))
+    left = [one for one in moves if os.path.lexists(one.source)]
+    if not left:
+        raise ItemRetryError(
+            f"the original of {shown(item.name)} ({item.id}) is not in {failure}/original any more;"
+            " drop it into the inbox again"
+        )
+    for one in left:
+        if os.path.lexists(one.target):
+            raise ItemRetryError(
+                f"{shown(os.fsencode(one.target))} is there already; take it away, or rename it,"
+                f" and retry {item.id} again"
+            )
+    for one in left:
+        flag.check()
+        files.make_folders(one.target.parent, 0o775)
+        if any(entry.is_file and entry.status.st_nlink > 1 for entry in walk(one.source)):
+            _copy(flag, one)
+        else:
+            move(one.source, one.target, flag=flag)
+
+
+def _copy(flag: CancelFlag, one: _Move) -> None:
+    """In place of a move: the payload of the failed job has the same files, and keeps them."""
+    building = one.target.with_name(f"{HIDDEN}retry-{new_id()}")
+    try:
+        copy_tree(one.source, building, flag=flag)
+        building.rename(one.target)
+    except BaseException:
+        remove(building)
+        raise
+    files.sync_folder(one.target.parent)
+    remove(one.source)
+
+
+def _moves(item: Claimed, original: Path) -> Sequence[_Move]:
+    """Each entry; a marker comes last, as it did."""
+    if not item.members:
+        return [_Move(source=original, target=item.folder / os.fsdecode(item.paths[0]))]
+    return [
+        _Move(source=original / path, target=item.folder / path)
+        for path in map(os.fsdecode, item.members)
+    ]

@@ -307,7 +307,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
         def on_room() -> None:
             inbox.poke()
             engine.look_again()
-            delivery.poke()
+            delivery.try_again()
 
         disk.on_room = on_room
         disk.reclaim = retention.reclaim

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from claraedge import files
@@ -48,17 +48,52 @@ _FIRST_RETRY = 2.0
 #: Seconds between tries at most; and between looks whether a folder that was gone is back.
 _LAST_RETRY, _LOOK_AGAIN = 60.0, 5.0
 _LOOK = 60.0
+#: Seconds that each delivery adds to the time between two looks at all of them.
+_REST = 1e-4
 _LONGEST_NAME = 255
 _INPUT = "input/"
 
 
-@dataclass(slots=True)
+class _FullError(OSError):
+    """The disk of a folder has no room for what is to be put there."""
+
+    def __init__(self, root: Root, needed: int, error: OSError) -> None:
+        super().__init__(error.errno, error.strerror, str(root.path))
+        self.needed = needed
+        """Bytes."""
+
+
+@dataclass(slots=True, kw_only=True)
 class _Parked:
     reason: str
     wait: float
     until: float
-    full: bool = False
-    """The disk was full: whether there is room is asked before anything is copied again."""
+    needed: int | None = None
+    """Bytes, where the disk had no room for them."""
+    lacked: bool = False
+    """They were seen not to be there."""
+
+    def is_due(self, now: float, free: int) -> bool:
+        if self.needed is None or free >= self.needed:
+            return self.lacked or self.until <= now
+        self.lacked = True
+        return False
+
+
+@dataclass(slots=True)
+class _Lane:
+    """What goes to one folder: it waits for nothing that goes to another."""
+
+    root: Root
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    busy: set[str] = field(default_factory=set)
+    parked: dict[str, _Parked] = field(default_factory=dict)
+    queue: deque[DeliveryRecord] = field(default_factory=deque)
+    """What the last look found due, and no more; when it is empty there is another look."""
+    looked: float = 0.0
+    rest: float = 0.0
+    """Seconds that the last look is worth: it reads all that is due."""
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +101,6 @@ class _Due:
     record: DeliveryRecord
     job: Job
     files: Sequence[PayloadFile]
-    ask_room: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,10 +137,7 @@ class Delivery:
         self._failpoint = failpoint
         self._first_retry = first_retry
         self._look_again = look_again
-        self._wake = asyncio.Event()
-        self._parked: dict[str, _Parked] = {}
-        self._busy: dict[Root, set[str]] = {root: set() for root in self._roots.all}
-        self._troubles: dict[Root, str] = {}
+        self._lanes = tuple(_Lane(root) for root in (self._roots.outbox, self._roots.failed))
 
     async def prepare(self) -> None:
         """At start: makes the folders. One that cannot be made parks what would go there."""
@@ -114,102 +145,112 @@ class Delivery:
 
     def warnings(self) -> Sequence[str]:
         """Folders that deliveries wait for, for `claraedge status`."""
-        return list(self._troubles.values())
+        return [lane.trouble for lane in self._lanes if lane.trouble is not None]
 
     def poke(self) -> None:
-        """A job has stopped, or space was freed: look now, at what is parked too."""
-        for parked in self._parked.values():
-            parked.until = 0.0
-        self._wake.set()
+        """A job has stopped: look now."""
+        for lane in self._lanes:
+            lane.wake.set()
+
+    def try_again(self) -> None:
+        """What kept others waiting may be gone: look now at what is parked, too."""
+        for lane in self._lanes:
+            for parked in lane.parked.values():
+                parked.until = 0.0
+        self.poke()
 
     async def run(self) -> None:
         """Delivers until it is cancelled; a delivery that has begun a step finishes that step."""
         async with asyncio.TaskGroup() as group:
-            while True:
-                self._wake.clear()
-                await self._round(group)
-                # Not wait_for: that of Python 3.11 loses a cancel that meets the event.
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._pause()):
-                        await self._wake.wait()
+            for lane in self._lanes:
+                group.create_task(self._serve(lane, group), name=f"deliver to {lane.root.name}")
 
-    # --- one round ------------------------------------------------------------------------------
+    # --- one folder -----------------------------------------------------------------------------
 
-    def _pause(self) -> float:
+    async def _serve(self, lane: _Lane, group: asyncio.TaskGroup) -> None:
+        while True:
+            lane.wake.clear()
+            if not lane.queue:
+                if (rest := lane.looked + lane.rest - self._clock.elapsed()) > 0:
+                    await asyncio.sleep(rest)
+                await self._look(lane)
+            while lane.queue and len(lane.busy) < _AT_ONCE:
+                record = lane.queue.popleft()
+                lane.busy.add(record.job)
+                group.create_task(self._attempt(lane, record), name=f"deliver {record.job}")
+            # Not wait_for: that of Python 3.11 loses a cancel that meets the event.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause(lane)):
+                    await lane.wake.wait()
+
+    def _pause(self, lane: _Lane) -> float:
         now = self._clock.elapsed()
-        busy = set().union(*self._busy.values())
-        waits = [p.until - now for job, p in self._parked.items() if job not in busy]
-        if self._troubles:
-            waits = [wait for wait in waits if wait > 0] + [self._look_again]
-        return max(0.01, min([_LOOK, *waits]))
+        waits = [_LOOK]
+        for job, parked in lane.parked.items():
+            if job not in lane.busy and parked.until > lane.looked:
+                waits.append(parked.until - now)
+            if parked.needed is not None:
+                waits.append(self._look_again)
+        if lane.trouble is not None:
+            waits.append(self._look_again)
+        return max(0.01, min(waits))
 
-    async def _round(self, group: asyncio.TaskGroup) -> None:
-        due = await self._database.read(records.due)
+    async def _look(self, lane: _Lane) -> None:
+        """Finds what is due; where nothing can be put there now, all of it says so."""
+        healthy = lane.root is self._roots.outbox
+        due = await self._database.read(lambda tx: records.due(tx, healthy=healthy))
         present = {record.job for record in due}
-        for job in [job for job in self._parked if job not in present]:
-            del self._parked[job]
-        for root in (self._roots.outbox, self._roots.failed):
-            mine = [record for record in due if self._root(record) is root]
-            if not mine:
-                self._troubles.pop(root, None)
-            elif await self._is_there(root, mine):
-                self._start(root, mine, group)
+        lane.parked = {job: parked for job, parked in lane.parked.items() if job in present}
+        lane.rest = len(due) * _REST
+        before, lane.trouble = lane.trouble, None
+        if due:
+            lane.trouble = await self._roots.look(lane.root)
+        now = lane.looked = self._clock.elapsed()
+        if lane.trouble is not None:
+            await self._tell(lane, due, lane.trouble, before)
+            return
+        if before is not None:
+            lane.parked.clear()
+        free = lane.root.free
+        for record in due:
+            parked = lane.parked.get(record.job)
+            if record.job in lane.busy or (parked and not parked.is_due(now, free)):
+                continue
+            if parked and parked.needed is not None:
+                free -= parked.needed
+            lane.queue.append(record)
 
-    def _root(self, record: DeliveryRecord) -> Root:
-        return self._roots.outbox if record.healthy else self._roots.failed
-
-    async def _is_there(self, root: Root, due: Sequence[DeliveryRecord]) -> bool:
-        """Whether anything can be put there; where not, all that waits for it says so."""
-        trouble = await self._roots.look(root)
-        before = self._troubles.pop(root, None)
-        if trouble is None:
-            if before is not None:
-                for record in due:
-                    self._parked.pop(record.job, None)
-            return True
-        self._troubles[root] = trouble
+    async def _tell(
+        self, lane: _Lane, due: Sequence[DeliveryRecord], trouble: str, before: str | None
+    ) -> None:
         if trouble != before:
             _log.warning("deliveries wait: %s", trouble)
-        told = [r for r in due if r.reason != trouble and r.job not in self._busy[root]]
+        told = [r for r in due if r.reason != trouble and r.job not in lane.busy]
         if told:
             await self._write(lambda tx: _park_all(tx, told, trouble))
-        return False
 
-    def _start(self, root: Root, due: Sequence[DeliveryRecord], group: asyncio.TaskGroup) -> None:
-        now = self._clock.elapsed()
-        for record in due:
-            if len(self._busy[root]) >= _AT_ONCE:
-                return  # the end of each wakes the loop
-            parked = self._parked.get(record.job)
-            if record.job in self._busy[root] or (parked is not None and parked.until > now):
-                continue
-            self._busy[root].add(record.job)
-            group.create_task(self._attempt(root, record), name=f"deliver {record.job}")
-
-    async def _attempt(self, root: Root, record: DeliveryRecord) -> None:
+    async def _attempt(self, lane: _Lane, record: DeliveryRecord) -> None:
         try:
             path = await self._deliver(record)
         except (OSError, ClaraedgeError) as error:
-            await self._park(record, error)
+            lane.queue.clear()  # perhaps nothing can be put there any more: look first
+            await self._park(lane, record, error)
         else:
-            self._parked.pop(record.job, None)
+            lane.parked.pop(record.job, None)
             _log.info("delivered to %s", path, extra={"job": record.job})
-            for parked in self._parked.values():
-                if parked.full:
-                    parked.until = 0.0  # there was room for one
         finally:
-            self._busy[root].discard(record.job)
-            self._wake.set()
+            lane.busy.discard(record.job)
+            lane.wake.set()
 
-    async def _park(self, record: DeliveryRecord, error: Exception) -> None:
-        before = self._parked.get(record.job)
+    async def _park(self, lane: _Lane, record: DeliveryRecord, error: Exception) -> None:
+        before = lane.parked.get(record.job)
         reason = _text(error)
         wait = self._first_retry if before is None else min(before.wait * 2, _LAST_RETRY)
-        self._parked[record.job] = _Parked(
-            reason,
-            wait,
-            self._clock.elapsed() + wait,
-            full=isinstance(error, OSError) and files.is_full(error),
+        lane.parked[record.job] = _Parked(
+            reason=reason,
+            wait=wait,
+            until=self._clock.elapsed() + wait,
+            needed=error.needed if isinstance(error, _FullError) else None,
         )
         if reason != (before.reason if before else record.reason):
             _log.warning("delivery waits: %s", reason, extra={"job": record.job})
@@ -220,16 +261,9 @@ class Delivery:
             await self._database.write(work)
 
     async def _deliver(self, record: DeliveryRecord) -> Path:
-        parked = self._parked.get(record.job)
-
         def gather(tx: Transaction) -> _Due:
             job = jobs.get(tx, record.job)
-            return _Due(
-                record=record,
-                job=job,
-                files=payloads.get(tx, job.payload).files,
-                ask_room=parked is not None and parked.full,
-            )
+            return _Due(record=record, job=job, files=payloads.get(tx, job.payload).files)
 
         due = await self._database.read(gather)
         self._failpoint("deliver: begun")
@@ -264,8 +298,10 @@ class Delivery:
         return _Done(path=path, size=_size(path), original=original)
 
     def _publish_result(self, flag: CancelFlag, due: _Due) -> Path:
+        chosen = _chosen(due)
+
         def build(building: Path) -> None:
-            delivered = self._copy_outputs(flag, due, building)
+            delivered = self._copy_outputs(flag, due, chosen, building)
             self._failpoint("deliver: copied")
             inputs = [self._input(file, due, flag) for file in _inputs(due)]
             document = reports.result(
@@ -273,7 +309,14 @@ class Delivery:
             )
             write_json(building / "result.json", document)
 
-        return self._publish(self._roots.outbox, "result.json", due, build)
+        root = self._roots.outbox
+        try:
+            return self._publish(root, "result.json", due, build)
+        except OSError as error:
+            if not files.is_full(error):
+                raise
+            needed = sum(file.size for _, file, _ in chosen)
+            raise _FullError(root, needed, error) from error
 
     def _publish_failure(self, flag: CancelFlag, due: _Due) -> Path:
         def build(building: Path) -> None:
@@ -305,18 +348,12 @@ class Delivery:
         )
 
     def _copy_outputs(
-        self, flag: CancelFlag, due: _Due, building: Path
+        self,
+        flag: CancelFlag,
+        due: _Due,
+        chosen: Sequence[tuple[Delivered, PayloadFile, bytes]],
+        building: Path,
     ) -> list[reports.DeliveredFile]:
-        assert due.job.snapshot is not None, "a job that ended healthy was started"
-        pipeline = decode(due.job.snapshot)
-        chosen = [
-            (output, file, inside)
-            for output in plan(pipeline, due.record.outputs)
-            for file in due.files
-            if (inside := _inside(file, output)) is not None
-        ]
-        if due.ask_room:
-            _refuse_full(building, sum(file.size for _, file, _ in chosen))
         delivered = []
         for output, file, inside in chosen:
             relative = Path(output.folder, os.fsdecode(inside))
@@ -386,6 +423,17 @@ class Delivery:
             _log.warning("%s cannot be removed: %s", self._spool.folder(item), error)
 
 
+def _chosen(due: _Due) -> Sequence[tuple[Delivered, PayloadFile, bytes]]:
+    """Each file that is delivered, with the output it is of and its path in that."""
+    assert due.job.snapshot is not None, "a job that ended healthy was started"
+    return [
+        (output, file, inside)
+        for output in plan(decode(due.job.snapshot), due.record.outputs)
+        for file in due.files
+        if (inside := _inside(file, output)) is not None
+    ]
+
+
 def _inside(file: PayloadFile, output: Delivered) -> bytes | None:
     """The raw path of a file inside an output, or None where it is not of that output."""
     prefix = f"{output.source}/"
@@ -422,13 +470,6 @@ def _log_name(operator: str, position: int) -> str:
     """A name may have as many bytes as a file's, which leaves none for its end."""
     name = f"{operator}.log"
     return name if len(name) <= _LONGEST_NAME else f"{operator[:200]}-{position}.log"
-
-
-def _refuse_full(folder: Path, needed: int) -> None:
-    """Raises ENOSPC where so many bytes do not fit: cheaper than to find out by copying them."""
-    space = os.statvfs(folder)
-    if space.f_bavail * space.f_frsize < needed:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder.parent))
 
 
 def _size(folder: Path) -> int:

@@ -79,9 +79,13 @@ def get(tx: Transaction, job: str) -> DeliveryRecord | None:
     return None if row is None else _record(row)
 
 
-def due(tx: Transaction) -> Sequence[DeliveryRecord]:
-    """Deliveries whose jobs have stopped and that are not done, in the order of their jobs."""
-    return [_record(row) for row in tx.rows("deliveries_due")]
+def due(tx: Transaction, *, healthy: bool) -> Sequence[DeliveryRecord]:
+    """Deliveries whose jobs have stopped and that are not done, in the order of their jobs.
+
+    Those of jobs that ended well, or of the others.
+    """
+    status = int(JobStatus.HEALTHY)
+    return [_record(row) for row in tx.rows("deliveries_due", status=status, healthy=healthy)]
 
 
 def park(tx: Transaction, job: str, reason: str) -> None:

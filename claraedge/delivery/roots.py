@@ -35,6 +35,8 @@ class Root:
         self.path = path
         self._watch = watch
         self._point: bytes | None = None
+        self.free = 0
+        """Bytes that its disk had free at the last look."""
         self._thread = Threads(1, f"look at {name}")
         self._looking: asyncio.Future[str | None] | None = None
 
@@ -64,6 +66,8 @@ class Root:
             return f"{self.path} cannot be looked at: {error.strerror}"
         if mount is not None and not self._lacks(mount.point):
             self._point = mount.point
+            space = os.statvfs(self.path)
+            self.free = space.f_bavail * space.f_frsize
             return None
         return self._unmounted(self.path)
 

@@ -62,7 +62,7 @@ async def parked(b: Bench) -> str:
     """The reason of the one delivery, once it is parked."""
     async with asyncio.timeout(20):
         while True:
-            rows = await b.database.read(records.due)
+            rows = await b.database.read(lambda tx: records.due(tx, healthy=True))
             if rows and rows[0].state is DeliveryState.PARKED:
                 return rows[0].reason
             await asyncio.sleep(0.01)

@@ -74,7 +74,7 @@ class PodmanService:
         `only_shared`: it was asked for by name, so nothing takes its place; where it does not
         answer, calls raise RunnerUnavailableError until it does. Calls wait `patience` seconds for
         a service that is down. A call that takes longer than `slow` seconds lets a private service
-        be asked whether it answers at all, with as much time to do so.
+        be asked whether it answers at all, with as much time in all to do so.
         """
         self._slow = slow
         self._asking: asyncio.Task[None] | None = None
@@ -219,7 +219,7 @@ class PodmanService:
         """Ends a service that does not answer the simplest question."""
         for _ in range(_SILENT):
             with contextlib.suppress(ConfigurationError):
-                if socket is None or await self._answers(socket, self._slow):
+                if socket is None or await self._answers(socket, self._slow / _SILENT):
                     return
         if process.returncode is None and process is self._process:
             log.error("Podman's service hangs; it is ended and started again")

@@ -81,7 +81,7 @@ async def test_a_service_that_hangs_is_replaced(other_folder: Path) -> None:
 async def test_a_service_that_is_busy_is_left_alone(
     other_folder: Path, runner: PodmanRunner, busybox: Image
 ) -> None:
-    async with PodmanService(other_folder, slow=0.2) as service:
+    async with PodmanService(other_folder, slow=0.5) as service:
         before = service.process_id
         code = "trap '' TERM; while :; do sleep 1; done"
         made = await service.request(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from claraedge.filenames import is_ignored
 from claraedge.metadata import MAX_KEY_BYTES
 from claraedge.placeholders import unknown
 from claraedge.sections import Days, Seconds, Section, Text
@@ -110,7 +112,8 @@ def mistakes_of(inbox: Inbox) -> Iterator[str]:
     folders: dict[str, int] = {}
     for number, trigger in enumerate(inbox.trigger):
         place = f"inbox.trigger[{number}]"
-        if (first := folders.setdefault(trigger.folder.rstrip("/"), number)) != number:
+        folder = os.path.normpath(Path(inbox.path or "", trigger.folder))
+        if (first := folders.setdefault(folder, number)) != number:
             yield (
                 f"{place}.folder: {trigger.folder!r} is that of inbox.trigger[{first}] as well; a"
                 " folder has one trigger"
@@ -132,6 +135,13 @@ def _mistakes_of(trigger: Trigger) -> Iterator[str]:
             yield f'marker: has no effect with grouping = "{trigger.grouping}"; take it out'
         elif trigger.marker.count("*") > 1 or "/" in trigger.marker or trigger.marker == "*":
             yield f"marker: {trigger.marker!r} must be a file's name with at most one *"
+        elif is_ignored(trigger.marker.encode()) or is_ignored(
+            trigger.marker.replace("*", "x").encode()
+        ):
+            yield (
+                f"marker: {trigger.marker!r} is a hidden or temporary name, which the inbox never"
+                " looks at; choose another, as READY or *.ready"
+            )
     if trigger.match is not None:
         try:
             groups = re.compile(trigger.match).groupindex

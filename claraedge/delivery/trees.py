@@ -64,20 +64,22 @@ def placed(folder: Path, path: bytes) -> Iterator[Path]:
     if not parents:
         yield folder / os.fsdecode(name)
         return
-    with contextlib.ExitStack() as opened:
-        inner = os.open(folder, _FOLDER & ~os.O_NOFOLLOW)
-        opened.callback(os.close, inner)
+    inner = os.open(folder, _FOLDER & ~os.O_NOFOLLOW)
+    try:
         for part in parents.split(b"/"):
+            outer = inner
             try:
-                inner = os.open(part, _FOLDER, dir_fd=inner)
+                inner = os.open(part, _FOLDER, dir_fd=outer)
             except OSError as error:
                 if error.errno == errno.ELOOP:
                     raise NotADirectoryError(
                         errno.ENOTDIR, "is a link", os.fsdecode(part)
                     ) from error
                 raise
-            opened.callback(os.close, inner)
+            os.close(outer)
         yield Path(f"/proc/self/fd/{inner}", os.fsdecode(name))
+    finally:
+        os.close(inner)
 
 
 def walk(root: Path) -> Iterator[Entry]:

@@ -138,9 +138,12 @@ def secure(
             return Gone()
     # Both must be durable before a job is: or a power cut shows the entry in the inbox again.
     files.sync_tree(raw) if item.members else files.sync_folder(raw.parent)
-    for folder in {(item.folder / os.fsdecode(path)).parent for path in item.paths}:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # then it shows nothing
-            files.sync_folder(folder)
+    for path in {path.rpartition(b"/")[0]: path for path in item.paths}.values():
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),  # then it shows nothing
+            placed(item.folder, path) as source,
+        ):
+            files.sync_folder(source.parent)
     failpoint("claim: taken")
     found = looked_at(item, raw, uid)
     # The item's own name: on another file system the entry has a hidden one by now.
@@ -259,7 +262,10 @@ def _gather(
             remove(into)
             return _gather(item, hidden, spool, failpoint)
         failpoint("claim: gathered one")
-    return into if _any_in(into, item) else None
+    if _any_in(into, item):
+        return into
+    remove(into)  # it may be a name in the inbox
+    return None
 
 
 def _any_in(folder: Path, item: Claimed) -> bool:

@@ -14,7 +14,7 @@ from claraedge.inbox.triggers import CREATE, no_pipeline
 from claraedge.inbox_config import Trigger as Rule
 from claraedge.payloads.tree import printable
 from claraedge.pipelines.parameters import uses_job_id
-from claraedge.placeholders import unknown
+from claraedge.placeholders import filled, unknown
 from claraedge.registry.pipelines import Registered, find, resolve, why_missing
 from claraedge.store.database import Database
 
@@ -49,7 +49,8 @@ class Definitions:
         if any(unknown(text, ()) for text in rule.parameters.values()):
             registered = (await self.registered([rule.pipeline]))[rule.pipeline]
             return Definition() if registered else await self.missing(rule.pipeline)
-        return await self.find(rule.pipeline, rule.deliver, rule.parameters)
+        parameters = {key: filled(text, {}) for key, text in rule.parameters.items()}
+        return await self.find(rule.pipeline, rule.deliver, parameters)
 
     async def find(
         self, pipeline: str, deliver: tuple[str, ...], parameters: Mapping[str, str]

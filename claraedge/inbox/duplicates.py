@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from claraedge import files
 from claraedge.blocking import CancelFlag, in_cancellable_thread
 from claraedge.clock import Clock
 from claraedge.config import Config
+from claraedge.delivery.failpoints import Failpoint, nothing
 from claraedge.delivery.slug import folder_name, slug
 from claraedge.delivery.spool import Spool
 from claraedge.delivery.trees import move, remove
@@ -38,13 +40,21 @@ class _Waiting:
 class Duplicates:
     """Those that are not put away yet."""
 
-    def __init__(self, database: Database, tree: PayloadTree, config: Config, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        tree: PayloadTree,
+        config: Config,
+        clock: Clock,
+        failpoint: Failpoint = nothing,
+    ) -> None:
         self._database = database
         self._tree = tree
         self._outbox = config.outbox_dir
         self._originals = config.originals_dir
         self._spool = Spool(config.state_dir)
         self._clock = clock
+        self._failpoint = failpoint
         self._waiting: dict[str, _Waiting] = {}
 
     async def look(self) -> None:
@@ -62,7 +72,7 @@ class Duplicates:
             item = waiting.duplicate.item
             try:
                 await self._put_away(waiting.duplicate)
-            except (OSError, ClaraedgeError) as error:
+            except (OSError, ClaraedgeError, sqlite3.OperationalError) as error:
                 waiting.due = self._clock.elapsed() + _RETRY
                 _log.warning("%s cannot be put away: %s", item.text, error, extra={"item": name})
             else:
@@ -74,9 +84,11 @@ class Duplicates:
         done = "linked to its results" if item.options.duplicates == "link" else "skipped"
         reason = f"the same content as {shown(duplicate.of_name)}: {done}"
         now = self._clock.now()
+        self._failpoint("duplicate: before commit")
         await self._database.write(
             lambda tx: records.put_away(tx, item.id, reason, path, str(original), now)
         )
+        self._failpoint("duplicate: committed")
         await in_cancellable_thread(self._sweep, item.id)
         _log.info("%s: %s", item.text, reason, extra={"item": item.id})
 
@@ -93,6 +105,7 @@ class Duplicates:
         if os.path.lexists(source) or os.path.lexists(target):
             files.make_folders(target.parent, 0o755)
             move(source, target, flag=flag)
+        self._failpoint("duplicate: original moved")
         if item.options.duplicates != "link" or results is None:
             return duplicate.path, target.parent
         link = results.parent / name

@@ -163,12 +163,16 @@ def _files_in(folder: Path, leads_away: Callable[[bytes], bool]) -> list[bytes]:
 
 
 def _files_below(folder: Path, leads_away: Callable[[bytes], bool]) -> list[bytes]:
-    """All but folders, of the whole tree."""
+    """All but folders, of the whole tree; and folders that cannot be looked into."""
     found = []
     with os.scandir(folder):  # what cannot be read raises
         pass
     for entry in walk(folder):
-        if entry.is_folder or ignored(entry.path) or _in_other_trigger(entry.path, leads_away):
+        if entry.is_folder and not (entry.unreadable or entry.too_deep):
+            continue
+        if not entry.path or ignored(entry.path) or _in_other_trigger(entry.path, leads_away):
+            continue
+        if entry.is_folder and leads_away(entry.path):
             continue
         found.append(entry.path)
     return found

@@ -28,7 +28,7 @@ from claraedge.inbox.naming import wanted
 from claraedge.inbox.retrying import put_back
 from claraedge.inbox.seen import SeenBook
 from claraedge.inbox.settling import Heard
-from claraedge.inbox.triggers import Layout, Place, Trigger
+from claraedge.inbox.triggers import Layout, Trigger
 from claraedge.inbox.waiting import WaitingRoom, claimed
 from claraedge.inbox.watch import Signal, Watcher
 from claraedge.jobs.model import Priority
@@ -215,6 +215,8 @@ class Inbox:
                 looks = await in_thread(self._room.look, entries)
                 if self._room.take_looks(entries, looks, began):
                     self._settled.set()
+            if self._room.relist:
+                self._changed.set()
             await self._book.write()
             await self._pause(self._changed, next_rescan, next_poll, self._room.next_due())
 
@@ -270,7 +272,12 @@ class Inbox:
                 self._rescan = True  # a trigger may have come or gone
             if place is None or ignored(place.name):
                 continue
-            if place.trigger.folder == self._folders.root or not self._wants(place):
+            if place.trigger.folder == self._folders.root:
+                continue
+            if not wanted(place.trigger.rule, place.name):
+                # Not by its name; but a folder that files are moved in with has none that counts.
+                moved_in = signal.heard in (Heard.MOVED_IN, Heard.MOVED_FROM_TEMPORARY)
+                self._room.relist = self._room.relist or (place.trigger.deep and moved_in)
                 continue
             if (place.trigger.folder, place.name) in taken:
                 # Its own way out, or a new entry of that name: the rescan after the claim tells.
@@ -278,9 +285,6 @@ class Inbox:
                 continue
             self._room.hear(place.trigger, place.name, signal.heard, place.inside)
         self._changed.set()
-
-    def _wants(self, place: Place) -> bool:
-        return place.trigger.deep or wanted(place.trigger.rule, place.name)
 
     def _lost(self) -> None:
         _log.warning("file system events were lost: looking at every folder of the inbox")

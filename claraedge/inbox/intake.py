@@ -113,7 +113,7 @@ class Intake:
         self._wake = asyncio.Event()
         self._uid = os.geteuid()
         self._pending: dict[str, _Pending] = {}
-        self._duplicates = Duplicates(database, tree, config, clock)
+        self._duplicates = Duplicates(database, tree, config, clock, failpoint)
 
     # --- what is known --------------------------------------------------------------------------
 

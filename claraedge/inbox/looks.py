@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from claraedge.delivery.trees import placed
+from claraedge.delivery.trees import MAX_DEPTH, placed
 from claraedge.inbox.claim import Free, Held, folder_is_open, judge
 from claraedge.inbox.dicom import Unidentified, identify
-from claraedge.inbox.survey import Survey, name_fault, survey
+from claraedge.inbox.survey import Survey, name_fault, survey, too_deep_fault
 from claraedge.inbox.triggers import Trigger
 from claraedge.inbox.writers import first_writer
 
@@ -63,6 +63,8 @@ class Onlooker:
         """`identified`: as of the last look. `nearly`: it may be settled by this look."""
         began = time.monotonic()
         try:
+            if name.count(b"/") > MAX_DEPTH:
+                return Found(survey=None)  # the folder that it lies in is an entry
             with placed(trigger.folder, name) as path:
                 return self._look(trigger, name, path, identified, began, nearly)
         except (FileNotFoundError, NotADirectoryError):
@@ -80,15 +82,19 @@ class Onlooker:
         nearly: bool,
     ) -> Found:
         seen = survey(path, self.uid)
-        if trigger.deep and seen.is_folder:
+        too_deep = trigger.deep and name.count(b"/") >= MAX_DEPTH
+        if trigger.deep and seen.is_folder and not too_deep and _may_look_into(path):
             return Found(survey=seen, is_folder_of_more=True)
         is_open = folder_is_open(path.parent, seen.top_foreign, self.uid)
         source = trigger.folder / os.fsdecode(name)
         verdict = judge(seen, source, self.user, folder_open=is_open)
         fault = seen.look.fault
+        if fault is None and too_deep:
+            fault = too_deep_fault(name)
         if fault is None and b"/" in name:
-            fault = name_fault(name)
-        if fault is None and not seen.is_folder and trigger.rule.grouping in UIDS:
+            fault = name_fault(name, folder=seen.is_folder)
+        to_read = fault is None and not seen.is_folder and isinstance(verdict, Free)
+        if to_read and trigger.rule.grouping in UIDS:
             if identified is None or identified.fingerprint != seen.look.fingerprint:
                 identified = _identified(path, trigger.rule.grouping, seen)
             fault = identified.fault or None
@@ -100,6 +106,10 @@ class Onlooker:
             cost=time.monotonic() - began,
             identified=identified,
         )
+
+
+def _may_look_into(folder: Path) -> bool:
+    return os.access(folder, os.R_OK | os.X_OK, effective_ids=True)
 
 
 def _identified(path: Path, grouping: str, seen: Survey) -> Identified:

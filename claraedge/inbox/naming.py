@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import PurePosixPath
 
+from claraedge.inbox.grouping import stem_of
 from claraedge.inbox_config import Trigger
 from claraedge.metadata import MAX_VALUE_CHARACTERS
 from claraedge.placeholders import filled
@@ -29,10 +30,12 @@ class NameDoesNotFitError(ValueError):
 def wanted(trigger: Trigger, name: bytes) -> bool:
     """Whether the trigger takes entries of this name: a path below its folder.
 
-    A pattern with a slash is for the whole path, one without for the last part.
+    A pattern with a slash is for the whole path, one without for the last part. A marker need not
+    be included: without it there would be no group.
     """
     path = name.decode("utf-8", "surrogateescape")
-    included = not trigger.include or _fits(trigger.include, path)
+    is_marker = trigger.marker is not None and stem_of(trigger.marker, name) is not None
+    included = is_marker or not trigger.include or _fits(trigger.include, path)
     return included and not _fits(trigger.ignore, path)
 
 

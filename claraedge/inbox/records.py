@@ -191,6 +191,11 @@ def see(tx: Transaction, entry: Seen) -> None:
     )
 
 
+def unsee_claimed(tx: Transaction) -> None:
+    """Forgets those that are items."""
+    tx.run("unsee_claimed")
+
+
 def unsee(tx: Transaction, entry: str) -> None:
     tx.run("unsee", id=entry)
 

@@ -27,7 +27,13 @@ class SeenBook:
         self._to_drop: set[str] = set()
 
     async def load(self) -> None:
-        """At start."""
+        """At start.
+
+        Where a stop came between a claim and the end of a write of ours, the book has an entry that
+        is an item already. Its name may be another entry's by now, which must not have its id.
+        """
+        with contextlib.suppress(ClaraedgeError, sqlite3.OperationalError):
+            await self._database.write(records.unsee_claimed)
         for entry in await self._database.read(records.seen):
             self._recalled[entry.folder][entry.name] = entry
 

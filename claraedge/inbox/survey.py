@@ -161,8 +161,14 @@ def fault_of(entry: Entry) -> str | None:
         kind = _KINDS.get(stat.S_IFMT(entry.status.st_mode), "no regular file")
         return f"{shown} is {kind}; those are never followed nor taken"
     if entry.too_deep:
-        return f"{shown[:200]}... is nested deeper than {MAX_DEPTH} folders; flatten or pack it"
+        return too_deep_fault(entry.path)
     return name_fault(entry.path or entry.name, folder=entry.is_folder)
+
+
+def too_deep_fault(path: bytes) -> str:
+    """Why nothing is made of what lies there."""
+    shown = repr(os.fsdecode(path))[:200]
+    return f"{shown}... is nested deeper than {MAX_DEPTH} folders; flatten or pack it"
 
 
 def name_fault(name: bytes, *, folder: bool = False) -> str | None:

@@ -62,6 +62,8 @@ class Waiting:
     reason: str = ""
     mend: str = ""
     parked: bool = False
+    held: bool = False
+    """Parked for what it is itself: not ours to take, or not to be looked at."""
     ready: bool = False
 
 
@@ -267,7 +269,8 @@ class WaitingRoom:
             if not self._lives(entry):
                 continue
             if isinstance(found, OSError):
-                entry.reason, entry.parked = found.strerror or str(found), True
+                entry.reason, entry.mend = found.strerror or str(found), ""
+                entry.parked = entry.held = True
                 again = min(entry.trigger.settle, _AGAIN)
                 self._schedule(entry, self._clock.elapsed() + again)
             elif found.survey is None:
@@ -287,7 +290,7 @@ class WaitingRoom:
         decision = decide(entry.quiet, seen.look, began, entry.trigger.settle, entry.hints)
         entry.quiet = decision.quiet
         held = _held(entry, found)
-        entry.parked = held is not None
+        entry.parked = entry.held = held is not None
         entry.reason = held.reason if held else decision.reason
         entry.mend = held.mend if held else ""
         if not decision.settled:
@@ -338,6 +341,11 @@ class WaitingRoom:
 
     def _add_groups(self, takes: list[Take], folder: _Folder, now: float) -> None:
         entries = sorted(folder.entries.values(), key=lambda entry: entry.order)
+        if any(entry.survey is None and not entry.held for entry in entries):
+            # What was not looked at yet may belong to any group: of a big one that lay there at
+            # the start, the first are whole before the last are looked at.
+            folder.look_again = now + _SOON
+            return
         units = [unit for entry in entries if (unit := _unit(entry)) is not None]
         found = group(folder.trigger.rule, units, now)
         folder.look_again = float("inf") if found.look_again is None else found.look_again
@@ -446,7 +454,7 @@ def _unit(entry: Waiting) -> Unit | None:
         name=entry.name,
         changed=entry.quiet.since,
         ready=entry.ready,
-        held=entry.parked or (look.files == 0 and look.fault is None),
+        held=entry.held or (look.files == 0 and look.fault is None),
         faulty=look.fault is not None,
         key="" if entry.identified is None else entry.identified.key,
     )

@@ -48,10 +48,13 @@ WHERE id = :id AND state = 'submitted';
 UPDATE inbox_items SET reason = :reason, changed = :now WHERE id = :id AND state = 'failed';
 
 -- name: seen
-SELECT * FROM inbox_seen;
+SELECT * FROM inbox_seen WHERE id NOT IN (SELECT id FROM inbox_items);
 
 -- name: see
 INSERT OR REPLACE INTO inbox_seen (id, folder, name, first_seen) VALUES (:id, :folder, :name, :first_seen);
 
 -- name: unsee
 DELETE FROM inbox_seen WHERE id = :id;
+
+-- name: unsee_claimed
+DELETE FROM inbox_seen WHERE id IN (SELECT id FROM inbox_items);

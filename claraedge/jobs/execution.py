@@ -466,6 +466,11 @@ class Execution:
         if container is None or container.phase is not Phase.CREATED:
             await self._interrupted("the machine ended it")
             return
+        attempt = (self._job.id, self.record.name, self.record.attempt)
+        # Podman cannot tell of a start that it died in.
+        if await in_thread(self._machine.logs.tail, *attempt, 1):
+            await self._interrupted("Podman ended while it started it")
+            return
         await self._machine.database.write(
             lambda tx: records.undo_operator(
                 tx, self._job.id, self.record.name, moment(self._machine.clock)

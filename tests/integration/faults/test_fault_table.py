@@ -54,7 +54,7 @@ def ran_once(site: FaultySite, job: str, told: object) -> None:
 
 def ran_once_but_for_starts(site: FaultySite, job: str, told: object) -> None:
     """The same where Podman was killed once: what it was about to start, two side by side at most,
-    may have started, and nobody lived to say so. Then it is ended, and run again.
+    may have started, and nobody lived to say so. Then it is ended, and run again; and told.
     """
     assert result(site, job) == "n1n2n1n3n4n5", told
     runs = {name: site.log(job, name) for name in _NAMES}
@@ -62,6 +62,10 @@ def ran_once_but_for_starts(site: FaultySite, job: str, told: object) -> None:
     again = [name for name, lines in runs.items() if len(lines) > 1]
     assert again in ([], ["n1"], ["n2"], ["n3"], ["n2", "n3"], ["n4"], ["n5"]), (runs, told)
     assert all(len(lines) <= 2 for lines in runs.values()), (runs, told)
+    messages = [text for (text,) in site.rows("SELECT text FROM job_messages WHERE job = ?", job)]
+    for name in again:
+        text = f"operator {name}: interrupted (Podman ended while it started it); run again"
+        assert text in messages, (messages, told)
 
 
 def moments(most: float) -> list[float]:

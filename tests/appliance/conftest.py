@@ -53,7 +53,9 @@ def own_service(booted: Machine) -> Service:
     (program,) = (line for line in installing.splitlines() if line.startswith("cp "))
     booted.check(f"cd /mnt && {program}")
     # What a login would start.
-    booted.check(f"loginctl enable-linger {MEMBER}")
+    (linger,) = (line for line in own.splitlines() if line.startswith("sudo "))
+    booted.check(f"USER={MEMBER}; {linger.removeprefix('sudo ')}")
+    own = own.replace(linger, "")
     runtime = f"/run/user/$(id -u {MEMBER})"
     booted.until("a bus", lambda: booted.run(f"test -S {runtime}/bus").code == 0)
     booted.check(f"cat >/tmp/own <<'END'\nset -e; cd /mnt\n{own}END")

@@ -23,6 +23,7 @@ operators:
   - name: first
     container: {image: localhost/ce-test/busybox, tag: "1", command: [sh, -c, "echo a >/output/a"]}
     output: [{path: /output}]
+    requests: {memory: 64}
   - name: waits
     container:
       image: localhost/ce-test/busybox
@@ -33,6 +34,7 @@ operators:
         - echo begins; while test ! -e /in/go; do sleep 0.5; done; echo ends; cp /in/a /output/b
     input: [{from: first, path: /in}]
     output: [{path: /output}]
+    requests: {memory: 64}
 """
 
 #: A child takes too much; a shell that goes on after that would call it a success.

@@ -6,7 +6,7 @@ import pytest
 
 from tests.appliance.service import MEMBER, STRANGER, Service
 
-pytestmark = pytest.mark.machine
+pytestmark = [pytest.mark.machine, pytest.mark.timeout(900)]
 
 
 def interruptions(service: Service, job: str) -> int:

@@ -7,7 +7,7 @@ import pytest
 from tests.appliance.service import Service
 from tests.appliance.test_system_service import check_ran_again, interruptions
 
-pytestmark = pytest.mark.machine
+pytestmark = [pytest.mark.machine, pytest.mark.timeout(900)]
 
 
 def test_a_stop_and_a_start_keep_a_running_job(own_service: Service) -> None:

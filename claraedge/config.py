@@ -345,7 +345,7 @@ def load_config(
     found: list[str] = []
     config: Config | None = _decode(Config, tree, "", found)
     if config is not None:
-        found += [*mistakes_of(config.inbox), *_misplaced(config)]
+        found += [*mistakes_of(config.inbox, config.inbox_dir), *_misplaced(config)]
         found += [*_unusable_sources(config.images), *_without_effect(config.disk)]
     mistakes += [_with_origin(text, environment, flags) for text in found]
     if mistakes or config is None:

@@ -107,12 +107,15 @@ class Inbox(Section, frozen=True, kw_only=True):
     """Beyond these, a folder of the inbox that is named like a pipeline is a trigger."""
 
 
-def mistakes_of(inbox: Inbox) -> Iterator[str]:
-    """What is wrong beyond types: settings without effect, patterns that are none."""
+def mistakes_of(inbox: Inbox, root: Path) -> Iterator[str]:
+    """What is wrong beyond types: settings without effect, patterns that are none.
+
+    `root` is the inbox's folder.
+    """
     folders: dict[str, int] = {}
     for number, trigger in enumerate(inbox.trigger):
         place = f"inbox.trigger[{number}]"
-        folder = os.path.normpath(Path(inbox.path or "", trigger.folder))
+        folder = os.path.normpath(root / trigger.folder)
         if (first := folders.setdefault(folder, number)) != number:
             yield (
                 f"{place}.folder: {trigger.folder!r} is that of inbox.trigger[{first}] as well; a"

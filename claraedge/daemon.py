@@ -217,6 +217,8 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 services=config.services,
                 inference=config.inference,
                 grace=config.engine.grace_seconds,
+                profile=Profile(config.engine.requests_profile),
+                unified=Tegra().present(),
             ),
             gpus=lambda: cdi.devices(config.engine.cdi_kind),
         )

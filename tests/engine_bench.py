@@ -55,6 +55,8 @@ class Device:
     instance: str = field(default_factory=new_id)
     shared_memory: Path = Path("/dev/shm")
     profile: Profile = Profile.CLARA_0_8
+    services: config.Services = config.Services()  # noqa: RUF009 it is frozen
+    inference: config.Inference = config.Inference()  # noqa: RUF009 it is frozen
 
 
 @dataclass
@@ -139,7 +141,13 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
             new_id,
             state=device.state,
             instance=device.instance,
-            settings=Settings(services=config.Services(), inference=config.Inference(), grace=0.2),
+            settings=Settings(
+                services=device.services,
+                inference=device.inference,
+                grace=0.2,
+                profile=device.profile,
+                unified=device.unified,
+            ),
             gpus=lambda: device.gpus,
         )
         machine = Machine(

@@ -24,9 +24,10 @@ from claraedge.jobs.lookups import Lookups
 from claraedge.jobs.machine import Machine
 from claraedge.jobs.model import Job, OperatorRecord
 from claraedge.jobs.placing import Placing
-from claraedge.jobs.values import UnusableValueError, clear
+from claraedge.jobs.values import UnusableValueError
 from claraedge.pipelines import requests
 from claraedge.pipelines.model import Operator, Pipeline
+from claraedge.runner.foreign import clear
 from claraedge.runner.protocol import (
     LABEL_INSTANCE,
     LABEL_JOB,

@@ -14,7 +14,8 @@ from claraedge.jobs.execution import Execution
 from claraedge.jobs.floor import Floor
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.jobs.timeouts import Timeouts
-from claraedge.jobs.values import clear, has_values, written
+from claraedge.jobs.values import has_values, written
+from claraedge.runner.foreign import clear
 from claraedge.store.database import Transaction
 
 _log = logging.getLogger(__name__)

@@ -8,8 +8,9 @@ from claraedge import files
 from claraedge.blocking import in_cancellable_thread, in_thread
 from claraedge.jobs.machine import Machine
 from claraedge.jobs.model import Job
-from claraedge.jobs.values import clear, has_values, known_size, written
+from claraedge.jobs.values import has_values, known_size, written
 from claraedge.pipelines.model import Operator, Pipeline
+from claraedge.runner.foreign import clear
 
 
 class Placing:

@@ -9,7 +9,7 @@ from claraedge.blocking import in_thread
 from claraedge.errors import ContainerError
 from claraedge.jobs.container import PREFIX, told_by
 from claraedge.jobs.machine import Machine
-from claraedge.jobs.values import clear
+from claraedge.runner.foreign import clear
 from claraedge.runner.protocol import LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, LABEL_OPERATOR
 
 _log = logging.getLogger(__name__)

@@ -20,11 +20,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from claraedge import files
-from claraedge.blocking import CancelFlag, in_thread
+from claraedge.blocking import CancelFlag
 from claraedge.ids import new_id
 from claraedge.pipelines import fastio
 from claraedge.pipelines.model import Operator, Output, Pipeline
-from claraedge.runner.protocol import Runner, Space
+from claraedge.runner.protocol import Space
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _SETTING = "engine.shared_memory_dir"
@@ -250,15 +250,6 @@ class SharedMemory:
                 f"there is no room for {what} in {self.folder}: {self.space().free >> 20} MB are"
                 f" free; make it larger, or set {_SETTING}"
             ) from error
-
-
-async def clear(runner: Runner, folder: Path) -> None:
-    """Removes a folder that containers wrote in, also what belongs to other users there."""
-    if not await in_thread(os.path.lexists, folder):
-        return
-    if await in_thread(files.has_foreign, folder):
-        await runner.reclaim(folder)
-    await in_thread(files.remove_tree, folder)
 
 
 def _check(folder: Path, output: Output, where: Path) -> None:

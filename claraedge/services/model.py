@@ -51,8 +51,15 @@ def key(service: Service) -> str:
     cannot be given any more: folders and GPUs. Neither name nor variables belong to it.
     """
     folders = sorted({volume.path for volume in service.volumes})
-    content = msgspec.json.encode([*service.identity, folders, service.requests.gpu or 0])
+    content = msgspec.json.encode([*service.identity, folders, gpus_of(service)])
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def gpus_of(service: Service) -> int:
+    """The GPUs that its container has: whole ones, or one of which it wants a part. It shares them
+    with the operators that use it.
+    """
+    return service.requests.gpu or (1 if service.requests.gpu_memory else 0)
 
 
 def uses_services(pipeline: Pipeline) -> bool:

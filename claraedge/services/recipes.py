@@ -12,7 +12,7 @@ from claraedge.errors import ServiceError
 from claraedge.pipelines.contract import expand, service_environment
 from claraedge.pipelines.model import Service
 from claraedge.runner.protocol import ContainerSpec, Image, Mount
-from claraedge.services.model import COMMON, INFERENCE
+from claraedge.services.model import COMMON, INFERENCE, gpus_of
 
 _MEGABYTE = 1024 * 1024
 #: Where the inference server finds the models.
@@ -32,6 +32,8 @@ class Recipe:
     """Less its name, labels, log and networks."""
     ports: tuple[int, ...]
     """It is healthy when it takes connections at all of these."""
+    memory: int
+    """Megabytes that are kept for it."""
     first_port: int | None = None
     """The one that its image names first."""
     folders: tuple[Path, ...] = ()
@@ -49,10 +51,20 @@ def shared_folder(volumes: Path, key: str, path: str) -> Path:
 
 
 def of_service(
-    key: str, service: Service, image: Image, *, common: Path, volumes: Path, gpus: tuple[str, ...]
+    key: str,
+    service: Service,
+    image: Image,
+    *,
+    memory: int,
+    common: Path,
+    volumes: Path,
+    gpus: tuple[str, ...],
 ) -> Recipe:
-    """`gpus`: what the device has. Raises ServiceError for what it cannot give."""
-    wanted = service.requests.gpu or 0
+    """`memory`: megabytes that are kept for it; `gpus`: what the device has.
+
+    Raises ServiceError for what the device cannot give.
+    """
+    wanted = gpus_of(service)
     if wanted > len(gpus):
         raise ServiceError(
             f"the service {service.name} asks for {wanted} GPUs, and the device has {len(gpus)}"
@@ -70,7 +82,7 @@ def of_service(
         service, data_path=COMMON, connections={v.name: v.path for v in service.volumes}
     )
     container = service.container
-    memory = service.requests.memory
+    limit = service.requests.memory
     return Recipe(
         key=key,
         name=f"service {service.name}",
@@ -86,12 +98,13 @@ def of_service(
                 *(Mount(source=f, target=p, read_only=False) for p, f in folders.items()),
             ),
             log_path=_UNNAMED,
-            memory=memory * _MEGABYTE if memory else None,
+            memory=limit * _MEGABYTE if limit else None,
             shared_memory=container.shared_memory * _MEGABYTE if container.shared_memory else None,
             devices=gpus[:wanted],
             writable_root=container.writable_root,
         ),
         ports=ports(service, image),
+        memory=memory,
         first_port=image.ports[0] if image.ports else None,
         folders=tuple(folders.values()),
     )
@@ -105,9 +118,9 @@ def ports(service: Service, image: Image) -> tuple[int, ...]:
 
 
 def of_inference(
-    settings: Inference, image: Image, *, models: Path, gpus: tuple[str, ...]
+    settings: Inference, image: Image, *, memory: int, models: Path, gpus: tuple[str, ...]
 ) -> Recipe:
-    """The inference server, as it is configured."""
+    """The inference server, as it is configured; `memory`: megabytes that are kept for it."""
     return Recipe(
         key=INFERENCE,
         name="inference server",
@@ -124,4 +137,5 @@ def of_inference(
             writable_root=True,
         ),
         ports=(),
+        memory=memory,
     )

@@ -31,6 +31,7 @@ from claraedge.pipelines.model import (
     Service,
     VolumeConnection,
 )
+from claraedge.pipelines.requests import Profile
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import (
     LABEL_INSTANCE,
@@ -151,6 +152,8 @@ async def device(
                     **({"image": SERVER, "command": ("--explicit",)} | (inference or {}))
                 ),
                 grace=2.0,
+                profile=Profile.CLARA_0_8,
+                unified=False,
             ),
             gpus=lambda: (),
         )

@@ -43,7 +43,7 @@ async def test_triton_loads_unloads_and_refuses_models(tmp_path: Path, other_fol
         try:
             for name, other in (("first", "second"), ("second", "first")):
                 lease = await made.services.acquire(name, pipeline("", models=(name,)))
-                (server,) = made.services._living
+                (server,) = made.services._companions.living
                 triton = Triton(made.runner, str(server.container), str(lease.triton), 8000)
                 assert await triton.has_ready(name)
                 assert not await triton.has_ready(other)

@@ -28,6 +28,7 @@ from claraedge.pipelines.model import (
     Service,
     VolumeConnection,
 )
+from claraedge.pipelines.requests import Profile
 from claraedge.runner.memory import MemoryRunner, write_log
 from claraedge.runner.protocol import LABEL_SERVICES, ContainerSpec
 from claraedge.services.services import Services, Settings
@@ -101,6 +102,8 @@ class Beside:
                     **({"image": SERVER, "gpus": 0, "start_seconds": 5.0} | (inference or {}))
                 ),
                 grace=1.0,
+                profile=Profile.CLARA_0_8,
+                unified=False,
             ),
             gpus=lambda: self.gpus,
         )

@@ -107,7 +107,7 @@ async def test_a_network_goes_to_the_next_job_with_the_same_services_once_it_is_
         second = await services.acquire("two", pipeline)
         assert second.network != first.network  # a container of the first job is still on it
         await beside.runner.remove(left)
-        await until(lambda: services._networks.settled(services._runs))
+        await until(lambda: services._networks.settled(services._companions.runs))
         third = await services.acquire("three", pipeline)
         assert third.network == first.network
         assert third.connections(pipeline.operators[0]) == first.connections(pipeline.operators[0])
@@ -127,10 +127,12 @@ async def test_one_that_nobody_used_for_the_idle_time_ends_with_its_network(
         await services.release("two")
         assert await beside.containers() == [container]
         beside.clock.ahead += 61
-        services._living.copy().pop().tell()
+        services._companions.living.copy().pop().tell()
         await until(lambda: services.count() == 0)
         await until(lambda: _none(beside))
-        assert not (services.volumes / "x").parent.exists() or not list(services.volumes.iterdir())
+        assert not (services._workshop.volumes / "x").parent.exists() or not list(
+            services._workshop.volumes.iterdir()
+        )
 
 
 async def _networks(beside: Beside, count: int) -> bool:
@@ -270,8 +272,8 @@ async def test_an_acquire_that_is_cancelled_anywhere_leaves_nothing(
         await services.release("one")
         await services.stop()
         await until(lambda: _none(beside))
-        assert services._living == set()
-        assert services._models == {}
+        assert services._companions.living == set()
+        assert services._companions.models == {}
 
 
 async def test_many_jobs_that_come_and_go_at_once_leave_nothing(beside: Beside) -> None:
@@ -376,7 +378,7 @@ async def test_a_next_daemon_removes_what_does_not_run_and_what_belongs_to_no_jo
     beside.runner.cut_power()
     async with beside.daemon() as services:
         await until(lambda: _none(beside))
-        assert list(services.volumes.iterdir()) == []
+        assert list(services._workshop.volumes.iterdir()) == []
         await services.acquire("two", using(viewer()))
         assert len(beside.runner.started) == 2
 
@@ -398,7 +400,7 @@ async def test_a_container_that_podman_keeps_is_tried_again(beside: Beside) -> N
         beside.runner.refuse_removal("service viewer")
         await services.stop()
         await services.release("one")
-        await until(lambda: services._living == set())
+        await until(lambda: services._companions.living == set())
         assert len(await beside.containers()) == 1
         beside.runner._kept.clear()
         await until(lambda: _none(beside))

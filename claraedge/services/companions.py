@@ -1,0 +1,260 @@
+"""Which containers run beside jobs, and who uses them.
+
+Everything here happens in single steps of the loop: whoever is made a user of a companion finds it
+there, and what has no user may end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from claraedge.clock import Clock
+from claraedge.config import Inference as InferenceSettings
+from claraedge.config import Services as ServiceSettings
+from claraedge.errors import ClaraedgeError
+from claraedge.services.companion import Companion, Found, Limits
+from claraedge.services.inference import LoadedModels
+from claraedge.services.keeper import Keeper
+from claraedge.services.model import INFERENCE, GpuUse
+from claraedge.services.recipes import Recipe
+from claraedge.services.workshop import Workshop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Present:
+    """One that is there, as admission counts it."""
+
+    key: str
+    memory: int
+    """Megabytes that are kept for it."""
+
+
+class Companions:
+    """Those that live: running, about to be made, or ending."""
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        clock: Clock,
+        *,
+        services: ServiceSettings,
+        inference: InferenceSettings,
+        record: Path,
+    ) -> None:
+        """`record`: a file that tells what the inference server has loaded."""
+        self.living: set[Companion] = set()
+        self.models: dict[Companion, LoadedModels] = {}
+        """Of the inference server, and of one that is ending before it."""
+        self.expected: set[str] = set()
+        """Jobs that ran before this start and have not come back yet."""
+        self.failure: BaseException | None = None
+        """Of a keeper that met a bug."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Told when one is gone, and where a keeper failed."""
+        self.on_lost: Callable[[Companion, ClaraedgeError], None] = lambda _companion, _error: None
+        """Told when one is gone for good while jobs use it."""
+        self._workshop = workshop
+        self._clock = clock
+        self._services = services
+        self._inference = inference
+        self._record = record
+        self._keepers: dict[Companion, Keeper] = {}
+        self._present: dict[str, Companion] = {}
+        """Key -> the one that new users get."""
+
+    # --- users ---------------------------------------------------------------------------------
+
+    def use(self, job: str, recipe: Recipe) -> tuple[Companion, list[str]]:
+        """Makes the job a user of the companion of a recipe; with what its messages should say."""
+        found = self._of(job, recipe)
+        found.users.add(job)
+        if found.recipe is None:
+            found.recipe, found.name = recipe, recipe.name
+        found.ports |= set(recipe.ports)
+        found.tell()
+        if found.digest == recipe.digest:
+            return found, []
+        note = (
+            f"{recipe.name} runs already, from another image or with other variables and requests"
+            " than this job's definition says; it is shared as it is"
+        )
+        return found, [note]
+
+    def begin(self, companion: Companion) -> None:
+        """It is made and kept from now on."""
+        self._keepers[companion].begin()
+
+    def adopt(self, key: str, name: str, found: Found) -> Companion:
+        """One that runs already."""
+        return self._add(key, name, found=found)
+
+    def leave(self, job: str) -> None:
+        """The job uses none any more."""
+        for models in self.models.values():
+            models.drop(job)
+        for companion in list(self.living):
+            companion.leave(job)
+            if companion.task is None and not companion.users:  # nothing was made of it yet
+                self.closing(companion)
+                self._forget(companion)
+        self.came_back(job)
+
+    def came_back(self, job: str) -> None:
+        """A job that ran before this start has what it uses again, or needs it no more."""
+        if job in self.expected:
+            self.expected.discard(job)
+            if not self.expected:
+                for companion in self.living:
+                    companion.tell()
+
+    # --- to end --------------------------------------------------------------------------------
+
+    def stop(self) -> int:
+        """Each ends when the jobs that use it have; returns how many are to end."""
+        stopped = [c for c in self.living if c.task is not None and not c.asked and not c.closed]
+        for companion in stopped:
+            companion.ask()
+        return len(stopped)
+
+    def spare(self, megabytes: int, wanted: Collection[str]) -> int:
+        """Asks idle ones to end until so much memory is given back, the least recently used first.
+
+        `wanted`: keys of those that somebody is about to use. Returns how much will be given back,
+        with that of those that were asked before.
+        """
+        idle = [c for c in self.living if not c.users and c.key not in wanted]
+        given = 0
+        for companion in sorted(idle, key=lambda c: (not (c.asked or c.closed), c.idle_since)):
+            if given >= megabytes:
+                break
+            given += companion.memory
+            if not companion.closed and not companion.asked:
+                companion.ask()
+        return given
+
+    async def yield_gpu(self, limit: float) -> bool:
+        """Ends what holds a GPU and is used by no job, in at most so many seconds; True where none
+        holds one then.
+        """
+        holders = [c for c in self.living if c.gpus]
+        for companion in holders:
+            if not companion.users:
+                companion.ask()
+        ending = [c.task for c in holders if not c.users and c.task is not None]
+        if ending and not self.awaited():
+            await asyncio.wait(ending, timeout=limit)
+        return not any(c.gpus for c in self.living)
+
+    async def abandon(self) -> None:
+        """The daemon ends: the containers run on."""
+        tasks = [c.task for c in self.living if c.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- to look at ----------------------------------------------------------------------------
+
+    def runs(self, key: str) -> bool:
+        return any(c.key == key for c in self.living)
+
+    def has(self, key: str) -> bool:
+        """Whether there is one that new users get."""
+        return key in self._present
+
+    def present(self) -> list[Present]:
+        """All that memory is kept for, also where it is ending."""
+        return [Present(key=c.key, memory=c.memory) for c in self.living]
+
+    def gpu_use(self) -> GpuUse:
+        """Which GPUs they have, and which jobs use those that have one."""
+        holders = [c for c in self.living if c.gpus]
+        return GpuUse(
+            gpus=frozenset(gpu for c in holders for gpu in c.gpus),
+            jobs=frozenset(job for c in holders for job in c.users),
+        )
+
+    # --- what keepers report -------------------------------------------------------------------
+
+    def awaited(self) -> bool:
+        return bool(self.expected)
+
+    def closing(self, companion: Companion) -> None:
+        if self._present.get(companion.key) is companion:
+            del self._present[companion.key]
+
+    def lost(self, companion: Companion, error: ClaraedgeError) -> None:
+        self.on_lost(companion, error)
+
+    def ended(self, companion: Companion, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self.failure = task.exception()
+        self._forget(companion)
+
+    # --- making --------------------------------------------------------------------------------
+
+    def _of(self, job: str, recipe: Recipe) -> Companion:
+        """The one that the job has, or shares from now on, or a new one."""
+        same = [c for c in self.living if c.key == recipe.key]
+        for companion in same:
+            if job in companion.users and not companion.closed:
+                return companion
+        present = self._present.get(recipe.key)
+        if present is not None:
+            free = not present.users and not self.expected
+            outdated = present.digest != recipe.digest and free
+            if not (present.asked and job not in self.expected) and not outdated:
+                return present
+            present.ask()  # the new one is made once it has ended
+            del self._present[recipe.key]
+        after = tuple(c.task for c in same if c.task is not None)
+        return self._add(recipe.key, recipe.name, recipe=recipe, after=after)
+
+    def _add(
+        self,
+        key: str,
+        name: str,
+        *,
+        recipe: Recipe | None = None,
+        found: Found | None = None,
+        after: tuple[asyncio.Task[None], ...] = (),
+    ) -> Companion:
+        settings: ServiceSettings | InferenceSettings = self._services
+        models = None
+        if key == INFERENCE:
+            settings = self._inference
+            models = LoadedModels(
+                self._workshop.runner,
+                port=self._inference.http_port,
+                limit=self._inference.model_limit,
+                start=self._inference.start_seconds,
+                load=self._inference.load_seconds,
+                record=self._record,
+            )
+        limits = Limits(
+            idle=settings.idle_seconds, start=settings.start_seconds, restarts=settings.restarts
+        )
+        companion = Companion(
+            self._workshop, self._clock, key, name, limits, recipe=recipe, found=found
+        )
+        self._keepers[companion] = Keeper(
+            companion,
+            self,
+            self._workshop,
+            self._clock,
+            fit=models.fit if models else None,
+            after=after,
+        )
+        if models is not None:
+            self.models[companion] = models
+        self._present[key] = companion
+        self.living.add(companion)
+        return companion
+
+    def _forget(self, companion: Companion) -> None:
+        self.living.discard(companion)
+        self._keepers.pop(companion, None)
+        self.models.pop(companion, None)
+        self.on_change()

@@ -1,0 +1,185 @@
+"""What a job uses of what runs beside jobs: its lease, from the asking to the giving back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from claraedge import files
+from claraedge.blocking import in_thread
+from claraedge.config import Inference
+from claraedge.errors import ModelNotReadyError, RunnerUnavailableError, StorageFullError
+from claraedge.images.images import Images
+from claraedge.pipelines.model import Pipeline
+from claraedge.services.companion import Companion
+from claraedge.services.companions import Companions
+from claraedge.services.leavings import Leavings
+from claraedge.services.memory import Memory
+from claraedge.services.model import INFERENCE, Lease, Needs, Peer, needs
+from claraedge.services.networks import JobNetworks
+from claraedge.services.recipes import Recipe, of_inference, of_service
+from claraedge.services.repository import ModelView, Version
+from claraedge.services.workshop import Workshop
+
+#: What takes nothing from a job that had its services before: it asks again.
+_LATER = (RunnerUnavailableError, StorageFullError, asyncio.CancelledError)
+
+
+class Leasing:
+    """The leases of all jobs."""
+
+    def __init__(
+        self,
+        companions: Companions,
+        networks: JobNetworks,
+        leavings: Leavings,
+        workshop: Workshop,
+        images: Images,
+        view: ModelView,
+        memory: Memory,
+        *,
+        inference: Inference,
+        gpus: Callable[[], tuple[str, ...]],
+    ) -> None:
+        """`gpus`: the CDI names of the device's GPUs now; it blocks."""
+        self.leases: dict[str, Lease] = {}
+        self.waits: dict[str, str] = {}
+        """Job that asks -> what it waits for."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Told when a job has given back what it had."""
+        self._companions = companions
+        self._networks = networks
+        self._leavings = leavings
+        self._workshop = workshop
+        self._images = images
+        self._view = view
+        self._memory = memory
+        self._inference = inference
+        self._gpus = gpus
+
+    async def acquire(self, job: str, pipeline: Pipeline) -> Lease:
+        """As `Services.acquire` says."""
+        wanted = needs(pipeline, self._inference.model_limit)
+        if not wanted.keys:
+            self._companions.came_back(job)
+            return Lease(job=job)
+        had = job in self.leases or job in self._companions.expected
+        assert job not in self.waits, "one acquire of a job at a time"
+        self.waits[job] = "its services"
+        try:
+            lease = await self._acquired(job, pipeline, wanted)
+        except BaseException as error:
+            if not (had and isinstance(error, _LATER)):
+                self.let_go(job)
+            raise
+        finally:
+            del self.waits[job]
+        self.leases[job] = lease
+        self._companions.came_back(job)
+        return lease
+
+    def let_go(self, job: str) -> None:
+        """As `Services.release` says."""
+        self.leases.pop(job, None)
+        self._companions.leave(job)
+        self._networks.give_back(job)
+        self.on_change()
+
+    async def _acquired(self, job: str, pipeline: Pipeline, wanted: Needs) -> Lease:
+        try:
+            return await self._acquire(job, pipeline, wanted)
+        except OSError as error:
+            if not files.is_full(error):
+                raise
+            raise StorageFullError(
+                f"{error.filename or 'the state folder'}: the disk is full; free some space and"
+                " work goes on"
+            ) from error
+
+    async def _acquire(self, job: str, pipeline: Pipeline, wanted: Needs) -> Lease:
+        await self._leavings.take_up()
+        shown = await self._view.sync()
+        versions = _found(wanted.models, shown)
+        recipes = await self._recipes(pipeline, wanted)
+        used = {recipe.key: self._companions.use(job, recipe) for recipe in recipes}
+        companions = {key: companion for key, (companion, _) in used.items()}
+        self.waits[job] = "a private network"
+        network = await self._networks.take(job, wanted.keys)
+        places = network.addresses
+        # All begin at once: each is then waited for in turn.
+        for key, companion in companions.items():
+            companion.networks[network.name] = places[key]
+            self._companions.begin(companion)
+        for recipe in recipes:
+            companion = companions[recipe.key]
+            self.waits[job] = companion.name
+            await companion.join(network.name, places[recipe.key])
+            await companion.up()
+            await companion.listens(places[recipe.key], set(recipe.ports))
+        if versions:
+            await self._load(job, versions, companions[INFERENCE])
+        return Lease(
+            job=job,
+            network=network.name,
+            triton=places.get(INFERENCE),
+            triton_ports=(self._inference.http_port, self._inference.grpc_port),
+            notes=tuple(note for _, notes in used.values() for note in notes),
+            peers={recipe.key: _peer(recipe, places[recipe.key]) for recipe in recipes},
+        )
+
+    async def _load(self, job: str, versions: dict[str, Version], server: Companion) -> None:
+        await server.up()
+        models = self._companions.models[server]
+        waits = "room for its models" if models.short_of(job, versions) else "its models"
+        self.waits[job] = f"{waits} in the inference server"
+        await models.hold(job, versions, server)
+
+    async def _recipes(self, pipeline: Pipeline, wanted: Needs) -> list[Recipe]:
+        gpus = await in_thread(self._gpus)
+        recipes = []
+        for key, service in wanted.services.items():
+            image = await self._images.ensure(service.container.reference, pipeline.pull_secrets)
+            recipes.append(
+                of_service(
+                    key,
+                    service,
+                    image,
+                    memory=self._memory.of_service(service).amount,
+                    common=self._view.common,
+                    volumes=self._workshop.volumes,
+                    gpus=gpus,
+                )
+            )
+        if wanted.models:
+            image = await self._images.ensure(self._inference.image, pipeline.pull_secrets)
+            recipes.append(
+                of_inference(
+                    self._inference,
+                    image,
+                    memory=self._memory.of_inference().amount,
+                    models=self._view.models,
+                    gpus=gpus,
+                )
+            )
+        return recipes
+
+
+def _found(names: Sequence[str], shown: Mapping[str, Version]) -> dict[str, Version]:
+    missing = [name for name in names if name not in shown]
+    if missing:
+        raise ModelNotReadyError(
+            *(
+                f"the repository has no model {name}; `claraedge list models` shows those there"
+                " are, `claraedge create model` adds one"
+                for name in missing
+            )
+        )
+    return {name: shown[name] for name in names}
+
+
+def _peer(recipe: Recipe, host: str) -> Peer:
+    return Peer(
+        host=host,
+        port=recipe.first_port,
+        folders={m.target: m.source for m in recipe.spec.mounts if not m.read_only},
+    )

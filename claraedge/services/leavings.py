@@ -1,0 +1,130 @@
+"""What a break leaves beside jobs: containers, networks, folders. Taken up, or removed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from claraedge.errors import RunnerUnavailableError
+from claraedge.runner.protocol import (
+    LABEL_INSTANCE,
+    LABEL_JOB,
+    LABEL_SERVICE,
+    LABEL_SERVICE_NAME,
+    Container,
+    Network,
+    Phase,
+)
+from claraedge.services.companion import Found
+from claraedge.services.companions import Companions
+from claraedge.services.memory import Memory
+from claraedge.services.model import INFERENCE, addresses
+from claraedge.services.networks import JobNetworks, peers
+from claraedge.services.workshop import LABEL_GPUS, LABEL_MEMORY, LABEL_RECIPE, Workshop
+
+_log = logging.getLogger(__name__)
+
+
+class Leavings:
+    """Every method may raise RunnerUnavailableError: then it is to be called again."""
+
+    def __init__(
+        self, companions: Companions, networks: JobNetworks, workshop: Workshop, memory: Memory
+    ) -> None:
+        self.strays = False
+        """There may be containers that nobody sees to."""
+        self._companions = companions
+        self._networks = networks
+        self._workshop = workshop
+        self._memory = memory
+        self._taken_up = False
+        self._taking = asyncio.Lock()
+
+    async def take_up(self) -> None:
+        """Compares what is there with what is known, once."""
+        async with self._taking:
+            if self._taken_up:
+                return
+            networks = {n.name: n for n in await self._workshop.runner.networks(self._own)}
+            occupants = await self.occupants()
+            adopted = {c.container for c in self._companions.living}
+            for container in await self._workshop.present():
+                key = container.labels.get(LABEL_SERVICE, "")
+                usable = container.phase is Phase.RUNNING and not self._companions.has(key)
+                if usable and container.id not in adopted:
+                    self._adopt(container, key, networks)
+                elif container.id not in adopted:
+                    await self._remove(container)
+            for network in networks.values():
+                jobs = occupants.get(network.name, set())
+                self._networks.adopt(network, jobs, self._companions.expected)
+            for key in await self._workshop.shared():  # folders of services that a break ended
+                if not self._companions.runs(key):
+                    await self._workshop.empty(key)
+            self._taken_up = True
+            _log.info(
+                "services taken up",
+                extra={"services": len(self._companions.living), "networks": len(networks)},
+            )
+
+    async def occupants(self) -> dict[str, set[str]]:
+        """Network -> jobs whose operators' containers are on it."""
+        found: dict[str, set[str]] = {}
+        for container in await self._workshop.runner.containers(self._own):
+            for network in container.networks:
+                found.setdefault(network, set()).add(container.labels.get(LABEL_JOB, ""))
+        return found
+
+    async def remove_strays(self) -> None:
+        """Removes the containers that nobody sees to, where there may be some."""
+        if not self.strays:
+            return
+        self.strays = False
+        try:
+            found = await self._workshop.present()
+        except RunnerUnavailableError:
+            self.strays = True
+            raise
+        for container in found:
+            living = self._companions.living
+            known = {c.container for c in living} | {c.making for c in living}
+            if container.id not in known and container.name not in known:
+                await self._remove(container)
+
+    def _adopt(self, container: Container, key: str, networks: Mapping[str, Network]) -> None:
+        labels = container.labels
+        name = labels.get(LABEL_SERVICE_NAME, key)
+        companion = self._companions.adopt(
+            key,
+            name,
+            Found(
+                container=container.id,
+                digest=labels.get(LABEL_RECIPE, ""),
+                gpus=tuple(gpu for gpu in labels.get(LABEL_GPUS, "").split(",") if gpu),
+                memory=self._kept(key, labels.get(LABEL_MEMORY, "")),
+            ),
+        )
+        for network in (networks[name] for name in container.networks if name in networks):
+            keys = peers(network)
+            if network.subnet is not None and key in keys:
+                companion.networks[network.name] = addresses(network.subnet, keys)[key]
+        self._companions.begin(companion)
+        _log.info("service adopted", extra={"service": name, "container": container.id[:12]})
+
+    def _kept(self, key: str, told: str) -> int:
+        """Megabytes, also for a container of an older daemon, which did not write them."""
+        if told.isdecimal():
+            return int(told)
+        return (self._memory.of_inference() if key == INFERENCE else self._memory.unwritten).amount
+
+    async def _remove(self, container: Container) -> None:
+        name = container.labels.get(LABEL_SERVICE_NAME, container.name)
+        if await self._workshop.remove(name, container.id):
+            _log.info("service removed", extra={"container": container.id[:12]})
+        else:
+            self.strays = True
+
+    @property
+    def _own(self) -> dict[str, str]:
+        return {LABEL_INSTANCE: self._workshop.instance}

@@ -1,0 +1,140 @@
+"""Where the containers beside jobs are made and taken apart."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from claraedge import files
+from claraedge.blocking import in_thread
+from claraedge.errors import ClaraedgeError, ContainerError
+from claraedge.ids import NewId
+from claraedge.runner.foreign import clear
+from claraedge.runner.log_lines import tail
+from claraedge.runner.protocol import (
+    LABEL_SERVICE,
+    LABEL_SERVICE_NAME,
+    LABEL_SERVICES,
+    Container,
+    Runner,
+)
+from claraedge.services.recipes import Recipe
+
+#: Of a container: the digest of the recipe that it was made by, the GPUs that it has, and the
+#: megabytes of memory that are kept for it.
+LABEL_RECIPE = "io.claraedge.recipe"
+LABEL_GPUS = "io.claraedge.gpus"
+LABEL_MEMORY = "io.claraedge.memory"
+
+_log = logging.getLogger(__name__)
+
+#: Bytes of a companion's log before it begins anew.
+_LOG_SIZE = 8 * 1024 * 1024
+
+
+class Workshop:
+    """Makes containers of recipes, and removes them with what they leave."""
+
+    def __init__(
+        self, runner: Runner, new_id: NewId, *, folder: Path, instance: str, grace: float
+    ) -> None:
+        """`grace`: seconds between TERM and KILL."""
+        self.runner = runner
+        self.instance = instance
+        self.logs = folder / "logs"
+        self.volumes = folder / "volumes"
+        """Holds a folder for each key: what that service shares with operators lies in it."""
+        self.grace = grace
+        self.on_left: Callable[[], None] = lambda: None
+        """Told when a container may be there that nobody sees to."""
+        self._new_id = new_id
+
+    def log_path(self, key: str) -> Path:
+        return self.logs / f"{key}.log"
+
+    def new_name(self, key: str) -> str:
+        """For a container that is to be made."""
+        return f"claraedge-service-{key}-{self._new_id()[:8]}"
+
+    async def make(
+        self, key: str, title: str, recipe: Recipe, *, name: str, networks: Mapping[str, str]
+    ) -> str:
+        """A container that is not started yet; its id. Raises OSError of its folders, and what
+        `Runner.create` does.
+        """
+        await in_thread(_make_folders, self.logs, recipe.folders)
+        return await self.runner.create(
+            replace(
+                recipe.spec,
+                name=name,
+                labels={
+                    LABEL_SERVICES: self.instance,
+                    LABEL_SERVICE: key,
+                    LABEL_SERVICE_NAME: title,
+                    LABEL_RECIPE: recipe.digest,
+                    LABEL_GPUS: ",".join(recipe.spec.devices),
+                    LABEL_MEMORY: str(recipe.memory),
+                },
+                log_path=self.log_path(key),
+                log_size=_LOG_SIZE,
+                networks=dict(networks),
+            )
+        )
+
+    async def present(self) -> list[Container]:
+        """All containers beside jobs that are there."""
+        return list(await self.runner.containers({LABEL_SERVICES: self.instance}))
+
+    async def end(self, title: str, container: str) -> bool:
+        """Stops and removes it; False where it may be there still."""
+        try:
+            await self.runner.stop(container, self.grace)
+        except ClaraedgeError as error:
+            extra = {"service": title, "reason": str(error)}
+            _log.warning("service did not stop", extra=extra)
+        return await self.remove(title, container)
+
+    async def remove(self, title: str, container: str) -> bool:
+        """False where that did not work now."""
+        try:
+            await self.runner.remove(container)
+        except ClaraedgeError as error:
+            extra = {"service": title, "reason": str(error)}
+            _log.warning("container of a service left behind", extra=extra)
+            return False
+        return True
+
+    async def empty(self, key: str) -> None:
+        """Removes what a service shared with operators, whoever wrote that.
+
+        Raises RunnerUnavailableError.
+        """
+        try:
+            await clear(self.runner, self.volumes / key)
+        except (OSError, ContainerError) as error:
+            extra = {"service": key, "reason": str(error)}
+            _log.warning("shared folder left behind", extra=extra)
+
+    async def shared(self) -> set[str]:
+        """The keys that folders are there of."""
+        return await in_thread(_names, self.volumes)
+
+    async def last_words(self, key: str) -> str:
+        """The last line that it wrote, and where all of it is."""
+        log = self.log_path(key)
+        lines = await in_thread(tail, log, 1)
+        said = f"; its last line: {lines[0].strip()[:500]}" if lines else ""
+        return f"{said} (its log: {log})"
+
+
+def _make_folders(logs: Path, shared: tuple[Path, ...]) -> None:
+    files.make_folders(logs)
+    for folder in shared:
+        files.make_folders(folder)
+        folder.chmod(0o777)  # below folders that are ours alone
+
+
+def _names(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()

@@ -173,7 +173,11 @@ def ended(items: list[Item]) -> list[Item]:
 def make_config(
     state: Path, *, settle: float = 0.15, rescan: float = 0.5, **changes: Any
 ) -> Config:
-    outbox = {k: changes.pop(k) for k in ("path", "failed", "originals") if k in changes}
+    outbox = {
+        k: changes.pop(k)
+        for k in ("path", "failed", "originals", "wait_for_mounts")
+        if k in changes
+    }
     return Config(
         state_dir=state,
         runtime_dir=state / "run",

@@ -285,7 +285,6 @@ class Delivery:
         self._failpoint("deliver: committed")
         if record.item is not None:
             await in_thread(self._sweep, record.item)
-            self._failpoint("deliver: spool removed")
         return done.path
 
     # --- in threads -----------------------------------------------------------------------------

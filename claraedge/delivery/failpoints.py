@@ -7,31 +7,32 @@ from typing import TypeAlias
 
 Failpoint: TypeAlias = Callable[[str], None]
 
-#: Both for results and for failures, from `publish` on; the original only where there is one.
-DELIVERY = (
-    "deliver: begun",
-    "publish: building",
-    "deliver: copied",
-    "deliver: logs",
+_PUBLISH = (
     "publish: written",
     "publish: shown",
     "publish: built",
     "publish: renamed",
     "publish: synced",
-    "deliver: before original",
-    "move: copying",
-    "move: copied",
-    "move: moved",
-    "move: source removed",
-    "deliver: original moved",
-    "deliver: before commit",
-    "deliver: committed",
-    "deliver: spool removed",
 )
-#: Of what was kept for long enough.
-REMOVAL = ("expire: begun", "expire: hidden", "expire: removed", "expire: recorded")
+_MOVE_AWAY = ("move: copying", "move: copied", "move: moved", "move: source removed")
+_END = ("deliver: original moved", "deliver: before commit", "deliver: committed")
 
-FAILPOINTS = (*DELIVERY, *REMOVAL)
+#: A folder of results, with an original; and the same where that goes to another file system.
+RESULT = (
+    "deliver: begun",
+    "publish: building",
+    "deliver: copied",
+    *_PUBLISH,
+    "deliver: before original",
+    *_END,
+)
+RESULT_AWAY = (*RESULT[: -len(_END)], *_MOVE_AWAY, *_END)
+#: The failure of a job.
+FAILURE = tuple("deliver: logs" if name == "deliver: copied" else name for name in RESULT)
+#: The failure of an item that never became a job.
+ITEM_FAILURE = ("publish: building", *_PUBLISH)
+#: The end of what was kept for long enough.
+REMOVAL = ("expire: begun", "expire: hidden", "expire: removed", "expire: recorded")
 
 
 def nothing(_: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from claraedge.delivery.failpoints import RESULT
 from tests.inbox_bench import drop, tree_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -27,14 +28,7 @@ STEPS = [
     "submit: payload",
     "submit: before commit",
     "submit: committed",
-    "publish: building",
-    "deliver: copied",
-    "publish: built",
-    "publish: renamed",
-    "deliver: before original",
-    "deliver: original moved",
-    "deliver: before commit",
-    "deliver: committed",
+    *RESULT,
     "fail: moved",
     "fail: before commit",
     "fail: committed",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from claraedge.delivery.failpoints import FAILURE, ITEM_FAILURE, RESULT
 from claraedge.inbox import settling
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
@@ -24,14 +25,7 @@ OWN = [
     "submit: payload",
     "submit: before commit",
     "submit: committed",
-    "publish: building",
-    "deliver: copied",
-    "publish: built",
-    "publish: renamed",
-    "deliver: before original",
-    "deliver: original moved",
-    "deliver: before commit",
-    "deliver: committed",
+    *RESULT,
 ]
 COPIED = [
     *OWN[:5],
@@ -43,14 +37,12 @@ COPIED = [
 ]
 FAULTY = [
     *OWN[:5],
-    "publish: building",
-    "publish: built",
-    "publish: renamed",
+    *ITEM_FAILURE,
     "fail: moved",
     "fail: before commit",
     "fail: committed",
 ]
-FAULTED_JOB = [name for name in OWN if name != "deliver: copied"]
+FAULTED_JOB = [*OWN[: -len(RESULT)], *FAILURE]
 
 
 class Fuse:
@@ -110,15 +102,20 @@ def _links_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settling, "LINKS_SECONDS", 0.0)
 
 
+async def swept(state: Path) -> None:
+    """What is delivered leaves the spool just after it is recorded."""
+    async with asyncio.timeout(20):
+        while any((state / "spool").iterdir()):
+            await asyncio.sleep(0.01)
+
+
 async def live(state: Path, status: JobStatus, fuse: Fuse) -> None:
     """One life of the daemon, until the item is through or the fuse blows."""
     async with bench(make_config(state, settle=0.05), status=status, failpoint=fuse) as b:
         if not await b.database.read(lambda tx: tx.rows("pipelines")):
             await b.register("ct")
         await b.delivered()
-        async with asyncio.timeout(20):
-            while any((state / "spool").iterdir()):
-                await asyncio.sleep(0.01)
+        await swept(state)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -142,6 +139,7 @@ async def test_a_kill_loses_and_doubles_nothing(tmp_path: Path, way: str, at: st
     async with bench(make_config(tmp_path, settle=0.05), status=status) as b:
         (item,) = await b.delivered()
         jobs = await b.jobs()
+        await swept(tmp_path)
     failed = way.startswith("fault")
     assert item.state is (ItemState.FAILED if failed else ItemState.DELIVERED)
     assert len(jobs) == (0 if way == "faulty" else 1)

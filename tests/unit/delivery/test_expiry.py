@@ -1,0 +1,278 @@
+"""What was kept for long enough goes, once, whole, and never by a clock that may be wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claraedge.config import Outbox
+from claraedge.delivery import expiry
+from claraedge.delivery.expiry import Expiry
+from claraedge.delivery.failpoints import REMOVAL, Failpoint, nothing
+from claraedge.delivery.roots import Roots
+from claraedge.delivery.trees import remove
+from claraedge.jobs.model import JobStatus
+from claraedge.jobs.trust import ClockTrust
+from tests.inbox_bench import Bench, KilledError, bench, document, drop, make_config, tree_of
+
+DAY = 86400.0
+HOUR = 3600.0
+
+
+@dataclass
+class Hands:
+    """A clock that is set by hand, from now on."""
+
+    wall: float = field(default_factory=time.time)
+    boot: float = 1000.0
+
+    def now(self) -> float:
+        return self.wall
+
+    def elapsed(self) -> float:
+        return self.boot
+
+    def passes(self, seconds: float) -> None:
+        self.wall += seconds
+        self.boot += seconds
+
+
+@dataclass
+class Keeping:
+    """A bench that has delivered, and what removes there."""
+
+    b: Bench
+    clock: Hands
+    expiry: Expiry
+
+    async def row(self, query: str, *values: Any) -> Any:
+        return await self.b.database.read(
+            lambda tx: tx._connection.execute(query, values).fetchone()
+        )
+
+    async def totals(self) -> dict[str, tuple[int, int]]:
+        row = await self.b.database.read(lambda tx: tx.row("status_counts"))
+        assert row is not None
+        return {
+            kind: (row[plural], row[f"{kind}_bytes"])
+            for kind, plural in (
+                ("result", "results"), ("failure", "failures"), ("original", "originals"),
+            )
+        }  # fmt: skip
+
+    async def look_after(self, seconds: float) -> None:
+        """Looks while so much time passes, in steps that no clock's jump would have."""
+        await self.expiry.look()
+        while seconds > 0:
+            step = min(seconds, HOUR)
+            self.clock.passes(step)
+            seconds -= step
+            await self.expiry.look()
+
+
+@asynccontextmanager
+async def keeping(
+    state: Path,
+    *,
+    failpoint: Failpoint = nothing,
+    status: JobStatus = JobStatus.HEALTHY,
+    **rules: float | None,
+) -> AsyncIterator[Keeping]:
+    config = make_config(state)
+    async with bench(config, status=status) as b:
+        roots = Roots(b.database, config)
+        await roots.prepare()
+        clock = Hands()
+        trust = ClockTrust(b.database, clock)
+        expiry = Expiry(b.database, roots, Outbox(**rules), clock, trust, failpoint=failpoint)  # type: ignore[arg-type]
+        yield Keeping(b, clock, expiry)
+
+
+async def deliver(k: Keeping, *names: str) -> list[Path]:
+    """The result folders of files that were dropped."""
+    if not await k.b.database.read(lambda tx: tx.rows("pipelines")):
+        await k.b.register("ct")
+    for name in names:
+        drop(k.b.config.inbox_dir / "ct" / name, name.encode())
+    items = await k.b.delivered(len(names))
+    return [Path(item.result_path or "") for item in items]
+
+
+async def test_nothing_goes_unless_that_is_configured(tmp_path: Path) -> None:
+    async with keeping(tmp_path) as k:
+        (result,) = await deliver(k, "a.dcm")
+        await k.look_after(2 * HOUR)
+        assert result.is_dir()
+        assert (await k.totals())["result"][0] == 1
+
+
+async def test_each_kind_goes_after_its_own_days(tmp_path: Path) -> None:
+    async with keeping(tmp_path, keep_days=1.0, originals_keep_days=0.5) as k:
+        (result,) = await deliver(k, "a.dcm")
+        original = tmp_path / "originals" / result.relative_to(tmp_path / "outbox")
+        size = sum(len(content) for content in tree_of(result).values())
+        assert await k.totals() == {"result": (1, size), "failure": (0, 0), "original": (1, 5)}
+        await k.look_after(12 * HOUR)  # the first of them only made the clock trusted
+        assert (result.is_dir(), original.is_dir()) == (True, True)
+        await k.look_after(2 * HOUR)
+        assert (result.is_dir(), original.is_dir()) == (True, False)
+        assert await k.totals() == {"result": (1, size), "failure": (0, 0), "original": (0, 0)}
+        await k.look_after(12 * HOUR)
+        assert not result.exists()
+        assert await k.totals() == dict.fromkeys(("result", "failure", "original"), (0, 0))
+        item = await k.row("SELECT path, original, removed, original_removed FROM inbox_items")
+        assert tuple(item)[:2] == (str(result), str(original))
+        assert item["removed"] > item["original_removed"] > 0
+        removed = await k.row("SELECT removed FROM deliveries")
+        assert removed["removed"] == item["removed"]
+    assert list((tmp_path / "outbox/ct").iterdir()) == []
+    assert list((tmp_path / "originals/ct").iterdir()) == []
+
+
+async def test_failures_of_jobs_and_of_items_go_with_their_originals(tmp_path: Path) -> None:
+    async with keeping(tmp_path, status=JobStatus.FAULTED, failed_keep_days=1.0) as k:
+        (tmp_path / "inbox/ct/bad").mkdir(parents=True)
+        outside = drop(tmp_path / "outside")
+        (tmp_path / "inbox/ct/bad/link").symlink_to(outside)
+        await deliver(k, "a.dcm")
+        await k.b.delivered(2)
+        assert (await k.totals())["failure"][0] == 2
+        assert len(list((tmp_path / "failed/ct").glob("*/original"))) == 2
+        await k.look_after(26 * HOUR)
+        assert list((tmp_path / "failed/ct").iterdir()) == []
+        count = await k.row("SELECT COUNT(*) FROM inbox_items WHERE removed IS NOT NULL")
+        assert (count[0], (await k.totals())["failure"]) == (2, (0, 0))
+    assert outside.exists()
+
+
+async def test_what_a_trigger_says_of_originals_wins(tmp_path: Path) -> None:
+    async with keeping(tmp_path, originals_keep_days=1.0) as k:
+        await k.b.register("ct")
+
+        def wish(tx: Any) -> None:
+            tx._connection.execute(
+                "CREATE TEMP TRIGGER wishes AFTER INSERT ON main.inbox_items BEGIN UPDATE"
+                " inbox_items SET keep_originals_days = CASE CAST(NEW.name AS TEXT)"
+                " WHEN 'gone' THEN 0 WHEN 'long' THEN 3 END WHERE id = NEW.id; END"
+            )
+
+        await k.b.database.write(wish)
+        await deliver(k, "gone", "long", "usual")
+        kept = sorted(path.name for path in (tmp_path / "originals").glob("ct/*/*"))
+        assert kept == ["long", "usual"]  # 0: it went with its delivery
+        assert list((tmp_path / "spool").iterdir()) == []
+        await k.look_after(26 * HOUR)
+        assert [path.name for path in (tmp_path / "originals").glob("ct/*/*")] == ["long"]
+        await k.look_after(48 * HOUR)
+        assert list((tmp_path / "originals").glob("ct/*/*")) == []
+
+
+async def test_a_clock_that_jumps_removes_nothing_and_says_so(tmp_path: Path) -> None:
+    async with keeping(tmp_path, keep_days=1.0) as k:
+        (result,) = await deliver(k, "a.dcm")
+        await k.look_after(2 * HOUR)
+        k.clock.wall += 30 * DAY
+        await k.expiry.look()
+        assert result.is_dir()
+        assert "jumped" in k.expiry._trust.warnings()[0]
+        k.clock.passes(HOUR / 2)
+        await k.expiry.look()
+        assert result.is_dir()
+
+
+async def test_time_counts_from_when_the_clock_was_right(tmp_path: Path) -> None:
+    """A device that starts in 1970 and learns the time later has not kept anything for decades."""
+    async with keeping(tmp_path, keep_days=1.0) as k:
+        (result,) = await deliver(k, "a.dcm")
+        right = k.clock.wall
+        k.clock.wall = 1000.0
+        await k.expiry.look()
+        k.clock.passes(HOUR / 2)
+        k.clock.wall = right
+        await k.look_after(12 * HOUR)
+        assert result.is_dir()
+        await k.look_after(14 * HOUR)
+        assert not result.exists()
+
+
+async def test_what_people_took_away_or_put_there_is_left_alone(tmp_path: Path) -> None:
+    async with keeping(tmp_path, keep_days=1.0) as k:
+        taken, mine, whole = await deliver(k, "a.dcm", "b.dcm", "c.dcm")
+        taken.rename(tmp_path / "taken")
+        (mine / "result.json").write_text("{}")
+        stranger = drop(tmp_path / "outbox/ct/mine/notes.txt")
+        await k.look_after(26 * HOUR)
+        assert (mine.is_dir(), whole.exists(), stranger.exists()) == (True, False, True)
+        assert len(tree_of(tmp_path / "taken")) > 0
+        assert (await k.totals())["result"] == (0, 0)  # nobody waits for them here any more
+
+
+async def test_a_vanished_folder_is_no_removal(tmp_path: Path) -> None:
+    async with keeping(tmp_path, keep_days=1.0) as k:
+        (result,) = await deliver(k, "a.dcm")
+        root = tmp_path / "outbox"
+        root.rename(tmp_path / "away")
+        await k.look_after(26 * HOUR)
+        assert (await k.totals())["result"][0] == 1
+        (tmp_path / "away").rename(root)
+        assert result.is_dir()
+        await k.look_after(HOUR)
+        assert (result.exists(), (await k.totals())["result"][0]) == (False, 0)
+
+
+async def test_what_cannot_be_removed_is_told_and_stops_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(path: Path) -> None:
+        if path.name.endswith(job):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        remove(path)
+
+    async with keeping(tmp_path, keep_days=1.0) as k:
+        first, second = await deliver(k, "a.dcm", "b.dcm")
+        job = document(first / "result.json")["job_id"]
+        monkeypatch.setattr(expiry, "remove", refusing)
+        await k.look_after(26 * HOUR)
+        assert not second.exists()
+        (warning,) = k.expiry.warnings()
+        assert f"{first}: Permission denied" in warning
+        assert (await k.totals())["result"][0] == 1
+        monkeypatch.undo()
+        await k.look_after(2 * HOUR)  # and tries again
+        assert list((tmp_path / "outbox/ct").iterdir()) == []
+        assert (k.expiry.warnings(), (await k.totals())["result"]) == ([], (0, 0))
+
+
+@pytest.mark.parametrize("at", REMOVAL)
+async def test_a_crash_at_any_step_of_a_removal_leaves_no_trace(tmp_path: Path, at: str) -> None:
+    def failpoint(name: str) -> None:
+        if name == at:
+            raise KilledError(name)
+
+    async with keeping(tmp_path, keep_days=1.0, failpoint=failpoint) as k:
+        await deliver(k, "a.dcm")
+        with pytest.raises(KilledError):
+            await k.look_after(26 * HOUR)
+    async with keeping(tmp_path, keep_days=1.0) as k:
+        await k.look_after(26 * HOUR)
+        assert list((tmp_path / "outbox/ct").iterdir()) == []
+        assert (await k.totals())["result"] == (0, 0)
+        assert (await k.row("SELECT removed FROM deliveries"))["removed"] is not None
+
+
+async def test_many_go_in_bounded_steps(tmp_path: Path) -> None:
+    names = [f"{number}.dcm" for number in range(45)]
+    steps: list[str] = []
+    async with keeping(tmp_path, keep_days=1.0, failpoint=steps.append) as k:
+        await deliver(k, *names)
+        await k.look_after(26 * HOUR)
+        assert list((tmp_path / "outbox/ct").iterdir()) == []
+    assert steps.count("expire: recorded") == 3

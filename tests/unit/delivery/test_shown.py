@@ -1,0 +1,84 @@
+"""Who may read the outbox may read what is put there, whatever the umask of the service."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from claraedge.delivery.shown import show
+from claraedge.jobs.model import JobStatus
+from tests.inbox_bench import bench, drop, make_config
+
+
+@pytest.fixture(params=[0o077, 0o002], ids="umask {:04o}".format)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def modes(root: Path) -> tuple[set[int], set[int]]:
+    """Of all folders, and of all files below."""
+    found = [path.stat().st_mode for path in root.rglob("*")]
+    return (
+        {stat.S_IMODE(mode) for mode in found if stat.S_ISDIR(mode)},
+        {stat.S_IMODE(mode) for mode in found if stat.S_ISREG(mode)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("root", "folders", "read"),
+    [
+        (0o700, {0o700}, {0o600}),
+        (0o750, {0o750}, {0o640}),
+        (0o2770, {0o2770}, {0o660}),
+        (0o755, {0o755}, {0o644}),
+    ],
+)
+async def test_results_are_open_to_those_that_the_outbox_is_open_to(
+    tmp_path: Path, umask: int, root: int, folders: set[int], read: set[int]
+) -> None:
+    outbox = tmp_path / "outbox"
+    outbox.mkdir()
+    outbox.chmod(root)
+    async with bench(make_config(tmp_path)) as b:
+        await b.register("ct")
+        drop(tmp_path / "inbox/ct/study/a/scan.dcm")
+        await b.delivered()
+    assert stat.S_IMODE(outbox.stat().st_mode) == root
+    assert modes(outbox) == (folders, read)
+
+
+async def test_reasons_and_logs_are_open_as_the_failures_are(tmp_path: Path, umask: int) -> None:
+    failed = tmp_path / "failed"
+    failed.mkdir()
+    failed.chmod(0o2750)
+    async with bench(make_config(tmp_path), status=JobStatus.FAULTED) as b:
+        await b.register("ct")
+        drop(tmp_path / "inbox/ct/scan.dcm")
+        await b.delivered()
+    folders, _ = modes(failed)
+    assert folders == {0o2750}
+    told = [*failed.glob("ct/*/reason.json"), *failed.glob("ct/*/logs/*")]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in told] == [0o640, 0o640]
+
+
+async def test_an_outbox_that_is_made_follows_the_umask(tmp_path: Path, umask: int) -> None:
+    async with bench(make_config(tmp_path)) as b:
+        await b.register("ct")
+        drop(tmp_path / "inbox/ct/scan.dcm")
+        await b.delivered()
+    mode = 0o755 & ~umask
+    assert modes(tmp_path / "outbox") == ({mode}, {mode & 0o666})
+
+
+def test_programs_stay_programs(tmp_path: Path) -> None:
+    for name, mode in (("tool", 0o700), ("text", 0o600)):
+        drop(tmp_path / "made" / name).chmod(mode)
+    show(tmp_path / "made", 0o2750)
+    found = {p.name: stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "made").iterdir()}
+    assert found == {"tool": 0o740, "text": 0o640}

@@ -162,6 +162,10 @@ class Bench:
         """The items once so many have reached their end."""
         return await self.until(lambda items: len(ended(items)) >= count)
 
+    def input_of(self, job: Job) -> Mapping[str, bytes]:
+        """What a job that runs no more was given."""
+        return tree_of(self.config.state_dir / "payloads" / job.payload / "input")
+
     async def jobs(self) -> list[Job]:
         return await self.database.read(lambda tx: [jobs.read(tx, r) for r in tx.rows("all_jobs")])
 
@@ -185,6 +189,7 @@ def make_config(
             path=changes.pop("inbox", None),
             settle_seconds=settle,
             rescan_seconds=rescan,
+            max_queued=changes.pop("max_queued", 20_000),
             trigger=tuple(Trigger(**t) for t in changes.pop("trigger", ())),
         ),
         outbox=Outbox(**outbox),
@@ -205,6 +210,7 @@ async def bench(
     failpoint: Callable[[str], None] = nothing,
     run: bool = True,
     applied: Callable[[Pipeline], Awaitable[Pipeline]] = plain,
+    queued: Callable[[], int] = lambda: 0,
 ) -> AsyncIterator[Bench]:
     """Opens the state and runs all; leaving it stops them where they are."""
     config.state_dir.mkdir(parents=True, exist_ok=True)
@@ -236,6 +242,7 @@ async def bench(
             engine.queued,
             applied=applied,
             failpoint=failpoint,
+            queued=queued,
         )
         pipelines = Pipelines(
             database, clock, new_id, lambda: Device(cores=64, memory=1 << 20, gpus=8)

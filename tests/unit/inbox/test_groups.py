@@ -1,0 +1,425 @@
+"""What one job is made of, over real folders: each grouping as its trigger says."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claraedge.config import Config
+from claraedge.inbox.looks import Onlooker
+from claraedge.inbox.model import ItemState
+from claraedge.jobs.model import Priority
+from tests.inbox_bench import Bench, bench, drop, ended, make_config, tree_of
+
+PARAMETERS = """\
+api-version: 0.4.0
+name: {name}
+parameters:
+  patient:
+  kind: us
+operators:
+- name: first
+  container: {{image: copy, command: ["copy-${{{{patient}}}}-${{{{kind}}}}"]}}
+  input:
+  - {{path: /in}}
+  output:
+  - {{path: /out}}
+"""
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def config(state: Path, grouping: str = "entry", rescan: float = 0.5, **more: Any) -> Config:
+    trigger = {"folder": "in", "pipeline": "ct", "grouping": grouping, **more}
+    return make_config(state, trigger=[trigger], settle=0.1, rescan=rescan)
+
+
+async def inputs(b: Bench) -> dict[str, dict[str, bytes]]:
+    """Job's name -> its files."""
+    return {job.name: dict(b.input_of(job)) for job in await b.jobs()}
+
+
+def originals(state: Path) -> dict[str, bytes]:
+    """Path below the result folder -> bytes, of all originals."""
+    found = tree_of(state / "originals")
+    return {name.split("/", 2)[2]: content for name, content in found.items()}
+
+
+def rename_in(state: Path, path: Path, content: bytes) -> None:
+    """Whole at once, from outside."""
+    staged = drop(state / "staging" / path.name, content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged.rename(path)
+
+
+# --- file -------------------------------------------------------------------------------------
+
+
+async def test_file_makes_a_job_of_each_file_wherever_it_lies(state: Path) -> None:
+    wanted = {"a.dcm": b"a", "p1/a.dcm": b"1", "p1/s/b.dcm": b"2", "p2/a.dcm": b"3"}
+    async with bench(config(state, "file")) as b:
+        await b.register("ct")
+        for name, content in wanted.items():
+            drop(state / "inbox/in" / name, content)
+        drop(state / "inbox/in/p1/.hidden", b"h")
+        drop(state / "inbox/in/.git/config", b"h")
+        drop(state / "inbox/in/p1/c.part", b"half")
+        items = await b.delivered(4)
+        jobs = await b.jobs()
+        assert sorted(
+            (name, content) for job in jobs for name, content in b.input_of(job).items()
+        ) == [("a.dcm", b"1"), ("a.dcm", b"3"), ("a.dcm", b"a"), ("b.dcm", b"2")]
+    assert len(jobs) == 4
+    places = {(i.folder.removeprefix(f"{state}/inbox/in").strip("/"), i.name) for i in items}
+    assert places == {("", "a.dcm"), ("p1", "a.dcm"), ("p1/s", "b.dcm"), ("p2", "a.dcm")}
+    assert sorted(tree_of(state / "originals").values()) == [b"1", b"2", b"3", b"a"]
+    left = {"p1/.hidden": b"h", ".git/config": b"h", "p1/c.part": b"half"}
+    assert tree_of(state / "inbox/in") == left
+
+
+async def test_files_of_a_folder_that_is_moved_in_are_found_without_a_rescan(state: Path) -> None:
+    async with bench(config(state, "file", rescan=600)) as b:
+        await b.register("ct")
+        drop(state / "staging/study/a/1.dcm", b"1")
+        drop(state / "staging/study/2.dcm", b"2")
+        await b.until(lambda _: (state / "inbox/in").is_dir())
+        (state / "staging/study").rename(state / "inbox/in/study")
+        began = time.monotonic()
+        await b.delivered(2)
+    assert time.monotonic() - began < 15
+
+
+async def test_what_is_not_included_is_not_taken_by_an_event_either(state: Path) -> None:
+    rules = {"include": ("*.dcm",), "ignore": ("skip/*", "x*")}
+    async with bench(config(state, "file", rescan=600, **rules)) as b:
+        await b.register("ct")
+        drop(state / "inbox/in/a.dcm", b"1")
+        await b.delivered(1)
+        stays = ["a.txt", "sub/b.json", "skip/a.dcm", "x.dcm", "sub/xy.dcm"]
+        for name in stays:
+            drop(state / "inbox/in" / name)
+        drop(state / "staging/more/c.dcm")
+        drop(state / "staging/more/c.txt")
+        (state / "staging/more").rename(state / "inbox/in/more")
+        drop(state / "inbox/in/sub/b.dcm", b"2")
+        items = await b.delivered(3)
+        assert sorted(item.name for item in items) == ["a.dcm", "b.dcm", "c.dcm"]
+    assert sorted(tree_of(state / "inbox/in")) == sorted([*stays, "more/c.txt"])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+@pytest.mark.parametrize("grouping", ["file", "dicom-study"])
+async def test_a_folder_below_that_cannot_be_read_is_told_and_goes_on(
+    state: Path, grouping: str
+) -> None:
+    locked = drop(state / "inbox/in/sub/locked/a.dcm").parent
+    locked.chmod(0)
+    try:
+        async with bench(config(state, grouping)) as b:
+            await b.register("ct")
+            (item,) = await b.until(lambda items: any(i.mend for i in items))
+            assert (item.state, item.name) == (ItemState.PARKED, "sub/locked")
+            assert item.mend == f"chmod -R u+rwX {locked}"
+            locked.chmod(0o755)
+            b.inbox.poke()
+            if grouping == "file":
+                (item,) = await b.delivered()
+                assert (item.name, item.state) == ("a.dcm", ItemState.DELIVERED)
+            else:
+                (item,) = await b.until(lambda items: any("DICOM" in i.reason for i in items))
+    finally:
+        locked.chmod(0o755)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+async def test_a_dicom_file_that_cannot_be_read_says_what_mends_it(state: Path) -> None:
+    path = drop(state / "inbox/in/a.dcm")
+    path.chmod(0)
+    async with bench(config(state, "dicom-study")) as b:
+        await b.register("ct")
+        (item,) = await b.until(lambda items: any(i.mend for i in items))
+        assert (item.state, item.mend) == (ItemState.PARKED, f"chmod -R u+rwX {path}")
+
+
+# --- folder -----------------------------------------------------------------------------------
+
+
+async def test_folder_makes_a_job_of_each_folder_and_loose_files_are_told_and_wait(
+    state: Path,
+) -> None:
+    async with bench(config(state, "folder")) as b:
+        await b.register("ct")
+        loose = drop(state / "inbox/in/loose.dcm")
+        drop(state / "inbox/in/one/a/1.dcm", b"1")
+        drop(state / "inbox/in/two/2.dcm", b"2")
+        await b.delivered(2)
+        items = await b.until(lambda items: any(i.state is ItemState.PARKED for i in items))
+        (item,) = [i for i in items if i.name == "loose.dcm"]
+        assert item.reason == "its trigger takes folders alone: put it into one"
+        assert await inputs(b) == {"one": {"a/1.dcm": b"1"}, "two": {"2.dcm": b"2"}}
+        staged = state / "inbox/in/.staged"
+        staged.mkdir()
+        loose.rename(staged / "loose.dcm")
+        staged.rename(state / "inbox/in/three")
+        await b.delivered(3)
+        assert (await inputs(b))["three"] == {"loose.dcm": b"content"}
+
+
+# --- quiet ------------------------------------------------------------------------------------
+
+
+async def test_quiet_gathers_what_arrives_until_nothing_more_does(state: Path) -> None:
+    async with bench(config(state, "quiet", quiet_seconds=1.5)) as b:
+        await b.register("ct")
+        for i in range(6):
+            drop(state / f"inbox/in/{9 - i}.dcm", b"%d" % i)
+            await asyncio.sleep(0.4)
+        drop(state / "inbox/in/more/x/y.dcm", b"y")
+        (state / "inbox/in/empty").mkdir()
+        (item,) = [i for i in await b.delivered() if ended([i])]
+        (job,) = await b.jobs()
+        tree = {f"{9 - i}.dcm": b"%d" % i for i in range(6)} | {"more/x/y.dcm": b"y"}
+        assert b.input_of(job) == tree
+        assert item.name == job.name == "9.dcm"
+        assert list(item.members) == [*(f"{9 - i}.dcm" for i in range(6)), "more"]
+        drop(state / "inbox/in/late.dcm", b"late")
+        await b.delivered(2)
+        assert (await inputs(b))["late.dcm"] == {"late.dcm": b"late"}
+    assert originals(state) == {f"9.dcm/{k}": v for k, v in tree.items()} | {
+        "late.dcm/late.dcm": b"late"
+    }
+    assert [p.name for p in (state / "inbox/in").iterdir()] == ["empty"]
+
+
+async def test_a_group_waits_for_one_that_is_being_written(state: Path) -> None:
+    async with bench(config(state, "quiet", quiet_seconds=0.3)) as b:
+        await b.register("ct")
+        drop(state / "inbox/in/a.dcm")
+        with (state / "inbox/in/b.dcm").open("wb") as file:
+            file.write(b"half")
+            file.flush()
+            await b.until(lambda items: any("open for writing" in i.reason for i in items))
+            items = await b.until(
+                lambda items: any(i.reason.startswith("whole; it waits") for i in items)
+            )
+            assert {i.name for i in items} == {"a.dcm", "b.dcm"}
+            await asyncio.sleep(1.0)
+            assert await b.jobs() == []
+            file.write(b" and half")
+        await b.delivered()
+        assert await inputs(b) == {"a.dcm": {"a.dcm": b"content", "b.dcm": b"half and half"}}
+
+
+async def test_a_group_that_lies_there_at_the_start_is_not_taken_before_all_was_looked_at(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first files are whole and quiet long before the last was looked at."""
+    for i in range(40):
+        drop(state / f"inbox/in/{i:02}.dcm", b"%d" % i)
+    look = Onlooker.look
+
+    def slow(self: Any, *args: Any, **more: Any) -> Any:
+        time.sleep(0.02)
+        return look(self, *args, **more)
+
+    monkeypatch.setattr(Onlooker, "look", slow)
+    monkeypatch.setattr("claraedge.inbox.inbox._LOOKS", 4)
+    async with bench(config(state, "quiet", quiet_seconds=0.1)) as b:
+        await b.register("ct")
+        (item,) = await b.delivered()
+        assert len(item.members) == 40
+
+
+async def test_a_group_with_a_faulty_entry_loses_that_alone(state: Path) -> None:
+    (state / "inbox/in").mkdir(parents=True)
+    (state / "inbox/in/link").symlink_to("/etc/passwd")
+    drop(state / "inbox/in" / os.fsdecode(b"\xff.dcm"))
+    drop(state / "inbox/in/good.dcm", b"good")
+    async with bench(config(state, "quiet", quiet_seconds=0.3)) as b:
+        await b.register("ct")
+        items = await b.delivered(3)
+        assert await inputs(b) == {"good.dcm": {"good.dcm": b"good"}}
+    assert {i.raw_name: i.state for i in items} == {
+        b"link": ItemState.FAILED,
+        b"\xff.dcm": ItemState.FAILED,
+        b"good.dcm": ItemState.DELIVERED,
+    }
+
+
+# --- marker -----------------------------------------------------------------------------------
+
+
+async def test_a_marker_ends_a_group_and_is_kept_and_is_no_input(state: Path) -> None:
+    async with bench(config(state, "marker", marker="READY", include=("*.dcm",))) as b:
+        await b.register("ct")
+        drop(state / "inbox/in/b.dcm", b"b")
+        drop(state / "inbox/in/a.dcm", b"a")
+        drop(state / "inbox/in/notes.txt", b"n")
+        await b.until(lambda items: sum(i.reason.startswith("whole") for i in items) == 2)
+        await asyncio.sleep(0.5)
+        assert await b.jobs() == []
+        drop(state / "inbox/in/READY", b"go")
+        (item,) = await b.delivered()
+        (job,) = await b.jobs()
+        assert b.input_of(job) == {"a.dcm": b"a", "b.dcm": b"b"}
+    assert item.members[-1] == "READY"
+    assert originals(state) == {
+        f"{item.name}/{name}": content
+        for name, content in {"a.dcm": b"a", "b.dcm": b"b", "READY": b"go"}.items()
+    }
+    assert tree_of(state / "inbox/in") == {"notes.txt": b"n"}
+
+
+async def test_a_marker_that_came_first_or_for_nothing_waits(state: Path) -> None:
+    async with bench(config(state, "marker", marker="READY")) as b:
+        await b.register("ct")
+        drop(state / "inbox/in/READY", b"")
+        (item,) = await b.until(lambda items: any(i.reason.startswith("whole") for i in items))
+        assert item.reason == "whole; it waits for the others of its group"
+        await asyncio.sleep(0.5)
+        assert await b.jobs() == []
+        staged = drop(state / "staging/study/1.dcm").parent
+        drop(staged / "2.dcm")
+        staged.rename(state / "inbox/in/study")
+        await b.delivered()
+        assert await inputs(b) == {"study": {"study/1.dcm": b"content", "study/2.dcm": b"content"}}
+
+
+async def test_a_marker_with_a_star_ends_what_it_names(state: Path) -> None:
+    async with bench(config(state, "marker", marker="*.ready")) as b:
+        await b.register("ct")
+        for name in ("a.dcm", "a.json", "ab.dcm", "b.dcm"):
+            drop(state / "inbox/in" / name, name.encode())
+        drop(state / "inbox/in/a/deep/1.dcm", b"1")
+        drop(state / "inbox/in/a.ready", b"")
+        await b.delivered(1)
+        drop(state / "inbox/in/b.ready", b"")
+        await b.delivered(2)
+        assert await inputs(b) == {
+            "a": {"a.dcm": b"a.dcm", "a.json": b"a.json", "a/deep/1.dcm": b"1"},
+            "b": {"b.dcm": b"b.dcm"},
+        }
+    assert tree_of(state / "inbox/in") == {"ab.dcm": b"ab.dcm"}
+
+
+# --- what names say ---------------------------------------------------------------------------
+
+
+async def test_names_reach_the_job_as_parameters_and_metadata(state: Path) -> None:
+    rules = config(
+        state,
+        "file",
+        match=r"(?P<patient>p\d+)/(?P<kind>ct|mr)-.*",
+        parameters={"patient": "{patient}", "kind": "{kind}"},
+        metadata={"From": "{folder} ({name})", "Fixed": "yes"},
+        priority="higher",
+    )
+    async with bench(rules) as b:
+        await b.register("ct", PARAMETERS)
+        drop(state / "inbox/in/p1/ct-1.dcm")
+        drop(state / "inbox/in/p2/mr-1.dcm")
+        stays = drop(state / "inbox/in/x/ct-1.dcm")
+        items = await b.delivered(2)
+        jobs = {job.metadata["From"]: job for job in await b.jobs()}
+        items = await b.until(lambda items: any("`match`" in i.reason for i in items))
+    assert {k: dict(j.variables or {}) for k, j in jobs.items()} == {
+        "p1 (ct-1.dcm)": {"patient": "p1", "kind": "ct"},
+        "p2 (mr-1.dcm)": {"patient": "p2", "kind": "mr"},
+    }
+    assert "copy-p1-ct" in (jobs["p1 (ct-1.dcm)"].snapshot or "")
+    assert {job.priority for job in jobs.values()} == {Priority.HIGHER}
+    assert jobs["p1 (ct-1.dcm)"].metadata == {
+        "From": "p1 (ct-1.dcm)",
+        "Fixed": "yes",
+        "Source": "inbox",
+        "Item": "ct-1.dcm",
+    }
+    (waits,) = [i for i in items if not ended([i])]
+    assert (waits.state, waits.name) == (ItemState.PARKED, "x/ct-1.dcm")
+    assert stays.exists()
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"patient": "x", "size": "1"}, {"patient": "{name}", "size": "1"}]
+)
+async def test_a_parameter_that_the_pipeline_does_not_have_is_told(
+    state: Path, parameters: dict[str, str]
+) -> None:
+    async with bench(config(state, parameters=parameters)) as b:
+        await b.register("ct", PARAMETERS)
+        drop(state / "inbox/in/a.dcm")
+        (item,) = await b.until(lambda items: any("size" in i.reason for i in items))
+        assert item.state is ItemState.PARKED
+        assert await b.jobs() == []
+
+
+async def test_doubled_braces_of_a_parameter_are_a_brace(state: Path) -> None:
+    async with bench(config(state, parameters={"patient": "{{}}"})) as b:
+        await b.register("ct", PARAMETERS)
+        drop(state / "inbox/in/a.dcm")
+        await b.delivered()
+        (job,) = await b.jobs()
+    assert dict(job.variables or {})["patient"] == "{}"
+
+
+# --- when and in which order ------------------------------------------------------------------
+
+
+async def test_each_trigger_has_its_own_settle_time(state: Path) -> None:
+    triggers = [
+        {"folder": "fast", "pipeline": "ct", "settle_seconds": 0.1},
+        {"folder": "slow", "pipeline": "ct", "settle_seconds": 3.0},
+    ]
+    async with bench(make_config(state, trigger=triggers, settle=60)) as b:
+        await b.register("ct")
+        began = time.monotonic()
+        drop(state / "inbox/slow/a.dcm")
+        drop(state / "inbox/fast/b.dcm")
+        await b.until(lambda items: [i.name for i in ended(items)] == ["b.dcm"])
+        assert time.monotonic() - began < 3.0
+        await b.delivered(2)
+        assert time.monotonic() - began >= 3.0
+
+
+async def test_a_full_queue_parks_and_goes_on_by_itself(state: Path) -> None:
+    waiting_jobs = [5]
+    rules = make_config(state, max_queued=5)
+    async with bench(rules, queued=lambda: waiting_jobs[0]) as b:
+        await b.register("ct")
+        drop(state / "inbox/ct/a.dcm")
+        (item,) = await b.until(lambda items: any("queue is full" in i.reason for i in items))
+        assert item.state is ItemState.PARKED
+        assert item.reason == (
+            "the queue is full: 5 jobs wait for their turn, and inbox.max_queued is 5"
+        )
+        await asyncio.sleep(0.5)
+        assert await b.jobs() == []
+        assert b.inbox.parked() == 1
+        waiting_jobs[0] = 4
+        await b.delivered()
+        assert b.inbox.parked() == 0
+
+
+async def test_jobs_come_in_the_order_first_seen_then_by_name_bytes(state: Path) -> None:
+    async with bench(config(state, "file", rescan=600, settle_seconds=2.0)) as b:
+        await b.register("ct")
+        await b.until(lambda _: (state / "inbox/in").is_dir())
+        for count, name in enumerate(("z.dcm", "m.dcm"), 1):
+            drop(state / "inbox/in" / name)
+            await b.until(lambda items, n=count: len(items) == n)  # type: ignore[misc]
+        together = [b"a.dcm", "é.dcm".encode(), b"B.dcm", b"Z.dcm"]
+        for raw in together:
+            drop(state / "staging/more" / os.fsdecode(raw))
+        (state / "staging/more").rename(state / "inbox/in/more")
+        await b.delivered(6)
+        names = [job.name for job in await b.jobs()]
+    assert names[:2] == ["z.dcm", "m.dcm"]
+    assert names[2:] == ["B.dcm", "Z.dcm", "a.dcm", "é.dcm"]

@@ -106,7 +106,7 @@ class Inbox:
         """
         for folder in self._folders.wanted():
             try:
-                await in_thread(files.make_folders, folder, 0o775)
+                await in_thread(_make, folder)
             except OSError as error:
                 _log.warning("the inbox %s cannot be made: %s", folder, error.strerror)
         await self._book.load()
@@ -323,3 +323,10 @@ class Inbox:
                 self._room.park(take.entries, str(error))
         else:
             self._room.leave(takes)
+
+
+def _make(folder: Path) -> None:
+    """For its group as well, whatever our umask is: others drop files into it."""
+    if not folder.is_dir():
+        files.make_folders(folder, 0o775)
+        folder.chmod(0o2775)

@@ -286,7 +286,7 @@ def test_the_meaning_of_requests_and_the_place_of_values_are_checked(file: Path)
 
 
 #: Sections of the README that name each setting; pages of docs/ have the rest of the others.
-_WHOLE = ("api", "engine", "images", "jobs", "disk", "retention", "podman", "gpu", "log")
+_WHOLE = ("api", "inbox", "outbox", "pipelines", "engine", "images", "jobs", "disk", "retention", "podman", "gpu", "log")
 
 
 def test_the_readme_shows_settings_with_their_defaults(file: Path) -> None:

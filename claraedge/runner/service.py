@@ -235,7 +235,7 @@ class PodmanService:
                 self._up.clear()
                 self._process = None
                 log.warning("Podman's service ended with %s; it is started again", code)
-                if time.monotonic() - started > 10 * pause:
+                if time.monotonic() - started > 2 * pause:
                     pause = _BACK_OFF[0]
             await asyncio.sleep(pause)
             pause = min(pause * 2, _BACK_OFF[1])

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -54,10 +55,10 @@ async def nothing_left(*containers: str) -> None:
 def storage(name: str) -> list[str]:
     """What Podman's storage has under a name."""
     shown = subprocess.run(
-        ["podman", "ps", "-aq", "--external", "--filter", f"name={name}"],
+        ["podman", "ps", "-a", "--external", "--format", "{{.Names}} {{.State}}"],
         capture_output=True, text=True, check=True, cwd="/", timeout=60,
     )  # fmt: skip
-    return shown.stdout.split()
+    return [line for line in shown.stdout.splitlines() if name in line]
 
 
 @pytest.fixture
@@ -89,11 +90,13 @@ async def made(
         await runner.remove(container.id)
 
 
-async def while_podman_dies(
+@asynccontextmanager
+async def after_podman_died(
     call: Callable[[PodmanRunner], Awaitable[object]], folder: Path, seconds: float
-) -> None:
-    """Podman's service dies so long after the call was made. It is one of its own: it would be
-    started again ever more slowly.
+) -> AsyncIterator[PodmanRunner]:
+    """Podman's service dies so long after the call was made; it is started again. It is one of its
+    own each time: it would be started again ever more slowly. (And one that ran before would not
+    read what another one wrote last: the storage is marked as changed a moment later.)
     """
     folder = Path(tempfile.mkdtemp(prefix="m-", dir=folder))
     async with PodmanService(folder) as service, PodmanRunner(service, folder) as runner:
@@ -105,35 +108,42 @@ async def while_podman_dies(
         await asyncio.gather(calling, return_exceptions=True)
         ended = calling.exception()
         assert ended is None or isinstance(ended, RunnerUnavailableError), ended
+        while service.process_id in (victim, None):
+            await asyncio.sleep(0.01)
+        yield runner
 
 
 async def test_whatever_podman_was_doing_nothing_of_the_container_stays(
-    runner: PodmanRunner, runtime_folder: Path, made: Iterator[ContainerSpec], owner: str
+    runtime_folder: Path, made: Iterator[ContainerSpec], owner: str
 ) -> None:
     forgotten = 0
     for moment in _MOMENTS:
         spec = next(made)
-        await while_podman_dies(lambda r, spec=spec: r.create(spec), runtime_folder, moment)
-        for container in await runner.containers({_OWNER: owner}):
-            forgotten += any("conmon" in trace for trace in traces(container.id))
-            await runner.remove(container.id)
-            await nothing_left(container.id)
-        for name in await runner.half_made(spec.name):
-            await runner.remove(name)
+        async with after_podman_died(
+            lambda r, spec=spec: r.create(spec), runtime_folder, moment
+        ) as runner:
+            for container in await runner.containers({_OWNER: owner}):
+                forgotten += any("conmon" in trace for trace in traces(container.id))
+                await runner.remove(container.id)
+                await nothing_left(container.id)
+            for name in await runner.half_made(spec.name):
+                await runner.remove(name)
         assert storage(spec.name) == []
     print(f"{forgotten} of {len(_MOMENTS)} had a supervisor when they were removed")
 
 
 async def test_a_name_that_a_dead_podman_took_is_free_again(
-    runner: PodmanRunner, runtime_folder: Path, made: Iterator[ContainerSpec]
+    runtime_folder: Path, made: Iterator[ContainerSpec]
 ) -> None:
     for moment in _MOMENTS:
         spec = next(made)
-        await while_podman_dies(lambda r, spec=spec: r.create(spec), runtime_folder, moment)
-        container = await runner.create(spec)
-        await runner.start(container)
-        assert await runner.wait(container) == Exit(cause=ExitCause.EXITED, code=0)
-        await runner.remove(container)
+        async with after_podman_died(
+            lambda r, spec=spec: r.create(spec), runtime_folder, moment
+        ) as runner:
+            container = await runner.create(spec)
+            await runner.start(container)
+            assert await runner.wait(container) == Exit(cause=ExitCause.EXITED, code=0)
+            await runner.remove(container)
         assert storage(spec.name) == []
         await nothing_left(container)
 
@@ -152,10 +162,12 @@ async def test_a_removal_that_podman_dies_in_is_done_by_the_next(
         if started:
             await runner.start(container)
             await runner.wait(container)
-        await while_podman_dies(_removal(container), runtime_folder, moment)
-        for found in await runner.containers({_OWNER: owner}):
-            await runner.remove(found.id)
-        assert await runner.containers({_OWNER: owner}) == []
+        async with after_podman_died(_removal(container), runtime_folder, moment) as again:
+            for found in await again.containers({_OWNER: owner}):
+                await again.remove(found.id)
+            assert await again.containers({_OWNER: owner}) == []
+            for name in await again.half_made(spec.name):
+                await again.remove(name)
         assert storage(spec.name) == []
         await nothing_left(container)
 

@@ -327,6 +327,8 @@ class Delivery:
                     lines = self._logs.tail(due.job.id, operator.name, operator.attempt, LOG_LINES)
                     log = logs / _log_name(operator.name, position)
                     log.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
+            if due.record.item is not None:
+                (building / "original").mkdir()  # here it still gets the group of the others
             self._failpoint("deliver: logs")
             inputs = [self._input(file) for file in _inputs(due)]
             document = reports.failure(due.job, inputs, _origin(due.record), self._clock.now())

@@ -240,7 +240,9 @@ def move(
     May be repeated after a crash at any step: a target that is there is complete, and what is left
     of the source is removed. The target's folder exists.
     """
+    building = target.with_name(".moving" if target.name != ".moving" else ".moving-")
     if os.path.lexists(target):
+        remove(building)
         files.sync_folder(target.parent)
         remove(source)
         return
@@ -249,7 +251,6 @@ def move(
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        building = target.parent / ".moving"
         remove(building)
         building.mkdir(0o700)
         failpoint("move: copying")

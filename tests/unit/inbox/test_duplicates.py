@@ -1,0 +1,276 @@
+"""The same content again: a new job, nothing, or a link to the results of before."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claraedge.config import Config
+from claraedge.inbox import intake
+from claraedge.inbox.model import ItemState
+from claraedge.jobs.model import JobStatus
+from tests.inbox_bench import (
+    DEFINITION,
+    Bench,
+    KilledError,
+    bench,
+    document,
+    drop,
+    ended,
+    make_config,
+    tree_of,
+)
+from tests.unit.inbox.test_kills import Fuse, swept
+
+DONE = ItemState.DELIVERED
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture(autouse=True)
+def _held_items_are_tried_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "_FIRST_RETRY", 0.1)
+    monkeypatch.setattr(intake, "_LAST_RETRY", 0.1)
+
+
+def config(state: Path, duplicates: str, **more: Any) -> Config:
+    trigger = {"folder": "in", "pipeline": "ct", "duplicates": duplicates, **more}
+    return make_config(state, trigger=[trigger], settle=0.1)
+
+
+async def two(b: Bench, state: Path) -> tuple[Any, Any]:
+    """The items of two files with the same content, one after the other."""
+    drop(state / "inbox/in/one.dcm", b"same")
+    await b.delivered(1)
+    drop(state / "inbox/in/two.dcm", b"same")
+    items = {item.name: item for item in await b.delivered(2)}
+    return items["one.dcm"], items["two.dcm"]
+
+
+def results(state: Path) -> list[str]:
+    return sorted(p.name[:3] for p in (state / "outbox/ct").iterdir() if not p.is_symlink())
+
+
+def kept(state: Path) -> dict[str, bytes]:
+    return {n.rpartition("/")[2]: c for n, c in tree_of(state / "originals").items()}
+
+
+async def test_run_makes_a_job_of_each(state: Path) -> None:
+    async with bench(config(state, "run")) as b:
+        await b.register("ct")
+        one, other = await two(b, state)
+        assert len(await b.jobs()) == 2
+    assert one.digest == other.digest != ""
+    assert (one.duplicate_of, other.duplicate_of) == ("", "")
+    assert results(state) == ["one", "two"]
+
+
+@pytest.mark.parametrize("duplicates", ["skip", "link"])
+async def test_a_duplicate_is_no_job_and_its_original_is_kept(state: Path, duplicates: str) -> None:
+    async with bench(config(state, duplicates)) as b:
+        await b.register("ct")
+        one, other = await two(b, state)
+        (job,) = await b.jobs()
+        await swept(state)
+        assert (other.state, other.job, other.duplicate_of) == (DONE, job.id, one.id)
+        assert other.digest == one.digest
+        done = "skipped" if duplicates == "skip" else "linked to its results"
+        assert other.reason == f"the same content as one.dcm: {done}"
+        assert len(list((state / "payloads").iterdir())) == 1
+        drop(state / "inbox/in/three.dcm", b"other")
+        await b.delivered(3)
+        assert len(await b.jobs()) == 2
+    assert kept(state) == {"one.dcm": b"same", "two.dcm": b"same", "three.dcm": b"other"}
+    if duplicates == "skip":
+        assert other.result_path == one.result_path
+        assert results(state) == ["one", "thr"]
+    else:
+        _leads_to(Path(other.result_path), Path(one.result_path), job.id)
+
+
+def _leads_to(link: Path, results: Path, job: str) -> None:
+    assert link.is_symlink()
+    assert link.name.startswith("two.dcm-")
+    assert link.resolve() == results
+    assert document(link / "result.json")["job_id"] == job
+
+
+@pytest.mark.parametrize("duplicates", ["skip", "link"])
+async def test_two_in_one_batch_are_one_job(state: Path, duplicates: str) -> None:
+    for name in ("one", "two", "three"):
+        drop(state / f"inbox/in/{name}.dcm", b"same")
+    async with bench(config(state, duplicates)) as b:
+        await b.register("ct")
+        items = await b.delivered(3)
+        assert len(await b.jobs()) == 1
+    assert [item.state for item in items] == [DONE] * 3
+    assert sorted(bool(item.duplicate_of) for item in items) == [False, True, True]
+    assert len(kept(state)) == 3
+
+
+async def test_one_that_comes_while_the_first_runs_waits_for_its_end(state: Path) -> None:
+    async with bench(config(state, "skip"), run=False) as b:
+        await b.register("ct")
+        tasks = [b.group.create_task(part) for part in (b.inbox.run(), b.delivery.run())]
+        drop(state / "inbox/in/one.dcm", b"same")
+        await b.until(lambda items: [i.state for i in items] == [ItemState.SUBMITTED])
+        drop(state / "inbox/in/two.dcm", b"same")
+        items = await b.until(lambda items: any("worked on already" in i.reason for i in items))
+        assert [i.state for i in items] == [ItemState.SUBMITTED, ItemState.PARKED]
+        tasks.append(b.group.create_task(b.engine.run()))
+        items = await b.delivered(2)
+        assert [bool(i.duplicate_of) for i in items] == [False, True]
+        assert len(await b.jobs()) == 1
+        for task in tasks:
+            task.cancel()
+
+
+@pytest.mark.parametrize("duplicates", ["skip", "link"])
+async def test_after_a_failure_it_runs_again(state: Path, duplicates: str) -> None:
+    async with bench(config(state, duplicates)) as b:
+        await b.register("ct")
+        b.engine.status = JobStatus.FAULTED
+        drop(state / "inbox/in/one.dcm", b"same")
+        await b.delivered(1)
+        b.engine.status = JobStatus.HEALTHY
+        drop(state / "inbox/in/two.dcm", b"same")
+        items = await b.delivered(2)
+        assert [(i.state, i.duplicate_of) for i in items] == [(ItemState.FAILED, ""), (DONE, "")]
+        drop(state / "inbox/in/three.dcm", b"same")
+        items = await b.delivered(3)
+        assert items[2].duplicate_of == items[1].id
+        assert len(await b.jobs()) == 2
+
+
+@pytest.mark.parametrize("duplicates", ["skip", "link"])
+async def test_after_a_change_of_the_definition_it_runs_again(state: Path, duplicates: str) -> None:
+    async with bench(config(state, duplicates)) as b:
+        await b.register("ct")
+        drop(state / "inbox/in/one.dcm", b"same")
+        await b.delivered(1)
+        await b.register("ct", DEFINITION + "# other bytes\n")
+        drop(state / "inbox/in/two.dcm", b"same")
+        items = await b.delivered(2)
+        assert [i.duplicate_of for i in items] == ["", ""]
+        assert len(await b.jobs()) == 2
+
+
+@pytest.mark.parametrize(("duplicates", "count"), [("skip", 1), ("link", 2)])
+async def test_after_the_results_were_removed(state: Path, duplicates: str, count: int) -> None:
+    """There is nothing to link to then: they are made again."""
+    async with bench(config(state, duplicates)) as b:
+        await b.register("ct")
+        drop(state / "inbox/in/one.dcm", b"same")
+        (item,) = await b.delivered(1)
+        shutil.rmtree(item.result_path or "")
+        drop(state / "inbox/in/two.dcm", b"same")
+        await b.delivered(2)
+        assert len(await b.jobs()) == count
+
+
+async def test_other_parameters_are_other_work(state: Path) -> None:
+    text = DEFINITION.replace("operators:", "parameters:\n  n: x\noperators:", 1)
+    async with bench(config(state, "skip", parameters={"n": "{stem}"})) as b:
+        await b.register("ct", text)
+        drop(state / "inbox/in/one.dcm", b"same")
+        await b.delivered(1)
+        drop(state / "inbox/in/two.dcm", b"same")
+        await b.delivered(2)
+        assert len(await b.jobs()) == 2
+        drop(state / "inbox/in/one.txt", b"same")
+        items = await b.delivered(3)
+        assert items[2].duplicate_of == items[0].id
+
+
+async def test_folders_are_the_same_by_their_names_and_bytes(state: Path) -> None:
+    trees = {
+        "one": {"a/1": b"1", "2": b"2"},
+        "same": {"a/1": b"1", "2": b"2"},
+        "swapped": {"a/1": b"2", "2": b"1"},
+        "moved": {"b/1": b"1", "2": b"2"},
+    }
+    async with bench(config(state, "skip")) as b:
+        await b.register("ct")
+        for count, (name, tree) in enumerate(trees.items(), 1):
+            for path, content in tree.items():
+                drop(state / "staging" / name / path, content)
+            (state / "staging" / name).rename(state / "inbox/in" / name)
+            await b.delivered(count)
+        assert [job.name for job in await b.jobs()] == ["one", "swapped", "moved"]
+    (original,) = (state / "originals").rglob("same")
+    assert tree_of(original) == trees["same"]
+
+
+async def test_a_group_is_the_same_by_its_bytes(state: Path) -> None:
+    rules = config(state, "link", grouping="marker", marker="*.ready")
+    async with bench(rules) as b:
+        await b.register("ct")
+        for count, stem in enumerate(("a", "b"), 1):
+            drop(state / f"inbox/in/{stem}.1", b"1")
+            drop(state / f"inbox/in/{stem}.2", b"2")
+            drop(state / f"inbox/in/{stem}.ready", stem.encode())  # the marker is no content
+            await b.delivered(count)
+        items = await b.inbox.items()
+        assert items[1].duplicate_of == items[0].id
+        assert len(await b.jobs()) == 1
+    assert set(kept(state)) == {f"{s}.{e}" for s in "ab" for e in ("1", "2", "ready")}
+
+
+STEPS = [
+    "claim: before row",
+    "claim: row",
+    "claim: before rename",
+    "claim: renamed",
+    "claim: taken",
+    "claim: synced",
+    "submit: payload",
+    "submit: before commit",
+    "submit: committed",
+    "duplicate: original moved",
+    "duplicate: before commit",
+    "duplicate: committed",
+]
+
+
+async def lives(state: Path, duplicates: str, fuse: Fuse) -> None:
+    async with bench(config(state, duplicates)) as b:
+        await b.register("ct")
+        drop(state / "inbox/in/one.dcm", b"same")
+        await b.delivered(1)
+        await swept(state)
+    drop(state / "inbox/in/two.dcm", b"same")
+    async with bench(config(state, duplicates), failpoint=fuse) as b:
+        await b.delivered(2)
+        await swept(state)
+
+
+async def test_the_steps_of_a_duplicate_are_these(state: Path) -> None:
+    fuse = Fuse()
+    await lives(state, "skip", fuse)
+    assert fuse.passed == STEPS
+
+
+@pytest.mark.parametrize("duplicates", ["skip", "link"])
+@pytest.mark.parametrize("at", STEPS)
+async def test_a_kill_between_two_steps_loses_and_doubles_nothing(
+    state: Path, at: str, duplicates: str
+) -> None:
+    with pytest.raises(KilledError):
+        await lives(state, duplicates, Fuse(at))
+    async with bench(config(state, duplicates)) as b:
+        items = await b.delivered(2)
+        await swept(state)
+        assert [i.duplicate_of for i in items] == ["", items[0].id]
+        assert len(await b.jobs()) == 1
+        assert len(ended(items)) == 2
+    assert kept(state) == {"one.dcm": b"same", "two.dcm": b"same"}
+    links = [p for p in (state / "outbox/ct").iterdir() if p.is_symlink()]
+    assert len(links) == (1 if duplicates == "link" else 0)
+    assert len(list((state / "payloads").iterdir())) == 1
+    assert list((state / "spool").iterdir()) == []

@@ -79,8 +79,6 @@ class Expiry:
             Kind.ORIGINAL: _Rule(root=roots.originals, days=config.originals_keep_days),
         }
         self._later: dict[int, float] = {}
-        self.removed: dict[Kind, int] = dict.fromkeys(Kind, 0)
-        """By this daemon."""
         self._troubles: dict[int, str] = {}
 
     def warnings(self) -> Sequence[str]:
@@ -132,7 +130,6 @@ class Expiry:
             for one in set(due) - set(gone):
                 self._later[one.sequence] = self._clock.elapsed() + _AGAIN
         if count:
-            self.removed[kind] += count
             _log.info("removed %d of %s: kept for long enough", count, rule.root.name)
 
     def _record(self, tx: Transaction, gone: Sequence[Kept]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -82,3 +83,25 @@ def test_programs_stay_programs(tmp_path: Path) -> None:
     show(tmp_path / "made", 0o2750)
     found = {p.name: stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "made").iterdir()}
     assert found == {"tool": 0o740, "text": 0o640}
+
+
+async def test_a_disk_that_knows_no_modes_takes_results_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As FAT on a USB stick: it refuses a chmod even to the owner of a file."""
+    chmod, refused = Path.chmod, []
+
+    def refusing(path: Path, mode: int, **more: bool) -> None:
+        if tmp_path / "outbox" in path.resolve().parents:
+            refused.append(path)
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+        chmod(path, mode, **more)
+
+    monkeypatch.setattr(Path, "chmod", refusing)
+    async with bench(make_config(tmp_path)) as b:
+        await b.register("ct")
+        drop(tmp_path / "inbox/ct/scan.dcm", b"scan")
+        await b.delivered()
+    (result,) = (tmp_path / "outbox").glob("ct/*/last/Left/scan.dcm")
+    assert result.read_bytes() == b"scan"
+    assert refused

@@ -1,0 +1,194 @@
+"""The daemon dies between any two renames of a group: it ends in one job with all its members."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from claraedge.config import Config
+from claraedge.inbox import settling
+from claraedge.inbox.model import ItemState
+from tests.inbox_bench import (
+    KilledError,
+    bench,
+    drop,
+    ended,
+    make_config,
+    other_file_system,
+    tree_of,
+)
+from tests.unit.inbox.test_kills import swept
+
+MEMBERS = {"a.dcm": b"a", "b.dcm": b"b", "study/1.dcm": b"1", "study/x/2.dcm": b"2", "c.dcm": b"c"}
+SAMPLE = Path(pydicom.__file__).parent / "data/test_files/CT_small.dcm"
+
+
+class Countdown:
+    """Kills at the nth time that a failpoint is passed; counts them all."""
+
+    def __init__(self, at: str, nth: int) -> None:
+        self.at = at
+        self.nth = nth
+        self.passed: list[str] = []
+
+    def __call__(self, name: str) -> None:
+        self.passed.append(name)
+        if name == self.at and self.passed.count(name) == self.nth:
+            raise KilledError(name)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture(params=["beside", "elsewhere"])
+def inbox(request: pytest.FixtureRequest, state: Path, tmp_path: Path) -> Iterator[Path]:
+    """On the file system of the state, and on another one."""
+    if request.param == "beside":
+        yield state / "inbox"
+        return
+    root = other_file_system(tmp_path)
+    yield root
+    shutil.rmtree(root)
+
+
+def config(state: Path, inbox: Path, grouping: str) -> Config:
+    more = {"marker": "READY"} if grouping == "marker" else {"quiet_seconds": 0.1}
+    trigger = {"folder": "in", "pipeline": "ct", "grouping": grouping, **more}
+    return make_config(state, inbox=inbox, trigger=[trigger], settle=0.05)
+
+
+def study() -> dict[str, bytes]:
+    content = SAMPLE.read_bytes()
+    return {f"{'se/' * (i % 3)}{i}.dcm": content + bytes(2 * i) for i in range(5)}
+
+
+KINDS: dict[str, Callable[[], dict[str, bytes]]] = {
+    "quiet": lambda: MEMBERS,
+    "marker": lambda: MEMBERS | {"READY": b"go"},
+    "dicom-study": study,
+}
+#: Times that a failpoint is passed by a group: each of four entries, or of five.
+POINTS = [
+    ("claim: row", 1),
+    ("claim: before gathering", 1),
+    *[("claim: gathered one", n) for n in (1, 2, 3, 4)],
+    ("claim: taken", 1),
+    ("submit: payload", 1),
+    ("submit: before commit", 1),
+    ("submit: committed", 1),
+]
+COPIES = [("claim: before copy", 1), ("claim: copied", 1), ("claim: own", 1)]
+
+
+@pytest.mark.parametrize("grouping", KINDS)
+@pytest.mark.parametrize(("at", "nth"), [*POINTS, *COPIES])
+async def test_a_kill_between_two_renames_leaves_one_group(
+    state: Path, inbox: Path, grouping: str, at: str, nth: int
+) -> None:
+    files = KINDS[grouping]()
+    for name, content in files.items():
+        drop(inbox / "in" / name, content)
+    fuse = Countdown(at, nth)
+    copies = inbox.parent != state
+    if (at, nth) in COPIES and not copies:
+        pytest.skip("nothing is copied on one file system")
+    with pytest.raises(KilledError):
+        await _live(config(state, inbox, grouping), fuse)
+    # What comes by a name of before is another entry, and is not taken with the group.
+    first = next(name for name in files if name != "READY")
+    again = at == "claim: gathered one" and not (inbox / "in" / first).exists()
+    if again and grouping == "quiet":
+        drop(inbox / "in" / first, b"another")
+    async with bench(config(state, inbox, grouping)) as b:
+        if not await b.database.read(lambda tx: tx.rows("pipelines")):
+            await b.register("ct")
+        count = 2 if again and grouping == "quiet" else 1
+        items = [item for item in await b.delivered(count) if ended([item])]
+        jobs = await b.jobs()
+        await swept(state)
+        wanted = {name: content for name, content in files.items() if name != "READY"}
+        assert b.input_of(jobs[0]) == wanted
+    assert len(items) == len(jobs) == count
+    assert {item.state for item in items} == {ItemState.DELIVERED}
+    (kept,) = (state / "originals/ct").glob(f"*-{jobs[0].id[:8]}/*")
+    assert tree_of(kept) == files
+    assert tree_of(inbox) == {}
+    assert not list((inbox / "in").glob(".claraedge-*"))
+
+
+async def _live(config: Config, fuse: Countdown) -> None:
+    async with bench(config, failpoint=fuse) as b:
+        await b.register("ct")
+        await b.delivered()
+
+
+async def test_a_member_that_changes_between_two_renames_settles_with_its_group(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "LINKS_SECONDS", 0.0)
+    last = state / "inbox/in/c.dcm"
+
+    def write(name: str) -> None:
+        if name == "claim: gathered one" and last.exists() and last.stat().st_size == 1:
+            with last.open("ab") as file:
+                file.write(b" and more")
+
+    for name, content in MEMBERS.items():
+        drop(state / "inbox/in" / name, content)
+    async with bench(config(state, state / "inbox", "quiet"), failpoint=write) as b:
+        await b.register("ct")
+        await b.delivered()
+        (job,) = await b.jobs()
+        assert b.input_of(job) == MEMBERS | {"c.dcm": b"c and more"}
+    assert tree_of(state / "inbox") == {}
+
+
+async def test_a_member_that_is_taken_back_between_two_renames_is_left_out(state: Path) -> None:
+    last = state / "inbox/in/c.dcm"
+    gone: list[str] = []
+
+    def take_back(name: str) -> None:
+        if name == "claim: gathered one" and not gone:
+            gone.append(name)
+            last.rename(state / "taken-back")
+
+    for name, content in MEMBERS.items():
+        drop(state / "inbox/in" / name, content)
+    async with bench(config(state, state / "inbox", "quiet"), failpoint=take_back) as b:
+        await b.register("ct")
+        await b.delivered()
+        (job,) = await b.jobs()
+        assert b.input_of(job) == {k: v for k, v in MEMBERS.items() if k != "c.dcm"}
+    assert (state / "taken-back").read_bytes() == b"c"
+
+
+@pytest.mark.parametrize("at", ["claim: row", "claim: before gathering"])
+async def test_a_group_that_goes_before_it_is_taken_leaves_nothing(
+    state: Path, inbox: Path, at: str
+) -> None:
+    gone: list[str] = []
+
+    def go(name: str) -> None:
+        if name == at and not gone:
+            gone.append(name)
+            (inbox / "in").rename(inbox / ".away")
+            (inbox / "in").mkdir()
+
+    for name, content in MEMBERS.items():
+        drop(inbox / "in" / name, content)
+    async with bench(config(state, inbox, "quiet"), failpoint=go) as b:
+        await b.register("ct")
+        await b.until(lambda items: gone and not items)
+        assert await b.jobs() == []
+        assert list((inbox / "in").iterdir()) == []
+        (inbox / ".away/a.dcm").rename(inbox / "in/a.dcm")
+        await b.delivered()
+        (job,) = await b.jobs()
+        assert b.input_of(job) == {"a.dcm": b"a"}
+    assert list((state / "spool").iterdir()) == []

@@ -361,13 +361,13 @@ class WaitingRoom:
         first = entries[0]
         uids = {} if first.identified is None else first.identified.uids
         fault = first.survey.look.fault if first.survey is not None and not one.members else None
+        # What can never become a job may lack what its names are made of.
+        rule = trigger.rule if fault is None else _BARE
         try:
-            said = named(trigger.rule, one.label, uids)
+            said = named(rule, one.label, uids)
         except NameDoesNotFitError as error:
-            if fault is None:
-                self.park(entries, str(error), _AGAIN)
-                return
-            said = named(_BARE, one.label, {})
+            self.park(entries, str(error), _AGAIN)
+            return
         options = Options(
             parameters=said.parameters,
             metadata=said.metadata,

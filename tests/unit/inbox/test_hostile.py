@@ -14,6 +14,7 @@ import pytest
 
 from claraedge.inbox import settling
 from claraedge.inbox.model import ItemState
+from tests.campaign import CAMPAIGN
 from tests.inbox_bench import (
     bench,
     document,
@@ -36,7 +37,8 @@ class Drop:
     id: str
     make: Callable[[Path], Path]
     """Makes the entry in a folder, and returns it."""
-    end: ItemState
+    end: ItemState | None
+    """None: it stays where it is, and is no item."""
     reason: str = ""
     """Part of the reason of a failure."""
 
@@ -122,6 +124,60 @@ def _by_case(folder: Path) -> Path:
     return folder / "study"
 
 
+def _link_to_itself(folder: Path) -> Path:
+    (folder / "loop").symlink_to("loop")
+    return folder / "loop"
+
+
+def _link_upwards(folder: Path) -> Path:
+    drop(folder / "study/1.dcm", b"1")
+    (folder / "study/up").symlink_to("..")
+    return folder / "study"
+
+
+def _linked_inside(folder: Path) -> Path:
+    (folder / "study/again").mkdir(parents=True)
+    (folder / "study/again/2.dcm").hardlink_to(drop(folder / "study/1.dcm", b"1"))
+    return folder / "study"
+
+
+def _linked_outside(folder: Path) -> Path:
+    (folder / "study").mkdir()
+    (folder / "study/1.dcm").hardlink_to(drop(folder.parents[1] / "outside", b"1"))
+    return folder / "study"
+
+
+def _named_twice(folder: Path) -> Path:
+    """The same letters to people, other bytes: composed and not."""
+    drop(folder / "study/\u00e9.dcm", b"1")
+    drop(folder / "study/e\u0301.dcm", b"2")
+    return folder / "study"
+
+
+def _folder_named(name: str) -> Callable[[Path], Path]:
+    return lambda folder: drop(folder / name / name, b"bytes").parent
+
+
+def _too_long(folder: Path) -> Path:
+    """A path that no payload takes, and no call of the system in one piece."""
+    below = os.open(folder, os.O_RDONLY)
+    for name in ["long", *["x" * 255] * 17]:
+        os.mkdir(name, dir_fd=below)
+        inner = os.open(name, os.O_RDONLY, dir_fd=below)
+        os.close(below)
+        below = inner
+    with open("1.dcm", "wb", opener=lambda path, flags: os.open(path, flags, dir_fd=below)) as file:
+        file.write(b"1")
+    os.close(below)
+    return folder / "long"
+
+
+def _modes(folder: Path) -> Path:
+    for mode in (0o4755, 0o2755, 0o1777, 0o400, 0o7777):
+        drop(folder / f"study/{mode:o}", b"1").chmod(mode)
+    return folder / "study"
+
+
 def _unwritable(folder: Path) -> Path:
     drop(folder / "study/sub/a.dcm", b"1")
     (folder / "study/sub").chmod(0o500)
@@ -130,6 +186,7 @@ def _unwritable(folder: Path) -> Path:
 
 
 DONE, FAILED = ItemState.DELIVERED, ItemState.FAILED
+STAYS = None
 
 DROPS = [
     Drop(id="a link to a file", make=_link, end=FAILED, reason="symbolic link"),
@@ -152,6 +209,21 @@ DROPS = [
     Drop(id="spaces", make=_named("   "), end=DONE),
     Drop(id="result.json", make=_named("result.json"), end=DONE),
     Drop(id="reason.json", make=_named("reason.json"), end=DONE),
+    Drop(id="a folder result.json", make=_folder_named("result.json"), end=DONE),
+    Drop(id="a folder of 255 bytes", make=_folder_named("y" * 255), end=DONE),
+    Drop(id="only dots", make=_named("..."), end=STAYS),
+    Drop(id="a folder of only dots", make=_folder_named("...."), end=STAYS),
+    Drop(id="only a dash", make=_named("-"), end=DONE),
+    Drop(id="a dash and dots", make=_named("-...-"), end=DONE),
+    Drop(id="tabs and returns", make=_named("\t\r\x0b"), end=DONE),
+    Drop(id="letters that do not print", make=_named("\u2028\ufeff\u200b"), end=DONE),
+    Drop(id="a link to itself", make=_link_to_itself, end=FAILED, reason="symbolic link"),
+    Drop(id="a link upwards in a folder", make=_link_upwards, end=FAILED, reason="'up' is a symb"),
+    Drop(id="a path of 4,300 bytes", make=_too_long, end=FAILED, reason="longer than 3072"),
+    Drop(id="a hard link inside", make=_linked_inside, end=DONE),
+    Drop(id="a hard link to the outside", make=_linked_outside, end=DONE),
+    Drop(id="names that look the same", make=_named_twice, end=DONE),
+    Drop(id="special bits of modes", make=_modes, end=DONE),
     Drop(id="backslashes", make=_named("a\\..\\x"), end=DONE),
     Drop(id="right to left", make=_named("\u202egpj.exe"), end=DONE),
     Drop(id="zero bytes", make=lambda folder: drop(folder / "zero", b""), end=DONE),
@@ -161,14 +233,24 @@ DROPS = [
 
 
 @pytest.mark.parametrize("case", DROPS, ids=lambda case: case.id)
-async def test_a_hostile_drop_ends_as_written(state: Path, case: Drop) -> None:
+async def test_a_hostile_drop_ends_as_written(
+    state: Path, case: Drop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "LINKS_SECONDS", 0.3)
     folder = state / "inbox/ct"
     folder.mkdir(parents=True)
     entry = case.make(folder)
-    before = {} if entry.is_symlink() or not entry.is_dir() else tree_of(entry)
+    before = {}
+    if entry.is_dir() and not entry.is_symlink() and case.make is not _too_long:
+        before = tree_of(entry)
     async with bench(make_config(state)) as b:
         await b.register("ct")
         good = drop(folder / "good.dcm", b"good")
+        if case.end is None:
+            await b.delivered()
+            assert len(await b.inbox.items()) == 1
+            assert is_there(entry)
+            return
         items = await b.delivered(2)
         item = next(i for i in items if i.raw_name == os.fsencode(entry.name))
         jobs = await b.jobs()
@@ -240,8 +322,11 @@ async def test_a_sparse_file_is_claimed_without_being_filled(state: Path) -> Non
     assert blob.stat().st_blocks < 1 << 20
 
 
-async def test_a_thousand_empty_folders_are_told_and_left(state: Path) -> None:
-    for i in range(1000):
+FOLDERS = 100_000 if CAMPAIGN else 1_000
+
+
+async def test_very_many_empty_folders_are_told_and_left(state: Path) -> None:
+    for i in range(FOLDERS):
         (state / f"inbox/ct/study/{i}").mkdir(parents=True)
     async with bench(make_config(state)) as b:
         await b.register("ct")

@@ -168,6 +168,9 @@ class Expiry:
             return _End.GONE if self._is_there(root, one.path) else _End.AWAY
         if not _is_what_was_put(one):
             return _End.FOREIGN
+        for link in one.links:
+            if link.is_symlink():
+                link.unlink()
         one.path.rename(hidden)
         files.sync_folder(hidden.parent)
         self._failpoint("expire: hidden")
@@ -185,8 +188,6 @@ class Expiry:
 
 
 def _is_what_was_put(one: Kept) -> bool:
-    if one.path.is_symlink():  # of an item whose content came before: its results are another's
-        return one.kind is Kind.RESULT
     match one.kind:
         case Kind.RESULT:
             return is_owners(one.path / "result.json", "job_id", one.owner)

@@ -35,6 +35,8 @@ class Kept:
     path: Path
     size: int
     """Bytes of its files when it was put there."""
+    links: tuple[Path, ...] = ()
+    """To a result: of items whose content came before."""
 
 
 def date(tx: Transaction, now: float, limit: int) -> int:
@@ -53,7 +55,7 @@ def expired(
     if days is not None:
         before = now - days * DAY
         rows += tx.rows("kept_as_configured", kind=kind.value, before=before, limit=limit)
-    return [_kept(row) for row in rows[:limit]]
+    return [_kept(tx, row) for row in rows[:limit]]
 
 
 def removed(tx: Transaction, kept: Kept, now: float) -> None:
@@ -69,11 +71,13 @@ def removed(tx: Transaction, kept: Kept, now: float) -> None:
             tx.run("failure_of_item_removed", owner=kept.owner, path=path, now=now)
 
 
-def _kept(row: Row) -> Kept:
+def _kept(tx: Transaction, row: Row) -> Kept:
+    links = tx.rows("links_to_result", owner=row["owner"], path=row["path"])
     return Kept(
         sequence=row["sequence"],
         kind=Kind(row["kind"]),
         owner=row["owner"],
         path=Path(row["path"]),
         size=row["size"],
+        links=tuple(Path(link["path"]) for link in links),
     )

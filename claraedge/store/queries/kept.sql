@@ -16,7 +16,11 @@ DELETE FROM kept WHERE sequence = :sequence AND path = :path;
 UPDATE deliveries SET removed = :now WHERE job = :owner AND path = :path;
 
 -- name: result_of_item_removed
-UPDATE inbox_items SET removed = :now WHERE job = :owner AND path = :path;
+UPDATE inbox_items SET removed = :now WHERE job = :owner AND (path = :path OR duplicate_of IS NOT NULL);
+
+-- name: links_to_result
+SELECT path FROM inbox_items
+WHERE job = :owner AND duplicate_of IS NOT NULL AND path IS NOT NULL AND path <> :path;
 
 -- name: failure_of_item_removed
 UPDATE inbox_items SET removed = :now WHERE id = :owner AND path = :path;

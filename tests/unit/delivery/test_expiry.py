@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,9 +84,10 @@ async def keeping(
     *,
     failpoint: Failpoint = nothing,
     status: JobStatus = JobStatus.HEALTHY,
+    trigger: Sequence[Mapping[str, Any]] = (),
     **rules: float | None,
 ) -> AsyncIterator[Keeping]:
-    config = make_config(state)
+    config = make_config(state, trigger=trigger)
     async with bench(config, status=status) as b:
         roots = Roots(b.database, config)
         await roots.prepare()
@@ -173,6 +174,23 @@ async def test_what_a_trigger_says_of_originals_wins(tmp_path: Path) -> None:
         assert [path.name for path in (tmp_path / "originals").glob("ct/*/*")] == ["long"]
         await k.look_after(48 * HOUR)
         assert list((tmp_path / "originals").glob("ct/*/*")) == []
+
+
+async def test_links_of_duplicates_go_with_the_results_that_they_lead_to(tmp_path: Path) -> None:
+    trigger = [{"folder": "ct", "pipeline": "ct", "duplicates": "link"}]
+    async with keeping(tmp_path, trigger=trigger, keep_days=1.0) as k:
+        await k.b.register("ct")
+        drop(tmp_path / "inbox/ct/one.dcm", b"the same")
+        await k.b.delivered()
+        drop(tmp_path / "inbox/ct/two.dcm", b"the same")
+        await k.b.delivered(2)
+        found = {path.is_symlink() for path in (tmp_path / "outbox/ct").iterdir()}
+        assert found == {True, False}
+        assert (await k.totals())["result"][0] == 1
+        await k.look_after(26 * HOUR)
+        assert list((tmp_path / "outbox/ct").iterdir()) == []
+        count = await k.row("SELECT COUNT(*) FROM inbox_items WHERE removed IS NOT NULL")
+        assert count[0] == 2
 
 
 async def test_a_clock_that_jumps_removes_nothing_and_says_so(tmp_path: Path) -> None:

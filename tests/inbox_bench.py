@@ -16,12 +16,12 @@ import pytest
 
 from claraedge.clock import SystemClock, moment
 from claraedge.config import Config, Outbox
+from claraedge.config.inbox import Inbox as InboxConfig
+from claraedge.config.inbox import Trigger
 from claraedge.delivery.delivery import Delivery
 from claraedge.ids import new_id
 from claraedge.inbox.inbox import Inbox
 from claraedge.inbox.model import Item, ItemState
-from claraedge.inbox_config import Inbox as InboxConfig
-from claraedge.inbox_config import Trigger
 from claraedge.jobs import records as jobs
 from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.model import Job, JobStatus, Priority

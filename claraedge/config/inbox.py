@@ -10,10 +10,10 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from claraedge.config.placeholders import unknown
+from claraedge.config.sections import Days, Seconds, Section, Text
 from claraedge.filenames import is_ignored
 from claraedge.metadata import MAX_KEY_BYTES
-from claraedge.placeholders import unknown
-from claraedge.sections import Days, Seconds, Section, Text
 
 Grouping: TypeAlias = Literal[
     "entry", "file", "folder", "quiet", "marker", "dicom-study", "dicom-series"

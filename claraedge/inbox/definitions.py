@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from claraedge.blocking import in_thread
+from claraedge.config.inbox import Trigger as Rule
+from claraedge.config.placeholders import filled, unknown
 from claraedge.delivery.plan import plan
 from claraedge.errors import ClaraedgeError
 from claraedge.inbox.submit import Resolved
 from claraedge.inbox.triggers import CREATE, no_pipeline
-from claraedge.inbox_config import Trigger as Rule
 from claraedge.payloads.tree import printable
 from claraedge.pipelines.parameters import uses_job_id
-from claraedge.placeholders import filled, unknown
 from claraedge.registry.pipelines import Registered, find, resolve, why_missing
 from claraedge.store.database import Database
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from claraedge.blocking import in_thread
 from claraedge.config import Config
+from claraedge.config.inbox import Trigger as Rule
 from claraedge.delivery.trees import walk
 from claraedge.filenames import is_ignored
 from claraedge.inbox.definitions import Definitions
@@ -22,7 +23,6 @@ from claraedge.inbox.triggers import (
     Trigger,
     folder_of,
 )
-from claraedge.inbox_config import Trigger as Rule
 
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from claraedge.inbox_config import Trigger
+from claraedge.config.inbox import Trigger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

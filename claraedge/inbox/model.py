@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from claraedge.inbox_config import Duplicates
-from claraedge.inbox_config import Priority as PriorityName
+from claraedge.config.inbox import Duplicates
+from claraedge.config.inbox import Priority as PriorityName
 from claraedge.jobs.model import Priority
 
 

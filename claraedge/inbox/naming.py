@@ -9,10 +9,10 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import PurePosixPath
 
+from claraedge.config.inbox import Trigger
+from claraedge.config.placeholders import filled
 from claraedge.inbox.grouping import stem_of
-from claraedge.inbox_config import Trigger
 from claraedge.metadata import MAX_VALUE_CHARACTERS
-from claraedge.placeholders import filled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

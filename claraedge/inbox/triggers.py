@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from claraedge.inbox_config import DEEP
-from claraedge.inbox_config import Trigger as Rule
+from claraedge.config.inbox import DEEP
+from claraedge.config.inbox import Trigger as Rule
 
 #: What mends a missing pipeline.
 CREATE = "claraedge create pipeline -p FILE"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from claraedge.clock import Clock
+from claraedge.config.inbox import Trigger as Rule
 from claraedge.ids import NewId
 from claraedge.inbox.claim import Held
 from claraedge.inbox.grouping import Group, Unit, group
@@ -20,7 +21,6 @@ from claraedge.inbox.seen import SeenBook
 from claraedge.inbox.settling import NO_HINTS, Heard, Hints, Quiet, decide, hear
 from claraedge.inbox.survey import Survey, combined
 from claraedge.inbox.triggers import Trigger
-from claraedge.inbox_config import Trigger as Rule
 
 #: After a hint, an entry is looked at so soon; hints that follow do not put it off.
 _SOON = 0.1

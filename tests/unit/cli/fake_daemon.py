@@ -281,7 +281,7 @@ class Inbox(appliance_pb2_grpc.InboxServicer):
         for reply in self.List(appliance_pb2.ListItemsRequest(), context):
             if reply.items[0].id == request.id:
                 return reply.items[0]
-        context.abort(grpc.StatusCode.NOT_FOUND, f"there is no item {request.id}")
+        return context.abort(grpc.StatusCode.NOT_FOUND, f"there is no item {request.id}")
 
     def Retry(self, request, context):  # noqa: N802
         item = self.Get(request, context)

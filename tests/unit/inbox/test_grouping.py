@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from claraedge.config.inbox import Trigger
 from claraedge.inbox.grouping import Group, Grouped, Unit, group, stem_of
-from claraedge.inbox_config import Trigger
 
 NOW = 100.0
 

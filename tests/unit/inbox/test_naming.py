@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from claraedge.config.inbox import Trigger
+from claraedge.config.placeholders import filled, unknown
 from claraedge.inbox.naming import Named, NameDoesNotFitError, named, wanted
-from claraedge.inbox_config import Trigger
 from claraedge.metadata import MAX_VALUE_CHARACTERS
-from claraedge.placeholders import filled, unknown
 
 
 def rule(**more: Any) -> Trigger:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from claraedge.config.inbox import Grouping
+from claraedge.config.inbox import Trigger as Rule
 from claraedge.inbox.triggers import Layout, Trigger, folder_of
-from claraedge.inbox_config import Grouping
-from claraedge.inbox_config import Trigger as Rule
 
 ROOT = Path("/in")
 

@@ -1,0 +1,78 @@
+"""`[images]`: where operators' images come from."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from claraedge.config.sections import Seconds, Section, Text
+
+_HOST = r"(?:localhost|[a-z0-9-]+(?:\.[a-z0-9-]+)+|[a-z0-9-]+(?=:)|\[[0-9a-f:]+\])(?::[0-9]{1,5})?"
+_PREFIX = rf"{_HOST}(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
+
+
+class Credential(Section, frozen=True, kw_only=True):
+    """`[images.credentials.NAME]`: what the pull secret NAME of a pipeline stands for."""
+
+    registry: Text
+    """The registry's host, with its port where it has one."""
+    username: Text
+    password_file: Path
+    """Read at each pull; no other user may read it."""
+
+
+class Images(Section, frozen=True, kw_only=True):
+    """`[images]`."""
+
+    registries: tuple[Text, ...] = ()
+    """Where an image's name without a host is looked for, in order: `HOST[:PORT][/PATH]`."""
+    pull: Annotated[str, msgspec.Meta(pattern="^(never|missing)$")] = "never"
+    """missing: an image that is not on this device is pulled from its registry."""
+    pull_seconds: Seconds | None = None
+    """The longest that one pull takes. Default: 1800."""
+    insecure_registries: tuple[Text, ...] = ()
+    """Hosts that are asked over plain HTTP, or without a look at their certificate."""
+    path: Path | None = None
+    """Archives that are put into this folder are loaded. Default: `<state>/images.d`."""
+    credentials: dict[str, Credential] = msgspec.field(default_factory=dict)
+
+
+def mistakes_of(images: Images) -> list[str]:
+    """Registries that no image can come from, and settings for pulls where nothing is pulled."""
+    mistakes = [
+        f"images.registries: {prefix!r} is no registry; write HOST, HOST:PORT or HOST/PATH in"
+        " lower case, as nvcr.io/nvidia"
+        for prefix in images.registries
+        if not re.fullmatch(_PREFIX, prefix)
+    ]
+    if len(set(images.registries)) != len(images.registries):
+        mistakes.append("images.registries: names a registry twice; once is enough")
+    hosts = {"images.insecure_registries": images.insecure_registries}
+    for name, credential in images.credentials.items():
+        place = f"images.credentials.{name}"
+        hosts[f"{place}.registry"] = (credential.registry,)
+        if not credential.password_file.is_absolute():
+            mistakes.append(
+                f"{place}.password_file: {credential.password_file} must be an absolute path"
+            )
+        if ":" in credential.username:
+            mistakes.append(f"{place}.username: may hold no colon: registries split at it")
+    mistakes += [
+        f"{place}: {host!r} is no registry's host; write HOST or HOST:PORT in lower case"
+        for place, named in hosts.items()
+        for host in named
+        if not re.fullmatch(_HOST, host)
+    ]
+    folded = [name.casefold() for name in images.credentials]
+    if len(set(folded)) != len(folded):
+        mistakes.append("images.credentials: two names differ by case alone; rename one")
+    for name in ("pull_seconds", "insecure_registries", "credentials"):
+        if images.pull == "never" and getattr(images, name):
+            mistakes.append(
+                f"images.{name}: has no effect, because nothing is pulled; set"
+                ' images.pull = "missing", or take it out'
+            )
+    return mistakes

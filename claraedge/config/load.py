@@ -1,0 +1,238 @@
+"""Configuration: a TOML file, then `CLARAEDGE_*`, then flags; decoded into frozen structs.
+
+Every mistake is found at once: an unknown key, a wrong type, a value out of its range. A key that
+would have no effect does not exist.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from claraedge.config import disk, images, inbox
+from claraedge.config.images import Credential
+from claraedge.config.inbox import Trigger
+from claraedge.config.model import Config
+from claraedge.config.sections import Section
+from claraedge.errors import ConfigurationError
+
+#: Environment variables that set one value each.
+VARIABLES: Mapping[str, tuple[str, ...]] = {
+    "CLARAEDGE_STATE_DIR": ("state_dir",),
+    "CLARAEDGE_RUNTIME_DIR": ("runtime_dir",),
+    "CLARAEDGE_INBOX_DIR": ("inbox", "path"),
+    "CLARAEDGE_OUTBOX_DIR": ("outbox", "path"),
+    "CLARAEDGE_LOG_LEVEL": ("log", "level"),
+    "CLARAEDGE_LOG_FORMAT": ("log", "format"),
+}
+
+#: Variables of the client and of the configuration's own place.
+_OTHERS = frozenset({"CLARAEDGE_CONFIG", "CLARAEDGE_HOST"})
+
+
+def default_path(environment: Mapping[str, str]) -> Path:
+    """Where the configuration lies if nothing says otherwise; systemd's own variable counts."""
+    if folder := environment.get("CONFIGURATION_DIRECTORY"):
+        return Path(folder) / "claraedge.toml"
+    if os.geteuid() == 0:
+        return Path("/etc/claraedge/claraedge.toml")
+    return _home(environment, "XDG_CONFIG_HOME", ".config") / "claraedge/claraedge.toml"
+
+
+def default_folders(environment: Mapping[str, str]) -> dict[str, str]:
+    """State and runtime folder if nothing says otherwise; systemd's own variables count."""
+    runtime = environment.get("RUNTIME_DIRECTORY") or ""
+    state = environment.get("STATE_DIRECTORY") or ""
+    if os.geteuid() == 0:
+        return {
+            "state_dir": state or "/var/lib/claraedge",
+            "runtime_dir": runtime or "/run/claraedge",
+        }
+    user_runtime = environment.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    return {
+        "state_dir": state
+        or str(_home(environment, "XDG_STATE_HOME", ".local/state") / "claraedge"),
+        "runtime_dir": runtime or f"{user_runtime}/claraedge",
+    }
+
+
+def _home(environment: Mapping[str, str], variable: str, below: str) -> Path:
+    value = environment.get(variable)
+    return Path(value) if value else Path(environment.get("HOME", "/")) / below
+
+
+def load_config(
+    path: Path | None, environment: Mapping[str, str], flags: Mapping[str, str]
+) -> Config:
+    """The configuration, or ConfigurationError with one message for each mistake.
+
+    `path` None: `CLARAEDGE_CONFIG`, else the default place, where no file is no mistake. `flags`
+    are dotted keys (`inbox.path`) and win over everything.
+    """
+    mistakes: list[str] = []
+    tree: dict[str, Any] = dict(default_folders(environment))
+    named = path or (
+        Path(environment["CLARAEDGE_CONFIG"]) if "CLARAEDGE_CONFIG" in environment else None
+    )
+    source = named or default_path(environment)
+    try:
+        _merge(tree, tomllib.loads(source.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        if named is not None:
+            mistakes.append(f"{source}: no such file; create it, or leave --config out")
+    except (OSError, UnicodeDecodeError) as error:
+        mistakes.append(f"{source}: cannot be read: {error}")
+    except tomllib.TOMLDecodeError as error:
+        mistakes.append(f"{source}: not TOML: {error}")
+    for variable, value in environment.items():
+        if variable in VARIABLES:
+            _put(tree, VARIABLES[variable], value)
+        elif variable.startswith("CLARAEDGE_") and variable not in _OTHERS:
+            close = get_close_matches(variable, [*VARIABLES, *_OTHERS], 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            mistakes.append(f"{variable}: no such setting{hint}")
+    for key, value in flags.items():
+        _put(tree, tuple(key.split(".")), value)
+    found: list[str] = []
+    config: Config | None = _decode(Config, tree, "", found)
+    if config is not None:
+        found += [*inbox.mistakes_of(config.inbox, config.inbox_dir), *_misplaced(config)]
+        found += [*images.mistakes_of(config.images), *disk.mistakes_of(config.disk)]
+    mistakes += [_with_origin(text, environment, flags) for text in found]
+    if mistakes or config is None:
+        raise ConfigurationError(*mistakes)
+    return config
+
+
+def _with_origin(mistake: str, environment: Mapping[str, str], flags: Mapping[str, str]) -> str:
+    """The mistake with the variable that set the value, where it was one."""
+    for variable, keys in VARIABLES.items():
+        key = ".".join(keys)
+        if variable in environment and key not in flags and mistake.startswith(f"{key}:"):
+            return f"{variable} ({key}){mistake.removeprefix(key)}"
+    return mistake
+
+
+def _misplaced(config: Config) -> list[str]:
+    """Folders that are not absolute, and ones that would feed the inbox with its own results."""
+    folders = {
+        "state_dir": config.state_dir,
+        "runtime_dir": config.runtime_dir,
+        "inbox.path": config.inbox_dir,
+        "outbox.path": config.outbox_dir,
+        "outbox.failed": config.failed_dir,
+        "outbox.originals": config.originals_dir,
+        "pipelines.path": config.pipelines_dir,
+        "images.path": config.images_dir,
+        "podman.socket": config.podman.socket,
+        "engine.shared_memory_dir": config.engine.shared_memory_dir,
+    }
+    mistakes = [
+        f"{name}: {path} must be an absolute path"
+        for name, path in folders.items()
+        if path is not None and not path.is_absolute()
+    ]
+    sources = {"inbox.path": config.inbox_dir}
+    for number, trigger in enumerate(config.inbox.trigger):
+        sources[f"inbox.trigger[{number}].folder"] = config.inbox_dir / trigger.folder
+    for source_name, source in sources.items():
+        for name in (
+            "state_dir",
+            "outbox.path",
+            "outbox.failed",
+            "outbox.originals",
+            "pipelines.path",
+            "images.path",
+        ):
+            target = folders[name]
+            assert target is not None
+            inside = _real(target).is_relative_to(_real(source))
+            around = _real(source).is_relative_to(_real(target)) and name != "state_dir"
+            if inside or around:
+                mistakes.append(
+                    f"{name}: {target} and {source_name} ({source}) lie in each other; what is put"
+                    " there would be taken for a new item. Choose folders side by side"
+                )
+    return mistakes
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _path(kind: type, value: object) -> Path:
+    if kind is not Path or not isinstance(value, str) or not value:
+        raise msgspec.ValidationError(f"Expected a path, got {value!r}")
+    return Path(value)
+
+
+def _merge(tree: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = value
+
+
+def _put(tree: dict[str, Any], keys: tuple[str, ...], value: str) -> None:
+    for key in keys[:-1]:
+        below = tree.setdefault(key, {})
+        if not isinstance(below, dict):
+            return  # the file has no table there, and is told so
+        tree = below
+    tree[keys[-1]] = value
+
+
+def _decode(kind: Any, value: Any, where: str, mistakes: list[str]) -> Any:
+    """Decodes a section key by key, so that one mistake does not hide the next."""
+    if not isinstance(value, Mapping):
+        mistakes.append(f"{where}: is a table of settings, not {value!r}")
+        return None
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    decoded: dict[str, Any] = {}
+    complete = True
+    for key, item in value.items():
+        place = f"{where}.{key}" if where else key
+        if key not in fields:
+            close = get_close_matches(key, fields, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(fields)}"
+            mistakes.append(f"{place}: no such setting{hint}")
+            complete = False
+            continue
+        wanted = fields[key].type
+        if isinstance(wanted, type) and issubclass(wanted, Section):
+            decoded[key] = _decode(wanted, item, place, mistakes)
+            complete = complete and decoded[key] is not None
+        elif key == "trigger" and isinstance(item, list):
+            triggers = [
+                _decode(Trigger, entry, f"{place}[{index}]", mistakes)
+                for index, entry in enumerate(item)
+            ]
+            complete = complete and None not in triggers
+            decoded[key] = tuple(triggers)
+        elif key == "credentials" and isinstance(item, Mapping):
+            credentials = {
+                name: _decode(Credential, entry, f"{place}.{name}", mistakes)
+                for name, entry in item.items()
+            }
+            complete = complete and None not in credentials.values()
+            decoded[key] = credentials
+        else:
+            try:
+                decoded[key] = msgspec.convert(
+                    item, wanted, strict=not isinstance(item, str), dec_hook=_path
+                )
+            except msgspec.ValidationError as error:
+                mistakes.append(f"{place}: {error}")
+                complete = False
+    for name, field in fields.items():
+        if field.required and name not in value:
+            mistakes.append(f"{where}.{name}: is missing".removeprefix("."))
+            complete = False
+    return kind(**decoded) if complete else None

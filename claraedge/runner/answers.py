@@ -34,11 +34,18 @@ class Slirp(msgspec.Struct):
     executable: str = ""
 
 
+class Conmon(msgspec.Struct):
+    """The program that supervises containers."""
+
+    path: str = ""
+
+
 class Host(msgspec.Struct):
     """The machine's part of `GET /info`."""
 
     security: Security
     slirp4netns: Slirp = msgspec.field(default_factory=Slirp)
+    conmon: Conmon = msgspec.field(default_factory=Conmon)
     cgroup_version: str = msgspec.field(name="cgroupVersion", default="")
     cgroup_controllers: list[str] | None = msgspec.field(name="cgroupControllers", default=None)
     """Those that this user may use."""
@@ -47,9 +54,10 @@ class Host(msgspec.Struct):
 
 
 class Store(msgspec.Struct):
-    """Where Podman keeps images."""
+    """Where Podman keeps images, and on a tmpfs what it notes of containers that run."""
 
     graph_root: str = msgspec.field(name="graphRoot", default="")
+    run_root: str = msgspec.field(name="runRoot", default="")
     driver: str = msgspec.field(name="graphDriverName", default="")
 
 

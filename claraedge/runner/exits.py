@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -56,7 +57,7 @@ class Process:
 @contextlib.contextmanager
 def watched(pid: int, container: str, *, supervisor: bool = False) -> Iterator[Process | None]:
     """The container's first process, or its conmon; None where it has ended."""
-    descriptor = _open(pid, container, "cmdline" if supervisor else "mountinfo")
+    descriptor = _open(pid, container, is_supervisor if supervisor else _is_inside)
     if descriptor is None:
         yield None
         return
@@ -72,19 +73,43 @@ def alive(pid: int, container: str, *, supervisor: bool = False) -> bool:
         return process is not None and not process.gone
 
 
-def _open(pid: int, container: str, witness: str) -> int | None:
+def is_supervisor(pid: int, container: str) -> bool:
+    """Whether a process is the container's conmon, or a copy that it made of itself."""
+    words = _read(pid, "cmdline").split(b"\0")
+    named = b"conmon" in words[0].rpartition(b"/")[2]
+    return named and (b"-c", container.encode("ascii")) in itertools.pairwise(words)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that one started."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+def _is_inside(pid: int, container: str) -> bool:
+    return container.encode("ascii") in _read(pid, "mountinfo")
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def _open(pid: int, container: str, is_it: Callable[[int, str], bool]) -> int | None:
     if pid <= 0:
         return None
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return None
-    try:
-        # An ended process that nobody has reaped has no mount table and an empty command line.
-        says = Path(f"/proc/{pid}/{witness}").read_bytes()
-    except OSError:
-        says = b""
-    if container.encode("ascii") not in says:
+    # An ended process that nobody has reaped has no mount table and an empty command line.
+    if not is_it(pid, container):
         os.close(descriptor)
         return None
     return descriptor

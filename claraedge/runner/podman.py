@@ -34,7 +34,7 @@ from claraedge.errors import (
     RunnerUnavailableError,
 )
 from claraedge.pipelines.containers import VISIBLE_DEVICES
-from claraedge.runner import images, pulls, remains, seccomp
+from claraedge.runner import conmon, images, pulls, remains, seccomp
 from claraedge.runner.answers import (
     Created,
     Info,
@@ -131,6 +131,8 @@ class PodmanRunner:
         self._profile: Path | None = None
         self._graph_root: Path | None = None
         self._exit_files = ExitFiles()
+        self._pid_files: conmon.PidFiles | None = None
+        self._started: set[str] = set()
         self._slices = Slices()
         self._sliced = False
         self._image_threads = Threads(_IMAGE_THREADS, "images")
@@ -138,14 +140,13 @@ class PodmanRunner:
     async def __aenter__(self) -> Self:
         await in_thread(pulls.remove_stale_logins, self._runtime)
         try:
-            source = await self._system_profile()
+            info = await self._info()
         except RunnerUnavailableError as error:
-            log.warning("containers start 10 ms slower until the next start: %s", error)
-            source = None
-        if source is not None and await in_thread(
-            seccomp.write_reduced, source, self._profile_path, os.uname().machine
-        ):
-            self._profile = self._profile_path
+            log.warning("containers start 30 ms slower until the next start: %s", error)
+            info = None
+        if info is not None:
+            await self._reduce_profile(info)
+            await self._delay_cleanup(info)
         return self
 
     async def __aexit__(
@@ -374,13 +375,14 @@ class PodmanRunner:
         if not response.ok and response.status != 304:
             check_storage(response)
             raise ContainerError(f"container {container} did not start: {response.reason}")
+        self._started.add(container)
 
     async def wait(self, container: str) -> Exit:
         """Raises ContainerError where the container was never started."""
         code = self._exit_files.code(container)
         if code is not None:
             return Exit(cause=ExitCause.EXITED, code=code)
-        state = await self._state_in_outage(container)
+        state = self._just_started(container) or await self._state_in_outage(container)
         while state is not None and state.phase is Phase.RUNNING:
             with (
                 watched(state.pid, container) as process,
@@ -431,7 +433,10 @@ class PodmanRunner:
             state = None
         if state is None or (not state.pid and state.phase is not Phase.STOPPED):
             await remains.end_unknown(container)
-        with watched(state.conmon if state else 0, container, supervisor=True) as supervisor:
+        pid = state.conmon if state else 0
+        if pid == 0 and self._pid_files is not None:  # Podman names it while the container runs
+            pid = self._pid_files.supervisor(container)
+        with watched(pid, container, supervisor=True) as supervisor:
             if state is not None:
                 # Podman forgets a container whose stop it was killed in the middle of, and lets its
                 # process live.
@@ -440,9 +445,8 @@ class PodmanRunner:
                         process.kill()
             await self._delete(container)
             if supervisor is not None:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_CODE_ALONE):  # it writes the code, and ends
-                        await supervisor.end()
+                await conmon.end(supervisor, pid, container)
+        self._started.discard(container)
         await remains.clear(container)
         self._slices.free(container)
 
@@ -576,14 +580,40 @@ class PodmanRunner:
 
     # --- inside -----------------------------------------------------------------------------
 
-    async def _system_profile(self) -> Path | None:
-        """The system call filter that Podman would use by itself, where that is a file."""
-        info = await self._info()
-        if info is None:
-            return None
+    async def _reduce_profile(self, info: Info) -> None:
+        """Takes the system call filter that Podman would use by itself, where that is a file."""
         security = info.host.security
         usable = security.seccomp_enabled and security.seccomp_profile_path.startswith("/")
-        return Path(security.seccomp_profile_path) if usable else None
+        if usable and await in_thread(
+            seccomp.write_reduced,
+            Path(security.seccomp_profile_path),
+            self._profile_path,
+            os.uname().machine,
+        ):
+            self._profile = self._profile_path
+
+    async def _delay_cleanup(self, info: Info) -> None:
+        """Keeps Podman's cleanup out of the way of what follows an operator, where we may."""
+        if (
+            not self._service.private
+            or self._service.conmon is not None
+            or not info.host.conmon.path
+        ):
+            return
+        program = await conmon.late(info.host.conmon.path, self._runtime)
+        if program is not None:
+            await self._service.supervise_with(program)
+
+    def _just_started(self, container: str) -> State | None:
+        """A container as our start has left it, without asking for it; None: not known."""
+        if container not in self._started or self._pid_files is None:
+            return None
+        self._started.discard(container)
+        pid = self._pid_files.process(container)
+        supervisor = self._pid_files.supervisor(container)
+        if not pid or not supervisor:
+            return None
+        return State(phase=Phase.RUNNING, pid=pid, conmon=supervisor, exit=None)
 
     async def _way_out(self) -> str:
         """How a rootless container reaches what this machine reaches: Podman's word for it."""
@@ -604,6 +634,8 @@ class PodmanRunner:
                 " ~/.config/containers/storage.conf of this user, remove what there is by `podman"
                 " system reset`, and load the images again"
             )
+        if info.store.run_root and info.store.driver:
+            self._pid_files = conmon.PidFiles(info.store.run_root, info.store.driver)
         self._limits = enforced(info.host.cgroup_version, info.host.cgroup_controllers or ())
         self._sliced = (
             Limit.MEMORY in self._limits

@@ -9,7 +9,6 @@ it, a file with the exit code does. All of it is found by the container's id alo
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import os
 import select
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from claraedge import spawn
 from claraedge.blocking import in_thread
+from claraedge.runner.exits import children, is_supervisor
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def _end_supervisors(container: str) -> bool:
     ended: list[int] = []
     try:
         for pid in _processes():
-            if _is_supervisor(pid, container):
+            if is_supervisor(pid, container):
                 _end_tree(pid, container, ended)
         deadline = time.monotonic() + _GONE
         poll = select.poll()
@@ -96,7 +96,7 @@ def _end_tree(pid: int, container: str, ended: list[int]) -> None:
     except OSError:
         return
     ended.append(descriptor)
-    if _is_supervisor(pid, container):  # looked at again: now it cannot become another process
+    if is_supervisor(pid, container):  # looked at again: now it cannot become another process
         _kill_tree(pid, descriptor, ended)
 
 
@@ -105,7 +105,7 @@ def _kill_tree(pid: int, descriptor: int, ended: list[int]) -> None:
     with contextlib.suppress(OSError):
         signal.pidfd_send_signal(descriptor, signal.SIGSTOP)
         _await_stop(pid)
-        for child in _children(pid):
+        for child in children(pid):
             with contextlib.suppress(OSError):
                 below = os.pidfd_open(child)
                 ended.append(below)
@@ -124,21 +124,3 @@ def _await_stop(pid: int) -> None:
 
 def _processes() -> Iterator[int]:
     return (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())
-
-
-def _is_supervisor(pid: int, container: str) -> bool:
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    named = words[0].rpartition(b"/")[2] == b"conmon"
-    return named and (b"-c", container.encode("ascii")) in itertools.pairwise(words)
-
-
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            with contextlib.suppress(OSError):
-                found += [int(child) for child in (task / "children").read_text().split()]
-    return found

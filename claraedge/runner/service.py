@@ -87,6 +87,8 @@ class PodmanService:
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._last_words = ""
+        self._conmon: Path | None = None
+        self._changing = asyncio.Lock()
 
     @property
     def private(self) -> bool:
@@ -132,6 +134,29 @@ class PodmanService:
         if self._process is not None:
             await _end(self._process)
             self._process = None
+
+    @property
+    def conmon(self) -> Path | None:
+        """What supervises the containers of a private service; None: what Podman itself chooses."""
+        return self._conmon
+
+    async def supervise_with(self, conmon: Path) -> None:
+        """Replaces a private service by one that has this program supervise its containers.
+
+        Where that one does not start, the service stays as it is.
+        """
+        async with self._changing:
+            before = self._process
+            if before is None or self._conmon is not None:
+                return
+            self._conmon = conmon
+            try:
+                self._process = await self._start()
+            except (ConfigurationError, RunnerUnavailableError, OSError, TimeoutError) as error:
+                log.warning("Podman does not start with %s: %s", conmon, error)
+                self._conmon = None
+                return
+        await _end(before)
 
     async def socket(self) -> Path:
         """The socket to connect to now; waits a few seconds for a service that is being restarted.
@@ -231,9 +256,13 @@ class PodmanService:
         while True:
             if self._process is not None:
                 started = time.monotonic()
-                code = await self._process.wait()
-                self._up.clear()
-                self._process = None
+                process = self._process
+                code = await process.wait()
+                async with self._changing:
+                    if self._process is not process:
+                        continue  # it was replaced
+                    self._up.clear()
+                    self._process = None
                 log.warning("Podman's service ended with %s; it is started again", code)
                 if time.monotonic() - started > 2 * pause:
                     pause = _BACK_OFF[0]
@@ -258,8 +287,11 @@ class PodmanService:
             )
         # A new name each time: a predecessor that is still ending removes its socket when it does.
         socket = self._runtime / f"podman-{secrets.token_hex(4)}.sock"
+        # Without its file, no container could be made.
+        own = self._conmon if self._conmon is not None and self._conmon.exists() else None
+        chosen = [] if own is None else ["--conmon", str(own)]
         process = await spawn.start(
-            ["podman", "system", "service", "--time", "0", f"unix://{socket}"],
+            ["podman", *chosen, "system", "service", "--time", "0", f"unix://{socket}"],
             dies_with_parent=True,
         )
         reader = asyncio.create_task(self._listen(process))

@@ -6,7 +6,7 @@ import base64
 import os
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 
 from claraedge.inbox import settling
 from claraedge.inbox.model import ItemState
+from tests import inbox_bench
 from tests.campaign import CAMPAIGN
 from tests.inbox_bench import (
     bench,
@@ -25,6 +26,8 @@ from tests.inbox_bench import (
     other_file_system,
     tree_of,
 )
+from tests.unit.inbox.test_kills import COPIED, OWN
+from tests.unit.inbox.test_pressure import Once
 
 
 @pytest.fixture
@@ -240,7 +243,7 @@ async def test_a_hostile_drop_ends_as_written(
     folder = state / "inbox/ct"
     folder.mkdir(parents=True)
     entry = case.make(folder)
-    before = {}
+    before: Mapping[str, bytes] = {}
     if entry.is_dir() and not entry.is_symlink() and case.make is not _too_long:
         before = tree_of(entry)
     async with bench(make_config(state)) as b:
@@ -325,7 +328,12 @@ async def test_a_sparse_file_is_claimed_without_being_filled(state: Path) -> Non
 FOLDERS = 100_000 if CAMPAIGN else 1_000
 
 
-async def test_very_many_empty_folders_are_told_and_left(state: Path) -> None:
+@pytest.mark.timeout(600)
+async def test_very_many_empty_folders_are_told_and_left(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if CAMPAIGN:  # a look takes seconds, and so comes seldom
+        monkeypatch.setattr(inbox_bench, "DEADLINE", 240.0)
     for i in range(FOLDERS):
         (state / f"inbox/ct/study/{i}").mkdir(parents=True)
     async with bench(make_config(state)) as b:
@@ -360,3 +368,120 @@ async def test_a_name_that_is_not_utf8_in_an_inbox_on_another_file_system_fails_
     finally:
         shutil.rmtree(root)
     assert ends == {b"bad\xff": ItemState.FAILED, b"good.dcm": DONE}
+
+
+# --- under the claim --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", ["appended", "replaced", "made anew"])
+@pytest.mark.parametrize(
+    "at", OWN[OWN.index("claim: renamed") : OWN.index("submit: committed") + 1]
+)
+async def test_what_comes_by_the_name_of_what_was_taken_is_a_new_item(
+    state: Path, at: str, change: str
+) -> None:
+    path = state / "inbox/ct/scan.dcm"
+
+    def act() -> None:
+        if change == "appended":
+            with path.open("ab") as file:
+                file.write(b"second")
+        elif change == "replaced":
+            drop(path.with_name(".new"), b"second").replace(path)
+        else:
+            drop(path, b"second")
+
+    async with bench(make_config(state), failpoint=Once(at, act)) as b:
+        await b.register("ct")
+        drop(path, b"first")
+        items = await b.delivered(2)
+        assert [item.state for item in items] == [DONE, DONE]
+        given = [next(iter(b.input_of(job).values())) for job in await b.jobs()]
+    assert given == [b"first", b"second"]
+    assert sorted(tree_of(state / "originals").values()) == [b"first", b"second"]
+
+
+@pytest.mark.parametrize("at", COPIED[: COPIED.index("submit: before commit") + 1])
+async def test_who_writes_by_another_name_changes_no_job(
+    state: Path, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the copy is ours it is taken with what was written; then, that is not seen."""
+    monkeypatch.setattr(settling, "LINKS_SECONDS", 0.0)
+    outside = drop(state / "outside.dcm", b"first")
+
+    def act() -> None:
+        with outside.open("ab") as file:
+            file.write(b" and more")
+
+    (state / "inbox/ct").mkdir(parents=True)
+    (state / "inbox/ct/scan.dcm").hardlink_to(outside)
+    async with bench(make_config(state), failpoint=Once(at, act)) as b:
+        await b.register("ct")
+        await b.delivered()
+        (job,) = await b.jobs()
+        is_ours = at in ("claim: own", "claim: raw removed", *OWN)
+        wanted = b"first" if is_ours and at not in COPIED[:5] else b"first and more"
+        assert b.input_of(job) == {"scan.dcm": wanted}
+    assert list(tree_of(state / "originals").values()) == [wanted]
+
+
+@pytest.mark.parametrize("at", ["claim: before row", "claim: row", "claim: before rename"])
+async def test_a_folder_that_is_swapped_for_a_link_is_not_followed(state: Path, at: str) -> None:
+    outside = drop(state / "outside/1.dcm", b"outside")
+    entry = state / "inbox/ct/study"
+
+    def act() -> None:
+        entry.rename(state / "away")
+        entry.symlink_to(outside.parent)
+
+    async with bench(make_config(state), failpoint=Once(at, act)) as b:
+        await b.register("ct")
+        drop(entry / "1.dcm", b"mine")
+        (item,) = await b.delivered()
+        assert await b.jobs() == []
+    assert item.state is FAILED
+    assert "symbolic link" in item.reason
+    assert outside.read_bytes() == b"outside"
+    assert (state / "away/1.dcm").read_bytes() == b"mine"
+
+
+# --- owners and modes -------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="files are given to others by root")
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o000, 0o4777])
+@pytest.mark.parametrize("whole", [True, False])
+async def test_what_belongs_to_another_user_is_copied(state: Path, mode: int, whole: bool) -> None:
+    """By root, who may read all. `tests/integration/inbox` has what an ordinary user may not."""
+    path = drop(state / "inbox/ct/study/1.dcm", b"1")
+    os.chown(path, 4321, 4321)
+    path.chmod(mode)
+    if whole:
+        os.chown(path.parent, 4321, 4321)
+    inode = path.stat().st_ino
+    async with bench(make_config(state)) as b:
+        await b.register("ct")
+        await b.delivered()
+        (job,) = await b.jobs()
+        assert b.input_of(job) == {"1.dcm": b"1"}
+    (original,) = (state / "originals").rglob("1.dcm")
+    assert original.stat().st_uid == 0
+    assert original.stat().st_ino != inode
+    assert not original.stat().st_mode & 0o7000
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+@pytest.mark.parametrize("inside", ["", "study/"])
+async def test_what_its_owner_may_not_read_is_parked_with_what_mends_it(
+    state: Path, inside: str
+) -> None:
+    path = drop(state / f"inbox/ct/{inside}1.dcm", b"1")
+    path.chmod(0o200)
+    async with bench(make_config(state)) as b:
+        await b.register("ct")
+        (item,) = await b.until(lambda items: any(i.mend for i in items))
+        assert item.state is ItemState.PARKED
+        assert item.mend == f"chmod -R u+rwX {state / 'inbox/ct' / (inside or '1.dcm')}".rstrip("/")
+        path.chmod(0o600)
+        b.inbox.poke()
+        await b.delivered()

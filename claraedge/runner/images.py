@@ -1,6 +1,7 @@
-"""Images of this device, looked up by podman-py. Everything here blocks: call it in a thread.
+"""Images of this device as Podman tells of them. `find_all` blocks: call it in a thread.
 
-Loading is not here: podman-py reads the whole archive into memory, and images are large.
+A list comes by podman-py, what the start of an operator waits for does not: that goes over the raw
+client on the loop. Nor does loading: podman-py reads the whole archive into memory.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
+import msgspec
+
 from claraedge.errors import RunnerUnavailableError
+from claraedge.runner.http import Response
 from claraedge.runner.protocol import Image
 from claraedge.runner.references import means
 
@@ -23,14 +27,25 @@ _API_VERSION = "4.3.1"
 _TIMEOUT = 30.0
 
 
-def find(socket: Path, reference: str) -> Image | None:
-    """The image that a reference means; None where it is not here, or where that is no reference.
+def inspect_path(reference: str) -> str:
+    """Where Podman's API tells of the image that a reference means."""
+    return f"/images/{quote(reference.removeprefix('sha256:'), safe='')}/json"
+
+
+def read_image(response: Response, reference: str) -> Image | None:
+    """The answer; None where the image is not here, or where that is no reference.
 
     Raises RunnerUnavailableError.
     """
-    with _client(socket) as client:
-        image = _find(client, reference)
-    return image if image is not None and means(reference, image) else None
+    if 400 <= response.status < 500:
+        return None
+    try:
+        if not response.ok:
+            raise RunnerUnavailableError(_unanswered(response.reason))
+        image = _image(msgspec.json.decode(response.body, type=dict[str, object]))
+    except (msgspec.MsgspecError, KeyError, ValueError) as error:
+        raise RunnerUnavailableError(_unanswered(repr(error))) from error
+    return image if means(reference, image) else None
 
 
 def find_all(socket: Path) -> Sequence[Image]:
@@ -65,10 +80,14 @@ def _client(socket: Path) -> Iterator[PodmanClient]:
         with PodmanClient(base_url=base, version=_API_VERSION, timeout=_TIMEOUT) as client:
             yield client
     except (APIError, OSError) as error:
-        raise RunnerUnavailableError(
-            f"Podman did not answer about images ({error}); if it stays so, look at what "
-            "`podman images` says for this user"
-        ) from error
+        raise RunnerUnavailableError(_unanswered(str(error))) from error
+
+
+def _unanswered(why: str) -> str:
+    return (
+        f"Podman did not answer about images ({why}); if it stays so, look at what `podman images`"
+        " says for this user"
+    )
 
 
 def _image(attributes: Mapping[str, object]) -> Image:

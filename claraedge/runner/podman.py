@@ -174,7 +174,12 @@ class PodmanRunner:
     # --- images -----------------------------------------------------------------------------
 
     async def find_image(self, reference: str) -> Image | None:
-        return await self._about_images(lambda socket: images.find(socket, reference))
+        if not reference.strip():
+            return None
+        response = await self._service.request(
+            "GET", images.inspect_path(reference), timeout=_IMAGES, repeatable=True
+        )
+        return images.read_image(response, reference)
 
     async def list_images(self) -> Sequence[Image]:
         return await self._about_images(images.find_all)

@@ -35,6 +35,10 @@ TOLD = ("podman", "uidmap", "slirp4netns", "fuse-overlayfs", "dbus-user-session"
 #: number, the exit code and the output in base64.
 AGENT = """\
 #!/bin/bash
+until [[ -c /dev/virtio-ports/driver ]]; do
+    echo "no channel yet: $(cd /dev && echo vport* virtio-ports/*)" >/dev/console
+    sleep 1
+done
 exec 3<>/dev/virtio-ports/driver
 echo "up $(cat /proc/sys/kernel/random/boot_id)" >&3
 while read -r number script <&3; do

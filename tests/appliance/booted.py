@@ -73,10 +73,7 @@ class Machine:
 
     def run(self, script: str, timeout: float = 120.0) -> Ran:
         """Runs a bash script as root of the machine; TimeoutError where it goes on for longer."""
-        assert self._channel is not None
-        self._count += 1
-        sent = base64.b64encode(script.encode()).decode()
-        self._channel.sendall(f"{self._count} {sent}\n".encode())
+        self._send(script)
         deadline = time.monotonic() + timeout
         while True:
             number, code, *output = self._line(deadline).split(" ")
@@ -100,7 +97,7 @@ class Machine:
     def reboot(self) -> None:
         """An orderly reboot; returns when the machine is up again."""
         before = self.boot_id
-        self.check("systemctl reboot --no-block")
+        self._send("systemctl reboot")  # which may end before it can answer
         self._wait_up()
         assert self.boot_id != before
 
@@ -113,6 +110,12 @@ class Machine:
         if self._channel is not None:
             self._channel.close()
             self._channel, self._unread = None, b""
+
+    def _send(self, script: str) -> None:
+        assert self._channel is not None
+        self._count += 1
+        sent = base64.b64encode(script.encode()).decode()
+        self._channel.sendall(f"{self._count} {sent}\n".encode())
 
     def _connect(self, port: Path) -> socket.socket:
         channel = socket.socket(socket.AF_UNIX)

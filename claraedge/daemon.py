@@ -199,11 +199,15 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
         )
         logs = JobLogs(config.state_dir)
         log_caps = LogCaps(database, logs, limit=config.engine.operator_log_mb << 20)
-        images = Images(runner, config.images)
+        images = Images(runner, config.images, held=disk.held)
         applications = Applications(images, runner, instance, lambda: _device(config))
         await images.prepare()
         side_loading = SideLoading(
-            images, database, config.images_dir, pause=config.inbox.settle_seconds
+            images,
+            database,
+            config.images_dir,
+            pause=config.inbox.settle_seconds,
+            held=disk.held,
         )
         services = Services(
             runner,
@@ -303,6 +307,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
             applied=applications.applied,
             held=disk.held,
             queued=engine.waiting,
+            roots=roots,
         )
         pipelines.on_created = inbox.poke
 

@@ -16,12 +16,14 @@ from claraedge.blocking import CancelFlag, in_cancellable_thread
 from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.delivery.failpoints import Failpoint, nothing
+from claraedge.delivery.roots import Roots
+from claraedge.delivery.shown import make_shown
 from claraedge.delivery.slug import folder_name, slug
 from claraedge.delivery.spool import Spool
 from claraedge.delivery.trees import move, remove
 from claraedge.errors import ClaraedgeError
 from claraedge.inbox import records
-from claraedge.inbox.model import shown
+from claraedge.inbox.model import Claimed, shown
 from claraedge.inbox.records import Duplicate
 from claraedge.payloads.tree import PayloadTree
 from claraedge.store.database import Database
@@ -46,12 +48,13 @@ class Duplicates:
         tree: PayloadTree,
         config: Config,
         clock: Clock,
+        roots: Roots,
         failpoint: Failpoint = nothing,
     ) -> None:
         self._database = database
         self._tree = tree
-        self._outbox = config.outbox_dir
-        self._originals = config.originals_dir
+        self._roots = roots
+        self._keep_days = config.outbox.originals_keep_days
         self._spool = Spool(config.state_dir)
         self._clock = clock
         self._failpoint = failpoint
@@ -86,7 +89,7 @@ class Duplicates:
         now = self._clock.now()
         self._failpoint("duplicate: before commit")
         await self._database.write(
-            lambda tx: records.put_away(tx, item.id, reason, path, str(original), now)
+            lambda tx: records.put_away(tx, item.id, reason, path, original, now)
         )
         self._failpoint("duplicate: committed")
         await in_cancellable_thread(self._sweep, item.id)
@@ -94,25 +97,36 @@ class Duplicates:
 
     # --- in threads -----------------------------------------------------------------------------
 
-    def _keep(self, flag: CancelFlag, duplicate: Duplicate) -> tuple[str | None, Path]:
+    def _keep(self, flag: CancelFlag, duplicate: Duplicate) -> tuple[str | None, str | None]:
         """Moves the original to its place, and links the results; where both are then."""
         item = duplicate.item
         results = None if duplicate.path is None else Path(duplicate.path)
         pipeline = slug(item.pipeline) if results is None else results.parent.name
         name = folder_name(item.text, item.id)
-        source = self._spool.original(item.id, item.name)
-        target = self._originals / pipeline / name / os.fsdecode(item.name)
-        if os.path.lexists(source) or os.path.lexists(target):
-            files.make_folders(target.parent, 0o755)
-            move(source, target, flag=flag)
+        original = self._keep_original(flag, item, Path(pipeline, name))
         self._failpoint("duplicate: original moved")
         if item.options.duplicates != "link" or results is None:
-            return duplicate.path, target.parent
+            return duplicate.path, original
+        self._roots.outbox.refuse()
         link = results.parent / name
         if not link.is_symlink():
             link.symlink_to(results.name)
             files.sync_folder(link.parent)
-        return str(link), target.parent
+        return str(link), original
+
+    def _keep_original(self, flag: CancelFlag, item: Claimed, folder: Path) -> str | None:
+        """The folder that it lies in then; None where originals are not kept."""
+        days = self._keep_days if item.keep_originals_days is None else item.keep_originals_days
+        if days == 0:
+            return None
+        root = self._roots.originals
+        source = self._spool.original(item.id, item.name)
+        target = root.path / folder / os.fsdecode(item.name)
+        root.refuse()
+        if os.path.lexists(source) or os.path.lexists(target):
+            make_shown(target.parent, root.mode)
+            move(source, target, flag=flag)
+        return str(target.parent)
 
     def _sweep(self, flag: CancelFlag, item: str) -> None:
         flag.check()

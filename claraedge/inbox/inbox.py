@@ -17,6 +17,7 @@ from claraedge import files
 from claraedge.blocking import in_cancellable_thread, in_thread
 from claraedge.clock import Clock
 from claraedge.config import Config
+from claraedge.delivery.roots import Roots
 from claraedge.errors import ClaraedgeError, ItemNotFoundError, ItemRetryError
 from claraedge.ids import NewId
 from claraedge.inbox import records
@@ -62,11 +63,12 @@ class Inbox:
         failpoint: Failpoint = lambda _: None,
         held: Callable[[], str | None] = lambda: None,
         queued: Callable[[], int] = lambda: 0,
+        roots: Roots | None = None,
     ) -> None:
         """`applied` fills in what images say themselves (`Applications.applied`).
 
         `held` says why nothing may be taken in now; None: it may. Who changes it pokes. `queued`:
-        how many started jobs wait for their turn.
+        how many started jobs wait for their turn. `roots`: those of the delivery.
         """
         self._asked = held
         self._queued = queued
@@ -91,6 +93,7 @@ class Inbox:
             on_submitted,
             failpoint,
             applied,
+            roots or Roots(database, config),
             held,
             self._settled.set,
         )

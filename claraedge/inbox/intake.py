@@ -13,22 +13,21 @@ from pathlib import Path
 from typing import TypeAlias
 
 from claraedge import files
-from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread
+from claraedge.blocking import in_cancellable_thread, in_thread
 from claraedge.clock import Clock
 from claraedge.config import Config
-from claraedge.delivery import reports
 from claraedge.delivery.plan import plan
-from claraedge.delivery.publish import publish, published, write_json
-from claraedge.delivery.slug import folder_name, slug
+from claraedge.delivery.roots import Roots
 from claraedge.delivery.spool import Spool
-from claraedge.delivery.trees import move, remove
+from claraedge.delivery.trees import remove
 from claraedge.errors import ClaraedgeError
 from claraedge.ids import NewId
 from claraedge.inbox import records
 from claraedge.inbox.claim import Faulty, Gone, Held, Secured, Unsettled, looked_at, secure
 from claraedge.inbox.definitions import Definition, Definitions
 from claraedge.inbox.duplicates import Duplicates
-from claraedge.inbox.model import Claimed, Item, ItemState, name_of
+from claraedge.inbox.failures import Failures
+from claraedge.inbox.model import Claimed, Item, ItemState
 from claraedge.inbox.submit import (
     Filled,
     Outcome,
@@ -94,13 +93,14 @@ class Intake:
         on_submitted: Callable[[str, Priority], None],
         failpoint: Failpoint,
         applied: Callable[[Pipeline], Awaitable[Pipeline]],
+        roots: Roots,
         held: Callable[[], str | None],
         on_progress: Callable[[], None],
     ) -> None:
         """`held` says why nothing goes on now; `on_progress` is told where items went on."""
         self._database = database
         self._tree = tree
-        self._failed = config.failed_dir
+        self._failures = Failures(roots.failed, clock, failpoint)
         self._spool = Spool(config.state_dir)
         self._clock = clock
         self._new_id = new_id
@@ -113,7 +113,7 @@ class Intake:
         self._wake = asyncio.Event()
         self._uid = os.geteuid()
         self._pending: dict[str, _Pending] = {}
-        self._duplicates = Duplicates(database, tree, config, clock, failpoint)
+        self._duplicates = Duplicates(database, tree, config, clock, roots, failpoint)
 
     # --- what is known --------------------------------------------------------------------------
 
@@ -171,12 +171,6 @@ class Intake:
     async def prepare(self) -> None:
         """Finds the items that a stop or a crash left between two steps."""
         await in_thread(files.make_folders, self._spool.root)
-        try:
-            await in_thread(files.make_folders, self._failed, 0o755)
-        except OSError as error:
-            _log.warning(
-                "%s cannot be made: %s; failures wait for it", self._failed, error.strerror
-            )
         for item in await self._database.read(records.claimed):
             self._pending[item.id] = _Pending(item)
         await self._sweep()
@@ -190,21 +184,9 @@ class Intake:
                 if state in (ItemState.DELIVERED, ItemState.FAILED):
                     await in_thread(remove, folder)
                 elif state is None:
-                    await in_cancellable_thread(self._keep_unknown, folder)
+                    await in_cancellable_thread(self._failures.put_unknown, folder)
             except OSError as error:
                 _log.warning("%s in the spool cannot be put away: %s", name, error)
-
-    def _keep_unknown(self, flag: CancelFlag, folder: Path) -> None:
-        """The state knows nothing of it: an older one was restored. It is somebody's data."""
-        if not any(names for _, _, names in os.walk(folder)):
-            remove(folder)
-            return
-        target = self._failed / "unknown"
-        files.make_folders(target, 0o755)
-        move(folder, target / folder.name, flag=flag)
-        _log.warning(
-            "the state does not know %s in the spool; it lies in %s now", folder.name, target
-        )
 
     # --- taking in ------------------------------------------------------------------------------
 
@@ -422,7 +404,7 @@ class Intake:
 
     async def _release(self, pending: _Pending) -> None:
         item = pending.item
-        failure = await in_thread(self._failure, item)
+        failure = await in_thread(self._failures.of, item)
         if failure is not None:  # a crash came between its failure and the row that says so
             await self._failed_row(item, "failed before; see reason.json", failure)
         else:
@@ -433,7 +415,7 @@ class Intake:
 
     async def _fail(self, pending: _Pending, reason: str, path: Path) -> None:
         item = pending.item
-        target = await in_cancellable_thread(self._publish_failure, item, reason, path)
+        target = await in_cancellable_thread(self._failures.put, item, reason, path)
         self._failpoint("fail: before commit")
         await self._failed_row(item, reason, target)
         self._failpoint("fail: committed")
@@ -444,42 +426,6 @@ class Intake:
     async def _failed_row(self, item: Claimed, reason: str, target: Path) -> None:
         now = self._clock.now()
         await self._database.write(lambda tx: records.fail(tx, item.id, reason, str(target), now))
-
-    # --- failures, in threads -------------------------------------------------------------------
-
-    def _failure_folder(self, item: Claimed) -> str:
-        return f"{slug(item.pipeline)}/{folder_name(item.text, item.id)}"
-
-    def _failure(self, item: Claimed) -> Path | None:
-        """Where the item lies if it failed already, whole."""
-        target = published(
-            self._failed, self._failure_folder(item), item.id, marker="reason.json", key="item_id"
-        )
-        if target is not None and os.path.lexists(target / "original" / name_of(item.name)):
-            return target
-        return None
-
-    def _publish_failure(self, flag: CancelFlag, item: Claimed, reason: str, path: Path) -> Path:
-        def build(building: Path) -> None:
-            now = self._clock.now()
-            document = reports.item_failure(
-                item.id, item.name, str(item.place), item.first_seen, reason, now
-            )
-            write_json(building / "reason.json", document)
-
-        target = publish(
-            self._failed,
-            self._failure_folder(item),
-            item.id,
-            marker="reason.json",
-            key="item_id",
-            build=build,
-            failpoint=self._failpoint,
-        )
-        files.make_folders(target / "original", 0o755)
-        move(path, target / "original" / name_of(item.name), flag=flag)
-        self._failpoint("fail: moved")
-        return target
 
 
 def _text(error: Exception) -> str:

@@ -150,9 +150,9 @@ def duplicates(tx: Transaction) -> Sequence[Duplicate]:
 
 
 def put_away(
-    tx: Transaction, item: str, reason: str, path: str | None, original: str, now: float
+    tx: Transaction, item: str, reason: str, path: str | None, original: str | None, now: float
 ) -> None:
-    """The end of a duplicate; `original` is the folder that keeps what was dropped."""
+    """The end of a duplicate; `original` is the folder that keeps what was dropped, if one does."""
     tx.run("duplicate_put_away", id=item, reason=reason, path=path, original=original, now=now)
 
 

@@ -1,0 +1,84 @@
+"""Where items go that never become a job: a folder each, with the reason and the original."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from claraedge import files
+from claraedge.blocking import CancelFlag
+from claraedge.clock import Clock
+from claraedge.delivery import reports
+from claraedge.delivery.publish import publish, published, write_json
+from claraedge.delivery.roots import Root
+from claraedge.delivery.slug import folder_name, slug
+from claraedge.delivery.trees import move, remove
+from claraedge.inbox.model import Claimed, name_of
+
+_log = logging.getLogger(__name__)
+
+
+class Failures:
+    """The folder of failures, for items. What is done may be repeated after a crash."""
+
+    def __init__(self, root: Root, clock: Clock, failpoint: Callable[[str], None]) -> None:
+        self._root = root
+        self._clock = clock
+        self._failpoint = failpoint
+
+    def of(self, item: Claimed) -> Path | None:
+        """Where the item lies if it failed already, whole. Raises OSError where nobody can tell."""
+        self._root.refuse()
+        target = published(
+            self._root.path, _folder(item), item.id, marker="reason.json", key="item_id"
+        )
+        if target is not None and os.path.lexists(target / "original" / name_of(item.name)):
+            return target
+        return None
+
+    def put(self, flag: CancelFlag, item: Claimed, reason: str, path: Path) -> Path:
+        """Moves what lies at `path` there; the folder."""
+
+        def build(building: Path) -> None:
+            now = self._clock.now()
+            document = reports.item_failure(
+                item.id, item.name, str(item.place), item.first_seen, reason, now
+            )
+            write_json(building / "reason.json", document)
+
+        self._root.refuse()
+        target = publish(
+            self._root.path,
+            _folder(item),
+            item.id,
+            marker="reason.json",
+            key="item_id",
+            build=build,
+            failpoint=self._failpoint,
+        )
+        files.make_folders(target / "original", 0o755)
+        move(path, target / "original" / name_of(item.name), flag=flag)
+        self._failpoint("fail: moved")
+        return target
+
+    def put_unknown(self, flag: CancelFlag, folder: Path) -> None:
+        """For a folder of the spool that no row knows: an older state was restored.
+
+        It is somebody's data.
+        """
+        if not any(names for _, _, names in os.walk(folder)):
+            remove(folder)
+            return
+        self._root.refuse()
+        target = self._root.path / "unknown"
+        files.make_folders(target, 0o755)
+        move(folder, target / folder.name, flag=flag)
+        _log.warning(
+            "the state does not know %s in the spool; it lies in %s now", folder.name, target
+        )
+
+
+def _folder(item: Claimed) -> str:
+    return f"{slug(item.pipeline)}/{folder_name(item.text, item.id)}"

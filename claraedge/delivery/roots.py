@@ -17,7 +17,7 @@ from claraedge import files
 from claraedge.blocking import Threads
 from claraedge.config import Config
 from claraedge.errors import ClaraedgeError
-from claraedge.inbox.mounts import mount_of
+from claraedge.mounts import mount_of
 from claraedge.store.database import Database
 
 _log = logging.getLogger(__name__)

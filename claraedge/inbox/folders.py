@@ -15,7 +15,6 @@ from claraedge.delivery.trees import walk
 from claraedge.filenames import is_ignored
 from claraedge.inbox.definitions import Definitions
 from claraedge.inbox.model import name_of
-from claraedge.inbox.mounts import mount_of
 from claraedge.inbox.naming import wanted
 from claraedge.inbox.triggers import (
     NOT_IN_A_FOLDER,
@@ -23,6 +22,7 @@ from claraedge.inbox.triggers import (
     Trigger,
     folder_of,
 )
+from claraedge.mounts import mount_of
 
 _log = logging.getLogger(__name__)
 

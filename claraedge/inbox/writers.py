@@ -18,7 +18,7 @@ import signal
 from pathlib import Path
 
 from claraedge.delivery.trees import walk
-from claraedge.inbox.mounts import mount_of_open
+from claraedge.mounts import mount_of_open
 
 #: In <fcntl.h>, and not in Python's fcntl.
 _F_SETSIG = 10

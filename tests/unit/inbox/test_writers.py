@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from claraedge.inbox import writers
-from claraedge.inbox.mounts import Mount
 from claraedge.inbox.writers import first_writer, has_writer
+from claraedge.mounts import Mount
 from tests.inbox_bench import drop
 
 

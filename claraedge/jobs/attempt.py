@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
-from claraedge.blocking import in_thread
+from claraedge.blocking import CancelFlag, in_cancellable_thread
 from claraedge.errors import (
     ContainerError,
     ImageNotFoundError,
@@ -156,15 +157,18 @@ class Attempt:
             raise RunnerUnavailableError("a container that was made ahead was not removed")
 
     async def _make(self) -> Made | None:
-        setting, attempt = self._setting, self._last.attempt + 1
+        attempt = self._last.attempt + 1
         try:
-            image = await self._image()
-            if image is None or await self._is_filled(image.id):
-                return None
-            await self._machine.payloads.materialise(setting.job.payload)
-            await self._discard_older()
-            await self._values.place(attempt)
-            spec = await self._spec(image.id, attempt)
+            placing = asyncio.create_task(self._place(attempt))
+            try:
+                image = await self._image()
+                if image is None or await self._is_filled(image.id):
+                    return None
+                log = await placing
+            finally:
+                placing.cancel()
+                await asyncio.gather(placing, return_exceptions=True)
+            spec = self._spec(image.id, attempt, log)
             if self._ending.is_set():
                 return None
             self.placed = attempt
@@ -190,6 +194,20 @@ class Attempt:
         self.filled = operator
         return True
 
+    async def _place(self, attempt: int) -> Path:
+        """Makes the folders of the attempt, and what is in them for it; returns its log's path."""
+        machine, job, operator = self._machine, self._setting.job, self._setting.operator
+        await machine.payloads.materialise(job.payload)
+        await self._discard_older()
+        await self._values.place(attempt)
+        folder = machine.payloads.tree.attempt(job.payload, operator.name, attempt)
+
+        def make(_: CancelFlag) -> Path:
+            make_output_folders(folder, operator)
+            return machine.logs.prepare(job.id, operator.name, attempt)
+
+        return await in_cancellable_thread(make)
+
     async def _discard_older(self) -> None:
         """Removes what an earlier attempt left: its container and the files that it wrote."""
         attempt = self._last.attempt
@@ -203,25 +221,20 @@ class Attempt:
         await clear(runner, tree.attempt(job.payload, name, attempt))
         await self._values.discard(attempt)
 
-    async def _spec(self, image: str, attempt: int) -> ContainerSpec:
+    def _spec(self, image: str, attempt: int, log: Path) -> ContainerSpec:
         setting = self._setting
-        job, operator = setting.job, setting.operator
-        tree = self._machine.payloads.tree
-        spec = container_spec(
-            tree,
+        return container_spec(
+            self._machine.payloads.tree,
             self._machine.values,
-            job,
+            setting.job,
             setting.pipeline,
-            operator,
+            setting.operator,
             setting.upstream,
             attempt=attempt,
             image=image,
-            log=await in_thread(self._machine.logs.prepare, job.id, operator.name, attempt),
+            log=log,
             labels={LABEL_INSTANCE: self._machine.instance, **setting.labels},
             devices=setting.devices,
-            memory=requests.memory(operator.requests, self._machine.profile).limit,
+            memory=requests.memory(setting.operator.requests, self._machine.profile).limit,
             beside=setting.beside(),
         )
-        folder = tree.attempt(job.payload, operator.name, attempt)
-        await in_thread(make_output_folders, folder, operator)
-        return spec

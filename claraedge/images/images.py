@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from claraedge.blocking import in_thread
@@ -22,10 +22,17 @@ _NO_SETTINGS = Settings()
 class Images:
     """The images that operators may name."""
 
-    def __init__(self, runner: Runner, settings: Settings = _NO_SETTINGS) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        settings: Settings = _NO_SETTINGS,
+        *,
+        held: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """`held`: why no disk may be filled now; None: it may."""
         self._runner = runner
         self._settings = settings
-        self._pulls = Pulls(runner, settings, self._here)
+        self._pulls = Pulls(runner, settings, self._here, held)
 
     async def prepare(self) -> None:
         """Looks at the files of passwords. Raises ConfigurationError for what others can read."""
@@ -49,6 +56,12 @@ class Images:
             )
         return image
 
+    async def here(self, reference: str) -> Image | None:
+        """The same; None for an image that is not here and that `ensure` would pull."""
+        image = await self._here(reference)
+        pulled = self._settings.pull != "never" and reference and not is_id(reference)
+        return image if image is not None or pulled else await self.find(reference)
+
     async def ensure(self, reference: str, secrets: Sequence[str]) -> Image:
         """The same; an image that is not here is pulled where `[images] pull` says so.
 
@@ -56,16 +69,12 @@ class Images:
         which ends within a second where the last of them is cancelled. Raises ImageNotFoundError,
         ImageDeniedError, ImagePullError, and StorageFullError where the disk is too full to begin.
         """
-        image = await self._here(reference)
-        if image is not None:
-            return image
-        if self._settings.pull == "never" or not reference or is_id(reference):
-            return await self.find(reference)
-        return await self._pulls.pull(reference, tuple(secrets))
+        image = await self.here(reference)
+        return image or await self._pulls.pull(reference, tuple(secrets))
 
-    def is_pulling(self, reference: str) -> bool:
-        """Whether an `ensure` pulls it now."""
-        return self._pulls.runs(reference)
+    def pulling(self) -> frozenset[str]:
+        """The references that `ensure` has pulled now."""
+        return self._pulls.references()
 
     async def _here(self, reference: str) -> Image | None:
         for name in full_names(reference, self._settings.registries):

@@ -19,14 +19,12 @@ from claraedge.errors import (
     StorageFullError,
 )
 from claraedge.images.credentials import Named, matching
-from claraedge.runner.protocol import Image, Runner, Space
+from claraedge.runner.protocol import Image, Runner
 from claraedge.runner.references import full_names, host
 
 _log = logging.getLogger(__name__)
 
 _LIMIT = 1800.0
-#: The soft limit of every disk: what is free is not less than the smaller of these.
-_FREE_SHARE, _FREE_BYTES = 0.2, 10 << 30
 _LOAD = "or load it with `claraedge create image -f ARCHIVE.tar`"
 
 #: A reference, and the pull secrets that may be used for it.
@@ -43,8 +41,14 @@ class Pulls:
     """The pulls of a daemon; `find` says whether an image has come meanwhile."""
 
     def __init__(
-        self, runner: Runner, settings: Settings, find: Callable[[str], Awaitable[Image | None]]
+        self,
+        runner: Runner,
+        settings: Settings,
+        find: Callable[[str], Awaitable[Image | None]],
+        held: Callable[[], str | None],
     ) -> None:
+        """`held`: why nothing may be pulled now, as a disk is low; None: it may."""
+        self._held = held
         self._runner = runner
         self._settings = settings
         self._find = find
@@ -52,9 +56,9 @@ class Pulls:
         #: Callers with other secrets do not share a refusal, but wait for each other.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    def runs(self, reference: str) -> bool:
-        """Whether somebody waits for a pull of it."""
-        return any(pulled == reference for pulled, _ in self._shared)
+    def references(self) -> frozenset[str]:
+        """Those that somebody waits for."""
+        return frozenset(reference for reference, _ in self._shared)
 
     async def pull(self, reference: str, secrets: tuple[str, ...]) -> Image:
         """The image, pulled by this call or one that runs already. Errors as Images.ensure says."""
@@ -131,12 +135,10 @@ class Pulls:
         return await self._pull(name, known[-1] if known else None)
 
     async def _pull(self, name: str, credential: Named | None) -> Image:
-        space = await self._runner.image_space()
-        if space.free < _reserve(space):
+        held = self._held()
+        if held is not None:
             raise StorageFullError(
-                f"the image {name} is not pulled: the disk of Podman's images has"
-                f" {space.free >> 20} MiB free and must keep {_reserve(space) >> 20};"
-                " free some space and work goes on"
+                f"the image {name} is not pulled: {held}; free some space and work goes on"
             )
         login = None if credential is None else await in_thread(credential.login)
         began = time.monotonic()
@@ -156,10 +158,6 @@ class Pulls:
             },
         )
         return image
-
-
-def _reserve(space: Space) -> int:
-    return min(int(space.total * _FREE_SHARE), _FREE_BYTES)
 
 
 def _denied(registry: str, known: Sequence[Named], secrets: Sequence[str]) -> str:

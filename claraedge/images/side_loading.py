@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,7 +18,12 @@ import msgspec
 
 from claraedge import files
 from claraedge.blocking import in_thread
-from claraedge.errors import ClaraedgeError, ImageNotFoundError, InvalidImageError
+from claraedge.errors import (
+    ClaraedgeError,
+    ImageNotFoundError,
+    InvalidImageError,
+    StorageFullError,
+)
 from claraedge.filenames import shown
 from claraedge.folder_looks import Seen, entries
 from claraedge.images.images import Images
@@ -35,9 +40,18 @@ _Loaded: TypeAlias = dict[str, tuple[str, ...]]
 class SideLoading:
     """Looks into one folder for as long as `run` runs."""
 
-    def __init__(self, images: Images, database: Database, folder: Path, *, pause: float) -> None:
-        """`pause`: seconds between two looks."""
+    def __init__(
+        self,
+        images: Images,
+        database: Database,
+        folder: Path,
+        *,
+        pause: float,
+        held: Callable[[], str | None],
+    ) -> None:
+        """`pause`: seconds between two looks. `held`: why nothing may be loaded now, or None."""
         self._images = images
+        self._held = held
         self._database = database
         self._folder = folder
         self._pause = pause
@@ -91,6 +105,9 @@ class SideLoading:
             await self._remember()
         for name, seen in sorted(settled.items(), key=lambda item: (item[1].modified, item[0])):
             if seen.content not in loaded and name not in self._wrong:
+                held = self._held()
+                if held is not None:
+                    raise StorageFullError(f"{shown(name)} is not loaded yet: {held}")
                 await self._load(name, seen, loaded)
 
     async def _load(self, name: bytes, seen: Seen, loaded: _Loaded) -> None:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
 from claraedge.clock import Clock
 from claraedge.errors import RunnerUnavailableError
 from claraedge.images.images import Images
-from claraedge.jobs.admission import Candidate
+from claraedge.jobs.budget import Candidate
+from claraedge.jobs.demands import Demands
 from claraedge.jobs.execution import Execution
 from claraedge.jobs.lookups import Lookups
 from claraedge.jobs.model import Job, JobStatus, OperatorRecord, OperatorStatus
+from claraedge.jobs.queue import Lane
 from claraedge.jobs.runtime import RunTime
 from claraedge.jobs.transitions import preparable, ready, verdict
 from claraedge.pipelines import requests
-from claraedge.pipelines.model import Pipeline, decode
+from claraedge.pipelines.model import Operator, Pipeline, decode
 from claraedge.pipelines.registration import is_registration
 from claraedge.services.model import Lease, uses_services
 
@@ -47,9 +49,15 @@ class ActiveJob:
     clock: Clock
     run_time: RunTime
     profile: requests.Profile
+    demand: Callable[[Pipeline], Demands]
+    demands: Demands
+    taken: bool = False
+    """Its turn has come, and it left the queue."""
     running: dict[str, Running] = field(default_factory=dict)
     prepared: dict[str, Execution] = field(default_factory=dict)
     """Operators whose containers are made ahead of their turn."""
+    fetching: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    """Operators whose images are pulled, which they wait for."""
     lease: tuple[str, ...] = ()
     """The GPUs that the job has taken, from its first GPU operator to the end of its last."""
     refused: int | None = None
@@ -63,8 +71,15 @@ class ActiveJob:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
-    def of(cls, job: Job, images: Images, clock: Clock, profile: requests.Profile) -> Self:
-        """A job as it is recorded."""
+    def of(
+        cls,
+        job: Job,
+        images: Images,
+        clock: Clock,
+        profile: requests.Profile,
+        demand: Callable[[Pipeline], Demands],
+    ) -> Self:
+        """A job as it is recorded. `demand`: what a job of a pipeline asks for."""
         assert job.snapshot is not None, "a started job has its snapshot"
         pipeline = decode(job.snapshot)
         ending = job.ending
@@ -79,6 +94,8 @@ class ActiveJob:
             clock=clock,
             run_time=job.run_time,
             profile=profile,
+            demand=demand,
+            demands=demand(pipeline),
             beside=None if uses_services(pipeline) else Lease(job=job.id),
         )
         for record in job.operators:
@@ -95,12 +112,19 @@ class ActiveJob:
         else:
             self.run_time = self.run_time.ended(now, others=False)
 
+    def fill(self, operator: Operator) -> None:
+        """An operator is known as its image says."""
+        self.pipeline = self.pipeline.with_operator(operator)
+        self.demands = self.demand(self.pipeline)
+
     def end(self, status: JobStatus) -> None:
         """It is to end so, where its end is not decided yet; what runs of it is stopped."""
         if self.ending is None:
             self.ending = status
         if self.serving is not None and self.serving is not asyncio.current_task():
             self.serving.cancel()
+        for task in self.fetching.values():
+            task.cancel()
         self.end_operators()
 
     def lease_beside(self) -> Lease:
@@ -111,20 +135,31 @@ class ActiveJob:
 
     @property
     def began(self) -> bool:
-        """An operator of it ran, or runs, or its services do."""
+        """Its turn has come: an operator of it ran, or runs, or what it needs is seen to."""
         served = self.beside is not None and self.beside.network is not None
         return (
-            bool(self.running)
+            self.taken
+            or bool(self.running)
             or served
             or any(
                 o.status is not OperatorStatus.PENDING or o.attempt for o in self.operators.values()
             )
         )
 
-    @property
-    def gpus_asked(self) -> int:
-        """The most GPUs that one of its operators asks for."""
-        return max(requests.gpus(o) for o in self.pipeline.operators)
+    def lane(self, pulled: Collection[str]) -> Lane:
+        """What it may wait for. `pulled`: references of images on their way."""
+        image = ""
+        if pulled:
+            left = (name for name, record in self.operators.items() if record.status not in _OVER)
+            image = next((i for i in map(self.reference, left) if i in pulled), "")
+        demands = self.demands
+        return Lane(gpus=demands.devices, served=bool(demands.services), image=image)
+
+    def reference(self, name: str) -> str:
+        """The image of an operator."""
+        operator = self.pipeline.operator(name)
+        assert operator is not None, "it is one of the pipeline's"
+        return operator.container.reference
 
     @property
     def uses_gpu(self) -> bool:
@@ -155,7 +190,7 @@ class ActiveJob:
             return
         now = self.clock.elapsed()
         for name in ready(self.pipeline, self.statuses()):
-            if self.delays.get(name, now) <= now:
+            if self.delays.get(name, now) <= now and name not in self.fetching:
                 yield self.candidate(name)
 
     def candidate(self, name: str) -> Candidate:
@@ -164,7 +199,6 @@ class ActiveJob:
         operator = self.pipeline.operator(name)
         assert operator is not None, "it is one of the pipeline's"
         alone = is_registration(operator)
-        memory = requests.memory(operator.requests, self.profile)
         return Candidate(
             job=self.job.id,
             operator=name,
@@ -173,9 +207,11 @@ class ActiveJob:
             job_runs=self.began,
             slot=not alone,
             cpu=requests.cores(operator),
-            memory=0 if alone else memory.reserved,
+            memory=0 if alone else requests.memory(operator.requests, self.profile).reserved,
+            services=self.demands.services,
+            largest=self.demands.largest,
             gpu=requests.gpus(operator),
-            job_gpus=self.gpus_asked,
+            job_gpus=self.demands.gpus,
             gpu_memory=0 if alone else operator.requests.gpu_memory or 0,
         )
 
@@ -197,7 +233,7 @@ class ActiveJob:
         return tuple(
             name
             for name in preparable(self.pipeline, self.statuses(), placed)
-            if name not in self.prepared and name not in self.delays
+            if name not in self.prepared and name not in self.delays and name not in self.fetching
         )
 
     def attempts(self) -> dict[str, int]:
@@ -219,7 +255,9 @@ class ActiveJob:
 
     def verdict(self) -> JobStatus | None:
         """How it ends, where nothing of it runs any more and nothing can start."""
-        return None if self.running or self.serving else verdict(self.statuses(), self.ending)
+        if self.running or self.serving or self.fetching:
+            return None
+        return verdict(self.statuses(), self.ending)
 
     def _delay(self, record: OperatorRecord) -> None:
         if record.not_before is None:

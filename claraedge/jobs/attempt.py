@@ -110,6 +110,9 @@ class Attempt:
         self.filled: Operator | None = None
         """The operator as its image says, where that was not known before: it is not made, since
         it may need other resources now."""
+        self.lacks_image = False
+        """Its image is to be fetched first: it is not made, since it would hold what others need
+        for as long as that takes."""
         self._machine = machine
         self._setting = setting
         self._values = values
@@ -131,7 +134,8 @@ class Attempt:
         self._making = asyncio.create_task(self._make(), name=f"make {self._setting.operator.name}")
 
     async def made(self) -> Made | None:
-        """The container; None where the job ends first, or the operator is `filled`.
+        """The container; None where the job ends first, or the operator is `filled`, or
+        `lacks_image`.
 
         Raises UnmakeableError, RunnerUnavailableError, StorageFullError.
         """
@@ -182,9 +186,13 @@ class Attempt:
         return Made(attempt=attempt, image=image.id, container=container)
 
     async def _image(self) -> Image | None:
-        """The operator's image, pulled where need be; None where the job is to end meanwhile."""
+        """The operator's image; None where it is to be fetched, or the job to end meanwhile."""
         reference = self._setting.operator.container.reference
-        return await unless(self._ending, self._setting.lookups.image(reference))
+        image = await unless(self._ending, self._setting.lookups.here(reference))
+        self.lacks_image = image is None and not self._ending.is_set()
+        if self.lacks_image:
+            self._on_placed()  # somebody is to see to it, also where this is ahead of its turn
+        return image
 
     async def _is_filled(self, image: str) -> bool:
         """Whether the image says more of the operator than is known: then it is not made yet."""

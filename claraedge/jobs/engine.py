@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from claraedge.blocking import in_thread
 from claraedge.errors import (
@@ -18,9 +19,11 @@ from claraedge.errors import (
 )
 from claraedge.jobs import away, queue, records, waits
 from claraedge.jobs.active import ActiveJob
-from claraedge.jobs.admission import NO_GPU, Candidate, Held
+from claraedge.jobs.budget import Candidate, Held, memory_of
+from claraedge.jobs.demands import Demands
 from claraedge.jobs.endings import Endings
 from claraedge.jobs.floor import OUTAGES, Floor, Tasks
+from claraedge.jobs.gpu_leases import absent
 from claraedge.jobs.machine import Machine
 from claraedge.jobs.model import Job, JobState, JobStatus, Priority
 from claraedge.jobs.pause import Pause
@@ -31,6 +34,7 @@ from claraedge.jobs.strays import Strays
 from claraedge.jobs.timeouts import Timeouts
 from claraedge.jobs.values import has_values, known_size
 from claraedge.jobs.workers import Workers
+from claraedge.pipelines.model import Pipeline
 from claraedge.runner.protocol import (
     LABEL_DEVICES,
     LABEL_INSTANCE,
@@ -156,7 +160,7 @@ class Engine:
             return {waits.WHOLE: "room in shared memory, which other jobs hold"}
         return {
             **waits.delayed(active),
-            **waits.pulling(active, self._machine.images),
+            **waits.pulling(active),
             **self._scheduler.waits_for(list(active.candidates()), self._held()),
         }
 
@@ -288,19 +292,15 @@ class Engine:
             if active.refused != self._machine.values.releases and self._serving.may_begin(active)
             for c in active.candidates()
         ]
-        crowded = self._is_crowd(candidates)
-        queued: list[str] = []
         self._held_back = self._may_start() if len(self._queue) else None
         if self._held_back is None:
-            for job in self._queue.head():
-                found = await self._load(job)
-                if found is not None and self._serving.may_begin(found):
-                    queued.append(job)
-                    if not crowded or found.job.priority is Priority.IMMEDIATE:
-                        candidates += found.candidates()
+            candidates += await self._heads({c.job for c in candidates})
         await self._scheduler.look(candidates)
-        choice = self._scheduler.choose(candidates, queued, self._held())
-        if choice is None:
+        choice = self._scheduler.choose(candidates, self._held())
+        if choice.idle_memory:
+            wanted = {key for active in self._active.values() for key in active.demands.services}
+            self._machine.services.yield_memory(choice.idle_memory, wanted | choice.wanted)
+        if choice.candidate is None:
             await self._tell(candidates)
             return False
         job = choice.candidate.job
@@ -308,6 +308,7 @@ class Engine:
         assert active is not None, "a candidate is active or queued"
         self._active[job] = active
         self._queue.remove(job)
+        active.taken = True
         if active.ending is not None:
             return True  # decided while it was chosen: it ends with the next round
         if active.beside is None:
@@ -317,14 +318,35 @@ class Engine:
         self._workers.begin(active, choice.candidate, choice.gpus)
         return True
 
-    def _is_crowd(self, candidates: Sequence[Candidate]) -> bool:
-        """Whether so many jobs wait that have begun that no other begins.
+    async def _heads(self, waiting: Collection[str]) -> list[Candidate]:
+        """What may begin of the queue. `waiting`: jobs that have begun, and whose operators wait.
 
-        Those that wait for a GPU where there is none do not count: that may last for ever.
+        So many that wait keep others of their lane from beginning, and nobody else.
         """
-        gpus = self._scheduler.capacity.gpus
-        waiting = {c.job for c in candidates if gpus or not (c.gpu or c.gpu_memory)}
-        return len(waiting) >= queue.CROWD
+        pulled = self._machine.images.pulling()
+        crowds = Counter(
+            active.lane(pulled)
+            for active in self._active.values()
+            if active.job.id in waiting or active.serving is not None or active.fetching
+        )
+        found: list[Candidate] = []
+        for job in self._queue.head():
+            active = await self._load(job)
+            if active is None:
+                continue
+            too_large = active.demands.too_large(self._resources.memory)
+            if too_large is not None and self._queue.remove(job):
+                self._active[job] = active
+                await self._endings.decide(active, JobStatus.FAULTED, too_large)
+                continue
+            lane = active.lane(pulled)
+            if self._queue.move(job, lane):
+                self._wake.set()  # another one is at the head where it was
+            urgent = active.job.priority is Priority.IMMEDIATE
+            near = self._queue.decoded(job) is active
+            if near and (urgent or crowds[lane] < queue.CROWD) and self._serving.may_begin(active):
+                found += active.candidates()
+        return found
 
     async def _load(self, job: str) -> ActiveJob | None:
         """A queued job, decoded; None where it is not queued any more."""
@@ -343,19 +365,19 @@ class Engine:
         return active
 
     async def _tell(self, candidates: Sequence[Candidate]) -> None:
-        """Says once in a job's messages that it waits for a GPU that this machine does not show."""
+        """Says once in a job's messages that it waits for GPUs that this machine does not show."""
         capacity = self._scheduler.capacity
-        waiting = [c for c in candidates if (c.gpu or c.gpu_memory) and not capacity.gpus]
-        untold = {c.job: c.operator for c in waiting if c.job not in self._without_gpu}
-        self._without_gpu &= {c.job for c in waiting}
+        waiting = {c.job: (c.operator, text) for c in candidates if (text := absent(c, capacity))}
+        untold = {job: told for job, told in waiting.items() if job not in self._without_gpu}
+        self._without_gpu &= waiting.keys()
         if not untold:
             return
 
         def work(tx: Transaction) -> None:
             now = self._machine.clock.now()
-            for job, operator in untold.items():
+            for job, (operator, missing) in untold.items():
                 text = (
-                    f"operator {operator}: {NO_GPU}; it waits until a CDI spec of the configured"
+                    f"operator {operator}: {missing}; it waits until a CDI spec of the configured"
                     " kind appears (`nvidia-ctk cdi generate` makes one)"
                 )
                 records.say(tx, job, now, text)
@@ -366,6 +388,8 @@ class Engine:
     def _held(self) -> Held:
         running = [r for a in self._active.values() for r in a.running.values()]
         use = self._machine.services.gpu_use()
+        used, idle = self._serving.memory()
+        served = [a for a in self._active.values() if a.demands.services]
         shared: dict[str, int] = {}
         for each in running:
             if each.candidate.gpu_memory and each.gpus:
@@ -373,10 +397,11 @@ class Engine:
         return Held(
             operators=sum(r.candidate.slot for r in running),
             cores=sum(min(r.candidate.cpu, self._resources.cores) for r in running),
-            memory=sum(
-                r.candidate.memory + (r.candidate.gpu_memory if self._resources.unified else 0)
-                for r in running
-            ),
+            memory=sum(memory_of(r.candidate, self._scheduler.capacity) for r in running),
+            services=used,
+            service_users=frozenset(a.job.id for a in served),
+            largest=max((a.demands.largest for a in served), default=0),
+            idle=idle,
             leases={a.job.id: a.lease for a in self._active.values() if a.lease},
             gpus_in_use=frozenset(g for r in running if r.candidate.gpu for g in r.gpus),
             gpu_memory=shared,
@@ -386,7 +411,17 @@ class Engine:
 
     def _decoded(self, job: Job) -> ActiveJob:
         machine = self._machine
-        return ActiveJob.of(job, machine.images, machine.clock, machine.profile)
+        return ActiveJob.of(job, machine.images, machine.clock, machine.profile, self._demand)
+
+    def _demand(self, pipeline: Pipeline) -> Demands:
+        """What a job of a pipeline asks for on this device."""
+        return Demands.of(
+            pipeline,
+            self._machine.services.memory_of(pipeline),
+            self._machine.profile,
+            unified=self._resources.unified,
+            gpu_beside=self._machine.services.want_gpu(pipeline),
+        )
 
     def _activate(self, job: Job, gpus: tuple[str, ...]) -> None:
         """A job that ran before this start; one that uses GPUs has them again."""
@@ -397,7 +432,7 @@ class Engine:
             taken = {gpu for other in self._active.values() for gpu in other.lease}
             taken |= {gpu for (of, _), some in given.items() if of != job.id for gpu in some}
             free = [gpu for gpu in gpus if gpu not in taken and gpu not in own]
-            active.lease = (*own, *free)[: active.gpus_asked]
+            active.lease = (*own, *free)[: active.demands.gpus]
         if has_values(active.pipeline):
             self._machine.values.adopt(job.id, known_size(active.pipeline))
         self._active[job.id] = active

@@ -91,6 +91,11 @@ class Execution:
         return self._attempt.filled
 
     @property
+    def lacks_image(self) -> bool:
+        """Its image is to be fetched: it was not run, and holds nothing while that lasts."""
+        return self._attempt.lacks_image
+
+    @property
     def placed(self) -> int | None:
         """The attempt whose folders are made; None: not yet."""
         if self.record.status is OperatorStatus.RUNNING:
@@ -126,8 +131,8 @@ class Execution:
 
     async def run(self) -> OperatorRecord:
         """The operator's end: COMPLETED or FAULTED, or PENDING where the job ends before it began,
-        where it is `filled`, where it has no GPU, and where a retry has to wait: then it is to be
-        admitted anew.
+        where it is `filled` or `lacks_image`, where it has no GPU, and where a retry has to wait:
+        then it is to be admitted anew.
 
         May raise RunnerUnavailableError or StorageFullError: nothing is lost, call again later; and
         RoomTakenError, before the first operator of a job.
@@ -156,6 +161,7 @@ class Execution:
             self.record.status is OperatorStatus.PENDING
             and self.record.not_before is None
             and self.filled is None
+            and not self.lacks_image
             and not self._lacks_gpu
             and not self._ending.is_set()
         ):

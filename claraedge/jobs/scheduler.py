@@ -7,17 +7,10 @@ from dataclasses import dataclass
 
 from claraedge.blocking import in_thread
 from claraedge.clock import Clock
-from claraedge.jobs.admission import (
-    OVERTAKEN,
-    Candidate,
-    Capacity,
-    Held,
-    Overtaking,
-    choose,
-    grant,
-    obstacle,
-    overtaken,
-)
+from claraedge.jobs.admission import decide, obstacle
+from claraedge.jobs.budget import Candidate, Capacity, Held
+from claraedge.jobs.gpu_leases import grant
+from claraedge.jobs.overtaking import OVERTAKEN, Overtaking, overtaken
 from claraedge.jobs.turns import Turns
 
 
@@ -40,13 +33,18 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """An operator that starts now."""
+    """What happens now."""
 
-    candidate: Candidate
-    lease: tuple[str, ...]
+    candidate: Candidate | None
+    """The operator that starts; None: each one waits."""
+    lease: tuple[str, ...] = ()
     """The GPUs that its job has from now on."""
-    gpus: tuple[str, ...]
+    gpus: tuple[str, ...] = ()
     """Those of it that the operator is given."""
+    idle_memory: int = 0
+    """Megabytes that services which no job uses are to give back."""
+    wanted: frozenset[str] = frozenset()
+    """Keys of services that are about to be used: these are not to end."""
 
 
 class Scheduler:
@@ -92,22 +90,31 @@ class Scheduler:
             unified=self._resources.unified,
         )
 
-    def choose(
-        self, candidates: Collection[Candidate], queued: Collection[str], held: Held
-    ) -> Choice | None:
-        """The operator that starts now; None: each one waits. `queued`: the jobs that wait."""
+    def choose(self, candidates: Collection[Candidate], held: Held) -> Choice:
+        """What starts now, of all operators that wait."""
         capacity = self._capacity
-        blocked = (c.job for c in overtaken(candidates, capacity, held))
-        self._overtaking = self._overtaking.after(blocked, queued, self._clock.elapsed())
-        reserved = next((c for c in candidates if c.job == self._overtaking.reserved), None)
-        classes = self._turns.order({c.priority for c in candidates})
-        chosen = choose(candidates, capacity, held, classes=classes, reserved=reserved)
-        if chosen is None:
-            return None
-        if chosen.queued:
+        waiting = {c.who: c for c in candidates}
+        blocked = (c.who for c in overtaken(candidates, capacity, held))
+        self._overtaking = self._overtaking.after(blocked, waiting, self._clock.elapsed())
+        who = self._overtaking.reserved
+        found = decide(
+            candidates,
+            capacity,
+            held,
+            classes=self._turns.order({c.priority for c in candidates}),
+            reserved=None if who is None else waiting[who],
+        )
+        chosen = found.candidate
+        lease, gpus = ((), ()) if chosen is None else grant(chosen, capacity, held)
+        if chosen is not None and chosen.queued:
             self._turns = self._turns.taken(chosen.priority)
-        lease, gpus = grant(chosen, capacity, held)
-        return Choice(candidate=chosen, lease=lease, gpus=gpus)
+        return Choice(
+            candidate=chosen,
+            lease=lease,
+            gpus=gpus,
+            idle_memory=found.idle_memory,
+            wanted=found.wanted,
+        )
 
     def waits_for(self, candidates: Sequence[Candidate], held: Held) -> Mapping[str, str]:
         """What each of a job's operators waits for, in words."""

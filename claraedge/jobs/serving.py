@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
 from claraedge.errors import ClaraedgeError
 from claraedge.jobs.active import ActiveJob
 from claraedge.jobs.endings import Endings
@@ -17,6 +20,7 @@ class Serving:
         self._endings = endings
         self._services = floor.machine.services
         self._services.on_lost = self.lost
+        self._services.on_freed = floor.wake.set
 
     def may_begin(self, active: ActiveJob) -> bool:
         """Whether what is to run beside a job may have the GPU: not while another job has it."""
@@ -28,6 +32,19 @@ class Serving:
             for other in self._floor.active.values()
             if other is not active and other.job.id not in users
         )
+
+    def memory(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
+        """Key of each service and of the inference server -> megabytes that are kept for it: of
+        those that jobs use or are about to, and of those that nobody uses.
+        """
+        there = Counter[str]()  # one that ends, and the one after it, have the same key
+        for present in self._services.present():
+            there[present.key] += present.memory
+        used: dict[str, int] = {}
+        for active in self._floor.active.values():
+            for key, size in active.demands.services.items():
+                used[key] = max(size, used.get(key, 0), there[key])
+        return used, {key: size for key, size in there.items() if key not in used}
 
     def begin(self, active: ActiveJob) -> None:
         """Sees to it that what the job's operators use runs; they are admitted after that."""

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from claraedge.images.images import Images
 from claraedge.jobs.active import ActiveJob
 from claraedge.jobs.model import Job, JobState, OperatorStatus
 from claraedge.pipelines.model import decode
@@ -63,17 +62,12 @@ def delayed(active: ActiveJob) -> Mapping[str, str]:
     }
 
 
-def pulling(active: ActiveJob, images: Images) -> Mapping[str, str]:
-    """Operators that have all they ask for but their images, which are on their way."""
-    found = {}
-    for name in active.running:
-        operator = active.pipeline.operator(name)
-        if operator is None or active.operators[name].status is not OperatorStatus.PENDING:
-            continue
-        reference = operator.container.reference
-        if images.is_pulling(reference):
-            found[name] = f"the image {reference}, which is being pulled"
-    return found
+def pulling(active: ActiveJob) -> Mapping[str, str]:
+    """Operators whose images are on their way."""
+    return {
+        name: f"the image {active.reference(name)}, which is being pulled"
+        for name in active.fetching
+    }
 
 
 def _after(names: Sequence[str]) -> str:

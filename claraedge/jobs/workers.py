@@ -10,8 +10,8 @@ from dataclasses import replace
 from claraedge.clock import moment
 from claraedge.jobs import records
 from claraedge.jobs.active import ActiveJob, Running
-from claraedge.jobs.admission import Candidate
 from claraedge.jobs.attempt import Setting
+from claraedge.jobs.budget import Candidate
 from claraedge.jobs.execution import Execution
 from claraedge.jobs.floor import OUTAGES, Floor
 from claraedge.jobs.model import JobStatus, OperatorRecord, OperatorStatus
@@ -75,6 +75,9 @@ class Workers:
         """Makes containers while those that they wait for run: a start is then all that is left."""
         free = AHEAD * self._slots - sum(len(a.prepared) for a in self._floor.active.values())
         for active in self._floor.active.values():
+            for name in [name for name, e in active.prepared.items() if e.lacks_image]:
+                del active.prepared[name]
+                self._fetch(active, name)
             for name in active.preparable()[: max(0, free)]:
                 execution = active.prepared[name] = self._execution(active, name, ())
                 execution.prepare()
@@ -101,8 +104,10 @@ class Workers:
         if record != active.operators[name]:
             active.note(record)
         if execution.filled is not None:
-            active.pipeline = active.pipeline.with_operator(execution.filled)
+            active.fill(execution.filled)
         del active.running[name]
+        if execution.lacks_image:
+            self._fetch(active, name)
         if record.status is not OperatorStatus.RUNNING:
             self._floor.given.pop((active.job.id, name), None)
         if record.status is OperatorStatus.FAULTED:
@@ -110,6 +115,28 @@ class Workers:
         if not active.uses_gpu:
             active.lease = ()
         self._floor.wake.set()
+
+    def _fetch(self, active: ActiveJob, name: str) -> None:
+        """Has an operator's image pulled, while it holds nothing that others wait for."""
+        if active.ending is not None:
+            return
+        reference = active.reference(name)
+        task = self._floor.tasks.begin(self._fetched(active, reference), f"fetch {reference}")
+        active.fetching[name] = task
+
+        def over(_: asyncio.Task[None]) -> None:
+            # Not at the end of the work: a task cancelled before its first step does nothing.
+            del active.fetching[name]
+            self._floor.wake.set()
+
+        task.add_done_callback(over)
+
+    async def _fetched(self, active: ActiveJob, reference: str) -> None:
+        try:
+            await active.lookups.fetch(reference)
+            self._floor.pause.over()
+        except OUTAGES as error:
+            self._floor.pause.met(error)
 
     async def _refused(self, active: ActiveJob, name: str, error: RoomTakenError) -> None:
         """The job waits until another one ends; its messages say so once."""

@@ -10,8 +10,9 @@ import pytest
 from claraedge.config import Images as Settings
 from claraedge.errors import ImagePullError
 from claraedge.images.images import Images
+from claraedge.jobs import queue
 from claraedge.jobs.model import JobStatus, OperatorStatus
-from claraedge.runner.protocol import Space
+from claraedge.runner.protocol import Runner
 from tests.engine_bench import DEADLINE, Device, bench, chain, copy
 
 NAME = "a.example/team/copy:1"
@@ -65,17 +66,87 @@ async def test_a_pull_that_fails_fails_its_operator_with_the_reason(device: Devi
         assert f"the image {NAME} could not be pulled: connection refused" in ended.messages[0]
 
 
-async def test_a_job_waits_for_room_to_pull(device: Device) -> None:
-    room = device.runner.space
-    device.runner.space = Space(free=1 << 20, total=100 << 30)
+async def test_a_job_waits_for_room_to_pull(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = ["disk: the disk of Podman's images has 1 MiB free"]
+    settings = Settings(registries=("a.example/team",), pull="missing")
+
+    def images(runner: Runner) -> Images:
+        return Images(runner, settings, held=lambda: held[-1] if held else None)
+
+    monkeypatch.setattr("tests.engine_bench.Images", images)
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
         async with asyncio.timeout(DEADLINE):
             while not b.engine.warnings():
                 await asyncio.sleep(0.005)
-        assert f"the image {NAME} is not pulled" in b.engine.warnings()[0]
-        device.runner.space = room
+        assert f"the image {NAME} is not pulled: {held[0]}" in b.engine.warnings()[0]
+        held.clear()
         assert (await b.end(job.id)).status is JobStatus.HEALTHY
+
+
+async def test_an_operator_that_waits_for_its_image_holds_no_slot_memory_or_gpu(
+    device: Device,
+) -> None:
+    device.max_operators, device.memory = 1, 1024
+    device.gpus = ("nvidia.com/gpu=0",)
+    device.runner.add_image("here:1", copy)
+    device.runner.hold_pull(NAME)
+    extra = ["requests: {memory: 1024, gpu: 1}"]
+    async with bench(device) as b:
+        far = await b.register(chain("one", "two", extra=extra))
+        job = await b.job(far, {"x": b"1"})
+        await pulling(device)
+        for _ in range(2):
+            near = await b.register(chain("here", image="here", extra=extra))
+            assert (await b.end((await b.job(near, {"x": b"1"})).id)).status is JobStatus.HEALTHY
+        (wait, _) = await b.jobs.waits(job.id)
+        assert wait.text == f"the image {NAME}, which is being pulled".replace(
+            "a.example/team/", ""
+        )
+        device.runner.release_pull(NAME)
+        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+    assert len(device.runner.pulls) == 1
+
+
+async def test_an_image_of_a_later_operator_is_pulled_while_the_first_one_runs(
+    device: Device,
+) -> None:
+    device.runner.add_image("here:1", copy)
+    device.runner.hold("first")
+    first = chain("first", image="here")
+    second = "".join(chain("x", "second").splitlines(keepends=True)[-6:]).replace("x", "first")
+    async with bench(device) as b:
+        job = await b.job(await b.register(first + second), {"x": b"1"})
+        await b.until_runs("first")
+        async with asyncio.timeout(DEADLINE):
+            while not device.runner.pulls:
+                await asyncio.sleep(0.005)
+        device.runner.release("first")
+        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+
+
+async def test_jobs_that_wait_for_one_image_hold_up_no_others_and_fail_together(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "CROWD", 3)
+    monkeypatch.setattr(queue, "WINDOW", 2)
+    device.runner.add_image("here:1", copy)
+    device.runner.hold_pull(NAME)
+    async with bench(device) as b:
+        far = await b.register(chain("one"))
+        jobs = [await b.job(far, {"x": b"1"}) for _ in range(12)]
+        await pulling(device)
+        near = await b.job(await b.register(chain("here", image="here")), {"x": b"1"})
+        assert (await b.end(near.id)).status is JobStatus.HEALTHY
+        device.runner.fail_pull(NAME, ImagePullError("connection reset"))
+        device.runner.release_pull(NAME)
+        for job in jobs:
+            ended = await b.end(job.id)
+            assert ended.status is JobStatus.FAULTED
+            assert "connection reset" in ended.messages[0]
+    assert 1 < len(device.runner.pulls) < len(jobs)
 
 
 async def test_a_daemon_that_is_killed_pulls_again_at_its_next_start(device: Device) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -63,8 +64,13 @@ def loading(runner: Runner, database: Database, folder: Path) -> SideLoading:
     return started(runner, database, folder)
 
 
-def started(runner: Runner, database: Database, folder: Path) -> SideLoading:
-    return SideLoading(Images(runner), database, folder, pause=0.01)
+def started(
+    runner: Runner,
+    database: Database,
+    folder: Path,
+    held: Callable[[], str | None] = lambda: None,
+) -> SideLoading:
+    return SideLoading(Images(runner), database, folder, pause=0.01, held=held)
 
 
 async def looks(loading: SideLoading, count: int = 2) -> None:
@@ -90,6 +96,28 @@ async def test_the_folder_is_made_and_an_archive_is_loaded_once_it_stays_the_sam
     assert await runner.find_image("a:1") is not None
     assert archive.exists()
     assert loading.warnings() == []
+
+
+async def test_nothing_is_loaded_while_a_disk_is_low(
+    runner: Runner, database: Database, folder: Path
+) -> None:
+    low = ["disk: the disk of Podman's images has 3 MiB free"]
+    loading = started(runner, database, folder, lambda: low[-1] if low else None)
+    (folder / "a.tar").write_text("image a:1")
+    task = asyncio.create_task(loading.run())
+    try:
+        async with asyncio.timeout(10):
+            while not loading.warnings():
+                await asyncio.sleep(0.005)
+            assert loading.warnings() == [f"{folder}: a.tar is not loaded yet: {low[0]}"]
+            assert runner.loads == []
+            low.clear()
+            while loading.warnings() or not runner.loads:
+                await asyncio.sleep(0.005)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert runner.loads == ["a.tar"]
 
 
 async def test_nothing_is_loaded_again_by_a_new_start_or_another_name(

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from claraedge.jobs.admission import Candidate, Capacity, Held, choose, grant, obstacle
+from claraedge.jobs.admission import decide, obstacle
+from claraedge.jobs.budget import Candidate, Capacity, Held
+from claraedge.jobs.gpu_leases import grant
 from claraedge.jobs.model import Priority
 
 G0, G1 = "nvidia.com/gpu=0", "nvidia.com/gpu=1"
@@ -48,6 +50,7 @@ def gpu(job: str = "j", count: int = 1, **more: Any) -> Candidate:
         (gpu(), TWO_GPUS, Held(leases={"other": (G0,)}), None),
         (gpu(count=2), TWO_GPUS, Held(leases={"other": (G0,)}), "2 GPUs; 1 of 2 are free"),
         (gpu(job_gpus=2), TWO_GPUS, Held(leases={"other": (G0,)}), "2 GPUs; 1 of 2"),
+        (gpu(count=2), ONE_GPU, Held(), "2 GPUs; this device shows 1"),
         # A job's own operators take turns on its GPU.
         (gpu(), ONE_GPU, Held(leases={"j": (G0,)}), None),
         (
@@ -70,7 +73,7 @@ def test_what_an_operator_waits_for(
     else:
         assert found is not None
         assert waits_for in found
-    assert (choose([wanted], capacity, held) is None) is (waits_for is not None)
+    assert (decide([wanted], capacity, held).candidate is None) is (waits_for is not None)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +107,7 @@ def test_the_order_of_turns() -> None:
     waiting = list(reversed(in_order))
     room = Capacity(operators=1, cores=1)
     turns = []
-    while (chosen := choose(waiting, room, Held())) is not None:
+    while (chosen := decide(waiting, room, Held()).candidate) is not None:
         turns.append(chosen.job)
         waiting.remove(chosen)
     assert turns == [c.job for c in in_order]
@@ -112,6 +115,6 @@ def test_the_order_of_turns() -> None:
 
 def test_one_that_waits_does_not_hold_up_others() -> None:
     waiting = [gpu("first", position=1), candidate("second", position=2)]
-    chosen = choose(waiting, ONE_GPU, Held(leases={"other": (G0,)}))
+    chosen = decide(waiting, ONE_GPU, Held(leases={"other": (G0,)})).candidate
     assert chosen is waiting[1]
-    assert choose([], ONE_GPU, Held()) is None
+    assert decide([], ONE_GPU, Held()).candidate is None

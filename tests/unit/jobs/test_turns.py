@@ -7,8 +7,10 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claraedge.jobs.admission import Candidate, Capacity, Held, Overtaking, choose, overtaken
+from claraedge.jobs.admission import decide
+from claraedge.jobs.budget import Candidate, Capacity, Held
 from claraedge.jobs.model import Priority
+from claraedge.jobs.overtaking import Overtaking, overtaken
 from claraedge.jobs.turns import Turns
 
 ALL = (Priority.LOWER, Priority.NORMAL, Priority.HIGHER)
@@ -104,13 +106,16 @@ def test_every_job_starts_within_a_stated_bound(jobs: Jobs) -> None:
     while waiting:
         while True:
             held = Held(operators=len(running), cores=sum(jobs[int(job)][1] for job in running))
-            blocked = [c.job for c in overtaken(waiting.values(), capacity, held)]
-            overtaking = overtaking.after(blocked, waiting, now, patience)
-            reserved = waiting.get(overtaking.reserved or "")
+            blocked = [c.who for c in overtaken(waiting.values(), capacity, held)]
+            left = {c.who: c for c in waiting.values()}
+            overtaking = overtaking.after(blocked, left, now, patience)
+            reserved = left.get(overtaking.reserved or ("", ""))
             if reserved is not None:
                 reserved_at.setdefault(reserved.job, now)
             classes = turns.order({c.priority for c in waiting.values()})
-            chosen = choose(waiting.values(), capacity, held, classes=classes, reserved=reserved)
+            chosen = decide(
+                waiting.values(), capacity, held, classes=classes, reserved=reserved
+            ).candidate
             if chosen is None:
                 break
             del waiting[chosen.job]

@@ -159,8 +159,11 @@ class Bench:
             raise AssertionError(f"not in {DEADLINE} s; the items are {items}") from None
 
     async def delivered(self, count: int = 1) -> list[Item]:
-        """The items once so many have reached their end."""
-        return await self.until(lambda items: len(ended(items)) >= count)
+        """Those that have reached their end, once they are so many.
+
+        Not what else is seen: a late event of a file that was taken is looked into once more.
+        """
+        return ended(await self.until(lambda items: len(ended(items)) >= count))
 
     def input_of(self, job: Job) -> Mapping[str, bytes]:
         """What a job that runs no more was given."""

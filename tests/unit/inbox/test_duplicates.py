@@ -122,7 +122,7 @@ async def test_one_that_comes_while_the_first_runs_waits_for_its_end(state: Path
         await b.until(lambda items: [i.state for i in items] == [ItemState.SUBMITTED])
         drop(state / "inbox/in/two.dcm", b"same")
         items = await b.until(lambda items: any("worked on already" in i.reason for i in items))
-        assert [i.state for i in items] == [ItemState.SUBMITTED, ItemState.PARKED]
+        assert [i.state for i in items[:2]] == [ItemState.SUBMITTED, ItemState.PARKED]
         tasks.append(b.group.create_task(b.engine.run()))
         items = await b.delivered(2)
         assert [bool(i.duplicate_of) for i in items] == [False, True]
@@ -216,7 +216,7 @@ async def test_a_group_is_the_same_by_its_bytes(state: Path) -> None:
             drop(state / f"inbox/in/{stem}.2", b"2")
             drop(state / f"inbox/in/{stem}.ready", stem.encode())  # the marker is no content
             await b.delivered(count)
-        items = await b.inbox.items()
+        items = await b.delivered(2)
         assert items[1].duplicate_of == items[0].id
         assert len(await b.jobs()) == 1
     assert set(kept(state)) == {f"{s}.{e}" for s in "ab" for e in ("1", "2", "ready")}

@@ -66,6 +66,7 @@ class Bench:
     device: Device
     database: Database
     payloads: Payloads
+    models: Models
     pipelines: Pipelines
     jobs: Jobs
     engine: Engine
@@ -198,7 +199,7 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
         parts = (services.run(), engine.run()) if run else ()
         running = [asyncio.create_task(part) for part in parts]
         try:
-            yield Bench(device, database, payloads, pipelines, jobs, engine, stopped)
+            yield Bench(device, database, payloads, models, pipelines, jobs, engine, stopped)
         finally:
             for part in reversed(running):
                 part.cancel()

@@ -405,7 +405,7 @@ class Engine:
             leases={a.job.id: a.lease for a in self._active.values() if a.lease},
             gpus_in_use=frozenset(g for r in running if r.candidate.gpu for g in r.gpus),
             gpu_memory=shared,
-            beside=use.gpus if use.jobs else frozenset(),
+            beside=use.used,
             beside_users=use.jobs,
         )
 

@@ -173,6 +173,7 @@ class Companions:
         holders = [c for c in self.living if c.gpus]
         return GpuUse(
             gpus=frozenset(gpu for c in holders for gpu in c.gpus),
+            used=frozenset(gpu for c in holders if c.users for gpu in c.gpus),
             jobs=frozenset(job for c in holders for job in c.users),
         )
 

@@ -160,6 +160,8 @@ class GpuUse:
 
     gpus: frozenset[str] = frozenset()
     """CDI names."""
+    used: frozenset[str] = frozenset()
+    """Those of them that a container has which jobs use."""
     jobs: frozenset[str] = frozenset()
     """Those that use such a container; none: it yields (`Services.yield_gpu`)."""
 

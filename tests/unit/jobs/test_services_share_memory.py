@@ -1,0 +1,296 @@
+"""Services, the inference server and operators share one budget of memory."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from claraedge import config
+from claraedge.jobs import queue
+from claraedge.jobs.model import Job, JobStatus
+from claraedge.models.model import ModelType
+from claraedge.runner.protocol import LABEL_SERVICE_NAME, LABEL_SERVICES, ContainerSpec
+from tests.engine_bench import DEADLINE, Bench, Device, bench, chain, copy
+from tests.models_server import PORT, ModelsServer
+
+
+async def serve(_spec: ContainerSpec) -> int:
+    await asyncio.Event().wait()
+    return 0
+
+
+async def accept(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    device = Device(tmp_path, memory=8000)
+    device.runner.add_image("copy:1", copy)
+    for name in ("viewer", "other"):
+        device.runner.add_image(f"{name}:1", serve, listens={8080: accept})
+    return device
+
+
+def with_service(
+    name: str, operator: str = "asks", *, service: str = "", memory: int = 1000, second: int = 0
+) -> str:
+    """A definition of an operator that uses a service, and perhaps of one after it."""
+    text = chain(operator, extra=[f"requests: {{memory: {memory}}}"]).splitlines()
+    text += [
+        "  services:",
+        f"  - name: {name}",
+        f"    container: {{image: {name}, tag: '1'}}",
+        "    connections: {http: [{name: URI, port: 8080}]}",
+        *([f"    requests: {{{service}}}"] if service else []),
+    ]
+    if second:
+        extra = [f"requests: {{memory: {second}}}"]
+        after = chain("x", "after", extra=extra).replace("from: x", f"from: {operator}")
+        text += after.splitlines()[-7:]
+    return "\n".join(text) + "\n"
+
+
+def plain(operator: str, memory: int) -> str:
+    return chain(operator, extra=[f"requests: {{memory: {memory}}}"])
+
+
+async def start(b: Bench, text: str) -> Job:
+    return await b.job(await b.register(text), {"x": b"1"})
+
+
+async def until_waits(b: Bench, job: Job, text: str) -> None:
+    found: object = None
+    try:
+        async with asyncio.timeout(DEADLINE):
+            while text not in (found := [wait.text for wait in await b.jobs.waits(job.id)]):
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"waits for {found}") from None
+
+
+async def services(device: Device) -> list[str]:
+    found = await device.runner.containers({LABEL_SERVICES: device.instance})
+    return sorted(container.labels[LABEL_SERVICE_NAME] for container in found)
+
+
+async def healthy(b: Bench, *jobs: Job) -> None:
+    for job in jobs:
+        ended = await b.end(job.id)
+        assert ended.status is JobStatus.HEALTHY, ended.messages
+
+
+async def test_an_operator_waits_for_the_services_of_other_jobs_and_describe_says_so(
+    device: Device,
+) -> None:
+    device.runner.hold("asks")
+    async with bench(device) as b:
+        first = await start(b, with_service("viewer", service="memory: 3000"))
+        await b.until_runs("asks")
+        beside = await start(b, plain("beside", 4000))
+        await healthy(b, beside)
+        large = await start(b, plain("large", 5000))
+        text = "5000 MB of memory; 4000 of 8000 are free, services hold 3000"
+        await until_waits(b, large, text)
+        assert await services(device) == ["service viewer"]
+        device.runner.release("asks")
+        await healthy(b, first, large)
+        assert await services(device) == ["service viewer"], "it fits beside: it stays"
+
+
+async def test_an_idle_service_ends_for_an_operator_that_needs_its_memory(device: Device) -> None:
+    async with bench(device) as b:
+        await healthy(b, await start(b, with_service("viewer", service="memory: 3000")))
+        await healthy(b, await start(b, with_service("other", service="memory: 1000")))
+        assert await services(device) == ["service other", "service viewer"]
+        await healthy(b, await start(b, plain("middling", 5000)))
+        assert await services(device) == ["service other"], "the least recently used one went"
+        await healthy(b, await start(b, plain("large", 8000)))
+        assert await services(device) == []
+
+
+async def test_what_is_needed_again_is_not_ended_for_who_needs_it(device: Device) -> None:
+    async with bench(device) as b:
+        await healthy(b, await start(b, with_service("viewer", service="memory: 3000")))
+        await healthy(b, await start(b, with_service("other", service="memory: 3000")))
+        text = with_service("viewer", service="memory: 3000", memory=4000)
+        await healthy(b, await start(b, text))
+        assert await services(device) == ["service viewer"]
+        started = [spec.labels.get(LABEL_SERVICE_NAME) for spec in device.runner.started]
+        assert started.count("service viewer") == 1
+
+
+async def test_a_service_without_requests_counts_as_an_operator_without(device: Device) -> None:
+    device.runner.hold("asks")
+    async with bench(device) as b:
+        first = await start(b, with_service("viewer"))
+        await b.until_runs("asks")
+        large = await start(b, plain("large", 7000))
+        text = "7000 MB of memory; 5976 of 8000 are free, services hold 1024"
+        await until_waits(b, large, text)
+        device.runner.release("asks")
+        await healthy(b, first, large)
+
+
+async def test_services_of_two_jobs_that_would_wait_for_each_other_do_not_begin_together(
+    device: Device,
+) -> None:
+    device.runner.hold("one")
+    async with bench(device) as b:
+        one = await start(b, with_service("viewer", "one", service="memory: 3000", second=4000))
+        await b.until_runs("one")
+        two = await start(b, with_service("other", "two", service="memory: 3000", second=4000))
+        text = (
+            "7000 MB of memory for its services and their largest operator; 5000 of 8000 are not"
+            " held by services of other jobs"
+        )
+        await until_waits(b, two, text)
+        assert await services(device) == ["service viewer"]
+        device.runner.release("one")
+        await healthy(b, one, two)
+
+
+async def test_a_job_that_can_never_have_its_services_and_operators_at_once_fails_with_a_text(
+    device: Device,
+) -> None:
+    async with bench(device) as b:
+        text = with_service("viewer", service="memory: 5000", second=4000)
+        ended = await b.end((await start(b, text)).id)
+        assert ended.status is JobStatus.FAULTED
+        assert ended.messages == (
+            "service viewer (5000 MB) and operator after (4000 MB) have to run at one time, and"
+            " this device has 8000 MB of memory; write less in their `requests.memory`, or run the"
+            " pipeline on a larger device",
+        )
+        assert device.runner.started == []
+
+
+async def test_what_is_not_written_keeps_no_job_from_a_small_device(device: Device) -> None:
+    device.memory = 1500
+    async with bench(device) as b:
+        text = with_service("viewer", memory=1400, second=1400)
+        jobs = [await start(b, text) for _ in range(2)]
+        jobs.append(await start(b, plain("alone", 1500)))
+        await healthy(b, *jobs)
+
+
+@pytest.fixture
+def server(device: Device) -> ModelsServer:
+    """The image of an inference server, of which 6000 megabytes are kept."""
+    server = ModelsServer(device.state / "services/common/models", crash=lambda: None)
+    device.runner.add_image("server:1", serve, listens={PORT: server.handle})
+    device.inference = config.Inference(image="server:1", memory=6000, gpus=0, model_limit=1)
+    return server
+
+
+async def store(b: Bench, name: str) -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(f"{name}/config.pbtxt", f'name: "{name}"')
+        archive.writestr(f"{name}/1/weights", "w")
+    async with b.models.upload() as upload:
+        await upload.write(content.getvalue())
+        await upload.commit(name, ModelType.UNKNOWN, {})
+
+
+def with_model(name: str, operator: str) -> str:
+    extra = ["requests: {memory: 500}", f"models: [{{name: {name}}}]"]
+    return chain(operator, extra=extra)
+
+
+async def test_an_idle_inference_server_ends_for_an_operator_that_needs_its_memory(
+    device: Device, server: ModelsServer
+) -> None:
+    device.runner.hold("infers")
+    async with bench(device) as b:
+        await store(b, "lung")
+        first = await start(b, with_model("lung", "infers"))
+        await b.until_runs("infers")
+        assert server.loaded == {"lung": "w"}
+        large = await start(b, plain("large", 2001))
+        text = "2001 MB of memory; 1500 of 8000 are free, services hold 6000"
+        await until_waits(b, large, text)
+        device.runner.release("infers")
+        await healthy(b, first, large)
+        assert await services(device) == []
+        await healthy(b, await start(b, with_model("lung", "again")))
+
+
+async def test_jobs_that_wait_for_room_for_a_model_hide_nobody_behind_them(
+    device: Device, server: ModelsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "WINDOW", 2)
+    monkeypatch.setattr(queue, "CROWD", 3)
+    device.runner.hold("infers")
+    async with bench(device) as b:
+        await store(b, "lung")
+        await store(b, "liver")
+        first = await start(b, with_model("lung", "infers"))
+        await b.until_runs("infers")
+        liver = await b.register(with_model("liver", "waits"))
+        jobs = [await b.job(liver, {"x": b"1"}) for _ in range(9)]
+        await until_waits(b, jobs[0], "room for its models in the inference server")
+        await healthy(b, await start(b, plain("other", 100)))
+        begun = [job for job in jobs if "room" in str(b.engine.waits(job.id))]
+        assert len(begun) == 3, "the others are not even looked at"
+        device.runner.release("infers")
+        await healthy(b, first, *jobs)
+        assert server.loaded == {"liver": "w"}
+
+
+async def test_shares_of_a_gpu_come_out_of_the_same_memory_on_a_unified_device(
+    device: Device,
+) -> None:
+    device.unified, device.gpus = True, ("nvidia.com/gpu=0",)
+    device.runner.hold("asks")
+    async with bench(device) as b:
+        first = await start(b, with_service("viewer", service="memory: 2000"))
+        await b.until_runs("asks")
+        extra = ["requests: {memory: 1000, gpu-memory: 4500}"]
+        large = await start(b, chain("large", extra=extra))
+        text = "5500 MB of memory; 5000 of 8000 are free, services hold 2000"
+        await until_waits(b, large, text)
+        device.runner.release("asks")
+        await healthy(b, first, large)
+        whole = await start(b, chain("whole", extra=["requests: {memory: 2500, gpu-memory: 5500}"]))
+        await healthy(b, whole)
+        assert await services(device) == []
+
+
+async def test_a_next_daemon_counts_the_services_that_it_finds(device: Device) -> None:
+    device.runner.hold("asks")
+    async with bench(device) as b:
+        first = await start(b, with_service("viewer", service="memory: 3000"))
+        await b.until_runs("asks")
+    async with bench(device) as b:
+        large = await start(b, plain("large", 6000))
+        await until_waits(b, large, "6000 MB of memory; 4000 of 8000 are free, services hold 3000")
+        device.runner.release("asks")
+        await healthy(b, first, large)
+        assert await services(device) == []
+
+
+async def test_jobs_that_wait_for_a_gpu_hide_nobody_behind_them(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "WINDOW", 2)
+    async with bench(device) as b:
+        gpu = await b.register(chain("gpu", extra=["requests: {gpu: 1}"]))
+        two = await b.register(chain("two", extra=["requests: {gpu: 2}"]))
+        hopeless = [await b.job(each, {"x": b"1"}) for each in (gpu, two) for _ in range(7)]
+        other = await start(b, plain("other", 100))
+        await healthy(b, other)
+        await until_waits(b, hopeless[0], "no GPU present")
+        device.gpus = ("nvidia.com/gpu=0",)
+        await b.tick()
+        await healthy(b, *hopeless[:7])
+        await until_waits(b, hopeless[7], "2 GPUs; this device shows 1")
+        late = await b.job(gpu, {"x": b"1"})
+        await healthy(b, late)
+        device.gpus = ("nvidia.com/gpu=0", "nvidia.com/gpu=1")
+        await b.tick()
+        await healthy(b, *hopeless[7:])

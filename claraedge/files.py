@@ -8,7 +8,7 @@ import fcntl
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from claraedge.blocking import CancelFlag
@@ -32,6 +32,12 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_folders(paths: Iterable[Path]) -> None:
+    """The same for some folders."""
+    for path in paths:
+        sync_folder(path)
+
+
 def sync_file(path: Path) -> None:
     """Makes the bytes of a file durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -53,6 +59,14 @@ def sync_tree(root: Path) -> None:
 
 def make_folders(path: Path, mode: int = 0o700) -> None:
     """Makes a folder and its parents, each durable in its own parent; existing ones stay."""
+    sync_folders(new_folders(path, mode))
+
+
+def new_folders(path: Path, mode: int = 0o700) -> list[Path]:
+    """Makes a folder and its parents; existing ones stay.
+
+    Returns the folders to sync for what was made to be durable.
+    """
     missing = []
     while not path.exists():
         missing.append(path)
@@ -60,7 +74,7 @@ def make_folders(path: Path, mode: int = 0o700) -> None:
     for folder in reversed(missing):
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=mode)
-        sync_folder(folder.parent)
+    return [folder.parent for folder in reversed(missing)]
 
 
 def replace(path: Path, content: bytes, mode: int = 0o600) -> None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from claraedge.blocking import CancelFlag, in_cancellable_thread
+from claraedge import files
+from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread
 from claraedge.errors import (
     ContainerError,
     ImageNotFoundError,
@@ -168,7 +169,7 @@ class Attempt:
                 image = await self._image()
                 if image is None or await self._is_filled(image.id):
                     return None
-                log = await placing
+                log, unsynced = await placing
             finally:
                 placing.cancel()
                 await asyncio.gather(placing, return_exceptions=True)
@@ -177,7 +178,12 @@ class Attempt:
                 return None
             self.placed = attempt
             self._on_placed()
-            container = await self._machine.runner.create(spec)
+            syncing = asyncio.create_task(in_thread(files.sync_folders, unsynced))
+            try:
+                container = await self._machine.runner.create(spec)
+            finally:
+                await asyncio.wait({syncing})
+            syncing.result()
         except (ImagePullError, PipelineLoadError, UnusableValueError) as error:
             raise UnmakeableError(str(error)) from error
         except (ContainerError, ImageNotFoundError) as error:
@@ -202,17 +208,20 @@ class Attempt:
         self.filled = operator
         return True
 
-    async def _place(self, attempt: int) -> Path:
-        """Makes the folders of the attempt, and what is in them for it; returns its log's path."""
+    async def _place(self, attempt: int) -> tuple[Path, list[Path]]:
+        """Makes the folders of the attempt, and what is in them for it.
+
+        Returns the path of its log, and the folders to sync.
+        """
         machine, job, operator = self._machine, self._setting.job, self._setting.operator
         await machine.payloads.materialise(job.payload)
         await self._discard_older()
         await self._values.place(attempt)
         folder = machine.payloads.tree.attempt(job.payload, operator.name, attempt)
 
-        def make(_: CancelFlag) -> Path:
-            make_output_folders(folder, operator)
-            return machine.logs.prepare(job.id, operator.name, attempt)
+        def make(_: CancelFlag) -> tuple[Path, list[Path]]:
+            unsynced = make_output_folders(folder, operator)
+            return machine.logs.prepare(job.id, operator.name, attempt), unsynced
 
         return await in_cancellable_thread(make)
 

@@ -98,15 +98,19 @@ def told_by(name: str) -> tuple[str, int] | None:
     return (found[1], int(found[2])) if found else None
 
 
-def make_output_folders(folder: Path, operator: Operator) -> None:
-    """The folders of an attempt: any user of a container may write; the parents are ours alone."""
-    files.make_folders(folder)
+def make_output_folders(folder: Path, operator: Operator) -> list[Path]:
+    """The folders of an attempt: any user of a container may write; the parents are ours alone.
+
+    Returns the folders to sync for their names to be durable; what is in them is synced at its end.
+    """
+    unsynced = files.new_folders(folder)
     folder.chmod(0o755)
     for output in operator.outputs:
         if not output.in_memory:
             path = folder / output.name if output.name else folder
             path.mkdir(exist_ok=True)
             path.chmod(0o777)
+    return unsynced
 
 
 def _source(

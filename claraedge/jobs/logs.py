@@ -52,9 +52,9 @@ class JobLogs:
         return self.folder(job) / "logs" / operator / f"{attempt}.log"
 
     def prepare(self, job: str, operator: str, attempt: int) -> Path:
-        """Makes the folder for a log; returns the log's path."""
+        """Makes the folder for a log, which no start waits to be durable; returns its path."""
         path = self.path(job, operator, attempt)
-        files.make_folders(path.parent)
+        files.new_folders(path.parent)
         self.on_prepared(AttemptLog(job=job, operator=operator, attempt=attempt))
         return path
 

@@ -31,7 +31,7 @@ async def register(
     text = registration.told(operator, registered)
     # Whoever reads an output of it finds an empty folder.
     folder = machine.payloads.tree.attempt(job.payload, name, attempt)
-    await in_thread(make_output_folders, folder, operator)
+    await in_thread(files.sync_folders, await in_thread(make_output_folders, folder, operator))
     at = moment(machine.clock)
     now = at.now
     log = await in_thread(machine.logs.prepare, job.id, name, attempt)

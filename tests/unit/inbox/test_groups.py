@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,12 @@ async def test_what_is_not_included_is_not_taken_by_an_event_either(state: Path)
         drop(state / "inbox/in/sub/b.dcm", b"2")
         items = await b.delivered(3)
         assert sorted(item.name for item in items) == ["a.dcm", "b.dcm", "c.dcm"]
-    assert sorted(tree_of(state / "inbox/in")) == sorted([*stays, "more/c.txt"])
+        # Nothing but events of the two: no folder comes that would have all listed.
+        drop(state / "inbox/in/z.txt")
+        drop(state / "inbox/in/z.dcm", b"3")
+        await b.delivered(4)
+        assert len(ended(list(await b.inbox.items()))) == 4
+    assert sorted(tree_of(state / "inbox/in")) == sorted([*stays, "more/c.txt", "z.txt"])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
@@ -236,6 +242,31 @@ async def test_a_group_that_lies_there_at_the_start_is_not_taken_before_all_was_
         await b.register("ct")
         (item,) = await b.delivered()
         assert len(item.members) == 40
+
+
+async def test_a_group_waits_for_the_first_look_at_what_just_came(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at a folder with very many files: while it is looked at, it is not known what it is."""
+    look, go_on = Onlooker.look, threading.Event()
+
+    def slow(self: Any, trigger: Any, name: bytes, *args: Any, **more: Any) -> Any:
+        if name == b"b.dcm":
+            go_on.wait(20)
+        return look(self, trigger, name, *args, **more)
+
+    monkeypatch.setattr(Onlooker, "look", slow)
+    async with bench(config(state, "quiet", quiet_seconds=1.5)) as b:
+        await b.register("ct")
+        drop(state / "inbox/in/a.dcm", b"a")
+        await b.until(lambda items: any(i.reason.startswith("whole") for i in items))
+        drop(state / "inbox/in/b.dcm", b"b")
+        await b.until(lambda items: len(items) == 2)
+        await asyncio.sleep(2.0)  # a.dcm alone was quiet for long enough
+        assert await b.jobs() == []
+        go_on.set()
+        (item,) = await b.delivered()
+        assert item.members == ("a.dcm", "b.dcm")
 
 
 async def test_a_group_with_a_faulty_entry_loses_that_alone(state: Path) -> None:

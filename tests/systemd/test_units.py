@@ -133,6 +133,8 @@ def test_the_folders_are_made(staged: Path) -> None:
     assert (staged / "var/lib/systemd/linger/claraedge").is_file()
     assert (staged / "var/lib/claraedge").stat().st_mode & 0o777 == 0o750
     assert (staged / "etc/claraedge").is_dir()
+    storage = staged / "var/lib/claraedge/.config/containers/storage.conf"
+    assert storage.read_text() == '[storage]\ndriver = "overlay"\n'
 
 
 @pytest.mark.parametrize("name", ["claraedge.service", "claraedge-user.service"])

@@ -287,7 +287,6 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
             applied=applications.applied,
         )
 
-
         retention = Retention(
             database,
             payloads,

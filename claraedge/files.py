@@ -67,14 +67,16 @@ def new_folders(path: Path, mode: int = 0o700) -> list[Path]:
 
     Returns the folders to sync for what was made to be durable.
     """
-    missing = []
-    while not path.exists():
-        missing.append(path)
-        path = path.parent
-    for folder in reversed(missing):
+    try:
+        path.mkdir(mode=mode)
+    except FileExistsError:
+        return []
+    except FileNotFoundError:
+        above = new_folders(path.parent, mode)
         with contextlib.suppress(FileExistsError):
-            folder.mkdir(mode=mode)
-    return [folder.parent for folder in reversed(missing)]
+            path.mkdir(mode=mode)
+        return [*above, path.parent]
+    return [path.parent]
 
 
 def replace(path: Path, content: bytes, mode: int = 0o600) -> None:

@@ -88,7 +88,8 @@ def walk(root: Path) -> Iterator[Entry]:
     Looks into no folder that is `too_deep`. Raises FileNotFoundError where there is no root; what
     vanishes while it looks is left out.
     """
-    chain = [os.open(root.parent, _FOLDER & ~os.O_NOFOLLOW)]
+    # A path alone: an inbox is watched, and its folders are not to tell of every look at them.
+    chain = [os.open(root.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
     todo: list[tuple[bytes, list[bytes]]] = [(b"", [os.fsencode(root.name)])]
     try:
         while todo:

@@ -11,23 +11,23 @@ change of the others meanwhile is found afterwards, and the whole settles in the
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shlex
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from claraedge import files
 from claraedge.blocking import CancelFlag
+from claraedge.delivery.failpoints import Failpoint
 from claraedge.delivery.spool import Spool
 from claraedge.delivery.trees import copy_tree, placed, remove
 from claraedge.inbox.model import Claimed
 from claraedge.inbox.survey import Survey, name_fault, survey, survey_all, survey_at
-from claraedge.inbox.writers import first_writer
+from claraedge.inbox.unsynced import Unsynced
+from claraedge.inbox.writers import Devices, first_writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,12 +119,17 @@ def secure(
     flag: CancelFlag,
     item: Claimed,
     spool: Spool,
+    failpoint: Failpoint,
+    unsynced: Unsynced,
+    *,
     uid: int,
-    failpoint: Callable[[str], None],
+    devices: Devices,
 ) -> Progress:
     """Takes the steps that are left, and returns how far it came. Blocking.
 
-    Raises OSError where the disk says no; nothing is lost then, and it may be called again.
+    What is secured is durable but for what is noted in `unsynced`; that has to be before a job is,
+    or a power cut shows the entry in the inbox again. Raises OSError where the disk says no;
+    nothing is lost then, and it may be called again.
     """
     own = spool.own(item.id, item.name)
     if os.path.lexists(own):
@@ -136,28 +141,26 @@ def secure(
         raw = _take(item, raw, spool, uid, failpoint)
         if raw is None:
             return Gone()
-    # Both must be durable before a job is: or a power cut shows the entry in the inbox again.
-    files.sync_tree(raw) if item.members else files.sync_folder(raw.parent)
-    for path in {path.rpartition(b"/")[0]: path for path in item.paths}.values():
-        with (
-            contextlib.suppress(FileNotFoundError, NotADirectoryError),  # then it shows nothing
-            placed(item.folder, path) as source,
-        ):
-            files.sync_folder(source.parent)
+    if raw.parent != item.folder:
+        unsynced.add(raw.parent, raw.parent.parent, spool.root)
     failpoint("claim: taken")
     found = looked_at(item, raw, uid)
     # The item's own name: on another file system the entry has a hidden one by now.
     fault = item.options.fault or found.look.fault or name_fault(item.name, folder=found.is_folder)
     if fault:
+        unsynced.sync(flag)
         return Faulty(reason=fault, path=raw)
-    if found.content != item.content or first_writer(raw) is not None:
+    if found.content != item.content or first_writer(raw, devices) is not None:
         return Unsettled(content=found.content)
     if found.blocked is not None:  # it changed hands between the look and the rename
         return _held_in_spool(found, raw)
     if not found.to_copy and raw.parent != item.folder:
-        files.sync_tree(raw) if found.is_folder else files.sync_file(raw)
-        failpoint("claim: synced")
+        unsynced.add_tree(raw)
+        failpoint("claim: checked")
         return Secured(path=raw)
+    if item.members:
+        unsynced.add_tree(raw)
+    unsynced.sync(flag)  # before the copy is, by which the raw entry is called done
     new = spool.new(item.id, item.name)
     remove(new.parent)
     files.make_folders(new.parent)
@@ -188,7 +191,7 @@ def _raw(item: Claimed, spool: Spool) -> Path | None:
 
 
 def _take(
-    item: Claimed, raw: Path | None, spool: Spool, uid: int, failpoint: Callable[[str], None]
+    item: Claimed, raw: Path | None, spool: Spool, uid: int, failpoint: Failpoint
 ) -> Path | None:
     """Moves the entries out of everybody's way; None where they are not as they were.
 
@@ -204,7 +207,7 @@ def _take(
     if item.members:
         return _gather(item, raw or spool.raw(item.id, item.name), spool, failpoint)
     target = spool.raw(item.id, item.name)
-    files.make_folders(target.parent)
+    files.new_folders(target.parent)
     failpoint("claim: before rename")
     try:
         with placed(item.folder, item.paths[0]) as source:
@@ -235,20 +238,18 @@ def _open_up(source: Path) -> None:
             os.close(descriptor)
 
 
-def _gather(
-    item: Claimed, into: Path, spool: Spool, failpoint: Callable[[str], None]
-) -> Path | None:
+def _gather(item: Claimed, into: Path, spool: Spool, failpoint: Failpoint) -> Path | None:
     """Moves what is still in the inbox of a group to what was moved of it; that folder.
 
     A name that was moved already and is there again is another entry's.
     """
-    files.make_folders(into)
+    files.new_folders(into)
     failpoint("claim: before gathering")
     for path in map(os.fsdecode, item.members):
         target = into / path
         if os.path.lexists(target):
             continue
-        files.make_folders(target.parent)
+        files.new_folders(target.parent)
         try:
             with placed(item.folder, os.fsencode(path)) as source:
                 _open_up(source)

@@ -17,13 +17,14 @@ from claraedge import files
 from claraedge.blocking import in_cancellable_thread, in_thread
 from claraedge.clock import Clock
 from claraedge.config import Config
+from claraedge.delivery.failpoints import Failpoint, nothing
 from claraedge.delivery.roots import Roots
 from claraedge.errors import ClaraedgeError, ItemNotFoundError, ItemRetryError
 from claraedge.ids import NewId
 from claraedge.inbox import records
 from claraedge.inbox.definitions import Definitions
 from claraedge.inbox.folders import Folders, ignored
-from claraedge.inbox.intake import Failpoint, Intake
+from claraedge.inbox.intake import Intake
 from claraedge.inbox.model import Item, ItemState
 from claraedge.inbox.naming import wanted
 from claraedge.inbox.retrying import put_back
@@ -60,7 +61,7 @@ class Inbox:
         on_submitted: Callable[[str, Priority], None],
         *,
         applied: Callable[[Pipeline], Awaitable[Pipeline]],
-        failpoint: Failpoint = lambda _: None,
+        failpoint: Failpoint = nothing,
         held: Callable[[], str | None] = lambda: None,
         queued: Callable[[], int] = lambda: 0,
         roots: Roots | None = None,

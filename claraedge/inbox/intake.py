@@ -7,7 +7,8 @@ import contextlib
 import logging
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -16,6 +17,7 @@ from claraedge import files
 from claraedge.blocking import in_cancellable_thread, in_thread
 from claraedge.clock import Clock
 from claraedge.config import Config
+from claraedge.delivery.failpoints import Failpoint
 from claraedge.delivery.plan import plan
 from claraedge.delivery.roots import Roots
 from claraedge.delivery.spool import Spool
@@ -23,7 +25,7 @@ from claraedge.delivery.trees import remove
 from claraedge.errors import ClaraedgeError
 from claraedge.ids import NewId
 from claraedge.inbox import records
-from claraedge.inbox.claim import Faulty, Gone, Held, Secured, Unsettled, looked_at, secure
+from claraedge.inbox.claim import Faulty, Gone, Held, Unsettled
 from claraedge.inbox.definitions import Definition, Definitions
 from claraedge.inbox.duplicates import Duplicates
 from claraedge.inbox.failures import Failures
@@ -34,9 +36,9 @@ from claraedge.inbox.submit import (
     PipelineChangedError,
     Prepared,
     Resolved,
-    fill_payload,
     submit,
 )
+from claraedge.inbox.taking import NotBegun, Taker
 from claraedge.jobs.model import Priority
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.model import Pipeline
@@ -44,7 +46,9 @@ from claraedge.store.database import Database, Transaction
 
 _log = logging.getLogger(__name__)
 
+#: Threads that take items, and what one of them takes at a time, at most.
 _AT_ONCE = 4
+_TOGETHER, _TOGETHER_BYTES = 16, 8 << 20
 #: Jobs are made together, as many as come in so many seconds.
 _BATCH = 64
 _LINGER = 0.03
@@ -55,9 +59,10 @@ _BACKLOG = 256
 _FIRST_RETRY = 2.0
 _LAST_RETRY = 60.0
 
-Failpoint: TypeAlias = Callable[[str], None]
 #: Digest of a definition, parameters, and the job where it names that.
 _Whole: TypeAlias = tuple[str, tuple[tuple[str, str], ...], str]
+#: A pipeline's name, outputs to deliver, parameters.
+_Wish: TypeAlias = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]]
 
 
 @dataclass(slots=True)
@@ -69,14 +74,57 @@ class _Pending:
     """No more in the inbox under its name, which may be another entry's by now."""
     began: float | None = None
     """When its present step began; None: it waits."""
+    turn: float | None = None
+    """The same, also while it was passed over since; those behind it wait for it for a while."""
     filled: Filled | None = None
     """Whole: only its rows are missing."""
     since: float = 0.0
     """When it was."""
 
+    @property
+    def tried(self) -> bool:
+        """In vain: it goes on its own, and keeps no other waiting."""
+        return self.wait > _FIRST_RETRY or bool(self.item.reason)
+
     def rest(self) -> None:
         """Its step has ended."""
-        self.began = self.filled = None
+        self.began = self.turn = self.filled = None
+
+
+class _Entries:
+    """The entries of triggers' folders that are being taken.
+
+    Of an earlier life two items may have the same: the first was moved, and nobody knows that yet.
+    """
+
+    def __init__(self) -> None:
+        self.taken: Counter[tuple[Path, bytes]] = Counter()
+
+    def take(self, pending: _Pending) -> None:
+        self.taken.update((pending.item.folder, path) for path in pending.item.paths)
+
+    def leave(self, pending: _Pending) -> None:
+        """They are no more in the inbox as what was taken; once is enough."""
+        if pending.moved:
+            return
+        pending.moved = True
+        for path in pending.item.paths:
+            key = (pending.item.folder, path)
+            self.taken[key] -= 1
+            if not self.taken[key]:
+                del self.taken[key]
+
+
+def _together(due: deque[_Pending], most: int) -> list[_Pending]:
+    """Takes the next ones that one thread is to take at once, `most` of them or fewer."""
+    taken = [due.popleft()]
+    size = taken[0].item.size
+    while due and len(taken) < min(most, _TOGETHER) and not taken[-1].tried and not due[0].tried:
+        size += due[0].item.size
+        if size > _TOGETHER_BYTES:
+            break
+        taken.append(due.popleft())
+    return taken
 
 
 class Intake:
@@ -111,20 +159,17 @@ class Intake:
         self._held = held
         self._on_progress = on_progress
         self._wake = asyncio.Event()
-        self._uid = os.geteuid()
+        self._taker = Taker(self._spool, tree, failpoint)
+        self._at_work = 0
         self._pending: dict[str, _Pending] = {}
+        self._entries = _Entries()
         self._duplicates = Duplicates(database, tree, config, clock, roots, failpoint)
 
     # --- what is known --------------------------------------------------------------------------
 
-    def taken(self) -> set[tuple[Path, bytes]]:
+    def taken(self) -> Container[tuple[Path, bytes]]:
         """Entries of triggers' folders that are being taken: no other items."""
-        return {
-            (p.item.folder, path)
-            for p in self._pending.values()
-            if not p.moved
-            for path in p.item.paths
-        }
+        return self._entries.taken
 
     def full(self) -> bool:
         """So much is on its way that nothing more is to be claimed."""
@@ -172,7 +217,7 @@ class Intake:
         """Finds the items that a stop or a crash left between two steps."""
         await in_thread(files.make_folders, self._spool.root)
         for item in await self._database.read(records.claimed):
-            self._pending[item.id] = _Pending(item)
+            self._add(item)
         await self._sweep()
         await self._duplicates.look()
 
@@ -206,9 +251,17 @@ class Intake:
         self._failpoint("claim: before row")
         await self._database.write(work)
         for item in items:
-            self._pending[item.id] = _Pending(item)
+            self._add(item)
         self._failpoint("claim: row")
         self._wake.set()
+
+    def _add(self, item: Claimed) -> None:
+        self._pending[item.id] = _Pending(item)
+        self._entries.take(self._pending[item.id])
+
+    def _drop(self, item: str) -> None:
+        """Its way ends here."""
+        self._entries.leave(self._pending.pop(item))
 
     async def run(self) -> None:
         """Takes items on until it is cancelled. Raises only what is a bug."""
@@ -233,27 +286,65 @@ class Intake:
     def _start(self, group: asyncio.TaskGroup) -> float | None:
         """Begins with items that are due, in order; when another one will be."""
         now = self._clock.elapsed()
-        at_work = sum(p.began is not None and p.filled is None for p in self._pending.values())
         waiting = [p for p in self._pending.values() if p.began is None]
-        for pending in waiting:
-            if pending.due <= now and at_work < _AT_ONCE:
-                at_work += 1
+        due = deque(p for p in waiting if p.due <= now)
+        while due and self._at_work < _AT_ONCE:
+            together = _together(due, most=-(-len(due) // (_AT_ONCE - self._at_work)))
+            for pending in together:
                 pending.began = now
-                group.create_task(self._work(pending), name=f"take {pending.item.id}")
-        later = [p.due for p in waiting if p.due > now]
-        return min(later, default=None)
+                pending.turn = now if pending.turn is None else pending.turn
+            self._at_work += 1
+            group.create_task(self._work(together), name=f"take {together[0].item.id}")
+        return min((p.due for p in waiting if p.due > now), default=None)
 
-    async def _work(self, pending: _Pending) -> None:
+    async def _work(self, together: Sequence[_Pending]) -> None:
         try:
-            filled = await self._fill(pending)
-        except (OSError, ClaraedgeError, sqlite3.OperationalError) as error:
-            await self._hold(pending, _text(error))
-            filled = None
-        if filled is None:
+            steps = await in_cancellable_thread(
+                self._taker.take, [pending.item for pending in together]
+            )
+        finally:
+            self._at_work -= 1
+        now = self._clock.elapsed()
+        others = []
+        for pending, step in zip(together, steps, strict=True):
+            if not isinstance(step, Gone | NotBegun | OSError | ClaraedgeError):
+                self._entries.leave(pending)
+            if isinstance(step, Filled):
+                pending.filled, pending.since = step, now
+            else:
+                others.append((pending, step))
+        self._wake.set()  # what is whole waits for none of the others
+        for pending, step in others:
+            if isinstance(step, NotBegun):
+                pending.began = None
+                continue
+            try:
+                await self._follow_up(pending, step)
+            except (OSError, ClaraedgeError, sqlite3.OperationalError) as error:
+                await self._hold(pending, _text(error))
             pending.rest()
+        if others:
             self._on_progress()
-        pending.filled, pending.since = filled, self._clock.elapsed()
-        self._wake.set()
+            self._wake.set()
+
+    async def _follow_up(
+        self,
+        pending: _Pending,
+        step: Held | Gone | Unsettled | Faulty | OSError | ClaraedgeError,
+    ) -> None:
+        """What an item's step means that is not whole."""
+        match step:
+            case Gone():
+                await self._release(pending)
+            case Held(reason=reason, mend=mend):
+                await self._hold(pending, reason, mend)
+            case Unsettled(content=content):
+                pending.item = replace(pending.item, content=content)
+                pending.due = self._clock.elapsed() + pending.item.options.settle
+            case Faulty(reason=reason, path=path):
+                await self._fail(pending, reason, path)
+            case OSError() | ClaraedgeError():
+                await self._hold(pending, _text(step))
 
     async def _submit_filled(self) -> float | None:
         """Makes jobs of what is whole, in order; when to look again, where some has to wait."""
@@ -263,8 +354,8 @@ class Intake:
         for pending in self._pending.values():
             if pending.filled is not None:
                 whole.append(pending)
-            elif pending.began is not None and now - pending.began < _IN_ORDER:
-                look_again = pending.began + _IN_ORDER
+            elif pending.turn is not None and now - pending.turn < _IN_ORDER:
+                look_again = pending.turn + _IN_ORDER
                 break
         if not whole:
             return look_again
@@ -279,48 +370,20 @@ class Intake:
         self._wake.set()
         return look_again
 
-    async def _fill(self, pending: _Pending) -> Filled | None:
-        """Secures one item and makes its payload's files; None where it goes another way."""
-        item = pending.item
-        progress = await in_cancellable_thread(
-            secure, item, self._spool, self._uid, self._failpoint
-        )
-        if isinstance(progress, Gone):
-            await self._release(pending)
-            return None
-        pending.moved = True
-        match progress:
-            case Held(reason=reason, mend=mend):
-                await self._hold(pending, reason, mend)
-            case Unsettled(content=content):
-                pending.item = replace(item, content=content)
-                pending.due = self._clock.elapsed() + item.options.settle
-            case Faulty(reason=reason, path=path):
-                await self._fail(pending, reason, path)
-            case Secured(path=path):
-                filled = await in_cancellable_thread(fill_payload, item, path, self._tree)
-                self._failpoint("submit: payload")
-                content = await in_thread(self._content, item, path)
-                if path == self._spool.raw(item.id, item.name) and content != item.content:
-                    pending.item = replace(item, content=content)
-                    pending.due = self._clock.elapsed() + item.options.settle
-                    return None
-                return filled
-        return None
-
-    def _content(self, item: Claimed, path: Path) -> str:
-        return looked_at(item, path, self._uid).content
-
     # --- the ends -------------------------------------------------------------------------------
 
     async def _submit(self, filled: Iterable[_Pending]) -> None:
         prepared: list[Prepared] = []
         whole: dict[_Whole, Pipeline] = {}
+        found: dict[_Wish, Definition] = {}
         for pending in filled:
             item, done = pending.item, pending.filled
             assert done is not None
             parameters = item.options.parameters
-            definition = await self._definitions.find(item.pipeline, item.deliver, parameters)
+            wish = (item.pipeline, item.deliver, tuple(sorted(parameters.items())))
+            if wish not in found:
+                found[wish] = await self._definitions.find(item.pipeline, item.deliver, parameters)
+            definition = found[wish]
             if definition.resolved is None:
                 await self._hold(pending, definition.problem, definition.mend)
                 continue
@@ -362,10 +425,10 @@ class Intake:
                     "the same content is being worked on already; it waits for that job's end",
                 )
             case Outcome.DUPLICATE:
-                del self._pending[item.id]
+                self._drop(item.id)
                 await self._duplicates.look()
             case Outcome.JOB:
-                del self._pending[item.id]
+                self._drop(item.id)
                 _log.info(
                     "%s became a job",
                     item.text,
@@ -411,7 +474,7 @@ class Intake:
             await self._database.write(lambda tx: records.release(tx, item.id))
             _log.info("%s is not as it was, or gone; looking again", item.text)
         await in_thread(remove, self._spool.folder(item.id))
-        del self._pending[item.id]
+        self._drop(item.id)
 
     async def _fail(self, pending: _Pending, reason: str, path: Path) -> None:
         item = pending.item
@@ -420,7 +483,7 @@ class Intake:
         await self._failed_row(item, reason, target)
         self._failpoint("fail: committed")
         await in_thread(remove, self._spool.folder(item.id))
-        del self._pending[item.id]
+        self._drop(item.id)
         _log.warning("%s failed: %s; it lies in %s", item.text, reason, target)
 
     async def _failed_row(self, item: Claimed, reason: str, target: Path) -> None:

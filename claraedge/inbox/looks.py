@@ -14,7 +14,7 @@ from claraedge.inbox.claim import Free, Held, folder_is_open, judge
 from claraedge.inbox.dicom import Unidentified, identify
 from claraedge.inbox.survey import Survey, name_fault, survey, too_deep_fault
 from claraedge.inbox.triggers import Trigger
-from claraedge.inbox.writers import first_writer
+from claraedge.inbox.writers import Devices, first_writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +58,24 @@ class Onlooker:
             self.user = str(self.uid)
 
     def look(
-        self, trigger: Trigger, name: bytes, identified: Identified | None, *, nearly: bool
+        self,
+        trigger: Trigger,
+        name: bytes,
+        identified: Identified | None,
+        *,
+        nearly: bool,
+        devices: Devices | None = None,
     ) -> Found | OSError:
-        """`identified`: as of the last look. `nearly`: it may be settled by this look."""
+        """`identified`: as of the last look. `nearly`: it may be settled by this look.
+
+        `devices`: for several looks one after the other.
+        """
         began = time.monotonic()
         try:
             if name.count(b"/") > MAX_DEPTH:
                 return Found(survey=None)  # the folder that it lies in is an entry
             with placed(trigger.folder, name) as path:
-                return self._look(trigger, name, path, identified, began, nearly)
+                return self._look(trigger, name, path, identified, began, nearly, devices)
         except (FileNotFoundError, NotADirectoryError):
             return Found(survey=None)
         except OSError as error:
@@ -80,6 +89,7 @@ class Onlooker:
         identified: Identified | None,
         began: float,
         nearly: bool,
+        devices: Devices | None,
     ) -> Found:
         seen = survey(path, self.uid)
         too_deep = trigger.deep and name.count(b"/") >= MAX_DEPTH
@@ -98,7 +108,7 @@ class Onlooker:
             if identified is None or identified.fingerprint != seen.look.fingerprint:
                 identified = _identified(path, trigger.rule.grouping, seen)
             fault = identified.fault or None
-        written = first_writer(path) if nearly else None
+        written = first_writer(path, devices) if nearly else None
         seen = replace(seen, look=replace(seen.look, fault=fault, written=written is not None))
         return Found(
             survey=seen,

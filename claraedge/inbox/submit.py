@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from claraedge import files
 from claraedge.blocking import CancelFlag
 from claraedge.delivery import records as deliveries
 from claraedge.delivery.slug import result_folder
@@ -19,6 +20,7 @@ from claraedge.errors import InvalidRequestError
 from claraedge.hashing import digest
 from claraedge.inbox import records
 from claraedge.inbox.model import Claimed, ItemState
+from claraedge.inbox.unsynced import Unsynced
 from claraedge.jobs import records as jobs
 from claraedge.metadata import MAX_VALUE_CHARACTERS
 from claraedge.payloads import records as payloads
@@ -87,13 +89,18 @@ def job_name(text: str) -> str:
     return printable.encode()[: jobs.MAX_NAME].decode("utf-8", "ignore")
 
 
-def fill_payload(flag: CancelFlag, item: Claimed, path: Path, tree: PayloadTree) -> Filled:
-    """The item's files as blobs of its payload, durable. Blocking; may be repeated.
+def fill_payload(
+    flag: CancelFlag, item: Claimed, path: Path, tree: PayloadTree, unsynced: Unsynced
+) -> Filled:
+    """The item's files as blobs of its payload. Blocking; may be repeated.
 
-    The payload has the id of the item, so that what a crash left of an earlier try is found.
+    Durable once what is noted in `unsynced` is. The payload has the id of the item, so that what a
+    crash left of an earlier try is found.
     """
-    tree.make(item.id)
-    tree.sweep(item.id, ())
+    blobs = tree.folder(item.id) / "blobs"
+    if not files.new_folders(blobs):
+        tree.sweep(item.id, ())
+    unsynced.add(blobs, blobs.parent, tree.payloads)
     left_out = item.members[-1:] if item.options.marker else ()
     filled: list[PayloadFile] = []
     digests: dict[bytes, str] = {}
@@ -114,7 +121,6 @@ def fill_payload(flag: CancelFlag, item: Claimed, path: Path, tree: PayloadTree)
                 sha256=hashed.sha256,
             )
         )
-    tree.sync_blobs(item.id)
     return Filled(files=filled, digest=_digest(item, digests))
 
 

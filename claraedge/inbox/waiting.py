@@ -21,6 +21,7 @@ from claraedge.inbox.seen import SeenBook
 from claraedge.inbox.settling import NO_HINTS, Heard, Hints, Quiet, decide, hear
 from claraedge.inbox.survey import Survey, combined
 from claraedge.inbox.triggers import Trigger
+from claraedge.inbox.writers import Devices
 
 #: After a hint, an entry is looked at so soon; hints that follow do not put it off.
 _SOON = 0.1
@@ -249,6 +250,7 @@ class WaitingRoom:
     def look(self, entries: Sequence[Waiting]) -> list[Found | OSError]:
         """Looks at each. Blocking; changes nothing."""
         now = self._clock.elapsed()
+        devices: Devices = {}
         return [
             self._onlooker.look(
                 entry.trigger,
@@ -256,6 +258,7 @@ class WaitingRoom:
                 entry.identified,
                 nearly=entry.hints.complete
                 or (entry.quiet is not None and now - entry.quiet.since >= entry.trigger.settle),
+                devices=devices,
             )
             for entry in entries
         ]

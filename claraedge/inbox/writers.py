@@ -16,6 +16,7 @@ import fcntl
 import os
 import signal
 from pathlib import Path
+from typing import TypeAlias
 
 from claraedge.delivery.trees import walk
 from claraedge.mounts import mount_of_open
@@ -29,6 +30,10 @@ _BROKEN = signal.SIGURG
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
 
+#: By number, whether all who write there pass this kernel.
+Devices: TypeAlias = dict[int, bool]
+
+
 def has_writer(name: bytes, folder: int) -> bool | None:
     """Whether a regular file, by its name in an open folder, is open for writing. Blocking.
 
@@ -39,13 +44,14 @@ def has_writer(name: bytes, folder: int) -> bool | None:
     return _has_writer(name, folder, {})
 
 
-def first_writer(root: Path) -> bytes | None:
+def first_writer(root: Path, devices: Devices | None = None) -> bytes | None:
     """The path in a tree of the first regular file that is known to have a writer, or None.
 
-    Relative to the tree's root, which is b'' where it is that file itself. Blocking; raises
-    FileNotFoundError where there is no root.
+    Relative to the tree's root, which is b'' where it is that file itself. `devices`: for several
+    trees that are asked of at about the same time. Blocking; raises FileNotFoundError where there
+    is no root.
     """
-    local: dict[int, bool] = {}
+    local = {} if devices is None else devices
     for entry in walk(root):
         if not entry.is_file:
             continue
@@ -60,8 +66,7 @@ def first_writer(root: Path) -> bytes | None:
     return None
 
 
-def _has_writer(name: bytes, folder: int, local: dict[int, bool]) -> bool | None:
-    """`local` remembers of devices whether all who write there pass this kernel."""
+def _has_writer(name: bytes, folder: int, local: Devices) -> bool | None:
     try:
         descriptor = os.open(name, _OPEN, dir_fd=folder)
     except BlockingIOError:

@@ -57,7 +57,7 @@ async def test_a_full_disk_parks_and_goes_on_by_itself(
 
 
 async def test_a_parked_item_says_what_is_full(tmp_path: Path) -> None:
-    disk = FullDisk("claim: synced", times=1_000_000)
+    disk = FullDisk("claim: checked", times=1_000_000)
     async with bench(make_config(tmp_path, settle=0.05), failpoint=disk) as b:
         await b.register("ct")
         drop(tmp_path / "inbox/ct/scan.dcm")
@@ -110,7 +110,7 @@ async def test_what_changes_before_it_is_taken_is_taken_as_it_is_then(
     ]
 
 
-@pytest.mark.parametrize("at", ["claim: renamed", "claim: synced", "submit: payload"])
+@pytest.mark.parametrize("at", ["claim: renamed", "claim: checked", "submit: payload"])
 async def test_a_writer_that_goes_on_in_the_spool_is_waited_for(tmp_path: Path, at: str) -> None:
     # One who writes again: no writer when it is taken, and found wherever it is then.
     stream = drop(tmp_path / "elsewhere", b"first").open("rb")

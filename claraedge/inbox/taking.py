@@ -1,0 +1,110 @@
+"""Takes claimed items out of the inbox and makes their payloads, some at a time, in one thread."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from claraedge.blocking import CancelFlag
+from claraedge.delivery.failpoints import Failpoint
+from claraedge.delivery.spool import Spool
+from claraedge.errors import ClaraedgeError
+from claraedge.inbox.claim import Faulty, Gone, Held, Secured, Unsettled, looked_at, secure
+from claraedge.inbox.model import Claimed
+from claraedge.inbox.submit import Filled, fill_payload
+from claraedge.inbox.unsynced import Unsynced, sync
+from claraedge.inbox.writers import Devices
+from claraedge.payloads.tree import PayloadTree
+
+#: Seconds; where the first items take longer, the others go without them.
+_SLOW = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotBegun:
+    """Those before it took too long: it is to be taken on its own."""
+
+
+#: How far an item came: `Filled` is all but its rows.
+Step: TypeAlias = Held | Gone | Unsettled | Faulty | Filled | NotBegun | OSError | ClaraedgeError
+
+
+@dataclass(slots=True, kw_only=True)
+class _Whole:
+    position: int
+    path: Path
+    filled: Filled
+    unsynced: Unsynced
+
+
+class Taker:
+    """Takes the steps of items that are left, whatever a crash or a full disk left of them."""
+
+    def __init__(self, spool: Spool, tree: PayloadTree, failpoint: Failpoint) -> None:
+        self._spool = spool
+        self._tree = tree
+        self._failpoint = failpoint
+        self._uid = os.geteuid()
+
+    def take(self, flag: CancelFlag, items: Sequence[Claimed]) -> list[Step]:
+        """A step for each. Blocking; what it says was done is durable."""
+        began = time.monotonic()
+        steps: list[Step] = []
+        filled: list[_Whole] = []
+        devices: Devices = {}
+        for position, item in enumerate(items):
+            if position and time.monotonic() - began > _SLOW:
+                steps.append(NotBegun())
+                continue
+            try:
+                done = self._fill(flag, item, position, devices)
+            except (OSError, ClaraedgeError) as error:
+                steps.append(error)
+                continue
+            if isinstance(done, _Whole):
+                filled.append(done)
+                steps.append(done.filled)
+            else:
+                steps.append(done)
+        unsynced = sync(flag, [one.unsynced for one in filled])
+        for one, not_durable in zip(filled, unsynced, strict=True):
+            if not_durable is not None:
+                steps[one.position] = not_durable
+                continue
+            try:
+                steps[one.position] = self._look_again(items[one.position], one)
+            except (OSError, ClaraedgeError) as error:
+                steps[one.position] = error
+        return steps
+
+    def _fill(
+        self, flag: CancelFlag, item: Claimed, position: int, devices: Devices
+    ) -> Held | Gone | Unsettled | Faulty | _Whole:
+        unsynced = Unsynced(item)
+        progress = secure(
+            flag,
+            item,
+            self._spool,
+            self._failpoint,
+            unsynced,
+            uid=self._uid,
+            devices=devices,
+        )
+        if not isinstance(progress, Secured):
+            return progress
+        filled = fill_payload(flag, item, progress.path, self._tree, unsynced)
+        self._failpoint("submit: payload")
+        return _Whole(position=position, path=progress.path, filled=filled, unsynced=unsynced)
+
+    def _look_again(self, item: Claimed, one: _Whole) -> Filled | Unsettled:
+        """Whether it is still what was hashed. A copy is: nobody else has it."""
+        self._failpoint("submit: durable")
+        if one.path == self._spool.raw(item.id, item.name):
+            content = looked_at(item, one.path, self._uid).content
+            if content != item.content:
+                return Unsettled(content=content)
+        return one.filled

@@ -1,0 +1,124 @@
+"""What has to be on the disk before a commit says that it is there, noted to be synced together.
+
+An fsync waits for the journal of its file system, and those of several threads wait for the same
+one: a hundred at once take little longer than two.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from claraedge import files
+from claraedge.blocking import CancelFlag
+from claraedge.delivery.trees import placed, walk
+from claraedge.inbox.model import Claimed
+
+#: No more of them wait at a time, so that a big tree leaves room for others.
+_AHEAD = 32
+_THREADS = ThreadPoolExecutor(8, "sync")
+_OURS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+#: Who dropped a tree may still be in it.
+_THEIRS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Unsynced:
+    """Of one item."""
+
+    def __init__(self, item: Claimed) -> None:
+        """With the folders of the inbox that its entries are moved out of."""
+        self._paths: dict[Path, int] = {}
+        inside = {path.rpartition(b"/")[0] for path in item.paths}
+        self._sources = {(item.folder, one) for one in (b"", *inside)}
+
+    def add(self, *folders: Path) -> None:
+        """Folders of ours, for the names in them."""
+        self._paths.update(dict.fromkeys(folders, _OURS))
+
+    def add_tree(self, root: Path) -> None:
+        """A file, or a folder with all files and folders in it."""
+        for entry in walk(root):
+            if entry.is_file or entry.is_folder:
+                path = root / os.fsdecode(entry.path) if entry.path else root
+                self._paths[path] = _THEIRS
+
+    def sync(self, flag: CancelFlag) -> None:
+        """Returns once all of it is durable. Raises OSError where something cannot be. Blocking."""
+        for error in sync(flag, [self]):
+            if error is not None:
+                raise error
+
+
+def sync(flag: CancelFlag, noted: Sequence[Unsynced]) -> list[OSError | None]:
+    """Makes all of it durable, what several noted once; for each, why it is not. Blocking."""
+    # Folders of the inbox in this thread: those of a dead share hold up nobody else.
+    at_source = {
+        source: _sync_source(*source)
+        for source in dict.fromkeys(source for one in noted for source in one._sources)
+    }
+    paths = {path: how for one in noted for path, how in one._paths.items()}
+    failed = dict(_sync_all(flag, paths))
+    return [
+        next(
+            (
+                error
+                for error in (
+                    *(at_source[source] for source in one._sources),
+                    *(failed[path] for path in one._paths if path in failed),
+                )
+                if error is not None
+            ),
+            None,
+        )
+        for one in noted
+    ]
+
+
+def _sync_source(folder: Path, inside: bytes) -> OSError | None:
+    try:
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),  # then it shows nothing
+            placed(folder, inside + b"/." if inside else b".") as source,
+        ):
+            files.sync_folder(source)
+    except OSError as error:
+        return error
+    return None
+
+
+def _sync_all(flag: CancelFlag, paths: Mapping[Path, int]) -> Iterator[tuple[Path, OSError]]:
+    """Those that failed."""
+    running: deque[tuple[Path, Future[OSError | None]]] = deque()
+    try:
+        for path, how in paths.items():
+            flag.check()
+            running.append((path, _THREADS.submit(_sync, path, how)))
+            if len(running) >= _AHEAD:
+                yield from _failed(*running.popleft())
+        while running:
+            yield from _failed(*running.popleft())
+    finally:
+        for _, one in running:
+            one.cancel()
+
+
+def _failed(path: Path, one: Future[OSError | None]) -> Iterator[tuple[Path, OSError]]:
+    error = one.result()
+    if error is not None:
+        yield path, error
+
+
+def _sync(path: Path, how: int) -> OSError | None:
+    try:
+        descriptor = os.open(path, how)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return error
+    return None

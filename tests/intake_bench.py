@@ -1,0 +1,267 @@
+"""What it costs to take a settled file in, against the least that is as durable, in one run.
+
+    python -m tests.intake_bench [FILES [ROUNDS]]
+
+Two sides over real folders of one disk and real SQLite files, which take turns. Each takes in the
+same small files, a pipeline's folder full at once, and is timed from "all are settled" to the
+commit of the last job:
+
+- the inbox of the product: claims, takes out, looks, secures, hashes, makes payloads and jobs;
+- a bare loop: for batches of the same size, the rows of the claims are committed, each file is
+  renamed into a spool, fsynced, hashed and linked as a blob, the three folders are fsynced once,
+  and the rows of payloads, jobs and deliveries are committed.
+
+Both write the same rows by the same functions. The bare loop makes no folder for an item, and looks
+at nothing: it would take a file that is half written, another user's, or a link.
+
+The aim: at most 3 times the bare loop. Exit code 1 where it is not met.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from claraedge import files
+from claraedge.clock import SystemClock
+from claraedge.ids import new_id
+from claraedge.inbox import records
+from claraedge.inbox.definitions import Definitions
+from claraedge.inbox.inbox import Inbox
+from claraedge.inbox.model import Claimed, ItemState, Options
+from claraedge.inbox.submit import Filled, Prepared, Resolved, submit
+from claraedge.jobs.model import Priority
+from claraedge.payloads.model import PayloadFile
+from claraedge.payloads.payloads import Payloads
+from claraedge.payloads.tree import PayloadTree
+from claraedge.pipelines.device import Device
+from claraedge.pipelines.model import DefinitionFile
+from claraedge.registry.pipelines import Pipelines
+from claraedge.store.database import Database, Transaction
+from tests.inbox_bench import DEFINITION, make_config, plain
+
+FILES, ROUNDS = 512, 6
+SIZE = 4096
+BATCH = 64
+MOST = 3.0
+DEADLINE = 300.0
+
+
+@dataclass
+class Product:
+    """An inbox in which nothing is claimed but while it is timed."""
+
+    inbox: Inbox
+    folder: Path
+    database: Database
+    held: str | None = "not yet"
+    jobs: int = 0
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    wanted: int = 0
+
+    def submitted(self, _: str, __: Priority) -> None:
+        self.jobs += 1
+        if self.jobs == self.wanted:
+            self.done.set()
+
+    async def settled(self, count: int) -> None:
+        """Waits until so many entries could be claimed."""
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                items = [i for i in await self.inbox.items() if i.state is ItemState.PARKED]
+                if sum(i.reason == self.held for i in items) == count:
+                    return
+                await asyncio.sleep(0.2)
+
+    async def take(self, count: int) -> float:
+        """Seconds for all of them."""
+        self.done.clear()
+        self.wanted = self.jobs + count
+        begin = time.perf_counter()
+        self.held = None
+        self.inbox._settled.set()
+        async with asyncio.timeout(DEADLINE):
+            await self.done.wait()
+        spent = time.perf_counter() - begin
+        self.held = "not yet"
+        return spent
+
+
+@asynccontextmanager
+async def product(state: Path) -> AsyncIterator[Product]:
+    config = make_config(state, settle=0.2, rescan=5.0)
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(Database(state / "claraedge.db"))
+        tree = PayloadTree(state)
+        await Payloads(database, tree, clock, new_id).prepare()
+        side = Product.__new__(Product)
+        inbox = Inbox(
+            database,
+            tree,
+            config,
+            clock,
+            new_id,
+            lambda job, priority: side.submitted(job, priority),
+            applied=plain,
+            held=lambda: side.held,
+        )
+        Product.__init__(side, inbox, config.inbox_dir / "ct", database)
+        await register(database)
+        await inbox.prepare()
+        side.folder.mkdir(parents=True, exist_ok=True)
+        running = asyncio.create_task(inbox.run())
+        try:
+            yield side
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+async def register(database: Database) -> str:
+    part = DefinitionFile(path="p.yaml", content=DEFINITION.format(name="ct"))
+    device = Device(cores=64, memory=1 << 20, gpus=8)
+    created = await Pipelines(database, SystemClock(), new_id, lambda: device).create(
+        [part], {}, None
+    )
+    return created.id
+
+
+@dataclass
+class Bare:
+    """The loop that everything else is measured by."""
+
+    state: Path
+    database: Database
+    resolved: Resolved
+
+    def __post_init__(self) -> None:
+        self.folder = self.state / "inbox"
+        self.spool, self.blobs = self.state / "spool", self.state / "blobs"
+        for folder in (self.folder, self.spool, self.blobs):
+            folder.mkdir(parents=True)
+
+    async def take(self, count: int) -> float:
+        names = sorted(path.name for path in self.folder.iterdir())
+        assert len(names) == count
+        begin = time.perf_counter()
+        for start in range(0, count, BATCH):
+            await self._batch(names[start : start + BATCH])
+        return time.perf_counter() - begin
+
+    async def _batch(self, names: Sequence[str]) -> None:
+        now = time.time()
+        items = [self._item(name) for name in names]
+
+        def claim(tx: Transaction) -> None:
+            for item in items:
+                records.claim(tx, item, now)
+                records.unsee(tx, item.id)
+
+        def make(tx: Transaction) -> None:
+            for one in prepared:
+                submit(tx, one, now)
+
+        await self.database.write(claim)
+        prepared = await asyncio.to_thread(self._take_all, items)
+        await self.database.write(make)
+
+    def _take_all(self, items: Sequence[Claimed]) -> list[Prepared]:
+        taken = [self._take(item) for item in items]
+        for folder in (self.folder, self.spool, self.blobs):
+            files.sync_folder(folder)
+        return taken
+
+    def _take(self, item: Claimed) -> Prepared:
+        raw = self.spool / item.id
+        (self.folder / os.fsdecode(item.name)).rename(raw)
+        with raw.open("rb") as file:
+            os.fsync(file.fileno())
+            found = hashlib.sha256(file.read()).hexdigest()
+        blob = b"blobs/" + item.id.encode()
+        (self.blobs / item.id).hardlink_to(raw)
+        made = PayloadFile(
+            name=f"input/{item.text}", size=SIZE, mode=0o644, blob=blob, sha256=found
+        )
+        return Prepared(
+            item=item,
+            job=new_id(),
+            filled=Filled(files=[made], digest=found),
+            resolved=self.resolved,
+        )
+
+    def _item(self, name: str) -> Claimed:
+        return Claimed(
+            id=new_id(),
+            folder=self.folder,
+            name=os.fsencode(name),
+            pipeline="ct",
+            deliver=(),
+            options=Options(),
+            fingerprint="f" * 40,
+            content="c" * 40,
+            size=SIZE,
+            first_seen=0.0,
+        )
+
+
+def drop(folder: Path, count: int, around: int) -> None:
+    for number in range(count):
+        content = b"%d of %d " % (number, around) + bytes(SIZE)
+        (folder / f"scan-{around}-{number}.dcm").write_bytes(content[:SIZE])
+
+
+def told(what: str, seconds: Sequence[float]) -> float:
+    median = statistics.median(seconds)
+    spread = f"{min(seconds) * 1e6:.0f} to {max(seconds) * 1e6:.0f}"
+    print(f"{what:20} {median * 1e6:8.0f} us an item ({spread}, of {len(seconds)})", flush=True)
+    return median
+
+
+async def compared(folder: Path, count: int, rounds: int) -> bool:
+    (folder / "bare").mkdir()
+    (folder / "product").mkdir()
+    ours, theirs = [], []
+    async with (
+        Database(folder / "bare/claraedge.db") as database,
+        product(folder / "product") as side,
+    ):
+        await register(database)
+        found = await Definitions(database).find("ct", (), {})
+        assert found.resolved is not None, found.problem
+        bare = Bare(folder / "bare", database, found.resolved)
+        for turn in range(rounds + 1):
+            drop(bare.folder, count, turn)
+            drop(side.folder, count, turn)
+            await side.settled(count)
+            first = await bare.take(count) / count
+            second = await side.take(count) / count
+            if turn:  # the first fills caches
+                ours.append(second)
+                theirs.append(first)
+        for one in (bare.database, side.database):
+            jobs = await one.read(lambda tx: len(tx.rows("all_jobs")))
+            assert jobs == count * (rounds + 1), jobs
+    bare_median, median = told("the bare loop", theirs), told("the inbox", ours)
+    ratio = statistics.median(o / t for o, t in zip(ours, theirs, strict=True))
+    print(f"ratio {ratio:.2f}, of the medians {median / bare_median:.2f} (at most {MOST})")
+    return ratio <= MOST
+
+
+def main(count: int, rounds: int) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        return 0 if asyncio.run(compared(Path(folder), count, rounds)) else 1
+
+
+if __name__ == "__main__":
+    numbers = [int(argument) for argument in sys.argv[1:]]
+    sys.exit(main(*(numbers + [FILES, ROUNDS][len(numbers) :])))

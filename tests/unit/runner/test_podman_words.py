@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ctypes.util import find_library
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from claraedge.errors import ContainerError, RunnerUnavailableError
 from claraedge.runner.containers import labels_filter, read_list, read_state
 from claraedge.runner.protocol import ContainerSpec, Exit, ExitCause, Limit, Mount, Phase
-from claraedge.runner.seccomp import reduced, write_reduced
+from claraedge.runner.seccomp import foreign_calls, reduced, write_reduced
 from claraedge.runner.specgen import create_request
 
 NEVER, SOME_TIME = "0001-01-01T00:00:00Z", "2026-11-21T01:47:16.024943404Z"
@@ -200,6 +201,26 @@ def test_the_filter_keeps_its_calls_and_one_architecture(machine: str, name: str
     assert smaller == {
         **PROFILE, "archMap": [{"architecture": name, "subArchitectures": []}],
     }  # fmt: skip
+
+
+def test_the_filter_leaves_out_calls_of_other_architectures() -> None:
+    rules = [
+        {"names": ["read", "chown32"], "action": "SCMP_ACT_ALLOW"},
+        {"names": ["arm_fadvise64_64"], "action": "SCMP_ACT_ALLOW"},
+        {"names": ["kexec_load", "invented_later"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1},
+    ]
+    smaller = reduced(
+        {**PROFILE, "syscalls": rules}, "x86_64", {"chown32", "arm_fadvise64_64"}.__contains__
+    )
+    assert smaller is not None
+    assert smaller["syscalls"] == [{"names": ["read"], "action": "SCMP_ACT_ALLOW"}, rules[2]]
+
+
+@pytest.mark.skipif(not find_library("seccomp"), reason="libseccomp is not on this machine")
+def test_a_call_is_foreign_where_only_other_architectures_have_it() -> None:
+    is_foreign = foreign_calls()
+    assert is_foreign("s390_pci_mmio_read")
+    assert not any(map(is_foreign, ("read", "openat2", "clone3", "a_call_of_tomorrow")))
 
 
 @pytest.mark.parametrize(

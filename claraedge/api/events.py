@@ -101,7 +101,7 @@ class _Watcher:
                     async for response in self._sent(event, idle):
                         yield response
                 number = event.number
-            if not batch and self._wanted is None:
+            if self._wanted is None and (not batch or number >= self._log.newest):
                 await self._something(number)
 
     async def _sent(self, event: Event, idle: float) -> AsyncGenerator[wire.WatchResponse, None]:

@@ -16,13 +16,10 @@ from types import ModuleType
 
 import pytest
 
-from tests.campaign import MACHINE
+from tests.campaign import MACHINE, REQUIRE_PODMAN
 
 ROOT = Path(__file__).resolve().parents[1]
 MUST_RUN = ("podman", "frozen")
-
-# Taken out: a daemon that a test starts takes every CLARAEDGE_* variable for a setting.
-_REQUIRED = os.environ.pop("CLARAEDGE_REQUIRE_PODMAN", "") == "1"
 
 
 def _why_no_podman() -> str | None:
@@ -70,7 +67,7 @@ def pytest_runtest_makereport(
     report = yield
     must_run = any(item.get_closest_marker(name) for name in MUST_RUN)
     must_run = must_run and not item.get_closest_marker("gpu")  # not every machine has one
-    if _REQUIRED and must_run and report.skipped and not hasattr(report, "wasxfail"):
+    if REQUIRE_PODMAN and must_run and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} had to run and was not: {reason}"
@@ -81,7 +78,7 @@ def pytest_runtest_makereport(
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     report = yield
     # A module that skips itself hides its markers, so none may.
-    if _REQUIRED and report.skipped:
+    if REQUIRE_PODMAN and report.skipped:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"{report.nodeid} was skipped as a whole: {reason}"

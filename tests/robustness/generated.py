@@ -33,7 +33,7 @@ operators:
   input: [{path: /in, from: first}]
   output: [{path: /out, name: left}, {path: /other, name: right}]
 """
-KINDS = ("pipeline", "job", "payload", "model", "catalog", "instance")
+KINDS = ("pipeline", "job", "payload", "model", "catalog", "instance", "item")
 _INTEGERS = {
     FieldDescriptor.TYPE_INT32: (-(2**31), 2**31 - 1),
     FieldDescriptor.TYPE_SINT32: (-(2**31), 2**31 - 1),
@@ -82,6 +82,8 @@ class World:
 
     def learn(self, response: Message) -> None:
         """Keeps the newest ids of each kind: few, so that they meet many calls."""
+        if response.DESCRIPTOR.full_name == "claraedge.v1.ListItemsResponse":
+            self.ids["item"] = [item.id for item in response.items[-5:]] or self.ids["item"]
         for descriptor, value in response.ListFields():
             if descriptor.message_type is None or descriptor.is_repeated:
                 continue
@@ -242,6 +244,8 @@ class Requests:
             return self._definition()
         if descriptor.name in ("job_id", "job_ids", "epoch"):
             return self._id("job")
+        if descriptor.containing_type.name in ("GetItemRequest", "RetryItemRequest"):
+            return self._id("item")
         return self._text(descriptor.name)
 
     def _enum(self, kind: EnumDescriptor) -> int:

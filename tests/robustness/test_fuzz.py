@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import uuid
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -108,6 +109,9 @@ class Campaign:
         await call("Models.UploadModel", details={"name": "net"}, data=archive())
         await call("Models.CreateCatalog")
         await call("Models.CreateInstance")
+        # A link can never become a job: an item that failed, and can be tried again.
+        link = self.site.state / "inbox/drops" / uuid.uuid4().hex
+        link.symlink_to("/nowhere")
         for answer in answers:  # not before: the others would change what is still being made
             self.world.learn(answer)
 
@@ -227,7 +231,9 @@ async def _each(messages: list[bytes]) -> AsyncIterator[bytes]:
 @pytest.fixture
 def daemon() -> Iterator[Site]:
     settings = "[engine]\ngrace_seconds = 0.2\n[gpu]\ninterval_seconds = 0.1\n"
-    with site(settings) as served:
+    drops = '[[inbox.trigger]]\npipeline = "fuzzed"\nfolder = "drops"\nsettle_seconds = 0.1\n'
+    with site(settings + drops) as served:
+        until("the inbox is there", (served.state / "inbox/drops").is_dir)
         yield served
 
 

@@ -20,7 +20,7 @@ def run(tmp_path: Path, test: str, *, required: bool) -> subprocess.CompletedPro
     suite.mkdir()
     (suite / "conftest.py").write_text(CONFTEST.read_text())
     (suite / "test_it.py").write_text(f"import pytest\n{test}")
-    environment = {k: v for k, v in os.environ.items() if k != "CLARAEDGE_REQUIRE_PODMAN"}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TESTS_")}
     if required:
         environment["CLARAEDGE_REQUIRE_PODMAN"] = "1"
     return subprocess.run(

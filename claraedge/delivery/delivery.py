@@ -24,6 +24,7 @@ from claraedge.delivery.failpoints import Failpoint, nothing
 from claraedge.delivery.plan import Delivered, plan
 from claraedge.delivery.publish import publish, write_json
 from claraedge.delivery.records import DeliveryRecord
+from claraedge.delivery.room import need_room, reason_of
 from claraedge.delivery.roots import Root, Roots
 from claraedge.delivery.shown import make_shown
 from claraedge.delivery.spool import Spool
@@ -244,7 +245,7 @@ class Delivery:
 
     async def _park(self, lane: _Lane, record: DeliveryRecord, error: Exception) -> None:
         before = lane.parked.get(record.job)
-        reason = _text(error)
+        reason = reason_of(error)
         wait = self._first_retry if before is None else min(before.wait * 2, _LAST_RETRY)
         lane.parked[record.job] = _Parked(
             reason=reason,
@@ -298,8 +299,10 @@ class Delivery:
 
     def _publish_result(self, flag: CancelFlag, due: _Due) -> Path:
         chosen = _chosen(due)
+        needed = sum(file.size for _, file, _ in chosen)
 
         def build(building: Path) -> None:
+            need_room(building, needed, source=self._tree.payloads.stat().st_dev)
             delivered = self._copy_outputs(flag, due, chosen, building)
             self._failpoint("deliver: copied")
             inputs = [self._input(file, due, flag) for file in _inputs(due)]
@@ -314,7 +317,6 @@ class Delivery:
         except OSError as error:
             if not files.is_full(error):
                 raise
-            needed = sum(file.size for _, file, _ in chosen)
             raise _FullError(root, needed, error) from error
 
     def _publish_failure(self, flag: CancelFlag, due: _Due) -> Path:
@@ -481,13 +483,3 @@ def _size(folder: Path) -> int:
             with contextlib.suppress(FileNotFoundError):
                 total += Path(above, name).lstat().st_size
     return total
-
-
-def _text(error: Exception) -> str:
-    if isinstance(error, OSError) and files.is_full(error):
-        where = f" of {error.filename}" if error.filename is not None else ""
-        return f"the disk{where} is full; free some space there: {error.strerror}"
-    if isinstance(error, OSError) and error.strerror is not None:
-        where = f": {error.filename}" if error.filename is not None else ""
-        return f"{error.strerror}{where}"
-    return str(error)

@@ -18,6 +18,7 @@ from pathlib import Path
 from claraedge import files
 from claraedge.blocking import CancelFlag
 from claraedge.delivery.failpoints import Failpoint, nothing
+from claraedge.delivery.room import need_room
 
 MAX_DEPTH = 256
 
@@ -175,6 +176,18 @@ def copy_tree(
         files.sync_folder(folder)
         folder.chmod(stat.S_IMODE(mode) & 0o777 | 0o700)
     files.sync_folder(target.parent)
+
+
+def _need_room(source: Path, folder: Path, link_own: int | None, flag: CancelFlag | None) -> None:
+    size, device, here = 0, 0, folder.stat().st_dev
+    for entry in walk(source):
+        if flag is not None:
+            flag.check()
+        device = device or entry.status.st_dev
+        linked = entry.status.st_uid == link_own and entry.status.st_dev == here
+        if entry.is_file and (entry.status.st_nlink > 1 or not linked):
+            size += entry.status.st_size
+    need_room(folder, size, source=device)
 
 
 def _link(entry: Entry, target: Path) -> bool:

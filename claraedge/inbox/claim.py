@@ -11,6 +11,7 @@ change of the others meanwhile is found afterwards, and the whole settles in the
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shlex
@@ -165,7 +166,12 @@ def secure(
     remove(new.parent)
     files.make_folders(new.parent)
     failpoint("claim: before copy")
-    copy_tree(raw, new, link_own=uid, flag=flag)
+    try:
+        copy_tree(raw, new, link_own=uid, flag=flag)
+    except OSError:
+        with contextlib.suppress(OSError):  # a full disk must not stay full of a part
+            remove(new.parent)
+        raise
     failpoint("claim: copied")
     after = looked_at(item, raw, uid)
     if after.content != found.content:

@@ -19,6 +19,7 @@ from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.delivery.failpoints import Failpoint
 from claraedge.delivery.plan import plan
+from claraedge.delivery.room import NoRoomError, reason_of
 from claraedge.delivery.roots import Roots
 from claraedge.delivery.spool import Spool
 from claraedge.delivery.trees import remove
@@ -58,6 +59,8 @@ _IN_ORDER = 1.0
 _BACKLOG = 256
 _FIRST_RETRY = 2.0
 _LAST_RETRY = 60.0
+#: What a disk had no room for is tried so often: it is known before it is copied.
+_ROOM_RETRY = 5.0
 
 #: Digest of a definition, parameters, and the job where it names that.
 _Whole: TypeAlias = tuple[str, tuple[tuple[str, str], ...], str]
@@ -321,7 +324,7 @@ class Intake:
             try:
                 await self._follow_up(pending, step)
             except (OSError, ClaraedgeError, sqlite3.OperationalError) as error:
-                await self._hold(pending, _text(error))
+                await self._hold(pending, reason_of(error))
             pending.rest()
         if others:
             self._on_progress()
@@ -344,7 +347,9 @@ class Intake:
             case Faulty(reason=reason, path=path):
                 await self._fail(pending, reason, path)
             case OSError() | ClaraedgeError():
-                await self._hold(pending, _text(step))
+                await self._hold(pending, reason_of(step))
+                if isinstance(step, NoRoomError):
+                    pending.due = min(pending.due, self._clock.elapsed() + _ROOM_RETRY)
 
     async def _submit_filled(self) -> float | None:
         """Makes jobs of what is whole, in order; when to look again, where some has to wait."""
@@ -391,7 +396,7 @@ class Intake:
             try:
                 resolved = await self._resolved(definition, job, item, whole)
             except (ClaraedgeError, OSError) as error:
-                await self._hold(pending, _text(error))
+                await self._hold(pending, reason_of(error))
                 continue
             prepared.append(Prepared(item=item, job=job, filled=done, resolved=resolved))
         if not prepared:
@@ -410,7 +415,7 @@ class Intake:
             return
         except (ClaraedgeError, sqlite3.OperationalError) as error:
             for one in prepared:
-                await self._hold(self._pending[one.item.id], _text(error))
+                await self._hold(self._pending[one.item.id], reason_of(error))
             return
         self._failpoint("submit: committed")
         for one, outcome in zip(prepared, outcomes, strict=True):
@@ -489,10 +494,3 @@ class Intake:
     async def _failed_row(self, item: Claimed, reason: str, target: Path) -> None:
         now = self._clock.now()
         await self._database.write(lambda tx: records.fail(tx, item.id, reason, str(target), now))
-
-
-def _text(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror is not None:
-        where = f": {error.filename}" if error.filename is not None else ""
-        return f"{error.strerror}{where}"
-    return str(error)

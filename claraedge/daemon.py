@@ -304,7 +304,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
             new_id,
             jobs.queued,
             applied=applications.applied,
-            held=disk.held,
+            held=lambda: _advised(disk.held()),
             queued=engine.waiting,
             roots=roots,
         )
@@ -473,6 +473,11 @@ def _disk_guard(config: Config, runner: Runner, ballast: Ballast, clock: Clock) 
         ballast,
         clock,
     )
+
+
+def _advised(held: str | None) -> str | None:
+    """Why items wait, with what to do."""
+    return None if held is None else f"{held}; free some space there, and it goes on"
 
 
 def _rules(config: Config) -> Rules:

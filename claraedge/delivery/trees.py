@@ -149,8 +149,10 @@ def copy_tree(
 
     Links and pipes are made anew as what they are, never followed; sockets and devices hold no data
     and are left out. `link_own`: the id of a user whose files that have no other name get a hard
-    link instead of a copy. Raises OSError also where a file changes its size meanwhile.
+    link instead of a copy. Raises NoRoomError before anything is made where the disk
+    has too little room, and OSError also where a file changes its size meanwhile.
     """
+    _need_room(source, target.parent, link_own, flag)
     folders = []
     for entry in walk(source):
         if flag is not None:

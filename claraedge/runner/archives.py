@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import logging
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from claraedge.blocking import to_its_end
 from claraedge.errors import (
     ClaraedgeError,
     ContainerError,
@@ -13,12 +15,61 @@ from claraedge.errors import (
     InvalidImageError,
     RunnerUnavailableError,
 )
-from claraedge.runner.answers import check_storage
+from claraedge.runner.answers import Created, check_storage, decode
 from claraedge.runner.http import Response
 from claraedge.runner.protocol import MAX_FILE
+from claraedge.runner.removal import Removal
+from claraedge.runner.service import PodmanService
+
+_log = logging.getLogger(__name__)
 
 #: Bytes of a tar that holds a file of MAX_FILE bytes and its headers.
 MAX_ARCHIVE = MAX_FILE + 64 * 1024
+_TIMEOUT = 20.0
+
+
+class ImageFiles:
+    """Reads files out of images."""
+
+    def __init__(self, service: PodmanService, removal: Removal) -> None:
+        self._service = service
+        self._removal = removal
+
+    async def read(
+        self, image: str, paths: Sequence[str], labels: Mapping[str, str]
+    ) -> Mapping[str, bytes]:
+        """As Runner.read_files."""
+        # What is made for it must go again, also where the caller goes away.
+        return await to_its_end(self._read(image, paths, labels))
+
+    async def _read(
+        self, image: str, paths: Sequence[str], labels: Mapping[str, str]
+    ) -> Mapping[str, bytes]:
+        response = await self._service.request(
+            "POST", "/containers/create", body=reading_request(image, labels)
+        )
+        if not response.ok:
+            raise unreadable(response, image)
+        container = decode(response, Created).id
+        try:
+            found = {path: await self._read_one(container, image, path) for path in paths}
+        finally:
+            try:
+                await self._removal.remove(container)
+            except ClaraedgeError as error:
+                _log.warning("container left behind until the next start: %s", error)
+        return {path: content for path, content in found.items() if content is not None}
+
+    async def _read_one(self, container: str, image: str, path: str) -> bytes | None:
+        response = await self._service.request(
+            "GET",
+            f"/containers/{container}/archive",
+            query={"path": path},
+            most=MAX_ARCHIVE,
+            timeout=_TIMEOUT,
+            repeatable=True,
+        )
+        return file_of(response, image, path)
 
 
 def reading_request(image: str, labels: Mapping[str, str]) -> dict[str, object]:

@@ -17,7 +17,7 @@ import shlex
 from pathlib import Path
 
 from claraedge import files, spawn
-from claraedge.runner.exits import Process, children, watched
+from claraedge.runner.processes import Process, children, watched
 
 #: Seconds that conmon waits; whole ones only.
 _DELAY = 1

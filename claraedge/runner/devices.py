@@ -7,19 +7,63 @@ at is the container itself: its root, as the kernel shows it.
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
+from claraedge.blocking import in_thread
 from claraedge.errors import ContainerError
+from claraedge.pipelines.containers import VISIBLE_DEVICES
+from claraedge.runner.containers import read_initialised
+from claraedge.runner.inspector import Inspector
 from claraedge.runner.protocol import ContainerSpec
+from claraedge.runner.specgen import NO_DEVICES
+
+_log = logging.getLogger(__name__)
+
+#: Which device nodes a CDI name stands for, path in the container -> path on this machine; None:
+#: nobody knows. It may block.
+Nodes: TypeAlias = Callable[[str], Mapping[str, str] | None]
 
 _TO_DO = (
     "Let the driver's tool write the CDI spec anew (`nvidia-ctk cdi generate"
     " --output=/etc/cdi/nvidia.yaml`), see that what it names is on this machine, and create a new"
     " job"
 )
+
+
+class DeviceCheck:
+    """Looks at what a container was given. `visible`: NVIDIA_VISIBLE_DEVICES as it is set there."""
+
+    def __init__(
+        self,
+        inspector: Inspector,
+        *,
+        visible: str = NO_DEVICES,
+        nodes: Nodes = lambda _device: None,
+    ) -> None:
+        self.visible = visible
+        self._inspector = inspector
+        self._nodes = nodes
+        self._overruled: set[str] = set()
+
+    async def check(self, container: str, spec: ContainerSpec) -> None:
+        """Raises ContainerError where one of its devices is not in an initialised container."""
+        found = read_initialised(await self._inspector.inspected(container) or b"")
+        own = {device: await in_thread(self._nodes, device) for device in spec.devices}
+        await in_thread(check_devices, spec, Path(f"/proc/{found.pid}/root"), found.nodes, own)
+        visible = found.environment.get(VISIBLE_DEVICES, "")
+        if visible not in (self.visible, *self._overruled):
+            self._overruled.add(visible)
+            _log.warning(
+                "the CDI spec sets %s=%s itself, which wins over engine.visible_devices (%s)",
+                VISIBLE_DEVICES,
+                visible,
+                self.visible,
+            )
 
 
 def check_devices(

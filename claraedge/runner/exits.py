@@ -1,115 +1,101 @@
-"""Watching the two processes of a container on the loop: its first one, and its supervisor.
+"""The exits of containers: seen by pidfd on the loop, with the code that conmon or Podman tells.
 
-A number from Podman may be stale and its process another by now, so each is pinned by a pidfd and
-then asked who it is: the mount table of a container's process, and the command line of a conmon,
-name the container's id. (Start times would not do: Podman notes the wall clock, and a device
-without a clock battery sets it after it has started containers.)
+Nothing here attaches to a container: attaching to one that has just ended runs it anew.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
-import os
-import select
-import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import logging
+
+from claraedge.errors import ContainerError
+from claraedge.runner.containers import State
+from claraedge.runner.exit_files import ExitFiles
+from claraedge.runner.host import Host
+from claraedge.runner.inspector import Inspector, lost
+from claraedge.runner.processes import Process, watched
+from claraedge.runner.protocol import Exit, ExitCause, Phase
+from claraedge.runner.removal import Removal
+
+_log = logging.getLogger(__name__)
 
 
-class Process:
-    """A process that surely is the one meant. Closed by `watched`."""
+class Exits:
+    """Waits for the ends of containers."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, host: Host, inspector: Inspector, removal: Removal) -> None:
+        self._host = host
+        self._inspector = inspector
+        self._removal = removal
+        self._files = ExitFiles()
+        self._started: set[str] = set()
 
-    @property
-    def gone(self) -> bool:
-        poll = select.poll()
-        poll.register(self._descriptor, select.POLLIN)
-        return bool(poll.poll(0))
+    def started(self, container: str) -> None:
+        """We started it just now: the first wait for it need not ask what it is like."""
+        self._started.add(container)
 
-    def kill(self) -> None:
-        """KILL; no error where it is gone."""
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+    def forget(self, container: str) -> None:
+        """It was removed."""
+        self._started.discard(container)
 
-    async def end(self) -> None:
-        """Returns when the process has ended."""
-        loop = asyncio.get_running_loop()
-        ended = loop.create_future()
+    async def wait(self, container: str) -> Exit:
+        """As Runner.wait. Raises ContainerError where the container was never started."""
+        code = self._files.code(container)
+        if code is not None:
+            return Exit(cause=ExitCause.EXITED, code=code)
+        state = self._just_started(container) or await self._inspector.state_in_outage(container)
+        while state is not None and state.phase is Phase.RUNNING:
+            with (
+                watched(state.pid, container) as process,
+                watched(state.conmon, container, supervisor=True) as supervisor,
+            ):
+                if process is not None:
+                    await _first_end(process, supervisor)
+                    if not process.gone:
+                        return await self._abandon(container, process)
+            code = await self._files.code_soon(container)
+            if code is not None:
+                return Exit(cause=ExitCause.EXITED, code=code)
+            state = await self._inspector.settled(container)
+            if lost(state, container):
+                return await self._abandon(container, None)
+        if state is None or state.phase is Phase.INTERRUPTED:
+            return Exit(cause=ExitCause.VANISHED)
+        if state.exit is None:
+            raise ContainerError(f"container {container} was never started: it has no end")
+        return state.exit
 
-        def note() -> None:
-            if not ended.done():
-                ended.set_result(None)
+    def _just_started(self, container: str) -> State | None:
+        """A container as our start has left it, without asking for it; None: not known."""
+        pid_files = self._host.pid_files
+        if container not in self._started or pid_files is None:
+            return None
+        self._started.discard(container)
+        pid = pid_files.process(container)
+        supervisor = pid_files.supervisor(container)
+        if not pid or not supervisor:
+            return None
+        return State(phase=Phase.RUNNING, pid=pid, conmon=supervisor, exit=None)
 
-        # A descriptor of its own: two waiters of one container must not share a reader.
-        own = os.dup(self._descriptor)
-        loop.add_reader(own, note)
-        try:
-            await ended
-        finally:
-            loop.remove_reader(own)
-            os.close(own)
+    async def _abandon(self, container: str, process: Process | None) -> Exit:
+        """Ends a container whose exit code nobody will know."""
+        _log.warning("container %s lost its supervisor", container)
+        if process is not None:
+            process.kill()
+            await process.end()
+        await self._removal.remove(container)
+        self.forget(container)
+        return Exit(cause=ExitCause.LOST_SUPERVISOR)
 
 
-@contextlib.contextmanager
-def watched(pid: int, container: str, *, supervisor: bool = False) -> Iterator[Process | None]:
-    """The container's first process, or its conmon; None where it has ended."""
-    descriptor = _open(pid, container, is_supervisor if supervisor else _is_inside)
-    if descriptor is None:
-        yield None
+async def _first_end(process: Process, supervisor: Process | None) -> None:
+    """Returns when the container's process, or its supervisor before it, has ended."""
+    if supervisor is None:
         return
+    ends = [asyncio.ensure_future(p.end()) for p in (process, supervisor)]
     try:
-        yield Process(descriptor)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        os.close(descriptor)
-
-
-def alive(pid: int, container: str, *, supervisor: bool = False) -> bool:
-    """Whether the container's first process, or its conmon, still runs."""
-    with watched(pid, container, supervisor=supervisor) as process:
-        return process is not None and not process.gone
-
-
-def is_supervisor(pid: int, container: str) -> bool:
-    """Whether a process is the container's conmon, or a copy that it made of itself."""
-    words = _read(pid, "cmdline").split(b"\0")
-    named = b"conmon" in words[0].rpartition(b"/")[2]
-    return named and (b"-c", container.encode("ascii")) in itertools.pairwise(words)
-
-
-def children(pid: int) -> list[int]:
-    """The processes that one started."""
-    found: list[int] = []
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            with contextlib.suppress(OSError):
-                found += [int(child) for child in (task / "children").read_text().split()]
-    return found
-
-
-def _is_inside(pid: int, container: str) -> bool:
-    return container.encode("ascii") in _read(pid, "mountinfo")
-
-
-def _read(pid: int, name: str) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/{name}").read_bytes()
-    except OSError:
-        return b""
-
-
-def _open(pid: int, container: str, is_it: Callable[[int, str], bool]) -> int | None:
-    if pid <= 0:
-        return None
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return None
-    # An ended process that nobody has reaped has no mount table and an empty command line.
-    if not is_it(pid, container):
-        os.close(descriptor)
-        return None
-    return descriptor
+        for end in ends:
+            end.cancel()
+        await asyncio.gather(*ends, return_exceptions=True)

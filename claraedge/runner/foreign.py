@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from claraedge import files
+from claraedge import files, spawn
 from claraedge.blocking import in_thread
+from claraedge.errors import ContainerError
 from claraedge.runner.protocol import Runner
+
+_RECLAIM = 600.0
 
 
 async def clear(runner: Runner, folder: Path) -> None:
@@ -20,3 +23,19 @@ async def clear(runner: Runner, folder: Path) -> None:
     if await in_thread(files.has_foreign, folder):
         await runner.reclaim(folder)
     await in_thread(files.remove_tree, folder)
+
+
+async def reclaim(folder: Path) -> None:
+    """As Runner.reclaim, by the rootless Podman of this user."""
+    for change in (("chown", "-R", "0:0"), ("chmod", "-R", "u+rwX")):
+        try:
+            code, text = await spawn.run(
+                ["podman", "unshare", *change, "--", str(folder)], timeout=_RECLAIM
+            )
+        except TimeoutError as error:
+            raise ContainerError(
+                f"{folder} was not given back within {_RECLAIM:g} s; `podman unshare chown -R "
+                f"0:0 {folder}` does it by hand"
+            ) from error
+        if code != 0:
+            raise ContainerError(f"{folder} could not be given back: {text.strip()}")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from claraedge import spawn
 from claraedge.blocking import in_thread
-from claraedge.runner.exits import children, is_supervisor
+from claraedge.runner.processes import children, is_supervisor
 
 _log = logging.getLogger(__name__)
 

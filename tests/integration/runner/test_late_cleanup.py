@@ -14,8 +14,8 @@ import pytest
 
 from claraedge.ids import new_id
 from claraedge.runner import conmon
-from claraedge.runner.exits import is_supervisor
 from claraedge.runner.podman import PodmanRunner
+from claraedge.runner.processes import is_supervisor
 from claraedge.runner.protocol import ContainerSpec, Exit, ExitCause, Image
 from claraedge.runner.service import PodmanService
 

@@ -25,8 +25,9 @@ from claraedge.errors import (
     RunnerUnavailableError,
 )
 from claraedge.ids import new_id
-from claraedge.runner import podman
+from claraedge.runner import image_store, podman
 from claraedge.runner.podman import PodmanRunner
+from claraedge.runner.processes import alive
 from claraedge.runner.protocol import (
     Container,
     ContainerSpec,
@@ -424,6 +425,11 @@ async def test_a_container_that_died_with_its_supervisor_is_interrupted_then_los
     pid, conmon = processes(container, service)
     os.kill(conmon, signal.SIGKILL)
     os.kill(pid, signal.SIGKILL)
+
+    async def gone() -> bool:
+        return not alive(pid, container) and not alive(conmon, container, supervisor=True)
+
+    await until(gone)
     seen = await listed(runner, container)
     assert seen is not None
     assert seen.phase is Phase.INTERRUPTED
@@ -539,12 +545,19 @@ async def test_a_refusal_carries_podmans_reason_and_leaves_nothing(
     assert await runner.containers(MARK) == []
 
 
-async def test_a_cancelled_create_leaves_nothing(runner: PodmanRunner, spec: MakeSpec) -> None:
+@pytest.mark.parametrize("pauses", [(0.02,), (0.02, 0.01), (0.02, 0.02)])
+async def test_a_cancelled_create_leaves_nothing_however_often_it_is_cancelled(
+    runner: PodmanRunner, spec: MakeSpec, pauses: tuple[float, ...]
+) -> None:
+    before = asyncio.all_tasks()
     making = asyncio.create_task(runner.create(spec("true")))
-    await asyncio.sleep(0.02)
-    making.cancel()
+    for pause in pauses:
+        await asyncio.sleep(pause)
+        making.cancel()
     with pytest.raises(asyncio.CancelledError):
         await making
+    if working := asyncio.all_tasks() - before - {making}:
+        await asyncio.wait(working, timeout=20)
     assert await runner.containers(MARK) == []
 
 
@@ -670,7 +683,7 @@ async def test_calls_fail_in_bounded_time_where_the_service_is_gone(
 async def test_a_hung_podman_keeps_no_other_work_waiting(
     other_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(podman, "_IMAGES", 0.5)
+    monkeypatch.setattr(image_store, "_ASK", 0.5)
     monkeypatch.setattr(podman, "_PING", 0.5)
     async with (
         PodmanService(other_folder) as service,

@@ -87,7 +87,7 @@ def credentials(registry: StubRegistry, tmp_path: Path) -> dict[str, Credential]
 
 async def leftovers(runner: PodmanRunner, runtime: Path) -> list[Path]:
     """What a pull could leave: its download, and its credentials."""
-    store = await runner._store()
+    store = await runner._host.image_folder()
     return [*(store / "tmp").glob("claraedge-pull-*"), *runtime.glob("login-*")]
 
 
@@ -271,7 +271,7 @@ async def test_a_pull_ends_with_its_daemon_and_the_next_one_cleans_up(
 ) -> None:
     registry.add(archive, "team/app", "1", size=4 << 20)
     registry.stall()
-    store = await runner._store()
+    store = await runner._host.image_folder()
     puller = subprocess.Popen(
         [sys.executable, "-c", _PULLER, f"{registry.host}/team/app:1", other_folder, store]
     )

@@ -131,7 +131,7 @@ exit 6
             while not (mount.source / "asked").exists():
                 await asyncio.sleep(0.02)
             (old,) = await made.runner.containers({LABEL_SERVICES: made.instance})
-            state = await made.runner._state(old.id)
+            state = await made.runner._inspector.state(old.id)
             assert state is not None
             os.kill(state.conmon, signal.SIGKILL)  # its supervisor as well: the hard case
             os.kill(state.pid, signal.SIGKILL)

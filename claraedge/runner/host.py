@@ -1,0 +1,82 @@
+"""The machine as Podman tells of it: what containers may be kept to, and where things are."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from claraedge.errors import RunnerUnavailableError
+from claraedge.runner.answers import Info, decode
+from claraedge.runner.conmon import PidFiles
+from claraedge.runner.limits import enforced
+from claraedge.runner.protocol import Limit
+from claraedge.runner.service import PodmanService
+from claraedge.runner.slices import Slices
+
+_log = logging.getLogger(__name__)
+
+_TIMEOUT = 20.0
+
+
+class Host:
+    """Asks Podman about its machine, and notes what does not change."""
+
+    def __init__(self, service: PodmanService, slices: Slices) -> None:
+        self.pid_files: PidFiles | None = None
+        """Where Podman notes the processes of containers; None: not known yet."""
+        self.sliced = False
+        """Whether containers can be put into slices."""
+        self._service = service
+        self._slices = slices
+        self._limits: frozenset[Limit] | None = None
+        self._image_folder: Path | None = None
+
+    async def info(self) -> Info | None:
+        """What Podman says now; None where it says nothing. Raises RunnerUnavailableError."""
+        response = await self._service.request("GET", "/info", timeout=_TIMEOUT, repeatable=True)
+        if not response.ok:
+            return None
+        info = decode(response, Info)
+        if self._limits is None and info.store.driver == "vfs":
+            _log.warning(
+                "Podman copies the whole image for each container (its storage driver is vfs);"
+                ' write `driver = "overlay"` below `[storage]` in'
+                " ~/.config/containers/storage.conf of this user, remove what there is by `podman"
+                " system reset`, and load the images again"
+            )
+        if info.store.run_root and info.store.driver:
+            self.pid_files = PidFiles(info.store.run_root, info.store.driver)
+        self._limits = enforced(info.host.cgroup_version, info.host.cgroup_controllers or ())
+        self.sliced = (
+            Limit.MEMORY in self._limits
+            and info.host.cgroup_manager == "systemd"
+            and info.host.security.rootless
+            and self._slices.usable
+        )
+        return info
+
+    async def limits(self) -> frozenset[Limit]:
+        """As Runner.limits."""
+        if self._limits is None and await self.info() is None:
+            raise RunnerUnavailableError("Podman does not say which limits it enforces")
+        assert self._limits is not None, "whoever asks for the info notes it"
+        return self._limits
+
+    async def image_folder(self) -> Path:
+        """The folder that Podman keeps images in. Raises RunnerUnavailableError."""
+        if self._image_folder is None:
+            info = await self.info()
+            if info is None or not info.store.graph_root:
+                raise RunnerUnavailableError("Podman does not say where it keeps images")
+            self._image_folder = Path(info.store.graph_root)
+        return self._image_folder
+
+    async def way_out(self) -> str:
+        """How a rootless container reaches what this machine reaches: Podman's word for it.
+
+        Raises RunnerUnavailableError.
+        """
+        info = await self.info()
+        if info is None:
+            raise RunnerUnavailableError("Podman does not say how containers reach the network")
+        return "slirp4netns" if info.host.slirp4netns.executable else "pasta"

@@ -1,0 +1,115 @@
+"""Watching the two processes of a container on the loop: its first one, and its supervisor.
+
+A number from Podman may be stale and its process another by now, so each is pinned by a pidfd and
+then asked who it is: the mount table of a container's process, and the command line of a conmon,
+name the container's id. (Start times would not do: Podman notes the wall clock, and a device
+without a clock battery sets it after it has started containers.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import select
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+class Process:
+    """A process that surely is the one meant. Closed by `watched`."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @property
+    def gone(self) -> bool:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def kill(self) -> None:
+        """KILL; no error where it is gone."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+
+    async def end(self) -> None:
+        """Returns when the process has ended."""
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+
+        def note() -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+        # A descriptor of its own: two waiters of one container must not share a reader.
+        own = os.dup(self._descriptor)
+        loop.add_reader(own, note)
+        try:
+            await ended
+        finally:
+            loop.remove_reader(own)
+            os.close(own)
+
+
+@contextlib.contextmanager
+def watched(pid: int, container: str, *, supervisor: bool = False) -> Iterator[Process | None]:
+    """The container's first process, or its conmon; None where it has ended."""
+    descriptor = _open(pid, container, is_supervisor if supervisor else _is_inside)
+    if descriptor is None:
+        yield None
+        return
+    try:
+        yield Process(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def alive(pid: int, container: str, *, supervisor: bool = False) -> bool:
+    """Whether the container's first process, or its conmon, still runs."""
+    with watched(pid, container, supervisor=supervisor) as process:
+        return process is not None and not process.gone
+
+
+def is_supervisor(pid: int, container: str) -> bool:
+    """Whether a process is the container's conmon, or a copy that it made of itself."""
+    words = _read(pid, "cmdline").split(b"\0")
+    named = b"conmon" in words[0].rpartition(b"/")[2]
+    return named and (b"-c", container.encode("ascii")) in itertools.pairwise(words)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that one started."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+def _is_inside(pid: int, container: str) -> bool:
+    return container.encode("ascii") in _read(pid, "mountinfo")
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def _open(pid: int, container: str, is_it: Callable[[int, str], bool]) -> int | None:
+    if pid <= 0:
+        return None
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    # An ended process that nobody has reaped has no mount table and an empty command line.
+    if not is_it(pid, container):
+        os.close(descriptor)
+        return None
+    return descriptor

@@ -220,8 +220,10 @@ def _copy_file(entry: Entry, target: Path, flag: CancelFlag | None) -> None:
                 raise OSError(errno.EAGAIN, "changed while it was read", os.fsdecode(entry.name))
             os.fchmod(writer, stat.S_IMODE(before.st_mode) & 0o777 | 0o600)
             os.utime(writer, ns=(before.st_atime_ns, before.st_mtime_ns))
-        except BaseException:
+        except BaseException as error:
             target.unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.filename is None:  # of a descriptor: say where
+                error.filename = str(target.parent)
             raise
         finally:
             os.close(writer)

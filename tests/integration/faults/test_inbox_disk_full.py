@@ -1,0 +1,327 @@
+"""The disk of the inbox, of the state or of the outbox runs full: items wait, say what to do, lose
+nothing, and finish without a restart once there is room."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claraedge.delivery import delivery, trees
+from claraedge.inbox import intake, settling
+from claraedge.inbox.model import ItemState
+from tests.freeze.frozen_site import ANY_DISK
+from tests.inbox_bench import bench, drop, make_config, tree_of
+from tests.integration.conftest import TestImages, why_podman_cannot_work
+from tests.integration.daemon.conftest import IMAGE, program
+from tests.integration.faults import small_disk
+from tests.integration.faults.faulty import GRACE, FaultySite, operator, until
+
+pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
+
+MIB = 1 << 20
+
+_SETTINGS = (
+    f"[inbox]\nsettle_seconds = 0.2\nrescan_seconds = 1\n[engine]\ngrace_seconds = {GRACE}\n"
+)
+#: 38 and 19 MiB of the small disk: more than the ballast gives back. The other disks are large.
+_LIMITS = "[disk]\nsoft_percent = 40\nsoft_mb = 40\nhard_mb = 20\n"
+
+
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    reason = why_podman_cannot_work() or small_disk.why_there_is_none()
+    if reason is not None:
+        pytest.skip(reason)
+    yield small_disk.emptied()
+    small_disk.emptied()
+
+
+@pytest.fixture
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("site")
+
+
+@contextmanager
+def running(
+    home: Path, runtime: Path, archives: TestImages, settings: str, disk: Path | None = None
+) -> Iterator[FaultySite]:
+    """A daemon that serves, with a pipeline `ct` that hands on what it is given."""
+    runtime = Path(tempfile.mkdtemp(prefix="f-", dir=runtime), "run")
+    site = FaultySite(program=program(), folder=home, runtime=runtime, disk=disk)
+    site.temporary.mkdir()
+    site.configure(_SETTINGS + settings)
+    try:
+        site.start()
+        site.say("create", "image", "-f", archives.archive(f"{IMAGE}:1"))
+        site.register("ct", operator("only", "cp -r /in/. /out/"))
+        until("the ballast is there", (site.state / "ballast").exists)
+        yield site
+        assert site.process is not None
+        assert site.process.poll() is None, (home / "daemon.log").read_text()[-4000:]
+        assert "Traceback" not in (home / "daemon.log").read_text()
+    finally:
+        site.stop()
+
+
+def items(site: FaultySite) -> dict[str, Any]:
+    return {item["name"]: item for item in site.ask("list", "inbox")["items"]}
+
+
+def states(site: FaultySite) -> dict[str, str]:
+    return {name: item["state"] for name, item in items(site).items()}
+
+
+def until_parked(site: FaultySite, names: set[str], *told: str) -> None:
+    """Until all of these wait, and say so to people and to programs."""
+
+    def parked() -> bool:
+        found = items(site)
+        return all(
+            name in found
+            and found[name]["state"] == "PARKED"
+            and all(text in found[name]["reason"] for text in told)
+            for name in names
+        )
+
+    until(f"{sorted(names)} say {told}", parked, told=lambda: items(site))
+    shown = site.say("list", "inbox")
+    for name in names:
+        (line,) = [line for line in shown.splitlines() if name in line]
+        assert "PARKED" in line
+    assert all(text in shown for text in told), shown
+
+
+def until_delivered(site: FaultySite, wanted: dict[str, bytes], outbox: Path | None = None) -> None:
+    """Until each of these, and nothing else, became one result, with its content."""
+
+    def done() -> bool:
+        found = states(site)
+        return set(found) == set(wanted) and set(found.values()) == {"DELIVERED"}
+
+    until("all is delivered", done, seconds=90, told=lambda: items(site))
+    results = list((outbox or site.state / "outbox").glob("ct/*/only/*"))
+    assert {path.name: path.read_bytes() for path in results} == wanted
+    assert len(results) == len(wanted)
+    originals = list((site.state / "originals").glob("ct/*/*"))
+    assert {path.name: path.read_bytes() for path in originals} == wanted
+    assert site.rows("SELECT COUNT(*) FROM jobs WHERE status <> 1") == [(0,)]
+    assert site.rows("SELECT COUNT(*) FROM jobs") == [(len(wanted),)]
+    until("nothing is left of them", lambda: list((site.state / "spool").iterdir()) == [])
+
+
+def is_low(site: FaultySite) -> bool:
+    return any("disk" in warning for warning in site.ask("status")["warnings"])
+
+
+def prepared(inbox: Path, wanted: dict[str, bytes]) -> None:
+    """What a program wrote while there was room; it is no item yet."""
+    for name, content in wanted.items():
+        drop(inbox / f"{name}.part", content)
+
+
+def arrive(inbox: Path, names: Iterator[str] | list[str]) -> None:
+    """By a rename, which takes no room."""
+    for name in names:
+        (inbox / f"{name}.part").rename(inbox / name)
+
+
+# --- by a real daemon -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ballast", ["with its ballast", "without any room"])
+def test_items_that_come_in_while_the_disk_fills_wait_and_finish(
+    disk: Path, home: Path, runtime_folder: Path, archives: TestImages, ballast: str
+) -> None:
+    """State and inbox are on the disk that strangers fill to the last byte."""
+    wanted = {f"{number}.dcm": b"%d" % number * 1000 for number in range(20)}
+    names = list(wanted)
+    with running(home, runtime_folder, archives, _LIMITS, disk) as site:
+        inbox = site.state / "inbox/ct"
+        prepared(inbox, wanted)
+        arrive(inbox, names[:5])  # these may be anywhere on their way when the disk is full
+        if ballast == "without any room":
+            (site.state / "ballast").unlink()
+        with small_disk.filled() as filler:
+            arrive(inbox, names[5:12])  # nobody has looked at the disk by now
+            until("new work is held", lambda: is_low(site))
+            small_disk.fill(filler)
+            arrive(inbox, names[12:])
+            until_parked(site, set(names[12:]), "the disk of", "free some space there")
+            assert set(states(site)) == set(wanted)
+        until_delivered(site, wanted)
+        assert list(inbox.iterdir()) == []
+
+
+def test_a_daemon_that_is_killed_while_items_wait_for_room_takes_each_once(
+    disk: Path, home: Path, runtime_folder: Path, archives: TestImages
+) -> None:
+    wanted = {f"{number}.dcm": b"%d" % number * 1000 for number in range(6)}
+    with running(home, runtime_folder, archives, _LIMITS, disk) as site:
+        inbox = site.state / "inbox/ct"
+        prepared(inbox, wanted)
+        arrive(inbox, list(wanted)[:3])
+        with small_disk.filled() as filler:
+            until("new work is held", lambda: is_low(site))
+            small_disk.fill(filler)
+            arrive(inbox, list(wanted)[3:])
+            until_parked(site, set(list(wanted)[3:]), "free some space")
+            site.kill()
+            site.start()
+            until_parked(site, set(list(wanted)[3:]), "free some space")
+        until_delivered(site, wanted)
+
+
+def test_a_file_that_has_no_room_in_the_state_folder_waits_and_keeps_nobody_waiting(
+    disk: Path, home: Path, runtime_folder: Path, archives: TestImages
+) -> None:
+    """From an inbox on another disk it is copied, and no part of it may fill the disk."""
+    other = home / "inbox"
+    settings = f'path = "{other}"\n'
+    with running(home, runtime_folder, archives, ANY_DISK, disk) as site:
+        site.stop()
+        text = (home / "claraedge.toml").read_text()
+        (home / "claraedge.toml").write_text(text.replace("[inbox]\n", f"[inbox]\n{settings}"))
+        site.start()
+        with small_disk.filled(left=12 * MIB):
+            free = small_disk.free()
+            drop(other / "ct/big.dcm", os.urandom(20 * MIB))
+            until_parked(
+                site, {"big.dcm"}, f"the disk of {disk} is full; free some space there: 20 MiB are"
+            )
+            drop(other / "ct/small.dcm", b"small")
+            until(
+                "the small one is delivered",
+                lambda: states(site).get("small.dcm") == "DELIVERED",
+                told=lambda: items(site),
+            )
+            assert items(site)["big.dcm"]["state"] == "PARKED"
+            assert free - small_disk.free() < MIB, "a part of the copy is left"
+        until(
+            "it is delivered",
+            lambda: set(states(site).values()) == {"DELIVERED"},
+            told=lambda: items(site),
+        )
+        assert site.rows("SELECT COUNT(*), COUNT(DISTINCT payload) FROM jobs") == [(2, 2)]
+        assert [path.name for path in other.rglob("*")] == ["ct"]
+        assert list((site.state / "spool").iterdir()) == []
+
+
+def test_results_wait_for_a_full_outbox_and_are_delivered_once_there_is_room(
+    disk: Path, home: Path, runtime_folder: Path, archives: TestImages
+) -> None:
+    """The state is elsewhere: everything else goes on."""
+    outbox = disk / "outbox"
+    settings = f'[outbox]\npath = "{outbox}"\n{ANY_DISK}'
+    wanted = {"big.dcm": os.urandom(32 * MIB), "small.dcm": b"small"}
+    with running(home, runtime_folder, archives, settings) as site:
+        inbox = site.state / "inbox/ct"
+        with small_disk.filled(left=8 * MIB):
+            free = small_disk.free()
+            drop(inbox / "big.dcm", wanted["big.dcm"])
+            needed = f"the disk of {outbox} is full; free some space there: 32 MiB are needed"
+            until("it says so", lambda: needed in str(items(site)), told=lambda: items(site))
+            assert states(site) == {"big.dcm": "SUBMITTED"}
+            assert needed in site.say("list", "inbox")
+            drop(inbox / "small.dcm", wanted["small.dcm"])
+            until(
+                "the small one is delivered",
+                lambda: states(site).get("small.dcm") == "DELIVERED",
+                told=lambda: items(site),
+            )
+            assert states(site)["big.dcm"] == "SUBMITTED"
+            assert free - small_disk.free() < MIB, "a part of the result is left"
+        until_delivered(site, wanted, outbox)
+        assert [path.name for path in outbox.iterdir()] == ["ct"]
+
+
+# --- in the middle of a copy ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The room is there when it is asked for, and taken by others before it is used."""
+
+    def need_room(folder: Path, size: int, *, source: int) -> None:
+        assert folder.is_dir()
+        assert size > 0
+
+    monkeypatch.setattr(trees, "need_room", need_room)
+    monkeypatch.setattr(delivery, "need_room", need_room)
+    monkeypatch.setattr(intake, "_FIRST_RETRY", 0.2)
+    monkeypatch.setattr(settling, "LINKS_SECONDS", 0.0)
+
+
+def space_is_back(free: int) -> bool:
+    return free - small_disk.free() < MIB
+
+
+@pytest.mark.parametrize("what", ["a file", "a folder"])
+async def test_a_disk_that_fills_while_a_linked_drop_is_copied_keeps_no_part_of_it(
+    disk: Path, nobody_asks: None, what: str
+) -> None:
+    inbox = disk / "state/inbox/ct"
+    block = os.urandom(6 * MIB)
+    if what == "a file":
+        drop(disk / "outside", block * 5)
+        wanted = {"scan": block * 5}
+    else:
+        for number in range(5):
+            drop(disk / f"outside-{number}", block + b"%d" % number)
+        wanted = {f"scan/{number}.dcm": block + b"%d" % number for number in range(5)}
+    async with bench(make_config(disk / "state", settle=0.1), run=False) as b:
+        await b.register("ct")
+        inbox.mkdir(parents=True, exist_ok=True)
+        with small_disk.filled(left=20 * MIB):
+            if what == "a file":
+                (inbox / "scan").hardlink_to(disk / "outside")
+            else:
+                (inbox / ".scan").mkdir()
+                for number in range(5):
+                    path = inbox / f".scan/{number}.dcm"
+                    path.hardlink_to(disk / f"outside-{number}")
+                (inbox / ".scan").rename(inbox / "scan")
+            free = small_disk.free()
+            task = b.group.create_task(b.inbox.run())
+            (item,) = await b.until(lambda items: "is full; free some space" in str(items))
+            assert item.state is ItemState.PARKED
+            async with asyncio.timeout(20):
+                while not space_is_back(free):
+                    await asyncio.sleep(0.01)
+            assert await b.jobs() == []
+        await b.until(lambda items: items and items[0].state is ItemState.SUBMITTED)
+        (job,) = await b.jobs()
+        await b.engine.payloads.materialise(job.payload)
+        task.cancel()
+        assert b.input_of(job) == {
+            name.removeprefix("scan/"): content for name, content in wanted.items()
+        }
+    assert list(inbox.iterdir()) == []
+
+
+async def test_an_outbox_that_fills_while_a_result_is_copied_keeps_no_part_of_it(
+    disk: Path, tmp_path: Path, nobody_asks: None
+) -> None:
+    config = make_config(tmp_path / "state", settle=0.1, path=disk / "outbox")
+    content = os.urandom(10 * MIB)
+    async with bench(config) as b:
+        await b.register("ct")
+        with small_disk.filled(left=15 * MIB):  # one of the two outputs fits
+            free = small_disk.free()
+            drop(tmp_path / "state/inbox/ct/scan.dcm", content)
+            await b.until(lambda items: "is full; free some space there" in str(items))
+            async with asyncio.timeout(20):
+                while not space_is_back(free):
+                    await asyncio.sleep(0.01)
+            assert len(b.engine.ran) == 1
+        await b.delivered()
+        assert len(await b.jobs()) == 1
+    (result,) = (disk / "outbox/ct").iterdir()
+    made = [found for name, found in tree_of(result).items() if name.endswith("scan.dcm")]
+    assert made == [content, content]

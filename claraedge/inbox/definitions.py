@@ -11,6 +11,7 @@ from claraedge.config.inbox import Trigger as Rule
 from claraedge.config.placeholders import filled, unknown
 from claraedge.delivery.plan import plan
 from claraedge.errors import ClaraedgeError
+from claraedge.inbox.model import is_text
 from claraedge.inbox.submit import Resolved
 from claraedge.inbox.triggers import CREATE, no_pipeline
 from claraedge.payloads.tree import printable
@@ -83,6 +84,11 @@ class Definitions:
 
     async def missing(self, pipeline: str) -> Definition:
         """Why there is no pipeline of this name or id."""
+        if not is_text(pipeline):  # of a folder: no pipeline can ever be called that
+            return Definition(
+                problem=f"{no_pipeline(printable(pipeline))}: the folder's name is not UTF-8;"
+                " rename it"
+            )
         why = await self._database.read(lambda tx: why_missing(tx, pipeline))
         if why:
             return Definition(problem=f"{no_pipeline(printable(pipeline))}: {why}")

@@ -14,7 +14,7 @@ from claraedge.config.inbox import Trigger as Rule
 from claraedge.delivery.trees import walk
 from claraedge.filenames import is_ignored
 from claraedge.inbox.definitions import Definitions
-from claraedge.inbox.model import name_of
+from claraedge.inbox.model import name_of, shown
 from claraedge.inbox.naming import wanted
 from claraedge.inbox.triggers import (
     NOT_IN_A_FOLDER,
@@ -45,7 +45,8 @@ class Folders:
     def unreadable(self) -> list[str]:
         """What cannot be read now, as texts for people."""
         return [
-            f"the inbox folder {path} cannot be read ({why})" for path, why in self._told.items()
+            f"the inbox folder {shown(os.fsencode(path))} cannot be read ({why})"
+            for path, why in self._told.items()
         ]
 
     # --- triggers -------------------------------------------------------------------------------
@@ -128,7 +129,8 @@ class Folders:
         text = error.strerror or str(error)
         if self._told.get(folder) != text:
             self._told[folder] = text
-            _log.warning("the inbox folder %s cannot be read (%s); trying again", folder, text)
+            name = shown(os.fsencode(folder))
+            _log.warning("the inbox folder %s cannot be read (%s); trying again", name, text)
 
 
 def ignored(path: bytes) -> bool:

@@ -134,6 +134,11 @@ def shown(name: bytes) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def is_text(path: str) -> bool:
+    """Whether a name or path, as Python has it, is UTF-8: it can stand in a row then."""
+    return all(not "\ud800" <= c <= "\udfff" for c in path)
+
+
 def name_of(name: bytes) -> str:
     """The name as Python's paths take it."""
     return name.decode("utf-8", "surrogateescape")

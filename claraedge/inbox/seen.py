@@ -13,6 +13,7 @@ from pathlib import Path
 
 from claraedge.errors import ClaraedgeError
 from claraedge.inbox import records
+from claraedge.inbox.model import is_text
 from claraedge.inbox.records import Seen
 from claraedge.store.database import Database, Transaction
 
@@ -42,8 +43,12 @@ class SeenBook:
         return self._recalled[folder].pop(name, None)
 
     def note(self, entry: Seen) -> None:
-        """An entry that is new."""
-        self._to_write[entry.id] = entry
+        """An entry that is new.
+
+        In a folder whose name is no text nothing is ever taken: it needs no place in the order.
+        """
+        if is_text(str(entry.folder)):
+            self._to_write[entry.id] = entry
 
     def forget(self, entry: str) -> None:
         """It is gone."""

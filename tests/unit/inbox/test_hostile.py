@@ -485,3 +485,19 @@ async def test_what_its_owner_may_not_read_is_parked_with_what_mends_it(
         path.chmod(0o600)
         b.inbox.poke()
         await b.delivered()
+
+
+async def test_a_folder_whose_name_is_no_text_is_no_trigger_and_stops_nothing(state: Path) -> None:
+    folder = state / "inbox" / os.fsdecode(b"\xff\xfe")
+    drop(folder / "scan.dcm")
+    drop(state / "inbox/ct/scan.dcm")
+    async with bench(make_config(state)) as b:
+        await b.register("ct")
+        (done,) = await b.delivered(1)
+        assert done.state is ItemState.DELIVERED
+        items = await b.until(lambda items: any(i.state is ItemState.PARKED for i in items))
+        (waiting,) = [item for item in items if item.state is ItemState.PARKED]
+        assert waiting.folder.endswith("\\xff\\xfe")
+        assert "rename" in waiting.reason
+        folder.rename(state / "inbox/ct/renamed")
+        assert len(await b.delivered(2)) == 2

@@ -41,29 +41,39 @@ class Root:
         self._looking: asyncio.Future[str | None] | None = None
 
     async def look(self) -> str | None:
-        """Why nothing can be put there now, in words; None: it can."""
-        if self._looking is None:
+        """Why nothing can be put there now, in words; None: it can.
+
+        Several may ask at once; one that hangs is asked once.
+        """
+        if self._looking is None or self._looking.done():
             self._looking = asyncio.ensure_future(self._thread.run(self.trouble))
-        done, _ = await asyncio.wait([self._looking], timeout=ANSWER)
+        looking = self._looking
+        done, _ = await asyncio.wait([looking], timeout=ANSWER)
         if not done:
             return (
                 f"{self.path} ({self.name}) does not answer; see to its disk, or to the server of"
                 " that share"
             )
-        looked, self._looking = self._looking, None
-        return looked.result()
+        return looking.result()
 
     # --- in threads -----------------------------------------------------------------------------
 
     def trouble(self) -> str | None:
         """The same at once, or never where a dead share holds the call. Blocking."""
         try:
+            return self._trouble()
+        except OSError as error:
+            return (
+                f"{self.path} ({self.name}) cannot be looked at: {error.strerror}; see to its disk,"
+                " or who may read it"
+            )
+
+    def _trouble(self) -> str | None:
+        try:
             mount = mount_of(self.path)
         except (FileNotFoundError, NotADirectoryError):
             unmounted = self._unmounted(self.path)
             return unmounted or f"{self.path} is gone; mount it again, or make it: {self._make}"
-        except OSError as error:
-            return f"{self.path} cannot be looked at: {error.strerror}"
         if mount is not None and not self._lacks(mount.point):
             self._point = mount.point
             space = os.statvfs(self.path)

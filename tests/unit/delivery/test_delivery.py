@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from claraedge.delivery import records
 from claraedge.delivery.records import DeliveryState
+from claraedge.delivery.roots import Root
 from claraedge.delivery.trees import copy_tree, move
 from claraedge.inbox.model import ItemState
 from claraedge.jobs import records as jobs
@@ -94,6 +97,28 @@ async def test_a_folder_that_is_no_folder_parks_and_stops_nothing_else(state: Pa
         assert [i.name for i in ended(await b.delivered())] == ["two.dcm"]
         blocker.unlink()
         await b.delivered(2)
+
+
+async def test_several_may_look_at_a_folder_at_once(tmp_path: Path) -> None:
+    root = Root("the outbox", tmp_path / "outbox")
+    root.path.mkdir()
+    assert await asyncio.gather(root.look(), root.look(), root.look()) == [None] * 3
+    root.path.rmdir()
+    for trouble in await asyncio.gather(root.look(), root.look()):
+        assert "mkdir" in str(trouble)
+
+
+async def test_a_disk_that_fails_keeps_waiting_what_goes_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    root = Root("the outbox", tmp_path)
+    monkeypatch.setattr(os, "statvfs", fail)
+    assert "Input/output error; see to its disk" in str(await root.look())
+    monkeypatch.undo()
+    assert await root.look() is None
 
 
 async def test_a_result_folder_of_another_is_never_touched(state: Path) -> None:

@@ -100,17 +100,17 @@ def stem_of(marker: str, name: bytes) -> bytes | None:
 def _ended(trigger: Trigger, units: Iterable[Unit]) -> Iterator[Group]:
     assert trigger.marker is not None
     stems = {u.name: stem_of(trigger.marker, u.name) for u in units}
-    others = [unit for unit in units if stems[unit.name] is None]
+    others: dict[bytes, list[Unit]] = defaultdict(list)
+    for unit in units:
+        if stems[unit.name] is None and not unit.held:
+            for end in _ends(unit.name):
+                others[end].append(unit)
     taken: set[bytes] = set()
     for unit in units:
         stem = stems[unit.name]
         if stem is None or not unit.ready:
             continue
-        members = [
-            other
-            for other in others
-            if other.name not in taken and not other.held and _belongs(other.name, stem)
-        ]
+        members = [other for other in others[stem] if other.name not in taken]
         # Without anything that it ends, a marker stays: what it ends may come after it.
         if members and all(member.ready for member in members):
             taken.update(member.name for member in members)
@@ -118,5 +118,11 @@ def _ended(trigger: Trigger, units: Iterable[Unit]) -> Iterator[Group]:
             yield Group(label=stem or members[0].name, members=names, marker=True)
 
 
-def _belongs(name: bytes, stem: bytes) -> bool:
-    return not stem or name == stem or name.startswith(stem + b".")
+def _ends(name: bytes) -> Iterator[bytes]:
+    """Every stem that a name belongs to: itself, what is before one of its dots, and b''."""
+    yield b""
+    at = name.find(b".", 1)
+    while at > 0:
+        yield name[:at]
+        at = name.find(b".", at + 1)
+    yield name

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field, replace
 
 #: Other names of a file that is claimed may be a writer's own, on its way to be removed.
 LINKS_SECONDS = 60.0
+#: Paths in an entry that are remembered though nobody is known to write them. What is made without
+#: being opened (a link) is never heard of again, and there may be 100,000 of them.
+_IDLE_WRITERS = 64
 
 # --- hints ------------------------------------------------------------------------------------
 
@@ -86,6 +89,10 @@ def hear(hints: Hints, heard: Heard, inside: bytes = b"") -> Hints:
             else:
                 for path in [p for p in writers if p == inside or p.startswith(inside + b"/")]:
                     del writers[path]
+    if len(writers) > _IDLE_WRITERS:
+        # Without them, one who opens such a file is only known once he has written to it.
+        busy = {path: w for path, w in writers.items() if w.opened or w.modified}
+        writers = busy if len(busy) + _IDLE_WRITERS // 2 < len(writers) else writers
     return Hints(writers=writers, complete=complete)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -177,3 +178,15 @@ def test_studies_are_taken_each_when_it_is_quiet() -> None:
 def test_a_study_of_which_one_file_changes_waits_as_a_whole() -> None:
     units = [unit("a", key="1"), unit("b", key="1", ready=False, changed=99)]
     assert group(STUDY, units, NOW) == Grouped(groups=[], look_again=None)
+
+
+def test_many_markers_cost_little_more_than_few() -> None:
+    units = [unit(f"scan{i}.{end}") for i in range(20_000) for end in ("dcm", "ready")]
+    began = time.monotonic()
+    groups = group(rule("marker", marker="*.ready"), units, NOW).groups
+    assert time.monotonic() - began < 10  # each against each: minutes
+    assert [one.members for one in groups[:2]] == [
+        (b"scan0.dcm", b"scan0.ready"),
+        (b"scan1.dcm", b"scan1.ready"),
+    ]
+    assert len(groups) == 20_000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from claraedge.filenames import is_ignored, is_temporary
@@ -167,3 +169,14 @@ def test_names_of_systems_are_no_items(name: str) -> None:
 )
 def test_all_other_names_are_items(name: str) -> None:
     assert not is_ignored(name.encode())
+
+
+def test_a_folder_of_many_links_costs_little_for_each() -> None:
+    hints = hear(NO_HINTS, Heard.MODIFIED, b"0")
+    began = time.monotonic()
+    for number in range(50_000):  # a link is made without being opened, and never closed
+        hints = hear(hints, Heard.CREATED, b"link-%d" % number)
+    assert time.monotonic() - began < 5  # each copying all before it: half a minute
+    assert len(hints.writers) < 200
+    assert hints.writing
+    assert not hear(hints, Heard.CLOSED, b"0").writing

@@ -22,6 +22,7 @@ from tests.integration.conftest import TestImages, why_podman_cannot_work
 from tests.integration.daemon.conftest import IMAGE, program
 from tests.integration.faults import small_disk
 from tests.integration.faults.faulty import GRACE, FaultySite, operator, until
+from tests.integration.inbox.test_other_users import give_away
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
 
@@ -126,7 +127,7 @@ def prepared(inbox: Path, wanted: dict[str, bytes]) -> None:
         drop(inbox / f"{name}.part", content)
 
 
-def arrive(inbox: Path, names: Iterator[str] | list[str]) -> None:
+def arrive(inbox: Path, names: list[str]) -> None:
     """By a rename, which takes no room."""
     for name in names:
         (inbox / f"{name}.part").rename(inbox / name)
@@ -262,25 +263,28 @@ def space_is_back(free: int) -> bool:
     return free - small_disk.free() < MIB
 
 
-@pytest.mark.parametrize("what", ["a file", "a folder"])
-async def test_a_disk_that_fills_while_a_linked_drop_is_copied_keeps_no_part_of_it(
+@pytest.mark.parametrize("what", ["a linked file", "another user's file", "a linked folder"])
+async def test_a_disk_that_fills_while_a_foreign_drop_is_copied_keeps_no_part_of_it(
     disk: Path, nobody_asks: None, what: str
 ) -> None:
     inbox = disk / "state/inbox/ct"
     block = os.urandom(6 * MIB)
-    if what == "a file":
-        drop(disk / "outside", block * 5)
-        wanted = {"scan": block * 5}
-    else:
+    if what == "a linked folder":
         for number in range(5):
             drop(disk / f"outside-{number}", block + b"%d" % number)
-        wanted = {f"scan/{number}.dcm": block + b"%d" % number for number in range(5)}
+        wanted = {f"{number}.dcm": block + b"%d" % number for number in range(5)}
+    else:
+        drop(disk / "outside", block * 5).chmod(0o644)
+        wanted = {"scan": block * 5}
     async with bench(make_config(disk / "state", settle=0.1), run=False) as b:
         await b.register("ct")
         inbox.mkdir(parents=True, exist_ok=True)
         with small_disk.filled(left=20 * MIB):
-            if what == "a file":
+            if what == "a linked file":
                 (inbox / "scan").hardlink_to(disk / "outside")
+            elif what == "another user's file":
+                give_away(disk / "outside")
+                (disk / "outside").rename(inbox / "scan")
             else:
                 (inbox / ".scan").mkdir()
                 for number in range(5):
@@ -299,9 +303,7 @@ async def test_a_disk_that_fills_while_a_linked_drop_is_copied_keeps_no_part_of_
         (job,) = await b.jobs()
         await b.engine.payloads.materialise(job.payload)
         task.cancel()
-        assert b.input_of(job) == {
-            name.removeprefix("scan/"): content for name, content in wanted.items()
-        }
+        assert b.input_of(job) == wanted
     assert list(inbox.iterdir()) == []
 
 

@@ -6,13 +6,13 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from claraedge.blocking import CancelFlag
 from claraedge.ids import new_id
+from claraedge.removal import remove_folder
 
 _FICLONE = 0x40049409
 _COPY_STEP = 8 * 1024 * 1024
@@ -24,10 +24,16 @@ def is_full(error: OSError) -> bool:
 
 
 def sync_folder(path: Path) -> None:
-    """Makes the names in a folder durable."""
+    """Makes the names in a folder durable, as far as its file system does that.
+
+    Those of shares (vboxsf, SMB of older kernels) have no fsync for folders.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
     finally:
         os.close(descriptor)
 
@@ -225,7 +231,8 @@ def remove_tree(path: Path) -> None:
         path.unlink(missing_ok=True)
         return
     open_folders(path, 0o700)
-    shutil.rmtree(path)
+    with contextlib.suppress(FileNotFoundError):
+        remove_folder(path)
 
 
 def regular_files(root: Path) -> Iterator[tuple[str, os.stat_result]]:

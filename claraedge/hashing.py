@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +28,12 @@ class Digest:
 
 
 def digest(path: Path, flag: CancelFlag | None = None) -> Digest:
-    """Of a regular file; a link is not followed. Blocking."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    """Of a regular file; a link is not followed, and a pipe not waited for. Blocking."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
         if status.st_size - status.st_blocks * 512 > _HOLES:
             return Digest(sha256=None, identity=_of_data(descriptor, status.st_size, flag))
         found = hashlib.sha256()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from claraedge import files
 from claraedge.blocking import CancelFlag
 from claraedge.delivery.failpoints import Failpoint, nothing
 from claraedge.delivery.room import need_room
+from claraedge.removal import remove_folder
 
 MAX_DEPTH = 256
 
@@ -237,11 +237,8 @@ def remove(path: Path) -> None:
     Nothing there is no error. Raises OSError for what may not be removed.
     """
     with contextlib.suppress(FileNotFoundError):
-        for entry in walk(path):
-            if entry.is_folder and entry.status.st_uid == os.geteuid():
-                os.chmod(entry.name, 0o700, dir_fd=entry.folder)
         if stat.S_ISDIR(path.lstat().st_mode):
-            shutil.rmtree(path)
+            remove_folder(path)
         else:
             path.unlink()
 

@@ -12,6 +12,7 @@ import pytest
 
 from claraedge import files
 from claraedge.blocking import CancelFlag, CancelledWorkError
+from claraedge.removal import remove_folder
 
 
 def descriptors() -> int:
@@ -187,6 +188,34 @@ def test_remove_tree_takes_files_links_and_nothing(tmp_path: Path) -> None:
     for name in ("file", "link", "missing"):
         files.remove_tree(tmp_path / name)
     assert tree(tmp_path) == ["folder"]
+
+
+def deep(top: Path, levels: int) -> Path:
+    """A chain of folders with a closed one and a file at its end; a path is too short for it."""
+    top.mkdir()
+    inner = os.open(top, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=inner)
+        (Path(f"/proc/self/fd/{inner}") / "file").write_bytes(b"x")
+        outer, inner = inner, os.open("d", os.O_RDONLY, dir_fd=inner)
+        os.close(outer)
+    os.mkdir("closed", 0o500, dir_fd=inner)
+    os.close(inner)
+    return top
+
+
+def test_a_tree_of_any_depth_is_removed(tmp_path: Path) -> None:
+    before = descriptors()
+    remove_folder(deep(tmp_path / "deeper", 3000))
+    files.remove_tree(deep(tmp_path / "deep", 1200))  # shutil's gives up at a thousand
+    assert list(tmp_path.iterdir()) == []
+    assert descriptors() == before
+
+
+def test_a_file_system_without_fsync_for_folders_is_synced_as_far_as_it_goes() -> None:
+    files.sync_folder(Path("/proc/self"))  # EINVAL, as on vboxsf
+    with pytest.raises(FileNotFoundError):
+        files.sync_folder(Path("/proc/nothing"))
 
 
 def test_regular_files_come_by_name_bytes_without_links(tmp_path: Path) -> None:

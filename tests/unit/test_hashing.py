@@ -70,6 +70,12 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
         digest(tmp_path / "link")
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="regular"):
+        digest(tmp_path / "pipe")
+
+
 def test_it_can_be_ended(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
     flag = CancelFlag()

@@ -7,16 +7,13 @@ import contextlib
 import logging
 from dataclasses import replace
 
-from claraedge.clock import moment
-from claraedge.jobs import records
 from claraedge.jobs.active import ActiveJob, Running
 from claraedge.jobs.attempt import Setting
 from claraedge.jobs.budget import Candidate
 from claraedge.jobs.execution import Execution
 from claraedge.jobs.floor import OUTAGES, Floor
-from claraedge.jobs.model import JobStatus, OperatorRecord, OperatorStatus
+from claraedge.jobs.model import OperatorRecord, OperatorStatus
 from claraedge.jobs.values import RoomTakenError
-from claraedge.store.database import Transaction
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +96,9 @@ class Workers:
             await self._refused(active, name, error)
         except Exception as error:  # noqa: BLE001 - the daemon lives on where one job meets a bug
             _log.exception("operator broken", extra={"job": active.job.id, "operator": name})
-            await self._broken(active, execution, repr(error))
+            with contextlib.suppress(*OUTAGES):
+                await execution.abort(repr(error))
+            self._floor.strays.expect()
         record = execution.record
         if record != active.operators[name]:
             active.note(record)
@@ -145,25 +144,6 @@ class Workers:
         if first:
             with contextlib.suppress(*OUTAGES):
                 await self._floor.say(active.job.id, f"operator {name}: {error}")
-
-    async def _broken(self, active: ActiveJob, execution: Execution, text: str) -> None:
-        record = execution.record
-
-        def work(tx: Transaction) -> OperatorRecord:
-            at = moment(self._floor.machine.clock)
-            records.fault_operator(
-                tx, active.job.id, record.name, record.exit_code, at, ending=JobStatus.FAULTED
-            )
-            text_ = f"operator {record.name}: internal error: {text}"
-            records.say(tx, active.job.id, at.now, text_)
-            return replace(record, status=OperatorStatus.FAULTED, stopped=at.now)
-
-        with contextlib.suppress(*OUTAGES):
-            await self._floor.machine.database.write(work)
-        execution.record = replace(
-            record, status=OperatorStatus.FAULTED, stopped=self._floor.machine.clock.now()
-        )
-        self._floor.strays.expect()
 
     async def take_back(self) -> None:
         """Takes back what was made ahead; the next start removes what this cannot in time."""

@@ -69,13 +69,16 @@ def check(lines: list[str], last: int) -> int:
     assert len(gaps) == 1, f"{len(gaps)} gaps"
     found = GAP.fullmatch(lines[gaps[0]])
     assert found is not None
-    numbers = [int(line.split()[0]) for at, line in enumerate(lines) if at != gaps[0]]
-    head, tail = numbers[: gaps[0]], numbers[gaps[0] :]
+    # Of a line whose pieces the gap parts, a piece may stand beside it, on either side.
+    head, tail = (
+        [int(line.split()[0]) for line in part]
+        for part in (lines[: gaps[0] - 1], lines[gaps[0] + 2 :])
+    )
     assert head == list(range(len(head)))
     assert tail == list(range(tail[0], last + 1))
     left_out = tail[0] - head[-1] - 1
     assert left_out * 1000 < int(found[1].replace(",", "")) < left_out * 1100
-    return len(numbers)
+    return len(head) + len(tail)
 
 
 def took(site: Site, job: str) -> float:

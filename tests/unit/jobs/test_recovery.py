@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from claraedge.errors import ContainerError
 from claraedge.jobs import execution
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from tests.engine_bench import Device, bench, chain, copy, emptied
@@ -237,3 +238,17 @@ async def test_a_foreign_owner_in_the_output_is_reclaimed(
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
         assert (await b.end(job.id)).status is JobStatus.HEALTHY
     assert len(device.runner.reclaimed) == 1
+
+
+async def test_an_output_that_cannot_be_given_back_fails_its_operator_with_the_reason(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(folder: Path) -> None:
+        raise ContainerError(f"{folder.name} could not be given back: no such user")
+
+    monkeypatch.setattr(execution.files, "has_foreign", lambda folder: folder.exists())
+    monkeypatch.setattr(device.runner, "reclaim", refused)
+    async with bench(device) as b:
+        ended = await b.end((await b.job(await b.register(chain("one")), {"x": b"1"})).id)
+    assert ended.status is JobStatus.FAULTED
+    assert ended.messages == ("operator one: 1 could not be given back: no such user",)

@@ -112,6 +112,7 @@ class Duplicates:
         if not link.is_symlink():
             link.symlink_to(results.name)
             files.sync_folder(link.parent)
+        self._failpoint("duplicate: linked")
         return str(link), original
 
     def _keep_original(self, flag: CancelFlag, item: Claimed, folder: Path) -> str | None:
@@ -125,7 +126,7 @@ class Duplicates:
         root.refuse()
         if os.path.lexists(source) or os.path.lexists(target):
             make_shown(target.parent, root.mode)
-            move(source, target, flag=flag)
+            move(source, target, flag=flag, failpoint=self._failpoint)
         return str(target.parent)
 
     def _sweep(self, flag: CancelFlag, item: str) -> None:

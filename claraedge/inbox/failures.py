@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from claraedge import files
 from claraedge.blocking import CancelFlag
 from claraedge.clock import Clock
 from claraedge.delivery import reports
+from claraedge.delivery.failpoints import Failpoint
 from claraedge.delivery.publish import publish, published, write_json
 from claraedge.delivery.roots import Root
 from claraedge.delivery.slug import folder_name, slug
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 class Failures:
     """The folder of failures, for items. What is done may be repeated after a crash."""
 
-    def __init__(self, root: Root, clock: Clock, failpoint: Callable[[str], None]) -> None:
+    def __init__(self, root: Root, clock: Clock, failpoint: Failpoint) -> None:
         self._root = root
         self._clock = clock
         self._failpoint = failpoint
@@ -59,7 +59,8 @@ class Failures:
             failpoint=self._failpoint,
         )
         files.make_folders(target / "original", 0o755)
-        move(path, target / "original" / name_of(item.name), flag=flag)
+        original = target / "original" / name_of(item.name)
+        move(path, original, flag=flag, failpoint=self._failpoint)
         self._failpoint("fail: moved")
         return target
 

@@ -73,6 +73,7 @@ class Inbox:
         """
         self._asked = held
         self._queued = queued
+        self._failpoint = failpoint
         self._max_queued = config.inbox.max_queued
         self._database = database
         self._rescan_seconds = config.inbox.rescan_seconds
@@ -187,9 +188,11 @@ class Inbox:
         claim = await self._database.read(lambda tx: records.get(tx, found.id))
         if claim is None or found.result_path is None:
             raise ItemRetryError(f"{found.name} ({found.id}) is not kept; drop it again")
-        await in_cancellable_thread(put_back, claim, Path(found.result_path))
+        await in_cancellable_thread(put_back, claim, Path(found.result_path), self._failpoint)
         reason, now = f"tried again; before: {found.reason}", self._clock.now()
+        self._failpoint("retry: before commit")
         await self._database.write(lambda tx: records.put_back(tx, found.id, reason, now))
+        self._failpoint("retry: committed")
 
     def parked(self) -> int:
         """How many entries are parked that no row says it of."""

@@ -476,7 +476,9 @@ class Intake:
         if failure is not None:  # a crash came between its failure and the row that says so
             await self._failed_row(item, "failed before; see reason.json", failure)
         else:
+            self._failpoint("release: before commit")
             await self._database.write(lambda tx: records.release(tx, item.id))
+            self._failpoint("release: committed")
             _log.info("%s is not as it was, or gone; looking again", item.text)
         await in_thread(remove, self._spool.folder(item.id))
         self._drop(item.id)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claraedge import files
-from claraedge.blocking import CancelFlag
+from claraedge.blocking import CancelFlag, CancelledWorkError
+from claraedge.delivery.failpoints import Failpoint, nothing
 from claraedge.delivery.spool import HIDDEN
 from claraedge.delivery.trees import copy_tree, move, remove, walk
 from claraedge.errors import ItemRetryError
-from claraedge.ids import new_id
 from claraedge.inbox.model import Claimed, shown
 
 
@@ -22,7 +22,9 @@ class _Move:
     target: Path
 
 
-def put_back(flag: CancelFlag, item: Claimed, failure: Path) -> None:
+def put_back(
+    flag: CancelFlag, item: Claimed, failure: Path, failpoint: Failpoint = nothing
+) -> None:
     """Moves what lies in `failure/original` to where the item came from. Blocking; repeatable.
 
     Raises ItemRetryError where it is not there any more, or its place is taken; nothing is moved
@@ -45,21 +47,26 @@ def put_back(flag: CancelFlag, item: Claimed, failure: Path) -> None:
         flag.check()
         files.make_folders(one.target.parent, 0o775)
         if any(entry.is_file and entry.status.st_nlink > 1 for entry in walk(one.source)):
-            _copy(flag, one)
+            _copy(flag, item, one, failpoint)
         else:
-            move(one.source, one.target, flag=flag)
+            move(one.source, one.target, flag=flag, failpoint=failpoint)
+        failpoint("retry: moved one")
 
 
-def _copy(flag: CancelFlag, one: _Move) -> None:
+def _copy(flag: CancelFlag, item: Claimed, one: _Move, failpoint: Failpoint) -> None:
     """In place of a move: the payload of the failed job has the same files, and keeps them."""
-    building = one.target.with_name(f"{HIDDEN}retry-{new_id()}")
+    building = one.target.with_name(f"{HIDDEN}retry-{item.id}")
+    remove(building)  # a crash left it
+    failpoint("retry: copying")
     try:
         copy_tree(one.source, building, flag=flag)
+        failpoint("retry: copied")
         building.rename(one.target)
-    except BaseException:
+    except (OSError, CancelledWorkError):
         remove(building)
         raise
     files.sync_folder(one.target.parent)
+    failpoint("retry: shown")
     remove(one.source)
 
 

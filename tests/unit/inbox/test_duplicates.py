@@ -10,6 +10,7 @@ import pytest
 
 from claraedge.config import Config
 from claraedge.inbox import intake
+from claraedge.inbox.failpoints import LINKED, SKIPPED
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
 from tests.inbox_bench import (
@@ -222,21 +223,7 @@ async def test_a_group_is_the_same_by_its_bytes(state: Path) -> None:
     assert set(kept(state)) == {f"{s}.{e}" for s in "ab" for e in ("1", "2", "ready")}
 
 
-STEPS = [
-    "claim: before row",
-    "claim: row",
-    "claim: before rename",
-    "claim: renamed",
-    "claim: taken",
-    "claim: checked",
-    "submit: payload",
-    "submit: durable",
-    "submit: before commit",
-    "submit: committed",
-    "duplicate: original moved",
-    "duplicate: before commit",
-    "duplicate: committed",
-]
+STEPS = {"skip": SKIPPED, "link": LINKED}
 
 
 async def lives(state: Path, duplicates: str, fuse: Fuse) -> None:
@@ -251,14 +238,16 @@ async def lives(state: Path, duplicates: str, fuse: Fuse) -> None:
         await swept(state)
 
 
-async def test_the_steps_of_a_duplicate_are_these(state: Path) -> None:
+@pytest.mark.parametrize("duplicates", STEPS)
+async def test_the_steps_of_a_duplicate_are_these(state: Path, duplicates: str) -> None:
     fuse = Fuse()
-    await lives(state, "skip", fuse)
-    assert fuse.passed == STEPS
+    await lives(state, duplicates, fuse)
+    assert fuse.passed == [*STEPS[duplicates]]
 
 
-@pytest.mark.parametrize("duplicates", ["skip", "link"])
-@pytest.mark.parametrize("at", STEPS)
+@pytest.mark.parametrize(
+    ("duplicates", "at"), [(duplicates, at) for duplicates, steps in STEPS.items() for at in steps]
+)
 async def test_a_kill_between_two_steps_loses_and_doubles_nothing(
     state: Path, at: str, duplicates: str
 ) -> None:

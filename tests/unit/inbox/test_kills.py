@@ -8,42 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.delivery.failpoints import FAILURE, ITEM_FAILURE, RESULT
+from claraedge.delivery.failpoints import FAILURE, RESULT
 from claraedge.inbox import settling
+from claraedge.inbox.failpoints import COPIED as TAKEN_AS_COPY
+from claraedge.inbox.failpoints import FAULTY, TAKEN
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
 from tests.inbox_bench import KilledError, bench, drop, is_there, make_config, tree_of
 
 #: In this order they are passed by an item, as far as its way has them.
-OWN = [
-    "claim: before row",
-    "claim: row",
-    "claim: before rename",
-    "claim: renamed",
-    "claim: taken",
-    "claim: checked",
-    "submit: payload",
-    "submit: durable",
-    "submit: before commit",
-    "submit: committed",
-    *RESULT,
-]
-COPIED = [
-    *OWN[:5],
-    "claim: before copy",
-    "claim: copied",
-    "claim: own",
-    "claim: raw removed",
-    *OWN[6:],
-]
-FAULTY = [
-    *OWN[:5],
-    *ITEM_FAILURE,
-    "fail: moved",
-    "fail: before commit",
-    "fail: committed",
-]
-FAULTED_JOB = [*OWN[: -len(RESULT)], *FAILURE]
+OWN = [*TAKEN, *RESULT]
+COPIED = [*TAKEN_AS_COPY, *RESULT]
+FAULTED_JOB = [*TAKEN, *FAILURE]
 
 
 class Fuse:
@@ -93,7 +69,7 @@ WAYS: dict[str, tuple[Callable[[Path], Path], JobStatus, list[str]]] = {
     "folder": (folder, JobStatus.HEALTHY, OWN),
     "copied": (linked, JobStatus.HEALTHY, COPIED),
     "folder copied": (linked_inside, JobStatus.HEALTHY, COPIED),
-    "faulty": (link, JobStatus.HEALTHY, FAULTY),
+    "faulty": (link, JobStatus.HEALTHY, [*FAULTY]),
     "faulted job": (file, JobStatus.FAULTED, FAULTED_JOB),
 }
 

@@ -1,0 +1,54 @@
+"""The failpoints that tests kill at are those that the code has: none is forgotten, or stale."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from claraedge.delivery import failpoints as of_delivery
+from claraedge.inbox import failpoints as of_inbox
+
+ROOT = Path(of_inbox.__file__).parents[1]
+
+
+def named(module: ModuleType) -> set[str]:
+    """All names of its tuples, but for those of another room that they hold."""
+    return {
+        name
+        for value in vars(module).values()
+        if isinstance(value, tuple)
+        for name in value
+        if isinstance(name, str)
+    }
+
+
+def used(room: str) -> Iterator[str]:
+    """What is said to a failpoint, by its source."""
+    for path in (ROOT / room).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else None
+            called = node.func.id if isinstance(node.func, ast.Name) else called
+            if called in ("failpoint", "_failpoint"):
+                (name,) = node.args
+                assert isinstance(name, ast.Constant), f"{path}: a name that is not written out"
+                assert isinstance(name.value, str)
+                yield name.value
+
+
+@pytest.mark.parametrize(
+    ("room", "names"),
+    [
+        ("delivery", named(of_delivery)),
+        ("inbox", named(of_inbox) - named(of_delivery)),
+    ],
+)
+def test_the_lists_name_what_the_code_passes(room: str, names: set[str]) -> None:
+    found = list(used(room))
+    assert set(found) == names
+    assert len(found) == len(set(found)), "one name at two places: which one kills?"

@@ -212,8 +212,10 @@ class Engine:
                 await self._woken(tried=await self._schedule())
             raise self._tasks.failure
         finally:
-            await self._workers.take_back()
-            await self._tasks.stop()
+            try:
+                await self._workers.take_back()
+            finally:
+                await self._tasks.stop()
 
     async def _woken(self, *, tried: bool) -> None:
         """Waits for something to do: a change, or the time for something.

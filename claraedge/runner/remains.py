@@ -39,16 +39,26 @@ async def end_unknown(container: str) -> None:
 
 
 async def clear(container: str) -> None:
-    """Removes the files on the user's tmpfs of a container that is removed."""
+    """Removes the files on the user's tmpfs of a container that is removed.
+
+    What cannot go is logged: nothing but room on the tmpfs depends on it.
+    """
     for path in await in_thread(_left, container):
-        name = path.parent.name
-        # The runtime's own way first: it ends what still runs, and takes cgroups away as well.
-        if name in _RUNTIMES and spawn.executable(name) is not None:
-            with contextlib.suppress(TimeoutError):
-                await spawn.run(
-                    ["podman", "unshare", name, "delete", "--force", container], timeout=_DELETE
-                )
-        await in_thread(_remove, path)
+        try:
+            await _clear(path, container)
+        except OSError as error:
+            _log.warning("left behind: %s", path, extra={"reason": str(error)})
+
+
+async def _clear(path: Path, container: str) -> None:
+    name = path.parent.name
+    # The runtime's own way first: it ends what still runs, and takes cgroups away as well.
+    if name in _RUNTIMES and spawn.executable(name) is not None:
+        with contextlib.suppress(TimeoutError):
+            await spawn.run(
+                ["podman", "unshare", name, "delete", "--force", container], timeout=_DELETE
+            )
+    await in_thread(_remove, path)
 
 
 def _left(container: str) -> list[Path]:

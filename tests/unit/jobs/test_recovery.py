@@ -251,4 +251,6 @@ async def test_an_output_that_cannot_be_given_back_fails_its_operator_with_the_r
     async with bench(device) as b:
         ended = await b.end((await b.job(await b.register(chain("one")), {"x": b"1"})).id)
     assert ended.status is JobStatus.FAULTED
-    assert ended.messages == ("operator one: 1 could not be given back: no such user",)
+    assert ended.messages == (
+        "operator one: 1 could not be given back: no such user; its last line: copied",
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -21,12 +20,16 @@ def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
 async def test_the_exit_code_of_a_container_goes_with_it_and_no_other(left: Path) -> None:
     one, other = new_id(), new_id()
     (left / one).write_text("0")
     (left / other).write_text("0")
     await remains.clear(one)
-    assert os.listdir(left) == [other]
+    assert names(left) == [other]
 
 
 async def test_what_cannot_go_is_told_of_and_stops_nobody(

@@ -4,8 +4,11 @@
     spool/<item>/own/<name>   copies, where files of other users or with further names were in it
     spool/<item>/new/<name>   the same, on its way
 
+    spool/<item>/away         the mount point that its folder had when it was hidden there
+
 An inbox on another file system cannot be renamed from: there the raw entry keeps to its folder,
-under a hidden name, until the copy is complete.
+under a hidden name, until the copy is complete. That it is not there then may mean that its disk is
+not mounted.
 """
 
 from __future__ import annotations
@@ -37,6 +40,9 @@ class Spool:
     def hidden(self, item: str, folder: Path) -> Path:
         """The raw entry's name in the inbox, where that is another file system."""
         return folder / f"{HIDDEN}{item}"
+
+    def away(self, item: str) -> Path:
+        return self.root / item / "away"
 
     def original(self, item: str, name: bytes) -> Path:
         """The entry that is to be kept: the copy where there is one, else as it was claimed."""

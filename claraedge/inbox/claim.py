@@ -29,6 +29,7 @@ from claraedge.inbox.model import Claimed
 from claraedge.inbox.survey import Survey, name_fault, survey, survey_all, survey_at
 from claraedge.inbox.unsynced import Unsynced
 from claraedge.inbox.writers import Devices, first_writer
+from claraedge.mounts import mount_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +139,8 @@ def secure(
         _drop_raw(item, spool)
         return Secured(path=own)
     raw = _raw(item, spool)
+    if raw is None and (away := _away(item, spool)) is not None:
+        return away
     if raw is None or item.members:
         raw = _take(item, raw, spool, uid, failpoint)
         if raw is None:
@@ -218,7 +221,7 @@ def _take(
     try:
         with placed(item.folder, item.paths[0]) as source:
             _open_up(source)
-            moved = _move_out(source, target, spool.hidden(item.id, item.folder))
+            moved = _move_out(item, source, target, spool)
     except (FileNotFoundError, NotADirectoryError):
         return None
     failpoint("claim: renamed")
@@ -267,6 +270,7 @@ def _gather(item: Claimed, into: Path, spool: Spool, failpoint: Failpoint) -> Pa
             if error.errno != errno.EXDEV or into == hidden or _any_in(into, item):
                 raise
             remove(into)
+            _note_where(item, spool)
             return _gather(item, hidden, spool, failpoint)
         failpoint("claim: gathered one")
     if _any_in(into, item):
@@ -279,16 +283,48 @@ def _any_in(folder: Path, item: Claimed) -> bool:
     return any(os.path.lexists(folder / os.fsdecode(path)) for path in item.members)
 
 
-def _move_out(source: Path, target: Path, hidden: Path) -> Path:
+def _move_out(item: Claimed, source: Path, target: Path, spool: Spool) -> Path:
     """One rename, out of sight on another file system; where the entry is then."""
     try:
         source.rename(target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
+        _note_where(item, spool)
+        hidden = spool.hidden(item.id, item.folder)
         source.rename(hidden)
         return hidden
     return target
+
+
+def _note_where(item: Claimed, spool: Spool) -> None:
+    """Before anything of it is hidden in its folder: that disk may be away when we come back."""
+    mount = mount_of(item.folder)
+    if mount is not None:
+        files.replace(spool.away(item.id), mount.point)
+        files.sync_folder(spool.root)
+
+
+def _away(item: Claimed, spool: Spool) -> Held | None:
+    """Why an entry that was hidden in its folder may be there, although it is not seen."""
+    note = spool.away(item.id)
+    try:
+        known = note.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        mount = mount_of(item.folder)
+    except (FileNotFoundError, NotADirectoryError):
+        mount = None
+    else:
+        if mount is None or mount.point == known:
+            return None
+    where = os.fsdecode(known)
+    return Held(
+        reason=f"it was hidden in {item.folder} to be copied, and the disk of that folder is not"
+        f" mounted (at {where}); if that is gone for good: rm {note}",
+        mend=f"sudo mount {shlex.quote(where)}",
+    )
 
 
 def _drop_raw(item: Claimed, spool: Spool) -> None:

@@ -1,0 +1,87 @@
+"""The disk of an inbox goes while an item of it is copied, and comes back."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from claraedge.config import Config
+from claraedge.inbox import claim, intake
+from claraedge.inbox.model import ItemState
+from claraedge.mounts import Mount
+from tests.inbox_bench import (
+    KilledError,
+    bench,
+    drop,
+    make_config,
+    other_file_system,
+    tree_of,
+)
+from tests.unit.inbox.test_kills import Fuse
+
+
+@pytest.fixture
+def share(tmp_path: Path) -> Iterator[Path]:
+    root = other_file_system(tmp_path)
+    yield root
+    shutil.rmtree(root)
+
+
+async def live_until_it_is_hidden(config: Config) -> None:
+    async with bench(config, failpoint=Fuse("claim: before copy")) as b:
+        await b.register("ct")
+        await b.delivered()
+
+
+@pytest.mark.parametrize("grouping", ["entry", "quiet"])
+async def test_what_is_hidden_on_a_disk_that_is_away_is_waited_for(
+    tmp_path: Path, share: Path, monkeypatch: pytest.MonkeyPatch, grouping: str
+) -> None:
+    monkeypatch.setattr(intake, "_FIRST_RETRY", 0.1)
+    inbox, disk = share / "inbox", share / "disk"
+    trigger = {"folder": str(inbox), "pipeline": "ct", "grouping": grouping}
+    if grouping == "quiet":
+        trigger |= {"quiet_seconds": 0.1}  # type: ignore[dict-item]
+    config = make_config(tmp_path, settle=0.05, trigger=[trigger])
+    drop(inbox / "scan.dcm", b"scan")
+    with pytest.raises(KilledError):
+        await live_until_it_is_hidden(config)
+    assert [path.name[:11] for path in inbox.iterdir()] == [".claraedge-"]
+    inbox.rename(disk)
+    inbox.mkdir()  # the mount point
+    below = Mount(id=1, point=b"/", fstype="ext4", source="/dev/root")
+    monkeypatch.setattr(claim, "mount_of", lambda _: below)
+    async with bench(config) as b:
+        (item,) = await b.until(lambda items: items and items[0].state is ItemState.PARKED)
+        assert "is not mounted" in item.reason
+        assert item.mend == "sudo mount /dev/shm"
+        inbox.rmdir()
+        (item,) = await b.until(lambda items: items and items[0].state is ItemState.PARKED)
+        disk.rename(inbox)
+        monkeypatch.undo()
+        b.inbox.poke()
+        (item,) = await b.delivered()
+        assert item.state is ItemState.DELIVERED
+        (job,) = await b.jobs()
+        assert b.input_of(job) == {"scan.dcm": b"scan"}
+    assert list(tree_of(inbox)) == []
+
+
+async def test_what_was_taken_from_a_disk_that_is_there_is_not_waited_for(
+    tmp_path: Path, share: Path
+) -> None:
+    inbox = share / "inbox"
+    config = make_config(tmp_path, settle=0.05, trigger=[{"folder": str(inbox), "pipeline": "ct"}])
+    drop(inbox / "scan.dcm", b"scan")
+    with pytest.raises(KilledError):
+        await live_until_it_is_hidden(config)
+    (hidden,) = inbox.iterdir()
+    hidden.unlink()
+    drop(inbox / "scan.dcm", b"another")
+    async with bench(config) as b:
+        await b.delivered()
+        (job,) = await b.jobs()
+        assert b.input_of(job) == {"scan.dcm": b"another"}

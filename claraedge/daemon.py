@@ -39,6 +39,7 @@ from claraedge.appliance.ballast import Ballast
 from claraedge.appliance.disk import DiskGuard, Store, measured
 from claraedge.appliance.memory import bound_arenas
 from claraedge.appliance.state import prepare_state
+from claraedge.appliance.watchdog import Watchdog
 from claraedge.appliance.watermarks import Limits as DiskLimits
 from claraedge.blocking import in_thread
 from claraedge.clock import Clock, SystemClock, boot_id
@@ -180,6 +181,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
     started = clock.now()
     async with AsyncExitStack() as stack:
         stack.enter_context(RuntimeFolder(config.socket))
+        watchdog = await stack.enter_async_context(Watchdog())
         ballast = Ballast(config.state_dir)
         database = await _open_state(stack, config, ballast)
         instance = await database.write(_instance)
@@ -426,6 +428,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 parts.create_task(server.run(), name="server")
                 _log.info("ready", extra={"version": __version__, "instance": instance})
                 notify.ready(f"serving {config.socket}")
+                parts.create_task(watchdog.run(database.write, engine.stuck), name="watchdog")
         finally:
             notify.stopping()
 

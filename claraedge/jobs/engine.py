@@ -50,6 +50,9 @@ _log = logging.getLogger(__name__)
 #: While a job waits for a GPU that no CDI spec names, the specs are read again after so long; and
 #: so is whatever says that no job may start.
 _LOOK_AGAIN = 5.0
+#: Seconds. A look at all that is due has calls to Podman in it, each of which has an end: one that
+#: lasts so long has none.
+_STUCK = 900.0
 
 
 class Engine:
@@ -91,6 +94,8 @@ class Engine:
         """Whether the containers were asked what became of them, and which GPUs they have."""
         self._without_gpu: set[str] = set()
         self._held_back: str | None = None
+        self._looking_since: float | None = None
+        """BOOTTIME, while it sees to what is due."""
         machine.removals.on_outage = floor.expect_strays
 
     # --- for others ----------------------------------------------------------------------------
@@ -169,6 +174,14 @@ class Engine:
         found = [f"work waits: {self._pause.reason}"] if self._pause.reason else []
         return [*found, f"no job starts: {self._held_back}"] if self._held_back else found
 
+    def stuck(self) -> str | None:
+        """Why no job goes on, where only a new start of the daemon helps; None: all is well."""
+        since = self._looking_since
+        lasted = 0.0 if since is None else self._machine.clock.elapsed() - since
+        if lasted < _STUCK:
+            return None
+        return f"the engine has been at one step for {lasted:.0f} s; please report it"
+
     # --- life ----------------------------------------------------------------------------------
 
     async def prepare(self) -> None:
@@ -209,7 +222,10 @@ class Engine:
         self._tasks.begin(self._machine.removals.run(), "removals")
         try:
             while self._tasks.failure is None:
-                await self._woken(tried=await self._schedule())
+                self._looking_since = self._machine.clock.elapsed()
+                tried = await self._schedule()
+                self._looking_since = None
+                await self._woken(tried=tried)
             raise self._tasks.failure
         finally:
             try:

@@ -136,6 +136,36 @@ def test_a_daemon_that_is_killed_comes_back_and_keeps_a_running_job(service: Ser
     assert interruptions(service, job) == 0
 
 
+def test_a_daemon_that_hangs_is_started_again_and_keeps_a_running_job(service: Service) -> None:
+    drop_in = "/run/systemd/system/claraedge.service.d"
+    service.machine.check(
+        f"mkdir -p {drop_in} && printf '[Service]\\nWatchdogSec=20s\\n' >{drop_in}/hang.conf"
+        " && systemctl daemon-reload"
+    )
+    service.systemctl("restart claraedge")
+    before = number_of_starts(service)
+    job = service.start("held", "slow")
+    service.until_it_waits(job)
+    containers = service.containers()
+    service.machine.check("kill -STOP $(systemctl show claraedge -p MainPID --value)")
+    service.machine.until("it is started again", lambda: number_of_starts(service) > before)
+    service.machine.until("it is back", lambda: service.call("status").code == 0)
+    assert number_of_starts(service) == before + 1
+    assert "atchdog timeout" in service.journal()
+    assert service.containers() == containers
+    service.let_go(job)
+    assert service.ended(job) == "HEALTHY"
+    assert service.log(job, "waits") == ["begins", "ends"]
+    assert interruptions(service, job) == 0
+    service.machine.check(f"rm -r {drop_in} && systemctl daemon-reload")
+    service.systemctl("restart claraedge")
+
+
+def number_of_starts(service: Service) -> int:
+    """How often systemd has started the daemon again by itself."""
+    return int(service.systemctl("show claraedge -p NRestarts --value").strip())
+
+
 def test_a_job_runs_again_after_a_reboot(service: Service) -> None:
     job = service.start("rebooted", "slow")
     service.until_it_waits(job)

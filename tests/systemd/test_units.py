@@ -147,6 +147,8 @@ def test_containers_survive_a_stop_and_setuid_helpers_work(name: str) -> None:
     assert service["Delegate"] == "yes"
     assert service["NotifyAccess"] == "all"
     assert service["RestartPreventExitStatus"] == "78"
+    assert service["Restart"] == "on-failure"  # also of the watchdog
+    assert service["WatchdogSec"] == "2min"
     # systemd.exec(5): these imply NoNewPrivileges for a unit with User=, or make a mount namespace.
     refused = (
         "Private", "Protect", "Restrict", "SystemCall", "LockPersonality", "MemoryDenyWriteExecute",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -59,3 +60,25 @@ async def test_a_signal_ends_it_without_one(config: Config) -> None:
     async with asyncio.timeout(DEADLINE):
         assert await running == 0
     assert not config.socket.exists()
+
+
+async def test_it_tells_its_supervisor_that_it_is_ready_and_then_that_it_lives(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(address))
+        supervisor.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(address))
+        monkeypatch.setenv("WATCHDOG_USEC", "100000")
+        running = asyncio.create_task(daemon._main(config))
+        told: list[str] = []
+        async with asyncio.timeout(DEADLINE):
+            while told.count("WATCHDOG=1") < 2:
+                told.append((await asyncio.get_running_loop().sock_recv(supervisor, 4096)).decode())
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(DEADLINE):
+            assert await running == 0
+    words = [each.partition("=")[0] for each in told]
+    assert set(words[: words.index("READY")]) == {"EXTEND_TIMEOUT_USEC"}
+    assert set(words[words.index("READY") + 1 :]) == {"WATCHDOG"}

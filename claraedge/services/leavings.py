@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
+from claraedge.clock import Clock
 from claraedge.errors import RunnerUnavailableError
 from claraedge.runner.protocol import (
     LABEL_INSTANCE,
@@ -25,12 +26,21 @@ from claraedge.services.workshop import LABEL_GPUS, LABEL_MEMORY, LABEL_RECIPE, 
 
 _log = logging.getLogger(__name__)
 
+#: Seconds until it is looked once more after a start: a Podman that a daemon was killed beside may
+#: make its container after the first look.
+_LATE = 5.0
+
 
 class Leavings:
     """Every method may raise RunnerUnavailableError: then it is to be called again."""
 
     def __init__(
-        self, companions: Companions, networks: JobNetworks, workshop: Workshop, memory: Memory
+        self,
+        companions: Companions,
+        networks: JobNetworks,
+        workshop: Workshop,
+        memory: Memory,
+        clock: Clock,
     ) -> None:
         self.strays = False
         """There may be containers that nobody sees to."""
@@ -38,6 +48,9 @@ class Leavings:
         self._networks = networks
         self._workshop = workshop
         self._memory = memory
+        self._clock = clock
+        self._late: float | None = None
+        """BOOTTIME of the second look, until that is done."""
         self._taken_up = False
         self._taking = asyncio.Lock()
 
@@ -56,6 +69,7 @@ class Leavings:
                     self._adopt(container, key, networks)
                 elif container.id not in adopted:
                     await self._remove(container)
+            await self._remove_halves()
             for network in networks.values():
                 jobs = occupants.get(network.name, set())
                 self._networks.adopt(network, jobs, self._companions.expected)
@@ -63,6 +77,7 @@ class Leavings:
                 if not self._companions.runs(key):
                     await self._workshop.empty(key)
             self._taken_up = True
+            self._late = self._clock.elapsed() + _LATE
             _log.info(
                 "services taken up",
                 extra={"services": len(self._companions.living), "networks": len(networks)},
@@ -76,21 +91,39 @@ class Leavings:
                 found.setdefault(network, set()).add(container.labels.get(LABEL_JOB, ""))
         return found
 
+    @property
+    def done(self) -> bool:
+        """Whether nothing can be left that nobody sees to."""
+        return not self.strays and self._late is None
+
     async def remove_strays(self) -> None:
         """Removes the containers that nobody sees to, where there may be some."""
-        if not self.strays:
+        late = self._late is not None and self._late <= self._clock.elapsed()
+        if not self.strays and not late:
             return
         self.strays = False
         try:
             found = await self._workshop.present()
+            for container in found:
+                if not {container.id, container.name} & self._known():
+                    await self._remove(container)
+            await self._remove_halves()
         except RunnerUnavailableError:
             self.strays = True
             raise
-        for container in found:
-            living = self._companions.living
-            known = {c.container for c in living} | {c.making for c in living}
-            if container.id not in known and container.name not in known:
-                await self._remove(container)
+        if late:
+            self._late = None
+
+    async def _remove_halves(self) -> None:
+        """Removes what a Podman that was killed had made of a container: a name and its layer."""
+        for name in await self._workshop.half_made():
+            if name not in self._known():
+                await self._remove_one(name, name)
+
+    def _known(self) -> set[str]:
+        """Ids and names of containers that somebody sees to, or makes now."""
+        living = self._companions.living
+        return {word for c in living for word in (c.container, c.making) if word is not None}
 
     def _adopt(self, container: Container, key: str, networks: Mapping[str, Network]) -> None:
         labels = container.labels
@@ -119,9 +152,13 @@ class Leavings:
         return (self._memory.of_inference() if key == INFERENCE else self._memory.unwritten).amount
 
     async def _remove(self, container: Container) -> None:
-        name = container.labels.get(LABEL_SERVICE_NAME, container.name)
-        if await self._workshop.remove(name, container.id):
-            _log.info("service removed", extra={"container": container.id[:12]})
+        await self._remove_one(
+            container.labels.get(LABEL_SERVICE_NAME, container.name), container.id
+        )
+
+    async def _remove_one(self, title: str, container: str) -> None:
+        if await self._workshop.remove(title, container):
+            _log.info("service removed", extra={"service": title, "container": container})
         else:
             self.strays = True
 

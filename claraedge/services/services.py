@@ -104,7 +104,9 @@ class Services:
             inference=settings.inference,
             record=folder / "inference.json",
         )
-        self._leavings = Leavings(self._companions, self._networks, self._workshop, self._memory)
+        self._leavings = Leavings(
+            self._companions, self._networks, self._workshop, self._memory, clock
+        )
         self._workshop.on_left = self._left_behind
         self._companions.on_change = self._changed
         self._companions.on_lost = self._lost
@@ -246,7 +248,7 @@ class Services:
         except (ClaraedgeError, OSError) as error:
             _log.debug("tidying waits", extra={"reason": str(error)})
             return False
-        return not self._leavings.strays and self._networks.settled(runs)
+        return self._leavings.done and self._networks.settled(runs)
 
     async def _show_models(self) -> None:
         self._models_changed = False

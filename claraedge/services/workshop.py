@@ -47,6 +47,8 @@ class Workshop:
         self.volumes = folder / "volumes"
         """Holds a folder for each key: what that service shares with operators lies in it."""
         self.grace = grace
+        # A container that is not whole has nothing but its name to tell whose it is.
+        self._prefix = f"claraedge-service-{instance[:12]}-"
         self.on_left: Callable[[], None] = lambda: None
         """Told when a container may be there that nobody sees to."""
         self._new_id = new_id
@@ -56,7 +58,7 @@ class Workshop:
 
     def new_name(self, key: str) -> str:
         """For a container that is to be made."""
-        return f"claraedge-service-{key}-{self._new_id()[:8]}"
+        return f"{self._prefix}{key}-{self._new_id()[:8]}"
 
     async def make(
         self, key: str, title: str, recipe: Recipe, *, name: str, networks: Mapping[str, str]
@@ -86,6 +88,10 @@ class Workshop:
     async def present(self) -> list[Container]:
         """All containers beside jobs that are there."""
         return list(await self.runner.containers({LABEL_SERVICES: self.instance}))
+
+    async def half_made(self) -> list[str]:
+        """Names of containers beside jobs whose making was begun, and is not done."""
+        return list(await self.runner.half_made(self._prefix))
 
     async def end(self, title: str, container: str) -> bool:
         """Stops and removes it; False where it may be there still."""

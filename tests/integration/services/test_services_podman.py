@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from claraedge.ids import new_id
 from claraedge.pipelines.model import Container
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import LABEL_INSTANCE, LABEL_SERVICES, Image
+from tests.campaign import CAMPAIGN
 from tests.integration.services.device import (
     SERVER,
     Device,
@@ -198,7 +199,7 @@ async def test_a_kill_at_any_moment_leaves_nothing_after_the_next_start(
 ) -> None:
     instance = opened.args[2]  # type: ignore[attr-defined]
     moments = random.Random(5)
-    for _ in range(8):
+    for _ in range(8 if CAMPAIGN else 4):
         process = child(tmp_path, other_folder, instance)
         try:
             assert process.stdout is not None
@@ -212,7 +213,37 @@ async def test_a_kill_at_any_moment_leaves_nothing_after_the_next_start(
                 await made.runner.remove(container.id)  # the engine's part
             await made.services.stop()
             await made.until_nothing_is_left()
+            assert await made.runner.half_made(f"claraedge-service-{instance[:12]}-") == []
             assert not list((tmp_path / "services/volumes").iterdir())
+
+
+@pytest.mark.timeout(120)
+async def test_what_a_killed_podman_had_made_of_a_service_goes_with_the_next_start(
+    opened: Open, runner: PodmanRunner
+) -> None:
+    instance = opened.args[2]  # type: ignore[attr-defined]
+    own = f"claraedge-service-{instance[:12]}-"
+    moments = random.Random(7)
+    halves: Sequence[str] = ()
+    for _ in range(60):  # it is a matter of milliseconds
+        async with opened() as made:
+            task = asyncio.create_task(made.services.acquire("one", pipeline("", echo())))
+            while not any(c.making for c in made.services._companions.living):
+                await asyncio.sleep(0)
+            await asyncio.sleep(moments.uniform(0.002, 0.06))
+            os.kill(made.runner._service.process_id or 0, signal.SIGKILL)
+            for part in asyncio.all_tasks():  # as if the daemon was killed along
+                if part.get_name().startswith("companion "):
+                    part.cancel()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            halves = await runner.half_made(own)
+        if halves:
+            break
+    assert halves, "no moment of a call leaves a half"
+    async with opened(idle_seconds=0.05) as made:
+        assert not set(await runner.half_made(own)) & set(halves)
+        await made.until_nothing_is_left()
 
 
 async def test_the_death_of_podmans_service_in_the_middle_makes_work_wait_and_leaves_nothing(

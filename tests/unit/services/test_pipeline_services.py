@@ -15,7 +15,14 @@ from claraedge.errors import (
 )
 from claraedge.pipelines.contract import environment
 from claraedge.runner.memory import host_path
-from claraedge.runner.protocol import LABEL_INSTANCE, LABEL_JOB, LABEL_OPERATOR, ContainerSpec
+from claraedge.runner.protocol import (
+    LABEL_INSTANCE,
+    LABEL_JOB,
+    LABEL_OPERATOR,
+    LABEL_SERVICES,
+    ContainerSpec,
+)
+from claraedge.services import leavings
 
 
 async def test_a_job_without_services_gets_nothing_and_costs_nothing(beside: Beside) -> None:
@@ -404,6 +411,41 @@ async def test_a_container_that_podman_keeps_is_tried_again(beside: Beside) -> N
         assert len(await beside.containers()) == 1
         beside.runner._kept.clear()
         await until(lambda: _none(beside))
+
+
+async def test_what_is_half_made_goes_at_the_start_and_a_moment_later(
+    beside: Beside,
+) -> None:
+    own, strangers = f"claraedge-service-{INSTANCE[:12]}-", "claraedge-service-abc-"
+    halves = beside.runner.halves
+    halves |= {f"{own}one", f"{strangers}one"}
+    async with beside.daemon() as services:
+        assert halves == {f"{strangers}one"}
+        lease = await services.acquire("one", using(viewer()))
+        (making,) = (c.making for c in services._companions.living)
+        assert making is not None
+        assert making.startswith(own)
+        # A Podman that an earlier daemon was killed beside makes these only now; the listing still
+        # tells of the one that is just being made.
+        halves |= {f"{own}late", making}
+        late = await beside.runner.create(
+            ContainerSpec(
+                name=f"{own}whole",
+                image=beside.runner.created[0].image,
+                labels={LABEL_SERVICES: INSTANCE},
+                log_path=beside.state / "late.log",
+            )
+        )
+        beside.clock.ahead += leavings._LATE
+        await until(lambda: halves == {f"{strangers}one", making})
+
+        async def gone() -> bool:
+            return late not in await beside.containers()
+
+        await until(gone)
+        assert len(await beside.containers()) == 1
+        assert await services.acquire("one", using(viewer())) == lease
+        halves.discard(making)
 
 
 async def test_a_newer_image_takes_over_once_nobody_uses_the_older_one(beside: Beside) -> None:

@@ -17,7 +17,7 @@ from claraedge.inbox.inbox import Inbox
 from claraedge.inbox.model import Item, ItemState
 from claraedge.jobs.jobs import Jobs
 from claraedge.jobs.retention import Removed
-from claraedge.payloads.payloads import Held, refuse_held
+from claraedge.payloads.uploads import Held, refuse_held
 from claraedge.runner.protocol import Image
 from claraedge.wire.claraedge.v1 import appliance_pb2 as wire
 

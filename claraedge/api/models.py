@@ -18,7 +18,7 @@ from claraedge.errors import (
 from claraedge.models.model import Model, ModelType
 from claraedge.models.models import Models
 from claraedge.models.sets import ModelSets
-from claraedge.payloads.payloads import Held, refuse_held
+from claraedge.payloads.uploads import Held, refuse_held
 from claraedge.wire.nvidia.clara.platform import common_pb2 as common
 from claraedge.wire.nvidia.clara.platform import models_pb2 as wire
 

@@ -311,6 +311,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
             roots=roots,
         )
         pipelines.on_created = inbox.poke
+        delivery.on_done = inbox.job_ended
 
         def on_room() -> None:
             inbox.poke()

@@ -205,6 +205,13 @@ async def plain(pipeline: Pipeline) -> Pipeline:
     return pipeline
 
 
+async def swept(state: Path) -> None:
+    """What is delivered leaves the spool just after it is recorded."""
+    async with asyncio.timeout(20):
+        while any((state / "spool").iterdir()):
+            await asyncio.sleep(0.01)
+
+
 @asynccontextmanager
 async def bench(
     config: Config,
@@ -247,6 +254,7 @@ async def bench(
             failpoint=failpoint,
             queued=queued,
         )
+        delivery.on_done = inbox.job_ended
         pipelines = Pipelines(
             database, clock, new_id, lambda: Device(cores=64, memory=1 << 20, gpus=8)
         )

@@ -127,7 +127,11 @@ class Delivery:
         first_retry: float = _FIRST_RETRY,
         look_again: float = _LOOK_AGAIN,
     ) -> None:
-        """`roots`: shared with others that put something there."""
+        """`roots`: shared with others that put something there.
+
+        `on_done` of it is called with the job, at the end of each delivery.
+        """
+        self.on_done: Callable[[str], None] = lambda _: None
         self._database = database
         self._tree = tree
         self._roots = roots or Roots(database, config)
@@ -238,6 +242,7 @@ class Delivery:
             await self._park(lane, record, error)
         else:
             lane.parked.pop(record.job, None)
+            self.on_done(record.job)
             _log.info("delivered to %s", path, extra={"job": record.job})
         finally:
             lane.busy.discard(record.job)

@@ -1,13 +1,17 @@
 """Puts items away whose content came before: the original is kept, and the old results stand.
 
-The row that says so comes first; each step may be repeated after a crash.
+The row that says so comes first; each step may be repeated after a crash. Whether the results are
+still there is asked here alone: a dead share keeps waiting what is to be linked, and nothing else.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import os
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +37,10 @@ _log = logging.getLogger(__name__)
 _RETRY = 10.0
 
 
+class _ResultsGoneError(Exception):
+    """There is nothing to link to, and the original is still ours."""
+
+
 @dataclass(slots=True)
 class _Waiting:
     duplicate: Duplicate
@@ -49,8 +57,12 @@ class Duplicates:
         config: Config,
         clock: Clock,
         roots: Roots,
+        on_again: Callable[[Claimed], None],
         failpoint: Failpoint = nothing,
     ) -> None:
+        """`on_again` gets those that become jobs of their own after all."""
+        self._on_again = on_again
+        self._wake = asyncio.Event()
         self._database = database
         self._tree = tree
         self._roots = roots
@@ -64,17 +76,34 @@ class Duplicates:
         """Finds new ones, and at start those that a stop left."""
         for duplicate in await self._database.read(records.duplicates):
             self._waiting.setdefault(duplicate.item.id, _Waiting(duplicate, 0.0))
+        self._wake.set()
 
-    def next_due(self) -> float | None:
-        return min((waiting.due for waiting in self._waiting.values()), default=None)
+    def poke(self) -> None:
+        """What kept some waiting may be gone."""
+        for waiting in self._waiting.values():
+            waiting.due = 0.0
+        self._wake.set()
 
-    async def advance(self) -> None:
-        """Puts away what is due."""
+    async def run(self) -> None:
+        """Puts away what there is until it is cancelled. A large one holds up no submission."""
+        while True:
+            self._wake.clear()
+            await self._advance()
+            due = min((waiting.due for waiting in self._waiting.values()), default=None)
+            timeout = None if due is None else max(0.0, due - self._clock.elapsed())
+            # Not wait_for: that of Python 3.11 loses a cancel that meets the event.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._wake.wait()
+
+    async def _advance(self) -> None:
         now = self._clock.elapsed()
         for name, waiting in [(n, w) for n, w in self._waiting.items() if w.due <= now]:
             item = waiting.duplicate.item
             try:
                 await self._put_away(waiting.duplicate)
+            except _ResultsGoneError:
+                await self._run_again(waiting)
             except (OSError, ClaraedgeError, sqlite3.OperationalError) as error:
                 waiting.due = self._clock.elapsed() + _RETRY
                 _log.warning("%s cannot be put away: %s", item.text, error, extra={"item": name})
@@ -92,28 +121,49 @@ class Duplicates:
             lambda tx: records.put_away(tx, item.id, reason, path, original, now)
         )
         self._failpoint("duplicate: committed")
-        await in_cancellable_thread(self._sweep, item.id)
+        if await in_cancellable_thread(self._sweep, item, path):
+            await self._database.write(lambda tx: records.link_removed(tx, item.id, now))
         _log.info("%s: %s", item.text, reason, extra={"item": item.id})
+
+    async def _run_again(self, waiting: _Waiting) -> None:
+        duplicate, now = waiting.duplicate, self._clock.now()
+        try:
+            await self._database.write(lambda tx: records.run_again(tx, duplicate, now))
+        except (ClaraedgeError, sqlite3.OperationalError):
+            waiting.due = self._clock.elapsed() + _RETRY
+            return
+        del self._waiting[duplicate.item.id]
+        self._on_again(duplicate.item)
 
     # --- in threads -----------------------------------------------------------------------------
 
     def _keep(self, flag: CancelFlag, duplicate: Duplicate) -> tuple[str | None, str | None]:
-        """Moves the original to its place, and links the results; where both are then."""
+        """Links the results, and moves the original to its place; where both are then.
+
+        Raises _ResultsGoneError.
+        """
         item = duplicate.item
         results = None if duplicate.path is None else Path(duplicate.path)
         pipeline = slug(item.pipeline) if results is None else results.parent.name
         name = folder_name(item.text, item.id)
+        path = duplicate.path
+        if item.options.duplicates == "link" and results is not None:
+            link = results.parent / name
+            self._link(item, results, link)
+            self._failpoint("duplicate: linked")
+            path = str(link)
         original = self._keep_original(flag, item, Path(pipeline, name))
         self._failpoint("duplicate: original moved")
-        if item.options.duplicates != "link" or results is None:
-            return duplicate.path, original
+        return path, original
+
+    def _link(self, item: Claimed, results: Path, link: Path) -> None:
         self._roots.outbox.refuse()
-        link = results.parent / name
+        if not results.is_dir() and os.path.lexists(self._spool.original(item.id, item.name)):
+            link.unlink(missing_ok=True)
+            raise _ResultsGoneError
         if not link.is_symlink():
             link.symlink_to(results.name)
             files.sync_folder(link.parent)
-        self._failpoint("duplicate: linked")
-        return str(link), original
 
     def _keep_original(self, flag: CancelFlag, item: Claimed, folder: Path) -> str | None:
         """The folder that it lies in then; None where originals are not kept."""
@@ -129,7 +179,12 @@ class Duplicates:
             move(source, target, flag=flag, failpoint=self._failpoint)
         return str(target.parent)
 
-    def _sweep(self, flag: CancelFlag, item: str) -> None:
+    def _sweep(self, flag: CancelFlag, item: Claimed, path: str | None) -> bool:
+        """Whether its results went while it was linked to them: then the link does, too."""
         flag.check()
-        remove(self._spool.folder(item))
-        remove(self._tree.put_away(item))
+        remove(self._spool.folder(item.id))
+        remove(self._tree.put_away(item.id))
+        if item.options.duplicates != "link" or path is None or Path(path).exists():
+            return False
+        Path(path).unlink(missing_ok=True)
+        return True

@@ -22,10 +22,10 @@ GATHERED_COPIED = (*_CLAIM, *_GATHER, "claim: taken", *_COPY, *_SUBMIT)
 FAULTY = (*_CLAIM, *_RENAME, "claim: taken", *ITEM_FAILURE, *_FAIL)
 #: What changed, or went, after it was settled.
 RELEASED = (*_CLAIM, "release: before commit", "release: committed")
-#: The end of one whose content came before; the second where it is linked.
+#: The end of one whose content came before; the first where it is linked.
 _DUPLICATE = (
-    "duplicate: original moved",
     "duplicate: linked",
+    "duplicate: original moved",
     "duplicate: before commit",
     "duplicate: committed",
 )

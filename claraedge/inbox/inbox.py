@@ -134,6 +134,10 @@ class Inbox:
         self._changed.set()
         self._settled.set()
 
+    def job_ended(self, job: str) -> None:
+        """What it made was delivered: items that wait for it go on."""
+        self._intake.job_ended(job)
+
     def _held(self) -> str | None:
         """Why nothing is taken in now."""
         if (held := self._asked()) is not None:

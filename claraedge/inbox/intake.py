@@ -33,6 +33,7 @@ from claraedge.inbox.failures import Failures
 from claraedge.inbox.model import Claimed, Item, ItemState
 from claraedge.inbox.submit import (
     Filled,
+    Later,
     Outcome,
     PipelineChangedError,
     Prepared,
@@ -83,6 +84,8 @@ class _Pending:
     """Whole: only its rows are missing."""
     since: float = 0.0
     """When it was."""
+    known: Filled | None = None
+    """It was whole before, and could not become a job yet."""
 
     @property
     def tried(self) -> bool:
@@ -165,8 +168,12 @@ class Intake:
         self._taker = Taker(self._spool, tree, failpoint)
         self._at_work = 0
         self._pending: dict[str, _Pending] = {}
+        self._awaiting: dict[str, set[str]] = {}
+        """By job, the items that wait for its end."""
         self._entries = _Entries()
-        self._duplicates = Duplicates(database, tree, config, clock, roots, failpoint)
+        self._duplicates = Duplicates(
+            database, tree, config, clock, roots, self._take_again, failpoint
+        )
 
     # --- what is known --------------------------------------------------------------------------
 
@@ -203,7 +210,13 @@ class Intake:
         """What held items may be gone: try them all again."""
         for pending in self._pending.values():
             pending.due = min(pending.due, self._clock.elapsed())
+        self._duplicates.poke()
         self._wake.set()
+
+    def job_ended(self, job: str) -> None:
+        """Its results were delivered, or its failure: items of the same content waited for that."""
+        for item in self._awaiting.pop(job, ()):
+            self.try_now(item)
 
     def try_now(self, item: str) -> bool:
         """Has a claimed item tried again at once; False where none has this id."""
@@ -262,6 +275,12 @@ class Intake:
         self._pending[item.id] = _Pending(item)
         self._entries.take(self._pending[item.id])
 
+    def _take_again(self, item: Claimed) -> None:
+        """A duplicate that has to become a job of its own."""
+        self._add(item)
+        self._pending[item.id].wait = 2 * _FIRST_RETRY  # it has had its turn
+        self._wake.set()
+
     def _drop(self, item: str) -> None:
         """Its way ends here."""
         self._entries.leave(self._pending.pop(item))
@@ -269,13 +288,12 @@ class Intake:
     async def run(self) -> None:
         """Takes items on until it is cancelled. Raises only what is a bug."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._duplicates.run(), name="put duplicates away")
             while True:
                 self._wake.clear()
                 times: list[float | None] = []
                 if self._held() is None:
                     times = [self._start(group), await self._submit_filled()]
-                    await self._duplicates.advance()
-                    times.append(self._duplicates.next_due())
                 await self._pause(times)
 
     async def _pause(self, times: Iterable[float | None]) -> None:
@@ -303,7 +321,9 @@ class Intake:
     async def _work(self, together: Sequence[_Pending]) -> None:
         try:
             steps = await in_cancellable_thread(
-                self._taker.take, [pending.item for pending in together]
+                self._taker.take,
+                [pending.item for pending in together],
+                {p.item.id: p.known for p in together if p.known is not None},
             )
         finally:
             self._at_work -= 1
@@ -313,8 +333,10 @@ class Intake:
             if not isinstance(step, Gone | NotBegun | OSError | ClaraedgeError):
                 self._entries.leave(pending)
             if isinstance(step, Filled):
-                pending.filled, pending.since = step, now
+                pending.filled = pending.known = step
+                pending.since = now
             else:
+                pending.known = pending.known if isinstance(step, NotBegun) else None
                 others.append((pending, step))
         self._wake.set()  # what is whole waits for none of the others
         for pending, step in others:
@@ -403,7 +425,7 @@ class Intake:
             return
         now = self._clock.now()
 
-        def work(tx: Transaction) -> list[Outcome]:
+        def work(tx: Transaction) -> list[Outcome | Later]:
             return [submit(tx, one, now) for one in prepared]
 
         self._failpoint("submit: before commit")
@@ -421,10 +443,11 @@ class Intake:
         for one, outcome in zip(prepared, outcomes, strict=True):
             await self._follow(one, outcome)
 
-    async def _follow(self, one: Prepared, outcome: Outcome) -> None:
+    async def _follow(self, one: Prepared, outcome: Outcome | Later) -> None:
         item = one.item
         match outcome:
-            case Outcome.LATER:
+            case Later(job=job):
+                self._awaiting.setdefault(job, set()).add(item.id)
                 await self._hold(
                     self._pending[item.id],
                     "the same content is being worked on already; it waits for that job's end",

@@ -115,7 +115,8 @@ class Before:
     name: bytes
     job: str
     state: ItemState
-    path: str | None
+    removed: bool
+    """Its results were, for their age, or somebody took them away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +124,7 @@ class Duplicate:
     """An item whose work was done before: what is left to do is to put it away."""
 
     item: Claimed
+    of: str
     of_name: bytes
     path: str | None
     """Where the results of before are."""
@@ -137,14 +139,19 @@ def done_before(tx: Transaction, item: str, work: str) -> Before | None:
         name=bytes(row["name"]),
         job=row["job"],
         state=ItemState(row["state"]),
-        path=row["path"],
+        removed=row["removed"] is not None,
     )
 
 
 def duplicates(tx: Transaction) -> Sequence[Duplicate]:
     """Those that are not put away yet."""
     return [
-        Duplicate(item=_claimed(row), of_name=bytes(row["of_name"]), path=row["of_path"])
+        Duplicate(
+            item=_claimed(row),
+            of=row["duplicate_of"],
+            of_name=bytes(row["of_name"]),
+            path=row["of_path"],
+        )
         for row in tx.rows("duplicates")
     ]
 
@@ -154,6 +161,17 @@ def put_away(
 ) -> None:
     """The end of a duplicate; `original` is the folder that keeps what was dropped, if one does."""
     tx.run("duplicate_put_away", id=item, reason=reason, path=path, original=original, now=now)
+
+
+def run_again(tx: Transaction, duplicate: Duplicate, now: float) -> None:
+    """What it is a duplicate of has no results any more: it is a claimed item as before."""
+    tx.run("results_are_gone", id=duplicate.of, now=now)
+    tx.run("no_duplicate", id=duplicate.item.id, now=now)
+
+
+def link_removed(tx: Transaction, item: str, now: float) -> None:
+    """The results that a duplicate was linked to are gone, and its link with them."""
+    tx.run("results_are_gone", id=item, now=now)
 
 
 # --- seen -------------------------------------------------------------------------------------

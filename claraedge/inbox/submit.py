@@ -73,8 +73,13 @@ class Outcome(enum.Enum):
     JOB = "job"
     DUPLICATE = "duplicate"
     """Bound to the job of before."""
-    LATER = "later"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Later:
     """The job of before is not done yet."""
+
+    job: str
 
 
 class PipelineChangedError(InvalidRequestError):
@@ -135,7 +140,7 @@ def _digest(item: Claimed, digests: Mapping[bytes, str]) -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-def submit(tx: Transaction, prepared: Prepared, now: float) -> Outcome:
+def submit(tx: Transaction, prepared: Prepared, now: float) -> Outcome | Later:
     """Payload, files, queued job, delivery and the item's state: all, or nothing.
 
     Raises PipelineChangedError. An item that is a job already is left as it is.
@@ -150,7 +155,7 @@ def submit(tx: Transaction, prepared: Prepared, now: float) -> Outcome:
     known = {"digest": prepared.filled.digest, "work": prepared.work}
     if (before := _before(tx, prepared)) is not None:
         if before.state is ItemState.SUBMITTED:
-            return Outcome.LATER
+            return Later(job=before.job)
         records.submit(tx, item.id, before.job, now, duplicate_of=before.id, **known)
         return Outcome.DUPLICATE
     options = item.options
@@ -180,7 +185,5 @@ def _before(tx: Transaction, prepared: Prepared) -> records.Before | None:
     before = None if wish == "run" else records.done_before(tx, prepared.item.id, prepared.work)
     if before is None or before.state not in (ItemState.SUBMITTED, ItemState.DELIVERED):
         return None
-    if wish == "link" and before.state is ItemState.DELIVERED:
-        there = before.path is not None and Path(before.path).is_dir()
-        return before if there else None  # its results were removed: they are made again
-    return before
+    # To what was removed there is no link: it is made again.
+    return None if wish == "link" and before.removed else before

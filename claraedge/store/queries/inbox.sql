@@ -33,7 +33,7 @@ WHERE i.state = COALESCE(:state, i.state) ORDER BY i.sequence;
 SELECT * FROM inbox_items WHERE id = :id;
 
 -- name: done_before
-SELECT i.id, i.name, i.job, i.state, i.path FROM inbox_items i
+SELECT i.id, i.name, i.job, i.state, i.path, i.removed FROM inbox_items i
 WHERE i.work = :work AND i.id <> :id AND i.duplicate_of IS NULL ORDER BY i.sequence DESC LIMIT 1;
 
 -- name: duplicates
@@ -43,6 +43,13 @@ WHERE i.duplicate_of IS NOT NULL AND i.state = 'submitted' ORDER BY i.sequence;
 -- name: duplicate_put_away
 UPDATE inbox_items SET state = 'delivered', reason = :reason, path = :path, original = :original, changed = :now
 WHERE id = :id AND state = 'submitted';
+
+-- name: no_duplicate
+UPDATE inbox_items SET state = 'claimed', job = NULL, duplicate_of = NULL, digest = NULL, work = NULL, changed = :now
+WHERE id = :id AND state = 'submitted' AND duplicate_of IS NOT NULL;
+
+-- name: results_are_gone
+UPDATE inbox_items SET removed = :now WHERE id = :id AND removed IS NULL;
 
 -- name: item_put_back
 UPDATE inbox_items SET reason = :reason, changed = :now WHERE id = :id AND state = 'failed';

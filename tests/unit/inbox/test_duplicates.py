@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from claraedge.blocking import CancelFlag
 from claraedge.config import Config
-from claraedge.inbox import intake
+from claraedge.hashing import Digest, digest
+from claraedge.inbox import intake, submit
+from claraedge.inbox.duplicates import Duplicates
 from claraedge.inbox.failpoints import LINKED, SKIPPED
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
@@ -22,9 +27,10 @@ from tests.inbox_bench import (
     drop,
     ended,
     make_config,
+    swept,
     tree_of,
 )
-from tests.unit.inbox.test_kills import Fuse, swept
+from tests.unit.inbox.test_kills import Fuse
 
 DONE = ItemState.DELIVERED
 
@@ -130,6 +136,82 @@ async def test_one_that_comes_while_the_first_runs_waits_for_its_end(state: Path
         assert len(await b.jobs()) == 1
         for task in tasks:
             task.cancel()
+
+
+async def test_one_that_waits_is_read_once_and_goes_on_when_the_first_has_ended(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(path: Path, flag: CancelFlag) -> Digest:
+        read.append(path.name)
+        return digest(path, flag)
+
+    monkeypatch.setattr(submit, "digest", counted)
+    monkeypatch.setattr(intake, "_FIRST_RETRY", 0.01)
+    async with bench(config(state, "skip"), run=False) as b:
+        await b.register("ct")
+        tasks = [b.group.create_task(part) for part in (b.inbox.run(), b.delivery.run())]
+        drop(state / "inbox/in/one.dcm", b"same")
+        await b.until(lambda items: [i.state for i in items] == [ItemState.SUBMITTED])
+        drop(state / "inbox/in/two.dcm", b"same")
+        await b.until(lambda items: any("worked on already" in i.reason for i in items))
+        await asyncio.sleep(0.3)  # it is tried again and again
+        monkeypatch.setattr(intake, "_LAST_RETRY", 600.0)
+        monkeypatch.setattr(intake, "_FIRST_RETRY", 600.0)
+        for pending in b.inbox._intake._pending.values():
+            pending.wait = 600.0
+        await asyncio.sleep(0.3)
+        assert read == ["one.dcm", "two.dcm"]
+        tasks.append(b.group.create_task(b.engine.run()))
+        items = await b.delivered(2)
+        assert [bool(i.duplicate_of) for i in items] == [False, True]
+        for task in tasks:
+            task.cancel()
+
+
+async def test_a_large_duplicate_holds_up_no_submission(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+
+    def slow(*_: object) -> None:
+        assert over.wait(20)
+
+    async with bench(config(state, "skip")) as b:
+        await b.register("ct")
+        drop(state / "inbox/in/one.dcm", b"same")
+        await b.delivered(1)
+        monkeypatch.setattr(Duplicates, "_keep_original", slow)
+        drop(state / "inbox/in/two.dcm", b"same")
+        await b.until(lambda items: any(i.duplicate_of for i in items))
+        drop(state / "inbox/in/three.dcm", b"other")
+        items = await b.delivered(2)
+        assert [i.name for i in items] == ["one.dcm", "three.dcm"]
+        over.set()
+        await b.delivered(3)
+
+
+async def test_results_that_go_before_the_link_to_them_is_made_are_made_again(state: Path) -> None:
+    async with bench(config(state, "link")) as b:
+        await b.register("ct")
+        drop(state / "inbox/in/one.dcm", b"same")
+        (one,) = await b.delivered(1)
+        (state / "originals").rename(state / "away")
+        drop(state / "inbox/in/two.dcm", b"same")
+        await b.until(lambda items: any(i.duplicate_of for i in items))
+        links = lambda: [p for p in (state / "outbox/ct").iterdir() if p.is_symlink()]  # noqa: E731
+        async with asyncio.timeout(20):
+            while not links():
+                await asyncio.sleep(0.01)
+        shutil.rmtree(one.result_path or "")  # the link leads to nothing, and the item is not away
+        (state / "away").rename(state / "originals")
+        b.inbox.poke()
+        items = await b.delivered(2)
+        assert [(i.state, i.duplicate_of) for i in items] == [(DONE, ""), (DONE, "")]
+        assert links() == []
+        assert len(await b.jobs()) == 2
+    assert kept(state) == {"one.dcm": b"same", "two.dcm": b"same"}
 
 
 @pytest.mark.parametrize("duplicates", ["skip", "link"])

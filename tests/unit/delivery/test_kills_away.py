@@ -10,8 +10,15 @@ import pytest
 
 from claraedge.delivery.failpoints import RESULT_AWAY
 from claraedge.inbox.model import ItemState
-from tests.inbox_bench import bench, drop, make_config, other_file_system, tree_of
-from tests.unit.inbox.test_kills import Fuse, KilledError, swept
+from tests.inbox_bench import (
+    bench,
+    drop,
+    make_config,
+    other_file_system,
+    swept,
+    tree_of,
+)
+from tests.unit.inbox.test_kills import Fuse, KilledError
 
 
 @pytest.fixture

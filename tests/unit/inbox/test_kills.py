@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from claraedge.inbox.failpoints import COPIED as TAKEN_AS_COPY
 from claraedge.inbox.failpoints import FAULTY, TAKEN
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
-from tests.inbox_bench import KilledError, bench, drop, is_there, make_config, tree_of
+from tests.inbox_bench import KilledError, bench, drop, is_there, make_config, swept, tree_of
 
 #: In this order they are passed by an item, as far as its way has them.
 OWN = [*TAKEN, *RESULT]
@@ -77,13 +76,6 @@ WAYS: dict[str, tuple[Callable[[Path], Path], JobStatus, list[str]]] = {
 @pytest.fixture(autouse=True)
 def _links_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settling, "LINKS_SECONDS", 0.0)
-
-
-async def swept(state: Path) -> None:
-    """What is delivered leaves the spool just after it is recorded."""
-    async with asyncio.timeout(20):
-        while any((state / "spool").iterdir()):
-            await asyncio.sleep(0.01)
 
 
 async def live(state: Path, status: JobStatus, fuse: Fuse) -> None:

@@ -1,8 +1,8 @@
 """Which operator starts next. Pure: what waits, what is held and what there is go in.
 
 IMMEDIATE goes first, then operators of jobs that run already, then the classes by their turns, each
-in the order of Start. An operator reserves cores only where its definition says so. Memory of
-services that nobody uses is no obstacle: they end for whoever needs it.
+in the order of Start. Operators and services reserve cores only where their definition says so.
+Memory of services that nobody uses is no obstacle: they end for whoever needs it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,23 @@ def obstacle(candidate: Candidate, capacity: Capacity, held: Held) -> str | None
     """What a candidate waits for, in words for its user; None: it may start."""
     if candidate.slot and held.operators >= capacity.operators:
         return f"all {capacity.operators} operator slots are taken"
+    return (
+        _core_obstacle(candidate, capacity, held)
+        or memory_obstacle(candidate, capacity, held)
+        or gpu_obstacle(candidate, capacity, held)
+    )
+
+
+def _core_obstacle(candidate: Candidate, capacity: Capacity, held: Held) -> str | None:
+    """What cores a candidate waits for. Services take theirs from operators, but never the turn of
+    one that would be alone: nothing that runs would give any back.
+    """
     cpu = min(candidate.cpu, capacity.cores)  # more than there is means all there is
-    if cpu and held.cores + cpu > capacity.cores:
-        return f"{cpu} cores; {capacity.cores - held.cores} of {capacity.cores} are free"
-    return memory_obstacle(candidate, capacity, held) or gpu_obstacle(candidate, capacity, held)
+    free = max(0, capacity.cores - held.cores - held.cores_beside)
+    if not cpu or not held.cores or cpu <= free:
+        return None
+    text = f"{cpu} cores; {free} of {capacity.cores} are free"
+    return f"{text}, services hold {held.cores_beside}" if held.cores_beside else text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

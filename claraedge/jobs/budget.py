@@ -35,6 +35,9 @@ class Held:
 
     operators: int = 0
     cores: int = 0
+    """Of operators that reserve some."""
+    cores_beside: int = 0
+    """Of services that reserve some, while jobs use them."""
     memory: int = 0
     """Megabytes of operators; on a unified device GPU memory is in it."""
     services: Mapping[str, int] = field(default_factory=dict)

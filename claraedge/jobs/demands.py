@@ -24,6 +24,8 @@ class Demands:
     """Memory of its largest operator."""
     services: Mapping[str, int]
     """Key of each service that it needs, and of the inference server -> memory."""
+    cores: Mapping[str, int]
+    """Key of each service that asks for cores -> how many."""
     written: Mapping[str, int]
     """What has to be there at one time and is written, in words -> memory: all services, and the
     largest operator. Empty without services."""
@@ -57,6 +59,7 @@ class Demands:
             devices=max(gpus, gpu_beside, *(requests.devices(o) for o in operators)),
             largest=max(memory.values()),
             services={key: each.amount for key, each in kept.items()},
+            cores={key: each.cores for key, each in kept.items() if each.cores},
             written=written,
         )
 

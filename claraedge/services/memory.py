@@ -1,8 +1,8 @@
-"""How much system memory is kept for what runs beside jobs. Pure.
+"""How much system memory is kept for what runs beside jobs, and how many cores. Pure.
 
-It comes out of the budget of operators. Where a definition or the configuration writes how much,
-that is also the limit of the container; else there is none, and as much is kept as for an operator
-that writes nothing.
+Memory comes out of the budget of operators. Where a definition or the configuration writes how
+much, that is also the limit of the container; else there is none, and as much is kept as for an
+operator that writes nothing.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ class Kept:
     """Megabytes."""
     written: bool
     """Whether the definition or the configuration says so."""
+    cores: int = 0
+    """Logical cores that are reserved while jobs use it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,4 +65,9 @@ class Memory:
 
     def _kept(self, name: str, asked: Requests, shared: int = 0) -> Kept:
         memory = requests.memory(asked, self.profile)
-        return Kept(name=name, amount=memory.reserved + shared, written=memory.written)
+        return Kept(
+            name=name,
+            amount=memory.reserved + shared,
+            written=memory.written,
+            cores=asked.cpu or 0,
+        )

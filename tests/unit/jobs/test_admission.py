@@ -43,6 +43,22 @@ def gpu(job: str = "j", count: int = 1, **more: Any) -> Candidate:
         # More cores than there are means all there are.
         (candidate(cpu=64), Capacity(operators=2, cores=2), Held(), None),
         (candidate(cpu=64), Capacity(operators=2, cores=2), Held(cores=1), "2 cores; 1 of 2"),
+        # Services reserve cores as well, but never the turn of an operator that would be alone.
+        (candidate(), Capacity(operators=9, cores=4), Held(cores=1, cores_beside=3), None),
+        (candidate(cpu=1), Capacity(operators=9, cores=4), Held(cores=1, cores_beside=2), None),
+        (
+            candidate(cpu=2),
+            Capacity(operators=9, cores=4),
+            Held(cores=1, cores_beside=2),
+            "2 cores; 1 of 4 are free, services hold 2",
+        ),
+        (
+            candidate(cpu=1),
+            Capacity(operators=9, cores=4),
+            Held(cores=1, cores_beside=9),
+            "1 cores; 0 of 4 are free, services hold 9",
+        ),
+        (candidate(cpu=4), Capacity(operators=9, cores=4), Held(cores_beside=9), None),
         # GPUs.
         (gpu(), Capacity(operators=1, cores=1), Held(), "no GPU present"),
         (gpu(), ONE_GPU, Held(), None),

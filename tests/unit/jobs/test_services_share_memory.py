@@ -1,4 +1,4 @@
-"""Services, the inference server and operators share one budget of memory."""
+"""Services, the inference server and operators share one budget of memory, and one of cores."""
 
 from __future__ import annotations
 
@@ -100,6 +100,24 @@ async def test_an_operator_waits_for_the_services_of_other_jobs_and_describe_say
         device.runner.release("asks")
         await healthy(b, first, large)
         assert await services(device) == ["service viewer"], "it fits beside: it stays"
+
+
+async def test_cores_of_a_service_are_taken_from_operators_while_jobs_use_it(
+    device: Device,
+) -> None:
+    device.cores = 4
+    device.runner.hold("asks")
+    async with bench(device) as b:
+        text = with_service("viewer", service="cpu: 2").replace("{memory", "{cpu: 1, memory", 1)
+        first = await start(b, text)
+        await b.until_runs("asks")
+        small = await start(b, chain("small", extra=["requests: {cpu: 1}"]))
+        await healthy(b, small)
+        large = await start(b, chain("large", extra=["requests: {cpu: 3}"]))
+        await until_waits(b, large, "3 cores; 1 of 4 are free, services hold 2")
+        device.runner.release("asks")
+        await healthy(b, first, large)
+        assert await services(device) == ["service viewer"], "idle, it holds none"
 
 
 async def test_an_idle_service_ends_for_an_operator_that_needs_its_memory(device: Device) -> None:

@@ -408,6 +408,10 @@ class Engine:
         use = self._machine.services.gpu_use()
         used, idle = self._serving.memory()
         served = [a for a in self._active.values() if a.demands.services]
+        beside: dict[str, int] = {}  # two definitions of a service may differ in it
+        for each_served in served:
+            for key, count in each_served.demands.cores.items():
+                beside[key] = max(count, beside.get(key, 0))
         shared: dict[str, int] = {}
         for each in running:
             if each.candidate.gpu_memory and each.gpus:
@@ -415,6 +419,7 @@ class Engine:
         return Held(
             operators=sum(r.candidate.slot for r in running),
             cores=sum(min(r.candidate.cpu, self._resources.cores) for r in running),
+            cores_beside=sum(beside.values()),
             memory=sum(memory_of(r.candidate, self._scheduler.capacity) for r in running),
             services=used,
             service_users=frozenset(a.job.id for a in served),

@@ -53,8 +53,8 @@ class Side:
     queued: int = 0
 
     def __post_init__(self) -> None:
-        engine = self.bench.engine
-        pick = engine._start_next
+        dispatcher = self.bench.engine._dispatcher
+        pick = dispatcher.start_next
 
         async def timed() -> bool:
             begin = time.perf_counter()
@@ -62,7 +62,7 @@ class Side:
             (self.picks if started else self.idle).append(time.perf_counter() - begin)
             return started
 
-        engine._start_next = timed  # type: ignore[method-assign]
+        dispatcher.start_next = timed  # type: ignore[method-assign]
 
     async def fill(self, count: int) -> None:
         """Starts so many jobs, as Jobs.Start does but in batches; all classes in turns."""

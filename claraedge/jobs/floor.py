@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from claraedge.errors import RunnerUnavailableError, StorageFullError
 from claraedge.jobs import records
 from claraedge.jobs.active import ActiveJob
+from claraedge.jobs.demands import Demands
 from claraedge.jobs.execution import Execution
 from claraedge.jobs.machine import Machine
+from claraedge.jobs.model import Job
 from claraedge.jobs.pause import Pause
 from claraedge.jobs.strays import Strays
+from claraedge.pipelines.model import Pipeline
 
 #: What lets work wait, and fails nothing.
 OUTAGES = (RunnerUnavailableError, StorageFullError)
@@ -57,8 +60,25 @@ class Floor:
     wake: asyncio.Event
     """Set: the engine looks at what there is to do."""
     tasks: Tasks = field(repr=False)
+    unified: bool
+    """GPU memory is system memory."""
     given: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     """(job, operator) -> the GPUs that its container has."""
+
+    def decoded(self, job: Job) -> ActiveJob:
+        """A job as it is recorded, to be worked on."""
+        machine = self.machine
+        return ActiveJob.of(job, machine.images, machine.clock, machine.profile, self._demand)
+
+    def _demand(self, pipeline: Pipeline) -> Demands:
+        """What a job of a pipeline asks for on this device."""
+        return Demands.of(
+            pipeline,
+            self.machine.services.memory_of(pipeline),
+            self.machine.profile,
+            unified=self.unified,
+            gpu_beside=self.machine.services.want_gpu(pipeline),
+        )
 
     def expect_strays(self) -> None:
         """Something may be left behind, and nobody else wakes the engine for it."""

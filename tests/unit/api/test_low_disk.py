@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-import claraedge.daemon
+import claraedge.daemon.disks
 from claraedge.appliance import disk
 from claraedge.config import Config, Disk, Retention
 from claraedge.jobs import evictions
@@ -39,7 +39,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
         return ROOM.free, ROOM.total
 
     # The disk that the tests run on never matters.
-    monkeypatch.setattr(claraedge.daemon, "measured", lambda _: ample)
+    monkeypatch.setattr(claraedge.daemon.disks, "measured", lambda _: ample)
 
 
 @pytest.fixture
@@ -269,7 +269,7 @@ async def test_what_an_evicted_job_leaves_gives_the_room_back(
         full = crowded and len(list(payloads.iterdir())) > 1
         return (OUT if full else ROOM).free, ROOM.total
 
-    monkeypatch.setattr(claraedge.daemon, "measured", lambda _: state)
+    monkeypatch.setattr(claraedge.daemon.disks, "measured", lambda _: state)
     monkeypatch.setattr(evictions, "_SETTLE", 3600.0)  # so: by this one alone
     normal = jobs_pb2.JOB_PRIORITY_NORMAL
     async with daemon_in(folder, disk=Disk()) as daemon, running(daemon, normal, normal) as jobs:
@@ -293,7 +293,7 @@ async def test_a_payload_that_is_being_downloaded_stays_on_a_low_disk(
     async def state() -> tuple[int, int]:
         return (LOW if crowded else ROOM).free, ROOM.total
 
-    monkeypatch.setattr(claraedge.daemon, "measured", lambda _: state)
+    monkeypatch.setattr(claraedge.daemon.disks, "measured", lambda _: state)
     keep = Retention(undelivered_hours=0)
     async with daemon_in(folder, disk=Disk(), retention=keep) as daemon:
         pipeline = await daemon.register(chain("one"))

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from claraedge import daemon
 from claraedge.config import Config, load_config
+from claraedge.daemon import process
 from claraedge.inbox.inbox import Inbox
 from claraedge.runner.memory import MemoryRunner
 from claraedge.runner.protocol import Runner
@@ -29,7 +29,7 @@ async def in_memory(_config: Config) -> AsyncIterator[Runner]:
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
-    monkeypatch.setattr(daemon, "serve", partial(daemon.serve, open_runner=in_memory))
+    monkeypatch.setattr(process, "serve", partial(process.serve, open_runner=in_memory))
     folders = {"state_dir": str(tmp_path / "state"), "runtime_dir": str(tmp_path / "run")}
     return load_config(None, {"HOME": str(tmp_path)}, folders)
 
@@ -49,12 +49,12 @@ async def test_a_part_that_dies_ends_the_daemon_with_an_error(
 
     monkeypatch.setattr(Inbox, "run", dies)
     async with asyncio.timeout(DEADLINE):
-        assert await daemon._main(config) == 1
+        assert await process._main(config) == 1
     assert "a bug" in caplog.text
 
 
 async def test_a_signal_ends_it_without_one(config: Config) -> None:
-    running = asyncio.create_task(daemon._main(config))
+    running = asyncio.create_task(process._main(config))
     await until_served(config)
     os.kill(os.getpid(), signal.SIGTERM)
     async with asyncio.timeout(DEADLINE):
@@ -71,7 +71,7 @@ async def test_it_tells_its_supervisor_that_it_is_ready_and_then_that_it_lives(
         supervisor.setblocking(False)
         monkeypatch.setenv("NOTIFY_SOCKET", str(address))
         monkeypatch.setenv("WATCHDOG_USEC", "100000")
-        running = asyncio.create_task(daemon._main(config))
+        running = asyncio.create_task(process._main(config))
         told: list[str] = []
         async with asyncio.timeout(DEADLINE):
             while told.count("WATCHDOG=1") < 2:

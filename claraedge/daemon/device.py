@@ -1,0 +1,44 @@
+"""What this device has, in the words of those who ask: definitions, the engine, services."""
+
+from __future__ import annotations
+
+import os
+
+from claraedge.config import Config
+from claraedge.gpu import cdi
+from claraedge.gpu.sizes import GpuSizes
+from claraedge.gpu.tegra import Tegra
+from claraedge.jobs.scheduler import Resources
+from claraedge.pipelines.device import Device
+
+
+def device(config: Config) -> Device:
+    """What this machine has at all, for checking definitions. Blocks."""
+    return Device(cores=_cores(), memory=_memory(), gpus=len(gpus(config)))
+
+
+def gpus(config: Config) -> tuple[str, ...]:
+    """The CDI names of the GPUs that operators may be given. Blocks."""
+    return cdi.devices(config.engine.cdi_kind)
+
+
+def resources(config: Config) -> Resources:
+    """What operators may take of it."""
+    cores = _cores()
+    return Resources(
+        operators=config.engine.max_operators or 2 * cores,
+        cores=cores,
+        memory=_memory(),
+        gpus=lambda: gpus(config),
+        gpu_memory=GpuSizes(config.engine.gpu_memory_mb).smallest,
+        unified=Tegra().present(),
+    )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _memory() -> int:
+    """Megabytes of system memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20

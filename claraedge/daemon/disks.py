@@ -1,0 +1,42 @@
+"""The disks that the daemon writes, and the guard that watches them."""
+
+from __future__ import annotations
+
+from claraedge.appliance.ballast import Ballast
+from claraedge.appliance.disk import DiskGuard, Store, measured
+from claraedge.appliance.watermarks import Limits
+from claraedge.clock import Clock
+from claraedge.config import Config
+from claraedge.runner.protocol import Runner
+
+
+def disk_guard(config: Config, runner: Runner, ballast: Ballast, clock: Clock) -> DiskGuard:
+    """Watches the disks that the configuration names, and Podman's."""
+
+    async def podmans() -> tuple[int, int]:
+        space = await runner.image_space()
+        return space.free, space.total
+
+    return DiskGuard(
+        Store(name=f"the state folder {config.state_dir}", measure=measured(config.state_dir)),
+        [
+            Store(
+                name=f"the inbox {config.inbox_dir}",
+                measure=measured(config.inbox_dir),
+                jobs_write=False,
+            ),
+            Store(name="Podman's images and containers", measure=podmans),
+        ],
+        Limits(
+            soft_share=config.disk.soft_percent / 100,
+            soft=config.disk.soft_mb << 20,
+            hard=config.disk.hard_mb << 20,
+        ),
+        ballast,
+        clock,
+    )
+
+
+def advised(held: str | None) -> str | None:
+    """Why items wait, with what to do."""
+    return None if held is None else f"{held}; free some space there, and it goes on"

@@ -1,0 +1,66 @@
+"""What every part of the daemon stands on: its configuration, its state, its runner."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from claraedge.appliance import notify
+from claraedge.appliance.ballast import Ballast
+from claraedge.blocking import in_thread
+from claraedge.clock import Clock
+from claraedge.config import Config
+from claraedge.errors import StorageFullError
+from claraedge.ids import new_id
+from claraedge.runner.protocol import Runner
+from claraedge.store.database import Database, Transaction
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between tries to open the state on a full disk.
+_START_RETRY = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foundation:
+    """Open for as long as the daemon serves."""
+
+    config: Config
+    clock: Clock
+    ballast: Ballast
+    database: Database
+    instance: str
+    """The daemon's own id: the label of its containers, kept with the state."""
+    runner: Runner
+    started: float
+    """Unix seconds."""
+
+
+async def open_state(stack: AsyncExitStack, config: Config, ballast: Ballast) -> Database:
+    """The state, once the disk has room to open it: a full disk delays a start, as all work."""
+    told = False
+    while True:
+        database = Database(config.state_dir / "claraedge.db", on_full=ballast.give_up)
+        try:
+            return await stack.enter_async_context(database)
+        except StorageFullError as error:
+            if await in_thread(ballast.give_up):
+                continue
+            if not told:
+                _log.warning("the start waits", extra={"reason": str(error)})
+            told = True
+            notify.status(f"waiting: {error}")
+            notify.extend_timeout(60)
+            await asyncio.sleep(_START_RETRY)
+
+
+def instance(tx: Transaction) -> str:
+    """The daemon's own id, made at its first start."""
+    row = tx.row("fact", key="instance")
+    if row is None:
+        tx.run("put_fact", key="instance", value=new_id())
+        row = tx.row("fact", key="instance")
+    assert row is not None
+    return str(row["value"])

@@ -1,0 +1,229 @@
+"""The parts of the daemon, and who of them knows whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from claraedge.clock import boot_id
+from claraedge.daemon import device
+from claraedge.daemon.disks import advised, disk_guard
+from claraedge.daemon.foundation import Foundation
+from claraedge.delivery import records as delivery_records
+from claraedge.delivery.delivery import Delivery
+from claraedge.delivery.expiry import Expiry
+from claraedge.delivery.roots import Roots
+from claraedge.events.log import EventLog
+from claraedge.gpu.tegra import Tegra
+from claraedge.ids import new_id
+from claraedge.images.applications import Applications
+from claraedge.images.images import Images
+from claraedge.images.side_loading import SideLoading
+from claraedge.inbox.inbox import Inbox
+from claraedge.jobs.engine import Engine
+from claraedge.jobs.evictions import Evictions
+from claraedge.jobs.jobs import Jobs
+from claraedge.jobs.keeping import DAY, Keep, Rules
+from claraedge.jobs.leavings import Leavings
+from claraedge.jobs.log_caps import LogCaps
+from claraedge.jobs.logs import JobLogs
+from claraedge.jobs.machine import Machine
+from claraedge.jobs.model import Job, JobState
+from claraedge.jobs.removals import Removals
+from claraedge.jobs.retention import Retention
+from claraedge.jobs.timeouts import Timeouts
+from claraedge.jobs.trust import ClockTrust
+from claraedge.jobs.values import SharedMemory
+from claraedge.models.models import Models
+from claraedge.models.tree import ModelTree
+from claraedge.payloads.payloads import Payloads
+from claraedge.payloads.tree import PayloadTree
+from claraedge.pipelines.model import Pipeline
+from claraedge.pipelines.requests import Profile
+from claraedge.registry.folder import PipelineFolder
+from claraedge.registry.pipelines import Pipelines
+from claraedge.runner.limits import Enforcement
+from claraedge.services.services import Services, Settings
+from claraedge.store.database import Transaction
+
+
+class Parts:
+    """All of them, each built from those above it. `prepare` once, then all `work` at once."""
+
+    def __init__(self, foundation: Foundation) -> None:
+        base = self.foundation = foundation
+        config, database, clock, runner = base.config, base.database, base.clock, base.runner
+        pause = config.inbox.settle_seconds
+
+        self.enforcement = Enforcement(runner)
+        self.disk = disk_guard(config, runner, base.ballast, clock)
+        held = self.disk.held
+
+        self.tree = PayloadTree(config.state_dir)
+        self.payloads = Payloads(database, self.tree, clock, new_id, runner.reclaim, held=held)
+        self.models = Models(database, ModelTree(config.state_dir), clock, new_id)
+        self.logs = JobLogs(config.state_dir)
+        self.log_caps = LogCaps(database, self.logs, limit=config.engine.operator_log_mb << 20)
+        self.images = Images(runner, config.images, held=held)
+        self.applications = Applications(
+            self.images, runner, base.instance, lambda: device.device(config)
+        )
+        self.side_loading = SideLoading(
+            self.images, database, config.images_dir, pause=pause, held=held
+        )
+        self.pipelines = Pipelines(database, clock, new_id, lambda: device.device(config))
+        self.pipeline_folder = PipelineFolder(
+            database, self.pipelines, clock, config.pipelines_dir, pause=pause
+        )
+        self.services = self._services()
+
+        trust = ClockTrust(database, clock)
+        roots = Roots(database, config)
+        self.delivery = Delivery(database, self.tree, self.logs, config, clock, roots=roots)
+        self.expiry = Expiry(database, roots, config.outbox, clock, trust)
+        self.engine = self._engine()
+        self.jobs = Jobs(
+            database,
+            self.engine,
+            self.tree,
+            self.logs,
+            clock,
+            new_id,
+            grace=config.engine.grace_seconds,
+            on_queued=self._on_queued,
+            applied=self.applications.applied,
+        )
+        self.retention = Retention(
+            database,
+            self.payloads,
+            Leavings(database, self.payloads, self.logs),
+            clock,
+            unstarted_after=config.jobs.unstarted_after_hours * 3600,
+            rules=self._rules(),
+            trust=trust,
+        )
+        self.inbox = Inbox(
+            database,
+            self.tree,
+            config,
+            clock,
+            new_id,
+            self.jobs.queued,
+            applied=self.applications.applied,
+            held=lambda: advised(held()),
+            queued=self.engine.waiting,
+            roots=roots,
+        )
+        self.events = EventLog(database, clock, new_id)
+
+        self.models.on_changed = self.services.models_changed
+        self.pipelines.on_created = self.inbox.poke
+        self.delivery.on_done = self.inbox.job_ended
+        self.disk.on_room = self._on_room
+        self.disk.reclaim = self.retention.reclaim
+        self.disk.evict = Evictions(database, clock, self.engine.evict).next
+
+    async def prepare(self) -> None:
+        """Takes up what is recorded, in this order; nothing works yet."""
+        await self.enforcement.warnings()
+        await self.images.prepare()
+        await self.events.prepare()
+        await self.disk.prepare()
+        await self.payloads.prepare()
+        await self.models.prepare()
+        await self.services.prepare(await self.foundation.database.read(_running))
+        await self.log_caps.prepare()
+        await self.engine.prepare()
+        await self.delivery.prepare()
+        await self.pipeline_folder.prepare()
+        await self.inbox.prepare()
+
+    def work(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """Name -> what goes on until it is cancelled; one that ends before has died of a bug."""
+        return {
+            "services": self.services.run,
+            "engine": self.engine.run,
+            "log caps": self.log_caps.run,
+            "inbox": self.inbox.run,
+            "delivery": self.delivery.run,
+            "events": self.events.run,
+            "retention": self.retention.run,
+            "expiry": self.expiry.run,
+            "disk": self.disk.run,
+            "pipelines.d": self.pipeline_folder.run,
+            "side loading": self.side_loading.run,
+        }
+
+    def _services(self) -> Services:
+        base, config = self.foundation, self.foundation.config
+        return Services(
+            base.runner,
+            self.images,
+            self.models,
+            base.clock,
+            new_id,
+            state=config.state_dir,
+            instance=base.instance,
+            settings=Settings(
+                services=config.services,
+                inference=config.inference,
+                grace=config.engine.grace_seconds,
+                profile=Profile(config.engine.requests_profile),
+                unified=Tegra().present(),
+            ),
+            gpus=lambda: device.gpus(config),
+        )
+
+    def _engine(self) -> Engine:
+        base, engine = self.foundation, self.foundation.config.engine
+        machine = Machine(
+            database=base.database,
+            runner=base.runner,
+            removals=Removals(base.runner),
+            payloads=self.payloads,
+            images=self.images,
+            applications=self.applications,
+            logs=self.logs,
+            values=SharedMemory(engine.shared_memory_dir, base.instance),
+            services=self.services,
+            profile=Profile(engine.requests_profile),
+            clock=base.clock,
+            instance=base.instance,
+            boot=boot_id(),
+            grace=engine.grace_seconds,
+        )
+        return Engine(
+            machine,
+            resources=device.resources(base.config),
+            timeouts=Timeouts(default=engine.timeout_seconds, maximum=engine.timeout_max_seconds),
+            on_stopped=lambda _job: self.delivery.poke(),
+            may_start=self.disk.held,
+        )
+
+    def _rules(self) -> Rules:
+        """How long what stopped jobs leave is kept."""
+        given = self.foundation.config.retention
+        return Rules(
+            payloads=Keep(
+                seconds=given.payload_days * DAY,
+                count=given.payload_count,
+                size=None if given.payload_mb is None else given.payload_mb << 20,
+            ),
+            logs=Keep(seconds=given.log_days * DAY, size=given.log_mb << 20),
+            jobs=Keep(seconds=given.job_days * DAY, count=given.job_count),
+            undelivered=given.undelivered_hours * 3600,
+        )
+
+    def _on_queued(self, tx: Transaction, job: Job, pipeline: Pipeline) -> None:
+        all_jobs = self.foundation.config.outbox.all_jobs
+        delivery_records.add_for_job(tx, job, pipeline, all_jobs=all_jobs)
+
+    def _on_room(self) -> None:
+        self.inbox.poke()
+        self.engine.look_again()
+        self.delivery.try_again()
+
+
+def _running(tx: Transaction) -> list[str]:
+    """The jobs that ran when the daemon ended."""
+    return [row["id"] for row in tx.rows("started_jobs") if row["state"] == JobState.RUNNING]

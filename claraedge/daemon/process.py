@@ -1,0 +1,59 @@
+"""The daemon's process: its configuration, the signals that end it, its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from claraedge import journal
+from claraedge.config import Config, load_config
+from claraedge.daemon.serving import serve
+from claraedge.errors import ClaraedgeError
+
+_log = logging.getLogger(__name__)
+
+_DIED = "a part of the daemon died of a bug; please report it"
+
+
+def main(config_path: Path | None, overrides: Mapping[str, str]) -> int:
+    """Serves until SIGTERM or SIGINT; returns the exit code of the process."""
+    try:
+        config = load_config(config_path, os.environ, overrides)
+        journal.configure(config.log.level, config.log.format)
+        return asyncio.run(_main(config))
+    except ClaraedgeError as error:
+        for message in error.messages:
+            sys.stderr.write(f"claraedge: {message}\n")
+        return error.exit_code
+
+
+async def _main(config: Config) -> int:
+    """Runs the daemon in a task that a signal cancels: its contexts stop the parts in order."""
+    serving = asyncio.create_task(serve(config), name="daemon")
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        stop.set()
+        serving.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        await serving
+        _log.error("the daemon ended by itself")
+    except asyncio.CancelledError:
+        if stop.is_set():
+            _log.info("stopped")
+            return 0
+        # What ends a part may be cancelled by the part's own death: no signal, so it is a bug.
+        _log.exception(_DIED)
+    except BaseExceptionGroup:
+        # systemd starts a fresh daemon, which recovers; limping on could lose work.
+        _log.exception(_DIED)
+    return 1

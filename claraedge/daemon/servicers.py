@@ -1,0 +1,75 @@
+"""Which service of the API is answered by which part of the daemon."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from types import ModuleType
+
+from google.protobuf.descriptor import ServiceDescriptor
+
+from claraedge.api.appliance import (
+    ApplianceServicer,
+    ImagesServicer,
+    InboxServicer,
+    QueueServicer,
+)
+from claraedge.api.clara import ClaraServicer
+from claraedge.api.events import EventsServicer
+from claraedge.api.jobs import JobsServicer
+from claraedge.api.models import ModelsServicer
+from claraedge.api.monitor import MonitorServicer
+from claraedge.api.payloads import PayloadsServicer
+from claraedge.api.pipelines import PipelineFilesServicer, PipelinesServicer
+from claraedge.daemon.parts import Parts
+from claraedge.daemon.status import status
+from claraedge.gpu.sampler import Sampler
+from claraedge.ids import new_id
+from claraedge.models.model import SetKind
+from claraedge.models.sets import ModelSets
+from claraedge.wire.claraedge.v1 import appliance_pb2, events_pb2, pipeline_files_pb2
+from claraedge.wire.nvidia.clara.platform import (
+    clara_pb2,
+    jobs_pb2,
+    models_pb2,
+    payloads_pb2,
+    pipelines_pb2,
+)
+from claraedge.wire.nvidia.clara.platform.node_monitor import metrics_pb2
+
+
+def servicers(parts: Parts, sampler: Sampler) -> Sequence[tuple[ServiceDescriptor, object]]:
+    """Each service with what answers its calls."""
+    base, held = parts.foundation, parts.disk.held
+    node = os.uname().nodename
+    idle = base.config.api.idle_seconds
+    catalogs, instances = (
+        ModelSets(base.database, base.clock, new_id, kind)
+        for kind in (SetKind.CATALOG, SetKind.INSTANCE)
+    )
+    return [
+        (_service(clara_pb2, "Clara"), ClaraServicer(sampler, node, parts.services.stop)),
+        (_service(jobs_pb2, "Jobs"), JobsServicer(parts.jobs)),
+        (_service(models_pb2, "Models"), ModelsServicer(parts.models, catalogs, instances, held)),
+        (_service(payloads_pb2, "Payloads"), PayloadsServicer(parts.payloads)),
+        (_service(pipelines_pb2, "Pipelines"), PipelinesServicer(parts.pipelines)),
+        (
+            _service(pipeline_files_pb2, "PipelineFiles"),
+            PipelineFilesServicer(parts.pipeline_folder),
+        ),
+        (_service(metrics_pb2, "Monitor"), MonitorServicer(sampler)),
+        (
+            _service(appliance_pb2, "Images"),
+            ImagesServicer(parts.images, parts.tree.uploads, held),
+        ),
+        (_service(appliance_pb2, "Inbox"), InboxServicer(parts.inbox)),
+        (_service(appliance_pb2, "Queue"), QueueServicer(parts.jobs)),
+        (_service(appliance_pb2, "Appliance"), ApplianceServicer(partial(status, parts))),
+        (_service(events_pb2, "Events"), EventsServicer(parts.events, idle)),
+    ]
+
+
+def _service(module: ModuleType, name: str) -> ServiceDescriptor:
+    descriptor: ServiceDescriptor = module.DESCRIPTOR.services_by_name[name]
+    return descriptor

@@ -1,0 +1,105 @@
+"""The daemon's life: opened, prepared, serving, and closed in the reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TypeAlias
+
+from claraedge import __version__, files
+from claraedge.api.answers import Limits
+from claraedge.api.server import RuntimeFolder, Server
+from claraedge.appliance import frozen, notify
+from claraedge.appliance.ballast import Ballast
+from claraedge.appliance.memory import bound_arenas
+from claraedge.appliance.state import prepare_state
+from claraedge.appliance.watchdog import Watchdog
+from claraedge.blocking import in_thread
+from claraedge.clock import SystemClock
+from claraedge.config import Config
+from claraedge.daemon.foundation import Foundation, instance, open_state
+from claraedge.daemon.parts import Parts
+from claraedge.daemon.servicers import servicers
+from claraedge.gpu import cdi
+from claraedge.gpu.nvml import Nvml
+from claraedge.gpu.sampler import Sampler
+from claraedge.gpu.tegra import Tegra
+from claraedge.gpu.telemetry import Combined
+from claraedge.runner.podman import PodmanRunner
+from claraedge.runner.protocol import Runner
+from claraedge.runner.service import PodmanService, user_socket
+
+_log = logging.getLogger(__name__)
+
+#: Opens the runner for a daemon; tests pass one of `MemoryRunner`.
+OpenRunner: TypeAlias = Callable[[Config], AbstractAsyncContextManager[Runner]]
+
+
+@asynccontextmanager
+async def podman(config: Config) -> AsyncIterator[Runner]:
+    """The product's runner."""
+    folder = config.runtime_dir / "podman"
+    files.make_folders(folder)
+    shared = config.podman.socket or user_socket(os.environ)
+    named = config.podman.socket is not None
+    async with (
+        PodmanService(folder, shared=shared, only_shared=named) as service,
+        PodmanRunner(
+            service, folder, visible_devices=config.engine.visible_devices, nodes=cdi.nodes
+        ) as runner,
+    ):
+        yield runner
+
+
+async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
+    """Builds, recovers, serves; ends only by cancellation, or by a part's bug."""
+    bound_arenas()
+    removed = await in_thread(frozen.remove_stale_extractions)
+    if removed:
+        _log.info("stale extractions removed", extra={"count": len(removed)})
+    prepare_state(config.state_dir)
+    async with AsyncExitStack() as stack:
+        clock = SystemClock()
+        started = clock.now()
+        stack.enter_context(RuntimeFolder(config.socket))
+        watchdog = await stack.enter_async_context(Watchdog())
+        ballast = Ballast(config.state_dir)
+        database = await open_state(stack, config, ballast)
+        foundation = Foundation(
+            config=config,
+            clock=clock,
+            ballast=ballast,
+            database=database,
+            instance=await database.write(instance),
+            runner=await stack.enter_async_context(open_runner(config)),
+            started=started,
+        )
+        parts = Parts(foundation)
+        await parts.prepare()
+        sampler = await stack.enter_async_context(
+            Sampler(
+                Combined(Nvml(), Tegra()), database, clock, interval=config.gpu.interval_seconds
+            )
+        )
+        server = await stack.enter_async_context(
+            Server(
+                config.socket,
+                servicers(parts, sampler),
+                Limits(unary=config.api.unary_seconds, idle=config.api.idle_seconds),
+                config.api.listen,
+            )
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                for name, work in parts.work().items():
+                    group.create_task(work(), name=name)
+                group.create_task(server.run(), name="server")
+                _log.info("ready", extra={"version": __version__, "instance": foundation.instance})
+                notify.ready(f"serving {config.socket}")
+                checking = watchdog.run(database.write, parts.engine.stuck)
+                group.create_task(checking, name="watchdog")
+        finally:
+            notify.stopping()

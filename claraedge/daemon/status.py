@@ -1,0 +1,55 @@
+"""How the daemon is, for `claraedge status`: told by its parts."""
+
+from __future__ import annotations
+
+from claraedge import __version__
+from claraedge.api.appliance import disk_of, removed_of, time_of
+from claraedge.blocking import in_thread
+from claraedge.daemon import device
+from claraedge.daemon.parts import Parts
+from claraedge.wire.claraedge.v1 import appliance_pb2
+
+
+async def status(parts: Parts) -> appliance_pb2.StatusResponse:
+    """What counts, what there is, and what keeps work from going on."""
+    base, config = parts.foundation, parts.foundation.config
+    counts = await base.database.read(lambda tx: tx.row("status_counts"))
+    assert counts is not None
+    return appliance_pb2.StatusResponse(
+        version=__version__,
+        instance=base.instance,
+        started=time_of(base.started),
+        state_dir=str(config.state_dir),
+        inbox_dir=str(config.inbox_dir),
+        outbox_dir=str(config.outbox_dir),
+        failed_dir=str(config.failed_dir),
+        pipelines_dir=str(config.pipelines_dir),
+        images_dir=str(config.images_dir),
+        jobs_pending=counts["pending"],
+        jobs_running=counts["running"],
+        items_parked=counts["parked"] + parts.inbox.parked(),
+        items_failed=counts["failed"],
+        outbox_results=counts["results"],
+        outbox_bytes=counts["result_bytes"],
+        failed_results=counts["failures"],
+        failed_bytes=counts["failure_bytes"],
+        originals=counts["originals"],
+        originals_bytes=counts["original_bytes"],
+        originals_dir=str(config.originals_dir),
+        podman_version=await base.runner.version(),
+        gpus=len(await in_thread(device.gpus, config)),
+        warnings=[
+            *parts.engine.warnings(),
+            *parts.log_caps.warnings(),
+            *parts.disk.warnings(),
+            *parts.retention.warnings(),
+            *parts.delivery.warnings(),
+            *parts.expiry.warnings(),
+            *parts.pipeline_folder.warnings(),
+            *parts.inbox.warnings(),
+            *parts.side_loading.warnings(),
+            *await parts.enforcement.warnings(),
+        ],
+        disks=map(disk_of, parts.disk.figures()),
+        removed=removed_of(parts.retention.removed, parts.retention.last),
+    )

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -103,6 +104,7 @@ class Inbox:
         self._layout = Layout(self._folders.root, ())
         self._rescan = True
         self._missed = False
+        self._putting_back = asyncio.Lock()
 
     async def prepare(self) -> None:
         """At start: makes the folders, and finds what was on its way.
@@ -178,7 +180,8 @@ class Inbox:
         """
         found = await self.item(item)
         if found.state is ItemState.FAILED:
-            await self._put_back(found)
+            async with self._putting_back:  # of two calls for one item the second finds nothing
+                await self._put_back(found)
         elif not (self._room.look_now(item) or self._intake.try_now(item)):
             raise ItemRetryError(
                 f"{found.name} ({item}) is {found.state.value}: there is nothing to try again;"
@@ -192,11 +195,28 @@ class Inbox:
         claim = await self._database.read(lambda tx: records.get(tx, found.id))
         if claim is None or found.result_path is None:
             raise ItemRetryError(f"{found.name} ({found.id}) is not kept; drop it again")
+        if found.removed is not None:
+            day = time.strftime("%Y-%m-%d", time.localtime(found.removed))
+            raise ItemRetryError(
+                f"the original of {found.name} ({found.id}) was removed on {day} with its failure,"
+                " which was kept for outbox.failed_keep_days; drop it into the inbox again"
+            )
+        if not self._takes(claim.folder):
+            raise ItemRetryError(
+                f"no trigger takes what lies in {found.folder} any more, where {found.name}"
+                f" ({found.id}) came from; configure one again, or drop"
+                f" {found.result_path}/original/{found.name} into another folder of the inbox"
+            )
         await in_cancellable_thread(put_back, claim, Path(found.result_path), self._failpoint)
         reason, now = f"tried again; before: {found.reason}", self._clock.now()
         self._failpoint("retry: before commit")
         await self._database.write(lambda tx: records.put_back(tx, found.id, reason, now))
         self._failpoint("retry: committed")
+
+    def _takes(self, folder: Path) -> bool:
+        """Whether a trigger is there for what is put there, or will be once the folder is made."""
+        known = os.fsencode(folder) in self._layout.triggers
+        return known or folder in self._folders.wanted() or folder.parent == self._folders.root
 
     def parked(self) -> int:
         """How many entries are parked that no row says it of."""

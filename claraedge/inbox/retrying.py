@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from claraedge import files
 from claraedge.blocking import CancelFlag, CancelledWorkError
 from claraedge.delivery.failpoints import Failpoint, nothing
 from claraedge.delivery.spool import HIDDEN
-from claraedge.delivery.trees import copy_tree, move, remove, walk
+from claraedge.delivery.trees import copy_tree, remove, walk
 from claraedge.errors import ItemRetryError
 from claraedge.inbox.model import Claimed, shown
 
@@ -39,29 +40,48 @@ def put_back(
         )
     for one in left:
         if os.path.lexists(one.target):
-            raise ItemRetryError(
-                f"{shown(os.fsencode(one.target))} is there already; take it away, or rename it,"
-                f" and retry {item.id} again"
-            )
+            raise _taken(item, one.target)
     for one in left:
         flag.check()
         files.make_folders(one.target.parent, 0o775)
-        if any(entry.is_file and entry.status.st_nlink > 1 for entry in walk(one.source)):
-            _copy(flag, item, one, failpoint)
-        else:
-            move(one.source, one.target, flag=flag, failpoint=failpoint)
+        try:
+            _move(flag, item, one, failpoint)
+        except FileExistsError as error:  # it came meanwhile, and perhaps is another content
+            raise _taken(item, one.target) from error
         failpoint("retry: moved one")
 
 
+def _taken(item: Claimed, target: Path) -> ItemRetryError:
+    return ItemRetryError(
+        f"{shown(os.fsencode(target))} is there already; take it away, or rename it,"
+        f" and retry {item.id} again"
+    )
+
+
+def _move(flag: CancelFlag, item: Claimed, one: _Move, failpoint: Failpoint) -> None:
+    """Raises FileExistsError; the original stays where it is then."""
+    if not any(entry.is_file and entry.status.st_nlink > 1 for entry in walk(one.source)):
+        try:
+            files.rename_new(one.source, one.target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+        else:
+            files.sync_folder(one.target.parent)
+            files.sync_folder(one.source.parent)
+            return
+    _copy(flag, item, one, failpoint)
+
+
 def _copy(flag: CancelFlag, item: Claimed, one: _Move, failpoint: Failpoint) -> None:
-    """In place of a move: the payload of the failed job has the same files, and keeps them."""
+    """In place of a move: to another file system, or since the payload has the same files."""
     building = one.target.with_name(f"{HIDDEN}retry-{item.id}")
     remove(building)  # a crash left it
     failpoint("retry: copying")
     try:
         copy_tree(one.source, building, flag=flag)
         failpoint("retry: copied")
-        building.rename(one.target)
+        files.rename_new(building, one.target)
     except (OSError, CancelledWorkError):
         remove(building)
         raise

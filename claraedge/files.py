@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
@@ -15,6 +16,14 @@ from claraedge.ids import new_id
 from claraedge.removal import remove_folder
 
 _FICLONE = 0x40049409
+_renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+_renameat2.argtypes = (
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.c_uint,
+)
 _COPY_STEP = 8 * 1024 * 1024
 
 
@@ -114,6 +123,22 @@ def append(path: Path, data: bytes | bytearray | memoryview) -> None:
             view = view[os.write(descriptor, view) :]
     finally:
         os.close(descriptor)
+
+
+def rename_new(source: Path, target: Path) -> None:
+    """Renames to a name that does not exist. Raises FileExistsError, and nothing is lost then.
+
+    Where the file system has no such rename, one who makes the name in that moment loses it.
+    """
+    flags, here = 1, -100  # RENAME_NOREPLACE, AT_FDCWD
+    if not _renameat2(here, os.fsencode(source), here, os.fsencode(target), flags):
+        return
+    code = ctypes.get_errno()
+    if code not in (errno.EINVAL, errno.ENOSYS):
+        raise OSError(code, os.strerror(code), str(source), None, str(target))
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    source.rename(target)
 
 
 def set_mode(made: Path | int, mode: int) -> None:

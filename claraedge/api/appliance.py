@@ -22,6 +22,8 @@ from claraedge.runner.protocol import Image
 from claraedge.wire.claraedge.v1 import appliance_pb2 as wire
 
 _ITEMS_IN_A_MESSAGE = 500
+#: Clients take 4 MiB.
+_BYTES = 2 << 20
 _BUFFER = 1024 * 1024
 
 
@@ -67,10 +69,16 @@ class InboxServicer:
 
     async def List(self, request: wire.ListItemsRequest) -> AsyncIterator[wire.ListItemsResponse]:
         items = await self._inbox.items(_state(request.state))
-        for start in range(0, max(len(items), 1), _ITEMS_IN_A_MESSAGE):
-            yield wire.ListItemsResponse(
-                items=[_item(item) for item in items[start : start + _ITEMS_IN_A_MESSAGE]]
-            )
+        message = wire.ListItemsResponse()
+        size = 0
+        for item in items:
+            found = _item(item)
+            size += found.ByteSize()
+            if len(message.items) >= _ITEMS_IN_A_MESSAGE or (message.items and size > _BYTES):
+                yield message
+                message, size = wire.ListItemsResponse(), found.ByteSize()
+            message.items.append(found)
+        yield message
 
     async def Get(self, request: wire.GetItemRequest) -> wire.Item:
         return _item(await self._inbox.item(parse_id(request.id, InvalidRequestError)))
@@ -132,6 +140,12 @@ def _image(image: Image) -> wire.Image:
 
 
 def _item(item: Item) -> wire.Item:
+    members, room = [], _BYTES // 2
+    for member in item.members:
+        room -= 4 * len(member)  # at most so many bytes
+        if room < 0:
+            break
+        members.append(member)
     return wire.Item(
         id=item.id,
         name=item.name,
@@ -145,9 +159,13 @@ def _item(item: Item) -> wire.Item:
         first_seen=time_of(item.first_seen),
         size=item.size,
         result_path=item.result_path or "",
-        members=item.members,
+        members=members,
+        members_left_out=len(item.members) - len(members),
         digest=item.digest,
         duplicate_of=item.duplicate_of,
+        removed=None if item.removed is None else time_of(item.removed),
+        original_path=item.original_path or "",
+        original_removed=None if item.original_removed is None else time_of(item.original_removed),
     )
 
 

@@ -96,7 +96,11 @@ def item_lines(item: Item) -> list[tuple[str, str]]:
         ("SAME AS", item.duplicate_of),
         ("JOB_ID", item.job_id),
         ("RESULTS" if item.state == "DELIVERED" else "KEPT AT", item.result_path),
+        ("REMOVED", local(item.removed) if item.removed else ""),
+        ("ORIGINAL", item.original_path),
+        ("ORIGINAL REMOVED", local(item.original_removed) if item.original_removed else ""),
         *(("MEMBER", member) for member in item.members),
+        ("MORE MEMBERS", str(item.members_left_out or "")),
     )
     return [(name, text) for name, text in told if text]
 

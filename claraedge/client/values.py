@@ -155,6 +155,10 @@ class Item(Value, frozen=True, kw_only=True):
     members: tuple[str, ...]
     digest: str
     duplicate_of: str
+    removed: datetime | None = None
+    original_path: str = ""
+    original_removed: datetime | None = None
+    members_left_out: int = 0
 
 
 class Disk(Value, frozen=True, kw_only=True):

@@ -61,6 +61,11 @@ class Item:
     """Of a group: its entries, as paths for people."""
     digest: str = ""
     duplicate_of: str = ""
+    removed: float | None = None
+    """When what lay at `result_path` was removed for its age, or found to be gone; Unix seconds."""
+    original_path: str | None = None
+    """The folder that keeps what was dropped; a failure holds it itself."""
+    original_removed: float | None = None
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

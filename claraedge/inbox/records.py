@@ -250,4 +250,7 @@ def _item(row: Row) -> Item:
         members=tuple(map(shown, bytes(row["members"]).split(b"\0")[:-1])),
         digest=row["digest"] or "",
         duplicate_of=row["duplicate_of"] or "",
+        removed=row["removed"],
+        original_path=row["original"],
+        original_removed=row["original_removed"],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
@@ -216,6 +217,26 @@ def test_a_file_system_without_fsync_for_folders_is_synced_as_far_as_it_goes() -
     files.sync_folder(Path("/proc/self"))  # EINVAL, as on vboxsf
     with pytest.raises(FileNotFoundError):
         files.sync_folder(Path("/proc/nothing"))
+
+
+@pytest.mark.parametrize("lacks", [False, True])
+def test_a_new_name_takes_no_other_ones_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacks: bool
+) -> None:
+    def not_on_this_file_system(*_: object) -> int:
+        ctypes.set_errno(errno.EINVAL)
+        return -1
+
+    if lacks:
+        monkeypatch.setattr(files, "_renameat2", not_on_this_file_system)
+    (tmp_path / "a").write_text("a")
+    (tmp_path / "b").write_text("b")
+    with pytest.raises(FileExistsError):
+        files.rename_new(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(FileNotFoundError):
+        files.rename_new(tmp_path / "none", tmp_path / "c")
+    files.rename_new(tmp_path / "a", tmp_path / "c")
+    assert (tree(tmp_path), (tmp_path / "b").read_text()) == (["b", "c"], "b")
 
 
 def test_regular_files_come_by_name_bytes_without_links(tmp_path: Path) -> None:

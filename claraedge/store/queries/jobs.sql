@@ -65,7 +65,7 @@ SELECT
     (SELECT COUNT(*) FROM jobs WHERE state = 1 AND queue_position IS NOT NULL) AS pending,
     (SELECT COUNT(*) FROM jobs WHERE state = 2) AS running,
     (SELECT COUNT(*) FROM inbox_items WHERE state = 'parked') AS parked,
-    (SELECT COUNT(*) FROM inbox_items WHERE state = 'failed') AS failed,
+    (SELECT COUNT(*) FROM inbox_items WHERE state = 'failed' AND removed IS NULL) AS failed,
     (SELECT count FROM kept_totals WHERE kind = 'result') AS results,
     (SELECT size FROM kept_totals WHERE kind = 'result') AS result_bytes,
     (SELECT count FROM kept_totals WHERE kind = 'failure') AS failures,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from claraedge.config import Config
 from claraedge.errors import ItemNotFoundError, ItemRetryError
-from claraedge.inbox.model import ItemState
+from claraedge.inbox.model import Item, ItemState
 from claraedge.jobs.model import JobStatus
-from tests.inbox_bench import bench, drop, ended, make_config, tree_of
+from tests.inbox_bench import Bench, bench, drop, ended, make_config, tree_of
 
 
 def is_link(*path: str) -> bool:
@@ -56,3 +58,79 @@ async def test_a_parked_item_is_looked_at_now(tmp_path: Path) -> None:
         assert (await b.inbox.retry(item.id)).id == item.id
         with pytest.raises(ItemNotFoundError, match="claraedge list inbox"):
             await b.inbox.retry("0" * 32)
+
+
+async def failed_one(b: Bench, state: Path) -> Item:
+    await b.register("ct")
+    b.engine.status = JobStatus.FAULTED
+    drop(state / "inbox/in/scan.dcm", b"content")
+    (failed,) = await b.delivered()
+    b.engine.status = JobStatus.HEALTHY
+    return failed
+
+
+def config(state: Path) -> Config:
+    return make_config(state, trigger=[{"folder": "in", "pipeline": "ct"}])
+
+
+async def test_what_comes_while_it_is_put_back_is_not_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(config(tmp_path)) as b:
+        failed = await failed_one(b, tmp_path)
+
+        def meanwhile(name: str) -> None:
+            if name == "retry: copied":
+                drop(tmp_path / "inbox/in/scan.dcm", b"another")
+
+        monkeypatch.setattr(b.inbox, "_failpoint", meanwhile)
+        with pytest.raises(ItemRetryError, match="is there already"):
+            await b.inbox.retry(failed.id)
+        monkeypatch.undo()
+        items = await b.until(lambda items: len(ended(items)) == 2)
+        assert items[1].state is ItemState.DELIVERED
+        assert tree_of(Path(failed.result_path or "", "original")) == {"scan.dcm": b"content"}
+        await b.inbox.retry(failed.id)
+        await b.delivered(3)
+    assert sorted(tree_of(tmp_path / "originals").values()) == [b"another", b"content"]
+
+
+async def test_two_calls_put_it_back_once(tmp_path: Path) -> None:
+    async with bench(config(tmp_path)) as b:
+        failed = await failed_one(b, tmp_path)
+        done = await asyncio.gather(
+            b.inbox.retry(failed.id), b.inbox.retry(failed.id), return_exceptions=True
+        )
+        assert [type(one) for one in done] == [Item, ItemRetryError]
+        await b.delivered(2)
+        assert len(await b.jobs()) == 2
+
+
+async def test_an_original_that_was_removed_for_its_age_says_so(tmp_path: Path) -> None:
+    async with bench(config(tmp_path)) as b:
+        failed = await failed_one(b, tmp_path)
+        await b.database.write(
+            lambda tx: tx.run(
+                "result_of_item_removed", owner=failed.job, path=failed.result_path, now=86400.0
+            )
+        )
+        with pytest.raises(ItemRetryError, match=r"was removed on 19\d\d-.*failed_keep_days"):
+            await b.inbox.retry(failed.id)
+        assert (await b.inbox.item(failed.id)).removed == 86400.0
+        counts = await b.database.read(lambda tx: tx.row("status_counts"))
+        assert counts is not None
+        assert counts["failed"] == 0
+
+
+async def test_it_is_not_put_where_no_trigger_would_take_it(tmp_path: Path) -> None:
+    away = tmp_path / "elsewhere"
+    trigger = [{"folder": str(away), "pipeline": "ct"}]
+    async with bench(make_config(tmp_path / "state", trigger=trigger)) as b:
+        await b.register("ct")
+        b.engine.status = JobStatus.FAULTED
+        drop(away / "scan.dcm", b"content")
+        (failed,) = await b.delivered()
+    async with bench(make_config(tmp_path / "state")) as b:
+        with pytest.raises(ItemRetryError, match="no trigger takes what lies in"):
+            await b.inbox.retry(failed.id)
+    assert list(away.iterdir()) == []

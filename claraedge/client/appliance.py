@@ -107,6 +107,10 @@ def _item(item: pb.Item) -> Item:
         members=tuple(item.members),
         digest=item.digest,
         duplicate_of=item.duplicate_of,
+        removed=unix_moment(item.removed),
+        original_path=item.original_path,
+        original_removed=unix_moment(item.original_removed),
+        members_left_out=item.members_left_out,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -28,7 +28,7 @@ class Engine(Section, frozen=True, kw_only=True):
     other containers have `void`."""
     gpu_memory_mb: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] | None = None
     """Memory of each GPU that operators share. Default: what the driver says."""
-    requests_profile: Annotated[str, msgspec.Meta(pattern=r"^0\.[78]$")] = "0.8"
+    requests_profile: Literal["0.8", "0.7"] = "0.8"
     """What an operator's `requests` mean: as in Clara 0.8, where memory is a limit (1024 MB if it
     is not written), or as in Clara 0.7, where it is a minimum (512 MB) and no limit is set."""
     operator_log_mb: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 64
@@ -84,3 +84,18 @@ class Jobs(Section, frozen=True, kw_only=True):
 
     unstarted_after_hours: Annotated[float, msgspec.Meta(gt=0, le=87600)] = 24.0
     """A job that is not started for so long is removed with its payload."""
+
+
+def mistakes_of(engine: Engine, inference: Inference) -> list[str]:
+    """What is wrong beyond types: settings that would have no effect."""
+    mistakes = []
+    if engine.timeout_seconds > engine.timeout_max_seconds:
+        mistakes.append(
+            f"engine.timeout_seconds: {engine.timeout_seconds:g} has no effect beyond"
+            f" timeout_max_seconds, which is {engine.timeout_max_seconds:g}; raise that as well"
+        )
+    if inference.http_port == inference.grpc_port:
+        mistakes.append(
+            f"inference.grpc_port: {inference.grpc_port} is the http_port as well; choose another"
+        )
+    return mistakes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Literal
 
 import msgspec
 
@@ -29,7 +29,7 @@ class Images(Section, frozen=True, kw_only=True):
 
     registries: tuple[Text, ...] = ()
     """Where an image's name without a host is looked for, in order: `HOST[:PORT][/PATH]`."""
-    pull: Annotated[str, msgspec.Meta(pattern="^(never|missing)$")] = "never"
+    pull: Literal["never", "missing"] = "never"
     """missing: an image that is not on this device is pulled from its registry."""
     pull_seconds: Seconds | None = None
     """The longest that one pull takes. Default: 1800."""

@@ -6,16 +6,19 @@ would have no effect does not exist.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from claraedge.config import disk, images, inbox
+from claraedge.config import disk, engine, images, inbox
+from claraedge.config.expected import is_path, wrong
 from claraedge.config.images import Credential
 from claraedge.config.inbox import Trigger
 from claraedge.config.model import Config
@@ -104,19 +107,44 @@ def load_config(
     if config is not None:
         found += [*inbox.mistakes_of(config.inbox, config.inbox_dir), *_misplaced(config)]
         found += [*images.mistakes_of(config.images), *disk.mistakes_of(config.disk)]
-    mistakes += [_with_origin(text, environment, flags) for text in found]
+        found += engine.mistakes_of(config.engine, config.inference)
+    triggers = _folders_of_triggers(tree)
+    mistakes += [
+        _with_origin(_with_trigger(text, triggers), source, environment, flags) for text in found
+    ]
     if mistakes or config is None:
         raise ConfigurationError(*mistakes)
     return config
 
 
-def _with_origin(mistake: str, environment: Mapping[str, str], flags: Mapping[str, str]) -> str:
-    """The mistake with the variable that set the value, where it was one."""
+def _folders_of_triggers(tree: Mapping[str, Any]) -> list[str]:
+    """As they are written: nothing else tells one trigger from another at a glance."""
+    section = tree.get("inbox")
+    triggers = section.get("trigger") if isinstance(section, Mapping) else None
+    if not isinstance(triggers, list):
+        return []
+    return [str(t.get("folder", "")) if isinstance(t, Mapping) else "" for t in triggers]
+
+
+def _with_trigger(mistake: str, folders: Sequence[str]) -> str:
+    """The mistake with the folder of the trigger that it is in."""
+    found = re.match(r"inbox\.trigger\[(\d+)\]", mistake)
+    folder = folders[int(found[1])] if found else ""
+    return f"{mistake} (in the trigger for the folder {json.dumps(folder)})" if folder else mistake
+
+
+def _with_origin(
+    mistake: str, source: Path, environment: Mapping[str, str], flags: Mapping[str, str]
+) -> str:
+    """The mistake with what set the value: a flag, a variable, or the file."""
+    for key in flags:
+        if mistake.startswith(f"{key}:"):
+            return f"{mistake} (given on the command line)"
     for variable, keys in VARIABLES.items():
         key = ".".join(keys)
         if variable in environment and key not in flags and mistake.startswith(f"{key}:"):
             return f"{variable} ({key}){mistake.removeprefix(key)}"
-    return mistake
+    return f"{source}: {mistake}" if source.exists() else mistake
 
 
 def _misplaced(config: Config) -> list[str]:
@@ -166,12 +194,6 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _path(kind: type, value: object) -> Path:
-    if kind is not Path or not isinstance(value, str) or not value:
-        raise msgspec.ValidationError(f"Expected a path, got {value!r}")
-    return Path(value)
-
-
 def _merge(tree: dict[str, Any], more: Mapping[str, Any]) -> None:
     for key, value in more.items():
         if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
@@ -189,6 +211,19 @@ def _put(tree: dict[str, Any], keys: tuple[str, ...], value: str) -> None:
     tree[keys[-1]] = value
 
 
+def _elsewhere(key: str) -> list[str]:
+    """Where a setting of this name is, when it stands in the wrong table."""
+    found = []
+    for field in msgspec.structs.fields(Config):
+        if isinstance(field.type, type) and issubclass(field.type, Section):
+            names = {each.name for each in msgspec.structs.fields(field.type)}
+            if key in names - {"path"}:
+                found.append(f"{field.name}.{key}")
+        elif key == field.name:
+            found.append(key)
+    return found
+
+
 def _decode(kind: Any, value: Any, where: str, mistakes: list[str]) -> Any:
     """Decodes a section key by key, so that one mistake does not hide the next."""
     if not isinstance(value, Mapping):
@@ -201,8 +236,14 @@ def _decode(kind: Any, value: Any, where: str, mistakes: list[str]) -> Any:
         place = f"{where}.{key}" if where else key
         if key not in fields:
             close = get_close_matches(key, fields, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(fields)}"
-            mistakes.append(f"{place}: no such setting{hint}")
+            elsewhere = _elsewhere(key)
+            if elsewhere:
+                hint = f"did you mean {' or '.join(elsewhere)}?"
+            elif close:
+                hint = f"did you mean {close[0]!r}?"
+            else:
+                hint = f"known are {', '.join(fields)}"
+            mistakes.append(f"{place}: no such setting; {hint}")
             complete = False
             continue
         wanted = fields[key].type
@@ -226,10 +267,10 @@ def _decode(kind: Any, value: Any, where: str, mistakes: list[str]) -> Any:
         else:
             try:
                 decoded[key] = msgspec.convert(
-                    item, wanted, strict=not isinstance(item, str), dec_hook=_path
+                    item, wanted, strict=not isinstance(item, str), dec_hook=is_path
                 )
-            except msgspec.ValidationError as error:
-                mistakes.append(f"{place}: {error}")
+            except msgspec.ValidationError:
+                mistakes.append(f"{place}: {wrong(item, wanted)}")
                 complete = False
     for name, field in fields.items():
         if field.required and name not in value:

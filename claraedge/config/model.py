@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -71,8 +71,8 @@ class Podman(Section, frozen=True, kw_only=True):
 class Log(Section, frozen=True, kw_only=True):
     """`[log]`."""
 
-    level: Annotated[str, msgspec.Meta(pattern="^(debug|info|warning|error)$")] = "info"
-    format: Annotated[str, msgspec.Meta(pattern="^(auto|text|json|journal)$")] = "auto"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "text", "json", "journal"] = "auto"
     """auto: text on a terminal, journal where systemd reads it, else json."""
 
 

@@ -7,9 +7,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from claraedge.config import VARIABLES, Config, default_folders, default_path, load_config
+from claraedge.config.expected import wrong
+from claraedge.config.inbox import Trigger
+from claraedge.config.sections import Section
 from claraedge.errors import ConfigurationError
 
 HOME = {"HOME": "/home/u", "XDG_RUNTIME_DIR": "/run/user/1000"}
@@ -34,7 +38,7 @@ def load(file: Path | None, text: str | None = None, **more: Any) -> Config:
 def mistakes(file: Path | None, text: str | None = None, **more: Any) -> list[str]:
     with pytest.raises(ConfigurationError) as caught:
         load(file, text, **more)
-    return list(caught.value.messages)
+    return [text.removeprefix(f"{file}: ") for text in caught.value.messages]
 
 
 def test_without_a_file_everything_has_a_default() -> None:
@@ -181,13 +185,13 @@ def test_all_mistakes_are_told_at_once(file: Path) -> None:
         r"^CLARAEDGE_LOG_LEVL: no such setting; did you mean CLARAEDGE_LOG_LEVEL\?",
         r"^stat_dir: no such setting; did you mean 'state_dir'\?",
         r"^inbox\.settle_second: no such setting; did you mean 'settle_seconds'\?",
-        r"^inbox\.rescan_seconds: .*> 0",
+        r"^inbox\.rescan_seconds: 0 is not a number of more than 0 and at most 86400$",
         r"^inbox\.path: ",
-        r"^inbox\.trigger\[0\]\.pipeline: is missing",
-        r"^inbox\.trigger\[1\]\.pipeline: .*length >= 1",
-        r"^engine\.max_operators: .*`int",
-        r"^engine\.grace_seconds: .*`float",
-        r"^log\.level: ",
+        r"^inbox\.trigger\[0\]\.pipeline: is missing \(in the trigger for the folder \"a\"\)$",
+        r"^inbox\.trigger\[1\]\.pipeline: \"\" is not a text that is not empty .*folder \"b\"\)$",
+        r"^engine\.max_operators: true is not a whole number of at least 1 and at most 1024$",
+        r"^engine\.grace_seconds: \"soon\" is not a number of more than 0",
+        r"^log\.level: \"loud\" is not one of \"debug\", \"error\", \"info\", \"warning\"$",
     ]
     for pattern in wanted:
         assert any(re.search(pattern, text) for text in found), (pattern, found)
@@ -203,9 +207,21 @@ def test_a_setting_that_resembles_none_is_told_what_there_is(file: Path) -> None
     ("text", "says"),
     [
         ("a = [", "not TOML"),
+        (
+            '[[inbox.trigger]]\nfolder = "ct"\npipeline = "p"\ngrouping = "folders"',
+            r'^inbox\.trigger\[0\]\.grouping: "folders" is not one of "dicom-series",'
+            r' "dicom-study", "entry", "file", "folder", "marker", "quiet"; did you mean "folder"\?'
+            r' \(in the trigger for the folder "ct"\)$',
+        ),
+        ("[jobs]\ntimeout_seconds = 3", r"jobs\.timeout_seconds: .*mean engine.timeout_seconds\?$"),
+        ("idle_seconds = 3", "mean api.idle_seconds or services.idle_seconds or inference"),
+        ("[api]\nlisten = [3]", r"api\.listen: \[3\] is not a list, each entry of it a text"),
+        ("[engine]\ntimeout_seconds = 3600", "no effect beyond timeout_max_seconds, which is 1800"),
+        ("[inference]\nhttp_port = 8001", "grpc_port: 8001 is the http_port as well"),
+        ("[disk]\nsoft_mb = 1.5", "1.5 is not a whole number of at least 1 and at most 16777216$"),
         ("inbox = 3", "inbox: is a table of settings, not 3"),
         ("[inbox]\ntrigger = [3]", r"inbox\.trigger\[0\]: is a table"),
-        ("[inbox]\ntrigger = 3", r"inbox\.trigger: "),
+        ("[inbox]\ntrigger = 3", r"inbox\.trigger: 3 is not a list, each entry of it a table"),
         ('[outbox]\nall_jobs = "perhaps"', r"outbox\.all_jobs: "),
         ("[inbox]\nsettle_seconds = nan", r"inbox\.settle_seconds: "),
         ("[inbox]\nsettle_seconds = inf", r"inbox\.settle_seconds: "),
@@ -215,6 +231,28 @@ def test_a_setting_that_resembles_none_is_told_what_there_is(file: Path) -> None
 def test_wrong_forms(file: Path, text: str, says: str) -> None:
     (found,) = mistakes(file, text)
     assert re.search(says, found), found
+
+
+def test_a_mistake_names_what_it_was_read_from(file: Path) -> None:
+    file.write_text("[log]\nqqqq = 1\n[engine]\nmax_operators = 0\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(file, HOME | {"CLARAEDGE_LOG_LEVEL": "loud"}, {"gpu.interval_seconds": "x"})
+    assert [text.partition(": ")[0] for text in caught.value.messages] == [
+        str(file),
+        "CLARAEDGE_LOG_LEVEL (log.level)",
+        str(file),
+        "gpu.interval_seconds",
+    ]
+    assert caught.value.messages[-1].endswith("(given on the command line)")
+
+
+@pytest.mark.parametrize("section", [*(f.name for f in msgspec.structs.fields(Config)), "trigger"])
+def test_each_setting_has_words_for_what_it_may_be(section: str) -> None:
+    kinds = {f.name: f.type for f in msgspec.structs.fields(Config)} | {"trigger": Trigger}
+    kind = kinds[section]
+    fields = msgspec.structs.fields(kind) if issubclass(kind, Section) else []
+    for field in fields:
+        assert wrong(object, field.type)
 
 
 def test_a_file_that_has_no_table_where_a_variable_points_is_told_so(file: Path) -> None:
@@ -279,10 +317,10 @@ def test_the_meaning_of_requests_and_the_place_of_values_are_checked(file: Path)
     assert config.engine.requests_profile == "0.7"
     assert config.engine.shared_memory_dir == Path("/run/shm")
     assert load(file, "").engine.requests_profile == "0.8"
-    wrong = mistakes(file, '[engine]\nrequests_profile = "0.9"\n')
-    assert [text for text in wrong if text.startswith("engine.requests_profile:")] == wrong
-    wrong = mistakes(file, '[engine]\nshared_memory_dir = "shm"\n')
-    assert wrong == ["engine.shared_memory_dir: shm must be an absolute path"]
+    (text,) = mistakes(file, '[engine]\nrequests_profile = "0.9"\n')
+    assert text.startswith("engine.requests_profile:")
+    found = mistakes(file, '[engine]\nshared_memory_dir = "shm"\n')
+    assert found == ["engine.shared_memory_dir: shm must be an absolute path"]
 
 
 #: Sections of the README that name each setting; pages of docs/ have the rest of the others.

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from pathlib import PurePosixPath
 
 from claraedge.config.inbox import Trigger
 from claraedge.config.placeholders import filled
 from claraedge.inbox.grouping import stem_of
+from claraedge.inbox.patterns import SlowMatchError, groups
 from claraedge.metadata import MAX_VALUE_CHARACTERS
 
 
@@ -25,6 +24,10 @@ class Named:
 
 class NameDoesNotFitError(ValueError):
     """The name does not fit the `match` of the trigger."""
+
+
+class SlowNameError(NameDoesNotFitError):
+    """Nobody knows whether it does: the match was given up."""
 
 
 def wanted(trigger: Trigger, name: bytes) -> bool:
@@ -54,13 +57,18 @@ def named(trigger: Trigger, name: bytes, uids: Mapping[str, str]) -> Named:
     stem, suffix = PurePosixPath(last).stem, PurePosixPath(last).suffix
     values = {"name": last, "stem": stem, "suffix": suffix, "folder": folder, "path": path, **uids}
     if trigger.match is not None:
-        found = _pattern(trigger.match).fullmatch(path)
+        found = groups(trigger.match, path)
+        if isinstance(found, SlowMatchError):
+            raise SlowNameError(
+                f"it takes too long to tell whether {path!r} fits `match` of its trigger,"
+                f" {trigger.match!r}: rename it, or make that simpler (no repeats in repeats)"
+            )
         if found is None:
             raise NameDoesNotFitError(
                 f"{path!r} does not fit `match` of its trigger, {trigger.match!r}: rename it, or"
                 " change the trigger"
             )
-        values |= {key: text or "" for key, text in found.groupdict().items()}
+        values |= found
     return Named(
         parameters={key: filled(text, values) for key, text in trigger.parameters.items()},
         metadata={
@@ -68,8 +76,3 @@ def named(trigger: Trigger, name: bytes, uids: Mapping[str, str]) -> Named:
             for key, text in trigger.metadata.items()
         },
     )
-
-
-@lru_cache(maxsize=64)
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text)

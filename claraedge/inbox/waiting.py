@@ -15,7 +15,7 @@ from claraedge.inbox.claim import Held
 from claraedge.inbox.grouping import Group, Unit, group
 from claraedge.inbox.looks import Found, Identified, Onlooker
 from claraedge.inbox.model import Claimed, Item, ItemState, Options, shown
-from claraedge.inbox.naming import NameDoesNotFitError, named
+from claraedge.inbox.naming import NameDoesNotFitError, SlowNameError, named
 from claraedge.inbox.records import Seen
 from claraedge.inbox.seen import SeenBook
 from claraedge.inbox.settling import NO_HINTS, Heard, Hints, Quiet, decide, hear
@@ -333,9 +333,11 @@ class WaitingRoom:
                 offered[id(place[2])] = place
         for place in offered.values():
             heapq.heappush(self._ready, place)
+        for place in offered.values():
             entry = place[2]
             alone = Group(label=entry.name, members=())
-            self._add_take(takes, entry.trigger, alone, [entry])
+            if not self._add_take(takes, entry.trigger, alone, [entry]):
+                return takes
         now = self._clock.elapsed()
         for folder in self._folders.values():
             if folder.look_again <= now and not folder.trigger.problem:
@@ -354,13 +356,15 @@ class WaitingRoom:
         folder.look_again = float("inf") if found.look_again is None else found.look_again
         for one in found.groups:
             members = [folder.entries[name] for name in one.members or (one.label,)]
-            self._add_take(takes, folder.trigger, one, members)
+            if not self._add_take(takes, folder.trigger, one, members):
+                break
         if found.groups:
             folder.look_again = now  # until they are taken
 
     def _add_take(
         self, takes: list[Take], trigger: Trigger, one: Group, entries: Sequence[Waiting]
-    ) -> None:
+    ) -> bool:
+        """False where its name took so long that the loop has others to see to first."""
         first = entries[0]
         uids = {} if first.identified is None else first.identified.uids
         fault = first.survey.look.fault if first.survey is not None and not one.members else None
@@ -370,7 +374,7 @@ class WaitingRoom:
             said = named(rule, one.label, uids)
         except NameDoesNotFitError as error:
             self.park(entries, str(error), _AGAIN)
-            return
+            return not isinstance(error, SlowNameError)
         options = Options(
             parameters=said.parameters,
             metadata=said.metadata,
@@ -381,6 +385,7 @@ class WaitingRoom:
             fault=fault or "",
         )
         takes.append(Take(trigger=trigger, group=one, entries=entries, options=options))
+        return True
 
     def park(self, entries: Iterable[Waiting], reason: str, wait: float | None = None) -> None:
         """They cannot be claimed as it is: they settle once more."""

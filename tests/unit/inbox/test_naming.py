@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from claraedge.config.inbox import Trigger
 from claraedge.config.placeholders import filled, unknown
-from claraedge.inbox.naming import Named, NameDoesNotFitError, named, wanted
+from claraedge.inbox.naming import Named, NameDoesNotFitError, SlowNameError, named, wanted
 from claraedge.metadata import MAX_VALUE_CHARACTERS
 
 
@@ -87,6 +88,18 @@ def test_a_name_that_does_not_fit_as_a_whole_says_so(name: bytes) -> None:
     trigger = rule(match=r"(?P<patient>P\d+)/.*", metadata={"Patient": "{patient}"})
     with pytest.raises(NameDoesNotFitError, match=r"does not fit `match` of its trigger"):
         named(trigger, name, {})
+
+
+@pytest.mark.parametrize("match", ["(?P<n>(a+)+)b", "(?P<n>.*.*.*.*.*.*)="])
+def test_a_match_that_would_take_years_is_given_up_once(match: str) -> None:
+    trigger = rule(match=match, metadata={"N": "{n}"})
+    began = time.monotonic()
+    for _ in range(30):
+        with pytest.raises(SlowNameError, match="takes too long .* make that simpler"):
+            named(trigger, b"a" * 200, {})
+    assert time.monotonic() - began < 5
+    fits = b"aab" if match.endswith("b") else b"aa="
+    assert named(trigger, fits, {}).metadata == {"N": "aa"}
 
 
 def test_uids_are_texts_of_studies() -> None:

@@ -1,49 +1,25 @@
-"""Containers without a machine: a Runner whose images are Python coroutines.
-
-Shipped for tests of whatever stands on the Runner protocol. A program gets the ContainerSpec and
-works on the real folders of its mounts:
-
-    runner = MemoryRunner()
-
-    async def copy(spec: ContainerSpec) -> int:
-        (host_path(spec, "/output") / "a").write_text("done")
-        write_log(spec, "one line")
-        return 0
-
-    runner.add_image("app:1", copy)
-
-The containers live in the runner as they live in a machine: a second engine over the same runner
-finds and adopts what the first one started. Faults are asked for by the operator's name (the label
-LABEL_OPERATOR), so that a test says them before the job starts.
-"""
+"""The in-memory Runner: what a test arranges, and the calls of the protocol."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import itertools
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from claraedge.clock import SystemClock, rfc3339
 from claraedge.errors import (
     ClaraedgeError,
     ContainerError,
-    ImageDeniedError,
     ImageNotFoundError,
-    ImagePullError,
-    InvalidImageError,
     NetworkError,
     RunnerUnavailableError,
 )
 from claraedge.ids import new_id
+from claraedge.runner.memory.containers import KILLED, MemoryContainer, owner
+from claraedge.runner.memory.images import MemoryImages
+from claraedge.runner.memory.networks import MemoryNetworks
+from claraedge.runner.memory.programs import Handler, Program
 from claraedge.runner.protocol import (
-    LABEL_OPERATOR,
-    LABEL_SERVICE_NAME,
-    MAX_FILE,
     OUTSIDE,
     Container,
     ContainerSpec,
@@ -56,34 +32,6 @@ from claraedge.runner.protocol import (
     Phase,
     Space,
 )
-from claraedge.runner.references import means
-
-#: What an image does: its exit code. Cancelled by `stop`, as a process is by TERM.
-Program = Callable[[ContainerSpec], Awaitable[int]]
-
-#: What takes a connection to a container: called with the streams of its side.
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-_TERMINATED, _KILLED = 143, 137
-
-
-@dataclass(slots=True)
-class _Container:
-    id: str
-    spec: ContainerSpec
-    phase: Phase = Phase.CREATED
-    exit: Exit | None = None
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    ended_at: float | None = None
-    task: asyncio.Task[None] | None = None
-    networks: dict[str, str] = field(default_factory=dict)
-
-    def end(self, exit_: Exit) -> None:
-        if self.exit is None:
-            self.exit = exit_
-            self.phase = Phase.STOPPED
-            self.ended_at = SystemClock().now()
-            self.ended.set()
 
 
 class MemoryRunner:
@@ -105,28 +53,19 @@ class MemoryRunner:
         """False: every call raises RunnerUnavailableError; what runs goes on."""
         self.enforced = frozenset(Limit)
         """What `limits` answers."""
-        self._images: dict[str, tuple[Image, Program]] = {}
         self.space = Space(free=100 << 30, total=200 << 30)
         """What `image_space` answers."""
         self.pulls: list[tuple[str, str, bool]] = []
         """Every `pull_image` there was: (name, the login's user or nothing, insecure)."""
-        self.pulling: set[str] = set()
+        self._images = MemoryImages()
+        self.pulling = self._images.pulling
         """The names that are pulled now."""
-        self._remote: dict[str, tuple[Program, Login | None]] = {}
-        self._pull_errors: dict[str, ClaraedgeError] = {}
-        self._held_pulls: dict[str, asyncio.Event] = {}
-        self._files: dict[str, Mapping[str, bytes]] = {}
-        self._archives: dict[Path, list[str]] = {}
-        self._containers: dict[str, _Container] = {}
+        self._containers: dict[str, MemoryContainer] = {}
+        self._networks = MemoryNetworks()
         self._held: dict[str, asyncio.Event] = {}
         self._create_errors: dict[str, list[Exception]] = {}
         self._start_errors: dict[str, list[Exception]] = {}
         self._kept: set[str] = set()
-        self._networks: dict[str, Network] = {}
-        self._subnets = itertools.count()
-        self._network_error: str | None = None
-        self._handlers: dict[tuple[str, int], Handler] = {}
-        self._serving: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Condition()
 
     # --- what the test arranges -------------------------------------------------------------
@@ -147,52 +86,40 @@ class MemoryRunner:
 
         `listens`: the ports that its containers take connections at while they run.
         """
-        content = hashlib.sha256(f"{name} {len(self._images)}".encode()).hexdigest()
-        for image_id, (old, old_program) in self._images.items():
-            kept = tuple(n for n in old.names if n != name)
-            self._images[image_id] = (replace(old, names=kept), old_program)
-        image = Image(
-            id=content,
-            names=(name,),
-            digests=(f"{name.rpartition(':')[0]}@sha256:{content}",),
-            size=1,
-            created=0.0,
+        return self._images.add(
+            name,
+            program,
             user=user,
             entrypoint=entrypoint,
             command=command,
             ports=ports,
+            files=files,
+            listens=listens,
         )
-        self._images[content] = (image, program)
-        self._handlers |= {(content, port): each for port, each in (listens or {}).items()}
-        self._files[content] = files or {}
-        return image
 
     def remove_image(self, reference: str) -> None:
         """Takes an image from the device; containers made of it stay."""
-        image = self._find(reference)
-        if image is not None:
-            del self._images[image.id]
+        self._images.remove(reference)
 
     def add_archive(self, archive: Path, name: str, program: Program) -> None:
         """Makes `load_image(archive)` load an image; without this it is an InvalidImageError."""
-        image = self.add_image(name, program)
-        self._archives.setdefault(archive, []).append(image.id)
+        self._images.add_archive(archive, name, program)
 
     def add_remote_image(self, name: str, program: Program, login: Login | None = None) -> None:
         """Puts an image in its registry, which gives it to everyone, or to `login` alone."""
-        self._remote[name] = (program, login)
+        self._images.add_remote(name, program, login)
 
     def fail_pull(self, name: str, error: ClaraedgeError) -> None:
         """Every `pull_image` of this name raises this."""
-        self._pull_errors[name] = error
+        self._images.fail_pull(name, error)
 
     def hold_pull(self, name: str) -> None:
         """Pulls of this name hang until `release_pull`."""
-        self._held_pulls.setdefault(name, asyncio.Event())
+        self._images.hold_pull(name)
 
     def release_pull(self, name: str) -> None:
         """Lets the pulls of this name go on."""
-        self._held_pulls.pop(name).set()
+        self._images.release_pull(name)
 
     def hold(self, operator: str) -> None:
         """Containers of this operator, once started, wait with their work until `release`."""
@@ -218,12 +145,12 @@ class MemoryRunner:
 
     def refuse_networks(self, reason: str | None) -> None:
         """Every `create_network` raises NetworkError with this reason; None: no more."""
-        self._network_error = reason
+        self._networks.refusal = reason
 
     def vanish(self, operator: str) -> None:
         """Removes the containers of this operator as somebody with `podman rm -f` does."""
         for entry in self._of(operator):
-            self._kill(entry, Exit(cause=ExitCause.VANISHED))
+            entry.kill(Exit(cause=ExitCause.VANISHED))
             del self._containers[entry.id]
 
     def lose_supervisor(self, operator: str) -> None:
@@ -233,20 +160,20 @@ class MemoryRunner:
         """
         for entry in self._of(operator):
             if entry.phase is Phase.RUNNING:
-                self._kill(entry, Exit(cause=ExitCause.LOST_SUPERVISOR))
+                entry.kill(Exit(cause=ExitCause.LOST_SUPERVISOR))
                 entry.phase = Phase.RUNNING
 
     def run_out_of_memory(self, operator: str) -> None:
         """Kills the running containers of this operator as the kernel does at a memory limit."""
         for entry in self._of(operator):
             if entry.phase is Phase.RUNNING:
-                self._kill(entry, Exit(cause=ExitCause.EXITED, code=_KILLED, out_of_memory=True))
+                entry.kill(Exit(cause=ExitCause.EXITED, code=KILLED, out_of_memory=True))
 
     def cut_power(self) -> None:
         """What a restart of the machine leaves: what ran is INTERRUPTED, the rest stays."""
         for entry in self._containers.values():
             if entry.phase is Phase.RUNNING:
-                self._kill(entry, Exit(cause=ExitCause.VANISHED))
+                entry.kill(Exit(cause=ExitCause.VANISHED))
                 entry.phase = Phase.INTERRUPTED
 
     async def running(self, operator: str) -> ContainerSpec:
@@ -268,53 +195,29 @@ class MemoryRunner:
 
     async def find_image(self, reference: str) -> Image | None:
         self._check()
-        return self._find(reference)
+        return self._images.find(reference)
 
     async def list_images(self) -> Sequence[Image]:
         self._check()
-        return [image for image, _ in self._images.values()]
+        return self._images.all()
 
     async def load_image(self, archive: Path) -> Sequence[Image]:
         self._check()
-        if archive not in self._archives:
-            raise InvalidImageError(f"{archive.name} holds no image")
-        return [self._images[i][0] for i in self._archives[archive] if i in self._images]
+        return self._images.load(archive)
 
     async def read_files(
         self, image: str, paths: Sequence[str], labels: Mapping[str, str]
     ) -> Mapping[str, bytes]:
         self._check()
         self.files_read.append((image, dict(labels)))
-        if image not in self._images:
-            raise ImageNotFoundError(f"image {image} is not on this device any more")
-        held = {path: self._files[image][path] for path in paths if path in self._files[image]}
-        for path, content in held.items():
-            if len(content) > MAX_FILE:
-                raise InvalidImageError(f"{path} of image {image} is larger than {MAX_FILE} bytes")
-        return held
+        return self._images.read(image, paths)
 
     async def pull_image(
         self, name: str, *, login: Login | None, insecure: bool, limit: float
     ) -> Image:
         self._check()
         self.pulls.append((name, login.username if login else "", insecure))
-        self.pulling.add(name)
-        try:
-            async with asyncio.timeout(limit):
-                if name in self._held_pulls:
-                    await self._held_pulls[name].wait()
-        except TimeoutError as error:
-            raise ImagePullError(f"it did not come within {limit:g} s") from error
-        finally:
-            self.pulling.discard(name)
-        if name in self._pull_errors:
-            raise self._pull_errors[name]
-        if name not in self._remote:
-            raise ImageNotFoundError("manifest unknown")
-        program, wanted = self._remote[name]
-        if wanted is not None and wanted != login:
-            raise ImageDeniedError("unauthorized")
-        return self.add_image(name, program)
+        return await self._images.pull(name, login, limit)
 
     async def image_space(self) -> Space:
         self._check()
@@ -322,7 +225,7 @@ class MemoryRunner:
 
     async def create(self, spec: ContainerSpec) -> str:
         self._check()
-        errors = self._create_errors.get(_name(spec))
+        errors = self._create_errors.get(owner(spec))
         if errors:
             raise errors.pop(0)
         if spec.image not in self._images:
@@ -336,7 +239,7 @@ class MemoryRunner:
         if missing:
             raise ContainerError(f"container {spec.name}: no such folder: {missing[0]}")
         spec.log_path.touch(mode=0o600)
-        entry = _Container(id=(new_id() + new_id()), spec=spec, networks=dict(spec.networks))
+        entry = MemoryContainer(id=(new_id() + new_id()), spec=spec, networks=dict(spec.networks))
         self._containers[entry.id] = entry
         self.created.append(spec)
         return entry.id
@@ -346,17 +249,16 @@ class MemoryRunner:
         entry = self._containers.get(container)
         if entry is None:
             raise ContainerError(f"there is no container {container}")
-        errors = self._start_errors.get(_operator(entry))
+        errors = self._start_errors.get(entry.operator)
         if errors:
             raise errors.pop(0)
         if entry.phase is Phase.RUNNING:
             return
         if entry.phase is not Phase.CREATED:
             raise ContainerError(f"container {container} was started before")
-        entry.phase = Phase.RUNNING
+        program = self._images.program(entry.spec.image)
         self.started.append(entry.spec)
-        program = self._images[entry.spec.image][1]
-        entry.task = asyncio.create_task(self._work(entry, program), name=entry.spec.name)
+        entry.begin(program, self._held.get(entry.operator))
         async with self._changed:
             self._changed.notify_all()
 
@@ -378,36 +280,26 @@ class MemoryRunner:
         entry = self._containers.get(container)
         if entry is None or entry.task is None or entry.task.done():
             return False
-        self.stops.append((_operator(entry), grace))
+        self.stops.append((entry.operator, grace))
         entry.task.cancel()
         await asyncio.wait([entry.task], timeout=grace)
-        entry.end(Exit(cause=ExitCause.EXITED, code=_KILLED))
+        entry.end(Exit(cause=ExitCause.EXITED, code=KILLED))
         return True
 
     async def remove(self, container: str) -> None:
         self._check()
         self.halves.discard(container)
         entry = self._containers.get(container)
-        if entry is not None and _operator(entry) in self._kept:
+        if entry is not None and entry.operator in self._kept:
             raise ContainerError(f"container {container} could not be removed")
         if entry is not None:
             del self._containers[container]
-            self._kill(entry, Exit(cause=ExitCause.EXITED, code=_KILLED))
+            entry.kill(Exit(cause=ExitCause.EXITED, code=KILLED))
 
     async def containers(self, labels: Mapping[str, str]) -> Sequence[Container]:
         self._check()
         return [
-            Container(
-                id=e.id,
-                name=e.spec.name,
-                labels=dict(e.spec.labels),
-                phase=e.phase,
-                exit_code=e.exit.code if e.exit and e.phase is Phase.STOPPED else None,
-                ended=e.ended_at if e.phase is Phase.STOPPED else None,
-                networks=tuple(e.networks),
-            )
-            for e in self._containers.values()
-            if labels.items() <= e.spec.labels.items()
+            e.told() for e in self._containers.values() if labels.items() <= e.spec.labels.items()
         ]
 
     async def half_made(self, prefix: str) -> Sequence[str]:
@@ -416,21 +308,17 @@ class MemoryRunner:
 
     async def create_network(self, name: str, labels: Mapping[str, str]) -> Network:
         self._check()
-        if self._network_error is not None or name in self._networks:
-            raise NetworkError(self._network_error or f"the network name {name} is in use")
-        subnet = f"10.89.{next(self._subnets) % 256}.0/24"
-        self._networks[name] = Network(name=name, labels=dict(labels), subnet=subnet)
-        return self._networks[name]
+        return self._networks.create(name, labels)
 
     async def remove_network(self, name: str) -> None:
         self._check()
         if any(name in e.networks for e in self._containers.values()):
             raise NetworkError(f"network {name} could not be removed: it is being used")
-        self._networks.pop(name, None)
+        self._networks.remove(name)
 
     async def networks(self, labels: Mapping[str, str]) -> Sequence[Network]:
         self._check()
-        return [n for n in self._networks.values() if labels.items() <= n.labels.items()]
+        return self._networks.all(labels)
 
     async def connect(self, container: str, network: str, address: str) -> None:
         self._check()
@@ -446,19 +334,11 @@ class MemoryRunner:
         self._check()
         entry = self._containers.get(container)
         runs = entry is not None and entry.phase is Phase.RUNNING
-        handler = self._handlers.get((entry.spec.image, port)) if entry is not None else None
+        handler = None if entry is None else self._images.handler(entry.spec.image, port)
         if entry is None or not runs or handler is None or address not in entry.networks.values():
             raise ConnectionRefusedError(f"nothing listens on {address}:{port}")
-        ours, theirs = socket.socketpair()
-        reader, writer = await asyncio.open_connection(sock=ours)
-        serving = asyncio.ensure_future(_serve(theirs, handler))
-        self._serving.add(serving)
-        serving.add_done_callback(self._serving.discard)
-        try:
-            yield reader, writer
-        finally:
-            writer.close()
-            serving.cancel()
+        async with self._networks.connection(handler) as streams:
+            yield streams
 
     async def reclaim(self, folder: Path) -> None:
         self._check()
@@ -470,63 +350,5 @@ class MemoryRunner:
         if not self.available:
             raise RunnerUnavailableError("the in-memory runner was made unavailable")
 
-    def _find(self, reference: str) -> Image | None:
-        found = (image for image, _ in self._images.values() if means(reference, image))
-        return next(found, None)
-
-    def _of(self, operator: str) -> list[_Container]:
-        return [e for e in self._containers.values() if _operator(e) == operator]
-
-    async def _work(self, entry: _Container, program: Program) -> None:
-        try:
-            gate = self._held.get(_operator(entry))
-            if gate is not None:
-                await gate.wait()
-            entry.end(Exit(cause=ExitCause.EXITED, code=await program(entry.spec)))
-        except asyncio.CancelledError:
-            entry.end(Exit(cause=ExitCause.EXITED, code=_TERMINATED))
-        except Exception as error:  # noqa: BLE001 a crash of the program is an exit of the operator
-            write_log(entry.spec, f"{type(error).__name__}: {error}", stream="stderr")
-            entry.end(Exit(cause=ExitCause.EXITED, code=1))
-
-    def _kill(self, entry: _Container, exit_: Exit) -> None:
-        entry.end(exit_)
-        if entry.task is not None:
-            entry.task.cancel()
-
-
-def host_path(spec: ContainerSpec, path: str) -> Path:
-    """The place on the host of a path in the container; the longest mount target wins.
-
-    Raises LookupError where no mount holds it: a program of MemoryRunner has no root of its own.
-    """
-    inside = PurePosixPath(path)
-    mounts = sorted(spec.mounts, key=lambda mount: len(mount.target), reverse=True)
-    for mount in mounts:
-        if inside.is_relative_to(mount.target):
-            return mount.source / inside.relative_to(mount.target)
-    raise LookupError(f"{path} lies in no mount of {spec.name}")
-
-
-def write_log(spec: ContainerSpec, text: str, *, stream: str = "stdout", now: float = 0.0) -> None:
-    """Appends whole lines to the container's log, in the k8s-file form that conmon writes."""
-    time = rfc3339(now)
-    with spec.log_path.open("a", encoding="utf-8") as file:
-        file.writelines(f"{time} {stream} F {line}\n" for line in text.splitlines())
-
-
-async def _serve(side: socket.socket, handler: Handler) -> None:
-    reader, writer = await asyncio.open_connection(sock=side)
-    try:
-        await handler(reader, writer)
-    finally:
-        writer.close()
-
-
-def _operator(entry: _Container) -> str:
-    return _name(entry.spec)
-
-
-def _name(spec: ContainerSpec) -> str:
-    """The operator's, or of what runs beside jobs the service's."""
-    return spec.labels.get(LABEL_OPERATOR) or spec.labels.get(LABEL_SERVICE_NAME, "")
+    def _of(self, operator: str) -> list[MemoryContainer]:
+        return [e for e in self._containers.values() if e.operator == operator]

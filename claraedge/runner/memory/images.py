@@ -1,0 +1,152 @@
+"""The images of a device without a machine, and the registries that more of them come from."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from claraedge.errors import (
+    ClaraedgeError,
+    ImageDeniedError,
+    ImageNotFoundError,
+    ImagePullError,
+    InvalidImageError,
+)
+from claraedge.runner.memory.programs import Handler, Program
+from claraedge.runner.protocol import MAX_FILE, Image, Login
+from claraedge.runner.references import means
+
+
+class MemoryImages:
+    """Images by their ids, each with its program, its files and what it listens with."""
+
+    def __init__(self) -> None:
+        self.pulling: set[str] = set()
+        """The names that are pulled now."""
+        self._held: dict[str, tuple[Image, Program]] = {}
+        self._files: dict[str, Mapping[str, bytes]] = {}
+        self._handlers: dict[tuple[str, int], Handler] = {}
+        self._archives: dict[Path, list[str]] = {}
+        self._remote: dict[str, tuple[Program, Login | None]] = {}
+        self._pull_errors: dict[str, ClaraedgeError] = {}
+        self._held_pulls: dict[str, asyncio.Event] = {}
+
+    def __contains__(self, image: str) -> bool:
+        return image in self._held
+
+    def program(self, image: str) -> Program:
+        """What an image does."""
+        return self._held[image][1]
+
+    def handler(self, image: str, port: int) -> Handler | None:
+        """What takes connections to a container of it; None: nothing listens there."""
+        return self._handlers.get((image, port))
+
+    def find(self, reference: str) -> Image | None:
+        """The image that a reference means."""
+        found = (image for image, _ in self._held.values() if means(reference, image))
+        return next(found, None)
+
+    def all(self) -> Sequence[Image]:
+        """Those on the device."""
+        return [image for image, _ in self._held.values()]
+
+    def add(
+        self,
+        name: str,
+        program: Program,
+        *,
+        user: str = "",
+        entrypoint: tuple[str, ...] = (),
+        command: tuple[str, ...] = (),
+        ports: tuple[int, ...] = (),
+        files: Mapping[str, bytes] | None = None,
+        listens: Mapping[int, Handler] | None = None,
+    ) -> Image:
+        """Puts an image on the device. The same name again moves it to the new image."""
+        content = hashlib.sha256(f"{name} {len(self._held)}".encode()).hexdigest()
+        for image_id, (old, old_program) in self._held.items():
+            kept = tuple(n for n in old.names if n != name)
+            self._held[image_id] = (replace(old, names=kept), old_program)
+        image = Image(
+            id=content,
+            names=(name,),
+            digests=(f"{name.rpartition(':')[0]}@sha256:{content}",),
+            size=1,
+            created=0.0,
+            user=user,
+            entrypoint=entrypoint,
+            command=command,
+            ports=ports,
+        )
+        self._held[content] = (image, program)
+        self._handlers |= {(content, port): each for port, each in (listens or {}).items()}
+        self._files[content] = files or {}
+        return image
+
+    def remove(self, reference: str) -> None:
+        """Takes an image from the device."""
+        image = self.find(reference)
+        if image is not None:
+            del self._held[image.id]
+
+    def add_archive(self, archive: Path, name: str, program: Program) -> None:
+        """As MemoryRunner.add_archive."""
+        self._archives.setdefault(archive, []).append(self.add(name, program).id)
+
+    def load(self, archive: Path) -> Sequence[Image]:
+        """As Runner.load_image."""
+        if archive not in self._archives:
+            raise InvalidImageError(f"{archive.name} holds no image")
+        return [self._held[i][0] for i in self._archives[archive] if i in self._held]
+
+    def read(self, image: str, paths: Sequence[str]) -> Mapping[str, bytes]:
+        """As Runner.read_files."""
+        if image not in self._held:
+            raise ImageNotFoundError(f"image {image} is not on this device any more")
+        held = {path: self._files[image][path] for path in paths if path in self._files[image]}
+        for path, content in held.items():
+            if len(content) > MAX_FILE:
+                raise InvalidImageError(f"{path} of image {image} is larger than {MAX_FILE} bytes")
+        return held
+
+    # --- registries ---------------------------------------------------------------------------
+
+    def add_remote(self, name: str, program: Program, login: Login | None) -> None:
+        """Puts an image in its registry, which gives it to everyone, or to `login` alone."""
+        self._remote[name] = (program, login)
+
+    def fail_pull(self, name: str, error: ClaraedgeError) -> None:
+        """Every pull of this name raises this."""
+        self._pull_errors[name] = error
+
+    def hold_pull(self, name: str) -> None:
+        """Pulls of this name hang until `release_pull`."""
+        self._held_pulls.setdefault(name, asyncio.Event())
+
+    def release_pull(self, name: str) -> None:
+        """Lets the pulls of this name go on."""
+        self._held_pulls.pop(name).set()
+
+    async def pull(self, name: str, login: Login | None, limit: float) -> Image:
+        """As Runner.pull_image."""
+        self.pulling.add(name)
+        try:
+            async with asyncio.timeout(limit):
+                if name in self._held_pulls:
+                    await self._held_pulls[name].wait()
+        except TimeoutError as error:
+            raise ImagePullError(f"it did not come within {limit:g} s") from error
+        finally:
+            self.pulling.discard(name)
+        if name in self._pull_errors:
+            raise self._pull_errors[name]
+        if name not in self._remote:
+            raise ImageNotFoundError("manifest unknown")
+        program, wanted = self._remote[name]
+        if wanted is not None and wanted != login:
+            raise ImageDeniedError("unauthorized")
+        return self.add(name, program)

@@ -1,0 +1,67 @@
+"""Networks without a machine: names with subnets, and connections by socket pairs."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from claraedge.errors import NetworkError
+from claraedge.runner.memory.programs import Handler
+from claraedge.runner.protocol import Network
+
+
+class MemoryNetworks:
+    """The networks that containers may be on."""
+
+    def __init__(self) -> None:
+        self.refusal: str | None = None
+        """Why none is made; None: they are."""
+        self._networks: dict[str, Network] = {}
+        self._subnets = itertools.count()
+        self._serving: set[asyncio.Task[None]] = set()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._networks
+
+    def create(self, name: str, labels: Mapping[str, str]) -> Network:
+        """As Runner.create_network."""
+        if self.refusal is not None or name in self._networks:
+            raise NetworkError(self.refusal or f"the network name {name} is in use")
+        subnet = f"10.89.{next(self._subnets) % 256}.0/24"
+        self._networks[name] = Network(name=name, labels=dict(labels), subnet=subnet)
+        return self._networks[name]
+
+    def remove(self, name: str) -> None:
+        """Removes one; gone already: no error."""
+        self._networks.pop(name, None)
+
+    def all(self, labels: Mapping[str, str]) -> Sequence[Network]:
+        """As Runner.networks."""
+        return [n for n in self._networks.values() if labels.items() <= n.labels.items()]
+
+    @asynccontextmanager
+    async def connection(
+        self, handler: Handler
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """A connection whose other side the handler has."""
+        ours, theirs = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=ours)
+        serving = asyncio.ensure_future(_serve(theirs, handler))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+            serving.cancel()
+
+
+async def _serve(side: socket.socket, handler: Handler) -> None:
+    reader, writer = await asyncio.open_connection(sock=side)
+    try:
+        await handler(reader, writer)
+    finally:
+        writer.close()

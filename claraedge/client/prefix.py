@@ -27,6 +27,7 @@ def by_prefix(
     invalid: type[InvalidRequestError],
     missing: type[ClaraedgeError],
     look: str,
+    article: str = "a",
 ) -> str:
     """The one id that begins with `text`; `candidates` are (id, what to call it).
 
@@ -35,7 +36,7 @@ def by_prefix(
     """
     prefix = text.strip().lower().replace("-", "")
     if not re.fullmatch(r"[0-9a-f]{1,32}", prefix):
-        raise invalid(f"{text!r} is not the beginning of an id of a {noun}; see: {look}")
+        raise invalid(f"{text!r} is not the beginning of an id of {article} {noun}; see: {look}")
     pairs = candidates.items() if isinstance(candidates, Mapping) else candidates
     found = {id_: name for id_, name in pairs if id_.startswith(prefix)}
     if not found:

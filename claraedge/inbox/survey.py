@@ -12,6 +12,7 @@ from pathlib import Path
 from claraedge.delivery.trees import MAX_DEPTH, Entry, placed, walk
 from claraedge.errors import InvalidFileNameError
 from claraedge.filenames import is_temporary
+from claraedge.inbox.model import shown
 from claraedge.inbox.settling import Look
 from claraedge.payloads.names import normalise
 
@@ -77,7 +78,7 @@ def survey(root: Path, uid: int) -> Survey:
         if not path:
             is_folder, top_foreign = entry.is_folder, not own
         elif unfinished is None and not entry.is_folder and is_temporary(entry.name):
-            unfinished = repr(os.fsdecode(path))
+            unfinished = f"'{shown(path)}'"
         fault = fault or fault_of(entry)
         if blocked is None and not _free(entry, own):
             blocked, blocked_foreign = path, not own
@@ -156,10 +157,10 @@ def combined(found: Iterable[tuple[bytes, Survey]]) -> Survey:
 
 def fault_of(entry: Entry) -> str | None:
     """Why an entry keeps its whole item from ever becoming a job, or None."""
-    shown = repr(os.fsdecode(entry.path or entry.name))
+    quoted = f"'{shown(entry.path or entry.name)}'"
     if not (entry.is_file or entry.is_folder):
         kind = _KINDS.get(stat.S_IFMT(entry.status.st_mode), "no regular file")
-        return f"{shown} is {kind}; those are never followed nor taken"
+        return f"{quoted} is {kind}; those are never followed nor taken"
     if entry.too_deep:
         return too_deep_fault(entry.path)
     return name_fault(entry.path or entry.name, folder=entry.is_folder)
@@ -167,8 +168,7 @@ def fault_of(entry: Entry) -> str | None:
 
 def too_deep_fault(path: bytes) -> str:
     """Why nothing is made of what lies there."""
-    shown = repr(os.fsdecode(path))[:200]
-    return f"{shown}... is nested deeper than {MAX_DEPTH} folders; flatten or pack it"
+    return f"'{shown(path)[:200]}'... is nested deeper than {MAX_DEPTH} folders; flatten or pack it"
 
 
 def name_fault(name: bytes, *, folder: bool = False) -> str | None:
@@ -176,7 +176,7 @@ def name_fault(name: bytes, *, folder: bool = False) -> str | None:
     try:
         text = name.decode()
     except UnicodeDecodeError:
-        return f"the name {os.fsdecode(name)!r} is not UTF-8; rename it"
+        return f"the name '{shown(name)}' is not UTF-8; rename it"
     if folder:
         return None
     try:

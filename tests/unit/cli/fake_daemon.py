@@ -76,6 +76,8 @@ class Fakes:
     """What lies in pipelines.d; None: a platform that has no such folder."""
     files: dict[str, bytes] = field(default_factory=dict)
     """Of PAYLOAD_1."""
+    dropped_again: int = 0
+    """So many more items, all failed, are called again.dcm."""
     uploaded: dict[str, bytes] = field(default_factory=dict)
     upload_breaks: bool = False
     """The test is about an upload that the client must break off."""
@@ -260,18 +262,30 @@ class Images(appliance_pb2_grpc.ImagesServicer):
 
 
 class Inbox(appliance_pb2_grpc.InboxServicer):
+    def __init__(self, fakes: Fakes) -> None:
+        self.fakes = fakes
+
     def List(self, request, context):  # noqa: N802
         items = [
             appliance_pb2.Item(
                 id="1" * 32, name="a.dcm", folder="/inbox/ct", pipeline="ct", job_id=JOB_1,
                 state=appliance_pb2.ITEM_STATE_DELIVERED, result_path="/outbox/ct/a.dcm-c1000000",
                 first_seen=UnixTimestamp(seconds=NOON, nanos=250_000_000),
+                removed=UnixTimestamp(seconds=NOON), original_path="/originals/ct/a.dcm-c1000000",
+                members=["1.dcm"], members_left_out=2,
             ),
             appliance_pb2.Item(
                 id="2" * 32, name="b.dcm", folder="/inbox/x", pipeline="x",
                 state=appliance_pb2.ITEM_STATE_PARKED, reason="no such pipeline",
                 mend="claraedge create pipeline -p x.yaml",
             ),
+        ]  # fmt: skip
+        items += [
+            appliance_pb2.Item(
+                id=f"{number:032x}", name="again.dcm", folder="/inbox/ct", pipeline="ct",
+                state=appliance_pb2.ITEM_STATE_FAILED,
+            )
+            for number in range(self.fakes.dropped_again)
         ]  # fmt: skip
         for item in items:
             if request.state in (0, item.state):
@@ -378,7 +392,7 @@ def serve(target: str, fakes: Fakes, images: Images) -> grpc.Server:
     pipeline_files_pb2_grpc.add_PipelineFilesServicer_to_server(PipelineFiles(fakes), server)
     payloads_pb2_grpc.add_PayloadsServicer_to_server(Payloads(fakes), server)
     appliance_pb2_grpc.add_ImagesServicer_to_server(images, server)
-    appliance_pb2_grpc.add_InboxServicer_to_server(Inbox(), server)
+    appliance_pb2_grpc.add_InboxServicer_to_server(Inbox(fakes), server)
     appliance_pb2_grpc.add_ApplianceServicer_to_server(Appliance(), server)
     if fakes.explains:
         appliance_pb2_grpc.add_QueueServicer_to_server(Queue(fakes), server)

@@ -421,9 +421,32 @@ def test_describe_inbox_takes_an_id_its_beginning_or_a_name(daemon, claraedge):
         assert "claraedge create pipeline -p x.yaml" in answer.out
     found = json.loads(claraedge("describe", "inbox", "a.dcm", "--output", "json").out)
     assert (found["id"], found["result_path"]) == ("1" * 32, "/outbox/ct/a.dcm-c1000000")
+    lines = claraedge("describe", "inbox", "a.dcm").out.splitlines()
+    kept = [line for line in lines if line.startswith(("RESULTS", "REMOVED", "ORIG", "ME", "MORE"))]
+    assert kept[0] == "RESULTS: /outbox/ct/a.dcm-c1000000"
+    assert kept[1].startswith("REMOVED: 2026-01-01 ")
+    assert kept[2:] == [
+        "ORIGINAL: /originals/ct/a.dcm-c1000000",
+        "MEMBER: 1.dcm",
+        "MORE MEMBERS: 2",
+    ]
     answer = claraedge("describe", "inbox", "3")
     assert answer.code != 0
     assert "claraedge list inbox" in answer.err
+
+
+def test_a_name_of_several_items_is_answered_with_their_ids(daemon, claraedge):
+    daemon.fakes.dropped_again = 12
+    answer = claraedge("describe", "inbox", "again.dcm")
+    assert answer.code == 2
+    lines = answer.err.splitlines()
+    assert lines[0] == (
+        "claraedge: 12 items are called 'again.dcm'; give the id of one (these are the last 10):"
+    )
+    assert f"  {11:032x}  FAILED, in /inbox/ct" in answer.err
+    assert len([line for line in lines if "FAILED, in" in line]) == 10
+    answer = claraedge("describe", "inbox", "nothing like it")
+    assert "'nothing like it' is not the beginning of an id of an item" in answer.err
 
 
 def test_retry_inbox_tells_what_became_of_each_item(daemon, claraedge):

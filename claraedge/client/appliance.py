@@ -15,6 +15,8 @@ from claraedge.wire.nvidia.clara.platform.clara_pb2 import ClaraVersionRequest
 from claraedge.wire.nvidia.clara.platform.clara_pb2_grpc import ClaraStub
 
 _CHUNK = 1024 * 1024
+#: Items of one name that are told where an id is needed.
+_NAMED_SHOWN = 10
 
 #: States of items, as `list_items` takes and gives them.
 ITEM_STATES = tuple(
@@ -63,15 +65,27 @@ def list_items(connection: Connection, state: str | None = None) -> list[Item]:
 
 
 def resolve_item(connection: Connection, text: str) -> str:
-    """The id that `text` means: a whole one, a unique prefix, or the one item's name."""
+    """The id that `text` means: a whole one, a unique prefix, or the one item's name.
+
+    Raises InvalidRequestError, with the items, where several have the name: it is dropped again, or
+    in another folder, and nobody can tell which is meant.
+    """
     found = list_items(connection)
-    named = [item.id for item in found if item.name == text]
+    named = [item for item in found if item.name == text]
     if len(named) == 1:
-        return named[0]
+        return named[0].id
+    if named:
+        shown = named[-_NAMED_SHOWN:]
+        raise InvalidRequestError(
+            f"{len(named)} items are called {text!r}; give the id of one"
+            + (f" (these are the last {len(shown)}):" if len(shown) < len(named) else ":"),
+            *(f"  {item.id}  {item.state}, in {item.folder}" for item in shown),
+        )
     return full_id(text) or by_prefix(
         text,
         [(item.id, item.name) for item in found],
         noun="item",
+        article="an",
         invalid=InvalidRequestError,
         missing=ItemNotFoundError,
         look="claraedge list inbox",

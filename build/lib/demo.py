@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,11 @@ SAMPLE = Path(pydicom.__file__).parent / "data" / "test_files" / "CT_small.dcm"
 DEFINITION = images.DEMO / "ct-report.yaml"
 CONFIG = """\
 # Written by build/demo at each start.
+[disk]
+# A demo needs little, and a rather full disk is to show it as well.
+soft_mb = 512
+hard_mb = 128
+
 [inbox]
 settle_seconds = 1.0
 
@@ -99,6 +104,7 @@ def main() -> int:
     daemon = start(program)
     kept = False
     try:
+        check_room(daemon.ask("status")["disks"])
         install(daemon, archive)
         show(daemon)
         kept = options.keep
@@ -159,6 +165,17 @@ def start(program: str) -> Daemon:
         stop(process.pid)
         raise
     raise AssertionError
+
+
+def check_room(disks: Sequence[Mapping[str, Any]]) -> None:
+    """DemoError where the daemon would wait for room on a disk: nobody is to wait with it."""
+    for disk in disks:
+        if disk["free"] < disk["soft_limit"]:
+            raise DemoError(
+                f"too little room for the demo: the disk of {disk['name']} has"
+                f" {disk['free'] >> 20} MiB free, and at least {disk['soft_limit'] >> 20} must be."
+                " Free some there, and start build/demo again"
+            )
 
 
 def install(daemon: Daemon, archive: Path) -> None:

@@ -1,7 +1,8 @@
 """watchdog's observer, mended where it loses events or watches without a word.
 
 watchdog only logs that the kernel dropped events, keeps to itself which inner folders got no watch,
-leaves its watches on folders that were moved away, and a slip in its books ends its thread.
+leaves its watches on folders that were moved away, a slip in its books ends its thread, and half a
+second passes before anything is heard that came after a move out: after each claim.
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ from watchdog.observers.inotify_c import (
     WatchCallback,
     WatchDescriptor,
 )
-from watchdog.observers.inotify_move_event_grouper import GroupedInotifyEvent, PathedInotifyEvent
+from watchdog.observers.inotify_move_event_grouper import (
+    GroupedInotifyEvent,
+    InotifyMoveEventGrouper,
+    PathedInotifyEvent,
+)
 
 
 class Observer(InotifyObserver):
@@ -72,10 +77,17 @@ class _Descriptor(InotifyFD):
         return watch
 
 
+class _Pairs(InotifyMoveEventGrouper):
+    """The two events of a move are read together, or one right after the other."""
+
+    delay = 0.1
+
+
 @dataclass
 class _Group(InotifyWatchGroup):
     """The watches of one tree."""
 
+    _move_event_grouper: InotifyMoveEventGrouper = field(default_factory=_Pairs, init=False)
     _leaving: dict[int, Sequence[WatchDescriptor]] = field(default_factory=dict, init=False)
     """Cookie of a move -> the watches in the folder that is moved, until it is known whereto."""
 

@@ -97,6 +97,25 @@ def mount_of(folder: Path) -> Mount | None:
         os.close(descriptor)
 
 
+def mount_above(folder: Path) -> Mount | None:
+    """What a folder seems to lie on by its path alone; None where the system does not tell.
+
+    Touches nothing of it, so that it returns also where its server is dead. Behind a link it is
+    wrong. Blocking, for no longer than it takes to read a file of the kernel's.
+    """
+    try:
+        mounts = _by_id(_MOUNTS.read_bytes())
+    except OSError:
+        return None
+    path = os.fsencode(folder)
+    above = [m for m in mounts.values() if path == m.point or path.startswith(_inside(m.point))]
+    return max(above, key=lambda m: (len(m.point), m.id), default=None)
+
+
+def _inside(point: bytes) -> bytes:
+    return point.rstrip(b"/") + b"/"
+
+
 def mount_of_open(descriptor: int) -> Mount | None:
     """What an open file or folder lies on; None where the system does not tell. Blocking.
 

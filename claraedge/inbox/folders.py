@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from claraedge.blocking import in_thread
 from claraedge.config import Config
 from claraedge.config.inbox import Trigger as Rule
 from claraedge.delivery.trees import walk
@@ -16,6 +15,7 @@ from claraedge.filenames import is_ignored
 from claraedge.inbox.definitions import Definitions
 from claraedge.inbox.model import name_of, shown
 from claraedge.inbox.naming import wanted
+from claraedge.inbox.shares import Shares, StalledError
 from claraedge.inbox.triggers import (
     NOT_IN_A_FOLDER,
     Layout,
@@ -30,7 +30,8 @@ _log = logging.getLogger(__name__)
 class Folders:
     """The folders of an inbox, as they are now."""
 
-    def __init__(self, config: Config, definitions: Definitions) -> None:
+    def __init__(self, config: Config, definitions: Definitions, shares: Shares) -> None:
+        self._shares = shares
         self.root = Path(os.path.normpath(config.inbox_dir.absolute()))
         self._settings = config.inbox
         self._definitions = definitions
@@ -54,7 +55,7 @@ class Folders:
     async def layout(self) -> Layout | None:
         """All triggers; None where the inbox cannot be read, and nothing else is configured."""
         try:
-            names = await in_thread(_folders, self.root)
+            names = await self._shares.ask(self.root, _folders, self.root)
             self._told.pop(self.root, None)
         except OSError as error:
             self._tell(self.root, error)
@@ -91,7 +92,9 @@ class Folders:
     async def _polled(self, folder: Path) -> bool:
         """Whether the kernel does not hear of all that happens there; told once."""
         try:
-            mount = await in_thread(mount_of, folder)
+            mount = await self._shares.ask(folder, mount_of, folder)
+        except StalledError:
+            return True
         except OSError:
             return False  # it is not there now: the listing says so
         polled = mount is not None and not mount.sends_events
@@ -118,7 +121,7 @@ class Folders:
             return layout.leads_to_trigger(top + b"/" + path)
 
         try:
-            names = await in_thread(lists, trigger.folder, leads_away)
+            names = await self._shares.ask(trigger.folder, lists, trigger.folder, leads_away)
         except OSError as error:
             self._tell(trigger.folder, error)
             return None

@@ -22,17 +22,19 @@ from claraedge.delivery.failpoints import Failpoint, nothing
 from claraedge.delivery.roots import Roots
 from claraedge.errors import ClaraedgeError, ItemNotFoundError, ItemRetryError
 from claraedge.ids import NewId
-from claraedge.inbox import records
+from claraedge.inbox import records, shares
 from claraedge.inbox.definitions import Definitions
 from claraedge.inbox.folders import Folders, ignored
 from claraedge.inbox.intake import Intake
+from claraedge.inbox.looks import Found
 from claraedge.inbox.model import Item, ItemState
 from claraedge.inbox.naming import wanted
 from claraedge.inbox.retrying import put_back
 from claraedge.inbox.seen import SeenBook
 from claraedge.inbox.settling import Heard
+from claraedge.inbox.shares import NO_ANSWER, Shares, on_share
 from claraedge.inbox.triggers import Layout, Trigger
-from claraedge.inbox.waiting import WaitingRoom, claimed
+from claraedge.inbox.waiting import Waiting, WaitingRoom, claimed
 from claraedge.inbox.watch import Signal, Watcher
 from claraedge.jobs.model import Priority
 from claraedge.payloads.tree import PayloadTree
@@ -81,7 +83,8 @@ class Inbox:
         self._poll_seconds = config.inbox.poll_seconds
         self._clock = clock
         self._definitions = Definitions(database)
-        self._folders = Folders(config, self._definitions)
+        self._shares = Shares()
+        self._folders = Folders(config, self._definitions, self._shares)
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
         self._book = SeenBook(database)
@@ -105,6 +108,7 @@ class Inbox:
         self._rescan = True
         self._missed = False
         self._putting_back = asyncio.Lock()
+        self._watching: asyncio.Future[bool] | None = None
 
     async def prepare(self) -> None:
         """At start: makes the folders, and finds what was on its way.
@@ -113,7 +117,7 @@ class Inbox:
         """
         for folder in self._folders.wanted():
             try:
-                await in_thread(_make, folder)
+                await self._shares.ask(folder, _make, folder)
             except OSError as error:
                 _log.warning("the inbox %s cannot be made: %s", folder, error.strerror)
         await self._book.load()
@@ -226,6 +230,11 @@ class Inbox:
     # --- seeing ---------------------------------------------------------------------------------
 
     async def _see(self) -> None:
+        async with asyncio.TaskGroup() as apart:
+            await self._see_all(apart)
+
+    async def _see_all(self, apart: asyncio.TaskGroup) -> None:
+        """`apart`: for looks at shares, which may hang."""
         next_rescan = next_poll = self._clock.elapsed()
         while True:
             self._changed.clear()
@@ -242,14 +251,45 @@ class Inbox:
                 )
                 next_poll = self._next_poll()
             while entries := self._room.due(_LOOKS):
-                began = self._clock.elapsed()
-                looks = await in_thread(self._room.look, entries)
-                if self._room.take_looks(entries, looks, began):
-                    self._settled.set()
+                await self._look(entries, apart)
             if self._room.relist:
                 self._changed.set()
             await self._book.write()
             await self._pause(self._changed, next_rescan, next_poll, self._room.next_due())
+
+    async def _look(self, entries: Sequence[Waiting], apart: asyncio.TaskGroup) -> None:
+        by_folder: dict[Path, list[Waiting]] = {}
+        for entry in entries:
+            by_folder.setdefault(entry.trigger.folder, []).append(entry)
+        here: list[Waiting] = []
+        began = self._clock.elapsed()
+        for folder, some in by_folder.items():
+            if not on_share(folder):
+                here += some
+            elif self._shares.busy(folder):
+                self._room.put_off(some)
+            else:
+                looks = self._shares.begin(folder, self._room.look, some)
+                apart.create_task(self._take_looks(some, looks, began), name=f"look at {folder}")
+        if here:
+            await self._take_looks(here, in_thread(self._room.look, here), self._clock.elapsed())
+
+    async def _take_looks(
+        self, entries: Sequence[Waiting], looks: Awaitable[list[Found | OSError]], began: float
+    ) -> None:
+        if self._room.take_looks(entries, await looks, began):
+            self._settled.set()
+        self._changed.set()
+
+    async def _watch(self, layout: Layout) -> None:
+        """A watch of a share may hang; the others are heard, or seen by the rescan, meanwhile."""
+        if self._watching is not None and not self._watching.done():
+            return
+        folders = [f for f in self._outermost(layout) if not self._shares.busy(f)]
+        self._watching = asyncio.ensure_future(self._watcher.watch(folders))
+        done, _ = await asyncio.wait([self._watching], timeout=shares.ANSWER)
+        for one in done:
+            one.result()
 
     def _next_poll(self) -> float:
         polled = self._watcher.partial or any(t.polled for t in self._layout.triggers.values())
@@ -271,12 +311,14 @@ class Inbox:
             return
         self._layout = layout
         self._room.forget_folders(t.folder for t in layout.triggers.values())
-        await self._watcher.watch(self._outermost(layout))
+        await self._watch(layout)
         await self._look_at(layout.triggers.values())
 
     async def _look_at(self, triggers: Iterable[Trigger]) -> None:
         for trigger in list(triggers):
             names = await self._folders.entries(trigger, self._layout)
+            if names is None and self._shares.busy(trigger.folder):
+                self._room.silent(trigger.folder, NO_ANSWER)
             if names is not None:
                 taken = self._intake.taken()
                 self._room.see(trigger, [n for n in names if (trigger.folder, n) not in taken])

@@ -31,6 +31,7 @@ from claraedge.inbox.definitions import Definition, Definitions
 from claraedge.inbox.duplicates import Duplicates
 from claraedge.inbox.failures import Failures
 from claraedge.inbox.model import Claimed, Item, ItemState
+from claraedge.inbox.shares import on_share
 from claraedge.inbox.submit import (
     Filled,
     Later,
@@ -50,6 +51,7 @@ _log = logging.getLogger(__name__)
 
 #: Threads that take items, and what one of them takes at a time, at most.
 _AT_ONCE = 4
+_AT_ONCE_OF_SHARE = 2
 _TOGETHER, _TOGETHER_BYTES = 16, 8 << 20
 #: Jobs are made together, as many as come in so many seconds.
 _BATCH = 64
@@ -124,8 +126,11 @@ class _Entries:
 def _together(due: deque[_Pending], most: int) -> list[_Pending]:
     """Takes the next ones that one thread is to take at once, `most` of them or fewer."""
     taken = [due.popleft()]
-    size = taken[0].item.size
+    size, folder = taken[0].item.size, taken[0].item.folder
+    shared = on_share(folder)
     while due and len(taken) < min(most, _TOGETHER) and not taken[-1].tried and not due[0].tried:
+        if due[0].item.folder != folder and (shared or on_share(due[0].item.folder)):
+            break
         size += due[0].item.size
         if size > _TOGETHER_BYTES:
             break
@@ -167,6 +172,8 @@ class Intake:
         self._wake = asyncio.Event()
         self._taker = Taker(self._spool, tree, failpoint)
         self._at_work = 0
+        self._asked: Counter[Path] = Counter()
+        """By folder on a share, threads that take items of it, besides the others: it may hang."""
         self._pending: dict[str, _Pending] = {}
         self._awaiting: dict[str, set[str]] = {}
         """By job, the items that wait for its end."""
@@ -308,15 +315,25 @@ class Intake:
         """Begins with items that are due, in order; when another one will be."""
         now = self._clock.elapsed()
         waiting = [p for p in self._pending.values() if p.began is None]
-        due = deque(p for p in waiting if p.due <= now)
+        due = deque(p for p in waiting if p.due <= now and not self._hangs(p))
         while due and self._at_work < _AT_ONCE:
             together = _together(due, most=-(-len(due) // (_AT_ONCE - self._at_work)))
+            if self._hangs(together[0]):
+                continue
             for pending in together:
                 pending.began = now
                 pending.turn = now if pending.turn is None else pending.turn
-            self._at_work += 1
+            folder = together[0].item.folder
+            if on_share(folder):
+                self._asked[folder] += 1
+            else:
+                self._at_work += 1
             group.create_task(self._work(together), name=f"take {together[0].item.id}")
         return min((p.due for p in waiting if p.due > now), default=None)
+
+    def _hangs(self, pending: _Pending) -> bool:
+        """Its share is busy with others, perhaps for ever."""
+        return self._asked[pending.item.folder] >= _AT_ONCE_OF_SHARE
 
     async def _work(self, together: Sequence[_Pending]) -> None:
         try:
@@ -326,7 +343,10 @@ class Intake:
                 {p.item.id: p.known for p in together if p.known is not None},
             )
         finally:
-            self._at_work -= 1
+            if self._asked[together[0].item.folder]:
+                self._asked[together[0].item.folder] -= 1
+            else:
+                self._at_work -= 1
         now = self._clock.elapsed()
         others = []
         for pending, step in zip(together, steps, strict=True):

@@ -247,6 +247,19 @@ class WaitingRoom:
                 found[id(place[2])] = place[2]
         return list(found.values())
 
+    def put_off(self, entries: Iterable[Waiting]) -> None:
+        """Nobody can look at them now."""
+        again = self._clock.elapsed() + _AGAIN / 2
+        for entry in entries:
+            self._schedule(entry, again)
+
+    def silent(self, folder: Path, reason: str) -> None:
+        """It does not answer: nobody knows more of its entries until it does."""
+        known = self._folders.get(folder)
+        for entry in () if known is None else known.entries.values():
+            if not entry.ready:
+                entry.reason, entry.mend, entry.parked, entry.held = reason, "", True, True
+
     def look(self, entries: Sequence[Waiting]) -> list[Found | OSError]:
         """Looks at each. Blocking; changes nothing."""
         now = self._clock.elapsed()

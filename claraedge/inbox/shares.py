@@ -1,0 +1,84 @@
+"""Asks folders on shares, whose server may be dead: such a call never returns.
+
+Each of those folders has one thread. While that hangs nobody else waits for it, and the folder is
+asked nothing more; when the server is back, its answer comes late and everything goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from claraedge.blocking import Threads, in_thread
+from claraedge.mounts import mount_above
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Seconds; a server that takes longer to tell of one folder is called dead.
+ANSWER = 5.0
+NO_ANSWER = "its folder does not answer; see to the server of that share"
+
+
+class StalledError(OSError):
+    """The folder does not answer."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            errno.ETIMEDOUT, "it does not answer; see to the server of that share", str(folder)
+        )
+
+
+def on_share(folder: Path) -> bool:
+    """Whether calls to a folder may never return, by its path alone: it is not touched."""
+    mount = mount_above(folder)
+    return mount is not None and not mount.sends_events
+
+
+class _Lane:
+    def __init__(self, folder: Path) -> None:
+        self.threads = Threads(1, f"ask {folder}"[:60])
+        self.running: asyncio.Future[Any] | None = None
+
+
+class Shares:
+    """Those that were asked."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Path, _Lane] = {}
+
+    def busy(self, folder: Path) -> bool:
+        """Its last call has not returned yet."""
+        lane = self._lanes.get(folder)
+        return lane is not None and lane.running is not None and not lane.running.done()
+
+    async def ask(self, folder: Path, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs short blocking work on a folder. Raises StalledError where it hangs."""
+        if not on_share(folder):
+            return await in_thread(work, *args, **kwargs)
+        if self.busy(folder):
+            raise StalledError(folder)
+        running = self.begin(folder, work, *args, **kwargs)
+        done, _ = await asyncio.wait([running], timeout=ANSWER)
+        if not done:
+            running.add_done_callback(_drop)
+            raise StalledError(folder)
+        return running.result()
+
+    def begin(
+        self, folder: Path, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Future[T]:
+        """Begins with blocking work, however long it takes, on a share that is not `busy`."""
+        assert not self.busy(folder)
+        lane = self._lanes.setdefault(folder, _Lane(folder))
+        running = asyncio.ensure_future(lane.threads.run(work, *args, **kwargs))
+        lane.running = running
+        return running
+
+
+def _drop(running: asyncio.Future[Any]) -> None:
+    if not running.cancelled():
+        running.exception()  # nobody waits for it any more

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from claraedge import files
-from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread
+from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, wait_out
 from claraedge.errors import (
     ContainerError,
     ImageNotFoundError,
@@ -182,7 +182,7 @@ class Attempt:
             try:
                 container = await self._machine.runner.create(spec)
             finally:
-                await asyncio.wait({syncing})
+                await wait_out(syncing)
             syncing.result()
         except (ImagePullError, PipelineLoadError, UnusableValueError) as error:
             raise UnmakeableError(str(error)) from error

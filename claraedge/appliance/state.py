@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
+from collections.abc import Callable
 from pathlib import Path
 
+from claraedge import mounts
 from claraedge.errors import StateFolderError
+from claraedge.mounts import Mount
+
+#: The write-ahead log of SQLite is memory that its users share: no other machine does.
+#: Source: sqlite.org/wal.html.
+_NETWORK = frozenset(
+    ("afs", "ceph", "cifs", "coda", "davfs", "ncpfs", "nfs", "nfs4", "smb3", "smbfs")
+)
 
 
-def prepare_state(path: Path) -> None:
+def prepare_state(
+    path: Path, *, mount_of: Callable[[Path], Mount | None] = mounts.mount_of
+) -> None:
     """Makes the state folder (0750) or checks that it is ours. Raises StateFolderError."""
     other = "choose another state folder (CLARAEDGE_STATE_DIR)"
     try:
@@ -34,6 +46,15 @@ def prepare_state(path: Path) -> None:
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         raise StateFolderError(
             f"the state folder {path} is not writable; `chmod u+rwx {path}`, or {other}"
+        )
+    mount = None
+    with contextlib.suppress(OSError):  # of the mount alone: the folder was looked at above
+        mount = mount_of(path)
+    if mount is not None and mount.fstype in _NETWORK:
+        raise StateFolderError(
+            f"the state folder {path} lies on a share ({mount.fstype}, {mount.source}), where the"
+            " database would be damaged; choose one on a disk of this machine"
+            " (CLARAEDGE_STATE_DIR). The inbox and the outbox may be on shares"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from claraedge.appliance.surroundings import Surroundings
 from claraedge.clock import boot_id
 from claraedge.daemon import device
 from claraedge.daemon.disks import advised, disk_guard
@@ -56,6 +57,7 @@ class Parts:
         pause = config.inbox.settle_seconds
 
         self.enforcement = Enforcement(runner)
+        self.surroundings = Surroundings(config.state_dir)
         self.disk = disk_guard(config, runner, base.ballast, clock)
         held = self.disk.held
 
@@ -125,6 +127,7 @@ class Parts:
 
     async def prepare(self) -> None:
         """Takes up what is recorded, in this order; nothing works yet."""
+        await self.surroundings.warnings()
         await self.enforcement.warnings()
         await self.images.prepare()
         await self.events.prepare()

@@ -49,6 +49,7 @@ async def status(parts: Parts) -> appliance_pb2.StatusResponse:
             *parts.inbox.warnings(),
             *parts.side_loading.warnings(),
             *await parts.enforcement.warnings(),
+            *await parts.surroundings.warnings(),
         ],
         disks=map(disk_of, parts.disk.figures()),
         removed=removed_of(parts.retention.removed, parts.retention.last),

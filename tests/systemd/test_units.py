@@ -146,7 +146,7 @@ def test_containers_survive_a_stop_and_setuid_helpers_work(name: str) -> None:
     assert service["KillMode"] == "process"
     assert service["Delegate"] == "yes"
     assert service["NotifyAccess"] == "all"
-    assert service["RestartPreventExitStatus"] == "78"
+    assert service["RestartPreventExitStatus"] == "73 78"
     assert service["Restart"] == "on-failure"  # also of the watchdog
     assert service["WatchdogSec"] == "2min"
     # systemd.exec(5): these imply NoNewPrivileges for a unit with User=, or make a mount namespace.

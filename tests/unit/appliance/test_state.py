@@ -9,6 +9,7 @@ import pytest
 
 from claraedge.appliance.state import prepare_state, user_name
 from claraedge.errors import StateFolderError
+from claraedge.mounts import Mount
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
@@ -80,3 +81,23 @@ def test_a_folder_without_write_bits_is_told_with_the_command(
 def test_a_user_without_a_name_is_its_number() -> None:
     assert user_name(0) == "root"
     assert user_name(4_242_424) == "4242424"
+
+
+@pytest.mark.parametrize("fstype", ["nfs4", "cifs", "smb3"])
+def test_a_share_is_refused_with_its_server(tmp_path: Path, fstype: str) -> None:
+    share = Mount(id=1, point=b"/srv", fstype=fstype, source="nas:/export")
+    with pytest.raises(StateFolderError, match=rf"lies on a share \({fstype}, nas:/export\)"):
+        prepare_state(tmp_path, mount_of=lambda _: share)
+
+
+@pytest.mark.parametrize("fstype", ["ext4", "tmpfs", "virtiofs", "fuse.mergerfs"])
+def test_what_is_no_share_of_the_network_is_taken(tmp_path: Path, fstype: str) -> None:
+    mount = Mount(id=1, point=b"/srv", fstype=fstype, source="x")
+    prepare_state(tmp_path, mount_of=lambda _: mount)
+
+
+def test_a_system_that_does_not_tell_of_its_mounts_is_no_obstacle(tmp_path: Path) -> None:
+    def fails(_path: Path) -> Mount | None:
+        raise PermissionError
+
+    prepare_state(tmp_path, mount_of=fails)

@@ -1,0 +1,123 @@
+"""What of a machine does harm later is told with what to do, until it is mended."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claraedge import spawn
+from claraedge.appliance import surroundings
+from claraedge.appliance.surroundings import Surroundings
+from claraedge.mounts import Mount
+
+DISK = Mount(id=1, point=b"/", fstype="ext4", source="/dev/vda")
+UID = 4242
+USER = "claraedge"
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files of a system that has all that is needed."""
+    monkeypatch.setattr(surroundings, "user_name", {UID: USER, 0: "root"}.__getitem__)
+    monkeypatch.setattr(spawn, "executable", lambda name: Path("/usr/bin", name))
+    for folder in ("etc", "run/systemd/system", "var/lib/systemd/linger"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("subuid", "subgid"):
+        (tmp_path / "etc" / name).write_text(f"other:1:65536\n{USER}:2000000:65536\n")
+    (tmp_path / "var/lib/systemd/linger" / USER).touch()
+    return tmp_path
+
+
+def look(root: Path, mount: Mount | None = DISK, **more: Any) -> Surroundings:
+    given = {"uid": UID, **more}
+    return Surroundings(Path("/s"), root=root, mount_of=lambda _: mount, **given)
+
+
+async def test_a_machine_that_has_everything_is_not_talked_about(root: Path) -> None:
+    assert await look(root).warnings() == []
+
+
+@pytest.mark.parametrize(
+    ("fstype", "told"),
+    [
+        ("tmpfs", "lies in memory (tmpfs): jobs, results and pipelines are gone when this"),
+        ("virtiofs", "others may share (virtiofs, x): a power cut may damage the database"),
+        ("fuse.sshfs", "others may share (fuse.sshfs, x)"),
+    ],
+)
+async def test_a_state_that_is_not_safe_is_told(root: Path, fstype: str, told: str) -> None:
+    mount = Mount(id=1, point=b"/s", fstype=fstype, source="x")
+    (text,) = await look(root, mount).warnings()
+    assert told in text
+    assert "CLARAEDGE_STATE_DIR" in text
+
+
+async def test_a_user_without_ranges_is_told_which_file_and_how_to_add_one(root: Path) -> None:
+    (root / "etc/subgid").unlink()
+    (text,) = await look(root).warnings()
+    assert text.startswith("the user claraedge has no range in /etc/subgid: images whose")
+    assert "usermod --add-subuids 2000000-2065535" in text
+    (root / "etc/subuid").write_text("another:1:2\n")
+    (text,) = await look(root).warnings()
+    assert "no range in /etc/subuid and /etc/subgid" in text
+
+
+async def test_ranges_by_number_count(root: Path) -> None:
+    for name in ("subuid", "subgid"):
+        (root / "etc" / name).write_text(f"{UID}:100000:65536\n")
+    assert await look(root).warnings() == []
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [("subid: sss", 0), ("subid: files", 1), ("passwd: sss", 1), ("#subid: sss", 1)],
+)
+async def test_ranges_of_a_directory_service_are_not_looked_for_in_files(
+    root: Path, line: str, told: int
+) -> None:
+    (root / "etc/nsswitch.conf").write_text(f"{line}\n")
+    (root / "etc/subuid").unlink()
+    assert len(await look(root).warnings()) == told
+
+
+async def test_missing_helpers_are_told_with_their_package(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spawn, "executable", lambda _name: None)
+    (text,) = await look(root).warnings()
+    assert text.startswith("newuidmap and newgidmap are missing")
+    assert "apt-get install uidmap" in text
+
+
+async def test_a_user_that_does_not_linger_is_told_once_in_the_journal_and_until_it_does(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    mark = root / "var/lib/systemd/linger" / USER
+    mark.unlink()
+    looked = look(root)
+    for _ in range(2):
+        (text,) = await looked.warnings()
+        assert text.startswith("the user claraedge does not linger")
+        assert "loginctl enable-linger claraedge" in text
+    assert caplog.text.count("does not linger") == 1
+    mark.touch()
+    assert await looked.warnings() == []
+
+
+async def test_without_systemd_nobody_lingers(root: Path) -> None:
+    (root / "var/lib/systemd/linger" / USER).unlink()
+    (root / "run/systemd/system").rmdir()
+    assert await look(root).warnings() == []
+
+
+async def test_root_needs_neither_ranges_nor_to_linger(root: Path) -> None:
+    assert await look(root, uid=0).warnings() == []
+
+
+async def test_this_machine_is_looked_at_as_it_is(tmp_path: Path) -> None:
+    assert isinstance(await Surroundings(tmp_path).warnings(), list)
+    assert await Surroundings(tmp_path / "gone", uid=0).warnings() == []

@@ -24,7 +24,7 @@ SERVER = "localhost/ce-test/models-server"
 ECHO = "echo up; while true; do busybox nc -l -p 8080 -e cat; done"
 ASK = (
     "host=${ECHO_URI%:*} port=${ECHO_URI#*:};"
-    " for i in 1 2 3 4 5 6 7 8 9 10; do said=$(echo hello | busybox nc -w 2 $host $port);"
+    " for i in 1 2 3 4 5 6 7 8 9 10; do said=$(echo hello | busybox nc -w 2 $host $port 2>&1);"
     ' [ "$said" = hello ] && break; sleep 0.2; done; echo "$said" | tee /out/said; env'
 )
 WEIGHTS = (

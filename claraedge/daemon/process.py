@@ -32,6 +32,20 @@ def main(config_path: Path | None, overrides: Mapping[str, str]) -> int:
         return error.exit_code
 
 
+def _has_terminal() -> bool:
+    """Whether a SIGHUP means that the daemon's terminal went."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
+def _on_hangup() -> None:
+    """What other daemons take for a reload. By default it kills, which systemd takes for a stop."""
+    _log.warning("SIGHUP does nothing: restart the daemon where it is to read its configuration")
+
+
 async def _main(config: Config) -> int:
     """Runs the daemon in a task that a signal cancels: its contexts stop the parts in order."""
     serving = asyncio.create_task(serve(config), name="daemon")
@@ -44,6 +58,8 @@ async def _main(config: Config) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        loop.add_signal_handler(signal.SIGHUP, on_signal if _has_terminal() else _on_hangup)
     try:
         await serving
         _log.error("the daemon ended by itself")

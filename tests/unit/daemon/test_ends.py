@@ -62,6 +62,26 @@ async def test_a_signal_ends_it_without_one(config: Config) -> None:
     assert not config.socket.exists()
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+async def test_a_hangup_ends_it_only_where_a_terminal_went(
+    config: Config,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    terminal: bool,
+) -> None:
+    monkeypatch.setattr(process, "_has_terminal", lambda: terminal)
+    running = asyncio.create_task(process._main(config))
+    await until_served(config)
+    os.kill(os.getpid(), signal.SIGHUP)
+    async with asyncio.timeout(DEADLINE):
+        while not (terminal or "SIGHUP does nothing" in caplog.text):
+            await asyncio.sleep(0.01)
+        if not terminal:
+            assert not running.done()
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert await running == 0
+
+
 async def test_it_tells_its_supervisor_that_it_is_ready_and_then_that_it_lives(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

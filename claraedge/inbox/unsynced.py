@@ -47,10 +47,15 @@ class Unsynced:
                 self._paths[path] = _THEIRS
 
     def sync(self, flag: CancelFlag) -> None:
-        """Returns once all of it is durable. Raises OSError where something cannot be. Blocking."""
+        """Returns once all of it is durable, and is noted no more: it may be moved or go then.
+
+        Raises OSError where something cannot be. Blocking.
+        """
         for error in sync(flag, [self]):
             if error is not None:
                 raise error
+        self._paths.clear()
+        self._sources.clear()
 
 
 def sync(flag: CancelFlag, noted: Sequence[Unsynced]) -> list[OSError | None]:

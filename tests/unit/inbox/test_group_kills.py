@@ -87,7 +87,14 @@ COPIES = [("claim: before copy", 1), ("claim: copied", 1), ("claim: own", 1)]
 
 
 @pytest.mark.parametrize("grouping", KINDS)
-@pytest.mark.parametrize(("at", "nth"), [*POINTS, *COPIES])
+@pytest.mark.parametrize(
+    ("inbox", "at", "nth"),
+    [
+        *[(place, *point) for place in ("beside", "elsewhere") for point in POINTS],
+        *[("elsewhere", *point) for point in COPIES],  # beside, nothing is copied
+    ],
+    indirect=["inbox"],
+)
 async def test_a_kill_between_two_renames_leaves_one_group(
     state: Path, inbox: Path, grouping: str, at: str, nth: int
 ) -> None:
@@ -95,9 +102,6 @@ async def test_a_kill_between_two_renames_leaves_one_group(
     for name, content in files.items():
         drop(inbox / "in" / name, content)
     fuse = Countdown(at, nth)
-    copies = inbox.parent != state
-    if (at, nth) in COPIES and not copies:
-        pytest.skip("nothing is copied on one file system")
     with pytest.raises(KilledError):
         await _live(config(state, inbox, grouping), fuse)
     # What comes by a name of before is another entry, and is not taken with the group.
@@ -120,6 +124,18 @@ async def test_a_kill_between_two_renames_leaves_one_group(
     assert tree_of(kept) == files
     assert tree_of(inbox) == {}
     assert not list((inbox / "in").glob(".claraedge-*"))
+
+
+@pytest.mark.parametrize("inbox", ["elsewhere"], indirect=True)
+async def test_a_group_that_is_copied_is_held_by_nothing(
+    state: Path, inbox: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, content in MEMBERS.items():
+        drop(inbox / "in" / name, content)
+    fuse = Countdown("", 0)
+    await _live(config(state, inbox, "quiet"), fuse)
+    assert fuse.passed.count("claim: copied") == fuse.passed.count("submit: payload") == 1
+    assert "is held" not in caplog.text
 
 
 async def _live(config: Config, fuse: Countdown) -> None:

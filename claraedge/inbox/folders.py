@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from claraedge.config import Config
@@ -114,12 +115,21 @@ class Folders:
     async def entries(self, trigger: Trigger, layout: Layout) -> list[bytes] | None:
         """Entries of a trigger's folder: paths below it; None where it cannot be read."""
         is_inbox = trigger.folder == self.root
-        lists = _files_below if trigger.deep else _files_in if is_inbox else _names
         top = os.fsencode(trigger.folder)
 
         def leads_away(path: bytes) -> bool:
             return layout.leads_to_trigger(top + b"/" + path)
 
+        def is_trigger(path: bytes) -> bool:
+            return layout.is_trigger(top + b"/" + path)
+
+        lists: Callable[[Path, Callable[[bytes], bool]], list[bytes]] = (
+            partial(_files_below, is_trigger=is_trigger)
+            if trigger.deep
+            else _files_in
+            if is_inbox
+            else _names
+        )
         try:
             names = await self._shares.ask(trigger.folder, lists, trigger.folder, leads_away)
         except OSError as error:
@@ -167,7 +177,9 @@ def _files_in(folder: Path, leads_away: Callable[[bytes], bool]) -> list[bytes]:
         ]
 
 
-def _files_below(folder: Path, leads_away: Callable[[bytes], bool]) -> list[bytes]:
+def _files_below(
+    folder: Path, leads_away: Callable[[bytes], bool], *, is_trigger: Callable[[bytes], bool]
+) -> list[bytes]:
     """All but folders, of the whole tree; and folders that cannot be looked into."""
     found = []
     with os.scandir(folder):  # what cannot be read raises
@@ -175,7 +187,7 @@ def _files_below(folder: Path, leads_away: Callable[[bytes], bool]) -> list[byte
     for entry in walk(folder):
         if entry.is_folder and not (entry.unreadable or entry.too_deep):
             continue
-        if not entry.path or ignored(entry.path) or _in_other_trigger(entry.path, leads_away):
+        if not entry.path or ignored(entry.path) or _in_other_trigger(entry.path, is_trigger):
             continue
         if entry.is_folder and leads_away(entry.path):
             continue
@@ -183,6 +195,6 @@ def _files_below(folder: Path, leads_away: Callable[[bytes], bool]) -> list[byte
     return found
 
 
-def _in_other_trigger(path: bytes, leads_away: Callable[[bytes], bool]) -> bool:
+def _in_other_trigger(path: bytes, is_trigger: Callable[[bytes], bool]) -> bool:
     parts = path.split(b"/")
-    return any(leads_away(b"/".join(parts[:depth])) for depth in range(1, len(parts)))
+    return any(is_trigger(b"/".join(parts[:depth])) for depth in range(1, len(parts)))

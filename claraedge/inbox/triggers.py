@@ -78,6 +78,10 @@ class Layout:
             return Place(trigger=trigger, name=b"/".join(inside), inside=b"")
         return Place(trigger=trigger, name=inside[0], inside=b"/".join(inside[1:]))
 
+    def is_trigger(self, path: bytes) -> bool:
+        """The path is a trigger's folder: what lies below is its own."""
+        return path in self.triggers
+
     def leads_to_trigger(self, path: bytes) -> bool:
         """The path is a trigger's folder, or one above it: no entry."""
         return path in self.triggers or path in self._above

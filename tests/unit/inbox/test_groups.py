@@ -86,6 +86,26 @@ async def test_file_makes_a_job_of_each_file_wherever_it_lies(state: Path) -> No
     assert tree_of(state / "inbox/in") == left
 
 
+async def test_files_beside_another_triggers_folder_are_taken(state: Path) -> None:
+    triggers = [
+        {"folder": "in", "pipeline": "ct", "grouping": "file"},
+        {"folder": "in/site/urgent", "pipeline": "fast"},
+    ]
+    async with bench(make_config(state, trigger=triggers, settle=0.1, rescan=0.5)) as b:
+        await b.register("ct")
+        await b.register("fast")
+        for name in ("a", "site/b", "site/normal/c", "site/urgent/d", "site/urgent/e/f"):
+            drop(state / "inbox/in" / name, name.encode())
+        items = await b.delivered(5)
+    assert {(i.name, i.pipeline) for i in items} == {
+        ("a", "ct"),
+        ("b", "ct"),
+        ("c", "ct"),
+        ("d", "fast"),
+        ("e", "fast"),
+    }
+
+
 async def test_files_of_a_folder_that_is_moved_in_are_found_without_a_rescan(state: Path) -> None:
     async with bench(config(state, "file", rescan=600)) as b:
         await b.register("ct")

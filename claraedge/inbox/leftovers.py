@@ -1,0 +1,30 @@
+"""What an earlier life left in the spool, compared with the rows at start."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from claraedge.blocking import in_cancellable_thread, in_thread
+from claraedge.delivery.spool import Spool
+from claraedge.delivery.trees import remove
+from claraedge.inbox import records
+from claraedge.inbox.failures import Failures
+from claraedge.inbox.model import ItemState
+from claraedge.store.database import Database
+
+_log = logging.getLogger(__name__)
+
+
+async def clear(database: Database, spool: Spool, failures: Failures) -> None:
+    """Removes what is kept elsewhere by now, and puts what no row knows to the failures."""
+    for name in await in_thread(os.listdir, spool.root):
+        state = await database.read(lambda tx, item=name: records.state(tx, item))  # type: ignore[misc]
+        folder = spool.folder(name)
+        try:
+            if state in (ItemState.DELIVERED, ItemState.FAILED):
+                await in_thread(remove, folder)
+            elif state is None:
+                await in_cancellable_thread(failures.put_unknown, folder)
+        except OSError as error:
+            _log.warning("%s in the spool cannot be put away: %s", name, error)

@@ -132,7 +132,7 @@ class DiskGuard:
         if self.level is Level.ROOM:
             return []
         text = f"{self._told()}: until then nothing new is taken, started or uploaded"
-        if self.level is Level.OUT:
+        if self._evicts():
             text += ", and running jobs are evicted one after the other"
         if self._in_vain:
             text += (
@@ -187,7 +187,7 @@ class DiskGuard:
             if removed:
                 await self._measure()
         if self._evicts():
-            await self.evict(self._told())
+            await self.evict(self._told(Level.OUT))
         await self._keep_ballast()
 
     def _low(self) -> bool:
@@ -222,10 +222,12 @@ class DiskGuard:
         say = _log.error if after is Level.OUT else _log.warning
         say("%s: work waits", self._told(), extra={"disk": after.name})
 
-    def _told(self) -> str:
-        found = self.level
-        low = next(name for name, one in self._levels.items() if one is found)
-        return told(self._readings[low], found, self._limits)
+    def _told(self, limit: Level = Level.LOW) -> str:
+        """Of the disk that is worst: how full it is, and what must be free for new work; or, with
+        OUT, so that nothing is evicted.
+        """
+        low = next(name for name, one in self._levels.items() if one is self.level)
+        return told(self._readings[low], limit, self._limits)
 
     async def _keep_ballast(self) -> None:
         """Makes the ballast again, once its room is beyond the soft limit."""

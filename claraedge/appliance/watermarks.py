@@ -81,9 +81,9 @@ def lacking(now: Reading, limits: Limits) -> int:
     return max(0, room_again(limits.soft_of(now.total), now.total) - now.free)
 
 
-def told(now: Reading, found: Level, limits: Limits) -> str:
-    """How full a disk is, in words with figures."""
-    limit = limits.hard_of(now.total) if found is Level.OUT else limits.soft_of(now.total)
+def told(now: Reading, wanted: Level, limits: Limits) -> str:
+    """How full a disk is, and what must be free to be over one of its limits, in words."""
+    limit = limits.hard_of(now.total) if wanted is Level.OUT else limits.soft_of(now.total)
     return (
         f"the disk of {now.name} has {amount(now.free)} of {amount(now.total)} free,"
         f" and {amount(room_again(limit, now.total))} must be"

@@ -200,7 +200,7 @@ class Parts:
             resources=device.resources(base.config),
             timeouts=Timeouts(default=engine.timeout_seconds, maximum=engine.timeout_max_seconds),
             on_stopped=lambda _job: self.delivery.poke(),
-            may_start=self.disk.held,
+            may_start=lambda: advised(self.disk.held()),
         )
 
     def _rules(self) -> Rules:

@@ -146,6 +146,10 @@ async def test_below_the_hard_limit_it_removes_and_then_evicts(b: Bench) -> None
         "reclaim 340",
         "evict: the disk of state has 100 MiB of 2.0 GiB free, and 220 MiB must be",
     ]
+    # New work needs more than those that run.
+    why = "the disk of state has 100 MiB of 2.0 GiB free, and 440 MiB must be"
+    assert b.guard.held() == f"disk: {why}"
+    assert b.guard.warnings()[0].startswith(f"{why}: until then nothing new is taken")
     assert "evicted" in b.guard.warnings()[0]
     did = await b.look(0.5)
     assert [one.split()[0] for one in did] == ["reclaim", "evict:"], "at every look"
@@ -158,6 +162,7 @@ async def test_no_job_is_evicted_for_a_disk_that_jobs_do_not_write_to(b: Bench) 
     await b.guard.prepare()
     assert await b.look(inbox=10) == ["reclaim 0"]
     assert b.guard.level is Level.OUT
+    assert "evicted" not in b.guard.warnings()[0]
     assert b.guard.held() is not None
 
 

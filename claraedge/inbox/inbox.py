@@ -24,6 +24,7 @@ from claraedge.errors import ClaraedgeError, ItemNotFoundError, ItemRetryError
 from claraedge.ids import NewId
 from claraedge.inbox import records, shares
 from claraedge.inbox.definitions import Definitions
+from claraedge.inbox.entry import Waiting
 from claraedge.inbox.folders import Folders, ignored
 from claraedge.inbox.intake import Intake
 from claraedge.inbox.looks import Found
@@ -33,8 +34,9 @@ from claraedge.inbox.retrying import put_back
 from claraedge.inbox.seen import SeenBook
 from claraedge.inbox.settling import Heard
 from claraedge.inbox.shares import NO_ANSWER, Shares, on_share
+from claraedge.inbox.takes import claimed
 from claraedge.inbox.triggers import Layout, Trigger
-from claraedge.inbox.waiting import Waiting, WaitingRoom, claimed
+from claraedge.inbox.waiting import WaitingRoom
 from claraedge.inbox.watch import Signal, Watcher
 from claraedge.jobs.model import Priority
 from claraedge.payloads.tree import PayloadTree

@@ -1,0 +1,72 @@
+"""What is taken, and what it costs to find out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from claraedge.clock import SystemClock
+from claraedge.config.inbox import Trigger as Rule
+from claraedge.inbox.entry import TriggerFolder, Waiting
+from claraedge.inbox.settling import Look, Quiet
+from claraedge.inbox.survey import Survey
+from claraedge.inbox.takes import Takes
+from claraedge.inbox.triggers import Trigger
+
+
+def settled(trigger: Trigger, name: bytes, number: int) -> Waiting:
+    survey = Survey(
+        look=Look(fingerprint="f"),
+        content="c",
+        size=1,
+        is_folder=False,
+        foreign=False,
+        top_foreign=False,
+    )
+    return Waiting(
+        id=str(number),
+        trigger=trigger,
+        name=name,
+        order=(True, float(number), name),
+        first_seen=0.0,
+        due=0.0,
+        quiet=Quiet(first_seen=0.0, fingerprint="f", since=0.0),
+        survey=survey,
+        ready=True,
+    )
+
+
+def unexpected(_: Iterable[Waiting], reason: str) -> None:
+    raise AssertionError(reason)
+
+
+def test_groups_of_a_big_folder_are_made_some_at_a_time_and_leave_time_for_others() -> None:
+    rule = Rule(folder="in", pipeline="ct", grouping="marker", marker="*.ready")
+    trigger = Trigger(folder=Path("/in"), rule=rule, settle=1.0)
+    folder = TriggerFolder(trigger)
+    for number in range(20_000):
+        name = b"scan%d.%s" % (number // 2, b"ready" if number % 2 else b"dcm")
+        folder.entries[name] = settled(trigger, name, number)
+    takes = Takes(SystemClock(), {trigger.folder: folder}, unexpected)
+    folder.regroup()
+    began = time.monotonic()
+    found = takes.ready(64)
+    cost = time.monotonic() - began
+    assert [take.group.label for take in found] == [b"scan%d" % n for n in range(64)]
+    folder.regroup()  # an entry was looked at
+    assert not takes.any()
+    again = takes.next_group()
+    assert again is not None
+    assert again - SystemClock().elapsed() > cost  # at most a part of the time goes to this
+
+
+def test_a_small_folder_is_grouped_as_soon_as_something_changes() -> None:
+    rule = Rule(folder="in", pipeline="ct", grouping="quiet", quiet_seconds=1.0)
+    trigger = Trigger(folder=Path("/in"), rule=rule, settle=1.0)
+    folder = TriggerFolder(trigger)
+    folder.entries[b"a"] = settled(trigger, b"a", 1)
+    takes = Takes(SystemClock(), {trigger.folder: folder}, unexpected)
+    folder.regroup()
+    assert takes.any()
+    assert [take.group.members for take in takes.ready(64)] == [(b"a",)]

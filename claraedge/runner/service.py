@@ -106,7 +106,11 @@ class PodmanService:
         answers = self._shared is not None and await self._answers(self._shared)
         if answers or self._only_shared:
             if not answers:
-                log.warning("no Podman answers at %s; work waits until one does", self._shared)
+                log.warning(
+                    "no Podman answers at %s; work waits until one does: start it, or take"
+                    " podman.socket out of the configuration",
+                    self._shared,
+                )
             self._socket = self._shared
             self._up.set()
             return self
@@ -279,8 +283,9 @@ class PodmanService:
         # processes, and a SIGKILL of the outer leaves the inner one serving for ever.
         code, text = await spawn.run(["podman", "unshare", "true"], timeout=_START)
         if code != 0:
+            said = text.strip() or f"`podman unshare true` ended with {code} and said nothing"
             raise ConfigurationError(
-                f"Podman cannot run containers as user {os.getuid()}: {text.strip()}",
+                f"Podman cannot run containers as user {os.getuid()}: {said}",
                 "run claraedge as an ordinary user that has ranges in /etc/subuid and "
                 "/etc/subgid (`sudo usermod --add-subuids 100000-165535 --add-subgids "
                 "100000-165535 USER`), with XDG_RUNTIME_DIR set",

@@ -10,12 +10,11 @@ import asyncio
 import contextlib
 import logging
 import os
-import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 from claraedge import files
-from claraedge.blocking import in_cancellable_thread, in_thread
+from claraedge.blocking import in_thread
 from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.delivery.failpoints import Failpoint, nothing
@@ -30,7 +29,7 @@ from claraedge.inbox.intake import Intake
 from claraedge.inbox.looks import Found
 from claraedge.inbox.model import Item, ItemState
 from claraedge.inbox.naming import wanted
-from claraedge.inbox.retrying import put_back
+from claraedge.inbox.retrying import Retries
 from claraedge.inbox.seen import SeenBook
 from claraedge.inbox.settling import Heard
 from claraedge.inbox.shares import NO_ANSWER, Shares, on_share
@@ -78,7 +77,6 @@ class Inbox:
         """
         self._asked = held
         self._queued = queued
-        self._failpoint = failpoint
         self._max_queued = config.inbox.max_queued
         self._database = database
         self._rescan_seconds = config.inbox.rescan_seconds
@@ -109,7 +107,7 @@ class Inbox:
         self._layout = Layout(self._folders.root, ())
         self._rescan = True
         self._missed = False
-        self._putting_back = asyncio.Lock()
+        self._retries = Retries(database, clock, failpoint)
         self._watching: asyncio.Future[bool] | None = None
 
     async def prepare(self) -> None:
@@ -186,8 +184,7 @@ class Inbox:
         """
         found = await self.item(item)
         if found.state is ItemState.FAILED:
-            async with self._putting_back:  # of two calls for one item the second finds nothing
-                await self._put_back(found)
+            await self._retries.put_back(found, self._takes)
         elif not (self._room.look_now(item) or self._intake.try_now(item)):
             raise ItemRetryError(
                 f"{found.name} ({item}) is {found.state.value}: there is nothing to try again;"
@@ -196,28 +193,6 @@ class Inbox:
         self._rescan = True
         self._changed.set()
         return await self.item(item)
-
-    async def _put_back(self, found: Item) -> None:
-        claim = await self._database.read(lambda tx: records.get(tx, found.id))
-        if claim is None or found.result_path is None:
-            raise ItemRetryError(f"{found.name} ({found.id}) is not kept; drop it again")
-        if found.removed is not None:
-            day = time.strftime("%Y-%m-%d", time.localtime(found.removed))
-            raise ItemRetryError(
-                f"the original of {found.name} ({found.id}) was removed on {day} with its failure,"
-                " which was kept for outbox.failed_keep_days; drop it into the inbox again"
-            )
-        if not self._takes(claim.folder):
-            raise ItemRetryError(
-                f"no trigger takes what lies in {found.folder} any more, where {found.name}"
-                f" ({found.id}) came from; configure one again, or drop"
-                f" {found.result_path}/original/{found.name} into another folder of the inbox"
-            )
-        await in_cancellable_thread(put_back, claim, Path(found.result_path), self._failpoint)
-        reason, now = f"tried again; before: {found.reason}", self._clock.now()
-        self._failpoint("retry: before commit")
-        await self._database.write(lambda tx: records.put_back(tx, found.id, reason, now))
-        self._failpoint("retry: committed")
 
     def _takes(self, folder: Path) -> bool:
         """Whether a trigger is there for what is put there, or will be once the folder is made."""

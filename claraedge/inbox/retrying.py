@@ -2,25 +2,64 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from claraedge import files
-from claraedge.blocking import CancelFlag, CancelledWorkError
+from claraedge.blocking import CancelFlag, CancelledWorkError, in_cancellable_thread
+from claraedge.clock import Clock
 from claraedge.delivery.failpoints import Failpoint, nothing
 from claraedge.delivery.spool import HIDDEN
 from claraedge.delivery.trees import copy_tree, remove, walk
 from claraedge.errors import ItemRetryError
-from claraedge.inbox.model import Claimed, shown
+from claraedge.inbox import records
+from claraedge.inbox.model import Claimed, Item, shown
+from claraedge.store.database import Database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Move:
     source: Path
     target: Path
+
+
+class Retries:
+    """Puts one item back at a time: of two calls for one the second finds nothing."""
+
+    def __init__(self, database: Database, clock: Clock, failpoint: Failpoint) -> None:
+        self._database = database
+        self._clock = clock
+        self._failpoint = failpoint
+        self._turn = asyncio.Lock()
+
+    async def put_back(self, found: Item, takes: Callable[[Path], bool]) -> None:
+        """`takes`: whether a trigger takes what lies in a folder. Raises ItemRetryError."""
+        async with self._turn:
+            claim = await self._database.read(lambda tx: records.get(tx, found.id))
+            if claim is None or found.result_path is None:
+                raise ItemRetryError(f"{found.name} ({found.id}) is not kept; drop it again")
+            if found.removed is not None:
+                day = time.strftime("%Y-%m-%d", time.localtime(found.removed))
+                raise ItemRetryError(
+                    f"the original of {found.name} ({found.id}) was removed on {day} with its"
+                    " failure, which was kept for outbox.failed_keep_days; drop it into the inbox again"
+                )
+            if not takes(claim.folder):
+                raise ItemRetryError(
+                    f"no trigger takes what lies in {found.folder} any more, where {found.name}"
+                    f" ({found.id}) came from; configure one again, or drop"
+                    f" {found.result_path}/original/{found.name} into another folder of the inbox"
+                )
+            await in_cancellable_thread(put_back, claim, Path(found.result_path), self._failpoint)
+            reason, now = f"tried again; before: {found.reason}", self._clock.now()
+            self._failpoint("retry: before commit")
+            await self._database.write(lambda tx: records.put_back(tx, found.id, reason, now))
+            self._failpoint("retry: committed")
 
 
 def put_back(

@@ -83,7 +83,7 @@ async def test_what_comes_while_it_is_put_back_is_not_written_over(
             if name == "retry: copied":
                 drop(tmp_path / "inbox/in/scan.dcm", b"another")
 
-        monkeypatch.setattr(b.inbox, "_failpoint", meanwhile)
+        monkeypatch.setattr(b.inbox._retries, "_failpoint", meanwhile)
         with pytest.raises(ItemRetryError, match="is there already"):
             await b.inbox.retry(failed.id)
         monkeypatch.undo()

@@ -47,7 +47,8 @@ class Retries:
                 day = time.strftime("%Y-%m-%d", time.localtime(found.removed))
                 raise ItemRetryError(
                     f"the original of {found.name} ({found.id}) was removed on {day} with its"
-                    " failure, which was kept for outbox.failed_keep_days; drop it into the inbox again"
+                    " failure, which was kept for outbox.failed_keep_days; drop it into the inbox"
+                    " again"
                 )
             if not takes(claim.folder):
                 raise ItemRetryError(

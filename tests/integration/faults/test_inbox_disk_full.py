@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from claraedge.delivery import delivery, trees
+from claraedge.delivery import parcels, trees
 from claraedge.inbox import intake, settling
 from claraedge.inbox.model import ItemState
 from tests.freeze.frozen_site import ANY_DISK
@@ -254,7 +254,7 @@ def nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
         assert size > 0
 
     monkeypatch.setattr(trees, "need_room", need_room)
-    monkeypatch.setattr(delivery, "need_room", need_room)
+    monkeypatch.setattr(parcels, "need_room", need_room)
     monkeypatch.setattr(intake, "_FIRST_RETRY", 0.2)
     monkeypatch.setattr(settling, "LINKS_SECONDS", 0.0)
 

@@ -1,0 +1,278 @@
+"""Makes the folders of results and failures, and takes originals to theirs. Blocking.
+
+Every step may be repeated: what an earlier try did is found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from claraedge import files
+from claraedge.blocking import CancelFlag
+from claraedge.clock import Clock
+from claraedge.config import Config
+from claraedge.delivery import reports
+from claraedge.delivery.failpoints import Failpoint
+from claraedge.delivery.plan import Delivered, plan
+from claraedge.delivery.publish import publish, write_json
+from claraedge.delivery.records import DeliveryRecord
+from claraedge.delivery.room import need_room
+from claraedge.delivery.roots import Root, Roots
+from claraedge.delivery.shown import make_shown
+from claraedge.delivery.spool import Spool
+from claraedge.delivery.trees import move, remove
+from claraedge.hashing import digest
+from claraedge.jobs.logs import JobLogs
+from claraedge.jobs.model import Job
+from claraedge.payloads.model import PayloadFile
+from claraedge.payloads.tree import PayloadTree, printable
+from claraedge.pipelines.model import decode
+
+_log = logging.getLogger(__name__)
+
+LOG_LINES = 200
+_LONGEST_NAME = 255
+_INPUT = "input/"
+
+
+class FullError(OSError):
+    """The disk of a folder has no room for what is to be put there."""
+
+    def __init__(self, root: Root, needed: int, error: OSError) -> None:
+        super().__init__(error.errno, error.strerror, str(root.path))
+        self.needed = needed
+        """Bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """A delivery, with what it is made of."""
+
+    record: DeliveryRecord
+    job: Job
+    files: Sequence[PayloadFile]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """Where it is."""
+
+    path: Path
+    size: int
+    original: Path | None
+
+
+class Parcels:
+    """Puts deliveries where they go."""
+
+    def __init__(
+        self,
+        tree: PayloadTree,
+        logs: JobLogs,
+        config: Config,
+        roots: Roots,
+        clock: Clock,
+        failpoint: Failpoint,
+    ) -> None:
+        self._tree = tree
+        self._logs = logs
+        self._roots = roots
+        self._keep_originals = config.outbox.originals_keep_days
+        self._spool = Spool(config.state_dir)
+        self._failpoint = failpoint
+        self._clock = clock
+
+    def put(self, flag: CancelFlag, due: Due) -> Parcel:
+        """All that goes to folders; a step that an earlier try took is found."""
+        publishing = self._publish_result if due.record.healthy else self._publish_failure
+        path = publishing(flag, due)
+        original = self._keep_original(flag, due, path)
+        return Parcel(path=path, size=_size(path), original=original)
+
+    def _publish_result(self, flag: CancelFlag, due: Due) -> Path:
+        chosen = _chosen(due)
+        needed = sum(file.size for _, file, _ in chosen)
+
+        def build(building: Path) -> None:
+            need_room(building, needed, source=self._tree.payloads.stat().st_dev)
+            delivered = self._copy_outputs(flag, due, chosen, building)
+            self._failpoint("deliver: copied")
+            inputs = [self._input(file, due, flag) for file in _inputs(due)]
+            document = reports.result(
+                due.job, delivered, inputs, _origin(due.record), self._clock.now()
+            )
+            write_json(building / "result.json", document)
+
+        root = self._roots.outbox
+        try:
+            return self._publish(root, "result.json", due, build)
+        except OSError as error:
+            if not files.is_full(error):
+                raise
+            raise FullError(root, needed, error) from error
+
+    def _publish_failure(self, flag: CancelFlag, due: Due) -> Path:
+        def build(building: Path) -> None:
+            flag.check()
+            for position, operator in enumerate(due.job.operators):
+                if operator.attempt:
+                    logs = building / "logs"
+                    logs.mkdir(exist_ok=True)
+                    lines = self._logs.tail(due.job.id, operator.name, operator.attempt, LOG_LINES)
+                    log = logs / _log_name(operator.name, position)
+                    log.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
+            if due.record.item is not None:
+                (building / "original").mkdir()  # here it still gets the group of the others
+            self._failpoint("deliver: logs")
+            inputs = [self._input(file) for file in _inputs(due)]
+            document = reports.failure(due.job, inputs, _origin(due.record), self._clock.now())
+            write_json(building / "reason.json", document)
+
+        return self._publish(self._roots.failed, "reason.json", due, build)
+
+    def _publish(self, root: Root, marker: str, due: Due, build: Callable[[Path], None]) -> Path:
+        root.refuse()
+        return publish(
+            root.path,
+            due.record.folder,
+            due.job.id,
+            marker=marker,
+            key="job_id",
+            build=build,
+            failpoint=self._failpoint,
+        )
+
+    def _copy_outputs(
+        self,
+        flag: CancelFlag,
+        due: Due,
+        chosen: Sequence[tuple[Delivered, PayloadFile, bytes]],
+        building: Path,
+    ) -> list[reports.DeliveredFile]:
+        delivered = []
+        for output, file, inside in chosen:
+            relative = Path(output.folder, os.fsdecode(inside))
+            target = building / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            size = files.copy_file(
+                self._tree.path(due.job.payload, file),
+                target,
+                mode=0o600 | file.mode & 0o111,
+                flag=flag,
+            )
+            delivered.append(
+                reports.DeliveredFile(
+                    path=printable(str(relative)),
+                    operator=output.operator,
+                    output=output.output,
+                    size=size,
+                    sha256=digest(target, flag).sha256,
+                )
+            )
+        return delivered
+
+    def _input(
+        self, file: PayloadFile, due: Due | None = None, flag: CancelFlag | None = None
+    ) -> reports.InputFile:
+        """With `due`, its digest is taken where that was not done when it came."""
+        sha256 = file.sha256
+        if sha256 is None and due is not None:
+            sha256 = digest(self._tree.path(due.job.payload, file), flag).sha256
+        path = file.name.removeprefix(_INPUT)
+        return reports.InputFile(path=path, size=file.size, sha256=sha256)
+
+    def _keep_original(self, flag: CancelFlag, due: Due, path: Path) -> Path | None:
+        """Where the original is now, if not with the failure or nowhere."""
+        record = due.record
+        if record.item is None or record.item_name is None:
+            return None
+        keep = self._keep_originals if record.keep_original is None else record.keep_original
+        if record.healthy and keep == 0:
+            return None  # it goes with its place in the spool, once all is recorded
+        source = self._spool.original(record.item, record.item_name)
+        if record.healthy:
+            root = self._roots.originals
+            root.refuse()
+            folder = root.path / path.relative_to(self._roots.outbox.path)
+        else:
+            root = self._roots.failed
+            folder = path / "original"
+        target = folder / os.fsdecode(record.item_name)
+        if not os.path.lexists(source) and not os.path.lexists(target):
+            _log.warning(
+                "the original of item %s is not in the spool any more",
+                record.item,
+                extra={"job": record.job},
+            )
+            return None
+        make_shown(folder, root.mode)
+        self._failpoint("deliver: before original")
+        move(source, target, flag=flag, failpoint=self._failpoint)
+        self._failpoint("deliver: original moved")
+        return folder if record.healthy else None
+
+    def sweep(self, item: str) -> None:
+        """Removes what is left of an item in the spool."""
+        try:
+            remove(self._spool.folder(item))
+        except OSError as error:  # files of others that were copied: nothing is lost, only space
+            _log.warning("%s cannot be removed: %s", self._spool.folder(item), error)
+
+
+def _chosen(due: Due) -> Sequence[tuple[Delivered, PayloadFile, bytes]]:
+    """Each file that is delivered, with the output it is of and its path in that."""
+    assert due.job.snapshot is not None, "a job that ended healthy was started"
+    return [
+        (output, file, inside)
+        for output in plan(decode(due.job.snapshot), due.record.outputs)
+        for file in due.files
+        if (inside := _inside(file, output)) is not None
+    ]
+
+
+def _inside(file: PayloadFile, output: Delivered) -> bytes | None:
+    """The raw path of a file inside an output, or None where it is not of that output."""
+    prefix = f"{output.source}/"
+    if not file.name.startswith(prefix):
+        return None
+    if output.input:
+        return file.name.removeprefix(prefix).encode()
+    # The name shows bytes that are no UTF-8 as text; the blob has them as they are.
+    depth = file.name.removeprefix(prefix).count("/") + 1
+    return b"/".join(file.blob.split(b"/")[-depth:])
+
+
+def _inputs(due: Due) -> Sequence[PayloadFile]:
+    return [file for file in due.files if file.name.startswith(_INPUT)]
+
+
+def _origin(record: DeliveryRecord) -> reports.Origin | None:
+    if record.item is None or record.item_name is None:
+        return None
+    return reports.Origin(
+        item=record.item,
+        name=record.item_name,
+        folder=record.item_folder,
+        first_seen=record.first_seen,
+    )
+
+
+def _log_name(operator: str, position: int) -> str:
+    """A name may have as many bytes as a file's, which leaves none for its end."""
+    name = f"{operator}.log"
+    return name if len(name) <= _LONGEST_NAME else f"{operator[:200]}-{position}.log"
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files in it."""
+    total = 0
+    for above, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += Path(above, name).lstat().st_size
+    return total

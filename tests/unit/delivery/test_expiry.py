@@ -90,12 +90,16 @@ async def keeping(
 ) -> AsyncIterator[Keeping]:
     config = make_config(state, trigger=trigger)
     async with bench(config, status=status) as b:
-        roots = Roots(b.database, config)
-        await roots.prepare()
-        clock = Hands()
-        trust = ClockTrust(b.database, clock)
-        expiry = Expiry(b.database, roots, Outbox(**rules), clock, trust, failpoint=failpoint)  # type: ignore[arg-type]
-        yield Keeping(b, clock, expiry)
+        yield await keeper_of(b, failpoint, **rules)
+
+
+async def keeper_of(b: Bench, failpoint: Failpoint = nothing, **rules: float | None) -> Keeping:
+    roots = Roots(b.database, b.config)
+    await roots.prepare()
+    clock = Hands()
+    trust = ClockTrust(b.database, clock)
+    expiry = Expiry(b.database, roots, Outbox(**rules), clock, trust, failpoint=failpoint)  # type: ignore[arg-type]
+    return Keeping(b, clock, expiry)
 
 
 async def deliver(k: Keeping, *names: str) -> list[Path]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from claraedge.errors import (
     CallTimeoutError,
     ClaraedgeError,
     NotSupportedError,
+    StateFolderError,
     StorageFullError,
     UndecodableRequestError,
 )
@@ -255,7 +257,20 @@ def _unforeseen(error: Exception) -> ClaraedgeError:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFullError("the disk is full; free some space and try again")
     _log.error("call failed", exc_info=error)
+    if _is_of_a_disk(error):
+        return StateFolderError(
+            f"a disk of the daemon fails ({error}): `dmesg` on its machine tells why; check that"
+            " disk, mount it for writing, and start the daemon again"
+        )
     return ClaraedgeError(f"internal error: {error!r}; the daemon's journal has the details")
+
+
+def _is_of_a_disk(error: Exception) -> bool:
+    """Whether a disk takes or gives nothing; one that failed was made read-only by the kernel."""
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", None)  # Python's own errors have none
+        return code is not None and code & 0xFF in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
+    return isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EIO)
 
 
 async def _abort(context: Context, error: ClaraedgeError) -> NoReturn:

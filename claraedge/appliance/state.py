@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pwd
 from collections.abc import Callable
@@ -43,6 +44,8 @@ def prepare_state(
             f"the state folder {path} belongs to user {user_name(owner)}, and this is"
             f" {user_name(os.geteuid())}; run claraedge as {user_name(owner)}, or {other}"
         )
+    if (broken := broken_disk(path)) is not None:
+        raise StateFolderError(f"{broken}; or {other}")
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         raise StateFolderError(
             f"the state folder {path} is not writable; `chmod u+rwx {path}`, or {other}"
@@ -56,6 +59,24 @@ def prepare_state(
             " database would be damaged; choose one on a disk of this machine"
             " (CLARAEDGE_STATE_DIR). The inbox and the outbox may be on shares"
         )
+
+
+def broken_disk(path: Path) -> str | None:
+    """Why the disk of a folder takes nothing at all, and what to do; None: it does, or is full.
+
+    The kernel makes a disk read-only that has failed (`errors=remount-ro`), while all that is open
+    seems to go on. So a file without a name is made.
+    """
+    try:
+        os.close(os.open(path, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EIO):
+            return None
+        return (
+            f"the disk of the state folder {path} cannot be written ({error.strerror}): `dmesg`"
+            " tells why; check that disk, mount it for writing, and start claraedge again"
+        )
+    return None
 
 
 def user_name(uid: int) -> str:

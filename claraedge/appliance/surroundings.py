@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from claraedge import mounts, spawn
-from claraedge.appliance.state import user_name
+from claraedge.appliance.state import broken_disk, user_name
 from claraedge.blocking import in_thread
 from claraedge.mounts import Mount
 
@@ -47,6 +47,8 @@ class Surroundings:
         return found
 
     def _look(self) -> Iterator[str]:
+        if (broken := broken_disk(self._state)) is not None:
+            yield broken
         try:
             mount = self._mount_of(self._state)
         except OSError:  # whoever writes there says so

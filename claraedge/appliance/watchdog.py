@@ -12,6 +12,7 @@ import contextlib
 import faulthandler
 import logging
 import os
+import sqlite3
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
@@ -98,7 +99,7 @@ class Watchdog:
             return f"the state has not taken anything for {limit:g} s"
         except UnavailableError as error:  # whoever writes it has ended
             return str(error)
-        except ClaraedgeError:  # a full disk: an answer
+        except (ClaraedgeError, sqlite3.Error):  # a full or broken disk: an answer
             pass
         return None
 

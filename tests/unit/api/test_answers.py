@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import sqlite3
 from types import ModuleType
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
+from claraedge.api import answers
 from claraedge.api.answers import failure, ok
 from claraedge.errors import ClaraedgeError, PipelineLoadError
 from claraedge.runner.memory import MemoryRunner
@@ -96,6 +99,12 @@ async def outcome(call: Any) -> bytes | grpc.aio.AioRpcError | None:
         return error
 
 
+def of_sqlite(code: int) -> sqlite3.Error:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = code
+    return error
+
+
 def test_the_walk_meets_every_method_of_the_platform() -> None:
     names = [m.containing_service.full_name for m in METHODS]
     assert sum(name.startswith("nvidia.clara.platform.") for name in names) == 43
@@ -169,6 +178,26 @@ async def test_a_bug_is_an_internal_error_that_points_to_the_journal(
         await daemon.images.List(appliance_pb2.ListImagesRequest())
     assert caught.value.code() is grpc.StatusCode.INTERNAL
     assert "journal" in (caught.value.details() or "")
+
+
+@pytest.mark.parametrize(
+    ("error", "of_a_disk"),
+    [
+        (OSError(errno.EROFS, "Read-only file system", "/s/payloads"), True),
+        (OSError(errno.EIO, "Input/output error"), True),
+        (OSError(errno.ENOENT, "No such file or directory"), False),
+        (of_sqlite(sqlite3.SQLITE_IOERR_WRITE), True),
+        (of_sqlite(sqlite3.SQLITE_READONLY), True),
+        (of_sqlite(sqlite3.SQLITE_CONSTRAINT), False),
+        (sqlite3.ProgrammingError("closed"), False),
+    ],
+)
+def test_a_disk_that_fails_is_no_bug_and_is_told_with_what_to_look_at(
+    error: Exception, of_a_disk: bool
+) -> None:
+    told = str(answers._unforeseen(error))
+    assert told.startswith(f"a disk of the daemon fails ({error}): `dmesg`") is of_a_disk
+    assert told.startswith("internal error") is not of_a_disk
 
 
 async def test_a_time_out_inside_of_a_call_is_no_time_out_of_the_call(

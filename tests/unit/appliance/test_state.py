@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from claraedge.appliance.state import prepare_state, user_name
+from claraedge.appliance.state import broken_disk, prepare_state, user_name
 from claraedge.errors import StateFolderError
 from claraedge.mounts import Mount
 
@@ -101,3 +103,34 @@ def test_a_system_that_does_not_tell_of_its_mounts_is_no_obstacle(tmp_path: Path
         raise PermissionError
 
     prepare_state(tmp_path, mount_of=fails)
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(errno.EROFS, "Read-only file system"), (errno.EIO, "Input/output error"), (None, None)],
+)
+def test_a_disk_that_takes_nothing_is_told_with_what_to_look_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int | None, told: str | None
+) -> None:
+    if number is not None:
+        monkeypatch.setattr(os, "open", partial(fails, number))
+    text = broken_disk(tmp_path)
+    assert (text is None) is (told is None)
+    if text is None:
+        prepare_state(tmp_path)
+        return
+    assert f"the disk of the state folder {tmp_path} cannot be written ({told}): `dmesg`" in text
+    with pytest.raises(StateFolderError, match="start claraedge again; or choose another"):
+        prepare_state(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EOPNOTSUPP, errno.EACCES])
+def test_a_full_disk_or_an_old_file_system_is_not_taken_for_a_broken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "open", partial(fails, number))
+    assert broken_disk(tmp_path) is None
+
+
+def fails(number: int, *_: object, **__: object) -> int:
+    raise OSError(number, os.strerror(number))

@@ -55,6 +55,13 @@ async def test_a_state_that_is_not_safe_is_told(root: Path, fstype: str, told: s
     assert "CLARAEDGE_STATE_DIR" in text
 
 
+async def test_a_state_whose_disk_failed_is_told(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(surroundings, "broken_disk", lambda path: f"{path} is broken")
+    assert await look(root).warnings() == ["/s is broken"]
+
+
 async def test_a_user_without_ranges_is_told_which_file_and_how_to_add_one(root: Path) -> None:
     (root / "etc/subgid").unlink()
     (text,) = await look(root).warnings()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -123,9 +124,14 @@ async def test_a_writer_that_has_ended_is_no_life(supervisor: Supervisor, tmp_pa
         task.cancel()
 
 
-async def test_a_full_disk_is_no_reason_for_a_restart(supervisor: Supervisor) -> None:
+@pytest.mark.parametrize(
+    "error", [StorageFullError("the disk is full"), sqlite3.OperationalError("disk I/O error")]
+)
+async def test_a_full_or_broken_disk_is_no_reason_for_a_restart(
+    supervisor: Supervisor, error: Exception
+) -> None:
     async def full(_work: Callable[[Any], None]) -> None:
-        raise StorageFullError("the disk is full")
+        raise error
 
     async with Watchdog(supervisor.environment) as tested:
         task = asyncio.create_task(tested.run(full, fine))

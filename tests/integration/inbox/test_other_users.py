@@ -15,6 +15,7 @@ import pytest
 
 from claraedge.inbox.model import Item, ItemState
 from tests.inbox_bench import bench, drop, make_config, other_file_system, tree_of
+from tests.unit.inbox.test_kills import swept
 
 pytestmark = pytest.mark.podman
 
@@ -97,9 +98,9 @@ async def check(root: Path, state: Path, case: Case, **config: Path) -> None:
             assert await b.jobs() == []
             mend(item)
         (item,) = await b.delivered()
+        await swept(state)
     assert item.state is ItemState.DELIVERED
     assert list(inbox.iterdir()) == []
-    assert list((state / "spool").iterdir()) == []
     (original,) = (state / "originals/ct").iterdir()
     assert list(tree_of(original).values()) == [b"scan"]
     (blob,) = (state / "payloads").glob("*/blobs/*")

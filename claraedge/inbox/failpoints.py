@@ -33,4 +33,10 @@ LINKED = (*TAKEN, *_DUPLICATE)
 SKIPPED = tuple(name for name in LINKED if name != "duplicate: linked")
 #: A failure that comes back into the inbox; of a job's, whose payload has the same file, a copy.
 RETRIED = ("retry: moved one", "retry: before commit", "retry: committed")
-RETRIED_COPY = ("retry: copying", "retry: copied", "retry: shown", *RETRIED)
+RETRIED_COPY = (
+    "retry: copying",
+    "retry: copied",
+    "retry: set aside",
+    "retry: shown",
+    *RETRIED,
+)

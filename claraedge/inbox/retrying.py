@@ -26,6 +26,18 @@ from claraedge.store.database import Database
 class _Move:
     source: Path
     target: Path
+    hidden: str
+    """The name of what is neither in the failure nor in the inbox, beside both of them."""
+
+    @property
+    def building(self) -> Path:
+        """The copy, until it is shown."""
+        return self.target.with_name(self.hidden)
+
+    @property
+    def aside(self) -> Path:
+        """The source of a copy that is whole: it was shown if it is not `building` any more."""
+        return self.source.with_name(self.hidden)
 
 
 class Retries:
@@ -72,20 +84,22 @@ def put_back(
     then.
     """
     moves = _moves(item, failure / "original" / os.fsdecode(item.name))
-    left = [one for one in moves if os.path.lexists(one.source)]
+    left = [one for one in moves if os.path.lexists(one.source) or os.path.lexists(one.aside)]
     if not left:
         raise ItemRetryError(
             f"the original of {shown(item.name)} ({item.id}) is not in {failure}/original any more;"
-            " drop it into the inbox again"
+            " if no retry has put it back (`claraedge list inbox` shows that), drop it into the"
+            " inbox again"
         )
     for one in left:
-        if os.path.lexists(one.target):
+        shown_before = os.path.lexists(one.aside) and not os.path.lexists(one.building)
+        if os.path.lexists(one.target) and not shown_before:
             raise _taken(item, one.target)
     for one in left:
         flag.check()
         files.make_folders(one.target.parent, 0o775)
         try:
-            _move(flag, item, one, failpoint)
+            _move(flag, one, failpoint)
         except FileExistsError as error:  # it came meanwhile, and perhaps is another content
             raise _taken(item, one.target) from error
         failpoint("retry: moved one")
@@ -98,8 +112,11 @@ def _taken(item: Claimed, target: Path) -> ItemRetryError:
     )
 
 
-def _move(flag: CancelFlag, item: Claimed, one: _Move, failpoint: Failpoint) -> None:
+def _move(flag: CancelFlag, one: _Move, failpoint: Failpoint) -> None:
     """Raises FileExistsError; the original stays where it is then."""
+    if os.path.lexists(one.aside):  # a crash came between
+        _show(one, failpoint)
+        return
     if not any(entry.is_file and entry.status.st_nlink > 1 for entry in walk(one.source)):
         try:
             files.rename_new(one.source, one.target)
@@ -110,31 +127,50 @@ def _move(flag: CancelFlag, item: Claimed, one: _Move, failpoint: Failpoint) -> 
             files.sync_folder(one.target.parent)
             files.sync_folder(one.source.parent)
             return
-    _copy(flag, item, one, failpoint)
+    _copy(flag, one, failpoint)
 
 
-def _copy(flag: CancelFlag, item: Claimed, one: _Move, failpoint: Failpoint) -> None:
-    """In place of a move: to another file system, or since the payload has the same files."""
-    building = one.target.with_name(f"{HIDDEN}retry-{item.id}")
-    remove(building)  # a crash left it
+def _copy(flag: CancelFlag, one: _Move, failpoint: Failpoint) -> None:
+    """In place of a move: to another file system, or since the payload has the same files.
+
+    The source is set aside before its copy is shown, which may become a job at once: to whom looks
+    after a crash, there is never both a failure to try again and an entry that was.
+    """
+    remove(one.building)  # a crash left it
     failpoint("retry: copying")
     try:
-        copy_tree(one.source, building, flag=flag)
-        failpoint("retry: copied")
-        files.rename_new(building, one.target)
+        copy_tree(one.source, one.building, flag=flag)
     except (OSError, CancelledWorkError):
-        remove(building)
+        remove(one.building)
         raise
-    files.sync_folder(one.target.parent)
+    failpoint("retry: copied")
+    one.source.rename(one.aside)
+    files.sync_folder(one.aside.parent)
+    failpoint("retry: set aside")
+    _show(one, failpoint)
+
+
+def _show(one: _Move, failpoint: Failpoint) -> None:
+    if os.path.lexists(one.building):
+        try:
+            files.rename_new(one.building, one.target)
+        except OSError:
+            one.aside.rename(one.source)
+            remove(one.building)
+            raise
+        files.sync_folder(one.target.parent)
     failpoint("retry: shown")
-    remove(one.source)
+    remove(one.aside)
+    files.sync_folder(one.aside.parent)
 
 
 def _moves(item: Claimed, original: Path) -> Sequence[_Move]:
     """Each entry; a marker comes last, as it did."""
+    hidden = f"{HIDDEN}retry-{item.id}"
     if not item.members:
-        return [_Move(source=original, target=item.folder / os.fsdecode(item.paths[0]))]
+        target = item.folder / os.fsdecode(item.paths[0])
+        return [_Move(source=original, target=target, hidden=hidden)]
     return [
-        _Move(source=original / path, target=item.folder / path)
-        for path in map(os.fsdecode, item.members)
+        _Move(source=original / path, target=item.folder / path, hidden=f"{hidden}-{position}")
+        for position, path in enumerate(map(os.fsdecode, item.members))
     ]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from claraedge.delivery.failpoints import FAILURE, RESULT
+from claraedge.errors import ItemRetryError
 from claraedge.inbox import settling
 from claraedge.inbox.failpoints import COPIED as TAKEN_AS_COPY
-from claraedge.inbox.failpoints import FAULTY, TAKEN
+from claraedge.inbox.failpoints import FAULTY, RETRIED_COPY, TAKEN
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
 from tests.inbox_bench import KilledError, bench, drop, is_there, make_config, swept, tree_of
@@ -130,6 +132,33 @@ async def test_a_kill_loses_and_doubles_nothing(tmp_path: Path, way: str, at: st
         blobs = tmp_path / "payloads" / jobs[0].payload / "blobs"
         assert len(list(blobs.iterdir())) == len(names)
         assert len(list((tmp_path / "payloads").iterdir())) == 1
+
+
+@pytest.mark.parametrize("at", RETRIED_COPY)
+async def test_a_retry_that_is_begun_again_after_a_kill_makes_one_job(
+    tmp_path: Path, at: str
+) -> None:
+    file(tmp_path)
+    await live(tmp_path, JobStatus.FAULTED, Fuse())
+    with pytest.raises(KilledError):
+        await _try_again(tmp_path, Fuse(at))
+    await _try_again(tmp_path, Fuse())
+    (kept,) = (tmp_path / "originals").rglob("scan.dcm")
+    assert kept.read_bytes() == b"content"
+    (original,) = (tmp_path / "failed").glob("*/*/original")
+    assert list(original.iterdir()) == list((tmp_path / "inbox/ct").iterdir()) == []
+
+
+async def _try_again(state: Path, fuse: Fuse) -> None:
+    async with bench(make_config(state, settle=0.05), failpoint=fuse) as b:
+        (failed, *_) = await b.delivered()
+        if not failed.reason.startswith("tried again"):
+            with contextlib.suppress(ItemRetryError):  # it is in the inbox, or was
+                await b.inbox.retry(failed.id)
+        items = await b.delivered(2)
+        await swept(state)
+        assert [item.state for item in items] == [ItemState.FAILED, ItemState.DELIVERED]
+        assert len(await b.jobs()) == 2
 
 
 async def test_a_spool_that_the_state_does_not_know_is_kept_as_a_failure(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""One life of inbox, delivery and a small engine in a process of its own.
+"""Lives of inbox, delivery and a small engine, each in a process of its own that may kill itself.
 
-    python -m tests.integration.inbox.inbox_child STATE FAILPOINT WANTED
+    python -m tests.integration.inbox.inbox_child
 
-Kills itself with SIGKILL at FAILPOINT ("-": never), and exits 0 once WANTED items have ended.
+reads a `Life` a line, as JSON, and writes the exit status of its process: 0 once all has come to
+its end, minus SIGKILL where it was killed. Each is a fork: nothing is imported again.
 """
 
 from __future__ import annotations
@@ -11,27 +12,139 @@ import asyncio
 import os
 import signal
 import sys
+import traceback
+from collections import Counter
 from pathlib import Path
 
+import msgspec
+
+from claraedge.delivery.failpoints import Failpoint
+from claraedge.errors import ItemRetryError
 from claraedge.inbox import settling
-from tests.inbox_bench import bench, make_config
+from claraedge.inbox.model import ItemState
+from claraedge.jobs.model import JobStatus
+from tests.inbox_bench import Bench, bench, ended, make_config
+from tests.unit.delivery.test_expiry import HOUR, keeper_of
+
+#: At any name.
+ANY = "*"
+DEADLINE = 20.0
+MORE = b" and more"
 
 
-async def main(state: Path, at: str, wanted: int) -> None:
-    settling.LINKS_SECONDS = 0.0
+class Life(msgspec.Struct, frozen=True, kw_only=True):
+    """What a life is to do. It ends well once `wanted` items have."""
 
-    def failpoint(name: str) -> None:
-        if name == at:
+    state: str
+    inbox: str
+    away: str = ""
+    """Where originals and failures go, if not below the state."""
+    trigger: dict[str, str | float]
+    wanted: int
+    faulted: bool = False
+    """Jobs fail."""
+    act: str = ""
+    """`retry` failed items at once; `change` the file once it is claimed; `remove` results."""
+    at: str = ""
+    """Dies when it passes this failpoint the `nth` time; ANY counts all of them."""
+    nth: int = 1
+    passed: str
+    """The file for the names that it passed."""
+
+
+class Fuse:
+    """Kills the process without a word, as soon as it is where it is to die."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+        self.names: list[str] = []
+
+    def __call__(self, name: str) -> None:
+        self.names.append(name)
+        if self._life.act == "change" and name == "claim: row":
+            _change(Path(self._life.inbox, "in/scan.dcm"))
+        count = len(self.names) if self._life.at == ANY else self.names.count(name)
+        if self._life.at in (name, ANY) and count == self._life.nth:
+            self.note()
             os.kill(os.getpid(), signal.SIGKILL)
 
-    async with bench(make_config(state, settle=0.05), failpoint=failpoint) as b:
+    def note(self) -> None:
+        Path(self._life.passed).write_bytes(msgspec.json.encode(self.names))
+
+
+def _change(path: Path) -> None:
+    if path.exists() and not path.read_bytes().endswith(MORE):
+        with path.open("ab") as file:
+            file.write(MORE)
+
+
+async def live(life: Life, fuse: Failpoint) -> None:
+    settling.LINKS_SECONDS = 0.0
+    state, away = Path(life.state), Path(life.away)
+    folders = {"originals": away / "originals", "failed": away / "failed"} if life.away else {}
+    trigger = {"folder": "in", "pipeline": "ct", **life.trigger}
+    config = make_config(
+        state, inbox=Path(life.inbox), trigger=[trigger], settle=0.03, rescan=0.3, **folders
+    )
+    status = JobStatus.FAULTED if life.faulted else JobStatus.HEALTHY
+    async with bench(config, status=status, failpoint=fuse) as b:
         if not await b.database.read(lambda tx: tx.rows("pipelines")):
             await b.register("ct")
-        await b.delivered(wanted)
-        async with asyncio.timeout(20):
-            while any((state / "spool").iterdir()):
+        if life.act == "retry":
+            await _retry(b)
+        await b.delivered(life.wanted)
+        async with asyncio.timeout(DEADLINE):
+            while not await _at_rest(b):
                 await asyncio.sleep(0.01)
+        if life.act == "remove":
+            keeper = await keeper_of(b, fuse, keep_days=1.0)
+            await keeper.look_after(26 * HOUR)
+
+
+async def _retry(b: Bench) -> None:
+    """As a person who sees a failure that nobody tried again, however often that was begun."""
+    for item in await b.inbox.items():
+        if item.state is ItemState.FAILED and not item.reason.startswith("tried again"):
+            try:
+                await b.inbox.retry(item.id)
+            except ItemRetryError as error:
+                print(error, file=sys.stderr)
+
+
+async def _at_rest(b: Bench) -> bool:
+    """Nothing is left to do: what has ended leaves the spool, and its payload, just after."""
+    state = b.config.state_dir
+    jobs = await b.jobs()
+    items = list(await b.inbox.items())
+    return (
+        items == ended(items)
+        and not any((state / "spool").iterdir())
+        and Counter(path.name for path in (state / "payloads").iterdir())
+        == Counter(job.payload for job in jobs)
+    )
+
+
+def _fork(life: Life) -> int:
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = 1
+    try:
+        fuse = Fuse(life)
+        asyncio.run(live(life, fuse))
+        fuse.note()
+        code = 0
+    finally:  # the fork must not go on where its parent does
+        if code:
+            traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def main() -> None:
+    for line in sys.stdin:
+        print(_fork(msgspec.json.decode(line, type=Life)), flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+    main()

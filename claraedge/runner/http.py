@@ -115,8 +115,8 @@ async def _connect(socket: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWr
         return await asyncio.open_unix_connection(socket, limit=_HEAD_LIMIT)
     except OSError as error:
         raise UnreachableError(
-            f"Podman's service does not answer at {socket} ({error.strerror or error}); it is "
-            "started again by itself, or by `systemctl --user start podman.socket`"
+            f"Podman's service does not answer at {socket} ({error.strerror or error}); the daemon "
+            "starts its own again by itself, and `systemctl --user start podman.socket` the user's"
         ) from error
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: What settles or waits changes without an event.
 _TICK = 1.0
+#: A list of very many items takes the daemon a while: it has as many times that for its work.
+_REST = 5.0
 _RETRY = 0.5
 _PATIENCE = 60.0
 
@@ -26,16 +28,19 @@ def watch_inbox(options: Options, connection: Connection, state: str | None) -> 
     from claraedge.client import appliance, events
 
     known: dict[str, Item] = {}
-    seen = time.monotonic()
+    seen = rest_until = time.monotonic()
     while True:
         try:
             for _ in events.inbox_changes(connection, tick=_TICK):
+                if (began := time.monotonic()) < rest_until:
+                    continue  # there is another tick
                 found = appliance.list_items(connection, state.upper() if state else None)
                 for item in found:
                     if known.get(item.id) != item:
                         _show(options, item)
                 known = {item.id: item for item in found}
                 seen = time.monotonic()
+                rest_until = seen + _REST * (seen - began) - _TICK
         except UnavailableError:
             if time.monotonic() - seen > _PATIENCE:
                 raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from claraedge.inbox.dicom import Unidentified, identify
 from claraedge.inbox.survey import Survey, name_fault, survey, too_deep_fault
 from claraedge.inbox.triggers import Trigger
 from claraedge.inbox.writers import Devices, first_writer
+from claraedge.mounts import mount_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,11 @@ class Onlooker:
         is_open = folder_is_open(path.parent, seen.top_foreign, self.uid)
         source = trigger.folder / os.fsdecode(name)
         verdict = judge(seen, source, self.user, folder_open=is_open)
+        if not is_open and (point := _read_only(path.parent)) is not None:
+            verdict = Held(
+                reason="its file system is mounted read-only: nothing can be moved out of it",
+                mend=f"sudo mount -o remount,rw {shlex.quote(point)}",
+            )
         fault = seen.look.fault
         if fault is None and too_deep:
             fault = too_deep_fault(name)
@@ -116,6 +123,14 @@ class Onlooker:
             cost=time.monotonic() - began,
             identified=identified,
         )
+
+
+def _read_only(folder: Path) -> str | None:
+    """The mount point of a folder that nobody can write to."""
+    if not os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return None
+    mount = mount_of(folder)
+    return None if mount is None else os.fsdecode(mount.point)
 
 
 def _may_look_into(folder: Path) -> bool:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from claraedge.config.inbox import Trigger as Rule
+from claraedge.inbox import looks
 from claraedge.inbox.claim import Free, Held, judge
+from claraedge.inbox.looks import Found, Onlooker
 from claraedge.inbox.settling import Look
 from claraedge.inbox.survey import Survey
+from claraedge.inbox.triggers import Trigger
 
 OWN = Survey(
     look=Look(fingerprint="f"),
@@ -56,3 +62,18 @@ def test_the_verdict(found: Survey, folder_open: bool, mend: str | None) -> None
         assert isinstance(verdict, Held)
         assert verdict.mend == mend
         assert verdict.reason
+
+
+def test_a_medium_that_is_mounted_read_only_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scan.dcm").write_bytes(b"scan")
+    monkeypatch.setattr(looks, "folder_is_open", lambda *_: False)  # as access(2) says of it
+    trigger = Trigger(folder=tmp_path, rule=Rule(folder="in", pipeline="ct"), settle=1.0)
+    for flags, wanted in ((os.ST_RDONLY, "sudo mount -o remount,rw "), (0, "sudo chown ")):
+        found = SimpleNamespace(f_flag=flags)
+        monkeypatch.setattr(os, "statvfs", lambda _, found=found: found)
+        look = Onlooker().look(trigger, b"scan.dcm", None, nearly=False)
+        assert isinstance(look, Found)
+        assert isinstance(look.verdict, Held)
+        assert look.verdict.mend.startswith(wanted)

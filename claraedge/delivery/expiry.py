@@ -125,6 +125,13 @@ class Expiry:
             ends = await in_cancellable_thread(self._remove, rule.root, due)
             gone = [one for one, end in ends if end is not _End.AWAY]
             await self._database.write(lambda tx, gone=gone: self._record(tx, gone))  # type: ignore[misc]
+            late = await self._database.read(
+                lambda tx, gone=gone: [  # type: ignore[misc]
+                    link for one in gone for link in kept.links(tx, one.owner, str(one.path))
+                ]
+            )
+            if late:  # made since the look, before anybody knew
+                await in_cancellable_thread(_unlink_dead, late)
             self._failpoint("expire: recorded")
             count += sum(end is _End.REMOVED for _, end in ends)
             for one in set(due) - set(gone):
@@ -185,6 +192,13 @@ class Expiry:
         Of a folder that was configured before, nothing tells.
         """
         return path.is_relative_to(root.path) and root.trouble() is None
+
+
+def _unlink_dead(flag: CancelFlag, links: Sequence[Path]) -> None:
+    for link in links:
+        flag.check()
+        if link.is_symlink() and not link.exists():
+            link.unlink(missing_ok=True)
 
 
 def _is_what_was_put(one: Kept) -> bool:

@@ -71,13 +71,17 @@ def removed(tx: Transaction, kept: Kept, now: float) -> None:
             tx.run("failure_of_item_removed", owner=kept.owner, path=path, now=now)
 
 
+def links(tx: Transaction, owner: str, path: str) -> tuple[Path, ...]:
+    """To a result of this job: of items whose content came before."""
+    return tuple(Path(link["path"]) for link in tx.rows("links_to_result", owner=owner, path=path))
+
+
 def _kept(tx: Transaction, row: Row) -> Kept:
-    links = tx.rows("links_to_result", owner=row["owner"], path=row["path"])
     return Kept(
         sequence=row["sequence"],
         kind=Kind(row["kind"]),
         owner=row["owner"],
         path=Path(row["path"]),
         size=row["size"],
-        links=tuple(Path(link["path"]) for link in links),
+        links=links(tx, row["owner"], row["path"]),
     )

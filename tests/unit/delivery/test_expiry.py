@@ -8,14 +8,14 @@ import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from claraedge.config import Outbox
-from claraedge.delivery import expiry
+from claraedge.delivery import expiry, kept
 from claraedge.delivery.expiry import Expiry
 from claraedge.delivery.failpoints import REMOVAL, Failpoint, nothing
 from claraedge.delivery.roots import Roots
@@ -183,7 +183,15 @@ async def test_what_a_trigger_says_of_originals_wins(tmp_path: Path) -> None:
         assert list((tmp_path / "originals").glob("ct/*/*")) == []
 
 
-async def test_links_of_duplicates_go_with_the_results_that_they_lead_to(tmp_path: Path) -> None:
+@pytest.mark.parametrize("late", [False, True])
+async def test_links_of_duplicates_go_with_the_results_that_they_lead_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    if late:  # the link came after the look at what there is to remove
+        look = kept.expired
+        monkeypatch.setattr(
+            kept, "expired", lambda *args: [replace(one, links=()) for one in look(*args)]
+        )
     trigger = [{"folder": "ct", "pipeline": "ct", "duplicates": "link"}]
     async with keeping(tmp_path, trigger=trigger, keep_days=1.0) as k:
         await k.b.register("ct")

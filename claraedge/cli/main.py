@@ -73,7 +73,8 @@ def run(arguments: Sequence[str]) -> int:
     """Runs one command and returns its exit code; every error is one text on stderr."""
     try:
         code = app.main(list(arguments), prog_name="claraedge", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed, as by `>&-`
+            sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return 2

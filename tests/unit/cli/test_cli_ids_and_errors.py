@@ -226,6 +226,17 @@ def test_a_reader_that_goes_away_is_no_error(daemon):
     process.stderr.close()
 
 
+def test_a_closed_output_is_no_error(daemon):
+    answer = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *command("list", "jobs")],
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
 def test_a_file_that_breaks_while_it_is_read_is_one_line_on_stderr(daemon):
     daemon.fakes.upload_breaks = True
     answer = subprocess.run(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import os
 import socket
@@ -20,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 
 from claraedge.api.answers import Limits, handlers
 from claraedge.appliance.lock import FileLock
+from claraedge.config.addresses import is_loopback, mistakes_of
 from claraedge.errors import AlreadyRunningError, ConfigurationError
 
 _log = logging.getLogger(__name__)
@@ -94,8 +94,8 @@ class RuntimeFolder:
 class Server:
     """Serves while its context lasts, on a socket of mode 0660: its group is the access control.
 
-    Entering raises AlreadyRunningError where a stranger listens on the socket, ConfigurationError
-    where an address of `listen` is not one of the loopback's or is taken.
+    Entering raises AlreadyRunningError where a stranger listens on the socket or on an address of
+    `listen`, ConfigurationError where one is not the loopback's.
     """
 
     def __init__(
@@ -129,7 +129,8 @@ class Server:
         finally:
             os.umask(before)
         for address in self._listen:
-            _check_loopback(address)
+            if not is_loopback(address):  # no encryption and no login
+                raise ConfigurationError(*mistakes_of([address]))
             self._bind(address)
         await self._server.start()
         for name in ("", *self._names):
@@ -156,24 +157,13 @@ class Server:
     def _bind(self, address: str) -> None:
         try:
             bound = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise ConfigurationError(f"{address} could not be bound: {error}") from error
+        except RuntimeError:  # says nothing of use; gRPC has logged the reason
+            bound = 0
         if bound == 0:
-            raise ConfigurationError(f"{address} could not be bound; is it in use?")
-
-
-def _check_loopback(address: str) -> None:
-    """Raises ConfigurationError for what is not loopback: there is no encryption and no login."""
-    host, _, port = address.rpartition(":")
-    try:
-        if ipaddress.ip_address(host.strip("[]")).is_loopback and 0 < int(port) < 65536:
-            return
-    except ValueError:
-        pass
-    raise ConfigurationError(
-        f"api.listen: {address!r} is not HOST:PORT of this machine's loopback (127.0.0.1:30031);"
-        " others reach the daemon through an SSH tunnel or a proxy that checks who they are"
-    )
+            raise AlreadyRunningError(
+                f"{address} cannot be listened on: another program does perhaps (`ss -ltnp` shows"
+                " it); end that one, or choose another port in api.listen"
+            )
 
 
 def _remove_stale(path: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.api.server import RuntimeFolder
+from claraedge.api.answers import Limits
+from claraedge.api.server import RuntimeFolder, Server
 from claraedge.config import Config
 from claraedge.errors import AlreadyRunningError, ConfigurationError
 from claraedge.wire.nvidia.clara.platform import clara_pb2
@@ -136,3 +137,23 @@ async def test_a_daemon_that_cannot_serve_gives_all_locks_back(folder: Path) -> 
 def test_the_socket_lies_in_the_runtime_folder() -> None:
     config = Config(state_dir=Path("/state"), runtime_dir=Path("/run/x"))
     assert config.socket == Path("/run/x/claraedge.sock")
+
+
+async def test_a_port_that_another_program_has_is_told_and_may_be_free_later(folder: Path) -> None:
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        address = f"127.0.0.1:{stranger.getsockname()[1]}"
+        server = Server(folder / "s.sock", [], Limits(unary=1.0, idle=1.0), [address])
+        with pytest.raises(AlreadyRunningError, match="ss -ltnp") as caught:
+            async with server:
+                pass
+    assert str(caught.value).startswith(f"{address} cannot be listened on")
+    assert caught.value.exit_code == 75, "systemd starts it again"
+
+
+async def test_an_address_that_is_not_the_loopbacks_is_refused(folder: Path) -> None:
+    server = Server(folder / "s.sock", [], Limits(unary=1.0, idle=1.0), ["0.0.0.0:30031"])
+    with pytest.raises(ConfigurationError, match="is not HOST:PORT of this machine's loopback"):
+        async with server:
+            pass

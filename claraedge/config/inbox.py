@@ -116,6 +116,11 @@ def mistakes_of(inbox: Inbox, root: Path) -> Iterator[str]:
     for number, trigger in enumerate(inbox.trigger):
         place = f"inbox.trigger[{number}]"
         folder = os.path.normpath(root / trigger.folder)
+        if folder == os.path.normpath(root):
+            yield (
+                f"{place}.folder: {trigger.folder!r} is the inbox itself, whose folders are"
+                " triggers of their own; name a folder in it"
+            )
         if (first := folders.setdefault(folder, number)) != number:
             yield (
                 f"{place}.folder: {trigger.folder!r} is that of inbox.trigger[{first}] as well; a"

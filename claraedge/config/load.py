@@ -148,6 +148,11 @@ def _with_origin(
     return f"{source}: {mistake}" if source.exists() else mistake
 
 
+#: Folders of the state that are the daemon's alone, and those that are given to users.
+_OWN = ("jobs", "models", "payloads", "removed", "services", "spool", "uploads")
+_USERS = ("outbox.path", "outbox.failed", "outbox.originals", "pipelines.path", "images.path")
+
+
 def _misplaced(config: Config) -> list[str]:
     """Folders that are not absolute, and ones that would feed the inbox with its own results."""
     folders = {
@@ -170,6 +175,14 @@ def _misplaced(config: Config) -> list[str]:
     sources = {"inbox.path": config.inbox_dir}
     for number, trigger in enumerate(config.inbox.trigger):
         sources[f"inbox.trigger[{number}].folder"] = config.inbox_dir / trigger.folder
+    given = {**{name: folders[name] for name in _USERS}, **sources}
+    for name, path in given.items():
+        for own in (config.state_dir / one for one in _OWN):
+            if path is not None and _real(path).is_relative_to(_real(own)):
+                mistakes.append(
+                    f"{name}: {path} lies in {own}, where claraedge keeps its own files and removes"
+                    " what it does not know; choose a folder beside it"
+                )
     for source_name, source in sources.items():
         for name in (
             "state_dir",

@@ -100,3 +100,9 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 )
 def test_what_has_a_meaning_is_taken(tmp_path: Path, text: str) -> None:
     assert load(tmp_path, trigger(text)).inbox.trigger[0].folder == "in"
+
+
+@pytest.mark.parametrize("folder", [".", "./", "ct/.."])
+def test_the_inbox_itself_is_no_trigger(tmp_path: Path, folder: str) -> None:
+    with pytest.raises(ConfigurationError, match="is the inbox itself"):
+        load(tmp_path, trigger("", folder=folder))

@@ -12,6 +12,10 @@ import click
 _BAR_FROM = 8 * 1024 * 1024
 
 
+#: Characters: the longest cell that all rows make room for. UIDs of studies have 64.
+_WIDEST = 64
+
+
 def clean(text: str) -> str:
     """`text` on one line, safe for a terminal: what is not printable is escaped."""
     return "".join(
@@ -21,9 +25,12 @@ def clean(text: str) -> str:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns, two spaces apart, with headings."""
+    """Columns, two spaces apart, with headings; a cell beyond `_WIDEST` moves its own row alone."""
     cells = [list(headings), *([clean(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
+    widths = [
+        max([len(headings[column]), *(len(r[column]) for r in cells if len(r[column]) <= _WIDEST)])
+        for column in range(len(headings))
+    ]
     lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells)
     return "\n".join(line.rstrip() for line in lines)
 

@@ -17,13 +17,15 @@ from claraedge.cli.output import clean, progress
 def download(options: Options, source: str, destination: Path) -> None:
     """Fetch files of a job or payload.
 
-    PATH is a file, a folder, or a pattern such as /operators/report/* in quotes; * goes through /.
-    DEST is the folder to put them in (made if need be), or, for one file, its new name.
+    PATH is a file, a folder (/ is all), or a pattern such as /operators/report/* in quotes; * goes
+    through /. DEST is the folder to put them in (made if need be), or, for one file, its new name.
     """
     from claraedge.client import payloads
 
     identifier, colon, pattern = source.partition(":")
-    if not colon or not identifier or not pattern.strip("./"):
+    if pattern and not pattern.strip("./"):
+        pattern = "*"
+    if not colon or not identifier or not pattern:
         raise click.BadParameter(
             f"{source!r} is not ID:PATH, such as 1f3a:/operators/report/*", param_hint="ID:PATH"
         )

@@ -331,6 +331,22 @@ def test_download_of_a_folder_takes_all_below_it(results, claraedge, tmp_path):
     ]  # fmt: skip
 
 
+def test_download_of_the_root_takes_all(results, claraedge, tmp_path):
+    assert claraedge("download", "c1:/", tmp_path).code == 0
+    below = {p.relative_to(tmp_path).parts[0] for p in tmp_path.rglob("*.*")}
+    assert {"operators"} <= below <= {"operators", "input"}
+    answer = claraedge("download", "c1:", tmp_path)
+    assert answer.code == 2
+    assert "'c1:' is not ID:PATH" in answer.err
+
+
+def test_a_long_name_does_not_widen_the_rows_of_others():
+    from claraedge.cli.output import table
+
+    shown = table(["NAME", "ID"], [["a", "1"], ["x" * 250, "2"], ["bcdef", "3"]])
+    assert shown.split("\n") == ["NAME   ID", "a      1", "x" * 250 + "  2", "bcdef  3"]
+
+
 def test_download_of_one_file_to_a_name_or_into_a_folder(results, claraedge, tmp_path):
     assert claraedge("download", "d1:./input/scan.dcm", tmp_path / "new.dcm").code == 0
     assert (tmp_path / "new.dcm").read_bytes() == b"scan"

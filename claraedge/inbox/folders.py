@@ -16,7 +16,7 @@ from claraedge.filenames import is_ignored
 from claraedge.inbox.definitions import Definitions
 from claraedge.inbox.model import name_of, shown
 from claraedge.inbox.naming import wanted
-from claraedge.inbox.shares import Shares, StalledError
+from claraedge.inbox.shares import Shares, StalledError, StillBusyError
 from claraedge.inbox.triggers import (
     NOT_IN_A_FOLDER,
     Layout,
@@ -132,6 +132,8 @@ class Folders:
         )
         try:
             names = await self._shares.ask(trigger.folder, lists, trigger.folder, leads_away)
+        except StillBusyError:
+            return None
         except OSError as error:
             self._tell(trigger.folder, error)
             return None

@@ -109,6 +109,8 @@ class Inbox:
         self._missed = False
         self._retries = Retries(database, clock, failpoint)
         self._watching: asyncio.Future[bool] | None = None
+        self._later: dict[Path, dict[str, Waiting]] = {}
+        """By folder on a share, entries that are looked at when it is asked nothing else."""
 
     async def prepare(self) -> None:
         """At start: makes the folders, and finds what was on its way.
@@ -228,28 +230,38 @@ class Inbox:
                 )
                 next_poll = self._next_poll()
             while entries := self._room.due(_LOOKS):
-                await self._look(entries, apart)
+                await self._look(entries)
+            for folder in [f for f in self._later if not self._shares.busy(f)]:
+                apart.create_task(self._look_apart(folder), name=f"look at {folder}")
             if self._room.relist:
                 self._changed.set()
             await self._book.write()
             await self._pause(self._changed, next_rescan, next_poll, self._room.next_due())
 
-    async def _look(self, entries: Sequence[Waiting], apart: asyncio.TaskGroup) -> None:
+    async def _look(self, entries: Sequence[Waiting]) -> None:
         by_folder: dict[Path, list[Waiting]] = {}
         for entry in entries:
             by_folder.setdefault(entry.trigger.folder, []).append(entry)
         here: list[Waiting] = []
-        began = self._clock.elapsed()
         for folder, some in by_folder.items():
             if not on_share(folder):
                 here += some
-            elif self._shares.busy(folder):
-                self._room.put_off(some)
             else:
-                looks = self._shares.begin(folder, self._room.look, some)
-                apart.create_task(self._take_looks(some, looks, began), name=f"look at {folder}")
+                self._later.setdefault(folder, {}).update((entry.id, entry) for entry in some)
         if here:
             await self._take_looks(here, in_thread(self._room.look, here), self._clock.elapsed())
+
+    async def _look_apart(self, folder: Path) -> None:
+        """Looks at what waits for it of one share; it may hang."""
+        while not self._shares.busy(folder) and (later := self._later.pop(folder, None)):
+            entries = list(later.values())
+            some = self._room.wanted(entries[:_LOOKS])
+            if len(entries) > _LOOKS:
+                self._later[folder] = {entry.id: entry for entry in entries[_LOOKS:]}
+            if some:
+                began = self._clock.elapsed()
+                looks = self._shares.begin(folder, self._room.look, some)
+                await self._take_looks(some, looks, began)
 
     async def _take_looks(
         self, entries: Sequence[Waiting], looks: Awaitable[list[Found | OSError]], began: float
@@ -294,7 +306,7 @@ class Inbox:
     async def _look_at(self, triggers: Iterable[Trigger]) -> None:
         for trigger in list(triggers):
             names = await self._folders.entries(trigger, self._layout)
-            if names is None and self._shares.busy(trigger.folder):
+            if names is None and self._shares.hangs(trigger.folder):
                 self._room.silent(trigger.folder, NO_ANSWER)
             if names is not None:
                 taken = self._intake.taken()

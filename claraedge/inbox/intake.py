@@ -95,8 +95,7 @@ class Intake:
         self._wake = asyncio.Event()
         self._taker = Taker(self._spool, tree, failpoint)
         self._at_work = 0
-        self._asked: Counter[Path] = Counter()
-        """By folder on a share, threads that take items of it, besides the others: it may hang."""
+        self._asked: Counter[Path] = Counter()  # threads, by folder on a share: they may hang
         self._pending: dict[str, Pending] = {}
         self._awaiting: dict[str, set[str]] = {}
         """By job, the items that wait for its end."""
@@ -196,6 +195,7 @@ class Intake:
     def _take_again(self, item: Claimed) -> None:
         """A duplicate that has to become a job of its own."""
         self._add(item)
+        self._entries.leave(self._pending[item.id])  # it lies in the spool since long
         self._pending[item.id].tries = 1  # it has had its turn
         self._wake.set()
 

@@ -158,11 +158,9 @@ class WaitingRoom:
     def _wants_look(self, entry: Waiting) -> bool:
         return not entry.ready and not entry.trigger.problem and lives(self._folders, entry)
 
-    def put_off(self, entries: Iterable[Waiting]) -> None:
-        """Nobody can look at them now."""
-        again = self._clock.elapsed() + _AGAIN / 2
-        for entry in entries:
-            self._schedule.put(entry, again)
+    def wanted(self, entries: Iterable[Waiting]) -> list[Waiting]:
+        """Those of which another look can tell more."""
+        return [entry for entry in entries if self._wants_look(entry)]
 
     def silent(self, folder: Path, reason: str) -> None:
         """It does not answer: nobody knows more of its entries until it does."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.config import Config
-from claraedge.inbox import claim, folders, shares
+from claraedge.inbox import claim, folders, inbox, shares
 from claraedge.inbox.model import ItemState
 from claraedge.mounts import Mount, mount_above, mount_of
 from tests.inbox_bench import bench, drop, ended, make_config
@@ -29,6 +29,7 @@ def state(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _it_is_called_dead_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shares, "ANSWER", 0.3)
+    monkeypatch.setattr(shares, "LOOK", 0.5)
 
 
 def config(state: Path, share: Path) -> Config:
@@ -127,3 +128,19 @@ async def test_a_share_that_is_stopped_for_a_while(state: Path, mounted: tuple[P
         os.kill(server, signal.SIGCONT)
         await b.delivered(14)
         assert len(await b.jobs()) == 14
+
+
+async def test_many_files_on_a_share_are_looked_at_one_batch_after_the_other(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share = tmp_path / "share"
+    monkeypatch.setattr(shares, "mount_above", lambda f: SHARE if f == share else None)
+    monkeypatch.setattr(inbox, "_LOOKS", 4)
+    for number in range(60):
+        drop(share / f"{number}.dcm")
+    async with bench(config(state, share)) as b:
+        await b.register("ct")
+        await b.delivered(60)
+        assert len(await b.jobs()) == 60
+        assert b.inbox._later == {}
+        assert b.inbox.warnings() == []

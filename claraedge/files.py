@@ -156,7 +156,7 @@ def set_mode(made: Path | int, mode: int) -> None:
 def copy_descriptor(source: int, target: int, flag: CancelFlag | None = None) -> int:
     """Copies all bytes from one open file to another: a reflink where the file system has it.
 
-    Returns the count of bytes, and fsyncs the target. Holes stay holes only in a reflink.
+    Returns the size, and fsyncs the target. Holes stay holes.
     """
     try:
         fcntl.ioctl(target, _FICLONE, source)
@@ -170,11 +170,50 @@ def copy_descriptor(source: int, target: int, flag: CancelFlag | None = None) ->
             errno.EPERM,
         ):
             raise
+        _copy_data(source, target, flag)
+    os.fsync(target)
+    return os.fstat(target).st_size
+
+
+def _copy_data(source: int, target: int, flag: CancelFlag | None) -> None:
+    found = os.fstat(source)
+    if allocated(found) == found.st_size:
         while os.sendfile(target, source, None, _COPY_STEP):
             if flag is not None:
                 flag.check()
-    os.fsync(target)
-    return os.fstat(target).st_size
+        return
+    at = 0
+    with contextlib.suppress(_NoDataError):
+        while True:
+            at = _seek_data(source, at)
+            end = os.lseek(source, at, os.SEEK_HOLE)
+            os.lseek(target, at, os.SEEK_SET)
+            while at < end:
+                sent = os.sendfile(target, source, at, min(_COPY_STEP, end - at))
+                if not sent:
+                    return  # it was cut: the target is as short as it is now
+                at += sent
+                if flag is not None:
+                    flag.check()
+    os.ftruncate(target, os.fstat(source).st_size)
+
+
+class _NoDataError(Exception):
+    """Nothing but a hole follows."""
+
+
+def _seek_data(source: int, at: int) -> int:
+    try:
+        return os.lseek(source, at, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise _NoDataError from error
+        raise
+
+
+def allocated(status: os.stat_result) -> int:
+    """Bytes of a file that are more than holes: what a copy of it takes."""
+    return min(status.st_size, status.st_blocks * 512)
 
 
 def copy_file(source: Path, target: Path, *, mode: int, flag: CancelFlag | None = None) -> int:

@@ -96,7 +96,7 @@ class Parcels:
 
     def _publish_result(self, flag: CancelFlag, due: Due) -> Path:
         chosen = _chosen(due)
-        needed = sum(file.size for _, file, _ in chosen)
+        needed = sum(self._takes(due, file) for _, file, _ in chosen)
 
         def build(building: Path) -> None:
             need_room(building, needed, source=self._tree.payloads.stat().st_dev)
@@ -146,6 +146,13 @@ class Parcels:
             build=build,
             failpoint=self._failpoint,
         )
+
+    def _takes(self, due: Due, file: PayloadFile) -> int:
+        """Bytes of the disk that a copy takes."""
+        try:
+            return files.allocated(self._tree.path(due.job.payload, file).lstat())
+        except OSError:
+            return file.size
 
     def _copy_outputs(
         self,

@@ -188,7 +188,7 @@ def _need_room(source: Path, folder: Path, link_own: int | None, flag: CancelFla
         device = device or entry.status.st_dev
         linked = entry.status.st_uid == link_own and entry.status.st_dev == here
         if entry.is_file and (entry.status.st_nlink > 1 or not linked):
-            size += entry.status.st_size
+            size += files.allocated(entry.status)
     need_room(folder, size, source=device)
 
 

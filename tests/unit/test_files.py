@@ -126,6 +126,28 @@ def test_a_copy_takes_regular_files_only_and_does_not_hang(tmp_path: Path, kind:
     assert descriptors() == before
 
 
+@pytest.mark.parametrize("last", [b"", b"end"], ids=["ends in a hole", "ends in data"])
+def test_a_copy_keeps_holes(tmp_path: Path, last: bytes) -> None:
+    source, target = tmp_path / "a", tmp_path / "b"
+    with source.open("wb") as file:
+        file.write(b"begin")
+        file.seek(1 << 30)
+        file.write(b"middle")
+        file.truncate(1 << 40)
+        if last:
+            file.seek(0, os.SEEK_END)
+            file.write(last)
+    size = files.copy_file(source, target, mode=0o600)
+    assert size == source.stat().st_size == target.stat().st_size
+    assert files.allocated(target.stat()) <= 1 << 20
+    with target.open("rb") as file:
+        assert file.read(8) == b"begin\0\0\0"
+        file.seek((1 << 30) - 2)
+        assert file.read(10) == b"\0\0middle\0\0"
+        file.seek(1 << 40)
+        assert file.read() == last
+
+
 def test_a_copy_never_writes_over_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "s").write_text("new")
     (tmp_path / "t").write_text("old")

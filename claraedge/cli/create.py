@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from claraedge.cli.options import Nouns, Options, metadata, pairs, remote
+from claraedge.cli.options import Nouns, Options, metadata, pairs, remote, variables
 from claraedge.cli.output import progress
 from claraedge.errors import ClaraedgeError
 
@@ -85,6 +85,7 @@ def show_warnings(warnings: Iterable[str]) -> None:
     help="Id of a reusable payload whose files the job gets first. Can be repeated.",
 )
 @click.option("-s", "--start", "begin", is_flag=True, help="Start it once the files are there.")
+@variables
 @metadata
 @remote
 def create_job(
@@ -95,11 +96,18 @@ def create_job(
     priority: str,
     inputs: tuple[str, ...],
     begin: bool,
+    variable: tuple[str, ...],
     metadata: tuple[str, ...],
 ) -> None:
-    """Make a job; prints JOB_ID:<id>, then PAYLOAD_ID:<id>."""
+    """Make a job; prints JOB_ID:<id>, then PAYLOAD_ID:<id>.
+
+    Parameters of the pipeline get their values (--variable) at the start: with --start.
+    """
     from claraedge.client import jobs, payloads, pipelines
 
+    given = pairs(variable, "--variable")
+    if given and not begin:
+        raise click.UsageError("--variable is for the start of a job: add --start, or give it then")
     entries = pairs(metadata, "--metadata")
     gathered = payloads.gather(files)
     with options.connect() as connection:
@@ -114,7 +122,7 @@ def create_job(
             with progress("upload", sum(f.stat().st_size for f in gathered.values())) as sent:
                 payloads.upload(connection, payload_id, gathered, sent)
             if begin:
-                state, _ = jobs.start(connection, job_id, {})
+                state, _ = jobs.start(connection, job_id, given)
         except (ClaraedgeError, OSError):
             click.echo(
                 f"claraedge: job {job_id} was made but not started; mend what follows, then:"

@@ -34,7 +34,7 @@ _FLAGS = {
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Any setting: inbox.settle_seconds=1",
+    help="Any setting: inbox.settle_seconds=1, or a list: api.listen='[\"127.0.0.1:30031\"]'",
 )
 def serve(config: Path | None, settings: tuple[str, ...], **flags: str | None) -> int:
     """Run the daemon until it gets SIGTERM."""

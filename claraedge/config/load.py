@@ -101,7 +101,7 @@ def load_config(
             hint = f"; did you mean {close[0]}?" if close else ""
             mistakes.append(f"{variable}: no such setting{hint}")
     for key, value in flags.items():
-        _put(tree, tuple(key.split(".")), value)
+        _put(tree, tuple(key.split(".")), _written(value))
     found: list[str] = []
     config: Config | None = _decode(Config, tree, "", found)
     if config is not None:
@@ -116,6 +116,16 @@ def load_config(
     if mistakes or config is None:
         raise ConfigurationError(*mistakes)
     return config
+
+
+def _written(value: str) -> Any:
+    """What a flag gives: a text, or a list where it is written as one in TOML."""
+    if not value.startswith("["):
+        return value
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return value
 
 
 def _folders_of_triggers(tree: Mapping[str, Any]) -> list[str]:

@@ -109,7 +109,9 @@ def item_of(entry: Waiting, held: str | None) -> Item:
     if entry.ready and held is not None:
         return replace(item, state=ItemState.PARKED, reason=held)
     if entry.ready and entry.trigger.rule.grouping not in ALONE and not entry.reason:
-        return replace(item, reason="whole; it waits for the others of its group")
+        marker = entry.trigger.rule.marker
+        rest = f", which a file named {marker} ends" if marker else ""
+        return replace(item, reason=f"whole; it waits for the others of its group{rest}")
     return item
 
 

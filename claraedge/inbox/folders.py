@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,7 @@ class Folders:
         self._settings = config.inbox
         self._definitions = definitions
         self._told: dict[Path, str] = {}
+        self._between: dict[Path, list[str]] = {}
         self._polls: set[Path] = set()
 
     def wanted(self) -> list[Path]:
@@ -49,6 +51,15 @@ class Folders:
         return [
             f"the inbox folder {shown(os.fsencode(path))} cannot be read ({why})"
             for path, why in self._told.items()
+        ]
+
+    def left_out(self) -> list[str]:
+        """What lies where nothing takes it, as texts for people."""
+        return [
+            f"{name}{f' and {len(more)} more' if more else ''} below the inbox folder"
+            f" {shown(os.fsencode(path))} will not become a job: the folder of another trigger lies"
+            " beside it, so what holds both is no item; move it into one of the two"
+            for path, (name, *more) in self._between.items()
         ]
 
     # --- triggers -------------------------------------------------------------------------------
@@ -138,7 +149,16 @@ class Folders:
             self._tell(trigger.folder, error)
             return None
         self._told.pop(trigger.folder, None)
+        await self._look_between(trigger, layout)
         return [name for name in names if wanted(trigger.rule, name)]
+
+    async def _look_between(self, trigger: Trigger, layout: Layout) -> None:
+        self._between.pop(trigger.folder, None)
+        if layout.has_between(trigger):
+            looked = partial(_beside, is_trigger=layout.is_trigger, is_between=layout.is_between)
+            with suppress(StillBusyError, OSError):
+                if found := await self._shares.ask(trigger.folder, looked, trigger.folder):
+                    self._between[trigger.folder] = [shown(name) for name in sorted(found)]
 
     def _tell(self, folder: Path, error: OSError) -> None:
         text = error.strerror or str(error)
@@ -177,6 +197,26 @@ def _files_in(folder: Path, leads_away: Callable[[bytes], bool]) -> list[bytes]:
             and not entry.is_dir(follow_symlinks=False)
             and not leads_away(entry.name)
         ]
+
+
+def _beside(
+    folder: Path, *, is_trigger: Callable[[bytes], bool], is_between: Callable[[bytes], bool]
+) -> list[bytes]:
+    """Paths below a trigger's folder that share a folder with that of another trigger; a hundred
+    at most. What lies at its own top is an entry.
+    """
+    found: list[bytes] = []
+    top = os.fsencode(folder)
+    left = [top]
+    while left and len(found) < 100:
+        path = left.pop()
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if is_between(entry.path):
+                    left.append(entry.path)
+                elif path != top and not (is_trigger(entry.path) or is_ignored(entry.name)):
+                    found.append(entry.path[len(top) + 1 :])
+    return found
 
 
 def _files_below(

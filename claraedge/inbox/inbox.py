@@ -159,15 +159,16 @@ class Inbox:
 
     def warnings(self) -> list[str]:
         """What is wrong with the inbox as a whole."""
-        return self._folders.unreadable()
+        return [*self._folders.unreadable(), *self._folders.left_out()]
 
     async def items(self, state: ItemState | None = None) -> Sequence[Item]:
-        """Items of a state, or all: claimed ones in the order of their claims, then the others."""
+        """Items of a state, or all, in the order first seen, then by name."""
         rows = await self._database.read(lambda tx: records.items(tx, None))
         held = self._held()
         known = [self._intake.overlay(item, held) for item in rows]
         present = {item.id for item in known}
         known += [item for item in self._room.items(held) if item.id not in present]
+        known.sort(key=lambda item: (item.first_seen, item.raw_name))
         return [item for item in known if state is None or item.state is state]
 
     async def item(self, item: str) -> Item:

@@ -82,6 +82,17 @@ class Layout:
         """The path is a trigger's folder: what lies below is its own."""
         return path in self.triggers
 
+    def is_between(self, path: bytes) -> bool:
+        """The path leads from a trigger's folder to another one: nothing there is an entry."""
+        return path in self._above and path not in self.triggers
+
+    def has_between(self, trigger: Trigger) -> bool:
+        """Whether there are such folders below the trigger's. Files of deep ones are entries."""
+        top = os.fsencode(trigger.folder) + b"/"
+        return not trigger.deep and any(
+            self.is_between(path) for path in self._above if path.startswith(top)
+        )
+
     def leads_to_trigger(self, path: bytes) -> bool:
         """The path is a trigger's folder, or one above it: no entry."""
         return path in self.triggers or path in self._above

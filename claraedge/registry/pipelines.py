@@ -92,7 +92,8 @@ class Pipelines:
         def work(tx: Transaction) -> None:
             if tx.row("pipeline_ever", id=pipeline_id) is not None:
                 raise InvalidRequestError(
-                    f"the pipeline id {pipeline_id} is taken; leave it out, or choose another"
+                    f"the pipeline id {pipeline_id} is taken, or was by one that was removed;"
+                    " leave it out, or choose another"
                 )
             digest = store_definition(tx, definition)
             tx.run(
@@ -205,7 +206,8 @@ def check_definition(definition: Sequence[DefinitionFile]) -> Pipeline:
 def _checked(definition: Sequence[DefinitionFile], device: Device | None = None) -> Loaded:
     if not definition or not any(file.content.strip() for file in definition):
         raise PipelineDefinitionError(
-            "the request holds no definition; send the text of the pipeline's YAML file"
+            "the pipeline holds no definition: nothing but blanks was found; give it the text of"
+            " its YAML file"
         )
     if sum(len(file.content) for file in definition) > MAX_DEFINITION_BYTES:
         raise PipelineDefinitionError(
@@ -258,14 +260,18 @@ def why_missing(tx: Transaction, name_or_id: str) -> str:
     row = tx.row(
         "pipeline_without_its_file", id=name_or_id.lower(), name_folded=name_or_id.casefold()
     )
-    return "" if row is None else f"its file pipelines.d/{row['source']} is gone; put it back"
+    return (
+        ""
+        if row is None
+        else f"its file {row['source']} is gone from the folder of pipelines; put it back"
+    )
 
 
 def _refuse_file(pipeline: Registered, do: str) -> None:
     if pipeline.source is not None:
         raise PipelineOfFileError(
-            f"the pipeline {pipeline.id} comes from the file pipelines.d/{pipeline.source};"
-            f" {do} that file instead"
+            f"the pipeline {pipeline.id} comes from the file {pipeline.source} in the folder of"
+            f" pipelines; {do} that file instead"
         )
 
 

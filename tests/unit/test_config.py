@@ -137,6 +137,13 @@ def test_variables_win_over_the_file_and_flags_over_both(file: Path) -> None:
     assert config.inbox_dir == Path("/x")
 
 
+def test_a_flag_may_give_a_list(file: Path) -> None:
+    flags = {"api.listen": '["127.0.0.1:1", "[::1]:2"]', "images.registries": "[]"}
+    config = load(file, "", flags=flags)
+    assert config.api.listen == ("127.0.0.1:1", "[::1]:2")
+    assert config.images.registries == ()
+
+
 def test_every_variable_sets_its_value() -> None:
     values = {
         "CLARAEDGE_STATE_DIR": "/v/state",

@@ -63,7 +63,7 @@ def test_files_are_pipelines_for_as_long_as_they_lie_there(idle_site: Site) -> N
         site.call("delete", "pipeline", "ct"),
     ):
         assert refused.returncode == 1
-        assert "comes from the file pipelines.d/ct.yaml" in refused.stderr
+        assert "comes from the file ct.yaml" in refused.stderr
 
     (folder / "parts" / "reader.yaml").write_text(READER.replace("image:", "imaeg:"))
     until("the mistake is told", lambda: told(site) != [])
@@ -95,7 +95,7 @@ def test_files_are_pipelines_for_as_long_as_they_lie_there(idle_site: Site) -> N
     until("it is disabled", lambda: pipelines(site) == [])
     gone = site.call("create", "job", "-p", registered[1], "-n", "after")
     assert gone.returncode != 0
-    assert "its file pipelines.d/ct.yaml is gone; put it back" in gone.stderr
+    assert "its file ct.yaml is gone from the folder of pipelines; put it back" in gone.stderr
     assert site.ask("describe", "job", "-j", job)["pipeline_id"] == registered[1]
     path.write_text(CT)
     until("it is back", lambda: pipelines(site) == [registered])

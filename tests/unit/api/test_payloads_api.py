@@ -366,7 +366,8 @@ async def test_a_download_that_breaks_half_way_does_not_look_whole(
     monkeypatch.setattr(servicer, "_read", breaks)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await daemon.download(payload, "a")
-    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert "a disk of the daemon fails" in (caught.value.details() or "")
     assert "Input/output error" in (caught.value.details() or "")
 
 

@@ -81,7 +81,10 @@ async def test_jobs_run_from_a_file_and_keep_what_they_were_made_with(
     await until(is_disabled)
     refused = await daemon.create(PIPELINE)
     assert refused.header.code == -0x1001
-    assert "its file pipelines.d/ct.yaml is gone; put it back" in refused.header.messages[0]
+    assert (
+        "its file ct.yaml is gone from the folder of pipelines; put it back"
+        in refused.header.messages[0]
+    )
     for job, operators in ((made, ["one", "two"]), (other, ["three"])):
         await daemon.upload(job.payload_id.value, ("a.txt", b"a"))
         await daemon.start(job.job_id.value)
@@ -108,7 +111,7 @@ async def test_calls_that_would_change_it_are_refused_and_name_the_file(
         await daemon.pipelines.Remove(remove),
     ):
         assert reply.header.code == -0x5010
-        assert "pipelines.d/ct.yaml" in reply.header.messages[0]
+        assert "the file ct.yaml in the folder of" in reply.header.messages[0]
     assert await listed(daemon) == ["chain"]
 
 

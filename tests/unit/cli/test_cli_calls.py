@@ -131,6 +131,17 @@ def test_create_job_without_start_does_not_start(daemon, claraedge):
     assert not [a for a in daemon.asked if isinstance(a, jobs_pb2.JobsStartRequest)]
 
 
+def test_create_job_gives_parameters_their_values_at_the_start(daemon, claraedge):
+    job = ["create", "job", "-n", "one", "-p", PIPELINE_A, "-v", "A=1"]
+    answer = claraedge(*job)
+    assert answer.code == 2
+    assert "add --start" in answer.err
+    assert not [a for a in daemon.asked if isinstance(a, jobs_pb2.JobsCreateRequest)]
+    assert claraedge(*job, "-v", "B=x=y", "--start").code == 0
+    asked = last(daemon, jobs_pb2.JobsStartRequest)
+    assert [(v.name, v.value) for v in asked.Variables] == [("A", "1"), ("B", "x=y")]
+
+
 def test_two_files_of_one_name_are_refused_before_a_job_is_made(daemon, claraedge, tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()

@@ -106,6 +106,28 @@ async def test_files_beside_another_triggers_folder_are_taken(state: Path) -> No
     }
 
 
+async def test_what_lies_between_the_folders_of_two_triggers_is_told(state: Path) -> None:
+    triggers = [
+        {"folder": "in", "pipeline": "ct"},
+        {"folder": "in/a/b/urgent", "pipeline": "fast"},
+    ]
+    async with bench(make_config(state, trigger=triggers, settle=0.1, rescan=0.1)) as b:
+        await b.register("ct")
+        await b.register("fast")
+        for name in ("x", "c/d", "a/lost", "a/b/lost too", "a/b/urgent/y", "a/.hidden"):
+            drop(state / "inbox/in" / name, name.encode())
+        assert {item.name for item in await b.delivered(3)} == {"x", "c", "y"}
+        await b.until(lambda _: b.inbox.warnings())
+        (warning,) = b.inbox.warnings()
+        assert warning.startswith(
+            f"a/b/lost too and 1 more below the inbox folder {state}/inbox/in"
+        )
+        for name in ("a/lost", "a/b/lost too"):
+            (state / "inbox/in" / name).rename(state / "inbox/in" / Path(name).name)
+        await b.delivered(5)
+        await b.until(lambda _: not b.inbox.warnings())
+
+
 async def test_files_of_a_folder_that_is_moved_in_are_found_without_a_rescan(state: Path) -> None:
     async with bench(config(state, "file", rescan=600)) as b:
         await b.register("ct")
@@ -334,7 +356,9 @@ async def test_a_marker_that_came_first_or_for_nothing_waits(state: Path) -> Non
         await b.register("ct")
         drop(state / "inbox/in/READY", b"")
         (item,) = await b.until(lambda items: any(i.reason.startswith("whole") for i in items))
-        assert item.reason == "whole; it waits for the others of its group"
+        assert item.reason == (
+            "whole; it waits for the others of its group, which a file named READY ends"
+        )
         await asyncio.sleep(0.5)
         assert await b.jobs() == []
         staged = drop(state / "staging/study/1.dcm").parent

@@ -16,13 +16,15 @@ from claraedge.runner.networks import (
 )
 from claraedge.runner.protocol import Network
 from claraedge.runner.service import PodmanService
+from claraedge.runner.shared_netns import SharedNetns
 
 
 class Bridges:
     """The networks of jobs and services."""
 
-    def __init__(self, service: PodmanService) -> None:
+    def __init__(self, service: PodmanService, netns: SharedNetns) -> None:
         self._service = service
+        self._netns = netns
 
     async def create(self, name: str, labels: Mapping[str, str]) -> Network:
         """As Runner.create_network."""
@@ -57,10 +59,8 @@ class Bridges:
 
     async def connect(self, container: str, network: str, address: str) -> None:
         """As Runner.connect."""
-        response = await self._service.request(
-            "POST",
-            f"/networks/{network}/connect",
-            body={"container": container, **place(address)},
+        response = await self._netns.post(
+            f"/networks/{network}/connect", {"container": container, **place(address)}
         )
         if response.ok or "already connected" in response.reason:
             return

@@ -20,6 +20,7 @@ from claraedge.runner.inspector import Inspector
 from claraedge.runner.protocol import OUTSIDE, ContainerSpec, Phase
 from claraedge.runner.removal import Removal
 from claraedge.runner.service import PodmanService
+from claraedge.runner.shared_netns import SharedNetns
 from claraedge.runner.slices import Slices
 from claraedge.runner.specgen import create_request
 
@@ -35,6 +36,7 @@ class Creation:
         removal: Removal,
         slices: Slices,
         devices: DeviceCheck,
+        netns: SharedNetns,
     ) -> None:
         self.seccomp_profile: Path | None = None
         """The system call filter of containers; None: Podman's own."""
@@ -44,6 +46,7 @@ class Creation:
         self._removal = removal
         self._slices = slices
         self._devices = devices
+        self._netns = netns
 
     async def create(self, spec: ContainerSpec) -> str:
         """As Runner.create."""
@@ -85,7 +88,7 @@ class Creation:
             raise refused(response, spec)
         container = decode(response, Created).id
         try:
-            initialised = await self._service.request("POST", f"/containers/{container}/init")
+            initialised = await self._netns.post(f"/containers/{container}/init")
             if not initialised.ok:
                 raise refused(initialised, spec)
             if spec.devices:

@@ -42,6 +42,7 @@ from claraedge.runner.protocol import (
 )
 from claraedge.runner.removal import Removal
 from claraedge.runner.service import PodmanService
+from claraedge.runner.shared_netns import SharedNetns
 from claraedge.runner.slices import Slices
 from claraedge.runner.specgen import NO_DEVICES
 
@@ -75,9 +76,10 @@ class PodmanRunner:
         self._exits = Exits(host, inspector, removal)
         self._image_store = ImageStore(service, host, runtime)
         self._image_files = ImageFiles(service, removal)
-        self._bridges = Bridges(service)
+        netns = SharedNetns(service, host)
+        self._bridges = Bridges(service, netns)
         devices = DeviceCheck(inspector, visible=visible_devices, nodes=nodes)
-        self._creation = Creation(service, host, inspector, removal, slices, devices)
+        self._creation = Creation(service, host, inspector, removal, slices, devices, netns)
 
     async def __aenter__(self) -> Self:
         await in_thread(pulls.remove_stale_logins, self._runtime)

@@ -118,7 +118,7 @@ def until_delivered(site: FaultySite, wanted: dict[str, bytes], outbox: Path | N
 
 
 def is_low(site: FaultySite) -> bool:
-    return any("disk" in warning for warning in site.ask("status")["warnings"])
+    return any("until then nothing new is taken" in w for w in site.ask("status")["warnings"])
 
 
 def prepared(inbox: Path, wanted: dict[str, bytes]) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import ipaddress
+import os
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -103,6 +106,42 @@ async def test_what_stands_on_one_network_meets_and_reaches_nothing_else(
     assert "rc 1" in other
     assert "hello" not in other
     assert not [line for line in route if line.startswith("default")]
+
+
+def podman(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["podman", *command], cwd="/", capture_output=True, text=True)
+
+
+async def test_a_shared_namespace_that_podman_left_half_made_is_made_anew(
+    runner: PodmanRunner, spec: Spec, networks: list[Network], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a kill of Podman leaves it: its name is mounted, and nothing else of it is there."""
+    folder = Path(os.environ["XDG_RUNTIME_DIR"])
+    made = folder / "libpod/tmp/rootless-netns"
+    async with asyncio.timeout(20):
+        while made.exists() and any(made.iterdir()):  # the last that used it is being cleaned up
+            await asyncio.sleep(0.05)
+    static = await in_thread(podman, "info", "--format", "{{.Store.GraphRoot}}/libpod")
+    key = hashlib.sha256(static.stdout.strip().encode()).hexdigest()[:20]
+    name = folder / f"netns/rootless-netns-{key}"
+    name.parent.mkdir(exist_ok=True)
+    name.touch()
+    mount = 'mount --bind /proc/self/ns/net "$0"'
+    mounted = await in_thread(podman, "unshare", "unshare", "--net", "sh", "-c", mount, str(name))
+    assert mounted.returncode == 0, mounted.stderr
+    ours = networks[0]
+    command = ("run", "--rm", "--network", ours.name, spec(networks={}).image, "true")
+    by_hand = await in_thread(podman, *command)
+    needs_help = by_hand.returncode != 0  # of Podman 5, which mends it by itself, it is another one
+    assert ("rootless netns" in by_hand.stderr) is needs_help, by_hand.stderr
+    await asyncio.gather(  # both find it broken; the second, that the first has mended it
+        *(started(runner, spec(*ECHO, networks={n.name: address(n)})) for n in networks)
+    )
+    assert await told(runner, spec(*asks(address(ours)), networks={ours.name: ""})) == [
+        "hello",
+        "rc 0",
+    ]
+    assert [r.name for r in caplog.records].count("claraedge.runner.shared_netns") == needs_help
 
 
 async def test_a_running_container_joins_a_further_network_and_keeps_its_first(

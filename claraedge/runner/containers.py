@@ -135,9 +135,13 @@ def read_list(body: bytes) -> Sequence[tuple[Container, int]]:
     return [(_container(entry), entry.pid) for entry in _listed(body)]
 
 
-def read_half_made(body: bytes) -> Sequence[str]:
-    """The names of those of a list that the storage knows and Podman does not."""
-    return [e.names[0] for e in _listed(body) if e.state == _STORAGE_ALONE and e.names]
+def read_half_made(body: bytes, prefix: str) -> Sequence[str]:
+    """The names of those of a list that the storage knows and Podman does not, and that begin so.
+
+    Podman's own filters do not hold for them: it lists those of everybody.
+    """
+    names = [e.names[0] for e in _listed(body) if e.state == _STORAGE_ALONE and e.names]
+    return [name for name in names if name.startswith(prefix)]
 
 
 def labels_filter(labels: Mapping[str, str]) -> str:

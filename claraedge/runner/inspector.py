@@ -116,7 +116,8 @@ class Inspector:
     async def half_made(self, prefix: str) -> Sequence[str]:
         """As Runner.half_made."""
         names = msgspec.json.encode({"name": [f"^{prefix}"]}).decode()
-        return read_half_made(await self._listed({"external": "true", "filters": names}))
+        body = await self._listed({"external": "true", "filters": names})
+        return read_half_made(body, prefix)
 
     async def _listed(self, query: Mapping[str, str]) -> bytes:
         response = await self._service.request(

@@ -238,6 +238,7 @@ async def test_what_a_killed_podman_had_made_of_a_service_goes_with_the_next_sta
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             halves = await runner.half_made(own)
+            assert await runner.half_made("claraedge-service-0") == [], "those of others"
         if halves:
             break
     assert halves, "no moment of a call leaves a half"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.errors import ContainerError, RunnerUnavailableError
-from claraedge.runner.containers import labels_filter, read_list, read_state
+from claraedge.runner.containers import labels_filter, read_half_made, read_list, read_state
 from claraedge.runner.protocol import ContainerSpec, Exit, ExitCause, Limit, Mount, Phase
 from claraedge.runner.seccomp import foreign_calls, reduced, write_reduced
 from claraedge.runner.specgen import create_request
@@ -70,6 +70,19 @@ def test_senseless_answers_are_unavailability(body: bytes) -> None:
 
 def test_an_empty_list_may_be_null() -> None:
     assert read_list(b"null") == []
+
+
+def test_halves_of_others_are_not_told() -> None:
+    """Podman lists those of everybody, whatever names it is asked for."""
+    told = [
+        {"Id": "1", "State": "storage", "Names": ["claraedge-job-0-1"]},
+        {"Id": "2", "State": "storage", "Names": ["claraedge-service-a-1"]},
+        {"Id": "3", "State": "storage", "Names": ["theirs"]},
+        {"Id": "4", "State": "running", "Names": ["claraedge-service-a-2"]},
+    ]
+    body = json.dumps(told).encode()
+    assert read_half_made(body, "claraedge-service-a-") == ["claraedge-service-a-1"]
+    assert read_half_made(body, "claraedge-service-b-") == []
 
 
 def test_labels_are_asked_for_all_together() -> None:

@@ -217,7 +217,6 @@ async def test_a_kill_at_any_moment_leaves_nothing_after_the_next_start(
             assert not list((tmp_path / "services/volumes").iterdir())
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.timeout(300)
 async def test_what_a_killed_podman_had_made_of_a_service_goes_with_the_next_start(
     opened: Open, runner: PodmanRunner

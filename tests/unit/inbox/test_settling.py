@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from claraedge.filenames import is_ignored, is_temporary
+from claraedge.filenames import DEFAULT, is_ignored
 from claraedge.inbox.settling import (
     NO_HINTS,
     Heard,
@@ -153,7 +153,7 @@ def test_what_can_never_become_a_job_is_settled_by_quiet_alone() -> None:
     ],
 )
 def test_names_on_their_way_are_temporary(name: str) -> None:
-    assert is_temporary(name.encode())
+    assert DEFAULT.unfinished(name.encode())
     assert is_ignored(name.encode())
 
 

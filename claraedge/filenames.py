@@ -209,27 +209,32 @@ TABLE: tuple[Row, ...] = (
 )
 
 
-class Names:
-    """The table with what a device adds to it."""
+#: Endings of files that programs keep next to one which they write under its final name, with all
+#: its size from the start: aria2c(1), control file; lftp(1), pget.
+_CONTROLS = (b".aria2", b".lftp-pget-status")
 
-    def __init__(
-        self,
-        *,
-        unfinished: Sequence[str] = (),
-        leftovers: Sequence[str] = (),
-        content: Sequence[str] = (),
-    ) -> None:
-        """Shell patterns of this device; they come before the table's."""
-        added = {Kind.CONTENT: content, Kind.UNFINISHED: unfinished, Kind.LEFTOVER: leftovers}
-        own = "the configuration of this device"
-        self.rows: tuple[Row, ...] = (
-            *(
-                Row(kind=kind, program=own, pattern=pattern, source="[names]")
-                for kind, patterns in added.items()
-                for pattern in patterns
-            ),
-            *TABLE,
-        )
+
+def rows_of_device(
+    *, unfinished: Sequence[str] = (), leftovers: Sequence[str] = (), content: Sequence[str] = ()
+) -> tuple[Row, ...]:
+    """Rows for the shell patterns of a device's configuration."""
+    added = {Kind.CONTENT: content, Kind.UNFINISHED: unfinished, Kind.LEFTOVER: leftovers}
+    return tuple(
+        Row(kind=kind, program=_DEVICE, pattern=pattern, source="[names]")
+        for kind, patterns in added.items()
+        for pattern in patterns
+    )
+
+
+_DEVICE = "the configuration of this device"
+
+
+class Names:
+    """A table, ready to be asked."""
+
+    def __init__(self, rows: Iterable[Row] = TABLE) -> None:
+        """`rows`: of those that fit a name, the first counts."""
+        self.rows = tuple(rows)
         self._exact: dict[str, int] = {}
         self._endings: dict[str, int] = {}
         others: list[str] = []
@@ -258,6 +263,10 @@ class Names:
             found.add(int(match.lastgroup[1:]))
         numbers = found - {None}
         return self.rows[min(n for n in numbers if n is not None)] if numbers else None
+
+    def controls(self, name: bytes) -> Iterable[bytes]:
+        """Names of files that say of the one called `name` that it is not whole."""
+        return (name + ending for ending in _CONTROLS)
 
     def unfinished(self, name: bytes) -> Row | None:
         """The row, where a file of this name is still being written."""

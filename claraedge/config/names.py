@@ -23,9 +23,10 @@ class Names(Section, frozen=True, kw_only=True):
 
     def table(self) -> filenames.Names:
         """The whole table of this device."""
-        return filenames.Names(
+        own = filenames.rows_of_device(
             unfinished=self.unfinished, leftovers=self.leftovers, content=self.content
         )
+        return filenames.Names((*own, *filenames.TABLE))
 
 
 def mistakes_of(names: Names) -> Iterator[str]:

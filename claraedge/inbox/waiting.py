@@ -11,7 +11,7 @@ from claraedge.ids import NewId
 from claraedge.inbox.claim import Held
 from claraedge.inbox.entry import TriggerFolder, Waiting, item_of, lives
 from claraedge.inbox.looks import Found, Onlooker
-from claraedge.inbox.model import Item
+from claraedge.inbox.model import Item, shown
 from claraedge.inbox.records import Seen
 from claraedge.inbox.schedule import Schedule
 from claraedge.inbox.seen import SeenBook
@@ -223,9 +223,9 @@ class WaitingRoom:
         entry.parked = entry.held = held is not None
         entry.reason = held.reason if held else decision.reason
         entry.mend = held.mend if held else ""
-        if entry.unfinished:
+        if (unfinished := self._unfinished(entry)) is not None:
             # It is looked at on: a program that writes it counts as activity in its group.
-            entry.reason, entry.mend = entry.unfinished, ""
+            entry.reason, entry.mend = unfinished, ""
             stale = decision.quiet.since + 2 * entry.trigger.settle
             entry.parked = began >= stale
             again = stale if began < stale else began + max(_AGAIN, entry.cost / _SHARE)
@@ -237,6 +237,16 @@ class WaitingRoom:
         else:
             entry.ready = True
             self._takes.offer(entry)
+
+    def _unfinished(self, entry: Waiting) -> str | None:
+        """Why an entry is not whole by its name, or by that of a file next to it."""
+        if entry.unfinished:
+            return entry.unfinished
+        others = self._folders[entry.trigger.folder].entries
+        for control in self._names.controls(entry.name):
+            if control in others:
+                return f"'{shown(control)}' next to it says that it is not whole yet"
+        return None
 
     # --- taking ---------------------------------------------------------------------------------
 

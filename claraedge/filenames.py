@@ -92,7 +92,7 @@ TABLE: tuple[Row, ...] = (
         ),
         ("azcopy", ".azDownload-*", "Azure/azure-storage-azcopy: AZCOPY_DOWNLOAD_TO_TEMP_PATH"),
         ("FreeFileSync", "*.ffs_tmp", "FreeFileSync: zen/file_access, temporary names"),
-        ("FreeFileSync, other users of a share", "*.ffs_lock  sync.ffs_lock", "FreeFileSync"),
+        ("FreeFileSync, other users of a share", "*.ffs_lock", "FreeFileSync"),
         ("Syncthing", ".syncthing.*.tmp  ~syncthing~*.tmp", "syncthing: lib/fs/tempname.go"),
         (
             "the ownCloud and Nextcloud clients",

@@ -263,7 +263,7 @@ def test_list_images_shows_name_and_size(daemon, claraedge):
 
 def test_list_inbox_shows_what_mends_a_parked_item(daemon, claraedge):
     answer = claraedge("list", "inbox", "--state", "parked")
-    assert "no such pipeline; mend: claraedge create pipeline -p x.yaml" in answer.out
+    assert "no such pipeline; to do: claraedge create pipeline -p x.yaml" in answer.out
     assert "a.dcm" not in answer.out
     items = json.loads(claraedge("list", "inbox", "--output", "json").out)["items"]
     assert items[0]["first_seen"] == "2026-01-01T12:00:00.250Z"

@@ -18,9 +18,9 @@ from claraedge.inbox.dicom_elements import (
     REPRESENTATIONS,
     UNDEFINED,
     WITHOUT_PRIVATE,
+    Elements,
     UnreadableError,
     begins_at,
-    elements,
     shown,
 )
 
@@ -113,7 +113,7 @@ def _data_set(file: FileBytes) -> tuple[Source, int]:
     """Where the data set begins, and in what. Raises UnreadableError for what is none."""
     place = _start(file)
     # Its file meta group ends where another begins: its length (0002,0000) is often wrong.
-    for element in elements(file, place):
+    for element in Elements(file, place):
         place = element.place
         if element.tag >> 16 != _META_GROUP:
             break
@@ -159,7 +159,8 @@ def _uids(source: Source, place: int) -> Identity | Unidentified:
     found: dict[int, bytes] = {}
     last = 0
     # The order of tags is not relied on for what is there, only for what is not.
-    for element in elements(source, place):
+    data_set = Elements(source, place)
+    for element in data_set:
         if element.tag in _NAMES:
             if not found.get(element.tag):
                 found[element.tag] = _uid(source, element.start, element.length)
@@ -173,6 +174,8 @@ def _uids(source: Source, place: int) -> Identity | Unidentified:
         return Identity(study=study, series=series, instance=found.get(_INSTANCE, b""))
     name = f"{_NAMES[_STUDY]} {shown(_STUDY)}"
     again = "have it sent or exported again with one"
+    if _STUDY not in found and data_set.lost is not None:
+        raise data_set.damaged(data_set.lost)
     if last <= _SERIES and not series:
         after = f" after {shown(last)}" if last else ""
         return Unidentified(

@@ -27,6 +27,8 @@ class Source:
     """There is nothing at or after this place."""
     limited = False
     """Perhaps there is, and it is not given: MAX_BYTES are read."""
+    inflated = ""
+    """What to say after a place where it is not one of the file."""
     damaged = False
     """It ends there because the rest cannot be inflated."""
 
@@ -73,6 +75,8 @@ class FileBytes(Source):
 class InflatedBytes(Source):
     """What the rest of a file is when it is inflated: a raw deflate stream, or one of zlib."""
 
+    inflated = " of the inflated data"
+
     def __init__(self, file: FileBytes, start: int) -> None:
         self.size = MAX_BYTES  # until the end is known
         self.limited = True
@@ -82,7 +86,7 @@ class InflatedBytes(Source):
         self._made = bytearray()
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
-            zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.at(start, _BLOCK), _BLOCK)
+            zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.at(start, _BLOCK), 16)
         except zlib.error:
             self._inflater = zlib.decompressobj()
 

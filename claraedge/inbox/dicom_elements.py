@@ -21,7 +21,7 @@ MAX_ELEMENTS = 100_000
 #: What helps where the UIDs come after more than is read.
 WITHOUT_PRIVATE = "export or send it again without private elements"
 
-PIXELS = 0x7FE00000
+PIXELS, _LAST_GROUP = 0x7FE00000, 0x7FE0
 UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 #: No value is as long as this before the pixels, unless its element says so beyond doubt.
@@ -109,13 +109,12 @@ def begins_at(source: Source, place: int) -> bool:
     return bool(group <= 0x0028 and (short or head[4:6] in REPRESENTATIONS))
 
 
-def elements(source: Source, place: int) -> Iterator[Element]:
-    """Those of a data set, without those in its sequences. Raises UnreadableError, TooLongError."""
-    return _Reader(source, place).elements()
+class Elements:
+    """Those of a data set, without those in its sequences."""
 
-
-class _Reader:
     def __init__(self, source: Source, place: int) -> None:
+        self.lost: tuple[int, int] | None = None
+        """The first place where no element follows as it should, and the tag before it."""
         self._source = source
         self._place = place
         self._seen = 0
@@ -131,7 +130,8 @@ class _Reader:
                 and source.at(second, 8)[4:6] not in REPRESENTATIONS
             )
 
-    def elements(self) -> Iterator[Element]:
+    def __iter__(self) -> Iterator[Element]:
+        """Raises UnreadableError and TooLongError."""
         while True:
             self._count()
             scope = self._scopes[-1]
@@ -146,10 +146,12 @@ class _Reader:
             if group == 0xFFFE:
                 self._delimiter(scope, tag, length)
             elif not head[:8].strip(b"\0"):
-                raise self._zeros()
+                raise self._zeros(scope)
             elif scope.is_sequence:
                 self._no_item(scope, tag)
             elif tag >= PIXELS and len(self._scopes) == 1:
+                if group > _LAST_GROUP and self.lost is None:
+                    self.lost = scope.last, self._place
                 yield Element(tag, self._place, self._place, 0)
                 return
             else:
@@ -183,7 +185,18 @@ class _Reader:
                     form, score = other, other_score
             if form[1] != UNDEFINED and self._begins_with_item(scope, form):
                 form = self._by_items(scope, tag, form)
+            elif score <= 1 and self.lost is None and form[1] != UNDEFINED:
+                self._doubt(scope, tag, self._place + sum(form))
         return Element(tag, self._place, self._place + form[0], form[1])
+
+    def _doubt(self, scope: _Scope, tag: int, place: int) -> None:
+        """Notes it where what follows the element is none that may be there."""
+        head = self._source.at(place, 8)
+        if len(head) == 8 and head.strip(b"\0"):
+            group, number, _ = scope.order.head(head)
+            is_down = head[4:6] not in REPRESENTATIONS and group << 16 | number <= tag
+            if is_down or group > _LAST_GROUP:
+                self.lost = tag, place
 
     def _begins_with_item(self, scope: _Scope, form: _Form) -> bool:
         return self._source.at(self._place + form[0], 4) == scope.order.item
@@ -224,7 +237,7 @@ class _Reader:
             return 1
         if group == 0xFFFE:
             return 3 if nested else 2
-        is_up = tag < after <= PIXELS + 0xFFFF
+        is_up = tag < after and group <= _LAST_GROUP
         if head[4:6] in REPRESENTATIONS:
             return 3 if is_up else 1
         fits = length == UNDEFINED or length <= min(self._source.size - place - 8, _LONG_VALUE)
@@ -239,7 +252,8 @@ class _Reader:
         if element.length != UNDEFINED and element.start + element.length > self._source.size:
             left = max(0, self._source.size - element.start)
             raise self._ended(
-                f"in the value of {shown(element.tag)} at byte {element.place}, of whose"
+                f"in the value of {shown(element.tag)} at byte"
+                f" {self._at(element.place)}, of whose"
                 f" {element.length} bytes {left} are there"
             )
 
@@ -258,7 +272,9 @@ class _Reader:
             # Not a sequence: bytes up to a delimiter.
             end = self._source.find(scope.order.sequence_end + bytes(4), start)
             if end < 0:
-                raise self._ended(f"before the end of {shown(element.tag)} at byte {element.place}")
+                raise self._ended(
+                    f"before the end of {shown(element.tag)} at byte {self._at(element.place)}"
+                )
             start = end + 8
         self._place = start
 
@@ -300,10 +316,7 @@ class _Reader:
     def _no_item(self, scope: _Scope, tag: int) -> None:
         """A sequence that has no end ends where an element of the data set around it follows."""
         if tag <= scope.last:
-            raise UnreadableError(
-                f"has a damaged DICOM header: at byte {self._place}, in the sequence"
-                f" {shown(scope.last)}, no item follows; have it sent or exported again"
-            )
+            raise self.damaged(self.lost or (scope.last, self._place))
         self._close()
 
     # --- reasons --------------------------------------------------------------------------------
@@ -311,6 +324,8 @@ class _Reader:
     def _ended(self, where: str) -> UnreadableError:
         if self._source.limited:
             raise TooLongError
+        if self.lost is not None:
+            return self.damaged(self.lost)
         if self._source.damaged:
             return UnreadableError(
                 "is a deflated DICOM file that cannot be inflated as far as its StudyInstanceUID:"
@@ -320,10 +335,24 @@ class _Reader:
             f"ends {where}: it was cut off, or is damaged; copy it here again", cut=True
         )
 
-    def _zeros(self) -> UnreadableError:
+    def damaged(self, after: tuple[int, int]) -> UnreadableError:
+        tag, place = after
+        where = f", after {shown(tag)}" if tag else ""
         return UnreadableError(
-            f"has nothing but zeros where its DICOM header should go on, at byte {self._place}: its"
-            " transfer did not end; copy it here again",
+            f"has a DICOM header that is damaged at byte {self._at(place)}{where}: no"
+            " StudyInstanceUID can be found; copy it here again, or have it sent or exported again"
+        )
+
+    def _at(self, place: int) -> str:
+        return f"{place}{self._source.inflated}"
+
+    def _zeros(self, scope: _Scope) -> UnreadableError:
+        rest = self._source.at(self._place, 4096)
+        if self.lost is not None or self._source.inflated or rest.strip(b"\0"):
+            return self.damaged(self.lost or (scope.last, self._place))
+        return UnreadableError(
+            "has nothing but zeros where its DICOM header should go on, at byte"
+            f" {self._at(self._place)}: its transfer did not end; copy it here again",
             cut=True,
         )
 

@@ -146,10 +146,10 @@ def _start(file: FileBytes) -> int:
     for magic, what in _OTHERS.items():
         if start.startswith(magic):
             raise UnreadableError(f"is {what}")
-    if not start.strip(b"\0"):
+    if _MAGIC.startswith(start.strip(b"\0")):
         raise UnreadableError(
-            "has nothing but zeros at its beginning: if it is to be a DICOM file, its transfer did"
-            " not end; copy it here again",
+            "has no more than an empty preamble at its beginning: if it is to be a DICOM file, its"
+            " transfer did not end; copy it here again",
             cut=True,
         )
     raise UnreadableError("is not a DICOM file: export it as DICOM, or take it away from here")

@@ -30,8 +30,8 @@ _MAGIC = b"DICM"
 _STUDY, _SERIES, _INSTANCE = 0x0020000D, 0x0020000E, 0x00080018
 _NAMES = {_STUDY: "StudyInstanceUID", _SERIES: "SeriesInstanceUID", _INSTANCE: "SOPInstanceUID"}
 _META_GROUP, _MEDIA_STORAGE_CLASS = 0x0002, 0x00020002
-#: Of a DICOMDIR: its class, and the group of its records (PS3.3 F.3).
-_DIRECTORY_CLASS, _DIRECTORY_GROUP = b"1.2.840.10008.1.3.10", 0x0004
+#: Of a DICOMDIR: its class, and the elements of its records (PS3.3 F.3).
+_DIRECTORY_CLASS, _DIRECTORY = b"1.2.840.10008.1.3.10", range(0x00041130, 0x00041601)
 
 #: Longer than any that was ever seen (the standard has 64): its length is damaged.
 _MAX_UID = 1024
@@ -93,7 +93,7 @@ def identify(descriptor: int) -> Identity | Unidentified:
         return Unidentified(reason=error.reason, cut=error.cut)
     except TooLongError:
         return Unidentified(
-            reason=f"has no {_NAMES[_STUDY]} in the first {MAX_BYTES >> 20} MiB of its DICOM"
+            reason=f"does not have all its UIDs in the first {MAX_BYTES >> 20} MiB of its DICOM"
             f" header: {WITHOUT_PRIVATE}"
         )
 
@@ -117,6 +117,8 @@ def _data_set(file: FileBytes) -> tuple[Source, int]:
         place = element.place
         if element.tag >> 16 != _META_GROUP:
             break
+        if element.length == UNDEFINED:
+            continue
         if element.tag == _MEDIA_STORAGE_CLASS and (
             _uid(file, element.start, element.length) == _DIRECTORY_CLASS
         ):
@@ -162,9 +164,11 @@ def _uids(source: Source, place: int) -> Identity | Unidentified:
     data_set = Elements(source, place)
     for element in data_set:
         if element.tag in _NAMES:
+            if not element.followed:  # its length is damaged, and so is its value
+                raise data_set.broken(element.tag, element.start + element.length)
             if not found.get(element.tag):
                 found[element.tag] = _uid(source, element.start, element.length)
-        elif element.tag >> 16 == _DIRECTORY_GROUP:
+        elif element.tag in _DIRECTORY:
             raise _directory()
         last = max(last, element.tag)
         if found.get(_STUDY) and (found.get(_SERIES) or last > _SERIES):
@@ -175,7 +179,7 @@ def _uids(source: Source, place: int) -> Identity | Unidentified:
     name = f"{_NAMES[_STUDY]} {shown(_STUDY)}"
     again = "have it sent or exported again with one"
     if _STUDY not in found and data_set.lost is not None:
-        raise data_set.damaged(data_set.lost)
+        raise data_set.broken(*data_set.lost)
     if last <= _SERIES and not series:
         after = f" after {shown(last)}" if last else ""
         return Unidentified(

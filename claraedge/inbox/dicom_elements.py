@@ -72,6 +72,8 @@ class Element(NamedTuple):
     """Where its value begins."""
     length: int
     """Of the value; UNDEFINED: it is a sequence that ends with a delimiter."""
+    followed: bool = True
+    """Something that may be an element is after it, or the end."""
 
 
 @dataclass(slots=True)
@@ -146,7 +148,7 @@ class Elements:
             if group == 0xFFFE:
                 self._delimiter(scope, tag, length)
             elif not head[:8].strip(b"\0"):
-                raise self._zeros(scope)
+                raise self.broken(scope.last, self._place)
             elif scope.is_sequence:
                 self._no_item(scope, tag)
             elif tag >= PIXELS and len(self._scopes) == 1:
@@ -166,15 +168,15 @@ class Elements:
         self._seen += 1
         if self._seen > MAX_ELEMENTS:
             raise UnreadableError(
-                f"has no StudyInstanceUID in the first {MAX_ELEMENTS} elements of its DICOM header:"
-                f" {WITHOUT_PRIVATE}"
+                f"does not have all its UIDs in the first {MAX_ELEMENTS} elements of its DICOM"
+                f" header: {WITHOUT_PRIVATE}"
             )
 
     # --- forms ----------------------------------------------------------------------------------
 
     def _element(self, scope: _Scope, tag: int, head: bytes) -> Element:
         """In the form after which the next element is where it should be."""
-        form = _standard_form(scope, head)
+        form, followed = _standard_form(scope, head), True
         score = self._score(scope, tag, form)
         if score < 3:
             # The form of the standard is left only for something certain.
@@ -185,14 +187,16 @@ class Elements:
                     form, score = other, other_score
             if form[1] != UNDEFINED and self._begins_with_item(scope, form):
                 form = self._by_items(scope, tag, form)
-            elif score <= 1 and self.lost is None and form[1] != UNDEFINED:
-                self._doubt(scope, tag, self._place + sum(form))
-        return Element(tag, self._place, self._place + form[0], form[1])
+            elif score <= 1 and form[1] != UNDEFINED:
+                end = self._place + sum(form)
+                self._doubt(scope, tag, end)
+                followed = score > 0 or len(self._source.at(end, 8)) < 8
+        return Element(tag, self._place, self._place + form[0], form[1], followed)
 
     def _doubt(self, scope: _Scope, tag: int, place: int) -> None:
         """Notes it where what follows the element is none that may be there."""
         head = self._source.at(place, 8)
-        if len(head) == 8 and head.strip(b"\0"):
+        if self.lost is None and len(head) == 8 and head.strip(b"\0"):
             group, number, _ = scope.order.head(head)
             is_down = head[4:6] not in REPRESENTATIONS and group << 16 | number <= tag
             if is_down or group > _LAST_GROUP:
@@ -288,7 +292,7 @@ class Elements:
                 scope = _Scope(scope.order, scope.implicit, last=scope.last, is_sequence=True)
                 self._scopes.append(scope)
             after = self._place + length
-            if length == UNDEFINED or not self._ends_item(scope, after):
+            if length == UNDEFINED or not self._ends_item(scope, length, after):
                 self._scopes.append(_Scope(scope.order, scope.implicit))
                 return
             self._place = after
@@ -302,11 +306,13 @@ class Elements:
                 self._close()
         # One that ends nothing follows a sequence or item that has a length as well.
 
-    def _ends_item(self, scope: _Scope, place: int) -> bool:
+    def _ends_item(self, scope: _Scope, length: int, place: int) -> bool:
         """Whether an item of a length ends there: else its delimiter says where."""
         following = self._source.at(place, 4)
         ends = (scope.order.item, scope.order.item_end, scope.order.sequence_end)
-        return following in ends or self._follows(self._scopes[-2], scope.last, place) >= 2
+        if following in ends:
+            return True
+        return length > 0 and self._follows(self._scopes[-2], scope.last, place) >= 2
 
     def _close(self) -> _Scope:
         """Leaves the scope that is read for the one around it."""
@@ -316,7 +322,7 @@ class Elements:
     def _no_item(self, scope: _Scope, tag: int) -> None:
         """A sequence that has no end ends where an element of the data set around it follows."""
         if tag <= scope.last:
-            raise self.damaged(self.lost or (scope.last, self._place))
+            raise self.broken(scope.last, self._place)
         self._close()
 
     # --- reasons --------------------------------------------------------------------------------
@@ -325,36 +331,34 @@ class Elements:
         if self._source.limited:
             raise TooLongError
         if self.lost is not None:
-            return self.damaged(self.lost)
+            return self.broken(*self.lost)
         if self._source.damaged:
             return UnreadableError(
-                "is a deflated DICOM file that cannot be inflated as far as its StudyInstanceUID:"
-                " it is damaged; copy it here again"
+                "is a deflated DICOM file that cannot be inflated as far as its UIDs: it is"
+                " damaged; copy it here again"
             )
         return UnreadableError(
             f"ends {where}: it was cut off, or is damaged; copy it here again", cut=True
         )
 
-    def damaged(self, after: tuple[int, int]) -> UnreadableError:
-        tag, place = after
+    def broken(self, tag: int, place: int) -> UnreadableError:
+        """Why nothing can be read from a place on, which is after the element of the tag."""
+        rest = self._source.at(place, 4096)
+        if self.lost is None and not self._source.inflated and not rest.strip(b"\0"):
+            return UnreadableError(
+                "has nothing but zeros where its DICOM header should go on, at byte"
+                f" {place}: its transfer did not end; copy it here again",
+                cut=True,
+            )
+        tag, place = self.lost or (tag, place)
         where = f", after {shown(tag)}" if tag else ""
         return UnreadableError(
-            f"has a DICOM header that is damaged at byte {self._at(place)}{where}: no"
-            " StudyInstanceUID can be found; copy it here again, or have it sent or exported again"
+            f"has a DICOM header that is damaged at byte {self._at(place)}{where}: its UIDs cannot"
+            " be read; copy it here again, or have it sent or exported again"
         )
 
     def _at(self, place: int) -> str:
         return f"{place}{self._source.inflated}"
-
-    def _zeros(self, scope: _Scope) -> UnreadableError:
-        rest = self._source.at(self._place, 4096)
-        if self.lost is not None or self._source.inflated or rest.strip(b"\0"):
-            return self.damaged(self.lost or (scope.last, self._place))
-        return UnreadableError(
-            "has nothing but zeros where its DICOM header should go on, at byte"
-            f" {self._at(self._place)}: its transfer did not end; copy it here again",
-            cut=True,
-        )
 
 
 def _standard_form(scope: _Scope, head: bytes) -> _Form:

@@ -95,6 +95,11 @@ REPRESENTATIONS = [
         "pydicom/pydicom#1067",
     ),
     device(
+        "representations in small letters",
+        with_odd(OWNER + short(0x00091001, b"xs", b"AB") + long(0x00091002, b"ox", b"ABCD")),
+        "DCMTK, dcvr.h",
+    ),
+    device(
         "a representation of a device's own",
         with_odd(short(0x00080068, b"UK", b"FOR PRESENTATION")),
         "dcm4che/dcm4che#918",
@@ -210,6 +215,11 @@ SEQUENCES = [
         "an item whose length is wrong",
         with_odd(long(SEQUENCE, b"SQ", item(INNER + ITEM_END, 5) + SEQUENCE_END, UNDEFINED)),
         "dgobbi/vtk-dicom#223",
+    ),
+    device(
+        "an item of length zero with elements",
+        with_odd(long(0x00081140, b"SQ", item(INNER + ITEM_END, 0) + SEQUENCE_END, UNDEFINED)),
+        "PS3.5, 7.5",
     ),
     device(
         "an item without its end",

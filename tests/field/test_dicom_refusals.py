@@ -184,8 +184,8 @@ def test_a_damaged_header() -> None:
     at = whole.index(b"000100") + 6
     text = reason(whole[:at] + b"\xa7\xfb\x01\x93" * 700)
     assert text == (
-        f"has a DICOM header that is damaged at byte {at}, after (0009,1064): no"
-        " StudyInstanceUID can be found; copy it here again, or have it sent or exported again"
+        f"has a DICOM header that is damaged at byte {at}, after (0009,1064): its UIDs cannot"
+        " be read; copy it here again, or have it sent or exported again"
     )
 
 

@@ -162,6 +162,8 @@ class Upload:
 
     def __init__(self, models: Models, folder: Path) -> None:
         self._models = models
+        self.notes: tuple[str, ...] = ()
+        """What the answer should say of the archive, once it is stored."""
         self._folder = folder
         self._archive = folder / "archive.zip"
         self._buffer = bytearray()
@@ -205,8 +207,11 @@ class Upload:
         await in_cancellable_thread(self._flush)
         staged = self._folder / "tree"
         found = await in_cancellable_thread(unpack, self._archive, staged, name)
+        self.notes = found.notes
         # Shielded: once the rename has begun it is finished, even if the caller goes away.
-        self._committing = asyncio.create_task(self._models.accept(staged, found, kind, checked))
+        self._committing = asyncio.create_task(
+            self._models.accept(staged, found.name, kind, checked)
+        )
         return await asyncio.shield(self._committing)
 
     def _open(self, flag: CancelFlag) -> None:

@@ -66,7 +66,7 @@ def lung(tmp_path: Path) -> Path:
 
 def model(folder: Path) -> Path:
     (folder / "1").mkdir(parents=True)
-    (folder / "config.pbtxt").write_text(f'name: "{folder.name}"\n')
+    (folder / "config.pbtxt").write_text(f'name: "{folder.name}"\nplatform: "ensemble"\n')
     (folder / "1" / "model.pt").write_bytes(os.urandom(3 * 2**20))
     (folder / "2").mkdir()
     return folder
@@ -90,7 +90,12 @@ def test_a_folder_becomes_a_model(repository, claraedge, lung) -> None:
 def test_raw_and_json_answers_are_for_scripts(repository, claraedge, lung) -> None:
     model_id = claraedge("create", "model", "-p", lung, "-t", "tensorrt", "--raw").out.strip()
     again = claraedge("create", "models", "-p", lung, "-t", "tensorflow", "--output", "json")
-    assert json.loads(again.out) == {"model_id": model_id, "name": "lung", "type": "TENSOR_FLOW"}
+    assert json.loads(again.out) == {
+        "model_id": model_id,
+        "name": "lung",
+        "type": "TENSOR_FLOW",
+        "warnings": [],
+    }
     listed = claraedge("list", "models", "--output", "json")
     assert json.loads(listed.out) == {
         "models": [{"id": model_id, "name": "lung", "type": "TENSOR_FLOW", "metadata": {}}]

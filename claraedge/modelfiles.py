@@ -1,0 +1,47 @@
+"""Which names in the folder of a model are the model's, in folders and archives alike. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from claraedge.filenames import is_ignored, is_temporary
+
+#: What Python itself writes next to the modules that it runs.
+_CACHES = frozenset({"__pycache__"})
+_MAX_TOLD = 5
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether it is the name of a download or a copy that has not ended."""
+    return is_temporary(_raw(name)) and not name.startswith((".", "~$"))
+
+
+def left_out(parts: Sequence[str]) -> str | None:
+    """The outermost part of a path that is nobody's content, with what is above it; else None.
+
+    That is what desktops, editors, version control and caches leave in a folder.
+    """
+    for depth, name in enumerate(parts, 1):
+        if name in _CACHES or (is_ignored(_raw(name)) and not is_unfinished(name)):
+            return "/".join(parts[:depth])
+    return None
+
+
+def told(paths: Iterable[str]) -> tuple[str, ...]:
+    """What the answer to an upload says of what was left out: one sentence, or none."""
+    names = sorted(set(paths))
+    if not names:
+        return ()
+    some = ", ".join(name if name.isprintable() else repr(name) for name in names[:_MAX_TOLD])
+    more = f" and {len(names) - _MAX_TOLD} more" if len(names) > _MAX_TOLD else ""
+    what = "1 name that is" if len(names) == 1 else f"{len(names)} names that are"
+    return (f"left out {what} not part of the model: {some}{more}",)
+
+
+def _raw(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape" if _escaped(name) else "surrogatepass")
+
+
+def _escaped(name: str) -> bool:
+    """Whether the name came from a file system with bytes that are no UTF-8."""
+    return any("\udc80" <= sign <= "\udcff" for sign in name)

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Sequence
 
 from claraedge.filenames import is_ignored, is_temporary
 
-#: What Python itself writes next to the modules that it runs.
-_CACHES = frozenset({"__pycache__"})
+#: What version control, editors and Python leave in the folder of somebody who makes models.
+_OF_AUTHORS = frozenset(
+    {".git", ".gitattributes", ".gitignore", ".gitkeep", ".gitmodules", ".hg", ".svn", ".dvc"}
+    | {".cache", ".idea", ".vscode", ".ipynb_checkpoints", "__pycache__"}
+)
 _MAX_TOLD = 5
 
 
@@ -22,7 +25,7 @@ def left_out(parts: Sequence[str]) -> str | None:
     That is what desktops, editors, version control and caches leave in a folder.
     """
     for depth, name in enumerate(parts, 1):
-        if name in _CACHES or (is_ignored(_raw(name)) and not is_unfinished(name)):
+        if name in _OF_AUTHORS or (is_ignored(_raw(name)) and not is_unfinished(name)):
             return "/".join(parts[:depth])
     return None
 
@@ -39,9 +42,7 @@ def told(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def _raw(name: str) -> bytes:
-    return name.encode("utf-8", "surrogateescape" if _escaped(name) else "surrogatepass")
-
-
-def _escaped(name: str) -> bool:
-    """Whether the name came from a file system with bytes that are no UTF-8."""
-    return any("\udc80" <= sign <= "\udcff" for sign in name)
+    """Names of a file system hold bytes that are no UTF-8 as surrogates."""
+    return name.encode(
+        "utf-8", "surrogateescape" if "\udc80" <= max(name) <= "\udcff" else "replace"
+    )

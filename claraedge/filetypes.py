@@ -87,3 +87,12 @@ def is_split() -> str:
         "is one part of a split zip archive: unpack all parts together, as 7-Zip does from the"
         " first one, and send the folder: claraedge create model -p FOLDER -t TYPE"
     )
+
+
+def is_of_large_mac() -> str:
+    """The same of an archive whose offsets lack their upper half."""
+    return (
+        "is an archive of a Mac's Archive Utility of more than 4 GB, which has the places of its files"
+        " wrong: make it in the Terminal, zip -r model.zip FOLDER, or send the folder itself:"
+        " claraedge create model -p FOLDER -t TYPE"
+    )

@@ -27,6 +27,8 @@ TYPES = {
 }
 
 _CONFIG = "config.pbtxt"
+#: Names of parts of split archives: 7-Zip's, and those of zip and WinRAR.
+_PART = re.compile(r"\.(zip|7z|rar)\.\d{3}$|\.[zr]\d\d$", re.IGNORECASE)
 _CHUNK = 1024 * 1024
 
 
@@ -128,12 +130,12 @@ def _is_near(name: str) -> bool:
 
 
 def _read(path: Path, progress: Callable[[int], object]) -> Iterator[bytes]:
+    if _PART.search(path.name):
+        raise InvalidModelError(f"{path} {filetypes.is_split()}")
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
             head = file.read(filetypes.HEAD)
-        split = re.search(r"\.(z|r|zip\.|7z\.)\d\d+$", path.name, re.IGNORECASE)
-        told = filetypes.is_split() if split else filetypes.not_a_zip(head)
-        raise InvalidModelError(f"{path} {told}")
+        raise InvalidModelError(f"{path} {filetypes.not_a_zip(head)}")
 
     def pieces() -> Iterator[bytes]:
         with path.open("rb") as file:

@@ -63,9 +63,12 @@ def refuse_other(source: Source) -> None:
     at = tail.rfind(_END)
     if at < 0 or len(tail) < at + _END_SIZE:
         raise InvalidModelError(f"the data {filetypes.not_a_zip(head)}")
-    (disk,) = struct.unpack_from("<H", tail, at + 4)
+    disk, directory, offset = struct.unpack_from("<H6x2I", tail, at + 4)
     if disk not in (0, 0xFFFF):
         raise InvalidModelError(f"the data {filetypes.is_split()}")
+    before = size - len(tail) + at - directory - offset
+    if before > 0 and before % 2**32 == 0:  # thejoshwolfe/yauzl#69
+        raise InvalidModelError(f"the data {filetypes.is_of_large_mac()}")
 
 
 def entry(info: zipfile.ZipInfo) -> Entry:

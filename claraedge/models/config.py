@@ -100,6 +100,11 @@ def _decoded(content: bytes) -> str:
             "config.pbtxt is UTF-16 text, as Windows PowerShell writes it; the inference server"
             " reads UTF-8: open it in Notepad and save it with the encoding UTF-8"
         )
+    if content.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
+        raise InvalidModelError(
+            'config.pbtxt is JSON; the inference server reads protobuf text, as `name: "lung"`:'
+            " take away the outermost braces, the quotes around names, and commas at ends of lines"
+        )
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

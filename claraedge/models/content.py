@@ -16,8 +16,9 @@ _WEIGHTS = (
     *(".onnx", ".pt", ".pth", ".plan", ".engine", ".trt", ".pb", ".graphdef", ".savedmodel"),
     *(".safetensors", ".bin", ".h5", ".hdf5", ".data", ".tflite", ".npz", ".npy", ".xml"),
 )
-#: A field `location` of ONNX's external data (onnx.proto3, StringStringEntryProto): key and value.
-_LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
+#: An entry `location` of a tensor's external data (onnx.proto3, TensorProto.external_data): its tag
+#: and length, then its key and the length of its value.
+_LOCATION = re.compile(rb"\x6a(?:[\x0d-\x7f]|[\x80-\xff]\x01)\x0a\x08location\x12([\x01-\x7f])")
 
 
 def check(
@@ -35,7 +36,7 @@ def check(
     problems += [
         f"{path!r} is empty (0 bytes): the copy or the download of it broke off; get it again"
         for path in layout.files
-        if not sizes[path] and (path.lower().endswith(_WEIGHTS) or path == CONFIG)
+        if not sizes[path] and _needs_content(path)
     ]
     if config.of_files:
         problems += [
@@ -46,6 +47,11 @@ def check(
         ]
     if problems:
         raise InvalidModelError(*problems[:_MAX_TOLD])
+
+
+def _needs_content(path: str) -> bool:
+    name = path.rpartition("/")[2].lower()
+    return name.endswith(_WEIGHTS) or name.startswith("model.") or path == CONFIG
 
 
 def locations(piece: bytes) -> Iterator[str]:

@@ -112,20 +112,28 @@ class LoadedModels:
         """
         await companion.up()
         if job in self._users:  # it has its place: those in line may wait for this very job
-            if await self._serve(job, (), companion):
+            if not await self._serve(job, (), companion):
                 return
             self.drop(job)
         self._queue[job] = waits
         waits(self._reason)
         try:
             async with self._line:  # first come, first served: a large job is not passed for ever
+                before: dict[str, Version] | None = None
                 while True:
                     wanted, unload = await self._place(job, names)
                     self._say(_LOADS)
                     self._users[job] = wanted
-                    if await self._serve(job, unload, companion):
+                    lost = await self._serve(job, unload, companion)
+                    if not lost:
                         return
-                    del self._users[job]  # a model was replaced meanwhile
+                    del self._users[job]
+                    if wanted == before:  # else one was replaced meanwhile
+                        raise ModelNotReadyError(
+                            f"the files of the model {min(lost)} are gone from the disk; upload it"
+                            " again, or delete it"
+                        )
+                    before = wanted
         finally:
             del self._queue[job]
 
@@ -155,18 +163,18 @@ class LoadedModels:
         for waits in self._queue.values():
             waits(reason)
 
-    async def _serve(self, job: str, unload: Sequence[str], companion: Companion) -> bool:
-        """False: the repository no longer holds what the job is to get."""
+    async def _serve(self, job: str, unload: Sequence[str], companion: Companion) -> frozenset[str]:
+        """Returns the models of the job that the repository no longer holds; none: it has all."""
         for attempt in range(_TRIES):
             container = await companion.up()
             try:
                 async with self._talking:
                     triton = self._triton(companion, container)
-                    if not await self._bring(triton, unload, self._users[job]):
-                        return False
-                    self._served.add(job)
-                    await self._write()
-                return True
+                    lost = await self._bring(triton, unload, self._users[job])
+                    if not lost:
+                        self._served.add(job)
+                        await self._write()
+                return lost
             except GoneError as error:
                 if attempt + 1 == _TRIES:
                     raise gone(error) from error
@@ -259,8 +267,8 @@ class LoadedModels:
 
     async def _bring(
         self, triton: Triton, unload: Sequence[str], wanted: Mapping[str, Version]
-    ) -> bool:
-        """False: the repository no longer holds what is wanted."""
+    ) -> frozenset[str]:
+        """Returns those of `wanted` that the repository no longer holds; none: all are loaded."""
         other = [n for n, v in wanted.items() if n in self._loaded and self._loaded[n] != v]
         for name in wholes_first({*unload, *other}, self._loaded):
             if name in self._loaded:
@@ -269,15 +277,16 @@ class LoadedModels:
                 _log.info("model unloaded", extra={"model_name": name})
         known = {name: version for name, version in self._loaded.items() if version is not None}
         used = self._held(*self._users)
-        missing = await self._view.show({n: v.stored for n, v in {**known, **used}.items()})
-        if missing & wanted.keys():
-            return False
+        lost = await self._view.show({n: v.stored for n, v in {**known, **used}.items()})
+        lost &= frozenset(wanted)
+        if lost:
+            return lost
         for name, version in wanted.items():
             if self._loaded.get(name) != version or not await triton.has_ready(name):
                 await self._load_one(triton, name, version)
         for name in reversed(list(wanted)):  # a whole makes room before its parts
             self._loaded[name] = self._loaded.pop(name)
-        return True
+        return frozenset()
 
     async def _load_one(self, triton: Triton, name: str, version: Version) -> None:
         self._loaded.pop(name, None)

@@ -59,34 +59,34 @@ class ModelView:
         async with self._lock:
             await in_thread(self._prepare)
 
-    async def sync(self) -> None:
-        """Brings the view to what the repository holds now."""
+    async def sync(self, *, adds: bool = True) -> None:
+        """Brings the view to what the repository holds now, or, not `adds`, only takes away."""
         found = await self._repository.list()
-        await self.show({m.name: Stored(model=m.id, generation=m.generation) for m in found})
+        wanted = {m.name: Stored(model=m.id, generation=m.generation) for m in found}
+        await self.show(wanted, adds=adds)
 
-    async def show(self, wanted: Mapping[str, Stored]) -> frozenset[str]:
+    async def show(self, wanted: Mapping[str, Stored], *, adds: bool = True) -> frozenset[str]:
         """Brings the view to these and no others. Returns the names of those that the repository no
         longer holds, and that are not shown.
         """
         async with self._lock:
             shown = await in_thread(self._prepare)
-            for name in [name for name in shown if name not in wanted]:
-                del shown[name]
-                await in_cancellable_thread(self._swap, None, name, shown)
-            for name, stored in wanted.items():
-                version = (stored.model, stored.generation)
+            versions = {name: (s.model, s.generation) for name, s in wanted.items()}
+            for name in [n for n, v in shown.items() if versions.get(n) != v]:
+                if name not in versions or not adds:
+                    del shown[name]
+                    await in_cancellable_thread(self._swap, None, name, shown)
+            for name, version in versions.items() if adds else ():
                 if shown.get(name) == version:
                     continue
                 with contextlib.suppress(ModelNotFoundError):  # deleted meanwhile, or its files are
-                    async with self._repository.reading(stored.model) as (found, folder):
-                        if found.generation != stored.generation:
+                    async with self._repository.reading(version[0]) as (found, folder):
+                        if found.generation != version[1]:
                             continue
                         shown[name] = version
                         await in_cancellable_thread(self._swap, folder, name, shown)
                         _log.info("model shown", extra={"model": found.id})
-            return frozenset(
-                n for n, s in wanted.items() if shown.get(n) != (s.model, s.generation)
-            )
+            return frozenset(name for name, v in versions.items() if shown.get(name) != v)
 
     def _prepare(self) -> dict[str, _Shown]:
         for folder in (self.folder.parent, self.folder):

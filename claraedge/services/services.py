@@ -271,7 +271,7 @@ class Services:
     async def _show_models(self) -> None:
         self._models_changed = False
         try:
-            await self._view.sync()
+            await self._view.sync(adds=bool(self._companions.living))
             if self._companions.models:
                 await self._companions.tidy_models()
             else:

@@ -322,7 +322,9 @@ def test_empty_weights(site: Site) -> None:
 @pytest.mark.parametrize("name", ["model.onnx.data", "weights/a", "./model.onnx_data", "w" * 120])
 def test_missing_external_data(site: Site, name: str) -> None:
     folder = site.lung()
-    field = b"\x0a\x08location\x12" + bytes([len(name)]) + name.encode()
+    entry = b"\x0a\x08location\x12" + bytes([len(name)]) + name.encode()
+    length = bytes([len(entry)]) if len(entry) < 128 else bytes([len(entry) - 128 | 0x80, 1])
+    field = b"\x6a" + length + entry
     graph = os.urandom(256 * 1024 - 20) + field + os.urandom(1000) + field
     (folder / "1/model.onnx").write_bytes(graph)
     told = site.refused(folder)
@@ -447,6 +449,18 @@ def test_configurations_of_windows(site: Site) -> None:
         assert "Notepad" in told
     (folder / "config.pbtxt").write_bytes(text.encode("utf-8-sig"))
     site.send(folder)
+
+
+@case(
+    10,
+    "config.pbtxt was written as JSON",
+    source="triton-inference-server/server#7856 (clients give JSON, files are protobuf text)",
+    outcome="It is refused with how the file must look.",
+)
+def test_a_configuration_of_json(site: Site) -> None:
+    folder = site.lung()
+    (folder / "config.pbtxt").write_text('{"name": "lung", "platform": "onnxruntime_onnx"}')
+    assert "config.pbtxt is JSON" in site.refused(folder)
 
 
 @case(

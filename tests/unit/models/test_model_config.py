@@ -41,6 +41,7 @@ def test_the_name_at_the_top_level_is_found(text: str, name: str | None) -> None
     [
         (b'name: "a"\nname: "b"', "2 fields `name`"),
         (b"input {", "not closed"),
+        (b'\n{"name": "a"}', "JSON"),
         (b"a: 1\n}", "line 2: '}' closes nothing"),
         (b'name: "lung', "line 1"),
         (b'\n\nname: "lu\nng"', "line 3"),
@@ -65,4 +66,4 @@ def test_no_content_raises_anything_else(content: str | bytes) -> None:
 
 def test_a_megabyte_of_brackets_is_no_trouble() -> None:
     with pytest.raises(InvalidModelError, match="not closed"):
-        read_config(b"{" * 2**20)
+        read_config(b"a {" * 2**18)

@@ -262,6 +262,18 @@ async def test_a_model_that_is_replaced_just_before_it_is_loaded_is_never_the_ol
         assert beside.server.loaded == {"m": "new"}
 
 
+async def test_a_model_whose_files_are_gone_fails_the_job_with_that_reason(
+    beside: Beside,
+) -> None:
+    model = await beside.store("m")
+    beside.models.tree.remove(beside.models.tree.folder(model))
+    async with beside.daemon() as services:
+        with pytest.raises(ModelNotReadyError, match="files of the model m are gone"):
+            await services.acquire("one", using(models=("m",)))
+        await beside.store("m")
+        await services.acquire("two", using(models=("m",)))
+
+
 async def job(services: Services, name: str, *models: str) -> None:
     """One that begins and ends."""
     await services.acquire(name, using(models=models))

@@ -11,6 +11,8 @@ _OF_AUTHORS = frozenset(
     {".git", ".gitattributes", ".gitignore", ".gitkeep", ".gitmodules", ".hg", ".svn", ".dvc"}
     | {".cache", ".idea", ".vscode", ".ipynb_checkpoints", "__pycache__"}
 )
+#: Windows hides endings, and its Notepad adds one.
+_MEANT = frozenset({"config.pbtxt", "config.pbtxt.txt", "config.txt", "config.pbtext", "config.pb"})
 _MAX_TOLD = 5
 
 
@@ -28,6 +30,11 @@ def left_out(parts: Sequence[str]) -> str | None:
         if name in _OF_AUTHORS or (is_ignored(_raw(name)) and not is_unfinished(name)):
             return "/".join(parts[:depth])
     return None
+
+
+def is_meant_as_config(name: str) -> bool:
+    """Whether somebody meant `config.pbtxt` and saved it under this name."""
+    return name.lower() in _MEANT
 
 
 def told(paths: Iterable[str]) -> tuple[str, ...]:

@@ -102,7 +102,8 @@ def _pack(path: Path, progress: Callable[[int], object]) -> tuple[Iterator[bytes
     def passes(found: Path) -> bool:
         return modelfiles.left_out(found.relative_to(folder).parts) is not None
 
-    pieces = zips.pack(folder, folder.name, progress, passes)
+    name = path.name if path.name not in ("", "..") else folder.name  # that of a link, not its aim
+    pieces = zips.pack(folder, name, progress, passes)
     return pieces, modelfiles.told(content.left_out)
 
 
@@ -113,7 +114,9 @@ def _no_config(path: Path, folder: Path) -> str:
             f"{path} holds no config.pbtxt, and the folder {inner[0]} in it does: send that one,"
             f" claraedge create model -p {path / inner[0]} -t TYPE"
         )
-    near = sorted(found.name for found in folder.glob("*") if _is_near(found.name))
+    near = sorted(
+        found.name for found in folder.glob("*") if modelfiles.is_meant_as_config(found.name)
+    )
     if near:
         return (
             f"{path} holds {near[0]}, and the inference server reads only config.pbtxt; rename the"
@@ -123,10 +126,6 @@ def _no_config(path: Path, folder: Path) -> str:
         f"{path} holds no config.pbtxt: it is not the folder of a model in the layout of the"
         " Triton inference server, with config.pbtxt and a folder for each version (1, 2)"
     )
-
-
-def _is_near(name: str) -> bool:
-    return name.lower().startswith("config.")
 
 
 def _read(path: Path, progress: Callable[[int], object]) -> Iterator[bytes]:

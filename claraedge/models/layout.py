@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from claraedge.errors import InvalidModelError
-from claraedge.modelfiles import is_unfinished, left_out
+from claraedge.modelfiles import is_meant_as_config, is_unfinished, left_out
 from claraedge.models.model import check_name
 
 CONFIG = "config.pbtxt"
@@ -120,8 +120,7 @@ def plan(entries: Sequence[Entry]) -> Layout:
     if passed and not files:
         shown = ", ".join(_shown(path) for path in sorted(passed)[:5])
         raise InvalidModelError(
-            f"the archive holds only {shown}, which is never part of a model (names that begin with"
-            f" a dot are not, nor what desktops leave); {_BY_FOLDER}"
+            f"the archive holds only {shown}, which is never part of a model; {_BY_FOLDER}"
         )
     name, files, folders = _rooted(files, folders)
     layout = Layout(
@@ -253,7 +252,7 @@ def _no_config(files: Mapping[str, int], folders: Collection[str]) -> str:
             f"the archive holds another archive, {_shown(min(files))}, and no model; unpack that"
             f" one and {_BY_FOLDER}"
         )
-    near = [path for path in files if _is_near(path.rpartition("/")[2])]
+    near = [path for path in files if is_meant_as_config(path.rpartition("/")[2])]
     if near:
         return (
             f"the archive holds {_shown(min(near))}, and the inference server reads only {CONFIG};"
@@ -270,16 +269,6 @@ def _no_config(files: Mapping[str, int], folders: Collection[str]) -> str:
     return (
         f"the top of the archive holds {what}; it must hold one folder, named like the model, with"
         f" {CONFIG} in it, or {CONFIG} itself"
-    )
-
-
-def _is_near(name: str) -> bool:
-    return name.lower() in (
-        CONFIG,
-        f"{CONFIG}.txt",
-        "config.pbtxt.bak",
-        "config.txt",
-        "config.pbtext",
     )
 
 

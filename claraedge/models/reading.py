@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import os
+import stat
 import struct
 import zipfile
 import zlib
@@ -22,6 +23,7 @@ from claraedge.models.layout import DEFLATED64, Entry
 #: Most that is read at once; zipfile takes an archive's whole directory, as large as that says.
 _MAX_READ = 2 * 1024 * 1024
 _UTF8_FLAG, _ENCRYPTED_FLAG = 0x800, 0x1
+_DOS_FOLDER = 0x10
 #: Info-ZIP's Unicode path (APPNOTE.TXT, 4.6.9): the name in UTF-8, and the CRC of the other one.
 _UNICODE_PATH = 0x7075
 #: Packed bytes at a time: one may become 26,000, whatever is asked for.
@@ -74,8 +76,11 @@ def refuse_other(source: Source) -> None:
 def entry(info: zipfile.ZipInfo) -> Entry:
     """What the archive's directory says. Older .NET writes backslashes between the parts."""
     name = _name(info)
+    path = (name or info.orig_filename).replace("\\", "/")
+    if not info.file_size and not path.endswith("/") and _is_folder(info.external_attr):
+        path += "/"
     return Entry(
-        name=(name or info.orig_filename).replace("\\", "/"),
+        name=path,
         readable=name is not None,
         size=info.file_size,
         packed=info.compress_size,
@@ -83,6 +88,10 @@ def entry(info: zipfile.ZipInfo) -> Entry:
         method=info.compress_type,
         encrypted=bool(info.flag_bits & _ENCRYPTED_FLAG),
     )
+
+
+def _is_folder(attributes: int) -> bool:
+    return stat.S_ISDIR(attributes >> 16) or bool(attributes & _DOS_FOLDER)
 
 
 class Reader(Protocol):

@@ -107,6 +107,19 @@ def test_backslashes_separate(site: Site) -> None:
 
 @case(
     10,
+    "A folder's entry has no separator at its end",
+    source="APPNOTE.TXT 4.4.15 (attributes say it); libarchive, test_read_format_zip",
+    outcome="The model is stored: the attributes of DOS or Unix say what a folder is.",
+)
+@pytest.mark.parametrize("mode", [0, stat.S_IFDIR | 0o755])
+def test_folders_without_a_separator(site: Site, mode: int) -> None:
+    folder = Entry(name=b"lung/1", content=None, mode=mode, system=3 if mode else 0)
+    site.send(zipped([folder, *archives.model()]))
+    assert site.stored() == LUNG
+
+
+@case(
+    10,
     "Names with backslashes lead out of the archive",
     source="snyk/zip-slip-vulnerability; APPNOTE.TXT 4.4.17",
     outcome="It is refused before anything is unpacked.",

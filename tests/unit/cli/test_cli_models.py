@@ -65,16 +65,23 @@ def test_raw_and_json_answers_are_for_scripts(repository, claraedge, lung) -> No
     }
 
 
-def test_the_folder_may_be_given_as_a_dot_or_as_a_zip(
+def test_the_folder_may_be_given_as_a_link_a_dot_or_a_zip(
     repository, claraedge, lung, monkeypatch, tmp_path
 ) -> None:
     with zipfile.ZipFile(tmp_path / "m.zip", "w") as made:
         made.write(lung / "config.pbtxt", "lung/config.pbtxt")
         made.write(lung / "1/model.pt", "lung/1/model.pt")
+    (tmp_path / "real").mkdir()
+    lung.rename(tmp_path / "real/lung-2")
+    lung.symlink_to(tmp_path / "real/lung-2")
+    linked = claraedge("create", "model", "-p", f"{lung}/", "-t", "unknown", "-r")
+    lung.unlink()
+    (tmp_path / "real/lung-2").rename(lung)
     monkeypatch.chdir(lung)
     first = claraedge("create", "model", "-p", ".", "-t", "unknown", "-r")
     second = claraedge("create", "model", "-p", tmp_path / "m.zip", "-t", "unknown", "-r")
     assert (first.code, second.code, first.out) == (0, 0, second.out)
+    assert (linked.code, linked.out) == (0, first.out)
 
 
 def test_what_is_left_out_of_a_folder_is_told_and_not_sent(repository, claraedge, lung) -> None:

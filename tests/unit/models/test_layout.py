@@ -111,7 +111,7 @@ def test_a_thousand_wrong_entries_make_no_endless_text() -> None:
         ([entry("m/config.pbtxt"), entry("m/0/x")], "no version"),
         ([entry("m/config.pbtxt"), entry("m/1")], "no version"),
         ([entry("x/y"), entry("z")], "the top of the archive holds 'x', 'z'"),
-        ([entry(".m/config.pbtxt"), entry(".m/1/x")], "holds only '.m'"),
+        ([entry("m/.DS_Store"), entry("__MACOSX/m/._x")], "holds only '__MACOSX', 'm/.DS_Store'"),
         ([*MODEL, *[entry(f"m/1/{n}") for n in range(MAX_ENTRIES)]], "10002 entries"),
         ([*MODEL, entry("m/1/x", MAX_BYTES, MAX_BYTES)], "would unpack to"),
         ([*MODEL, entry("m/1/x", 2**30, 2**20)], "100 times"),

@@ -13,7 +13,7 @@ _OF_AUTHORS = frozenset(
 )
 #: Windows hides endings, and its Notepad adds one.
 _MEANT = frozenset({"config.pbtxt", "config.pbtxt.txt", "config.txt", "config.pbtext", "config.pb"})
-_MAX_TOLD = 5
+_MAX_SHOWN = 5
 
 
 def is_unfinished(name: str) -> bool:
@@ -37,13 +37,13 @@ def is_meant_as_config(name: str) -> bool:
     return name.lower() in _MEANT
 
 
-def told(paths: Iterable[str]) -> tuple[str, ...]:
+def note(paths: Iterable[str]) -> tuple[str, ...]:
     """What the answer to an upload says of what was left out: one sentence, or none."""
     names = sorted(set(paths))
     if not names:
         return ()
-    some = ", ".join(name if name.isprintable() else repr(name) for name in names[:_MAX_TOLD])
-    more = f" and {len(names) - _MAX_TOLD} more" if len(names) > _MAX_TOLD else ""
+    some = ", ".join(name if name.isprintable() else repr(name) for name in names[:_MAX_SHOWN])
+    more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
     what = "1 name that is" if len(names) == 1 else f"{len(names)} names that are"
     return (f"left out {what} not part of the model: {some}{more}",)
 

@@ -44,7 +44,7 @@ def upload(
 ) -> tuple[Model, Sequence[str]]:
     """Stores the model of a folder, or of a zip archive, with what to say of what was left out.
 
-    `kind` is a name of the contract's. The folder's own name is the model's. `progress` is told the
+    `kind` is a name of the contract's. The folder's own name is the model's. `progress` gets the
     bytes that are read. Raises InvalidModelError before anything is sent where the path is no model
     at first sight.
     """
@@ -104,7 +104,7 @@ def _pack(path: Path, progress: Callable[[int], object]) -> tuple[Iterator[bytes
 
     name = path.name if path.name not in ("", "..") else folder.name  # that of a link, not its aim
     pieces = zips.pack(folder, name, progress, passes)
-    return pieces, modelfiles.told(content.left_out)
+    return pieces, modelfiles.note(content.left_out)
 
 
 def _no_config(path: Path, folder: Path) -> str:

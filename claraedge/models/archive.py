@@ -16,7 +16,7 @@ from pathlib import Path
 from claraedge import files, filetypes
 from claraedge.blocking import CancelFlag
 from claraedge.errors import InvalidModelError, StorageFullError
-from claraedge.modelfiles import told
+from claraedge.modelfiles import note
 from claraedge.models import content
 from claraedge.models.config import MAX_CONFIG, Config, read_config
 from claraedge.models.layout import CONFIG, Layout, plan
@@ -87,7 +87,7 @@ def _unpack(flag: CancelFlag, archive: zipfile.ZipFile, target: Path, wanted: st
     content.check(config, layout, {path: info.file_size for path, info in infos.items()}, heads)
     _refuse_too_large(sum(info.file_size for info in entries), target.parent)
     _write(flag, archive, infos, layout, target / name)
-    return Unpacked(name=name, notes=told(layout.left_out))
+    return Unpacked(name=name, notes=note(layout.left_out))
 
 
 def _config(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Config:

@@ -119,7 +119,7 @@ def _parsed(text: str) -> _Message:
     above: list[tuple[_Message, str, bool]] = []
     field = ""  # while its value is read
     value = False  # what comes is a value: a word there names no field
-    joins = False  # a string that follows a string goes on with it
+    joins = False  # a string that follows a string belongs to it
     listed = False  # inside `[ ]`, where every value is one of the field's
     for kind, part, line in _tokens(text):
         if kind == "open" and part == "[":

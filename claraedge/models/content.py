@@ -10,7 +10,7 @@ from claraedge.filetypes import not_content
 from claraedge.models.config import Config
 from claraedge.models.layout import CONFIG, Layout
 
-_MAX_TOLD = 20
+_MAX_SHOWN = 20
 #: Endings of files that hold weights; an empty one is a copy that broke off.
 _WEIGHTS = (
     *(".onnx", ".pt", ".pth", ".plan", ".engine", ".trt", ".pb", ".graphdef", ".savedmodel"),
@@ -46,7 +46,7 @@ def check(
             if not any(path.startswith(f"{version}/") for path in layout.files)
         ]
     if problems:
-        raise InvalidModelError(*problems[:_MAX_TOLD])
+        raise InvalidModelError(*problems[:_MAX_SHOWN])
 
 
 def _needs_content(path: str) -> bool:

@@ -213,9 +213,9 @@ def _rooted(
         )
     (root,) = roots
     above = {root[:at] for at, sign in enumerate(root) if sign == "/"} | {root}
-    beside = sorted(p for p in (*files, *folders - above) if not p.startswith(f"{root}/"))
-    if beside:
-        shown = ", ".join(_shown(path) for path in beside[:5])
+    outside = sorted(p for p in (*files, *folders - above) if not p.startswith(f"{root}/"))
+    if outside:
+        shown = ", ".join(_shown(path) for path in outside[:5])
         raise InvalidModelError(
             f"the model is in the folder {_shown(root)} of the archive, and outside it are {shown};"
             f" archive that folder alone, or {_BY_FOLDER}"
@@ -264,7 +264,7 @@ def _no_config(files: Mapping[str, int], folders: Collection[str]) -> str:
     if len(tops) == 1 and tops[0] not in files:
         return (
             f"the folder {what} holds no {CONFIG}: that is the model's configuration for the"
-            " inference server, and belongs beside the folders of its versions"
+            " inference server, and belongs next to the folders of its versions"
         )
     return (
         f"the top of the archive holds {what}; it must hold one folder, named like the model, with"
@@ -283,7 +283,7 @@ def _no_version(files: Mapping[str, int], folders: Collection[str]) -> str:
     which = f"{_shown(loose[0])}" if loose else "its files"
     return (
         f"the model has no version: put {which} into a folder whose name is a whole number, such as"
-        f" 1, beside {CONFIG}"
+        f" 1, next to {CONFIG}"
     )
 
 

@@ -91,7 +91,7 @@ class LoadedModels:
         """Jobs whose models were all loaded once: they are loaded again after a restart."""
         self._line = asyncio.Lock()
         self._queue: dict[str, Callable[[str], None]] = {}
-        """Jobs in line -> who is told what they wait for."""
+        """Jobs in line -> who hears what they wait for."""
         self._reason = _LOADS
         self._talking = asyncio.Lock()
         self._freed = asyncio.Event()
@@ -106,7 +106,7 @@ class LoadedModels:
         waits: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Returns when all of these are loaded and ready; they stay so, in the version in which
-        they are then, until `drop`. `waits` is told what it waits for.
+        they are then, until `drop`. `waits` hears what it waits for.
 
         Raises ModelNotReadyError with the server's reason, or what the server ended of.
         """
@@ -145,15 +145,15 @@ class LoadedModels:
             self._freed.clear()
             present = await self._present()
             wanted = compose(names, present, self._limit)
-            held = self._held(*(other for other in self._users if other != job))
-            earlier = [name for name in wanted if held.get(name, wanted[name]) != wanted[name]]
-            room = room_for(tuple(wanted), tuple(self._loaded), frozenset(held), self._limit)
+            used = self._in_use(*(other for other in self._users if other != job))
+            earlier = [name for name in wanted if used.get(name, wanted[name]) != wanted[name]]
+            room = room_for(tuple(wanted), tuple(self._loaded), frozenset(used), self._limit)
             if not earlier and room is not None:
                 return wanted, (*room, *self._outdated(present))
             self._say(f"jobs that use an earlier version of {earlier[0]}" if earlier else _ROOM)
             await self._freed.wait()
 
-    def _held(self, *jobs: str) -> dict[str, Version]:
+    def _in_use(self, *jobs: str) -> dict[str, Version]:
         """What these jobs use; all use the same version of a model. Parts come first."""
         return {name: v for job in jobs for name, v in self._users[job].items()}
 
@@ -203,7 +203,7 @@ class LoadedModels:
                 await self._bring(self._triton(companion, companion.container), outdated, {})
 
     def _outdated(self, present: Mapping[str, Stored]) -> tuple[str, ...]:
-        used = self._held(*self._users)
+        used = self._in_use(*self._users)
         return tuple(
             name
             for name, version in self._loaded.items()
@@ -256,7 +256,7 @@ class LoadedModels:
         }
 
     async def _again(self, triton: Triton) -> None:
-        for name, version in self._held(*self._served).items():
+        for name, version in self._in_use(*self._served).items():
             if name not in self._loaded:
                 try:
                     await self._load_one(triton, name, version)
@@ -276,7 +276,7 @@ class LoadedModels:
                 del self._loaded[name]
                 _log.info("model unloaded", extra={"model_name": name})
         known = {name: version for name, version in self._loaded.items() if version is not None}
-        used = self._held(*self._users)
+        used = self._in_use(*self._users)
         lost = await self._view.show({n: v.stored for n, v in {**known, **used}.items()})
         lost &= frozenset(wanted)
         if lost:

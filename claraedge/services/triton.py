@@ -121,12 +121,12 @@ class Triton:
 
 def _reason(answer: Response) -> str:
     try:
-        told = msgspec.json.decode(answer.body, type=_Refusal).error
+        reason = msgspec.json.decode(answer.body, type=_Refusal).error
     except msgspec.MsgspecError:
-        told = answer.body.decode(errors="replace").strip()
-    told = told.strip()[:2000] or f"it answered with status {answer.status}"
-    advice = step(told)
-    return f"{told}; {advice}" if advice else told
+        reason = answer.body.decode(errors="replace").strip()
+    reason = reason.strip()[:2000] or f"it answered with status {answer.status}"
+    advice = step(reason)
+    return f"{reason}; {advice}" if advice else reason
 
 
 def gone(error: GoneError) -> ClaraedgeError:

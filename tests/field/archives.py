@@ -56,15 +56,15 @@ def zipped(
         head = struct.pack("<HHH", 21 if method == DEFLATED64 else 20, entry.flags, method) + when
         attributes = (entry.mode << 16) | (0x10 if entry.content is None else 0x20)
         own64 = struct.pack("<HHQQ", 1, 16, len(entry.content or b""), len(data)) if zip64 else b""
-        told = struct.pack("<III", crc, 0xFFFFFFFF, 0xFFFFFFFF) if zip64 else sums
+        sizes_here = struct.pack("<III", crc, 0xFFFFFFFF, 0xFFFFFFFF) if zip64 else sums
         extra = own64 + entry.extra
         directory += (
-            b"PK\1\2" + struct.pack("<BB", 63, entry.system) + head + told
+            b"PK\1\2" + struct.pack("<BB", 63, entry.system) + head + sizes_here
             + struct.pack("<HHHHH", len(entry.name), len(extra), 0, 0, 0)
             + struct.pack("<II", attributes, len(body)) + entry.name + extra
         )  # fmt: skip
         body += (
-            b"PK\3\4" + head + (bytes(12) if behind else told)
+            b"PK\3\4" + head + (bytes(12) if behind else sizes_here)
             + struct.pack("<HH", len(entry.name), len(extra)) + entry.name + extra + data
             + (b"PK\7\x08" + sums if behind else b"")
         )  # fmt: skip

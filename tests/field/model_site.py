@@ -22,7 +22,7 @@ class Site:
     work: Path
 
     def send(self, path: Path | bytes) -> Sequence[str]:
-        """Sends a model; what the answer says beside its id."""
+        """Sends a model; what the answer says besides its id."""
         if isinstance(path, bytes):
             (self.work / "sent.zip").write_bytes(path)
             path = self.work / "sent.zip"

@@ -271,9 +271,9 @@ async def test_an_unknown_backend(beside: Beside) -> None:
 def test_git_lfs_pointers(site: Site, name: str) -> None:
     folder = site.lung()
     (folder / name).write_bytes(POINTER)
-    told = site.refused(folder)
-    assert f"'{name}' is a Git LFS pointer" in told
-    assert "git lfs pull" in told
+    text = site.refused(folder)
+    assert f"'{name}' is a Git LFS pointer" in text
+    assert "git lfs pull" in text
 
 
 @case(
@@ -293,9 +293,9 @@ def test_git_lfs_pointers(site: Site, name: str) -> None:
 def test_web_pages(site: Site, page: bytes) -> None:
     folder = site.lung()
     (folder / "1/model.onnx").write_bytes(page)
-    told = site.refused(folder)
-    assert "'1/model.onnx' is a web page" in told
-    assert "download it again" in told
+    text = site.refused(folder)
+    assert "'1/model.onnx' is a web page" in text
+    assert "download it again" in text
 
 
 @case(
@@ -327,8 +327,8 @@ def test_missing_external_data(site: Site, name: str) -> None:
     field = b"\x6a" + length + entry
     graph = os.urandom(256 * 1024 - 20) + field + os.urandom(1000) + field
     (folder / "1/model.onnx").write_bytes(graph)
-    told = site.refused(folder)
-    assert f"has its weights in '{name}'" in told
+    text = site.refused(folder)
+    assert f"has its weights in '{name}'" in text
     (folder / "1" / name).parent.mkdir(exist_ok=True)
     (folder / "1" / name).write_bytes(b"weights")
     site.send(folder)
@@ -366,9 +366,9 @@ def test_empty_versions(site: Site) -> None:
 def test_names_of_versions(site: Site, name: str) -> None:
     folder = site.lung()
     (folder / "1").rename(folder / name)
-    told = site.refused(folder)
-    assert f"'{name}' is no name of one" in told
-    assert "rename the folder" in told
+    text = site.refused(folder)
+    assert f"'{name}' is no name of one" in text
+    assert "rename the folder" in text
 
 
 @case(
@@ -422,8 +422,8 @@ def test_leftovers(site: Site, how: str) -> None:
     outcome="It is refused as what it is.",
 )
 def test_only_leftovers(site: Site) -> None:
-    told = site.refused(zipped([Entry(name=b"lung/.DS_Store", content=b"x")]))
-    assert "holds only 'lung/.DS_Store'" in told
+    text = site.refused(zipped([Entry(name=b"lung/.DS_Store", content=b"x")]))
+    assert "holds only 'lung/.DS_Store'" in text
     (site.work / "lung").mkdir()
     (site.work / "lung/.DS_Store").write_bytes(b"x")
     assert "holds no config.pbtxt" in site.refused(site.work / "lung")
@@ -444,9 +444,9 @@ def test_configurations_of_windows(site: Site) -> None:
     for encoding in ("utf-16", "utf-16-be"):
         mark = b"\xfe\xff" if encoding == "utf-16-be" else b""
         (folder / "config.pbtxt").write_bytes(mark + text.encode(encoding))
-        told = site.refused(folder)
-        assert "UTF-16" in told
-        assert "Notepad" in told
+        reason = site.refused(folder)
+        assert "UTF-16" in reason
+        assert "Notepad" in reason
     (folder / "config.pbtxt").write_bytes(text.encode("utf-8-sig"))
     site.send(folder)
 
@@ -471,10 +471,10 @@ def test_a_configuration_of_json(site: Site) -> None:
 )
 def test_a_folder_of_another_name(site: Site) -> None:
     folder = site.lung().rename(site.work / "lung-main")
-    told = site.refused(folder)
-    assert "has the name 'lung', the model 'lung-main'" in told
-    assert "rename the folder to 'lung'" in told
-    assert told == site.refused(zipped(model(top=b"lung-main")))
+    text = site.refused(folder)
+    assert "has the name 'lung', the model 'lung-main'" in text
+    assert "rename the folder to 'lung'" in text
+    assert text == site.refused(zipped(model(top=b"lung-main")))
 
 
 @case(

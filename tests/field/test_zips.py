@@ -88,9 +88,9 @@ def test_damaged_deflate64_is_told(site: Site, how: str) -> None:
         at = data.rfind(b"PK\1\2") + 20
         (packed,) = struct.unpack_from("<I", data, at)
         struct.pack_into("<I", data, at, packed - 9)
-    told = site.refused(bytes(data))
-    assert "is damaged" in told
-    assert "download it again" in told
+    reason = site.refused(bytes(data))
+    assert "is damaged" in reason
+    assert "download it again" in reason
 
 
 @case(
@@ -134,8 +134,8 @@ def test_folders_without_a_separator(site: Site, mode: int) -> None:
     ],
 )
 def test_backslashes_lead_nowhere_else(site: Site, name: bytes, text: str) -> None:
-    told = site.refused(zipped([*archives.model(), Entry(name=name, content=b"x")]))
-    assert text in told
+    reason = site.refused(zipped([*archives.model(), Entry(name=name, content=b"x")]))
+    assert text in reason
 
 
 @case(
@@ -147,9 +147,9 @@ def test_backslashes_lead_nowhere_else(site: Site, name: bytes, text: str) -> No
 @pytest.mark.parametrize("name", ["Lärm".encode("cp850"), "肺".encode("shift-jis")])
 def test_letters_of_an_unknown_code_page_are_no_guess(site: Site, name: bytes) -> None:
     entry = Entry(name=b"lung/1/" + name, content=b"x", flags=0)
-    told = site.refused(zipped([*archives.model(), entry]))
-    assert "plain letters" in told
-    assert FOLDER in told
+    reason = site.refused(zipped([*archives.model(), entry]))
+    assert "plain letters" in reason
+    assert FOLDER in reason
 
 
 @case(
@@ -167,7 +167,7 @@ def test_utf8_without_its_flag(site: Site) -> None:
 
 @case(
     3,
-    "A zip program put the UTF-8 name beside one of its code page",
+    "A zip program put the UTF-8 name next to one of its code page",
     source="APPNOTE.TXT 4.6.9, Info-ZIP Unicode Path; EasyRPG/Player#2562",
     outcome="The UTF-8 name counts, as long as it belongs to the other one.",
 )
@@ -201,9 +201,9 @@ def test_wrapping_folders(site: Site, top: bytes) -> None:
 @pytest.mark.parametrize("name", [b"config.pbtxt.txt", b"Config.pbtxt", b"config.txt"])
 def test_a_configuration_of_another_name(site: Site, name: bytes) -> None:
     entries = [Entry(name=b"lung/" + name, content=CONFIG), archives.model()[1]]
-    told = site.refused(zipped(entries))
-    assert "reads only config.pbtxt" in told
-    assert "File name extensions" in told
+    reason = site.refused(zipped(entries))
+    assert "reads only config.pbtxt" in reason
+    assert "File name extensions" in reason
 
 
 # --- what others make ----------------------------------------------------------------------------
@@ -335,9 +335,9 @@ def test_archives_of_other_kinds(site: Site, kind: str) -> None:
     else:
         with tarfile.open(target, "w:" + kind.removeprefix("tar").removeprefix(".")) as made:
             made.add(site.work / "lung", "lung")
-    told = site.refused(target)
-    assert {"exe": "Windows program"}.get(kind, kind.split(".")[-1]) in told.replace("RAR", "rar")
-    assert FOLDER in told
+    reason = site.refused(target)
+    assert {"exe": "Windows program"}.get(kind, kind.split(".")[-1]) in reason.replace("RAR", "rar")
+    assert FOLDER in reason
     assert FOLDER in site.refused(target.read_bytes())
 
 
@@ -350,8 +350,8 @@ def test_archives_of_other_kinds(site: Site, kind: str) -> None:
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.9, 0.999])
 def test_half_an_archive(site: Site, part: float) -> None:
     data = zipped(archives.model())
-    told = site.refused(data[: int(len(data) * part)])
-    assert ("is empty" if not part else "still being copied or downloaded") in told
+    reason = site.refused(data[: int(len(data) * part)])
+    assert ("is empty" if not part else "still being copied or downloaded") in reason
 
 
 @case(
@@ -363,9 +363,9 @@ def test_half_an_archive(site: Site, part: float) -> None:
 def test_a_wrong_checksum(site: Site) -> None:
     entries = archives.model(archives.STORED)
     data = zipped(entries).replace(b"not a real network", b"not a reel network", 1)
-    told = site.refused(data)
-    assert "is damaged" in told
-    assert "model.onnx" in told
+    reason = site.refused(data)
+    assert "is damaged" in reason
+    assert "model.onnx" in reason
 
 
 @case(
@@ -383,9 +383,9 @@ def test_a_split_archive(site: Site) -> None:
     parts = sorted({*site.work.glob("a.z*"), *site.work.glob("b.zip.*")})
     assert len(parts) >= 5
     for part in parts:
-        told = site.refused(part)
-        assert "unpack all parts together" in told, part
-        assert FOLDER in told
+        reason = site.refused(part)
+        assert "unpack all parts together" in reason, part
+        assert FOLDER in reason
 
 
 @case(
@@ -418,10 +418,10 @@ def test_rare_methods(site: Site, method: str) -> None:
     else:
         run(program("7zz", "7z"), "a", "-tzip", f"-mm={method}", "m.zip", folder, cwd=site.work)
         data = site.work / "m.zip"
-    told = site.refused(data)
-    assert method.lower() in told.lower()
-    assert "7-Zip" in told
-    assert FOLDER in told
+    reason = site.refused(data)
+    assert method.lower() in reason.lower()
+    assert "7-Zip" in reason
+    assert FOLDER in reason
 
 
 @case(
@@ -434,8 +434,8 @@ def test_empty_and_nested_archives(site: Site) -> None:
     assert "the archive is empty" in site.refused(zipped([]))
     assert "the archive is empty" in site.refused(b"PK\5\6" + bytes(18))
     inner = Entry(name=b"lung.zip", content=zipped(archives.model()), method=0)
-    told = site.refused(zipped([inner]))
-    assert "another archive, 'lung.zip'" in told
+    reason = site.refused(zipped([inner]))
+    assert "another archive, 'lung.zip'" in reason
     wrapped = Entry(name=b"x/lung.7z", content=b"7z", method=0)
     assert "another archive" in site.refused(zipped([wrapped]))
 
@@ -448,12 +448,12 @@ def test_empty_and_nested_archives(site: Site) -> None:
 )
 def test_more_than_a_model(site: Site) -> None:
     liver = [Entry(name=b"r/liver/config.pbtxt", content=b'name: "liver"')]
-    told = site.refused(zipped([*archives.model(top=b"r/lung"), *liver]))
-    assert "2 models, in 'r/liver', 'r/lung'" in told
+    reason = site.refused(zipped([*archives.model(top=b"r/lung"), *liver]))
+    assert "2 models, in 'r/liver', 'r/lung'" in reason
     readme = [Entry(name=b"r/README.md", content=b"x")]
-    told = site.refused(zipped([*archives.model(top=b"r/lung"), *readme]))
-    assert "outside it are 'r/README.md'" in told
-    assert FOLDER in told
+    reason = site.refused(zipped([*archives.model(top=b"r/lung"), *readme]))
+    assert "outside it are 'r/README.md'" in reason
+    assert FOLDER in reason
 
 
 @case(

@@ -421,7 +421,7 @@ class InstanceNotFoundError(ClaraedgeError):
 class InvalidModelError(InvalidRequestError):
     """The archive is no model that can be stored; one message a problem.
 
-    To do: zip the model in the inference server's layout, as the message says.
+    To do: what the message says. The model's folder itself can be sent in place of an archive.
     """
 
     name = "invalid-model"
@@ -486,7 +486,7 @@ class ServiceError(ClaraedgeError):
 class ModelNotReadyError(ServiceError):
     """The inference server has not loaded a model that a job needs; with the server's own reason.
 
-    To do: upload the model, or mend it as the reason says, and create a new job.
+    To do: what the reason says; upload the model again, and create a new job.
     """
 
     name = "model-not-ready"

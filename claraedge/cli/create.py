@@ -60,7 +60,7 @@ def create_pipeline(
 
 
 def show_warnings(warnings: Iterable[str]) -> None:
-    """Warnings about a definition, apart from what a script reads."""
+    """Warnings about a definition or a model, apart from what a script reads."""
     for warning in warnings:
         click.echo(f"claraedge: warning: {warning}", err=True)
 
@@ -153,14 +153,19 @@ def create_job(
 @click.option("-r", "--raw", is_flag=True, help="Print the id only.")
 @remote
 def create_model(options: Options, path: Path, kind: str, raw: bool) -> None:
-    """Store a model; prints MODEL_ID:<id>. One of the same name is replaced and keeps its id."""
+    """Store a model; prints MODEL_ID:<id>. One of the same name is replaced and keeps its id.
+
+    What desktops, editors and version control leave in a folder is left out, with a warning.
+    """
     from claraedge.client import models
 
     with options.connect() as connection, progress("upload", models.size_of(path)) as sent:
-        model = models.upload(connection, path, models.TYPES[kind], sent)
+        model, notes = models.upload(connection, path, models.TYPES[kind], sent)
     if options.json:
-        options.print_json({"model_id": model.id, "name": model.name, "type": model.type})
+        answer = {"model_id": model.id, "name": model.name, "type": model.type}
+        options.print_json({**answer, "warnings": [*notes]})
     else:
+        show_warnings(notes)
         click.echo(model.id if raw else f"MODEL_ID:{model.id}")
 
 

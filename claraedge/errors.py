@@ -575,6 +575,26 @@ class NewerStateError(StateFolderError):
     code = -0x5203
 
 
+class DamagedStateError(StateFolderError):
+    """The database of the state is damaged or lost. The daemon ends, and changes nothing more in it.
+
+    To do: stop the daemon, look at the disk, and run `claraedge repair state` (docs/state.md).
+    """
+
+    name = "damaged-state"
+    code = -0x5206
+
+
+class BrokenDiskError(StateFolderError):
+    """The disk of the state cannot be read or written. The daemon ends.
+
+    To do: look into `dmesg`, check that disk, mount it for writing, and start the daemon again.
+    """
+
+    name = "broken-disk"
+    code = -0x5207
+
+
 class StorageFullError(ClaraedgeError):
     """The disk is full. Work waits; it does not fail.
 

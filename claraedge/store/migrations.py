@@ -15,6 +15,7 @@ import sqlite_utils
 from sqlite_utils import Migrations
 
 from claraedge.errors import NewerStateError, StateFolderError
+from claraedge.store.soundness import damaged
 
 SCHEMA = Migrations("claraedge")
 
@@ -251,9 +252,7 @@ def refuse_newer(path: Path) -> None:
     if not header:
         return
     if len(header) < 100 or not header.startswith(_HEADER):
-        raise StateFolderError(
-            f"{path} is not a database of claraedge; move it away, or choose another state folder"
-        )
+        raise damaged(path, "it does not begin as a database does")
     (version,) = struct.unpack_from(">I", header, _USER_VERSION_AT)
     if version > schema_version():
         raise _newer(path, version)

@@ -341,6 +341,17 @@ class PayloadStateError(ClaraedgeError):
     status = "FAILED_PRECONDITION"
 
 
+class DamagedFileError(ClaraedgeError):
+    """A file of a payload is missing or damaged on the disk of the daemon.
+
+    To do: send the file again; look into `dmesg` for errors of that disk.
+    """
+
+    name = "damaged-file"
+    code = -0x3105
+    status = "DATA_LOSS"
+
+
 class FileCollisionError(ClaraedgeError):
     """Two input payloads hold a file of the same name.
 
@@ -576,7 +587,7 @@ class NewerStateError(StateFolderError):
 
 
 class DamagedStateError(StateFolderError):
-    """The database of the state is damaged or lost. The daemon ends, and changes nothing more in it.
+    """The database of the state is damaged or lost. The daemon ends, and writes nothing more to it.
 
     To do: stop the daemon, look at the disk, and run `claraedge repair state` (docs/state.md).
     """

@@ -55,8 +55,9 @@ async def podman(config: Config) -> AsyncIterator[Runner]:
 
 
 async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
-    """Builds, recovers, serves; ends only by cancellation, by a part's bug, or with a StateFolderError
-    where the state can be used no more.
+    """Builds, recovers, serves; ends only by cancellation, or by a part's bug.
+
+    Raises StateFolderError once the state can be used no more.
     """
     bound_arenas()
     removed = await in_thread(frozen.remove_stale_extractions)

@@ -229,7 +229,7 @@ class Database:
             self._writer.execute("PRAGMA synchronous = FULL")
             soundness.check(self._writer, self.path)
             migrate(self._writer)
-            soundness.check_values(self._writer, self._queries, self.path)
+            soundness.check_values(self._writer, self.path)
         except (sqlite3.Error, OSError) as error:
             known = self._meaning(error)
             self._close()

@@ -12,8 +12,7 @@ from claraedge.errors import ClaraedgeError, StateFolderError, StorageFullError
 
 @contextmanager
 def reported_as(kind: type[ClaraedgeError], what: str) -> Iterator[None]:
-    """Raises `kind` where the disk is full, the state cannot be used, or SQLite refuses; says why and
-    what to do.
+    """Raises `kind` where the disk is full, or the state cannot be used; says why and what to do.
 
     Other errors pass.
     """

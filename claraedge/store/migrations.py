@@ -269,6 +269,12 @@ def _newer(path: Path | str, version: int) -> NewerStateError:
     )
 
 
+def begin(connection: sqlite3.Connection, steps: int) -> None:
+    """Makes the tables of an empty file as they were after so many steps."""
+    following = [step.name for step in SCHEMA._migrations[steps:]]
+    SCHEMA.apply(sqlite_utils.Database(connection), stop_before=following[:1])
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Takes the steps that are missing, each in its own transaction."""
     database = sqlite_utils.Database(connection)

@@ -102,6 +102,19 @@ def _no_space(path: Path) -> bool:
     return False
 
 
+#: Table -> what holds of no row that was ever written.
+IMPOSSIBLE: Mapping[str, str] = {
+    "definitions": "NOT json_valid(files)",
+    "jobs": "state NOT BETWEEN 1 AND 3 OR status NOT BETWEEN 1 AND 5"
+    " OR priority NOT BETWEEN 1 AND 4 OR NOT json_valid(coalesce(snapshot, '{}'))"
+    " OR NOT json_valid(coalesce(variables, '{}'))",
+    "operators": "status NOT BETWEEN 1 AND 4",
+    "deliveries": "NOT json_valid(outputs)",
+    "inbox_items": "NOT json_valid(deliver) OR NOT json_valid(options)",
+    "payloads": "type NOT IN (1, 2)",
+    "events": "NOT json_valid(body)",
+}
+
 # --- before it is opened -----------------------------------------------------------------------
 
 
@@ -134,7 +147,7 @@ def refuse_lost(path: Path) -> None:
 
     A new one would know none of them, and what no row knows is removed.
     """
-    if path.exists() and path.stat().st_size or _size(wal(path)):
+    if (path.exists() and path.stat().st_size) or _size(wal(path)):
         return
     for name in ("payloads", "models"):
         folder = path.parent / name
@@ -187,14 +200,14 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
             raise damaged(path, f"page {page} holds nothing but zeros")
 
 
-def check_values(connection: sqlite3.Connection, queries: Mapping[str, str], path: Path) -> None:
+def check_values(connection: sqlite3.Connection, path: Path) -> None:
     """Raises DamagedStateError where a row has values that are never written; the schema is ours.
 
     A part of a page that is damaged leaves the page in its form.
     """
-    row = connection.execute(queries["impossible_values"]).fetchone()
-    if row is not None:
-        raise damaged(path, f"a row of {row[0]} has values that are none")
+    for table, condition in IMPOSSIBLE.items():
+        if connection.execute(f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1").fetchone():
+            raise damaged(path, f"a row of {table} has values that are none")
 
 
 def lost_commits(log: Path, whole: int) -> int:

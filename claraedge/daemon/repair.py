@@ -84,18 +84,23 @@ async def _damage(path: Path) -> str | None:
 def _repair(state: Path, path: Path, damage: str) -> Repaired:
     aside = state / time.strftime("damaged-%Y%m%d-%H%M%S")
     files.make_folders(aside)
+    for old in (path, wal(path)):
+        if old.exists():  # by a link: a disk that fails may not give its bytes
+            files.link_or_copy(old, aside / old.name)
+    files.sync_folder(aside)
     new = aside / "repaired.db"
     tables = salvage(path, new)
     with contextlib.closing(sqlite3.connect(new)) as connection:
         connection.isolation_level = None
         connection.row_factory = sqlite3.Row
         tx = Transaction(connection, load_queries())
-        unfinished = any(t.name in _OF_JOBS and not t.whole for t in tables)
+        log_lost = damage.startswith(str(wal(path)))
+        unfinished = log_lost or any(t.name in _OF_JOBS and not t.whole for t in tables)
         ended = _end_unfinished(connection, tx) if unfinished else []
         lost = sorted(_mentioned(connection, state) - _ids(connection, "SELECT id FROM jobs"))
         unknown = list(_put_aside(state, aside, connection))
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    _replace(path, new, aside)
+    _replace(path, new)
     return Repaired(
         damage=damage,
         put_aside=aside,
@@ -106,15 +111,8 @@ def _repair(state: Path, path: Path, damage: str) -> Repaired:
     )
 
 
-def _replace(path: Path, new: Path, aside: Path) -> None:
-    """Puts the new database into its place. The old one is aside before, with its log.
-
-    A log that lay beside the new one would be taken for its own.
-    """
-    for old in (path, wal(path)):
-        if old.exists():
-            files.copy_file(old, aside / old.name, mode=0o600)
-    files.sync_folder(aside)
+def _replace(path: Path, new: Path) -> None:
+    """Puts the new database into its place; a log that lay beside it would be taken for its own."""
     for old in (wal(path), path.with_name(f"{path.name}-shm")):
         old.unlink(missing_ok=True)
     files.sync_folder(path.parent)

@@ -187,7 +187,7 @@ class LoadedModels:
     def _read(self) -> _Record | None:
         try:
             return msgspec.json.decode(self._record.read_bytes(), type=_Record)
-        except (FileNotFoundError, msgspec.MsgspecError):
+        except (OSError, msgspec.MsgspecError):  # none, or damaged: the server is begun anew
             return None
 
     def _triton(self, companion: Companion, container: str) -> Triton:

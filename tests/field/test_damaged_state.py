@@ -43,6 +43,13 @@ def drop(made: StateSite) -> Path:
 
 @pytest.mark.parametrize("table", ["jobs", "inbox_items", "payloads", "models", "events"])
 @pytest.mark.parametrize("after", ["stop", "kill"])
+@case(
+    5,
+    "a page of the database is zeros after a power cut",
+    source="home-assistant/core#115342",
+    outcome="The start ends with 73 and a sentence that names the file and the command that repairs"
+    " it; dropped files and everything else stay as they are.",
+)
 def test_a_table_that_lost_its_first_page(copied: StateSite, table: str, after: str) -> None:
     if after == "kill":
         copied.start()
@@ -58,15 +65,6 @@ def test_a_table_that_lost_its_first_page(copied: StateSite, table: str, after: 
     assert f"claraedge repair state --state-dir {copied.state}" in said
     assert files_of(copied.state) == before
     assert dropped.exists()
-
-
-test_a_table_that_lost_its_first_page = case(
-    5,
-    "a page of the database is zeros after a power cut",
-    source="home-assistant/core#115342",
-    outcome="The start ends with 73 and a sentence that names the file and the command that repairs"
-    " it; dropped files and everything else stay as they are.",
-)(test_a_table_that_lost_its_first_page)
 
 
 def empty(path: Path) -> None:
@@ -227,3 +225,56 @@ def test_a_repair_beside_a_daemon_that_runs_is_refused(copied: StateSite) -> Non
     done = copied.run("repair", "state", "--state-dir", copied.state)
     assert done.returncode == 75
     assert "stop that one" in done.stderr
+
+
+@case(
+    5,
+    "the configuration holds nothing but zeros after a power cut",
+    source="Tribler/tribler#5548",
+    outcome="The start ends with 78 and one sentence: the file, what it holds, and to write it"
+    " again.",
+)
+def test_a_configuration_of_zeros(tmp_path: Path) -> None:
+    config = tmp_path / "claraedge.toml"
+    config.write_bytes(bytes(700))
+    with site() as made:
+        done = made.run("serve", "--config", config, "--state-dir", made.state)
+    assert done.returncode == 78
+    assert f"{config}: not TOML" in done.stderr
+    assert "as after a power cut: write it again" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["claraedge.lock", "claraedge.db-wal", "claraedge.db-shm"])
+def test_a_folder_where_a_file_of_the_database_is(copied: StateSite, name: str) -> None:
+    (copied.state / name).unlink(missing_ok=True)
+    (copied.state / name).mkdir()
+    assert str(copied.state / name) in copied.refused()
+
+
+def test_files_of_the_database_that_nobody_may_read_are_given_their_modes(
+    copied: StateSite,
+) -> None:
+    copied.database.chmod(0)
+    copied.start()
+    copied.stop(signal.SIGKILL)
+    for file in copied.state.glob("claraedge.db*"):
+        file.chmod(0o400)
+    copied.start()
+    assert len(copied.jobs()) == 16
+    copied.stop()
+
+
+@pytest.mark.parametrize("content", [b"", bytes(40), b"\xff garbage"])
+def test_small_files_of_the_state_that_are_damaged_keep_no_start_back(
+    copied: StateSite, content: bytes
+) -> None:
+    """What is only remembered is made anew: the lock's process, the records of the model server."""
+    (copied.state / "claraedge.lock").write_bytes(content)
+    for record in copied.state.rglob("*.json"):
+        if "outbox" not in record.parts and "failed" not in record.parts:
+            record.write_bytes(content)
+    copied.start()
+    assert len(copied.jobs()) == 16
+    copied.stop()
+    assert not [bug for bug in BUGS if bug in copied.log], copied.log

@@ -341,6 +341,17 @@ class PayloadStateError(ClaraedgeError):
     status = "FAILED_PRECONDITION"
 
 
+class DamagedFileError(ClaraedgeError):
+    """A file of a payload is missing or damaged on the disk of the daemon.
+
+    To do: send the file again; look into `dmesg` for errors of that disk.
+    """
+
+    name = "damaged-file"
+    code = -0x3105
+    status = "DATA_LOSS"
+
+
 class FileCollisionError(ClaraedgeError):
     """Two input payloads hold a file of the same name.
 
@@ -573,6 +584,26 @@ class NewerStateError(StateFolderError):
 
     name = "newer-state"
     code = -0x5203
+
+
+class DamagedStateError(StateFolderError):
+    """The database of the state is damaged or lost. The daemon ends, and writes nothing more to it.
+
+    To do: stop the daemon, look at the disk, and run `claraedge repair state` (docs/state.md).
+    """
+
+    name = "damaged-state"
+    code = -0x5206
+
+
+class BrokenDiskError(StateFolderError):
+    """The disk of the state cannot be read or written. The daemon ends.
+
+    To do: look into `dmesg`, check that disk, mount it for writing, and start the daemon again.
+    """
+
+    name = "broken-disk"
+    code = -0x5207
 
 
 class StorageFullError(ClaraedgeError):

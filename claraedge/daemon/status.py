@@ -43,6 +43,8 @@ async def status(parts: Parts) -> appliance_pb2.StatusResponse:
             *parts.log_caps.warnings(),
             *parts.disk.warnings(),
             *parts.retention.warnings(),
+            *parts.payloads.warnings(),
+            *parts.models.warnings(),
             *parts.delivery.warnings(),
             *parts.expiry.warnings(),
             *parts.pipeline_folder.warnings(),

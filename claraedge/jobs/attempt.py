@@ -16,6 +16,7 @@ from claraedge import files
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, wait_out
 from claraedge.errors import (
     ContainerError,
+    DamagedFileError,
     ImageNotFoundError,
     ImagePullError,
     PipelineLoadError,
@@ -184,7 +185,7 @@ class Attempt:
             finally:
                 await wait_out(syncing)
             syncing.result()
-        except (ImagePullError, PipelineLoadError, UnusableValueError) as error:
+        except (DamagedFileError, ImagePullError, PipelineLoadError, UnusableValueError) as error:
             raise UnmakeableError(str(error)) from error
         except (ContainerError, ImageNotFoundError) as error:
             made = "" if self.placed is None else "its container could not be made: "

@@ -8,6 +8,7 @@ between, the next one finds a row and at most one container that tell how it sta
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable, Mapping
 
 from claraedge import files
@@ -121,6 +122,14 @@ class Execution:
         try:
             return await self._run()
         except OSError as error:
+            if error.errno == errno.EIO:
+                await self._fail(
+                    f"{error.filename or 'a file of the state'} cannot be read or written"
+                    f" ({error.strerror}): `dmesg` tells why; check that disk, then send the files"
+                    " again, for a new job",
+                    None,
+                )
+                return self.record
             if not files.is_full(error):
                 raise
             raise StorageFullError(

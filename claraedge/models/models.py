@@ -44,6 +44,7 @@ class Models:
         self._changing = asyncio.Lock()  # which version is a model's present one
         self._readers: Counter[Path] = Counter()
         self._retired: set[Path] = set()
+        self._gone: dict[str, str] = {}
 
     async def prepare(self) -> None:
         """At start: folders, and an end to what a crash left of uploads and old versions."""
@@ -51,10 +52,19 @@ class Models:
         await in_thread(self.tree.prepare, known)
         for model in known.values():
             if not await in_thread(self.tree.folder(model).is_dir):
+                self._gone[model.id] = model.name
                 _log.error(
                     "the files of a model are gone: upload it again, or delete it",
                     extra={"model": model.id, "model_name": model.name},
                 )
+
+    def warnings(self) -> Sequence[str]:
+        """Models whose files are gone, for `claraedge status`."""
+        return [
+            f"the files of the model {name} ({model}) are gone from the disk; upload it again, or"
+            " delete it"
+            for model, name in self._gone.items()
+        ]
 
     async def list(self) -> Sequence[Model]:
         """All models, in the order of their first upload."""
@@ -105,6 +115,7 @@ class Models:
     async def _delete(self, model_id: str) -> None:
         async with self._changing:
             model = await self._database.write(lambda tx: records.drop(tx, model_id))
+        self._gone.pop(model_id, None)
         _log.info("model deleted", extra={"model": model.id, "model_name": model.name})
         self.on_changed()
         await self._retire(self.tree.version(model.id, model.generation))
@@ -148,6 +159,7 @@ class Models:
             except BaseException:
                 await in_thread(self.tree.remove, self.tree.version(model.id, model.generation))
                 raise
+        self._gone.pop(model.id, None)
         _log.info("model stored", extra={"model": model.id, "model_name": name})
         self.on_changed()
         if old is not None:

@@ -187,7 +187,7 @@ class Images:
         else:
             await self._runner.remove_image(named or image.id, force=False)
         self.checks.forget(image.id)
-        _log.info("image removed", extra={"image": image.id, "name": reference})
+        _log.info("image removed", extra={"image": image.id, "reference": reference})
         return image
 
     async def _load(self, archive: Path, warnings: list[str]) -> Sequence[Image]:

@@ -182,7 +182,7 @@ _LAST_LINES = (
         " with `RUN setcap -r PROGRAM`",
     ),
     _row(
-        r"^(?:\S+: )+(?:exec: )?(?:line \d+: )?(?P<program>/\S+): operation not permitted$",
+        r"^(?:\S*/)?(?:ba|da|a)?sh: (?:.* )?(?P<program>/\S+): operation not permitted$",
         "where `{program}` is a program: " + _FILE_CAPABILITY,
     ),
     _row(
@@ -191,7 +191,7 @@ _LAST_LINES = (
         " `requests: {{gpu: 1}}` in the operator",
     ),
     _row(
-        r"error while loading shared libraries: (?P<library>[^:\s]+): cannot open shared object",
+        r"(?P<library>lib[^:\s]+): cannot open shared object",
         "the image lacks the library `{library}`; build it with the package that has it",
     ),
     _row(

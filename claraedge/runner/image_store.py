@@ -209,7 +209,15 @@ class ImageStore:
 
     async def _sync(self, store: Path) -> None:
         """Has all that was stored on the disk: Podman's storage syncs no file of a layer."""
-        await spawn.run(["sync", "--file-system", str(store)], timeout=_SYNC)
+        try:
+            code, said = await spawn.run(["sync", "--file-system", str(store)], timeout=_SYNC)
+        except TimeoutError:
+            code, said = -1, f"it took longer than {_SYNC:g} s"
+        if code != 0:
+            raise RunnerUnavailableError(
+                f"the disk of Podman's storage {store} does not confirm what was written:"
+                f" {said.strip()}; look at it (`dmesg`, `smartctl -a`), and load the image again"
+            )
 
 
 def _unpacked(_: CancelFlag, archive: Path, scratch: Path) -> Path:

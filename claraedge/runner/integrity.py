@@ -27,6 +27,10 @@ _log = logging.getLogger(__name__)
 
 #: For the whole of an image.
 _LIMIT = 1800.0
+#: Of what reads the files: with all, without those that `cat` could not read, or still at it, as
+#: they have more than they should. Else nothing is known of the files.
+_READ = (0, 123, None)
+_END = 5.0
 
 
 class Integrity:
@@ -67,7 +71,7 @@ class Integrity:
         state = await in_cancellable_thread(_sizes, layer)
         if not contents or self._whole.get(layer.id) == state:
             return
-        noted = await in_thread(layer.notes.exists)
+        noted = await in_thread(layers.is_noted, layer)
         if noted and layer.digest:
             await _compare(layer)
         self._whole[layer.id] = state
@@ -91,6 +95,16 @@ async def _compare(layer: Layer) -> None:
             os.close(end)
         try:
             await in_cancellable_thread(_contents, layer, contents)
+        except DamageError:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_END):
+                    await process.wait()
+            if process.returncode not in _READ:
+                raise RunnerUnavailableError(
+                    f"the layer {layer.id[:12]} could not be read: `podman unshare` ended with"
+                    f" {process.returncode}"
+                ) from None
+            raise
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -142,6 +142,11 @@ class Storage:
         return bool(top)
 
 
+def is_noted(layer: Layer) -> bool:
+    """Whether there are notes that tell what lies in its folder; composefs has files elsewhere."""
+    return layer.notes.exists() and not (layer.diff.parent / "composefs-data").exists()
+
+
 def compare_sizes(layer: Layer, *, check: Callable[[], None] = lambda: None) -> int:
     """Looks at each file of a layer, but into none. Raises DamageError.
 
@@ -150,6 +155,8 @@ def compare_sizes(layer: Layer, *, check: Callable[[], None] = lambda: None) -> 
     """
     if not layer.diff.is_dir():
         raise DamageError(layer.id, "its folder is gone")
+    if not is_noted(layer):
+        return 0
     wanted: dict[str, Entry] = {}
     for entry in entries(layer):
         if entry.name and not Path(entry.name).name.startswith(_WHITEOUT):
@@ -210,9 +217,8 @@ def compare_contents(
 
 
 def entries(layer: Layer) -> Iterator[Entry]:
-    """The pieces of a layer's tar in their order; none where there are no notes of it.
-
-    Raises DamageError where the notes are damaged themselves.
+    """The pieces of a layer's tar in their order. Raises DamageError where the notes of it are
+    damaged themselves.
     """
     kind = ""
     try:
@@ -230,7 +236,5 @@ def entries(layer: Layer) -> Iterator[Entry]:
                 name = os.fsdecode(raw) if raw else noted.name
                 size = noted.size if noted.payload else 0
                 yield Entry(name=name.strip("/"), size=size, kind=kind)
-    except FileNotFoundError:
-        return
     except (OSError, EOFError, zlib.error, msgspec.MsgspecError, binascii.Error) as error:
         raise DamageError(layer.id, "Podman's own notes about it cannot be read") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -223,3 +225,52 @@ async def test_a_damaged_image_can_be_deleted(
     with pytest.raises(ImageNotFoundError):
         await images.find(named("deleted"))
     assert not images.warnings()
+
+
+@case(
+    5,
+    "an image with odd files in it is whole",
+    source="vbatts/tar-split, containers/storage pkg/archive",
+    outcome="Devices, links, removed files, long and foreign names, closed files: none is damage.",
+)
+async def test_an_odd_image_is_not_taken_for_a_damaged_one(
+    runner: PodmanRunner, store: Store, tmp_path: Path
+) -> None:
+    long = "opt/" + "x" * 120 + "/" + "y" * 150
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
+
+        def add(name: str, kind: bytes, content: bytes = b"", **more: object) -> None:
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.size, entry.mode = kind, len(content), 0o755
+            for key, value in more.items():
+                setattr(entry, key, value)
+            tar.addfile(entry, io.BytesIO(content))
+
+        add("./", tarfile.DIRTYPE)
+        add("./dev/", tarfile.DIRTYPE)
+        add("./dev/null", tarfile.CHRTYPE, devmajor=1, devminor=3, mode=0o666)
+        add("./dev/fifo", tarfile.FIFOTYPE)
+        add("opt", tarfile.DIRTYPE)
+        add(long.rpartition("/")[0], tarfile.DIRTYPE)
+        add(long, tarfile.REGTYPE, b"long")
+        add("opt/\udcff\udce4.txt", tarfile.REGTYPE, b"no UTF-8")
+        add("opt/ümläut", tarfile.REGTYPE, b"UTF-8")
+        add("opt/twice", tarfile.REGTYPE, b"first")
+        add("opt/hard", tarfile.LNKTYPE, linkname="opt/twice")
+        add("opt/gone", tarfile.SYMTYPE, linkname="/no/such/place")
+        add("closed", tarfile.DIRTYPE, uid=1000, gid=1000, mode=0o700)
+        add("closed/own", tarfile.REGTYPE, b"of another user", uid=1000, gid=1000, mode=0o400)
+        add("-rf", tarfile.REGTYPE, b"a name like an option")
+        add("opt/line\nbreak", tarfile.REGTYPE, b"two lines")
+    top = archives.layer({"bin": None, "bin/.wh.ls": b"", "opt": None, "opt/.wh..wh..opq": b""})
+    parts = [archives.layer({**archives.BASE, "etc/odd": b"odd"}), buffer.getvalue(), top]
+    path = archives.pack(tmp_path / "odd.tar", archives.docker_parts(named("odd"), parts))
+    images = Images(runner)
+    (image,), warnings = await images.load(path)
+    assert not warnings
+    assert await Images(runner).why_damaged(named("odd"), image.id) == ""
+    closed = store.folder(store.layers(named("odd"))[1])
+    store.run('printf "of anothEr user" > "$1/diff/closed/own"', closed)
+    runner._image_store._integrity._whole.clear()  # as after a start of the daemon
+    assert "is damaged" in await Images(runner).why_damaged(named("odd"), image.id)

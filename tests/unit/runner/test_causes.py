@@ -121,12 +121,16 @@ LAST_LINES = {
     "OSError: [Errno 30] Read-only file system: '/root/.cache'": ("read-only", "HOME: /tmp"),
     "python: error while loading shared libraries: libcuda.so.1: cannot open shared object file: No"
     " such file": ("only with a GPU", "requests: {gpu: 1}"),
-    "ImportError: libGL.so.1: cannot open shared object file: No such file or directory": (),
+    "ImportError: libGL.so.1: cannot open shared object file: No such file or directory": (
+        "lacks the library `libGL.so.1`",
+        "package",
+    ),
     "x: error while loading shared libraries: libGL.so.1: cannot open shared object file": (
         "lacks the library `libGL.so.1`",
         "package",
     ),
     "ValueError: no such patient": (),
+    "cp: /output/x: Operation not permitted": (),
 }
 
 

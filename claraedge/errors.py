@@ -464,6 +464,17 @@ class InvalidImageError(ClaraedgeError):
     status = "INVALID_ARGUMENT"
 
 
+class ImageInUseError(ClaraedgeError):
+    """The image is not removed: containers are made of it.
+
+    To do: wait until the jobs that use it have ended, or cancel them.
+    """
+
+    name = "image-in-use"
+    code = -0x5108
+    status = "FAILED_PRECONDITION"
+
+
 class ContainerError(ClaraedgeError):
     """Podman refused to make or start a container; the message carries its reason.
 
@@ -472,6 +483,23 @@ class ContainerError(ClaraedgeError):
 
     name = "container"
     code = -0x5102
+
+
+class DamagedImageError(ContainerError):
+    """The image on this device is not what was stored, as after a power cut; the message says what.
+
+    To do: load it again: `claraedge create image -f FILE` replaces what is damaged.
+    """
+
+    name = "image-damaged"
+    code = -0x5107
+
+    def __init__(self, *messages: str, image: str = "", what: str = "") -> None:
+        super().__init__(*messages)
+        self.image = image
+        """Its id; empty where not even that is known."""
+        self.what = what
+        """What of it, without what to do."""
 
 
 class NetworkError(ContainerError):

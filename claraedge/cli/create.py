@@ -199,13 +199,17 @@ def create_payload(options: Options, files: tuple[Path, ...], metadata: tuple[st
 @click.option("-f", "--file", "archive", required=True, type=_FILE, help="docker save, podman save")
 @remote
 def create_image(options: Options, archive: Path) -> None:
-    """Load the container images of an archive; prints IMAGE_ID:<id> and its names."""
+    """Load the container images of an archive; prints IMAGE_ID:<id> and its names.
+
+    What is on the device already, and damaged, is replaced.
+    """
     from claraedge.client import appliance
 
     with options.connect() as connection, progress("load", archive.stat().st_size) as sent:
-        images = appliance.load_images(connection, archive, sent)
+        images, warnings = appliance.load_images(connection, archive, sent)
     if options.json:
-        options.print_json({"images": images})
+        options.print_json({"images": images, "warnings": warnings})
         return
+    show_warnings(warnings)
     for image in images:
         click.echo(" ".join([f"IMAGE_ID:{image.id}", *image.names]))

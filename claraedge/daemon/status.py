@@ -50,6 +50,7 @@ async def status(parts: Parts) -> appliance_pb2.StatusResponse:
             *parts.pipeline_folder.warnings(),
             *parts.inbox.warnings(),
             *parts.side_loading.warnings(),
+            *parts.images.warnings(),
             *await parts.enforcement.warnings(),
             *await parts.surroundings.warnings(),
         ],

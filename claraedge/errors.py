@@ -463,6 +463,16 @@ class ContainerError(ClaraedgeError):
     code = -0x5102
 
 
+class DeviceError(ContainerError):
+    """A container would not have the GPU that it was given, or could not use it.
+
+    To do: change what the message names: the CDI spec, the driver, or who may open a device node.
+    """
+
+    name = "device"
+    code = -0x5107
+
+
 class NetworkError(ContainerError):
     """The containers of a job could not get their private network; the message carries the reason.
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
 from claraedge.config.sections import Count, Megabytes, Seconds, Section, Text
+
+
+#: CDI 0.5, kinds. Podman 4.3 panics on a class of one character, and takes one with a dot for a
+#: path.
+_CDI_KIND = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]/[A-Za-z][A-Za-z0-9_-]*[A-Za-z0-9]")
 
 
 class Engine(Section, frozen=True, kw_only=True):
@@ -89,6 +95,12 @@ class Jobs(Section, frozen=True, kw_only=True):
 def mistakes_of(engine: Engine, inference: Inference) -> list[str]:
     """What is wrong beyond types: settings that would have no effect."""
     mistakes = []
+    if not _CDI_KIND.fullmatch(engine.cdi_kind):
+        mistakes.append(
+            f"engine.cdi_kind: {engine.cdi_kind!r} is no CDI kind that Podman takes; write it as in"
+            " the CDI spec, `vendor.com/class`, each part with two characters or more and the"
+            " second one without a dot"
+        )
     if engine.timeout_seconds > engine.timeout_max_seconds:
         mistakes.append(
             f"engine.timeout_seconds: {engine.timeout_seconds:g} has no effect beyond"

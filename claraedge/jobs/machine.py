@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from claraedge.clock import Clock
@@ -30,6 +31,8 @@ class Machine:
     logs: JobLogs
     values: SharedMemory
     services: Services
+    gpu_fault: Callable[[Sequence[str]], Awaitable[str | None]]
+    """Tries GPUs (CDI names) again: why one of them cannot be used, or None."""
     profile: Profile
     clock: Clock
     instance: str

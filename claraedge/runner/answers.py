@@ -40,10 +40,32 @@ class Conmon(msgspec.Struct):
     path: str = ""
 
 
+class Runtime(msgspec.Struct):
+    """The program that makes containers."""
+
+    name: str = ""
+
+
+class Range(msgspec.Struct):
+    """Numbers of users or groups, in Podman's user namespace and outside of it."""
+
+    container_id: int
+    host_id: int
+    size: int
+
+
+class Mappings(msgspec.Struct):
+    """Podman's user namespace."""
+
+    gid_map: list[Range] | None = msgspec.field(name="gidmap", default=None)
+
+
 class Host(msgspec.Struct):
     """The machine's part of `GET /info`."""
 
     security: Security
+    runtime: Runtime = msgspec.field(name="ociRuntime", default_factory=Runtime)
+    mappings: Mappings = msgspec.field(name="idMappings", default_factory=Mappings)
     slirp4netns: Slirp = msgspec.field(default_factory=Slirp)
     conmon: Conmon = msgspec.field(default_factory=Conmon)
     cgroup_version: str = msgspec.field(name="cgroupVersion", default="")

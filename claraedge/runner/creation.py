@@ -52,6 +52,7 @@ class Creation:
         """As Runner.create."""
         outside = await self._host.way_out() if OUTSIDE in spec.networks else ""
         limits = await self._host.limits()
+        groups = await self._devices.groups(spec)
         request = create_request(
             spec,
             self.seccomp_profile,
@@ -59,6 +60,7 @@ class Creation:
             limits=limits,
             visible_devices=self._devices.visible,
             place=self._slices.take(spec.name) if self._host.sliced else None,
+            groups=groups,
         )
         # A caller that is cancelled in between must not leave a container that nobody knows.
         work = asyncio.ensure_future(self._create_placed(spec, request))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from claraedge.errors import ContainerError
 from claraedge.pipelines.containers import VISIBLE_DEVICES
+from claraedge.runner.groups import NO_GROUPS, Groups
 from claraedge.runner.networks import namespace
 from claraedge.runner.protocol import ContainerSpec, Limit, Mount
 from claraedge.runner.slices import ENDED_AT_ONCE, KILL_ALL, LABEL_SLICE, Slice
@@ -39,6 +40,7 @@ def create_request(
     limits: Collection[Limit] = tuple(Limit),
     visible_devices: str = NO_DEVICES,
     place: Slice | None = None,
+    groups: Groups = NO_GROUPS,
 ) -> dict[str, object]:
     """The body of `POST /containers/create`. Raises ContainerError for a bad device name.
 
@@ -46,7 +48,7 @@ def create_request(
     `limits`: those that are set; where a runtime cannot enforce one, it refuses to make what asks
     for it. `visible_devices`: NVIDIA_VISIBLE_DEVICES of a container with devices. Neither an image
     nor a definition says it, since with the hook it would give what was not leased. `place`: the
-    slice that it is put into.
+    slice that it is put into. `groups`: those that its devices need.
     """
     log: dict[str, object] = {"driver": "k8s-file", "path": str(spec.log_path)}
     if spec.log_size is not None:
@@ -54,7 +56,7 @@ def create_request(
     visible = visible_devices if spec.devices else NO_DEVICES
     request: dict[str, object] = {
         "name": spec.name,
-        "image": spec.image,
+        **({"image": spec.image} if spec.root is None else {"rootfs": str(spec.root)}),
         "labels": dict(spec.labels),
         "env": {**spec.environment, VISIBLE_DEVICES: visible},
         "mounts": _mounts(spec),
@@ -75,9 +77,13 @@ def create_request(
         "sdnotifyMode": "ignore",
         "healthconfig": {"Test": ["NONE"]},
     }
+    if groups.annotations:
+        request["annotations"] = dict(groups.annotations)
+    if groups.added:
+        request["groups"] = list(groups.added)
     if place is not None:
         request["cgroup_parent"] = place.name
-        request["annotations"] = ENDED_AT_ONCE
+        request["annotations"] = {**ENDED_AT_ONCE, **groups.annotations}
         request["labels"] = {**spec.labels, LABEL_SLICE: place.label}
     if spec.entrypoint:
         request["entrypoint"] = list(spec.entrypoint)

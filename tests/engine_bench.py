@@ -29,6 +29,7 @@ from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.device import Device as Totals
 from claraedge.pipelines.model import DefinitionFile
 from claraedge.pipelines.requests import Profile
+from claraedge.pipelines.tmpfs import TmpfsRule
 from claraedge.registry.pipelines import Pipelines
 from claraedge.runner.memory import MemoryRunner, host_path, write_log
 from claraedge.runner.protocol import ContainerSpec
@@ -171,6 +172,7 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
             services=services,
             gpu_fault=device.tried_again,
             profile=device.profile,
+            tmpfs_rule=TmpfsRule(),
             clock=clock,
             instance=device.instance,
             boot=device.boot,

@@ -10,7 +10,6 @@ import msgspec
 
 from claraedge.config.sections import Count, Megabytes, Seconds, Section, Text
 
-
 #: CDI 0.5, kinds. Podman 4.3 panics on a class of one character, and takes one with a dot for a
 #: path.
 _CDI_KIND = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]/[A-Za-z][A-Za-z0-9_-]*[A-Za-z0-9]")
@@ -39,6 +38,11 @@ class Engine(Section, frozen=True, kw_only=True):
     is not written), or as in Clara 0.7, where it is a minimum (512 MB) and no limit is set."""
     operator_log_mb: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 64
     """How much is kept of what one attempt of an operator prints: the first half and the last."""
+    shared_memory_mb: Megabytes | None = None
+    """The /dev/shm of each operator and service. Default: as much as its `requests.memory`; where
+    that is no limit, half of the device's memory."""
+    scratch_mb: Megabytes | None = None
+    """Each of their /tmp, /var/tmp and /run, which lie in memory. Default: the same."""
     shared_memory_dir: Path = Path("/dev/shm")  # noqa: S108 names in it are ours alone
     """A folder on a tmpfs, for operators' values in shared memory."""
 

@@ -42,6 +42,7 @@ from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.model import Pipeline
 from claraedge.pipelines.requests import Profile
+from claraedge.pipelines.tmpfs import TmpfsRule
 from claraedge.registry.folder import PipelineFolder
 from claraedge.registry.pipelines import Pipelines
 from claraedge.runner.limits import Enforcement
@@ -176,6 +177,7 @@ class Parts:
                 inference=config.inference,
                 grace=config.engine.grace_seconds,
                 profile=Profile(config.engine.requests_profile),
+                tmpfs_rule=self._tmpfs_rule(),
                 unified=Tegra().present(),
             ),
             gpus=lambda: self.gpus.without_faults(device.gpus(config)),
@@ -195,6 +197,7 @@ class Parts:
             services=self.services,
             gpu_fault=self.gpus.try_again,
             profile=Profile(engine.requests_profile),
+            tmpfs_rule=self._tmpfs_rule(),
             clock=base.clock,
             instance=base.instance,
             boot=boot_id(),
@@ -207,6 +210,10 @@ class Parts:
             on_stopped=lambda _job: self.delivery.poke(),
             may_start=lambda: advised(self.disk.held()),
         )
+
+    def _tmpfs_rule(self) -> TmpfsRule:
+        engine = self.foundation.config.engine
+        return TmpfsRule(shared_memory=engine.shared_memory_mb, scratch=engine.scratch_mb)
 
     def _rules(self) -> Rules:
         """How long what stopped jobs leave is kept."""

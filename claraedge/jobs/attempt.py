@@ -259,5 +259,6 @@ class Attempt:
             labels={LABEL_INSTANCE: self._machine.instance, **setting.labels},
             devices=setting.devices,
             memory=requests.memory(setting.operator.requests, self._machine.profile).limit,
+            tmpfs=self._machine.tmpfs(setting.operator),
             beside=setting.beside(),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TypeVar
 
 import msgspec
@@ -18,6 +19,9 @@ from claraedge.runner.networks import impossible
 from claraedge.runner.protocol import ContainerSpec
 
 T = TypeVar("T")
+
+#: How runc and crun say that what an image has there did not fit into a tmpfs.
+_COPY_FULL = re.compile(r"tmpcopyup: .*no space left|crun: write: no space left", re.IGNORECASE)
 
 
 class Security(msgspec.Struct, rename="camel"):
@@ -124,6 +128,12 @@ def removal_error(response: Response) -> str:
 
 def refused(response: Response, spec: ContainerSpec) -> ClaraedgeError:
     """The error for a container that Podman did not make."""
+    if spec.scratch is not None and _COPY_FULL.search(response.reason):
+        return ContainerError(
+            f"container {spec.name} could not be made: its image has more files in /tmp, /var/tmp or"
+            f" /run than the {spec.scratch >> 20} MB that each of these may hold in memory; write a"
+            " larger `requests.memory`, or set engine.scratch_mb, or build the image without them"
+        )
     check_storage(response)
     if response.cause == "image not known":
         return ImageNotFoundError(

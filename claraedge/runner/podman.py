@@ -46,6 +46,7 @@ from claraedge.runner.shared_netns import SharedNetns
 from claraedge.runner.slices import Slices
 from claraedge.runner.specgen import NO_DEVICES
 from claraedge.runner.trial import Trial
+from claraedge.runner.volumes import ImageVolumes
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +84,10 @@ class PodmanRunner:
         devices = DeviceCheck(
             host, inspector, visible=visible_devices, nodes=nodes, all_nodes=all_nodes
         )
-        self._creation = Creation(service, host, inspector, removal, slices, devices, netns)
+        volumes = ImageVolumes(service, removal)
+        self._creation = Creation(
+            service, host, inspector, removal, slices, devices, netns, volumes
+        )
         self._trial = Trial(self._creation, removal, runtime)
 
     async def __aenter__(self) -> Self:

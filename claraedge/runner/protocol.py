@@ -70,7 +70,9 @@ class ContainerSpec:
     memory: int | None = None
     """Limit in bytes, enforced where cgroup v2 is delegated."""
     shared_memory: int | None = None
-    """Bytes of /dev/shm; None: what Podman gives (64 MB)."""
+    """Bytes of /dev/shm; None: half of the machine's memory."""
+    scratch: int | None = None
+    """Bytes of each tmpfs at /tmp, /run and /var/tmp; None: half of the machine's memory."""
     pids: int = 4096
     devices: tuple[str, ...] = ()
     """CDI names, `vendor/class=name`."""

@@ -11,6 +11,7 @@ from claraedge.config import Inference
 from claraedge.errors import ModelNotReadyError, RunnerUnavailableError, StorageFullError
 from claraedge.images.images import Images
 from claraedge.pipelines.model import Pipeline
+from claraedge.pipelines.tmpfs import TmpfsRule
 from claraedge.services.companion import Companion
 from claraedge.services.companions import Companions
 from claraedge.services.leavings import Leavings
@@ -39,6 +40,7 @@ class Leasing:
         memory: Memory,
         *,
         inference: Inference,
+        tmpfs_rule: TmpfsRule,
         gpus: Callable[[], tuple[str, ...]],
     ) -> None:
         """`gpus`: the CDI names of the device's GPUs now; it blocks."""
@@ -55,6 +57,7 @@ class Leasing:
         self._view = view
         self._memory = memory
         self._inference = inference
+        self._tmpfs_rule = tmpfs_rule
         self._gpus = gpus
 
     async def acquire(self, job: str, pipeline: Pipeline) -> Lease:
@@ -145,6 +148,7 @@ class Leasing:
                     service,
                     image,
                     memory=self._memory.of_service(service).amount,
+                    tmpfs=self._tmpfs_rule,
                     common=self._view.common,
                     volumes=self._workshop.volumes,
                     gpus=gpus,

@@ -268,7 +268,7 @@ def test_a_hook_that_is_not_there(start: Start) -> None:
 @case(
     6,
     "One of several GPUs cannot be used",
-    source="podman-container-tools/podman#23935",
+    source="NVIDIA/nvidia-container-toolkit#885",
     outcome="Jobs get those that can; `claraedge status` names the others with the reason.",
 )
 def test_jobs_get_the_gpus_that_can_be_used(start: Start) -> None:

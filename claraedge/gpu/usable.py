@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from claraedge.blocking import in_thread
-from claraedge.errors import RunnerUnavailableError
+from claraedge.errors import RunnerUnavailableError, StorageFullError
 from claraedge.gpu import cdi, faults
 from claraedge.runner.protocol import Runner
 
@@ -62,8 +62,11 @@ class UsableGpus:
             return {} if why is None else {self._kind: why}
         async with self._lock:
             podman = await self._runner.version()
-            found = {name: await self._fault(name, podman) for name in names}
+            if podman:  # else work waits for Podman, and says so
+                for name in names:
+                    await self._look(name, podman)
             self._verdicts = {name: v for name, v in self._verdicts.items() if name in names}
+            found = {name: verdict.fault for name, verdict in self._verdicts.items()}
         return {name: fault for name, fault in found.items() if fault is not None}
 
     async def try_again(self, devices: Sequence[str]) -> str | None:
@@ -83,7 +86,8 @@ class UsableGpus:
         )
         return good or devices
 
-    async def _fault(self, device: str, podman: str) -> str | None:
+    async def _look(self, device: str, podman: str) -> None:
+        """Tries a device, where that is due."""
         state = podman, await in_thread(cdi.state, device)
         last = self._verdicts.get(device)
         if (
@@ -91,17 +95,17 @@ class UsableGpus:
             and last.state == state
             and (last.fault is None or self._now() < last.at + _AGAIN)
         ):
-            return last.fault
+            return
         try:
             fault = await self._tried(device, podman)
-        except RunnerUnavailableError:
-            return None  # work waits for Podman then, and says so
+        except (RunnerUnavailableError, StorageFullError, OSError) as error:
+            _log.info("GPU not tried", extra={"device": device, "reason": str(error)})
+            return
         self._verdicts[device] = _Verdict(state=state, fault=fault, at=self._now())
         if fault is not None and (last is None or last.fault != fault):
             _log.warning("GPU cannot be used", extra={"device": device, "reason": fault})
         if fault is None and last is not None and last.fault is not None:
             _log.info("GPU can be used again", extra={"device": device})
-        return fault
 
     async def _tried(self, device: str, podman: str) -> str | None:
         known = await in_thread(faults.by_spec, device)

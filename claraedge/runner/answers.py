@@ -130,9 +130,10 @@ def refused(response: Response, spec: ContainerSpec) -> ClaraedgeError:
     """The error for a container that Podman did not make."""
     if spec.scratch is not None and _COPY_FULL.search(response.reason):
         return ContainerError(
-            f"container {spec.name} could not be made: its image has more files in /tmp, /var/tmp or"
-            f" /run than the {spec.scratch >> 20} MB that each of these may hold in memory; write a"
-            " larger `requests.memory`, or set engine.scratch_mb, or build the image without them"
+            f"container {spec.name} could not be made: its image has more files in /tmp, /var/tmp"
+            f" or /run than the {spec.scratch >> 20} MB that each of these may hold in memory;"
+            " write a larger `requests.memory`, or set engine.scratch_mb, or build the image"
+            " without them"
         )
     check_storage(response)
     if response.cause == "image not known":

@@ -9,6 +9,7 @@ kernel shows it, and its nodes, opened as its user.
 
 from __future__ import annotations
 
+import errno
 import grp
 import logging
 import os
@@ -127,7 +128,7 @@ def to_open(nodes: Collection[str]) -> Collection[str]:
 
 def what_to_do(node: str, status: os.stat_result, why: str, keeper: GroupKeeper) -> str:
     """For a node that a container cannot open."""
-    if why != os.strerror(13):
+    if why != os.strerror(errno.EACCES):
         return (
             "The node is there and its driver refuses: see what `nvidia-smi` and the kernel's log"
             " (`sudo dmesg`) say, and load the driver again or restart the machine"

@@ -13,6 +13,8 @@ image is run. Measured: 5 ms.
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import stat
 from collections.abc import Collection, Mapping, Sequence
@@ -21,8 +23,9 @@ from pathlib import Path
 
 from claraedge import spawn
 from claraedge.blocking import in_thread
-from claraedge.errors import ContainerError
 from claraedge.runner.groups import inside
+
+_log = logging.getLogger(__name__)
 
 _SECONDS = 10.0
 _ENTER = ("nsenter", "--preserve-credentials", "-U")
@@ -83,12 +86,13 @@ def _mapping(path: Path) -> Sequence[tuple[int, int, int]]:
 async def refused(pid: int, identity: Identity, nodes: Collection[str]) -> Mapping[str, str]:
     """Those of the nodes (absolute paths in the container) that it cannot open -> why.
 
-    Raises ContainerError where that could not be found out.
+    Raises OSError where the process is gone.
     """
+    root = Path(f"/proc/{pid}/root")
     become = _become(identity)
     if become is None:
-        return await in_thread(computed, Path(f"/proc/{pid}/root"), identity, nodes)
-    modes = await in_thread(_modes, Path(f"/proc/{pid}/root"), nodes)
+        return await in_thread(computed, root, identity, nodes)
+    modes = await in_thread(_modes, root, nodes)
     asked = [part for node, mode in modes.items() for part in (mode, node.lstrip("/"))]
     try:
         code, text = await spawn.run(
@@ -103,9 +107,8 @@ async def refused(pid: int, identity: Identity, nodes: Collection[str]) -> Mappi
         return dict.fromkeys(nodes, f"its driver does not answer within {_SECONDS:g} s")
     lines = text.splitlines()
     if code != 0 or not lines or lines[-1] != "done":
-        raise ContainerError(
-            f"whether its devices can be opened could not be found out: {text.strip()}"
-        )
+        _log.warning("devices of a container are not opened, their modes are looked at: %s", text)
+        return await in_thread(computed, root, identity, nodes)
     found = (line.split("\t", 1) for line in lines if "\t" in line)
     return {f"/{node}": why for node, why in found}
 
@@ -140,7 +143,7 @@ def computed(root: Path, identity: Identity, nodes: Collection[str]) -> Mapping[
         elif status.st_gid in identity.groups | {identity.group}:
             bits = status.st_mode >> 3 & 0o7
         if (_wanted(status) & ~bits) & 0o6:
-            found[node] = os.strerror(13)
+            found[node] = os.strerror(errno.EACCES)
     return found
 
 

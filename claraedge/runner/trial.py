@@ -51,11 +51,10 @@ class Trial:
         )
         try:
             container = await self._creation.create(spec)
-        except DeviceError as error:
-            return str(error)
         except ContainerError as error:
-            if "CDI device" in str(error):
-                return str(error)
+            if isinstance(error, DeviceError) or "CDI device" in str(error):
+                # Its name would be another one each time.
+                return str(error).replace(f"container {spec.name}", "a container")
             # Such as a hook that does not get on with an empty root: with an image it may.
             _log.info("device not tried", extra={"device": device, "reason": str(error)})
             return None

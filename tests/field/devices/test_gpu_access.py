@@ -172,6 +172,7 @@ def test_a_node_of_root_and_a_group_of_the_user(start: Start, image: str) -> Non
         assert started.log() == "runs\n4\n"
         return
     why = waiting(started)
+    assert why.startswith(f"a container could not use the device 0 of the CDI kind {GROUP_KIND}: ")
     assert f"cannot open {GROUP_NODE}, which belongs to root and the group {GROUP}" in why
     assert "with mode 0660: Permission denied." in why
     assert "(0 in it, " in why

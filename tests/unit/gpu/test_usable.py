@@ -97,3 +97,13 @@ async def test_what_its_spec_shows_needs_no_try(machine: Machine) -> None:
 async def test_a_spec_that_cannot_be_read_stands_for_all(machine: Machine) -> None:
     machine.path.write_text("{")
     assert "nvidia.json" in (await machine.gpus.faults())[KIND]
+
+
+async def test_a_podman_that_does_not_answer_changes_nothing(machine: Machine) -> None:
+    machine.write("0")
+    machine.runner.unusable[FIRST] = DENIED
+    assert await machine.gpus.faults() == {FIRST: DENIED}
+    machine.runner.available = False
+    machine.time += 1000
+    assert await machine.gpus.faults() == {FIRST: DENIED}
+    assert len(machine.runner.tried) == 1

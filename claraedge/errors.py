@@ -501,6 +501,15 @@ class DamagedImageError(ContainerError):
         self.what = what
         """What of it, without what to do."""
 
+class DeviceError(ContainerError):
+    """A container would not have the GPU that it was given, or could not use it.
+
+    To do: change what the message names: the CDI spec, the driver, or who may open a device node.
+    """
+
+    name = "device"
+    code = -0x5109
+
 
 class NetworkError(ContainerError):
     """The containers of a job could not get their private network; the message carries the reason.

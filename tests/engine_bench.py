@@ -29,6 +29,7 @@ from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.device import Device as Totals
 from claraedge.pipelines.model import DefinitionFile
 from claraedge.pipelines.requests import Profile
+from claraedge.pipelines.tmpfs import TmpfsRule
 from claraedge.registry.pipelines import Pipelines
 from claraedge.runner.memory import MemoryRunner, host_path, write_log
 from claraedge.runner.protocol import ContainerSpec
@@ -48,6 +49,8 @@ class Device:
     cores: int = 2
     max_operators: int = 4
     memory: int | None = None
+    gpu_faults: dict[str, str] = field(default_factory=dict)
+    """CDI name -> why it cannot be used."""
     gpu_memory: int | None = None
     unified: bool = False
     timeouts: Timeouts = Timeouts(default=600, maximum=1800)  # noqa: RUF009 it is frozen
@@ -57,6 +60,12 @@ class Device:
     profile: Profile = Profile.CLARA_0_8
     services: config.Services = config.Services()  # noqa: RUF009 it is frozen
     inference: config.Inference = config.Inference()  # noqa: RUF009 it is frozen
+
+    async def faults(self) -> Mapping[str, str]:
+        return self.gpu_faults
+
+    async def tried_again(self, devices: Sequence[str]) -> str | None:
+        return next((self.gpu_faults[d] for d in devices if d in self.gpu_faults), None)
 
 
 @dataclass
@@ -161,7 +170,9 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
             logs=logs,
             values=SharedMemory(device.shared_memory, device.instance),
             services=services,
+            gpu_fault=device.tried_again,
             profile=device.profile,
+            tmpfs_rule=TmpfsRule(),
             clock=clock,
             instance=device.instance,
             boot=device.boot,
@@ -174,6 +185,7 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
                 cores=device.cores,
                 memory=device.memory,
                 gpus=lambda: device.gpus,
+                gpu_faults=device.faults,
                 gpu_memory=lambda: device.gpu_memory,
                 unified=device.unified,
             ),

@@ -61,14 +61,16 @@ def busybox_image(
     environment: Sequence[str] = ("PATH=/bin",),
     files: Mapping[str, bytes] | None = None,
     links: Mapping[str, str] | None = None,
+    owners: Mapping[str, int] | None = None,
 ) -> Path:
     """Writes a docker-archive of a busybox image to `path`, and returns it.
 
     `name` is `repo:tag`, or None for an image without a name. `files` are absolute paths with what
-    they hold, executable; `links` absolute paths with where they lead. The same arguments give the
+    they hold, executable; `links` absolute paths with where they lead; `owners` folders that belong
+    to a user. The same arguments give the
     same image id.
     """
-    layer = _layer(files or {}, links or {})
+    layer = _layer(files or {}, links or {}, owners or {})
     config: dict[str, object] = {
         "architecture": "amd64",
         "os": "linux",
@@ -94,7 +96,9 @@ def busybox_image(
     return path
 
 
-def _layer(files: Mapping[str, bytes], links: Mapping[str, str]) -> bytes:
+def _layer(
+    files: Mapping[str, bytes], links: Mapping[str, str], owners: Mapping[str, int]
+) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for folder, mode in (
@@ -111,6 +115,10 @@ def _layer(files: Mapping[str, bytes], links: Mapping[str, str]) -> bytes:
         ):
             entry = tarfile.TarInfo(folder)
             entry.type, entry.mode = tarfile.DIRTYPE, mode
+            tar.addfile(entry)
+        for folder, user in owners.items():
+            entry = tarfile.TarInfo(folder.lstrip("/"))
+            entry.type, entry.mode, entry.uid, entry.gid = tarfile.DIRTYPE, 0o755, user, user
             tar.addfile(entry)
         _add(tar, "bin/busybox", BUSYBOX.read_bytes(), mode=0o755)
         for link, target in {**{f"/bin/{c}": "busybox" for c in _COMMANDS}, **links}.items():

@@ -50,8 +50,8 @@ def upload(
     """Stores the model of a folder, or of a zip archive, with what to say of what was left out.
 
     `kind` is a name of the contract's. The folder's own name is the model's. `progress` gets the
-    bytes that are read; `names` say what is left out. Raises InvalidModelError before anything is sent where the path is no model
-    at first sight.
+    bytes that are read; `names` say what is left out. Raises InvalidModelError before anything is
+    sent where the path is no model at first sight.
     """
     notes: tuple[str, ...] = ()
     if path.is_dir():

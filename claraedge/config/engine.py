@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
 from claraedge.config.sections import Count, Megabytes, Seconds, Section, Text
+
+#: CDI 0.5, kinds. Podman 4.3 panics on a class of one character, and takes one with a dot for a
+#: path.
+_CDI_KIND = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]/[A-Za-z][A-Za-z0-9_-]*[A-Za-z0-9]")
 
 
 class Engine(Section, frozen=True, kw_only=True):
@@ -33,6 +38,11 @@ class Engine(Section, frozen=True, kw_only=True):
     is not written), or as in Clara 0.7, where it is a minimum (512 MB) and no limit is set."""
     operator_log_mb: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 64
     """How much is kept of what one attempt of an operator prints: the first half and the last."""
+    shared_memory_mb: Megabytes | None = None
+    """The /dev/shm of each operator and service. Default: as much as its `requests.memory`; where
+    that is no limit, half of the device's memory."""
+    scratch_mb: Megabytes | None = None
+    """Each of their /tmp, /var/tmp and /run, which lie in memory. Default: the same."""
     shared_memory_dir: Path = Path("/dev/shm")  # noqa: S108 names in it are ours alone
     """A folder on a tmpfs, for operators' values in shared memory."""
 
@@ -89,6 +99,12 @@ class Jobs(Section, frozen=True, kw_only=True):
 def mistakes_of(engine: Engine, inference: Inference) -> list[str]:
     """What is wrong beyond types: settings that would have no effect."""
     mistakes = []
+    if not _CDI_KIND.fullmatch(engine.cdi_kind):
+        mistakes.append(
+            f"engine.cdi_kind: {engine.cdi_kind!r} is no CDI kind that Podman takes; write it as in"
+            " the CDI spec, `vendor.com/class`, each part with two characters or more and the"
+            " second one without a dot"
+        )
     if engine.timeout_seconds > engine.timeout_max_seconds:
         mistakes.append(
             f"engine.timeout_seconds: {engine.timeout_seconds:g} has no effect beyond"

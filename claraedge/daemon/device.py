@@ -8,6 +8,7 @@ from claraedge.config import Config
 from claraedge.gpu import cdi
 from claraedge.gpu.sizes import GpuSizes
 from claraedge.gpu.tegra import Tegra
+from claraedge.gpu.usable import UsableGpus
 from claraedge.jobs.scheduler import Resources
 from claraedge.pipelines.device import Device
 
@@ -18,11 +19,11 @@ def device(config: Config) -> Device:
 
 
 def gpus(config: Config) -> tuple[str, ...]:
-    """The CDI names of the GPUs that operators may be given. Blocks."""
+    """The CDI names of the GPUs that this machine has, whether they can be used or not. Blocks."""
     return cdi.devices(config.engine.cdi_kind)
 
 
-def resources(config: Config) -> Resources:
+def resources(config: Config, usable: UsableGpus) -> Resources:
     """What operators may take of it."""
     cores = _cores()
     return Resources(
@@ -30,6 +31,7 @@ def resources(config: Config) -> Resources:
         cores=cores,
         memory=_memory(),
         gpus=lambda: gpus(config),
+        gpu_faults=usable.faults,
         gpu_memory=GpuSizes(config.engine.gpu_memory_mb).smallest,
         unified=Tegra().present(),
     )

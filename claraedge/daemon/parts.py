@@ -16,6 +16,7 @@ from claraedge.delivery.expiry import Expiry
 from claraedge.delivery.roots import Roots
 from claraedge.events.log import EventLog
 from claraedge.gpu.tegra import Tegra
+from claraedge.gpu.usable import UsableGpus
 from claraedge.ids import new_id
 from claraedge.images.applications import Applications
 from claraedge.images.images import Images
@@ -42,9 +43,11 @@ from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.model import Pipeline
 from claraedge.pipelines.requests import Profile
+from claraedge.pipelines.tmpfs import TmpfsRule
 from claraedge.registry.folder import PipelineFolder
 from claraedge.registry.pipelines import Pipelines
 from claraedge.runner.limits import Enforcement
+from claraedge.runner.protocol import LABEL_INSTANCE
 from claraedge.services.services import Services, Settings
 from claraedge.store.database import Transaction
 
@@ -58,6 +61,7 @@ class Parts:
         pause = config.inbox.settle_seconds
 
         self.enforcement = Enforcement(runner)
+        self.gpus = UsableGpus(runner, config.engine.cdi_kind, {LABEL_INSTANCE: base.instance})
         self.surroundings = Surroundings(config.state_dir)
         self.disk = disk_guard(config, runner, base.ballast, clock)
         held = self.disk.held
@@ -133,6 +137,7 @@ class Parts:
         """Takes up what is recorded, in this order; nothing works yet."""
         await self.surroundings.warnings()
         await self.enforcement.warnings()
+        await self.gpus.faults()
         await self.images.prepare()
         await self.power_cuts.prepare()
         await self.events.prepare()
@@ -178,9 +183,10 @@ class Parts:
                 inference=config.inference,
                 grace=config.engine.grace_seconds,
                 profile=Profile(config.engine.requests_profile),
+                tmpfs_rule=self._tmpfs_rule(),
                 unified=Tegra().present(),
             ),
-            gpus=lambda: device.gpus(config),
+            gpus=lambda: self.gpus.without_faults(device.gpus(config)),
         )
 
     def _engine(self) -> Engine:
@@ -195,7 +201,9 @@ class Parts:
             logs=self.logs,
             values=SharedMemory(engine.shared_memory_dir, base.instance),
             services=self.services,
+            gpu_fault=self.gpus.try_again,
             profile=Profile(engine.requests_profile),
+            tmpfs_rule=self._tmpfs_rule(),
             clock=base.clock,
             instance=base.instance,
             boot=boot_id(),
@@ -203,11 +211,15 @@ class Parts:
         )
         return Engine(
             machine,
-            resources=device.resources(base.config),
+            resources=device.resources(base.config, self.gpus),
             timeouts=Timeouts(default=engine.timeout_seconds, maximum=engine.timeout_max_seconds),
             on_stopped=lambda _job: self.delivery.poke(),
             may_start=lambda: advised(self.disk.held()),
         )
+
+    def _tmpfs_rule(self) -> TmpfsRule:
+        engine = self.foundation.config.engine
+        return TmpfsRule(shared_memory=engine.shared_memory_mb, scratch=engine.scratch_mb)
 
     def _rules(self) -> Rules:
         """How long what stopped jobs leave is kept."""

@@ -48,7 +48,11 @@ async def podman(config: Config) -> AsyncIterator[Runner]:
     async with (
         PodmanService(folder, shared=shared, only_shared=named) as service,
         PodmanRunner(
-            service, folder, visible_devices=config.engine.visible_devices, nodes=cdi.nodes
+            service,
+            folder,
+            visible_devices=config.engine.visible_devices,
+            nodes=cdi.nodes,
+            all_nodes=cdi.all_nodes,
         ) as runner,
     ):
         yield runner

@@ -15,6 +15,7 @@ async def status(parts: Parts) -> appliance_pb2.StatusResponse:
     base, config = parts.foundation, parts.foundation.config
     counts = await base.database.read(lambda tx: tx.row("status_counts"))
     assert counts is not None
+    faults = await parts.gpus.faults()
     return appliance_pb2.StatusResponse(
         version=__version__,
         instance=base.instance,
@@ -37,7 +38,7 @@ async def status(parts: Parts) -> appliance_pb2.StatusResponse:
         originals_bytes=counts["original_bytes"],
         originals_dir=str(config.originals_dir),
         podman_version=await base.runner.version(),
-        gpus=len(await in_thread(device.gpus, config)),
+        gpus=len([gpu for gpu in await in_thread(device.gpus, config) if gpu not in faults]),
         warnings=[
             *parts.engine.warnings(),
             *parts.log_caps.warnings(),
@@ -52,6 +53,7 @@ async def status(parts: Parts) -> appliance_pb2.StatusResponse:
             *parts.side_loading.warnings(),
             *parts.images.warnings(),
             *await parts.enforcement.warnings(),
+            *(f"{gpu} cannot be used: {why}" for gpu, why in faults.items()),
             *await parts.surroundings.warnings(),
         ],
         disks=map(disk_of, parts.disk.figures()),

@@ -7,8 +7,10 @@ each time; a file that did not change is not read again.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,19 +27,60 @@ class _Node(msgspec.Struct, rename="camel"):
     host_path: str = ""
     type: str = ""
 
+    @property
+    def on_host(self) -> str:
+        return self.host_path or self.path
 
-class _Edits(msgspec.Struct, rename="camel"):
+
+class _Mount(msgspec.Struct, rename="camel"):
+    host_path: str
+
+
+class _Hook(msgspec.Struct):
+    path: str
+
+
+class Edits(msgspec.Struct, rename="camel"):
+    """What a spec does to a container, as much as is used here."""
+
     device_nodes: list[_Node] | None = None
+    mounts: list[_Mount] | None = None
+    hooks: list[_Hook] | None = None
+
+    def nodes(self) -> Mapping[str, str]:
+        """Path in the container -> path on this machine."""
+        return {n.path: n.on_host for n in self.device_nodes or () if n.type != "p"}
+
+    def needs(self) -> Iterator[str]:
+        """The files of this machine that have to be there."""
+        yield from self.nodes().values()
+        yield from (mount.host_path for mount in self.mounts or ())
+        yield from (hook.path for hook in self.hooks or ())
 
 
 class _Device(msgspec.Struct, rename="camel"):
     name: str | int
-    container_edits: _Edits | None = None
+    container_edits: Edits | None = None
 
 
-class _Spec(msgspec.Struct):
+class _Spec(msgspec.Struct, rename="camel"):
     kind: str
     devices: list[_Device]
+    container_edits: Edits | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A device as one file has it."""
+
+    path: Path
+    own: Edits
+    common: Edits
+    """What the file does for all of its devices."""
+
+    def needs(self) -> Iterator[str]:
+        """As Edits.needs."""
+        return itertools.chain(self.own.needs(), self.common.needs())
 
 
 def devices(kind: str, folders: Sequence[Path] = FOLDERS) -> tuple[str, ...]:
@@ -47,7 +90,8 @@ def devices(kind: str, folders: Sequence[Path] = FOLDERS) -> tuple[str, ...]:
     the indexes are the devices; else what is neither a UUID nor `all`, such as the parts of a
     divided GPU (`0:1`); else the UUIDs; else `all`, which some drivers name alone.
     """
-    names = {str(device.name): None for device in _devices(kind, folders)}
+    specs = (spec for _, spec in _specs(folders) if spec.kind == kind)
+    names = {str(device.name): None for spec in specs for device in spec.devices}
     numbered = [name for name in names if name.isdigit()]
     uuids = [name for name in names if name.startswith(("GPU-", "MIG-"))]
     others = [name for name in names if name != "all" and name not in uuids]
@@ -60,39 +104,95 @@ def nodes(device: str, folders: Sequence[Path] = FOLDERS) -> Mapping[str, str] |
     `device` is a CDI name. Empty: its spec gives it none. None: no spec here names it. The nodes
     that a spec adds for all of its devices are not in it.
     """
+    found = entries(device, folders)
+    return found[-1].own.nodes() if found else None
+
+
+def all_nodes(device: str, folders: Sequence[Path] = FOLDERS) -> Sequence[str]:
+    """Paths on this machine of all nodes that a container with the device is given."""
+    return [
+        path
+        for entry in entries(device, folders)[-1:]
+        for edits in (entry.own, entry.common)
+        for path in edits.nodes().values()
+    ]
+
+
+def entries(device: str, folders: Sequence[Path] = FOLDERS) -> Sequence[Entry]:
+    """Where a device is named: the last one counts."""
     kind, _, name = device.rpartition("=")
-    found = [each for each in _devices(kind, folders) if str(each.name) == name]
-    if not found:
-        return None
-    edits = found[-1].container_edits
-    return {
-        node.path: node.host_path or node.path
-        for node in (edits.device_nodes if edits else None) or ()
-        if node.type != "p"
-    }
+    return [
+        Entry(
+            path=path,
+            own=found.container_edits or Edits(),
+            common=spec.container_edits or Edits(),
+        )
+        for path, spec in _specs(folders)
+        if spec.kind == kind
+        for found in spec.devices
+        if str(found.name) == name
+    ]
 
 
-def _devices(kind: str, folders: Sequence[Path]) -> Iterator[_Device]:
+def state(device: str, folders: Sequence[Path] = FOLDERS) -> object:
+    """What a device depends on, as it is now: equal as long as nothing of that changes."""
+    found = entries(device, folders)[-1:]
+    paths = dict.fromkeys([*map(str, _files(folders)), *(p for e in found for p in e.needs())])
+    return tuple((path, _status(path)) for path in paths)
+
+
+def _status(path: str) -> object:
+    try:
+        found = Path(path).stat()
+    except OSError as error:
+        return error.errno
+    # No times: those of a node change with its use.
+    return found.st_dev, found.st_ino, found.st_mode, found.st_uid, found.st_gid, found.st_rdev
+
+
+def faulty_files(folders: Sequence[Path] = FOLDERS) -> Mapping[Path, str]:
+    """Files that give no device, whatever they name -> why."""
+    found = {}
+    for path in _files(folders):
+        read = _read(path, *_version(path))
+        if isinstance(read, str):
+            found[path] = read
     for folder in folders:
-        for path in sorted(folder.glob("*")) if folder.is_dir() else ():
-            if path.suffix not in (".json", ".yaml", ".yml"):
-                continue
-            try:
-                status = path.stat()
-            except FileNotFoundError:  # replaced at this moment
-                continue
-            spec = _read(path, status.st_ino, status.st_ctime_ns, status.st_size)
-            if spec is not None and spec.kind == kind:
-                yield from spec.devices
+        for path in sorted(folder.glob("*.yml")):
+            found[path] = "only names that end with .yaml or .json count"
+    return found
+
+
+def _specs(folders: Sequence[Path]) -> Iterator[tuple[Path, _Spec]]:
+    for path in _files(folders):
+        spec = _read(path, *_version(path))
+        if isinstance(spec, _Spec):
+            yield path, spec
+
+
+def _files(folders: Sequence[Path]) -> Iterator[Path]:
+    for folder in folders:
+        for path in sorted(folder.glob("*")):
+            if path.suffix in (".json", ".yaml"):
+                yield path
+
+
+def _version(path: Path) -> tuple[int, int, int]:
+    try:
+        status = path.stat()
+    except OSError:  # replaced at this moment
+        return 0, 0, 0
+    return status.st_ino, status.st_ctime_ns, status.st_size
 
 
 @lru_cache(maxsize=64)
-def _read(path: Path, _inode: int, _ctime_ns: int, _size: int) -> _Spec | None:
-    """The spec in a file, or None, which is logged once for each state of the file."""
+def _read(path: Path, _inode: int, _ctime_ns: int, _size: int) -> _Spec | str:
+    """The spec in a file, or what is wrong, which is logged once for each state of the file."""
     try:
         return msgspec.convert(yaml.safe_load(path.read_bytes()), _Spec, strict=False)
-    except (OSError, yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        _log.warning(
-            "CDI spec left out: it cannot be read", extra={"path": str(path), "error": str(error)}
-        )
-        return None
+    except OSError as error:
+        why = error.strerror or repr(error)
+    except (yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        why = " ".join(str(error).split())
+    _log.warning("CDI spec left out: it cannot be read", extra={"path": str(path), "error": why})
+    return why

@@ -213,6 +213,7 @@ class ActiveJob:
             gpu=requests.gpus(operator),
             job_gpus=self.demands.gpus,
             gpu_memory=0 if alone else operator.requests.gpu_memory or 0,
+            gpu_beside=self.demands.gpu_beside and self.beside is None,
         )
 
     def soonest(self, limit: float) -> float | None:

@@ -116,6 +116,8 @@ class Attempt:
         self.lacks_image = False
         """Its image is to be fetched first: it is not made, since it would hold what others need
         for as long as that takes."""
+        self.lacks_device = False
+        """A GPU that it was given cannot be used by anybody: it is not made, and waits for one."""
         self._machine = machine
         self._setting = setting
         self._values = values
@@ -138,7 +140,7 @@ class Attempt:
 
     async def made(self) -> Made | None:
         """The container; None where the job ends first, or the operator is `filled`, or
-        `lacks_image`.
+        `lacks_image` or `lacks_device`.
 
         Raises UnmakeableError, RunnerUnavailableError, StorageFullError.
         """
@@ -189,6 +191,10 @@ class Attempt:
         except (DamagedFileError, ImagePullError, PipelineLoadError, UnusableValueError) as error:
             raise UnmakeableError(str(error)) from error
         except (ContainerError, ImageNotFoundError) as error:
+            devices = self._setting.devices
+            self.lacks_device = bool(devices) and await self._machine.gpu_fault(devices) is not None
+            if self.lacks_device:
+                return None
             made = "" if self.placed is None else "its container could not be made: "
             raise UnmakeableError(f"{made}{error}") from error
         return Made(attempt=attempt, image=image.id, container=container)
@@ -265,5 +271,6 @@ class Attempt:
             labels={LABEL_INSTANCE: self._machine.instance, **setting.labels},
             devices=setting.devices,
             memory=requests.memory(setting.operator.requests, self._machine.profile).limit,
+            tmpfs=self._machine.tmpfs(setting.operator),
             beside=setting.beside(),
         )

@@ -22,7 +22,9 @@ class Capacity:
     memory: int | None = None
     """Megabytes; None: nobody counts."""
     gpus: tuple[str, ...] = ()
-    """CDI names."""
+    """CDI names of those that can be used."""
+    gpu_faults: tuple[str, ...] = ()
+    """Why others cannot be used, one text for each."""
     gpu_memory: int | None = None
     """Megabytes of each GPU; None: unknown, so it is not shared."""
     unified: bool = False
@@ -90,6 +92,13 @@ class Candidate:
     """The most that an operator of its job asks for: the job's lease."""
     gpu_memory: int = 0
     """Megabytes of one GPU, shared with others."""
+    gpu_beside: bool = False
+    """What has to run beside its job, and does not yet, asks for a GPU."""
+
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether GPUs matter for its start."""
+        return bool(self.gpu or self.gpu_memory or self.gpu_beside)
 
     @property
     def queued(self) -> bool:

@@ -13,6 +13,7 @@ from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines import fastio
 from claraedge.pipelines.contract import command, environment
 from claraedge.pipelines.model import Input, Operator, Pipeline
+from claraedge.pipelines.tmpfs import Tmpfs
 from claraedge.runner.protocol import LABEL_ATTEMPT, LABEL_DEVICES, OUTSIDE, ContainerSpec, Mount
 from claraedge.services.model import Lease
 
@@ -37,6 +38,7 @@ def container_spec(
     labels: Mapping[str, str],
     devices: tuple[str, ...],
     memory: int | None,
+    tmpfs: Tmpfs,
     beside: Lease,
 ) -> ContainerSpec:
     """What to run. `attempts`: which attempt of each operator before it wrote its input.
@@ -85,7 +87,8 @@ def container_spec(
         labels={**labels, **given, LABEL_ATTEMPT: str(attempt)},
         log_path=log,
         memory=_bytes(memory),
-        shared_memory=_bytes(operator.container.shared_memory),
+        shared_memory=_bytes(tmpfs.shared_memory),
+        scratch=_bytes(tmpfs.scratch),
         devices=devices,
         networks={OUTSIDE: ""} if operator.outside else beside.networks(operator),
         writable_root=operator.container.writable_root,

@@ -20,6 +20,8 @@ class Demands:
     """The most whole GPUs that one of its operators asks for: the job's lease."""
     devices: int
     """The same, with shares and services: so many have to be there at all."""
+    gpu_beside: bool
+    """Whether services or the inference server of it ask for a GPU."""
     largest: int
     """Memory of its largest operator."""
     services: Mapping[str, int]
@@ -57,6 +59,7 @@ class Demands:
         return cls(
             gpus=gpus,
             devices=max(gpus, gpu_beside, *(requests.devices(o) for o in operators)),
+            gpu_beside=gpu_beside,
             largest=max(memory.values()),
             services={key: each.amount for key, each in kept.items()},
             cores={key: each.cores for key, each in kept.items() if each.cores},

@@ -21,8 +21,8 @@ from claraedge.jobs.serving import Serving
 from claraedge.jobs.workers import Workers
 from claraedge.store.database import Transaction
 
-#: While a job waits for a GPU that no CDI spec names, the specs are read again after so long; and
-#: so is whatever says that no job may start.
+#: While a job waits for a GPU that no CDI spec names, or that cannot be used, it is looked again
+#: after so long; and so is whatever says that no job may start.
 _LOOK_AGAIN = 5.0
 
 
@@ -146,7 +146,7 @@ class Dispatcher:
         return found
 
     async def _tell(self, candidates: Sequence[Candidate]) -> None:
-        """Says once in a job's messages that it waits for GPUs that this machine does not show."""
+        """Says once in a job's messages that it waits for GPUs that this machine does not have."""
         capacity = self._scheduler.capacity
         waiting = {c.job: (c.operator, text) for c in candidates if (text := absent(c, capacity))}
         untold = {job: told for job, told in waiting.items() if job not in self._without_gpu}
@@ -157,11 +157,13 @@ class Dispatcher:
         def work(tx: Transaction) -> None:
             now = self._floor.machine.clock.now()
             for job, (operator, missing) in untold.items():
-                text = (
-                    f"operator {operator}: {missing}; it waits until a CDI spec of the configured"
-                    " kind appears (`nvidia-ctk cdi generate` makes one)"
-                )
-                records.say(tx, job, now, text)
+                waits = "it waits, and goes on by itself once that is done"
+                if not capacity.gpu_faults:
+                    waits = (
+                        "it waits until a CDI spec of the configured kind appears (`nvidia-ctk cdi"
+                        " generate` makes one)"
+                    )
+                records.say(tx, job, now, f"operator {operator}: {_sentence(missing)}; {waits}")
 
         await self._floor.machine.database.write(work)
         self._without_gpu |= untold.keys()
@@ -194,3 +196,8 @@ class Dispatcher:
             beside=use.used,
             beside_users=use.jobs,
         )
+
+
+def _sentence(missing: str) -> str:
+    """What is missing, as the beginning of a message."""
+    return missing.replace("a GPU that can be used", "no GPU can be used", 1)

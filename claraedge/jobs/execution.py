@@ -113,8 +113,8 @@ class Execution:
 
     async def run(self) -> OperatorRecord:
         """The operator's end: COMPLETED or FAULTED, or PENDING where the job ends before it began,
-        where it is `filled` or `lacks_image`, where it has no GPU, and where a retry has to wait:
-        then it is to be admitted anew.
+        where it is `filled` or `lacks_image`, where it has no GPU that can be used, and where a
+        retry has to wait: then it is to be admitted anew.
 
         May raise RunnerUnavailableError or StorageFullError: nothing is lost, call again later; and
         RoomTakenError, before the first operator of a job.
@@ -150,6 +150,7 @@ class Execution:
             and self.record.not_before is None
             and self.filled is None
             and not self.lacks_image
+            and not self._attempt.lacks_device
             and not self._lacks_gpu
             and not self._ending.is_set()
         ):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 
 from claraedge.blocking import in_thread
+from claraedge.jobs import signals
 from claraedge.jobs.attempt import Setting
 from claraedge.jobs.machine import Machine
 from claraedge.jobs.model import OperatorRecord
@@ -19,14 +19,17 @@ from claraedge.runner.protocol import Exit
 _ROOM = 16 << 20
 #: How the kernel calls what no program of this machine is.
 _FORMAT = "exec format error"
+#: So many of its last lines are looked at for what it says of memory.
+_LINES = 20
 
 
 async def with_last_line(machine: Machine, setting: Setting, attempt: int, reason: str) -> str:
     """The message for the job: which operator, why, and the last line that it wrote."""
     name = setting.operator.name
-    tail = await in_thread(machine.logs.tail, setting.job.id, name, attempt, 1)
-    last = f"; its last line: {tail[0].strip()[:500]}" if tail else ""
-    return f"operator {name}: {reason}{last}"
+    tail = await in_thread(machine.logs.tail, setting.job.id, name, attempt, _LINES)
+    memory = signals.of_lines(tail, machine.tmpfs(setting.operator))
+    last = f"; its last line: {tail[-1].strip()[:500]}" if tail else ""
+    return f"operator {name}: {reason}{memory}{last}"
 
 
 async def reason(machine: Machine, setting: Setting, record: OperatorRecord, end: Exit) -> str:
@@ -37,7 +40,8 @@ async def reason(machine: Machine, setting: Setting, record: OperatorRecord, end
     if end.out_of_memory:
         profile = machine.profile
         return requests.out_of_memory(requests.memory(operator.requests, profile), profile)
-    text = f"failed with exit code {end.code}{_signal(end.code)}"
+    meaning = signals.of_exit(end.code, machine.tmpfs(operator))
+    text = f"failed with exit code {end.code}{meaning}"
     if end.code == 128 + signal.SIGBUS and written(operator):
         values = machine.values
         text += (
@@ -79,10 +83,3 @@ def _told_of_disk(machine: Machine, setting: Setting, attempt: int) -> str:
         f"; the disk of its outputs may be full: {free >> 20} MiB of it are free. Free some"
         " space, then create the job again"
     )
-
-
-def _signal(code: int) -> str:
-    """The signal that an exit code stands for, as shells and runtimes report it."""
-    with contextlib.suppress(ValueError):
-        return f" ({signal.Signals(code - 128).name})" if code > 128 else ""
-    return ""

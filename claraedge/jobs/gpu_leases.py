@@ -18,25 +18,33 @@ OWN_TURN = "the GPU, which another operator of this job uses"
 
 
 def absent(candidate: Candidate, capacity: Capacity) -> str | None:
-    """What a candidate asks for that the device does not show now: it may wait for ever."""
-    if not candidate.gpu and not candidate.gpu_memory:
+    """What a candidate asks for that the device does not have now: it may wait for ever."""
+    if not candidate.wants_gpu:
         return None
     if not capacity.gpus:
-        return NO_GPU
+        if capacity.gpu_faults:
+            return f"a GPU that can be used: {capacity.gpu_faults[0]}"
+        return None if candidate.gpu_beside and not _asks(candidate) else NO_GPU
     if candidate.gpu and candidate.job_gpus > len(capacity.gpus):
-        return f"{candidate.job_gpus} GPUs; this device shows {len(capacity.gpus)}"
+        text = f"{candidate.job_gpus} GPUs; this device shows {len(capacity.gpus)}"
+        return "; ".join([text, *capacity.gpu_faults])
     return None
+
+
+def _asks(candidate: Candidate) -> bool:
+    """Whether the operator itself is given a GPU."""
+    return bool(candidate.gpu or candidate.gpu_memory)
 
 
 def gpu_obstacle(candidate: Candidate, capacity: Capacity, held: Held) -> str | None:
     """What a candidate waits for, in words for its user; None: its GPUs are free."""
-    if not candidate.gpu and not candidate.gpu_memory:
-        return None
+    if not _asks(candidate):
+        return absent(candidate, capacity)
     lease = held.leases.get(candidate.job)
     if lease is None and (missing := absent(candidate, capacity)) is not None:
         return missing
     if not capacity.gpus:
-        return NO_GPU
+        return absent(candidate, capacity)
     if candidate.gpu_memory:
         if _shared(candidate, capacity, held) is not None:
             return None

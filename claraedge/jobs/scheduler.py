@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from claraedge.blocking import in_thread
@@ -12,6 +12,10 @@ from claraedge.jobs.budget import Candidate, Capacity, Held
 from claraedge.jobs.gpu_leases import grant
 from claraedge.jobs.overtaking import OVERTAKEN, Overtaking, overtaken
 from claraedge.jobs.turns import Turns
+
+
+async def _none() -> Mapping[str, str]:
+    return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,8 @@ class Resources:
     """Megabytes; None: not counted."""
     gpus: Callable[[], tuple[str, ...]]
     """CDI names; may block."""
+    gpu_faults: Callable[[], Awaitable[Mapping[str, str]]] = _none
+    """CDI name -> why that one cannot be used; others may be in it."""
     gpu_memory: Callable[[], int | None] = lambda: None
     """Megabytes of each GPU, where that is known; may block."""
     unified: bool = False
@@ -76,16 +82,20 @@ class Scheduler:
 
     async def look(self, candidates: Iterable[Candidate]) -> None:
         """Looks for GPUs, where somebody asks for one."""
-        if any(c.gpu or c.gpu_memory for c in candidates):
-            gpus = await in_thread(self._resources.gpus)
+        gpus: tuple[str, ...] = ()
+        faults: Mapping[str, str] = {}
+        memory: int | None = None
+        if any(c.wants_gpu for c in candidates):
+            faults = await self._resources.gpu_faults()
+            seen = await in_thread(self._resources.gpus)
+            gpus = tuple(gpu for gpu in seen if gpu not in faults)
             memory = await in_thread(self._resources.gpu_memory) if gpus else None
-        else:
-            gpus, memory = (), None
         self._capacity = Capacity(
             operators=self._resources.operators,
             cores=self._resources.cores,
             memory=self._resources.memory,
             gpus=gpus,
+            gpu_faults=tuple(dict.fromkeys(faults.values())),
             gpu_memory=self._resources.memory if self._resources.unified else memory,
             unified=self._resources.unified,
         )

@@ -27,7 +27,7 @@ class Container(Value, frozen=True, kw_only=True):
     working_dir: str | None = None
     """Absolute; None: the image's own."""
     shared_memory: int | None = None
-    """Megabytes (2**20 bytes) of /dev/shm; None: what Podman gives."""
+    """Megabytes (2**20 bytes) of /dev/shm; None: as `tmpfs` says."""
     writable_root: bool = False
 
     @property

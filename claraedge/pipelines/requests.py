@@ -84,4 +84,5 @@ def out_of_memory(meaning: Memory, profile: Profile) -> str:
             f"its limit of {meaning.limit} MB was reached, which is that of an operator without"
             f' `requests.memory` (engine.requests_profile is "{profile.value}")'
         )
-    return f"ran out of memory and was killed; {limit}; {larger}"
+    counted = "what lies in its /dev/shm, /tmp, /var/tmp and /run counts as well"
+    return f"ran out of memory and was killed; {limit} ({counted}); {larger}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TypeVar
 
 import msgspec
@@ -19,6 +20,9 @@ from claraedge.runner.networks import impossible
 from claraedge.runner.protocol import ContainerSpec
 
 T = TypeVar("T")
+
+#: How runc and crun say that what an image has there did not fit into a tmpfs.
+_COPY_FULL = re.compile(r"tmpcopyup: .*no space left|crun: write: no space left", re.IGNORECASE)
 
 
 class Security(msgspec.Struct, rename="camel"):
@@ -41,10 +45,32 @@ class Conmon(msgspec.Struct):
     path: str = ""
 
 
+class Runtime(msgspec.Struct):
+    """The program that makes containers."""
+
+    name: str = ""
+
+
+class Range(msgspec.Struct):
+    """Numbers of users or groups, in Podman's user namespace and outside of it."""
+
+    container_id: int
+    host_id: int
+    size: int
+
+
+class Mappings(msgspec.Struct):
+    """Podman's user namespace."""
+
+    gid_map: list[Range] | None = msgspec.field(name="gidmap", default=None)
+
+
 class Host(msgspec.Struct):
     """The machine's part of `GET /info`."""
 
     security: Security
+    runtime: Runtime = msgspec.field(name="ociRuntime", default_factory=Runtime)
+    mappings: Mappings = msgspec.field(name="idMappings", default_factory=Mappings)
     slirp4netns: Slirp = msgspec.field(default_factory=Slirp)
     conmon: Conmon = msgspec.field(default_factory=Conmon)
     cgroup_version: str = msgspec.field(name="cgroupVersion", default="")
@@ -103,6 +129,13 @@ def removal_error(response: Response) -> str:
 
 def refused(response: Response, spec: ContainerSpec) -> ClaraedgeError:
     """The error for a container that Podman did not make."""
+    if spec.scratch is not None and _COPY_FULL.search(response.reason):
+        return ContainerError(
+            f"container {spec.name} could not be made: its image has more files in /tmp, /var/tmp"
+            f" or /run than the {spec.scratch >> 20} MB that each of these may hold in memory;"
+            " write a larger `requests.memory`, or set engine.scratch_mb, or build the image"
+            " without them"
+        )
     check_storage(response)
     if response.cause == "image not known":
         return ImageNotFoundError(

@@ -23,6 +23,7 @@ from claraedge.runner.service import PodmanService
 from claraedge.runner.shared_netns import SharedNetns
 from claraedge.runner.slices import Slices
 from claraedge.runner.specgen import create_request
+from claraedge.runner.volumes import ImageVolumes
 
 
 class Creation:
@@ -37,6 +38,7 @@ class Creation:
         slices: Slices,
         devices: DeviceCheck,
         netns: SharedNetns,
+        volumes: ImageVolumes,
     ) -> None:
         self.seccomp_profile: Path | None = None
         """The system call filter of containers; None: Podman's own."""
@@ -47,11 +49,14 @@ class Creation:
         self._slices = slices
         self._devices = devices
         self._netns = netns
+        self._volumes = volumes
 
     async def create(self, spec: ContainerSpec) -> str:
         """As Runner.create."""
         outside = await self._host.way_out() if OUTSIDE in spec.networks else ""
         limits = await self._host.limits()
+        groups = await self._devices.groups(spec)
+        volumes = await self._volumes.of(spec)
         request = create_request(
             spec,
             self.seccomp_profile,
@@ -59,6 +64,8 @@ class Creation:
             limits=limits,
             visible_devices=self._devices.visible,
             place=self._slices.take(spec.name) if self._host.sliced else None,
+            groups=groups,
+            volumes=volumes,
         )
         # A caller that is cancelled in between must not leave a container that nobody knows.
         work = asyncio.ensure_future(self._create_placed(spec, request))

@@ -8,6 +8,7 @@ from pathlib import Path
 from claraedge.errors import RunnerUnavailableError
 from claraedge.runner.answers import Info, decode
 from claraedge.runner.conmon import PidFiles
+from claraedge.runner.groups import GroupKeeper
 from claraedge.runner.limits import enforced
 from claraedge.runner.protocol import Limit
 from claraedge.runner.service import PodmanService
@@ -30,6 +31,7 @@ class Host:
         self._slices = slices
         self._limits: frozenset[Limit] | None = None
         self._image_folder: Path | None = None
+        self._keeper: GroupKeeper | None = None
 
     async def info(self) -> Info | None:
         """What Podman says now; None where it says nothing. Raises RunnerUnavailableError."""
@@ -61,6 +63,19 @@ class Host:
             raise RunnerUnavailableError("Podman does not say which limits it enforces")
         assert self._limits is not None, "whoever asks for the info notes it"
         return self._limits
+
+    async def keeper(self) -> GroupKeeper:
+        """How containers keep groups of this user. Raises RunnerUnavailableError."""
+        if self._keeper is None:
+            info = await self.info()
+            if info is None:
+                raise RunnerUnavailableError("Podman does not say what makes its containers")
+            ranges = info.host.mappings.gid_map or ()
+            self._keeper = GroupKeeper(
+                runtime=info.host.runtime.name,
+                mapping=tuple((r.container_id, r.host_id, r.size) for r in ranges),
+            )
+        return self._keeper
 
     async def image_folder(self) -> Path:
         """The folder that Podman keeps images in. Raises RunnerUnavailableError."""

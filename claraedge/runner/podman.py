@@ -22,7 +22,7 @@ from claraedge.runner.answers import Info, check_storage, explained
 from claraedge.runner.archives import ImageFiles
 from claraedge.runner.bridges import Bridges
 from claraedge.runner.creation import Creation
-from claraedge.runner.devices import DeviceCheck, Nodes
+from claraedge.runner.devices import AllNodes, DeviceCheck, Nodes
 from claraedge.runner.dialing import Stream, dialed
 from claraedge.runner.exits import Exits
 from claraedge.runner.host import Host
@@ -46,6 +46,8 @@ from claraedge.runner.service import PodmanService
 from claraedge.runner.shared_netns import SharedNetns
 from claraedge.runner.slices import Slices
 from claraedge.runner.specgen import NO_DEVICES
+from claraedge.runner.trial import Trial
+from claraedge.runner.volumes import ImageVolumes
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ class PodmanRunner:
 
     `runtime` is a private folder on a tmpfs; the reduced system call filter is put there.
     `visible_devices` is NVIDIA_VISIBLE_DEVICES of containers with devices; `nodes` says which
-    device nodes a CDI name stands for.
+    device nodes a CDI name stands for, `all_nodes` those of its whole spec.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class PodmanRunner:
         *,
         visible_devices: str = NO_DEVICES,
         nodes: Nodes = lambda _device: None,
+        all_nodes: AllNodes = lambda _device: (),
     ) -> None:
         self._service = service
         self._runtime = runtime
@@ -79,8 +82,14 @@ class PodmanRunner:
         self._image_files = ImageFiles(service, removal)
         netns = SharedNetns(service, host)
         self._bridges = Bridges(service, netns)
-        devices = DeviceCheck(inspector, visible=visible_devices, nodes=nodes)
-        self._creation = Creation(service, host, inspector, removal, slices, devices, netns)
+        devices = DeviceCheck(
+            host, inspector, visible=visible_devices, nodes=nodes, all_nodes=all_nodes
+        )
+        volumes = ImageVolumes(service, removal)
+        self._creation = Creation(
+            service, host, inspector, removal, slices, devices, netns, volumes
+        )
+        self._trial = Trial(self._creation, removal, runtime)
 
     async def __aenter__(self) -> Self:
         await in_thread(pulls.remove_stale_logins, self._runtime)
@@ -147,6 +156,9 @@ class PodmanRunner:
 
     async def create(self, spec: ContainerSpec) -> str:
         return await self._creation.create(spec)
+
+    async def try_device(self, device: str, labels: Mapping[str, str]) -> str | None:
+        return await self._trial.of(device, labels)
 
     async def start(self, container: str) -> None:
         response = await self._service.request("POST", f"/containers/{container}/start")

@@ -51,7 +51,9 @@ class ContainerSpec:
     name: str
     """Unique per attempt."""
     image: str
-    """An image id, never a name: what was resolved is what runs."""
+    """An image id, never a name: what was resolved is what runs. Empty with `root`."""
+    root: Path | None = None
+    """A folder of this machine that is its root, in place of an image."""
     command: tuple[str, ...] = ()
     """Docker's CMD: arguments of the entry point, or the entry point itself. Empty: the image's."""
     entrypoint: tuple[str, ...] = ()
@@ -68,7 +70,9 @@ class ContainerSpec:
     memory: int | None = None
     """Limit in bytes, enforced where cgroup v2 is delegated."""
     shared_memory: int | None = None
-    """Bytes of /dev/shm; None: what Podman gives (64 MB)."""
+    """Bytes of /dev/shm; None: half of the machine's memory."""
+    scratch: int | None = None
+    """Bytes of each tmpfs at /tmp, /run and /var/tmp; None: half of the machine's memory."""
     pids: int = 4096
     devices: tuple[str, ...] = ()
     """CDI names, `vendor/class=name`."""
@@ -276,8 +280,16 @@ class Runner(Protocol):
         """Makes and initialises a container, and returns its id.
 
         Raises ImageNotFoundError, StorageFullError, or ContainerError: with Podman's reason, or
-        because a device is not in the container. Then nothing is left, nor where the caller is
-        cancelled.
+        DeviceError, because a device is not in the container or its user cannot open it. Then
+        nothing is left, nor where the caller is cancelled.
+        """
+        ...
+
+    async def try_device(self, device: str, labels: Mapping[str, str]) -> str | None:
+        """Why no container can be given this CDI device, or none could use it; None: one can, as
+        far as that can be told without its image.
+
+        Nothing is run; what is made for it carries the labels and is gone afterwards.
         """
         ...
 

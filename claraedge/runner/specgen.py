@@ -7,11 +7,13 @@ weaken or surprise is set here; the choice of each was measured with Podman 4.3.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from claraedge.errors import ContainerError
 from claraedge.pipelines.containers import VISIBLE_DEVICES
+from claraedge.runner.groups import NO_GROUPS, Groups
 from claraedge.runner.networks import namespace
 from claraedge.runner.protocol import ContainerSpec, Limit, Mount
 from claraedge.runner.slices import ENDED_AT_ONCE, KILL_ALL, LABEL_SLICE, Slice
@@ -28,7 +30,22 @@ _CDI_NAME = re.compile(
 NO_DEVICES = "void"
 
 _SCRATCH = ("/tmp", "/var/tmp", "/run")  # noqa: S108 in the container
-_SCRATCH_OPTIONS = ["rw", "nosuid", "nodev", "rprivate", "tmpcopyup", "mode=1777"]
+_SCRATCH_OPTIONS = ("rw", "nosuid", "nodev", "rprivate", "tmpcopyup", "mode=1777")
+#: As Podman's own, but for the size: its 64 MB are too little for programs that share data.
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 in the container
+_SHARED_MEMORY_OPTIONS = ("rw", "nosuid", "nodev", "noexec", "rprivate", "mode=1777")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volumes:
+    """The VOLUMEs of an image."""
+
+    empty: tuple[str, ...] = ()
+    """Paths at which it has nothing, or an empty folder."""
+    filled: tuple[str, ...] = ()
+
+
+NO_VOLUMES = Volumes()
 
 
 def create_request(
@@ -39,6 +56,8 @@ def create_request(
     limits: Collection[Limit] = tuple(Limit),
     visible_devices: str = NO_DEVICES,
     place: Slice | None = None,
+    groups: Groups = NO_GROUPS,
+    volumes: Volumes = NO_VOLUMES,
 ) -> dict[str, object]:
     """The body of `POST /containers/create`. Raises ContainerError for a bad device name.
 
@@ -46,7 +65,8 @@ def create_request(
     `limits`: those that are set; where a runtime cannot enforce one, it refuses to make what asks
     for it. `visible_devices`: NVIDIA_VISIBLE_DEVICES of a container with devices. Neither an image
     nor a definition says it, since with the hook it would give what was not leased. `place`: the
-    slice that it is put into.
+    slice that it is put into. `groups`: those that its devices need. `volumes`: those of
+    its image.
     """
     log: dict[str, object] = {"driver": "k8s-file", "path": str(spec.log_path)}
     if spec.log_size is not None:
@@ -54,18 +74,17 @@ def create_request(
     visible = visible_devices if spec.devices else NO_DEVICES
     request: dict[str, object] = {
         "name": spec.name,
-        "image": spec.image,
+        **({"image": spec.image} if spec.root is None else {"rootfs": str(spec.root)}),
         "labels": dict(spec.labels),
         "env": {**spec.environment, VISIBLE_DEVICES: visible},
-        "mounts": _mounts(spec),
+        "mounts": _mounts(spec, volumes),
         "log_configuration": log,
         "resource_limits": _limits(spec, limits),
         **namespace(spec, outside),
         "cap_drop": ["ALL"],
         "no_new_privileges": True,
-        "read_only_filesystem": not spec.writable_root,
-        # An image's VOLUME is meant to be written: beside a read-only root it needs a place.
-        "image_volume_mode": "ignore" if spec.writable_root else "tmpfs",
+        "read_only_filesystem": not spec.writable_root and not volumes.filled,
+        "image_volume_mode": "ignore",
         "devices": [{"path": _checked(name, spec)} for name in spec.devices],
         "httpproxy": False,
         "terminal": False,
@@ -75,9 +94,13 @@ def create_request(
         "sdnotifyMode": "ignore",
         "healthconfig": {"Test": ["NONE"]},
     }
+    if groups.annotations:
+        request["annotations"] = dict(groups.annotations)
+    if groups.added:
+        request["groups"] = list(groups.added)
     if place is not None:
         request["cgroup_parent"] = place.name
-        request["annotations"] = ENDED_AT_ONCE
+        request["annotations"] = {**ENDED_AT_ONCE, **groups.annotations}
         request["labels"] = {**spec.labels, LABEL_SLICE: place.label}
     if spec.entrypoint:
         request["entrypoint"] = list(spec.entrypoint)
@@ -85,8 +108,6 @@ def create_request(
         request["command"] = list(spec.command)
     if spec.working_dir is not None:
         request["work_dir"] = spec.working_dir
-    if spec.shared_memory is not None:
-        request["shm_size"] = spec.shared_memory
     if seccomp_profile is not None:
         request["seccomp_profile_path"] = str(seccomp_profile)
     return request
@@ -104,16 +125,24 @@ def _limits(spec: ContainerSpec, enforced: Collection[Limit]) -> dict[str, objec
     return limits
 
 
-def _mounts(spec: ContainerSpec) -> list[dict[str, object]]:
-    mounts = [_bind(mount) for mount in spec.mounts]
-    taken = {mount.target.rstrip("/") for mount in spec.mounts}
+def _mounts(spec: ContainerSpec, volumes: Volumes) -> list[dict[str, object]]:
+    own = [_tmpfs(_SHARED_MEMORY, _SHARED_MEMORY_OPTIONS, spec.shared_memory)]
     if not spec.writable_root:
-        mounts += [
-            {"type": "tmpfs", "source": "tmpfs", "destination": path, "options": _SCRATCH_OPTIONS}
-            for path in _SCRATCH
-            if path not in taken
-        ]
-    return mounts
+        paths = dict.fromkeys([*_SCRATCH, *(path.rstrip("/") for path in volumes.empty)])
+        own += [_tmpfs(path, _SCRATCH_OPTIONS, spec.scratch) for path in paths]
+    taken = {mount.target.rstrip("/") for mount in spec.mounts}
+    binds = [_bind(mount) for mount in spec.mounts]
+    return [*binds, *(mount for mount in own if mount["destination"] not in taken)]
+
+
+def _tmpfs(path: str, options: Sequence[str], size: int | None) -> dict[str, object]:
+    limit = [] if size is None else [f"size={size}"]  # else half of the machine's memory
+    return {
+        "type": "tmpfs",
+        "source": "tmpfs",
+        "destination": path,
+        "options": [*options, *limit],
+    }
 
 
 def _bind(mount: Mount) -> dict[str, object]:

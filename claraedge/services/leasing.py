@@ -12,6 +12,7 @@ from claraedge.config import Inference
 from claraedge.errors import RunnerUnavailableError, StorageFullError
 from claraedge.images.images import Images
 from claraedge.pipelines.model import Pipeline
+from claraedge.pipelines.tmpfs import TmpfsRule
 from claraedge.services.companion import Companion
 from claraedge.services.companions import Companions
 from claraedge.services.composition import Stored, compose
@@ -43,6 +44,7 @@ class Leasing:
         memory: Memory,
         *,
         inference: Inference,
+        tmpfs_rule: TmpfsRule,
         gpus: Callable[[], tuple[str, ...]],
     ) -> None:
         """`view`: the models as services see them; `served`: as the inference server does;
@@ -64,6 +66,7 @@ class Leasing:
         self._present = present
         self._memory = memory
         self._inference = inference
+        self._tmpfs_rule = tmpfs_rule
         self._gpus = gpus
 
     async def acquire(self, job: str, pipeline: Pipeline) -> Lease:
@@ -156,6 +159,7 @@ class Leasing:
                     service,
                     image,
                     memory=self._memory.of_service(service).amount,
+                    tmpfs=self._tmpfs_rule,
                     common=self._view.folder.parent,
                     volumes=self._workshop.volumes,
                     gpus=gpus,

@@ -11,6 +11,7 @@ from claraedge.config import Inference
 from claraedge.errors import ServiceError
 from claraedge.pipelines.contract import expand, service_environment
 from claraedge.pipelines.model import Service
+from claraedge.pipelines.tmpfs import TmpfsRule
 from claraedge.runner.protocol import ContainerSpec, Image, Mount
 from claraedge.services.model import COMMON, INFERENCE, gpus_of
 
@@ -56,6 +57,7 @@ def of_service(
     image: Image,
     *,
     memory: int,
+    tmpfs: TmpfsRule,
     common: Path,
     volumes: Path,
     gpus: tuple[str, ...],
@@ -82,7 +84,8 @@ def of_service(
         service, data_path=COMMON, connections={v.name: v.path for v in service.volumes}
     )
     container = service.container
-    limit = service.requests.memory
+    limit = service.requests.memory or None
+    room = tmpfs.of(container, limit)
     return Recipe(
         key=key,
         name=f"service {service.name}",
@@ -98,8 +101,9 @@ def of_service(
                 *(Mount(source=f, target=p, read_only=False) for p, f in folders.items()),
             ),
             log_path=_UNNAMED,
-            memory=limit * _MEGABYTE if limit else None,
-            shared_memory=container.shared_memory * _MEGABYTE if container.shared_memory else None,
+            memory=_bytes(limit),
+            shared_memory=_bytes(room.shared_memory),
+            scratch=_bytes(room.scratch),
             devices=gpus[:wanted],
             writable_root=container.writable_root,
         ),
@@ -130,7 +134,7 @@ def of_inference(
             command=settings.command,
             mounts=(Mount(source=models, target=_MODELS, read_only=True),),
             log_path=_UNNAMED,
-            memory=settings.memory * _MEGABYTE if settings.memory else None,
+            memory=_bytes(settings.memory),
             shared_memory=settings.shared_memory * _MEGABYTE,
             devices=gpus[: settings.gpus],
             # Others' program: nobody can ask it to write elsewhere. What it writes goes with it.
@@ -139,3 +143,7 @@ def of_inference(
         ports=(),
         memory=memory,
     )
+
+
+def _bytes(megabytes: int | None) -> int | None:
+    return megabytes * _MEGABYTE if megabytes else None

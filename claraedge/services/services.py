@@ -27,6 +27,7 @@ from claraedge.images.images import Images
 from claraedge.models.models import Models
 from claraedge.pipelines.model import Pipeline
 from claraedge.pipelines.requests import Profile
+from claraedge.pipelines.tmpfs import TmpfsRule
 from claraedge.runner.protocol import Runner
 from claraedge.services.companion import Companion
 from claraedge.services.companions import Companions, Present
@@ -63,6 +64,7 @@ class Settings:
     """Says how much memory is kept where nothing is written."""
     unified: bool
     """GPU memory is system memory."""
+    tmpfs_rule: TmpfsRule = TmpfsRule()  # noqa: RUF009 it is frozen
 
 
 class Services:
@@ -135,6 +137,7 @@ class Services:
             partial(present, models),
             self._memory,
             inference=settings.inference,
+            tmpfs_rule=settings.tmpfs_rule,
             gpus=gpus,
         )
         self._leasing.on_change = self._wake.set

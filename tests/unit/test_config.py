@@ -357,3 +357,14 @@ def test_the_readme_shows_settings_with_their_defaults(file: Path) -> None:
             k for k in keys if not re.search(rf"(?m)^(?:{k} =|# .*\b{k}\b|\[\[\w+\.{k}\]\])", shown)
         ]
         assert lacking == [], section
+
+
+@pytest.mark.parametrize("kind", ["nvidia.com/gpu", "k8s.device-plugin.nvidia.com/gpu", "a1/b2"])
+def test_a_cdi_kind(file: Path, kind: str) -> None:
+    assert load(file, f'[engine]\ncdi_kind = "{kind}"\n').engine.cdi_kind == kind
+
+
+@pytest.mark.parametrize("kind", ["vendor.com/x", "vendor.com/a.b", "gpu", "vendor.com/gpu=0"])
+def test_a_cdi_kind_that_podman_cannot_take(file: Path, kind: str) -> None:
+    (text,) = mistakes(file, f'[engine]\ncdi_kind = "{kind}"\n')
+    assert text.startswith(f"engine.cdi_kind: '{kind}' is no CDI kind that Podman takes")

@@ -55,6 +55,10 @@ class MemoryRunner:
         """False: every call raises RunnerUnavailableError; what runs goes on."""
         self.enforced = frozenset(Limit)
         """What `limits` answers."""
+        self.unusable: dict[str, str] = {}
+        """CDI name -> what `try_device` answers."""
+        self.tried: list[tuple[str, Mapping[str, str]]] = []
+        """Every `try_device` there was: (device, labels)."""
         self.space = Space(free=100 << 30, total=200 << 30)
         """What `image_space` answers."""
         self.pulls: list[tuple[str, str, bool]] = []
@@ -267,6 +271,11 @@ class MemoryRunner:
         self._containers[entry.id] = entry
         self.created.append(spec)
         return entry.id
+
+    async def try_device(self, device: str, labels: Mapping[str, str]) -> str | None:
+        self._check()
+        self.tried.append((device, dict(labels)))
+        return self.unusable.get(device)
 
     async def start(self, container: str) -> None:
         self._check()

@@ -76,15 +76,20 @@ def at_once(spans: list[Span]) -> int:
     return max(sum(begin <= at < end_ for begin, end_ in spans) for at, _ in spans)
 
 
-def test_a_gpu_job_without_its_device_in_the_container_fails_and_never_runs(serve: Serve) -> None:
-    site = serve(f'cdi_kind = "{NONE_KIND}"')
-    (job,) = started(site, definition("{gpu: 1}"))
-    found = end(site, job)
-    assert found["status"] == "FAULTED"
-    (text,) = (message for message in found["messages"] if "operator infer" in message)
-    assert "would run without the device empty of the CDI kind claraedge.test/none" in text
-    assert "its CDI spec gives it no device node" in text
-    assert "nvidia-ctk cdi generate" in text
+def test_a_job_waits_for_gpus_that_arrive_in_a_container(serve: Serve) -> None:
+    site = serve(f'cdi_kind = "{NONE_KIND}"')  # of three, one does
+    (job,) = started(site, definition("{gpu: 2}"))
+
+    def told() -> str:
+        found = site.ask("describe", "job", "-j", job)
+        assert found["state"] == "PENDING", found
+        return next((m for m in found["messages"] if "operator infer" in m), "")
+
+    until("its messages say what it waits for", told)
+    assert "2 GPUs; this device shows 1; " in told()
+    assert "would run without the device empty of the CDI kind claraedge.test/none" in told()
+    assert "its CDI spec gives it no device node" in told()
+    assert "nvidia-ctk cdi generate" in told()
     assert site.say("logs", "-j", job, "-o", "infer") == ""
     until("no container is left", lambda: containers(site) == [])
 

@@ -36,7 +36,7 @@ def spec(path: Path, *names: object, kind: str = KIND) -> None:
         ((), ()),
     ],
 )
-@pytest.mark.parametrize("name", ["nvidia.yaml", "nvidia.json", "nvidia.yml"])
+@pytest.mark.parametrize("name", ["nvidia.yaml", "nvidia.json"])
 def test_which_names_are_devices(
     tmp_path: Path, names: tuple[object, ...], found: tuple[str, ...], name: str
 ) -> None:

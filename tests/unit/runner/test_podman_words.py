@@ -164,11 +164,25 @@ def test_scratch_is_memory_beside_a_read_only_root_and_gives_way_to_a_mount() ->
     given = create_request(spec(mounts=mounts), None)["mounts"]
     assert isinstance(given, list)
     assert [(m["type"], m["destination"]) for m in given] == [
-        ("bind", "/tmp/"), ("tmpfs", "/var/tmp"), ("tmpfs", "/run"),
+        ("bind", "/tmp/"), ("tmpfs", "/dev/shm"), ("tmpfs", "/var/tmp"), ("tmpfs", "/run"),
     ]  # fmt: skip
     writable = create_request(spec(writable_root=True), None)
-    assert writable["mounts"] == []
+    assert [m["destination"] for m in writable["mounts"]] == ["/dev/shm"]  # type: ignore[attr-defined,index]
     assert writable["read_only_filesystem"] is False
+
+
+def test_what_lies_in_memory_has_a_size() -> None:
+    request = create_request(spec(shared_memory=5 << 20, scratch=7 << 20), None)
+    sizes = {
+        mount["destination"]: [o for o in mount["options"] if o.startswith("size=")]
+        for mount in request["mounts"]  # type: ignore[attr-defined]
+    }
+    scratch = [f"size={7 << 20}"]
+    assert sizes == {
+        "/dev/shm": [f"size={5 << 20}"], "/tmp": scratch, "/var/tmp": scratch, "/run": scratch,
+    }  # fmt: skip
+    unlimited = create_request(spec(), None)["mounts"]
+    assert "size=" not in str(unlimited)  # as Linux has it: half of the machine's memory
 
 
 @pytest.mark.parametrize("read_only", [True, False])

@@ -1,0 +1,83 @@
+"""What an exit code says that stands for a signal, and what the last lines of an operator say of
+memory. Pure.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+
+from claraedge.pipelines.tmpfs import Tmpfs
+
+_MEANINGS = {
+    signal.SIGILL: (
+        "its program uses an instruction that this processor does not have; use an image that is"
+        " built for this machine"
+    ),
+    signal.SIGABRT: (
+        "its program ended itself, as programs do at an error that they do not handle; the lines"
+        " before say which"
+    ),
+    signal.SIGFPE: "its program divided by zero, or the like: that is a fault of the program",
+    signal.SIGSEGV: (
+        "its program crashed: that is a fault of the program, or of a library that does not go"
+        " with this machine"
+    ),
+    signal.SIGKILL: (
+        "it was killed by somebody, or by the kernel because the whole device was out of memory"
+        " (`sudo dmesg` says so then); in that case write what it needs as `requests.memory`, so"
+        " that less runs beside it"
+    ),
+    signal.SIGTERM: "it was asked to end by somebody else",
+    signal.SIGSYS: "its program made a system call that containers may not make",
+}
+#: What programs write where /dev/shm is full; PyTorch's words among them.
+_SHARED_MEMORY = ("bus error", "shared memory")
+_FULL = ("no space left on device", "errno 28", "enospc")
+
+
+def of_exit(code: int, tmpfs: Tmpfs) -> str:
+    """The signal that an exit code stands for, as shells and runtimes report it, and what it means;
+    empty: it stands for none. `tmpfs`: what its container had.
+    """
+    try:
+        number = signal.Signals(code - 128) if code > 128 else None
+    except ValueError:
+        number = None
+    if number is None:
+        return ""
+    if number is signal.SIGBUS:
+        return (
+            f" (SIGBUS: it used memory that it had mapped and that was not there: mostly"
+            f" {_shared_memory(tmpfs)})"
+        )
+    meaning = _MEANINGS.get(number)
+    return f" ({number.name}: {meaning})" if meaning else f" ({number.name})"
+
+
+def of_lines(lines: Sequence[str], tmpfs: Tmpfs) -> str:
+    """What its last lines say of what it had in memory; empty: nothing."""
+    text = "\n".join(lines).lower()
+    if any(word in text for word in _SHARED_MEMORY):
+        return f"; it says that shared memory was short: {_shared_memory(tmpfs)}"
+    if any(word in text for word in _FULL):
+        room = f"its /dev/shm holds {_size(tmpfs.shared_memory)}"
+        if tmpfs.scratch_is_memory:
+            room += f", and each of /tmp, /var/tmp and /run {_size(tmpfs.scratch)}"
+        return (
+            f"; it says that it had no room: {room}, in memory; a larger `requests.memory` makes"
+            " them larger, as do engine.shared_memory_mb and engine.scratch_mb. Its outputs lie on"
+            " the disk of the state"
+        )
+    return ""
+
+
+def _shared_memory(tmpfs: Tmpfs) -> str:
+    return (
+        f"its /dev/shm was full, which holds {_size(tmpfs.shared_memory)}; a larger"
+        " `requests.memory` makes it larger, or engine.shared_memory_mb for all operators"
+    )
+
+
+def _size(megabytes: int | None) -> str:
+    return "half of the device's memory" if megabytes is None else f"{megabytes} MB"

@@ -1,0 +1,116 @@
+"""The VOLUMEs of an image: folders that its programs are to write, and how they can.
+
+Beside a read-only root such a folder needs a place. Podman's own ways cost what nobody chose: on a
+tmpfs it copies what the image has there into memory, which may be gigabytes of model weights, and
+on a volume of the disk for each container, which it then leaves behind (measured with 4.3: `v=true`
+removes none that came over the API). So an empty one, or one that the image does not even have, is
+a tmpfs of known size; and where one has files, the root of the container may be written: a file
+is copied when it is changed, on the disk, and goes with the container.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import tarfile
+from collections.abc import Mapping
+from urllib.parse import quote
+
+import msgspec
+
+from claraedge.blocking import to_its_end
+from claraedge.errors import ClaraedgeError, RunnerUnavailableError
+from claraedge.runner.answers import Created, decode
+from claraedge.runner.archives import reading_request, unreadable
+from claraedge.runner.protocol import LABEL_INSTANCE, LABEL_SERVICES, ContainerSpec
+from claraedge.runner.removal import Removal
+from claraedge.runner.service import PodmanService
+from claraedge.runner.specgen import NO_VOLUMES, Volumes
+
+_log = logging.getLogger(__name__)
+
+_TIMEOUT = 20.0
+#: Bytes of a tar that hold the first entries of a folder.
+_FIRST = 64 * 1024
+
+
+class _Config(msgspec.Struct, rename="pascal"):
+    volumes: dict[str, object] | None = None
+
+
+class _Inspected(msgspec.Struct, rename="pascal"):
+    config: _Config | None = None
+
+
+class ImageVolumes:
+    """Tells what images have at their VOLUMEs; each is looked into once."""
+
+    def __init__(self, service: PodmanService, removal: Removal) -> None:
+        self._service = service
+        self._removal = removal
+        self._known: dict[str, Volumes] = {}
+
+    async def of(self, spec: ContainerSpec) -> Volumes:
+        """For a container. An image that is not here has none: its creation tells of it."""
+        if spec.writable_root:
+            return NO_VOLUMES
+        found = self._known.get(spec.image)
+        if found is None:
+            paths = await self._paths(spec.image)
+            if paths is None:
+                return NO_VOLUMES
+            labels = spec.labels
+            instance = labels.get(LABEL_INSTANCE) or labels.get(LABEL_SERVICES)
+            mark = {LABEL_INSTANCE: instance} if instance else {}
+            found = await to_its_end(self._looked(spec.image, paths, mark)) if paths else NO_VOLUMES
+            self._known[spec.image] = found
+        return found
+
+    async def _paths(self, image: str) -> list[str] | None:
+        response = await self._service.request(
+            "GET", f"/images/{quote(image, safe='')}/json", timeout=_TIMEOUT, repeatable=True
+        )
+        if not response.ok:
+            return None
+        config = decode(response, _Inspected).config
+        return sorted(config.volumes or ()) if config else []
+
+    async def _looked(self, image: str, paths: list[str], mark: Mapping[str, str]) -> Volumes:
+        """Looks into a container that is never started. Its removal must not be missed."""
+        response = await self._service.request(
+            "POST", "/containers/create", body=reading_request(image, mark)
+        )
+        if not response.ok:
+            raise unreadable(response, image)
+        container = decode(response, Created).id
+        try:
+            filled = [path for path in paths if await self._is_filled(container, path)]
+        finally:
+            try:
+                await self._removal.remove(container)
+            except ClaraedgeError as error:
+                _log.warning("container left behind until the next start: %s", error)
+        empty = tuple(path for path in paths if path not in filled)
+        return Volumes(empty=empty, filled=tuple(filled))
+
+    async def _is_filled(self, container: str, path: str) -> bool:
+        response = await self._service.request(
+            "GET",
+            f"/containers/{container}/archive",
+            query={"path": path},
+            most=_FIRST,
+            timeout=_TIMEOUT,
+            repeatable=True,
+        )
+        if response.status == 404 and response.cause == "no such container":
+            raise RunnerUnavailableError(
+                f"the container that looks at {path} was removed meanwhile; try again"
+            )
+        if not response.ok:  # the image has nothing there
+            return False
+        try:
+            with tarfile.open(fileobj=io.BytesIO(response.body)) as archive:
+                first = archive.next()
+                return first is not None and (not first.isdir() or archive.next() is not None)
+        except tarfile.ReadError:  # cut off: there is more
+            return True

@@ -1,0 +1,112 @@
+"""Jobs whose GPU is there and cannot be used: they wait with the reason, and do not fail."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from claraedge.jobs.model import JobState, JobStatus, OperatorStatus
+from tests.engine_bench import Bench, Device, bench, chain, copy
+
+GPU = "vendor.com/gpu=0"
+FAULT = "its user cannot open /dev/nvmap"
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    device = Device(state=tmp_path)
+    device.gpus, device.gpu_memory = (GPU,), 8192
+    device.runner.add_image("copy:1", copy)
+    return device
+
+
+async def until_told(b: Bench, job: str) -> str:
+    """The message that says what it waits for."""
+    async with asyncio.timeout(20):
+        while True:
+            found = await b.jobs.get(job)
+            assert found.state is not JobState.STOPPED, found.messages
+            told = [text for text in found.messages if "no GPU can be used" in text]
+            if told:
+                (text,) = told
+                return text
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("asked", ["gpu: 1", "gpu-memory: 4096"])
+async def test_they_wait_in_the_queue_and_run_once_it_can_be_used(
+    device: Device, asked: str
+) -> None:
+    device.gpu_faults[GPU] = FAULT
+    async with bench(device) as b:
+        pipeline = await b.register(chain("one", extra=[f"requests: {{{asked}}}"]))
+        jobs = [await b.job(pipeline, {"x": b"1"}) for _ in range(3)]
+        assert await until_told(b, jobs[0].id) == (
+            f"operator one: no GPU can be used: {FAULT}; it waits, and goes on by itself once that"
+            " is done"
+        )
+        assert b.engine.waits(jobs[0].id)["one"] == f"a GPU that can be used: {FAULT}"
+        assert (await b.jobs.get(jobs[0].id)).state is JobState.PENDING
+        device.gpu_faults.clear()
+        await b.tick()
+        for job in jobs:
+            assert (await b.end(job.id)).status is JobStatus.HEALTHY
+
+
+async def test_one_that_breaks_just_then_makes_its_operator_wait(device: Device) -> None:
+    """Its container cannot be made, and the reason is the GPU's."""
+    device.runner.fail_create("one", "refused")
+
+    async def tried_again(_: object) -> str | None:
+        device.gpu_faults[GPU] = FAULT
+        return FAULT
+
+    device.tried_again = tried_again  # type: ignore[method-assign,assignment]
+    async with bench(device) as b:
+        pipeline = await b.register(chain("one", extra=["requests: {gpu: 1}"]))
+        job = await b.job(pipeline, {"x": b"1"})
+        assert FAULT in await until_told(b, job.id)
+        (operator,) = (await b.jobs.get(job.id)).operators
+        assert operator.status is OperatorStatus.PENDING
+        device.gpu_faults.clear()
+        await b.tick()
+        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+
+
+async def test_a_container_that_cannot_be_made_for_another_reason_fails(device: Device) -> None:
+    device.runner.fail_create("one", "no such program")
+    async with bench(device) as b:
+        pipeline = await b.register(chain("one", extra=["requests: {gpu: 1}"]))
+        job = await b.job(pipeline, {"x": b"1"})
+        found = await b.end(job.id)
+        assert found.status is JobStatus.FAULTED
+        assert "no such program" in str(found.messages)
+
+
+async def test_others_are_not_held_up(device: Device) -> None:
+    device.gpu_faults[GPU] = FAULT
+    async with bench(device) as b:
+        waits = await b.job(
+            await b.register(chain("one", extra=["requests: {gpu: 1}"])), {"x": b"1"}
+        )
+        plain = await b.job(await b.register(chain("two")), {"x": b"1"})
+        assert (await b.end(plain.id)).status is JobStatus.HEALTHY
+        await until_told(b, waits.id)
+
+
+async def test_services_that_ask_for_it_are_not_begun(device: Device) -> None:
+    device.gpu_faults[GPU] = FAULT
+    device.runner.add_image("served:1", copy)
+    text = chain("one") + (
+        "  services:\n"
+        "  - name: viewer\n"
+        "    container: {image: served, tag: '1'}\n"
+        "    requests: {gpu: 1}\n"
+        "    connections: {http: [{name: V, port: 8080}]}\n"
+    )
+    async with bench(device) as b:
+        job = await b.job(await b.register(text), {"x": b"1"})
+        assert FAULT in await until_told(b, job.id)
+        assert device.runner.created == []

@@ -197,8 +197,12 @@ class Elements:
         """Notes it where what follows the element is none that may be there."""
         head = self._source.at(place, 8)
         if self.lost is None and len(head) == 8 and head.strip(b"\0"):
-            group, number, _ = scope.order.head(head)
-            is_down = head[4:6] not in REPRESENTATIONS and group << 16 | number <= tag
+            group, number, length = scope.order.head(head)
+            # An implicit element out of order is told from noise by its length alone.
+            is_known = head[4:6] in REPRESENTATIONS or (
+                scope.implicit and place + 8 + length <= self._source.size
+            )
+            is_down = group << 16 | number <= tag and not is_known
             if is_down or group > _LAST_GROUP:
                 self.lost = tag, place
 

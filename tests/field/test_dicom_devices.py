@@ -290,6 +290,11 @@ FILES = [
     device("no preamble", meta()[132:] + HEAD + TAIL, "dcmjs-org/dcmjs#93"),
     device("the magic word without a preamble", meta()[128:] + HEAD + TAIL, "ivmartel/dwv#188"),
     device(
+        "the magic word by chance in a file without a preamble",
+        HEAD + long(0x00080050, b"UT", b"x" * (116 - len(HEAD)) + b"DICM" + b"x" * 80) + TAIL,
+        "dcm4che/dcm4che, no_preamble_dicm_in_data",
+    ),
+    device(
         "a preamble without the magic word",
         bytes(128) + meta()[132:] + HEAD + TAIL,
         "GSTT-CSC/hazen#433",

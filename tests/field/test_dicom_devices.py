@@ -401,6 +401,17 @@ FILES = [
         "rordenlab/dcm2niix#104",
     ),
     device(
+        "thousands of elements with odd representations",
+        with_odd(
+            OWNER
+            + b"".join(
+                short(0x00091000 + n // 250 * 0x20000 + n % 250, b"??", b"%06d" % n)
+                for n in range(1, 2500)
+            )
+        ),
+        "pydicom/pydicom#1706",
+    ),
+    device(
         "three thousand private elements before the study",
         with_odd(
             OWNER

@@ -216,7 +216,7 @@ def test_a_uid_that_is_no_name_is_still_a_uid() -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        pytest.param(with_odd(short(0x00091001, b"LO", b"") * 200_000), id="elements"),
+        pytest.param(with_odd(short(0x00091001, b"CS", b"") * 200_000), id="elements"),
         pytest.param(
             with_odd(long(0x00081140, b"SQ", bare(0xFFFEE000, b"") * 500_000, UNDEFINED)),
             id="items",

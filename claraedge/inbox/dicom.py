@@ -142,12 +142,17 @@ def _data_set(file: FileBytes) -> tuple[Source, int]:
 def _start(file: FileBytes) -> int:
     """Where the first element is: after the preamble, which some files lack, or its magic word."""
     start = file.at(0, _PREAMBLE + len(_MAGIC))
-    for place in (_PREAMBLE, 0):
-        if start[place : place + len(_MAGIC)] == _MAGIC:
-            return place + len(_MAGIC)
-    for place in (0, _PREAMBLE):
+    after_magic = [
+        place + len(_MAGIC)
+        for place in (_PREAMBLE, 0)
+        if start[place : place + len(_MAGIC)] == _MAGIC
+    ]
+    # The word may be in a value: it alone decides only where no place looks like a beginning.
+    for place in (*after_magic, 0, _PREAMBLE):
         if begins_at(file, place):
             return place
+    if after_magic:
+        return after_magic[0]
     if not start:
         raise UnreadableError("is empty: copy it here again", cut=True)
     for magic, what in _OTHERS.items():

@@ -36,6 +36,10 @@ class Source:
         """The bytes from a place on; fewer only at the end."""
         raise NotImplementedError
 
+    def peek(self, place: int, count: int) -> bytes:
+        """The same, of a place that is only looked at: what is read on is elsewhere."""
+        return self.at(place, count)
+
     def find(self, pattern: bytes, place: int) -> int:
         """Where a pattern begins, at a place or after it; -1: nowhere."""
         before = len(pattern) - 1
@@ -70,6 +74,15 @@ class FileBytes(Source):
             self._read += len(self._block)
             self._start, offset = place, 0
         return self._block[offset : offset + count]
+
+    def peek(self, place: int, count: int) -> bytes:
+        offset = place - self._start
+        if offset >= 0 and offset + count <= len(self._block):
+            return self._block[offset : offset + count]
+        if place >= self.size:
+            return b""
+        self._read += count
+        return os.pread(self._descriptor, count, place)
 
 
 class InflatedBytes(Source):

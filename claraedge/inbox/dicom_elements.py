@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 from claraedge.inbox.dicom_bytes import Source, TooLongError
 
 #: Elements looked at, with those in sequences, until a file is given up.
-MAX_ELEMENTS = 100_000
+MAX_ELEMENTS = 200_000
 
 #: What helps where the UIDs come after more than is read.
 WITHOUT_PRIVATE = "export or send it again without private elements"
@@ -194,20 +194,24 @@ class Elements:
             elif score <= 1 and form[1] != UNDEFINED:
                 end = self._place + sum(form)
                 self._doubt(scope, tag, end)
-                followed = score > 0 or len(self._source.at(end, 8)) < 8
+                followed = score > 0 or len(self._source.peek(end, 8)) < 8
         return Element(tag, self._place, self._place + form[0], form[1], followed)
 
     def _doubt(self, scope: _Scope, tag: int, place: int) -> None:
         """Notes it where what follows the element is none that may be there."""
-        head = self._source.at(place, 8)
+        head = self._source.peek(place, 8)
         if self.lost is None and len(head) == 8 and head.strip(b"\0"):
-            group, number, _ = scope.order.head(head)
-            is_down = head[4:6] not in REPRESENTATIONS and group << 16 | number <= tag
+            group, number, length = scope.order.head(head)
+            # An implicit element out of order is told from noise by its length alone.
+            is_known = head[4:6] in REPRESENTATIONS or (
+                scope.implicit and place + 8 + length <= self._source.size
+            )
+            is_down = group << 16 | number <= tag and not is_known
             if is_down or group > _LAST_GROUP:
                 self.lost = tag, place
 
     def _begins_with_item(self, scope: _Scope, form: _Form) -> bool:
-        return self._source.at(self._place + form[0], 4) == scope.order.item
+        return self._source.peek(self._place + form[0], 4) == scope.order.item
 
     def _by_items(self, scope: _Scope, tag: int, form: _Form) -> _Form:
         """A sequence, up to the end of its items, if its own length does not lead there."""
@@ -215,7 +219,7 @@ class Elements:
         if self._follows(scope, tag, start + form[1]) >= 2:
             return form
         place = start
-        while (head := self._source.at(place, 8))[:4] == scope.order.item and len(head) == 8:
+        while (head := self._source.peek(place, 8))[:4] == scope.order.item and len(head) == 8:
             self._count()
             (length,) = scope.order.long(head, 4)
             if length == UNDEFINED:
@@ -228,14 +232,14 @@ class Elements:
         header, length = form
         place = self._place
         if length == UNDEFINED:
-            if _sequence_order(self._source.at(place + header, 4)) is not None:
+            if _sequence_order(self._source.peek(place + header, 4)) is not None:
                 return 3
             return 1 if header == 12 else 0
         return self._follows(scope, tag, place + header + length)
 
     def _follows(self, scope: _Scope, tag: int, place: int) -> int:
         """How sure it is that at this place there is an element after that of the tag."""
-        head = self._source.at(place, 8)
+        head = self._source.peek(place, 8)
         if len(head) < 8:
             return 3 if place == self._source.size else 0
         group, number, length = scope.order.head(head)
@@ -312,7 +316,7 @@ class Elements:
 
     def _ends_item(self, scope: _Scope, length: int, place: int) -> bool:
         """Whether an item of a length ends there: else its delimiter says where."""
-        following = self._source.at(place, 4)
+        following = self._source.peek(place, 4)
         ends = (scope.order.item, scope.order.item_end, scope.order.sequence_end)
         if following in ends:
             return True

@@ -24,6 +24,7 @@ from tests.field.dicom_corpus import (
 )
 
 pytestmark = [
+    pytest.mark.timeout(400),  # some hundred processes
     pytest.mark.skipif(
         DCMTK is None or GDCM is None, reason="dcmtk or gdcm is missing (build/test installs them)"
     ),

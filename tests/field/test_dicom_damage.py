@@ -38,6 +38,6 @@ def test_damage_costs_neither_time_nor_memory(seed: int, tmp_path: Path) -> None
     assert ended.returncode == 0, ended.stderr
     figures = json.loads(ended.stdout)
     print(ended.stdout)
-    assert figures["slowest"] < 1.5
+    assert figures["slowest"] < 3
     assert figures["growth_kib"] < 64 << 10
     assert len(figures["ends"]) > 5

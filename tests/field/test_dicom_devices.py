@@ -290,6 +290,11 @@ FILES = [
     device("no preamble", meta()[132:] + HEAD + TAIL, "dcmjs-org/dcmjs#93"),
     device("the magic word without a preamble", meta()[128:] + HEAD + TAIL, "ivmartel/dwv#188"),
     device(
+        "the magic word by chance in a file without a preamble",
+        HEAD + long(0x00080050, b"UT", b"x" * (116 - len(HEAD)) + b"DICM" + b"x" * 80) + TAIL,
+        "dcm4che/dcm4che, no_preamble_dicm_in_data",
+    ),
+    device(
         "a preamble without the magic word",
         bytes(128) + meta()[132:] + HEAD + TAIL,
         "GSTT-CSC/hazen#433",
@@ -394,6 +399,17 @@ FILES = [
         "a private value of some megabytes before the study",
         with_odd(OWNER + long(0x00091010, b"OB", NOISE(5 << 20))),
         "rordenlab/dcm2niix#104",
+    ),
+    device(
+        "thousands of elements with odd representations",
+        with_odd(
+            OWNER
+            + b"".join(
+                short(0x00091000 + n // 250 * 0x20000 + n % 250, b"??", b"%06d" % n)
+                for n in range(1, 2500)
+            )
+        ),
+        "pydicom/pydicom#1706",
     ),
     device(
         "three thousand private elements before the study",

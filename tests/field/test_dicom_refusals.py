@@ -77,6 +77,17 @@ def test_no_study() -> None:
 
 @case(
     8,
+    "an element that is there twice",
+    source="dicom/ruby-dicom, samples/duplicates.dcm",
+    outcome="A file without a study is not called damaged for it.",
+)
+def test_duplicates_are_no_damage() -> None:
+    twice = bare(0x00100010, b"A^B ") * 2 + bare(0x00080060, b"OT") + bare(0x00280010, b"\1\0")
+    assert "is a DICOM file without a StudyInstanceUID" in reason(bare(0x00080005, b"") + twice)
+
+
+@case(
+    8,
     "only a sequence names a study",
     source="PS3.3, Related Series Sequence",
     outcome="The study of another file is never taken for its own.",
@@ -205,7 +216,7 @@ def test_a_uid_that_is_no_name_is_still_a_uid() -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        pytest.param(with_odd(short(0x00091001, b"LO", b"") * 200_000), id="elements"),
+        pytest.param(with_odd(short(0x00091001, b"CS", b"") * 200_000), id="elements"),
         pytest.param(
             with_odd(long(0x00081140, b"SQ", bare(0xFFFEE000, b"") * 500_000, UNDEFINED)),
             id="items",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import re
 import struct
 import tempfile
+import threading
 import time
 import warnings
 import zlib
@@ -270,7 +272,7 @@ def nested(depth: int) -> bytes:
 
 def test_depth_costs_nothing() -> None:
     assert of(nested(10_000)) == FOUND
-    assert "in the first 100000 elements" in reason(nested(100_000))
+    assert "in the first 200000 elements" in reason(nested(100_000))
 
 
 def test_reserved_room_that_is_not_written_yet_is_a_file_that_is_cut() -> None:
@@ -396,7 +398,7 @@ def deflated(content: bytes) -> bytes:
             id="items",
         ),
         pytest.param(
-            CHARACTER_SET + long(0x00091001, b"OB", bytes(9000)) * 4000,
+            CHARACTER_SET + long(0x00091001, b"OB", bytes(9000)) * 5000,
             id="far apart",
         ),
         pytest.param(deflated(CHARACTER_SET + long(0x91001, b"OB", bytes(200 << 20))), id="bomb"),
@@ -410,7 +412,7 @@ def test_work_is_bounded(content: bytes) -> None:
     found, seconds = timed(content)
     assert isinstance(found, Unidentified)
     assert "in the first" in found.reason
-    assert seconds < 1.5
+    assert seconds < 3
 
 
 def test_a_great_value_before_the_uids_is_not_read(tmp_path: Path) -> None:
@@ -424,6 +426,29 @@ def test_a_great_value_before_the_uids_is_not_read(tmp_path: Path) -> None:
     began = time.thread_time()
     assert read(path) == FOUND
     assert time.thread_time() - began < 0.05
+
+
+def test_a_file_that_is_written_to_meanwhile_is_no_crash() -> None:
+    whole = (DATA / "test_files/image_dfl.dcm").read_bytes()
+    descriptor = os.memfd_create("written")
+    os.write(descriptor, whole)
+    stop = threading.Event()
+
+    def write() -> None:
+        rng = random.Random(3)
+        while not stop.is_set():
+            os.ftruncate(descriptor, rng.randrange(len(whole)))
+            os.pwrite(descriptor, whole, 0)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        found = {type(identify(descriptor)) for _ in range(3000)}
+    finally:
+        stop.set()
+        writer.join()
+        os.close(descriptor)
+    assert Identity in found
 
 
 def test_a_disk_error_is_the_callers(tmp_path: Path) -> None:

@@ -501,6 +501,7 @@ class DamagedImageError(ContainerError):
         self.what = what
         """What of it, without what to do."""
 
+
 class DeviceError(ContainerError):
     """A container would not have the GPU that it was given, or could not use it.
 

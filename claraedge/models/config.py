@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from claraedge import texts
 from claraedge.errors import InvalidModelError
 
 #: Bytes; the real ones have a few thousand.
@@ -32,11 +33,9 @@ def model_name(content: bytes) -> str | None:
     Raises InvalidModelError where the text is no protobuf text, or has two names.
     """
     try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidModelError(
-            f"config.pbtxt is not UTF-8 text (byte {error.start}); save it as UTF-8"
-        ) from error
+        text = texts.decode(content)
+    except texts.NotTextError as error:
+        raise InvalidModelError(f"config.pbtxt, line {error.line}: {error}") from error
     names: list[bytes] = []
     depth = 0
     field = ""  # of the top level, while its value is read

@@ -44,7 +44,7 @@ def test_the_name_at_the_top_level_is_found(text: str, name: str | None) -> None
         (b"a: 1\n}", "line 2: '}' closes nothing"),
         (b'name: "lung', "line 1"),
         (b'\n\nname: "lu\nng"', "line 3"),
-        (b"\xff\xfe", "not UTF-8"),
+        (b"\xff\xfe", "UTF-16"),
         (rb'name: "\377"', "not UTF-8"),
         (b"<?xml?>", "no protobuf text"),
     ],

@@ -68,11 +68,15 @@ def place(
     folder: Path,
     variables: Mapping[str, str] | None = None,
     *,
+    inbox: str = "",
     settings: str = "",
     of: Path | None = None,
     prepare: Callable[[Place], None] | None = None,
 ) -> Iterator[Place]:
-    """A daemon that serves, with the image of the tests. `of`: a frozen program."""
+    """A daemon that serves, with the image of the tests.
+
+    `inbox`: more settings of the inbox; `settings`: other sections; `of`: a frozen program.
+    """
     reason = why_podman_cannot_work()
     if reason is not None:
         pytest.skip(f"no rootless Podman: {reason}")
@@ -83,8 +87,10 @@ def place(
             runtime=Path(runtime, "run"),
             variables=variables or {},
         )
-        here.temporary.mkdir()
-        here.configure(f"[inbox]\nsettle_seconds = 0.3\n[engine]\ngrace_seconds = 1\n{settings}")
+        here.temporary.mkdir(parents=True)
+        here.configure(
+            f"[inbox]\nsettle_seconds = 0.3\n{inbox}\n[engine]\ngrace_seconds = 1\n{settings}"
+        )
         if prepare is not None:
             prepare(here)
         try:

@@ -317,3 +317,24 @@ def test_no_rename_over_another_file(tmp_path: Path) -> None:
             until("it is taken", lambda: not (top / "good" / "scan.dcm").exists())
         ends = here.ended(2)
         assert {item["state"] for item in ends} <= {"DELIVERED", "SKIPPED"}
+
+
+@case(
+    4,
+    "The same content again, with its results to be linked, on a share without links",
+    source="exFAT and FAT have no symbolic links; CIFS without mfsymlinks, mount.cifs(8)",
+    outcome="The item is done and says whose results stand; no link is made, and nothing waits.",
+)
+def test_duplicates_where_there_are_no_links(tmp_path: Path) -> None:
+    trigger = '[[inbox.trigger]]\nfolder = "linked"\npipeline = "good"\nduplicates = "link"\n'
+    with share(tmp_path, "one", refuse={"symlink": "EPERM"}) as outbox:
+        settings = f'[outbox]\npath = "{outbox.path}/out"\n'
+        folder = tmp_path / "site"
+        with place(folder, {}, inbox=trigger, settings=settings, prepare=pipelines) as here:
+            drop(here, "linked", "one.dcm", b"same")
+            first = ends_of(here, 1)["one.dcm"]
+            drop(here, "linked", "two.dcm", b"same")
+            second = ends_of(here, 2)["two.dcm"]
+            assert (first["state"], second["state"]) == ("DELIVERED", "DELIVERED")
+            assert second["result_path"] == first["result_path"]
+            assert "the same content as one.dcm: skipped" in second["reason"]

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from claraedge import extras
 from claraedge.blocking import CancelFlag
 from claraedge.ids import new_id
 from claraedge.removal import remove_folder
@@ -25,6 +26,9 @@ _renameat2.argtypes = (
     ctypes.c_uint,
 )
 _COPY_STEP = 8 * 1024 * 1024
+_READ_STEP = 1024 * 1024
+#: How file systems of shares and FUSE programs say that they have no such call.
+_LACKS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 def is_full(error: OSError) -> bool:
@@ -33,18 +37,25 @@ def is_full(error: OSError) -> bool:
 
 
 def sync_folder(path: Path) -> None:
-    """Makes the names in a folder durable, as far as its file system does that.
-
-    Those of shares (vboxsf, SMB of older kernels) have no fsync for folders.
-    """
+    """Makes the names in a folder durable, as far as its file system does that."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _sync(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(descriptor: int, path: Path) -> None:
+    """Those of shares (vboxsf, SMB of older kernels, gocryptfs) have no fsync for folders.
+
+    Sources: libgit2/libgit2#5356, borgbackup/borg#1287, rfjakob/gocryptfs#587.
+    """
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:
+        if error.errno not in _LACKS:
+            error.filename = str(path)
             raise
-    finally:
-        os.close(descriptor)
 
 
 def sync_folders(paths: Iterable[Path]) -> None:
@@ -57,7 +68,7 @@ def sync_file(path: Path) -> None:
     """Makes the bytes of a file durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        _sync(descriptor, path)
     finally:
         os.close(descriptor)
 
@@ -104,7 +115,7 @@ def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            _sync(file.fileno(), temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -134,23 +145,11 @@ def rename_new(source: Path, target: Path) -> None:
     if not _renameat2(here, os.fsencode(source), here, os.fsencode(target), flags):
         return
     code = ctypes.get_errno()
-    if code not in (errno.EINVAL, errno.ENOSYS):
+    if code not in _LACKS:
         raise OSError(code, os.strerror(code), str(source), None, str(target))
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     source.rename(target)
-
-
-def set_mode(made: Path | int, mode: int) -> None:
-    """Gives what was just made, or is open as a descriptor, its permission bits, where they differ.
-
-    A file system that has none, as that of a USB stick, refuses them to everybody: there the
-    options of the mount say who reads.
-    """
-    path = Path(f"/proc/self/fd/{made}") if isinstance(made, int) else made
-    if stat.S_IMODE(path.stat().st_mode) != mode:
-        with contextlib.suppress(PermissionError):
-            path.chmod(mode)
 
 
 def copy_descriptor(source: int, target: int, flag: CancelFlag | None = None) -> int:
@@ -160,25 +159,18 @@ def copy_descriptor(source: int, target: int, flag: CancelFlag | None = None) ->
     """
     try:
         fcntl.ioctl(target, _FICLONE, source)
-    except OSError as error:
-        if error.errno not in (
-            errno.EOPNOTSUPP,
-            errno.ENOTTY,
-            errno.EXDEV,
-            errno.EINVAL,
-            errno.ENOSYS,
-            errno.EPERM,
-        ):
-            raise
+    except OSError:  # whatever else is wrong, the copy meets as well
         _copy_data(source, target, flag)
-    os.fsync(target)
+    _sync(target, Path(f"/proc/self/fd/{target}").readlink())
     return os.fstat(target).st_size
 
 
 def _copy_data(source: int, target: int, flag: CancelFlag | None) -> None:
     found = os.fstat(source)
     if allocated(found) == found.st_size:
-        while os.sendfile(target, source, None, _COPY_STEP):
+        at = 0
+        while sent := _send(target, source, at, _COPY_STEP):
+            at += sent
             if flag is not None:
                 flag.check()
         return
@@ -189,13 +181,26 @@ def _copy_data(source: int, target: int, flag: CancelFlag | None) -> None:
             end = os.lseek(source, at, os.SEEK_HOLE)
             os.lseek(target, at, os.SEEK_SET)
             while at < end:
-                sent = os.sendfile(target, source, at, min(_COPY_STEP, end - at))
+                sent = _send(target, source, at, min(_COPY_STEP, end - at))
                 if not sent:
                     return  # it was cut: the target is as short as it is now
                 at += sent
                 if flag is not None:
                     flag.check()
     os.ftruncate(target, os.fstat(source).st_size)
+
+
+def _send(target: int, source: int, at: int, count: int) -> int:
+    """Copies to where `target` is; some FUSE programs and shares cannot be asked to do it alone."""
+    try:
+        return os.sendfile(target, source, at, count)
+    except OSError as error:
+        if error.errno not in _LACKS:
+            raise
+    left = data = os.pread(source, min(count, _READ_STEP), at)
+    while left:
+        left = left[os.write(target, left) :]
+    return len(data)
 
 
 class _NoDataError(Exception):
@@ -230,11 +235,13 @@ def copy_file(source: Path, target: Path, *, mode: int, flag: CancelFlag | None 
             target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
         try:
-            set_mode(writer, mode)  # before the fsync, or a power cut undoes it
+            extras.set_mode(writer, mode)  # before the fsync, or a power cut undoes it
             size = copy_descriptor(reader, writer, flag)
-            os.utime(writer, ns=(found.st_atime_ns, found.st_mtime_ns))
-        except BaseException:
+            extras.set_times(writer, found)
+        except BaseException as error:
             target.unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.filename is None:  # of a descriptor: say where
+                error.filename = str(target)
             raise
         finally:
             os.close(writer)
@@ -243,12 +250,17 @@ def copy_file(source: Path, target: Path, *, mode: int, flag: CancelFlag | None 
     return size
 
 
+def cannot_link(error: OSError) -> bool:
+    """Whether a hard link cannot be there, so that a copy has to do."""
+    return error.errno in _LACKS | {errno.EXDEV, errno.EPERM, errno.EMLINK}
+
+
 def link_or_copy(source: Path, target: Path, *, flag: CancelFlag | None = None) -> None:
     """A second name for a file that nobody writes any more: a hard link, else a copy."""
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+        if not cannot_link(error):
             raise
         copy_file(source, target, mode=stat.S_IMODE(source.lstat().st_mode), flag=flag)
 
@@ -285,18 +297,13 @@ def has_foreign(root: Path) -> bool:
 def remove_tree(path: Path) -> None:
     """Removes a file or a tree; nothing there is no error. Folders without write bits are opened.
 
-    Raises PermissionError where a foreign owner keeps it: the runner's `reclaim` mends that.
+    Raises PermissionError where a foreign owner keeps it: the runner's `reclaim` changes that.
     """
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISDIR(mode):
-        path.unlink(missing_ok=True)
-        return
-    open_folders(path, 0o700)
     with contextlib.suppress(FileNotFoundError):
-        remove_folder(path)
+        if stat.S_ISDIR(path.lstat().st_mode):
+            remove_folder(path)
+        else:
+            path.unlink()
 
 
 def regular_files(root: Path) -> Iterator[tuple[str, os.stat_result]]:

@@ -80,4 +80,5 @@ def _enter(name: str | Path, above: int | None) -> _Level:
 def _open(name: str | Path, above: int | None) -> None:
     status = os.stat(name, dir_fd=above, follow_symlinks=False)
     if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) & 0o700 != 0o700:
-        os.chmod(name, 0o700, dir_fd=above)
+        with contextlib.suppress(OSError):  # a share that has no modes; what is refused comes next
+            os.chmod(name, 0o700, dir_fd=above)

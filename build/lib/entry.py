@@ -2,8 +2,8 @@
 
 from claraedge.appliance import frozen
 
-# Before the slow imports: until then a killed parent would leave this process behind.
-frozen.die_with_parent()
+# Before the slow imports: until then a signal would leave the unpacked folder behind.
+frozen.remove_at_end()
 frozen.hold_extraction()
 
 from claraedge.cli.main import main  # noqa: E402

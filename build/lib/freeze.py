@@ -5,11 +5,14 @@ python build/lib/freeze.py [--force]
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from pathlib import Path
@@ -17,12 +20,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DIST = ROOT / "dist"
 STAMP = DIST / ".made-from"
+#: As in claraedge/appliance/frozen.py: tests/unit/appliance/test_frozen.py compares them.
+MARKER = ".one-file"
 SOURCES = (
     "claraedge/**/*.py",
     "claraedge/**/*.sql",
     "protos/**/*.proto",
     "build/claraedge.spec",
     "build/lib/entry.py",
+    "build/lib/freeze.py",
+    "build/lib/one_file.sh",
     "build/requirements/runtime.txt",
 )
 
@@ -72,7 +79,7 @@ def build() -> None:
             sys.stderr.write(log.read_text(errors="replace"))
             raise SystemExit(f"PyInstaller ended with {ended.returncode}")
         made = Path(scratch, "dist")
-        (made / "claraedge-dir" / "claraedge-dir-exe").rename(made / "claraedge-dir" / "claraedge")
+        pack(made / "claraedge-dir", made / "claraedge")
         shutil.rmtree(DIST, ignore_errors=True)
         made.rename(DIST)
     STAMP.write_text(made_from, encoding="ascii")
@@ -82,6 +89,36 @@ def build() -> None:
         f" {time.monotonic() - began:.0f} s",
         file=sys.stderr,
     )
+
+
+def pack(folder: Path, target: Path) -> None:
+    """The one-file form: a script that unpacks what follows it. The same folder, the same bytes."""
+    packed = io.BytesIO()
+    with (
+        gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as compressed,
+        tarfile.open(fileobj=compressed, mode="w") as archive,
+    ):
+        for path in sorted(folder.rglob("*")):
+            info = archive.gettarinfo(path, str(path.relative_to(folder)))
+            info.uid = info.gid = info.mtime = 0
+            info.uname = info.gname = ""
+            if info.isreg():
+                with path.open("rb") as file:
+                    archive.addfile(info, file)
+            else:
+                archive.addfile(info)
+    script = (ROOT / "build" / "lib" / "one_file.sh").read_text(encoding="ascii")
+    for key, value in {
+        "@FIRST@": script.count("\n") + 1,
+        "@MIB@": size(folder),
+        "@MARKER@": MARKER,
+    }.items():
+        script = script.replace(key, str(value))
+    # Its own length is in it, so that a half copy is told from a whole one.
+    length = len(script) - len("@SIZE@") + len(packed.getvalue())
+    whole = next(n for n in range(length, length + 20) if length + len(str(n)) == n)
+    target.write_bytes(script.replace("@SIZE@", str(whole)).encode("ascii") + packed.getvalue())
+    target.chmod(0o755)
 
 
 def size(path: Path) -> int:

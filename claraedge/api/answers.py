@@ -29,6 +29,7 @@ from claraedge.errors import (
     StorageFullError,
     UndecodableRequestError,
 )
+from claraedge.texts import shown
 from claraedge.wire.nvidia.clara.platform import common_pb2 as common
 
 _log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ _log = logging.getLogger(__name__)
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 #: Longest text of one error message, in characters.
-_MAX_TEXT = 8192
+MAX_TEXT = 8192
 #: Bytes of the text beside a gRPC status. It travels in a header, which takes 8 KiB, and there a
 #: byte that is not ASCII takes three.
 _MAX_DETAILS = 2048
@@ -53,7 +54,7 @@ def ok(*warnings: str) -> common.ResponseHeader:
 
 def failure(error: ClaraedgeError) -> common.ResponseHeader:
     """The header of an error: its code, and messages that are never empty."""
-    messages = [text[:_MAX_TEXT] for text in error.messages] or [error.name]
+    messages = [shown(text[:MAX_TEXT]) for text in error.messages] or [error.name]
     return common.ResponseHeader(code=error.code, messages=messages)
 
 
@@ -278,7 +279,7 @@ async def _abort(context: Context, error: ClaraedgeError) -> NoReturn:
     try:
         await context.abort(
             grpc.StatusCode[error.status],
-            str(error).encode()[:_MAX_DETAILS].decode("utf-8", "ignore"),
+            shown(str(error)).encode()[:_MAX_DETAILS].decode("utf-8", "ignore"),
             trailing_metadata=(("claraedge-error", error.name),),
         )
     except (grpc.aio.InternalError, grpc.aio.UsageError) as gone:

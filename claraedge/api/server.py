@@ -27,20 +27,29 @@ _log = logging.getLogger(__name__)
 #: Of sun_path, less the NUL.
 _MAX_SOCKET_PATH = 107
 #: Calls at a time, of all clients together; one more is refused with RESOURCE_EXHAUSTED.
-_CALLS = 1024
+CALLS = 1024
+#: Calls at a time on one connection; more wait in the client.
+STREAMS = 256
+#: Bytes of a message, either way: gRPC's own default, which clients have as well.
+MESSAGE = 4 * 1024 * 1024
+#: Milliseconds of silence after which a client is asked whether it is there, and to answer in.
+ASKED_AFTER, ANSWERED_WITHIN = 60_000, 20_000
 _OPTIONS = [
-    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
-    ("grpc.max_send_message_length", 4 * 1024 * 1024),
-    ("grpc.max_concurrent_streams", 256),
+    ("grpc.max_receive_message_length", MESSAGE),
+    ("grpc.max_send_message_length", MESSAGE),
+    ("grpc.max_concurrent_streams", STREAMS),
     ("grpc.so_reuseport", 0),
     # What a client may send ahead is bounded; left to itself gRPC lets it grow to tens of MiB.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 256 * 1024),
     # A client that is gone without a word is noticed within a minute and a half.
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_time_ms", ASKED_AFTER),
+    ("grpc.keepalive_timeout_ms", ANSWERED_WITHIN),
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    # Clients ask as often as they like. By gRPC's default one that asks twice within five minutes
+    # is sent away with "too_many_pings" and loses its calls, and 10 s is what many are set to: the
+    # least that grpc-go and grpc-java take. A limit near that fails by jitter, OpenC3/cosmos#3271.
+    ("grpc.http2.max_ping_strikes", 0),
 ]
 #: Calls get so many seconds to end when the daemon stops.
 _STOP_GRACE = 3.0
@@ -109,7 +118,7 @@ class Server:
         self._listen = listen
         self._server = grpc.aio.server(
             options=_OPTIONS,
-            maximum_concurrent_rpcs=_CALLS,
+            maximum_concurrent_rpcs=CALLS,
             compression=grpc.Compression.NoCompression,
         )
         self._server.add_generic_rpc_handlers([handlers(d, s, limits) for d, s in services])

@@ -1,14 +1,14 @@
-"""What the one-file binary needs to live as one thing: it runs as two processes and from a folder.
+"""What the one-file form needs: the folder that it was unpacked to, which goes with its process.
 
-The process that the user starts unpacks the program to `<temp>/_MEIxxxxxx`, starts itself again
-from there, waits, and removes the folder. Killed, it leaves a child that nobody watches and a
-folder that nobody removes. The folder form and a run from source have neither: no-ops there.
+The file is a script that unpacks the folder form at each start and becomes the program in it
+(build/lib/one_file.sh). The program removes that folder at its end; where it is killed, the next
+daemon does. The folder form and a run from source have no such folder: no-ops there.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
-import ctypes
 import fcntl
 import os
 import shutil
@@ -17,47 +17,25 @@ import stat
 import sys
 import tempfile
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
-_PREFIX = "_MEI"
-_MARKER = ".claraedge"
-_PR_SET_PDEATHSIG = 1
+PREFIX = "claraedge-"
+#: In each unpacked folder, from its beginning.
+MARKER = ".one-file"
+#: In those that a process has had its lock on.
+_HELD = ".claraedge"
 
 _held: list[int] = []  # descriptors whose locks last as long as the process
 
 
 def extraction() -> Path | None:
     """The folder that this process was unpacked to, or None in the other forms."""
-    folder = getattr(sys, "_MEIPASS", None)
-    if not getattr(sys, "frozen", False) or folder is None:
+    inner = getattr(sys, "_MEIPASS", None)
+    if not getattr(sys, "frozen", False) or inner is None:
         return None
-    path = Path(folder)
-    return path if path.name.startswith(_PREFIX) else None
-
-
-def die_with_parent() -> None:
-    """Asks the kernel for SIGTERM when the unpacking parent ends, however it ends.
-
-    Must be called on the main thread, early. A parent that ended before the call is found by what
-    the parent now is: the unpacker runs the same file as this process.
-    """
-    if extraction() is None:
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"prctl(PR_SET_PDEATHSIG): {os.strerror(code)}")
-    if not runs_our_program(os.getppid()):
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-def runs_our_program(process: int) -> bool:
-    """Whether `process` lives and runs the same file as this process."""
-    try:
-        theirs = Path(f"/proc/{process}/exe").stat()
-    except OSError:
-        return False
-    ours = Path("/proc/self/exe").stat()
-    return (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
+    folder = Path(inner).parent
+    return folder if (folder / MARKER).is_file() else None
 
 
 def hold_extraction(folder: Path | None = None) -> None:
@@ -72,8 +50,32 @@ def hold_extraction(folder: Path | None = None) -> None:
         return
     descriptor = _open_folder(folder)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    (folder / _MARKER).touch()
+    (folder / _HELD).touch()
     _held.append(descriptor)
+
+
+def remove_at_end() -> None:
+    """Removes our extraction when this process ends, also by a signal that can be caught.
+
+    To be called first, on the main thread: what is registered first runs last.
+    """
+    folder = extraction()
+    if folder is None:
+        return
+    process = os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == process:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
+            signal.signal(number, _end)
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def remove_stale_extractions(temporary: Path | None = None) -> list[Path]:
@@ -87,7 +89,7 @@ def remove_stale_extractions(temporary: Path | None = None) -> list[Path]:
         ours = extraction()
         temporary = ours.parent if ours is not None else Path(tempfile.gettempdir())
     removed = []
-    for folder in sorted(temporary.glob(f"{_PREFIX}*")):
+    for folder in sorted(temporary.glob(f"{PREFIX}*")):
         with contextlib.suppress(OSError):
             if _is_stale(folder):
                 shutil.rmtree(folder)
@@ -100,7 +102,7 @@ def _is_stale(folder: Path) -> bool:
     try:
         if os.fstat(descriptor).st_uid != os.geteuid():
             return False
-        marker = os.stat(_MARKER, dir_fd=descriptor, follow_symlinks=False)
+        marker = os.stat(_HELD, dir_fd=descriptor, follow_symlinks=False)
         if not stat.S_ISREG(marker.st_mode):
             return False
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

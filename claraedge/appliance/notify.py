@@ -40,8 +40,8 @@ def notify(state: str, *, environment: Mapping[str, str] = os.environ) -> bool:
 def ready(text: str, *, environment: Mapping[str, str] = os.environ) -> bool:
     """The daemon serves and has recovered.
 
-    MAINPID goes along: in the one-file form the process that systemd started is the unpacker, and
-    this one its child, so that it needs `NotifyAccess=all`.
+    MAINPID goes along: what systemd started may be a script, and this its child, so that it needs
+    `NotifyAccess=all`.
     """
     return notify(
         f"READY=1\nMAINPID={os.getpid()}\nSTATUS={_one_line(text)}", environment=environment

@@ -30,7 +30,7 @@ _MORE, _ASK, _LONGEST = 120.0, 30.0, 3600.0
 def period(environment: Mapping[str, str] = os.environ) -> float | None:
     """Seconds within which the supervisor expects a sign; None: it expects none from us.
 
-    In the one-file form the process that systemd started is our parent, the unpacker.
+    What systemd started may be a script, which is our parent then.
     """
     if environment.get("WATCHDOG_PID", "") not in ("", str(os.getpid()), str(os.getppid())):
         return None

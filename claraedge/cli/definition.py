@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from claraedge import texts
 from claraedge.errors import PipelineDefinitionError
 from claraedge.pipelines.gathering import MAX_BYTES, MAX_FILES, beside, imports_of
 from claraedge.pipelines.load import load
@@ -187,15 +188,9 @@ def _read(place: str, shown: str, variables: Mapping[str, str] | None) -> Source
     """`variables` None: the file is imported, and None is the answer where it is missing."""
     try:
         content = _content(place, special=variables is not None)
-    except UnicodeDecodeError as error:
-        before = error.object[: error.start].decode()
+    except texts.NotTextError as error:
         problem = _problem(
-            "not-utf-8",
-            shown,
-            f"the file is not UTF-8 text (byte {error.start})",
-            "save the definition as UTF-8",
-            line=before.count("\n") + 1,
-            column=len(before) - before.rfind("\n"),
+            "not-utf-8", shown, error.problem, error.remedy, line=error.line, column=error.column
         )
         return Source(place=place, shown=shown, problems=(problem,))
     except OSError as error:
@@ -238,7 +233,7 @@ def _content(place: str, *, special: bool) -> str:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise OSError(errno.EFBIG, f"it is larger than {MAX_BYTES >> 20} MiB")
-    return content.decode("utf-8")
+    return texts.decode(content)
 
 
 def _problem(
@@ -257,4 +252,4 @@ def _problem(
 
 def _text(path: str) -> str:
     """A path as text, also where its bytes are none."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return texts.shown(path)

@@ -28,6 +28,7 @@ from claraedge.cli import (
     update,
     utilization,
 )
+from claraedge.cli.encoding import ensure_utf8
 from claraedge.errors import ClaraedgeError
 
 _INTERRUPTED = 130  # as a shell reports SIGINT
@@ -106,4 +107,5 @@ def _fail(code: int, *messages: str) -> int:
 
 def main() -> None:
     """The console script."""
+    ensure_utf8()
     sys.exit(run(sys.argv[1:]))

@@ -15,5 +15,5 @@ def schema() -> None:
     # yaml-language-server: $schema=FILE
     """
     click.echo(
-        files("claraedge.pipelines").joinpath("definition.schema.json").read_text(), nl=False
+        files("claraedge.pipelines").joinpath("definition.schema.json").read_text("utf-8"), nl=False
     )

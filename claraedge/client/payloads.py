@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from claraedge import texts
 from claraedge.client import jobs
 from claraedge.client.connection import HEADER, Connection
 from claraedge.client.prefix import by_prefix, full_id
@@ -121,7 +122,7 @@ def gather(paths: Iterable[Path], names: Names) -> Gathered:
                 name.encode()
             except UnicodeEncodeError:
                 raise InvalidFileNameError(
-                    f"{file!r}: the name is not UTF-8; rename the file first"
+                    f"{texts.shown(str(file))}: the name is not UTF-8; rename the file first"
                 ) from None
             if not stat.S_ISREG(file.stat().st_mode):
                 raise InvalidFileNameError(f"{file}: only regular files can be uploaded")

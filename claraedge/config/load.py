@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from claraedge import texts
 from claraedge.config import addresses, disk, engine, images, inbox, names
 from claraedge.config.expected import is_path, wrong
 from claraedge.config.images import Credential
@@ -85,12 +86,14 @@ def load_config(
     )
     source = named or default_path(environment)
     try:
-        _merge(tree, tomllib.loads(source.read_text(encoding="utf-8")))
+        _merge(tree, tomllib.loads(texts.decode(source.read_bytes())))
     except FileNotFoundError:
         if named is not None:
             mistakes.append(f"{source}: no such file; create it, or leave --config out")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         mistakes.append(f"{source}: cannot be read: {error}")
+    except texts.NotTextError as error:
+        mistakes.append(f"{source}:{error.line}: {error}")
     except tomllib.TOMLDecodeError as error:
         mistakes.append(f"{source}: not TOML: {error}{_cut(source)}")
     for variable, value in environment.items():
@@ -192,6 +195,11 @@ def _misplaced(config: Config) -> list[str]:
         f"{name}: {path} must be an absolute path"
         for name, path in folders.items()
         if path is not None and not path.is_absolute()
+    ]
+    mistakes += [
+        f"{name}: {shown} is not UTF-8; use a folder with another name"
+        for name, path in folders.items()
+        if path is not None and (shown := texts.shown(str(path))) != str(path)
     ]
     sources = {"inbox.path": config.inbox_dir}
     for number, trigger in enumerate(config.inbox.trigger):

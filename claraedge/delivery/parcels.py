@@ -6,6 +6,7 @@ Every step may be repeated: what an earlier try did is found.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.delivery import reports
 from claraedge.delivery.failpoints import Failpoint
+from claraedge.delivery.landing import Landing, located
 from claraedge.delivery.plan import Delivered, plan
 from claraedge.delivery.publish import publish, write_json
 from claraedge.delivery.records import DeliveryRecord
@@ -97,9 +99,11 @@ class Parcels:
     def _publish_result(self, flag: CancelFlag, due: Due) -> Path:
         chosen = _chosen(due)
         needed = sum(self._takes(due, file) for _, file, _ in chosen)
+        largest = max((file.size for _, file, _ in chosen), default=0)
 
         def build(building: Path) -> None:
-            need_room(building, needed, source=self._tree.payloads.stat().st_dev)
+            device = self._tree.payloads.stat().st_dev
+            need_room(building, needed, source=device, largest=largest)
             delivered = self._copy_outputs(flag, due, chosen, building)
             self._failpoint("deliver: copied")
             inputs = [self._input(file, due, flag) for file in _inputs(due)]
@@ -165,22 +169,20 @@ class Parcels:
         self._tree.refuse_damaged(
             flag, due.job.payload, [file for _, file, _ in chosen], deep=False
         )
+        landing = Landing(building)
         for output, file, inside in chosen:
-            relative = Path(output.folder, os.fsdecode(inside))
-            target = building / relative
-            target.parent.mkdir(parents=True, exist_ok=True)
-            size = files.copy_file(
-                self._tree.path(due.job.payload, file),
-                target,
-                mode=0o600 | file.mode & 0o111,
-                flag=flag,
+            source = self._tree.path(due.job.payload, file)
+            mode = 0o600 | file.mode & 0o111
+            target = landing.put(
+                os.fsencode(output.folder) + b"/" + inside,
+                functools.partial(files.copy_file, source, mode=mode, flag=flag),
             )
             delivered.append(
                 reports.DeliveredFile(
-                    path=printable(str(relative)),
+                    path=printable(str(target.relative_to(building))),
                     operator=output.operator,
                     output=output.output,
-                    size=size,
+                    size=target.lstat().st_size,
                     sha256=digest(target, flag).sha256,
                 )
             )
@@ -213,7 +215,7 @@ class Parcels:
             root = self._roots.failed
             folder = path / "original"
         target = folder / os.fsdecode(record.item_name)
-        if not os.path.lexists(source) and not os.path.lexists(target):
+        if not os.path.lexists(source) and not os.path.lexists(located(folder, record.item_name)):
             _log.warning(
                 "the original of item %s is not in the spool any more",
                 record.item,

@@ -10,28 +10,55 @@ import errno
 import os
 from pathlib import Path
 
-from claraedge import files
+from claraedge import files, texts
 from claraedge.mounts import mount_of
 
 _MIB = 1 << 20
+#: Bytes of a file on these.
+_FAT, _FAT_LIMIT = frozenset({"msdos", "vfat"}), 2**32 - 1
 #: File systems on which a copy may have the blocks of its original, so that it needs none.
 _SHARING = frozenset({"bcachefs", "btrfs", "ocfs2", "xfs", "zfs"})
+
+#: What helps, by what the system says.
+_REMEDIES = {
+    (
+        errno.EIO,
+        errno.ESTALE,
+        errno.EREMOTEIO,
+        errno.ENOTCONN,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ETIMEDOUT,
+        errno.ENXIO,
+    ): "see to that disk (`dmesg` may tell more), or to the server of that share",
+    (errno.EROFS,): "it is mounted read-only: `dmesg` may tell why; mount it for writing",
+    (errno.EACCES, errno.EPERM): "see that the user of claraedge may read and write there; on a"
+    " share that is set where it is mounted (`uid=`, `gid=`, `file_mode=`, `dir_mode=`)",
+    (errno.EFBIG,): "its file system takes no file of that size (4 GiB on FAT32): use a disk with"
+    " exFAT, NTFS or ext4, or another folder",
+}
 
 
 class NoRoomError(OSError):
     """The disk has no room; nothing was written."""
 
 
-def need_room(folder: Path, size: int, *, source: int) -> None:
+def need_room(folder: Path, size: int, *, source: int, largest: int = 0) -> None:
     """Raises NoRoomError where the disk of a folder has less than `size` bytes free.
 
     `source`: the device that they are copied from. What a file system does not tell is there.
+    `largest`: bytes of the largest file; raises OSError where it is one too large for FAT.
     """
     found = os.statvfs(folder)
     free = found.f_bavail * found.f_frsize
-    if free >= size or not found.f_blocks:
+    fits = free >= size or not found.f_blocks
+    if fits and largest <= _FAT_LIMIT:
         return
     mount = mount_of(folder)
+    if mount is not None and mount.fstype in _FAT and largest > _FAT_LIMIT:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), os.fsdecode(mount.point))
+    if fits:
+        return
     if mount is not None and mount.fstype in _SHARING and folder.stat().st_dev == source:
         return
     raise NoRoomError(
@@ -43,10 +70,11 @@ def need_room(folder: Path, size: int, *, source: int) -> None:
 
 def reason_of(error: Exception) -> str:
     """Why something waits that met this error, and what to do, in words."""
-    if isinstance(error, OSError) and files.is_full(error):
-        where = f" of {error.filename}" if error.filename is not None else ""
-        return f"the disk{where} is full; free some space there: {error.strerror}"
-    if isinstance(error, OSError) and error.strerror is not None:
-        where = f": {error.filename}" if error.filename is not None else ""
-        return f"{error.strerror}{where}"
-    return str(error)
+    if not isinstance(error, OSError) or error.strerror is None:
+        return texts.shown(str(error))
+    where = None if error.filename is None else texts.shown(str(error.filename))
+    if files.is_full(error):
+        of = f" of {where}" if where is not None else ""
+        return f"the disk{of} is full; free some space there: {error.strerror}"
+    remedy = next((text for codes, text in _REMEDIES.items() if error.errno in codes), None)
+    return error.strerror + (f": {where}" if where else "") + (f"; {remedy}" if remedy else "")

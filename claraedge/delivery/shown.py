@@ -11,7 +11,7 @@ import os
 import stat
 from pathlib import Path
 
-from claraedge import files
+from claraedge import extras, files
 
 
 def show(building: Path, mode: int) -> None:
@@ -21,8 +21,8 @@ def show(building: Path, mode: int) -> None:
             path = Path(folder, name)
             found = path.lstat().st_mode
             if stat.S_ISREG(found):
-                files.set_mode(path, (0o666 | found & 0o111) & (mode | 0o600))
-        files.set_mode(Path(folder), folder_mode(Path(folder), mode))
+                extras.set_mode(path, (0o666 | found & 0o111) & (mode | 0o600))
+        extras.set_mode(Path(folder), folder_mode(Path(folder), mode))
 
 
 def folder_mode(folder: Path, mode: int) -> int:
@@ -35,5 +35,5 @@ def make_shown(folder: Path, mode: int) -> None:
     if not folder.is_dir():
         make_shown(folder.parent, mode)
         folder.mkdir(0o777)
-        files.set_mode(folder, folder_mode(folder, mode))
+        extras.set_mode(folder, folder_mode(folder, mode))
         files.sync_folder(folder.parent)

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from claraedge import files
+from claraedge import extras, files
 from claraedge.blocking import CancelFlag
 from claraedge.delivery.failpoints import Failpoint, nothing
+from claraedge.delivery.landing import Landing, located
 from claraedge.delivery.room import need_room
-from claraedge.removal import remove_folder
 
 MAX_DEPTH = 256
+
+remove = files.remove_tree
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -162,6 +165,7 @@ def copy_tree(
     """
     _need_room(source, target.parent, link_own, flag)
     folders = []
+    landing = Landing(target)
     for entry in walk(source):
         if flag is not None:
             flag.check()
@@ -171,25 +175,33 @@ def copy_tree(
                 "cannot be copied",
                 os.fsdecode(entry.path),
             )
-        to = target / os.fsdecode(entry.path) if entry.path else target
+        make = functools.partial(_copy, entry, link_own, flag)
+        if not entry.path:
+            make(target)
+        elif not entry.is_folder:
+            landing.put(entry.path, make)
         if entry.is_folder:
-            to.mkdir(0o700)
-            folders.append((to, entry.status.st_mode))
-        elif entry.is_file:
-            if entry.status.st_uid != link_own or entry.status.st_nlink > 1 or not _link(entry, to):
-                _copy_file(entry, to, flag)
-        elif stat.S_ISLNK(entry.status.st_mode):
-            to.symlink_to(os.fsdecode(os.readlink(entry.name, dir_fd=entry.folder)))
-        elif stat.S_ISFIFO(entry.status.st_mode):
-            os.mkfifo(to, 0o600)
+            folders.append((landing.folder(entry.path), entry.status.st_mode))
     for folder, mode in reversed(folders):
         files.sync_folder(folder)
-        folder.chmod(stat.S_IMODE(mode) & 0o777 | 0o700)
+        extras.set_mode(folder, stat.S_IMODE(mode) & 0o777 | 0o700)
     files.sync_folder(target.parent)
 
 
+def _copy(entry: Entry, link_own: int | None, flag: CancelFlag | None, to: Path) -> None:
+    if entry.is_folder:
+        to.mkdir(0o700)
+    elif entry.is_file:
+        if entry.status.st_uid != link_own or entry.status.st_nlink > 1 or not _link(entry, to):
+            _copy_file(entry, to, flag)
+    elif stat.S_ISLNK(entry.status.st_mode):
+        extras.make_link(to, os.fsdecode(os.readlink(entry.name, dir_fd=entry.folder)))
+    elif stat.S_ISFIFO(entry.status.st_mode):
+        extras.make_pipe(to)
+
+
 def _need_room(source: Path, folder: Path, link_own: int | None, flag: CancelFlag | None) -> None:
-    size, device, here = 0, 0, folder.stat().st_dev
+    size, largest, device, here = 0, 0, 0, folder.stat().st_dev
     for entry in walk(source):
         if flag is not None:
             flag.check()
@@ -197,14 +209,15 @@ def _need_room(source: Path, folder: Path, link_own: int | None, flag: CancelFla
         linked = entry.status.st_uid == link_own and entry.status.st_dev == here
         if entry.is_file and (entry.status.st_nlink > 1 or not linked):
             size += files.allocated(entry.status)
-    need_room(folder, size, source=device)
+            largest = max(largest, entry.status.st_size)
+    need_room(folder, size, source=device, largest=largest)
 
 
 def _link(entry: Entry, target: Path) -> bool:
     try:
         os.link(entry.name, target, src_dir_fd=entry.folder, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+        if not files.cannot_link(error):
             raise
         return False
     if target.lstat().st_ino != entry.status.st_ino:
@@ -226,8 +239,8 @@ def _copy_file(entry: Entry, target: Path, flag: CancelFlag | None) -> None:
             after = os.fstat(reader)
             if (copied, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 raise OSError(errno.EAGAIN, "changed while it was read", os.fsdecode(entry.name))
-            os.fchmod(writer, stat.S_IMODE(before.st_mode) & 0o777 | 0o600)
-            os.utime(writer, ns=(before.st_atime_ns, before.st_mtime_ns))
+            extras.set_mode(writer, stat.S_IMODE(before.st_mode) & 0o777 | 0o600)
+            extras.set_times(writer, before)
         except BaseException as error:
             target.unlink(missing_ok=True)
             if isinstance(error, OSError) and error.filename is None:  # of a descriptor: say where
@@ -237,18 +250,6 @@ def _copy_file(entry: Entry, target: Path, flag: CancelFlag | None) -> None:
             os.close(writer)
     finally:
         os.close(reader)
-
-
-def remove(path: Path) -> None:
-    """Removes a tree of ours, in which there may be folders of others that we may empty.
-
-    Nothing there is no error. Raises OSError for what may not be removed.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISDIR(path.lstat().st_mode):
-            remove_folder(path)
-        else:
-            path.unlink()
 
 
 def move(
@@ -261,10 +262,11 @@ def move(
     """Moves a tree, durable, also to another file system, where it appears by one rename.
 
     May be repeated after a crash at any step: a target that is there is complete, and what is left
-    of the source is removed. The target's folder exists.
+    of the source is removed. The target's folder exists; where it refuses the target's name,
+    `located` finds it.
     """
     building = target.with_name(".moving" if target.name != ".moving" else ".moving-")
-    if os.path.lexists(target):
+    if os.path.lexists(located(target.parent, os.fsencode(target.name))):
         remove(building)
         files.sync_folder(target.parent)
         remove(source)
@@ -278,13 +280,13 @@ def move(
         building.mkdir(0o700)
         failpoint("move: copying")
         try:
-            copy_tree(source, building / target.name, flag=flag)
+            copy_tree(source, building / "whole", flag=flag)
         except OSError:
             with contextlib.suppress(OSError):  # a full disk must not stay full of a part
                 remove(building)
             raise
         failpoint("move: copied")
-        (building / target.name).rename(target)
+        Landing(target.parent).put(os.fsencode(target.name), (building / "whole").rename)
         files.sync_folder(target.parent)
         failpoint("move: moved")
         building.rmdir()

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from claraedge import texts
 from claraedge.config import Credential
 from claraedge.errors import ConfigurationError, ImagePullError
 from claraedge.runner.protocol import Login
@@ -86,9 +87,9 @@ def read_password(path: Path) -> str:
     if len(content) > _LONGEST:
         raise ValueError("is too large for a password")
     try:
-        password = content.decode().removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError as error:
-        raise ValueError("holds no text") from error
+        password = texts.decode(content).removesuffix("\n").removesuffix("\r")
+    except texts.NotTextError as error:
+        raise ValueError(f"holds no text that can be used: {error}") from error
     if not password:
         raise ValueError("is empty")
     return password

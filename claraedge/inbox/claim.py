@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from claraedge import files
+from claraedge import extras, files
 from claraedge.blocking import CancelFlag
 from claraedge.delivery.failpoints import Failpoint
 from claraedge.delivery.spool import Spool
@@ -260,7 +260,7 @@ def _open_up(source: Path) -> None:
     if status.st_uid == os.geteuid():
         descriptor = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            os.fchmod(descriptor, stat.S_IMODE(status.st_mode) | stat.S_IRWXU)
+            extras.set_mode(descriptor, stat.S_IMODE(status.st_mode) | stat.S_IRWXU)
         finally:
             os.close(descriptor)
 

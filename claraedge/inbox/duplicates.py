@@ -15,11 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from claraedge import files
+from claraedge import extras, files
 from claraedge.blocking import CancelFlag, in_cancellable_thread
 from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.delivery.failpoints import Failpoint, nothing
+from claraedge.delivery.landing import located
 from claraedge.delivery.roots import Roots
 from claraedge.delivery.shown import make_shown
 from claraedge.delivery.slug import folder_name, slug
@@ -113,7 +114,7 @@ class Duplicates:
     async def _put_away(self, duplicate: Duplicate) -> None:
         item = duplicate.item
         path, original = await in_cancellable_thread(self._keep, duplicate)
-        done = "linked to its results" if item.options.duplicates == "link" else "skipped"
+        done = "skipped" if path == duplicate.path else "linked to its results"
         reason = f"the same content as {shown(duplicate.of_name)}: {done}"
         now = self._clock.now()
         self._failpoint("duplicate: before commit")
@@ -149,21 +150,24 @@ class Duplicates:
         path = duplicate.path
         if item.options.duplicates == "link" and results is not None:
             link = results.parent / name
-            self._link(item, results, link)
+            if self._link(item, results, link):
+                path = str(link)
             self._failpoint("duplicate: linked")
-            path = str(link)
         original = self._keep_original(flag, item, Path(pipeline, name))
         self._failpoint("duplicate: original moved")
         return path, original
 
-    def _link(self, item: Claimed, results: Path, link: Path) -> None:
+    def _link(self, item: Claimed, results: Path, link: Path) -> bool:
+        """False: the file system of the outbox has no links."""
         self._roots.outbox.refuse()
         if not results.is_dir() and os.path.lexists(self._spool.original(item.id, item.name)):
             link.unlink(missing_ok=True)
             raise _ResultsGoneError
         if not link.is_symlink():
-            link.symlink_to(results.name)
+            if not extras.make_link(link, results.name):
+                return False
             files.sync_folder(link.parent)
+        return True
 
     def _keep_original(self, flag: CancelFlag, item: Claimed, folder: Path) -> str | None:
         """The folder that it lies in then; None where originals are not kept."""
@@ -174,7 +178,7 @@ class Duplicates:
         source = self._spool.original(item.id, item.name)
         target = root.path / folder / os.fsdecode(item.name)
         root.refuse()
-        if os.path.lexists(source) or os.path.lexists(target):
+        if os.path.lexists(source) or os.path.lexists(located(target.parent, item.name)):
             make_shown(target.parent, root.mode)
             move(source, target, flag=flag, failpoint=self._failpoint)
         return str(target.parent)
@@ -184,7 +188,7 @@ class Duplicates:
         flag.check()
         remove(self._spool.folder(item.id))
         remove(self._tree.put_away(item.id))
-        if item.options.duplicates != "link" or path is None or Path(path).exists():
+        if path is None or not Path(path).is_symlink() or Path(path).exists():
             return False
         Path(path).unlink(missing_ok=True)
         return True

@@ -11,6 +11,7 @@ from claraedge.blocking import CancelFlag
 from claraedge.clock import Clock
 from claraedge.delivery import reports
 from claraedge.delivery.failpoints import Failpoint
+from claraedge.delivery.landing import located
 from claraedge.delivery.publish import publish, published, write_json
 from claraedge.delivery.roots import Root
 from claraedge.delivery.slug import folder_name, slug
@@ -34,7 +35,7 @@ class Failures:
         target = published(
             self._root.path, _folder(item), item.id, marker="reason.json", key="item_id"
         )
-        if target is not None and os.path.lexists(target / "original" / name_of(item.name)):
+        if target is not None and os.path.lexists(located(target / "original", item.name)):
             return target
         return None
 

@@ -13,7 +13,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
-from claraedge import files
+from claraedge import extras, files
 from claraedge.blocking import in_thread
 from claraedge.clock import Clock
 from claraedge.config import Config
@@ -408,4 +408,4 @@ def _make(folder: Path) -> None:
     """For its group as well, whatever our umask is: others drop files into it."""
     if not folder.is_dir():
         files.make_folders(folder, 0o775)
-        folder.chmod(0o2775)
+        extras.set_mode(folder, 0o2775)

@@ -14,6 +14,7 @@ from claraedge import files
 from claraedge.blocking import CancelFlag, CancelledWorkError, in_cancellable_thread
 from claraedge.clock import Clock
 from claraedge.delivery.failpoints import Failpoint, nothing
+from claraedge.delivery.landing import located
 from claraedge.delivery.spool import HIDDEN
 from claraedge.delivery.trees import copy_tree, remove, walk
 from claraedge.errors import ItemRetryError
@@ -83,7 +84,7 @@ def put_back(
     Raises ItemRetryError where it is not there any more, or its place is taken; nothing is moved
     then.
     """
-    moves = _moves(item, failure / "original" / os.fsdecode(item.name))
+    moves = _moves(item, located(failure / "original", item.name))
     left = [one for one in moves if os.path.lexists(one.source) or os.path.lexists(one.aside)]
     if not left:
         raise ItemRetryError(
@@ -171,6 +172,10 @@ def _moves(item: Claimed, original: Path) -> Sequence[_Move]:
         target = item.folder / os.fsdecode(item.paths[0])
         return [_Move(source=original, target=target, hidden=hidden)]
     return [
-        _Move(source=original / path, target=item.folder / path, hidden=f"{hidden}-{position}")
-        for position, path in enumerate(map(os.fsdecode, item.members))
+        _Move(
+            source=located(original, path),
+            target=item.folder / os.fsdecode(path),
+            hidden=f"{hidden}-{position}",
+        )
+        for position, path in enumerate(item.members)
     ]

@@ -5,11 +5,11 @@ The file is protobuf in text form; the inference server checks the rest when it 
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from claraedge import texts
 from claraedge.errors import InvalidModelError
 
 #: Bytes; the real ones have a few thousand.
@@ -95,22 +95,16 @@ def _parts(top: _Message) -> tuple[str, ...]:
 
 
 def _decoded(content: bytes) -> str:
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise InvalidModelError(
-            "config.pbtxt is UTF-16 text, as Windows PowerShell writes it; the inference server"
-            " reads UTF-8: open it in Notepad and save it with the encoding UTF-8"
-        )
-    if content.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
+    try:
+        text = texts.decode(content)
+    except texts.NotTextError as error:
+        raise InvalidModelError(f"config.pbtxt, line {error.line}: {error}") from error
+    if text.lstrip().startswith("{"):
         raise InvalidModelError(
             'config.pbtxt is JSON; the inference server reads protobuf text, as `name: "lung"`:'
             " take away the outermost braces, the quotes around names, and commas at ends of lines"
         )
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidModelError(
-            f"config.pbtxt is not UTF-8 text (byte {error.start}): save it with the encoding UTF-8"
-        ) from error
+    return text
 
 
 def _parsed(text: str) -> _Message:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from claraedge import texts
 from claraedge.folder_looks import Seen
 from claraedge.pipelines.gathering import MAX_BYTES, MAX_FILES, Import, beside, imports_of
 from claraedge.pipelines.model import DefinitionFile
@@ -138,15 +139,10 @@ def _imports(path: str, text: str) -> tuple[Import, ...]:
 
 def _text(path: str, content: bytes) -> str:
     try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        before = content[: error.start].decode()
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        return texts.decode(content)
+    except texts.NotTextError as error:
         raise _RefusedError(
-            "not-utf-8",
-            f"the file is not UTF-8 text (byte {error.start})",
-            "save the definition as UTF-8",
-            At(path, line, column),
+            "not-utf-8", error.problem, error.remedy, At(path, error.line, error.column)
         ) from error
 
 

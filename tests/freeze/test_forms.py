@@ -89,4 +89,4 @@ def test_a_job_from_its_file_to_its_result(
     here.stop()
     assert here.process is not None
     assert here.process.returncode == 0, (here.folder / "daemon.log").read_text()
-    assert list(here.temporary.glob("_MEI*")) == []
+    assert list(here.temporary.iterdir()) == []

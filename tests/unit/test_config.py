@@ -314,7 +314,7 @@ def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path, file: Path) -> 
     assert "cannot be read" in text
     file.write_bytes(b'state_dir = "\xff"')
     (text,) = mistakes(file)
-    assert "cannot be read" in text
+    assert "claraedge.toml:1: the file is not UTF-8 text" in text
 
 
 def test_a_configuration_does_not_change() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -32,20 +31,20 @@ def extracted(parent: Path, name: str, *, marked: bool) -> Path:
 
 
 def test_an_extraction_whose_process_is_gone_is_removed(tmp_path: Path) -> None:
-    stale = extracted(tmp_path, "_MEIabc123", marked=True)
+    stale = extracted(tmp_path, "claraedge-abc123", marked=True)
     assert frozen.remove_stale_extractions(tmp_path) == [stale]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_extraction_in_use_stays(tmp_path: Path) -> None:
-    held = extracted(tmp_path, "_MEIabc123", marked=False)
+    held = extracted(tmp_path, "claraedge-abc123", marked=False)
     frozen.hold_extraction(held)
     assert frozen.remove_stale_extractions(tmp_path) == []
     assert (held / "grpc" / "cygrpc.so").exists()
 
 
 def test_an_extraction_held_by_another_process_stays_until_that_is_killed(tmp_path: Path) -> None:
-    folder = extracted(tmp_path, "_MEIabc123", marked=False)
+    folder = extracted(tmp_path, "claraedge-abc123", marked=False)
     code = (
         "import sys, pathlib; from claraedge.appliance import frozen;"
         " frozen.hold_extraction(pathlib.Path(sys.argv[1])); print('held', flush=True);"
@@ -67,7 +66,7 @@ def test_an_extraction_held_by_another_process_stays_until_that_is_killed(tmp_pa
     assert frozen.remove_stale_extractions(tmp_path) == [folder]
 
 
-@pytest.mark.parametrize("name", ["_MEIabc123", "other"])
+@pytest.mark.parametrize("name", ["claraedge-abc123", "other"])
 def test_a_folder_without_our_marker_stays(tmp_path: Path, name: str) -> None:
     folder = extracted(tmp_path, name, marked=False)
     assert frozen.remove_stale_extractions(tmp_path) == []
@@ -76,20 +75,20 @@ def test_a_folder_without_our_marker_stays(tmp_path: Path, name: str) -> None:
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     target = extracted(tmp_path / "elsewhere", "precious", marked=True)
-    (tmp_path / "_MEIlink00").symlink_to(target)
+    (tmp_path / "claraedge-link00").symlink_to(target)
     assert frozen.remove_stale_extractions(tmp_path) == []
     assert (target / "grpc" / "cygrpc.so").exists()
 
 
 def test_a_marker_that_is_a_link_is_none(tmp_path: Path) -> None:
-    folder = extracted(tmp_path, "_MEIabc123", marked=False)
+    folder = extracted(tmp_path, "claraedge-abc123", marked=False)
     (folder / ".claraedge").symlink_to("/etc/hostname")
     assert frozen.remove_stale_extractions(tmp_path) == []
     assert folder.exists()
 
 
 def test_another_users_extraction_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = extracted(tmp_path, "_MEIabc123", marked=True)
+    folder = extracted(tmp_path, "claraedge-abc123", marked=True)
     user = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: user + 1)
     assert frozen.remove_stale_extractions(tmp_path) == []
@@ -100,59 +99,57 @@ def test_only_the_one_file_form_has_an_extraction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert frozen.extraction() is None  # from source
+    folder = tmp_path / "claraedge-abc123"
+    folder.mkdir()
     monkeypatch.setattr(sys, "frozen", True, raising=False)
-    monkeypatch.setattr(
-        sys, "_MEIPASS", str(tmp_path / "claraedge-dir" / "_internal"), raising=False
-    )
-    assert frozen.extraction() is None
-    monkeypatch.setattr(sys, "_MEIPASS", str(tmp_path / "_MEIabc123"), raising=False)
-    assert frozen.extraction() == tmp_path / "_MEIabc123"
+    monkeypatch.setattr(sys, "_MEIPASS", str(folder / "_internal"), raising=False)
+    assert frozen.extraction() is None  # the folder form, whatever it is named
+    (folder / frozen.MARKER).touch()
+    assert frozen.extraction() == folder
 
 
-# The child must see a parent that runs its own program; an interpreter started by an interpreter
-# stands for the two processes of the binary.
-_CHILD = """
-import pathlib, sys
+_PROGRAM = """
+import pathlib, signal, sys
 sys.frozen, sys._MEIPASS = True, sys.argv[1]
 from claraedge.appliance import frozen
-frozen.die_with_parent()
-print("alive", flush=True)
-import signal
-signal.pause()
-"""
-_PARENT = """
-import subprocess, sys
-child = subprocess.Popen([sys.executable, "-c", sys.argv[2], sys.argv[1]])
-print(child.pid, flush=True)
-child.wait()
+frozen.remove_at_end()
+frozen.hold_extraction()
+print("held", flush=True)
+if len(sys.argv) > 2:
+    signal.pause()
 """
 
 
-def test_the_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
-    parent = subprocess.Popen(
-        [sys.executable, "-c", _PARENT, str(tmp_path / "_MEIabc123"), _CHILD],
+@pytest.mark.parametrize(
+    ("number", "code", "left"),
+    [
+        (None, 0, False),
+        (signal.SIGTERM, 143, False),
+        (signal.SIGHUP, 129, False),
+        (signal.SIGKILL, -9, True),
+    ],
+)
+def test_the_unpacked_folder_goes_with_its_process(
+    tmp_path: Path, number: int | None, code: int, left: bool
+) -> None:
+    folder = extracted(tmp_path, "claraedge-abc123", marked=False)
+    (folder / frozen.MARKER).touch()
+    waits = [] if number is None else ["wait"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, str(folder / "_internal"), *waits],
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert parent.stdout is not None
-    words = {parent.stdout.readline().strip(), parent.stdout.readline().strip()}
-    child = int((words - {"alive"}).pop())
-    watch = os.pidfd_open(child)
-    parent.kill()
-    parent.wait()
-    try:
-        assert select.select([watch], [], [], 10)[0], "the child outlived its parent"
-    finally:
-        os.close(watch)
-        parent.stdout.close()
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    if number is not None:
+        process.send_signal(number)
+    process.communicate(timeout=20)
+    assert process.returncode == code
+    assert folder.exists() is left
+    assert frozen.remove_stale_extractions(tmp_path) == ([folder] if left else [])
 
 
-def test_a_child_whose_parent_was_gone_already_ends(tmp_path: Path) -> None:
-    # `env` runs another program than the interpreter, as init does for an orphan.
-    orphan = subprocess.run(
-        ["setpriv", "--", "sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-c", _CHILD,
-         str(tmp_path / "_MEIabc123")],
-        capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
-    assert orphan.stdout == ""
-    assert orphan.returncode == 128 + signal.SIGTERM
+def test_the_freezer_and_the_program_know_the_same_marker() -> None:
+    freezer = Path(__file__).resolve().parents[3] / "build" / "lib" / "freeze.py"
+    assert f'MARKER = "{frozen.MARKER}"' in freezer.read_text()

@@ -71,8 +71,9 @@ def test_create_pipeline_refuses_a_file_that_is_no_text(daemon, claraedge, tmp_p
     answer = claraedge("create", "pipeline", "-p", file)
     assert answer.code == 1
     assert answer.err == (
-        f"claraedge: {file}:1:7: the file is not UTF-8 text (byte 6); save the definition as"
-        " UTF-8\n"
+        f"claraedge: {file}:1:7: the file is not UTF-8 text (byte 6, 0xff): a letter beyond plain"
+        " English there is saved as Windows-1252 or ISO-8859-1 has it; save it as UTF-8, or write"
+        " that letter without its accent\n"
     )
     assert daemon.asked == []
 

@@ -148,7 +148,7 @@ def test_a_file_that_is_no_text_is_told_with_the_place_of_its_first_wrong_byte(
     Path("p.yaml").write_bytes("name: ä\nb: é".encode() + b"\xff")
     answer = claraedge("check", "p.yaml")
     assert answer.code == 1
-    assert answer.out.startswith("p.yaml:2:5: error: the file is not UTF-8 text (byte 14); ")
+    assert answer.out.startswith("p.yaml:2:5: error: the file is not UTF-8 text (byte 14, 0xff): ")
 
 
 def test_a_pipe_that_is_imported_is_refused_and_not_waited_for(claraedge: Callable) -> None:

@@ -83,3 +83,32 @@ def test_of_a_tree_that_has_no_room_nothing_is_copied(tmp_path: Path) -> None:
     copy_tree(tmp_path / "tree", tmp_path / "links", link_own=os.geteuid())
     with pytest.raises(NoRoomError):
         copy_tree(tmp_path / "tree", tmp_path / "copy", link_own=os.geteuid())
+
+
+@pytest.mark.usefixtures("small")
+def test_a_file_too_large_for_fat_is_refused_before_its_first_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda _: Disk(1 << 40))
+    need_room(tmp_path, 1 << 33, source=0, largest=1 << 33)  # ext4
+    mount = Mount(id=1, point=b"/stick", fstype="vfat", source="/dev/sdb1")
+    monkeypatch.setattr(room, "mount_of", lambda _: mount)
+    need_room(tmp_path, 1 << 33, source=0, largest=2**32 - 1)
+    with pytest.raises(OSError, match="File too large") as raised:
+        need_room(tmp_path, 1 << 33, source=0, largest=2**32)
+    assert reason_of(raised.value).startswith("File too large: /stick; its file system takes no")
+
+
+@pytest.mark.parametrize(
+    ("code", "helps"),
+    [
+        (errno.EIO, "or to the server of that share"),
+        (errno.EROFS, "mount it for writing"),
+        (errno.EACCES, "the user of claraedge may read and write there"),
+        (errno.EBUSY, "Device or resource busy: /a/\\xff"),
+    ],
+)
+def test_a_reason_says_what_helps_and_is_text(code: int, helps: str) -> None:
+    reason = reason_of(OSError(code, os.strerror(code), "/a/\udcff"))
+    assert reason.endswith(helps) or helps in reason
+    assert "/a/\\xff" in reason

@@ -89,15 +89,16 @@ async def test_a_disk_that_knows_no_modes_takes_results_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As FAT on a USB stick: it refuses a chmod even to the owner of a file."""
-    chmod, refused = Path.chmod, []
+    chmod, refused = os.chmod, []
 
-    def refusing(path: Path, mode: int, **more: bool) -> None:
-        if tmp_path / "outbox" in path.resolve().parents:
+    def refusing(path: Path | int, mode: int, **more: bool) -> None:
+        place = Path(f"/proc/self/fd/{path}") if isinstance(path, int) else Path(path)
+        if tmp_path / "outbox" in place.resolve().parents:
             refused.append(path)
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
         chmod(path, mode, **more)
 
-    monkeypatch.setattr(Path, "chmod", refusing)
+    monkeypatch.setattr(os, "chmod", refusing)
     async with bench(make_config(tmp_path)) as b:
         await b.register("ct")
         drop(tmp_path / "inbox/ct/scan.dcm", b"scan")

@@ -1,0 +1,67 @@
+"""Text that people write and read: UTF-8, whatever the locale of its writer is. Pure."""
+
+from __future__ import annotations
+
+import codecs
+
+#: An error handler for encoders: no text is refused, what UTF-8 has not becomes visible.
+ESCAPES = "claraedge.escapes"
+#: A byte that is no UTF-8 is one of these in a `str` that came from the file system (PEP 383).
+_FIRST_BYTE, _LAST_BYTE = 0xDC80, 0xDCFF
+
+
+class NotTextError(ValueError):
+    """A file that somebody saved in another encoding than UTF-8."""
+
+    def __init__(self, problem: str, remedy: str, line: int, column: int) -> None:
+        super().__init__(f"{problem}; {remedy}")
+        self.problem = problem
+        self.remedy = remedy
+        self.line = line
+        self.column = column
+
+
+def decode(content: bytes) -> str:
+    """The text of a file, without the byte order mark that some editors put first.
+
+    Raises NotTextError.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise NotTextError(
+            "the file is saved as UTF-16, which Windows calls Unicode",
+            "save it as UTF-8 (Notepad: Save as, Encoding: UTF-8; PowerShell: -Encoding utf8)",
+            1,
+            1,
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8", "replace")
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        raise NotTextError(
+            f"the file is not UTF-8 text (byte {error.start}, 0x{content[error.start]:02x}): a"
+            " letter beyond plain English there is saved as Windows-1252 or ISO-8859-1 has it",
+            "save it as UTF-8, or write that letter without its accent",
+            line,
+            column,
+        ) from error
+
+
+def shown(text: str) -> str:
+    """`text` as UTF-8 can have it: a byte of a name that is no UTF-8 is shown by its two digits."""
+    return text.encode("utf-8", ESCAPES).decode("utf-8")
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    part = error.object[error.start : error.end]
+    return "".join(_escaped(ord(character)) for character in part), error.end
+
+
+def _escaped(code: int) -> str:
+    is_byte = _FIRST_BYTE <= code <= _LAST_BYTE
+    return f"\\x{code - 0xDC00:02x}" if is_byte else f"\\u{code:04x}"
+
+
+codecs.register_error(ESCAPES, _escape)

@@ -149,10 +149,15 @@ class Companions:
             await asyncio.wait(ending, timeout=limit)
         return not any(c.gpus for c in self.living)
 
-    async def tidy_models(self) -> None:
-        """Unloads models that the repository no longer holds, where no running job uses them."""
-        for companion, models in list(self.models.items()):
-            await models.tidy(companion)
+    def uses_models(self, job: str) -> bool:
+        """Whether the job uses models of the inference server."""
+        return any(models.serves(job) for models in self.models.values())
+
+    async def tidy_models(self) -> bool:
+        """Unloads models that the repository no longer holds, where no running job uses them.
+        False: it is to be called again.
+        """
+        return all([await models.tidy(c) for c, models in list(self.models.items())])
 
     async def abandon(self) -> None:
         """The daemon ends: the containers run on."""

@@ -190,17 +190,24 @@ class LoadedModels:
 
     # --- for the repository --------------------------------------------------------------------
 
-    async def tidy(self, companion: Companion) -> None:
+    def serves(self, job: str) -> bool:
+        """Whether the job uses models."""
+        return job in self._users
+
+    async def tidy(self, companion: Companion) -> bool:
         """Unloads what was replaced or deleted and no running job uses: it would keep memory and
-        disk. A job that comes next, or waits already, does the same.
+        disk. False: it is to be called again, as the server is just starting.
         """
         self._freed.set()  # who waits may want something else now
-        if self._line.locked() or not companion.fit or companion.container is None:
-            return
+        if self._line.locked():
+            return True  # the job at its head does the same
+        if not companion.fit or companion.container is None:
+            return not self._loaded
         async with self._line, self._talking:
             outdated = self._outdated(await self._present())
             with contextlib.suppress(GoneError):
                 await self._bring(self._triton(companion, companion.container), outdated, {})
+        return True
 
     def _outdated(self, present: Mapping[str, Stored]) -> tuple[str, ...]:
         used = self._in_use(*self._users)

@@ -191,6 +191,7 @@ class Services:
         """The job uses nothing any more, and no container of it will start. Never fails; what was
         the job's alone is removed soon. Cancel an `acquire` that still runs before.
         """
+        self._models_changed |= self._companions.uses_models(job)  # it may have kept old ones
         self._leasing.let_go(job)
 
     async def stop(self) -> int:
@@ -262,8 +263,8 @@ class Services:
         try:
             await self._leavings.take_up()
             await self._leavings.remove_strays()
-            if self._models_changed:
-                await self._show_models()
+            if self._models_changed and not await self._show_models():
+                return False
             if self._networks.unused:
                 await self._networks.tidy(runs, await self._leavings.occupants())
         except (ClaraedgeError, OSError) as error:
@@ -271,17 +272,20 @@ class Services:
             return False
         return self._leavings.done and self._networks.settled(runs)
 
-    async def _show_models(self) -> None:
+    async def _show_models(self) -> bool:
         self._models_changed = False
+        done = True
         try:
             await self._view.sync(adds=bool(self._companions.living))
             if self._companions.models:
-                await self._companions.tidy_models()
+                done = await self._companions.tidy_models()
             else:
                 await self._served.show({})
         except BaseException:
             self._models_changed = True
             raise
+        self._models_changed |= not done
+        return done
 
     def _left_behind(self) -> None:
         self._leavings.strays = True

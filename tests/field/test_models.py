@@ -154,7 +154,6 @@ async def test_a_model_is_deleted_while_it_is_loaded(beside: Beside) -> None:
             await services.acquire("two", using(models=("net",)))
         assert beside.server.loaded == {"net": "w"}
         await services.release("one")
-        services.models_changed()
         await until(lambda: not beside.server.loaded)
         await until(lambda: not (beside.server.models / "net").exists())
 

@@ -178,6 +178,39 @@ async def test_models_are_loaded_before_the_job_and_reloaded_when_they_are_repla
         await made.until_nothing_is_left()
 
 
+async def test_a_running_job_keeps_the_weights_that_it_began_with(opened: Open) -> None:
+    """The server reads what lies before it when it loads, also after it was killed."""
+    jobs = {
+        name: pipeline(WEIGHTS.replace("WANTED", name), models=("all", "m"))
+        for name in ("first", "second")
+    }
+    ensemble = 'name: "all"\nensemble_scheduling { step { model_name: "m" } }'
+    async with opened() as made:
+        await made.store("m", "first")
+        await made.store("all", "e", config=ensemble)
+        lease = await made.services.acquire("one", jobs["first"])
+        await made.store("m", "second")
+        waits = asyncio.create_task(made.services.acquire("two", jobs["second"]))
+        async with asyncio.timeout(20):
+            while "earlier version of m" not in str(made.services.waits_for("two")):
+                await asyncio.sleep(0.05)
+        (old,) = await made.runner.containers({LABEL_SERVICES: made.instance})
+        state = await made.runner._inspector.state(old.id)
+        assert state is not None
+        os.kill(state.pid, signal.SIGKILL)
+        async with asyncio.timeout(60):
+            while (now := await made.runner.containers({LABEL_SERVICES: made.instance})) == [old]:
+                await asyncio.sleep(0.05)
+            while not now or await made.run(lease, jobs["first"].operators[0]) != 0:
+                now = await made.runner.containers({LABEL_SERVICES: made.instance})
+        assert not waits.done()
+        await made.services.release("one")
+        assert await made.run(await waits, jobs["second"].operators[0]) == 0
+        await made.services.stop()
+        await made.services.release("two")
+        await made.until_nothing_is_left()
+
+
 async def test_a_next_daemon_gives_a_running_job_the_same_server(opened: Open) -> None:
     waits = WEIGHTS.replace("WANTED", "first").strip()
     jobs = pipeline(f"sleep 2; {waits}", models=("m",))

@@ -168,7 +168,6 @@ async def test_a_deleted_model_serves_running_jobs_to_their_end_and_no_other(
         await until(lambda: len(beside.runner.started) == 2)
         await until(lambda: beside.server.loaded == {"net": "old", "all": "e+old"})
         await services.release("one")
-        services.models_changed()
         await until(lambda: beside.server.loaded == {})  # its memory is free
         await until(lambda: not shown.exists())  # and its disk
 

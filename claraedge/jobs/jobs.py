@@ -314,8 +314,8 @@ class Jobs:
             except FileNotFoundError as error:
                 raise PayloadStateError(
                     f"the file {file.name!r} of the payload {source} is gone: it was changed while"
-                    " it was copied, or its disk is damaged; try again, and upload it again where that"
-                    " does not help"
+                    " it was copied, or its disk is damaged; try again, and upload it again where"
+                    " that does not help"
                 ) from error
             copies.append(PayloadFile(name=name, size=file.size, mode=file.mode, blob=blob))
         return copies

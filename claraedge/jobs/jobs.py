@@ -313,7 +313,9 @@ class Jobs:
                 blob = self._tree.adopt(payload, path, mode=file.mode, keep=True)
             except FileNotFoundError as error:
                 raise PayloadStateError(
-                    f"the payload {source} was changed while it was copied; try again"
+                    f"the file {file.name!r} of the payload {source} is gone: it was changed while"
+                    " it was copied, or its disk is damaged; try again, and upload it again where"
+                    " that does not help"
                 ) from error
             copies.append(PayloadFile(name=name, size=file.size, mode=file.mode, blob=blob))
         return copies

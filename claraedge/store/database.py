@@ -128,6 +128,8 @@ class Database:
         self._last_seen = 0
         self._writer: sqlite3.Connection | None = None
         self._thread: threading.Thread | None = None
+        self._held = contextlib.ExitStack()
+        """Files that may be closed once no connection is open."""
         self._closed = True
         self.unusable: StateFolderError | None = None
         """What was met that ends all work with the state."""
@@ -227,7 +229,7 @@ class Database:
             self.path.chmod(0o600)
             self._writer.execute("PRAGMA journal_mode = WAL")
             self._writer.execute("PRAGMA synchronous = FULL")
-            soundness.check(self._writer, self.path)
+            soundness.check(self._writer, self.path, self._held)
             migrate(self._writer)
             soundness.check_values(self._writer, self.path)
         except (sqlite3.Error, OSError) as error:
@@ -257,6 +259,7 @@ class Database:
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._writer.close()
             self._writer = None
+        self._held.close()
         self._lock.release()
 
     def _leave_as_it_is(self, writer: sqlite3.Connection) -> None:

@@ -46,6 +46,10 @@ def salvage(old: Path, new: Path) -> Sequence[Table]:
                 uri = f"{old.absolute().as_uri()}?mode=ro"
                 source = stack.enter_context(contextlib.closing(sqlite3.connect(uri, uri=True)))
                 source.execute("PRAGMA cell_size_check = ON")
+                # Of a schema that is damaged, what comes before the damage counts. The first
+                # statement fails all the same. Source: SQLite's prepare.c, NoSchemaError.
+                source.execute("PRAGMA writable_schema = ON")
+                source.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
             met = _copy(source, target)
         migrate(target)
         with _without_triggers(target):
@@ -53,7 +57,8 @@ def salvage(old: Path, new: Path) -> Sequence[Table]:
             met |= _keep_history(target)
             met |= _drop_orphans(target)
             _complete(target)
-        check(target, new)
+        with contextlib.ExitStack() as held:
+            check(target, new, held)
         return [
             Table(
                 name=name,

@@ -15,6 +15,7 @@ import stat
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from claraedge.appliance.state import broken_disk, user_name
 from claraedge.errors import (
@@ -181,10 +182,12 @@ def _size(path: Path) -> int:
 # --- while it is open --------------------------------------------------------------------------
 
 
-def check(connection: sqlite3.Connection, path: Path) -> None:
+def check(connection: sqlite3.Connection, path: Path, held: contextlib.ExitStack) -> None:
     """Raises DamagedStateError where any page of the database is damaged. Nobody else has it open.
 
-    All is in the file itself afterwards. Errors of SQLite pass.
+    All is in the file itself afterwards. Errors of SQLite pass. `held` is to be closed after the
+    connection: a process that closes a file loses all its locks on it, also those of SQLite.
+    Source: sqlite.org/howtocorrupt.html, "POSIX advisory locks canceled".
     """
     (first,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if first != "ok":
@@ -192,14 +195,17 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
     missing = connection.execute("PRAGMA foreign_key_check").fetchone()
     if missing is not None:
         raise damaged(path, f"a row of {missing[0]} belongs to one of {missing[2]} that is missing")
-    if _size(path):
+    if not _size(path):
+        return
+    if _size(wal(path)):
         # It says how many pages of the log are whole, beyond which SQLite does not look.
         _, whole, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        if lost := lost_commits(wal(path), max(0, whole)):
+        log = held.enter_context(wal(path).open("rb"))
+        if lost := lost_commits(log.fileno(), max(0, whole)):
             raise damaged(wal(path), f"of what was recorded last, {lost} changes cannot be read")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        if (page := zeroed_page(path)) is not None:
-            raise damaged(path, f"page {page} holds nothing but zeros")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if (page := zeroed_page(held.enter_context(path.open("rb")))) is not None:
+        raise damaged(path, f"page {page} holds nothing but zeros")
 
 
 def check_values(connection: sqlite3.Connection, path: Path) -> None:
@@ -212,17 +218,13 @@ def check_values(connection: sqlite3.Connection, path: Path) -> None:
             raise damaged(path, f"a row of {table} has values that are none")
 
 
-def lost_commits(log: Path, whole: int) -> int:
+def lost_commits(log: int, whole: int) -> int:
     """How many commits lie in a log beyond its first `whole` pages, where that is no power cut's.
 
     Each commit is synced before the next one is written: a cut leaves at most one that is not
     whole. Two say that a page before them was damaged later.
     """
-    try:
-        with log.open("rb") as file:
-            commits = sum(_commits_after(file.fileno(), whole))
-    except FileNotFoundError:
-        return 0
+    commits = sum(_commits_after(log, whole))
     return commits if commits > 1 else 0
 
 
@@ -243,27 +245,26 @@ def _commits_after(descriptor: int, whole: int) -> Iterator[bool]:
         at += _FRAME_HEADER + size
 
 
-def zeroed_page(path: Path) -> int | None:
+def zeroed_page(file: BinaryIO) -> int | None:
     """The number of a page in use that holds nothing but zeros, which none does.
 
     SQLite takes those for text, where only text is expected.
     """
-    with path.open("rb") as file:
-        header = file.read(100)
-        (size,) = struct.unpack_from(">H", header, 16)
-        size = 65536 if size == 1 else size
-        file.seek(0)
-        empty, number, nothing = set(), 0, bytes(size)
-        while block := file.read(256 * size):
-            for start in range(0, len(block), size):
-                number += 1
-                if block[start : start + size] == nothing:
-                    empty.add(number)
-        empty.discard(_LOCKED_AT // size + 1)
-        (trunk,) = struct.unpack_from(">I", header, _FREE_AT)
-        while trunk and empty:
-            empty.discard(trunk)
-            file.seek((trunk - 1) * size)
-            trunk, count, *free = struct.unpack(f">{size // 4}I", file.read(size))
-            empty -= set(free[:count])
+    header = file.read(100)
+    (size,) = struct.unpack_from(">H", header, 16)
+    size = 65536 if size == 1 else size
+    file.seek(0)
+    empty, number, nothing = set(), 0, bytes(size)
+    while block := file.read(256 * size):
+        for start in range(0, len(block), size):
+            number += 1
+            if block[start : start + size] == nothing:
+                empty.add(number)
+    empty.discard(_LOCKED_AT // size + 1)
+    (trunk,) = struct.unpack_from(">I", header, _FREE_AT)
+    while trunk and empty:
+        empty.discard(trunk)
+        file.seek((trunk - 1) * size)
+        trunk, count, *free = struct.unpack(f">{size // 4}I", file.read(size))
+        empty -= set(free[:count])
     return min(empty, default=None)

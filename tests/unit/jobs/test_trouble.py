@@ -85,6 +85,22 @@ async def test_a_full_disk_delays_an_operator_and_does_not_fail_it(
     assert len(device.runner.started) == 1
 
 
+async def test_a_file_that_its_disk_does_not_give_is_named_and_no_bug(
+    device: Device, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    async with bench(device) as b:
+        waits = await b.job(await b.register(chain("one")), {"x": b"1"}, start=False)
+        monkeypatch.setattr(files, "sync_file", broken)  # what the operator wrote is to be durable
+        await b.jobs.start(waits.id, {})
+        ended = await b.end(waits.id)
+        assert ended.status is JobStatus.FAULTED
+        assert "/x cannot be read or written (Input/output error): `dmesg`" in ended.messages[0]
+    assert "Traceback" not in caplog.text
+
+
 async def test_an_end_that_cannot_be_recorded_ends_the_engine_and_a_new_start_collects_it(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:

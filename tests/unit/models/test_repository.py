@@ -189,3 +189,16 @@ async def test_a_model_of_a_deleted_name_is_a_new_one(models: Models) -> None:
     again = await store(models)
     assert again.id != model.id
     assert dict(again.metadata) == {}
+
+
+async def test_the_status_names_models_whose_files_are_gone_until_they_are_uploaded_again(
+    tmp_path: Path, database: Database, models: Models
+) -> None:
+    model = await store(models)
+    assert models.warnings() == []
+    (tmp_path / "models" / model.id).rename(tmp_path / "elsewhere")
+    again = await started(tmp_path, database)
+    (warning,) = again.warnings()
+    assert f"the files of the model m ({model.id}) are gone" in warning
+    await store(again)
+    assert again.warnings() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -145,3 +146,24 @@ def test_a_damaged_database_of_an_older_version_is_brought_up_to_this_one(tmp_pa
     with closing(sqlite3.connect(new)) as connection:
         assert connection.execute("SELECT value FROM facts").fetchall() == [("0123",)]
         assert connection.execute("SELECT count(*) FROM events").fetchone() == (1,)
+
+
+async def test_who_looks_into_the_database_meanwhile_does_not_take_its_log_away(
+    tmp_path: Path,
+) -> None:
+    """As it was where the look at the files had dropped the locks of SQLite on them."""
+    path = tmp_path / "claraedge.db"
+    look = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(c.execute(sys.argv[2])"
+    look += ".fetchall()); c.close()"
+    for _ in range(2):  # a new one, and one that is there
+        async with Database(path) as database:
+            await database.write(lambda tx: tx.run("put_fact", key="k", value="v"))
+            log = soundness.wal(path).stat()
+            child = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", look, str(path), "SELECT count(*) FROM facts"),
+                stdout=asyncio.subprocess.PIPE,
+            )
+            assert (await child.communicate())[0] == b"[(1,)]\n"
+            assert soundness.wal(path).stat().st_ino == log.st_ino
+            assert soundness.wal(path).stat().st_size == log.st_size
+            assert await database.read(lambda tx: tx.row("fact", key="k")) is not None

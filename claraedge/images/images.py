@@ -213,15 +213,15 @@ class Images:
         """Removes images that share a damaged layer: as long as one is left, it is kept, and taken
         for whole by every load. Returns what to tell of them.
         """
-        told = []
+        warnings = []
         known = {image.id: image for image in await self._runner.list_images()}
         for image in images:
             shown = ", ".join(known[image].names if image in known else ()) or image[:_SHORT]
             await self._runner.remove_image(image, force=True)
             self.checks.forget(image)
             _log.warning("damaged image removed", extra={"image": image, "names": shown})
-            told.append(
+            warnings.append(
                 f"{shown} was damaged on this device and was removed; where it is not in this"
                 " archive, load it again too"
             )
-        return told
+        return warnings

@@ -11,8 +11,8 @@ _SHOWN = 3
 
 
 def missing(reference: str, images: Sequence[Image]) -> str:
-    """The message for an image that is not here: what is wrong with its name, where that can be
-    told, and what to write instead.
+    """The message for an image that is not here: what is wrong with its name, where that is
+    known, and what to write instead.
     """
     said = f"the image {reference} is not on this device"
     load = "load it with `claraedge create image -f ARCHIVE.tar`, or let it be pulled"

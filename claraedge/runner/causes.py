@@ -171,7 +171,7 @@ _LAST_LINES = (
         _EXEC + "no such file or directory",
         "`{program}` is there, but not what starts it: the interpreter in its first line (a script"
         " that was saved on Windows asks for one whose name ends in a carriage return; `dos2unix`"
-        " mends it), or the loader of another C library (a program for glibc in an Alpine image);"
+        " corrects it), or the loader of another C library (glibc, in an Alpine image);"
         " build the image again with what is missing",
     ),
     _row(_EXEC + "permission denied", "`{program}` may not be executed by the user of the image"),

@@ -1,7 +1,7 @@
 """What lies in a file that is to be loaded as images, and why Podman cannot load it. Blocks.
 
 Podman answers with what each of its four readers made of the file (Podman 4.3, `images/load`), and
-the person who copied it here has to be told one thing.
+the person who copied it here needs one answer.
 """
 
 from __future__ import annotations

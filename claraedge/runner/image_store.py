@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,6 +71,13 @@ class ImageStore:
 
     async def all(self) -> Sequence[Image]:
         """As Runner.list_images."""
+        try:
+            async with asyncio.timeout(_ASK):
+                return await self._all()
+        except TimeoutError as error:
+            raise RunnerUnavailableError(images.unanswered(f"within {_ASK:g} s")) from error
+
+    async def _all(self) -> Sequence[Image]:
         response = await self._service.request("GET", "/images/json", timeout=_ASK, repeatable=True)
         storage = await self._integrity.storage()
         if response.ok:

@@ -147,7 +147,8 @@ class Keeper:
             if end is None:
                 return
             words = await self._workshop.last_words(companion.key)
-            reason = f"{companion.name} ended by itself ({_said(end)}){words}"
+            of_image = await self._workshop.of_image(companion.recipe) if end.code else ""
+            reason = f"{companion.name} ended by itself ({_said(end)}){words}{of_image}"
             companion.fit = False
             async with companion.wiring:
                 companion.container, container = None, companion.container

@@ -124,6 +124,7 @@ class Services:
             self._companions, self._networks, self._workshop, self._memory, clock
         )
         self._workshop.on_left = self._left_behind
+        self._workshop.why_unusable = images.why_unusable
         self._companions.on_change = self._changed
         self._companions.on_lost = self._lost
         self._leasing = Leasing(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from claraedge import files
 from claraedge.blocking import in_thread
-from claraedge.errors import ClaraedgeError, ContainerError
+from claraedge.errors import ClaraedgeError, ContainerError, NetworkError
 from claraedge.ids import NewId
 from claraedge.runner import causes
 from claraedge.runner.foreign import clear
@@ -33,6 +33,7 @@ _log = logging.getLogger(__name__)
 
 #: Bytes of a companion's log before it begins anew.
 _LOG_SIZE = 8 * 1024 * 1024
+_SHORT = 12
 
 
 class Workshop:
@@ -50,6 +51,8 @@ class Workshop:
         self.grace = grace
         # A container that is not whole has nothing but its name to tell whose it is.
         self._prefix = f"claraedge-service-{instance[:12]}-"
+        self.why_unusable: Callable[[str, str], Awaitable[str]] = _unknown
+        """As Images.why_unusable."""
         self.on_left: Callable[[], None] = lambda: None
         """Told when a container may be there that nobody sees to."""
         self._new_id = new_id
@@ -68,23 +71,27 @@ class Workshop:
         `Runner.create` does.
         """
         await in_thread(_make_folders, self.logs, recipe.folders)
-        return await self.runner.create(
-            replace(
-                recipe.spec,
-                name=name,
-                labels={
-                    LABEL_SERVICES: self.instance,
-                    LABEL_SERVICE: key,
-                    LABEL_SERVICE_NAME: title,
-                    LABEL_RECIPE: recipe.digest,
-                    LABEL_GPUS: ",".join(recipe.spec.devices),
-                    LABEL_MEMORY: str(recipe.memory),
-                },
-                log_path=self.log_path(key),
-                log_size=_LOG_SIZE,
-                networks=dict(networks),
-            )
+        spec = replace(
+            recipe.spec,
+            name=name,
+            labels={
+                LABEL_SERVICES: self.instance,
+                LABEL_SERVICE: key,
+                LABEL_SERVICE_NAME: title,
+                LABEL_RECIPE: recipe.digest,
+                LABEL_GPUS: ",".join(recipe.spec.devices),
+                LABEL_MEMORY: str(recipe.memory),
+            },
+            log_path=self.log_path(key),
+            log_size=_LOG_SIZE,
+            networks=dict(networks),
         )
+        try:
+            return await self.runner.create(spec)
+        except NetworkError:
+            raise
+        except ContainerError as error:
+            raise ContainerError(f"{error}{await self.of_image(recipe)}") from error
 
     async def present(self) -> list[Container]:
         """All containers beside jobs that are there."""
@@ -128,6 +135,12 @@ class Workshop:
         """The keys that folders are there of."""
         return await in_thread(_names, self.volumes)
 
+    async def of_image(self, recipe: Recipe | None) -> str:
+        """What of its image may have kept a container from its work; empty: nothing known."""
+        image = "" if recipe is None else recipe.spec.image
+        found = await self.why_unusable(image[:_SHORT], image) if image else ""
+        return f"; {found}" if found else ""
+
     async def last_words(self, key: str) -> str:
         """The last line that it wrote, and where all of it is."""
         log = self.log_path(key)
@@ -135,6 +148,10 @@ class Workshop:
         said = f"; its last line: {lines[0].strip()[:500]}" if lines else ""
         cause = causes.of_last_line(lines[0]) if lines else None
         return f"{said}{f': {cause}' if cause else ''} (its log: {log})"
+
+
+async def _unknown(_reference: str, _image: str) -> str:
+    return ""
 
 
 def _make_folders(logs: Path, shared: tuple[Path, ...]) -> None:

@@ -200,3 +200,32 @@ def test_damage_is_told_everywhere_and_a_load_makes_it_right(site: Site, store: 
     assert not any("is damaged" in text for text in site.ask("status")["warnings"])
     site.say("delete", "image", name)
     assert not [i for i in site.ask("list", "images")["images"] if name in i["names"]]
+
+
+@case(
+    10,
+    "an archive in the folder for images is cut off, and is copied again",
+    source="ansible-collections/community.docker#46",
+    outcome="List and status say why it is not loaded; once it is whole, it is loaded by itself.",
+)
+def test_an_archive_that_cannot_be_loaded_is_told_until_it_is_replaced(site: Site) -> None:
+    name = "localhost/field/dropped:1"
+    tree = layer({**BASE, "etc/dropped": b"dropped"})
+    whole = pack(site.folder / "whole.tar", docker_parts(name, [tree])).read_bytes()
+    dropped = site.state / "images.d" / "dropped.tar"
+    (dropped.parent / "later.tar.part").write_bytes(whole[:1000])
+    dropped.write_bytes(whole[:900_000])
+
+    def told() -> list[str]:
+        warnings: list[str] = site.ask("list", "images")["warnings"]
+        return warnings
+
+    until("the archive is refused", lambda: len(told()) == 1)
+    (warning,) = told()
+    assert "dropped.tar is not loaded" in warning
+    assert "ends in the middle" in warning
+    assert warning in site.ask("status")["warnings"]
+    dropped.write_bytes(whole)
+    until("the archive is loaded", lambda: not told())
+    assert name in [n for i in site.ask("list", "images")["images"] for n in i["names"]]
+    assert run(site, name, ["true"])["status"] == "HEALTHY"

@@ -699,7 +699,7 @@ async def test_a_hung_podman_keeps_no_other_work_waiting(
             async with asyncio.timeout(5):
                 assert await runner.version() == ""
                 ends = await asyncio.gather(*asked, return_exceptions=True)
-            assert {type(end) for end in ends} == {RunnerUnavailableError}
+            assert all(isinstance(end, RunnerUnavailableError) for end in ends)
         finally:
             os.kill(service.process_id, signal.SIGCONT)
         monkeypatch.undo()

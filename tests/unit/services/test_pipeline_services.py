@@ -215,6 +215,19 @@ async def test_one_that_ends_before_it_is_healthy_fails_the_job_with_its_last_wo
         await until(lambda: _none(beside))
 
 
+async def test_one_that_ends_as_its_image_is_damaged_says_so(beside: Beside) -> None:
+    async def breaks(spec: ContainerSpec) -> int:
+        return await beside._viewer(spec)
+
+    beside.runner.add_image("site/broken:1", breaks, ports=(1,))
+    beside.runner.damage_image("site/broken:1", contents=True)
+    async with beside.daemon() as services:
+        beside.exits.set()
+        with pytest.raises(ServiceError, match=r"exit code 7.*is damaged on this device.*bin/a"):
+            await services.acquire("one", using(viewer(image="site/broken:1")))
+        await until(lambda: _none(beside))
+
+
 async def test_one_that_never_listens_fails_the_job_after_a_bounded_time(beside: Beside) -> None:
     async with beside.daemon(start_seconds=0.3) as services:
         with pytest.raises(ServiceError, match=r"port 5000 within 0.3 s.*no licence"):

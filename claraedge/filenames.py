@@ -1,28 +1,296 @@
-"""Names in folders that people and programs put files into: which of them stand for nothing yet."""
+"""Names that are nobody's content: unfinished files, and what programs leave among those of a user.
+
+One table for all that takes files of people: the inbox, folders dropped into it, uploads by the
+command line, models, `pipelines.d` and `images.d`. Pure.
+"""
 
 from __future__ import annotations
 
+import enum
+import functools
 import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import translate
 
-#: Names that programs use for a file that is not whole yet.
-_TEMPORARY = re.compile(
-    rb"\.~|~\$|.*(\.part|\.partial|\.filepart|\.tmp|\.temp|\.crdownload|\.download|\.upload)$",
-    re.IGNORECASE | re.DOTALL,
+
+class Kind(enum.Enum):
+    """What a name says of the file or folder that has it."""
+
+    UNFINISHED = "unfinished"
+    """It is still being written; its program renames it at the end."""
+    LEFTOVER = "leftover"
+    """A program put it there for itself; it is no content of the user's."""
+    CONTENT = "content"
+    """The user's, although a later row fits its name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A row of the table: names that a program is known to use."""
+
+    kind: Kind
+    program: str
+    """Who makes such names, for people."""
+    pattern: str
+    """A shell pattern for the last part of a path; case does not count."""
+    source: str
+    """Where the program's authors, or those who met it, say so."""
+    expression: str = ""
+    """A regular expression for the whole name, where a shell pattern cannot say it; `pattern` is
+    then only what people are shown."""
+
+
+def _rows(kind: Kind, *rows: tuple[str, str, str] | tuple[str, str, str, str]) -> Iterable[Row]:
+    for program, patterns, source, *expression in rows:
+        for pattern in patterns.split("  "):
+            yield Row(
+                kind=kind,
+                program=program,
+                pattern=pattern,
+                source=source,
+                expression=expression[0] if expression else "",
+            )
+
+
+#: The first row that fits a name counts. Patterns of one program are two spaces apart.
+TABLE: tuple[Row, ...] = (
+    *_rows(
+        Kind.CONTENT,
+        # mkstemp makes one of these by chance once in 56 thousand million names.
+        (
+            "endings of six letters, which are none of rsync's",
+            ".*.backup  .*.config  .*.sqlite  .*.sample  .*.jsonld  .*.schema  .*.parser",
+            "rsync: util1.c, get_tmpname; mkstemp(3)",
+        ),
+    ),
+    *_rows(
+        Kind.UNFINISHED,
+        (
+            "rsync",
+            ".NAME.XXXXXX",
+            "rsync(1), --temp-dir; ome/omero-server-docker#23; gorakhargosh/watchdog#266",
+            r"\..+\.[0-9A-Za-z]{6}",
+        ),
+        ("rsync", ".~tmp~  .rsync-partial  .rsync-tmp", "rsync(1), --delay-updates, --partial-dir"),
+        ("rclone", "*.partial", "rclone.org/docs, --partial-suffix; rclone/rclone#3770"),
+        ("lftp, ProFTPD", ".in.*", "lftp(1), xfer:temp-file-name; ProFTPD HiddenStores"),
+        ("WinSCP", "*.filepart", "winscp.net/eng/docs/resume"),
+        ("Firefox, KDE, mc, Nextcloud", "*.part", "Firefox downloads; KIO: MarkPartial"),
+        ("MinIO's mc", "*.part.minio", "minio/mc#1902"),
+        ("Chrome, Edge", "*.crdownload", "Chromium: components/download"),
+        ("Safari", "*.download", "Safari: download bundles"),
+        ("Opera", "*.opdownload", "Opera downloads"),
+        ("programs of many kinds", "*.tmp  *.temp  *.upload  *.uploading  *.filetmp", "convention"),
+        ("gsutil, gcloud storage", "*_.gstmp", "gsutil: gslib/utils/copy_helper.py"),
+        (
+            "the AWS command line",
+            "*.6eF5A0bE",
+            "aws/aws-cli#701; s3transfer: random_file_extension",
+            # Eight hexadecimal digits in letters of both cases: what people write has one case.
+            r"(?-i:.+\.(?=[0-9A-F]*[a-f])(?=[0-9a-f]*[A-F])[0-9A-Fa-f]{8})",
+        ),
+        ("azcopy", ".azDownload-*", "Azure/azure-storage-azcopy: AZCOPY_DOWNLOAD_TO_TEMP_PATH"),
+        ("FreeFileSync", "*.ffs_tmp", "FreeFileSync: zen/file_access, temporary names"),
+        ("FreeFileSync, other users of a share", "*.ffs_lock  sync.ffs_lock", "FreeFileSync"),
+        ("Syncthing", ".syncthing.*.tmp  ~syncthing~*.tmp", "syncthing: lib/fs/tempname.go"),
+        (
+            "the ownCloud and Nextcloud clients",
+            ".NAME.~1a2b3c",
+            "nextcloud/desktop: propagatedownload, createDownloadTmpFileName",
+            r"\..+\.~[0-9a-f]+",
+        ),
+        ("Nextcloud's server", "*.ocTransferId*", "nextcloud/server: apps/dav, File.php"),
+        ("Resilio Sync", "*.!sync", "Resilio Sync: partial files"),
+        ("Unison", ".unison.*", "bcpierce00/unison: src/os.ml, tempFilePrefix"),
+        ("Google Drive", ".tmp.drivedownload  .tmp.driveupload", "Google Drive for desktop"),
+        ("BitTorrent clients", "*.!ut  *.!qb  *.bc!", "qBittorrent: incomplete files"),
+        ("DownThemAll, IDM", "*.dtapart  *.dlpart", "convention of download managers"),
+        ("aria2", "*.aria2", "aria2c(1), control file"),
+        ("lftp pget", "*.lftp-pget-status", "lftp(1), pget"),
+        ("GNOME", ".goutputstream-*", "GLib: gio/glocalfileoutputstream.c"),
+        (
+            "macOS, a document that is being saved",
+            "NAME.sb-1a2b3c4d-XXXXXX",
+            "NSFileManager, replaceItemAt: safe-save names",
+            r".+\.sb-[0-9a-f]{8}-[0-9A-Za-z]{6}",
+        ),
+        ("Microsoft Office, an open document", "~$*  ~wr[dlsafc]*.tmp", "Microsoft: owner files"),
+        ("LibreOffice, an open document", ".~lock.*#", "LibreOffice: svl/lockfilecommon"),
+        ("programs of many kinds", ".~*", "convention"),
+        ("Vim, an open file", ".*.sw[a-p]", "vim: recover.txt, swap-file"),
+        ("Kate, an open file", ".*.kate-swp", "KDE: KTextEditor swap file"),
+        ("Emacs, an open file", ".#*  #*#", "Emacs manual: interlocking, auto-save"),
+        ("7-Zip", "*.7z.tmp[0-9]*  *.zip.tmp[0-9]*", "7-Zip: UpdateCallback, temporary archives"),
+    ),
+    *_rows(
+        Kind.LEFTOVER,
+        # --- macOS
+        ("the Mac's Finder", ".DS_Store  ._*  Icon\r  .localized", "paperless-ngx#4331, #1828"),
+        (
+            "macOS",
+            ".AppleDouble  .AppleDB  .AppleDesktop  .LSOverride  .Spotlight-V100  .Trashes"
+            "  .fseventsd  .TemporaryItems  .DocumentRevisions-V100  .PKInstallSandboxManager"
+            "  .VolumeIcon.icns  .com.apple.*  .apdisk  Network Trash Folder  Temporary Items"
+            "  TheVolumeSettingsFolder  .metadata_never_index  .afpDeleted*  .smbdelete*",
+            "github/gitignore: Global/macOS; mount_smbfs",
+        ),
+        ("macOS, in zip archives", "__MACOSX", "Archive Utility; ditto(1)"),
+        # --- Windows
+        (
+            "Windows Explorer",
+            "Thumbs.db  Thumbs.db:encryptable  ehthumbs.db  ehthumbs_vista.db  desktop.ini",
+            "github/gitignore: Global/Windows; paperless-ng#1062",
+        ),
+        # With the colon, or what WSL and SMB clients write for it.
+        (
+            "Windows, where a file came from",
+            "*[:\uf03a\uf022]Zone.Identifier",
+            "microsoft/WSL#7456",
+        ),
+        (
+            "Windows, the recycle bin",
+            "$RECYCLE.BIN  RECYCLER  RECYCLED",
+            "github/gitignore: Global/Windows",
+        ),
+        ("Windows", "System Volume Information  FOUND.[0-9][0-9][0-9]", "chkdsk; NTFS"),
+        # --- Linux
+        ("Linux file systems", "lost+found", "e2fsck(8)"),
+        ("Linux desktops, the trash", ".Trash  .Trash-*", "freedesktop.org: Trash specification"),
+        ("KDE's Dolphin", ".directory", "github/gitignore: Global/Linux"),
+        (
+            "thumbnails",
+            ".thumbnails  .thumb  .xvpics  .picasa.ini  Picasa.ini  .picasaoriginals",
+            "freedesktop.org: thumbnails; Picasa",
+        ),
+        ("NFS, a file deleted while open", ".nfs*", "nfs.sourceforge.net: FAQ D2"),
+        ("FUSE, a file deleted while open", ".fuse_hidden*", "libfuse: mount options, hard_remove"),
+        ("editors, a copy of before", "*~", "Emacs, Vim, gedit: backup files"),
+        # --- storage
+        (
+            "Synology, thumbnails and attributes",
+            "@eaDir  SYNOFILE_THUMB_*  SYNOPHOTO_THUMB_*  *@SynoEAStream  *@SynoResource",
+            "paperless-ngx#2670; files-community/Files#16616",
+        ),
+        (
+            "Synology",
+            "#recycle  #snapshot  @tmp  @sharebin  @SynoDrive  .SynologyWorkingDirectory",
+            "files-community/Files#16616; Radarr/Radarr#7469",
+        ),
+        (
+            "QNAP",
+            "@Recycle  @Recently-Snapshot  .@__thumb  .@__qini  .@upload_cache  @Transcode",
+            "nova-video-player/aos-AVP#1308",
+        ),
+        ("Samba, the recycle bin", ".recycle", "vfs_recycle(8)"),
+        ("Netatalk", ":2e*  .streams", "Netatalk: volume charset, hidden names"),
+        (
+            "snapshots of the storage",
+            ".snapshot  .snapshots  ~snapshot  .zfs  .ckpt",
+            "NetApp ONTAP; snapper; zfs(8), snapdir; Dell Unity",
+        ),
+        # --- programs that synchronise folders
+        ("Syncthing", ".stfolder*  .stversions  .stignore", "docs.syncthing.net"),
+        (
+            "Nextcloud, ownCloud",
+            ".sync_*.db*  ._sync_*.db*  .owncloudsync.log*  .nextcloudsync.log*  .sync-exclude.lst",
+            "nextcloud/desktop: sync-exclude.lst",
+        ),
+        ("Dropbox", ".dropbox  .dropbox.attr  .dropbox.cache", "Dropbox: help, files it ignores"),
+        ("OneDrive", ".849C9593-D756-4E56-8D6E-42412F2A707B", "OneDrive: root folder marker"),
+        ("Resilio Sync", ".sync  .SyncID  .SyncIgnore  .SyncArchive", "Resilio Sync"),
+        ("Unison", ".unison", "bcpierce00/unison: archive files"),
+        ("Backblaze", ".bzvol", "Backblaze: volume marker"),
+        ("FreeFileSync", "sync.ffs_db  .sync.ffs_db  *.ffs_batch", "FreeFileSync: database files"),
+        # --- development
+        ("version control", ".git  .svn  .hg", "git, Subversion, Mercurial"),
+        ("Jupyter, Python", ".ipynb_checkpoints  __pycache__", "Jupyter; Python: cached modules"),
+    ),
 )
-#: What desktops and network storage leave beside the files of a user.
-_JUNK = frozenset(
-    {b"thumbs.db", b"ehthumbs.db", b"desktop.ini", b"@eadir", b"__macosx", b"lost+found", b"icon\r"}
-)
 
 
-def is_temporary(name: bytes) -> bool:
-    """The name of a file on its way: it counts when it is renamed."""
-    return _TEMPORARY.match(name) is not None
+#: Endings of files that programs keep next to one which they write under its final name, with all
+#: its size from the start: aria2c(1), control file; lftp(1), pget.
+_CONTROLS = (b".aria2", b".lftp-pget-status")
 
 
-def is_ignored(name: bytes) -> bool:
-    """Nothing of the user's, whatever it is: a temporary, a hidden or a system's own name."""
-    return name.startswith(b".") or name.lower() in _JUNK or is_temporary(name)
+def rows_of_device(
+    *, unfinished: Sequence[str] = (), leftovers: Sequence[str] = (), content: Sequence[str] = ()
+) -> tuple[Row, ...]:
+    """Rows for the shell patterns of a device's configuration."""
+    added = {Kind.CONTENT: content, Kind.UNFINISHED: unfinished, Kind.LEFTOVER: leftovers}
+    return tuple(
+        Row(kind=kind, program=_DEVICE, pattern=pattern, source="[names]")
+        for kind, patterns in added.items()
+        for pattern in patterns
+    )
+
+
+_DEVICE = "the configuration of this device"
+
+
+class Names:
+    """A table, ready to be asked."""
+
+    def __init__(self, rows: Iterable[Row] = TABLE) -> None:
+        """`rows`: of those that fit a name, the first counts."""
+        self.rows = tuple(rows)
+        self._exact: dict[str, int] = {}
+        self._endings: dict[str, int] = {}
+        others: list[str] = []
+        for number, row in enumerate(self.rows):
+            pattern = row.pattern.casefold()
+            if not row.expression and not re.search(r"[*?\[]", pattern):
+                self._exact.setdefault(pattern, number)
+            elif not row.expression and re.fullmatch(r"\*\.[^*?\[.]+", pattern):
+                self._endings.setdefault(pattern[2:], number)
+            else:
+                others.append(f"(?P<r{number}>{row.expression or translate(pattern)})")
+        self._others = re.compile("|".join(others), re.IGNORECASE | re.DOTALL)
+        self._find = functools.lru_cache(maxsize=4096)(self._found)
+
+    def find(self, name: bytes) -> Row | None:
+        """The row for a name, the last part of a path; None where it is the user's content."""
+        row = self._find(name)
+        return None if row is None or row.kind is Kind.CONTENT else row
+
+    def _found(self, name: bytes) -> Row | None:
+        text = name.decode("utf-8", "surrogateescape")
+        folded = text.casefold()
+        ending = folded.rpartition(".")[2] if "." in folded else ""
+        found = {self._exact.get(folded), self._endings.get(ending)}
+        if (match := self._others.fullmatch(text)) is not None and match.lastgroup is not None:
+            found.add(int(match.lastgroup[1:]))
+        numbers = found - {None}
+        return self.rows[min(n for n in numbers if n is not None)] if numbers else None
+
+    def controls(self, name: bytes) -> Iterable[bytes]:
+        """Names of files that say of the one called `name` that it is not whole."""
+        return (name + ending for ending in _CONTROLS)
+
+    def unfinished(self, name: bytes) -> Row | None:
+        """The row, where a file of this name is still being written."""
+        row = self.find(name)
+        return row if row is not None and row.kind is Kind.UNFINISHED else None
+
+    def leftover(self, name: bytes) -> Row | None:
+        """The row, where a program put a file of this name there for itself."""
+        row = self.find(name)
+        return row if row is not None and row.kind is Kind.LEFTOVER else None
+
+    def first(self, kind: Kind, path: bytes) -> Row | None:
+        """The row of the first part of a path that is of this kind: all below it is as well."""
+        rows = map(self.find, path.split(b"/"))
+        return next((row for row in rows if row is not None and row.kind is kind), None)
+
+
+#: Without what a device adds.
+DEFAULT = Names()
+
+
+def is_ignored(name: bytes, names: Names = DEFAULT) -> bool:
+    """Whether it stands for nothing of the user's in a folder of single files, or not yet."""
+    return name.startswith(b".") or names.find(name) is not None
 
 
 def shown(name: bytes) -> str:

@@ -11,6 +11,7 @@ from claraedge import files
 from claraedge.appliance.disk import Figures
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end
 from claraedge.errors import InvalidImageError, InvalidJobIdError, InvalidRequestError
+from claraedge.filenames import Names
 from claraedge.ids import new_id, parse_id
 from claraedge.images.images import Images
 from claraedge.inbox.inbox import Inbox
@@ -104,13 +105,28 @@ class QueueServicer:
 
 
 class ApplianceServicer:
-    """Status."""
+    """Status, Names."""
 
-    def __init__(self, status: Callable[[], Awaitable[wire.StatusResponse]]) -> None:
+    def __init__(self, status: Callable[[], Awaitable[wire.StatusResponse]], names: Names) -> None:
         self._status = status
+        self._names = names
 
     async def Status(self, request: wire.StatusRequest) -> wire.StatusResponse:
         return await self._status()
+
+    async def Names(self, request: wire.NamesRequest) -> wire.NamesResponse:
+        return wire.NamesResponse(
+            patterns=[
+                wire.NamePattern(
+                    kind=wire.NameKind.Value(f"NAME_KIND_{row.kind.name}"),
+                    program=row.program,
+                    pattern=row.pattern,
+                    source=row.source,
+                    expression=row.expression,
+                )
+                for row in self._names.rows
+            ]
+        )
 
 
 def _state(number: int) -> ItemState | None:

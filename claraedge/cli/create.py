@@ -9,6 +9,7 @@ import click
 
 from claraedge.cli.options import Nouns, Options, metadata, pairs, remote, variables
 from claraedge.cli.output import progress
+from claraedge.cli.transfer import gather
 from claraedge.errors import ClaraedgeError
 
 #: As Clara's command line and its adapter spell them.
@@ -109,8 +110,8 @@ def create_job(
     if given and not begin:
         raise click.UsageError("--variable is for the start of a job: add --start, or give it then")
     entries = pairs(metadata, "--metadata")
-    gathered = payloads.gather(files)
     with options.connect() as connection:
+        gathered = gather(connection, files)
         pipeline_id = pipelines.resolve(connection, pipeline)
         job_id, payload_id = jobs.create(
             connection, pipeline_id, name, _PRIORITIES[priority], metadata=entries, inputs=inputs
@@ -119,8 +120,8 @@ def create_job(
             click.echo(f"JOB_ID:{job_id}\nPAYLOAD_ID:{payload_id}")
         state = "PENDING"
         try:
-            with progress("upload", sum(f.stat().st_size for f in gathered.values())) as sent:
-                payloads.upload(connection, payload_id, gathered, sent)
+            with progress("upload", gathered.size) as sent:
+                payloads.upload(connection, payload_id, gathered.files, sent)
             if begin:
                 state, _ = jobs.start(connection, job_id, given)
         except (ClaraedgeError, OSError):
@@ -178,15 +179,15 @@ def create_payload(options: Options, files: tuple[Path, ...], metadata: tuple[st
     from claraedge.client import payloads
 
     entries = pairs(metadata, "--metadata")
-    gathered = payloads.gather(files)
     with options.connect() as connection:
+        gathered = gather(connection, files)
         payload_id = payloads.create(connection, entries)
         if not options.json:  # at once: a script has the id even if the upload fails
             click.echo(f"PAYLOAD_ID:{payload_id}")
-        with progress("upload", sum(f.stat().st_size for f in gathered.values())) as sent:
-            payloads.upload(connection, payload_id, gathered, sent)
+        with progress("upload", gathered.size) as sent:
+            payloads.upload(connection, payload_id, gathered.files, sent)
     if options.json:
-        options.print_json({"payload_id": payload_id, "files": list(gathered)})
+        options.print_json({"payload_id": payload_id, "files": list(gathered.files)})
 
 
 @create.command("image")

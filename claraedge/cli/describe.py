@@ -1,14 +1,15 @@
-"""`claraedge describe job | pipeline | inbox`."""
+"""`claraedge describe job | pipeline | inbox | names`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
 from claraedge.cli.options import Nouns, Options, remote
-from claraedge.cli.output import lines, local, size
+from claraedge.cli.output import clean, lines, local, size, table
 
 if TYPE_CHECKING:
     from claraedge.client.values import Item, JobDetails, PipelineDetails, PipelineFile
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Nouns)
 def describe() -> None:
-    """Show everything about a job, a pipeline or an item of the inbox."""
+    """Show everything about a job, a pipeline, an item of the inbox, or names of files."""
 
 
 @describe.command("job")
@@ -103,6 +104,24 @@ def item_lines(item: Item) -> list[tuple[str, str]]:
         ("MORE MEMBERS", str(item.members_left_out or "")),
     )
     return [(name, text) for name, text in told if text]
+
+
+@describe.command("names")
+@remote
+def describe_names(options: Options) -> None:
+    """Show which names are no content of users: unfinished files, and what programs leave.
+
+    Of the rows that fit a name, the first counts. The configuration adds rows in [names].
+    """
+    from claraedge.client import appliance
+
+    with options.connect() as connection:
+        rows = appliance.names(connection).rows
+    if options.json:
+        options.print_json({"names": [{**asdict(row), "kind": row.kind.value} for row in rows]})
+    else:
+        cells = [(row.kind.value, clean(row.pattern), row.program, row.source) for row in rows]
+        click.echo(table(("KIND", "NAME", "PROGRAM", "SOURCE"), cells))
 
 
 @describe.command("pipeline")

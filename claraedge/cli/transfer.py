@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from claraedge.cli.options import Options, remote
 from claraedge.cli.output import clean, progress
+from claraedge.filenames import Names
+
+if TYPE_CHECKING:
+    from claraedge.client import Connection
+    from claraedge.client.payloads import Gathered
 
 
 @click.command()
@@ -62,13 +69,32 @@ def upload(options: Options, identifier: str, files: tuple[Path, ...]) -> None:
     """
     from claraedge.client import payloads
 
-    gathered = payloads.gather(files)
     with options.connect() as connection:
+        gathered = gather(connection, files)
         payload_id = payloads.resolve(connection, identifier.removesuffix(":"))
-        with progress("upload", sum(f.stat().st_size for f in gathered.values())) as sent:
-            payloads.upload(connection, payload_id, gathered, sent)
+        with progress("upload", gathered.size) as sent:
+            payloads.upload(connection, payload_id, gathered.files, sent)
     if options.json:
-        options.print_json({"payload_id": payload_id, "files": list(gathered)})
+        options.print_json({"payload_id": payload_id, "files": list(gathered.files)})
         return
-    for name in gathered:
+    for name in gathered.files:
         click.echo(clean(name))
+
+
+def gather(connection: Connection, paths: Sequence[Path]) -> Gathered:
+    """The files to upload, by the device's own table of names; says what is left out."""
+    from claraedge.client import appliance, payloads
+
+    folders = any(path.is_dir() for path in paths)
+    gathered = payloads.gather(paths, appliance.names(connection) if folders else Names(()))
+    by_program: dict[str, list[str]] = {}
+    for name, program in gathered.left_out.items():
+        by_program.setdefault(program, []).append(name)
+    for program, names in by_program.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        click.echo(
+            f"claraedge: left out: {clean(names[0])}{more}, which belongs to a program ({program});"
+            " give its own path to upload it",
+            err=True,
+        )
+    return gathered

@@ -9,6 +9,7 @@ from claraedge.client.connection import HEADER, Connection
 from claraedge.client.prefix import by_prefix, full_id
 from claraedge.client.values import Disk, Image, Item, Removed, Status, unix_moment
 from claraedge.errors import InvalidRequestError, ItemNotFoundError
+from claraedge.filenames import Kind, Names, Row
 from claraedge.wire.claraedge.v1 import appliance_pb2 as pb
 from claraedge.wire.claraedge.v1.appliance_pb2_grpc import ApplianceStub, ImagesStub, InboxStub
 from claraedge.wire.nvidia.clara.platform.clara_pb2 import ClaraVersionRequest
@@ -52,6 +53,21 @@ def _image(image: pb.Image) -> Image:
         digests=tuple(image.digests),
         size=image.size,
         created=unix_moment(image.created),
+    )
+
+
+def names(connection: Connection) -> Names:
+    """The device's table of names that are nobody's content."""
+    reply = connection.unary(ApplianceStub(connection.channel).Names, pb.NamesRequest())
+    return Names(
+        Row(
+            kind=Kind[pb.NameKind.Name(row.kind).removeprefix("NAME_KIND_")],
+            program=row.program,
+            pattern=row.pattern,
+            source=row.source,
+            expression=row.expression,
+        )
+        for row in reply.patterns
     )
 
 

@@ -7,6 +7,7 @@ import fnmatch
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -22,6 +23,7 @@ from claraedge.errors import (
     JobNotFoundError,
     PayloadNotFoundError,
 )
+from claraedge.filenames import Kind, Names
 from claraedge.wire.nvidia.clara.platform import payloads_pb2 as pb
 from claraedge.wire.nvidia.clara.platform.common_pb2 import Identifier
 from claraedge.wire.nvidia.clara.platform.payloads_pb2_grpc import PayloadsStub
@@ -75,15 +77,42 @@ def change_metadata(
     return dict(added.metadata)
 
 
-def gather(paths: Iterable[Path]) -> dict[str, Path]:
-    """The local file of each name in the payload; names in a folder are relative to it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """Local files for a payload."""
+
+    files: Mapping[str, Path]
+    """By their names in the payload; those in a folder are relative to it."""
+    left_out: Mapping[str, str]
+    """Files in given folders that belong to a program, and that program."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.stat().st_size for file in self.files.values())
+
+
+def gather(paths: Iterable[Path], names: Names) -> Gathered:
+    """The files of these paths. A file that is given by its name is taken whatever that is.
 
     Raises FileCollisionError where two files would get one name, InvalidFileNameError for what is
-    neither a file nor a folder or has no UTF-8 name; nothing has been sent then.
+    neither a file nor a folder, has no UTF-8 name or, in a folder, that of an unfinished file;
+    nothing has been sent then.
     """
     gathered: dict[str, Path] = {}
+    left_out: dict[str, str] = {}
     for path in paths:
         for name, file in _files(path):
+            below = b"" if name == path.name and file == path else os.fsencode(name)
+            if (row := names.first(Kind.LEFTOVER, below)) is not None:
+                left_out[name] = row.program
+                continue
+            if (row := names.first(Kind.UNFINISHED, below)) is not None:
+                raise InvalidFileNameError(
+                    f"{file}: this is the name of an unfinished file ({row.program}), so the folder"
+                    " is not whole; wait until its program renames it, or remove it. To upload it"
+                    " as it is, give its own path"
+                )
             if name in gathered:
                 raise FileCollisionError(
                     f"{gathered[name]} and {file} would both be {name!r}; upload them apart"
@@ -97,7 +126,7 @@ def gather(paths: Iterable[Path]) -> dict[str, Path]:
             if not stat.S_ISREG(file.stat().st_mode):
                 raise InvalidFileNameError(f"{file}: only regular files can be uploaded")
             gathered[name] = file
-    return gathered
+    return Gathered(files=gathered, left_out=left_out)
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:

@@ -9,6 +9,7 @@ from claraedge.config.images import Credential, Images
 from claraedge.config.inbox import Inbox, Trigger
 from claraedge.config.load import VARIABLES, default_folders, default_path, load_config
 from claraedge.config.model import Api, Config, Gpu, Log, Outbox, PipelineFiles, Podman
+from claraedge.config.names import Names
 
 __all__ = [
     "VARIABLES",
@@ -23,6 +24,7 @@ __all__ = [
     "Inference",
     "Jobs",
     "Log",
+    "Names",
     "Outbox",
     "PipelineFiles",
     "Podman",

@@ -20,9 +20,12 @@ Grouping: TypeAlias = Literal[
 ]
 Priority: TypeAlias = Literal["lower", "normal", "higher", "immediate"]
 Duplicates: TypeAlias = Literal["run", "skip", "link"]
+Incomplete: TypeAlias = Literal["wait", "run", "fail"]
 
 #: Groupings that gather what arrives until nothing more does.
 GATHERING = ("quiet", "dicom-study", "dicom-series")
+#: Groupings whose items are made of several entries.
+GROUPED = (*GATHERING, "marker")
 #: Groupings that look for files in folders of the trigger's folder as well.
 DEEP = ("file", "dicom-study", "dicom-series")
 #: What each item has a text for, besides the groups of `match`.
@@ -59,8 +62,13 @@ class Trigger(Section, frozen=True, kw_only=True):
     `a`, `a.dcm`, `a.json` and no others."""
     settle_seconds: Seconds | None = None
     """Default: `inbox.settle_seconds`."""
+    incomplete: Incomplete | None = None
+    """What becomes of a group of which files are refused, unfinished or not ours to take. wait (the
+    default): it waits, and says for what. run: a job of the others, which says so in its messages
+    and in `result.json`. fail: the group goes to the failures as a whole."""
     include: tuple[Text, ...] = ()
-    """Only entries that one of these patterns fits (`*.dcm`; case counts). Others stay there."""
+    """Only entries that one of these patterns fits, whatever the case: `*.dcm` takes `A.DCM`.
+    Others stay there, and `claraedge list inbox` shows them."""
     ignore: tuple[Text, ...] = ()
     """Entries that stay where they are, also if `include` fits."""
     match: Text | None = None
@@ -135,6 +143,11 @@ def _mistakes_of(trigger: Trigger) -> Iterator[str]:
         yield (
             f'quiet_seconds: has no effect with grouping = "{trigger.grouping}"; take it out, or'
             f" choose one of {', '.join(GATHERING)}"
+        )
+    if trigger.incomplete is not None and trigger.grouping not in GROUPED:
+        yield (
+            f'incomplete: has no effect with grouping = "{trigger.grouping}", whose items are whole'
+            f" or not taken; take it out, or choose one of {', '.join(GROUPED)}"
         )
     if trigger.grouping == "marker" and trigger.marker is None:
         yield 'marker: is missing; name the file that ends a group, as "READY" or "*.ready"'

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from claraedge.config import addresses, disk, engine, images, inbox
+from claraedge.config import addresses, disk, engine, images, inbox, names
 from claraedge.config.expected import is_path, wrong
 from claraedge.config.images import Credential
 from claraedge.config.inbox import Trigger
@@ -105,7 +105,11 @@ def load_config(
     found: list[str] = []
     config: Config | None = _decode(Config, tree, "", found)
     if config is not None:
-        found += [*inbox.mistakes_of(config.inbox, config.inbox_dir), *_misplaced(config)]
+        found += [
+            *inbox.mistakes_of(config.inbox, config.inbox_dir),
+            *names.mistakes_of(config.names),
+            *_misplaced(config),
+        ]
         found += [*images.mistakes_of(config.images), *disk.mistakes_of(config.disk)]
         found += addresses.mistakes_of(config.api.listen)
         found += engine.mistakes_of(config.engine, config.inference)

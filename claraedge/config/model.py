@@ -11,6 +11,7 @@ from claraedge.config.disk import Disk, Retention
 from claraedge.config.engine import Engine, Inference, Jobs, Services
 from claraedge.config.images import Images
 from claraedge.config.inbox import Inbox
+from claraedge.config.names import Names
 from claraedge.config.sections import Days, Seconds, Section, Text
 
 
@@ -83,6 +84,7 @@ class Config(Section, frozen=True, kw_only=True):
     runtime_dir: Path
     api: Api = Api()
     inbox: Inbox = Inbox()
+    names: Names = Names()
     outbox: Outbox = Outbox()
     pipelines: PipelineFiles = PipelineFiles()
     engine: Engine = Engine()

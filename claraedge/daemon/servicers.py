@@ -65,7 +65,10 @@ def servicers(parts: Parts, sampler: Sampler) -> Sequence[tuple[ServiceDescripto
         ),
         (_service(appliance_pb2, "Inbox"), InboxServicer(parts.inbox)),
         (_service(appliance_pb2, "Queue"), QueueServicer(parts.jobs)),
-        (_service(appliance_pb2, "Appliance"), ApplianceServicer(partial(status, parts))),
+        (
+            _service(appliance_pb2, "Appliance"),
+            ApplianceServicer(partial(status, parts), base.config.names.table()),
+        ),
         (_service(events_pb2, "Events"), EventsServicer(parts.events, idle)),
     ]
 

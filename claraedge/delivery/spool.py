@@ -19,6 +19,11 @@ from pathlib import Path
 HIDDEN = ".claraedge-"
 
 
+def is_ours(path: bytes) -> bool:
+    """Whether a path in an inbox is, or lies in, an entry that was claimed and is hidden there."""
+    return path.startswith(HIDDEN.encode())
+
+
 class Spool:
     """Paths of claimed items."""
 

@@ -65,22 +65,30 @@ def placed(folder: Path, path: bytes) -> Iterator[Path]:
     if not parents:
         yield folder / os.fsdecode(name)
         return
-    inner = os.open(folder, _FOLDER & ~os.O_NOFOLLOW)
+    inner = open_folder(folder, parents)
     try:
-        for part in parents.split(b"/"):
-            outer = inner
-            try:
-                inner = os.open(part, _FOLDER, dir_fd=outer)
-            except OSError as error:
-                if error.errno == errno.ELOOP:
-                    raise NotADirectoryError(
-                        errno.ENOTDIR, "is a link", os.fsdecode(part)
-                    ) from error
-                raise
-            os.close(outer)
         yield Path(f"/proc/self/fd/{inner}", os.fsdecode(name))
     finally:
         os.close(inner)
+
+
+def open_folder(folder: Path, path: bytes) -> int:
+    """A descriptor of a folder below another one, through no link on the way; b'' is that one.
+
+    Raises FileNotFoundError, or NotADirectoryError where a part of the path is no folder.
+    """
+    inner = os.open(folder, _FOLDER & ~os.O_NOFOLLOW)
+    try:
+        for part in path.split(b"/") if path else ():
+            outer = inner
+            inner = os.open(part, _FOLDER, dir_fd=outer)
+            os.close(outer)
+    except OSError as error:
+        os.close(inner)
+        if error.errno == errno.ELOOP:
+            raise NotADirectoryError(errno.ENOTDIR, "is a link", error.filename) from error
+        raise
+    return inner
 
 
 def walk(root: Path) -> Iterator[Entry]:

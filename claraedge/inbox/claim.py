@@ -16,6 +16,7 @@ import errno
 import os
 import shlex
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -24,12 +25,15 @@ from claraedge import files
 from claraedge.blocking import CancelFlag
 from claraedge.delivery.failpoints import Failpoint
 from claraedge.delivery.spool import Spool
-from claraedge.delivery.trees import copy_tree, placed, remove
-from claraedge.inbox.model import Claimed
-from claraedge.inbox.survey import Survey, name_fault, survey, survey_all, survey_at
+from claraedge.delivery.trees import copy_tree, open_folder, placed, remove
+from claraedge.inbox.model import Claimed, shown
+from claraedge.inbox.survey import Survey, Surveyor, name_fault
 from claraedge.inbox.unsynced import Unsynced
 from claraedge.inbox.writers import Devices, first_writer
 from claraedge.mounts import mount_of
+
+#: Folders of one group that are kept open while it is gathered.
+_FOLDERS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +86,7 @@ def judge(found: Survey, source: Path, user: str, *, folder_open: bool) -> Free 
     `folder_open`: entries of the folder that `source` lies in may be moved out by us. `user`: the
     name of the one that we act as, for the command that mends.
     """
-    shown = shlex.quote(os.fsencode(source).decode("utf-8", "replace"))
+    quoted = shlex.quote(os.fsencode(source).decode("utf-8", "replace"))
     if not folder_open:
         where = shlex.quote(str(source.parent))
         return Held(
@@ -94,17 +98,17 @@ def judge(found: Survey, source: Path, user: str, *, folder_open: bool) -> Free 
         if found.is_folder and found.top_foreign and found.blocked == b"":
             return Held(
                 reason=f"{found.look.fault}; and it cannot be moved: it is another user's folder",
-                mend=f"sudo chown -R {shlex.quote(user)}: {shown}",
+                mend=f"sudo chown -R {shlex.quote(user)}: {quoted}",
             )
         return Free()
     if found.blocked is None:
         return Free()
     what = repr(os.fsdecode(found.blocked)) + " in it" if found.blocked else "it"
     if not found.blocked_foreign:
-        return Held(reason=f"{what} may not be read by its owner", mend=f"chmod -R u+rwX {shown}")
+        return Held(reason=f"{what} may not be read by its owner", mend=f"chmod -R u+rwX {quoted}")
     return Held(
         reason=f"{what} belongs to another user and may not be read, or not be removed",
-        mend=f"sudo chown -R {shlex.quote(user)}: {shown}",
+        mend=f"sudo chown -R {shlex.quote(user)}: {quoted}",
     )
 
 
@@ -123,8 +127,8 @@ def secure(
     spool: Spool,
     failpoint: Failpoint,
     unsynced: Unsynced,
+    surveyor: Surveyor,
     *,
-    uid: int,
     devices: Devices,
 ) -> Progress:
     """Takes the steps that are left, and returns how far it came. Blocking.
@@ -142,15 +146,17 @@ def secure(
     if raw is None and (away := _away(item, spool)) is not None:
         return away
     if raw is None or item.members:
-        raw = _take(item, raw, spool, uid, failpoint)
+        raw = _take(item, raw, spool, surveyor, failpoint)
         if raw is None:
             return Gone()
     if raw.parent != item.folder:
         unsynced.add(raw.parent, raw.parent.parent, spool.root)
     failpoint("claim: taken")
-    found = looked_at(item, raw, uid)
+    found = looked_at(item, raw, surveyor)
     # The item's own name: on another file system the entry has a hidden one by now.
     fault = item.options.fault or found.look.fault or name_fault(item.name, folder=found.is_folder)
+    if not fault and not item.options.lenient:
+        fault = taken_away(item, raw)
     if fault:
         unsynced.sync(flag)
         return Faulty(reason=fault, path=raw)
@@ -170,13 +176,13 @@ def secure(
     files.make_folders(new.parent)
     failpoint("claim: before copy")
     try:
-        copy_tree(raw, new, link_own=uid, flag=flag)
+        copy_tree(raw, new, link_own=surveyor.uid, flag=flag)
     except OSError:
         with contextlib.suppress(OSError):  # a full disk must not stay full of a part
             remove(new.parent)
         raise
     failpoint("claim: copied")
-    after = looked_at(item, raw, uid)
+    after = looked_at(item, raw, surveyor)
     if after.content != found.content:
         return Unsettled(content=after.content)
     new.parent.rename(own.parent)
@@ -187,9 +193,21 @@ def secure(
     return Secured(path=own)
 
 
-def looked_at(item: Claimed, path: Path, uid: int) -> Survey:
+def looked_at(item: Claimed, path: Path, surveyor: Surveyor) -> Survey:
     """The item, where it lies as `path` in the spool."""
-    return survey_all(path, item.members, uid) if item.members else survey(path, uid)
+    return surveyor.all(path, item.members) if item.members else surveyor.tree(path)
+
+
+def taken_away(item: Claimed, path: Path) -> str:
+    """What is not at `path` of a group's entries, for people; '' where all are."""
+    gone = [one for one in item.members if not os.path.lexists(path / os.fsdecode(one))]
+    if not gone:
+        return ""
+    more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+    return (
+        f"{len(item.members) - len(gone)} of {len(item.members)} files: '{shown(gone[0])}'{more}"
+        " was taken away while the group was claimed"
+    )
 
 
 def _raw(item: Claimed, spool: Spool) -> Path | None:
@@ -200,7 +218,7 @@ def _raw(item: Claimed, spool: Spool) -> Path | None:
 
 
 def _take(
-    item: Claimed, raw: Path | None, spool: Spool, uid: int, failpoint: Failpoint
+    item: Claimed, raw: Path | None, spool: Spool, surveyor: Surveyor, failpoint: Failpoint
 ) -> Path | None:
     """Moves the entries out of everybody's way; None where they are not as they were.
 
@@ -208,7 +226,7 @@ def _take(
     """
     if raw is None or not _any_in(raw, item):
         try:
-            found = _in_the_inbox(item, uid)
+            found = _in_the_inbox(item, surveyor)
         except (FileNotFoundError, NotADirectoryError):
             return None
         if found.look.fingerprint != item.fingerprint:
@@ -228,10 +246,10 @@ def _take(
     return moved
 
 
-def _in_the_inbox(item: Claimed, uid: int) -> Survey:
+def _in_the_inbox(item: Claimed, surveyor: Surveyor) -> Survey:
     if item.members:
-        return survey_all(item.folder, item.members, uid)
-    return survey_at(item.folder, item.paths[0], uid)
+        return surveyor.all(item.folder, item.members)
+    return surveyor.at(item.folder, item.paths[0])
 
 
 def _open_up(source: Path) -> None:
@@ -250,33 +268,57 @@ def _open_up(source: Path) -> None:
 def _gather(item: Claimed, into: Path, spool: Spool, failpoint: Failpoint) -> Path | None:
     """Moves what is still in the inbox of a group to what was moved of it; that folder.
 
-    A name that was moved already and is there again is another entry's.
+    A name that was moved already and is there again is another entry's. The folders that the
+    entries lie in are opened first: renaming one meanwhile takes nothing away.
     """
     files.new_folders(into)
     failpoint("claim: before gathering")
-    for path in map(os.fsdecode, item.members):
-        target = into / path
-        if os.path.lexists(target):
-            continue
-        files.new_folders(target.parent)
-        try:
-            with placed(item.folder, os.fsencode(path)) as source:
-                _open_up(source)
-                source.rename(target)
-        except (FileNotFoundError, NotADirectoryError):
-            continue  # its writer took it back
-        except OSError as error:
-            hidden = spool.hidden(item.id, item.folder)
-            if error.errno != errno.EXDEV or into == hidden or _any_in(into, item):
-                raise
-            remove(into)
-            _note_where(item, spool)
-            return _gather(item, hidden, spool, failpoint)
-        failpoint("claim: gathered one")
+    with _opened(item) as folders:
+        for path in item.members:
+            target = into / os.fsdecode(path)
+            if os.path.lexists(target):
+                continue
+            files.new_folders(target.parent)
+            folder, _, name = path.rpartition(b"/")
+            try:
+                if folder in folders:
+                    _rename_out(Path(f"/proc/self/fd/{folders[folder]}", os.fsdecode(name)), target)
+                else:
+                    with placed(item.folder, path) as source:
+                        _rename_out(source, target)
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # its writer took it back
+            except OSError as error:
+                hidden = spool.hidden(item.id, item.folder)
+                if error.errno != errno.EXDEV or into == hidden or _any_in(into, item):
+                    raise
+                remove(into)
+                _note_where(item, spool)
+                return _gather(item, hidden, spool, failpoint)
+            failpoint("claim: gathered one")
     if _any_in(into, item):
         return into
     remove(into)  # it may be a name in the inbox
     return None
+
+
+@contextlib.contextmanager
+def _opened(item: Claimed) -> Iterator[dict[bytes, int]]:
+    """Descriptors of the folders that the entries of a group lie in; of very many only some."""
+    folders: dict[bytes, int] = {}
+    try:
+        for path in sorted({path.rpartition(b"/")[0] for path in item.members})[:_FOLDERS]:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                folders[path] = open_folder(item.folder, path)
+        yield folders
+    finally:
+        for descriptor in folders.values():
+            os.close(descriptor)
+
+
+def _rename_out(source: Path, target: Path) -> None:
+    _open_up(source)
+    source.rename(target)
 
 
 def _any_in(folder: Path, item: Claimed) -> bool:

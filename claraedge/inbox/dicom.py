@@ -65,6 +65,8 @@ class Unidentified:
     """A sentence's end, to follow the file's name: "is not a DICOM file"."""
     cut: bool = False
     """It begins as a DICOM file and ends inside its header: perhaps it is still being written."""
+    other: bool = False
+    """It is certainly a part of no study: no DICOM at all, or an index."""
 
 
 def identify(descriptor: int) -> Identity | Unidentified:
@@ -75,12 +77,13 @@ def identify(descriptor: int) -> Identity | Unidentified:
     try:
         return _identify(_File(descriptor))
     except _RefusedError as refused:
-        return Unidentified(reason=refused.reason, cut=refused.cut)
+        return Unidentified(reason=refused.reason, cut=refused.cut, other=refused.other)
 
 
 class _RefusedError(Exception):
-    def __init__(self, reason: str, *, cut: bool = False) -> None:
+    def __init__(self, reason: str, *, cut: bool = False, other: bool = False) -> None:
         super().__init__(reason)
+        self.other = other
         self.reason = reason
         self.cut = cut
 
@@ -273,7 +276,11 @@ def _identify(file: _File) -> Identity:
     elif not _is_data_set(start, file.size):
         if start and len(start) < _PREAMBLE + 4 and b"DICM".startswith(start.lstrip(b"\0")):
             raise _ended()
-        raise _RefusedError("is not a DICOM file" if start else "is empty, so it is no DICOM file")
+        if start and not start.strip(b"\0"):
+            raise _RefusedError("begins with zeros alone, as a file whose content was lost")
+        if not start:
+            raise _RefusedError("is empty, so it is no DICOM file")
+        raise _RefusedError("is not a DICOM file", other=True)
     syntax = _transfer_syntax(file)
     source: _Source = _Inflated(file) if syntax in _DEFLATED else file
     first = source.peek(8)
@@ -307,7 +314,9 @@ def _transfer_syntax(file: _File) -> str:
         if element.tag == _TRANSFER_SYNTAX:
             syntax = uid
         elif uid == _DICOMDIR:
-            raise _RefusedError("is a DICOMDIR, the index of a medium, which belongs to no study")
+            raise _RefusedError(
+                "is a DICOMDIR, the index of a medium, which belongs to no study", other=True
+            )
     return syntax
 
 

@@ -37,8 +37,12 @@ class Waiting:
     identified: Identified | None = None
     looked: float = float("-inf")
     cost: float = 0.0
+    unfinished: str = ""
+    """Why its name says that it is not whole yet."""
     reason: str = ""
     mend: str = ""
+    waits: str = ""
+    """What it waits for of its group, where somebody has to see to that."""
     parked: bool = False
     held: bool = False
     """Parked for what it is itself: not ours to take, or not to be looked at."""
@@ -76,15 +80,26 @@ def lives(folders: Mapping[Path, TriggerFolder], entry: Waiting) -> bool:
 def unit_of(entry: Waiting) -> Unit | None:
     """The entry for grouping; None before its first look."""
     if entry.survey is None or entry.quiet is None:
-        return None
-    look = entry.survey.look
+        if not entry.held:
+            return None
+        files, fault, changed = 1, None, float("-inf")
+    else:
+        files, fault = entry.survey.look.files, entry.survey.look.fault
+        changed = entry.quiet.since
+    lacking = entry.unfinished or (entry.reason if entry.held else "") or fault or ""
+    empty = files == 0 and not lacking
+    identified = entry.identified
     return Unit(
         name=entry.name,
-        changed=entry.quiet.since,
+        shown=shown(entry.name),
+        changed=changed,
+        first_seen=entry.first_seen,
         ready=entry.ready,
-        held=entry.held or (look.files == 0 and look.fault is None),
-        faulty=look.fault is not None,
-        key="" if entry.identified is None else entry.identified.key,
+        lacking="an empty folder" if empty else lacking,
+        faulty=fault is not None,
+        files=files,
+        stray=empty or (identified is not None and identified.stray),
+        key="" if identified is None else identified.key,
     )
 
 
@@ -106,12 +121,15 @@ def item_of(entry: Waiting, held: str | None) -> Item:
         return replace(
             item, state=ItemState.PARKED, reason=entry.trigger.problem, mend=entry.trigger.mend
         )
+    if entry.waits:
+        return replace(item, state=ItemState.PARKED, reason=entry.waits, mend="")
     if entry.ready and held is not None:
         return replace(item, state=ItemState.PARKED, reason=held)
     if entry.ready and entry.trigger.rule.grouping not in ALONE and not entry.reason:
         marker = entry.trigger.rule.marker
-        rest = f", which a file named {marker} ends" if marker else ""
-        return replace(item, reason=f"whole; it waits for the others of its group{rest}")
+        quiet = f"nothing more of it comes for {entry.trigger.rule.quiet:g} s"
+        rest = f"a file named {marker} ends it" if marker else quiet
+        return replace(item, reason=f"whole; its group is taken once {rest}")
     return item
 
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from claraedge.config import Config
 from claraedge.config.inbox import Trigger as Rule
+from claraedge.delivery.spool import is_ours
 from claraedge.delivery.trees import walk
-from claraedge.filenames import is_ignored
+from claraedge.filenames import Names, is_ignored
 from claraedge.inbox.definitions import Definitions
 from claraedge.inbox.model import name_of, shown
-from claraedge.inbox.naming import wanted
+from claraedge.inbox.selection import LeftOut, Selected, no_trigger, select
 from claraedge.inbox.shares import Shares, StalledError, StillBusyError
 from claraedge.inbox.triggers import (
     NOT_IN_A_FOLDER,
@@ -29,10 +30,21 @@ from claraedge.mounts import mount_of
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What lies in the folder of a trigger."""
+
+    entries: Sequence[bytes]
+    left_out: Sequence[LeftOut]
+
+
 class Folders:
     """The folders of an inbox, as they are now."""
 
-    def __init__(self, config: Config, definitions: Definitions, shares: Shares) -> None:
+    def __init__(
+        self, config: Config, definitions: Definitions, shares: Shares, names: Names
+    ) -> None:
+        self.names = names
         self._shares = shares
         self.root = Path(os.path.normpath(config.inbox_dir.absolute()))
         self._settings = config.inbox
@@ -67,7 +79,7 @@ class Folders:
     async def layout(self) -> Layout | None:
         """All triggers; None where the inbox cannot be read, and nothing else is configured."""
         try:
-            names = await self._shares.ask(self.root, _folders, self.root)
+            names = await self._shares.ask(self.root, _folders, self.root, self.names)
             self._told.pop(self.root, None)
         except OSError as error:
             self._tell(self.root, error)
@@ -123,9 +135,8 @@ class Folders:
 
     # --- what lies in them ----------------------------------------------------------------------
 
-    async def entries(self, trigger: Trigger, layout: Layout) -> list[bytes] | None:
-        """Entries of a trigger's folder: paths below it; None where it cannot be read."""
-        is_inbox = trigger.folder == self.root
+    async def entries(self, trigger: Trigger, layout: Layout) -> Listing | None:
+        """What lies in a trigger's folder, as paths below it; None where it cannot be read."""
         top = os.fsencode(trigger.folder)
 
         def leads_away(path: bytes) -> bool:
@@ -137,12 +148,12 @@ class Folders:
         lists: Callable[[Path, Callable[[bytes], bool]], list[bytes]] = (
             partial(_files_below, is_trigger=is_trigger)
             if trigger.deep
-            else _files_in
-            if is_inbox
+            else partial(_names_in_root, names=self.names)
+            if trigger.folder == self.root
             else _names
         )
         try:
-            names = await self._shares.ask(trigger.folder, lists, trigger.folder, leads_away)
+            paths = await self._shares.ask(trigger.folder, lists, trigger.folder, leads_away)
         except StillBusyError:
             return None
         except OSError as error:
@@ -150,12 +161,26 @@ class Folders:
             return None
         self._told.pop(trigger.folder, None)
         await self._look_between(trigger, layout)
-        return [name for name in names if wanted(trigger.rule, name)]
+        entries, left_out = [], []
+        for path in paths:
+            selected = select(trigger.rule, path, self.names)
+            if trigger.folder == self.root and isinstance(selected, Selected):
+                selected = no_trigger(path) if selected.unfinished else selected
+            if isinstance(selected, LeftOut):
+                left_out.append(selected)
+            else:
+                entries.append(path)
+        return Listing(entries=entries, left_out=left_out)
 
     async def _look_between(self, trigger: Trigger, layout: Layout) -> None:
         self._between.pop(trigger.folder, None)
         if layout.has_between(trigger):
-            looked = partial(_beside, is_trigger=layout.is_trigger, is_between=layout.is_between)
+            looked = partial(
+                _beside,
+                is_trigger=layout.is_trigger,
+                is_between=layout.is_between,
+                names=self.names,
+            )
             with suppress(StillBusyError, OSError):
                 if found := await self._shares.ask(trigger.folder, looked, trigger.folder):
                     self._between[trigger.folder] = [shown(name) for name in sorted(found)]
@@ -168,39 +193,39 @@ class Folders:
             _log.warning("the inbox folder %s cannot be read (%s); trying again", name, text)
 
 
-def ignored(path: bytes) -> bool:
-    """Whether a path below a trigger's folder stands for nothing of the user's."""
-    return any(is_ignored(part) for part in path.split(b"/"))
-
-
-def _folders(root: Path) -> list[bytes]:
+def _folders(root: Path, names: Names) -> list[bytes]:
     with os.scandir(os.fsencode(root)) as entries:
         return [
             entry.name
             for entry in entries
-            if entry.is_dir(follow_symlinks=False) and not is_ignored(entry.name)
+            if entry.is_dir(follow_symlinks=False) and not is_ignored(entry.name, names)
         ]
 
 
 def _names(folder: Path, leads_away: Callable[[bytes], bool]) -> list[bytes]:
     with os.scandir(os.fsencode(folder)) as entries:
-        names = [entry.name for entry in entries]
-    return [name for name in names if not is_ignored(name) and not leads_away(name)]
+        found = [entry.name for entry in entries]
+    return [name for name in found if not is_ours(name) and not leads_away(name)]
 
 
-def _files_in(folder: Path, leads_away: Callable[[bytes], bool]) -> list[bytes]:
+def _names_in_root(folder: Path, leads_away: Callable[[bytes], bool], names: Names) -> list[bytes]:
+    """All but folders that are triggers, or will be once there is a pipeline of their name."""
     with os.scandir(os.fsencode(folder)) as entries:
         return [
             entry.name
             for entry in entries
-            if not is_ignored(entry.name)
-            and not entry.is_dir(follow_symlinks=False)
+            if (is_ignored(entry.name, names) or not entry.is_dir(follow_symlinks=False))
+            and not is_ours(entry.name)
             and not leads_away(entry.name)
         ]
 
 
 def _beside(
-    folder: Path, *, is_trigger: Callable[[bytes], bool], is_between: Callable[[bytes], bool]
+    folder: Path,
+    *,
+    is_trigger: Callable[[bytes], bool],
+    is_between: Callable[[bytes], bool],
+    names: Names,
 ) -> list[bytes]:
     """Paths below a trigger's folder that share a folder with that of another trigger; a hundred
     at most. What lies at its own top is an entry.
@@ -214,7 +239,7 @@ def _beside(
             for entry in entries:
                 if is_between(entry.path):
                     left.append(entry.path)
-                elif path != top and not (is_trigger(entry.path) or is_ignored(entry.name)):
+                elif path != top and not (is_trigger(entry.path) or names.leftover(entry.name)):
                     found.append(entry.path[len(top) + 1 :])
     return found
 
@@ -229,7 +254,7 @@ def _files_below(
     for entry in walk(folder):
         if entry.is_folder and not (entry.unreadable or entry.too_deep):
             continue
-        if not entry.path or ignored(entry.path) or _in_other_trigger(entry.path, is_trigger):
+        if not entry.path or is_ours(entry.path) or _in_other_trigger(entry.path, is_trigger):
             continue
         if entry.is_folder and leads_away(entry.path):
             continue

@@ -19,18 +19,21 @@ from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.delivery.failpoints import Failpoint, nothing
 from claraedge.delivery.roots import Roots
+from claraedge.delivery.spool import is_ours
 from claraedge.errors import ClaraedgeError, ItemNotFoundError, ItemRetryError
+from claraedge.filenames import Kind
 from claraedge.ids import NewId
 from claraedge.inbox import records, shares
 from claraedge.inbox.definitions import Definitions
 from claraedge.inbox.entry import Waiting
-from claraedge.inbox.folders import Folders, ignored
+from claraedge.inbox.folders import Folders
 from claraedge.inbox.intake import Intake
+from claraedge.inbox.left_out import LeftOuts
 from claraedge.inbox.looks import Found
 from claraedge.inbox.model import Item, ItemState
-from claraedge.inbox.naming import wanted
 from claraedge.inbox.retrying import Retries
 from claraedge.inbox.seen import SeenBook
+from claraedge.inbox.selection import LeftOut, select
 from claraedge.inbox.settling import Heard
 from claraedge.inbox.shares import NO_ANSWER, Shares, on_share
 from claraedge.inbox.takes import claimed
@@ -84,11 +87,13 @@ class Inbox:
         self._clock = clock
         self._definitions = Definitions(database)
         self._shares = Shares()
-        self._folders = Folders(config, self._definitions, self._shares)
+        self._names = config.names.table()
+        self._folders = Folders(config, self._definitions, self._shares, self._names)
+        self._left_out = LeftOuts(clock)
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
         self._book = SeenBook(database)
-        self._room = WaitingRoom(clock, new_id, self._book)
+        self._room = WaitingRoom(clock, new_id, self._book, self._names)
         self._intake = Intake(
             database,
             tree,
@@ -100,10 +105,11 @@ class Inbox:
             failpoint,
             applied,
             roots or Roots(database, config),
+            self._names,
             held,
             self._settled.set,
         )
-        self._watcher = Watcher(self._heard, self._lost)
+        self._watcher = Watcher(self._heard, self._lost, self._names)
         self._layout = Layout(self._folders.root, ())
         self._rescan = True
         self._missed = False
@@ -168,6 +174,7 @@ class Inbox:
         known = [self._intake.overlay(item, held) for item in rows]
         present = {item.id for item in known}
         known += [item for item in self._room.items(held) if item.id not in present]
+        known += self._left_out.items()
         known.sort(key=lambda item: (item.first_seen, item.raw_name))
         return [item for item in known if state is None or item.state is state]
 
@@ -301,17 +308,20 @@ class Inbox:
             return
         self._layout = layout
         self._room.forget_folders(t.folder for t in layout.triggers.values())
+        self._left_out.keep(t.folder for t in layout.triggers.values())
         await self._watch(layout)
         await self._look_at(layout.triggers.values())
 
     async def _look_at(self, triggers: Iterable[Trigger]) -> None:
         for trigger in list(triggers):
-            names = await self._folders.entries(trigger, self._layout)
-            if names is None and self._shares.hangs(trigger.folder):
+            found = await self._folders.entries(trigger, self._layout)
+            if found is None and self._shares.hangs(trigger.folder):
                 self._room.silent(trigger.folder, NO_ANSWER)
-            if names is not None:
+            if found is not None:
                 taken = self._intake.taken()
-                self._room.see(trigger, [n for n in names if (trigger.folder, n) not in taken])
+                entries = [n for n in found.entries if (trigger.folder, n) not in taken]
+                self._room.see(trigger, entries)
+                self._left_out.note(trigger, found.left_out)
 
     def _outermost(self, layout: Layout) -> list[Path]:
         outside = [
@@ -333,11 +343,13 @@ class Inbox:
             root_level = signal.path.rpartition(b"/")[0] == root
             if root_level or signal.path in self._layout.triggers:
                 self._rescan = True  # a trigger may have come or gone
-            if place is None or ignored(place.name):
+            if place is None or is_ours(place.name):
                 continue
             if place.trigger.folder == self._folders.root:
                 continue
-            if not wanted(place.trigger.rule, place.name):
+            if self._names.first(Kind.LEFTOVER, place.inside) is not None:
+                continue
+            if isinstance(select(place.trigger.rule, place.name, self._names), LeftOut):
                 # Not by its name; but a folder that files are moved in with has none that counts.
                 moved_in = signal.heard in (Heard.MOVED_IN, Heard.MOVED_FROM_TEMPORARY)
                 self._room.relist = self._room.relist or (place.trigger.deep and moved_in)

@@ -21,6 +21,7 @@ from claraedge.delivery.roots import Roots
 from claraedge.delivery.spool import Spool
 from claraedge.delivery.trees import remove
 from claraedge.errors import ClaraedgeError
+from claraedge.filenames import Names
 from claraedge.ids import NewId
 from claraedge.inbox import records
 from claraedge.inbox.claim import Faulty, Gone, Held, Unsettled
@@ -78,6 +79,7 @@ class Intake:
         failpoint: Failpoint,
         applied: Callable[[Pipeline], Awaitable[Pipeline]],
         roots: Roots,
+        names: Names,
         held: Callable[[], str | None],
         on_progress: Callable[[], None],
     ) -> None:
@@ -93,7 +95,7 @@ class Intake:
         self._held = held
         self._on_progress = on_progress
         self._wake = asyncio.Event()
-        self._taker = Taker(self._spool, tree, failpoint)
+        self._taker = Taker(self._spool, tree, failpoint, names)
         self._at_work = 0
         self._asked: Counter[Path] = Counter()  # threads, by folder on a share: they may hang
         self._pending: dict[str, Pending] = {}

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from claraedge.delivery.trees import MAX_DEPTH, placed
+from claraedge.filenames import Names
 from claraedge.inbox.claim import Free, Held, folder_is_open, judge
 from claraedge.inbox.dicom import Unidentified, identify
-from claraedge.inbox.survey import Survey, name_fault, survey, too_deep_fault
+from claraedge.inbox.survey import Survey, Surveyor, name_fault, too_deep_fault
 from claraedge.inbox.triggers import Trigger
 from claraedge.inbox.writers import Devices, first_writer
 from claraedge.mounts import mount_of
@@ -29,6 +30,8 @@ class Identified:
     key: str = ""
     """The one of them that the trigger groups by."""
     fault: str = ""
+    stray: bool = False
+    """It is certainly a part of no study."""
 
 
 #: Groupings by what a file says of itself, and by which of it.
@@ -52,8 +55,9 @@ class Found:
 class Onlooker:
     """Looks at entries as the user that the daemon runs as."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Names) -> None:
         self.uid = os.geteuid()
+        self._surveyor = Surveyor(uid=self.uid, names=names)
         try:
             self.user = pwd.getpwuid(self.uid).pw_name
         except KeyError:
@@ -93,7 +97,7 @@ class Onlooker:
         nearly: bool,
         devices: Devices | None,
     ) -> Found:
-        seen = survey(path, self.uid)
+        seen = self._surveyor.tree(path)
         too_deep = trigger.deep and name.count(b"/") >= MAX_DEPTH
         if trigger.deep and seen.is_folder and not too_deep and _may_look_into(path):
             return Found(survey=seen, is_folder_of_more=True)
@@ -110,11 +114,11 @@ class Onlooker:
             fault = too_deep_fault(name)
         if fault is None and b"/" in name:
             fault = name_fault(name, folder=seen.is_folder)
-        to_read = fault is None and not seen.is_folder and isinstance(verdict, Free)
-        if to_read and trigger.rule.grouping in UIDS:
+        if fault is None and not seen.is_folder and trigger.rule.grouping in UIDS:
             if identified is None or identified.fingerprint != seen.look.fingerprint:
                 identified = _identified(path, trigger.rule.grouping, seen)
-            fault = identified.fault or None
+            if identified is not None and isinstance(verdict, Free):
+                fault = identified.fault or None
         written = first_writer(path, devices) if nearly else None
         seen = replace(seen, look=replace(seen.look, fault=fault, written=written is not None))
         return Found(
@@ -137,15 +141,19 @@ def _may_look_into(folder: Path) -> bool:
     return os.access(folder, os.R_OK | os.X_OK, effective_ids=True)
 
 
-def _identified(path: Path, grouping: str, seen: Survey) -> Identified:
+def _identified(path: Path, grouping: str, seen: Survey) -> Identified | None:
+    """What a file says of itself; None where it may not be read."""
     fingerprint = seen.look.fingerprint
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except PermissionError:
+        return None
     try:
         found = identify(descriptor)
     finally:
         os.close(descriptor)
     if isinstance(found, Unidentified):
-        return Identified(fingerprint=fingerprint, fault=f"it {found.reason}")
+        return Identified(fingerprint=fingerprint, fault=f"it {found.reason}", stray=found.other)
     key = found.study if UIDS[grouping] == "study" else found.series
     fault = "" if key else "it names no series (SeriesInstanceUID)"
     uids = {"study": found.study, "series": found.series}

@@ -30,6 +30,8 @@ class ItemState(enum.Enum):
     """A job."""
     DELIVERED = "delivered"
     FAILED = "failed"
+    IGNORED = "ignored"
+    """It lies in a trigger's folder and is no item; the reason says why. Nothing happens to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     duplicates: Duplicates = "run"
     marker: bool = False
     """The last member only ended the group: it is kept with the others, and no input."""
+    incomplete: str = ""
+    """What its group lacks: "3 of 6 files: ..."; its job says so."""
+    lenient: bool = False
+    """Its group becomes a job also where parts of it are taken away while it is claimed."""
     fault: str = ""
     """Why it can never become a job, where more than its place and name had to be looked at."""
 

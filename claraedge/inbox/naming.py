@@ -30,21 +30,32 @@ class SlowNameError(NameDoesNotFitError):
     """Nobody knows whether it does: the match was given up."""
 
 
-def wanted(trigger: Trigger, name: bytes) -> bool:
-    """Whether the trigger takes entries of this name: a path below its folder.
+def is_marker(trigger: Trigger, name: bytes) -> bool:
+    """Whether an entry ends a group. It need not be included: without it there would be none."""
+    return trigger.marker is not None and stem_of(trigger.marker, name) is not None
 
-    A pattern with a slash is for the whole path, one without for the last part. A marker need not
-    be included: without it there would be no group.
+
+def included(trigger: Trigger, name: bytes) -> bool:
+    """Whether the trigger wants entries of this name: a path below its folder.
+
+    A pattern with a slash is for the whole path, one without for the last part.
     """
-    path = name.decode("utf-8", "surrogateescape")
-    is_marker = trigger.marker is not None and stem_of(trigger.marker, name) is not None
-    included = is_marker or not trigger.include or _fits(trigger.include, path)
-    return included and not _fits(trigger.ignore, path)
+    return not trigger.include or _first_fit(trigger.include, name) is not None
 
 
-def _fits(patterns: Sequence[str], path: str) -> bool:
+def ignored_by(trigger: Trigger, name: bytes) -> str | None:
+    """The pattern by which the trigger leaves an entry of this name where it is, or None."""
+    return _first_fit(trigger.ignore, name)
+
+
+def _first_fit(patterns: Sequence[str], name: bytes) -> str | None:
+    """Case does not count: devices write the same ending in both."""
+    path = name.decode("utf-8", "surrogateescape").casefold()
     last = path.rpartition("/")[2]
-    return any(fnmatchcase(path if "/" in p else last, p) for p in patterns)
+    for pattern in patterns:
+        if fnmatchcase(path if "/" in pattern else last, pattern.casefold()):
+            return pattern
+    return None
 
 
 def named(trigger: Trigger, name: bytes, uids: Mapping[str, str]) -> Named:

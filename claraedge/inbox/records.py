@@ -93,7 +93,7 @@ def _claimed(row: Row) -> Claimed:
         members=tuple(bytes(row["members"]).split(b"\0")[:-1]),
         pipeline=row["pipeline"],
         deliver=msgspec.json.decode(row["deliver"], type=tuple[str, ...]),
-        options=msgspec.json.decode(row["options"], type=Options),
+        options=_options(row),
         fingerprint=row["fingerprint"],
         content=row["content"],
         size=row["size"],
@@ -233,6 +233,10 @@ def items(tx: Transaction, wanted: ItemState | None) -> Sequence[Item]:
     return [_item(row) for row in rows]
 
 
+def _options(row: Row) -> Options:
+    return msgspec.json.decode(row["options"], type=Options)
+
+
 def _item(row: Row) -> Item:
     return Item(
         id=row["id"],
@@ -241,7 +245,7 @@ def _item(row: Row) -> Item:
         raw_name=bytes(row["name"]),
         pipeline=row["pipeline"],
         state=ItemState(row["state"]),
-        reason=row["reason"] or row["delivery_reason"] or "",
+        reason=row["reason"] or row["delivery_reason"] or _options(row).incomplete,
         mend=row["mend"],
         size=row["size"],
         job=row["job"],

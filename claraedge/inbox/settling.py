@@ -43,6 +43,8 @@ class Writer:
 
     opened: bool = False
     """Opened right after it was made; nothing written yet."""
+    perhaps: bool = False
+    """What was there before was opened, perhaps to be read."""
     modified: bool = False
 
 
@@ -74,13 +76,20 @@ def hear(hints: Hints, heard: Heard, inside: bytes = b"") -> Hints:
             writers[inside] = Writer()
         case Heard.OPENED:
             # Of a file that was there before, it may as well be a reader's.
-            if known is not None:
+            if known is None:
+                writers[inside] = Writer(perhaps=True)
+            elif not known.perhaps:
                 writers[inside] = replace(known, opened=True)
         case Heard.MODIFIED:
-            writers[inside] = Writer(opened=known is not None and known.opened, modified=True)
+            # The kernel says so also of times and lengths that are set by name, as 7-Zip and
+            # `touch -m` do after the end: without an open, no close would follow.
+            if known is not None and (known.opened or known.perhaps or known.modified):
+                writers[inside] = Writer(opened=known.opened, modified=True)
             complete = False
         case Heard.CLOSED_UNWRITTEN:
-            if known is not None and not known.modified:
+            if known is not None and known.perhaps:
+                del writers[inside]
+            elif known is not None and not known.modified:
                 writers[inside] = Writer()
         case Heard.CLOSED | Heard.MOVED_IN | Heard.REMOVED | Heard.MOVED_FROM_TEMPORARY:
             if inside == b"" and heard is not Heard.CLOSED:
@@ -95,6 +104,8 @@ def hear(hints: Hints, heard: Heard, inside: bytes = b"") -> Hints:
         writers = busy if len(busy) + _IDLE_WRITERS // 2 < len(writers) else writers
     return Hints(writers=writers, complete=complete)
 
+
+_TAKEN = "it is taken once it stays the same for"
 
 # --- looks ------------------------------------------------------------------------------------
 
@@ -159,7 +170,9 @@ def decide(
         return wait(now + settle, "a program has it open for writing")
     whole_by_name = hints.complete and not look.linked and look.unfinished is None
     if now - quiet.since < settle and not whole_by_name:
-        return wait(quiet.since + settle)
+        # Of what arrives there is nothing to say; of what goes on to change there is.
+        restless = now - quiet.first_seen >= 2 * settle
+        return wait(quiet.since + settle, f"it still changes: {_TAKEN} {settle:g} s" * restless)
     if look.fault is not None:
         return Decision(settled=True, quiet=quiet, look_again=now)
     if look.unfinished is not None:

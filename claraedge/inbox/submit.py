@@ -17,8 +17,10 @@ from claraedge.delivery import records as deliveries
 from claraedge.delivery.slug import result_folder
 from claraedge.delivery.trees import walk
 from claraedge.errors import InvalidRequestError
+from claraedge.filenames import Kind, Names
 from claraedge.hashing import digest
 from claraedge.inbox import records
+from claraedge.inbox.claim import taken_away
 from claraedge.inbox.model import Claimed, ItemState
 from claraedge.inbox.unsynced import Unsynced
 from claraedge.jobs import records as jobs
@@ -46,6 +48,8 @@ class Filled:
     """An item whose payload is on the disk."""
 
     files: Sequence[PayloadFile]
+    incomplete: str = ""
+    """What was taken away of its group while it was claimed."""
     digest: str
     """sha256 of a file, or of the names and digests of all files of a folder."""
 
@@ -95,12 +99,17 @@ def job_name(text: str) -> str:
 
 
 def fill_payload(
-    flag: CancelFlag, item: Claimed, path: Path, tree: PayloadTree, unsynced: Unsynced
+    flag: CancelFlag,
+    item: Claimed,
+    path: Path,
+    tree: PayloadTree,
+    unsynced: Unsynced,
+    names: Names,
 ) -> Filled:
     """The item's files as blobs of its payload. Blocking; may be repeated.
 
-    Durable once what is noted in `unsynced` is. The payload has the id of the item, so that what a
-    crash left of an earlier try is found.
+    What programs left among them is no input. Durable once what is noted in `unsynced` is. The
+    payload has the id of the item, so that what a crash left of an earlier try is found.
     """
     blobs = tree.folder(item.id) / "blobs"
     if not files.new_folders(blobs):
@@ -112,6 +121,8 @@ def fill_payload(
     for entry in walk(path):
         flag.check()
         if not entry.is_file or entry.path in left_out:
+            continue
+        if entry.path and names.first(Kind.LEFTOVER, entry.path) is not None:
             continue
         source = path / os.fsdecode(entry.path) if entry.path else path
         mode = stored_mode(entry.status.st_mode & 0o777)
@@ -126,7 +137,7 @@ def fill_payload(
                 sha256=hashed.sha256,
             )
         )
-    return Filled(files=filled, digest=_digest(item, digests))
+    return Filled(files=filled, incomplete=taken_away(item, path), digest=_digest(item, digests))
 
 
 def _digest(item: Claimed, digests: Mapping[bytes, str]) -> str:
@@ -171,6 +182,9 @@ def submit(tx: Transaction, prepared: Prepared, now: float) -> Outcome | Later:
         entries={**options.metadata, "Source": "inbox", "Item": text},
         now=now,
     )
+    for incomplete in (options.incomplete, prepared.filled.incomplete):
+        if incomplete:
+            jobs.say(tx, prepared.job, now, f"the input is incomplete: {incomplete}")
     payloads.put_files(tx, item.id, prepared.filled.files)
     jobs.queue(tx, jobs.get(tx, prepared.job), pipeline, options.parameters)
     folder = result_folder(registered.name, item.text, prepared.job)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from claraedge.delivery.trees import MAX_DEPTH, Entry, placed, walk
 from claraedge.errors import InvalidFileNameError
-from claraedge.filenames import is_temporary
+from claraedge.filenames import Kind, Names
 from claraedge.inbox.model import shown
 from claraedge.inbox.settling import Look
 from claraedge.payloads.names import normalise
@@ -51,18 +51,26 @@ class Survey:
         return self.foreign or self.look.linked
 
 
-def survey(root: Path, uid: int) -> Survey:
-    """Looks at everything. `uid` is the user that we act as. Raises FileNotFoundError."""
+def survey(root: Path, uid: int, names: Names) -> Survey:
+    """Looks at everything but what programs left there. Raises FileNotFoundError.
+
+    `uid` is the user that we act as.
+    """
     full, content = hashlib.blake2b(digest_size=20), hashlib.blake2b(digest_size=20)
     files = size = 0
     linked = foreign = top_foreign = is_folder = blocked_foreign = False
     blocked: bytes | None = None
     unfinished: str | None = None
     fault: str | None = None
+    inside = _Inside(names)
     for entry in walk(root):
         status, path = entry.status, entry.path
         own = status.st_uid == uid
         foreign = foreign or not own
+        if blocked is None and not _free(entry, own):
+            blocked, blocked_foreign = path, not own
+        if inside.is_left_over(entry):
+            continue
         mark = b"%s\0%d %d %o " % (path, status.st_dev, status.st_ino, stat.S_IFMT(status.st_mode))
         full.update(
             b"%s%d %d %d %d\0"
@@ -77,11 +85,9 @@ def survey(root: Path, uid: int) -> Survey:
         content.update(b"\0")
         if not path:
             is_folder, top_foreign = entry.is_folder, not own
-        elif unfinished is None and not entry.is_folder and is_temporary(entry.name):
+        elif unfinished is None and not entry.is_folder and inside.is_unfinished(entry):
             unfinished = f"'{shown(path)}'"
         fault = fault or fault_of(entry)
-        if blocked is None and not _free(entry, own):
-            blocked, blocked_foreign = path, not own
     return Survey(
         look=Look(
             fingerprint=full.hexdigest(),
@@ -100,27 +106,60 @@ def survey(root: Path, uid: int) -> Survey:
     )
 
 
-def survey_all(folder: Path, paths: Sequence[bytes], uid: int) -> Survey:
-    """Looks at these entries of a folder as at one; those that are gone are left out.
+class _Inside:
+    """What the names in a walked tree say, of folders also for all that is in them."""
 
-    Raises FileNotFoundError where all are.
-    """
-    found = []
-    for path in paths:
-        try:
-            with placed(folder, path) as entry:
-                found.append((path, survey(entry, uid)))
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-    if not found:
-        raise FileNotFoundError(folder)
-    return combined(found)
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._left_over = b"/"  # the beginning of no path
+
+    def is_left_over(self, entry: Entry) -> bool:
+        """A program put it there for itself."""
+        if not entry.path:
+            return False
+        if entry.path.startswith(self._left_over):
+            return True
+        if self._names.leftover(entry.name) is None:
+            return False
+        if entry.is_folder:
+            self._left_over = entry.path + b"/"
+        return True
+
+    def is_unfinished(self, entry: Entry) -> bool:
+        """A file that is still being written, or lies in a folder for such files."""
+        return self._names.first(Kind.UNFINISHED, entry.path) is not None
 
 
-def survey_at(folder: Path, path: bytes, uid: int) -> Survey:
-    """Looks at an entry below a folder. Raises FileNotFoundError, NotADirectoryError."""
-    with placed(folder, path) as entry:
-        return survey(entry, uid)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surveyor:
+    """Looks at trees as the user that we act as."""
+
+    uid: int
+    names: Names
+
+    def tree(self, root: Path) -> Survey:
+        """One tree. Raises FileNotFoundError."""
+        return survey(root, self.uid, self.names)
+
+    def at(self, folder: Path, path: bytes) -> Survey:
+        """An entry below a folder. Raises FileNotFoundError, NotADirectoryError."""
+        with placed(folder, path) as entry:
+            return self.tree(entry)
+
+    def all(self, folder: Path, paths: Sequence[bytes]) -> Survey:
+        """These entries of a folder as one; those that are gone are left out.
+
+        Raises FileNotFoundError where all are.
+        """
+        found = []
+        for path in paths:
+            try:
+                found.append((path, self.at(folder, path)))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        if not found:
+            raise FileNotFoundError(folder)
+        return combined(found)
 
 
 def combined(found: Iterable[tuple[bytes, Survey]]) -> Survey:

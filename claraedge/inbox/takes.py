@@ -107,6 +107,8 @@ class Takes:
         units = [unit for entry in entries if (unit := unit_of(entry)) is not None]
         found = group(folder.trigger.rule, units, now)
         folder.look_again = float("inf") if found.look_again is None else found.look_again
+        for entry in entries:
+            entry.waits = found.waits.get(entry.name, "")
         groups = [
             (one, [folder.entries[name] for name in one.members or (one.label,)])
             for one in found.groups
@@ -125,7 +127,9 @@ class Takes:
         """False where its name took so long that the loop has others to see to first."""
         first = entries[0]
         uids = {} if first.identified is None else first.identified.uids
-        fault = first.survey.look.fault if first.survey is not None and not one.members else None
+        fault = one.fault or None
+        if first.survey is not None and not one.members:
+            fault = first.survey.look.fault
         # What can never become a job may lack what its names are made of.
         rule = trigger.rule if fault is None else _BARE
         try:
@@ -141,6 +145,8 @@ class Takes:
             duplicates=trigger.rule.duplicates,
             marker=one.marker,
             fault=fault or "",
+            incomplete=one.incomplete,
+            lenient=trigger.rule.incomplete == "run",
         )
         takes.append(Take(trigger=trigger, group=one, entries=entries, options=options))
         return True

@@ -13,9 +13,11 @@ from claraedge.blocking import CancelFlag
 from claraedge.delivery.failpoints import Failpoint
 from claraedge.delivery.spool import Spool
 from claraedge.errors import ClaraedgeError
+from claraedge.filenames import Names
 from claraedge.inbox.claim import Faulty, Gone, Held, Secured, Unsettled, looked_at, secure
 from claraedge.inbox.model import Claimed
 from claraedge.inbox.submit import Filled, fill_payload
+from claraedge.inbox.survey import Surveyor
 from claraedge.inbox.unsynced import Unsynced, sync
 from claraedge.inbox.writers import Devices
 from claraedge.payloads.tree import PayloadTree
@@ -44,11 +46,11 @@ class _Whole:
 class Taker:
     """Takes the steps of items that are left, whatever a crash or a full disk left of them."""
 
-    def __init__(self, spool: Spool, tree: PayloadTree, failpoint: Failpoint) -> None:
+    def __init__(self, spool: Spool, tree: PayloadTree, failpoint: Failpoint, names: Names) -> None:
         self._spool = spool
         self._tree = tree
         self._failpoint = failpoint
-        self._uid = os.geteuid()
+        self._surveyor = Surveyor(uid=os.geteuid(), names=names)
 
     def take(
         self, flag: CancelFlag, items: Sequence[Claimed], known: Mapping[str, Filled] | None = None
@@ -101,12 +103,12 @@ class Taker:
             self._spool,
             self._failpoint,
             unsynced,
-            uid=self._uid,
+            self._surveyor,
             devices=devices,
         )
         if not isinstance(progress, Secured):
             return progress
-        filled = fill_payload(flag, item, progress.path, self._tree, unsynced)
+        filled = fill_payload(flag, item, progress.path, self._tree, unsynced, self._surveyor.names)
         self._failpoint("submit: payload")
         return _Whole(position=position, path=progress.path, filled=filled, unsynced=unsynced)
 
@@ -115,13 +117,13 @@ class Taker:
         if os.path.lexists(self._spool.own(item.id, item.name)):
             return True
         raw = self._spool.raw(item.id, item.name)
-        return os.path.lexists(raw) and looked_at(item, raw, self._uid).content == item.content
+        return os.path.lexists(raw) and looked_at(item, raw, self._surveyor).content == item.content
 
     def _look_again(self, item: Claimed, one: _Whole) -> Filled | Unsettled:
         """Whether it is still what was hashed. A copy is: nobody else has it."""
         self._failpoint("submit: durable")
         if one.path == self._spool.raw(item.id, item.name):
-            content = looked_at(item, one.path, self._uid).content
+            content = looked_at(item, one.path, self._surveyor).content
             if content != item.content:
                 return Unsettled(content=content)
         return one.filled

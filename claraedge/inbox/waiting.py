@@ -6,14 +6,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from claraedge.clock import Clock
+from claraedge.filenames import Names
 from claraedge.ids import NewId
 from claraedge.inbox.claim import Held
 from claraedge.inbox.entry import TriggerFolder, Waiting, item_of, lives
 from claraedge.inbox.looks import Found, Onlooker
-from claraedge.inbox.model import Item
+from claraedge.inbox.model import Item, shown
 from claraedge.inbox.records import Seen
 from claraedge.inbox.schedule import Schedule
 from claraedge.inbox.seen import SeenBook
+from claraedge.inbox.selection import Selected, select
 from claraedge.inbox.settling import NO_HINTS, Heard, decide, hear
 from claraedge.inbox.survey import Survey
 from claraedge.inbox.takes import Take, Takes
@@ -35,12 +37,13 @@ _NOT_A_FOLDER = "its trigger takes folders alone: put it into one"
 class WaitingRoom:
     """All of them, by folder and name."""
 
-    def __init__(self, clock: Clock, new_id: NewId, book: SeenBook) -> None:
+    def __init__(self, clock: Clock, new_id: NewId, book: SeenBook, names: Names) -> None:
         self._clock = clock
         self._new_id = new_id
         self._book = book
         self._folders: dict[Path, TriggerFolder] = {}
-        self._onlooker = Onlooker()
+        self._names = names
+        self._onlooker = Onlooker(names)
         self._schedule = Schedule(self._wants_look)
         self._takes = Takes(clock, self._folders, self._park_misnamed)
         self.relist = False
@@ -113,6 +116,7 @@ class WaitingRoom:
 
     def _add(self, trigger: Trigger, name: bytes, now: float, wall: float) -> Waiting:
         known = self._book.recall(trigger.folder, name)
+        selected = select(trigger.rule, name, self._names)
         entry = Waiting(
             id=self._new_id() if known is None else known.id,
             trigger=trigger,
@@ -121,6 +125,7 @@ class WaitingRoom:
             order=(known is None, now if known is None else known.first_seen, name),
             first_seen=wall if known is None else known.first_seen,
             due=now,
+            unfinished=selected.unfinished if isinstance(selected, Selected) else "",
         )
         if known is None:
             self._book.note(
@@ -218,13 +223,30 @@ class WaitingRoom:
         entry.parked = entry.held = held is not None
         entry.reason = held.reason if held else decision.reason
         entry.mend = held.mend if held else ""
-        if not decision.settled:
+        if (unfinished := self._unfinished(entry)) is not None:
+            # It is looked at on: a program that writes it counts as activity in its group.
+            entry.reason, entry.mend = unfinished, ""
+            stale = decision.quiet.since + 2 * entry.trigger.settle
+            entry.parked = began >= stale
+            again = stale if began < stale else began + max(_AGAIN, entry.cost / _SHARE)
+            self._schedule.put(entry, max(again, self._earliest(entry, began)))
+        elif not decision.settled:
             self._schedule.put(entry, max(decision.look_again, self._earliest(entry, began)))
         elif held is not None:
             self._schedule.put(entry, began + max(_AGAIN, entry.cost / _SHARE))
         else:
             entry.ready = True
             self._takes.offer(entry)
+
+    def _unfinished(self, entry: Waiting) -> str | None:
+        """Why an entry is not whole by its name, or by that of a file next to it."""
+        if entry.unfinished:
+            return entry.unfinished
+        others = self._folders[entry.trigger.folder].entries
+        for control in self._names.controls(entry.name):
+            if control in others:
+                return f"'{shown(control)}' next to it says that it is not whole yet"
+        return None
 
     # --- taking ---------------------------------------------------------------------------------
 
@@ -263,7 +285,7 @@ class WaitingRoom:
     def parked(self, held: str | None) -> int:
         """How many wait for somebody, or could be claimed and are `held`."""
         return sum(
-            e.parked or bool(e.trigger.problem) or (e.ready and held is not None)
+            e.parked or bool(e.trigger.problem) or bool(e.waits) or (e.ready and held is not None)
             for e in self._all()
         )
 

@@ -20,7 +20,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import ObservedWatch
 
 from claraedge.blocking import in_thread
-from claraedge.filenames import is_temporary
+from claraedge.filenames import DEFAULT, Kind, Names
 from claraedge.inbox.observer import Observer
 from claraedge.inbox.settling import Heard
 
@@ -68,7 +68,7 @@ class Signal:
     heard: Heard
 
 
-def signals(event: FileSystemEvent) -> list[Signal]:
+def signals(event: FileSystemEvent, names: Names) -> list[Signal]:
     """The hints of an event of watchdog's."""
     source, target = os.fsencode(event.src_path or b""), os.fsencode(event.dest_path or b"")
     plain = _PLAIN.get(type(event))
@@ -80,10 +80,17 @@ def signals(event: FileSystemEvent) -> list[Signal]:
     if source:
         found.append(Signal(path=source, heard=Heard.REMOVED))
     if target:
-        whole = source != b"" and is_temporary(source.rpartition(b"/")[2])
+        whole = source != b"" and _is_temporary(source, names)
         heard = Heard.MOVED_FROM_TEMPORARY if whole else Heard.MOVED_IN
         found.append(Signal(path=target, heard=heard))
     return found
+
+
+def _is_temporary(path: bytes, names: Names) -> bool:
+    """A file's name until it is whole, or the folder for such files (rsync --partial-dir)."""
+    folder, _, name = path.rpartition(b"/")
+    inner = folder.rpartition(b"/")[2]
+    return name.startswith(b".") or names.first(Kind.UNFINISHED, inner + b"/" + name) is not None
 
 
 def _says_more_than_that_it_stops(record: logging.LogRecord) -> bool:
@@ -91,12 +98,13 @@ def _says_more_than_that_it_stops(record: logging.LogRecord) -> bool:
 
 
 class _Handler(FileSystemEventHandler):
-    def __init__(self, hear: Callable[[list[Signal]], None]) -> None:
+    def __init__(self, hear: Callable[[list[Signal]], None], names: Names) -> None:
         self._hear = hear
+        self._names = names
 
     def dispatch(self, event: FileSystemEvent) -> None:
         if not event.is_synthetic:
-            self._hear(signals(event))
+            self._hear(signals(event, self._names))
 
 
 @dataclass(slots=True)
@@ -114,8 +122,14 @@ class Watcher:
     only looking tells what happens there.
     """
 
-    def __init__(self, heard: Callable[[Sequence[Signal]], None], lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        heard: Callable[[Sequence[Signal]], None],
+        lost: Callable[[], None],
+        names: Names = DEFAULT,
+    ) -> None:
         self._heard = heard
+        self._names = names
         self._lost = lost
         self._loop: asyncio.AbstractEventLoop | None = None
         self._observer: Observer | None = None
@@ -168,7 +182,7 @@ class Watcher:
                 continue
             try:
                 identity = _identity(folder)
-                handler = _Handler(functools.partial(self._take, self._era))
+                handler = _Handler(functools.partial(self._take, self._era), self._names)
                 watch = observer.schedule(
                     handler, str(folder), recursive=True, event_filter=_WATCHED
                 )

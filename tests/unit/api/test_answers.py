@@ -49,6 +49,7 @@ IDS = [f"{m.containing_service.name}.{m.name}" for m in METHODS]
 
 #: Methods for which a request without a word is a whole one.
 MEAN_SOMETHING_WHEN_EMPTY = {
+    "Appliance.Names",
     "Appliance.Status",
     "Clara.Stop",
     "Clara.Utilization",

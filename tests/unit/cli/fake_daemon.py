@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp as UnixTimestamp
 
+from claraedge.filenames import TABLE
 from claraedge.wire.claraedge.v1 import (
     appliance_pb2,
     appliance_pb2_grpc,
@@ -327,6 +328,19 @@ class PipelineFiles(pipeline_files_pb2_grpc.PipelineFilesServicer):
 
 
 class Appliance(appliance_pb2_grpc.ApplianceServicer):
+    def Names(self, request, context):  # noqa: N802
+        patterns = [
+            appliance_pb2.NamePattern(
+                kind=f"NAME_KIND_{row.kind.name}",
+                program=row.program,
+                pattern=row.pattern,
+                source=row.source,
+                expression=row.expression,
+            )
+            for row in TABLE
+        ]
+        return appliance_pb2.NamesResponse(patterns=patterns)
+
     def Status(self, request, context):  # noqa: N802
         return appliance_pb2.StatusResponse(
             version="0.1.0",

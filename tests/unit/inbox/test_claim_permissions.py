@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from claraedge.config.inbox import Trigger as Rule
+from claraedge.filenames import DEFAULT
 from claraedge.inbox import looks
 from claraedge.inbox.claim import Free, Held, judge
 from claraedge.inbox.looks import Found, Onlooker
@@ -73,7 +74,7 @@ def test_a_medium_that_is_mounted_read_only_is_told_as_that(
     for flags, wanted in ((os.ST_RDONLY, "sudo mount -o remount,rw "), (0, "sudo chown ")):
         found = SimpleNamespace(f_flag=flags)
         monkeypatch.setattr(os, "statvfs", lambda _, found=found: found)
-        look = Onlooker().look(trigger, b"scan.dcm", None, nearly=False)
+        look = Onlooker(DEFAULT).look(trigger, b"scan.dcm", None, nearly=False)
         assert isinstance(look, Found)
         assert isinstance(look.verdict, Held)
         assert look.verdict.mend.startswith(wanted)

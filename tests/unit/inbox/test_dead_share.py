@@ -61,7 +61,7 @@ async def test_a_call_that_never_returns_holds_up_no_other_folder(
     elif at == "list":
         monkeypatch.setattr(folders, "_names", lambda f, a: (hang(f), names(f, a))[1])
     elif at == "take":
-        monkeypatch.setattr(claim, "_in_the_inbox", lambda i, u: (hang(i.folder), secure(i, u))[1])
+        monkeypatch.setattr(claim, "_in_the_inbox", lambda i, s: (hang(i.folder), secure(i, s))[1])
     async with bench(config(state, share)) as b:
         await b.register("ct")
         if at == "look":

@@ -17,7 +17,6 @@ from tests.inbox_bench import (
     bench,
     document,
     drop,
-    ended,
     make_config,
     swept,
     tree_of,
@@ -165,29 +164,55 @@ async def test_a_rename_from_a_temporary_name_is_taken_at_once(state: Path) -> N
         folder.mkdir(parents=True)
         part = drop(folder / "scan.dcm.part")
         await asyncio.sleep(0.3)
-        assert await b.inbox.items() == []
+        (item,) = await b.inbox.items()
+        assert (item.state, item.name) == (ItemState.SETTLING, "scan.dcm.part")
         for _ in range(20):  # the folder's own watch may come after the first rename
             part.rename(folder / "scan.dcm")
             async with asyncio.timeout(20):
-                while not (seen := await b.inbox.items()):
+                while {i.name for i in await b.inbox.items()} != {"scan.dcm"}:
                     await asyncio.sleep(0.01)
             await asyncio.sleep(0.3)
-            if ended(list(seen)) or not (folder / "scan.dcm").exists():
+            if not (folder / "scan.dcm").exists():
                 break
             (folder / "scan.dcm").rename(part)
         (item,) = await b.delivered()
     assert item.name == "scan.dcm"
 
 
-async def test_ignored_names_stay(state: Path) -> None:
+async def test_names_that_are_never_taken_stay_and_say_why(state: Path) -> None:
+    reasons = {
+        ".hidden": "begins with a dot",
+        "a.part": "unfinished file",
+        ".~lock": "unfinished file",
+        "Thumbs.db": "Windows Explorer",
+        "@eaDir": "Synology",
+    }
     async with bench(make_config(state)) as b:
         await b.register("ct")
-        kept = [
-            drop(state / "inbox/ct" / name) for name in (".hidden", "a.part", "Thumbs.db", ".~lock")
-        ]
+        kept = [drop(state / "inbox/ct" / name) for name in reasons]
         drop(state / "inbox/ct/scan.dcm")
         await b.delivered()
-        assert len(await b.inbox.items()) == 1
+        items = await b.until(
+            lambda items: (
+                len(items) == len(reasons) + 1
+                and not any(i.state in (ItemState.SEEN, ItemState.SETTLING) for i in items)
+            )
+        )
+        states = {item.name: item.state for item in items}
+        assert states == {
+            ".hidden": ItemState.PARKED,
+            "a.part": ItemState.PARKED,
+            ".~lock": ItemState.PARKED,
+            "Thumbs.db": ItemState.IGNORED,
+            "@eaDir": ItemState.IGNORED,
+            "scan.dcm": ItemState.DELIVERED,
+        }
+        for item in items:
+            assert reasons.get(item.name, "") in item.reason, item
+            assert not item.reason or item.mend or "remove it" in item.reason
+        for item in items:
+            if item.state is ItemState.IGNORED:
+                assert await b.inbox.item(item.id) == item
     assert all(path.exists() for path in kept)
 
 

@@ -19,7 +19,7 @@ def rule(grouping: str, **more: Any) -> Trigger:
 
 
 def unit(name: str, *, changed: float = 0.0, ready: bool = True, **more: Any) -> Unit:
-    return Unit(name=name.encode(), changed=changed, ready=ready, **more)
+    return Unit(name=name.encode(), shown=name, changed=changed, ready=ready, **more)
 
 
 def found(trigger: Trigger, units: Sequence[Unit], now: float = NOW) -> dict[str, list[str]]:
@@ -55,13 +55,18 @@ QUIET = rule("quiet", quiet_seconds=10)
         ([unit("b", changed=80), unit("a", changed=90)], {"b": ["b", "a"]}, None),
         ([unit("b", changed=80), unit("a", changed=90.5)], {}, 100.5),
         ([unit("a", changed=80), unit("b", ready=False)], {}, None),
-        # what is not ours to take is not waited for, nor taken
-        ([unit("a"), unit("b", ready=False, held=True)], {"a": ["a"]}, None),
-        ([unit("b", ready=False, held=True)], {}, None),
-        # what can never become a job goes alone, also while the others are waited for
-        ([unit("a"), unit("f", faulty=True)], {"f": [], "a": ["a"]}, None),
-        ([unit("a", changed=95), unit("f", faulty=True, changed=99)], {"f": []}, 105.0),
-        ([unit("a"), unit("f", faulty=True, ready=False)], {"a": ["a"]}, None),
+        # an empty folder is no part of it
+        ([unit("a"), unit("b", ready=False, lacking="empty", stray=True)], {"a": ["a"]}, None),
+        # without a group, what can never become a job goes alone, once none may come any more
+        ([unit("f", faulty=True, lacking="a link")], {"f": []}, None),
+        ([unit("f", faulty=True, lacking="a link", changed=99)], {}, 109.0),
+        ([unit("f", faulty=True, lacking="a link", ready=False)], {}, None),
+        # what was there long before is no part of it
+        (
+            [unit("f", faulty=True, lacking="a link"), unit("a", first_seen=50)],
+            {"f": [], "a": ["a"]},
+            None,
+        ),
     ],
 )
 def test_quiet_takes_all_once_nothing_changed_for_long_enough(
@@ -84,7 +89,8 @@ def test_quiet_is_thirty_seconds_unless_it_is_set() -> None:
     ("marker", "name", "stem"),
     [
         ("READY", b"READY", b""),
-        ("READY", b"ready", None),
+        ("READY", b"ready", b""),
+        ("*.ready", b"A.READY", b"A"),
         ("READY", b"READY.txt", None),
         ("*.ready", b"a.ready", b"a"),
         ("*.ready", b"a.b.ready", b"a.b"),
@@ -117,10 +123,9 @@ STARRED = rule("marker", marker="*.ready")
         (READY, [unit("a"), unit("b")], {}),
         (READY, [unit("a"), unit("READY", ready=False)], {}),
         (READY, [unit("a"), unit("b", ready=False), unit("READY")], {}),
-        (READY, [unit("a"), unit("b", ready=False, held=True), unit("READY")],
+        (READY, [unit("a"), unit("b", ready=False, lacking="empty", stray=True), unit("READY")],
          {"a": ["a", "READY"]}),
-        (READY, [unit("f", faulty=True), unit("READY")], {"f": []}),
-        (READY, [unit("a"), unit("f", faulty=True), unit("READY")], {"f": [], "a": ["a", "READY"]}),
+        (READY, [unit("f", faulty=True, lacking="a link"), unit("READY")], {}),
         (
             STARRED,
             [unit("a"), unit("a.dcm"), unit("ab.dcm"), unit("b.dcm"), unit("a.ready")],
@@ -164,13 +169,13 @@ def test_studies_are_taken_each_when_it_is_quiet() -> None:
         unit("d", key="3", ready=False),
         unit("e", key="4", changed=97),
         unit("unknown", ready=False),
-        unit("no.dcm", faulty=True, changed=99),
-        unit("theirs", key="1", ready=False, held=True),
+        unit("no.dcm", faulty=True, stray=True, lacking="no DICOM", changed=99),
+        unit("theirs", key="9", ready=False, lacking="not ours"),
     ]
     result = group(STUDY, units, NOW)
     assert result.groups == [
-        Group(label=b"no.dcm", members=()),
         Group(label=b"1", members=(b"a", b"sub/b"), key="1"),
+        Group(label=b"no.dcm", members=()),
     ]
     assert result.look_again == 105.0
 
@@ -178,6 +183,129 @@ def test_studies_are_taken_each_when_it_is_quiet() -> None:
 def test_a_study_of_which_one_file_changes_waits_as_a_whole() -> None:
     units = [unit("a", key="1"), unit("b", key="1", ready=False, changed=99)]
     assert group(STUDY, units, NOW) == Grouped(groups=[], look_again=None)
+
+
+# --- what lacks -------------------------------------------------------------------------------
+
+LINK = {"faulty": True, "lacking": "is a link"}
+HALF = {"ready": False, "lacking": "is unfinished"}
+OTHERS = {"ready": False, "lacking": "is not ours"}
+
+
+def wishes(wish: str) -> list[Trigger]:
+    """A trigger of each kind that makes one group of `a`, `b` and what lacks."""
+    return [
+        rule("quiet", quiet_seconds=10, incomplete=wish),
+        rule("marker", marker="READY", incomplete=wish),
+        rule("dicom-study", quiet_seconds=10, incomplete=wish),
+    ]
+
+
+def crowd(trigger: Trigger, **lacks: Any) -> list[Unit]:
+    key = {"key": "1"} if trigger.grouping == "dicom-study" else {}
+    end = [unit("READY")] if trigger.grouping == "marker" else []
+    return [unit("a", **key), unit("b", **key), unit("c", **lacks), *end]
+
+
+@pytest.mark.parametrize("trigger", [*wishes("wait"), STUDY, READY, QUIET])
+@pytest.mark.parametrize("lacks", [LINK, HALF, OTHERS], ids=["link", "half", "others"])
+def test_a_group_of_which_a_part_lacks_waits_and_says_for_what(
+    trigger: Trigger, lacks: dict[str, Any]
+) -> None:
+    result = group(trigger, crowd(trigger, **lacks), NOW)
+    text = f"its group waits: 2 of 3 files: 'c': {lacks['lacking']}"
+    assert result == Grouped(
+        groups=[], look_again=None, waits=dict.fromkeys((b"a", b"b", b"c"), text)
+    )
+
+
+@pytest.mark.parametrize("trigger", wishes("run"))
+@pytest.mark.parametrize("lacks", [LINK, HALF, OTHERS], ids=["link", "half", "others"])
+def test_a_group_may_run_without_a_part_and_say_so(trigger: Trigger, lacks: dict[str, Any]) -> None:
+    whole, *alone = group(trigger, crowd(trigger, **lacks), NOW).groups
+    assert whole.members[:2] == (b"a", b"b")
+    assert b"c" not in whole.members
+    assert whole.incomplete == f"2 of 3 files: 'c': {lacks['lacking']}"
+    assert [one.label for one in alone] == ([b"c"] if lacks is LINK else [])
+
+
+@pytest.mark.parametrize("trigger", wishes("fail"))
+@pytest.mark.parametrize("lacks", [LINK, HALF, OTHERS], ids=["link", "half", "others"])
+def test_a_group_of_which_a_part_lacks_may_fail_as_a_whole(
+    trigger: Trigger, lacks: dict[str, Any]
+) -> None:
+    (failed,) = group(trigger, crowd(trigger, **lacks), NOW).groups
+    wanted = {b"a", b"b"} | ({b"c"} if lacks is LINK else set())
+    assert set(failed.members) - {b"READY"} == wanted
+    assert failed.fault == f"its group is incomplete: 2 of 3 files: 'c': {lacks['lacking']}"
+
+
+@pytest.mark.parametrize("wish", ["wait", "run", "fail"])
+def test_what_may_be_a_part_is_not_decided_before_the_group_is_quiet(wish: str) -> None:
+    trigger = rule("dicom-study", quiet_seconds=10, incomplete=wish)
+    units = [unit("s/a", key="1", changed=95), unit("s/b", changed=80, **LINK)]
+    assert group(trigger, units, NOW) == Grouped(groups=[], look_again=105.0)
+
+
+def test_an_unfinished_file_that_still_grows_keeps_the_others_waiting() -> None:
+    trigger = rule("dicom-study", quiet_seconds=10, incomplete="run")
+    units = [unit("a", key="1"), unit("b.part", key="1", changed=99, **HALF)]
+    assert group(trigger, units, NOW) == Grouped(groups=[], look_again=109.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "waits"),
+    [
+        ("s1/x", {}, True),  # nobody knows: it came with the study into its folder
+        ("s1/deep/x", {}, True),
+        ("s2/x", {}, False),
+        ("x", {}, False),
+        ("s1/x", {"first_seen": 211}, False),  # later than the quiet time
+        ("s1/x", {"first_seen": 189}, False),
+        ("s1/x", {"first_seen": 209}, True),
+        ("x", {"key": "1"}, True),  # it says that it is of the study
+        ("x", {"key": "1", "first_seen": 0}, True),
+        ("s1/x", {"key": "2"}, False),
+        ("s1/x", {"stray": True}, False),  # certainly no part of a study
+    ],
+)
+def test_a_part_of_a_study_is_known_by_its_uid_or_else_by_place_and_time(
+    name: str, more: dict[str, Any], waits: bool
+) -> None:
+    units = [
+        unit("s1/a", key="1", first_seen=200),
+        unit(name, **{"first_seen": 200, **HALF, **more}),
+    ]
+    result = group(STUDY, units, NOW)
+    assert bool(result.waits) is waits
+    assert len(result.groups) == (0 if waits else 1)
+
+
+def test_what_may_be_a_part_of_two_groups_is_lacking_in_both() -> None:
+    units = [unit("a", key="1"), unit("b", key="2", changed=95), unit("c", **LINK)]
+    trigger = rule("dicom-study", quiet_seconds=10, incomplete="run")
+    first = group(trigger, units, NOW)
+    assert [one.label for one in first.groups] == [b"1"]  # `c` stays for the other
+    assert first.groups[0].incomplete == "1 of 2 files: 'c': is a link"
+    second = group(trigger, units[1:], 105.0)
+    assert [(one.label, one.incomplete) for one in second.groups] == [
+        (b"2", "1 of 2 files: 'c': is a link"),
+        (b"c", ""),
+    ]
+
+
+def test_of_many_that_lack_three_are_named() -> None:
+    units = [unit("a", key="1"), *(unit(f"{i}.part", **HALF) for i in range(5))]
+    text = group(STUDY, units, NOW).waits[b"a"]
+    assert text.startswith("its group waits: 1 of 6 files: '0.part': is unfinished; ")
+    assert text.endswith("'2.part': is unfinished; and 2 more")
+
+
+def test_a_hidden_name_of_an_unfinished_file_belongs_to_the_marker_that_it_names() -> None:
+    units = [unit("a.dcm"), unit(".in.a.raw.", **HALF), unit("a.ready"), unit("b"), unit("b.ready")]
+    result = group(STARRED, units, NOW)
+    assert [one.label for one in result.groups] == [b"b"]
+    assert result.waits[b"a.dcm"].startswith("its group waits: 1 of 2 files: '.in.a.raw.'")
 
 
 def test_many_markers_cost_little_more_than_few() -> None:

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from claraedge.config.inbox import Trigger
 from claraedge.config.placeholders import filled, unknown
-from claraedge.inbox.naming import Named, NameDoesNotFitError, SlowNameError, named, wanted
+from claraedge.filenames import DEFAULT
+from claraedge.inbox.naming import Named, NameDoesNotFitError, SlowNameError, named
+from claraedge.inbox.selection import Selected, select
 from claraedge.metadata import MAX_VALUE_CHARACTERS
 
 
@@ -19,13 +21,18 @@ def rule(**more: Any) -> Trigger:
     return Trigger(folder="in", pipeline="p", **more)
 
 
+def wanted(trigger: Trigger, name: bytes) -> bool:
+    return isinstance(select(trigger, name, DEFAULT), Selected)
+
+
 @pytest.mark.parametrize(
     ("include", "ignore", "name", "taken"),
     [
         ((), (), b"anything", True),
         (("*.dcm",), (), b"a.dcm", True),
-        (("*.dcm",), (), b"a.DCM", False),
-        (("*.dcm", "*.DCM"), (), b"a.DCM", True),
+        (("*.dcm",), (), b"a.DCM", True),
+        (("*.DCM",), ("*.TXT",), b"a.dcm", True),
+        ((), ("*.txt",), b"A.TXT", False),
         (("*.dcm",), (), b"sub/deep/a.dcm", True),
         (("sub/*.dcm",), (), b"sub/deep/a.dcm", True),
         (("sub/*.dcm",), (), b"a.dcm", False),

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from claraedge.filenames import is_ignored, is_temporary
+from claraedge.filenames import DEFAULT, is_ignored
 from claraedge.inbox.settling import (
     NO_HINTS,
     Heard,
@@ -18,6 +18,10 @@ from claraedge.inbox.settling import (
 )
 
 SETTLE = 5.0
+
+
+def writes(path: bytes) -> tuple[tuple[Heard, bytes], ...]:
+    return (Heard.OPENED, path), (Heard.MODIFIED, path)
 
 
 def heard(*events: Heard | tuple[Heard, bytes]) -> Hints:
@@ -71,17 +75,20 @@ def test_a_change_keeps_the_time_of_the_first_sight() -> None:
         (heard(Heard.CREATED), False),  # a hard link or a pipe is made without being opened
         (heard(Heard.CREATED, Heard.OPENED), True),
         (heard(Heard.OPENED), False),  # of an old file: most likely a reader
-        (heard(Heard.MODIFIED), True),
+        (heard(Heard.OPENED, Heard.MODIFIED), True),
+        (heard(Heard.OPENED, Heard.CLOSED_UNWRITTEN), False),
+        (heard(Heard.OPENED, Heard.CLOSED_UNWRITTEN, Heard.MODIFIED), False),
+        (heard(Heard.MODIFIED), False),  # a time that is set by name: no close follows
+        (heard(Heard.OPENED, Heard.MODIFIED, Heard.CLOSED, Heard.MODIFIED), False),  # 7-Zip
         (heard(Heard.CREATED, Heard.OPENED, Heard.MODIFIED, Heard.CLOSED), False),
         (heard(Heard.CREATED, Heard.OPENED, Heard.MODIFIED, Heard.CLOSED_UNWRITTEN), True),
         (heard(Heard.CREATED, Heard.OPENED, Heard.CLOSED_UNWRITTEN), False),
-        (heard(Heard.MODIFIED, Heard.MOVED_IN), False),
-        (heard(Heard.MODIFIED, Heard.CLOSED, Heard.MODIFIED), True),
-        (heard((Heard.MODIFIED, b"a"), (Heard.CLOSED, b"b")), True),
-        (heard((Heard.MODIFIED, b"a"), (Heard.MODIFIED, b"b"), (Heard.CLOSED, b"a")), True),
-        (heard((Heard.MODIFIED, b"d/a"), (Heard.REMOVED, b"d")), False),
-        (heard((Heard.MODIFIED, b"dd/a"), (Heard.REMOVED, b"d")), True),
-        (heard((Heard.MODIFIED, b"a"), Heard.MOVED_IN), False),
+        (heard(Heard.OPENED, Heard.MODIFIED, Heard.MOVED_IN), False),
+        (heard(*writes(b"a"), (Heard.CLOSED, b"b")), True),
+        (heard(*writes(b"a"), *writes(b"b"), (Heard.CLOSED, b"a")), True),
+        (heard(*writes(b"d/a"), (Heard.REMOVED, b"d")), False),
+        (heard(*writes(b"dd/a"), (Heard.REMOVED, b"d")), True),
+        (heard(*writes(b"a"), Heard.MOVED_IN), False),
     ],
 )
 def test_hints_tell_of_a_writer(hints: Hints, writing: bool) -> None:
@@ -153,7 +160,7 @@ def test_what_can_never_become_a_job_is_settled_by_quiet_alone() -> None:
     ],
 )
 def test_names_on_their_way_are_temporary(name: str) -> None:
-    assert is_temporary(name.encode())
+    assert DEFAULT.unfinished(name.encode())
     assert is_ignored(name.encode())
 
 
@@ -172,7 +179,7 @@ def test_all_other_names_are_items(name: str) -> None:
 
 
 def test_a_folder_of_many_links_costs_little_for_each() -> None:
-    hints = hear(NO_HINTS, Heard.MODIFIED, b"0")
+    hints = hear(hear(NO_HINTS, Heard.OPENED, b"0"), Heard.MODIFIED, b"0")
     began = time.monotonic()
     for number in range(50_000):  # a link is made without being opened, and never closed
         hints = hear(hints, Heard.CREATED, b"link-%d" % number)

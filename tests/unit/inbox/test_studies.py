@@ -115,7 +115,7 @@ async def test_a_late_file_of_a_study_is_a_job_of_its_own(state: Path) -> None:
 
 async def test_a_file_that_is_no_dicom_fails_and_takes_nothing_with_it(state: Path) -> None:
     ((uid, files), _) = studies_of_several_series()
-    async with bench(config(state, quiet=0.5)) as b:
+    async with bench(config(state, quiet=0.5, incomplete="run")) as b:
         await b.register("ct")
         bad = {
             "st/notes.txt": b"notes",
@@ -130,6 +130,9 @@ async def test_a_file_that_is_no_dicom_fails_and_takes_nothing_with_it(state: Pa
         items = await b.delivered(5)
         (job,) = await b.jobs()
         assert (job.name, len(b.input_of(job))) == (uid, len(files))
+        assert job.messages[0].startswith(
+            f"the input is incomplete: {len(files)} of {len(files) + 1} files: 'st/link': "
+        )
     reasons = {i.name: i.reason for i in items if i.state is ItemState.FAILED}
     assert reasons["notes.txt"] == "it is not a DICOM file"
     assert reasons["empty"]

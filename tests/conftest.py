@@ -1,8 +1,8 @@
 """What every test stands on: which tests can run on this machine, and which must.
 
 `podman` and `frozen` tests, and those of cases from the field that run programs of others, are
-skipped where their means are missing. With CLARAEDGE_REQUIRE_PODMAN=1 (build/test, CI) a skip of one
-of them is a failure, whoever asked: a suite that proved nothing must not pass.
+skipped where their means are missing. With CLARAEDGE_REQUIRE_PODMAN=1 (build/test, CI) a skip of
+one of them is a failure, whoever asked: a suite that proved nothing must not pass.
 """
 
 from __future__ import annotations

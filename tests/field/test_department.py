@@ -6,7 +6,6 @@ without a word. CLARAEDGE_CAMPAIGN=1 sends 300 studies, else 24.
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import time
@@ -23,7 +22,7 @@ from tests.field.case import case
 from tests.field.dicom_files import Study, identity, study
 from tests.field.servers import Server, proftpd, smbd, sshd, storescp
 from tests.field.site import Drop, drops, write
-from tests.field.tools import run, start
+from tests.field.tools import interrupt, run, start
 
 STUDIES = 300 if CAMPAIGN else 24
 #: No program halts for as long in the middle of a study, on a busy machine either.
@@ -110,8 +109,7 @@ def interrupted(here: Department, one: Study) -> None:
     first = start(program, *way, *slow, *places)
     until(lambda: first.poll() is not None or (target.is_dir() and len([*target.iterdir()]) >= 2))
     if first.poll() is None:
-        os.killpg(first.pid, signal.SIGTERM)
-    first.wait()
+        interrupt(first, signal.SIGTERM)
     run(program, *way, *places)
 
 

@@ -111,7 +111,7 @@ def test_office(drop: Drop, program: str) -> None:
     lock, name, temporary = OFFICE[program]
     write(drop.folder, {lock: b",user,host;", temporary: b"the new text"})
     (drop.folder / temporary).rename(drop.folder / name)
-    drop.makes({name: b"the new text"})
+    drop.makes({name: b"the new text"}, beside=[lock])
     drop.is_left(lock)
     (drop.folder / lock).unlink()
     drop.makes({name: b"the new text"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ftplib
-import os
 import signal
 import socket
 import struct
@@ -16,7 +15,7 @@ import pytest
 from tests.field.case import case
 from tests.field.servers import Server, proftpd
 from tests.field.site import Drop, Drops, some_bytes, some_files, write
-from tests.field.tools import run, start
+from tests.field.tools import interrupt, run, start
 
 BIG = 600_000
 SLOW = ("--limit-rate", "150k")
@@ -146,7 +145,6 @@ def test_resumed(drop: Drop, direct: Server) -> None:
     upload = ("-T", drop.source / "a.dcm", url(direct, target))
     first = start("curl", "-sS", *SLOW, *upload)
     drop.until("half is there", lambda: target.exists() and target.stat().st_size > BIG // 3)
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
+    interrupt(first, signal.SIGKILL)
     run("curl", "-sS", *SLOW, "-C", "-", *upload)
     drop.makes(files)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from tests.field.case import case
 from tests.field.servers import Server, sshd
 from tests.field.site import Drop, some_bytes, some_files, write
-from tests.field.tools import run, start
+from tests.field.tools import interrupt, run, start
 
 BIG = 600_000
 #: Of all transfers together; the first 64 KiB are free.
@@ -91,8 +90,7 @@ def test_killed_and_repeated(drop: Drop) -> None:
         "rclone writes IM2.dcm",
         lambda: (study / "IM1.dcm").exists() and (unfinished(study) or [""])[0].startswith("IM2"),
     )
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
+    interrupt(first, signal.SIGKILL)
     (left,) = unfinished(study)
     drop.waits(left)
     run("rclone", "copy", *PLAIN, drop.source / "study", study)
@@ -114,7 +112,6 @@ def test_what_a_killed_rclone_leaves(drop: Drop) -> None:
     write(drop.source, {"a.dcm": some_bytes(2 * BIG, "killed")})
     first = start("rclone", "copy", *PLAIN, *SLOW, drop.source / "a.dcm", drop.folder)
     drop.until("rclone has begun", lambda: unfinished(drop.folder))
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
+    interrupt(first, signal.SIGKILL)
     drop.is_left(*unfinished(drop.folder))
     assert drop.jobs() == []

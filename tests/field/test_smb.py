@@ -14,7 +14,7 @@ import pytest
 from tests.field.case import case
 from tests.field.servers import Server, smbd
 from tests.field.site import SETTLE, Drop, Drops, some_bytes, some_files, write
-from tests.field.tools import run, start
+from tests.field.tools import interrupt, run, start
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +122,7 @@ def test_interrupted(drop: Drop, server: Server) -> None:
         part.write(content[:30_000_000])
         part.flush()
         drop.until("half is there", lambda: size(drop.folder / "a.dcm") > 100_000)
-        os.killpg(first.pid, signal.SIGKILL)
-        first.wait()
+        interrupt(first, signal.SIGKILL)
     run("smbclient", *session(server, drop, f'put "{drop.source}/a.dcm" a.dcm'))
     drop.makes({"a.dcm": content})
 

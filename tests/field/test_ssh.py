@@ -12,7 +12,7 @@ import pytest
 from tests.field.case import case
 from tests.field.servers import Server, sshd
 from tests.field.site import Drop, some_bytes, some_files, write
-from tests.field.tools import run, start
+from tests.field.tools import interrupt, run, start
 
 BIG = 600_000
 #: Kilobits a second.
@@ -82,8 +82,7 @@ def test_resumed(drop: Drop, server: Server) -> None:
     first = start("sftp", *settings, *SLOW, "-b", put, "drop")
     target = drop.folder / "a.dcm"
     drop.until("half is there", lambda: target.exists() and target.stat().st_size > BIG // 3)
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
+    interrupt(first, signal.SIGKILL)
     again = batch(server, drop, f"put -a {drop.source}/a.dcm {drop.folder}/a.dcm")
     run("sftp", *settings, *SLOW, "-b", again, "drop")
     drop.makes(files)

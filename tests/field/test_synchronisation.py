@@ -131,7 +131,7 @@ CLIENTS: dict[str, tuple[Files, str]] = {
 @pytest.mark.parametrize("client", CLIENTS)
 @case(
     2,
-    "a synchronised folder is the drop folder: the client's database, archive, unfinished files",
+    "a synchronised folder is the drop folder: its database, archive, unfinished files",
     source="nextcloud/server#26179; nextcloud/desktop sources, csync_exclude;"
     " Radarr/Radarr#166; syncthing/syncthing#2725; help.resilio.com, .sync folder",
     outcome="The study waits for its unfinished file and is one job; what is the client's own stays,"
@@ -155,5 +155,6 @@ def test_names_of_clients(drop: Drop, client: str) -> None:
         (drop.folder / "study" / unfinished).rename(drop.folder / "study/IM2.dcm")
     else:
         write(drop.folder / "study", files)
-    drop.makes(files)
-    drop.is_left(*{name.partition("/")[0] for name in own})
+    tops = {name.partition("/")[0] for name in own}
+    drop.makes(files, beside=tops)
+    drop.is_left(*tops)

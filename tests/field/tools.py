@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,6 +207,24 @@ def start(command: str, *arguments: str | Path, cwd: Path | None = None) -> subp
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def interrupt(started: subprocess.Popen[bytes], number: int) -> None:
+    """Returns when it is gone with all its children: some of them tidy up."""
+    os.killpg(started.pid, number)
+    started.wait()
+    deadline = time.monotonic() + 20
+    while _lives(started.pid):
+        assert time.monotonic() < deadline, "it does not end"
+        time.sleep(0.02)
+
+
+def _lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

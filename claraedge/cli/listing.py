@@ -144,7 +144,7 @@ def list_inbox(options: Options, state: str | None, follow: bool, quiet: bool) -
 
 
 def _what(reason: str, mend: str) -> str:
-    return f"{reason}; mend: {mend}" if reason and mend else reason or mend
+    return f"{reason}; to do: {mend}" if reason and mend else reason or mend
 
 
 def _ids(ids: list[str]) -> None:

@@ -121,7 +121,7 @@ def item_of(entry: Waiting, held: str | None) -> Item:
         return replace(
             item, state=ItemState.PARKED, reason=entry.trigger.problem, mend=entry.trigger.mend
         )
-    if entry.waits:
+    if entry.waits and not entry.reason:
         return replace(item, state=ItemState.PARKED, reason=entry.waits, mend="")
     if entry.ready and held is not None:
         return replace(item, state=ItemState.PARKED, reason=held)

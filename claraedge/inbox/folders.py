@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -152,8 +152,14 @@ class Folders:
             if trigger.folder == self.root
             else _names
         )
+
+        def listed(folder: Path) -> Listing:
+            return _sorted(
+                lists(folder, leads_away), trigger.rule, self.names, root=folder == self.root
+            )
+
         try:
-            paths = await self._shares.ask(trigger.folder, lists, trigger.folder, leads_away)
+            found = await self._shares.ask(trigger.folder, listed, trigger.folder)
         except StillBusyError:
             return None
         except OSError as error:
@@ -161,16 +167,7 @@ class Folders:
             return None
         self._told.pop(trigger.folder, None)
         await self._look_between(trigger, layout)
-        entries, left_out = [], []
-        for path in paths:
-            selected = select(trigger.rule, path, self.names)
-            if trigger.folder == self.root and isinstance(selected, Selected):
-                selected = no_trigger(path) if selected.unfinished else selected
-            if isinstance(selected, LeftOut):
-                left_out.append(selected)
-            else:
-                entries.append(path)
-        return Listing(entries=entries, left_out=left_out)
+        return found
 
     async def _look_between(self, trigger: Trigger, layout: Layout) -> None:
         self._between.pop(trigger.folder, None)
@@ -191,6 +188,20 @@ class Folders:
             self._told[folder] = text
             name = shown(os.fsencode(folder))
             _log.warning("the inbox folder %s cannot be read (%s); trying again", name, text)
+
+
+def _sorted(paths: Iterable[bytes], rule: Rule, names: Names, *, root: bool) -> Listing:
+    """Which of the paths below a trigger's folder are entries."""
+    entries, left_out = [], []
+    for path in paths:
+        selected = select(rule, path, names)
+        if root and isinstance(selected, Selected) and selected.unfinished:
+            selected = no_trigger(path)
+        if isinstance(selected, LeftOut):
+            left_out.append(selected)
+        else:
+            entries.append(path)
+    return Listing(entries=entries, left_out=left_out)
 
 
 def _folders(root: Path, names: Names) -> list[bytes]:

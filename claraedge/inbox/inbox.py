@@ -193,6 +193,10 @@ class Inbox:
         Raises ItemNotFoundError, ItemRetryError.
         """
         found = await self.item(item)
+        if found.state is ItemState.IGNORED:
+            raise ItemRetryError(
+                f"{found.name} ({item}) is never taken: {found.reason}; {found.mend}"
+            )
         if found.state is ItemState.FAILED:
             await self._retries.put_back(found, self._takes)
         elif not (self._room.look_now(item) or self._intake.try_now(item)):

@@ -86,6 +86,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What its group lacks: "3 of 6 files: ..."; its job says so."""
     lenient: bool = False
     """Its group becomes a job also where parts of it are taken away while it is claimed."""
+    study: bool = False
+    """It is called by the UID of its study or series: of one that came before it is a part."""
     fault: str = ""
     """Why it can never become a job, where more than its place and name had to be looked at."""
 

@@ -104,6 +104,12 @@ def _claimed(row: Row) -> Claimed:
     )
 
 
+def earlier_part(tx: Transaction, item: Claimed) -> str | None:
+    """The last job that was made of the same study or series by the same trigger, or None."""
+    row = tx.row("earlier_part", id=item.id, folder=str(item.folder), name=item.name)
+    return None if row is None else str(row["job"])
+
+
 # --- duplicates -------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from claraedge.delivery.trees import MAX_DEPTH, Entry, placed, walk
 from claraedge.errors import InvalidFileNameError
-from claraedge.filenames import Kind, Names
+from claraedge.filenames import Names
 from claraedge.inbox.model import shown
 from claraedge.inbox.settling import Look
 from claraedge.payloads.names import normalise
@@ -85,7 +85,7 @@ def survey(root: Path, uid: int, names: Names) -> Survey:
         content.update(b"\0")
         if not path:
             is_folder, top_foreign = entry.is_folder, not own
-        elif unfinished is None and not entry.is_folder and inside.is_unfinished(entry):
+        elif inside.is_unfinished(entry) and unfinished is None:
             unfinished = f"'{shown(path)}'"
         fault = fault or fault_of(entry)
     return Survey(
@@ -111,7 +111,7 @@ class _Inside:
 
     def __init__(self, names: Names) -> None:
         self._names = names
-        self._left_over = b"/"  # the beginning of no path
+        self._left_over = self._unfinished = b"/"  # the beginning of no path
 
     def is_left_over(self, entry: Entry) -> bool:
         """A program put it there for itself."""
@@ -127,7 +127,13 @@ class _Inside:
 
     def is_unfinished(self, entry: Entry) -> bool:
         """A file that is still being written, or lies in a folder for such files."""
-        return self._names.first(Kind.UNFINISHED, entry.path) is not None
+        if entry.path.startswith(self._unfinished):
+            return not entry.is_folder
+        if self._names.unfinished(entry.name) is None:
+            return False
+        if entry.is_folder:
+            self._unfinished = entry.path + b"/"
+        return not entry.is_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

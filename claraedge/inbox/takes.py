@@ -146,6 +146,7 @@ class Takes:
             marker=one.marker,
             fault=fault or "",
             incomplete=one.incomplete,
+            study=bool(one.key),
             lenient=trigger.rule.incomplete == "run",
         )
         takes.append(Take(trigger=trigger, group=one, entries=entries, options=options))

@@ -20,7 +20,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import ObservedWatch
 
 from claraedge.blocking import in_thread
-from claraedge.filenames import DEFAULT, Kind, Names
+from claraedge.filenames import DEFAULT, Names
 from claraedge.inbox.observer import Observer
 from claraedge.inbox.settling import Heard
 
@@ -90,7 +90,7 @@ def _is_temporary(path: bytes, names: Names) -> bool:
     """A file's name until it is whole, or the folder for such files (rsync --partial-dir)."""
     folder, _, name = path.rpartition(b"/")
     inner = folder.rpartition(b"/")[2]
-    return name.startswith(b".") or names.first(Kind.UNFINISHED, inner + b"/" + name) is not None
+    return name.startswith(b".") or any(map(names.unfinished, (name, inner)))
 
 
 def _says_more_than_that_it_stops(record: logging.LogRecord) -> bool:

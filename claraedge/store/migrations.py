@@ -72,6 +72,12 @@ def kept(db: Any) -> None:
     _run(db, (_SCRIPTS / "kept.sql").read_text(encoding="utf-8"))
 
 
+@SCHEMA()
+def groups(db: Any) -> None:
+    """Where the items of one study or series are found."""
+    _run(db, (_SCRIPTS / "groups.sql").read_text(encoding="utf-8"))
+
+
 def _run(db: Any, script: str) -> None:
     """Runs a script inside the transaction of its step: sqlite3's own executescript would end it.
 

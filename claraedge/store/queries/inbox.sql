@@ -32,6 +32,11 @@ WHERE i.state = COALESCE(:state, i.state) ORDER BY i.sequence;
 -- name: item
 SELECT * FROM inbox_items WHERE id = :id;
 
+-- name: earlier_part
+SELECT job FROM inbox_items
+WHERE name = :name AND folder = :folder AND id <> :id AND members <> x'' AND job IS NOT NULL
+ORDER BY sequence DESC LIMIT 1;
+
 -- name: done_before
 SELECT i.id, i.name, i.job, i.state, i.path, i.removed FROM inbox_items i
 WHERE i.work = :work AND i.id <> :id AND i.duplicate_of IS NULL ORDER BY i.sequence DESC LIMIT 1;

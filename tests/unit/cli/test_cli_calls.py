@@ -263,7 +263,7 @@ def test_list_images_shows_name_and_size(daemon, claraedge):
 
 def test_list_inbox_shows_what_mends_a_parked_item(daemon, claraedge):
     answer = claraedge("list", "inbox", "--state", "parked")
-    assert "no such pipeline; mend: claraedge create pipeline -p x.yaml" in answer.out
+    assert "no such pipeline; to do: claraedge create pipeline -p x.yaml" in answer.out
     assert "a.dcm" not in answer.out
     items = json.loads(claraedge("list", "inbox", "--output", "json").out)["items"]
     assert items[0]["first_seen"] == "2026-01-01T12:00:00.250Z"
@@ -483,3 +483,38 @@ def test_retry_inbox_tells_what_became_of_each_item(daemon, claraedge):
     answer = claraedge("retry", "inbox", "a.dcm")
     assert answer.code != 0
     assert "nothing to try again" in answer.err
+
+
+def test_what_programs_left_in_a_folder_is_not_uploaded(daemon, claraedge, tmp_path):
+    folder = tmp_path / "study"
+    (folder / "@eaDir").mkdir(parents=True)
+    for name in ("IM1.dcm", ".DS_Store", "._IM1.dcm", "@eaDir/IM1.dcm", ".hidden"):
+        (folder / name).write_bytes(b"1")
+    answer = claraedge("upload", PAYLOAD_1, folder)
+    assert answer.out.splitlines() == [".hidden", "IM1.dcm"]
+    assert (
+        "left out: .DS_Store and 1 more, which belongs to a program (the Mac's Finder)"
+        in answer.err
+    )
+    assert "(Synology, thumbnails and attributes)" in answer.err
+    assert claraedge("upload", PAYLOAD_1, folder / ".DS_Store").out == ".DS_Store\n"
+
+
+def test_a_folder_with_an_unfinished_file_is_not_uploaded(daemon, claraedge, tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study/IM1.dcm").write_bytes(b"1")
+    half = tmp_path / "study/.IM2.dcm.k3J9sd"
+    half.write_bytes(b"ha")
+    answer = claraedge("upload", PAYLOAD_1, tmp_path / "study")
+    assert answer.code == 2
+    assert f"{half}: this is the name of an unfinished file (rsync)" in answer.err
+    assert daemon.fakes.uploaded == {}
+
+
+def test_describe_names_shows_the_table(daemon, claraedge):
+    answer = claraedge("describe", "names")
+    assert [line.split()[0] for line in answer.out.splitlines()[:2]] == ["KIND", "content"]
+    assert any("WinSCP" in line and "*.filepart" in line for line in answer.out.splitlines())
+    rows = json.loads(claraedge("describe", "names", "--output", "json").out)["names"]
+    assert {row["kind"] for row in rows} == {"content", "unfinished", "leftover"}
+    assert all(row["source"] for row in rows)

@@ -183,7 +183,7 @@ async def test_names_that_are_never_taken_stay_and_say_why(state: Path) -> None:
     reasons = {
         ".hidden": "begins with a dot",
         "a.part": "unfinished file",
-        ".~lock": "unfinished file",
+        "~$a.docx": "Microsoft Office",
         "Thumbs.db": "Windows Explorer",
         "@eaDir": "Synology",
     }
@@ -202,7 +202,7 @@ async def test_names_that_are_never_taken_stay_and_say_why(state: Path) -> None:
         assert states == {
             ".hidden": ItemState.PARKED,
             "a.part": ItemState.PARKED,
-            ".~lock": ItemState.PARKED,
+            "~$a.docx": ItemState.IGNORED,
             "Thumbs.db": ItemState.IGNORED,
             "@eaDir": ItemState.IGNORED,
             "scan.dcm": ItemState.DELIVERED,

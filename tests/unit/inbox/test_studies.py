@@ -111,6 +111,10 @@ async def test_a_late_file_of_a_study_is_a_job_of_its_own(state: Path) -> None:
         assert one.name == two.name == uid
         assert len(b.input_of(one)) == len(files) - 1
         assert b.input_of(two) == {"0": files[-1].read_bytes()}
+        assert list(one.messages) == []
+        assert two.messages[0].startswith(
+            f"the input is what came later of a study or series: job {one.id} has"
+        )
 
 
 async def test_a_file_that_is_no_dicom_fails_and_takes_nothing_with_it(state: Path) -> None:

@@ -37,6 +37,21 @@ one machine over loopback. Those that are "imitated" cannot run in a test: their
 hand, with the names, the content and the order that their sources, documentation or the reports
 say. What is not listed was not tried.
 
+## What to choose
+
+Where a transfer is interrupted for good, nothing can tell half a file that has its final name from a
+whole one. So let the program write under another name and rename at the end:
+
+| program | what does that |
+| --- | --- |
+| rsync | by itself, also with `--partial-dir`, `--delay-updates`; not with `-P`, `--partial`, `--inplace` |
+| rclone | by itself (1.63 and newer); not with `--inplace` |
+| WinSCP | by itself: "Transfer to temporary filename" has to be on for all files |
+| lftp | `set xfer:use-temp-file yes` |
+| FTP servers | ProFTPD: `HiddenStores on`, with a client that does not end the line in the middle |
+| aria2, lftp pget | a file of theirs lies beside the unfinished one, which waits for it to go |
+| scp, sftp, curl, SMB clients, cp, unzip, 7-Zip | nothing: they are waited for while they have the file open, and for `settle_seconds` after that; start an interrupted one again within that time |
+
 """
 _PROGRAMS = ("program", "version", "what was tried", "what came out")
 _CASES = ("case", "what came out", "source", "programs")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -18,7 +19,7 @@ import pytest
 
 from tests.field.case import case
 from tests.field.site import SETTLE, Drop, some_bytes, some_files, write
-from tests.field.tools import find, run
+from tests.field.tools import find, interrupt, run, start
 
 # --- copies and moves -----------------------------------------------------------------------------
 
@@ -262,6 +263,29 @@ def test_downloads(drop: Drop, program: str) -> None:
     write(drop.source, files)
     with slow_web_server(drop.source) as url:
         run(program, *DOWNLOADS[program](f"{url}/a.dcm", str(drop.folder)))
+    drop.makes(files)
+
+
+@case(
+    1,
+    "aria2 is killed and continued: the file has its name and its full size from the start",
+    source="aria2c(1), --file-allocation, --continue; rclone/rclone#3770",
+    outcome="The file waits while its `.aria2` lies beside it; continued, it is one job.",
+    tools=["aria2"],
+)
+def test_aria2_continued(drop: Drop) -> None:
+    files = {"a.dcm": some_bytes(2_000_000, "continued")}
+    write(drop.source, files)
+    with slow_web_server(drop.source) as url:
+        options = ("-q", "--no-conf", "-s1", "-x1", "-d", f"{drop.folder}")
+        saves = ("--auto-save-interval=1", "--file-allocation=prealloc", "--continue")
+        first = start("aria2c", *options, *saves, f"{url}/a.dcm")
+        target = drop.folder / "a.dcm"
+        drop.until("it has begun", lambda: target.exists() and target.stat().st_size == 2_000_000)
+        interrupt(first, signal.SIGKILL)
+        drop.waits("a.dcm.aria2")
+        assert drop.jobs() == []
+        run("aria2c", *options, *saves, f"{url}/a.dcm")
     drop.makes(files)
 
 

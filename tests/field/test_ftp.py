@@ -131,6 +131,57 @@ def test_lftp_mirror(drop: Drop, direct: Server, temporary: str) -> None:
     drop.makes(files)
 
 
+@pytest.mark.parametrize("way", ["mirror", "pget -n 3"])
+@case(
+    7,
+    "lftp fetches a study from a server into the drop folder, in one stream or several (pget)",
+    source="lftp(1), mirror, pget, xfer:use-temp-file",
+    outcome="One job with the whole file.",
+    tools=["lftp", "proftpd"],
+)
+def test_lftp_fetches(drop: Drop, tmp_path: Path, way: str) -> None:
+    files = {"a.dcm": some_bytes(BIG, way)}
+    write(drop.source / "study", files)
+    with proftpd(tmp_path, drop.source, hidden=False) as server:
+        what = "study study" if way == "mirror" else "study/a.dcm -o a.dcm"
+        run(*fetching(server, drop, f"{way} {what}"), environment=home(drop))
+    drop.makes(files)
+
+
+@case(
+    1,
+    "lftp pget is killed and continued: the file has its name and its full size from the start",
+    source="lftp(1), pget -c",
+    outcome="The file waits while its `.lftp-pget-status` lies beside it; continued, it is one job.",
+    tools=["lftp", "proftpd"],
+)
+def test_lftp_pget_continued(drop: Drop, tmp_path: Path) -> None:
+    files = {"a.dcm": some_bytes(BIG, "pget")}
+    write(drop.source, files)
+    status = drop.folder / "a.dcm.lftp-pget-status"
+    with proftpd(tmp_path, drop.source, hidden=False) as server:
+        first = start(*fetching(server, drop, "pget -n 2 a.dcm -o a.dcm"))
+        drop.until("it keeps its status", status.exists)
+        interrupt(first, signal.SIGKILL)
+        drop.waits("a.dcm.lftp-pget-status")
+        assert drop.jobs() == []
+        run(*fetching(server, drop, "pget -c -n 2 a.dcm -o a.dcm"), environment=home(drop))
+    drop.makes(files)
+
+
+def fetching(server: Server, drop: Drop, command: str) -> tuple[str, ...]:
+    lines = (
+        "set net:limit-rate 200000:0; set net:timeout 10; set net:max-retries 2;"
+        " set pget:min-chunk-size 1000; set pget:save-status 1s;"
+        f" lcd {drop.folder}; open -u drop,drop ftp://127.0.0.1:{server.port}; {command}"
+    )
+    return ("lftp", "-c", lines)
+
+
+def home(drop: Drop) -> dict[str, str]:
+    return {"HOME": str(drop.source)}
+
+
 @case(
     1,
     "an FTP upload is interrupted and resumed (REST)",

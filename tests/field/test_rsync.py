@@ -174,6 +174,26 @@ def test_a_hard_linked_backup(drop: Drop) -> None:
 
 
 @case(
+    1,
+    "rsync -P (--partial) is interrupted, which leaves half a file under its name, and resumed",
+    source="rsync(1), --partial; oferchen/rsync#6815",
+    outcome="One job with every file, where it is resumed within the settle time.",
+    tools=["rsync"],
+)
+def test_partial_resumed_at_once(drop: Drop) -> None:
+    files = {"IM1.dcm": some_bytes(1000, "one"), "IM2.dcm": some_bytes(BIG, "two")}
+    write(drop.source / "study", files)
+    study = drop.folder / "study"
+    command = ("-aP", drop.source / "study", drop.folder)
+    first = start("rsync", SLOW, *command)
+    drop.until("rsync writes IM2.dcm", lambda: sizes(study) and (study / "IM1.dcm").exists())
+    interrupt(first, signal.SIGTERM)
+    assert (study / "IM2.dcm").exists()
+    run("rsync", *command)
+    drop.makes(files)
+
+
+@case(
     2,
     "rsync stops for good and leaves its hidden temporary file",
     source="RsyncProject/rsync#685",

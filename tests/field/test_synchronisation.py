@@ -134,8 +134,8 @@ CLIENTS: dict[str, tuple[Files, str]] = {
     "a synchronised folder is the drop folder: its database, archive, unfinished files",
     source="nextcloud/server#26179; nextcloud/desktop sources, csync_exclude;"
     " Radarr/Radarr#166; syncthing/syncthing#2725; help.resilio.com, .sync folder",
-    outcome="The study waits for its unfinished file and is one job; what is the client's own stays,"
-    " and is named.",
+    outcome="The study waits for its unfinished file and is one job; what is the client's own"
+    " stays, and is named.",
     tools=[
         "Nextcloud and ownCloud",
         "Dropbox, OneDrive, Google Drive",

@@ -123,13 +123,11 @@ def _known() -> Iterable[Tool]:
 
 
 TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in _known()}
-#: Beside the programs: what their tests call.
-_HELPERS = ("attr", "openssh-sftp-server")
 
 
 def packages() -> list[str]:
     """The Debian packages of all of them."""
-    return sorted({t.package for t in TOOLS.values() if t.package} | set(_HELPERS))
+    return sorted({tool.package for tool in TOOLS.values() if tool.package})
 
 
 def find(command: str) -> str:

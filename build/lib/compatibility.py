@@ -39,18 +39,19 @@ say. What is not listed was not tried.
 
 ## What to choose
 
-Where a transfer is interrupted for good, nothing can tell half a file that has its final name from a
-whole one. So let the program write under another name and rename at the end:
+Where a transfer is interrupted for good, nothing can tell half a file that has its final name
+from a whole one. So let the program write under another name and rename at the end.
 
-| program | what does that |
-| --- | --- |
-| rsync | by itself, also with `--partial-dir`, `--delay-updates`; not with `-P`, `--partial`, `--inplace` |
-| rclone | by itself (1.63 and newer); not with `--inplace` |
-| WinSCP | by itself: "Transfer to temporary filename" has to be on for all files |
-| lftp | `set xfer:use-temp-file yes` |
-| FTP servers | ProFTPD: `HiddenStores on`, with a client that does not end the line in the middle |
-| aria2, lftp pget | a file of theirs lies beside the unfinished one, which waits for it to go |
-| scp, sftp, curl, SMB clients, cp, unzip, 7-Zip | nothing: they are waited for while they have the file open, and for `settle_seconds` after that; start an interrupted one again within that time |
+- rsync does by itself, also with `--partial-dir` and `--delay-updates`; not with `-P`, `--partial`
+  or `--inplace`. rclone does by itself from 1.63 on; not with `--inplace`.
+- WinSCP: "Transfer to temporary filename" for all files. lftp: `set xfer:use-temp-file yes`.
+- FTP servers: `HiddenStores on` of ProFTPD. A client that is killed ends its file there as a whole
+  one; a line that breaks does not.
+- aria2 and `pget` of lftp write under the final name, but keep a file of their own beside it, which
+  is waited for.
+- scp, sftp, curl, SMB clients, cp and unpackers write under the final name. They are waited for
+  while they have the file open, and for `settle_seconds` after that: start an interrupted one again
+  within that time.
 
 """
 _PROGRAMS = ("program", "version", "what was tried", "what came out")

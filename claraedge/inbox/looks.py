@@ -13,7 +13,7 @@ from pathlib import Path
 from claraedge.delivery.trees import MAX_DEPTH, placed
 from claraedge.filenames import Names
 from claraedge.inbox.claim import Free, Held, folder_is_open, judge
-from claraedge.inbox.dicom import Unidentified, identify
+from claraedge.inbox.dicom import NO_SERIES, Unidentified, identify, name_of
 from claraedge.inbox.survey import Survey, Surveyor, name_fault, too_deep_fault
 from claraedge.inbox.triggers import Trigger
 from claraedge.inbox.writers import Devices, first_writer
@@ -154,7 +154,10 @@ def _identified(path: Path, grouping: str, seen: Survey) -> Identified | None:
         os.close(descriptor)
     if isinstance(found, Unidentified):
         return Identified(fingerprint=fingerprint, fault=f"it {found.reason}", stray=found.other)
-    key = found.study if UIDS[grouping] == "study" else found.series
-    fault = "" if key else "it names no series (SeriesInstanceUID)"
-    uids = {"study": found.study, "series": found.series}
+    uids = {
+        "study": name_of(found.study),
+        "series": name_of(found.series) if found.series else "",
+    }
+    key = uids[UIDS[grouping]]
+    fault = "" if key else f"it {NO_SERIES}"
     return Identified(fingerprint=fingerprint, uids=uids, key=key, fault=fault)

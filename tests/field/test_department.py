@@ -19,7 +19,7 @@ import pytest
 
 from tests.campaign import CAMPAIGN
 from tests.field.case import case
-from tests.field.dicom_files import Study, identity, study
+from tests.field.whole_studies import Study, identity, study
 from tests.field.servers import Server, proftpd, smbd, sshd, storescp
 from tests.field.site import Drop, drops, write
 from tests.field.tools import interrupt, run, start

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.field.case import case
-from tests.field.dicom_files import Study, identity, study
+from tests.field.whole_studies import Study, identity, study
 from tests.field.servers import storescp
 from tests.field.site import Drop, write
 from tests.field.tools import run

@@ -152,7 +152,7 @@ def test_lftp_fetches(drop: Drop, tmp_path: Path, way: str) -> None:
     1,
     "lftp pget is killed and continued: the file has its name and its full size from the start",
     source="lftp(1), pget -c",
-    outcome="The file waits while its `.lftp-pget-status` lies beside it; continued, it is one job.",
+    outcome="The file waits while its `.lftp-pget-status` is there; continued, it is one job.",
     tools=["lftp", "proftpd"],
 )
 def test_lftp_pget_continued(drop: Drop, tmp_path: Path) -> None:

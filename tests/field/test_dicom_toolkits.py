@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.field.case import case
-from tests.field.whole_studies import Study, identity, study
 from tests.field.servers import storescp
 from tests.field.site import Drop, write
 from tests.field.tools import run
+from tests.field.whole_studies import Study, identity, study
 
 
 def makes(drop: Drop, wanted: Sequence[Study]) -> None:
@@ -122,24 +122,6 @@ def test_backups_of_dcmodify(studies: Drop) -> None:
     changed = (studies.folder / name).read_bytes()
     assert changed != one.files[name]
     studies.makes({**one.files, name: changed, f"{name}.bak": one.files[name]})
-
-
-@case(
-    1,
-    "an association is cut in the middle of a file",
-    source="fo-dicom/fo-dicom#1464",
-    outcome="No job with a half file: the half one is refused, with a true reason, or waits.",
-    tools=["DCMTK"],
-)
-def test_half_a_file(studies: Drop) -> None:
-    one = study(1, 3)
-    *whole, last = one.files
-    half = one.files[last][: len(one.files[last]) // 2]
-    write(studies.folder, {**{name: one.files[name] for name in whole}, last: half})
-    studies.waits(last)
-    assert studies.jobs() == []
-    write(studies.folder, {last: one.files[last]})
-    studies.makes(one.files)
 
 
 @case(

@@ -106,7 +106,9 @@ def page(cases: Sequence[Case], versions: Mapping[str, str]) -> str:
         if found:
             rows = [(c.name, c.outcome, c.source, ", ".join(c.tools)) for c in found]
             lines += [f"## {title}", "", *_table(_CASES, rows), ""]
-    count = f"{len(cases)} cases, {len(_named(cases))} programs.\n\n"
+    named = _named(cases)
+    imitated = sum(bool(TOOLS[name].imitated) for name in named)
+    count = f"{len(cases)} cases, {len(named)} programs, {imitated} of them imitated.\n\n"
     return _HEAD + count + "\n".join(lines[:-1]) + "\n"
 
 

@@ -58,7 +58,7 @@ def test_mv_from_another_file_system(drop: Drop) -> None:
 
 @case(
     7,
-    "a study folder is renamed into the drop folder in one step",
+    "A study folder is renamed into the drop folder in one step",
     source="rename(2)",
     outcome="One job with every file.",
     tools=["GNU cp, mv, dd"],
@@ -121,7 +121,7 @@ def test_node(drop: Drop) -> None:
 
 @case(
     9,
-    "a file with holes (a disk image) is copied",
+    "A file with holes (a disk image) is copied",
     source="cp(1), --sparse; rsync(1), --sparse",
     outcome="One job; the operator reads the same bytes.",
     tools=["GNU cp, mv, dd"],
@@ -191,7 +191,7 @@ def test_7zip(drop: Drop, kind: str) -> None:
 
 @case(
     2,
-    "a zip made on a Mac is unpacked: __MACOSX and its ._ files beside the study",
+    "A zip made on a Mac is unpacked: __MACOSX and its ._ files beside the study",
     source="pimcore/pimcore#14353; darktable-org/darktable#11225",
     outcome="One job with the user's files alone; the rest stays and is named.",
     tools=["zip", "unzip", "macOS Finder"],
@@ -253,7 +253,7 @@ DOWNLOADS = {
 @pytest.mark.parametrize("program", DOWNLOADS)
 @case(
     7,
-    "a download into the drop folder halts for a while",
+    "A download into the drop folder halts for a while",
     source="rclone/rclone#3770; aria2.github.io, control file",
     outcome="One job with the whole file; aria2's control file `.aria2` is never an input.",
     tools=["wget", "curl", "aria2"],
@@ -312,7 +312,7 @@ def test_git(drop: Drop) -> None:
 
 @case(
     1,
-    "a study folder is renamed while it settles",
+    "A study folder is renamed while it settles",
     source="ipsingh06/seedsync#110",
     outcome="One job with every file, by the last name.",
     tools=["Windows Explorer"],
@@ -328,7 +328,7 @@ def test_a_renamed_folder(drop: Drop) -> None:
 
 @case(
     1,
-    "files are added to a folder after it was taken",
+    "Files are added to a folder after it was taken",
     source="horosproject/horos#212; Radarr/Radarr#166",
     outcome="A second job with what came later, and nothing twice.",
     tools=["Windows Explorer"],
@@ -343,7 +343,7 @@ def test_files_added_later(drop: Drop) -> None:
 
 @case(
     1,
-    "a file is replaced while it settles",
+    "A file is replaced while it settles",
     source="gorakhargosh/watchdog#266",
     outcome="One job, with the new content.",
     tools=["GNU cp, mv, dd"],
@@ -358,7 +358,7 @@ def test_replaced(drop: Drop) -> None:
 
 @case(
     1,
-    "the same folder is copied twice",
+    "The same folder is copied twice",
     source="paperless-ngx/paperless-ngx#1279",
     outcome="Two jobs with the same files (`duplicates` of the trigger changes that).",
     tools=["GNU cp, mv, dd"],
@@ -374,7 +374,7 @@ def test_twice(drop: Drop) -> None:
 
 @case(
     2,
-    "an uploader makes the folder under a temporary name and renames it",
+    "An uploader makes the folder under a temporary name and renames it",
     source="ipsingh06/seedsync#110",
     outcome="One job with every file; nothing is taken before the folder has its name.",
     tools=["GNU cp, mv, dd"],

@@ -19,10 +19,10 @@ import pytest
 
 from tests.campaign import CAMPAIGN
 from tests.field.case import case
-from tests.field.whole_studies import Study, identity, study
 from tests.field.servers import Server, proftpd, smbd, sshd, storescp
 from tests.field.site import Drop, drops, write
 from tests.field.tools import interrupt, run, start
+from tests.field.whole_studies import Study, identity, study
 
 STUDIES = 300 if CAMPAIGN else 24
 #: No program halts for as long in the middle of a study, on a busy machine either.
@@ -164,7 +164,7 @@ def department(tmp_path: Path) -> Iterator[Department]:
 @pytest.mark.timeout(DEADLINE + 60)
 @case(
     1,
-    "the day of a department: programs of eight kinds send studies at once into one drop folder",
+    "The day of a department: programs of eight kinds send studies at once into one drop folder",
     source="horosproject/horos#212; fo-dicom/fo-dicom#1464; paperless-ngx/paperless-ngx#1279;"
     " darktable-org/darktable#11225",
     outcome="Each study is one job with exactly its files; nothing else is taken, and nothing is"

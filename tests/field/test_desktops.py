@@ -18,7 +18,7 @@ APPLE_DOUBLE = b"\0\5\x16\7\0\2\0\0Mac OS X        "
 @pytest.mark.parametrize("moment", ["before", "during", "after"])
 @case(
     2,
-    "the Mac's Finder leaves .DS_Store before, during or after a copy, and ._ files",
+    "The Mac's Finder leaves .DS_Store before, during or after a copy, and ._ files",
     source="jonaswinkler/paperless-ng#1062; darktable-org/darktable#11225;"
     " photoprism/photoprism#2314",
     outcome="One job with the images alone.",
@@ -76,7 +76,7 @@ def test_linux_desktops(drop: Drop) -> None:
 
 @case(
     2,
-    "an empty folder that a Mac, Windows or KDE has opened",
+    "An empty folder that a Mac, Windows or KDE has opened",
     source="jonaswinkler/paperless-ng#1062; paperless-ngx/paperless-ngx#10998",
     outcome="No job while it holds nothing else; `list inbox` says that it is empty. One job once"
     " an image is there.",
@@ -102,7 +102,7 @@ OFFICE = {
 @pytest.mark.parametrize("program", OFFICE)
 @case(
     2,
-    "an office program edits and saves a document in the drop folder",
+    "An office program edits and saves a document in the drop folder",
     source="nextcloud/desktop#5607; haiwen/seafile#774; kjambunathan/org-mode-ox-odt#243",
     outcome="The lock file and the file that is renamed over the document are no inputs.",
     tools=["Microsoft Office", "LibreOffice"],
@@ -132,7 +132,7 @@ TOPS: dict[str, tuple[str, Files]] = {
 @pytest.mark.parametrize("storage", TOPS)
 @case(
     2,
-    "the drop folder is the top of a share, where the storage keeps deleted files and snapshots",
+    "The drop folder is the top of a share, where the storage keeps deleted files and snapshots",
     source="paperless-ngx/paperless-ngx#2670; nova-video-player/aos-AVP#1308;"
     " files-community/Files#16616; Radarr/Radarr#7469; Radarr/Radarr#166",
     outcome="One job, of the user's file; the storage's own folders stay, and are named.",
@@ -149,7 +149,7 @@ def test_top_of_a_share(drop: Drop, storage: str) -> None:
 
 @case(
     2,
-    "a study comes with the storage's thumbnails of every image",
+    "A study comes with the storage's thumbnails of every image",
     source="paperless-ngx/paperless-ngx#4331; paperless-ngx/paperless-ngx#1828",
     outcome="One job with the images alone.",
     tools=["Synology DSM", "QNAP QTS"],
@@ -197,7 +197,7 @@ UNFINISHED = {
 @pytest.mark.parametrize("name", [n for names in UNFINISHED.values() for n in names])
 @case(
     2,
-    "another program's unfinished file lies in a study folder",
+    "Another program's unfinished file lies in a study folder",
     source="minio/mc#1902; jonaswinkler/paperless-ng#1509; gsutil and FreeFileSync sources",
     outcome="The folder waits and names the file; once that has its name, it is one job with every"
     " file.",

@@ -54,7 +54,7 @@ def test_storescp(studies: Drop, tmp_path: Path, options: tuple[str, ...]) -> No
 
 @case(
     8,
-    "several modalities send their studies at once, mixed, to one receiver",
+    "Several modalities send their studies at once, mixed, to one receiver",
     source="fo-dicom/fo-dicom#1464; horosproject/horos#212",
     outcome="One job for each study, with exactly its instances.",
     tools=["DCMTK"],
@@ -72,7 +72,7 @@ def test_mixed_senders(studies: Drop, tmp_path: Path) -> None:
 
 @case(
     8,
-    "a study lies in two folders, and files of a second study between them",
+    "A study lies in two folders, and files of a second study between them",
     source="horosproject/horos#149; commontk/CTK#797",
     outcome="One job for each study, with the files of both folders.",
     tools=["pydicom"],
@@ -92,7 +92,7 @@ def test_two_folders(studies: Drop) -> None:
 @pytest.mark.parametrize("program", ["gdcmconv", "dcmconv"])
 @case(
     8,
-    "a converter writes each file of a study straight into the drop folder",
+    "A converter writes each file of a study straight into the drop folder",
     source="malaterre/GDCM, gdcmconv(1); dcmtk, dcmconv(1)",
     outcome="One job with every file as it was written.",
     tools=["GDCM", "DCMTK"],
@@ -126,7 +126,7 @@ def test_backups_of_dcmodify(studies: Drop) -> None:
 
 @case(
     2,
-    "desktop files lie between the files of a study",
+    "Desktop files lie between the files of a study",
     source="paperless-ngx/paperless-ngx#4331; darktable-org/darktable#11225",
     outcome="One job with the images; no failed item for what a desktop has left.",
     tools=["macOS Finder", "Windows Explorer", "Synology DSM"],
@@ -144,7 +144,7 @@ def test_desktop_files_in_a_study(studies: Drop) -> None:
 
 @case(
     1,
-    "a folder of a study is renamed while its files arrive",
+    "A folder of a study is renamed while its files arrive",
     source="ipsingh06/seedsync#110",
     outcome="One job with every file once.",
     tools=["pydicom"],

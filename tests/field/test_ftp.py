@@ -45,7 +45,7 @@ def url(server: Server, path: Path) -> str:
 @pytest.mark.parametrize("way", ["direct", "hiding"])
 @case(
     7,
-    "an FTP server receives one large file, under its name or a hidden one (HiddenStores)",
+    "An FTP server receives one large file, under its name or a hidden one (HiddenStores)",
     source="proftpd/proftpd#46; proftpd/proftpd#47; paperless-ngx/paperless-ngx#1279",
     outcome="One job with the whole file.",
     tools=["curl", "proftpd"],
@@ -60,7 +60,7 @@ def test_a_slow_upload(drop: Drop, request: pytest.FixtureRequest, way: str) -> 
 
 @case(
     2,
-    "the line to an FTP server with HiddenStores is cut in the middle of an upload",
+    "The line to an FTP server with HiddenStores is cut in the middle of an upload",
     source="proftpd/proftpd#46",
     outcome="No job of a half file: the server removes its hidden file, and nothing is left.",
     tools=["proftpd"],
@@ -93,7 +93,7 @@ def logged_in(server: Server, drop: Drop) -> Iterator[ftplib.FTP]:
 
 @case(
     1,
-    "a scanner opens the file by FTP before its pages are scanned",
+    "A scanner opens the file by FTP before its pages are scanned",
     source="paperless-ngx/paperless-ngx#1279; jonaswinkler/paperless-ng#1286",
     outcome="One job with all pages: the file waits, empty or not, while the server has it open.",
     tools=["proftpd"],
@@ -184,7 +184,7 @@ def home(drop: Drop) -> dict[str, str]:
 
 @case(
     1,
-    "an FTP upload is interrupted and resumed (REST)",
+    "An FTP upload is interrupted and resumed (REST)",
     source="curl(1), --continue-at; proftpd.org, AllowStoreRestart",
     outcome="One job with the whole file, where it is resumed within the settle time.",
     tools=["curl", "proftpd"],

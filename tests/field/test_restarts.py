@@ -10,11 +10,11 @@ import pytest
 
 from claraedge.client.connection import Connection
 from tests.field.case import case
-from tests.field.whole_studies import identity, study
 from tests.field.servers import proftpd, smbd, storescp
 from tests.field.site import Drop, Drops, drops, some_bytes, some_files, write
 from tests.field.test_ftp import logged_in
 from tests.field.tools import run, start
+from tests.field.whole_studies import identity, study
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def restart(served: Drops, *folders: Drop) -> None:
 
 @case(
     1,
-    "the device restarts while rsync, an FTP scanner, Windows and a modality send",
+    "The device restarts while rsync, an FTP scanner, Windows and a modality send",
     source="home-assistant/core#115342; paperless-ngx/paperless-ngx#1279; fo-dicom/fo-dicom#1464",
     outcome="Each is one job with all its files: what a program has open, or under a temporary"
     " name, is waited for, also where it was begun before the start.",

@@ -157,7 +157,7 @@ def test_a_second_run(drop: Drop) -> None:
 
 @case(
     7,
-    "a backup by hard links (rsync --link-dest, rsnapshot) holds the dropped file",
+    "A backup by hard links (rsync --link-dest, rsnapshot) holds the dropped file",
     source="rsnapshot.org, rsnapshot(1); rclone/rclone#5269",
     outcome="The file waits for up to a minute, says that it has a second name, and is one job.",
     tools=["rsync"],

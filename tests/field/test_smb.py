@@ -49,7 +49,7 @@ def test_a_folder(drop: Drop, server: Server) -> None:
 
 @case(
     1,
-    "a scanner writes to the share with pauses",
+    "A scanner writes to the share with pauses",
     source="paperless-ngx/paperless-ngx#879; paperless-ngx/paperless-ngx#14219",
     outcome="One job with the whole file: it waits while the server has it open.",
     tools=["smbclient", "smbd"],
@@ -75,7 +75,7 @@ def test_a_scanner_that_pauses(drop: Drop, server: Server) -> None:
 
 @case(
     7,
-    "a file on the share is renamed right after it was written",
+    "A file on the share is renamed right after it was written",
     source="jonaswinkler/paperless-ng#1447",
     outcome="One job, by the last name.",
     tools=["smbclient", "smbd"],
@@ -89,7 +89,7 @@ def test_renamed(drop: Drop, server: Server) -> None:
 
 @case(
     2,
-    "files have the hidden or the system attribute of Windows",
+    "Files have the hidden or the system attribute of Windows",
     source="smb.conf(5), store dos attributes; paperless-ngx/paperless-ngx#10998",
     outcome="A hidden image is an input like any other; a desktop.ini is not, whatever its"
     " attributes.",
@@ -107,7 +107,7 @@ def test_hidden_attributes(drop: Drop, server: Server) -> None:
 
 @case(
     1,
-    "a copy to the share is interrupted and started again",
+    "A copy to the share is interrupted and started again",
     source="paperless-ngx/paperless-ngx#14219",
     outcome="One job with the whole file, where it is started again within the settle time.",
     tools=["smbclient", "smbd"],

@@ -69,7 +69,7 @@ def test_filepart(drop: Drop, server: Server) -> None:
 
 @case(
     1,
-    "an upload by sftp is interrupted and resumed (put -a)",
+    "An upload by sftp is interrupted and resumed (put -a)",
     source="sftp(1), reput",
     outcome="One job with the whole file, where it is resumed within the settle time.",
     tools=["sftp", "sshd"],

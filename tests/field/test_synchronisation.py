@@ -131,7 +131,7 @@ CLIENTS: dict[str, tuple[Files, str]] = {
 @pytest.mark.parametrize("client", CLIENTS)
 @case(
     2,
-    "a synchronised folder is the drop folder: its database, archive, unfinished files",
+    "A synchronised folder is the drop folder: its database, archive, unfinished files",
     source="nextcloud/server#26179; nextcloud/desktop sources, csync_exclude;"
     " Radarr/Radarr#166; syncthing/syncthing#2725; help.resilio.com, .sync folder",
     outcome="The study waits for its unfinished file and is one job; what is the client's own"

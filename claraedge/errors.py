@@ -341,6 +341,17 @@ class PayloadStateError(ClaraedgeError):
     status = "FAILED_PRECONDITION"
 
 
+class DamagedFileError(ClaraedgeError):
+    """A file of a payload is missing or damaged on the disk of the daemon.
+
+    To do: send the file again; look into `dmesg` for errors of that disk.
+    """
+
+    name = "damaged-file"
+    code = -0x3105
+    status = "DATA_LOSS"
+
+
 class FileCollisionError(ClaraedgeError):
     """Two input payloads hold a file of the same name.
 
@@ -421,7 +432,7 @@ class InstanceNotFoundError(ClaraedgeError):
 class InvalidModelError(InvalidRequestError):
     """The archive is no model that can be stored; one message a problem.
 
-    To do: zip the model in the inference server's layout, as the message says.
+    To do: what the message says. The model's folder itself can be sent in place of an archive.
     """
 
     name = "invalid-model"
@@ -453,6 +464,17 @@ class InvalidImageError(ClaraedgeError):
     status = "INVALID_ARGUMENT"
 
 
+class ImageInUseError(ClaraedgeError):
+    """The image is not removed: containers are made of it.
+
+    To do: wait until the jobs that use it have ended, or cancel them.
+    """
+
+    name = "image-in-use"
+    code = -0x5108
+    status = "FAILED_PRECONDITION"
+
+
 class ContainerError(ClaraedgeError):
     """Podman refused to make or start a container; the message carries its reason.
 
@@ -461,6 +483,23 @@ class ContainerError(ClaraedgeError):
 
     name = "container"
     code = -0x5102
+
+
+class DamagedImageError(ContainerError):
+    """The image on this device is not what was stored, as after a power cut; the message says what.
+
+    To do: load it again: `claraedge create image -f FILE` replaces what is damaged.
+    """
+
+    name = "image-damaged"
+    code = -0x5107
+
+    def __init__(self, *messages: str, image: str = "", what: str = "") -> None:
+        super().__init__(*messages)
+        self.image = image
+        """Its id; empty where not even that is known."""
+        self.what = what
+        """What of it, without what to do."""
 
 
 class NetworkError(ContainerError):
@@ -486,7 +525,7 @@ class ServiceError(ClaraedgeError):
 class ModelNotReadyError(ServiceError):
     """The inference server has not loaded a model that a job needs; with the server's own reason.
 
-    To do: upload the model, or mend it as the reason says, and create a new job.
+    To do: what the reason says; upload the model again, and create a new job.
     """
 
     name = "model-not-ready"
@@ -573,6 +612,26 @@ class NewerStateError(StateFolderError):
 
     name = "newer-state"
     code = -0x5203
+
+
+class DamagedStateError(StateFolderError):
+    """The database of the state is damaged or lost. The daemon ends, and writes nothing more to it.
+
+    To do: stop the daemon, look at the disk, and run `claraedge repair state` (docs/state.md).
+    """
+
+    name = "damaged-state"
+    code = -0x5206
+
+
+class BrokenDiskError(StateFolderError):
+    """The disk of the state cannot be read or written. The daemon ends.
+
+    To do: look into `dmesg`, check that disk, mount it for writing, and start the daemon again.
+    """
+
+    name = "broken-disk"
+    code = -0x5207
 
 
 class StorageFullError(ClaraedgeError):

@@ -38,24 +38,27 @@ class _Sink(io.RawIOBase):
 
 
 def pack(
-    root: Path, top: str, progress: Callable[[int], object] = lambda _: None
+    root: Path,
+    top: str,
+    progress: Callable[[int], object] = lambda _: None,
+    passes: Callable[[Path], bool] = lambda _: False,
 ) -> Generator[bytes, None, None]:
     """The archive of a folder in pieces of any size, empty ones too; entries begin with `top`/.
 
     Reads at most 256 KiB between two pieces, and tells `progress` how many bytes. Links to files
-    are read through. Raises OSError, with the path, for a name that is not UTF-8 and for what is
-    neither a file nor a folder.
+    are read through. What `passes` is left out, with all that is in it. Raises OSError, with the
+    path, for a name that is not UTF-8 and for what is neither a file nor a folder.
     """
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
         for folder, folders, names in os.walk(root, onerror=_raise):
-            folders.sort()
             below = Path(folder)
+            folders[:] = sorted(name for name in folders if not passes(below / name))
             archive.writestr(_info(below, root, top), b"")
             for name in folders:
                 if Path(folder, name).is_symlink():
                     raise OSError(errno.EINVAL, "is a link to a folder", str(below / name))
-            for name in sorted(names):
+            for name in sorted(name for name in names if not passes(below / name)):
                 yield from _file(archive, below / name, root, top, sink, progress)
             yield sink.take()
     yield sink.take()

@@ -1,6 +1,10 @@
 """A stand-in for the inference server: Triton's calls for health, load, unload and readiness.
 
-Twice the same: as an image that needs nothing but busybox, and as a handler for a MemoryRunner.
+Twice: as an image that needs nothing but busybox, and as a handler for a MemoryRunner. The second
+one also keeps Triton's books of what it has seen: a model whose files are no newer than when it was
+loaded is not loaded again, an ensemble brings its parts along and goes with the first of them, and
+its own unload leaves them (triton-inference-server/core, model_repository_manager.cc: IsModified,
+PollModels, UpdateGraph, CheckNode).
 A model is loaded by reading its `1/weights`. Where a model has a file `1/fail`, loading it is
 refused with that text; where it has `1/crash`, the server ends with code 3 instead of an answer;
 where it has `1/slow`, loading it takes as many seconds as that says.
@@ -11,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,10 +105,17 @@ class ModelsServer:
     """The folder that the real one has at /models."""
     crash: Callable[[], None] = lambda: None
     loaded: dict[str, str] = field(default_factory=dict)
+    """Model -> its weights; those of an ensemble with those of its parts behind them."""
     calls: list[str] = field(default_factory=list)
     healthy: bool = True
     hold: asyncio.Event | None = None
     """Loads wait for it."""
+    seen: dict[str, float] = field(default_factory=dict)
+    """Model -> the newest time of its files when it was loaded last."""
+
+    def restarted(self) -> None:
+        self.loaded.clear()
+        self.seen.clear()
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
@@ -125,22 +137,51 @@ class ModelsServer:
         name, what = parts[-2], parts[-1]
         if what in ("load", "unload"):
             self.calls.append(f"{what} {name}")
-        version = self.models / name / "1"
         if what == "load":
-            if self.hold is not None:
-                await self.hold.wait()
+            return await self._load(name)
+        if what == "unload":
+            self.loaded.pop(name, None)
+            self.seen.pop(name, None)
+            for whole in self._wholes(name):
+                self.loaded.pop(whole, None)
+            return 200, ""
+        return (200 if name in self.loaded else 400), self.loaded.get(name, "")
+
+    async def _load(self, name: str) -> tuple[int, str]:
+        if self.hold is not None:
+            await self.hold.wait()
+        for one in [n for n in (*self._parts(name), name) if self._changed(n)]:
+            version = self.models / one / "1"
             if (version / "crash").exists():
                 self.crash()
                 return 0, ""
             if (version / "fail").exists():
                 return 400, json.dumps({"error": (version / "fail").read_text()})
             if not version.exists():
-                return 400, json.dumps({"error": f"failed to load '{name}', no such model"})
+                return 400, json.dumps({"error": f"failed to load '{one}', no such model"})
             if (version / "slow").exists():
                 await asyncio.sleep(float((version / "slow").read_text()))
-            self.loaded[name] = (version / "weights").read_text()
-            return 200, ""
-        if what == "unload":
-            self.loaded.pop(name, None)
-            return 200, ""
-        return (200 if name in self.loaded else 400), self.loaded.get(name, "")
+            for each in (one, *self._wholes(one)):
+                weights = [(self.models / each / "1" / "weights").read_text()]
+                self.loaded[each] = "+".join(weights + [self.loaded[p] for p in self._parts(each)])
+                self.seen[each] = self._newest(each)
+        return 200, ""
+
+    def _changed(self, name: str) -> bool:
+        return self._newest(name) > self.seen.get(name, -1.0)
+
+    def _newest(self, name: str) -> float:
+        folder = self.models / name
+        return max(
+            (p.stat().st_mtime for p in (folder, *folder.rglob("*")) if p.exists()), default=0
+        )
+
+    def _parts(self, name: str) -> list[str]:
+        try:
+            text = (self.models / name / "config.pbtxt").read_text()
+        except FileNotFoundError:
+            return []
+        return re.findall('model_name: "(.*?)"', text)
+
+    def _wholes(self, name: str) -> list[str]:
+        return [other for other in self.loaded if name in self._parts(other)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -29,11 +29,14 @@ _BUFFER = 1024 * 1024
 
 
 class ImagesServicer:
-    """Load, List."""
+    """Load, List, Remove."""
 
-    def __init__(self, images: Images, scratch: Path, held: Held) -> None:
-        """`held` says why no upload may go on; None: it may."""
+    def __init__(
+        self, images: Images, scratch: Path, held: Held, warnings: Callable[[], Sequence[str]]
+    ) -> None:
+        """`held` says why no upload may go on; None: it may. `warnings`: about images.d."""
         self._images = images
+        self._warnings = warnings
         self._scratch = scratch
         self._held = held
 
@@ -51,14 +54,29 @@ class ImagesServicer:
             await in_cancellable_thread(_write, archive, buffer)
             if size == 0:
                 raise InvalidImageError("the archive is empty; send a docker-archive tar")
-            images = await self._images.load(archive)
+            images, warnings = await self._images.load(archive)
         finally:
             await to_its_end(in_thread(archive.unlink, missing_ok=True))
-        return wire.LoadResponse(images=[_image(image) for image in images])
+        return wire.LoadResponse(images=map(self._image, images), warnings=warnings)
 
     async def List(self, request: wire.ListImagesRequest) -> wire.ListImagesResponse:
         return wire.ListImagesResponse(
-            images=[_image(image) for image in await self._images.list()]
+            images=map(self._image, await self._images.all()), warnings=self._warnings()
+        )
+
+    async def Remove(self, request: wire.RemoveImageRequest) -> wire.Image:
+        if not request.reference.strip():
+            raise InvalidRequestError("name the image to remove, as `list images` shows it")
+        return self._image(await self._images.remove(request.reference))
+
+    def _image(self, image: Image) -> wire.Image:
+        return wire.Image(
+            id=image.id,
+            names=image.names,
+            digests=image.digests,
+            size=image.size,
+            created=time_of(image.created),
+            problem=self._images.trouble(image),
         )
 
 
@@ -143,16 +161,6 @@ def _write(_: CancelFlag, archive: Path, buffer: bytearray) -> None:
     """Appends the buffer to the archive and empties it."""
     files.append(archive, buffer)
     buffer.clear()
-
-
-def _image(image: Image) -> wire.Image:
-    return wire.Image(
-        id=image.id,
-        names=image.names,
-        digests=image.digests,
-        size=image.size,
-        created=time_of(image.created),
-    )
 
 
 def _item(item: Item) -> wire.Item:

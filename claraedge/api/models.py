@@ -60,7 +60,7 @@ class ModelsServicer:
                     "the upload holds no message; send the model's folder as a zip archive"
                 )
             model = await upload.commit(details.name, details.type, details.metadata)
-        return wire.ModelsUploadModelResponse(header=ok(), details=_details(model))
+        return wire.ModelsUploadModelResponse(header=ok(*upload.notes), details=_details(model))
 
     async def DownloadModel(
         self, request: wire.ModelsDownloadModelRequest

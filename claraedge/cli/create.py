@@ -60,7 +60,7 @@ def create_pipeline(
 
 
 def show_warnings(warnings: Iterable[str]) -> None:
-    """Warnings about a definition, apart from what a script reads."""
+    """Warnings about a definition or a model, apart from what a script reads."""
     for warning in warnings:
         click.echo(f"claraedge: warning: {warning}", err=True)
 
@@ -153,14 +153,19 @@ def create_job(
 @click.option("-r", "--raw", is_flag=True, help="Print the id only.")
 @remote
 def create_model(options: Options, path: Path, kind: str, raw: bool) -> None:
-    """Store a model; prints MODEL_ID:<id>. One of the same name is replaced and keeps its id."""
+    """Store a model; prints MODEL_ID:<id>. One of the same name is replaced and keeps its id.
+
+    What desktops, editors and version control leave in a folder is left out, with a warning.
+    """
     from claraedge.client import models
 
     with options.connect() as connection, progress("upload", models.size_of(path)) as sent:
-        model = models.upload(connection, path, models.TYPES[kind], sent)
+        model, notes = models.upload(connection, path, models.TYPES[kind], sent)
     if options.json:
-        options.print_json({"model_id": model.id, "name": model.name, "type": model.type})
+        answer = {"model_id": model.id, "name": model.name, "type": model.type}
+        options.print_json({**answer, "warnings": [*notes]})
     else:
+        show_warnings(notes)
         click.echo(model.id if raw else f"MODEL_ID:{model.id}")
 
 
@@ -194,13 +199,17 @@ def create_payload(options: Options, files: tuple[Path, ...], metadata: tuple[st
 @click.option("-f", "--file", "archive", required=True, type=_FILE, help="docker save, podman save")
 @remote
 def create_image(options: Options, archive: Path) -> None:
-    """Load the container images of an archive; prints IMAGE_ID:<id> and its names."""
+    """Load the container images of an archive; prints IMAGE_ID:<id> and its names.
+
+    What is on the device already, and damaged, is replaced.
+    """
     from claraedge.client import appliance
 
     with options.connect() as connection, progress("load", archive.stat().st_size) as sent:
-        images = appliance.load_images(connection, archive, sent)
+        images, warnings = appliance.load_images(connection, archive, sent)
     if options.json:
-        options.print_json({"images": images})
+        options.print_json({"images": images, "warnings": warnings})
         return
+    show_warnings(warnings)
     for image in images:
         click.echo(" ".join([f"IMAGE_ID:{image.id}", *image.names]))

@@ -1,4 +1,4 @@
-"""`claraedge delete models | pipelines | payloads`."""
+"""`claraedge delete models | pipelines | payloads | images`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Nouns)
 def delete() -> None:
-    """Delete models, pipelines or payloads, for good."""
+    """Delete models, pipelines, payloads or images, for good."""
 
 
 @delete.command("models")
@@ -87,11 +87,27 @@ def delete_payloads(options: Options, ids: tuple[str, ...]) -> None:
         _delete(options, connection, found, remove)
 
 
+@delete.command("images")
+@click.argument("references", metavar="NAME...", nargs=-1, required=True)
+@remote
+def delete_images(options: Options, references: tuple[str, ...]) -> None:
+    """Remove images from the device; prints what is gone.
+
+    NAME is a name as `claraedge list images` shows it, or an id. One name of an image that has
+    several takes only that name. An image that jobs use stays, unless it is damaged. One whose
+    archive lies in images.d is loaded again: take the archive out first.
+    """
+    from claraedge.client import appliance
+
+    with options.connect() as connection:
+        _delete(options, connection, references, appliance.remove_image)
+
+
 def _delete(
     options: Options,
     connection: Connection,
     ids: Iterable[str],
-    delete_one: Callable[[Connection, str], None],
+    delete_one: Callable[[Connection, str], object],
 ) -> None:
     """Deletes one by one and tells each as it goes: after an error, what was told is gone."""
     deleted = []

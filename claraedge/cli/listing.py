@@ -92,18 +92,21 @@ def list_images(options: Options, quiet: bool) -> None:
     from claraedge.client import appliance
 
     with options.connect() as connection:
-        found = appliance.list_images(connection)
+        found, warnings = appliance.list_images(connection)
     if options.json:
-        options.print_json({"images": found})
-    elif quiet:
+        options.print_json({"images": found, "warnings": warnings})
+        return
+    if quiet:
         _ids([i.id for i in found])
-    else:
-        rows = [
-            (name, i.id[:12], size(i.size), local(i.created))
-            for i in found
-            for name in (i.names or i.digests or ("-",))
-        ]
-        click.echo(table(("NAME", "ID", "SIZE", "CREATED"), rows))
+        return
+    rows = [
+        (name, i.id[:12], size(i.size), local(i.created))
+        for i in found
+        for name in (i.names or i.digests or ("-",))
+    ]
+    click.echo(table(("NAME", "ID", "SIZE", "CREATED"), rows))
+    problems = [f"{(i.names or (i.id[:12],))[0]}: {i.problem}" for i in found if i.problem]
+    show_warnings([*problems, *warnings])
 
 
 @list_.command("inbox")

@@ -27,8 +27,10 @@ ITEM_STATES = tuple(
 
 def load_images(
     connection: Connection, archive: Path, progress: Callable[[int], object]
-) -> list[Image]:
-    """Stores the images of an archive; `progress` is told the bytes of each chunk."""
+) -> tuple[list[Image], list[str]]:
+    """Stores the images of an archive: those, and warnings. `progress` is told the bytes of each
+    chunk.
+    """
 
     def requests() -> Iterator[pb.LoadRequest]:
         with archive.open("rb") as file:
@@ -37,13 +39,19 @@ def load_images(
                 progress(len(data))
 
     reply = connection.send(ImagesStub(connection.channel).Load, requests())
-    return [_image(image) for image in reply.images]
+    return [_image(image) for image in reply.images], list(reply.warnings)
 
 
-def list_images(connection: Connection) -> list[Image]:
-    """All images that operators can use."""
+def list_images(connection: Connection) -> tuple[list[Image], list[str]]:
+    """All images of the device, and warnings about archives that are not loaded."""
     reply = connection.unary(ImagesStub(connection.channel).List, pb.ListImagesRequest())
-    return [_image(image) for image in reply.images]
+    return [_image(image) for image in reply.images], list(reply.warnings)
+
+
+def remove_image(connection: Connection, reference: str) -> Image:
+    """Removes an image, or one of several names of it; what it was."""
+    request = pb.RemoveImageRequest(reference=reference)
+    return _image(connection.unary(ImagesStub(connection.channel).Remove, request))
 
 
 def _image(image: pb.Image) -> Image:
@@ -53,6 +61,7 @@ def _image(image: pb.Image) -> Image:
         digests=tuple(image.digests),
         size=image.size,
         created=unix_moment(image.created),
+        problem=image.problem,
     )
 
 

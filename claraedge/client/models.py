@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from claraedge import zips
+from claraedge import filetypes, modelfiles, zips
 from claraedge.client.connection import HEADER, Connection
 from claraedge.client.prefix import by_prefix, full_id
 from claraedge.client.values import Model
@@ -24,6 +26,9 @@ TYPES = {
     "unknown": "UNKNOWN",
 }
 
+_CONFIG = "config.pbtxt"
+#: Names of parts of split archives: 7-Zip's, and those of zip and WinRAR.
+_PART = re.compile(r"\.(zip|7z|rar)\.\d{3}$|\.[zr]\d\d$", re.IGNORECASE)
 _CHUNK = 1024 * 1024
 
 
@@ -31,40 +36,105 @@ def size_of(path: Path) -> int:
     """Bytes that an upload of a folder or of an archive reads."""
     if path.is_file():
         return path.stat().st_size
-    return sum(Path(f, name).stat().st_size for f, _, names in os.walk(path) for name in names)
+    return sum(file.stat().st_size for file in _content(path.resolve()).files)
 
 
 def upload(
     connection: Connection, path: Path, kind: str, progress: Callable[[int], object]
-) -> Model:
-    """Stores the model of a folder, or of a zip archive; `kind` is a name of the contract's.
+) -> tuple[Model, Sequence[str]]:
+    """Stores the model of a folder, or of a zip archive, with what to say of what was left out.
 
-    The folder's own name is the model's. `progress` is told the bytes that are read. Raises
-    InvalidModelError before anything is sent where the path is no model at first sight.
+    `kind` is a name of the contract's. The folder's own name is the model's. `progress` gets the
+    bytes that are read. Raises InvalidModelError before anything is sent where the path is no model
+    at first sight.
     """
-    pieces = _pack(path, progress) if path.is_dir() else _read(path, progress)
+    notes: tuple[str, ...] = ()
+    if path.is_dir():
+        pieces, notes = _pack(path, progress)
+    else:
+        pieces = _read(path, progress)
     details = pb.ModelDetails(type=pb.ModelType.Value(f"MODEL_TYPE_{kind}"))
 
     def requests() -> Iterator[pb.ModelsUploadModelRequest]:
         for data in zips.regroup(pieces, _CHUNK):
             yield pb.ModelsUploadModelRequest(header=HEADER, details=details, data=data)
 
-    return _model(connection.send(ModelsStub(connection.channel).UploadModel, requests()).details)
+    reply = connection.send(ModelsStub(connection.channel).UploadModel, requests())
+    return _model(reply.details), [*notes, *reply.header.messages]
 
 
-def _pack(path: Path, progress: Callable[[int], object]) -> Iterator[bytes]:
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What is in the folder of a model."""
+
+    files: tuple[Path, ...]
+    left_out: tuple[str, ...]
+    unfinished: tuple[Path, ...]
+
+
+def _content(folder: Path) -> _Content:
+    files: list[Path] = []
+    passed: list[str] = []
+    for place, folders, names in os.walk(folder):
+        below = Path(place).relative_to(folder).parts
+        for name in sorted((*folders, *names)):
+            found = modelfiles.left_out((*below, name))
+            if found is not None:
+                passed.append(found)
+            elif name in names:
+                files.append(Path(place, name))
+        folders[:] = [n for n in folders if modelfiles.left_out((*below, n)) is None]
+    unfinished = tuple(file for file in files if modelfiles.is_unfinished(file.name))
+    return _Content(tuple(files), tuple(passed), unfinished)
+
+
+def _pack(path: Path, progress: Callable[[int], object]) -> tuple[Iterator[bytes], tuple[str, ...]]:
     folder = path.resolve()
-    if not (folder / "config.pbtxt").is_file():
+    if not (folder / _CONFIG).is_file():
+        raise InvalidModelError(_no_config(path, folder))
+    content = _content(folder)
+    if content.unfinished:
         raise InvalidModelError(
-            f"{path} holds no config.pbtxt: it is not the folder of a model in the layout of the"
-            " Triton inference server, with config.pbtxt and a folder for each version (1, 2)"
+            f"{content.unfinished[0]} has the name of a file that is still being copied or"
+            " downloaded; let that end, or remove the file, and try again"
         )
-    return zips.pack(folder, folder.name, progress)
+
+    def passes(found: Path) -> bool:
+        return modelfiles.left_out(found.relative_to(folder).parts) is not None
+
+    name = path.name if path.name not in ("", "..") else folder.name  # that of a link, not its aim
+    pieces = zips.pack(folder, name, progress, passes)
+    return pieces, modelfiles.note(content.left_out)
+
+
+def _no_config(path: Path, folder: Path) -> str:
+    inner = sorted(found.parent.name for found in folder.glob(f"*/{_CONFIG}"))
+    if inner:
+        return (
+            f"{path} holds no config.pbtxt, and the folder {inner[0]} in it does: send that one,"
+            f" claraedge create model -p {path / inner[0]} -t TYPE"
+        )
+    near = sorted(
+        found.name for found in folder.glob("*") if modelfiles.is_meant_as_config(found.name)
+    )
+    if near:
+        return (
+            f"{path} holds {near[0]}, and the inference server reads only config.pbtxt; rename the"
+            " file"
+        )
+    return (
+        f"{path} holds no config.pbtxt: it is not the folder of a model in the layout of the"
+        " Triton inference server, with config.pbtxt and a folder for each version (1, 2)"
+    )
 
 
 def _read(path: Path, progress: Callable[[int], object]) -> Iterator[bytes]:
+    if _PART.search(path.name):
+        raise InvalidModelError(f"{path} {filetypes.is_split()}")
     if not zipfile.is_zipfile(path):
-        raise InvalidModelError(f"{path} is neither a folder nor a zip archive")
+        with path.open("rb") as file:
+            head = file.read(filetypes.HEAD)
+        raise InvalidModelError(f"{path} {filetypes.not_a_zip(head)}")
 
     def pieces() -> Iterator[bytes]:
         with path.open("rb") as file:

@@ -136,6 +136,7 @@ class Image(Value, frozen=True, kw_only=True):
     digests: tuple[str, ...]
     size: int
     created: datetime | None
+    problem: str = ""
 
 
 class Item(Value, frozen=True, kw_only=True):

@@ -92,7 +92,7 @@ def load_config(
     except (OSError, UnicodeDecodeError) as error:
         mistakes.append(f"{source}: cannot be read: {error}")
     except tomllib.TOMLDecodeError as error:
-        mistakes.append(f"{source}: not TOML: {error}")
+        mistakes.append(f"{source}: not TOML: {error}{_cut(source)}")
     for variable, value in environment.items():
         if variable in VARIABLES:
             _put(tree, VARIABLES[variable], value)
@@ -120,6 +120,13 @@ def load_config(
     if mistakes or config is None:
         raise ConfigurationError(*mistakes)
     return config
+
+
+def _cut(source: Path) -> str:
+    """What a power cut leaves of a file that was just written."""
+    if b"\0" not in source.read_bytes():
+        return ""
+    return "; it holds zero bytes, as after a power cut: write it again, or move it away"
 
 
 def _written(value: str) -> Any:

@@ -19,6 +19,7 @@ from claraedge.gpu.tegra import Tegra
 from claraedge.ids import new_id
 from claraedge.images.applications import Applications
 from claraedge.images.images import Images
+from claraedge.images.power_cuts import PowerCuts
 from claraedge.images.side_loading import SideLoading
 from claraedge.inbox.inbox import Inbox
 from claraedge.jobs.engine import Engine
@@ -67,6 +68,7 @@ class Parts:
         self.logs = JobLogs(config.state_dir)
         self.log_caps = LogCaps(database, self.logs, limit=config.engine.operator_log_mb << 20)
         self.images = Images(runner, config.images, held=held)
+        self.power_cuts = PowerCuts(self.images.checks, database, boot_id())
         self.applications = Applications(
             self.images, runner, base.instance, lambda: device.device(config)
         )
@@ -130,6 +132,7 @@ class Parts:
         await self.surroundings.warnings()
         await self.enforcement.warnings()
         await self.images.prepare()
+        await self.power_cuts.prepare()
         await self.events.prepare()
         await self.disk.prepare()
         await self.payloads.prepare()
@@ -155,6 +158,7 @@ class Parts:
             "disk": self.disk.run,
             "pipelines.d": self.pipeline_folder.run,
             "side loading": self.side_loading.run,
+            "images": self.power_cuts.run,
         }
 
     def _services(self) -> Services:

@@ -61,7 +61,7 @@ def servicers(parts: Parts, sampler: Sampler) -> Sequence[tuple[ServiceDescripto
         (_service(metrics_pb2, "Monitor"), MonitorServicer(sampler)),
         (
             _service(appliance_pb2, "Images"),
-            ImagesServicer(parts.images, parts.tree.uploads, held),
+            ImagesServicer(parts.images, parts.tree.uploads, held, parts.side_loading.warnings),
         ),
         (_service(appliance_pb2, "Inbox"), InboxServicer(parts.inbox)),
         (_service(appliance_pb2, "Queue"), QueueServicer(parts.jobs)),

@@ -55,7 +55,10 @@ async def podman(config: Config) -> AsyncIterator[Runner]:
 
 
 async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
-    """Builds, recovers, serves; ends only by cancellation, or by a part's bug."""
+    """Builds, recovers, serves; ends only by cancellation, or by a part's bug.
+
+    Raises StateFolderError once the state can be used no more.
+    """
     bound_arenas()
     removed = await in_thread(frozen.remove_stale_extractions)
     if removed:
@@ -97,9 +100,14 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 for name, work in parts.work().items():
                     group.create_task(work(), name=name)
                 group.create_task(server.run(), name="server")
+                group.create_task(database.watch(), name="state")
                 _log.info("ready", extra={"version": __version__, "instance": foundation.instance})
                 notify.ready(f"serving {config.socket}")
                 checking = watchdog.run(database.write, parts.engine.stuck)
                 group.create_task(checking, name="watchdog")
+        except BaseExceptionGroup:
+            if database.unusable is not None:  # whatever else comes of that
+                raise database.unusable from None
+            raise
         finally:
             notify.stopping()

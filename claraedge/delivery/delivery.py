@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from claraedge.blocking import in_cancellable_thread, in_thread
@@ -22,7 +23,7 @@ from claraedge.delivery.parcels import Due, FullError, Parcels
 from claraedge.delivery.records import DeliveryRecord
 from claraedge.delivery.room import reason_of
 from claraedge.delivery.roots import Roots
-from claraedge.errors import ClaraedgeError
+from claraedge.errors import ClaraedgeError, DamagedFileError
 from claraedge.jobs import records as jobs
 from claraedge.jobs.logs import JobLogs
 from claraedge.payloads import records as payloads
@@ -200,7 +201,12 @@ class Delivery:
 
         due = await self._database.read(gather)
         self._failpoint("deliver: begun")
-        done = await in_cancellable_thread(self._parcels.put, due)
+        try:
+            done = await in_cancellable_thread(self._parcels.put, due)
+        except DamagedFileError as error:  # what is gone does not come back: a failure says so
+            due = await self._undeliverable(due, f"its results cannot be delivered: {error}")
+            record = due.record
+            done = await in_cancellable_thread(self._parcels.put, due)
         self._failpoint("deliver: before commit")
         now = self._clock.now()
         failure = None if record.healthy else "; ".join(reports.reasons(due.job))
@@ -219,6 +225,14 @@ class Delivery:
         if record.item is not None:
             await in_thread(self._parcels.sweep, record.item)
         return done.path
+
+    async def _undeliverable(self, due: Due, text: str) -> Due:
+        """The same as a failure; the job says why, once."""
+        job = due.job
+        if text not in job.messages:
+            await self._database.write(lambda tx: jobs.say(tx, job.id, self._clock.now(), text))
+            job = replace(job, messages=(*job.messages, text))
+        return Due(record=replace(due.record, healthy=False), job=job, files=due.files)
 
 
 def _park_all(tx: Transaction, due: Sequence[DeliveryRecord], reason: str) -> None:

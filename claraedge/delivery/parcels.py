@@ -162,6 +162,9 @@ class Parcels:
         building: Path,
     ) -> list[reports.DeliveredFile]:
         delivered = []
+        self._tree.refuse_damaged(
+            flag, due.job.payload, [file for _, file, _ in chosen], deep=False
+        )
         for output, file, inside in chosen:
             relative = Path(output.folder, os.fsdecode(inside))
             target = building / relative
@@ -188,7 +191,7 @@ class Parcels:
     ) -> reports.InputFile:
         """With `due`, its digest is taken where that was not done when it came."""
         sha256 = file.sha256
-        if sha256 is None and due is not None:
+        if sha256 is None and due is not None and not self._tree.why_damaged(due.job.payload, file):
             sha256 = digest(self._tree.path(due.job.payload, file), flag).sha256
         path = file.name.removeprefix(_INPUT)
         return reports.InputFile(path=path, size=file.size, sha256=sha256)

@@ -1,4 +1,4 @@
-"""Images on this device: loaded from archives, looked up by name, pulled, pinned by id."""
+"""Images on this device: loaded from archives, looked up by name, pulled, pinned by id, removed."""
 
 from __future__ import annotations
 
@@ -8,15 +8,25 @@ from pathlib import Path
 
 from claraedge.blocking import in_thread
 from claraedge.config import Images as Settings
-from claraedge.errors import ConfigurationError, ImageNotFoundError
+from claraedge.errors import (
+    ConfigurationError,
+    DamagedImageError,
+    ImageNotFoundError,
+    RunnerUnavailableError,
+)
+from claraedge.images import names
+from claraedge.images.checks import Checks
 from claraedge.images.credentials import open_files
+from claraedge.images.platforms import foreign, machine
 from claraedge.images.pulls import Pulls
-from claraedge.runner.protocol import Image, Runner
-from claraedge.runner.references import complete, full_names, is_id
+from claraedge.runner.images import damaged
+from claraedge.runner.protocol import Damage, Image, Runner
+from claraedge.runner.references import complete, full_names, is_id, means
 
 _log = logging.getLogger(__name__)
 
 _NO_SETTINGS = Settings()
+_SHORT = 12
 
 
 class Images:
@@ -32,6 +42,7 @@ class Images:
         """`held`: why no disk may be filled now; None: it may."""
         self._runner = runner
         self._settings = settings
+        self.checks = Checks(runner)
         self._pulls = Pulls(runner, settings, self._here, held)
 
     async def prepare(self) -> None:
@@ -43,24 +54,32 @@ class Images:
             _log.warning("a password cannot be read now", extra={"reason": warning})
 
     async def find(self, reference: str) -> Image:
-        """The image of a reference, which is never pulled here. Raises ImageNotFoundError.
+        """The image of a reference, which is never pulled here, fit to be run.
 
         A name without a host means the image of that name from the configured registries, in their
-        order, and then one of that name from anywhere.
+        order, and then one of that name from anywhere. Raises ImageNotFoundError, and
+        DamagedImageError.
         """
         image = await self._here(reference)
         if image is None:
-            raise ImageNotFoundError(
-                f"the image {reference} is not on this device; load it with"
-                " `claraedge create image -f ARCHIVE.tar`, or let it be pulled (docs/images.md)"
-            )
+            raise ImageNotFoundError(names.missing(reference, await self._runner.list_images()))
+        await self.checks.before_use(image, reference)
         return image
 
     async def here(self, reference: str) -> Image | None:
-        """The same; None for an image that is not here and that `ensure` would pull."""
-        image = await self._here(reference)
+        """The same; None for one that is not here, or is damaged, and that `ensure` would pull."""
         pulled = self._settings.pull != "never" and reference and not is_id(reference)
-        return image if image is not None or pulled else await self.find(reference)
+        try:
+            return await self.find(reference)
+        except ImageNotFoundError:
+            if not pulled:
+                raise
+        except DamagedImageError as error:
+            if not pulled or not error.image:
+                raise
+            damage = await self.checks.check(error.image, contents=False)
+            await self._remove_damaged(*(damage.images if damage else (error.image,)))
+        return None
 
     async def ensure(self, reference: str, secrets: Sequence[str]) -> Image:
         """The same; an image that is not here is pulled where `[images] pull` says so.
@@ -70,7 +89,30 @@ class Images:
         ImageDeniedError, ImagePullError, and StorageFullError where the disk is too full to begin.
         """
         image = await self.here(reference)
-        return image or await self._pulls.pull(reference, tuple(secrets))
+        if image is None:
+            image = await self._pulls.pull(reference, tuple(secrets))
+            await self.checks.before_use(image, reference)
+        return image
+
+    async def why_damaged(self, reference: str, image: str) -> str:
+        """For a container of an image, an id, that failed: its damage; empty: none."""
+        try:
+            damage = await self.checks.check(image, contents=True)
+        except RunnerUnavailableError:
+            return ""
+        return "" if damage is None else damaged(reference, damage.text)
+
+    async def why_foreign(self, image: str) -> str:
+        """The same: that it is built for another machine; empty: it is not, or does not say so."""
+        try:
+            found = await self._runner.find_image(image)
+        except (RunnerUnavailableError, DamagedImageError):
+            return ""
+        return "" if found is None else foreign(found.platform, machine())
+
+    async def why_unusable(self, reference: str, image: str) -> str:
+        """For one that could not be made or started: either of these."""
+        return await self.why_damaged(reference, image) or await self.why_foreign(image)
 
     def pulling(self) -> frozenset[str]:
         """The references that `ensure` has pulled now."""
@@ -82,15 +124,104 @@ class Images:
             if image is not None:
                 return image
         known = reference if not reference or is_id(reference) else complete(reference)
-        return await self._runner.find_image(known)
+        image = await self._runner.find_image(known)
+        if image is None and "@" in known:  # Podman looks for a digest among names alone
+            found = (each for each in await self._runner.list_images() if means(known, each))
+            image = next(found, None)
+        return image
 
-    async def list(self) -> Sequence[Image]:
+    async def all(self) -> Sequence[Image]:
         """All images, in the runner's order."""
         return await self._runner.list_images()
 
-    async def load(self, archive: Path) -> Sequence[Image]:
-        """Loads a docker-archive or oci-archive. Raises InvalidImageError."""
-        images = await self._runner.load_image(archive)
+    def trouble(self, image: Image) -> str:
+        """Why an image would not run; empty: nothing known."""
+        return self.checks.damaged.get(image.id, "") or foreign(image.platform, machine())
+
+    def warnings(self) -> Sequence[str]:
+        """What somebody should see to, for `claraedge status`."""
+        return [damaged(image[:_SHORT], text) for image, text in self.checks.damaged.items()]
+
+    async def load(self, archive: Path) -> tuple[Sequence[Image], Sequence[str]]:
+        """Loads a docker-archive or oci-archive: the images, and warnings about them.
+
+        What was here before, and is damaged, is replaced. Raises InvalidImageError,
+        StorageFullError, and DamagedImageError where a second try is damaged again.
+        """
+        warnings: list[str] = []
+        images = await self._load(archive, warnings)
+        damage = await self._damage(images)
+        if damage is not None:
+            warnings += await self._remove_damaged(*damage.images)
+            images = await self._load(archive, warnings)
+            damage = await self._damage(images)
+        if damage is not None:
+            raise DamagedImageError(
+                f"{archive.name} was loaded twice, and is damaged on this device: {damage.text};"
+                " look at the disk (`dmesg`, `smartctl -a`): it does not keep what is written"
+            )
         for image in images:
             _log.info("image loaded", extra={"image": image.id, "names": list(image.names)})
+            shown = next(iter(image.names), image.id[:_SHORT])
+            problem = foreign(image.platform, machine())
+            warnings += [f"{shown}: {problem}"] if problem else []
+        return images, warnings
+
+    async def remove(self, reference: str) -> Image:
+        """Removes an image, or one of several names of it, and returns what it was.
+
+        A damaged one goes with all its names and the containers that are made of it. Raises
+        ImageNotFoundError, ImageInUseError, ContainerError.
+        """
+        try:
+            image = await self._here(reference)
+        except DamagedImageError as error:
+            await self._runner.remove_image(error.image or reference, force=True)
+            self.checks.forget(error.image)
+            return Image(id=error.image, names=(reference,), digests=(), size=0, created=0.0)
+        if image is None:
+            raise ImageNotFoundError(names.missing(reference, await self._runner.list_images()))
+        named = next((n for n in image.names if n == complete(reference)), None)
+        if image.id in self.checks.damaged:
+            await self._runner.remove_image(image.id, force=True)
+        else:
+            await self._runner.remove_image(named or image.id, force=False)
+        self.checks.forget(image.id)
+        _log.info("image removed", extra={"image": image.id, "reference": reference})
+        return image
+
+    async def _load(self, archive: Path, warnings: list[str]) -> Sequence[Image]:
+        try:
+            images = await self._runner.load_image(archive)
+        except DamagedImageError as error:
+            if not error.image:
+                raise
+            warnings += await self._remove_damaged(error.image)
+            images = await self._runner.load_image(archive)
+        for image in images:
+            self.checks.forget(image.id)
         return images
+
+    async def _damage(self, images: Sequence[Image]) -> Damage | None:
+        for image in images:
+            damage = await self.checks.check(image.id, contents=True)
+            if damage is not None:
+                return damage
+        return None
+
+    async def _remove_damaged(self, *images: str) -> Sequence[str]:
+        """Removes images that share a damaged layer: as long as one is left, it is kept, and taken
+        for whole by every load. Returns what to tell of them.
+        """
+        told = []
+        known = {image.id: image for image in await self._runner.list_images()}
+        for image in images:
+            shown = ", ".join(known[image].names if image in known else ()) or image[:_SHORT]
+            await self._runner.remove_image(image, force=True)
+            self.checks.forget(image)
+            _log.warning("damaged image removed", extra={"image": image, "names": shown})
+            told.append(
+                f"{shown} was damaged on this device and was removed; where it is not in this"
+                " archive, load it again too"
+            )
+        return told

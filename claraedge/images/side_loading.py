@@ -1,5 +1,7 @@
 """`images.d`: archives that lie there are loaded, each once; nothing there is changed or removed.
 
+One whose image is found damaged is loaded again.
+
 An archive is loaded once two looks, one pause apart, found it the same. The newest of several goes
 last, so that a name that two of them give means the newer image.
 """
@@ -20,6 +22,7 @@ from claraedge import files
 from claraedge.blocking import in_thread
 from claraedge.errors import (
     ClaraedgeError,
+    DamagedImageError,
     ImageNotFoundError,
     InvalidImageError,
     StorageFullError,
@@ -99,6 +102,7 @@ class SideLoading:
             if found.get(name) == seen
         }
         gone = loaded.keys() - {seen.content for seen in found.values()}
+        gone |= {content for content, ids in loaded.items() if self._are_damaged(ids)}
         for content in gone:
             del loaded[content]
         if gone:
@@ -115,16 +119,19 @@ class SideLoading:
         try:
             if not stat.S_ISREG(seen.mode):
                 raise InvalidImageError(f"{shown(name)} is no file", "put image archives there")
-            images = await self._images.load(archive)
-        except InvalidImageError as error:
+            images, warnings = await self._images.load(archive)
+        except (InvalidImageError, DamagedImageError) as error:
             if await self._is_still(name, seen):
                 self._refuse(name, seen, error)
             return
         if await self._is_still(name, seen):
             loaded[seen.content] = tuple(image.id for image in images)
             await self._remember()
+            for warning in warnings:
+                extra = {"archive": shown(name), "reason": warning}
+                _log.warning("archive loaded with a warning", extra=extra)
 
-    def _refuse(self, name: bytes, seen: Seen, error: InvalidImageError) -> None:
+    def _refuse(self, name: bytes, seen: Seen, error: ClaraedgeError) -> None:
         reasons = "; ".join(" ".join(message.split()) for message in error.messages)
         text = f"{self._folder}/{shown(name)} is not loaded: {reasons}; replace it, or take it out"
         _log.warning("archive not loaded", extra={"archive": shown(name), "reason": text})
@@ -151,11 +158,14 @@ class SideLoading:
             }
         return self._loaded
 
+    def _are_damaged(self, images: Sequence[str]) -> bool:
+        return any(image in self._images.checks.damaged for image in images)
+
     async def _are_here(self, images: Sequence[str]) -> bool:
         try:
             for image in images:
                 await self._images.find(image)
-        except ImageNotFoundError:
+        except (ImageNotFoundError, DamagedImageError):
             return False
         return True
 

@@ -354,6 +354,12 @@ def _away(item: Claimed, spool: Spool) -> Held | None:
         known = note.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    if not known.startswith(b"/") or b"\0" in known:
+        return Held(
+            reason=f"{note}, which says where the disk of {item.folder} is mounted, is damaged; see"
+            f" that the disk is mounted, then rm {note}",
+            mend=f"rm {shlex.quote(str(note))}",
+        )
     try:
         mount = mount_of(item.folder)
     except (FileNotFoundError, NotADirectoryError):

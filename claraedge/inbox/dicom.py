@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from claraedge.inbox.dicom_bytes import MAX_BYTES, FileBytes, InflatedBytes, Source, TooLongError
 from claraedge.inbox.dicom_elements import (
@@ -23,6 +23,7 @@ from claraedge.inbox.dicom_elements import (
     begins_at,
     shown,
 )
+from claraedge.inbox.dicom_end import cut_off
 
 _PREAMBLE = 128
 _MAGIC = b"DICM"
@@ -69,6 +70,8 @@ class Identity:
     """Empty where the file has none."""
     instance: bytes
     """SOP instance UID; empty where the file has none."""
+    cut: str = field(default="", compare=False)
+    """What its end lacks; follows the file's name. Empty: nothing, as far as that can be told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +169,9 @@ def _uids(source: Source, place: int) -> Identity | Unidentified:
     last = 0
     # The order of tags is not relied on for what is there, only for what is not.
     data_set = Elements(source, place)
-    for element in data_set:
+    elements = iter(data_set)
+    for element in elements:
+        place = element.place
         if element.tag in _NAMES:
             if not element.followed:  # its length is damaged, and so is its value
                 raise data_set.broken(element.tag, element.start + element.length)
@@ -179,7 +184,9 @@ def _uids(source: Source, place: int) -> Identity | Unidentified:
             break
     study, series = found.get(_STUDY, b""), found.get(_SERIES, b"")
     if study and (series or last > _SERIES):
-        return Identity(study=study, series=series, instance=found.get(_INSTANCE, b""))
+        cut = cut_off(source, place, elements) if isinstance(source, FileBytes) else ""
+        instance = found.get(_INSTANCE, b"")
+        return Identity(study=study, series=series, instance=instance, cut=cut)
     name = f"{_NAMES[_STUDY]} {shown(_STUDY)}"
     again = "have it sent or exported again with one"
     if _STUDY not in found and data_set.lost is not None:

@@ -159,5 +159,5 @@ def _identified(path: Path, grouping: str, seen: Survey) -> Identified | None:
         "series": name_of(found.series) if found.series else "",
     }
     key = uids[UIDS[grouping]]
-    fault = "" if key else f"it {NO_SERIES}"
+    fault = f"it {found.cut}" if found.cut else "" if key else f"it {NO_SERIES}"
     return Identified(fingerprint=fingerprint, uids=uids, key=key, fault=fault)

@@ -16,8 +16,10 @@ from claraedge import files
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, wait_out
 from claraedge.errors import (
     ContainerError,
+    DamagedFileError,
     ImageNotFoundError,
     ImagePullError,
+    NetworkError,
     PipelineLoadError,
     RunnerUnavailableError,
 )
@@ -180,16 +182,26 @@ class Attempt:
             self._on_placed()
             syncing = asyncio.create_task(in_thread(files.sync_folders, unsynced))
             try:
-                container = await self._machine.runner.create(spec)
+                container = await self._create(spec)
             finally:
                 await wait_out(syncing)
             syncing.result()
-        except (ImagePullError, PipelineLoadError, UnusableValueError) as error:
+        except (DamagedFileError, ImagePullError, PipelineLoadError, UnusableValueError) as error:
             raise UnmakeableError(str(error)) from error
         except (ContainerError, ImageNotFoundError) as error:
             made = "" if self.placed is None else "its container could not be made: "
             raise UnmakeableError(f"{made}{error}") from error
         return Made(attempt=attempt, image=image.id, container=container)
+
+    async def _create(self, spec: ContainerSpec) -> str:
+        try:
+            return await self._machine.runner.create(spec)
+        except (NetworkError, ImageNotFoundError):
+            raise
+        except ContainerError as error:
+            reference = self._setting.operator.container.reference
+            of_image = await self._machine.images.why_unusable(reference, spec.image)
+            raise ContainerError(of_image or str(error)) from error
 
     async def _image(self) -> Image | None:
         """The operator's image; None where it is to be fetched, or the job to end meanwhile."""

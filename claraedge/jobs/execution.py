@@ -8,6 +8,7 @@ between, the next one finds a row and at most one container that tell how it sta
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable, Mapping
 
 from claraedge import files
@@ -121,6 +122,14 @@ class Execution:
         try:
             return await self._run()
         except OSError as error:
+            if error.errno == errno.EIO:
+                await self._fail(
+                    f"{error.filename or 'a file of the state'} cannot be read or written"
+                    f" ({error.strerror}): `dmesg` tells why; check that disk, then send the files"
+                    " again, for a new job",
+                    None,
+                )
+                return self.record
             if not files.is_full(error):
                 raise
             raise StorageFullError(
@@ -192,7 +201,9 @@ class Execution:
             ):  # such as with its image, by `podman rmi --force`
                 await self._progress.interrupt("its container was removed before its start")
                 return
-            await self._fail(f"its container could not be started: {error}", None)
+            reference = self._operator.container.reference
+            image = await self._machine.images.why_unusable(reference, made.image)
+            await self._fail(f"its container could not be started: {image or error}", None)
             await self._remove(made.container)
             return
         self._progress.log("operator started", container=made.container[:12])
@@ -219,7 +230,7 @@ class Execution:
         if whole:
             await self._complete()
         else:
-            await self._fail_or_retry(self._reason(end), end.code)
+            await self._fail_or_retry(await self._reason(end), end.code)
         self._machine.removals.add(container, **self._setting.about)
         return await self._run() if self.record.status is OperatorStatus.PENDING else self.record
 
@@ -252,12 +263,12 @@ class Execution:
     async def _fail(self, reason: str, code: int | None) -> None:
         await self._progress.fail(reason, code, self.job_ending)
 
-    def _reason(self, end: Exit) -> str:
+    async def _reason(self, end: Exit) -> str:
         if self._container.timed_out:
             return f"took longer than its {self._operator.timeout} s (`timeout`) and was stopped"
         if self._ending.is_set():
             return "was stopped because its job ends"
-        return failures.reason(self._machine, self._setting, self.record.attempt, end)
+        return await failures.reason(self._machine, self._setting, self.record, end)
 
     # --- after a break -------------------------------------------------------------------------
 

@@ -9,12 +9,16 @@ import signal
 from claraedge.blocking import in_thread
 from claraedge.jobs.attempt import Setting
 from claraedge.jobs.machine import Machine
+from claraedge.jobs.model import OperatorRecord
 from claraedge.jobs.values import written
 from claraedge.pipelines import requests
+from claraedge.runner import causes
 from claraedge.runner.protocol import Exit
 
 #: An operator that fails with so many bytes free, or more, has failed of something else.
 _ROOM = 16 << 20
+#: How the kernel calls what no program of this machine is.
+_FORMAT = "exec format error"
 
 
 async def with_last_line(machine: Machine, setting: Setting, attempt: int, reason: str) -> str:
@@ -25,8 +29,8 @@ async def with_last_line(machine: Machine, setting: Setting, attempt: int, reaso
     return f"operator {name}: {reason}{last}"
 
 
-def reason(machine: Machine, setting: Setting, attempt: int, end: Exit) -> str:
-    """What the end of its container tells."""
+async def reason(machine: Machine, setting: Setting, record: OperatorRecord, end: Exit) -> str:
+    """What the end of its container tells, and the state of its image."""
     operator = setting.operator
     if end.code is None:
         return end.cause.value
@@ -40,7 +44,25 @@ def reason(machine: Machine, setting: Setting, attempt: int, end: Exit) -> str:
             f"; {values.folder}, where its values lie, may be full:"
             f" {values.space().free >> 20} MB of it are free"
         )
-    return text + _told_of_disk(machine, setting, attempt)
+    return (
+        text
+        + await _told_of_program(machine, setting, record)
+        + _told_of_disk(machine, setting, record.attempt)
+    )
+
+
+async def _told_of_program(machine: Machine, setting: Setting, record: OperatorRecord) -> str:
+    """What its last line means, or that its image is not what was stored."""
+    job, name, image = setting.job.id, setting.operator.name, record.image or ""
+    damage = await machine.images.why_damaged(setting.operator.container.reference, image)
+    if damage:
+        return f": {damage}"
+    tail = await in_thread(machine.logs.tail, job, name, record.attempt, 1)
+    cause = causes.of_last_line(tail[0]) if tail else None
+    if cause is None:
+        return ""
+    other = await machine.images.why_foreign(image) if _FORMAT in tail[0].lower() else ""
+    return f": {other or cause}"
 
 
 def _told_of_disk(machine: Machine, setting: Setting, attempt: int) -> str:

@@ -79,6 +79,8 @@ class JobLogs:
                 return list(deque(_lines(file.fileno(), start), maxlen=count))
         except FileNotFoundError:
             return self._missing(job, attempt)
+        except OSError as error:  # nothing that has failed waits for a log that is damaged
+            return [f"[claraedge: the log cannot be read: {error.strerror}]\n"]
 
     def _missing(self, job: str, attempt: int) -> list[str]:
         return [_REMOVED] if attempt > 0 and not self.folder(job).exists() else []

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from dataclasses import replace
 
+from claraedge.errors import StateFolderError
 from claraedge.jobs.active import ActiveJob, Running
 from claraedge.jobs.attempt import Setting
 from claraedge.jobs.budget import Candidate
@@ -94,6 +95,8 @@ class Workers:
             self._floor.strays.expect()
         except RoomTakenError as error:
             await self._refused(active, name, error)
+        except StateFolderError:  # nothing can be recorded any more, of this job or of another
+            raise
         except Exception as error:  # noqa: BLE001 - the daemon lives on where one job meets a bug
             _log.exception("operator broken", extra={"job": active.job.id, "operator": name})
             with contextlib.suppress(*OUTAGES):

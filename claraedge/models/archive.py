@@ -6,26 +6,27 @@ again while it is, and memory stays within a few MiB whatever the archive claims
 
 from __future__ import annotations
 
-import io
 import os
 import struct
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-from claraedge import files
+from claraedge import files, filetypes
 from claraedge.blocking import CancelFlag
 from claraedge.errors import InvalidModelError, StorageFullError
-from claraedge.models.config import MAX_CONFIG, model_name
-from claraedge.models.layout import CONFIG, Entry, Layout, plan
+from claraedge.modelfiles import note
+from claraedge.models import content
+from claraedge.models.config import MAX_CONFIG, Config, read_config
+from claraedge.models.layout import CONFIG, Layout, plan
 from claraedge.models.model import check_name
+from claraedge.models.reading import Reader, Source, entry, opened, refuse_other
 
 _STEP = 256 * 1024
-#: Most that is read at once; zipfile takes an archive's whole directory, as large as that says.
-_MAX_READ = 2 * 1024 * 1024
-_UTF8_FLAG, _ENCRYPTED_FLAG = 0x800, 0x1
-#: What zipfile and zlib raise for bytes that are no archive.
+#: A name that begins in one piece ends in the next.
+_OVERLAP = 256
+#: What zipfile and the unpackers raise for bytes that are no archive.
 _BROKEN = (
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
@@ -40,29 +41,18 @@ _BROKEN = (
 )
 
 
-class _Bounded(io.BufferedReader):
-    """A file that reads no more at once than an honest archive needs."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpacked:
+    """What an archive has become."""
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size < 0:
-            size = _MAX_READ + 1
-        if size > _MAX_READ and self.peek(1):
-            size = min(size, os.fstat(self.fileno()).st_size - self.tell())
-            if size > _MAX_READ:
-                raise InvalidModelError(
-                    f"the archive's directory is larger than {_MAX_READ} bytes; a model has fewer"
-                    " files, or shorter names"
-                )
-        return super().read(size)
-
-    def seek(self, target: int, whence: int = 0, /) -> int:
-        if whence == 0 and not 0 <= target < 2**63:
-            raise zipfile.BadZipFile("an offset lies outside the archive")
-        return super().seek(target, whence)
+    name: str
+    """The model's."""
+    notes: tuple[str, ...]
+    """What the answer to the upload should say."""
 
 
-def unpack(flag: CancelFlag, source: Path, target: Path, wanted: str) -> str:
-    """Unpacks `source` into `target`/<name>, durable and readable for all; returns the name.
+def unpack(flag: CancelFlag, source: Path, target: Path, wanted: str) -> Unpacked:
+    """Unpacks `source` into `target`/<name>, durable and readable for all.
 
     `target` is made. `wanted` is the name that the upload gave, or empty. Raises InvalidModelError
     with every problem, StorageFullError where it cannot fit, CancelledWorkError.
@@ -70,64 +60,62 @@ def unpack(flag: CancelFlag, source: Path, target: Path, wanted: str) -> str:
     if wanted:
         check_name(wanted)
     try:
-        with _Bounded(io.FileIO(source)) as file, zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
-            layout = plan([_entry(info) for info in entries])
-            name = _name(archive, entries, layout, wanted)
-            _refuse_too_large(sum(info.file_size for info in entries), target.parent)
-            _write(flag, archive, entries, layout, target, name)
+        with Source(source) as file:
+            refuse_other(file)
+            with zipfile.ZipFile(file) as archive:
+                return _unpack(flag, archive, target, wanted)
     except _BROKEN as error:
         if isinstance(error, OSError):  # io.UnsupportedOperation is a ValueError as well
             raise
         raise InvalidModelError(
-            f"the data are no zip archive that can be read whole ({error}); send the model's folder"
-            " as one zip archive"
+            f"the zip archive is damaged and cannot be read whole ({error}): copy or download it"
+            " again, or make it again from the model's folder"
         ) from error
-    return name
 
 
-def _entry(info: zipfile.ZipInfo) -> Entry:
-    return Entry(
-        name=_text(info),
-        size=info.file_size,
-        packed=info.compress_size,
-        mode=info.external_attr >> 16,
-        method=info.compress_type,
-        encrypted=bool(info.flag_bits & _ENCRYPTED_FLAG),
-    )
+def _unpack(flag: CancelFlag, archive: zipfile.ZipFile, target: Path, wanted: str) -> Unpacked:
+    entries = archive.infolist()
+    layout = plan([entry(info) for info in entries])
+    infos = {path: entries[number] for path, number in layout.files.items()}
+    config = _config(archive, infos[CONFIG])
+    name = _name(config, layout, wanted)
+    heads = {}
+    for path, info in infos.items():
+        flag.check()
+        with opened(archive, info) as file:
+            heads[path] = file.read(filetypes.HEAD)
+    content.check(config, layout, {path: info.file_size for path, info in infos.items()}, heads)
+    _refuse_too_large(sum(info.file_size for info in entries), target.parent)
+    _write(flag, archive, infos, layout, target / name)
+    return Unpacked(name=name, notes=note(layout.left_out))
 
 
-def _text(info: zipfile.ZipInfo) -> str | None:
-    """The name as it is written: `filename` ends at a NUL. Unflagged names often are UTF-8."""
-    name = info.orig_filename
-    if info.flag_bits & _UTF8_FLAG or name.isascii():
-        return name
-    try:
-        return name.encode("cp437").decode("utf-8")
-    except UnicodeError:
-        return None
-
-
-def _name(
-    archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], layout: Layout, wanted: str
-) -> str:
-    """The model's name: folder, configuration and upload must agree."""
-    info = entries[layout.files[CONFIG]]
+def _config(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Config:
     if info.file_size > MAX_CONFIG:
         raise InvalidModelError(f"{CONFIG} is larger than {MAX_CONFIG} bytes")
-    with archive.open(info) as file:
-        configured = model_name(file.read(MAX_CONFIG + 1))
-    name = layout.name or wanted or configured
-    if configured is None or name is None:
+    with opened(archive, info) as file:
+        data = file.read(MAX_CONFIG + 1)
+    other = filetypes.not_content(data[: filetypes.HEAD])
+    if other is not None:
+        raise InvalidModelError(f"{CONFIG!r} {other}")
+    return read_config(data)
+
+
+def _name(config: Config, layout: Layout, wanted: str) -> str:
+    """The model's name: folder, configuration and upload must agree."""
+    name = layout.name or wanted or config.name
+    if config.name is None or name is None:
         raise InvalidModelError(f'{CONFIG} does not say which model it is: add `name: "..."` to it')
     check_name(name)
     if wanted not in ("", name):
         raise InvalidModelError(
-            f"the upload is named {wanted!r}, the model's folder {name!r}; they must be equal"
+            f"the upload is named {wanted!r}, the model's folder {name!r}; they must be equal:"
+            " rename the folder"
         )
-    if configured != name:
+    if config.name != name:
         raise InvalidModelError(
-            f"{CONFIG} has the name {configured!r}, the model {name!r}; they must be equal"
+            f"{CONFIG} has the name {config.name!r}, the model {name!r}; they must be equal: rename"
+            f" the folder to {config.name!r}, or change the line `name:` of {CONFIG}"
         )
     return name
 
@@ -145,39 +133,45 @@ def _refuse_too_large(size: int, folder: Path) -> None:
 def _write(
     flag: CancelFlag,
     archive: zipfile.ZipFile,
-    entries: list[zipfile.ZipInfo],
+    infos: dict[str, zipfile.ZipInfo],
     layout: Layout,
-    target: Path,
-    name: str,
+    root: Path,
 ) -> None:
-    root = target / name
-    made = [target, root, *(root / folder for folder in layout.folders)]
+    made = [root.parent, root, *(root / folder for folder in layout.folders)]
     for folder in made:
         flag.check()
         folder.mkdir(mode=0o700)
         folder.chmod(0o755)  # whatever our umask is: an inference server runs as another user
-    for path, number in layout.files.items():
-        info = entries[number]
+    for path, info in infos.items():
         runs = (info.external_attr >> 16) & 0o111
-        with archive.open(info) as packed:
-            _copy(flag, packed, root / path, info.file_size, 0o755 if runs else 0o644)
+        with opened(archive, info) as packed:
+            named = _copy(flag, packed, root / path, info.file_size, 0o755 if runs else 0o644)
+        if path.lower().endswith(".onnx"):
+            content.check_parts(path, named, infos.keys())
     for folder in reversed(made):
         flag.check()
         files.sync_folder(folder)
 
 
-def _copy(flag: CancelFlag, packed: IO[bytes], path: Path, size: int, mode: int) -> None:
+def _copy(flag: CancelFlag, packed: Reader, path: Path, size: int, mode: int) -> set[str]:
+    """Writes a file; returns the names of others that it says its weights are in, if it is ONNX."""
+    named: set[str] = set()
+    before = b""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
         while data := packed.read(_STEP):
             flag.check()
             file.write(data)
+            if path.suffix.lower() == ".onnx":
+                named.update(content.locations(before + data))
+                before = data[-_OVERLAP:]
         if file.tell() != size:
             raise InvalidModelError(
                 f"{path.name!r} unpacks to {file.tell()} bytes, the archive says {size}; it is"
-                " damaged"
+                " damaged: copy or download the archive again"
             )
         file.flush()
         os.fchmod(file.fileno(), mode)
         flag.check()
         os.fsync(file.fileno())
+    return named

@@ -1,17 +1,23 @@
-"""`config.pbtxt`, as far as the repository reads it: the model's name. Pure.
+"""`config.pbtxt`, as far as the repository reads it: name, kind and parts of a model. Pure.
 
 The file is protobuf in text form; the inference server checks the rest when it loads the model.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from claraedge.errors import InvalidModelError
 
 #: Bytes; the real ones have a few thousand.
 MAX_CONFIG = 1024 * 1024
+
+#: The parameter by which a model names others that it calls: what a Python model with business
+#: logic scripting does is written nowhere else.
+CALLS = "claraedge_models"
 
 _TOKEN = re.compile(
     r"""(?P<skip>[\s\ufeff]+|\#[^\n]*)
@@ -24,51 +30,129 @@ _TOKEN = re.compile(
 )
 _ESCAPE = re.compile(rb"\\(?:x([0-9A-Fa-f]{1,2})|([0-7]{1,3})|(.))", re.DOTALL)
 _SHORT = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+_LISTED = re.compile(r"[\s,]+")
+
+#: Triton's own names of what runs a file of the version's folder (model_repository.md, backends).
+_OF_FILES = frozenset(
+    {"onnxruntime", "tensorrt", "pytorch", "tensorflow", "openvino", "python", "dali", "fil"}
+    | {"onnxruntime_onnx", "tensorrt_plan", "pytorch_libtorch", "caffe2_netdef"}
+    | {"tensorflow_graphdef", "tensorflow_savedmodel"}
+)
 
 
-def model_name(content: bytes) -> str | None:
-    """The `name` at the top level of a model's configuration, None where there is none.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What a configuration says of its model."""
 
-    Raises InvalidModelError where the text is no protobuf text, or has two names.
-    """
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidModelError(
-            f"config.pbtxt is not UTF-8 text (byte {error.start}); save it as UTF-8"
-        ) from error
-    names: list[bytes] = []
-    depth = 0
-    field = ""  # of the top level, while its value is read
-    value = False  # what comes is a value: a word there names no field
-    for kind, part, line in _tokens(text):
-        if kind == "open":
-            depth += 1
-            value = False
-        elif kind == "close":
-            depth -= 1
-            if depth < 0:
-                raise InvalidModelError(f"config.pbtxt, line {line}: {part!r} closes nothing")
-            field = ""
-        elif depth == 0 and part == ":":
-            value = True
-        elif depth == 0 and kind == "string" and field == "name":
-            names[-1] += _unescape(part)  # strings that stand side by side are one
-            value = False
-        elif depth == 0 and kind == "word" and not value:
-            field = part
-            if part == "name":
-                names.append(b"")
-        elif depth == 0:
-            value = False
-    if depth:
-        raise InvalidModelError("config.pbtxt ends inside a bracket that is not closed")
+    name: str | None
+    parts: tuple[str, ...] = ()
+    """Other models that it is made of: steps of an ensemble, and those that it says it calls."""
+    of_files: bool = True
+    """Each version needs a file: it is no ensemble, and of no backend that may do without."""
+
+
+@dataclass(slots=True)
+class _Message:
+    """Fields in their order; the value of one is its text, or a message."""
+
+    fields: list[tuple[str, bytes | _Message]]
+
+    def texts(self, name: str) -> list[bytes]:
+        return [v for field, v in self.fields if field == name and isinstance(v, bytes)]
+
+    def messages(self, name: str) -> list[_Message]:
+        return [v for field, v in self.fields if field == name and isinstance(v, _Message)]
+
+    def text(self, name: str) -> bytes:
+        return (self.texts(name) or [b""])[-1]
+
+
+def read_config(content: bytes) -> Config:
+    """Raises InvalidModelError where the text is no protobuf text, or has two names."""
+    top = _parsed(_decoded(content))
+    names = top.texts("name")
     if len(names) > 1:
         raise InvalidModelError(f"config.pbtxt has {len(names)} fields `name`; keep one")
     try:
-        return names[0].decode("utf-8") if names and names[0] else None
+        name = names[0].decode("utf-8") if names and names[0] else None
     except UnicodeDecodeError as error:
         raise InvalidModelError("the `name` in config.pbtxt is not UTF-8") from error
+    kinds = {top.text(field).decode(errors="replace") for field in ("platform", "backend")} - {""}
+    return Config(name=name, parts=_parts(top), of_files=not kinds or bool(kinds & _OF_FILES))
+
+
+def _parts(top: _Message) -> tuple[str, ...]:
+    found = [
+        step.text("model_name").decode(errors="replace")
+        for ensemble in top.messages("ensemble_scheduling")
+        for step in ensemble.messages("step")
+    ]
+    for parameter in top.messages("parameters"):
+        if parameter.text("key") == CALLS.encode():
+            for value in parameter.messages("value"):
+                found += _LISTED.split(value.text("string_value").decode(errors="replace"))
+    return tuple(dict.fromkeys(name for name in found if name))
+
+
+def _decoded(content: bytes) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InvalidModelError(
+            "config.pbtxt is UTF-16 text, as Windows PowerShell writes it; the inference server"
+            " reads UTF-8: open it in Notepad and save it with the encoding UTF-8"
+        )
+    if content.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
+        raise InvalidModelError(
+            'config.pbtxt is JSON; the inference server reads protobuf text, as `name: "lung"`:'
+            " take away the outermost braces, the quotes around names, and commas at ends of lines"
+        )
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidModelError(
+            f"config.pbtxt is not UTF-8 text (byte {error.start}): save it with the encoding UTF-8"
+        ) from error
+
+
+def _parsed(text: str) -> _Message:
+    """The message, iteratively: a hostile file may nest as deep as it is long."""
+    message = _Message([])
+    above: list[tuple[_Message, str, bool]] = []
+    field = ""  # while its value is read
+    value = False  # what comes is a value: a word there names no field
+    joins = False  # a string that follows a string belongs to it
+    listed = False  # inside `[ ]`, where every value is one of the field's
+    for kind, part, line in _tokens(text):
+        if kind == "open" and part == "[":
+            above.append((message, field, listed))
+            listed, value, joins = True, True, False
+        elif kind == "open":
+            inner = _Message([])
+            message.fields.append((field, inner))
+            above.append((message, field, listed))
+            message, field, listed, value, joins = inner, "", False, False, False
+        elif kind == "close":
+            if not above:
+                raise InvalidModelError(f"config.pbtxt, line {line}: {part!r} closes nothing")
+            message, field, listed = above.pop()
+            value, joins = listed, False
+        elif kind == "sign":
+            value = part == ":" or listed
+            joins = False
+        elif kind == "string" and field:
+            text_of = _unescape(part)
+            if joins:
+                before = message.fields.pop()[1]
+                text_of = (before if isinstance(before, bytes) else b"") + text_of
+            message.fields.append((field, text_of))
+            value, joins = listed, True
+        elif kind == "word" and not value:
+            field, joins = part, False
+        elif kind == "word":
+            message.fields.append((field, part.encode()))
+            value, joins = listed, False
+    if above:
+        raise InvalidModelError("config.pbtxt ends inside a bracket that is not closed")
+    return message
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str, int]]:

@@ -19,7 +19,8 @@ from claraedge.errors import InvalidModelError, ModelNotFoundError
 from claraedge.ids import NewId
 from claraedge.models import records
 from claraedge.models.archive import unpack
-from claraedge.models.layout import MAX_BYTES
+from claraedge.models.config import read_config
+from claraedge.models.layout import CONFIG, MAX_BYTES
 from claraedge.models.model import Model, ModelType
 from claraedge.models.tree import ModelTree
 from claraedge.store.database import Database, Transaction
@@ -39,9 +40,11 @@ class Models:
         self._new_id = new_id
         self.on_changed: Callable[[], None] = lambda: None
         """Called when a model was stored, replaced or deleted."""
+        self._parts: dict[Path, tuple[str, ...]] = {}
         self._changing = asyncio.Lock()  # which version is a model's present one
         self._readers: Counter[Path] = Counter()
         self._retired: set[Path] = set()
+        self._gone: dict[str, str] = {}
 
     async def prepare(self) -> None:
         """At start: folders, and an end to what a crash left of uploads and old versions."""
@@ -49,16 +52,32 @@ class Models:
         await in_thread(self.tree.prepare, known)
         for model in known.values():
             if not await in_thread(self.tree.folder(model).is_dir):
+                self._gone[model.id] = model.name
                 _log.error(
                     "the files of a model are gone: upload it again, or delete it",
                     extra={"model": model.id, "model_name": model.name},
                 )
+
+    def warnings(self) -> Sequence[str]:
+        """Models whose files are gone, for `claraedge status`."""
+        return [
+            f"the files of the model {name} ({model}) are gone from the disk; upload it again, or"
+            " delete it"
+            for model, name in self._gone.items()
+        ]
 
     async def list(self) -> Sequence[Model]:
         """All models, in the order of their first upload."""
         return await self._database.read(
             lambda tx: [records.of_row(tx, row) for row in tx.rows("models")]
         )
+
+    async def parts(self, model: Model) -> tuple[str, ...]:
+        """Names of the other models that it is made of, as its configuration says."""
+        folder = self.tree.folder(model)
+        if folder not in self._parts:
+            self._parts[folder] = await in_thread(_parts, folder)
+        return self._parts[folder]
 
     def upload(self) -> Upload:
         """An upload: `async with models.upload() as upload`."""
@@ -96,6 +115,7 @@ class Models:
     async def _delete(self, model_id: str) -> None:
         async with self._changing:
             model = await self._database.write(lambda tx: records.drop(tx, model_id))
+        self._gone.pop(model_id, None)
         _log.info("model deleted", extra={"model": model.id, "model_name": model.name})
         self.on_changed()
         await self._retire(self.tree.version(model.id, model.generation))
@@ -139,6 +159,7 @@ class Models:
             except BaseException:
                 await in_thread(self.tree.remove, self.tree.version(model.id, model.generation))
                 raise
+        self._gone.pop(model.id, None)
         _log.info("model stored", extra={"model": model.id, "model_name": name})
         self.on_changed()
         if old is not None:
@@ -153,8 +174,16 @@ class Models:
             await self._remove(version)
 
     async def _remove(self, version: Path) -> None:
+        self._parts = {f: parts for f, parts in self._parts.items() if f.parent != version}
         async with self._changing:  # the model's folder goes with its last version
             await in_thread(self.tree.remove, version)
+
+
+def _parts(folder: Path) -> tuple[str, ...]:
+    try:
+        return read_config((folder / CONFIG).read_bytes()).parts
+    except (OSError, InvalidModelError):  # the inference server says what is wrong with it
+        return ()
 
 
 class Upload:
@@ -162,6 +191,8 @@ class Upload:
 
     def __init__(self, models: Models, folder: Path) -> None:
         self._models = models
+        self.notes: tuple[str, ...] = ()
+        """What the answer should say of the archive, once it is stored."""
         self._folder = folder
         self._archive = folder / "archive.zip"
         self._buffer = bytearray()
@@ -205,8 +236,11 @@ class Upload:
         await in_cancellable_thread(self._flush)
         staged = self._folder / "tree"
         found = await in_cancellable_thread(unpack, self._archive, staged, name)
+        self.notes = found.notes
         # Shielded: once the rename has begun it is finished, even if the caller goes away.
-        self._committing = asyncio.create_task(self._models.accept(staged, found, kind, checked))
+        self._committing = asyncio.create_task(
+            self._models.accept(staged, found.name, kind, checked)
+        )
         return await asyncio.shield(self._committing)
 
     def _open(self, flag: CancelFlag) -> None:

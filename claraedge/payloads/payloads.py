@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sqlite3
@@ -16,6 +17,7 @@ from claraedge.blocking import in_cancellable_thread, in_thread, to_its_end
 from claraedge.clock import Clock
 from claraedge.errors import (
     ClaraedgeError,
+    DamagedFileError,
     PayloadNotFoundError,
     PayloadStateError,
 )
@@ -61,6 +63,9 @@ class Payloads:
         self._clock = clock
         self._new_id = new_id
         self._reclaim = reclaim
+        self._from_before: set[str] = set()
+        """Payloads of unfinished jobs that the last daemon left, and that are not checked yet."""
+        self._damaged: dict[str, str] = {}
         self._materialising: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def prepare(self) -> None:
@@ -68,14 +73,24 @@ class Payloads:
         known = await self._database.read(lambda tx: {row["id"] for row in tx.rows("payloads")})
         await in_thread(self.tree.prepare, known)
 
-        def named(tx: Transaction) -> dict[str, list[bytes]]:
-            return {
-                row["id"]: [bytes(r["blob"]) for r in tx.rows("payload_blobs", payload=row["id"])]
-                for row in tx.rows("open_payloads")
-            }
+        def stored(tx: Transaction) -> list[Payload]:
+            return [records.get(tx, row["id"]) for row in tx.rows("open_payloads")]
 
-        for payload, blobs in (await self._database.read(named)).items():
-            await in_thread(self.tree.sweep, payload, blobs)
+        for payload in await self._database.read(stored):
+            self._from_before.add(payload.id)
+            await in_thread(self.tree.sweep, payload.id, [file.blob for file in payload.files])
+            for file in payload.files:
+                if why := await in_thread(self.tree.why_damaged, payload.id, file):
+                    _log.error("a file is damaged: %s", why, extra={"payload": payload.id})
+                    self._damaged.setdefault(payload.id, why)
+
+    def warnings(self) -> Sequence[str]:
+        """Payloads that were found damaged at the start, for `claraedge status`."""
+        return [
+            f"the payload {payload} is damaged: {why}; a job of it fails. Send its files again, and"
+            " look into `dmesg` for errors of the disk"
+            for payload, why in self._damaged.items()
+        ]
 
     async def create(self, entries: Mapping[str, str]) -> Payload:
         """A new, empty, reusable payload."""
@@ -105,16 +120,20 @@ class Payloads:
         return file, self.tree.path(payload, file)
 
     async def open(self, payload: str, name: str) -> tuple[PayloadFile, FileIO]:
-        """The file that a client means by `name`, and its bytes, opened; the caller closes them."""
-        tries = _TRIES
-        while True:
+        """The file that a client means by `name`, and its bytes, opened; the caller closes them.
+
+        Raises DamagedFileError where they are not there, or not as many as there were.
+        """
+        for _ in range(_TRIES):
             file, path = await self.find(payload, name)
-            try:
-                return file, await in_thread(_open, path)
-            except FileNotFoundError:  # another upload replaced it meanwhile
-                tries -= 1
-                if not tries:
-                    raise
+            why = await in_thread(self.tree.why_damaged, payload, file)
+            if why is None:
+                with contextlib.suppress(FileNotFoundError):  # another upload replaced it meanwhile
+                    return file, await in_thread(_open, path)
+        raise DamagedFileError(
+            f"the file {file.name!r} of the payload {payload} is damaged: {why or 'it is gone'}. A"
+            " power cut or a failing disk does that, see `dmesg`; send the file again"
+        )
 
     async def remove_file(self, payload: str, name: str) -> None:
         """Removes the file that a client means by `name`: the name rules of `find`.
@@ -173,6 +192,7 @@ class Payloads:
         A crash before its end leaves them to `prepare` and `empty`.
         """
         for payload in payloads:
+            self._damaged.pop(payload, None)
             await in_thread(self.tree.put_away, payload)
         await self.empty()
 
@@ -207,11 +227,20 @@ class Payloads:
         return await self._database.write(work)
 
     async def materialise(self, payload: str) -> None:
-        """Makes the folder that containers read as the job's input; once, whoever else asks."""
+        """Makes the folder that containers read as the job's input; once, whoever else asks.
+
+        Raises DamagedFileError where a file of the payload is not as it was stored. A start of the
+        daemon may have followed a power cut: what was there before it is read and compared, once.
+        """
         lock = self._materialising.setdefault(payload, asyncio.Lock())
         async with lock:
             found = await self.get(payload)
             inputs = [file for file in found.files if file.name.startswith("input/")]
+            before = payload in self._from_before
+            await in_cancellable_thread(
+                self.tree.refuse_damaged, payload, found.files if before else inputs, deep=before
+            )
+            self._from_before.discard(payload)
             await in_cancellable_thread(self.tree.materialise, payload, inputs)
 
     async def upload(self, payload: str) -> Upload:

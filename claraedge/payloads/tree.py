@@ -15,6 +15,7 @@ view is hard links, made anew whenever it is missing.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import stat
@@ -23,6 +24,8 @@ from pathlib import Path
 
 from claraedge import files
 from claraedge.blocking import CancelFlag
+from claraedge.errors import DamagedFileError
+from claraedge.hashing import digest
 from claraedge.ids import new_id
 from claraedge.payloads.model import PayloadFile
 
@@ -70,6 +73,31 @@ class PayloadTree:
 
     def path(self, payload: str, file: PayloadFile) -> Path:
         return self.folder(payload) / os.fsdecode(file.blob)
+
+    def why_damaged(
+        self, payload: str, file: PayloadFile, *, flag: CancelFlag | None = None
+    ) -> str | None:
+        """What is wrong with the bytes of a file; None: nothing is. Their size is compared, and
+        with `flag` their digest as well, where it is known.
+        """
+        path = self.path(payload, file)
+        try:
+            found = path.lstat()
+            if not stat.S_ISREG(found.st_mode):
+                return f"{path} is no file"
+            if found.st_size != file.size:
+                return f"{path} has {found.st_size} of its {file.size} bytes"
+            if flag is not None and file.sha256 is not None:
+                sha256 = digest(path, flag).sha256
+                if sha256 not in (None, file.sha256):
+                    return f"{path} holds other bytes than it did"
+        except FileNotFoundError:
+            return f"{path} is gone"
+        except OSError as error:
+            if error.errno not in (errno.EIO, errno.ENODATA, errno.EUCLEAN, errno.EBADMSG):
+                raise
+            return f"{path} cannot be read ({error.strerror})"
+        return None
 
     def make(self, payload: str) -> None:
         """The folder of a new payload, durable."""
@@ -123,6 +151,22 @@ class PayloadTree:
             for entry in folder.iterdir():
                 if b"blobs/" + os.fsencode(entry.name) not in keep:
                     entry.unlink()
+
+    def refuse_damaged(
+        self, flag: CancelFlag, payload: str, known: Iterable[PayloadFile], *, deep: bool
+    ) -> None:
+        """Raises DamagedFileError where a file is not as it was stored; `deep`: compares digests,
+        too.
+        """
+        for file in known:
+            flag.check()
+            why = self.why_damaged(payload, file, flag=flag if deep else None)
+            if why is not None:
+                raise DamagedFileError(
+                    f"the file {file.name!r} of the payload {payload} is damaged: {why}. A power"
+                    " cut or a failing disk does that, see `dmesg`; send the file again, for a new"
+                    " job"
+                )
 
     def materialise(self, flag: CancelFlag, payload: str, inputs: Iterable[PayloadFile]) -> None:
         """Makes `input/` with every file under its name. There already: nothing to do."""

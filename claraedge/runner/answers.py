@@ -13,6 +13,7 @@ from claraedge.errors import (
     RunnerUnavailableError,
     StorageFullError,
 )
+from claraedge.runner import causes
 from claraedge.runner.http import Response
 from claraedge.runner.networks import impossible
 from claraedge.runner.protocol import ContainerSpec
@@ -77,7 +78,7 @@ class Created(msgspec.Struct, rename="pascal"):
 class Loaded(msgspec.Struct, rename="pascal"):
     """`POST /images/load`: names, or ids of images without one."""
 
-    names: list[str] = []
+    names: list[str] | None = None
 
 
 class Removed(msgspec.Struct, rename="pascal"):
@@ -109,10 +110,19 @@ def refused(response: Response, spec: ContainerSpec) -> ClaraedgeError:
             "`claraedge create image -f TAR`"
         )
     lacking = impossible(response.reason) if spec.networks else None
-    return lacking or ContainerError(f"Podman refused container {spec.name}: {response.reason}")
+    return lacking or ContainerError(explained(response.reason))
+
+
+def explained(reason: str) -> str:
+    """Podman's reason with what it means and what to do, as far as that is known."""
+    cause = causes.of_refusal(reason)
+    return f"Podman says: {reason}" if cause is None else f"{cause} (Podman says: {reason})"
 
 
 def check_storage(response: Response) -> None:
     """Raises StorageFullError where that is why Podman refused."""
     if "no space left on device" in response.reason.lower():
-        raise StorageFullError(f"Podman's storage is full: {response.reason}")
+        raise StorageFullError(
+            f"the disk of Podman's storage or of its temporary files (/var/tmp) is full:"
+            f" {response.reason}"
+        )

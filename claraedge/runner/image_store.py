@@ -1,37 +1,59 @@
-"""Podman's store of images: what is in it, what comes into it, and the room it has."""
+"""Podman's store of images: what is in it, what comes into it or goes, and the room it has."""
 
 from __future__ import annotations
 
-import asyncio
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from urllib.parse import quote
 
-from claraedge.blocking import Threads, in_thread
-from claraedge.errors import ImagePullError, InvalidImageError, RunnerUnavailableError
-from claraedge.runner import images, pulls
+import msgspec
+
+from claraedge import files, spawn
+from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread
+from claraedge.errors import (
+    ContainerError,
+    DamagedImageError,
+    ImageInUseError,
+    ImagePullError,
+    InvalidImageError,
+    RunnerUnavailableError,
+    StorageFullError,
+)
+from claraedge.runner import image_archives, images, pulls
 from claraedge.runner.answers import Loaded, check_storage, decode
 from claraedge.runner.host import Host
-from claraedge.runner.protocol import Image, Login, Space
+from claraedge.runner.integrity import Integrity
+from claraedge.runner.protocol import Damage, Image, Login, Space
 from claraedge.runner.service import PodmanService
 
-T = TypeVar("T")
-
-#: All of a question about images; the threads that ask may stay longer in a hung Podman.
+#: All of a question about images.
 _ASK = 25.0
-_THREADS = 4
 _LOAD = 3600.0
+_REMOVE = 300.0
+_SYNC = 600.0
+_GONE = 404
+
+
+class _Listed(msgspec.Struct, rename="pascal"):
+    id: str
+
+
+class _User(msgspec.Struct, rename="pascal"):
+    names: list[str] = []
 
 
 class ImageStore:
-    """Finds, loads and pulls images. `runtime`: a private folder on a tmpfs, for credentials."""
+    """Finds, loads, pulls, checks and removes images.
+
+    `runtime`: a private folder on a tmpfs, for credentials.
+    """
 
     def __init__(self, service: PodmanService, host: Host, runtime: Path) -> None:
         self._service = service
         self._host = host
         self._runtime = runtime
-        self._threads = Threads(_THREADS, "images")
+        self._integrity = Integrity(host)
 
     async def find(self, reference: str) -> Image | None:
         """As Runner.find_image."""
@@ -40,46 +62,75 @@ class ImageStore:
         response = await self._service.request(
             "GET", images.inspect_path(reference), timeout=_ASK, repeatable=True
         )
-        return images.read_image(response, reference)
+        try:
+            return images.read_image(response, reference)
+        except DamagedImageError as error:
+            error.image = await self._id(reference)
+            raise
 
     async def all(self) -> Sequence[Image]:
         """As Runner.list_images."""
-        return await self._ask(images.find_all)
+        response = await self._service.request("GET", "/images/json", timeout=_ASK, repeatable=True)
+        storage = await self._integrity.storage()
+        if response.ok:
+            ids = [listed.id for listed in decode(response, list[_Listed])]
+        elif storage is not None:  # one that it cannot read keeps Podman from telling of the others
+            ids = list(storage.ids())
+        else:
+            raise RunnerUnavailableError(images.unanswered(response.reason))
+        found = []
+        for image_id in dict.fromkeys(ids):
+            try:
+                image = await self.find(image_id)
+            except DamagedImageError:
+                names = () if storage is None else tuple(storage.names(image_id))
+                image = Image(id=image_id, names=names, digests=(), size=0, created=0.0)
+            if image is not None:
+                found.append(image)
+        return found
 
     async def load(self, archive: Path) -> Sequence[Image]:
         """As Runner.load_image."""
-        try:
-            response = await self._service.request(
-                "POST", "/images/load", upload=archive, timeout=_LOAD
-            )
-        except OSError as error:
-            raise InvalidImageError(
-                f"{archive} cannot be read: {error.strerror or error}"
-            ) from error
-        if not response.ok:
-            check_storage(response)
-            raise InvalidImageError(
-                f"{archive.name} is no image archive that Podman can load: {response.reason}",
-                "make one with `podman save --format docker-archive` or `docker save`",
-            )
+        names = await self._loaded(archive)
         loaded: dict[str, Image] = {}
-        for name in decode(response, Loaded).names:
+        for name in names:
             image = await self.find(name)
             if image is not None:
                 loaded[image.id] = image
         if not loaded:
-            raise InvalidImageError(f"{archive.name} holds no image")
+            raise InvalidImageError(
+                f"{archive.name} holds no image; write one with `docker save IMAGE -o image.tar`"
+            )
         return list(loaded.values())
+
+    async def _loaded(self, archive: Path) -> Sequence[str]:
+        store = await self._host.image_folder()
+        try:
+            async with pulls.scratch(store / "tmp") as folder:
+                plain = await in_cancellable_thread(_unpacked, archive, folder / "image.tar")
+                response = await self._service.request(
+                    "POST", "/images/load", upload=plain, timeout=_LOAD
+                )
+        except OSError as error:
+            if files.is_full(error):
+                raise StorageFullError(f"{error.filename or store}: the disk is full") from error
+            raise InvalidImageError(
+                f"{archive} cannot be read: {error.strerror or error}"
+            ) from error
+        except ValueError as error:
+            raise InvalidImageError(f"{archive.name} is not loaded: {error}") from error
+        if not response.ok:
+            check_storage(response)
+            reason = await in_thread(image_archives.why, archive, response.reason)
+            raise InvalidImageError(f"{archive.name} is not loaded: {reason}")
+        await self._sync(store)
+        return decode(response, Loaded).names or []
 
     async def pull(self, name: str, *, login: Login | None, insecure: bool, limit: float) -> Image:
         """As Runner.pull_image."""
+        store = await self._host.image_folder()
         image_id = await pulls.pull(
-            name,
-            login=login,
-            insecure=insecure,
-            limit=limit,
-            runtime=self._runtime,
-            store=await self._host.image_folder(),
+            name, login=login, insecure=insecure, limit=limit, runtime=self._runtime, store=store
         )
         image = await self.find(image_id)
         if image is None:
@@ -87,7 +138,37 @@ class ImageStore:
                 "it was pulled, but the Podman that runs the containers does not show it; let"
                 " [podman] socket name the one of this user, or leave it out"
             )
+        await self._sync(store)
         return image
+
+    async def check(self, image: str, *, contents: bool) -> Damage | None:
+        """As Runner.check_image."""
+        damage = await self._integrity.check(image, contents=contents)
+        if damage is None:
+            try:
+                await self.find(image)
+            except DamagedImageError as error:
+                damage = Damage(text=error.what, images=(image,))
+        return damage
+
+    async def remove(self, reference: str, *, force: bool) -> None:
+        """As Runner.remove_image."""
+        image_id = await self._id(reference) or (await self._find_id(reference))
+        if image_id is None:
+            return
+        if not force:
+            await self._refuse_used(reference, image_id)
+        response = await self._service.request(
+            "DELETE",
+            f"/images/{quote(reference.removeprefix('sha256:'), safe='')}",
+            query={"force": "true"},
+            timeout=_REMOVE,
+        )
+        if not response.ok and response.status != _GONE:
+            raise ContainerError(
+                f"Podman does not remove the image {reference}: {response.reason}; try"
+                f" `podman rmi --force {image_id[:12]}` as the user that runs claraedge"
+            )
 
     async def space(self) -> Space:
         """As Runner.image_space."""
@@ -100,16 +181,44 @@ class ImageStore:
             ) from error
         return Space(free=usage.free, total=usage.total)
 
-    async def _ask(self, ask: Callable[[Path], T]) -> T:
+    async def _refuse_used(self, reference: str, image_id: str) -> None:
+        """Raises ImageInUseError where containers are made of it: they would go with it."""
+        response = await self._service.request(
+            "GET",
+            "/containers/json",
+            query={"all": "true", "filters": f'{{"ancestor":["{image_id}"]}}'},
+            timeout=_ASK,
+            repeatable=True,
+        )
+        users = decode(response, list[_User]) if response.ok else []
+        if users:
+            names = ", ".join(name for user in users[:3] for name in user.names[:1])
+            raise ImageInUseError(
+                f"the image {reference} is not removed: {len(users)} containers are made of it"
+                f" ({names}); wait until their jobs have ended, or cancel those"
+            )
+
+    async def _id(self, reference: str) -> str:
+        """The id of an image by Podman's notes alone; empty where they have none such."""
+        storage = await self._integrity.storage()
+        return (storage and storage.identify(reference)) or ""
+
+    async def _find_id(self, reference: str) -> str | None:
+        found = await self.find(reference)
+        return None if found is None else found.id
+
+    async def _sync(self, store: Path) -> None:
+        """Has all that was stored on the disk: Podman's storage syncs no file of a layer."""
         try:
-            with self._service.attended():
-                async with asyncio.timeout(_ASK):
-                    try:
-                        return await self._threads.run(ask, await self._service.socket())
-                    except RunnerUnavailableError:  # once more: the service may be a new one
-                        return await self._threads.run(ask, await self._service.socket())
-        except TimeoutError as error:
+            code, said = await spawn.run(["sync", "--file-system", str(store)], timeout=_SYNC)
+        except TimeoutError:
+            code, said = -1, f"it took longer than {_SYNC:g} s"
+        if code != 0:
             raise RunnerUnavailableError(
-                f"Podman did not answer about images within {_ASK:g} s; if it stays so, look "
-                "at the machine's load and disk, and at what `podman images` says for this user"
-            ) from error
+                f"the disk of Podman's storage {store} does not confirm what was written:"
+                f" {said.strip()}; look at it (`dmesg`, `smartctl -a`), and load the image again"
+            )
+
+
+def _unpacked(_: CancelFlag, archive: Path, scratch: Path) -> Path:
+    return image_archives.unpacked(archive, scratch) or archive

@@ -18,7 +18,7 @@ from typing import Self
 from claraedge.blocking import in_thread
 from claraedge.errors import ContainerError, RunnerUnavailableError
 from claraedge.runner import conmon, foreign, pulls, seccomp
-from claraedge.runner.answers import Info, check_storage
+from claraedge.runner.answers import Info, check_storage, explained
 from claraedge.runner.archives import ImageFiles
 from claraedge.runner.bridges import Bridges
 from claraedge.runner.creation import Creation
@@ -32,6 +32,7 @@ from claraedge.runner.processes import alive, watched
 from claraedge.runner.protocol import (
     Container,
     ContainerSpec,
+    Damage,
     Exit,
     Image,
     Limit,
@@ -123,6 +124,12 @@ class PodmanRunner:
     async def load_image(self, archive: Path) -> Sequence[Image]:
         return await self._image_store.load(archive)
 
+    async def check_image(self, image: str, *, contents: bool) -> Damage | None:
+        return await self._image_store.check(image, contents=contents)
+
+    async def remove_image(self, reference: str, *, force: bool) -> None:
+        await self._image_store.remove(reference, force=force)
+
     async def read_files(
         self, image: str, paths: Sequence[str], labels: Mapping[str, str]
     ) -> Mapping[str, bytes]:
@@ -145,7 +152,7 @@ class PodmanRunner:
         response = await self._service.request("POST", f"/containers/{container}/start")
         if not response.ok and response.status != 304:
             check_storage(response)
-            raise ContainerError(f"container {container} did not start: {response.reason}")
+            raise ContainerError(explained(response.reason))
         self._exits.started(container)
 
     async def wait(self, container: str) -> Exit:

@@ -161,6 +161,20 @@ class Image:
     command: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
     """TCP ports that it says to listen on, in ascending order."""
+    manifest: str = ""
+    """`sha256:...` of its manifest as it came to this device; empty where that is not known."""
+    platform: str = ""
+    """What it says to be built for, as `linux/arm64`; empty where it does not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damage:
+    """An image that is not what was stored."""
+
+    text: str
+    """What of it, for people."""
+    images: tuple[str, ...]
+    """The ids of all images that it harms, the one that was looked at first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,15 +209,39 @@ class Runner(Protocol):
         ...
 
     async def find_image(self, reference: str) -> Image | None:
-        """The image of a name (`repo:tag`, short or full) or an id; None where it is not here."""
+        """The image of a name (`repo:tag`, short or full) or an id; None where it is not here.
+
+        Raises DamagedImageError where it is here, and Podman cannot read it.
+        """
         ...
 
-    async def list_images(self) -> Sequence[Image]: ...
+    async def list_images(self) -> Sequence[Image]:
+        """All images. One that Podman cannot read has its id and names, and nothing else."""
+        ...
+
+    async def check_image(self, image: str, *, contents: bool) -> Damage | None:
+        """Whether the layers of an image, an id, are what was stored; None: they are, or nobody can
+        tell.
+
+        `contents`: all that is in its files is read, where it was not since they last changed; else
+        only their sizes are compared.
+        """
+        ...
+
+    async def remove_image(self, reference: str, *, force: bool) -> None:
+        """Removes an image by its id, or one name of it and with the last the image.
+
+        `force`: with the containers that are made of it. Gone already: no error. Raises
+        ImageInUseError, ContainerError.
+        """
+        ...
 
     async def load_image(self, archive: Path) -> Sequence[Image]:
         """Loads a docker-archive or oci-archive tar, and returns the images in it.
 
-        Raises InvalidImageError, StorageFullError.
+        They are on the disk then. Layers that are here already are not looked at. Raises
+        InvalidImageError, StorageFullError, and DamagedImageError where Podman cannot read what was
+        there before.
         """
         ...
 

@@ -61,7 +61,7 @@ async def pull(
     `runtime` is a private folder on a tmpfs, `store` the one that Podman keeps images in.
     """
     try:
-        async with _scratch(store / "tmp") as folder:
+        async with scratch(store / "tmp") as folder:
             with _login_file(runtime, name, login) as file:
                 return await _pull(name, file, folder, insecure=insecure, limit=limit)
     except OSError as error:
@@ -150,8 +150,8 @@ def _login_file(runtime: Path, name: str, login: Login | None) -> Iterator[Path]
 
 
 @asynccontextmanager
-async def _scratch(parent: Path) -> AsyncIterator[Path]:
-    """A folder for what is downloaded, on the disk of the images, locked while it is in use.
+async def scratch(parent: Path) -> AsyncIterator[Path]:
+    """A folder for what comes in, on the disk of the images, locked while it is in use.
 
     Raises OSError.
     """

@@ -19,10 +19,14 @@ def means(reference: str, image: Image) -> bool:
     """Whether the image is one that the reference names: by id (12 digits or more) or by name.
 
     A name without a registry's host stands for that name on any host; without a tag it means
-    `latest`.
+    `latest`. One with a digest means the image whose manifest, or whose configuration, has that
+    digest, whatever its name here: an archive may have none, or another.
     """
     identity = _ID.fullmatch(reference)
     if identity is not None and image.id.startswith(identity[1]):
+        return True
+    digest = reference.partition("@")[2]
+    if digest and digest in (image.manifest, f"sha256:{image.id}"):
         return True
     whole = complete(reference)
     return any(_same_host(whole, name) and _path(whole) in _paths(name) for name in _names(image))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 from claraedge.clock import Clock
 from claraedge.config import Inference as InferenceSettings
@@ -42,9 +41,11 @@ class Companions:
         *,
         services: ServiceSettings,
         inference: InferenceSettings,
-        record: Path,
+        loads: Callable[[Collection[str]], LoadedModels],
     ) -> None:
-        """`record`: a file that tells what the inference server has loaded."""
+        """`loads` makes what loads models into an inference server; it is given the jobs that ran
+        before this start.
+        """
         self.living: set[Companion] = set()
         self.models: dict[Companion, LoadedModels] = {}
         """Of the inference server, and of one that is ending before it."""
@@ -60,7 +61,7 @@ class Companions:
         self._clock = clock
         self._services = services
         self._inference = inference
-        self._record = record
+        self._loads = loads
         self._keepers: dict[Companion, Keeper] = {}
         self._present: dict[str, Companion] = {}
         """Key -> the one that new users get."""
@@ -148,6 +149,11 @@ class Companions:
             await asyncio.wait(ending, timeout=limit)
         return not any(c.gpus for c in self.living)
 
+    async def tidy_models(self) -> None:
+        """Unloads models that the repository no longer holds, where no running job uses them."""
+        for companion, models in list(self.models.items()):
+            await models.tidy(companion)
+
     async def abandon(self) -> None:
         """The daemon ends: the containers run on."""
         tasks = [c.task for c in self.living if c.task is not None]
@@ -226,14 +232,7 @@ class Companions:
         models = None
         if key == INFERENCE:
             settings = self._inference
-            models = LoadedModels(
-                self._workshop.runner,
-                port=self._inference.http_port,
-                limit=self._inference.model_limit,
-                start=self._inference.start_seconds,
-                load=self._inference.load_seconds,
-                record=self._record,
-            )
+            models = self._loads(self.expected)
         limits = Limits(
             idle=settings.idle_seconds, start=settings.start_seconds, restarts=settings.restarts
         )

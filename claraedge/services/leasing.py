@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from claraedge import files
 from claraedge.blocking import in_thread
 from claraedge.config import Inference
-from claraedge.errors import ModelNotReadyError, RunnerUnavailableError, StorageFullError
+from claraedge.errors import RunnerUnavailableError, StorageFullError
 from claraedge.images.images import Images
 from claraedge.pipelines.model import Pipeline
 from claraedge.services.companion import Companion
 from claraedge.services.companions import Companions
+from claraedge.services.composition import Stored, compose
 from claraedge.services.leavings import Leavings
 from claraedge.services.memory import Memory
 from claraedge.services.model import INFERENCE, Lease, Needs, Peer, needs
 from claraedge.services.networks import JobNetworks
 from claraedge.services.recipes import Recipe, of_inference, of_service
-from claraedge.services.repository import ModelView, Version
+from claraedge.services.repository import ModelView
 from claraedge.services.workshop import Workshop
 
 #: What takes nothing from a job that had its services before: it asks again.
@@ -36,12 +38,17 @@ class Leasing:
         workshop: Workshop,
         images: Images,
         view: ModelView,
+        served: ModelView,
+        present: Callable[[], Awaitable[Mapping[str, Stored]]],
         memory: Memory,
         *,
         inference: Inference,
         gpus: Callable[[], tuple[str, ...]],
     ) -> None:
-        """`gpus`: the CDI names of the device's GPUs now; it blocks."""
+        """`view`: the models as services see them; `served`: as the inference server does;
+        `present`: as the repository holds them. `gpus`: the CDI names of the device's GPUs now; it
+        blocks.
+        """
         self.leases: dict[str, Lease] = {}
         self.waits: dict[str, str] = {}
         """Job that asks -> what it waits for."""
@@ -53,6 +60,8 @@ class Leasing:
         self._workshop = workshop
         self._images = images
         self._view = view
+        self._served = served
+        self._present = present
         self._memory = memory
         self._inference = inference
         self._gpus = gpus
@@ -67,7 +76,7 @@ class Leasing:
         assert job not in self.waits, "one acquire of a job at a time"
         self.waits[job] = "its services"
         try:
-            lease = await self._acquired(job, pipeline, wanted)
+            lease = await self._acquired(job, pipeline, wanted, had)
         except BaseException as error:
             if not (had and isinstance(error, _LATER)):
                 self.let_go(job)
@@ -85,9 +94,9 @@ class Leasing:
         self._networks.give_back(job)
         self.on_change()
 
-    async def _acquired(self, job: str, pipeline: Pipeline, wanted: Needs) -> Lease:
+    async def _acquired(self, job: str, pipeline: Pipeline, wanted: Needs, had: bool) -> Lease:
         try:
-            return await self._acquire(job, pipeline, wanted)
+            return await self._acquire(job, pipeline, wanted, had)
         except OSError as error:
             if not files.is_full(error):
                 raise
@@ -96,10 +105,13 @@ class Leasing:
                 " work goes on"
             ) from error
 
-    async def _acquire(self, job: str, pipeline: Pipeline, wanted: Needs) -> Lease:
+    async def _acquire(self, job: str, pipeline: Pipeline, wanted: Needs, had: bool) -> Lease:
         await self._leavings.take_up()
-        shown = await self._view.sync()
-        versions = _found(wanted.models, shown)
+        await self._view.sync()
+        if wanted.models:
+            await self._served.ready()
+            if not had:  # before anything is started for it; one that ran has its models already
+                compose(wanted.models, await self._present(), self._inference.model_limit)
         recipes = await self._recipes(pipeline, wanted)
         used = {recipe.key: self._companions.use(job, recipe) for recipe in recipes}
         companions = {key: companion for key, (companion, _) in used.items()}
@@ -116,8 +128,8 @@ class Leasing:
             await companion.join(network.name, places[recipe.key])
             await companion.up()
             await companion.listens(places[recipe.key], set(recipe.ports))
-        if versions:
-            await self._load(job, versions, companions[INFERENCE])
+        if wanted.models:
+            await self._load(job, wanted.models, companions[INFERENCE])
         return Lease(
             job=job,
             network=network.name,
@@ -127,12 +139,11 @@ class Leasing:
             peers={recipe.key: _peer(recipe, places[recipe.key]) for recipe in recipes},
         )
 
-    async def _load(self, job: str, versions: dict[str, Version], server: Companion) -> None:
+    async def _load(self, job: str, names: Sequence[str], server: Companion) -> None:
         await server.up()
-        models = self._companions.models[server]
-        waits = "room for its models" if models.short_of(job, versions) else "its models"
-        self.waits[job] = f"{waits} in the inference server"
-        await models.hold(job, versions, server)
+        await self._companions.models[server].hold(
+            job, names, server, partial(self.waits.__setitem__, job)
+        )
 
     async def _recipes(self, pipeline: Pipeline, wanted: Needs) -> list[Recipe]:
         gpus = await in_thread(self._gpus)
@@ -145,7 +156,7 @@ class Leasing:
                     service,
                     image,
                     memory=self._memory.of_service(service).amount,
-                    common=self._view.common,
+                    common=self._view.folder.parent,
                     volumes=self._workshop.volumes,
                     gpus=gpus,
                 )
@@ -157,24 +168,11 @@ class Leasing:
                     self._inference,
                     image,
                     memory=self._memory.of_inference().amount,
-                    models=self._view.models,
+                    models=self._served.folder,
                     gpus=gpus,
                 )
             )
         return recipes
-
-
-def _found(names: Sequence[str], shown: Mapping[str, Version]) -> dict[str, Version]:
-    missing = [name for name in names if name not in shown]
-    if missing:
-        raise ModelNotReadyError(
-            *(
-                f"the repository has no model {name}; `claraedge list models` shows those there"
-                " are, `claraedge create model` adds one"
-                for name in missing
-            )
-        )
-    return {name: shown[name] for name in names}
 
 
 def _peer(recipe: Recipe, host: str) -> Peer:

@@ -1,8 +1,11 @@
-"""The models as services and the inference server see them: `<name>/<version>/...`, read-only.
+"""Models as containers see them: `<name>/<version>/...`, read-only.
 
-The repository keeps each upload in a folder of its own (`models/tree.py`). Here all present ones
-lie side by side under their names, as hard links: they cost no space, and a file that a server has
-open stays as it is when its model is replaced. A model's folder appears by a rename, whole.
+The repository keeps each upload in a folder of its own (`models/tree.py`). In a view chosen ones
+lie side by side under their names, as hard links: they cost no space, and stay as they are when a
+model is replaced or deleted. A model's folder appears by a rename, whole.
+
+Services see all models, as the repository holds them now. The inference server sees those that it
+is to have loaded, in the version in which it is to have them.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import asyncio
 import contextlib
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -20,60 +24,87 @@ from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread
 from claraedge.errors import ModelNotFoundError
 from claraedge.ids import NewId
 from claraedge.models.models import Models
+from claraedge.services.composition import Stored
 
 _log = logging.getLogger(__name__)
 
 #: Id and generation of what lies there.
-Version = tuple[str, int]
+_Shown = tuple[str, int]
+
+
+async def present(models: Models) -> dict[str, Stored]:
+    """What the repository holds now, by name."""
+    return {
+        model.name: Stored(
+            model=model.id, generation=model.generation, parts=await models.parts(model)
+        )
+        for model in await models.list()
+    }
 
 
 class ModelView:
-    """The folder `common` of all services, with `models/` in it."""
+    """One folder of models."""
 
-    def __init__(self, models: Models, folder: Path, new_id: NewId) -> None:
-        self.common = folder / "common"
-        self.models = self.common / "models"
-        self._staging = folder / "staging"
-        self._record = folder / "models.json"
+    def __init__(self, models: Models, folder: Path, work: Path, new_id: NewId) -> None:
+        """`folder`: the view; `work`: a place on the same disk for its records."""
+        self.folder = folder
+        self._staging = work / "staging"
+        self._record = work / "models.json"
         self._repository = models
         self._new_id = new_id
         self._lock = asyncio.Lock()
 
-    async def sync(self) -> dict[str, Version]:
-        """Brings the view to what the repository holds now; returns what it shows."""
+    async def ready(self) -> None:
+        """Makes the folder."""
+        async with self._lock:
+            await in_thread(self._prepare)
+
+    async def sync(self, *, adds: bool = True) -> None:
+        """Brings the view to what the repository holds now, or, not `adds`, only takes away."""
+        found = await self._repository.list()
+        wanted = {m.name: Stored(model=m.id, generation=m.generation) for m in found}
+        await self.show(wanted, adds=adds)
+
+    async def show(self, wanted: Mapping[str, Stored], *, adds: bool = True) -> frozenset[str]:
+        """Brings the view to these and no others. Returns the names of those that the repository no
+        longer holds, and that are not shown.
+        """
         async with self._lock:
             shown = await in_thread(self._prepare)
-            present = {m.name: m for m in await self._repository.list()}
-            for name in [name for name in shown if name not in present]:
-                del shown[name]
-                await in_cancellable_thread(self._swap, None, name, shown)
-            for name, model in present.items():
-                if shown.get(name) == (model.id, model.generation):
+            versions = {name: (s.model, s.generation) for name, s in wanted.items()}
+            for name in [n for n, v in shown.items() if versions.get(n) != v]:
+                if name not in versions or not adds:
+                    del shown[name]
+                    await in_cancellable_thread(self._swap, None, name, shown)
+            for name, version in versions.items() if adds else ():
+                if shown.get(name) == version:
                     continue
                 with contextlib.suppress(ModelNotFoundError):  # deleted meanwhile, or its files are
-                    async with self._repository.reading(model.id) as (found, folder):
-                        shown[name] = (found.id, found.generation)
+                    async with self._repository.reading(version[0]) as (found, folder):
+                        if found.generation != version[1]:
+                            continue
+                        shown[name] = version
                         await in_cancellable_thread(self._swap, folder, name, shown)
-                        _log.info("model shown to services", extra={"model": found.id})
-            return shown
+                        _log.info("model shown", extra={"model": found.id})
+            return frozenset(name for name, v in versions.items() if shown.get(name) != v)
 
-    def _prepare(self) -> dict[str, Version]:
-        for folder in (self.common, self.models):
+    def _prepare(self) -> dict[str, _Shown]:
+        for folder in (self.folder.parent, self.folder):
             files.make_folders(folder, 0o755)
-            folder.chmod(0o755)  # whatever our umask is: services run as other users
+            folder.chmod(0o755)  # whatever our umask is: containers run as other users
         files.remove_tree(self._staging)
         files.make_folders(self._staging)
         try:
-            recorded = msgspec.json.decode(self._record.read_bytes(), type=dict[str, Version])
-        except (FileNotFoundError, msgspec.MsgspecError):
+            recorded = msgspec.json.decode(self._record.read_bytes(), type=dict[str, _Shown])
+        except (OSError, msgspec.MsgspecError):  # none, or damaged: all of it is made anew
             recorded = {}
-        for entry in self.models.iterdir():
+        for entry in self.folder.iterdir():
             if entry.name not in recorded:
                 files.remove_tree(entry)
-        return {name: v for name, v in recorded.items() if (self.models / name).is_dir()}
+        return {name: v for name, v in recorded.items() if (self.folder / name).is_dir()}
 
     def _swap(
-        self, flag: CancelFlag, source: Path | None, name: str, shown: dict[str, Version]
+        self, flag: CancelFlag, source: Path | None, name: str, shown: dict[str, _Shown]
     ) -> None:
         """Puts a model in place of the one of its name, and records what lies there then.
 
@@ -85,9 +116,9 @@ class ModelView:
         others = {key: version for key, version in shown.items() if key != name}
         files.replace(self._record, msgspec.json.encode(others))
         with contextlib.suppress(FileNotFoundError):
-            (self.models / name).rename(old)
+            (self.folder / name).rename(old)
         if source is not None:
-            staged.rename(self.models / name)
+            staged.rename(self.folder / name)
             files.replace(self._record, msgspec.json.encode(shown))
         files.remove_tree(old)
 

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from claraedge.clock import Clock
@@ -29,6 +30,7 @@ from claraedge.pipelines.requests import Profile
 from claraedge.runner.protocol import Runner
 from claraedge.services.companion import Companion
 from claraedge.services.companions import Companions, Present
+from claraedge.services.inference import LoadedModels
 from claraedge.services.leasing import Leasing
 from claraedge.services.leavings import Leavings
 from claraedge.services.memory import Kept, Memory
@@ -38,7 +40,7 @@ from claraedge.services.model import (
     gpus_of,
 )
 from claraedge.services.networks import JobNetworks
-from claraedge.services.repository import ModelView
+from claraedge.services.repository import ModelView, present
 from claraedge.services.workshop import Workshop
 
 _log = logging.getLogger(__name__)
@@ -87,7 +89,9 @@ class Services:
         self.on_freed: Callable[[], None] = lambda: None
         """Told when one has ended: its memory and its GPU are free."""
         self._settings = settings
-        self._view = ModelView(models, folder, new_id)
+        self._view = ModelView(models, folder / "common" / "models", folder, new_id)
+        served = folder / "inference"
+        self._served = ModelView(models, served / "models", served, new_id)
         self._networks = JobNetworks(runner, instance, new_id)
         self._memory = Memory(
             profile=settings.profile,
@@ -102,7 +106,17 @@ class Services:
             clock,
             services=settings.services,
             inference=settings.inference,
-            record=folder / "inference.json",
+            loads=lambda expected: LoadedModels(
+                runner,
+                self._served,
+                partial(present, models),
+                port=settings.inference.http_port,
+                limit=settings.inference.model_limit,
+                start=settings.inference.start_seconds,
+                load=settings.inference.load_seconds,
+                record=folder / "inference.json",
+                expected=expected,
+            ),
         )
         self._leavings = Leavings(
             self._companions, self._networks, self._workshop, self._memory, clock
@@ -117,6 +131,8 @@ class Services:
             self._workshop,
             images,
             self._view,
+            self._served,
+            partial(present, models),
             self._memory,
             inference=settings.inference,
             gpus=gpus,
@@ -229,7 +245,9 @@ class Services:
         return sum(1 for c in self._companions.living if c.container is not None)
 
     def models_changed(self) -> None:
-        """A model was stored or deleted: running services are to see it."""
+        """A model was stored or deleted: services are to see it, and the inference server to give
+        back what is outdated.
+        """
         self._models_changed = True
         self._wake.set()
 
@@ -253,8 +271,11 @@ class Services:
     async def _show_models(self) -> None:
         self._models_changed = False
         try:
-            if self._companions.living:
-                await self._view.sync()
+            await self._view.sync(adds=bool(self._companions.living))
+            if self._companions.models:
+                await self._companions.tidy_models()
+            else:
+                await self._served.show({})
         except BaseException:
             self._models_changed = True
             raise

@@ -6,6 +6,7 @@ Source: Triton Inference Server, HTTP/REST and the model repository extension (v
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from claraedge.errors import ClaraedgeError, ModelNotReadyError
 from claraedge.runner.http import BrokenOffError, Response, exchange
 from claraedge.runner.protocol import Runner
+from claraedge.services.load_failures import step
 
 _ANSWER = 10.0
 _UNLOAD = 30.0
@@ -39,11 +41,15 @@ class _Indexed(msgspec.Struct):
 class Triton:
     """The server that runs in a container, at an address inside its network."""
 
-    def __init__(self, runner: Runner, container: str, address: str, port: int) -> None:
+    def __init__(
+        self, runner: Runner, container: str, address: str, port: int, log: Path | None = None
+    ) -> None:
+        """`log`: what it prints."""
         self._runner = runner
         self._container = container
         self._address = address
         self._port = port
+        self._more = f"; more is in its log, {log}" if log else ""
 
     async def ready(self) -> bool:
         """Whether it answers and takes work."""
@@ -73,16 +79,17 @@ class Triton:
         except SlowError as error:
             raise ModelNotReadyError(
                 f"the inference server has not loaded the model {model} within {limit:g} s"
-                " (inference.load_seconds)"
+                f" (inference.load_seconds); raise that, or make the model smaller{self._more}"
             ) from error
         if not answer.ok:
             raise ModelNotReadyError(
                 f"the inference server does not load the model {model}: {_reason(answer)}"
+                f"{self._more}"
             )
         if not await self.has_ready(model):
             raise ModelNotReadyError(
-                f"the inference server has loaded the model {model} and does not call it ready;"
-                " its log may say why"
+                f"the inference server has loaded the model {model} and does not call it ready"
+                f"{self._more}"
             )
 
     async def unload(self, model: str) -> None:
@@ -114,10 +121,12 @@ class Triton:
 
 def _reason(answer: Response) -> str:
     try:
-        told = msgspec.json.decode(answer.body, type=_Refusal).error
+        reason = msgspec.json.decode(answer.body, type=_Refusal).error
     except msgspec.MsgspecError:
-        told = answer.body.decode(errors="replace").strip()
-    return told[:2000] or f"it answered with status {answer.status}"
+        reason = answer.body.decode(errors="replace").strip()
+    reason = reason.strip()[:2000] or f"it answered with status {answer.status}"
+    advice = step(reason)
+    return f"{reason}; {advice}" if advice else reason
 
 
 def gone(error: GoneError) -> ClaraedgeError:

@@ -11,6 +11,7 @@ from claraedge import files
 from claraedge.blocking import in_thread
 from claraedge.errors import ClaraedgeError, ContainerError
 from claraedge.ids import NewId
+from claraedge.runner import causes
 from claraedge.runner.foreign import clear
 from claraedge.runner.log_lines import tail
 from claraedge.runner.protocol import (
@@ -132,7 +133,8 @@ class Workshop:
         log = self.log_path(key)
         lines = await in_thread(tail, log, 1)
         said = f"; its last line: {lines[0].strip()[:500]}" if lines else ""
-        return f"{said} (its log: {log})"
+        cause = causes.of_last_line(lines[0]) if lines else None
+        return f"{said}{f': {cause}' if cause else ''} (its log: {log})"
 
 
 def _make_folders(logs: Path, shared: tuple[Path, ...]) -> None:

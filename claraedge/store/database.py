@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import os
 import queue
 import sqlite3
 import threading
@@ -25,10 +23,12 @@ from claraedge.appliance.lock import FileLock
 from claraedge.blocking import in_thread
 from claraedge.errors import (
     AlreadyRunningError,
+    ClaraedgeError,
     StateFolderError,
     StorageFullError,
     UnavailableError,
 )
+from claraedge.store import soundness
 from claraedge.store.migrations import migrate, refuse_newer
 from claraedge.store.queries import load_queries
 
@@ -39,8 +39,6 @@ Row: TypeAlias = sqlite3.Row
 
 _READERS = 4
 _BATCH = 256
-#: Bytes; with less SQLite cannot make its shared-memory file.
-_LEAST_FREE = 256 * 1024
 
 
 class Transaction:
@@ -102,6 +100,7 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA busy_timeout = 10000")
+    connection.execute("PRAGMA cell_size_check = ON")  # a damaged page is found when it is read
     return connection
 
 
@@ -109,7 +108,11 @@ class Database:
     """The state of one daemon. Open it with `async with Database(path)`.
 
     Raises AlreadyRunningError where another process has it open, NewerStateError (and does not
-    touch the file) where a newer claraedge wrote it, StateFolderError where it is no database.
+    touch the file) where a newer claraedge wrote it, StateFolderError where it is no database,
+    DamagedStateError where any of it is damaged, or it is gone.
+
+    Once damage or a broken disk is met at work, nothing is read or written any more: every call
+    raises what was met, and so does `watch`.
     """
 
     def __init__(self, path: Path, *, on_full: Callable[[], bool] = lambda: False) -> None:
@@ -126,8 +129,13 @@ class Database:
         self._writer: sqlite3.Connection | None = None
         self._thread: threading.Thread | None = None
         self._closed = True
+        self.unusable: StateFolderError | None = None
+        """What was met that ends all work with the state."""
+        self._met = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         await in_thread(self._open)
         self._thread = threading.Thread(target=self._write_all, name="database", daemon=True)
         self._thread.start()
@@ -159,6 +167,11 @@ class Database:
         self._tasks.put(_Task(work, future, loop))
         return await future
 
+    async def watch(self) -> None:
+        """Until the state cannot be used any more; raises why."""
+        await self._met.wait()
+        self._refuse_unusable()
+
     def after_commit(self, query: str, callback: Callable[[int], None]) -> None:
         """Calls `callback` on this loop after each commit that changed the query's one number."""
         self._watched = (query, callback, asyncio.get_running_loop())
@@ -170,8 +183,26 @@ class Database:
             return await in_thread(self._read, work)
 
     def _refuse_closed(self) -> None:
+        self._refuse_unusable()
         if self._closed:
             raise UnavailableError("the daemon is stopping; try again once it runs")
+
+    def _refuse_unusable(self) -> None:
+        if self.unusable is not None:  # each caller has an error of its own, with its own trace
+            raise type(self.unusable)(*self.unusable.messages)
+
+    def _meaning(self, error: BaseException) -> BaseException:
+        """What an error means for its caller. One that is the state's own ends all work with it."""
+        found = soundness.told(error, self.path)
+        if found is None:
+            return error
+        if isinstance(found, StateFolderError) and self.unusable is None:
+            self.unusable = found
+            if self._loop is not None:
+                with contextlib.suppress(RuntimeError):  # it is closed: the process ends
+                    self._loop.call_soon_threadsafe(self._met.set)
+        found.__cause__ = error
+        return found
 
     # --- in threads ----------------------------------------------------------------------------
 
@@ -189,26 +220,36 @@ class Database:
                 " mode of the state folder and what is in it"
             ) from error
         try:
+            soundness.refuse_unusable(self.path)
             refuse_newer(self.path)
+            soundness.refuse_lost(self.path)
             self._writer = _connect(self.path, read_only=False)
             self.path.chmod(0o600)
             self._writer.execute("PRAGMA journal_mode = WAL")
             self._writer.execute("PRAGMA synchronous = FULL")
+            soundness.check(self._writer, self.path)
             migrate(self._writer)
+            soundness.check_values(self._writer, self.path)
         except (sqlite3.Error, OSError) as error:
+            known = self._meaning(error)
             self._close()
-            told = _translate(error, self.path)
-            if isinstance(told, StorageFullError):
-                raise told from error
+            if isinstance(known, ClaraedgeError):
+                raise known from error
             raise StateFolderError(
                 f"{self.path} cannot be used as the state: {error}. Look at its owner, its mode and"
-                " its disk; if it is damaged, move it away and restore a backup"
+                " its disk, and at those of the files beside it"
             ) from error
+        except StateFolderError as error:
+            self.unusable = error
+            self._close()
+            raise
         except BaseException:
             self._close()
             raise
 
     def _close(self) -> None:
+        if self.unusable is not None and self._writer is not None:
+            self._leave_as_it_is(self._writer)
         while not self._readers.empty():
             self._readers.get().close()
         if self._writer is not None:
@@ -218,7 +259,25 @@ class Database:
             self._writer = None
         self._lock.release()
 
+    def _leave_as_it_is(self, writer: sqlite3.Connection) -> None:
+        """Closes what writes, while one is open that cannot: the last one to go tidies up."""
+        with contextlib.suppress(sqlite3.Error):
+            reader = _connect(self.path, read_only=True)
+            self._readers.put(reader)
+            reader.execute("PRAGMA schema_version")
+        writer.close()
+        self._writer = None
+
     def _read(self, work: Callable[[Transaction], T]) -> T:
+        try:
+            return self._read_one(work)
+        except sqlite3.Error as error:
+            known = self._meaning(error)
+            if known is error:
+                raise
+            raise known from error
+
+    def _read_one(self, work: Callable[[Transaction], T]) -> T:
         try:
             connection = self._readers.get_nowait()
         except queue.Empty:
@@ -280,6 +339,7 @@ class Database:
         assert writer is not None
         transaction = Transaction(writer, self._queries)
         try:
+            self._refuse_unusable()
             writer.execute("BEGIN IMMEDIATE")
             for task in batch:
                 task.error = None
@@ -290,23 +350,21 @@ class Database:
                     if not writer.in_transaction:  # SQLite itself rolled all back (disk full)
                         raise
                     writer.execute("ROLLBACK TO task")
-                    task.error = error
+                    task.error = self._meaning(error)
+                    self._refuse_unusable()
                 writer.execute("RELEASE task")
             writer.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - every caller hears of it
             with contextlib.suppress(sqlite3.Error):  # rolled back with the connection, then
                 if writer.in_transaction:
                     writer.execute("ROLLBACK")
-            failure = _translate(error, self.path)
+            failure = self._meaning(error)
             for task in batch:
                 task.error = failure
-        for task in batch:
-            if isinstance(task.error, sqlite3.Error):
-                task.error = _translate(task.error, self.path)
         return [task for task in batch if isinstance(task.error, StorageFullError)]
 
     def _tell_watcher(self, transaction: Transaction) -> None:
-        if self._watched is None:
+        if self._watched is None or self.unusable is not None:
             return
         query, callback, loop = self._watched
         try:
@@ -318,27 +376,3 @@ class Database:
             self._last_seen = number
             with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
                 loop.call_soon_threadsafe(callback, number)
-
-
-def _translate(error: BaseException, path: Path) -> BaseException:
-    if isinstance(error, sqlite3.Error):
-        # Python's own errors have no code; SQLite tells a full disk as an I/O error where it
-        # cannot make the files beside the database.
-        code = getattr(error, "sqlite_errorcode", None)
-        full = code == sqlite3.SQLITE_FULL or (
-            code is not None
-            and code & 0xFF in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
-            and _no_space(path)
-        )
-    else:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full:
-        told = StorageFullError(f"{path}: the disk is full; free some space and work goes on")
-        told.__cause__ = error
-        return told
-    return error
-
-
-def _no_space(path: Path) -> bool:
-    free = os.statvfs(path.parent)
-    return free.f_bavail * free.f_frsize < _LEAST_FREE

@@ -7,18 +7,18 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from claraedge.errors import ClaraedgeError, StorageFullError
+from claraedge.errors import ClaraedgeError, StateFolderError, StorageFullError
 
 
 @contextmanager
 def reported_as(kind: type[ClaraedgeError], what: str) -> Iterator[None]:
-    """Raises `kind` where the disk is full or SQLite cannot read or write; says why and what to do.
+    """Raises `kind` where the disk is full, or the state cannot be used; says why and what to do.
 
     Other errors pass.
     """
     try:
         yield
-    except StorageFullError as error:
+    except (StateFolderError, StorageFullError) as error:
         raise kind(f"{what}: {error}") from error
     except sqlite3.Error as error:
         raise kind(f"{what}: {error}; the state's disk may be damaged, see the journal") from error

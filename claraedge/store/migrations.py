@@ -15,6 +15,7 @@ import sqlite_utils
 from sqlite_utils import Migrations
 
 from claraedge.errors import NewerStateError, StateFolderError
+from claraedge.store.soundness import damaged
 
 SCHEMA = Migrations("claraedge")
 
@@ -257,9 +258,7 @@ def refuse_newer(path: Path) -> None:
     if not header:
         return
     if len(header) < 100 or not header.startswith(_HEADER):
-        raise StateFolderError(
-            f"{path} is not a database of claraedge; move it away, or choose another state folder"
-        )
+        raise damaged(path, "it does not begin as a database does")
     (version,) = struct.unpack_from(">I", header, _USER_VERSION_AT)
     if version > schema_version():
         raise _newer(path, version)
@@ -274,6 +273,12 @@ def _newer(path: Path | str, version: int) -> NewerStateError:
         f"{path} was written by a newer claraedge (schema {version}, this one knows"
         f" {schema_version()}); install that version again, or restore a backup of before"
     )
+
+
+def begin(connection: sqlite3.Connection, steps: int) -> None:
+    """Makes the tables of an empty file as they were after so many steps."""
+    following = [step.name for step in SCHEMA._migrations[steps:]]
+    SCHEMA.apply(sqlite_utils.Database(connection), stop_before=following[:1])
 
 
 def migrate(connection: sqlite3.Connection) -> None:

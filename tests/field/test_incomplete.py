@@ -101,7 +101,7 @@ def being_sent(path: Path) -> None:
 LACKING = [
     (cut, "ends"),
     (empty, "is empty"),
-    (zeros, "zeros"),
+    (zeros, "empty preamble"),
     (link, "symbolic link"),
     (unreadable, "may not be read"),
     (half, "unfinished file (rsync)"),

@@ -16,7 +16,7 @@ from claraedge.errors import (
     InvalidImageError,
 )
 from claraedge.runner.memory.programs import Handler, Program
-from claraedge.runner.protocol import MAX_FILE, Image, Login
+from claraedge.runner.protocol import MAX_FILE, Damage, Image, Login
 from claraedge.runner.references import means
 
 
@@ -30,6 +30,10 @@ class MemoryImages:
         self._files: dict[str, Mapping[str, bytes]] = {}
         self._handlers: dict[tuple[str, int], Handler] = {}
         self._archives: dict[Path, list[str]] = {}
+        self._gone: dict[str, tuple[Image, Program]] = {}
+        """Those that were removed: an archive of them brings them back."""
+        self._damaged: dict[str, bool] = {}
+        """Ids -> whether only their contents tell."""
         self._remote: dict[str, tuple[Program, Login | None]] = {}
         self._pull_errors: dict[str, ClaraedgeError] = {}
         self._held_pulls: dict[str, asyncio.Event] = {}
@@ -91,7 +95,29 @@ class MemoryImages:
         """Takes an image from the device."""
         image = self.find(reference)
         if image is not None:
-            del self._held[image.id]
+            self._gone[image.id] = self._held.pop(image.id)
+            self._damaged.pop(image.id, None)
+
+    def untag(self, reference: str) -> None:
+        """Takes a name from an image that has others, else the image from the device."""
+        image = self.find(reference)
+        if image is not None and reference in image.names and len(image.names) > 1:
+            names = tuple(name for name in image.names if name != reference)
+            self._held[image.id] = (replace(image, names=names), self._held[image.id][1])
+        else:
+            self.remove(reference)
+
+    def damage(self, reference: str, *, contents: bool) -> None:
+        """As MemoryRunner.damage_image."""
+        image = self.find(reference)
+        assert image is not None, reference
+        self._damaged[image.id] = contents
+
+    def check(self, image: str, *, contents: bool) -> Damage | None:
+        """As Runner.check_image."""
+        if image not in self._damaged or (self._damaged[image] and not contents):
+            return None
+        return Damage(text="its layer 0123456789ab is damaged: bin/a is missing", images=(image,))
 
     def add_archive(self, archive: Path, name: str, program: Program) -> None:
         """As MemoryRunner.add_archive."""
@@ -101,6 +127,9 @@ class MemoryImages:
         """As Runner.load_image."""
         if archive not in self._archives:
             raise InvalidImageError(f"{archive.name} holds no image")
+        for image in self._archives[archive]:
+            if image in self._gone:
+                self._held[image] = self._gone.pop(image)
         return [self._held[i][0] for i in self._archives[archive] if i in self._held]
 
     def read(self, image: str, paths: Sequence[str]) -> Mapping[str, bytes]:

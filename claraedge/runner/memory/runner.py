@@ -10,6 +10,7 @@ from pathlib import Path
 from claraedge.errors import (
     ClaraedgeError,
     ContainerError,
+    ImageInUseError,
     ImageNotFoundError,
     NetworkError,
     RunnerUnavailableError,
@@ -23,6 +24,7 @@ from claraedge.runner.protocol import (
     OUTSIDE,
     Container,
     ContainerSpec,
+    Damage,
     Exit,
     ExitCause,
     Image,
@@ -57,6 +59,8 @@ class MemoryRunner:
         """What `image_space` answers."""
         self.pulls: list[tuple[str, str, bool]] = []
         """Every `pull_image` there was: (name, the login's user or nothing, insecure)."""
+        self.checks: list[tuple[str, bool]] = []
+        """Every `check_image` there was: (image, contents)."""
         self._images = MemoryImages()
         self.pulling = self._images.pulling
         """The names that are pulled now."""
@@ -97,9 +101,13 @@ class MemoryRunner:
             listens=listens,
         )
 
-    def remove_image(self, reference: str) -> None:
+    def drop_image(self, reference: str) -> None:
         """Takes an image from the device; containers made of it stay."""
         self._images.remove(reference)
+
+    def damage_image(self, reference: str, *, contents: bool = False) -> None:
+        """Damages an image until it is removed; `contents`: as only a look into its files tells."""
+        self._images.damage(reference, contents=contents)
 
     def add_archive(self, archive: Path, name: str, program: Program) -> None:
         """Makes `load_image(archive)` load an image; without this it is an InvalidImageError."""
@@ -204,6 +212,22 @@ class MemoryRunner:
     async def load_image(self, archive: Path) -> Sequence[Image]:
         self._check()
         return self._images.load(archive)
+
+    async def check_image(self, image: str, *, contents: bool) -> Damage | None:
+        self._check()
+        self.checks.append((image, contents))
+        return self._images.check(image, contents=contents)
+
+    async def remove_image(self, reference: str, *, force: bool) -> None:
+        self._check()
+        image = self._images.find(reference)
+        wanted = "" if image is None else image.id
+        made = [entry for entry in self._containers.values() if entry.spec.image == wanted]
+        if made and not force:
+            raise ImageInUseError(f"{len(made)} containers are made of the image {reference}")
+        for entry in made:
+            await self.remove(entry.id)
+        self._images.untag(reference)
 
     async def read_files(
         self, image: str, paths: Sequence[str], labels: Mapping[str, str]

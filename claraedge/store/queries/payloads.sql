@@ -41,6 +41,3 @@ INSERT INTO payload_files (payload, name, size, mode, blob, sha256)
 VALUES (:payload, :name, :size, :mode, :blob, :sha256)
 ON CONFLICT (payload, name) DO UPDATE SET size = excluded.size, mode = excluded.mode,
     blob = excluded.blob, sha256 = excluded.sha256;
-
--- name: payload_blobs
-SELECT blob FROM payload_files WHERE payload = :payload;

@@ -237,6 +237,21 @@ async def test_images_are_loaded_and_listed(daemon: Daemon) -> None:
     assert list((daemon.config.state_dir / "uploads").iterdir()) == []
 
 
+async def test_an_image_is_removed_by_its_name(daemon: Daemon) -> None:
+    removed = await daemon.images.Remove(appliance_pb2.RemoveImageRequest(reference="fail:1"))
+    assert list(removed.names) == ["fail:1"]
+    listed = await daemon.images.List(appliance_pb2.ListImagesRequest())
+    assert [name for image in listed.images for name in image.names] == ["copy:1"]
+    for reference, status, name in (
+        ("fail:1", grpc.StatusCode.NOT_FOUND, "image-not-found"),
+        (" ", grpc.StatusCode.INVALID_ARGUMENT, "invalid-request"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await daemon.images.Remove(appliance_pb2.RemoveImageRequest(reference=reference))
+        assert caught.value.code() is status
+        assert ("claraedge-error", name) in tuple(caught.value.trailing_metadata() or ())
+
+
 async def test_an_image_arrives_whole_and_its_archive_does_not_stay(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -295,9 +295,9 @@ async def test_an_upload_without_a_message_is_refused(served: Served) -> None:
 @pytest.mark.parametrize(
     ("data", "name", "text"),
     [
-        (b"", "lung", "no zip archive"),
-        (b"PK\x03\x04 but then no archive" * 100, "lung", "no zip archive"),
-        (archive("lung")[:-30], "lung", "no zip archive"),
+        (b"", "lung", "is empty"),
+        (b"PK\x03\x04 but then no archive" * 100, "lung", "whose end is missing"),
+        (archive("lung")[:-30], "lung", "whose end is missing"),
         (archive("lung"), "liver", "'liver', the model's folder 'lung'"),
         (archive("lung", top="liver/"), "", "has the name 'lung', the model 'liver'"),
         (archive("lung", top=""), "liver", "has the name 'lung', the model 'liver'"),

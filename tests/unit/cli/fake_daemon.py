@@ -250,6 +250,8 @@ IMAGE = appliance_pb2.Image(
 class Images(appliance_pb2_grpc.ImagesServicer):
     def __init__(self) -> None:
         self.loaded = b""
+        self.removed: list[str] = []
+        self.warnings: list[str] = []
 
     def Load(self, request_iterator, context):  # noqa: N802
         self.loaded = b"".join(request.data for request in request_iterator)
@@ -259,7 +261,11 @@ class Images(appliance_pb2_grpc.ImagesServicer):
         return appliance_pb2.LoadResponse(images=[IMAGE])
 
     def List(self, request, context):  # noqa: N802
-        return appliance_pb2.ListImagesResponse(images=[IMAGE])
+        return appliance_pb2.ListImagesResponse(images=[IMAGE], warnings=self.warnings)
+
+    def Remove(self, request, context):  # noqa: N802
+        self.removed.append(request.reference)
+        return IMAGE
 
 
 class Inbox(appliance_pb2_grpc.InboxServicer):

@@ -256,6 +256,19 @@ def test_quiet_lists_are_ids_alone(daemon, claraedge):
     ]  # fmt: skip
 
 
+def test_list_images_says_what_is_not_loaded(daemon, claraedge):
+    daemon.images.warnings.append("images.d/half.tar is not loaded: it ends in the middle")
+    answer = claraedge("list", "images")
+    assert "warning: images.d/half.tar is not loaded" in answer.err
+    assert len(answer.out.splitlines()) == 2
+
+
+def test_delete_image_takes_names(daemon, claraedge):
+    answer = claraedge("delete", "image", "localhost/dcmtk:1", "f" * 12)
+    assert (answer.code, answer.out) == (0, f"localhost/dcmtk:1\n{'f' * 12}\n")
+    assert daemon.images.removed == ["localhost/dcmtk:1", "f" * 12]
+
+
 def test_list_images_shows_name_and_size(daemon, claraedge):
     row = claraedge("list", "images").out.splitlines()[1]
     assert row.split() == ["localhost/dcmtk:1", "f" * 12, "3.0", "MiB", "2026-01-01", "14:00:00"]

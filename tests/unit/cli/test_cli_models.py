@@ -2,61 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import tempfile
-import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from claraedge.api.answers import Limits
-from claraedge.api.models import ModelsServicer
-from claraedge.api.server import Server
 from claraedge.client import connect, models
-from claraedge.clock import SystemClock
-from claraedge.ids import new_id
-from claraedge.models.model import SetKind
-from claraedge.models.models import Models
-from claraedge.models.sets import ModelSets
-from claraedge.models.tree import ModelTree
-from claraedge.store.database import Database
-from claraedge.wire.nvidia.clara.platform import models_pb2
+from tests.models_repository import served_repository
 
 
 @pytest.fixture
 def repository(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of a served repository that CLARAEDGE_HOST points to."""
-    ready = threading.Event()
-
-    async def serve(state: Path, ended: asyncio.Event) -> None:
-        async with Database(state / "claraedge.db") as database:
-            clock = SystemClock()
-            repository = Models(database, ModelTree(state), clock, new_id)
-            await repository.prepare()
-            sets = [ModelSets(database, clock, new_id, kind) for kind in SetKind]
-            servicer = ModelsServicer(repository, *sets)
-            service = models_pb2.DESCRIPTOR.services_by_name["Models"]
-            async with Server(state / "s.sock", [(service, servicer)], Limits(unary=30, idle=30)):
-                ready.set()
-                await ended.wait()
-
-    with tempfile.TemporaryDirectory(prefix="ce-") as folder:  # a socket's path must be short
-        loop, ended = asyncio.new_event_loop(), asyncio.Event()
-        thread = threading.Thread(
-            target=loop.run_until_complete, args=(serve(Path(folder), ended),), daemon=True
-        )
-        thread.start()
-        assert ready.wait(20)
-        monkeypatch.setenv("CLARAEDGE_HOST", f"unix:{folder}/s.sock")
-        yield Path(folder, "models")
-        loop.call_soon_threadsafe(ended.set)
-        thread.join(20)
-        assert not thread.is_alive()
-        loop.close()
+    with served_repository() as state:
+        monkeypatch.setenv("CLARAEDGE_HOST", f"unix:{state}/s.sock")
+        yield state / "models"
 
 
 @pytest.fixture
@@ -66,7 +29,7 @@ def lung(tmp_path: Path) -> Path:
 
 def model(folder: Path) -> Path:
     (folder / "1").mkdir(parents=True)
-    (folder / "config.pbtxt").write_text(f'name: "{folder.name}"\n')
+    (folder / "config.pbtxt").write_text(f'name: "{folder.name}"\nplatform: "ensemble"\n')
     (folder / "1" / "model.pt").write_bytes(os.urandom(3 * 2**20))
     (folder / "2").mkdir()
     return folder
@@ -90,23 +53,52 @@ def test_a_folder_becomes_a_model(repository, claraedge, lung) -> None:
 def test_raw_and_json_answers_are_for_scripts(repository, claraedge, lung) -> None:
     model_id = claraedge("create", "model", "-p", lung, "-t", "tensorrt", "--raw").out.strip()
     again = claraedge("create", "models", "-p", lung, "-t", "tensorflow", "--output", "json")
-    assert json.loads(again.out) == {"model_id": model_id, "name": "lung", "type": "TENSOR_FLOW"}
+    assert json.loads(again.out) == {
+        "model_id": model_id,
+        "name": "lung",
+        "type": "TENSOR_FLOW",
+        "warnings": [],
+    }
     listed = claraedge("list", "models", "--output", "json")
     assert json.loads(listed.out) == {
         "models": [{"id": model_id, "name": "lung", "type": "TENSOR_FLOW", "metadata": {}}]
     }
 
 
-def test_the_folder_may_be_given_as_a_dot_or_as_a_zip(
+def test_the_folder_may_be_given_as_a_link_a_dot_or_a_zip(
     repository, claraedge, lung, monkeypatch, tmp_path
 ) -> None:
     with zipfile.ZipFile(tmp_path / "m.zip", "w") as made:
         made.write(lung / "config.pbtxt", "lung/config.pbtxt")
         made.write(lung / "1/model.pt", "lung/1/model.pt")
+    (tmp_path / "real").mkdir()
+    lung.rename(tmp_path / "real/lung-2")
+    lung.symlink_to(tmp_path / "real/lung-2")
+    linked = claraedge("create", "model", "-p", f"{lung}/", "-t", "unknown", "-r")
+    lung.unlink()
+    (tmp_path / "real/lung-2").rename(lung)
     monkeypatch.chdir(lung)
     first = claraedge("create", "model", "-p", ".", "-t", "unknown", "-r")
     second = claraedge("create", "model", "-p", tmp_path / "m.zip", "-t", "unknown", "-r")
     assert (first.code, second.code, first.out) == (0, 0, second.out)
+    assert (linked.code, linked.out) == (0, first.out)
+
+
+def test_what_is_left_out_of_a_folder_is_told_and_not_sent(repository, claraedge, lung) -> None:
+    (lung / ".git/objects").mkdir(parents=True)
+    (lung / ".git/objects/pack").write_bytes(bytes(2**20))
+    (lung / "1/.DS_Store").write_bytes(b"x")
+    (lung / "1/__pycache__").symlink_to(lung)
+    told: list[int] = []
+    with connect() as connection:
+        _, notes = models.upload(connection, lung, "UNKNOWN", told.append)
+    assert sum(told) == models.size_of(lung) < 4 * 2**20
+    assert list(notes) == [
+        "left out 3 names that are not part of the model: .git, 1/.DS_Store, 1/__pycache__"
+    ]
+    answer = claraedge("create", "model", "-p", lung, "-t", "unknown")
+    assert answer.code == 0
+    assert f"claraedge: warning: {notes[0]}\n" in answer.err
 
 
 def test_progress_tells_every_byte_once(repository, lung) -> None:
@@ -116,7 +108,9 @@ def test_progress_tells_every_byte_once(repository, lung) -> None:
     assert sum(told) == models.size_of(lung) > 3 * 2**20
 
 
-@pytest.mark.parametrize("what", ["no config", "a file", "a FIFO", "a link", "a wrong name"])
+@pytest.mark.parametrize(
+    "what", ["no config", "a file", "a FIFO", "a link", "a wrong name", "a folder above", "half"]
+)
 def test_what_is_no_model_is_refused_with_a_text(repository, claraedge, lung, tmp_path, what):
     path, text = lung, ""
     if what == "no config":
@@ -130,6 +124,11 @@ def test_what_is_no_model_is_refused_with_a_text(repository, claraedge, lung, tm
     elif what == "a link":
         (lung / "3").symlink_to(lung / "1")
         text = f"{lung}/3: is a link to a folder"
+    elif what == "a folder above":
+        path, text = lung.parent, f"claraedge create model -p {lung} -t TYPE"
+    elif what == "half":
+        (lung / "1/model.onnx.part").write_bytes(b"half")
+        text = f"{lung}/1/model.onnx.part has the name of a file that is still being copied"
     else:
         (lung / "config.pbtxt").write_text('name: "liver"\n')
         text = "config.pbtxt has the name 'liver', the model 'lung'"

@@ -256,7 +256,7 @@ async def test_a_wrong_manifest_refuses_the_start_and_the_job_may_be_started_lat
 async def test_an_application_that_comes_after_the_start_is_run_as_one(
     device: BenchDevice,
 ) -> None:
-    device.runner.remove_image("app:latest")
+    device.runner.drop_image("app:latest")
     async with bench(device, run=False) as b:
         job = await b.job(await b.register(APP), {"x": b"data"})
     device.runner.add_image("app:latest", upper, files=manifest(gpu=1))
@@ -279,7 +279,7 @@ async def test_a_start_while_podman_is_away_loses_nothing(device: BenchDevice) -
 
 
 async def test_a_wrong_manifest_that_comes_late_fails_the_operator(device: BenchDevice) -> None:
-    device.runner.remove_image("app:latest")
+    device.runner.drop_image("app:latest")
     async with bench(device, run=False) as b:
         job = await b.job(await b.register(APP), {"x": b"data"})
     device.runner.add_image("app:latest", upper, files={"/etc/monai/app.json": b"{}"})

@@ -136,7 +136,7 @@ async def test_an_archive_whose_image_is_gone_is_loaded_by_the_next_start(
 ) -> None:
     (folder / "a.tar").write_text("image a:1")
     await looks(loading)
-    runner.remove_image("a:1")
+    runner.drop_image("a:1")
     await looks(loading)
     assert runner.loads == ["a.tar"]
     await looks(started(runner, database, folder))

@@ -47,7 +47,7 @@ class Podman(MemoryRunner):
             self.gone_at_start.remove(operator)
             self.vanish(operator)
             if self.image_gone:
-                self.remove_image(spec.image)
+                self.drop_image(spec.image)
             raise ContainerError(f"no container with name or ID {container} found")
         await super().start(container)
 

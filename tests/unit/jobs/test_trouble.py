@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from claraedge import files
+from claraedge.errors import BrokenDiskError
 from claraedge.jobs import records
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.runner.protocol import ContainerSpec
@@ -95,7 +96,7 @@ async def test_an_end_that_cannot_be_recorded_ends_the_engine_and_a_new_start_co
             return await copy(spec)
 
         device.runner.add_image("copy:1", broken)
-        with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
+        with pytest.raises(BrokenDiskError, match="disk I/O error"):
             async with asyncio.timeout(DEADLINE):
                 await b.engine.run()
     monkeypatch.undo()

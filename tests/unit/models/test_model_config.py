@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claraedge.errors import InvalidModelError
-from claraedge.models.config import model_name
+from claraedge.models.config import read_config
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ from claraedge.models.config import model_name
     ],
 )
 def test_the_name_at_the_top_level_is_found(text: str, name: str | None) -> None:
-    assert model_name(text.encode()) == name
+    assert read_config(text.encode()).name == name
 
 
 @pytest.mark.parametrize(
@@ -41,27 +41,29 @@ def test_the_name_at_the_top_level_is_found(text: str, name: str | None) -> None
     [
         (b'name: "a"\nname: "b"', "2 fields `name`"),
         (b"input {", "not closed"),
+        (b'\n{"name": "a"}', "JSON"),
         (b"a: 1\n}", "line 2: '}' closes nothing"),
         (b'name: "lung', "line 1"),
         (b'\n\nname: "lu\nng"', "line 3"),
-        (b"\xff\xfe", "not UTF-8"),
+        (b"\xff\xfen\0", "UTF-16"),
+        (b"name: 'l\xe4rm'", "not UTF-8"),
         (rb'name: "\377"', "not UTF-8"),
         (b"<?xml?>", "no protobuf text"),
     ],
 )
 def test_what_is_no_configuration_is_told(content: bytes, text: str) -> None:
     with pytest.raises(InvalidModelError, match=text):
-        model_name(content)
+        read_config(content)
 
 
 @given(st.text(alphabet="name: \"'\\{}[]<>#x7\n,;") | st.binary())
 def test_no_content_raises_anything_else(content: str | bytes) -> None:
     try:
-        model_name(content.encode() if isinstance(content, str) else content)
+        read_config(content.encode() if isinstance(content, str) else content)
     except InvalidModelError as error:
         assert all(error.messages)  # noqa: PT017
 
 
 def test_a_megabyte_of_brackets_is_no_trouble() -> None:
     with pytest.raises(InvalidModelError, match="not closed"):
-        model_name(b"{" * 2**20)
+        read_config(b"a {" * 2**18)

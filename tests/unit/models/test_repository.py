@@ -16,6 +16,7 @@ from claraedge.errors import InvalidMetadataError, StorageFullError
 from claraedge.ids import new_id
 from claraedge.models import models as module
 from claraedge.models import records
+from claraedge.models.archive import Unpacked
 from claraedge.models.model import Model, ModelType
 from claraedge.models.models import Models
 from claraedge.models.tree import ModelTree
@@ -120,7 +121,7 @@ async def test_a_caller_that_goes_away_while_it_is_unpacked_leaves_nothing(
     unpacking = threading.Event()
     real = module.unpack
 
-    def slow(flag: CancelFlag, source: Path, target: Path, wanted: str) -> str:
+    def slow(flag: CancelFlag, source: Path, target: Path, wanted: str) -> Unpacked:
         unpacking.set()
         while not flag._event.wait(0.01):
             pass

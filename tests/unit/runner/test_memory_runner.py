@@ -212,7 +212,7 @@ async def test_images_are_found_by_name_and_id_and_missing_ones_are_refused(
     assert await runner.find_image("app:2") is None
     with pytest.raises(InvalidImageError):
         await runner.load_image(tmp_path / "no.tar")
-    runner.remove_image("app:1")
+    runner.drop_image("app:1")
     with pytest.raises(ImageNotFoundError):
         await runner.create(spec)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import zipfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class Beside:
         self.clock = TickingClock()
         self.gpus: tuple[str, ...] = ("nvidia.com/gpu=0",)
         self.models = Models(database, ModelTree(state), self.clock, new_id)
-        self.server = ModelsServer(state / "services/common/models", crash=self.crash)
+        self.server = ModelsServer(state / "services/inference/models", crash=self.crash)
         self.lost: list[tuple[str, str]] = []
         self.services: Services
         self.exits = asyncio.Event()
@@ -74,7 +74,7 @@ class Beside:
         return 7
 
     async def _serve(self, _spec: ContainerSpec) -> int:
-        self.server.loaded.clear()
+        self.server.restarted()
         await self.exits.wait()
         self.exits.clear()
         return 3
@@ -123,11 +123,17 @@ class Beside:
     async def networks(self) -> list[str]:
         return [network.name for network in await self.runner.networks({})]
 
-    async def store(self, name: str, weights: str = "w", **files: str) -> Model:
-        """Puts a model into the repository; `files` lie beside its weights."""
+    async def store(
+        self, name: str, weights: str = "w", of: Sequence[str] = (), config: str = "", **files: str
+    ) -> Model:
+        """Puts a model into the repository, an ensemble where it is `of` others; `files` lie beside
+        its weights, `config` is added to its configuration.
+        """
+        steps = "".join(f'step {{ model_name: "{part}" model_version: -1 }}\n' for part in of)
+        ensemble = f'platform: "ensemble"\nensemble_scheduling {{\n{steps}}}\n' if of else ""
         content = io.BytesIO()
         with zipfile.ZipFile(content, "w") as archive:
-            archive.writestr(f"{name}/config.pbtxt", f'name: "{name}"')
+            archive.writestr(f"{name}/config.pbtxt", f'name: "{name}"\n{ensemble}{config}')
             for file, text in ({"weights": weights} | files).items():
                 archive.writestr(f"{name}/1/{file}", text)
         async with self.models.upload() as upload:

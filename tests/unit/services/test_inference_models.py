@@ -106,7 +106,7 @@ async def test_a_replaced_model_is_loaded_again_for_the_next_job(beside: Beside)
         await beside.store("m", "new")
         await services.acquire("two", using(models=("m",)))
         assert beside.server.loaded == {"m": "new"}
-        assert beside.server.calls == ["load m", "load m"]
+        assert beside.server.calls == ["load m", "unload m", "load m"]
 
 
 async def test_running_services_see_models_that_change(beside: Beside) -> None:

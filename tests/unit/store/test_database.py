@@ -17,6 +17,7 @@ import pytest
 from claraedge.errors import (
     AlreadyRunningError,
     ClaraedgeError,
+    DamagedStateError,
     StateFolderError,
     StorageFullError,
     UnavailableError,
@@ -314,7 +315,7 @@ async def test_a_file_that_is_no_database_is_refused_and_kept(
 ) -> None:
     path = tmp_path / "claraedge.db"
     path.write_bytes(content)
-    with pytest.raises(StateFolderError, match="move it away"):
+    with pytest.raises(DamagedStateError, match="does not begin as a database does"):
         async with Database(path):
             pass
     assert path.read_bytes() == content
@@ -330,7 +331,7 @@ async def test_a_damaged_database_is_refused_with_what_to_do(tmp_path: Path) -> 
     content = bytearray(path.read_bytes())
     content[100:4096] = b"\xff" * 3996
     path.write_bytes(content)
-    with pytest.raises(StateFolderError, match="restore a backup"):
+    with pytest.raises(DamagedStateError, match="claraedge repair state"):
         async with Database(path):
             pass
 

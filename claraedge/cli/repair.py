@@ -1,0 +1,58 @@
+"""`claraedge repair state`: for a state that is damaged, while no daemon runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from claraedge.cli.output import lines
+
+_SHOWN = 20
+
+
+@click.group()
+def repair() -> None:
+    """Repair what a power cut or a failing disk has damaged."""
+
+
+@repair.command("state")
+@click.option("--config", type=click.Path(path_type=Path), help="The daemon's.  [CLARAEDGE_CONFIG]")
+@click.option("--state-dir", metavar="FOLDER", help="All state.  [CLARAEDGE_STATE_DIR]")
+def repair_state(config: Path | None, state_dir: str | None) -> None:
+    """Make a new database of what can be read of a damaged one. Stop the daemon before.
+
+    Nothing is deleted: the damaged database, and files that the new one does not know of, are put
+    into a folder `damaged-DATE-TIME` of the state.
+    """
+    from claraedge.daemon.repair import repair as run
+
+    given = {} if state_dir is None else {"state_dir": str(Path(state_dir).absolute())}
+    done = run(config, given)
+    if done is None:
+        click.echo("the state is sound; there is nothing to repair")
+        return
+    shown = [
+        ("DAMAGE", done.damage),
+        ("PUT ASIDE", str(done.put_aside)),
+        *(
+            ("TABLE", f"{t.name}: {t.rows} rows" + ("" if t.whole else "; others are lost"))
+            for t in done.tables
+            if t.rows or not t.whole
+        ),
+        *_some("LOST JOB", done.lost_jobs),
+        *_some("ENDED JOB", done.ended_jobs),
+        *_some("UNKNOWN", done.unknown),
+    ]
+    click.echo(lines(shown))
+    click.echo(
+        "\nThe daemon can be started again. Remove the folder that was put aside once nobody needs"
+        " anything of it."
+    )
+
+
+def _some(name: str, values: Sequence[str]) -> list[tuple[str, str]]:
+    rest = len(values) - _SHOWN
+    more = [(name, f"and {rest} more")] if rest > 0 else []
+    return [(name, value) for value in values[:_SHOWN]] + more

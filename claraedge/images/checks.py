@@ -1,0 +1,92 @@
+"""Images are compared with what was stored: when, and which of them are damaged.
+
+Each image by the sizes of its files, once in the life of a daemon, before it is first used; and by
+all of its content where the machine may have damaged it, when it was loaded, and when an operator
+of it fails: the first sign of damage by a power cut is a program that does not start, or one that
+finds a file of its own empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from claraedge.errors import ClaraedgeError, DamagedImageError
+from claraedge.runner.images import damaged
+from claraedge.runner.protocol import Damage, Image, Runner
+
+_log = logging.getLogger(__name__)
+
+
+class Checks:
+    """The state of the images of this device."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.suspects: Callable[[str], bool] = lambda _image: False
+        """Whether the machine may have damaged an image since its content was last compared."""
+        self.on_whole: Callable[[str], None] = lambda _image: None
+        """Told of each image whose content was compared, and is right."""
+        self._runner = runner
+        self._seen: set[str] = set()
+        self._running: dict[tuple[str, bool], asyncio.Task[Damage | None]] = {}
+        self._damaged: dict[str, str] = {}
+
+    @property
+    def damaged(self) -> Mapping[str, str]:
+        """Ids of images that are damaged -> what of them."""
+        return self._damaged
+
+    async def look(self) -> None:
+        """Looks at all images, so that damage is known before a job meets it."""
+        try:
+            for image in await self._runner.list_images():
+                if image.id not in self._seen:
+                    await self.check(image.id, contents=False)
+        except ClaraedgeError as error:  # then each is looked at when it is used
+            _log.warning("images are not compared now", extra={"reason": str(error)})
+
+    async def before_use(self, image: Image, reference: str) -> None:
+        """Raises DamagedImageError for an image that must not run, and RunnerUnavailableError."""
+        if image.id in self._seen and image.id not in self._damaged:
+            return
+        damage = await self.check(image.id, contents=False)
+        if damage is not None:
+            raise DamagedImageError(damaged(reference, damage.text), image=image.id)
+
+    async def check(self, image: str, *, contents: bool) -> Damage | None:
+        """Compares an image now; callers for the same one share the work.
+
+        `contents`: also what is in its files, as always where they may be or were damaged.
+        """
+        contents = contents or image in self._damaged or self.suspects(image)
+        key = (image, contents)
+        if key not in self._running:
+            work = self._check(image, contents=contents)
+            self._running[key] = asyncio.create_task(work, name=f"check image {image[:12]}")
+            self._running[key].add_done_callback(partial(self._ended, key))
+        return await asyncio.shield(self._running[key])
+
+    def forget(self, image: str) -> None:
+        """An image is removed, or replaced."""
+        self._seen.discard(image)
+        self._damaged.pop(image, None)
+
+    async def _check(self, image: str, *, contents: bool) -> Damage | None:
+        damage = await self._runner.check_image(image, contents=contents)
+        if damage is not None:
+            if image not in self._damaged:
+                _log.error("image damaged", extra={"image": image, "reason": damage.text})
+            self._damaged[image] = damage.text
+            return damage
+        self.forget(image)
+        self._seen.add(image)
+        if contents:
+            self.on_whole(image)
+        return None
+
+    def _ended(self, key: tuple[str, bool], work: asyncio.Task[Damage | None]) -> None:
+        del self._running[key]
+        if not work.cancelled():
+            work.exception()  # whoever waited has it

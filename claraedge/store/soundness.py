@@ -1,0 +1,269 @@
+"""Whether the files of the database are sound, and which errors say that they, or their disk, are
+not.
+
+SQLite finds a damaged page when it comes across it, which may be after days of answers that are
+wrong. So all of the file is looked at before it is used: 100 MB take about a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+import stat
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from claraedge.appliance.state import broken_disk, user_name
+from claraedge.errors import (
+    BrokenDiskError,
+    ClaraedgeError,
+    DamagedStateError,
+    StateFolderError,
+    StorageFullError,
+)
+
+#: Bytes; with less SQLite cannot make its shared-memory file.
+_LEAST_FREE = 256 * 1024
+
+# --- the form of the files, as sqlite.org/fileformat2.html has it ------------------------------
+_FREE_AT = 32  # in the header: number of the first page of the list of free pages
+_LOCKED_AT = 1 << 30  # the page at this byte is never used
+_WAL_HEADER, _FRAME_HEADER = 32, 24
+_WAL_MAGIC = 0x377F0682  # the lowest bit is the byte order of the checksums
+
+
+def damaged(path: Path, what: str) -> DamagedStateError:
+    """The error for a database that is damaged, with what to do."""
+    return DamagedStateError(
+        f"{path} is damaged: {what}. Nothing was changed in it. A power cut or a failing disk does"
+        " that: `dmesg` tells of the disk. `claraedge repair state --state-dir"
+        f" {path.parent}`, run as user {user_name(os.geteuid())} while the service is stopped, puts"
+        " the damaged file aside and keeps what can be read of it (docs/state.md)"
+    )
+
+
+def told(error: BaseException, path: Path) -> ClaraedgeError | None:
+    """What an error means for the state as a whole; None: nothing, it is the caller's own."""
+    if isinstance(error, sqlite3.Error):
+        return _told_of_sqlite(error, path)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _full(path)
+    return None
+
+
+def _told_of_sqlite(error: sqlite3.Error, path: Path) -> ClaraedgeError | None:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:  # of Python's own module: a text that is no UTF-8 was never written so
+        return damaged(path, str(error)) if "Could not decode to UTF-8" in str(error) else None
+    match code & 0xFF:
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_FORMAT:
+            return damaged(path, str(error))
+        case sqlite3.SQLITE_FULL:
+            return _full(path)
+        # A full disk is told as one of these where the files beside the database cannot be made.
+        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN if _no_space(path):
+            return _full(path)
+        case sqlite3.SQLITE_IOERR if code != sqlite3.SQLITE_IOERR_NOMEM:
+            return _broken(path, str(error))
+        case sqlite3.SQLITE_READONLY if broken_disk(path.parent):
+            return _broken(path, str(error))
+    return None
+
+
+def _full(path: Path) -> StorageFullError:
+    return StorageFullError(f"{path}: the disk is full; free some space and work goes on")
+
+
+def _broken(path: Path, what: str) -> BrokenDiskError:
+    return BrokenDiskError(
+        broken_disk(path.parent)
+        or f"{path} cannot be read or written ({what}): `dmesg` tells why; check the disk of"
+        f" {path.parent}, and start claraedge again"
+    )
+
+
+def _no_space(path: Path) -> bool:
+    free = os.statvfs(path.parent)
+    if free.f_bavail * free.f_frsize < _LEAST_FREE:
+        return True
+    try:  # a quota is told to those alone who write
+        descriptor = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return False
+    try:
+        os.write(descriptor, bytes(_LEAST_FREE))
+    except OSError as error:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    finally:
+        os.close(descriptor)
+    return False
+
+
+#: Table -> what holds of no row that was ever written.
+IMPOSSIBLE: Mapping[str, str] = {
+    "facts": "instr(CAST(value AS BLOB), X'00') OR (key = 'instance' AND value GLOB '*[^0-9a-f]*')"
+    " OR (substr(value, 1, 1) IN ('{', '[') AND NOT json_valid(value))",
+    "definitions": "NOT json_valid(files)",
+    "jobs": "state NOT BETWEEN 1 AND 3 OR status NOT BETWEEN 1 AND 5"
+    " OR priority NOT BETWEEN 1 AND 4 OR NOT json_valid(coalesce(snapshot, '{}'))"
+    " OR NOT json_valid(coalesce(variables, '{}'))",
+    "operators": "status NOT BETWEEN 1 AND 4",
+    "deliveries": "NOT json_valid(outputs)",
+    "inbox_items": "NOT json_valid(deliver) OR NOT json_valid(options)",
+    "payloads": "type NOT IN (1, 2)",
+    "events": "NOT json_valid(body)",
+}
+
+# --- before it is opened -----------------------------------------------------------------------
+
+
+def refuse_unusable(path: Path) -> None:
+    """Raises StateFolderError where a file of the database is no file, or not ours.
+
+    Ours get the mode that they need.
+    """
+    for file in (path, wal(path), path.with_name(f"{path.name}-shm")):
+        try:
+            found = file.lstat()
+        except FileNotFoundError:
+            continue
+        if not stat.S_ISREG(found.st_mode):
+            raise StateFolderError(
+                f"{file} is no file, and the database is kept there; move it away, and put the"
+                " database back if somebody has moved that"
+            )
+        if found.st_uid != os.geteuid():
+            ours = user_name(os.geteuid())
+            raise StateFolderError(
+                f"{file} belongs to user {user_name(found.st_uid)}, and claraedge runs as {ours};"
+                f" `chown {ours} {file}` as root gives it back"
+            )
+        file.chmod(0o600)
+
+
+def refuse_lost(path: Path) -> None:
+    """Raises DamagedStateError where there is no database, and there are the files of one.
+
+    A new one would know none of them, and what no row knows is removed.
+    """
+    if (path.exists() and path.stat().st_size) or _size(wal(path)):
+        return
+    for name in ("payloads", "models"):
+        folder = path.parent / name
+        with contextlib.suppress(FileNotFoundError):
+            found = [entry for entry in os.scandir(folder) if entry.name != "staging"]
+            if found:
+                state = "is empty" if path.exists() else "is not there"
+                raise DamagedStateError(
+                    f"the database {path} {state}, and {folder} has {len(found)} entries that it"
+                    " knew. If somebody has moved it, put it back, with the files beside it that"
+                    f" begin with {path.name}. If it is lost, `claraedge repair state --state-dir"
+                    f" {path.parent}`, run as user {user_name(os.geteuid())}, puts what it knew"
+                    f" into {path.parent / 'unknown'} and begins a new one (docs/state.md)"
+                )
+
+
+def wal(path: Path) -> Path:
+    """The write-ahead log: what was recorded last, and is not in the file itself yet."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+# --- while it is open --------------------------------------------------------------------------
+
+
+def check(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises DamagedStateError where any page of the database is damaged. Nobody else has it open.
+
+    All is in the file itself afterwards. Errors of SQLite pass.
+    """
+    (first,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if first != "ok":
+        raise damaged(path, " ".join(first.replace("*** in database main ***", "").split()))
+    missing = connection.execute("PRAGMA foreign_key_check").fetchone()
+    if missing is not None:
+        raise damaged(path, f"a row of {missing[0]} belongs to one of {missing[2]} that is missing")
+    if _size(path):
+        # It says how many pages of the log are whole, beyond which SQLite does not look.
+        _, whole, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if lost := lost_commits(wal(path), max(0, whole)):
+            raise damaged(wal(path), f"of what was recorded last, {lost} changes cannot be read")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if (page := zeroed_page(path)) is not None:
+            raise damaged(path, f"page {page} holds nothing but zeros")
+
+
+def check_values(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises DamagedStateError where a row has values that are never written; the schema is ours.
+
+    A part of a page that is damaged leaves the page in its form.
+    """
+    for table, condition in IMPOSSIBLE.items():
+        if connection.execute(f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1").fetchone():
+            raise damaged(path, f"a row of {table} has values that are none")
+
+
+def lost_commits(log: Path, whole: int) -> int:
+    """How many commits lie in a log beyond its first `whole` pages, where that is no power cut's.
+
+    Each commit is synced before the next one is written: a cut leaves at most one that is not
+    whole. Two say that a page before them was damaged later.
+    """
+    try:
+        with log.open("rb") as file:
+            commits = sum(_commits_after(file.fileno(), whole))
+    except FileNotFoundError:
+        return 0
+    return commits if commits > 1 else 0
+
+
+def _commits_after(descriptor: int, whole: int) -> Iterator[bool]:
+    header = os.pread(descriptor, _WAL_HEADER, 0)
+    if len(header) < _WAL_HEADER:
+        return
+    magic, _, size, _, *salt = struct.unpack(">6I", header[:24])
+    sound = magic & ~1 == _WAL_MAGIC
+    if not sound:  # the frames themselves tell which ones belong together
+        size = 4096
+        salt = list(struct.unpack(">2I", os.pread(descriptor, 8, _WAL_HEADER + 8).ljust(8, b"\0")))
+    at = _WAL_HEADER + whole * (_FRAME_HEADER + size)
+    while len(frame := os.pread(descriptor, _FRAME_HEADER, at)) == _FRAME_HEADER:
+        _, pages, *of = struct.unpack(">4I", frame[:16])
+        if of == salt and any(salt):
+            yield pages > 0
+        at += _FRAME_HEADER + size
+
+
+def zeroed_page(path: Path) -> int | None:
+    """The number of a page in use that holds nothing but zeros, which none does.
+
+    SQLite takes those for text, where only text is expected.
+    """
+    with path.open("rb") as file:
+        header = file.read(100)
+        (size,) = struct.unpack_from(">H", header, 16)
+        size = 65536 if size == 1 else size
+        file.seek(0)
+        empty, number, nothing = set(), 0, bytes(size)
+        while block := file.read(256 * size):
+            for start in range(0, len(block), size):
+                number += 1
+                if block[start : start + size] == nothing:
+                    empty.add(number)
+        empty.discard(_LOCKED_AT // size + 1)
+        (trunk,) = struct.unpack_from(">I", header, _FREE_AT)
+        while trunk and empty:
+            empty.discard(trunk)
+            file.seek((trunk - 1) * size)
+            trunk, count, *free = struct.unpack(f">{size // 4}I", file.read(size))
+            empty -= set(free[:count])
+    return min(empty, default=None)

@@ -90,7 +90,8 @@ def cases() -> list[Case]:
         options = ["--collect-only", "-q", "-p", "no:cacheprovider", "--rootdir", str(ROOT)]
         code = pytest.main([*options, str(ROOT / "tests/field")], plugins=[collector])
     if code != pytest.ExitCode.OK:
-        raise SystemExit(f"the tests cannot be collected:\n{said.getvalue()}")
+        errors = said.getvalue().partition("= ERRORS =")[2]
+        raise SystemExit(f"the tests cannot be collected:\n{errors or said.getvalue()}")
     return sorted(collector.cases.values(), key=lambda case: case.kind)
 
 

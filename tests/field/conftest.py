@@ -16,12 +16,22 @@ def all_drops() -> Iterator[Drops]:
 
 
 @pytest.fixture
-def drop(all_drops: Drops) -> Drop:
+def drop(all_drops: Drops) -> Iterator[Drop]:
     """A folder whose entries are items."""
-    return all_drops.next("entry")
+    found = all_drops.next("entry")
+    yield found
+    found.is_explained()
 
 
 @pytest.fixture
-def studies(all_drops: Drops) -> Drop:
+def patient(all_drops: Drops) -> Drop:
+    """A folder whose entries may be quiet for long before they are taken."""
+    return all_drops.next("patient")
+
+
+@pytest.fixture
+def studies(all_drops: Drops) -> Iterator[Drop]:
     """A folder whose DICOM files become a job for each study."""
-    return all_drops.next("study")
+    found = all_drops.next("study")
+    yield found
+    found.is_explained()

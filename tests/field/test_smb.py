@@ -112,19 +112,19 @@ def test_hidden_attributes(drop: Drop, server: Server) -> None:
     outcome="One job with the whole file, where it is started again within the settle time.",
     tools=["smbclient", "smbd"],
 )
-def test_interrupted(drop: Drop, server: Server) -> None:
-    pipe = drop.source / "pipe"
+def test_interrupted(patient: Drop, server: Server) -> None:
+    pipe = patient.source / "pipe"
     os.mkfifo(pipe)
     content = some_bytes(40_000_000, "interrupted")  # smbclient sends 8 MiB at a time
-    write(drop.source, {"a.dcm": content})
-    first = start("smbclient", *session(server, drop, f'put "{pipe}" a.dcm'))
+    write(patient.source, {"a.dcm": content})
+    first = start("smbclient", *session(server, patient, f'put "{pipe}" a.dcm'))
     with pipe.open("wb") as part:
         part.write(content[:30_000_000])
         part.flush()
-        drop.until("half is there", lambda: size(drop.folder / "a.dcm") > 100_000)
+        patient.until("half is there", lambda: size(patient.folder / "a.dcm") > 100_000)
         interrupt(first, signal.SIGKILL)
-    run("smbclient", *session(server, drop, f'put "{drop.source}/a.dcm" a.dcm'))
-    drop.makes({"a.dcm": content})
+    run("smbclient", *session(server, patient, f'put "{patient.source}/a.dcm" a.dcm'))
+    patient.makes({"a.dcm": content})
 
 
 def size(path: Path) -> int:

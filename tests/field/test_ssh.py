@@ -74,18 +74,18 @@ def test_filepart(drop: Drop, server: Server) -> None:
     outcome="One job with the whole file, where it is resumed within the settle time.",
     tools=["sftp", "sshd"],
 )
-def test_resumed(drop: Drop, server: Server) -> None:
+def test_resumed(patient: Drop, server: Server) -> None:
     files = {"a.dcm": some_bytes(BIG, "resumed")}
-    write(drop.source, files)
-    put = batch(server, drop, f"put {drop.source}/a.dcm {drop.folder}/a.dcm")
+    write(patient.source, files)
+    put = batch(server, patient, f"put {patient.source}/a.dcm {patient.folder}/a.dcm")
     settings = ("-F", server.folder / "ssh.conf")
     first = start("sftp", *settings, *SLOW, "-b", put, "drop")
-    target = drop.folder / "a.dcm"
-    drop.until("half is there", lambda: target.exists() and target.stat().st_size > BIG // 3)
+    target = patient.folder / "a.dcm"
+    patient.until("half is there", lambda: target.exists() and target.stat().st_size > BIG // 3)
     interrupt(first, signal.SIGKILL)
-    again = batch(server, drop, f"put -a {drop.source}/a.dcm {drop.folder}/a.dcm")
+    again = batch(server, patient, f"put -a {patient.source}/a.dcm {patient.folder}/a.dcm")
     run("sftp", *settings, *SLOW, "-b", again, "drop")
-    drop.makes(files)
+    patient.makes(files)
 
 
 @case(

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from claraedge.filenames import is_ignored, is_temporary
+from claraedge.filenames import Names
 
-#: What version control, editors and Python leave in the folder of somebody who makes models.
-_OF_AUTHORS = frozenset(
-    {".git", ".gitattributes", ".gitignore", ".gitkeep", ".gitmodules", ".hg", ".svn", ".dvc"}
-    | {".cache", ".idea", ".vscode", ".ipynb_checkpoints", "__pycache__"}
-)
 #: Windows hides endings, and its Notepad adds one.
 _MEANT = frozenset({"config.pbtxt", "config.pbtxt.txt", "config.txt", "config.pbtext", "config.pb"})
 _MAX_SHOWN = 5
 
 
-def is_unfinished(name: str) -> bool:
+def is_unfinished(name: str, names: Names) -> bool:
     """Whether it is the name of a download or a copy that has not ended."""
-    return is_temporary(_raw(name)) and not name.startswith((".", "~$"))
+    return names.unfinished(_raw(name)) is not None
 
 
-def left_out(parts: Sequence[str]) -> str | None:
+def left_out(parts: Sequence[str], names: Names) -> str | None:
     """The outermost part of a path that is nobody's content, with what is above it; else None.
 
-    That is what desktops, editors, version control and caches leave in a folder.
+    That is what programs leave in a folder, and all that is hidden: no model has hidden files, and
+    editors, version control and caches of its author's have nothing else.
     """
     for depth, name in enumerate(parts, 1):
-        if name in _OF_AUTHORS or (is_ignored(_raw(name)) and not is_unfinished(name)):
+        hidden = name.startswith(".") and not is_unfinished(name, names)
+        if hidden or names.leftover(_raw(name)) is not None:
             return "/".join(parts[:depth])
     return None
 

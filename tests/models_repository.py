@@ -10,16 +10,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from claraedge.api.answers import Limits
+from claraedge.api.appliance import ApplianceServicer
 from claraedge.api.models import ModelsServicer
 from claraedge.api.server import Server
 from claraedge.clock import SystemClock
+from claraedge.filenames import DEFAULT
 from claraedge.ids import new_id
 from claraedge.models.model import SetKind
 from claraedge.models.models import Models
 from claraedge.models.sets import ModelSets
 from claraedge.models.tree import ModelTree
 from claraedge.store.database import Database
+from claraedge.wire.claraedge.v1 import appliance_pb2
 from claraedge.wire.nvidia.clara.platform import models_pb2
+
+
+async def _no_status() -> appliance_pb2.StatusResponse:
+    raise NotImplementedError("nobody asks for it")
 
 
 @contextmanager
@@ -34,8 +41,14 @@ def served_repository() -> Iterator[Path]:
             await repository.prepare()
             sets = [ModelSets(database, clock, new_id, kind) for kind in SetKind]
             servicer = ModelsServicer(repository, *sets)
-            service = models_pb2.DESCRIPTOR.services_by_name["Models"]
-            async with Server(state / "s.sock", [(service, servicer)], Limits(unary=30, idle=30)):
+            served = [
+                (models_pb2.DESCRIPTOR.services_by_name["Models"], servicer),
+                (
+                    appliance_pb2.DESCRIPTOR.services_by_name["Appliance"],
+                    ApplianceServicer(_no_status, DEFAULT),
+                ),
+            ]
+            async with Server(state / "s.sock", served, Limits(unary=30, idle=30)):
                 ready.set()
                 await ended.wait()
 

@@ -9,7 +9,7 @@ import click
 
 from claraedge.cli.options import Nouns, Options, metadata, pairs, remote, variables
 from claraedge.cli.output import progress
-from claraedge.cli.transfer import gather
+from claraedge.cli.transfer import gather, names_of
 from claraedge.errors import ClaraedgeError
 
 #: As Clara's command line and its adapter spell them.
@@ -159,8 +159,10 @@ def create_model(options: Options, path: Path, kind: str, raw: bool) -> None:
     """
     from claraedge.client import models
 
-    with options.connect() as connection, progress("upload", models.size_of(path)) as sent:
-        model, notes = models.upload(connection, path, models.TYPES[kind], sent)
+    with options.connect() as connection:
+        names = names_of(connection, [path])
+        with progress("upload", models.size_of(path, names)) as sent:
+            model, notes = models.upload(connection, path, models.TYPES[kind], sent, names)
     if options.json:
         answer = {"model_id": model.id, "name": model.name, "type": model.type}
         options.print_json({**answer, "warnings": [*notes]})

@@ -83,10 +83,9 @@ def upload(options: Options, identifier: str, files: tuple[Path, ...]) -> None:
 
 def gather(connection: Connection, paths: Sequence[Path]) -> Gathered:
     """The files to upload, by the device's own table of names; says what is left out."""
-    from claraedge.client import appliance, payloads
+    from claraedge.client import payloads
 
-    folders = any(path.is_dir() for path in paths)
-    gathered = payloads.gather(paths, appliance.names(connection) if folders else Names(()))
+    gathered = payloads.gather(paths, names_of(connection, paths))
     by_program: dict[str, list[str]] = {}
     for name, program in gathered.left_out.items():
         by_program.setdefault(program, []).append(name)
@@ -98,3 +97,10 @@ def gather(connection: Connection, paths: Sequence[Path]) -> Gathered:
             err=True,
         )
     return gathered
+
+
+def names_of(connection: Connection, paths: Sequence[Path]) -> Names:
+    """The device's table, for what lies in folders; a file that is given is taken as it is."""
+    from claraedge.client import appliance
+
+    return appliance.names(connection) if any(path.is_dir() for path in paths) else Names(())

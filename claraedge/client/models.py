@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claraedge import filetypes, modelfiles, zips
+from claraedge.filenames import DEFAULT, Names
 from claraedge.client.connection import HEADER, Connection
 from claraedge.client.prefix import by_prefix, full_id
 from claraedge.client.values import Model
@@ -32,25 +33,29 @@ _PART = re.compile(r"\.(zip|7z|rar)\.\d{3}$|\.[zr]\d\d$", re.IGNORECASE)
 _CHUNK = 1024 * 1024
 
 
-def size_of(path: Path) -> int:
+def size_of(path: Path, names: Names = DEFAULT) -> int:
     """Bytes that an upload of a folder or of an archive reads."""
     if path.is_file():
         return path.stat().st_size
-    return sum(file.stat().st_size for file in _content(path.resolve()).files)
+    return sum(file.stat().st_size for file in _content(path.resolve(), names).files)
 
 
 def upload(
-    connection: Connection, path: Path, kind: str, progress: Callable[[int], object]
+    connection: Connection,
+    path: Path,
+    kind: str,
+    progress: Callable[[int], object],
+    names: Names = DEFAULT,
 ) -> tuple[Model, Sequence[str]]:
     """Stores the model of a folder, or of a zip archive, with what to say of what was left out.
 
     `kind` is a name of the contract's. The folder's own name is the model's. `progress` gets the
-    bytes that are read. Raises InvalidModelError before anything is sent where the path is no model
+    bytes that are read; `names` say what is left out. Raises InvalidModelError before anything is sent where the path is no model
     at first sight.
     """
     notes: tuple[str, ...] = ()
     if path.is_dir():
-        pieces, notes = _pack(path, progress)
+        pieces, notes = _pack(path, progress, names)
     else:
         pieces = _read(path, progress)
     details = pb.ModelDetails(type=pb.ModelType.Value(f"MODEL_TYPE_{kind}"))
@@ -72,27 +77,29 @@ class _Content:
     unfinished: tuple[Path, ...]
 
 
-def _content(folder: Path) -> _Content:
+def _content(folder: Path, names: Names) -> _Content:
     files: list[Path] = []
     passed: list[str] = []
-    for place, folders, names in os.walk(folder):
+    for place, folders, others in os.walk(folder):
         below = Path(place).relative_to(folder).parts
-        for name in sorted((*folders, *names)):
-            found = modelfiles.left_out((*below, name))
+        for name in sorted((*folders, *others)):
+            found = modelfiles.left_out((*below, name), names)
             if found is not None:
                 passed.append(found)
-            elif name in names:
+            elif name in others:
                 files.append(Path(place, name))
-        folders[:] = [n for n in folders if modelfiles.left_out((*below, n)) is None]
-    unfinished = tuple(file for file in files if modelfiles.is_unfinished(file.name))
+        folders[:] = [n for n in folders if modelfiles.left_out((*below, n), names) is None]
+    unfinished = tuple(file for file in files if modelfiles.is_unfinished(file.name, names))
     return _Content(tuple(files), tuple(passed), unfinished)
 
 
-def _pack(path: Path, progress: Callable[[int], object]) -> tuple[Iterator[bytes], tuple[str, ...]]:
+def _pack(
+    path: Path, progress: Callable[[int], object], names: Names
+) -> tuple[Iterator[bytes], tuple[str, ...]]:
     folder = path.resolve()
     if not (folder / _CONFIG).is_file():
         raise InvalidModelError(_no_config(path, folder))
-    content = _content(folder)
+    content = _content(folder, names)
     if content.unfinished:
         raise InvalidModelError(
             f"{content.unfinished[0]} has the name of a file that is still being copied or"
@@ -100,7 +107,7 @@ def _pack(path: Path, progress: Callable[[int], object]) -> tuple[Iterator[bytes
         )
 
     def passes(found: Path) -> bool:
-        return modelfiles.left_out(found.relative_to(folder).parts) is not None
+        return modelfiles.left_out(found.relative_to(folder).parts, names) is not None
 
     name = path.name if path.name not in ("", "..") else folder.name  # that of a link, not its aim
     pieces = zips.pack(folder, name, progress, passes)

@@ -64,7 +64,9 @@ class Parts:
 
         self.tree = PayloadTree(config.state_dir)
         self.payloads = Payloads(database, self.tree, clock, new_id, runner.reclaim, held=held)
-        self.models = Models(database, ModelTree(config.state_dir), clock, new_id)
+        self.models = Models(
+            database, ModelTree(config.state_dir), clock, new_id, config.names.table()
+        )
         self.logs = JobLogs(config.state_dir)
         self.log_caps = LogCaps(database, self.logs, limit=config.engine.operator_log_mb << 20)
         self.images = Images(runner, config.images, held=held)

@@ -16,6 +16,7 @@ from pathlib import Path
 from claraedge import files, filetypes
 from claraedge.blocking import CancelFlag
 from claraedge.errors import InvalidModelError, StorageFullError
+from claraedge.filenames import DEFAULT, Names
 from claraedge.modelfiles import note
 from claraedge.models import content
 from claraedge.models.config import MAX_CONFIG, Config, read_config
@@ -51,7 +52,9 @@ class Unpacked:
     """What the answer to the upload should say."""
 
 
-def unpack(flag: CancelFlag, source: Path, target: Path, wanted: str) -> Unpacked:
+def unpack(
+    flag: CancelFlag, source: Path, target: Path, wanted: str, names: Names = DEFAULT
+) -> Unpacked:
     """Unpacks `source` into `target`/<name>, durable and readable for all.
 
     `target` is made. `wanted` is the name that the upload gave, or empty. Raises InvalidModelError
@@ -63,7 +66,7 @@ def unpack(flag: CancelFlag, source: Path, target: Path, wanted: str) -> Unpacke
         with Source(source) as file:
             refuse_other(file)
             with zipfile.ZipFile(file) as archive:
-                return _unpack(flag, archive, target, wanted)
+                return _unpack(flag, archive, target, wanted, names)
     except _BROKEN as error:
         if isinstance(error, OSError):  # io.UnsupportedOperation is a ValueError as well
             raise
@@ -73,9 +76,11 @@ def unpack(flag: CancelFlag, source: Path, target: Path, wanted: str) -> Unpacke
         ) from error
 
 
-def _unpack(flag: CancelFlag, archive: zipfile.ZipFile, target: Path, wanted: str) -> Unpacked:
+def _unpack(
+    flag: CancelFlag, archive: zipfile.ZipFile, target: Path, wanted: str, names: Names
+) -> Unpacked:
     entries = archive.infolist()
-    layout = plan([entry(info) for info in entries])
+    layout = plan([entry(info) for info in entries], names)
     infos = {path: entries[number] for path, number in layout.files.items()}
     config = _config(archive, infos[CONFIG])
     name = _name(config, layout, wanted)

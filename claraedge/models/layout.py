@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from claraedge.errors import InvalidModelError
+from claraedge.filenames import DEFAULT, Names
 from claraedge.modelfiles import is_meant_as_config, is_unfinished, left_out
 from claraedge.models.model import check_name
 
@@ -83,7 +84,7 @@ class Layout:
         return tuple(folder for folder in self.folders if _VERSION.fullmatch(folder))
 
 
-def plan(entries: Sequence[Entry]) -> Layout:
+def plan(entries: Sequence[Entry], names: Names = DEFAULT) -> Layout:
     """The layout; InvalidModelError with every problem (the first twenty) where there is none.
 
     What desktops and other programs leave in a folder is left out.
@@ -96,10 +97,10 @@ def plan(entries: Sequence[Entry]) -> Layout:
     for number, entry in enumerate(entries):
         outside = _outside(entry)
         parts = [part for part in entry.name.split("/") if part not in ("", ".")]
-        if outside is None and (found := left_out(parts)) is not None:
+        if outside is None and (found := left_out(parts, names)) is not None:
             passed.add(found)
             continue
-        problem = outside or _problem(entry, parts)
+        problem = outside or _problem(entry, parts, names)
         if problem is not None:
             problems.append(problem)
             continue
@@ -166,7 +167,7 @@ def _outside(entry: Entry) -> str | None:
     return None
 
 
-def _problem(entry: Entry, parts: Sequence[str]) -> str | None:
+def _problem(entry: Entry, parts: Sequence[str], names: Names) -> str | None:
     """Why this entry cannot be unpacked, whatever the others are."""
     shown = _shown(entry.name)
     folder = entry.name.endswith("/")
@@ -188,7 +189,7 @@ def _problem(entry: Entry, parts: Sequence[str]) -> str | None:
             f"{shown} is compressed by {name}, which few programs can read; in 7-Zip choose the"
             f" archive format zip and the compression method Deflate, or {_BY_FOLDER}"
         )
-    if any(is_unfinished(part) for part in parts):
+    if any(is_unfinished(part, names) for part in parts):
         return (
             f"{shown} has the name of a file that is still being copied or downloaded; let that"
             " end, or remove the file, and archive the folder again"

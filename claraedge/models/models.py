@@ -16,6 +16,7 @@ from claraedge import files, metadata
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end, wait_out
 from claraedge.clock import Clock
 from claraedge.errors import InvalidModelError, ModelNotFoundError
+from claraedge.filenames import DEFAULT, Names
 from claraedge.ids import NewId
 from claraedge.models import records
 from claraedge.models.archive import unpack
@@ -33,8 +34,16 @@ _BUFFER = 1024 * 1024
 class Models:
     """Takes, gives and removes models."""
 
-    def __init__(self, database: Database, tree: ModelTree, clock: Clock, new_id: NewId) -> None:
+    def __init__(
+        self,
+        database: Database,
+        tree: ModelTree,
+        clock: Clock,
+        new_id: NewId,
+        names: Names = DEFAULT,
+    ) -> None:
         self.tree = tree
+        self.names = names
         self._database = database
         self._clock = clock
         self._new_id = new_id
@@ -235,7 +244,7 @@ class Upload:
         checked = metadata.check(entries)
         await in_cancellable_thread(self._flush)
         staged = self._folder / "tree"
-        found = await in_cancellable_thread(unpack, self._archive, staged, name)
+        found = await in_cancellable_thread(unpack, self._archive, staged, name, self._models.names)
         self.notes = found.notes
         # Shielded: once the rename has begun it is finished, even if the caller goes away.
         self._committing = asyncio.create_task(

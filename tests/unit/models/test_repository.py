@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hostile import sound, zipped
@@ -121,11 +122,11 @@ async def test_a_caller_that_goes_away_while_it_is_unpacked_leaves_nothing(
     unpacking = threading.Event()
     real = module.unpack
 
-    def slow(flag: CancelFlag, source: Path, target: Path, wanted: str) -> Unpacked:
+    def slow(flag: CancelFlag, source: Path, target: Path, wanted: str, *more: Any) -> Unpacked:
         unpacking.set()
         while not flag._event.wait(0.01):
             pass
-        return real(flag, source, target, wanted)
+        return real(flag, source, target, wanted, *more)
 
     monkeypatch.setattr(module, "unpack", slow)
     storing = asyncio.create_task(store(models))

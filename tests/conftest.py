@@ -1,8 +1,8 @@
 """What every test stands on: which tests can run on this machine, and which must.
 
-`podman` and `frozen` tests are skipped where their means are missing. With
-CLARAEDGE_REQUIRE_PODMAN=1 (build/test, CI) a skip of one of them is a failure, whoever asked: a
-suite that proved nothing must not pass.
+`podman` and `frozen` tests, and those of cases from the field that run programs of others, are
+skipped where their means are missing. With CLARAEDGE_REQUIRE_PODMAN=1 (build/test, CI) a skip of
+one of them is a failure, whoever asked: a suite that proved nothing must not pass.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from tests.campaign import MACHINE, REQUIRE_PODMAN
+from tests.field.tools import why_missing
 
 ROOT = Path(__file__).resolve().parents[1]
 MUST_RUN = ("podman", "frozen")
@@ -58,6 +59,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for name, reason in reasons.items():
             if reason is not None and item.get_closest_marker(name):
                 item.add_marker(pytest.mark.skip(reason=reason))
+        lacks = why_missing(_tools(item))
+        if lacks is not None:
+            item.add_marker(pytest.mark.skip(reason=lacks))
+
+
+def _tools(item: pytest.Item) -> Sequence[str]:
+    """The programs of others that a test runs."""
+    mark = item.get_closest_marker("field")
+    return mark.kwargs["tools"] if mark else ()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -65,7 +75,7 @@ def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    must_run = any(item.get_closest_marker(name) for name in MUST_RUN)
+    must_run = any(item.get_closest_marker(name) for name in MUST_RUN) or bool(_tools(item))
     must_run = must_run and not item.get_closest_marker("gpu")  # not every machine has one
     if REQUIRE_PODMAN and must_run and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import hashlib
 import json
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -57,6 +59,22 @@ async def hello(spec: ContainerSpec) -> int:
     return 0
 
 
+async def look(spec: ContainerSpec) -> int:
+    """Tells what it was given: `list.json`, path -> [size, sha256] of each file of its inputs."""
+    found: dict[str, list[int | str]] = {}
+    for mount in spec.mounts:
+        for path in sorted(mount.source.rglob("*")) if mount.read_only else ():
+            if path.is_file():
+                with path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                name = os.fsencode(path.relative_to(mount.source))
+                found[name.decode("utf-8", "backslashreplace")] = [path.stat().st_size, digest]
+    for mount in spec.mounts:
+        if not mount.read_only:
+            (mount.source / "list.json").write_text(json.dumps(found))
+    return 0
+
+
 async def failing(spec: ContainerSpec) -> int:
     return 3
 
@@ -80,7 +98,7 @@ async def stubborn(spec: ContainerSpec) -> int:
 @asynccontextmanager
 async def runner(folder: Path) -> AsyncIterator[Runner]:
     containers = Containers()
-    for program in (hello, failing, chatty, stubborn):
+    for program in (hello, look, failing, chatty, stubborn):
         containers.add_image(f"{program.__name__}:1", program)
     trim = ctypes.CDLL(None).malloc_trim
 

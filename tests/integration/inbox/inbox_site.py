@@ -39,6 +39,7 @@ class InboxSite:
 
     folder: Path
     settings: str
+    definition: str = DEFINITION
     process: subprocess.Popen[bytes] | None = None
     peak: int = 0
     """Bytes that one of those that were ended had resident at most."""
@@ -47,7 +48,7 @@ class InboxSite:
         self.state = self.folder / "state"
         (self.state / "pipelines.d").mkdir(parents=True)
         self.state.chmod(0o700)
-        (self.state / "pipelines.d/ct.yaml").write_text(DEFINITION)
+        (self.state / "pipelines.d/ct.yaml").write_text(self.definition)
         (self.folder / "claraedge.toml").write_text(f"{self.settings}\n{ANY_DISK}")
         self.inbox = self.state / "inbox/ct"
         self.inbox.mkdir(parents=True)
@@ -110,10 +111,10 @@ class InboxSite:
 
 
 @contextmanager
-def inbox_site(settings: str) -> Iterator[InboxSite]:
+def inbox_site(settings: str, definition: str = DEFINITION) -> Iterator[InboxSite]:
     """Not started yet."""
     folder = Path(tempfile.mkdtemp(prefix="ce-"))  # short: a socket's path is at most 107 bytes
-    site = InboxSite(folder, settings)
+    site = InboxSite(folder, settings, definition)
     try:
         yield site
     finally:

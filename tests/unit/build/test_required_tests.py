@@ -14,7 +14,7 @@ BUILD = Path(__file__).resolve().parents[3] / "build"
 
 
 def run(tmp_path: Path, test: str, *, required: bool) -> subprocess.CompletedProcess[str]:
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  podman\n  frozen\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  podman\n  frozen\n  field\n")
     (tmp_path / "build").symlink_to(BUILD)
     suite = tmp_path / "tests"
     suite.mkdir()
@@ -36,11 +36,12 @@ def run(tmp_path: Path, test: str, *, required: bool) -> subprocess.CompletedPro
 
 SKIPS_ITSELF = "@pytest.mark.podman\ndef test_it():\n    pytest.skip('no image')\n"
 SKIPPED_BY_MARK = "@pytest.mark.frozen\n@pytest.mark.skip(reason='x')\ndef test_it(): pass\n"
+LACKS_A_PROGRAM = "@pytest.mark.field(tools=('no such program',))\ndef test_it(): pass\n"
 SKIPPED_MODULE = "pytest.skip('nothing here', allow_module_level=True)\n"
 ORDINARY = "def test_it():\n    pytest.skip('no GPU')\n"
 
 
-@pytest.mark.parametrize("test", [SKIPS_ITSELF, SKIPPED_BY_MARK])
+@pytest.mark.parametrize("test", [SKIPS_ITSELF, SKIPPED_BY_MARK, LACKS_A_PROGRAM])
 def test_a_required_test_that_is_skipped_fails(tmp_path: Path, test: str) -> None:
     ended = run(tmp_path, test, required=True)
     assert ended.returncode == 1
@@ -54,7 +55,7 @@ def test_a_module_that_skips_itself_fails(tmp_path: Path) -> None:
     assert "was skipped as a whole" in ended.stdout
 
 
-@pytest.mark.parametrize("test", [SKIPS_ITSELF, SKIPPED_BY_MARK, SKIPPED_MODULE])
+@pytest.mark.parametrize("test", [SKIPS_ITSELF, SKIPPED_BY_MARK, LACKS_A_PROGRAM, SKIPPED_MODULE])
 def test_without_the_requirement_a_skip_is_a_skip(tmp_path: Path, test: str) -> None:
     ended = run(tmp_path, test, required=False)
     assert "1 skipped" in ended.stdout

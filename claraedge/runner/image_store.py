@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from urllib.parse import quote
-
-import msgspec
+from typing import TypeVar
 
 from claraedge import files, spawn
-from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread
+from claraedge.blocking import CancelFlag, Threads, in_cancellable_thread, in_thread
 from claraedge.errors import (
-    ContainerError,
     DamagedImageError,
     ImageInUseError,
     ImagePullError,
@@ -21,27 +18,19 @@ from claraedge.errors import (
     RunnerUnavailableError,
     StorageFullError,
 )
-from claraedge.runner import image_archives, images, pulls
+from claraedge.runner import image_archives, images, library, pulls
 from claraedge.runner.answers import Loaded, check_storage, decode
 from claraedge.runner.host import Host
 from claraedge.runner.integrity import Integrity
 from claraedge.runner.protocol import Damage, Image, Login, Space
 from claraedge.runner.service import PodmanService
 
+T = TypeVar("T")
+
 #: All of a question about images.
 _ASK = 25.0
 _LOAD = 3600.0
-_REMOVE = 300.0
 _SYNC = 600.0
-_GONE = 404
-
-
-class _Listed(msgspec.Struct, rename="pascal"):
-    id: str
-
-
-class _User(msgspec.Struct, rename="pascal"):
-    names: list[str] = []
 
 
 class ImageStore:
@@ -55,6 +44,7 @@ class ImageStore:
         self._host = host
         self._runtime = runtime
         self._integrity = Integrity(host)
+        self._threads = Threads(4, "podman-py")  # a Podman that hangs keeps nothing else busy
 
     async def find(self, reference: str) -> Image | None:
         """As Runner.find_image."""
@@ -78,14 +68,10 @@ class ImageStore:
             raise RunnerUnavailableError(images.unanswered(f"within {_ASK:g} s")) from error
 
     async def _all(self) -> Sequence[Image]:
-        response = await self._service.request("GET", "/images/json", timeout=_ASK, repeatable=True)
+        ids = await self._ask(library.image_ids)
         storage = await self._integrity.storage()
-        if response.ok:
-            ids = [listed.id for listed in decode(response, list[_Listed])]
-        elif storage is not None:  # one that it cannot read keeps Podman from telling of the others
-            ids = list(storage.ids())
-        else:
-            raise RunnerUnavailableError(images.unanswered(response.reason))
+        if ids is None:  # one that it cannot read keeps Podman from telling of the others
+            ids = () if storage is None else list(storage.ids())
         found = []
         for image_id in dict.fromkeys(ids):
             try:
@@ -166,17 +152,7 @@ class ImageStore:
             return
         if not force:
             await self._refuse_used(reference, image_id)
-        response = await self._service.request(
-            "DELETE",
-            f"/images/{quote(reference.removeprefix('sha256:'), safe='')}",
-            query={"force": "true"},
-            timeout=_REMOVE,
-        )
-        if not response.ok and response.status != _GONE:
-            raise ContainerError(
-                f"Podman does not remove the image {reference}: {response.reason}; try"
-                f" `podman rmi --force {image_id[:12]}` as the user that runs claraedge"
-            )
+        await self._ask(library.remove_image, reference)
 
     async def space(self) -> Space:
         """As Runner.image_space."""
@@ -191,20 +167,20 @@ class ImageStore:
 
     async def _refuse_used(self, reference: str, image_id: str) -> None:
         """Raises ImageInUseError where containers are made of it: they would go with it."""
-        response = await self._service.request(
-            "GET",
-            "/containers/json",
-            query={"all": "true", "filters": f'{{"ancestor":["{image_id}"]}}'},
-            timeout=_ASK,
-            repeatable=True,
-        )
-        users = decode(response, list[_User]) if response.ok else []
+        users = await self._ask(library.users_of_image, image_id)
         if users:
-            names = ", ".join(name for user in users[:3] for name in user.names[:1])
             raise ImageInUseError(
                 f"the image {reference} is not removed: {len(users)} containers are made of it"
-                f" ({names}); wait until their jobs have ended, or cancel those"
+                f" ({', '.join(users[:3])}); wait until their jobs have ended, or cancel those"
             )
+
+    async def _ask(self, call: Callable[..., T], *args: str) -> T:
+        """A call of podman-py, repeatable; `call` gets Podman's socket first."""
+        with self._service.attended():
+            try:
+                return await self._threads.run(call, await self._service.socket(), *args)
+            except RunnerUnavailableError:  # once more: the service may be a new one
+                return await self._threads.run(call, await self._service.socket(), *args)
 
     async def _id(self, reference: str) -> str:
         """The id of an image by Podman's notes alone; empty where they have none such."""

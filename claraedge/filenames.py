@@ -38,7 +38,7 @@ class Row:
     """Where the program's authors, or those who met it, say so."""
     expression: str = ""
     """A regular expression for the whole name, where a shell pattern cannot say it; `pattern` is
-    then only what people are shown."""
+    then only what people are shown. Its group `final` is what an unfinished file will be called."""
 
 
 def _rows(kind: Kind, *rows: tuple[str, str, str] | tuple[str, str, str, str]) -> Iterable[Row]:
@@ -70,11 +70,21 @@ TABLE: tuple[Row, ...] = (
             "rsync",
             ".NAME.XXXXXX",
             "rsync(1), --temp-dir; ome/omero-server-docker#23; gorakhargosh/watchdog#266",
-            r"\..+\.[0-9A-Za-z]{6}",
+            r"\.(?P<final>.+)\.[0-9A-Za-z]{6}",
         ),
         ("rsync", ".~tmp~  .rsync-partial  .rsync-tmp", "rsync(1), --delay-updates, --partial-dir"),
-        ("rclone", "*.partial", "rclone.org/docs, --partial-suffix; rclone/rclone#3770"),
-        ("lftp, ProFTPD", ".in.*", "lftp(1), xfer:temp-file-name; ProFTPD HiddenStores"),
+        (
+            "rclone",
+            "*.partial",
+            "rclone.org/docs, --partial-suffix; rclone/rclone#3770",
+            r"(?P<final>.+?)(?:\.[0-9a-f]{8})?\.partial",
+        ),
+        (
+            "lftp, ProFTPD",
+            ".in.*",
+            "lftp(1), xfer:temp-file-name; ProFTPD HiddenStores",
+            r"\.in\.(?P<final>.+?)\.?",
+        ),
         ("WinSCP", "*.filepart", "winscp.net/eng/docs/resume"),
         ("Firefox, KDE, mc, Nextcloud", "*.part", "Firefox downloads; KIO: MarkPartial"),
         ("MinIO's mc", "*.part.minio", "minio/mc#1902"),
@@ -88,7 +98,7 @@ TABLE: tuple[Row, ...] = (
             "*.6eF5A0bE",
             "aws/aws-cli#701; s3transfer: random_file_extension",
             # Eight hexadecimal digits in letters of both cases: what people write has one case.
-            r"(?-i:.+\.(?=[0-9A-F]*[a-f])(?=[0-9a-f]*[A-F])[0-9A-Fa-f]{8})",
+            r"(?-i:(?P<final>.+)\.(?=[0-9A-F]*[a-f])(?=[0-9a-f]*[A-F])[0-9A-Fa-f]{8})",
         ),
         ("azcopy", ".azDownload-*", "Azure/azure-storage-azcopy: AZCOPY_DOWNLOAD_TO_TEMP_PATH"),
         ("FreeFileSync", "*.ffs_tmp", "FreeFileSync: zen/file_access, temporary names"),
@@ -98,7 +108,7 @@ TABLE: tuple[Row, ...] = (
             "the ownCloud and Nextcloud clients",
             ".NAME.~1a2b3c",
             "nextcloud/desktop: propagatedownload, createDownloadTmpFileName",
-            r"\..+\.~[0-9a-f]+",
+            r"\.(?P<final>.+)\.~[0-9a-f]+",
         ),
         ("Nextcloud's server", "*.ocTransferId*", "nextcloud/server: apps/dav, File.php"),
         ("Resilio Sync", "*.!sync  *.bts  *.SyncTemp  *.SyncPart", "Resilio Sync: partial files"),
@@ -112,7 +122,7 @@ TABLE: tuple[Row, ...] = (
             "macOS, a document that is being saved",
             "NAME.sb-1a2b3c4d-XXXXXX",
             "NSFileManager, replaceItemAt: safe-save names",
-            r".+\.sb-[0-9a-f]{8}-[0-9A-Za-z]{6}",
+            r"(?P<final>.+)\.sb-[0-9a-f]{8}-[0-9A-Za-z]{6}",
         ),
         ("7-Zip", "*.7z.tmp[0-9]*  *.zip.tmp[0-9]*", "7-Zip: UpdateCallback, temporary archives"),
     ),
@@ -245,7 +255,8 @@ class Names:
             elif not row.expression and re.fullmatch(r"\*\.[^*?\[.]+", pattern):
                 self._endings.setdefault(pattern[2:], number)
             else:
-                others.append(f"(?P<r{number}>{row.expression or translate(pattern)})")
+                expression = row.expression.replace("(?P<final>", "(?:")
+                others.append(f"(?P<r{number}>{expression or translate(pattern)})")
         self._others = re.compile("|".join(others), re.IGNORECASE | re.DOTALL)
         self._find = functools.lru_cache(maxsize=4096)(self._found)
 
@@ -267,6 +278,21 @@ class Names:
     def controls(self, name: bytes) -> Iterable[bytes]:
         """Names of files that say of the one called `name` that it is not whole."""
         return (name + ending for ending in _CONTROLS)
+
+    def final(self, name: bytes) -> bytes | None:
+        """What an unfinished file will be called at the end, where its name says so."""
+        row = self.unfinished(name)
+        if row is None:
+            return None
+        if row.expression:
+            text = name.decode("utf-8", "surrogateescape")
+            found = re.fullmatch(row.expression, text, re.IGNORECASE | re.DOTALL)
+            final = None if found is None else found.groupdict().get("final")
+            return None if not final else final.encode("utf-8", "surrogateescape")
+        ending = row.pattern.removeprefix("*")
+        if ending == row.pattern or re.search(r"[*?\[]", ending):
+            return None
+        return name[: -len(ending.encode())] or None
 
     def unfinished(self, name: bytes) -> Row | None:
         """The row, where a file of this name is still being written."""

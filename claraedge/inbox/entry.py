@@ -41,6 +41,8 @@ class Waiting:
     """Why its name says that it is not whole yet."""
     reason: str = ""
     mend: str = ""
+    superseded: bool = False
+    """It is a part of a broken transfer of a file that is whole."""
     waits: str = ""
     """What it waits for of its group, where somebody has to see to that."""
     parked: bool = False
@@ -98,7 +100,7 @@ def unit_of(entry: Waiting) -> Unit | None:
         lacking="an empty folder" if empty else lacking,
         faulty=fault is not None,
         files=files,
-        stray=empty or (identified is not None and identified.stray),
+        stray=empty or entry.superseded or (identified is not None and identified.stray),
         key="" if identified is None else identified.key,
     )
 

@@ -14,7 +14,7 @@ from claraedge.delivery.trees import MAX_DEPTH, placed
 from claraedge.filenames import Names
 from claraedge.inbox.claim import Free, Held, folder_is_open, judge
 from claraedge.inbox.dicom import NO_SERIES, Unidentified, identify, name_of
-from claraedge.inbox.survey import Survey, Surveyor, name_fault, too_deep_fault
+from claraedge.inbox.survey import Survey, Surveyor, name_fault, superseded, too_deep_fault
 from claraedge.inbox.triggers import Trigger
 from claraedge.inbox.writers import Devices, first_writer
 from claraedge.mounts import mount_of
@@ -48,6 +48,8 @@ class Found:
     cost: float = 0.0
     """Seconds that the look took."""
     identified: Identified | None = None
+    whole: bytes | None = None
+    """It is a part of a broken transfer of this file, which came later."""
     is_folder_of_more: bool = False
     """A folder whose files are entries of their own."""
 
@@ -121,11 +123,18 @@ class Onlooker:
                 fault = identified.fault or None
         written = first_writer(path, devices) if nearly else None
         seen = replace(seen, look=replace(seen.look, fault=fault, written=written is not None))
+        whole = superseded(
+            os.fsencode(path.name),
+            path.lstat(),
+            self._surveyor.names,
+            lambda sibling: path.with_name(os.fsdecode(sibling)).lstat(),
+        )
         return Found(
             survey=seen,
             verdict=verdict,
             cost=time.monotonic() - began,
             identified=identified,
+            whole=whole,
         )
 
 

@@ -17,7 +17,7 @@ from claraedge.delivery import records as deliveries
 from claraedge.delivery.slug import result_folder
 from claraedge.delivery.trees import walk
 from claraedge.errors import InvalidRequestError
-from claraedge.filenames import Kind, Names
+from claraedge.filenames import Names
 from claraedge.hashing import digest
 from claraedge.inbox import records
 from claraedge.inbox.claim import taken_away
@@ -122,7 +122,8 @@ def fill_payload(
         flag.check()
         if not entry.is_file or entry.path in left_out:
             continue
-        if entry.path and names.first(Kind.LEFTOVER, entry.path) is not None:
+        # A part of a broken transfer may be left: else nothing unfinished was claimed.
+        if entry.path and any(map(names.find, entry.path.split(b"/"))):
             continue
         source = path / os.fsdecode(entry.path) if entry.path else path
         mode = stored_mode(entry.status.st_mode & 0o777)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,6 +106,24 @@ def survey(root: Path, uid: int, names: Names) -> Survey:
     )
 
 
+def superseded(
+    name: bytes, status: os.stat_result, names: Names, sibling: Callable[[bytes], os.stat_result]
+) -> bytes | None:
+    """The whole file in whose folder a part of an earlier, broken transfer lies; None: none does.
+
+    `sibling` gives the status of another name in that folder, without following a link.
+    """
+    final = names.final(name)
+    if final is None:
+        return None
+    try:
+        whole = sibling(final)
+    except OSError:
+        return None
+    came_later = whole.st_ctime_ns > status.st_ctime_ns and whole.st_size >= status.st_size
+    return final if stat.S_ISREG(whole.st_mode) and came_later else None
+
+
 class _Inside:
     """What the names in a walked tree say, of folders also for all that is in them."""
 
@@ -120,10 +138,16 @@ class _Inside:
         if entry.path.startswith(self._left_over):
             return True
         if self._names.leftover(entry.name) is None:
-            return False
+            return entry.is_file and self._is_superseded(entry)
         if entry.is_folder:
             self._left_over = entry.path + b"/"
         return True
+
+    def _is_superseded(self, entry: Entry) -> bool:
+        def sibling(name: bytes) -> os.stat_result:
+            return os.stat(name, dir_fd=entry.folder, follow_symlinks=False)
+
+        return superseded(entry.name, entry.status, self._names, sibling) is not None
 
     def is_unfinished(self, entry: Entry) -> bool:
         """A file that is still being written, or lies in a folder for such files."""

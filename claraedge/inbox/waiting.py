@@ -225,6 +225,12 @@ class WaitingRoom:
         entry.mend = held.mend if held else ""
         if (unfinished := self._unfinished(entry)) is not None:
             # It is looked at on: a program that writes it counts as activity in its group.
+            entry.superseded = found.whole is not None
+            if found.whole is not None:
+                unfinished = (
+                    f"a part of '{shown(found.whole)}' that a broken transfer left; that file came"
+                    " whole since: remove this one"
+                )
             entry.reason, entry.mend = unfinished, ""
             stale = decision.quiet.since + 2 * entry.trigger.settle
             entry.parked = began >= stale

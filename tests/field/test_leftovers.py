@@ -308,3 +308,49 @@ def test_what_a_device_says_comes_first() -> None:
     config = Config(state_dir=Path("/s"), runtime_dir=Path("/r"), names=Names(content=("*.part",)))
     assert config.names.table().find(b"a.part") is None
     assert Table().find(b"a.part") is not None
+
+
+@case(
+    2,
+    "What a killed transfer left next to the file that a later one brought whole",
+    source="rsync(1): a receiver that is killed leaves its temporary file; rclone/rclone#3770",
+    outcome="It is no input and keeps nothing waiting; alone in a folder it says what to do.",
+)
+@pytest.mark.parametrize(
+    "part", [".IM2.dcm.k3J9sd", "IM2.dcm.61f048ff.partial", "IM2.dcm.filepart", ".in.IM2.dcm."]
+)
+@pytest.mark.parametrize("grouping", ["entry", "quiet"])
+async def test_a_part_of_a_broken_transfer_keeps_nothing_waiting(
+    state: Path, part: str, grouping: str
+) -> None:
+    more = {"quiet_seconds": 0.3} if grouping == "quiet" else {}
+    trigger = {"folder": "in", "pipeline": "ct", "grouping": grouping, **more}
+    folder = state / ("inbox/in/study" if grouping == "entry" else "inbox/in")
+    drop(folder / part, b"ha")
+    async with bench(make_config(state, trigger=[trigger])) as b:
+        await b.register("ct")
+        await b.until(lambda items: any(part in i.reason for i in items))
+        drop(folder / "IM1.dcm", b"whole")
+        drop(folder / "IM2.dcm", b"half and half")
+        await b.delivered()
+        (given,) = (await inputs(b)).values()
+        assert given == {"IM1.dcm": b"whole", "IM2.dcm": b"half and half"}
+
+
+@case(
+    2,
+    "A file that is sent again over its earlier version",
+    source="rsync(1): the whole file stays until the new one is renamed over it",
+    outcome="The folder waits for the newer transfer to end.",
+)
+async def test_a_newer_part_is_waited_for(state: Path) -> None:
+    study = state / "inbox/ct/study"
+    drop(study / "IM2.dcm", b"old and whole")
+    drop(study / ".IM2.dcm.k3J9sd", b"ne")
+    async with bench(make_config(state)) as b:
+        await b.register("ct")
+        await b.until(lambda items: any(".IM2.dcm.k3J9sd" in i.reason for i in items))
+        assert await b.jobs() == []
+        (study / ".IM2.dcm.k3J9sd").rename(study / "IM2.dcm")
+        await b.delivered()
+        assert await inputs(b) == {"study": {"IM2.dcm": b"ne"}}

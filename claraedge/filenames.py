@@ -76,7 +76,7 @@ TABLE: tuple[Row, ...] = (
         (
             "rclone",
             "*.partial",
-            "rclone.org/docs, --partial-suffix; rclone/rclone#3770",
+            "rclone.org/docs: --partial-suffix",
             r"(?P<final>.+?)(?:\.[0-9a-f]{8})?\.partial",
         ),
         (

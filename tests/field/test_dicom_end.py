@@ -25,8 +25,7 @@ def read(path: Path, content: bytes) -> Identity | Unidentified:
 @case(
     1,
     "A transfer that broke off in the pixels of an image",
-    source="FTP (RFC 959 3.4.1): the end of the connection is the end of the file; "
-    "orthanc-server forum: truncated files",
+    source="dgobbi/vtk-dicom#149; pydicom/pydicom#1799; pydicom/pynetdicom#987",
     outcome="The file counts as cut off, and its study waits for the rest of it.",
 )
 async def test_a_study_waits_for_the_rest_of_an_image(tmp_path: Path) -> None:

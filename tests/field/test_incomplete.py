@@ -112,7 +112,7 @@ LACKING = [
 @case(
     1,
     "A study of which one file is refused, unfinished or closed to us",
-    source="commontk/CTK#797; pydicom/pydicom#1305; orthanc-server forum: incomplete studies",
+    source="commontk/CTK#797; pydicom/pydicom#1305; dgobbi/vtk-dicom#149",
     outcome='The study waits, says "2 of 3 files" and names the third with its reason; '
     "it is one job once that is replaced.",
 )
@@ -165,7 +165,7 @@ async def test_a_job_of_a_part_says_so_everywhere(state: Path) -> None:
 @case(
     1,
     "A study that is to fail as a whole where a file is damaged",
-    source="orthanc-server forum: stable studies",
+    source="dgobbi/vtk-dicom#149; gacou54/pyorthanc#22 (when a study is stable)",
     outcome='With incomplete = "fail" nothing runs; all its files lie together in one failure.',
 )
 async def test_a_group_may_fail_as_a_whole(state: Path) -> None:
@@ -221,7 +221,7 @@ async def test_a_hidden_image_keeps_its_study_waiting_wherever_it_lies(state: Pa
 @case(
     1,
     "The viewer and index of a patient's disc among its images",
-    source="pydicom/pydicom#1067; dcm4che/dcm4che#946",
+    source="DICOM PS3.12: a medium may hold files of other kinds",
     outcome="What is certainly no image fails alone with its reason and keeps no study waiting.",
 )
 async def test_what_is_no_image_keeps_no_study_waiting(state: Path) -> None:
@@ -242,7 +242,7 @@ async def test_what_is_no_image_keeps_no_study_waiting(state: Path) -> None:
 @case(
     1,
     "An old damaged file in the folder of a scanner that writes everything side by side",
-    source="orthanc-server forum: one folder for all studies",
+    source="trimble-oss/dba-dash#2073 (one bad file kept all later ones waiting)",
     outcome="It keeps those studies waiting that came at its time, and none of later days.",
 )
 async def test_an_old_damaged_file_holds_up_no_later_study(state: Path) -> None:
@@ -260,7 +260,7 @@ async def test_an_old_damaged_file_holds_up_no_later_study(state: Path) -> None:
 @case(
     1,
     "A study folder that is renamed while its files are taken",
-    source="thecodingmachine/gotenberg-like reports; syncthing/syncthing#3742 (renames in a watch)",
+    source="damienhaynes/moving-pictures#287 (renames in a watched folder)",
     outcome="One job with all its files: the folders are held open while they are emptied.",
 )
 async def test_a_folder_renamed_while_it_is_taken_loses_nothing(state: Path) -> None:
@@ -282,7 +282,7 @@ async def test_a_folder_renamed_while_it_is_taken_loses_nothing(state: Path) -> 
 @case(
     1,
     "A file that is open to nobody in a folder of all that comes",
-    source="paperless-ngx/paperless-ngx#3120 (permissions in the consume folder)",
+    source="jordansissel/ruby-filewatch#38; watchexec/watchexec#149",
     outcome="The group waits with the command that helps, instead of running without it.",
 )
 @pytest.mark.parametrize("grouping", ["quiet", "marker"])

@@ -108,7 +108,7 @@ async def test_a_hidden_folder_of_the_inbox_is_told(state: Path) -> None:
 @case(
     7,
     "A file that never stops changing",
-    source="syncthing/syncthing#3742; paperless-ngx/paperless-ngx#1064 (inotify and slow writers)",
+    source="homelab-00/TranscriptionSuite#311; guard/listen#520",
     outcome="After twice the settle time it says that it still changes, and when it is taken.",
 )
 async def test_a_restless_file_says_so(state: Path) -> None:
@@ -133,7 +133,7 @@ async def test_a_restless_file_says_so(state: Path) -> None:
 @case(
     7,
     "A time set by name after the file was closed",
-    source="7-Zip sets the modification time after closing; gorakhargosh/watchdog#644",
+    source="7-Zip and touch -m; Linux tells IN_MODIFY of a time alone (fsnotify.h)",
     outcome="The file is taken after the settle time; no close is waited for.",
 )
 async def test_a_time_that_is_set_by_name_is_no_writer(state: Path) -> None:

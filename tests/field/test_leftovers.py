@@ -236,7 +236,7 @@ async def test_temporary_names_of_many_programs_wait(state: Path) -> None:
 @case(
     2,
     "A download of aria2 under its final name",
-    source="aria2c(1): control file; aria2/aria2#1184",
+    source="aria2/aria2#792; P3TERX/Aria2-Pro-Docker#127",
     outcome="The file waits for as long as its control file lies next to it.",
 )
 async def test_a_file_waits_for_its_control_file_to_go(state: Path) -> None:
@@ -313,7 +313,7 @@ def test_what_a_device_says_comes_first() -> None:
 @case(
     2,
     "What a killed transfer left next to the file that a later one brought whole",
-    source="rsync(1): a receiver that is killed leaves its temporary file; rclone/rclone#3770",
+    source="rsync(1): a receiver that is killed leaves its temporary file; rclone.org/docs: --inplace",
     outcome="It is no input and keeps nothing waiting; alone in a folder it says what to do.",
 )
 @pytest.mark.parametrize(

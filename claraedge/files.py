@@ -250,6 +250,19 @@ def copy_file(source: Path, target: Path, *, mode: int, flag: CancelFlag | None 
     return size
 
 
+def uncache(path: Path) -> None:
+    """Gives back the memory in which the system caches a file that is on the disk already.
+
+    An aid: where the file system has no such thing, or the file is gone, nothing happens.
+    """
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
+
+
 def cannot_link(error: OSError) -> bool:
     """Whether a hard link cannot be there, so that a copy has to do."""
     return error.errno in _LACKS | {errno.EXDEV, errno.EPERM, errno.EMLINK}

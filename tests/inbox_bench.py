@@ -182,7 +182,7 @@ def make_config(
 ) -> Config:
     outbox = {
         k: changes.pop(k)
-        for k in ("path", "failed", "originals", "wait_for_mounts")
+        for k in ("path", "failed", "originals", "wait_for_mounts", "drop_cache")
         if k in changes
     }
     return Config(

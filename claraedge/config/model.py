@@ -33,6 +33,9 @@ class Outbox(Section, frozen=True, kw_only=True):
     originals_keep_days: Days | None = None
     """The same of originals; 0: they go once their results are delivered. A trigger may say
     otherwise."""
+    drop_cache: bool = True
+    """Delivered files leave the system's page cache. Where CPU and GPU share their memory, as on a
+    Jetson, what is cached is missing to the GPU."""
     wait_for_mounts: bool = True
     """Nothing is put into a folder whose disk was there once and is not mounted now."""
 

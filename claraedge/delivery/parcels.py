@@ -85,6 +85,7 @@ class Parcels:
         self._logs = logs
         self._roots = roots
         self._keep_originals = config.outbox.originals_keep_days
+        self._drop_cache = config.outbox.drop_cache
         self._spool = Spool(config.state_dir)
         self._failpoint = failpoint
         self._clock = clock
@@ -186,6 +187,9 @@ class Parcels:
                     sha256=digest(target, flag).sha256,
                 )
             )
+            if self._drop_cache:
+                files.uncache(source)
+                files.uncache(target)
         return delivered
 
     def _input(

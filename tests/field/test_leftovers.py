@@ -313,7 +313,7 @@ def test_what_a_device_says_comes_first() -> None:
 @case(
     2,
     "What a killed transfer left next to the file that a later one brought whole",
-    source="rsync(1): a receiver that is killed leaves its temporary file; rclone.org/docs: --inplace",
+    source="rsync(1): a killed receiver leaves its temporary file; rclone.org/docs: --inplace",
     outcome="It is no input and keeps nothing waiting; alone in a folder it says what to do.",
 )
 @pytest.mark.parametrize(

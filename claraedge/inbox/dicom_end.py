@@ -20,6 +20,8 @@ _TAIL = 64 << 10
 _BLOCK = 64 << 10
 
 _UNDEFINED = 0xFFFFFFFF
+#: A byte that makes a length even is not always written.
+_PAD = 1
 #: Elements that hold pixels: integers, floats, doubles (PS3.6 chapter 6).
 _PIXELS = (0x0010, 0x0008, 0x0009)
 _REPRESENTATIONS = frozenset({b"OB", b"OW", b"UN", b"OF", b"OD"})
@@ -36,8 +38,8 @@ def cut_off(file: FileBytes, place: int, rest: Iterator[Element]) -> str:
             found = True
             start, length, end = pixels
             if length == _UNDEFINED:
-                return "" if _has_end(file, start, end) else _text("without their end")
-            if start + length > file.size:
+                return "" if _has_end(file, start, end) else _fragments(file, start, end)
+            if start + length > file.size + _PAD:
                 return _text(f"of which {max(0, file.size - start)} of {length} bytes are there")
             place = start + length
         if not found:
@@ -99,6 +101,20 @@ def _header(file: FileBytes, place: int) -> tuple[int, int, bytes] | None:
     if length == _UNDEFINED or length & 1 or head[4:6].isalpha():
         return None
     return place + 8, length, delimiter
+
+
+def _fragments(file: FileBytes, place: int, delimiter: bytes) -> str:
+    """What lacks of pixels without a length and without an end, which some devices never write."""
+    sign = "<" if delimiter[:2] == b"\xfe\xff" else ">"
+    item = struct.pack(sign + "HH", 0xFFFE, 0xE000)
+    count = 0
+    while len(head := file.at(place, 8)) == 8 and head[:4] == item:
+        (length,) = struct.unpack_from(sign + "I", head, 4)
+        place += 8 + length
+        count += 1
+        if place > file.size + _PAD:
+            return _text(f"inside fragment {count}")
+    return "" if count and place >= file.size else _text(f"after {count} fragments")
 
 
 def _has_end(file: FileBytes, start: int, delimiter: bytes) -> bool:

@@ -95,6 +95,29 @@ def test_pixels_of_an_icon_are_not_those_of_the_image(tmp_path: Path, big: bool)
     found = read(tmp_path / "f", content)
     assert isinstance(found, Identity)
     assert found.cut == ""
-    found = read(tmp_path / "f", content[:-1])
+    found = read(tmp_path / "f", content[:-2])
     assert isinstance(found, Identity)
-    assert found.cut.startswith("ends in its pixels, of which 399 of 400 bytes are there")
+    assert found.cut.startswith("ends in its pixels, of which 398 of 400 bytes are there")
+
+
+@case(
+    8,
+    "Compressed pixels without a delimiter at their end",
+    source="pydicom/pydicom#1799; dgobbi/vtk-dicom#149",
+    outcome="The file is whole where its last fragment is, and cut off where that is not.",
+)
+@pytest.mark.parametrize(
+    ("end", "cut"),
+    [(0, ""), (-1, ""), (-2, "inside fragment 2"), (-16, "after 1 fragments")],
+)
+def test_pixels_without_a_delimiter(tmp_path: Path, end: int, cut: str) -> None:
+    fragments = b"".join(
+        struct.pack("<HHI", 0xFFFE, 0xE000, len(data)) + data for data in (b"", bytes(12))
+    )
+    pixels = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF) + fragments
+    whole = image(1)
+    begin = whole.index(struct.pack("<HH", 0x7FE0, 0x0010))
+    content = whole[:begin] + pixels
+    found = read(tmp_path / "f", content[: len(content) + end])
+    assert isinstance(found, Identity)
+    assert found.cut.removeprefix("ends in its pixels, ").split(":")[0] == cut

@@ -260,7 +260,7 @@ def test_failures_say_what_happened(site: Site) -> None:
             operator("only", "echo went wrong >&2; exit 3"),
             "exit code 3; its last line: went",
         ),
-        "crash": (crash, "failed with exit code 139 (SIGSEGV)"),
+        "crash": (crash, "failed with exit code 139 (SIGSEGV: its program crashed"),
         "absent": (operator("only", "true", image="localhost/absent"), "is not on this device"),
         "nocmd": (operator("only", "true").replace("[sh", "[no-such-program"), "could not be"),
     }

@@ -185,8 +185,9 @@ def _size(path: Path) -> int:
 def check(connection: sqlite3.Connection, path: Path, held: contextlib.ExitStack) -> None:
     """Raises DamagedStateError where any page of the database is damaged. Nobody else has it open.
 
-    All is in the file itself afterwards. Errors of SQLite pass. `held` is to be closed after the
-    connection: a process that closes a file loses all its locks on it, also those of SQLite.
+    All is in the file itself afterwards, if the disk has room. Errors of SQLite pass. `held` is to
+    be closed after the connection: a process that closes a file loses all its locks on it, also
+    those of SQLite.
     Source: sqlite.org/howtocorrupt.html, "POSIX advisory locks canceled".
     """
     (first,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
@@ -198,14 +199,27 @@ def check(connection: sqlite3.Connection, path: Path, held: contextlib.ExitStack
     if not _size(path):
         return
     if _size(wal(path)):
-        # It says how many pages of the log are whole, beyond which SQLite does not look.
-        _, whole, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         log = held.enter_context(wal(path).open("rb"))
-        if lost := lost_commits(log.fileno(), max(0, whole)):
+        if lost := lost_commits(log.fileno(), _whole_frames(path, held)):
             raise damaged(wal(path), f"of what was recorded last, {lost} changes cannot be read")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+            return  # it stays in the log, where it was just read; no reason not to start
+        raise
     if (page := zeroed_page(held.enter_context(path.open("rb")))) is not None:
         raise damaged(path, f"page {page} holds nothing but zeros")
+
+
+def _whole_frames(path: Path, held: contextlib.ExitStack) -> int:
+    """How many pages of the log are whole, beyond which SQLite does not look.
+
+    Source: sqlite.org/walformat.html 2.1, `mxFrame` in the header of the index of the log.
+    """
+    index = held.enter_context(path.with_name(f"{path.name}-shm").open("rb"))
+    (frames,) = struct.unpack("=I", os.pread(index.fileno(), 4, 16))
+    return int(frames)
 
 
 def check_values(connection: sqlite3.Connection, path: Path) -> None:

@@ -249,7 +249,7 @@ def test_results_wait_for_a_full_outbox_and_are_delivered_once_there_is_room(
 def nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The room is there when it is asked for, and taken by others before it is used."""
 
-    def need_room(folder: Path, size: int, *, source: int) -> None:
+    def need_room(folder: Path, size: int, *, source: int, largest: int = 0) -> None:
         assert folder.is_dir()
         assert size > 0
 

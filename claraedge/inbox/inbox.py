@@ -325,6 +325,7 @@ class Inbox:
                 taken = self._intake.taken()
                 entries = [n for n in found.entries if (trigger.folder, n) not in taken]
                 self._room.see(trigger, entries)
+                self._settled.set()  # a group may be whole without what is gone
                 self._left_out.note(trigger, found.left_out)
 
     def _outermost(self, layout: Layout) -> list[Path]:

@@ -379,7 +379,6 @@ async def test_a_group_goes_on_when_what_lacks_is_removed(state: Path, rescan: f
         drop(state / "inbox/in/a.dcm", b"a")
         half = drop(state / "inbox/in/b.dcm.filepart", b"b")
         await b.until(lambda items: any("its group waits" in i.reason for i in items))
-        await asyncio.sleep(0.5)  # what was on its way to be looked at is
         half.unlink()
         await b.delivered()
 

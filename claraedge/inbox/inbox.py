@@ -393,7 +393,8 @@ class Inbox:
 
     async def _claim_some(self) -> None:
         takes = self._room.ready(_CLAIMS)
-        if not takes:
+        if not takes:  # a name that took long to match: others come first
+            await asyncio.sleep(_TURN)
             return
         seen = [entry.id for take in takes for entry in take.entries]
         try:

@@ -14,7 +14,7 @@ import msgspec
 from claraedge import files
 from claraedge.delivery.shown import make_shown, show
 from claraedge.delivery.slug import whole_id
-from claraedge.errors import StateFolderError
+from claraedge.errors import ClaraedgeError, StateFolderError
 
 
 def write_json(path: Path, document: Mapping[str, object]) -> None:
@@ -62,8 +62,9 @@ def publish(
             show(building, mode)
             failpoint("publish: shown")
             files.sync_tree(building)
-        except OSError:
-            # What is half made must not keep a full disk full; a dead share keeps it for the retry.
+        except (OSError, ClaraedgeError):
+            # What is half made must not keep a full disk full, nor lie there for ever; a dead share
+            # keeps it for the retry.
             with contextlib.suppress(OSError):
                 files.remove_tree(building)
             raise

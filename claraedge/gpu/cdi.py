@@ -192,7 +192,7 @@ def _read(path: Path, _inode: int, _ctime_ns: int, _size: int) -> _Spec | str:
         return msgspec.convert(yaml.safe_load(path.read_bytes()), _Spec, strict=False)
     except OSError as error:
         why = error.strerror or repr(error)
-    except (yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, msgspec.ValidationError, ValueError, RecursionError) as error:
         why = " ".join(str(error).split())
     _log.warning("CDI spec left out: it cannot be read", extra={"path": str(path), "error": why})
     return why

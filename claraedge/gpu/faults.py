@@ -95,7 +95,7 @@ def _newer(path: Path) -> list[str]:
     """What a spec has that CDI 0.5 has not: its version, and fields."""
     try:
         spec = yaml.safe_load(path.read_bytes())
-    except (OSError, yaml.YAMLError):
+    except (OSError, yaml.YAMLError, ValueError, RecursionError):
         return []
     if not isinstance(spec, Mapping):
         return []

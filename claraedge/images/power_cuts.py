@@ -7,12 +7,15 @@ import logging
 
 import msgspec
 
+from claraedge.errors import StorageFullError
 from claraedge.images.checks import Checks
 from claraedge.store.database import Database
 
 _log = logging.getLogger(__name__)
 
 _FACT = "image checks"
+#: Seconds; what a full disk did not take is noted so much later.
+_RETRY = 60.0
 
 
 class _Noted(msgspec.Struct):
@@ -50,7 +53,8 @@ class PowerCuts:
                 _log.warning("the machine went down in the middle of work: images are compared")
         noted.orderly = False
         self._noted = noted
-        await self._keep()
+        if not await self._keep():
+            self._changed.set()
 
     async def run(self) -> None:
         """Looks at all images, and notes what was found, until cancelled: that end is orderly."""
@@ -59,7 +63,9 @@ class PowerCuts:
             while True:
                 await self._changed.wait()
                 self._changed.clear()
-                await self._keep()
+                if not await self._keep():
+                    await asyncio.sleep(_RETRY)
+                    self._changed.set()
         finally:
             self._noted.orderly = True
             await self._keep()
@@ -72,6 +78,12 @@ class PowerCuts:
             self._noted.whole.append(image)
             self._changed.set()
 
-    async def _keep(self) -> None:
+    async def _keep(self) -> bool:
+        """False: the disk is full. Images are then compared once more than need be, or less."""
         text = msgspec.json.encode(self._noted).decode()
-        await self._database.write(lambda tx: tx.run("put_fact", key=_FACT, value=text))
+        try:
+            await self._database.write(lambda tx: tx.run("put_fact", key=_FACT, value=text))
+        except StorageFullError as error:
+            _log.warning("how images are is not noted now", extra={"reason": str(error)})
+            return False
+        return True

@@ -39,6 +39,9 @@ class Waiting:
     cost: float = 0.0
     unfinished: str = ""
     """Why its name says that it is not whole yet."""
+    partial: str = ""
+    """Why it is not whole, as the last look found: by its name, that of a file next to it, or one
+    in it."""
     reason: str = ""
     mend: str = ""
     superseded: bool = False
@@ -88,7 +91,7 @@ def unit_of(entry: Waiting) -> Unit | None:
     else:
         files, fault = entry.survey.look.files, entry.survey.look.fault
         changed = entry.quiet.since
-    lacking = entry.unfinished or (entry.reason if entry.held else "") or fault or ""
+    lacking = entry.partial or (entry.reason if entry.held else "") or fault or ""
     empty = files == 0 and not lacking
     identified = entry.identified
     return Unit(

@@ -137,10 +137,11 @@ def _decided(
             faulty = [u.name for u in crowd.lacking if u.faulty and u.ready and u.name not in kept]
         kept.update(faulty)
         groups.append(_group_of(crowd, faulty, fails=trigger.incomplete == "fail"))
+    ended = {unit.name for crowd in due for unit in crowd.lacking}
     for unit in units:
         if not (unit.faulty and unit.ready) or unit.name in kept:
             continue
-        if trigger.grouping == "marker" and not any(unit in crowd.lacking for crowd in due):
+        if trigger.grouping == "marker" and unit.name not in ended:
             waits[unit.name] = f"{unit.lacking}; it waits for the marker of its group"
             continue
         # A group that it is a part of may come yet.
@@ -189,18 +190,21 @@ def _add_lacking(crowds: Sequence[_Crowd], lacking: Iterable[Unit], window: floa
     trigger's.
     """
     by_key = {crowd.key: crowd for crowd in crowds if crowd.key}
-    by_top: dict[bytes, list[_Crowd]] = defaultdict(list)
+    spans = []
+    by_top: dict[bytes, list[tuple[_Crowd, float, float]]] = defaultdict(list)
     for crowd in crowds:
+        seen = [member.first_seen for member in crowd.members]
+        span = (crowd, min(seen) - window, max(seen) + window)
+        spans.append(span)
         for top in {_top(unit.name) for unit in crowd.members}:
-            by_top[top].append(crowd)
+            by_top[top].append(span)
     for unit in lacking:
         if unit.key:
             if unit.key in by_key:
                 by_key[unit.key].lacking.append(unit)
             continue
-        for crowd in by_top[_top(unit.name)] if by_key else crowds:
-            seen = [member.first_seen for member in crowd.members]
-            if min(seen) - window <= unit.first_seen <= max(seen) + window:
+        for crowd, first, last in by_top[_top(unit.name)] if by_key else spans:
+            if first <= unit.first_seen <= last:
                 crowd.lacking.append(unit)
 
 
@@ -246,7 +250,8 @@ def _ended(trigger: Trigger, units: Sequence[Unit]) -> list[_Crowd]:
         found = [other for other in others[stem] if other.name not in taken]
         members = [unit for unit in found if not unit.lacking]
         # Hidden names of unfinished files have what they will be called in them.
-        hidden = [u for u in unplaced if u not in found and stem in u.name]
+        names = {unit.name for unit in found} if unplaced else ()
+        hidden = [u for u in unplaced if stem in u.name and u.name not in names]
         lacking = [*(unit for unit in found if unit.lacking), *hidden]
         # Without anything that it ends, a marker stays: what it ends may come after it.
         if members and all(member.ready for member in members):

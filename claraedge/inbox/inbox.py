@@ -325,6 +325,7 @@ class Inbox:
                 taken = self._intake.taken()
                 entries = [n for n in found.entries if (trigger.folder, n) not in taken]
                 self._room.see(trigger, entries)
+                self._settled.set()  # a group may be whole without what is gone
                 self._left_out.note(trigger, found.left_out)
 
     def _outermost(self, layout: Layout) -> list[Path]:
@@ -392,7 +393,8 @@ class Inbox:
 
     async def _claim_some(self) -> None:
         takes = self._room.ready(_CLAIMS)
-        if not takes:
+        if not takes:  # a name that took long to match: others come first
+            await asyncio.sleep(_TURN)
             return
         seen = [entry.id for take in takes for entry in take.entries]
         try:

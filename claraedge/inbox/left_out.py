@@ -60,9 +60,9 @@ class LeftOuts:
         """Those that lie there for longer than twice the settle time of their trigger."""
         now = self._clock.elapsed()
         return [
-            _item(trigger, one, more if last else 0)
+            _item(trigger, one, more if number == len(noted) else 0)
             for trigger, noted, more in self._noted.values()
-            for last, one in ((path == max(noted), one) for path, one in noted.items())
+            for number, one in enumerate(noted.values(), 1)
             if now - one.since >= 2 * trigger.settle
         ]
 

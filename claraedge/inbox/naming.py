@@ -43,6 +43,20 @@ def included(trigger: Trigger, name: bytes) -> bool:
     return not trigger.include or _first_fit(trigger.include, name) is not None
 
 
+def may_be_included(trigger: Trigger, name: bytes) -> bool:
+    """Whether an unfinished file may get a name that the trigger wants.
+
+    Most programs write that name with something before or behind it: `IM1.dcm.part`,
+    `.IM1.dcm.4FgT2x`.
+    """
+    return any(_first_fit((around,), name) for around in map(_around, trigger.include))
+
+
+def _around(pattern: str) -> str:
+    folder, slash, last = pattern.rpartition("/")
+    return f"{folder}{slash}*{last}*"
+
+
 def ignored_by(trigger: Trigger, name: bytes) -> str | None:
     """The pattern by which the trigger leaves an entry of this name where it is, or None."""
     return _first_fit(trigger.ignore, name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from claraedge.config.inbox import Trigger
 from claraedge.filenames import Kind, Names, Row
 from claraedge.inbox.model import shown
-from claraedge.inbox.naming import ignored_by, included, is_marker
+from claraedge.inbox.naming import ignored_by, included, is_marker, may_be_included
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,8 @@ def select(rule: Trigger, path: bytes, names: Names) -> Selected | LeftOut:
             if is_folder:
                 return _hidden_folder(b"/".join(parts[:count]))
             unfinished = unfinished or _HIDDEN
-    if not (included(rule, path) or is_marker(rule, path)):
+    wanted = included(rule, path) or (unfinished and may_be_included(rule, path))
+    if not (wanted or is_marker(rule, path)):
         return LeftOut(
             path=path,
             reason=f"fits none of the patterns of its trigger: {_listed(rule.include)}",

@@ -152,6 +152,13 @@ class Decision:
     """Why it is not taken, where that is worth telling."""
 
 
+def unfinished_inside(look: Look) -> str:
+    """Why a folder is not whole by a name in it; empty: it is."""
+    if look.unfinished is None or look.fault is not None:
+        return ""
+    return f"it holds {look.unfinished}, the name of an unfinished file"
+
+
 def decide(
     before: Quiet | None, look: Look, now: float, settle: float, hints: Hints = NO_HINTS
 ) -> Decision:
@@ -176,7 +183,7 @@ def decide(
     if look.fault is not None:
         return Decision(settled=True, quiet=quiet, look_again=now)
     if look.unfinished is not None:
-        return wait(now + settle, f"it holds {look.unfinished}, the name of an unfinished file")
+        return wait(now + settle, unfinished_inside(look))
     if look.files == 0:
         return wait(now + settle, "an empty folder: put files into it, or remove it")
     if look.linked and now - quiet.first_seen < LINKS_SECONDS:

@@ -98,12 +98,12 @@ class Takes:
 
     def _add_groups(self, takes: list[Take], folder: TriggerFolder, now: float, most: int) -> None:
         began = time.monotonic()
-        entries = sorted(folder.entries.values(), key=lambda entry: entry.order)
-        if any(entry.survey is None and not entry.held for entry in entries):
+        if any(entry.survey is None and not entry.held for entry in folder.entries.values()):
             # What was not looked at yet may belong to any group: of a big one that lay there at
             # the start, the first are whole before the last are looked at.
             folder.look_again = now + _SOON
             return
+        entries = sorted(folder.entries.values(), key=lambda entry: entry.order)
         units = [unit for entry in entries if (unit := unit_of(entry)) is not None]
         found = group(folder.trigger.rule, units, now)
         folder.look_again = float("inf") if found.look_again is None else found.look_again

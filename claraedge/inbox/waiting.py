@@ -9,14 +9,14 @@ from claraedge.clock import Clock
 from claraedge.filenames import Names
 from claraedge.ids import NewId
 from claraedge.inbox.claim import Held
-from claraedge.inbox.entry import TriggerFolder, Waiting, item_of, lives
+from claraedge.inbox.entry import TriggerFolder, Waiting, item_of, lives, unit_of
 from claraedge.inbox.looks import Found, Onlooker
 from claraedge.inbox.model import Item, shown
 from claraedge.inbox.records import Seen
 from claraedge.inbox.schedule import Schedule
 from claraedge.inbox.seen import SeenBook
 from claraedge.inbox.selection import Selected, select
-from claraedge.inbox.settling import NO_HINTS, Heard, decide, hear
+from claraedge.inbox.settling import NO_HINTS, Heard, decide, hear, unfinished_inside
 from claraedge.inbox.survey import Survey
 from claraedge.inbox.takes import Take, Takes
 from claraedge.inbox.triggers import Trigger
@@ -193,11 +193,12 @@ class WaitingRoom:
     def take_looks(
         self, entries: Sequence[Waiting], looks: Sequence[Found | OSError], began: float
     ) -> bool:
-        """Decides by the looks, which began at `began`; True where something is ready now."""
-        any_ready = False
+        """Decides by the looks, which began at `began`; True where more may be taken now."""
+        more = False
         for entry, found in zip(entries, looks, strict=True):
             if not lives(self._folders, entry):
                 continue
+            before = unit_of(entry)
             if isinstance(found, OSError):
                 entry.reason, entry.mend = found.strerror or str(found), ""
                 entry.parked = entry.held = True
@@ -210,9 +211,12 @@ class WaitingRoom:
                 self.relist = True
             else:
                 self._decide(entry, found.survey, found, began)
-                any_ready = any_ready or entry.ready
-            self._folders[entry.trigger.folder].regroup()
-        return any_ready
+            # A group may be whole without an entry that is gone, or that is seen to lack.
+            if not lives(self._folders, entry) or unit_of(entry) != before:
+                self._folders[entry.trigger.folder].regroup()
+                more = True
+            more = more or entry.ready
+        return more
 
     def _decide(self, entry: Waiting, seen: Survey, found: Found, began: float) -> None:
         entry.survey, entry.cost, entry.looked = seen, found.cost, began
@@ -223,7 +227,9 @@ class WaitingRoom:
         entry.parked = entry.held = held is not None
         entry.reason = held.reason if held else decision.reason
         entry.mend = held.mend if held else ""
-        if (unfinished := self._unfinished(entry)) is not None:
+        unfinished = self._unfinished(entry)
+        entry.partial = unfinished or unfinished_inside(seen.look)
+        if unfinished:
             # It is looked at on: a program that writes it counts as activity in its group.
             entry.superseded = found.whole is not None
             if found.whole is not None:
@@ -244,15 +250,15 @@ class WaitingRoom:
             entry.ready = True
             self._takes.offer(entry)
 
-    def _unfinished(self, entry: Waiting) -> str | None:
-        """Why an entry is not whole by its name, or by that of a file next to it."""
+    def _unfinished(self, entry: Waiting) -> str:
+        """Why an entry is not whole by its name, or by that of a file next to it; empty: it is."""
         if entry.unfinished:
             return entry.unfinished
         others = self._folders[entry.trigger.folder].entries
         for control in self._names.controls(entry.name):
             if control in others:
                 return f"'{shown(control)}' next to it says that it is not whole yet"
-        return None
+        return ""
 
     # --- taking ---------------------------------------------------------------------------------
 

@@ -79,10 +79,9 @@ class Payloads:
         for payload in await self._database.read(stored):
             self._from_before.add(payload.id)
             await in_thread(self.tree.sweep, payload.id, [file.blob for file in payload.files])
-            for file in payload.files:
-                if why := await in_thread(self.tree.why_damaged, payload.id, file):
-                    _log.error("a file is damaged: %s", why, extra={"payload": payload.id})
-                    self._damaged.setdefault(payload.id, why)
+            for why in await in_thread(self.tree.damage, payload.id, payload.files):
+                _log.error("a file is damaged: %s", why, extra={"payload": payload.id})
+                self._damaged.setdefault(payload.id, why)
 
     def warnings(self) -> Sequence[str]:
         """Payloads that were found damaged at the start, for `claraedge status`."""

@@ -152,6 +152,11 @@ class PayloadTree:
                 if b"blobs/" + os.fsencode(entry.name) not in keep:
                     entry.unlink()
 
+    def damage(self, payload: str, known: Iterable[PayloadFile]) -> list[str]:
+        """What is wrong with files of a payload, by their sizes."""
+        found = (self.why_damaged(payload, file) for file in known)
+        return [why for why in found if why is not None]
+
     def refuse_damaged(
         self, flag: CancelFlag, payload: str, known: Iterable[PayloadFile], *, deep: bool
     ) -> None:

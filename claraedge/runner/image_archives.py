@@ -12,6 +12,9 @@ import tarfile
 import zlib
 from pathlib import Path
 
+from claraedge import filetypes
+from claraedge.blocking import CancelFlag
+
 _GZIP = b"\x1f\x8b"
 _ZIP = b"PK\x03\x04"
 #: Of an archive with more entries than this, the rest tells nothing new.
@@ -45,7 +48,7 @@ _SAID = (
 )  # fmt: skip
 
 
-def unpacked(archive: Path, scratch: Path) -> Path | None:
+def unpacked(flag: CancelFlag, archive: Path, scratch: Path) -> Path | None:
     """The same archive without gzip, at `scratch`; None: it is not compressed so.
 
     Podman 4.3 reads xz, bzip2 and zstd, and no gzip. Raises OSError, and ValueError
@@ -57,6 +60,7 @@ def unpacked(archive: Path, scratch: Path) -> Path | None:
     try:
         with gzip.open(archive) as source, scratch.open("xb") as target:
             while part := source.read(1 << 20):
+                flag.check()
                 target.write(part)
     except EOFError as error:
         raise ValueError(f"it ends in the middle: it was copied in part; {_AGAIN}") from error
@@ -93,7 +97,7 @@ def _no_tar(head: bytes) -> str | None:
         return f"it holds nothing but zeros: it was copied in part; {_AGAIN}"
     if head.startswith(_ZIP):
         return "it is a zip archive; unpack it, and give the .tar that lies in it"
-    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+    if filetypes.is_page(head):
         return "it is a web page: what was to be downloaded was not; download it again in a browser"
     if start.startswith((b"{", b"[")):
         return (

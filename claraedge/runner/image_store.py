@@ -204,5 +204,5 @@ class ImageStore:
             )
 
 
-def _unpacked(_: CancelFlag, archive: Path, scratch: Path) -> Path:
-    return image_archives.unpacked(archive, scratch) or archive
+def _unpacked(flag: CancelFlag, archive: Path, scratch: Path) -> Path:
+    return image_archives.unpacked(flag, archive, scratch) or archive

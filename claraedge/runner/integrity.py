@@ -57,6 +57,10 @@ class Integrity:
             raise RunnerUnavailableError(
                 f"the image {image[:12]} was not read within {_LIMIT:g} s; look at the disk"
             ) from error
+        except OSError as error:
+            raise RunnerUnavailableError(
+                f"the image {image[:12]} cannot be read ({error}); look at the disk"
+            ) from error
         return None
 
     async def storage(self) -> Storage | None:
@@ -93,8 +97,9 @@ async def _compare(layer: Layer) -> None:
             )
         finally:
             os.close(end)
+        reading = asyncio.ensure_future(in_cancellable_thread(_contents, layer, contents))
         try:
-            await in_cancellable_thread(_contents, layer, contents)
+            await asyncio.shield(reading)
         except DamageError:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_END):
@@ -109,6 +114,7 @@ async def _compare(layer: Layer) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await wait_out(asyncio.ensure_future(process.wait()))
+            await wait_out(reading)  # it may have waited for a process that sent nothing
     finally:
         os.close(names)
         os.close(contents)

@@ -290,7 +290,8 @@ class Database:
             try:
                 return work(Transaction(connection, self._queries))
             finally:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # SQLite itself ends it where the disk fails
+                    connection.execute("ROLLBACK")
         finally:
             self._readers.put(connection)
 

@@ -87,12 +87,13 @@ def _broken(path: Path, what: str) -> BrokenDiskError:
 
 
 def _no_space(path: Path) -> bool:
-    free = os.statvfs(path.parent)
-    if free.f_bavail * free.f_frsize < _LEAST_FREE:
-        return True
-    try:  # a quota is told to those alone who write
+    try:
+        free = os.statvfs(path.parent)
+        if free.f_bavail * free.f_frsize < _LEAST_FREE:
+            return True
+        # a quota is told to those alone who write
         descriptor = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    except OSError:
+    except OSError:  # a disk that is gone says neither
         return False
     try:
         os.write(descriptor, bytes(_LEAST_FREE))

@@ -58,7 +58,9 @@ def test_a_device_that_two_folders_name_is_one(tmp_path: Path) -> None:
     assert devices(KIND, folders) == tuple(f"{KIND}={n}" for n in "012")
 
 
-@pytest.mark.parametrize("content", [b"{", b"devices: 3", b"\xff\xfe", b"", b"- a"])
+@pytest.mark.parametrize(
+    "content", [b"{", b"devices: 3", b"\xff\xfe", b"", b"- a", b"kind: 2026-13-01"]
+)
 def test_a_spec_that_cannot_be_read_is_left_out_and_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from claraedge.config import Images as Settings
-from claraedge.errors import DamagedImageError, ImageInUseError, ImageNotFoundError
+from claraedge.errors import (
+    DamagedImageError,
+    ImageInUseError,
+    ImageNotFoundError,
+    StorageFullError,
+)
 from claraedge.images import names
 from claraedge.images.images import Images
 from claraedge.images.platforms import foreign
@@ -87,6 +93,31 @@ async def test_contents_are_not_compared_after_an_orderly_end(
     images, _ = await booted(runner, database, "second boot")
     await images.find("app:1")
     assert runner.checks == [(image.id, False)]
+
+
+async def test_a_full_disk_ends_neither_the_start_nor_the_looking_at_images(
+    runner: MemoryRunner, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = runner.add_image("app:1", nothing)
+    tries: list[object] = []
+
+    async def full(work: object) -> None:
+        tries.append(work)
+        raise StorageFullError("the disk is full")
+
+    await booted(runner, database, "first boot")
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "write", full)
+        images, power_cuts = await booted(runner, database, "second boot")
+        looking = asyncio.create_task(power_cuts.run())
+        async with asyncio.timeout(20):
+            while len(tries) < 2 or not runner.checks:
+                await asyncio.sleep(0.01)
+        await images.find("app:1")
+        looking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await looking
+    assert runner.checks == [(image.id, True)]
 
 
 async def test_a_failed_container_has_its_image_compared_whole(runner: MemoryRunner) -> None:

@@ -308,6 +308,16 @@ def test_a_hidden_name_of_an_unfinished_file_belongs_to_the_marker_that_it_names
     assert result.waits[b"a.dcm"].startswith("its group waits: 1 of 2 files: '.in.a.raw.'")
 
 
+def test_many_that_lack_cost_little_more_than_few() -> None:
+    units = [unit(f"{i}.dcm") for i in range(20_000)]
+    units += [unit(f"{i}", faulty=True, lacking="a link") for i in range(2_000)]
+    began = time.monotonic()
+    for trigger in (QUIET, rule("marker", marker="0.dcm")):
+        (text,) = set(group(trigger, units, NOW).waits.values())
+        assert text.startswith("its group waits: ")
+    assert time.monotonic() - began < 3  # each against each: half a minute
+
+
 def test_many_markers_cost_little_more_than_few() -> None:
     units = [unit(f"scan{i}.{end}") for i in range(20_000) for end in ("dcm", "ready")]
     began = time.monotonic()

@@ -33,6 +33,9 @@ operators:
 """
 
 
+MARKED = {"grouping": "marker", "marker": "READY.dcm"}
+
+
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
     return tmp_path / "state"
@@ -350,6 +353,82 @@ async def test_a_marker_ends_a_group_and_is_kept_and_is_no_input(state: Path) ->
         for name, content in {"a.dcm": b"a", "b.dcm": b"b", "READY": b"go"}.items()
     }
     assert tree_of(state / "inbox/in") == {"notes.txt": b"n"}
+
+
+@pytest.mark.parametrize("ends", [{"grouping": "quiet", "quiet_seconds": 0.5}, MARKED])
+async def test_an_unfinished_file_keeps_its_group_waiting_where_only_some_names_are_included(
+    state: Path, ends: dict[str, Any]
+) -> None:
+    async with bench(config(state, **ends, include=("*.dcm",))) as b:
+        await b.register("ct")
+        half = drop(state / "inbox/in/b.dcm.filepart", b"b")
+        drop(state / "inbox/in/a.dcm", b"a")
+        drop(state / "inbox/in/READY.dcm", b"go")
+        await b.until(lambda items: any("its group waits" in i.reason for i in items))
+        assert await b.jobs() == []
+        half.rename(half.with_suffix(""))
+        await b.delivered()
+        (job,) = await b.jobs()
+        assert {"a.dcm", "b.dcm"} <= set(b.input_of(job))
+
+
+@pytest.mark.parametrize("rescan", [0.5, 600])
+async def test_a_group_goes_on_when_what_lacks_is_removed(state: Path, rescan: float) -> None:
+    async with bench(config(state, "quiet", rescan, quiet_seconds=0.5)) as b:
+        await b.register("ct")
+        drop(state / "inbox/in/a.dcm", b"a")
+        half = drop(state / "inbox/in/b.dcm.filepart", b"b")
+        await b.until(lambda items: any("its group waits" in i.reason for i in items))
+        half.unlink()
+        await b.delivered()
+
+
+async def test_names_that_take_long_to_match_leave_time_for_others(state: Path) -> None:
+    longest = 0.0
+
+    async def others() -> None:
+        nonlocal longest
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0)
+            longest = max(longest, time.monotonic() - began)
+
+    for number in range(20):
+        drop(state / f"inbox/in/{'a' * 40}{number}", b"")
+    async with bench(config(state, "entry", match="(a+)+b")) as b:
+        at_work = asyncio.create_task(others())
+        await b.register("ct")
+        await b.until(lambda items: sum("takes too long" in i.reason for i in items) == 20)
+        at_work.cancel()
+    assert longest < 2.5  # one after the other: 5 s
+
+
+async def test_a_file_next_to_a_control_file_waits_where_only_some_names_are_included(
+    state: Path,
+) -> None:
+    async with bench(config(state, include=("*.dcm",))) as b:
+        await b.register("ct")
+        control = drop(state / "inbox/in/a.dcm.aria2", b"")
+        drop(state / "inbox/in/a.dcm", b"a")
+        await b.until(lambda items: any("next to it" in i.reason for i in items))
+        control.unlink()
+        await b.delivered()
+
+
+@pytest.mark.parametrize("lacks", ["b.aria2", "c/b.part"])
+async def test_a_group_is_run_without_what_is_unfinished_by_the_name_of_another_file(
+    state: Path, lacks: str
+) -> None:
+    rules = {"quiet_seconds": 0.5, "incomplete": "run"}
+    async with bench(config(state, "quiet", **rules)) as b:
+        await b.register("ct")
+        for name in ("a", "b", lacks):
+            drop(state / "inbox/in" / name, name.encode())
+        drop(state / "inbox/in/c/d", b"d")
+        (item,) = await b.delivered()
+    assert "a" in item.members
+    assert ("b" in item.members) is (lacks != "b.aria2")
+    assert ("c" in item.members) is (lacks != "c/b.part")
 
 
 async def test_a_marker_that_came_first_or_for_nothing_waits(state: Path) -> None:

@@ -52,6 +52,27 @@ def test_patterns_choose_entries(
     assert wanted(rule(include=include, ignore=ignore), name) is taken
 
 
+@pytest.mark.parametrize(
+    ("include", "name", "counts"),
+    [
+        ("*.dcm", b"IM1.dcm.part", True),
+        ("*.dcm", b"sub/.IM1.DCM.4FgT2x", True),
+        ("*.dcm", b"~syncthing~IM1.dcm.tmp", True),
+        ("*.dcm", b"IM1.dcm.aria2", True),
+        ("in/*.dcm", b"in/IM1.dcm.part", True),
+        ("in/*.dcm", b"IM1.dcm.part", False),
+        ("*.dcm", b"report.pdf.part", False),
+        ("*.dcm", b"IM1.dcm.txt", False),
+    ],
+)
+def test_an_unfinished_file_counts_whose_later_name_may_be_included(
+    include: str, name: bytes, counts: bool
+) -> None:
+    found = select(rule(include=(include,)), name, DEFAULT)
+    assert isinstance(found, Selected) is counts
+    assert not counts or found.unfinished  # type: ignore[union-attr]
+
+
 def test_a_marker_need_not_be_included() -> None:
     trigger = rule(grouping="marker", marker="*.ready", include=("*.dcm",), ignore=("x*",))
     assert wanted(trigger, b"a.dcm")

@@ -259,6 +259,16 @@ async def test_a_reader_that_fails_leaves_its_connection_usable(database: Databa
     assert await database.read(get("k")) == "seen"
 
 
+async def test_a_read_whose_transaction_sqlite_ended_says_what_it_met(database: Database) -> None:
+    def meets_a_failing_disk(tx: Transaction) -> None:
+        tx._connection.execute("ROLLBACK")
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await database.read(meets_a_failing_disk)
+    assert await database.read(get("k")) is None
+
+
 async def test_what_is_queued_when_it_closes_is_committed_and_what_comes_later_refused(
     tmp_path: Path,
 ) -> None:

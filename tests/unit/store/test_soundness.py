@@ -51,6 +51,11 @@ def test_what_an_error_means(
         assert str(tmp_path) in str(found)
 
 
+def test_an_error_has_a_meaning_also_where_the_disk_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "gone" / "claraedge.db"
+    assert isinstance(soundness.told(of(sqlite3.SQLITE_IOERR_READ), path), BrokenDiskError)
+
+
 def raising(error: Exception) -> object:
     def work(tx: Transaction) -> None:
         raise error

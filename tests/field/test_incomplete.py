@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -98,7 +99,17 @@ def being_sent(path: Path) -> None:
     drop(path.with_name(f"{path.name}.filepart"), b"")
 
 
+def web_page(path: Path) -> None:
+    drop(path, b"<!DOCTYPE html><html><title>Sign in</title></html>")
+
+
+def packed(path: Path) -> None:
+    drop(path.with_name(f"{path.name}.gz"), gzip.compress(image(3)))
+
+
 LACKING = [
+    (web_page, "is not a DICOM file"),
+    (packed, "is a gzip archive"),
     (cut, "ends"),
     (empty, "is empty"),
     (zeros, "empty preamble"),

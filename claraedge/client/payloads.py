@@ -93,12 +93,12 @@ class Gathered:
         return sum(file.stat().st_size for file in self.files.values())
 
 
-def gather(paths: Iterable[Path], names: Names) -> Gathered:
+def gather(paths: Sequence[Path], names: Names) -> Gathered:
     """The files of these paths. A file that is given by its name is taken whatever that is.
 
     Raises FileCollisionError where two files would get one name, InvalidFileNameError for what is
-    neither a file nor a folder, has no UTF-8 name or, in a folder, that of an unfinished file;
-    nothing has been sent then.
+    neither a file nor a folder, has no UTF-8 name or, in a folder, that of an unfinished file, and
+    where there is no file at all; nothing has been sent then.
     """
     gathered: dict[str, Path] = {}
     left_out: dict[str, str] = {}
@@ -124,9 +124,20 @@ def gather(paths: Iterable[Path], names: Names) -> Gathered:
                 raise InvalidFileNameError(
                     f"{texts.shown(str(file))}: the name is not UTF-8; rename the file first"
                 ) from None
-            if not stat.S_ISREG(file.stat().st_mode):
+            mode = file.stat().st_mode
+            if stat.S_ISDIR(mode):
+                raise InvalidFileNameError(
+                    f"{file}: it is a link to a folder, and such links are not followed; give the"
+                    " path of that folder, or remove the link"
+                )
+            if not stat.S_ISREG(mode):
                 raise InvalidFileNameError(f"{file}: only regular files can be uploaded")
             gathered[name] = file
+    if not gathered and (given := ", ".join(map(str, paths))):
+        raise InvalidFileNameError(
+            f"{texts.shown(given)}: there is no file of yours to upload; put files there, or give"
+            " another path"
+        )
     return Gathered(files=gathered, left_out=left_out)
 
 
@@ -136,7 +147,8 @@ def _files(path: Path) -> Iterator[tuple[str, Path]]:
         return
     for folder, folders, names in os.walk(path, onerror=_raise):
         folders.sort()
-        for name in sorted(names):
+        links = [name for name in folders if Path(folder, name).is_symlink()]  # not walked into
+        for name in sorted([*names, *links]):
             file = Path(folder, name)
             yield file.relative_to(path).as_posix(), file
 

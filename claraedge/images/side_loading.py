@@ -133,6 +133,7 @@ class SideLoading:
 
     def _refuse(self, name: bytes, seen: Seen, error: ClaraedgeError) -> None:
         reasons = "; ".join(" ".join(message.split()) for message in error.messages)
+        reasons = reasons.removeprefix(f"{os.fsdecode(name)} is not loaded: ")
         text = f"{self._folder}/{shown(name)} is not loaded: {reasons}; replace it, or take it out"
         _log.warning("archive not loaded", extra={"archive": shown(name), "reason": text})
         self._wrong[name] = (seen, text)

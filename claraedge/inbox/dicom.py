@@ -189,7 +189,12 @@ def _uids(source: Source, place: int) -> Identity | Unidentified:
             break
     study, series = found.get(_STUDY, b""), found.get(_SERIES, b"")
     if study and (series or last > _SERIES):
-        cut = cut_off(source, place, elements) if isinstance(source, FileBytes) else ""
+        if isinstance(source, FileBytes):
+            cut = cut_off(source, place, elements)
+        elif isinstance(source, InflatedBytes) and source.is_cut():
+            cut = "ends in its deflated data: its transfer did not end; copy it here again"
+        else:
+            cut = ""
         instance = found.get(_INSTANCE, b"")
         return Identity(study=study, series=series, instance=instance, cut=cut)
     name = f"{_NAMES[_STUDY]} {shown(_STUDY)}"

@@ -14,6 +14,8 @@ MAX_BYTES = 32 << 20
 _BLOCK = 8192
 #: Inflated at once, whatever a block holds.
 _PORTION = 64 << 10
+#: Inflated, and not kept, to find the end: no image that is deflated has more.
+_MAX_END = 256 << 20
 
 
 class TooLongError(Exception):
@@ -107,6 +109,25 @@ class InflatedBytes(Source):
         while self.limited and len(self._made) < place + count <= MAX_BYTES:
             self._inflate()
         return bytes(self._made[place : place + count])
+
+    def is_cut(self) -> bool:
+        """Whether the file ends before what is deflated does; False where nobody can tell.
+
+        Nothing can be read here afterwards.
+        """
+        made = 0
+        try:
+            while not self._inflater.eof and made < _MAX_END:
+                block = self._left or self._file.at(self._next, _BLOCK)
+                self._next += 0 if self._left else len(block)
+                portion = self._inflater.decompress(block, _PORTION)
+                self._left = self._inflater.unconsumed_tail
+                made += len(portion)
+                if not block and not portion:
+                    return not self._inflater.eof
+        except (zlib.error, TooLongError):
+            pass
+        return False
 
     def _inflate(self) -> None:
         if not self._left:

@@ -119,8 +119,13 @@ def _decided(
     """Entries that nothing is decided of: they may be a part of a group that is not taken yet."""
     for crowd in crowds:
         until = max(unit.changed for unit in (*crowd.members, *crowd.lacking)) + trigger.quiet
-        if not all(unit.ready for unit in crowd.members):
-            pass  # the end of its settling wakes us
+        if settling := [unit for unit in crowd.members if not unit.ready]:
+            # The end of its settling wakes us; where that takes long, the others say so.
+            if until > now:
+                times.append(until)
+            else:
+                text = f"its group waits for '{settling[0].shown}'"
+                waits.update((unit.name, text) for unit in crowd.members if unit.ready)
         elif crowd.marker is None and until > now:
             times.append(until)
         elif crowd.lacking and trigger.incomplete in (None, "wait"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shlex
 import time
 from collections.abc import Mapping
@@ -34,6 +35,8 @@ class Identified:
     """It is certainly a part of no study."""
 
 
+#: Of names that call a file an image, packed ones too: whatever is in it, a study may lack it.
+_IMAGE = re.compile(r"\.(dcm|dicom|dic|ima)(\.|$)", re.IGNORECASE)
 #: Groupings by what a file says of itself, and by which of it.
 UIDS = {"dicom-study": "study", "dicom-series": "series"}
 
@@ -162,7 +165,8 @@ def _identified(path: Path, grouping: str, seen: Survey) -> Identified | None:
     finally:
         os.close(descriptor)
     if isinstance(found, Unidentified):
-        return Identified(fingerprint=fingerprint, fault=f"it {found.reason}", stray=found.other)
+        stray = found.other and _IMAGE.search(path.name) is None
+        return Identified(fingerprint=fingerprint, fault=f"it {found.reason}", stray=stray)
     uids = {
         "study": name_of(found.study),
         "series": name_of(found.series) if found.series else "",

@@ -89,7 +89,10 @@ def unreadable(response: Response, image: str) -> ClaraedgeError:
     check_storage(response)
     if response.cause == "image not known":
         return ImageNotFoundError(f"image {image} is not on this device any more")
-    return ContainerError(f"the files of image {image} cannot be read: {response.reason}")
+    return ContainerError(
+        f"Podman makes no container of the image {image[:12]}: {response.reason}; where that is"
+        " what the image says of itself, build it again without"
+    )
 
 
 def file_of(response: Response, image: str, path: str) -> bytes | None:

@@ -24,6 +24,11 @@ _AGAIN = "copy it here again, and compare the sizes (`sha256sum` on both sides t
 
 #: What Podman's reader of a form said -> what is wrong with the archive, and what to do.
 _SAID = (
+    # containers/podman#2542; linuxserver/docker-kavita#2
+    (r"insufficient UIDs or GIDs.*\(requested (?P<ids>\d+:\d+) for (?P<of>[^)]*)\)",
+     "its file {of} belongs to the user and group {ids}, numbers that this account cannot give to"
+     " containers (/etc/subuid and /etc/subgid); build the image with `--chown=0:0` at the `COPY`"
+     " or `ADD` that brings the file"),
     (r"no image found in (?:image index|manifest list) for architecture (?P<of>[^,\s]+)",
      "none of its images is for this machine ({of}); save one that is:"
      " `docker pull --platform linux/{of} IMAGE`, then `docker save`"),

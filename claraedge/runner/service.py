@@ -21,6 +21,7 @@ from typing import Self
 
 from claraedge import spawn
 from claraedge.errors import ConfigurationError, RunnerUnavailableError
+from claraedge.runner import temporary
 from claraedge.runner.http import BrokenOffError, Response, TimedOutError, UnreachableError, request
 
 log = logging.getLogger(__name__)
@@ -297,6 +298,7 @@ class PodmanService:
         chosen = [] if own is None else ["--conmon", str(own)]
         process = await spawn.start(
             ["podman", *chosen, "system", "service", "--time", "0", f"unix://{socket}"],
+            environment=await temporary.environment(),
             dies_with_parent=True,
         )
         reader = asyncio.create_task(self._listen(process))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import struct
+import zlib
 from pathlib import Path
 
 import pydicom
@@ -10,6 +12,7 @@ import pytest
 
 from claraedge.inbox.dicom import Identity, Unidentified, identify
 from tests.field.case import case
+from tests.field.dicom_files import long, meta, padded
 from tests.field.test_incomplete import STUDY, config, image, one_job, waits
 from tests.inbox_bench import bench, drop
 
@@ -121,3 +124,30 @@ def test_pixels_without_a_delimiter(tmp_path: Path, end: int, cut: str) -> None:
     found = read(tmp_path / "f", content[: len(content) + end])
     assert isinstance(found, Identity)
     assert found.cut.removeprefix("ends in its pixels, ").split(":")[0] == cut
+
+
+@case(
+    1,
+    "A transfer that broke off in a deflated image",
+    source="dcm4che/dcm4che#448; exini/dicom-streams-js#41",
+    outcome="The file counts as cut off, and its study waits for the rest of it.",
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_deflated_image_that_is_cut_is_known(tmp_path: Path, wrapped: bool) -> None:
+    syntax = b"1.2.840.10008.1.2.1.99"
+    plain = image(1)
+    begin = plain.index(b"\x08\0\x16\0")
+    packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS if wrapped else -zlib.MAX_WBITS)
+    noise = random.Random(1).randbytes(100_000)
+    header = plain[begin : plain.index(b"\xe0\x7f\x10\0")]
+    deflated = packer.compress(header + long(0x7FE00010, b"OB", noise)) + packer.flush()
+    whole = meta(padded(syntax)) + deflated
+    for content in (whole, whole + b"\0"):
+        found = read(tmp_path / "f", content)
+        assert isinstance(found, Identity)
+        assert found.study == STUDY.encode()
+        assert not found.cut
+    for lacks in (1, 5, 50_000):
+        found = read(tmp_path / "f", whole[:-lacks])
+        assert isinstance(found, Identity)
+        assert "its transfer did not end" in found.cut

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -98,7 +99,17 @@ def being_sent(path: Path) -> None:
     drop(path.with_name(f"{path.name}.filepart"), b"")
 
 
+def web_page(path: Path) -> None:
+    drop(path, b"<!DOCTYPE html><html><title>Sign in</title></html>")
+
+
+def packed(path: Path) -> None:
+    drop(path.with_name(f"{path.name}.gz"), gzip.compress(image(3)))
+
+
 LACKING = [
+    (web_page, "is not a DICOM file"),
+    (packed, "is a gzip archive"),
     (cut, "ends"),
     (empty, "is empty"),
     (zeros, "empty preamble"),
@@ -316,3 +327,24 @@ async def test_a_study_waits_for_a_file_to_be_renamed(state: Path) -> None:
         await waits(b, r"'study/M\xfcller.dcm'")
         wrong.rename(folder / "Müller.dcm")
         await one_job(b, "study/IM1.dcm", "study/Müller.dcm")
+
+
+@case(
+    7,
+    "One folder of a group is unfinished for long",
+    source="rclone/rclone#3770; ome/omero-server-docker#23",
+    outcome="The others of its group say that they wait for it; all are one job in the end.",
+)
+async def test_the_whole_ones_of_a_group_say_what_they_wait_for(state: Path) -> None:
+    folder = state / "inbox/in"
+    half = drop(folder / "x/IM2.dcm.filepart", b"ha")
+    drop(folder / "y/IM3.dcm", b"whole")
+    async with bench(config(state, grouping="quiet")) as b:
+        await b.register("ct")
+        items = await waits(b, "its group waits for 'x'")
+        (x,) = (item for item in items if item.name == "x")
+        assert "'IM2.dcm.filepart', the name of an unfinished file" in x.reason
+        half.rename(folder / "x/IM2.dcm")
+        await b.delivered()
+        (job,) = await b.jobs()
+        assert set(b.input_of(job)) == {"x/IM2.dcm", "y/IM3.dcm"}

@@ -190,13 +190,14 @@ async def test_a_rename_from_a_temporary_name_is_taken_at_once(state: Path, temp
 @case(
     2,
     "A folder with the half file of an rsync whose line is down",
-    source="ome/omero-server-docker#23; guard/listen#350",
+    source="ome/omero-server-docker#23; guard/listen#350; lavv17/lftp#188; drakkan/sftpgo#436",
     outcome="The folder waits and names the file; it is one job with all files once that is "
     "renamed.",
 )
 @pytest.mark.parametrize(
     "temporary",
     [".IM2.dcm.k3J9sd", ".rsync-partial/IM2.dcm", ".~tmp~/IM2.dcm", "IM2.dcm.partial",
+     ".pureftpd-upload.5f3a.15.1a2b.dead", ".sftpgo-upload.c2m9s9m1.IM2.dcm", ".getxfer.12.0.mega",
      ".in.IM2.dcm.", "IM2.dcm.filepart", ".IM2.dcm.~1a2b", "IM2.dcm.6eF5A0bE"],
 )  # fmt: skip
 async def test_a_folder_waits_for_its_unfinished_file(state: Path, temporary: str) -> None:

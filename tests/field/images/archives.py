@@ -25,13 +25,16 @@ BASE: Tree = {
 _CAPABILITY = "SCHILY.xattr.security.capability"
 
 
-def layer(tree: Tree, *, capability: str = "", modes: Mapping[str, int] | None = None) -> bytes:
+def layer(
+    tree: Tree, *, capability: str = "", modes: Mapping[str, int] | None = None, owner: int = 0
+) -> bytes:
     """The tar of a layer. The file `capability` carries cap_net_bind_service=ep."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, content in tree.items():
             entry = tarfile.TarInfo(name)
             entry.mode = (modes or {}).get(name, 0o755)
+            entry.uid = entry.gid = owner
             if name == capability:
                 # struct vfs_cap_data, revision 2, effective; CAP_NET_BIND_SERVICE is number 10.
                 data = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)

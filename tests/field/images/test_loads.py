@@ -242,6 +242,13 @@ REFUSED: dict[str, tuple[str, Callable[[Path], Path], tuple[str, ...]]] = {
         lambda f: pack(f / "a.tar", lacking(parts("lacks"))),
         ("a part of the image is missing", "save the image again"),
     ),
+    "files of a user with a large number": (
+        "containers/podman#2542; linuxserver/docker-kavita#2",
+        lambda f: pack(
+            f / "a.tar", docker_parts("localhost/field/owner:1", [layer(SMALL, owner=1000620000)])
+        ),
+        ("1000620000:1000620000", "--chown=0:0"),
+    ),
     "an image in upper case": (
         "distribution/reference, reference.go",
         lambda f: pack(f / "a.tar", docker_parts("localhost/Field/App:1", [layer(SMALL)])),

@@ -525,6 +525,28 @@ def test_a_folder_with_an_unfinished_file_is_not_uploaded(daemon, claraedge, tmp
     assert daemon.fakes.uploaded == {}
 
 
+def test_a_folder_without_a_file_of_the_user_is_not_uploaded(daemon, claraedge, tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study/desktop.ini").write_bytes(b"[.ShellClassInfo]")
+    answer = claraedge("create", "job", "-n", "j", "-p", "ct", "-f", tmp_path / "study")
+    assert answer.code == 2
+    assert "there is no file of yours to upload" in answer.err
+    assert "JOB_ID" not in answer.out
+    (tmp_path / "empty").mkdir()
+    assert claraedge("upload", PAYLOAD_1, tmp_path / "empty").code == 2
+    assert daemon.fakes.uploaded == {}
+
+
+def test_a_folder_with_a_link_to_a_folder_is_not_uploaded(daemon, claraedge, tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study/IM1.dcm").write_bytes(b"1")
+    (tmp_path / "study/more").symlink_to(tmp_path)
+    answer = claraedge("upload", PAYLOAD_1, tmp_path / "study")
+    assert answer.code == 2
+    assert f"{tmp_path}/study/more: it is a link to a folder" in answer.err
+    assert daemon.fakes.uploaded == {}
+
+
 def test_describe_names_shows_the_table(daemon, claraedge):
     answer = claraedge("describe", "names")
     assert [line.split()[0] for line in answer.out.splitlines()[:2]] == ["KIND", "content"]

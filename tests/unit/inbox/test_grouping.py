@@ -182,7 +182,7 @@ def test_studies_are_taken_each_when_it_is_quiet() -> None:
 
 def test_a_study_of_which_one_file_changes_waits_as_a_whole() -> None:
     units = [unit("a", key="1"), unit("b", key="1", ready=False, changed=99)]
-    assert group(STUDY, units, NOW) == Grouped(groups=[], look_again=None)
+    assert group(STUDY, units, NOW) == Grouped(groups=[], look_again=109)
 
 
 # --- what lacks -------------------------------------------------------------------------------

@@ -172,8 +172,9 @@ async def test_a_folder_below_that_cannot_be_read_is_told_and_goes_on(
 ) -> None:
     locked = drop(state / "inbox/in/sub/locked/a.dcm").parent
     locked.chmod(0)
+    more = {"quiet_seconds": 0.5} if grouping == "dicom-study" else {}
     try:
-        async with bench(config(state, grouping)) as b:
+        async with bench(config(state, grouping, **more)) as b:
             await b.register("ct")
             (item,) = await b.until(lambda items: any("chmod" in i.mend for i in items))
             assert (item.state, item.name) == (ItemState.PARKED, "sub/locked")

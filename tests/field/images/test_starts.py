@@ -43,11 +43,11 @@ STARTS: dict[str, tuple[list[str], dict[str, object], tuple[str, ...]]] = {
         ("blanks included", "`command: [/bin/echo, hi]`"),
     ),
     "a path below the working directory": (["./Main"], {}, ("`./Main`", "whole path")),
-    "a folder in place of a program": (["/app"], {}, ("`/app` of the image may not be executed",)),
+    "a folder in place of a program": (["/app"], {}, ("`/app` of the image cannot be executed",)),
     "a program that nobody may execute": (
         ["/bin/closed"],
         {},
-        ("may not be executed", "chmod 755 /bin/closed"),
+        ("cannot be executed", "chmod 755 /bin/closed"),
     ),
     "a script that was saved on Windows": (["/bin/crlf"], {}, ("saved on Windows", "dos2unix")),
     "a script without a first line": (
@@ -226,6 +226,9 @@ def test_an_archive_that_cannot_be_loaded_is_told_until_it_is_replaced(site: Sit
     assert "ends in the middle" in warning
     assert warning in site.ask("status")["warnings"]
     dropped.write_bytes(whole)
-    until("the archive is loaded", lambda: not told())
-    assert name in [n for i in site.ask("list", "images")["images"] for n in i["names"]]
+    until(
+        "the archive is loaded",
+        lambda: name in [n for i in site.ask("list", "images")["images"] for n in i["names"]],
+    )
+    assert told() == []
     assert run(site, name, ["true"])["status"] == "HEALTHY"

@@ -116,7 +116,8 @@ def gather(paths: Iterable[Path], names: Names) -> Gathered:
                 )
             if name in gathered:
                 raise FileCollisionError(
-                    f"{gathered[name]} and {file} would both be {name!r}; upload them apart"
+                    f"{gathered[name]} and {file} would both be {name!r}; rename one, or give"
+                    " the folder that holds both"
                 )
             try:
                 name.encode()
@@ -125,7 +126,9 @@ def gather(paths: Iterable[Path], names: Names) -> Gathered:
                     f"{texts.shown(str(file))}: the name is not UTF-8; rename the file first"
                 ) from None
             if not stat.S_ISREG(file.stat().st_mode):
-                raise InvalidFileNameError(f"{file}: only regular files can be uploaded")
+                raise InvalidFileNameError(
+                    f"{file}: only regular files can be uploaded; leave it out"
+                )
             gathered[name] = file
     return Gathered(files=gathered, left_out=left_out)
 

@@ -354,7 +354,7 @@ class Elements:
         rest = self._source.at(place, 4096)
         if self.lost is None and not self._source.inflated and not rest.strip(b"\0"):
             return UnreadableError(
-                "has nothing but zeros where its DICOM header should go on, at byte"
+                "has nothing but zeros where its DICOM header should continue, at byte"
                 f" {place}: its transfer did not end; send or copy it again",
                 cut=True,
             )

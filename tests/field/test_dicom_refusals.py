@@ -130,7 +130,7 @@ def test_a_file_that_is_cut() -> None:
 def test_a_file_of_zeros() -> None:
     begun = meta() + HEAD
     assert reason(begun + bytes(5000)) == (
-        f"has nothing but zeros where its DICOM header should go on, at byte {len(begun)}: its"
+        f"has nothing but zeros where its DICOM header should continue, at byte {len(begun)}: its"
         " transfer did not end; send or copy it again"
     )
     assert (

@@ -16,7 +16,7 @@ from typing import ClassVar
 class ClaraedgeError(Exception):
     """The root of all errors; answered itself, it stands for a bug of the daemon.
 
-    To do: look into the journal (`journalctl -u claraedge`), and report it: this is a bug.
+    To do: read the journal (`journalctl -u claraedge`), and report it: this is a bug.
     """
 
     name: ClassVar[str] = "internal"
@@ -35,7 +35,7 @@ class ClaraedgeError(Exception):
 class InvalidRequestError(ClaraedgeError):
     """The request lacks a part, or a part has the wrong form.
 
-    To do: mend the request as the message says.
+    To do: correct the request as the message says.
     """
 
     name = "invalid-request"
@@ -57,7 +57,7 @@ class UndecodableRequestError(InvalidRequestError):
 class InvalidMetadataError(InvalidRequestError):
     """Metadata break a limit of Clara's, or repeat a key.
 
-    To do: mend the entries that the message names; remove a key before it gets another value.
+    To do: correct the entries that the message names; remove a key before it gets another value.
     """
 
     name = "invalid-metadata"
@@ -123,7 +123,7 @@ class PipelineStoreError(ClaraedgeError):
 class PipelineListError(ClaraedgeError):
     """The pipelines could not be listed: the state cannot be read.
 
-    To do: look at the disk of the state folder and into the journal.
+    To do: check the disk of the state folder, and read `journalctl -u claraedge`.
     """
 
     name = "pipeline-list"
@@ -165,7 +165,7 @@ class PipelineDefinitionError(ClaraedgeError):
 class PipelineLoadError(ClaraedgeError):
     """The definition is no YAML, or breaks a rule of the language; one message a problem.
 
-    To do: mend each problem; it is told with file and line.
+    To do: correct each problem; the message has its file and line.
     """
 
     name = "pipeline-load"
@@ -210,7 +210,7 @@ class JobStoreError(ClaraedgeError):
 class JobListError(ClaraedgeError):
     """The jobs could not be listed: the state cannot be read.
 
-    To do: look at the disk of the state folder and into the journal.
+    To do: check the disk of the state folder, and read `journalctl -u claraedge`.
     """
 
     name = "job-list"
@@ -266,7 +266,7 @@ class ItemNotFoundError(ClaraedgeError):
 class ItemRetryError(ClaraedgeError):
     """The item cannot be tried again: it has not failed, or its original is not there any more.
 
-    To do: what the message says; dropping the file again always works.
+    To do: what the message says; to drop the file again always works.
     """
 
     name = "item-not-retried"
@@ -320,7 +320,7 @@ class FileNotFoundInPayloadError(ClaraedgeError):
 
 
 class AmbiguousFileNameError(ClaraedgeError):
-    """Several files differ from the name by case alone, and none equals it.
+    """Several files differ from the name only in upper and lower case, and none equals it.
 
     To do: give the name in its exact case.
     """
@@ -478,7 +478,7 @@ class ImageInUseError(ClaraedgeError):
 class ContainerError(ClaraedgeError):
     """Podman refused to make or start a container; the message carries its reason.
 
-    To do: mend what Podman's reason names, and create a new job.
+    To do: correct what the message names, and create a new job.
     """
 
     name = "container"
@@ -525,7 +525,7 @@ class NetworkError(ContainerError):
 class ServiceError(ClaraedgeError):
     """A service or the inference server that a job needs did not start, or ended; with its reason.
 
-    To do: look into the log that the message names; mend the service, and create a new job.
+    To do: read the log that the message names; correct the service, and create a new job.
     """
 
     name = "service"
@@ -545,7 +545,7 @@ class ModelNotReadyError(ServiceError):
 class RunnerUnavailableError(ClaraedgeError):
     """Podman does not answer. Work waits; it does not fail.
 
-    To do: see why with `systemctl --user status podman.socket`; work goes on by itself.
+    To do: see `claraedge status` and the journal for the reason; work continues by itself.
     """
 
     name = "runner-unavailable"
@@ -581,7 +581,7 @@ class ImageDeniedError(ImagePullError):
 class ConfigurationError(ClaraedgeError):
     """The configuration has mistakes; one message each.
 
-    To do: mend the settings that the messages name.
+    To do: correct the settings that the messages name, and start the daemon again.
     """
 
     name = "configuration"
@@ -647,7 +647,7 @@ class BrokenDiskError(StateFolderError):
 class StorageFullError(ClaraedgeError):
     """The disk is full. Work waits; it does not fail.
 
-    To do: free space; work goes on by itself.
+    To do: free space on the disk that the message names; work continues by itself.
     """
 
     name = "storage-full"

@@ -76,8 +76,8 @@ def _tell(place: Path | int, what: str, error: OSError) -> None:
     _told.add((device, what))
     path = Path(f"/proc/self/fd/{place}").readlink() if isinstance(place, int) else place
     _log.warning(
-        "the file system of %s takes no %s from us (%s): what is put there has none of ours; where"
-        " that matters, change the options of its mount, as `uid=` and `gid=`",
+        "the file system of %s refuses %s (%s): files are put there without them; where that"
+        " matters, change the options of its mount, such as `uid=` and `gid=`",
         path,
         what,
         error.strerror,

@@ -92,7 +92,7 @@ def is_split() -> str:
 def is_of_large_mac() -> str:
     """The same of an archive whose offsets lack their upper half."""
     return (
-        "is an archive of a Mac's Archive Utility of more than 4 GB, which tells wrong places of"
+        "is an archive of a Mac's Archive Utility of more than 4 GB, which has wrong places of"
         " its files: make it in the Terminal, zip -r model.zip FOLDER, or send the folder itself:"
         " claraedge create model -p FOLDER -t TYPE"
     )

@@ -40,7 +40,7 @@ def decode(content: bytes) -> str:
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         raise NotTextError(
             f"the file is not UTF-8 text (byte {error.start}, 0x{content[error.start]:02x}): a"
-            " letter beyond plain English there is saved as Windows-1252 or ISO-8859-1 has it",
+            " letter beyond plain English there is saved in another encoding, such as Windows-1252",
             "save it as UTF-8, or write that letter without its accent",
             line,
             column,

@@ -256,15 +256,17 @@ async def _error(
 
 def _unforeseen(error: Exception) -> ClaraedgeError:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageFullError("the disk is full; free some space and try again")
+        return StorageFullError(
+            "a disk of the daemon is full; free some space (see `claraedge status`) and try again"
+        )
     if _is_of_a_disk(error):
         _log.error("call failed: a disk does not work: %s", error)
         return StateFolderError(
-            f"a disk of the daemon fails ({error}): `dmesg` on its machine tells why; check that"
-            " disk, mount it for writing, and start the daemon again"
+            f"a disk of the daemon fails ({error}): `sudo dmesg` on its machine says why; check"
+            " that disk, mount it for writing, and start the daemon again"
         )
     _log.error("call failed", exc_info=error)
-    return ClaraedgeError(f"internal error: {error!r}; the daemon's journal has the details")
+    return ClaraedgeError(f"internal error: {error!r}; `journalctl -u claraedge` has the details")
 
 
 def _is_of_a_disk(error: Exception) -> bool:

@@ -53,7 +53,10 @@ class ImagesServicer:
                     await in_cancellable_thread(_write, archive, buffer)
             await in_cancellable_thread(_write, archive, buffer)
             if size == 0:
-                raise InvalidImageError("the archive is empty; send a docker-archive tar")
+                raise InvalidImageError(
+                    "the archive is empty (0 bytes); copy it again, or write it again with `docker"
+                    " save IMAGE -o image.tar`"
+                )
             images, warnings = await self._images.load(archive)
         finally:
             await to_its_end(in_thread(archive.unlink, missing_ok=True))

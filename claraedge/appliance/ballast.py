@@ -35,9 +35,11 @@ class Ballast:
         except FileNotFoundError:
             return False
         except OSError as error:
-            _log.warning("the ballast %s cannot be given up: %s", self.path, error.strerror)
+            _log.warning("the reserve file %s cannot be removed: %s", self.path, error.strerror)
             return False
-        _log.warning("the disk is full: the ballast was given up to record the state")
+        _log.warning(
+            "the disk is full: the reserve file was removed, so that the state can be recorded"
+        )
         return True
 
     def make(self) -> bool:
@@ -56,7 +58,7 @@ class Ballast:
             building.replace(self.path)
             files.sync_folder(self.path.parent)
         except OSError as error:
-            _log.warning("the ballast %s cannot be made: %s", self.path, error.strerror)
+            _log.warning("the reserve file %s cannot be made: %s", self.path, error.strerror)
             with contextlib.suppress(OSError):
                 building.unlink(missing_ok=True)
             return False

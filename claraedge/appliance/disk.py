@@ -136,8 +136,9 @@ class DiskGuard:
             text += ", and running jobs are evicted one after the other"
         if self._in_vain:
             text += (
-                "; nothing is left that may be removed by itself: take away results of the outbox,"
-                " or images and containers of Podman that nobody needs"
+                "; claraedge has nothing more that it may remove: delete results that were fetched"
+                " from the outbox, and images that nobody needs (`claraedge list images`,"
+                " `claraedge delete images NAME`)"
             )
         return [text]
 
@@ -215,7 +216,7 @@ class DiskGuard:
             return
         if after is Level.ROOM:
             self._in_vain = False
-            _log.info("the disks have room again: work goes on")
+            _log.info("the disks have room again: work continues")
             self.on_room()
             return
         self._next_relief = self._clock.elapsed()

@@ -37,7 +37,7 @@ def prepare_state(
         ) from error
     except OSError as error:
         raise StateFolderError(
-            f"the state folder {path} cannot be used: {error.strerror}; mend that, or {other}"
+            f"the state folder {path} cannot be used: {error.strerror}; correct that, or {other}"
         ) from error
     if owner != os.geteuid():
         raise StateFolderError(
@@ -73,8 +73,8 @@ def broken_disk(path: Path) -> str | None:
         if error.errno not in (errno.EROFS, errno.EIO):
             return None
         return (
-            f"the disk of the state folder {path} cannot be written ({error.strerror}): `dmesg`"
-            " tells why; check that disk, mount it for writing, and start claraedge again"
+            f"the disk of the state folder {path} cannot be written ({error.strerror}): `sudo"
+            " dmesg` says why; check that disk, mount it for writing, and start claraedge again"
         )
     return None
 

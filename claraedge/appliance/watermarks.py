@@ -86,7 +86,7 @@ def told(now: Reading, wanted: Level, limits: Limits) -> str:
     limit = limits.hard_of(now.total) if wanted is Level.OUT else limits.soft_of(now.total)
     return (
         f"the disk of {now.name} has {amount(now.free)} of {amount(now.total)} free,"
-        f" and {amount(room_again(limit, now.total))} must be"
+        f" but {amount(room_again(limit, now.total))} must be free"
     )
 
 

@@ -108,7 +108,9 @@ def create_job(
 
     given = pairs(variable, "--variable")
     if given and not begin:
-        raise click.UsageError("--variable is for the start of a job: add --start, or give it then")
+        raise click.UsageError(
+            "--variable is for the start of a job: add --start, or give it to `claraedge start job`"
+        )
     entries = pairs(metadata, "--metadata")
     with options.connect() as connection:
         gathered = gather(connection, files)
@@ -126,8 +128,8 @@ def create_job(
                 state, _ = jobs.start(connection, job_id, given)
         except (ClaraedgeError, OSError):
             click.echo(
-                f"claraedge: job {job_id} was made but not started; mend what follows, then:"
-                f" claraedge upload {job_id} FILE..., claraedge start job -j {job_id}",
+                f"claraedge: job {job_id} was made but not started; correct what follows, then run:"
+                f" claraedge upload {job_id} FILE..., then: claraedge start job -j {job_id}",
                 err=True,
             )
             raise

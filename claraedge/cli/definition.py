@@ -146,8 +146,8 @@ class Disk:
                     _problem(
                         "names-differ-by-case",
                         source.shown,
-                        f"its name differs from {first.shown} by case alone, and the platform"
-                        " takes such files as one",
+                        f"its name differs from {first.shown} only in upper and lower case, and"
+                        " the platform takes such files as one",
                         "rename one of them",
                     )
                 )

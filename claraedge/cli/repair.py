@@ -47,8 +47,8 @@ def repair_state(config: Path | None, state_dir: str | None) -> None:
     ]
     click.echo(lines(shown))
     click.echo(
-        "\nThe daemon can be started again. Remove the folder that was put aside once nobody needs"
-        " anything of it."
+        "\nThe daemon can be started again. The damaged files are in the folder PUT ASIDE; remove"
+        " it once nobody needs anything from it."
     )
 
 

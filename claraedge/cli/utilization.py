@@ -17,7 +17,7 @@ _HEADINGS = ("TIME", "GPU", "PCI", "COMPUTE", "MEMORY", "USED_MB", "FREE_MB", "O
 
 
 @click.command()
-@click.option("-w", "--watch", is_flag=True, help="Go on until interrupted.")
+@click.option("-w", "--watch", is_flag=True, help="Continue until Ctrl-C.")
 @remote
 def utilization(options: Options, *, watch: bool) -> None:
     """Show what the GPUs do and for which operators; `-` is unknown."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from claraedge.client.connection import HEADER, Connection
 from claraedge.client.prefix import by_prefix, full_id
 from claraedge.client.values import Disk, Image, Item, Removed, Status, unix_moment
-from claraedge.errors import InvalidRequestError, ItemNotFoundError
+from claraedge.errors import InvalidImageError, InvalidRequestError, ItemNotFoundError
 from claraedge.filenames import Kind, Names, Row
 from claraedge.wire.claraedge.v1 import appliance_pb2 as pb
 from claraedge.wire.claraedge.v1.appliance_pb2_grpc import ApplianceStub, ImagesStub, InboxStub
@@ -38,7 +38,10 @@ def load_images(
                 yield pb.LoadRequest(data=data)
                 progress(len(data))
 
-    reply = connection.send(ImagesStub(connection.channel).Load, requests())
+    try:
+        reply = connection.send(ImagesStub(connection.channel).Load, requests())
+    except InvalidImageError as error:  # the daemon knows no name of the file
+        raise InvalidImageError(f"{archive}: {error}") from error
     return [_image(image) for image in reply.images], list(reply.warnings)
 
 

@@ -36,7 +36,15 @@ class AnsweredError(ClaraedgeError):
     name = "answered"
 
     def __init__(self, answered: int | str, *messages: str) -> None:
-        super().__init__(*(messages or (f"the daemon refused without a word: {answered}",)))
+        super().__init__(
+            *(
+                messages
+                or (
+                    f"the daemon refused without a message ({answered}): see `journalctl -u"
+                    " claraedge`",
+                )
+            )
+        )
         self.answered = answered
 
 
@@ -117,11 +125,13 @@ class Connection:
                 raise UnavailableError(why_unreachable(self.target)) from error
             case grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise UnavailableError(
-                    f"the daemon at {self.target} took too long to answer; its log says more"
+                    f"the daemon at {self.target} took too long to answer: see `claraedge status`"
+                    " and `journalctl -u claraedge`"
                 ) from error
             case grpc.StatusCode.UNIMPLEMENTED:
                 raise NotSupportedError(
-                    f"the daemon at {self.target} does not serve this call: {details}"
+                    f"the daemon at {self.target} does not know this call ({details}); use a"
+                    " `claraedge` of the daemon's version"
                 ) from error
         raise AnsweredError(error.code().name, details) from error
 

@@ -116,7 +116,8 @@ def gather(paths: Sequence[Path], names: Names) -> Gathered:
                 )
             if name in gathered:
                 raise FileCollisionError(
-                    f"{gathered[name]} and {file} would both be {name!r}; upload them apart"
+                    f"{gathered[name]} and {file} would both be {name!r}; rename one, or give"
+                    " the folder that holds both"
                 )
             try:
                 name.encode()
@@ -131,7 +132,9 @@ def gather(paths: Sequence[Path], names: Names) -> Gathered:
                     " path of that folder, or remove the link"
                 )
             if not stat.S_ISREG(mode):
-                raise InvalidFileNameError(f"{file}: only regular files can be uploaded")
+                raise InvalidFileNameError(
+                    f"{file}: only regular files can be uploaded; leave it out"
+                )
             gathered[name] = file
     if not gathered and (given := ", ".join(map(str, paths))):
         raise InvalidFileNameError(

@@ -73,6 +73,7 @@ def why_unreachable(target: str) -> str:
     if not target.startswith("unix:"):
         return (
             f"no daemon answers at {target}: check the address, and that the daemon listens there"
+            " (`listen` below [api] in its configuration)"
         )
     path = target.removeprefix("unix:")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -82,13 +83,20 @@ def why_unreachable(target: str) -> str:
         except OSError as error:
             return _explain(path, error)
     return (
-        f"the daemon at {path} broke the call off: it may just be starting or stopping; try again"
+        f"the daemon at {path} ended the call: it may be starting or stopping; try again in a few"
+        " seconds"
     )
 
 
 def _explain(path: str, error: OSError) -> str:
+    join = (
+        'join the group that may: `sudo usermod --append --groups claraedge "$USER"`, then log in'
+        " again"
+        if path == str(SYSTEM_SOCKET)
+        else "run the command as the user of that daemon"
+    )
     begin = (
-        "systemctl start claraedge"
+        "sudo systemctl start claraedge   (why it ended: sudo journalctl -u claraedge)"
         if path == str(SYSTEM_SOCKET)
         else "claraedge serve   (or: systemctl --user start claraedge)"
     )
@@ -98,8 +106,5 @@ def _explain(path: str, error: OSError) -> str:
         case errno.ECONNREFUSED:
             return f"nobody listens at {path}: the daemon has ended; start it: {begin}"
         case errno.EACCES | errno.EPERM:
-            return (
-                f"{path} is not open to this user; run the command as the daemon's user, or join"
-                " the group that owns the socket"
-            )
+            return f"{path} is not open to this user; {join}"
     return f"{path}: {error.strerror or error}"

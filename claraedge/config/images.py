@@ -59,7 +59,9 @@ def mistakes_of(images: Images) -> list[str]:
                 f"{place}.password_file: {credential.password_file} must be an absolute path"
             )
         if ":" in credential.username:
-            mistakes.append(f"{place}.username: may hold no colon: registries split at it")
+            mistakes.append(
+                f"{place}.username: holds a colon, which registries do not allow; remove it"
+            )
     mistakes += [
         f"{place}: {host!r} is no registry's host; write HOST or HOST:PORT in lower case"
         for place, named in hosts.items()
@@ -68,7 +70,9 @@ def mistakes_of(images: Images) -> list[str]:
     ]
     folded = [name.casefold() for name in images.credentials]
     if len(set(folded)) != len(folded):
-        mistakes.append("images.credentials: two names differ by case alone; rename one")
+        mistakes.append(
+            "images.credentials: two names differ only in upper and lower case; rename one"
+        )
     for name in ("pull_seconds", "insecure_registries", "credentials"):
         if images.pull == "never" and getattr(images, name):
             mistakes.append(

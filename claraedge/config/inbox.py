@@ -167,23 +167,23 @@ def _mistakes_of(trigger: Trigger) -> Iterator[str]:
         try:
             groups = re.compile(trigger.match).groupindex
         except re.error as error:
-            yield f"match: is no regular expression: {error}"
+            yield f"match: is no regular expression ({error}); correct it"
             return
         if groups and not trigger.parameters and not trigger.metadata:
             yield "match: its groups have no effect; name them in parameters or metadata"
         for name in set(groups) & {*FIELDS, "study", "series"}:
-            yield f"match: the group {name!r} has the name of a text that is there; rename it"
+            yield f"match: the group {name!r} has the name of a field of every item; rename it"
     for name in ("parameters", "metadata"):
         for key, text in getattr(trigger, name).items():
             for wrong in unknown(text, trigger.fields):
                 yield (
-                    f"{name}.{key}: {{{wrong}}} is nothing; there are"
+                    f"{name}.{key}: {{{wrong}}} has no meaning; there are"
                     f" {', '.join('{' + field + '}' for field in trigger.fields)}. For a brace"
                     " write it twice"
                 )
     for key in trigger.parameters:
         if not re.fullmatch(_NAME, key):
-            yield f"parameters: {key!r} is no name of a parameter"
+            yield f"parameters: {key!r} cannot be a parameter's name; use letters, digits and _"
     for key in trigger.metadata:
         if len(key.encode()) > MAX_KEY_BYTES:
             yield f"metadata: the key {key[:32]!r}... is longer than {MAX_KEY_BYTES} bytes"

@@ -91,7 +91,9 @@ def load_config(
         if named is not None:
             mistakes.append(f"{source}: no such file; create it, or leave --config out")
     except OSError as error:
-        mistakes.append(f"{source}: cannot be read: {error}")
+        mistakes.append(
+            f"{source}: cannot be read: {error.strerror or error}; let claraedge's user read it"
+        )
     except texts.NotTextError as error:
         mistakes.append(f"{source}:{error.line}: {error}")
     except tomllib.TOMLDecodeError as error:
@@ -210,7 +212,7 @@ def _misplaced(config: Config) -> list[str]:
             if path is not None and _real(path).is_relative_to(_real(own)):
                 mistakes.append(
                     f"{name}: {path} lies in {own}, where claraedge keeps its own files and removes"
-                    " what it does not know; choose a folder beside it"
+                    " what it does not know; choose a folder next to it"
                 )
     for source_name, source in sources.items():
         for name in (

@@ -39,4 +39,4 @@ def disk_guard(config: Config, runner: Runner, ballast: Ballast, clock: Clock) -
 
 def advised(held: str | None) -> str | None:
     """Why items wait, with what to do."""
-    return None if held is None else f"{held}; free some space there, and it goes on"
+    return None if held is None else f"{held}; free some space there, then it is taken by itself"

@@ -43,7 +43,7 @@ def _has_terminal() -> bool:
 
 def _on_hangup() -> None:
     """What other daemons take for a reload. By default it kills, which systemd takes for a stop."""
-    _log.warning("SIGHUP does nothing: restart the daemon where it is to read its configuration")
+    _log.warning("SIGHUP does nothing: to have the configuration read again, restart the daemon")
 
 
 async def _main(config: Config) -> int:

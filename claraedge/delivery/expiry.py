@@ -87,7 +87,7 @@ class Expiry:
             return []
         first = next(iter(self._troubles.values()))
         more = f" (and {len(self._troubles) - 1} more)" if len(self._troubles) > 1 else ""
-        return [f"kept for long enough, but it cannot be removed: {first}{more}"]
+        return [f"a folder that is older than its keep_days cannot be removed: {first}{more}"]
 
     async def run(self) -> None:
         """Looks until cancelled. A full disk, or a share that is dead, is tried again."""
@@ -95,7 +95,9 @@ class Expiry:
             try:
                 await self.look()
             except (ClaraedgeError, OSError, sqlite3.Error) as error:
-                _log.warning("what was kept for long enough cannot be removed now: %s", error)
+                _log.warning(
+                    "folders that are older than their keep_days cannot be removed now: %s", error
+                )
             await asyncio.sleep(_LOOK)
 
     async def look(self) -> None:

@@ -75,8 +75,8 @@ def publish(
         failpoint("publish: synced")
         return target
     raise StateFolderError(
-        f"{root / folder} and the same with all digits of {owner} are there and hold no {marker} of"
-        " it; move them away"
+        f"{root / folder} cannot be made: folders of that name, and of that name with the whole id"
+        f" {owner}, are there and hold no {marker} of this job; move them away"
     )
 
 

@@ -6,6 +6,7 @@ import base64
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from claraedge.clock import rfc3339
 from claraedge.jobs.model import Job, JobStatus
@@ -17,17 +18,15 @@ VERSION = 1
 
 _ADVICE: Mapping[JobStatus, str] = {
     JobStatus.FAULTED: (
-        "read the messages, and logs/ beside this file; when the cause is gone, drop the original"
-        " into the inbox again"
+        "read `reasons`, and the files in logs/ next to this file; once the cause is removed,"
+        " {again}"
     ),
-    JobStatus.CANCELED: "the job was cancelled; to run it, drop the original into the inbox again",
+    JobStatus.CANCELED: "the job was cancelled; to run it, {again}",
     JobStatus.EVICTED: (
-        "the disk was full and the job was stopped to save the device; free some space and drop the"
-        " original into the inbox again"
+        "the disk was full, and the job was stopped to save the device; free some space, then"
+        " {again}"
     ),
-    JobStatus.TERMINATED: (
-        "the job was ended before it was done; drop the original into the inbox again"
-    ),
+    JobStatus.TERMINATED: "the job was ended before it was done; {again}",
 }
 
 
@@ -104,12 +103,11 @@ def failure(
 ) -> dict[str, object]:
     """`reason.json` of a job that did not."""
     advice = _ADVICE.get(job.status, _ADVICE[JobStatus.FAULTED])
-    if origin is None:
-        advice = advice.replace("drop the original into the inbox again", "create the job again")
+    again = "create the job again" if origin is None else _drop_again(origin.item, origin.folder)
     return {
         **_job(job, origin, inputs),
         "reasons": reasons(job),
-        "what_to_do": advice,
+        "what_to_do": advice.format(again=again),
         "failed": rfc3339(now),
     }
 
@@ -132,11 +130,20 @@ def item_failure(
         "first_seen": rfc3339(first_seen),
         "reasons": [reason],
         "what_to_do": (
-            "the entry lies in original/ beside this file, untouched; mend it and drop it into the"
-            " inbox again"
+            "it lies unchanged in original/ next to this file; correct it as `reasons` says, then"
+            f" {_drop_again(item, folder)}"
         ),
         "failed": rfc3339(now),
     }
+
+
+def _drop_again(item: str, folder: str | None) -> str:
+    name = "" if folder is None else _shown(os.fsencode(Path(folder).name))
+    where = f"the inbox folder {name}" if name else "the inbox"
+    return (
+        f"copy what is in original/ next to this file into {where} again (or: claraedge retry inbox"
+        f" {item})"
+    )
 
 
 def _job(job: Job, origin: Origin | None, inputs: Sequence[InputFile]) -> dict[str, object]:

@@ -30,10 +30,10 @@ _REMEDIES = {
         errno.EHOSTUNREACH,
         errno.ETIMEDOUT,
         errno.ENXIO,
-    ): "see to that disk (`dmesg` may tell more), or to the server of that share",
-    (errno.EROFS,): "it is mounted read-only: `dmesg` may tell why; mount it for writing",
-    (errno.EACCES, errno.EPERM): "see that the user of claraedge may read and write there; on a"
-    " share that is set where it is mounted (`uid=`, `gid=`, `file_mode=`, `dir_mode=`)",
+    ): "check that disk (`dmesg` may say more), or the server of that share",
+    (errno.EROFS,): "it is mounted read-only: `dmesg` may say why; mount it for writing",
+    (errno.EACCES, errno.EPERM): "let the user of claraedge read and write there; of a share, set"
+    " that where it is mounted (`uid=`, `gid=`, `file_mode=`, `dir_mode=`)",
     (errno.EFBIG,): "its file system takes no file of that size (4 GiB on FAT32): use a disk with"
     " exFAT, NTFS or ext4, or another folder",
 }

@@ -51,8 +51,8 @@ class Root:
         done, _ = await asyncio.wait([looking], timeout=ANSWER)
         if not done:
             return (
-                f"{self.path} ({self.name}) does not answer; see to its disk, or to the server of"
-                " that share"
+                f"{self.path} ({self.name}) does not answer; check its disk, or the server of that"
+                " share"
             )
         return looking.result()
 
@@ -64,8 +64,8 @@ class Root:
             return self._trouble()
         except OSError as error:
             return (
-                f"{self.path} ({self.name}) cannot be looked at: {error.strerror}; see to its disk,"
-                " or who may read it"
+                f"{self.path} ({self.name}) cannot be read: {error.strerror}; check its disk and"
+                " its permissions"
             )
 
     def _trouble(self) -> str | None:
@@ -111,8 +111,8 @@ class Root:
         assert self._point is not None
         return (
             f"the disk of {self.path} ({self.name}) is not mounted; mount it again:"
-            f" mount '{os.fsdecode(self._point)}'. If it is to lie on the disk below from now on,"
-            " set outbox.wait_for_mounts = false"
+            f" mount '{os.fsdecode(self._point)}'. If that disk is not used any"
+            " more, set outbox.wait_for_mounts = false"
         )
 
     def _lacks(self, point: bytes) -> bool:

@@ -76,7 +76,7 @@ def unresolved(device: str, podman: str, folders: Sequence[Path] = cdi.FOLDERS) 
         twice = [str(path) for path in paths if path.parent == folder]
         if len(twice) > 1:
             return (
-                f"the device {name} of {kind} is in {' and in '.join(twice)}, and {podman} takes"
+                f"the device {name} of {kind} is in {' and in '.join(twice)}, and {podman} uses"
                 " neither; remove one of these files"
             )
     for path in paths[-1:]:
@@ -135,4 +135,4 @@ def _how_to_load(nodes: Sequence[str]) -> str:
         return (
             "`sudo nvidia-modprobe -u -c 0` loads it, `nvidia-uvm` in /etc/modules-load.d at boot"
         )
-    return "`nvidia-smi` as root loads NVIDIA's and says why where it cannot"
+    return "`sudo nvidia-smi` loads NVIDIA's driver, and says why where it cannot"

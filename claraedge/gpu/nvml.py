@@ -43,7 +43,10 @@ class Nvml:
         try:
             count = nvml.nvmlDeviceGetCount()
         except nvml.NVMLError as error:
-            self._say(f"the NVIDIA driver does not answer any more: {error}", logging.WARNING)
+            self._say(
+                f"the NVIDIA driver does not answer any more ({error}): see `sudo dmesg`",
+                logging.WARNING,
+            )
             self.close()
             return ()
         readings = [self._reading_or_loss(index) for index in range(count)]

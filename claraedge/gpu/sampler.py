@@ -102,8 +102,7 @@ class Sampler:
         done, _ = await asyncio.wait([reading], timeout=self._patience)
         if not done:
             raise UnavailableError(
-                f"the GPU driver has not answered for {self._patience:g} s; the kernel's log"
-                " (dmesg) says more"
+                f"the GPU driver has not answered for {self._patience:g} s; `sudo dmesg` says more"
             )
         return reading.result()[1]
 

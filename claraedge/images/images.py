@@ -157,8 +157,9 @@ class Images:
             damage = await self._damage(images)
         if damage is not None:
             raise DamagedImageError(
-                f"{archive.name} was loaded twice, and is damaged on this device: {damage.text};"
-                " look at the disk (`dmesg`, `smartctl -a`): it does not keep what is written"
+                "the image was loaded twice, and is still damaged on this device:"
+                f" {damage.text}; the disk does not keep what is written: check it (`dmesg`,"
+                " `smartctl -a`)"
             )
         for image in images:
             _log.info("image loaded", extra={"image": image.id, "names": list(image.names)})

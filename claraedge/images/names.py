@@ -15,7 +15,10 @@ def missing(reference: str, images: Sequence[Image]) -> str:
     known, and what to write instead.
     """
     said = f"the image {reference} is not on this device"
-    load = "load it with `claraedge create image -f ARCHIVE.tar`, or let it be pulled"
+    load = (
+        "load it with `claraedge create image -f ARCHIVE.tar`, or let it be pulled"
+        ' ([images] pull = "missing")'
+    )
     name, at, digest = reference.partition("@")
     alike = _alike(name, images)
     if name != name.lower() and not is_id(reference):
@@ -32,7 +35,7 @@ def missing(reference: str, images: Sequence[Image]) -> str:
         )
     if alike:
         names = ", ".join(f"`{_first(image, name)}`" for image in alike[:_SHOWN])
-        return f"{said}, but {names} is: write that where it is meant; or {load} (docs/images.md)"
+        return f"{said}, but {names} is: write that if you mean it; or {load} (docs/images.md)"
     return f"{said}; {load} (docs/images.md)"
 
 

@@ -114,12 +114,12 @@ class Pulls:
                 refusals.append(f"{name}: {_denied(registry, known, secrets)} ({error})")
             except ImagePullError as error:
                 raise ImagePullError(
-                    f"the image {name} could not be pulled: {error}; look at the network and the"
+                    f"the image {name} could not be pulled: {error}; check the network and the"
                     f" registry {registry}, {_LOAD}"
                 ) from error
         raise ImageNotFoundError(
             f"the image {reference} is not on this device, and no registry gives it:"
-            f" {'; '.join(refusals)}; mend its name, {_LOAD}"
+            f" {'; '.join(refusals)}; correct its name in the pipeline, {_LOAD}"
         )
 
     async def _ask(self, name: str, known: Sequence[Named]) -> Image:
@@ -138,7 +138,8 @@ class Pulls:
         held = self._held()
         if held is not None:
             raise StorageFullError(
-                f"the image {name} is not pulled: {held}; free some space and work goes on"
+                f"the image {name} is not pulled: {held}; free some space there, then it is"
+                " pulled by itself"
             )
         login = None if credential is None else await in_thread(credential.login)
         began = time.monotonic()
@@ -165,8 +166,8 @@ def _denied(registry: str, known: Sequence[Named], secrets: Sequence[str]) -> st
     if known:
         names = ", ".join(credential.name for credential in known)
         return (
-            f"the registry {registry} refuses the credentials of the pull secret {names}; mend"
-            f" [images.credentials.{known[-1].name}] or its password file"
+            f"the registry {registry} refuses the credentials of the pull secret {names};"
+            f" correct [images.credentials.{known[-1].name}] or its password file"
         )
     if secrets:
         return (

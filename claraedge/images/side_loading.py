@@ -79,7 +79,7 @@ class SideLoading:
                 self._met(str(error))
             except OSError as error:
                 self._met(
-                    f"cannot be read ({error.strerror or error}); mend the folder, or set"
+                    f"cannot be read ({error.strerror or error}); correct that, or set"
                     " [images] path to another"
                 )
             else:
@@ -118,7 +118,7 @@ class SideLoading:
         archive = self._folder / os.fsdecode(name)
         try:
             if not stat.S_ISREG(seen.mode):
-                raise InvalidImageError(f"{shown(name)} is no file", "put image archives there")
+                raise InvalidImageError("it is no file; put only image archives there")
             images, warnings = await self._images.load(archive)
         except (InvalidImageError, DamagedImageError) as error:
             if await self._is_still(name, seen):
@@ -133,8 +133,8 @@ class SideLoading:
 
     def _refuse(self, name: bytes, seen: Seen, error: ClaraedgeError) -> None:
         reasons = "; ".join(" ".join(message.split()) for message in error.messages)
-        reasons = reasons.removeprefix(f"{os.fsdecode(name)} is not loaded: ")
-        text = f"{self._folder}/{shown(name)} is not loaded: {reasons}; replace it, or take it out"
+        reasons = reasons.removeprefix("the archive is not loaded: ")
+        text = f"{self._folder}/{shown(name)} is not loaded: {reasons}; replace it, or remove it"
         _log.warning("archive not loaded", extra={"archive": shown(name), "reason": text})
         self._wrong[name] = (seen, text)
 

@@ -90,14 +90,14 @@ def judge(found: Survey, source: Path, user: str, *, folder_open: bool) -> Free 
     if not folder_open:
         where = shlex.quote(str(source.parent))
         return Held(
-            reason="entries of its folder cannot be moved: the folder is another user's, and either"
-            " we may not write to it or it is sticky",
+            reason=f"the user {user} cannot move it out of its folder: the folder belongs to"
+            " another user, and does not let others write, or has the sticky bit",
             mend=f"sudo chown {shlex.quote(user)}: {where}",
         )
     if found.look.fault is not None:
         if found.is_folder and found.top_foreign and found.blocked == b"":
             return Held(
-                reason=f"{found.look.fault}; and it cannot be moved: it is another user's folder",
+                reason=f"{found.look.fault}; and it cannot be moved: the folder is another user's",
                 mend=f"sudo chown -R {shlex.quote(user)}: {quoted}",
             )
         return Free()
@@ -105,9 +105,12 @@ def judge(found: Survey, source: Path, user: str, *, folder_open: bool) -> Free 
         return Free()
     what = repr(os.fsdecode(found.blocked)) + " in it" if found.blocked else "it"
     if not found.blocked_foreign:
-        return Held(reason=f"{what} may not be read by its owner", mend=f"chmod -R u+rwX {quoted}")
+        return Held(
+            reason=f"{what} cannot be read: its permissions do not allow it",
+            mend=f"chmod -R u+rwX {quoted}",
+        )
     return Held(
-        reason=f"{what} belongs to another user and may not be read, or not be removed",
+        reason=f"{what} belongs to another user, and claraedge cannot read or remove it",
         mend=f"sudo chown -R {shlex.quote(user)}: {quoted}",
     )
 
@@ -206,7 +209,7 @@ def taken_away(item: Claimed, path: Path) -> str:
     more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
     return (
         f"{len(item.members) - len(gone)} of {len(item.members)} files: '{shown(gone[0])}'{more}"
-        " was taken away while the group was claimed"
+        " was moved or removed before it was read"
     )
 
 
@@ -369,8 +372,8 @@ def _away(item: Claimed, spool: Spool) -> Held | None:
             return None
     where = os.fsdecode(known)
     return Held(
-        reason=f"it was hidden in {item.folder} to be copied, and the disk of that folder is not"
-        f" mounted (at {where}); if that is gone for good: rm {note}",
+        reason=f"claraedge hid it in {item.folder} to copy it, and the disk of that folder is not"
+        f" mounted any more (at {where}): mount it again; if that disk is lost: rm {note}",
         mend=f"sudo mount {shlex.quote(where)}",
     )
 

@@ -92,7 +92,10 @@ class Definitions:
         why = await self._database.read(lambda tx: why_missing(tx, pipeline))
         if why:
             return Definition(problem=f"{no_pipeline(printable(pipeline))}: {why}")
-        return Definition(problem=no_pipeline(printable(pipeline)), mend=CREATE)
+        return Definition(
+            problem=f"{no_pipeline(printable(pipeline))} (`claraedge list pipelines` shows all)",
+            mend=CREATE,
+        )
 
 
 def _resolve(
@@ -103,8 +106,7 @@ def _resolve(
         plan(pipeline, deliver)
     except ClaraedgeError as error:
         return Definition(
-            problem=f"the pipeline {registered.name} cannot be run for it: "
-            + "; ".join(error.messages)
+            problem=f"the pipeline {registered.name} cannot take it: " + "; ".join(error.messages)
         )
     per_job = any(uses_job_id(file.content) for file in registered.files)
     return Definition(

@@ -154,19 +154,17 @@ def _start(file: FileBytes) -> int:
     if after_magic:
         return after_magic[0]
     if not start:
-        raise UnreadableError("is empty: copy it here again", cut=True)
+        raise UnreadableError("is empty: send or copy it again", cut=True)
     for magic, what in _OTHERS.items():
         if start.startswith(magic):
             raise UnreadableError(f"is {what}", other=True)
     if _MAGIC.startswith(start.strip(b"\0")):
         raise UnreadableError(
             "has no more than an empty preamble at its beginning: if it is to be a DICOM file, its"
-            " transfer did not end; copy it here again",
+            " transfer did not end; send or copy it again",
             cut=True,
         )
-    raise UnreadableError(
-        "is not a DICOM file: export it as DICOM, or take it away from here", other=True
-    )
+    raise UnreadableError("is not a DICOM file: export it as DICOM, or remove it", other=True)
 
 
 def _uids(source: Source, place: int) -> Identity | Unidentified:
@@ -205,7 +203,7 @@ def _uids(source: Source, place: int) -> Identity | Unidentified:
         after = f" after {shown(last)}" if last else ""
         return Unidentified(
             reason=f"is a DICOM file that ends{after}, before the place of its {_NAMES[_SERIES]}:"
-            f" copy it here again, or {again}",
+            f" copy it again, or {again}",
             cut=True,
         )
     if _STUDY in found:

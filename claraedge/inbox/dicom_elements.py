@@ -343,10 +343,10 @@ class Elements:
         if self._source.damaged:
             return UnreadableError(
                 "is a deflated DICOM file that cannot be inflated as far as its UIDs: it is"
-                " damaged; copy it here again"
+                " damaged; send or copy it again"
             )
         return UnreadableError(
-            f"ends {where}: it was cut off, or is damaged; copy it here again", cut=True
+            f"ends {where}: it was cut off, or is damaged; send or copy it again", cut=True
         )
 
     def broken(self, tag: int, place: int) -> UnreadableError:
@@ -354,15 +354,15 @@ class Elements:
         rest = self._source.at(place, 4096)
         if self.lost is None and not self._source.inflated and not rest.strip(b"\0"):
             return UnreadableError(
-                "has nothing but zeros where its DICOM header should go on, at byte"
-                f" {place}: its transfer did not end; copy it here again",
+                "has nothing but zeros where its DICOM header should continue, at byte"
+                f" {place}: its transfer did not end; send or copy it again",
                 cut=True,
             )
         tag, place = self.lost or (tag, place)
         where = f", after {shown(tag)}" if tag else ""
         return UnreadableError(
             f"has a DICOM header that is damaged at byte {self._at(place)}{where}: its UIDs cannot"
-            " be read; copy it here again, or have it sent or exported again"
+            " be read; copy it again, or have it sent or exported again"
         )
 
     def _at(self, place: int) -> str:

@@ -53,7 +53,7 @@ def cut_off(file: FileBytes, place: int, rest: Iterator[Element]) -> str:
 
 
 def _text(what: str) -> str:
-    return f"ends in its pixels, {what}: its transfer did not end; copy it here again"
+    return f"ends in its pixels, {what}: its transfer did not end; send or copy it again"
 
 
 def _pixels(file: FileBytes, place: int) -> tuple[int, int, bytes] | None:

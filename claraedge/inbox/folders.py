@@ -68,9 +68,10 @@ class Folders:
     def left_out(self) -> list[str]:
         """What lies where nothing takes it, as texts for people."""
         return [
-            f"{name}{f' and {len(more)} more' if more else ''} below the inbox folder"
-            f" {shown(os.fsencode(path))} will not become a job: the folder of another trigger lies"
-            " beside it, so what holds both is no item; move it into one of the two"
+            f"{name}{f' and {len(more)} more' if more else ''} in the inbox folder"
+            f" {shown(os.fsencode(path))} will not become a job, because the folder of another"
+            f" trigger lies next to it; move it into that folder, or directly into"
+            f" {shown(os.fsencode(path))}"
             for path, (name, *more) in self._between.items()
         ]
 
@@ -187,7 +188,9 @@ class Folders:
         if self._told.get(folder) != text:
             self._told[folder] = text
             name = shown(os.fsencode(folder))
-            _log.warning("the inbox folder %s cannot be read (%s); trying again", name, text)
+            _log.warning(
+                "the inbox folder %s cannot be read (%s); it is tried again by itself", name, text
+            )
 
 
 def _sorted(paths: Iterable[bytes], rule: Rule, names: Names, *, root: bool) -> Listing:

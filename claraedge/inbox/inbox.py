@@ -127,7 +127,12 @@ class Inbox:
             try:
                 await self._shares.ask(folder, _make, folder)
             except OSError as error:
-                _log.warning("the inbox %s cannot be made: %s", folder, error.strerror)
+                _log.warning(
+                    "the inbox folder %s cannot be made (%s): make it, and let the user of"
+                    " claraedge write there",
+                    folder,
+                    error.strerror,
+                )
         await self._book.load()
         await self._intake.prepare()
 
@@ -159,7 +164,7 @@ class Inbox:
         if (waiting := self._queued()) >= self._max_queued:
             return (
                 f"the queue is full: {waiting} jobs wait for their turn, and inbox.max_queued is"
-                f" {self._max_queued}"
+                f" {self._max_queued}; it is taken by itself once jobs have ended"
             )
         return None
 

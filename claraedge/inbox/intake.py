@@ -348,7 +348,7 @@ class Intake:
                 self._awaiting.setdefault(job, set()).add(item.id)
                 await self._hold(
                     pending,
-                    "the same content is being worked on already; it waits for that job's end",
+                    f"job {job} has the same content and still runs; it waits for the end of that",
                 )
             case Duplicated():
                 self._drop(item.id)
@@ -368,7 +368,7 @@ class Intake:
         if (item.reason, item.mend) == (reason, mend):
             return
         pending.item = replace(item, reason=reason, mend=mend)
-        _log.warning("%s is held: %s", item.text, reason, extra={"item": item.id})
+        _log.warning("%s waits: %s", item.text, reason, extra={"item": item.id})
         now = self._clock.now()
         # On a full disk the row stays as it is; `overlay` tells the reason all the same.
         with contextlib.suppress(ClaraedgeError, sqlite3.OperationalError):
@@ -378,7 +378,9 @@ class Intake:
         item = pending.item
         failure = await in_thread(self._failures.of, item)
         if failure is not None:  # a crash came between its failure and the row that says so
-            await self._failed_row(item, "failed before; see reason.json", failure)
+            await self._failed_row(
+                item, "failed before; reason.json in its folder says why", failure
+            )
         else:
             self._failpoint("release: before commit")
             await self._database.write(lambda tx: records.release(tx, item.id))

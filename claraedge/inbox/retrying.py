@@ -65,8 +65,8 @@ class Retries:
                 )
             if not takes(claim.folder):
                 raise ItemRetryError(
-                    f"no trigger takes what lies in {found.folder} any more, where {found.name}"
-                    f" ({found.id}) came from; configure one again, or drop"
+                    f"{found.name} ({found.id}) cannot be put back: no trigger takes files from"
+                    f" {found.folder} any more; configure one again, or drop"
                     f" {found.result_path}/original/{found.name} into another folder of the inbox"
                 )
             await in_cancellable_thread(put_back, claim, Path(found.result_path), self._failpoint)

@@ -174,7 +174,7 @@ def decide(
         return Decision(settled=False, quiet=quiet, look_again=max(until, now), reason=reason)
 
     if hints.writing or look.written:
-        return wait(now + settle, "a program has it open for writing")
+        return wait(now + settle, "a program has it open for writing; close it there")
     whole_by_name = hints.complete and not look.linked and look.unfinished is None
     if now - quiet.since < settle and not whole_by_name:
         # Of what arrives there is nothing to say; of what goes on to change there is.
@@ -189,6 +189,7 @@ def decide(
     if look.linked and now - quiet.first_seen < LINKS_SECONDS:
         return wait(
             quiet.first_seen + LINKS_SECONDS,
-            "it has a second name (a hard link); waiting for its end",
+            "it has a second name (a hard link), perhaps of a program that still writes it; it is"
+            f" taken once that name is gone, or after {LINKS_SECONDS:g} s",
         )
     return Decision(settled=True, quiet=quiet, look_again=now)

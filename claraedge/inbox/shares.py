@@ -23,7 +23,7 @@ T = TypeVar("T")
 ANSWER = 5.0
 #: The same of one look at many entries, or at a big tree.
 LOOK = 30.0
-NO_ANSWER = "its folder does not answer; see to the server of that share"
+NO_ANSWER = "its folder does not answer: check the server and the network of that share"
 
 
 class StalledError(OSError):
@@ -31,7 +31,9 @@ class StalledError(OSError):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(
-            errno.ETIMEDOUT, "it does not answer; see to the server of that share", str(folder)
+            errno.ETIMEDOUT,
+            "it does not answer: check the server and the network of that share",
+            str(folder),
         )
 
 

@@ -185,14 +185,17 @@ def submit(tx: Transaction, prepared: Prepared, now: float) -> Outcome | Later:
     )
     for incomplete in (options.incomplete, prepared.filled.incomplete):
         if incomplete:
-            jobs.say(tx, prepared.job, now, f"the input is incomplete: {incomplete}")
+            text = (
+                f"the input is incomplete: {incomplete}; for a complete one, send all of it again"
+            )
+            jobs.say(tx, prepared.job, now, text)
     if options.study and (earlier := records.earlier_part(tx, item)) is not None:
         jobs.say(
             tx,
             prepared.job,
             now,
-            f"the input is what came later of a study or series: job {earlier} has what came before"
-            " (a longer quiet_seconds of the trigger keeps them together)",
+            f"the input is only the later part of a study or series: job {earlier} has the earlier"
+            " part (a longer quiet_seconds of the trigger keeps them together)",
         )
     payloads.put_files(tx, item.id, prepared.filled.files)
     jobs.queue(tx, jobs.get(tx, prepared.job), pipeline, options.parameters)

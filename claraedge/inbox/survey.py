@@ -229,7 +229,12 @@ def fault_of(entry: Entry) -> str | None:
     quoted = f"'{shown(entry.path or entry.name)}'"
     if not (entry.is_file or entry.is_folder):
         kind = _KINDS.get(stat.S_IFMT(entry.status.st_mode), "no regular file")
-        return f"{quoted} is {kind}; those are never followed nor taken"
+        instead = (
+            "put the file itself in its place"
+            if stat.S_ISLNK(entry.status.st_mode)
+            else "remove it"
+        )
+        return f"{quoted} is {kind}, which is never taken; {instead}"
     if entry.too_deep:
         return too_deep_fault(entry.path)
     return name_fault(entry.path or entry.name, folder=entry.is_folder)
@@ -237,7 +242,7 @@ def fault_of(entry: Entry) -> str | None:
 
 def too_deep_fault(path: bytes) -> str:
     """Why nothing is made of what lies there."""
-    return f"'{shown(path)[:200]}'... is nested deeper than {MAX_DEPTH} folders; flatten or pack it"
+    return f"'{shown(path)[:200]}'... lies more than {MAX_DEPTH} folders deep; use fewer folders"
 
 
 def name_fault(name: bytes, *, folder: bool = False) -> str | None:

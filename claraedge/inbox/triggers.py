@@ -12,7 +12,10 @@ from claraedge.config.inbox import Trigger as Rule
 
 #: What mends a missing pipeline.
 CREATE = "claraedge create pipeline -p FILE"
-NOT_IN_A_FOLDER = "no folder named like a pipeline: put it into a folder named like one"
+NOT_IN_A_FOLDER = (
+    "it lies in the inbox itself: move it into a folder there that is named like a pipeline"
+    " (`claraedge list pipelines`)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

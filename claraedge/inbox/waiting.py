@@ -31,7 +31,7 @@ _AGAIN = 10.0
 #: Hints that say nothing new of the bytes.
 _IDLE = frozenset({Heard.OPENED, Heard.CLOSED_UNWRITTEN})
 
-_NOT_A_FOLDER = "its trigger takes folders alone: put it into one"
+_NOT_A_FOLDER = "this trigger takes only folders: put the file into a folder here"
 
 
 class WaitingRoom:
@@ -257,7 +257,10 @@ class WaitingRoom:
         others = self._folders[entry.trigger.folder].entries
         for control in self._names.controls(entry.name):
             if control in others:
-                return f"'{shown(control)}' next to it says that it is not whole yet"
+                return (
+                    f"'{shown(control)}' next to it says that it is not whole yet; if no program"
+                    f" is writing it any more, remove '{shown(control)}'"
+                )
         return ""
 
     # --- taking ---------------------------------------------------------------------------------

@@ -157,11 +157,11 @@ class Dispatcher:
         def work(tx: Transaction) -> None:
             now = self._floor.machine.clock.now()
             for job, (operator, missing) in untold.items():
-                waits = "it waits, and goes on by itself once that is done"
+                waits = "it waits, and continues by itself once that is done"
                 if not capacity.gpu_faults:
                     waits = (
-                        "it waits until a CDI spec of the configured kind appears (`nvidia-ctk cdi"
-                        " generate` makes one)"
+                        "it waits until a CDI spec of the kind engine.cdi_kind appears (`sudo"
+                        " nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml` makes one)"
                     )
                 records.say(tx, job, now, f"operator {operator}: {_sentence(missing)}; {waits}")
 

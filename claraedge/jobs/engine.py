@@ -117,7 +117,7 @@ class Engine:
         if not running:
             return None
         active = min(running, key=lambda a: (a.job.priority, -(a.job.queue_position or 0)))
-        text = f"evicted: {reason}; make room there, then create the job again"
+        text = f"evicted: {reason}; free some space there, then create the job again"
         await self._endings.decide(active, JobStatus.EVICTED, text)
         return active.job.id
 

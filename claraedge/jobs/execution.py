@@ -125,7 +125,7 @@ class Execution:
             if error.errno == errno.EIO:
                 await self._fail(
                     f"{error.filename or 'a file of the state'} cannot be read or written"
-                    f" ({error.strerror}): `dmesg` tells why; check that disk, then send the files"
+                    f" ({error.strerror}): `dmesg` says why; check that disk, then send the files"
                     " again, for a new job",
                     None,
                 )
@@ -133,8 +133,8 @@ class Execution:
             if not files.is_full(error):
                 raise
             raise StorageFullError(
-                f"{error.filename or 'the state folder'}: the disk is full; free some space and"
-                " work goes on"
+                f"{error.filename or 'the state folder'}: the disk is full; free some space,"
+                " then work continues by itself"
             ) from error
 
     async def _run(self) -> OperatorRecord:

@@ -80,6 +80,6 @@ def _told_of_disk(machine: Machine, setting: Setting, attempt: int) -> str:
     if free >= _ROOM:
         return ""
     return (
-        f"; the disk of its outputs may be full: {free >> 20} MiB of it are free. Free some"
-        " space, then create the job again"
+        f"; the disk of its outputs may be full: {free >> 20} MiB of it are free; free some"
+        " space there, then create the job again"
     )

@@ -55,7 +55,7 @@ class LogCaps:
         """What keeps logs from being cut, for `claraedge status`."""
         if not self._able:
             return [
-                f"the file system of {self._logs.root} cannot give up the middle of a file, so"
+                f"the file system of {self._logs.root} cannot free the middle of a file, so"
                 " engine.operator_log_mb is not kept; put the state folder on ext4, XFS or Btrfs"
             ]
         if self._trouble:

@@ -49,6 +49,6 @@ class Pause:
     def over(self) -> None:
         """Something worked: there is no outage."""
         if self.reason:
-            _log.info("work goes on")
+            _log.info("work continues")
         self.reason = ""
         self._length = self._until = 0.0

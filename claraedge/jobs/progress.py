@@ -162,7 +162,7 @@ class Progress:
         count = self.record.interruptions + 1
         if count > MAX_INTERRUPTIONS:
             self.record = replace(self.record, interruptions=count)
-            reason = f"was interrupted {count} times ({why}); not run again"
+            reason = f"was interrupted {count} times ({why}); not run again: create the job again"
             await self.fail(reason, None, JobStatus.FAULTED)
             return
         name = self.record.name

@@ -18,18 +18,21 @@ _MEANINGS = {
         "its program ended itself, as programs do at an error that they do not handle; the lines"
         " before say which"
     ),
-    signal.SIGFPE: "its program divided by zero, or the like: that is a fault of the program",
+    signal.SIGFPE: (
+        "its program divided by zero, or similar: that is a fault of the program; use another"
+        " version of its image"
+    ),
     signal.SIGSEGV: (
-        "its program crashed: that is a fault of the program, or of a library that does not go"
-        " with this machine"
+        "its program crashed: that is a fault of the program, or of a library that does not fit"
+        " this machine; use another version of its image"
     ),
     signal.SIGKILL: (
         "it was killed by somebody, or by the kernel because the whole device was out of memory"
         " (`sudo dmesg` says so then); in that case write what it needs as `requests.memory`, so"
-        " that less runs beside it"
+        " that less runs at the same time"
     ),
-    signal.SIGTERM: "it was asked to end by somebody else",
-    signal.SIGSYS: "its program made a system call that containers may not make",
+    signal.SIGTERM: "somebody else asked it to end",
+    signal.SIGSYS: "its program made a system call that is forbidden in containers",
 }
 #: What programs write where /dev/shm is full; PyTorch's words among them.
 _SHARED_MEMORY = ("bus error", "shared memory")
@@ -48,8 +51,7 @@ def of_exit(code: int, tmpfs: Tmpfs) -> str:
         return ""
     if number is signal.SIGBUS:
         return (
-            f" (SIGBUS: it used memory that it had mapped and that was not there: mostly"
-            f" {_shared_memory(tmpfs)})"
+            f" (SIGBUS: it used memory that was not there, mostly because {_shared_memory(tmpfs)})"
         )
     meaning = _MEANINGS.get(number)
     return f" ({number.name}: {meaning})" if meaning else f" ({number.name})"
@@ -74,7 +76,7 @@ def of_lines(lines: Sequence[str], tmpfs: Tmpfs) -> str:
 
 def _shared_memory(tmpfs: Tmpfs) -> str:
     return (
-        f"its /dev/shm was full, which holds {_size(tmpfs.shared_memory)}; a larger"
+        f"its /dev/shm was full (it holds {_size(tmpfs.shared_memory)}); a larger"
         " `requests.memory` makes it larger, or engine.shared_memory_mb for all operators"
     )
 

@@ -97,7 +97,10 @@ def _unpack(
 
 def _config(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Config:
     if info.file_size > MAX_CONFIG:
-        raise InvalidModelError(f"{CONFIG} is larger than {MAX_CONFIG} bytes")
+        raise InvalidModelError(
+            f"{CONFIG} is larger than {MAX_CONFIG} bytes; put the model's configuration there, and"
+            " nothing else"
+        )
     with opened(archive, info) as file:
         data = file.read(MAX_CONFIG + 1)
     other = filetypes.not_content(data[: filetypes.HEAD])
@@ -131,7 +134,7 @@ def _refuse_too_large(size: int, folder: Path) -> None:
     if size > available:
         raise StorageFullError(
             f"the model would need {size} bytes on the disk, {available} are free; free some space"
-            " and try again"
+            " on the disk of the state and try again"
         )
 
 

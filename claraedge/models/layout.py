@@ -115,7 +115,10 @@ def plan(entries: Sequence[Entry], names: Names = DEFAULT) -> Layout:
             files[path] = number
             parts.pop()
         folders.update("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
-    problems += [f"{_shown(path)} is a file and a folder at once" for path in folders & set(files)]
+    problems += [
+        f"{_shown(path)} is a file and a folder in one; {_BY_FOLDER}"
+        for path in folders & set(files)
+    ]
     if problems:
         raise InvalidModelError(*problems[:_MAX_TOLD])
     if passed and not files:
@@ -135,13 +138,15 @@ def plan(entries: Sequence[Entry], names: Names = DEFAULT) -> Layout:
 def _check_sizes(entries: Sequence[Entry]) -> None:
     if len(entries) > MAX_ENTRIES:
         raise InvalidModelError(
-            f"the archive holds {len(entries)} entries; a model has at most {MAX_ENTRIES}"
+            f"the archive holds {len(entries)} entries; a model has at most {MAX_ENTRIES}: archive"
+            " the model's folder alone"
         )
     unpacked = sum(entry.size for entry in entries)
     packed = sum(entry.packed for entry in entries)
     if unpacked > MAX_BYTES:
         raise InvalidModelError(
-            f"the archive would unpack to {unpacked} bytes; a model has at most {MAX_BYTES}"
+            f"the archive would unpack to {unpacked} bytes; a model has at most {MAX_BYTES}:"
+            " archive the model's folder alone"
         )
     if unpacked > _RATIO_FROM and unpacked > MAX_RATIO * packed:
         raise InvalidModelError(
@@ -155,15 +160,15 @@ def _outside(entry: Entry) -> str | None:
     shown = _shown(entry.name)
     if not entry.readable:
         return (
-            f"{shown} is a name with letters of which the archive does not say what they are;"
-            f" rename the file to plain letters and digits, or {_BY_FOLDER}"
+            f"{shown} is a name with letters that cannot be read, since the archive does not say"
+            f" their encoding; rename the file to plain letters and digits, or {_BY_FOLDER}"
         )
     if any(ord(sign) < 32 or ord(sign) == 127 for sign in entry.name):
         return f"{shown} holds a control character; rename the file"
     if entry.name.startswith("/") or re.match("[A-Za-z]:", entry.name):
         return f"{shown} is an absolute name; archive the model's folder by a relative one"
     if ".." in entry.name.split("/"):
-        return f"{shown} holds '..', which leaves the model's folder"
+        return f"{shown} holds '..', which leaves the model's folder; {_BY_FOLDER}"
     return None
 
 
@@ -172,7 +177,7 @@ def _problem(entry: Entry, parts: Sequence[str], names: Names) -> str | None:
     shown = _shown(entry.name)
     folder = entry.name.endswith("/")
     if len(entry.name.split("/")) - folder > MAX_DEPTH:
-        return f"{shown} lies more than {MAX_DEPTH} folders deep"
+        return f"{shown} lies more than {MAX_DEPTH} folders deep; use fewer folders"
     lengths = [len(part.encode("utf-8", "surrogatepass")) for part in parts] or [0]
     if max(lengths) > _MAX_PART_BYTES or sum(lengths) + len(lengths) > _MAX_PATH_BYTES:
         return f"{shown} is a name that is too long; shorten it"

@@ -95,7 +95,7 @@ class Report:
                         next(reversed(self._found[severity])),
                         code="more-problems",
                         message=f"{more} more {severity}s are not shown",
-                        fix="mend the first ones and check again",
+                        fix="correct the first ones and check again",
                     )
                 )
         return tuple(found)

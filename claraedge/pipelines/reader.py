@@ -142,7 +142,7 @@ def _report_syntax(text: str, file: str, error: yaml.MarkedYAMLError, report: Re
     if "${{" in line:
         fix = 'inside [ ] and { } a placeholder needs quotes: "${{ NAME }}"'
     elif "mapping values are not allowed" in problem:
-        fix = "put a text that contains `: ` in quotes, or mend the indentation"
+        fix = "put a text that contains `: ` in quotes, or correct the indentation"
     elif "cannot start any token" in problem:
         fix = "put a text that begins with this character in quotes"
     report.error("yaml-syntax", at, f"this is not YAML: {problem}", fix)

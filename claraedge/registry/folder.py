@@ -137,8 +137,8 @@ class PipelineFolder:
             self._met(f"cannot be read ({error.strerror}); {mend(self._folder)}")
         except OSError as error:
             self._met(
-                f"cannot be read ({error.strerror or error}); nothing changes until it can: mend"
-                " the folder, or set [pipelines] path to another"
+                f"cannot be read ({error.strerror or error}); nothing changes until it can:"
+                " correct that, or set [pipelines] path to another folder"
             )
 
     async def look(self, *, at_start: bool = False) -> None:

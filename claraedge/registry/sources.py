@@ -70,8 +70,8 @@ def gather(folder: Path, root: str) -> Gathered:
             if folded.setdefault(path.casefold(), path) != path:
                 raise _RefusedError(
                     "names-differ-by-case",
-                    f"its name differs from {shown(folded[path.casefold()])} by case alone, and"
-                    " the platform takes such files as one",
+                    f"its name differs from {shown(folded[path.casefold()])} only in upper and"
+                    " lower case, and the platform takes such files as one",
                     "rename one of them",
                 )
             content = _content(base, folder, path)

@@ -118,7 +118,7 @@ def decode(response: Response, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(response.body, type=kind)
     except msgspec.MsgspecError as error:
-        raise RunnerUnavailableError(f"Podman's answer makes no sense: {error}") from error
+        raise RunnerUnavailableError(f"Podman's answer cannot be read: {error}") from error
 
 
 def removal_error(response: Response) -> str:

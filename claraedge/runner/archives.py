@@ -102,7 +102,7 @@ def file_of(response: Response, image: str, path: str) -> bytes | None:
     """
     if response.status == 404 and response.cause == "no such container":
         raise RunnerUnavailableError(
-            f"the container that reads image {image} was removed meanwhile; try again"
+            f"the container that reads image {image} was removed in the meantime; try again"
         )
     if response.status == 404:
         return None

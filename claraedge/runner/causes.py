@@ -72,13 +72,14 @@ _REFUSALS = (
     ),
     _row(
         r'exec: "(?P<program>[^"]*)": permission denied',
-        "`{program}` of the image may not be executed: it is a folder, or no file that the user of"
-        " the image may execute; write the program, or build the image with `chmod 755 {program}`",
+        "`{program}` of the image cannot be executed: it is a folder, or a file without that"
+        " permission for the image's user; write another program, or build the image with `RUN"
+        " chmod 755 {program}`",
     ),
     _row(
         r"open executable: permission denied",
-        "the program of the operator may not be executed: it is a folder, or no file that the user"
-        " of the image may execute; build the image with `chmod 755` for it",
+        "the program of the operator cannot be executed: it is a folder, or a file without that"
+        " permission for the image's user; build the image with `RUN chmod 755 PROGRAM`",
     ),
     _row(
         r"no command or entrypoint provided",
@@ -111,8 +112,8 @@ _REFUSALS = (
     ),
     _row(
         r"\bchdir\b",
-        "the user of the image may not enter its working directory, or lacks it; build the image"
-        " with a `WORKDIR` that its `USER` may enter",
+        "the user of the image cannot enter its working directory, or it is missing; build the"
+        " image with a `WORKDIR` that its `USER` can enter",
     ),
     _row(
         r'to rootfs at "(?P<path>[^"]*)".*not a directory',
@@ -126,17 +127,18 @@ _REFUSALS = (
     ),
     _row(
         r"exceeded num_locks",
-        "this account has as many containers as Podman can know of; remove what is not needed with"
-        " `podman container prune`",
+        "this account has as many containers as Podman can have; remove those that have ended:"
+        " `podman container prune`, as the user that runs claraedge",
     ),
     _row(
         r"too many open files",
-        "Podman may open no more files; raise `LimitNOFILE=` in its unit, or `ulimit -n`",
+        "Podman has reached its limit of open files; raise `LimitNOFILE=` in its unit, or `ulimit"
+        " -n`",
     ),
     _row(
         r"resource temporarily unavailable|cannot allocate memory",
-        "the machine has no room for another process; look at its memory, `TasksMax=` of the unit"
-        " and at `ulimit -u`",
+        "the machine has no room for another process; check its memory (`free -h`), `TasksMax=` of"
+        " the unit, and `ulimit -u`",
     ),
     _row(
         r"cgroups? in hybrid mode",
@@ -150,8 +152,9 @@ _REFUSALS = (
     ),
     _row(
         r"^(?:exit status 1|write child: broken pipe)$",
-        "the supervisor of the container ended without a word: it cannot write the log of the"
-        " operator, or has no memory; look whether the disk of the state folder is full",
+        "Podman's supervisor of the container (conmon) ended without a message: it could not write"
+        " the log of the operator, or had no memory; check the disk of the state folder (`claraedge"
+        " status`) and the memory (`free -h`)",
     ),
 )
 
@@ -160,7 +163,8 @@ _LAST_LINES = (
     _row(
         _EXEC + "exec format error",
         "`{program}` is no program for this machine: it is built for another processor, or it is a"
-        " script without a first line such as `#!/bin/sh`, or it is empty",
+        " script without a first line such as `#!/bin/sh`, or it is empty; build the image again"
+        " for this machine",
     ),
     _row(
         r"exec user process caused:? \"?exec format error",
@@ -174,7 +178,11 @@ _LAST_LINES = (
         " corrects it), or the loader of another C library (glibc, in an Alpine image);"
         " build the image again with what is missing",
     ),
-    _row(_EXEC + "permission denied", "`{program}` may not be executed by the user of the image"),
+    _row(
+        _EXEC + "permission denied",
+        "the user of the image cannot execute `{program}`; build the image with `RUN chmod 755"
+        " {program}`",
+    ),
     _row(_EXEC + "operation not permitted", _FILE_CAPABILITY),
     _row(
         r"exec user process caused:? \"?operation not permitted",
@@ -196,13 +204,13 @@ _LAST_LINES = (
     ),
     _row(
         r"read-only file system|\berofs\b",
-        "the root of an operator is read-only: it may write to the folders of its outputs, to /tmp,"
-        " /var/tmp and /run, and to the volumes of its image; have it write there (often by a"
-        " variable such as HOME or a cache folder: `variables: {{HOME: /tmp}}`)",
+        "the root of an operator is read-only: it can write to the folders of its outputs, to /tmp,"
+        " /var/tmp and /run, and to the volumes of its image; let it write there (often by a"
+        " variable such as HOME: `variables: {{HOME: /tmp}}`)",
     ),
     _row(
         r"too many open files",
-        "it opened more files at once than a process may; have it close them, or raise"
+        "it opened more files at one time than a process can; let it close them, or raise"
         " `LimitNOFILE=` of the unit that runs claraedge",
     ),
 )

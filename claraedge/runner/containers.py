@@ -91,7 +91,7 @@ def read_state(body: bytes) -> State:
         inspected = msgspec.json.decode(body, type=_Inspected)
     except msgspec.MsgspecError as error:
         raise RunnerUnavailableError(
-            f"Podman's answer to inspect makes no sense: {error}"
+            f"Podman's answer about a container cannot be read: {error}"
         ) from error
     found = inspected.state
     phase = _phase(found.status, started=found.started_at != _NEVER)
@@ -120,7 +120,7 @@ def read_initialised(body: bytes) -> Initialised:
         found = msgspec.json.decode(body, type=_WithDevices)
     except msgspec.MsgspecError as error:
         raise RunnerUnavailableError(
-            f"Podman's answer to inspect makes no sense: {error}"
+            f"Podman's answer about a container cannot be read: {error}"
         ) from error
     return Initialised(
         pid=found.state.pid,
@@ -154,7 +154,7 @@ def _listed(body: bytes) -> Sequence[_Listed]:
         return msgspec.json.decode(body, type=list[_Listed] | None) or []
     except msgspec.MsgspecError as error:
         raise RunnerUnavailableError(
-            f"Podman's list of containers makes no sense: {error}"
+            f"Podman's list of containers cannot be read: {error}"
         ) from error
 
 

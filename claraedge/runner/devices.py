@@ -40,9 +40,9 @@ Nodes: TypeAlias = Callable[[str], Mapping[str, str] | None]
 AllNodes: TypeAlias = Callable[[str], Collection[str]]
 
 _TO_DO = (
-    "Let the driver's tool write the CDI spec anew (`nvidia-ctk cdi generate"
-    " --output=/etc/cdi/nvidia.yaml`), see that what it names is on this machine, and create a new"
-    " job"
+    "Write the CDI spec again with the driver's tool (`sudo nvidia-ctk cdi generate"
+    " --output=/etc/cdi/nvidia.yaml`), check that the devices in it are on this machine, and create"
+    " a new job"
 )
 
 
@@ -102,7 +102,8 @@ class DeviceCheck:
             refused = await opening.refused(pid, identity, nodes)
         except OSError as error:
             raise ContainerError(
-                f"container {spec.name} went away while its devices were looked at: {error}"
+                f"container {spec.name} ended before its devices could be checked ({error}); create"
+                " a new job"
             ) from error
         for node, why in sorted(refused.items()):
             keeper = await self._host.keeper()
@@ -130,8 +131,8 @@ def what_to_do(node: str, status: os.stat_result, why: str, keeper: GroupKeeper)
     """For a node that a container cannot open."""
     if why != os.strerror(errno.EACCES):
         return (
-            "The node is there and its driver refuses: see what `nvidia-smi` and the kernel's log"
-            " (`sudo dmesg`) say, and load the driver again or restart the machine"
+            "The node is there, and its driver refuses to open it: read what `nvidia-smi` and the"
+            " kernel's log (`sudo dmesg`) say, and load the driver again or restart the machine"
         )
     rule = (
         f'let everybody open it: write `KERNEL=="{Path(node).name}", MODE="0666"` into'
@@ -139,15 +140,16 @@ def what_to_do(node: str, status: os.stat_result, why: str, keeper: GroupKeeper)
         " trigger`"
     )
     if not status.st_mode & 0o60:
-        return f"Nobody but its owner may open it; {rule}"
+        return f"Only its owner can open it: {rule}"
     group, user = _group(status.st_gid), _name(os.getuid())
     join = f"`sudo usermod --append --groups {group} {user}`"
     if not keeper.keeps:
         return (
             f"Containers of the runtime {keeper.runtime or 'in use'} do not get the groups of their"
             f' user: {rule}. Or use crun, which keeps them: install it, write `runtime = "crun"`'
-            f" below [engine] in ~/.config/containers/containers.conf of {user} (it needs cgroup"
-            f" v2 alone), add the user to the group ({join}), and restart the machine"
+            f" below [engine] in ~/.config/containers/containers.conf of {user} (it needs a"
+            f" machine with cgroup v2 only), add the user to the group ({join}), and restart the"
+            " machine"
         )
     if status.st_gid not in os.getgroups():
         return (

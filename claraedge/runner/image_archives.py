@@ -20,7 +20,7 @@ _ZIP = b"PK\x03\x04"
 #: Of an archive with more entries than this, the rest tells nothing new.
 _ENTRIES = 20_000
 _SAVE = "write one with `docker save IMAGE -o image.tar`, or with `podman save`"
-_AGAIN = "copy it here again, and compare the sizes (`sha256sum` on both sides tells for certain)"
+_AGAIN = "copy it again, and compare the sizes (or `sha256sum FILE` on both machines)"
 
 #: What Podman's reader of a form said -> what is wrong with the archive, and what to do.
 _SAID = (
@@ -103,7 +103,7 @@ def _no_tar(head: bytes) -> str | None:
     if head.startswith(_ZIP):
         return "it is a zip archive; unpack it, and give the .tar that lies in it"
     if filetypes.is_page(head):
-        return "it is a web page: what was to be downloaded was not; download it again in a browser"
+        return "it is a web page in place of the file; download it again in a browser"
     if start.startswith((b"{", b"[")):
         return (
             "it is a text in JSON, such as a registry's manifest, which names the parts of an image"

@@ -93,7 +93,7 @@ class ImageStore:
                 loaded[image.id] = image
         if not loaded:
             raise InvalidImageError(
-                f"{archive.name} holds no image; write one with `docker save IMAGE -o image.tar`"
+                "the archive holds no image; write one with `docker save IMAGE -o image.tar`"
             )
         return list(loaded.values())
 
@@ -107,16 +107,18 @@ class ImageStore:
                 )
         except OSError as error:
             if files.is_full(error):
-                raise StorageFullError(f"{error.filename or store}: the disk is full") from error
+                raise StorageFullError(
+                    f"{error.filename or store}: the disk is full; free some space there"
+                ) from error
             raise InvalidImageError(
                 f"{archive} cannot be read: {error.strerror or error}"
             ) from error
         except ValueError as error:
-            raise InvalidImageError(f"{archive.name} is not loaded: {error}") from error
+            raise InvalidImageError(f"the archive is not loaded: {error}") from error
         if not response.ok:
             check_storage(response)
             reason = await in_thread(image_archives.why, archive, response.reason)
-            raise InvalidImageError(f"{archive.name} is not loaded: {reason}")
+            raise InvalidImageError(f"the archive is not loaded: {reason}")
         await self._sync(store)
         return decode(response, Loaded).names or []
 

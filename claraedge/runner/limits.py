@@ -28,7 +28,7 @@ def warning(limits: Collection[Limit]) -> str | None:
     names = " and ".join(lacking)
     return (
         f"limits of {names} are not enforced: this machine does not let the user of the daemon set"
-        " them. It takes cgroup v2 alone (`stat -fc %T /sys/fs/cgroup` says cgroup2fs; the kernel"
+        " them. It needs cgroup v2 only (`stat -fc %T /sys/fs/cgroup` says cgroup2fs; the kernel"
         " option systemd.unified_cgroup_hierarchy=1 makes it so) and the controllers"
         f" {', '.join(lacking)} delegated to that user (`systemctl edit user@.service`, then"
         f" [Service] Delegate={' '.join(['cpu', *lacking])}, and a restart of the machine)"

@@ -106,7 +106,7 @@ def impossible(reason: str) -> NetworkError | None:
         " and netavark or containernetworking-plugins, with iptables (`apt-get install slirp4netns"
         " containernetworking-plugins iptables`)",
         "`failed to mount runtime directory for rootless netns` means that an earlier failure left"
-        " something behind: once the cause is mended, `podman system migrate` as this user ends"
+        " something behind: once the cause is removed, `podman system migrate` as this user ends"
         " that (and all containers of this user)",
     )
 
@@ -123,5 +123,5 @@ def _decoded(body: bytes, kind: type[T]) -> T:
         return msgspec.json.decode(body, type=kind)
     except msgspec.MsgspecError as error:
         raise RunnerUnavailableError(
-            f"Podman's answer about networks makes no sense: {error}"
+            f"Podman's answer about networks cannot be read: {error}"
         ) from error

@@ -133,7 +133,7 @@ class ExitCause(enum.Enum):
 
     EXITED = "exited"
     """By itself, or by a signal from anyone: the exit code says (128 + signal)."""
-    LOST_SUPERVISOR = "lost its supervisor, exit code unknown"
+    LOST_SUPERVISOR = "exit code unknown: its supervisor (conmon) was killed"
     """conmon was killed; nobody recorded the code."""
     VANISHED = "its container is gone"
     """Removed by somebody else, or with the storage: the machine's doing."""

@@ -53,7 +53,7 @@ class SharedNetns:
             return False
         _log.warning(
             "Podman was ended while it made the network namespace that containers share (%s):"
-            " it is made anew",
+            " it is made again",
             reason,
         )
         command = ["podman", "unshare", "umount", "--lazy", "--", str(name)]

@@ -59,7 +59,7 @@ def _add(
     if len(found) + len(above) >= limit:
         raise ModelNotReadyError(
             f"the job needs more than {limit} models at once, with those that models are made of,"
-            " and the inference server may hold no more; raise inference.model_limit, or split the"
+            " and the inference server can hold no more; raise inference.model_limit, or split the"
             " pipeline"
         )
     stored = present[name]

@@ -94,7 +94,7 @@ class Keeper:
         except ClaraedgeError as error:
             self._fail(error)
         except OSError as error:  # of its folders
-            full = f"{error.filename}: the disk is full; free some space and work goes on"
+            full = f"{error.filename}: the disk is full; free some space there, then work continues"
             self._fail(
                 StorageFullError(full)
                 if files.is_full(error)
@@ -162,7 +162,9 @@ class Keeper:
             if not companion.was_fit:
                 raise ServiceError(reason)
             if len(restarts) >= companion.limits.restarts:
-                raise ServiceError(f"{reason}; it was started again {len(restarts)} times")
+                raise ServiceError(
+                    f"{reason}; it was started again {len(restarts)} times (services.restarts)"
+                )
             restarts.append(now)
             companion.trouble = reason
             _log.warning(

@@ -104,8 +104,8 @@ class Leasing:
             if not files.is_full(error):
                 raise
             raise StorageFullError(
-                f"{error.filename or 'the state folder'}: the disk is full; free some space and"
-                " work goes on"
+                f"{error.filename or 'the state folder'}: the disk is full; free some space"
+                " there, then work continues"
             ) from error
 
     async def _acquire(self, job: str, pipeline: Pipeline, wanted: Needs, had: bool) -> Lease:

@@ -88,8 +88,8 @@ class Triton:
             )
         if not await self.has_ready(model):
             raise ModelNotReadyError(
-                f"the inference server has loaded the model {model} and does not call it ready"
-                f"{self._more}"
+                f"the inference server has loaded the model {model} but does not report it as"
+                f" ready; upload it again{self._more}"
             )
 
     async def unload(self, model: str) -> None:
@@ -131,4 +131,4 @@ def _reason(answer: Response) -> str:
 
 def gone(error: GoneError) -> ClaraedgeError:
     """What a job is told where the server stays away."""
-    return ModelNotReadyError(f"the inference server {error}")
+    return ModelNotReadyError(f"the inference server {error}; create the job again")

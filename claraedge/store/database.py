@@ -218,8 +218,8 @@ class Database:
             ) from error
         except OSError as error:
             raise StateFolderError(
-                f"{self._lock.path} cannot be opened ({error.strerror}); look at the owner and the"
-                " mode of the state folder and what is in it"
+                f"{self._lock.path} cannot be opened ({error.strerror}); check the owner and the"
+                " permissions of the state folder and of what is in it (`ls -la`)"
             ) from error
         try:
             soundness.refuse_unusable(self.path)
@@ -238,8 +238,9 @@ class Database:
             if isinstance(known, ClaraedgeError):
                 raise known from error
             raise StateFolderError(
-                f"{self.path} cannot be used as the state: {error}. Look at its owner, its mode and"
-                " its disk, and at those of the files beside it"
+                f"{self.path} cannot be used as the state: {error}. Check its disk, and the owner"
+                f" and the permissions of it and of the files next to it (`ls -la"
+                f" {self.path.parent}`)"
             ) from error
         except StateFolderError as error:
             self.unusable = error

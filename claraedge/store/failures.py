@@ -21,8 +21,13 @@ def reported_as(kind: type[ClaraedgeError], what: str) -> Iterator[None]:
     except (StateFolderError, StorageFullError) as error:
         raise kind(f"{what}: {error}") from error
     except sqlite3.Error as error:
-        raise kind(f"{what}: {error}; the state's disk may be damaged, see the journal") from error
+        raise kind(
+            f"{what}: {error}; the disk of the state may be damaged: see `journalctl -u claraedge`"
+            " and `sudo dmesg`"
+        ) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise kind(f"{what}: the disk is full; free some space and try again") from error
+        raise kind(
+            f"{what}: the disk of the state is full; free some space there and try again"
+        ) from error

@@ -40,9 +40,9 @@ def damaged(path: Path, what: str) -> DamagedStateError:
     """The error for a database that is damaged, with what to do."""
     return DamagedStateError(
         f"{path} is damaged: {what}. Nothing was changed in it. A power cut or a failing disk does"
-        " that: `dmesg` tells of the disk. `claraedge repair state --state-dir"
-        f" {path.parent}`, run as user {user_name(os.geteuid())} while the service is stopped, puts"
-        " the damaged file aside and keeps what can be read of it (docs/state.md)"
+        " that: `sudo dmesg` shows errors of the disk. Stop the service, then run `claraedge repair"
+        f" state --state-dir {path.parent}` as user {user_name(os.geteuid())}: it keeps what can be"
+        " read of it, and a copy of the damaged file (docs/state.md)"
     )
 
 
@@ -75,13 +75,15 @@ def _told_of_sqlite(error: sqlite3.Error, path: Path) -> ClaraedgeError | None:
 
 
 def _full(path: Path) -> StorageFullError:
-    return StorageFullError(f"{path}: the disk is full; free some space and work goes on")
+    return StorageFullError(
+        f"{path}: the disk is full; free some space there, then work continues by itself"
+    )
 
 
 def _broken(path: Path, what: str) -> BrokenDiskError:
     return BrokenDiskError(
         broken_disk(path.parent)
-        or f"{path} cannot be read or written ({what}): `dmesg` tells why; check the disk of"
+        or f"{path} cannot be read or written ({what}): `sudo dmesg` says why; check the disk of"
         f" {path.parent}, and start claraedge again"
     )
 
@@ -161,7 +163,7 @@ def refuse_lost(path: Path) -> None:
                 state = "is empty" if path.exists() else "is not there"
                 raise DamagedStateError(
                     f"the database {path} {state}, and {folder} has {len(found)} entries that it"
-                    " knew. If somebody has moved it, put it back, with the files beside it that"
+                    " knew. If somebody has moved it, put it back, with the files next to it that"
                     f" begin with {path.name}. If it is lost, `claraedge repair state --state-dir"
                     f" {path.parent}`, run as user {user_name(os.geteuid())}, puts what it knew"
                     f" into {path.parent / 'unknown'} and begins a new one (docs/state.md)"

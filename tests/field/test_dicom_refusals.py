@@ -108,16 +108,16 @@ def test_a_file_that_is_cut() -> None:
     value = whole.index(b"OB") - 4
     assert reason(whole[: value + 12 + 400]) == (
         f"ends in the value of (0009,1010) at byte {value}, of whose 1000 bytes 400 are there:"
-        " it was cut off, or is damaged; copy it here again"
+        " it was cut off, or is damaged; send or copy it again"
     )
     assert reason(whole[:value]) == (
         "is a DICOM file that ends after (0009,0010), before the place of its SeriesInstanceUID:"
-        " copy it here again, or have it sent or exported again with one"
+        " copy it again, or have it sent or exported again with one"
     )
     sequence = with_odd(long(0x00081250, b"SQ", item(INNER, UNDEFINED), UNDEFINED))
     end = sequence.index(b"1.2\0", len(meta())) + 4
     assert reason(sequence[:end]) == (
-        "ends inside its sequence (0008,1250): it was cut off, or is damaged; copy it here again"
+        "ends inside its sequence (0008,1250): it was cut off, or is damaged; send or copy it again"
     )
 
 
@@ -130,15 +130,15 @@ def test_a_file_that_is_cut() -> None:
 def test_a_file_of_zeros() -> None:
     begun = meta() + HEAD
     assert reason(begun + bytes(5000)) == (
-        f"has nothing but zeros where its DICOM header should go on, at byte {len(begun)}: its"
-        " transfer did not end; copy it here again"
+        f"has nothing but zeros where its DICOM header should continue, at byte {len(begun)}: its"
+        " transfer did not end; send or copy it again"
     )
     assert (
         reason(bytes(5000))
         == reason(bytes(128) + b"DI")
         == (
             "has no more than an empty preamble at its beginning: if it is to be a DICOM file, its"
-            " transfer did not end; copy it here again"
+            " transfer did not end; send or copy it again"
         )
     )
 
@@ -152,7 +152,7 @@ def test_a_file_of_zeros() -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (b"", "is empty: copy it here again"),
+        (b"", "is empty: send or copy it again"),
         (
             b"PK\x03\x04" + bytes(200),
             "is a ZIP archive, not a DICOM file: unpack it, and drop what",
@@ -160,8 +160,8 @@ def test_a_file_of_zeros() -> None:
         (gzip.compress(meta() + HEAD + TAIL), "is a gzip archive, not a DICOM file: unpack it,"),
         (b"\xff\xd8\xff\xe0" + bytes(200), "is a JPEG picture, not a DICOM file: export the study"),
         (b"%PDF-1.7\n" + bytes(200), "is a PDF document, not a DICOM file: export the study as"),
-        (b"Patient;Name\r\n", "is not a DICOM file: export it as DICOM, or take it away from here"),
-        (b"MZ" + bytes(500), "is not a DICOM file: export it as DICOM, or take it away from here"),
+        (b"Patient;Name\r\n", "is not a DICOM file: export it as DICOM, or remove it"),
+        (b"MZ" + bytes(500), "is not a DICOM file: export it as DICOM, or remove it"),
     ],
 )
 def test_other_files(content: bytes, text: str) -> None:
@@ -196,7 +196,7 @@ def test_a_damaged_header() -> None:
     text = reason(whole[:at] + b"\xa7\xfb\x01\x93" * 700)
     assert text == (
         f"has a DICOM header that is damaged at byte {at}, after (0009,1064): its UIDs cannot"
-        " be read; copy it here again, or have it sent or exported again"
+        " be read; copy it again, or have it sent or exported again"
     )
 
 

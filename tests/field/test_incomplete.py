@@ -114,7 +114,7 @@ LACKING = [
     (empty, "is empty"),
     (zeros, "empty preamble"),
     (link, "symbolic link"),
-    (unreadable, "may not be read"),
+    (unreadable, "cannot be read"),
     (half, "unfinished file (rsync)"),
     (being_sent, "unfinished file (WinSCP)"),
 ]

@@ -126,7 +126,7 @@ class MemoryImages:
     def load(self, archive: Path) -> Sequence[Image]:
         """As Runner.load_image."""
         if archive not in self._archives:
-            raise InvalidImageError(f"{archive.name} holds no image")
+            raise InvalidImageError("the archive holds no image")
         for image in self._archives[archive]:
             if image in self._gone:
                 self._held[image] = self._gone.pop(image)

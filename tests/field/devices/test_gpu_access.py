@@ -115,7 +115,7 @@ def waiting(started: Started) -> str:
     why = text.partition(" cannot be used: ")[2]
     (message,) = (m for m in found["messages"] if "no GPU can be used" in m)
     assert why in message
-    assert message.endswith("it waits, and goes on by itself once that is done")
+    assert message.endswith("it waits, and continues by itself once that is done")
     assert started.site.ask("status")["gpus"] == 0
     assert started.log() == ""
     return why

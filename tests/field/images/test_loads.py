@@ -200,7 +200,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path], Path], tuple[str, ...]]] = {
     "changed on the way": (
         "opencontainers/image-spec, descriptor.md",
         lambda f: pack(f / "a.tar", changed(oci("changed"))),
-        ("does not have the content", "copy it here again"),
+        ("does not have the content", "copy it again"),
     ),
     "the file tree of a container": (
         "moby/moby#10429",
@@ -230,7 +230,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path], Path], tuple[str, ...]]] = {
     "nothing but zeros": (
         "containers/podman#8005",
         lambda f: written(f / "a.tar", bytes(40_960)),
-        ("nothing but zeros", "copy it here again"),
+        ("nothing but zeros", "copy it again"),
     ),
     "for another machine alone": (
         "k3s-io/k3s#1285",
@@ -319,7 +319,6 @@ async def test_what_is_no_image_is_refused_with_what_it_is(
     with pytest.raises(InvalidImageError) as met:
         await Images(runner).load(path)
     said = str(met.value)
-    assert path.name in said
     assert all(word in said for word in words), said
     assert "/var/tmp/" not in said
     assert "\n" not in said

@@ -43,11 +43,11 @@ STARTS: dict[str, tuple[list[str], dict[str, object], tuple[str, ...]]] = {
         ("blanks included", "`command: [/bin/echo, hi]`"),
     ),
     "a path below the working directory": (["./Main"], {}, ("`./Main`", "whole path")),
-    "a folder in place of a program": (["/app"], {}, ("`/app` of the image may not be executed",)),
+    "a folder in place of a program": (["/app"], {}, ("`/app` of the image cannot be executed",)),
     "a program that nobody may execute": (
         ["/bin/closed"],
         {},
-        ("may not be executed", "chmod 755 /bin/closed"),
+        ("cannot be executed", "chmod 755 /bin/closed"),
     ),
     "a script that was saved on Windows": (["/bin/crlf"], {}, ("saved on Windows", "dos2unix")),
     "a script without a first line": (

@@ -171,7 +171,7 @@ def test_a_job_that_fills_the_disk_is_evicted_and_the_others_go_on(small_site: S
     assert found["status"] == "EVICTED", found
     (told,) = [m for m in found["messages"] if m.startswith("evicted: ")]
     assert "the disk of the state folder" in told
-    assert "make room there, then create the job again" in told
+    assert "free some space there, then create the job again" in told
     # What it wrote is gone, and with it the reason: the others were not ended for it.
     until("there is room again", lambda: small_disk.free() > free - (8 << 20))
     until("the daemon sees it", lambda: not is_low(site))

@@ -69,7 +69,7 @@ def test_archives_are_loaded_at_the_start_and_when_they_appear_each_once(idle_si
         until("the renamed one is loaded", lambda: f"{OTHER}:1" in names(site))
         (told,) = warnings(site)
         assert str(folder / "broken.tar") in told
-        assert "replace it, or take it out" in told
+        assert "replace it, or remove it" in told
 
         site.stop()
         site.start()

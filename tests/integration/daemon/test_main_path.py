@@ -296,7 +296,7 @@ def test_a_killed_conmon_ends_in_a_clear_message(site: Site) -> None:
     os.kill(int(inspected.stdout), signal.SIGKILL)
     ended = end(site, job)
     assert ended["status"] == "FAULTED"
-    assert "lost its supervisor, exit code unknown" in ended["messages"][0]
+    assert "exit code unknown: its supervisor" in ended["messages"][0]
     until("no container is left", lambda: containers(site) == [])
 
 

@@ -144,7 +144,10 @@ def test_podmans_service_hangs(site: FaultySite) -> None:
 
 @pytest.mark.parametrize(
     ("victim", "text"),
-    [("conmon", "lost its supervisor"), ("operator", "failed with exit code 137 (SIGKILL: it was killed by somebody")],
+    [
+        ("conmon", "exit code unknown: its supervisor"),
+        ("operator", "failed with exit code 137 (SIGKILL: it was killed by somebody"),
+    ],
 )
 def test_a_process_of_an_operator_is_killed(site: FaultySite, victim: str, text: str) -> None:
     pipeline = site.register(

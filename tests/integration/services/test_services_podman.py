@@ -141,7 +141,7 @@ exit 6
             (mount.source / "killed").touch()
             assert await running == 0
         assert now != [old]
-        assert "lost its supervisor" in str(made.services.trouble("one"))
+        assert "exit code unknown: its supervisor" in str(made.services.trouble("one"))
         await made.services.stop()
         await made.services.release("one")
         await made.until_nothing_is_left()

@@ -197,7 +197,7 @@ def test_a_disk_that_fails_is_no_bug_and_is_told_with_what_to_look_at(
     error: Exception, of_a_disk: bool
 ) -> None:
     told = str(answers._unforeseen(error))
-    assert told.startswith(f"a disk of the daemon fails ({error}): `dmesg`") is of_a_disk
+    assert told.startswith(f"a disk of the daemon fails ({error}): `sudo dmesg`") is of_a_disk
     assert told.startswith("internal error") is not of_a_disk
 
 

@@ -98,7 +98,7 @@ async def test_room_holds_nothing(b: Bench) -> None:
 async def test_any_low_disk_holds_and_says_which(b: Bench, name: str) -> None:
     await b.guard.prepare()
     await b.look(**{name: 300})
-    why = f"the disk of {name} has 300 MiB of 2.0 GiB free, and 440 MiB must be"
+    why = f"the disk of {name} has 300 MiB of 2.0 GiB free, but 440 MiB must be free"
     assert b.guard.held() == f"disk: {why}"
     assert b.guard.warnings()[0].startswith(why)
 
@@ -115,7 +115,7 @@ async def test_retention_runs_at_once_and_then_now_and_then(b: Bench) -> None:
     await b.guard.prepare()
     assert await b.look(state=300) == ["reclaim 140"]
     assert await b.look(0.5) == []
-    assert "nothing is left that may be removed" in b.guard.warnings()[0]
+    assert "nothing more that it may remove" in b.guard.warnings()[0]
     assert await b.look(5) == ["reclaim 140"]
     b.removable = 500
     assert await b.look(5) == ["reclaim 140", "room"]
@@ -128,7 +128,7 @@ async def test_what_lies_on_another_disk_is_not_removed_in_vain(b: Bench) -> Non
     b.removable = 500
     assert await b.look(podman=300) == ["reclaim 0"]
     assert b.removable == 500
-    assert "nothing is left" not in b.guard.warnings()[0]
+    assert "nothing more" not in b.guard.warnings()[0]
 
 
 async def test_it_ends_some_way_above_the_limit_and_pokes_once(b: Bench) -> None:
@@ -144,10 +144,10 @@ async def test_below_the_hard_limit_it_removes_and_then_evicts(b: Bench) -> None
     await b.guard.prepare()
     assert await b.look(state=100) == [
         "reclaim 340",
-        "evict: the disk of state has 100 MiB of 2.0 GiB free, and 220 MiB must be",
+        "evict: the disk of state has 100 MiB of 2.0 GiB free, but 220 MiB must be free",
     ]
     # New work needs more than those that run.
-    why = "the disk of state has 100 MiB of 2.0 GiB free, and 440 MiB must be"
+    why = "the disk of state has 100 MiB of 2.0 GiB free, but 440 MiB must be free"
     assert b.guard.held() == f"disk: {why}"
     assert b.guard.warnings()[0].startswith(f"{why}: until then nothing new is taken")
     assert "evicted" in b.guard.warnings()[0]
@@ -183,8 +183,8 @@ async def test_the_log_says_it_once_with_figures(
     for free in (300, 290, 280, 500):
         await b.look(1, state=free)
     assert caplog.messages == [
-        "the disk of state has 300 MiB of 2.0 GiB free, and 440 MiB must be: work waits",
-        "the disks have room again: work goes on",
+        "the disk of state has 300 MiB of 2.0 GiB free, but 440 MiB must be free: work waits",
+        "the disks have room again: work continues",
     ]
 
 

@@ -86,7 +86,7 @@ def test_what_is_lacking_brings_the_disk_back() -> None:
 
 def test_it_is_told_with_figures() -> None:
     assert told(reading(100 * MIB, 15 * GIB), Level.OUT, LIMITS) == (
-        "the disk of the state folder /s has 100 MiB of 15.0 GiB free, and 1.1 GiB must be"
+        "the disk of the state folder /s has 100 MiB of 15.0 GiB free, but 1.1 GiB must be free"
     )
-    assert told(reading(2 * GIB, 15 * GIB), Level.LOW, LIMITS).endswith("and 3.3 GiB must be")
+    assert told(reading(2 * GIB, 15 * GIB), Level.LOW, LIMITS).endswith("but 3.3 GiB must be free")
     assert (amount(0), amount(1023 * MIB), amount(GIB)) == ("0 MiB", "1023 MiB", "1.0 GiB")

@@ -72,8 +72,8 @@ def test_create_pipeline_refuses_a_file_that_is_no_text(daemon, claraedge, tmp_p
     assert answer.code == 1
     assert answer.err == (
         f"claraedge: {file}:1:7: the file is not UTF-8 text (byte 6, 0xff): a letter beyond plain"
-        " English there is saved as Windows-1252 or ISO-8859-1 has it; save it as UTF-8, or write"
-        " that letter without its accent\n"
+        " English there is saved in another encoding, such as Windows-1252; save it as UTF-8, or"
+        " write that letter without its accent\n"
     )
     assert daemon.asked == []
 
@@ -164,7 +164,7 @@ def test_a_refused_upload_leaves_the_ids_and_says_how_to_go_on(daemon, claraedge
     assert answer.code == 1
     assert answer.out == f"JOB_ID:{JOB_1}\nPAYLOAD_ID:{PAYLOAD_1}\n"
     note, error = answer.err.splitlines()
-    assert f"claraedge upload {JOB_1} FILE..., claraedge start job -j {JOB_1}" in note
+    assert f"claraedge upload {JOB_1} FILE..., then: claraedge start job -j {JOB_1}" in note
     assert error == "claraedge: the disk is full"
     assert not [a for a in daemon.asked if isinstance(a, jobs_pb2.JobsStartRequest)]
 
@@ -181,7 +181,7 @@ def test_an_error_of_the_appliances_own_services_keeps_its_text(daemon, claraedg
     tar = tmp_path / "image.tar"
     tar.write_bytes(b"no")
     answer = claraedge("create", "image", "-f", tar)
-    assert (answer.code, answer.err) == (1, "claraedge: the archive holds no image\n")
+    assert (answer.code, answer.err) == (1, f"claraedge: {tar}: the archive holds no image\n")
 
 
 # --- start, cancel, logs -----------------------------------------------------------------------

@@ -81,7 +81,9 @@ def test_an_error_without_a_text_still_has_one(daemon, claraedge):
     daemon.fakes.header = refusal(-0x2001)
     answer = claraedge("start", "job", "-j", JOB_1)
     assert (answer.code, answer.err) == (
-        1, "claraedge: the daemon refused without a word: -8193\n",
+        1,
+        "claraedge: the daemon refused without a message (-8193):"
+        " see `journalctl -u claraedge`\n",
     )  # fmt: skip
 
 
@@ -92,7 +94,7 @@ def test_a_call_that_the_daemon_lacks_is_named(claraedge, tmp_path, monkeypatch)
     answer = claraedge("status", "--host", f"127.0.0.1:{port}")
     server.stop(0).wait()
     assert answer.code == 1
-    assert f"the daemon at 127.0.0.1:{port} does not serve this call" in answer.err
+    assert f"the daemon at 127.0.0.1:{port} does not know this call" in answer.err
 
 
 # --- unreachable -------------------------------------------------------------------------------

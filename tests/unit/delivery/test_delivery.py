@@ -52,7 +52,10 @@ async def test_a_job_that_did_not_end_well_goes_to_the_failures(
     reason = document(folder / "reason.json")
     assert (reason["job_id"], reason["status"]) == (job.id, status.name)
     assert reason["reasons"] == ["first: exit code 3"]
-    assert "into the inbox again" in reason["what_to_do"]
+    assert (
+        f"into the inbox folder ct again (or: claraedge retry inbox {item.id})"
+        in reason["what_to_do"]
+    )
     assert reason["item"]["name"] == "reason.json"
     # The last lines of the operator that ran, and no log of the one that did not.
     lines = (folder / "logs/first.log").read_text().splitlines()
@@ -116,7 +119,7 @@ async def test_a_disk_that_fails_keeps_waiting_what_goes_there(
 
     root = Root("the outbox", tmp_path)
     monkeypatch.setattr(os, "statvfs", fail)
-    assert "Input/output error; see to its disk" in str(await root.look())
+    assert "Input/output error; check its disk" in str(await root.look())
     monkeypatch.undo()
     assert await root.look() is None
 

@@ -102,9 +102,9 @@ def test_a_file_too_large_for_fat_is_refused_before_its_first_byte(
 @pytest.mark.parametrize(
     ("code", "helps"),
     [
-        (errno.EIO, "or to the server of that share"),
+        (errno.EIO, "or the server of that share"),
         (errno.EROFS, "mount it for writing"),
-        (errno.EACCES, "the user of claraedge may read and write there"),
+        (errno.EACCES, "let the user of claraedge read and write there"),
         (errno.EBUSY, "Device or resource busy: /a/\\xff"),
     ],
 )

@@ -181,7 +181,7 @@ def test_a_driver_that_goes_away_is_no_gpu_until_it_is_back(driver: Driver) -> N
     assert driver.read() == [THE_CARD]
     assert driver.log() == [
         "the NVIDIA driver answers",
-        "the NVIDIA driver does not answer any more: Unknown Error",
+        "the NVIDIA driver does not answer any more (Unknown Error): see `sudo dmesg`",
         "the NVIDIA driver answers",
     ]
 

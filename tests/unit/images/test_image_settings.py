@@ -97,7 +97,7 @@ def test_a_setting_of_pulls_without_pulls_is_a_mistake(tmp_path: Path, text: str
         ('registry = "a.example"', 'registry = "docker"', "a.registry: 'docker' is no registry's"),
         ('registry = "a.example"', "", "a.registry: is missing"),
         ('password_file = "/p"', 'password_file = "p"', "a.password_file: p must be an absolute"),
-        ('username = "u"', 'username = "u:v"', "a.username: may hold no colon"),
+        ('username = "u"', 'username = "u:v"', "a.username: holds a colon"),
         ('username = "u"', 'user = "u"', "a.user: no such setting; did you mean 'username'?"),
     ],
 )
@@ -111,7 +111,7 @@ def test_a_credential_that_cannot_be_used_is_a_mistake(
 def test_secrets_that_differ_by_case_alone_are_a_mistake(tmp_path: Path) -> None:
     text = '[images]\npull = "missing"\n' + ACCOUNT + ACCOUNT.replace("s.a]", "s.A]")
     assert mistakes(tmp_path, text) == [
-        "images.credentials: two names differ by case alone; rename one"
+        "images.credentials: two names differ only in upper and lower case; rename one"
     ]
 
 

@@ -189,7 +189,7 @@ async def test_a_wrong_archive_is_tried_and_told_once_until_it_is_replaced(
     assert len([r for r in caplog.records if r.message == "archive not loaded"]) == 1
     (warning,) = loading.warnings()
     assert warning.startswith(f"{folder}/wrong\\xff.tar is not loaded: ")
-    assert "holds no image; replace it, or take it out" in warning
+    assert "holds no image; replace it, or remove it" in warning
     assert wrong.exists()
     wrong.write_text("image right:1")
     await looks(loading)

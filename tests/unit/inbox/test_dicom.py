@@ -321,7 +321,7 @@ def test_a_file_that_ends_in_a_value_before_the_uids_is_cut() -> None:
     content = CHARACTER_SET + long(0x00091001, b"OB", b"x" * 10, 1 << 31)
     assert of(content) == Unidentified(
         reason="ends in the value of (0009,1001) at byte 18, of whose 2147483648 bytes 10 are"
-        " there: it was cut off, or is damaged; copy it here again",
+        " there: it was cut off, or is damaged; send or copy it again",
         cut=True,
     )
 

@@ -242,7 +242,8 @@ async def test_no_such_pipeline_parks_until_there_is_one(state: Path) -> None:
     async with bench(make_config(state, rescan=60)) as b:
         drop(state / "inbox/CT/scan.dcm")
         (item,) = await b.until(lambda items: any(i.reason for i in items))
-        assert (item.state, item.reason) == (ItemState.PARKED, "no such pipeline: CT")
+        assert item.state is ItemState.PARKED
+        assert item.reason == "no such pipeline: CT (`claraedge list pipelines` shows all)"
         assert (state / "inbox/CT/scan.dcm").exists()
         assert b.inbox.parked() == 1
         await b.register("ct")
@@ -257,7 +258,7 @@ async def test_a_file_in_no_folder_is_parked_and_says_what_to_do(state: Path) ->
         lost = drop(state / "inbox/scan.dcm")
         (item,) = await b.until(lambda items: items)
         assert item.state is ItemState.PARKED
-        assert item.reason == "no folder named like a pipeline: put it into a folder named like one"
+        assert item.reason.startswith("it lies in the inbox itself: move it into a folder there")
         lost.rename(state / "inbox/ct.tmp")
         (state / "inbox/ct").mkdir()
         (state / "inbox/ct.tmp").rename(state / "inbox/ct/scan.dcm")
@@ -273,7 +274,7 @@ async def test_a_definition_that_cannot_be_run_parks_with_its_text(state: Path) 
     async with bench(make_config(state)) as b:
         await b.register("ct", text)
         drop(state / "inbox/ct/scan.dcm")
-        (item,) = await b.until(lambda items: any("cannot be run" in i.reason for i in items))
+        (item,) = await b.until(lambda items: any("cannot take it" in i.reason for i in items))
         assert item.state is ItemState.PARKED
         assert "size" in item.reason
         await b.register("ct")  # the newest of a name counts

@@ -128,7 +128,9 @@ async def test_one_that_comes_while_the_first_runs_waits_for_its_end(state: Path
         drop(state / "inbox/in/one.dcm", b"same")
         await b.until(lambda items: [i.state for i in items] == [ItemState.SUBMITTED])
         drop(state / "inbox/in/two.dcm", b"same")
-        items = await b.until(lambda items: any("worked on already" in i.reason for i in items))
+        items = await b.until(
+            lambda items: any("same content and still runs" in i.reason for i in items)
+        )
         assert [i.state for i in items[:2]] == [ItemState.SUBMITTED, ItemState.PARKED]
         tasks.append(b.group.create_task(b.engine.run()))
         items = await b.delivered(2)
@@ -155,7 +157,7 @@ async def test_one_that_waits_is_read_once_and_goes_on_when_the_first_has_ended(
         drop(state / "inbox/in/one.dcm", b"same")
         await b.until(lambda items: [i.state for i in items] == [ItemState.SUBMITTED])
         drop(state / "inbox/in/two.dcm", b"same")
-        await b.until(lambda items: any("worked on already" in i.reason for i in items))
+        await b.until(lambda items: any("same content and still runs" in i.reason for i in items))
         await asyncio.sleep(0.3)  # it is tried again and again
         monkeypatch.setattr(intake, "_LAST_RETRY", 600.0)
         monkeypatch.setattr(intake, "_FIRST_RETRY", 600.0)

@@ -141,7 +141,7 @@ async def test_a_group_that_is_copied_is_held_by_nothing(
     fuse = Countdown("", 0)
     await _live(config(state, inbox, "quiet"), fuse)
     assert fuse.passed.count("claim: copied") == fuse.passed.count("submit: payload") == 1
-    assert "is held" not in caplog.text
+    assert " waits: " not in caplog.text
 
 
 async def _live(config: Config, fuse: Countdown) -> None:
@@ -185,7 +185,7 @@ async def test_a_member_that_is_taken_back_between_two_renames_is_missed(
 
     for name, content in MEMBERS.items():
         drop(state / "inbox/in" / name, content)
-    lacks = "3 of 4 files: 'c.dcm' was taken away while"  # of what lies at the top
+    lacks = "3 of 4 files: 'c.dcm' was moved or removed before"  # of what lies at the top
     rule = config(state, state / "inbox", "quiet", incomplete=incomplete)
     async with bench(rule, failpoint=take_back) as b:
         await b.register("ct")

@@ -122,7 +122,7 @@ async def test_what_lies_between_the_folders_of_two_triggers_is_told(state: Path
         assert {item.name for item in await b.delivered(3)} == {"x", "c", "y"}
         await b.until(lambda _: b.inbox.warnings())
         (warning,) = b.inbox.warnings()
-        assert warning.startswith(f"a/.hidden and 2 more below the inbox folder {state}/inbox/in")
+        assert warning.startswith(f"a/.hidden and 2 more in the inbox folder {state}/inbox/in")
         (state / "inbox/in/a/.hidden").unlink()
         for name in ("a/lost", "a/b/lost too"):
             (state / "inbox/in" / name).rename(state / "inbox/in" / Path(name).name)
@@ -214,7 +214,7 @@ async def test_folder_makes_a_job_of_each_folder_and_loose_files_are_told_and_wa
         await b.delivered(2)
         items = await b.until(lambda items: any(i.state is ItemState.PARKED for i in items))
         (item,) = [i for i in items if i.name == "loose.dcm"]
-        assert item.reason == "its trigger takes folders alone: put it into one"
+        assert item.reason == "this trigger takes only folders: put the file into a folder here"
         assert await inputs(b) == {"one": {"a/1.dcm": b"1"}, "two": {"2.dcm": b"2"}}
         staged = state / "inbox/in/.staged"
         staged.mkdir()
@@ -551,8 +551,8 @@ async def test_a_full_queue_parks_and_goes_on_by_itself(state: Path) -> None:
         drop(state / "inbox/ct/a.dcm")
         (item,) = await b.until(lambda items: any("queue is full" in i.reason for i in items))
         assert item.state is ItemState.PARKED
-        assert item.reason == (
-            "the queue is full: 5 jobs wait for their turn, and inbox.max_queued is 5"
+        assert item.reason.startswith(
+            "the queue is full: 5 jobs wait for their turn, and inbox.max_queued is 5; "
         )
         await asyncio.sleep(0.5)
         assert await b.jobs() == []

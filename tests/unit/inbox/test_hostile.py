@@ -202,7 +202,7 @@ DROPS = [
     Drop(id="a socket", make=_socket, end=FAILED, reason="socket"),
     Drop(id="not UTF-8", make=_named(b"a\xff.dcm"), end=FAILED, reason=r"'a\xff.dcm' is not"),
     Drop(id="not UTF-8 in a folder", make=_not_utf8_inside, end=FAILED, reason="not UTF-8"),
-    Drop(id="257 folders deep", make=_deep(258), end=FAILED, reason="deeper than 256"),
+    Drop(id="257 folders deep", make=_deep(258), end=FAILED, reason="more than 256 folders deep"),
     Drop(id="200 folders deep", make=_deep(200), end=DONE),
     Drop(id="newline", make=_named("a\nb.dcm"), end=DONE),
     Drop(id="control characters", make=_named("a\x1b[31m\x07\x7f.dcm"), end=DONE),

@@ -152,7 +152,9 @@ DROPS = [
     Drop(id="only dots", make=_named("a/...", "a/.....")),
     Drop(id="hidden and temporary", make=_named("a/.1", ".git/1", "a.part/1", "a/1.part")),
     Drop(id="200 folders deep", make=_deep(199), ends=done("f.dcm")),
-    Drop(id="300 folders deep", make=_deep(300), ends={b"d": (FAILED, "deeper than 256")}),
+    Drop(
+        id="300 folders deep", make=_deep(300), ends={b"d": (FAILED, "more than 256 folders deep")}
+    ),
     Drop(id="a path of 4,300 bytes", make=_too_long, ends={b"f.dcm": (FAILED, "longer than 3072")}),
     Drop(id="empty folders", make=_empty_folders),
     Drop(id="hard links", make=_hard_links, ends=done("1", "2", "3")),

@@ -182,7 +182,8 @@ async def test_a_pipeline_that_goes_under_the_claim_holds_the_item_in_the_spool(
     async with bench(config, failpoint=removed) as b:
         drop(tmp_path / "inbox/ct/scan.dcm")
         (item,) = await b.until(lambda items: any(i.reason for i in items))
-        assert (item.state, item.reason) == (ItemState.PARKED, "no such pipeline: ct")
+        assert item.state is ItemState.PARKED
+        assert item.reason.startswith("no such pipeline: ct ")
         await b.register("ct")
         await b.delivered()
         assert len(await b.jobs()) == 1

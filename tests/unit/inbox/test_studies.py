@@ -113,7 +113,7 @@ async def test_a_late_file_of_a_study_is_a_job_of_its_own(state: Path) -> None:
         assert b.input_of(two) == {"0": files[-1].read_bytes()}
         assert list(one.messages) == []
         assert two.messages[0].startswith(
-            f"the input is what came later of a study or series: job {one.id} has"
+            f"the input is only the later part of a study or series: job {one.id} has"
         )
 
 

@@ -153,7 +153,7 @@ async def test_a_lost_supervisor_and_a_memory_limit_are_told_apart(device: Devic
         job = await b.job(pipeline)
         await b.until_runs("one")
         device.runner.lose_supervisor("one")
-        assert "lost its supervisor" in (await b.end(job.id)).messages[0]
+        assert "exit code unknown: its supervisor" in (await b.end(job.id)).messages[0]
         job = await b.job(pipeline)
         await b.until_runs("one")
         device.runner.run_out_of_memory("one")

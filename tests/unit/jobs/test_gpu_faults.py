@@ -44,8 +44,8 @@ async def test_they_wait_in_the_queue_and_run_once_it_can_be_used(
         pipeline = await b.register(chain("one", extra=[f"requests: {{{asked}}}"]))
         jobs = [await b.job(pipeline, {"x": b"1"}) for _ in range(3)]
         assert await until_told(b, jobs[0].id) == (
-            f"operator one: no GPU can be used: {FAULT}; it waits, and goes on by itself once that"
-            " is done"
+            f"operator one: no GPU can be used: {FAULT}; it waits, and continues by itself once"
+            " that is done"
         )
         assert b.engine.waits(jobs[0].id)["one"] == f"a GPU that can be used: {FAULT}"
         assert (await b.jobs.get(jobs[0].id)).state is JobState.PENDING

@@ -35,12 +35,12 @@ def test_the_size_of_what_lies_in_memory(
         (255, ""),
         (132, "SIGILL: its program uses an instruction that this processor does not have"),
         (134, "SIGABRT: its program ended itself"),
-        (135, "its /dev/shm was full, which holds 1024 MB"),
+        (135, "its /dev/shm was full (it holds 1024 MB)"),
         (136, "SIGFPE"),
         (137, "SIGKILL: it was killed by somebody, or by the kernel"),
         (139, "SIGSEGV: its program crashed"),
         (141, "(SIGPIPE)"),
-        (143, "SIGTERM: it was asked to end"),
+        (143, "SIGTERM: somebody else asked it to end"),
         (159, "SIGSYS"),
     ],
 )
@@ -60,7 +60,7 @@ def test_the_signal_of_an_exit_code(code: int, told: str) -> None:
 )
 def test_a_program_that_was_short_of_shared_memory(line: str) -> None:
     text = of_lines(["start", line, "Traceback"], ROOM)
-    assert "its /dev/shm was full, which holds 1024 MB" in text
+    assert "its /dev/shm was full (it holds 1024 MB)" in text
     assert "`requests.memory`" in text
     assert "engine.shared_memory_mb" in text
 

@@ -241,7 +241,7 @@ async def test_the_youngest_job_of_the_lowest_class_is_evicted(device: Device) -
         assert await b.engine.evict("the disk is full") == low.id
         ended = await b.end(low.id)
         assert ended.status is JobStatus.EVICTED
-        text = "evicted: the disk is full; make room there, then create the job again"
+        text = "evicted: the disk is full; free some space there, then create the job again"
         assert text in ended.messages
         device.runner.release("two")
         assert (await b.end(normal.id)).status is JobStatus.HEALTHY

@@ -97,7 +97,7 @@ BAD_NAME = patched(zipped(sound(("m/1/xxxx", b""))), b"m/1/xxxx", b"m/1/\xff\xfe
         (patched(zipped(sound(("m/1/a?b", b""))), b"m/1/a?b", b"m/1/a\0b"), "control character"),
         (zipped(sound(("m\\1\\..\\..\\..\\evil", b""))), r"'\.\.'"),
         (zipped(sound(("\\evil", b""))), "absolute"),
-        (BAD_NAME, "does not say what they are"),
+        (BAD_NAME, "does not say their encoding"),
         (claiming(BAD_NAME, 2, flags=0x800), "is damaged"),
         (claiming(zipped(sound()), 1, flags=0x1), "encrypted"),
         (zipped(sound(("m/1/x", b"x")), zipfile.ZIP_BZIP2), "bzip2"),

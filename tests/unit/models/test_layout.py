@@ -65,7 +65,7 @@ def test_dots_in_names_and_what_finder_adds_are_left_out() -> None:
         (entry(".."), "'..'"),
         (entry("m/a\nb"), "control character"),
         (entry("m/a\0b"), "control character"),
-        (entry("m/L\u00e4", readable=False), "does not say what they are"),
+        (entry("m/L\u00e4", readable=False), "does not say their encoding"),
         (entry("m/config.pbtxt"), "twice"),
         (entry("m/./config.pbtxt"), "twice"),
         (entry("m/1"), "file and a folder"),

@@ -563,7 +563,7 @@ HOSTILE = {
     import_of_a_device: "is a link that leads out of the folder",
     import_of_no_name: "there is no file",
     import_of_itself: "the files import each other",
-    imports_by_case: "by case alone",
+    imports_by_case: "only in upper and lower case",
     too_many: "the definition is more than 1000 files or 16 MiB",
 }
 

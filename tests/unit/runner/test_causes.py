@@ -30,7 +30,7 @@ REFUSALS = {
         "`command: [/bin/echo, hi]`",
     ),
     f'{RUNC}exec: "/bin/noexec": permission denied: OCI permission denied': (
-        "`/bin/noexec` of the image may not be executed",
+        "`/bin/noexec` of the image cannot be executed",
         "chmod 755 /bin/noexec",
     ),
     "no command or entrypoint provided, and no CMD or ENTRYPOINT from image": (
@@ -63,8 +63,8 @@ REFUSALS = {
         "`/bin/busybox/x` cannot be a folder",
         "another `path:`",
     ),
-    "write child: broken pipe": ("without a word", "disk of the state folder"),
-    "exit status 1": ("without a word", "disk of the state folder"),
+    "write child: broken pipe": ("without a message", "disk of the state folder"),
+    "exit status 1": ("without a message", "disk of the state folder"),
     "allocation failed; exceeded num_locks (2048)": ("as many containers", "prune"),
     # crun, from its sources and reports.
     "crun: executable file `/bin/gone` not found in $PATH: No such file or directory" + NOT_FOUND: (
@@ -76,7 +76,7 @@ REFUSALS = {
         "`command:`",
     ),
     "crun: open executable: Permission denied: OCI permission denied": (
-        "may not be executed",
+        "cannot be executed",
         "chmod 755",
     ),
     "crun: chdir: No such file or directory: OCI runtime attempted to invoke a command": (

@@ -53,7 +53,7 @@ def test_a_missing_file_is_absent() -> None:
 
 
 def test_a_missing_container_does_not_pass_for_a_missing_file() -> None:
-    with pytest.raises(RunnerUnavailableError, match="removed meanwhile"):
+    with pytest.raises(RunnerUnavailableError, match="removed in the meantime"):
         file_of(refusal(404, "no such container"), "i", "/app.json")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from claraedge.inbox.grouping import Unit
+from claraedge.inbox.grouping import Unit, stem_of
 from claraedge.inbox.looks import Identified
 from claraedge.inbox.model import Item, ItemState, shown
 from claraedge.inbox.settling import NO_HINTS, Hints, Quiet
@@ -132,6 +132,8 @@ def item_of(entry: Waiting, held: str | None) -> Item:
         return replace(item, state=ItemState.PARKED, reason=held)
     if entry.ready and entry.trigger.rule.grouping not in ALONE and not entry.reason:
         marker = entry.trigger.rule.marker
+        if marker is not None and stem_of(marker, entry.name) is not None:
+            return replace(item, reason="a marker; what it ends is not here yet, or is not whole")
         quiet = f"nothing more of it comes for {entry.trigger.rule.quiet:g} s"
         rest = f"a file named {marker} ends it" if marker else quiet
         return replace(item, reason=f"whole; its group is taken once {rest}")

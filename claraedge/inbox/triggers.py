@@ -108,4 +108,5 @@ def folder_of(root: Path, written: str) -> Path:
 
 def no_pipeline(pipeline: str) -> str:
     """Why entries of a trigger stay that names what is not registered."""
-    return f"no such pipeline: {pipeline}"
+    # A blank at an end would not be seen.
+    return f"no such pipeline: {pipeline if pipeline == pipeline.strip() else repr(pipeline)}"

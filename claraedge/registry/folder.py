@@ -20,7 +20,6 @@ from claraedge.blocking import in_thread
 from claraedge.clock import Clock
 from claraedge.errors import ClaraedgeError, PipelineDefinitionError, PipelineStoreError
 from claraedge.filenames import shown
-from claraedge.folder_looks import Seen
 from claraedge.pipelines.model import DefinitionFile
 from claraedge.pipelines.problems import Problem
 from claraedge.registry import file_records
@@ -160,7 +159,7 @@ class PipelineFolder:
         if self._trouble:
             _log.info("pipelines.d can be read again", extra={"folder": str(self._folder)})
         self._trouble = ""
-        names = self._named(top.found)
+        names = self._named(top)
         self._forget(names)
         changes = []
         for name in names:
@@ -193,18 +192,19 @@ class PipelineFolder:
         """Programs that save a file may take it away for a moment: two looks have to miss it."""
         return source not in names and self._names is not None and source not in self._names
 
-    def _named(self, found: Mapping[bytes, Seen]) -> Sequence[str]:
+    def _named(self, top: Top) -> Sequence[str]:
         """Names that are text, the newest file last; what is wrong with others is told."""
         names, misnamed = [], {}
-        for name, _ in sorted(found.items(), key=lambda item: (item[1].modified, item[0])):
+        reasons = dict.fromkeys(top.almost, "its name has one more ending, which Windows hides")
+        for name, _ in sorted(top.found.items(), key=lambda item: (item[1].modified, item[0])):
             text = shown(name)
             if text.isprintable() and os.fsencode(text) == name:
                 names.append(text)
-                continue
-            escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-            misnamed[escaped] = (
-                f"{self._folder}/{escaped}: its name is no printable text; rename it"
-            )
+            else:
+                reasons[name] = "its name is no printable text"
+        for name, reason in reasons.items():
+            escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown(name))
+            misnamed[escaped] = f"{self._folder}/{escaped}: {reason}; rename it"
             if escaped not in self._misnamed:
                 _log.warning("pipeline file not taken", extra={"reason": misnamed[escaped]})
         self._misnamed = misnamed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from claraedge.filenames import shown
 from claraedge.folder_looks import Seen, entries
 
 _SUFFIXES = (b".yaml", b".yml")
+_ALMOST = re.compile(rb"\.ya?ml\.(txt|text)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,8 @@ class Top:
     changed: int
     """Nanoseconds: when a name came or went last."""
     found: Mapping[bytes, Seen]
+    almost: tuple[bytes, ...]
+    """Names of pipelines with one more ending, which Windows hides."""
 
 
 def look_at(folder: Path, *, make: bool) -> Top:
@@ -39,6 +43,7 @@ def look_at(folder: Path, *, make: bool) -> Top:
         empty=empty,
         changed=status.st_ctime_ns,
         found={name: seen for name, seen in found.items() if name.lower().endswith(_SUFFIXES)},
+        almost=tuple(name for name in found if _ALMOST.search(name)),
     )
 
 

@@ -540,7 +540,12 @@ def too_many(bench: Bench) -> None:
         bench.write(f"parts/{i}.yaml", OPERATOR.replace("reader", f"r{i}"))
 
 
+def an_ending_that_windows_hides(bench: Bench) -> None:
+    bench.write("x.yaml.txt", OPERATOR)
+
+
 HOSTILE = {
+    an_ending_that_windows_hides: "x.yaml.txt: its name has one more ending, which Windows hides",
     link_out: "is a link that leads out of the folder",
     link_up: "is a link that leads out of the folder",
     link_to_nothing: "there is nothing behind the link",

@@ -76,6 +76,13 @@ def root(device: Device) -> Path:
     return device.shared_memory / f"claraedge-{device.instance}"
 
 
+async def freed(device: Device) -> None:
+    """A job's memory is free shortly after its end is known."""
+    async with asyncio.timeout(20):
+        while root(device).exists():
+            await asyncio.sleep(0.01)
+
+
 def copies(device: Device, job: Job) -> list[str]:
     operators = device.state / "payloads" / job.payload / "operators"
     return sorted(str(p.relative_to(operators)) for p in operators.rglob("*.values/*"))
@@ -97,6 +104,7 @@ async def test_values_are_passed_on_and_leave_nothing(device: Device) -> None:
             "operators/read/seen/image",
             "operators/read/seen/text",
         ]
+        await freed(device)
     assert not root(device).exists()
     assert copies(device, job) == []
 
@@ -176,6 +184,7 @@ async def test_a_break_at_any_point_loses_no_value(
         seen_in = next((device.state / "payloads" / job.payload).glob("operators/read/*/seen"))
         assert (seen_in / "image").read_bytes() == b"0123456789abcdef"
         assert (seen_in / "text").read_bytes() == b"a text"
+        await freed(device)
     assert not root(device).exists()
     assert copies(device, job) == []
 
@@ -250,6 +259,7 @@ async def test_a_value_that_no_reader_could_use_faults_its_writer(
             OperatorStatus.PENDING,
         ]
         assert said in ended.messages[0]
+        await freed(device)
     assert not root(device).exists()
 
 

@@ -49,7 +49,7 @@ class Found:
     """None: nothing is."""
     verdict: Free | Held = field(default_factory=Free)
     cost: float = 0.0
-    """Seconds that the look took."""
+    """Seconds of the processor that the look took: not those that a hung disk made it wait."""
     identified: Identified | None = None
     whole: bytes | None = None
     """It is a part of a broken transfer of this file, which came later."""
@@ -81,7 +81,7 @@ class Onlooker:
 
         `devices`: for several looks one after the other.
         """
-        began = time.monotonic()
+        began = time.thread_time()
         try:
             if name.count(b"/") > MAX_DEPTH:
                 return Found(survey=None)  # the folder that it lies in is an entry
@@ -135,7 +135,7 @@ class Onlooker:
         return Found(
             survey=seen,
             verdict=verdict,
-            cost=time.monotonic() - began,
+            cost=time.thread_time() - began,
             identified=identified,
             whole=whole,
         )

@@ -341,7 +341,7 @@ async def test_the_whole_ones_of_a_group_say_what_they_wait_for(state: Path) -> 
     drop(folder / "y/IM3.dcm", b"whole")
     async with bench(config(state, grouping="quiet")) as b:
         await b.register("ct")
-        items = await waits(b, "its group waits for 'x'")
+        items = await waits(b, "its group waits: 1 of 2 files: 'x': it holds 'IM2.dcm.filepart'")
         (x,) = (item for item in items if item.name == "x")
         assert "'IM2.dcm.filepart', the name of an unfinished file" in x.reason
         half.rename(folder / "x/IM2.dcm")

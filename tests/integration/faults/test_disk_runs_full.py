@@ -75,7 +75,7 @@ def works(site: FaultySite) -> None:
 def evicted(ended: Any) -> bool:
     """It was ended for its room, and its messages say what to do."""
     told = any(
-        text.startswith("evicted: the disk of the state folder") and "make room there" in text
+        text.startswith("evicted: the disk of the state folder") and "free some space there" in text
         for text in ended["messages"]
     )
     return ended["status"] == "EVICTED" and told

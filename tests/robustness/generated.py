@@ -246,6 +246,8 @@ class Requests:
             return self._id("job")
         if descriptor.containing_type.name in ("GetItemRequest", "RetryItemRequest"):
             return self._id("item")
+        if descriptor.containing_type.name == "RemoveImageRequest":
+            return "loaded:1" if self._sane else rng.choice(("loaded:1", "loaded", *_ODD))
         return self._text(descriptor.name)
 
     def _enum(self, kind: EnumDescriptor) -> int:

@@ -663,7 +663,7 @@ async def test_what_is_no_archive_is_refused_with_podmans_reason(
     runner: PodmanRunner, tmp_path: Path
 ) -> None:
     (tmp_path / "x.tar").write_bytes(b"no archive" * 1000)
-    with pytest.raises(InvalidImageError, match=r"x\.tar"):
+    with pytest.raises(InvalidImageError, match="no archive of an image"):
         await runner.load_image(tmp_path / "x.tar")
     with pytest.raises(InvalidImageError, match=r"none\.tar"):
         await runner.load_image(tmp_path / "none.tar")

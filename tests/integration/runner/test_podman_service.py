@@ -69,7 +69,7 @@ async def test_a_killed_service_is_started_again_and_calls_wait_for_it(
 
 
 async def test_a_service_that_hangs_is_replaced(other_folder: Path) -> None:
-    async with PodmanService(other_folder, slow=0.3) as service:
+    async with PodmanService(other_folder, slow=1.5) as service:
         hung = service.process_id
         assert hung is not None
         os.kill(hung, signal.SIGSTOP)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from claraedge.runner.protocol import Image
-from claraedge.runner.references import host, is_id
+from claraedge.runner.references import is_id, names, path, untagged
 
 _SHOWN = 3
 
@@ -22,8 +22,9 @@ def missing(reference: str, images: Sequence[Image]) -> str:
     name, at, digest = reference.partition("@")
     alike = _alike(name, images)
     if name != name.lower() and not is_id(reference):
-        lower = ":".join((_repository(name).lower(), *_tag(name)))
-        return f"{said}: names of images are in lower case; write `{lower}{at}{digest}`"
+        repository, tag = untagged(name)
+        right = f"{repository.lower()}{tag}{at}{digest}"
+        return f"{said}: names of images are in lower case; write `{right}`"
     if at and alike:
         ids = " or ".join(
             f"`sha256:{image.id}` ({_first(image, name)})" for image in alike[:_SHOWN]
@@ -34,40 +35,24 @@ def missing(reference: str, images: Sequence[Image]) -> str:
             f" To run the one that is here, write its id: {ids}; or load the one that is meant"
         )
     if alike:
-        names = ", ".join(f"`{_first(image, name)}`" for image in alike[:_SHOWN])
-        return f"{said}, but {names} is: write that if you mean it; or {load} (docs/images.md)"
+        others = ", ".join(f"`{_first(image, name)}`" for image in alike[:_SHOWN])
+        return f"{said}, but {others} is: write that if you mean it; or {load} (docs/images.md)"
     return f"{said}; {load} (docs/images.md)"
 
 
 def _alike(name: str, images: Sequence[Image]) -> list[Image]:
     """Images of the same repository, whatever their host and tag, the newest first."""
-    wanted = _path(name)
-    found = [image for image in images if any(_path(n) == wanted for n in _all(image))]
+    wanted = _repository(name)
+    found = [image for image in images if any(_repository(n) == wanted for n in names(image))]
     return sorted(found, key=lambda image: image.created, reverse=True)
-
-
-def _all(image: Image) -> tuple[str, ...]:
-    return (*image.names, *image.digests)
 
 
 def _first(image: Image, name: str) -> str:
     """The name of an image that is alike."""
-    return next(n for n in _all(image) if _path(n) == _path(name))
+    return next(n for n in names(image) if _repository(n) == _repository(name))
 
 
 def _repository(name: str) -> str:
-    bare = name.partition("@")[0]
-    return bare.rpartition(":")[0] if _tag(bare) else bare
-
-
-def _tag(name: str) -> tuple[str, ...]:
-    last = name.rsplit("/", 1)[-1]
-    return (last.partition(":")[2],) if ":" in last else ()
-
-
-def _path(name: str) -> str:
-    """The repository in lower case, without its host."""
-    repository = _repository(name).lower()
-    registry = host(repository)
-    path = repository if registry is None else repository[len(registry) + 1 :]
-    return path.removeprefix("library/")
+    """In lower case, without its host, tag and digest."""
+    repository, _ = untagged(name.partition("@")[0])
+    return path(repository.lower()).removeprefix("library/")

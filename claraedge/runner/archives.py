@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from claraedge.blocking import to_its_end
 from claraedge.errors import (
@@ -28,12 +29,47 @@ MAX_ARCHIVE = MAX_FILE + 64 * 1024
 _TIMEOUT = 20.0
 
 
-class ImageFiles:
-    """Reads files out of images."""
+class StandIns:
+    """Containers that are never started: each stands for its image while that is read."""
 
     def __init__(self, service: PodmanService, removal: Removal) -> None:
         self._service = service
         self._removal = removal
+
+    @asynccontextmanager
+    async def of(self, image: str, labels: Mapping[str, str]) -> AsyncIterator[str]:
+        """The id of one, which is removed at the end: use it within `to_its_end`."""
+        response = await self._service.request(
+            "POST", "/containers/create", body=_request(image, labels)
+        )
+        if not response.ok:
+            raise _unreadable(response, image)
+        container = decode(response, Created).id
+        try:
+            yield container
+        finally:
+            try:
+                await self._removal.remove(container)
+            except ClaraedgeError as error:
+                _log.warning("container left behind until the next start: %s", error)
+
+    async def archive(self, container: str, path: str, *, most: int) -> Response:
+        """Podman's answer with the first `most` bytes of a tar of what is at a path."""
+        return await self._service.request(
+            "GET",
+            f"/containers/{container}/archive",
+            query={"path": path},
+            most=most,
+            timeout=_TIMEOUT,
+            repeatable=True,
+        )
+
+
+class ImageFiles:
+    """Reads files out of images."""
+
+    def __init__(self, stand_ins: StandIns) -> None:
+        self._stand_ins = stand_ins
 
     async def read(
         self, image: str, paths: Sequence[str], labels: Mapping[str, str]
@@ -45,34 +81,17 @@ class ImageFiles:
     async def _read(
         self, image: str, paths: Sequence[str], labels: Mapping[str, str]
     ) -> Mapping[str, bytes]:
-        response = await self._service.request(
-            "POST", "/containers/create", body=reading_request(image, labels)
-        )
-        if not response.ok:
-            raise unreadable(response, image)
-        container = decode(response, Created).id
-        try:
-            found = {path: await self._read_one(container, image, path) for path in paths}
-        finally:
-            try:
-                await self._removal.remove(container)
-            except ClaraedgeError as error:
-                _log.warning("container left behind until the next start: %s", error)
-        return {path: content for path, content in found.items() if content is not None}
-
-    async def _read_one(self, container: str, image: str, path: str) -> bytes | None:
-        response = await self._service.request(
-            "GET",
-            f"/containers/{container}/archive",
-            query={"path": path},
-            most=MAX_ARCHIVE,
-            timeout=_TIMEOUT,
-            repeatable=True,
-        )
-        return file_of(response, image, path)
+        found = {}
+        async with self._stand_ins.of(image, labels) as container:
+            for path in paths:
+                response = await self._stand_ins.archive(container, path, most=MAX_ARCHIVE)
+                content = file_of(response, image, path)
+                if content is not None:
+                    found[path] = content
+        return found
 
 
-def reading_request(image: str, labels: Mapping[str, str]) -> dict[str, object]:
+def _request(image: str, labels: Mapping[str, str]) -> dict[str, object]:
     """The body of `POST /containers/create` for a container that only stands for its image."""
     return {
         "image": image,
@@ -84,7 +103,7 @@ def reading_request(image: str, labels: Mapping[str, str]) -> dict[str, object]:
     }
 
 
-def unreadable(response: Response, image: str) -> ClaraedgeError:
+def _unreadable(response: Response, image: str) -> ClaraedgeError:
     """The error for an image that no container could be made of."""
     check_storage(response)
     if response.cause == "image not known":

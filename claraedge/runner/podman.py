@@ -19,7 +19,7 @@ from claraedge.blocking import in_thread
 from claraedge.errors import ContainerError, RunnerUnavailableError
 from claraedge.runner import conmon, foreign, pulls, seccomp
 from claraedge.runner.answers import Info, check_storage, explained
-from claraedge.runner.archives import ImageFiles
+from claraedge.runner.archives import ImageFiles, StandIns
 from claraedge.runner.bridges import Bridges
 from claraedge.runner.creation import Creation
 from claraedge.runner.devices import AllNodes, DeviceCheck, Nodes
@@ -79,13 +79,14 @@ class PodmanRunner:
         self._removal = removal = Removal(service, host, inspector, slices)
         self._exits = Exits(host, inspector, removal)
         self._image_store = ImageStore(service, host, runtime)
-        self._image_files = ImageFiles(service, removal)
+        stand_ins = StandIns(service, removal)
+        self._image_files = ImageFiles(stand_ins)
         netns = SharedNetns(service, host)
         self._bridges = Bridges(service, netns)
         devices = DeviceCheck(
             host, inspector, visible=visible_devices, nodes=nodes, all_nodes=all_nodes
         )
-        volumes = ImageVolumes(service, removal)
+        volumes = ImageVolumes(service, stand_ins)
         self._creation = Creation(
             service, host, inspector, removal, slices, devices, netns, volumes
         )

@@ -29,7 +29,7 @@ def means(reference: str, image: Image) -> bool:
     if digest and digest in (image.manifest, f"sha256:{image.id}"):
         return True
     whole = complete(reference)
-    return any(_same_host(whole, name) and _path(whole) in _paths(name) for name in _names(image))
+    return any(_same_host(whole, name) and path(whole) in _paths(name) for name in names(image))
 
 
 def is_id(reference: str) -> bool:
@@ -42,10 +42,14 @@ def complete(reference: str) -> str:
     pins the image (Podman takes no name that has both).
     """
     name, at, digest = reference.partition("@")
-    tagged = ":" in name.rsplit("/", 1)[-1]
-    if at:
-        return f"{name.rpartition(':')[0] if tagged else name}@{digest}"
-    return name if tagged else f"{name}:latest"
+    repository, tag = untagged(name)
+    return f"{repository}@{digest}" if at else f"{repository}{tag or ':latest'}"
+
+
+def untagged(name: str) -> tuple[str, str]:
+    """The repository and the tag of a name without a digest: (`app`, `:1`), or (`app`, empty)."""
+    repository, colon, tag = name.rpartition(":")
+    return (repository, colon + tag) if colon and "/" not in tag else (name, "")
 
 
 def full_names(reference: str, registries: Sequence[str]) -> tuple[str, ...]:
@@ -61,7 +65,8 @@ def full_names(reference: str, registries: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{prefix}/{whole}" for prefix in registries)
 
 
-def _names(image: Image) -> tuple[str, ...]:
+def names(image: Image) -> tuple[str, ...]:
+    """All that an image is called, digests included."""
     return (*image.names, *image.digests)
 
 
@@ -76,14 +81,15 @@ def _same_host(reference: str, name: str) -> bool:
     return wanted is None or wanted == host(name)
 
 
-def _path(name: str) -> str:
+def path(name: str) -> str:
+    """The name without its host."""
     registry = host(name)
     return name if registry is None else name[len(registry) + 1 :]
 
 
 def _paths(name: str) -> tuple[str, ...]:
     """The name without its host; Docker Hub's own images also without their `library/`."""
-    path = _path(name)
+    bare = path(name)
     if host(name) == "docker.io":
-        return (path, path.removeprefix("library/"))
-    return (path,)
+        return (bare, bare.removeprefix("library/"))
+    return (bare,)

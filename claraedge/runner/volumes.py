@@ -11,23 +11,19 @@ is copied when it is changed, on the disk, and goes with the container.
 from __future__ import annotations
 
 import io
-import logging
 import tarfile
 from collections.abc import Mapping
-from urllib.parse import quote
 
 import msgspec
 
 from claraedge.blocking import to_its_end
-from claraedge.errors import ClaraedgeError, RunnerUnavailableError
-from claraedge.runner.answers import Created, decode
-from claraedge.runner.archives import reading_request, unreadable
+from claraedge.errors import RunnerUnavailableError
+from claraedge.runner.answers import decode
+from claraedge.runner.archives import StandIns
+from claraedge.runner.images import inspect_path
 from claraedge.runner.protocol import LABEL_INSTANCE, LABEL_SERVICES, ContainerSpec
-from claraedge.runner.removal import Removal
 from claraedge.runner.service import PodmanService
 from claraedge.runner.specgen import NO_VOLUMES, Volumes
-
-_log = logging.getLogger(__name__)
 
 _TIMEOUT = 20.0
 #: Bytes of a tar that hold the first entries of a folder.
@@ -45,9 +41,9 @@ class _Inspected(msgspec.Struct, rename="pascal"):
 class ImageVolumes:
     """Tells what images have at their VOLUMEs; each is looked into once."""
 
-    def __init__(self, service: PodmanService, removal: Removal) -> None:
+    def __init__(self, service: PodmanService, stand_ins: StandIns) -> None:
         self._service = service
-        self._removal = removal
+        self._stand_ins = stand_ins
         self._known: dict[str, Volumes] = {}
 
     async def of(self, spec: ContainerSpec) -> Volumes:
@@ -68,7 +64,7 @@ class ImageVolumes:
 
     async def _paths(self, image: str) -> list[str] | None:
         response = await self._service.request(
-            "GET", f"/images/{quote(image, safe='')}/json", timeout=_TIMEOUT, repeatable=True
+            "GET", inspect_path(image), timeout=_TIMEOUT, repeatable=True
         )
         if not response.ok:
             return None
@@ -77,31 +73,13 @@ class ImageVolumes:
 
     async def _looked(self, image: str, paths: list[str], mark: Mapping[str, str]) -> Volumes:
         """Looks into a container that is never started. Its removal must not be missed."""
-        response = await self._service.request(
-            "POST", "/containers/create", body=reading_request(image, mark)
-        )
-        if not response.ok:
-            raise unreadable(response, image)
-        container = decode(response, Created).id
-        try:
+        async with self._stand_ins.of(image, mark) as container:
             filled = [path for path in paths if await self._is_filled(container, path)]
-        finally:
-            try:
-                await self._removal.remove(container)
-            except ClaraedgeError as error:
-                _log.warning("container left behind until the next start: %s", error)
         empty = tuple(path for path in paths if path not in filled)
         return Volumes(empty=empty, filled=tuple(filled))
 
     async def _is_filled(self, container: str, path: str) -> bool:
-        response = await self._service.request(
-            "GET",
-            f"/containers/{container}/archive",
-            query={"path": path},
-            most=_FIRST,
-            timeout=_TIMEOUT,
-            repeatable=True,
-        )
+        response = await self._stand_ins.archive(container, path, most=_FIRST)
         if response.status == 404 and response.cause == "no such container":
             raise RunnerUnavailableError(
                 f"the container that looks at {path} was removed meanwhile; try again"

@@ -119,7 +119,8 @@ def test_a_disk_that_takes_nothing_is_told_with_what_to_look_at(
     if text is None:
         prepare_state(tmp_path)
         return
-    assert f"the disk of the state folder {tmp_path} cannot be written ({told}): `sudo dmesg`" in text
+    said = f"the disk of the state folder {tmp_path} cannot be written ({told}): `sudo dmesg`"
+    assert said in text
     with pytest.raises(StateFolderError, match="start claraedge again; or choose another"):
         prepare_state(tmp_path)
 

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.robustness.site import launch
+
 PROGRAM = Path(__file__).with_name("state_daemon.py")
-ROOT = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).with_name("claraedge")
 #: Longer than a page, so that its rows go on in further pages.
 _COMMENT = "# " + "a definition with a long comment; " * 300
@@ -54,15 +55,7 @@ class StateSite:
         return (self.folder / "daemon.log").read_text(errors="replace")
 
     def launch(self) -> subprocess.Popen[bytes]:
-        with (self.folder / "daemon.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, PROGRAM, self.folder],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
-            )
+        self.process = launch(self.folder, PROGRAM)
         return self.process
 
     def start(self) -> None:

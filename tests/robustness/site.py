@@ -137,21 +137,26 @@ class Site:
             assert place < 0, text[max(0, place - 1500) : place + 3000]
 
 
+def launch(folder: Path, program: Path = PROGRAM, **environment: str) -> subprocess.Popen[bytes]:
+    """A daemon on a folder, whose log goes into it; it may not serve yet."""
+    with (folder / "daemon.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, program, folder],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            env=os.environ | {"PYTHONPATH": str(ROOT), **environment},
+        )
+
+
 @contextmanager
 def site(settings: str = "") -> Iterator[Site]:
     """A daemon that serves, with a configuration of its own."""
     folder = Path(tempfile.mkdtemp(prefix="ce-"))  # short: a socket's path is at most 107 bytes
     (folder / "claraedge.toml").write_text(f"{settings}\n{ANY_DISK}")
     (folder / "state").mkdir(mode=0o700)
-    with (folder / "daemon.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, PROGRAM, folder],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"},
-        )
+    process = launch(folder, PYTHONWARNINGS="default")
     served = Site(folder, process)
     try:
         until("the daemon serves", lambda: (folder / "run/claraedge.sock").exists(), 30)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from tests.field.case import case
 from tests.field.images.archives import BASE, Tree, docker_parts, layer, pack
 from tests.field.images.store import Store
 from tests.freeze.frozen_site import Site, until
+from tests.integration.daemon.conftest import program
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(300)]
 
@@ -98,20 +97,11 @@ _SOURCES = {
 }
 
 
-@pytest.fixture(scope="module")
-def program() -> Path:
-    """The command `claraedge` of the interpreter that runs the tests."""
-    beside = Path(sys.executable).with_name("claraedge")
-    found = beside if beside.exists() else shutil.which("claraedge")
-    assert found, "claraedge is not installed: pip install -e ."
-    return Path(found)
-
-
 @pytest.fixture
-def site(store: Store, tmp_path: Path, short_folder: Path, program: Path) -> Iterator[Site]:
+def site(store: Store, tmp_path: Path, short_folder: Path) -> Iterator[Site]:
     """A daemon that serves, on the storage of these tests."""
     assert store.root.parent.exists()
-    site = Site(program=program, folder=tmp_path, runtime=short_folder / "run")
+    site = Site(program=program(), folder=tmp_path, runtime=short_folder / "run")
     site.temporary.mkdir()
     site.configure("[inbox]\nsettle_seconds = 0.5\n[engine]\ngrace_seconds = 3\n")
     try:

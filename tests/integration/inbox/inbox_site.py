@@ -5,12 +5,10 @@ All of the product but Podman: each operator of the image `hello:1` ends at once
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.freeze.frozen_site import ANY_DISK
-from tests.robustness.site import PROGRAM, ROOT
+from tests.robustness.site import launch
 
 DEFINITION = """\
 api-version: 0.4.0
@@ -56,15 +54,7 @@ class InboxSite:
     def start(self) -> None:
         """Returns once it is ready."""
         before = len(self.log())
-        with (self.folder / "daemon.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, PROGRAM, self.folder],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
-            )
+        self.process = launch(self.folder)
         self.until("it is ready", lambda: " ready" in self.log()[before:], 60)
 
     def end(self, number: int = signal.SIGKILL) -> None:

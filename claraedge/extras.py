@@ -2,9 +2,9 @@
 
 On a share whose files belong to another owner (CIFS without `uid=`, NFS with `all_squash`), on FAT
 and exFAT and behind many FUSE programs, files can be made and written, and setting anything else of
-them is refused. Bytes that arrived have arrived: what is refused here is told once for each file
-system, and is never a reason to fail or to try again. How it went elsewhere: rclone/rclone#738,
-libuv/libuv#2596, sindresorhus/copy-file#41, LatentNoise/content#64.
+them is refused. Bytes that arrived have arrived: what is refused here is reported once for each
+file system, and is never a reason to fail or to try again. How it went elsewhere:
+rclone/rclone#738, libuv/libuv#2596, sindresorhus/copy-file#41, LatentNoise/content#64.
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ A DICOM image is known by its content: one whose pixels are not all there keeps 
 - WinSCP: "Transfer to temporary filename" for all files. lftp: `set xfer:use-temp-file yes`.
 - FTP servers: `HiddenStores on` of ProFTPD. A client that is killed ends its file there as a whole
   one; a line that breaks does not.
-- aria2 and `pget` of lftp write under the final name, but keep a file of their own beside it, which
-  is waited for.
+- aria2 and `pget` of lftp write under the final name, but keep a file of their own next to it,
+  which is waited for.
 - scp, sftp, curl, SMB clients, cp and unpackers write under the final name. They are waited for
   while they have the file open, and for `settle_seconds` after that: start an interrupted one again
   within that time.

@@ -114,7 +114,7 @@ def pack(folder: Path, target: Path) -> None:
         "@MARKER@": MARKER,
     }.items():
         script = script.replace(key, str(value))
-    # Its own length is in it, so that a half copy is told from a whole one.
+    # Its own length is in it, so that half a copy differs from a whole one.
     length = len(script) - len("@SIZE@") + len(packed.getvalue())
     whole = next(n for n in range(length, length + 20) if length + len(str(n)) == n)
     target.write_bytes(script.replace("@SIZE@", str(whole)).encode("ascii") + packed.getvalue())

@@ -112,7 +112,7 @@ def _repair(state: Path, path: Path, damage: str) -> Repaired:
 
 
 def _replace(path: Path, new: Path) -> None:
-    """Puts the new database into its place; a log that lay beside it would be taken for its own."""
+    """Puts the new database into its place; a log next to it would be taken for its own."""
     for old in (wal(path), path.with_name(f"{path.name}-shm")):
         old.unlink(missing_ok=True)
     files.sync_folder(path.parent)
@@ -142,7 +142,7 @@ def _ids(connection: sqlite3.Connection, query: str) -> set[str]:
 
 
 def _mentioned(connection: sqlite3.Connection, state: Path) -> set[str]:
-    """Ids of jobs that are told of by what cannot be without them."""
+    """Ids of jobs that are known from what cannot exist without them."""
     told = _ids(connection, "SELECT DISTINCT job FROM events WHERE job IS NOT NULL")
     removed = _ids(
         connection, "SELECT DISTINCT job FROM events WHERE json_extract(body, '$.removed')"

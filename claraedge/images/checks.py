@@ -27,7 +27,7 @@ class Checks:
         self.suspects: Callable[[str], bool] = lambda _image: False
         """Whether the machine may have damaged an image since its content was last compared."""
         self.on_whole: Callable[[str], None] = lambda _image: None
-        """Told of each image whose content was compared, and is right."""
+        """Called with each image whose content was compared, and is right."""
         self._runner = runner
         self._seen: set[str] = set()
         self._running: dict[tuple[str, bool], asyncio.Task[Damage | None]] = {}

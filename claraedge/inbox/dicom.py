@@ -71,7 +71,7 @@ class Identity:
     instance: bytes
     """SOP instance UID; empty where the file has none."""
     cut: str = field(default="", compare=False)
-    """What its end lacks; follows the file's name. Empty: nothing, as far as that can be told."""
+    """What its end lacks; follows the file's name. Empty: nothing, as far as that can be seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -202,7 +202,7 @@ class Elements:
         head = self._source.peek(place, 8)
         if self.lost is None and len(head) == 8 and head.strip(b"\0"):
             group, number, length = scope.order.head(head)
-            # An implicit element out of order is told from noise by its length alone.
+            # Only its length tells an implicit element out of order from noise.
             is_known = head[4:6] in REPRESENTATIONS or (
                 scope.implicit and place + 8 + length <= self._source.size
             )

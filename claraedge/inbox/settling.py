@@ -177,7 +177,7 @@ def decide(
         return wait(now + settle, "a program has it open for writing; close it there")
     whole_by_name = hints.complete and not look.linked and look.unfinished is None
     if now - quiet.since < settle and not whole_by_name:
-        # Of what arrives there is nothing to say; of what goes on to change there is.
+        # Of what arrives there is nothing to say; of what still changes there is.
         restless = now - quiet.first_seen >= 2 * settle
         return wait(quiet.since + settle, f"it still changes: {_TAKEN} {settle:g} s" * restless)
     if look.fault is not None:

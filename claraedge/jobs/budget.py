@@ -93,7 +93,7 @@ class Candidate:
     gpu_memory: int = 0
     """Megabytes of one GPU, shared with others."""
     gpu_beside: bool = False
-    """What has to run beside its job, and does not yet, asks for a GPU."""
+    """What has to run next to its job, and does not yet, asks for a GPU."""
 
     @property
     def wants_gpu(self) -> bool:

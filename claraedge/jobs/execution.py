@@ -114,7 +114,7 @@ class Execution:
     async def run(self) -> OperatorRecord:
         """The operator's end: COMPLETED or FAULTED, or PENDING where the job ends before it began,
         where it is `filled` or `lacks_image`, where it has no GPU that can be used, and where a
-        retry has to wait: then it is to be admitted anew.
+        retry has to wait: then it is to be admitted again.
 
         May raise RunnerUnavailableError or StorageFullError: nothing is lost, call again later; and
         RoomTakenError, before the first operator of a job.

@@ -1,5 +1,5 @@
 """How much a container may keep in file systems that lie in memory: /dev/shm, and what stands in
-for folders that programs write beside a read-only root. Pure.
+for folders that programs write next to a read-only root. Pure.
 
 What lies there counts as memory of the container, and costs only what is really written. So each
 holds as much as the container's memory limit; without a limit half of the machine's memory, as

@@ -4,7 +4,7 @@ A rootless container has none of them by itself. What can be done depends on the
 
 - crun keeps those that Podman itself was started with, where an annotation asks for it (what
   `podman run --group-add keep-groups` does), whatever the user of the image is;
-- runc sets the groups anew and can only set such as the user namespace has. A group of the machine
+- runc sets the groups again and can only set such as the user namespace has. A group of the machine
   is in it where an administrator has put it into /etc/subgid; rarely, since that shifts the groups
   of all images.
 
@@ -67,7 +67,7 @@ def needed(nodes: Iterable[str]) -> frozenset[int]:
         try:
             status = Path(node).stat()
         except OSError:
-            continue  # it is told of where its container is made
+            continue  # the error comes where its container is made
         if status.st_mode & 0o6 != 0o6 and status.st_mode & 0o60:
             found.add(status.st_gid)
     return frozenset(found)

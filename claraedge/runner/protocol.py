@@ -287,7 +287,7 @@ class Runner(Protocol):
 
     async def try_device(self, device: str, labels: Mapping[str, str]) -> str | None:
         """Why no container can be given this CDI device, or none could use it; None: one can, as
-        far as that can be told without its image.
+        far as that can be seen without its image.
 
         Nothing is run; what is made for it carries the labels and is gone afterwards.
         """

@@ -1,7 +1,7 @@
 """The VOLUMEs of an image: folders that its programs are to write, and how they can.
 
-Beside a read-only root such a folder needs a place. Podman's own ways cost what nobody chose: on a
-tmpfs it copies what the image has there into memory, which may be gigabytes of model weights, and
+With a read-only root such a folder needs a place. Podman's own ways cost what nobody chose: on
+a tmpfs it copies what the image has there into memory, which may be gigabytes of model weights, and
 on a volume of the disk for each container, which it then leaves behind (measured with 4.3: `v=true`
 removes none that came over the API). So an empty one, or one that the image does not even have, is
 a tmpfs of known size; and where one has files, the root of the container may be written: a file

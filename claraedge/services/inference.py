@@ -320,7 +320,7 @@ class LoadedModels:
     def _read(self) -> _Record:
         try:
             return msgspec.json.decode(self._record.read_bytes(), type=_Record)
-        except (OSError, msgspec.MsgspecError):  # none, or damaged: the server is begun anew
+        except (OSError, msgspec.MsgspecError):  # none, or damaged: the server is new
             return _Record(container="", loaded={}, users={})
 
     def _triton(self, companion: Companion, container: str) -> Triton:

@@ -96,7 +96,7 @@ class ModelView:
         files.make_folders(self._staging)
         try:
             recorded = msgspec.json.decode(self._record.read_bytes(), type=dict[str, _Shown])
-        except (OSError, msgspec.MsgspecError):  # none, or damaged: all of it is made anew
+        except (OSError, msgspec.MsgspecError):  # none, or damaged: all of it is made again
             recorded = {}
         for entry in self.folder.iterdir():
             if entry.name not in recorded:

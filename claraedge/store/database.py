@@ -195,7 +195,7 @@ class Database:
 
     def _meaning(self, error: BaseException) -> BaseException:
         """What an error means for its caller. One that is the state's own ends all work with it."""
-        found = soundness.told(error, self.path)
+        found = soundness.explain(error, self.path)
         if found is None:
             return error
         if isinstance(found, StateFolderError) and self.unusable is None:

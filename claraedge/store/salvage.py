@@ -236,7 +236,7 @@ def _orphans(target: sqlite3.Connection) -> Iterator[str]:
 
 
 def _complete(target: sqlite3.Connection) -> None:
-    """Makes what follows from other rows, and lets watchers begin anew."""
+    """Makes what follows from other rows, and lets watchers begin again."""
     target.execute("DELETE FROM facts WHERE key = 'epoch'")
     target.execute(
         "INSERT INTO leavings (job, payload, stopped)"

@@ -46,16 +46,16 @@ def damaged(path: Path, what: str) -> DamagedStateError:
     )
 
 
-def told(error: BaseException, path: Path) -> ClaraedgeError | None:
+def explain(error: BaseException, path: Path) -> ClaraedgeError | None:
     """What an error means for the state as a whole; None: nothing, it is the caller's own."""
     if isinstance(error, sqlite3.Error):
-        return _told_of_sqlite(error, path)
+        return _explain_sqlite(error, path)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _full(path)
     return None
 
 
-def _told_of_sqlite(error: sqlite3.Error, path: Path) -> ClaraedgeError | None:
+def _explain_sqlite(error: sqlite3.Error, path: Path) -> ClaraedgeError | None:
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:  # of Python's own module: a text that is no UTF-8 was never written so
         return damaged(path, str(error)) if "Could not decode to UTF-8" in str(error) else None
@@ -64,7 +64,7 @@ def _told_of_sqlite(error: sqlite3.Error, path: Path) -> ClaraedgeError | None:
             return damaged(path, str(error))
         case sqlite3.SQLITE_FULL:
             return _full(path)
-        # A full disk is told as one of these where the files beside the database cannot be made.
+        # A full disk shows as one of these where the files next to the database cannot be made.
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN if _no_space(path):
             return _full(path)
         case sqlite3.SQLITE_IOERR if code != sqlite3.SQLITE_IOERR_NOMEM:
@@ -93,7 +93,7 @@ def _no_space(path: Path) -> bool:
         free = os.statvfs(path.parent)
         if free.f_bavail * free.f_frsize < _LEAST_FREE:
             return True
-        # a quota is told to those alone who write
+        # a quota shows only to those who write
         descriptor = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     except OSError:  # a disk that is gone says neither
         return False

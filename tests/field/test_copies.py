@@ -191,7 +191,7 @@ def test_7zip(drop: Drop, kind: str) -> None:
 
 @case(
     2,
-    "A zip made on a Mac is unpacked: __MACOSX and its ._ files beside the study",
+    "A zip made on a Mac is unpacked: __MACOSX and its ._ files next to the study",
     source="pimcore/pimcore#14353; darktable-org/darktable#11225",
     outcome="One job with the user's files alone; the rest stays and is named.",
     tools=["zip", "unzip", "macOS Finder"],
@@ -270,7 +270,7 @@ def test_downloads(drop: Drop, program: str) -> None:
     1,
     "aria2 is killed and continued: the file has its name and its full size from the start",
     source="aria2c(1), --file-allocation, --continue; rclone/rclone#3770",
-    outcome="The file waits while its `.aria2` lies beside it; continued, it is one job.",
+    outcome="The file waits while its `.aria2` lies next to it; continued, it is one job.",
     tools=["aria2"],
 )
 def test_aria2_continued(drop: Drop) -> None:

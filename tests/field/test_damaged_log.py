@@ -60,7 +60,7 @@ async def kept(path: Path) -> int:
     5,
     "a power cut in the middle of a write to the database's log",
     source="sqlite.org/wal.html",
-    outcome="The start goes on with all that was recorded before; it is no damage.",
+    outcome="The start continues with all that was recorded before; it is no damage.",
 )
 def test_a_log_that_ends_anywhere_is_no_damage(cut: Path) -> None:
     log, original = cut.with_name("claraedge.db-wal"), cut.read_bytes()

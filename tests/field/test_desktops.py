@@ -59,7 +59,7 @@ def test_explorer(drop: Drop) -> None:
 
 @case(
     2,
-    "GNOME and KDE leave .directory and .Trash-1000 beside the study",
+    "GNOME and KDE leave .directory and .Trash-1000 next to the study",
     source="freedesktop.org, trash specification 1.0; kde.org, KDirectory",
     outcome="One job with the images alone; the trash stays and is named.",
     tools=["GNOME and KDE"],

@@ -38,7 +38,7 @@ def reason(content: bytes) -> str:
 
 @case(
     8,
-    "the DICOMDIR of a CD beside the images",
+    "the DICOMDIR of a CD next to the images",
     source="commontk/CTK#332",
     outcome="It is no image of a study, and its reason says so.",
 )

@@ -115,7 +115,7 @@ def test_without_a_limit_it_is_as_linux_has_it(run: Run) -> None:
     9,
     "A worker of PyTorch's DataLoader that /dev/shm is too small for",
     source="pytorch/pytorch#5040",
-    outcome='The job\'s message names the size of /dev/shm and both settings beside "Bus error".',
+    outcome='The job\'s message names the size of /dev/shm and both settings next to "Bus error".',
 )
 def test_a_bus_error_names_shared_memory_and_what_makes_it_larger(run: Run) -> None:
     ended = run("sh -c 'kill -BUS $$$$'; exit $?", engine="shared_memory_mb = 16")
@@ -145,7 +145,7 @@ def test_a_full_shared_memory_is_named(run: Run) -> None:
 
 @case(
     9,
-    "Temporary files beside a read-only root take half of the device's memory",
+    "Temporary files next to a read-only root take half of the device's memory",
     source="podman-container-tools/podman#17037",
     outcome="/tmp, /var/tmp and /run hold as much as `requests.memory` each, or"
     " `engine.scratch_mb`; the message of an operator that fills one says so.",

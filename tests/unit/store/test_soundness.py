@@ -45,7 +45,7 @@ def of(code: int | None, text: str = "what SQLite says") -> sqlite3.Error:
 def test_what_an_error_means(
     tmp_path: Path, error: Exception, kind: type[Exception] | None
 ) -> None:
-    found = soundness.told(error, tmp_path / "claraedge.db")
+    found = soundness.explain(error, tmp_path / "claraedge.db")
     assert type(found) is (type(None) if kind is None else kind)
     if kind is not None:
         assert str(tmp_path) in str(found)
@@ -53,7 +53,7 @@ def test_what_an_error_means(
 
 def test_an_error_has_a_meaning_also_where_the_disk_is_gone(tmp_path: Path) -> None:
     path = tmp_path / "gone" / "claraedge.db"
-    assert isinstance(soundness.told(of(sqlite3.SQLITE_IOERR_READ), path), BrokenDiskError)
+    assert isinstance(soundness.explain(of(sqlite3.SQLITE_IOERR_READ), path), BrokenDiskError)
 
 
 def raising(error: Exception) -> object:

@@ -154,8 +154,7 @@ def _write(
         runs = (info.external_attr >> 16) & 0o111
         with opened(archive, info) as packed:
             named = _copy(flag, packed, root / path, info.file_size, 0o755 if runs else 0o644)
-        if path.lower().endswith(".onnx"):
-            content.check_parts(path, named, infos.keys())
+        content.check_parts(path, named, infos.keys())
     for folder in reversed(made):
         flag.check()
         files.sync_folder(folder)

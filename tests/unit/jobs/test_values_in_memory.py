@@ -395,5 +395,6 @@ async def test_a_tmpfs_that_strangers_filled_faults_the_writer(
         ended = await _end_of(b, text())
         assert ended.status is JobStatus.FAULTED
         assert "there is no room for 2 values that it writes in /dev/shm" in ended.messages[0]
+        await freed(device)
     assert device.runner.started == []
     assert not root(device).exists()

@@ -287,6 +287,7 @@ async def test_a_foreign_owner_blocks_no_removal(
     async with bench(device) as b:
         job = await b.job(await b.register(text()), {"x": b"1"})
         assert (await b.end(job.id)).status is JobStatus.HEALTHY
+        await freed(device)
     assert SharedMemory(device.shared_memory, device.instance).job(job.id) in (
         device.runner.reclaimed
     )

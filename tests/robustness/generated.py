@@ -104,11 +104,14 @@ class Requests:
         self._world = world
         self._sane = False
 
-    def stream(self, method: MethodDescriptor) -> list[bytes]:
-        """The messages of one call, serialised: exactly one where the client does not stream."""
+    def stream(self, method: MethodDescriptor, *, sane: bool | None = None) -> list[bytes]:
+        """The messages of one call, serialised: exactly one where the client does not stream.
+
+        Without `sane`, chance says whether each field has a value that makes sense.
+        """
         kind = GetMessageClass(method.input_type)
         # Many are right in all that they say: what is far off is refused at the first check.
-        self._sane = self._rng.random() < 0.4
+        self._sane = self._rng.random() < 0.4 if sane is None else sane
         if not method.client_streaming:
             return [self._message(kind()).SerializeToString()]
         rng = self._rng

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import uuid
@@ -77,6 +78,22 @@ class Campaign:
                     await self._send(channel, self.methods[number % len(self.methods)], kind)
 
             await asyncio.gather(*(work() for _ in range(WORKERS)))
+
+    async def ask_sensibly(self, methods: list[MethodDescriptor]) -> list[str]:
+        """The methods that refuse each of 60 sensible requests, sent one after the other."""
+        refusing = []
+        async with grpc.aio.insecure_channel(self.site.target) as channel:
+            for method in methods:
+                for number in range(60):
+                    if number % 10 == 0:
+                        await self._populate(channel)
+                    messages = self._requests.stream(method, sane=True)
+                    with contextlib.suppress(grpc.aio.AioRpcError):
+                        if await self._call(channel, method, messages, None) in ("ok", "silent"):
+                            break
+                else:
+                    refusing.append(method.full_name)
+        return refusing
 
     async def _populate(self, channel: grpc.aio.Channel) -> None:
         """Puts one of everything into the world, as calls of a sensible client."""
@@ -252,9 +269,14 @@ async def test_no_bytes_break_the_daemon_or_stay_in_it(daemon: Site) -> None:
     assert not wrong, "\n".join([f"{len(wrong)} wrong answers", *wrong[:20]])
     assert sum(outcomes.total() for outcomes in campaign.answers.values()) == MUTATED + RAW
     assert len(campaign.answers) == len(campaign.methods) >= 45
-    # The requests were not all refused at the door.
-    for name, outcomes in campaign.answers.items():
-        assert outcomes["ok"] + warming.answers[name]["ok"], f"{name} never had a right request"
+    # The requests were not all refused at the first check. In the campaign, other calls may have
+    # removed what a request names; alone, each method accepts one.
+    unanswered = [
+        method
+        for method in campaign.methods
+        if not campaign.answers[f"{method.containing_service.name}.{method.name}"]["ok"]
+    ]
+    assert await campaign.ask_sensibly(unanswered) == [], "never had a right request"
 
     assert daemon.serves()
     until("the calls have ended", lambda: daemon.calls() == 0)

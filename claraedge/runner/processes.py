@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import os
 import select
@@ -106,7 +107,11 @@ def _open(pid: int, container: str, is_it: Callable[[int, str], bool]) -> int | 
         return None
     try:
         descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
+    except OSError as error:
+        # The number may be free, or that of a thread of another process by now (ENOENT from Linux
+        # 6.9 on, EINVAL before). What is short of here concerns every process.
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise
         return None
     # An ended process that nobody has reaped has no mount table and an empty command line.
     if not is_it(pid, container):

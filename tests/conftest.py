@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +22,9 @@ from tests.field.tools import why_missing
 
 ROOT = Path(__file__).resolve().parents[1]
 MUST_RUN = ("podman", "frozen")
+
+# `nohup build/test` has it ignored, and so would be the hangups that tests send.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _why_no_podman() -> str | None:

@@ -31,8 +31,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from claraedge import files
 from claraedge.clock import SystemClock
+from claraedge.fs import files
 from claraedge.ids import new_id
 from claraedge.inbox import records
 from claraedge.inbox.definitions import Definitions

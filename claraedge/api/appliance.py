@@ -7,11 +7,11 @@ from pathlib import Path
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from claraedge import files
 from claraedge.appliance.disk import Figures
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end
 from claraedge.errors import InvalidImageError, InvalidJobIdError, InvalidRequestError
 from claraedge.filenames import Names
+from claraedge.fs import files
 from claraedge.ids import new_id, parse_id
 from claraedge.images.images import Images
 from claraedge.inbox.inbox import Inbox

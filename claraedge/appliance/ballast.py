@@ -10,7 +10,7 @@ import logging
 import os
 from pathlib import Path
 
-from claraedge import files
+from claraedge.fs import files
 
 _log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ import pwd
 from collections.abc import Callable
 from pathlib import Path
 
-from claraedge import mounts
 from claraedge.errors import StateFolderError
-from claraedge.mounts import Mount
+from claraedge.fs import mounts
+from claraedge.fs.mounts import Mount
 
 #: The write-ahead log of SQLite is memory that its users share: no other machine does.
 #: Source: sqlite.org/wal.html.

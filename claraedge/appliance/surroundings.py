@@ -8,10 +8,11 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from claraedge import mounts, spawn
+from claraedge import spawn
 from claraedge.appliance.state import broken_disk, user_name
 from claraedge.blocking import in_thread
-from claraedge.mounts import Mount
+from claraedge.fs import mounts
+from claraedge.fs.mounts import Mount
 
 _log = logging.getLogger(__name__)
 

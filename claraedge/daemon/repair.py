@@ -15,12 +15,12 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from claraedge import files
 from claraedge.appliance.lock import FileLock
 from claraedge.appliance.state import prepare_state
 from claraedge.clock import SystemClock, moment
 from claraedge.config import load_config
 from claraedge.errors import BrokenDiskError, DamagedStateError
+from claraedge.fs import files
 from claraedge.jobs import records
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.store.database import Database, Transaction

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TypeAlias
 
-from claraedge import __version__, files
+from claraedge import __version__
 from claraedge.api.answers import Limits
 from claraedge.api.server import RuntimeFolder, Server
 from claraedge.appliance import frozen, notify
@@ -23,6 +23,7 @@ from claraedge.config import Config
 from claraedge.daemon.foundation import Foundation, instance, open_state
 from claraedge.daemon.parts import Parts
 from claraedge.daemon.servicers import servicers
+from claraedge.fs import files
 from claraedge.gpu import cdi
 from claraedge.gpu.nvml import Nvml
 from claraedge.gpu.sampler import Sampler

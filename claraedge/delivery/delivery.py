@@ -17,13 +17,13 @@ from claraedge.blocking import in_cancellable_thread, in_thread
 from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.delivery import records, reports
-from claraedge.delivery.failpoints import Failpoint, nothing
 from claraedge.delivery.lanes import Lane, Parked
 from claraedge.delivery.parcels import Due, FullError, Parcels
 from claraedge.delivery.records import DeliveryRecord
-from claraedge.delivery.room import reason_of
 from claraedge.delivery.roots import Roots
 from claraedge.errors import ClaraedgeError, DamagedFileError
+from claraedge.fs.failpoint import Failpoint, nothing
+from claraedge.fs.room import reason_of
 from claraedge.jobs import records as jobs
 from claraedge.jobs.logs import JobLogs
 from claraedge.payloads import records as payloads

@@ -16,17 +16,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from claraedge import files
 from claraedge.blocking import CancelFlag, in_cancellable_thread
 from claraedge.clock import Clock
 from claraedge.config import Outbox
 from claraedge.delivery import kept
-from claraedge.delivery.failpoints import Failpoint, nothing
 from claraedge.delivery.kept import Kept, Kind
 from claraedge.delivery.publish import is_owners
 from claraedge.delivery.roots import Root, Roots
-from claraedge.delivery.trees import remove
 from claraedge.errors import ClaraedgeError
+from claraedge.fs import files
+from claraedge.fs.failpoint import Failpoint, nothing
+from claraedge.fs.removal import remove
 from claraedge.jobs.trust import ClockTrust
 from claraedge.store.database import Database, Transaction
 

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
-
-Failpoint: TypeAlias = Callable[[str], None]
-
 _PUBLISH = (
     "publish: written",
     "publish: shown",
@@ -33,7 +28,3 @@ FAILURE = tuple("deliver: logs" if name == "deliver: copied" else name for name 
 ITEM_FAILURE = ("publish: building", *_PUBLISH)
 #: The end of what was kept for long enough.
 REMOVAL = ("expire: begun", "expire: hidden", "expire: removed", "expire: recorded")
-
-
-def nothing(_: str) -> None:
-    """The product's."""

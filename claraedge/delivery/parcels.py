@@ -5,7 +5,6 @@ Every step may be repeated: what an earlier try did is found.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import os
@@ -13,22 +12,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from claraedge import files
 from claraedge.blocking import CancelFlag
 from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.delivery import reports
-from claraedge.delivery.failpoints import Failpoint
-from claraedge.delivery.landing import Landing, located
 from claraedge.delivery.plan import Delivered, plan
 from claraedge.delivery.publish import publish, write_json
 from claraedge.delivery.records import DeliveryRecord
-from claraedge.delivery.room import need_room
 from claraedge.delivery.roots import Root, Roots
 from claraedge.delivery.shown import make_shown
 from claraedge.delivery.spool import Spool
-from claraedge.delivery.trees import move, remove
-from claraedge.hashing import digest
+from claraedge.fs import files
+from claraedge.fs.failpoint import Failpoint
+from claraedge.fs.hashing import digest
+from claraedge.fs.landing import Landing, located
+from claraedge.fs.measuring import size
+from claraedge.fs.removal import remove
+from claraedge.fs.room import need_room
+from claraedge.fs.trees import move
 from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.model import Job
 from claraedge.payloads.model import PayloadFile
@@ -95,7 +96,7 @@ class Parcels:
         publishing = self._publish_result if due.record.healthy else self._publish_failure
         path = publishing(flag, due)
         original = self._keep_original(flag, due, path)
-        return Parcel(path=path, size=_size(path), original=original)
+        return Parcel(path=path, size=size(path), original=original)
 
     def _publish_result(self, flag: CancelFlag, due: Due) -> Path:
         chosen = _chosen(due)
@@ -282,13 +283,3 @@ def _log_name(operator: str, position: int) -> str:
     """A name may have as many bytes as a file's, which leaves none for its end."""
     name = f"{operator}.log"
     return name if len(name) <= _LONGEST_NAME else f"{operator[:200]}-{position}.log"
-
-
-def _size(folder: Path) -> int:
-    """Bytes of all files in it."""
-    total = 0
-    for above, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                total += Path(above, name).lstat().st_size
-    return total

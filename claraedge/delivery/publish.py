@@ -11,10 +11,11 @@ from pathlib import Path
 
 import msgspec
 
-from claraedge import files
 from claraedge.delivery.shown import make_shown, show
 from claraedge.delivery.slug import whole_id
 from claraedge.errors import ClaraedgeError, StateFolderError
+from claraedge.fs import files
+from claraedge.fs.removal import remove
 
 
 def write_json(path: Path, document: Mapping[str, object]) -> None:
@@ -53,7 +54,7 @@ def publish(
         mode = stat.S_IMODE(root.stat().st_mode)
         make_shown(target.parent, mode)
         building = root / f".tmp-{owner}"
-        files.remove_tree(building)
+        remove(building)
         building.mkdir(0o700)
         failpoint("publish: building")
         try:
@@ -66,7 +67,7 @@ def publish(
             # What is half made must not keep a full disk full, nor lie there for ever; a dead share
             # keeps it for the retry.
             with contextlib.suppress(OSError):
-                files.remove_tree(building)
+                remove(building)
             raise
         failpoint("publish: built")
         building.rename(target)

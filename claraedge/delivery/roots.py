@@ -13,11 +13,11 @@ import os
 import stat
 from pathlib import Path
 
-from claraedge import files
 from claraedge.blocking import Threads
 from claraedge.config import Config
 from claraedge.errors import ClaraedgeError
-from claraedge.mounts import mount_of
+from claraedge.fs import files
+from claraedge.fs.mounts import mount_of
 from claraedge.store.database import Database
 
 _log = logging.getLogger(__name__)

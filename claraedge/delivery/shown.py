@@ -8,26 +8,31 @@ its default ACL come from the kernel (setgid).
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
-from claraedge import extras, files
+from claraedge.fs import extras, files
+from claraedge.fs.walking import descend
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def show(building: Path, mode: int) -> None:
     """Gives a tree that nobody else can reach the permission bits that `mode` allows, top last."""
-    for folder, _, names in os.walk(building, topdown=False):
-        for name in names:
-            path = Path(folder, name)
-            found = path.lstat().st_mode
-            if stat.S_ISREG(found):
-                extras.set_mode(path, (0o666 | found & 0o111) & (mode | 0o600))
-        extras.set_mode(Path(folder), folder_mode(Path(folder), mode))
+    for place in descend(building):
+        if place.is_file:
+            descriptor = os.open(place.name, _READ, dir_fd=place.folder)
+            try:
+                found = place.status.st_mode
+                extras.set_mode(descriptor, (0o666 | found & 0o111) & (mode | 0o600))
+            finally:
+                os.close(descriptor)
+        elif place.left and place.opened is not None:
+            extras.set_mode(place.opened, folder_mode(place.status, mode))
 
 
-def folder_mode(folder: Path, mode: int) -> int:
+def folder_mode(status: os.stat_result, mode: int) -> int:
     """For a folder of ours: what `mode` allows, and the setgid bit that it has from above."""
-    return folder.lstat().st_mode & 0o7000 | mode & 0o777 | 0o700
+    return status.st_mode & 0o7000 | mode & 0o777 | 0o700
 
 
 def make_shown(folder: Path, mode: int) -> None:
@@ -35,5 +40,5 @@ def make_shown(folder: Path, mode: int) -> None:
     if not folder.is_dir():
         make_shown(folder.parent, mode)
         folder.mkdir(0o777)
-        extras.set_mode(folder, folder_mode(folder, mode))
+        extras.set_mode(folder, folder_mode(folder.lstat(), mode))
         files.sync_folder(folder.parent)

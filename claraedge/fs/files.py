@@ -8,13 +8,13 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
-from claraedge import extras
 from claraedge.blocking import CancelFlag
+from claraedge.fs import extras
+from claraedge.fs.walking import Place, descend
 from claraedge.ids import new_id
-from claraedge.removal import remove_folder
 
 _FICLONE = 0x40049409
 _renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
@@ -25,6 +25,7 @@ _renameat2.argtypes = (
     ctypes.c_char_p,
     ctypes.c_uint,
 )
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _COPY_STEP = 8 * 1024 * 1024
 _READ_STEP = 1024 * 1024
 #: How file systems of shares and FUSE programs say that they have no such call.
@@ -40,12 +41,12 @@ def sync_folder(path: Path) -> None:
     """Makes the names in a folder durable, as far as its file system does that."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _sync(descriptor, path)
+        _sync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _sync(descriptor: int, path: Path) -> None:
+def _sync(descriptor: int) -> None:
     """Those of shares (vboxsf, SMB of older kernels, gocryptfs) have no fsync for folders.
 
     Sources: libgit2/libgit2#5356, borgbackup/borg#1287, rfjakob/gocryptfs#587.
@@ -54,7 +55,8 @@ def _sync(descriptor: int, path: Path) -> None:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno not in _LACKS:
-            error.filename = str(path)
+            with contextlib.suppress(OSError):  # longer than a path can be
+                error.filename = str(Path(f"/proc/self/fd/{descriptor}").readlink())
             raise
 
 
@@ -68,19 +70,26 @@ def sync_file(path: Path) -> None:
     """Makes the bytes of a file durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        _sync(descriptor, path)
+        _sync(descriptor)
     finally:
         os.close(descriptor)
 
 
 def sync_tree(root: Path) -> None:
-    """Makes every regular file and folder below `root`, and `root` itself, durable."""
-    for folder, _, names in os.walk(root):
-        for name in names:
-            path = Path(folder, name)
-            if stat.S_ISREG(path.lstat().st_mode):
-                sync_file(path)
-        sync_folder(Path(folder))
+    """Makes every regular file and folder below `root`, and `root` itself, durable: what lies in a
+    folder before the folder.
+    """
+    for place in descend(root):
+        if place.is_file:
+            descriptor = os.open(place.name, _READ, dir_fd=place.folder)
+            try:
+                _sync(descriptor)
+            finally:
+                os.close(descriptor)
+        elif place.left and place.opened is not None:
+            _sync(place.opened)
+        elif place.is_folder and place.opened is None:
+            raise _closed(place)
 
 
 def make_folders(path: Path, mode: int = 0o700) -> None:
@@ -115,7 +124,7 @@ def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            _sync(file.fileno(), temporary)
+            _sync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -161,7 +170,7 @@ def copy_descriptor(source: int, target: int, flag: CancelFlag | None = None) ->
         fcntl.ioctl(target, _FICLONE, source)
     except OSError:  # whatever else is wrong, the copy meets as well
         _copy_data(source, target, flag)
-    _sync(target, Path(f"/proc/self/fd/{target}").readlink())
+    _sync(target)
     return os.fstat(target).st_size
 
 
@@ -283,54 +292,19 @@ def open_folders(root: Path, mode: int) -> None:
 
     Raises PermissionError at a folder of another owner.
     """
-    waiting = [root]
-    while waiting:
-        folder = waiting.pop()
-        folder.chmod(mode)
-        waiting += [Path(e.path) for e in os.scandir(folder) if e.is_dir(follow_symlinks=False)]
+    for place in descend(root, opening=True):
+        if place.opened is not None and not place.left:
+            os.fchmod(place.opened, mode)
+        elif place.is_folder and not place.left:
+            raise _closed(place)
+
+
+def _closed(place: Place) -> PermissionError:
+    name = os.fsdecode(place.name)
+    return PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
 
 
 def has_foreign(root: Path) -> bool:
     """Whether anything at or below `root` belongs to another user. Our own folders are opened."""
     ours = os.geteuid()
-    waiting = [root]
-    while waiting:
-        folder = waiting.pop()
-        if folder.lstat().st_uid != ours:
-            return True
-        folder.chmod(folder.lstat().st_mode | 0o700)
-        for entry in os.scandir(folder):
-            if entry.stat(follow_symlinks=False).st_uid != ours:
-                return True
-            if entry.is_dir(follow_symlinks=False):
-                waiting.append(Path(entry.path))
-    return False
-
-
-def remove_tree(path: Path) -> None:
-    """Removes a file or a tree; nothing there is no error. Folders without write bits are opened.
-
-    Raises PermissionError where a foreign owner keeps it: the runner's `reclaim` changes that.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISDIR(path.lstat().st_mode):
-            remove_folder(path)
-        else:
-            path.unlink()
-
-
-def regular_files(root: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Every regular file below `root` as (name with `/`, lstat), by name bytes; links are left out.
-
-    Names that are not UTF-8 come with surrogate escapes, as `os.fsdecode` gives them.
-    """
-    found = []
-    for folder, folders, names in os.walk(root):
-        folders.sort()
-        for name in names:
-            path = Path(folder, name)
-            status = path.lstat()
-            if stat.S_ISREG(status.st_mode):
-                found.append((path.relative_to(root).as_posix(), status))
-    found.sort(key=lambda entry: os.fsencode(entry[0]))
-    yield from found
+    return any(place.status.st_uid != ours for place in descend(root, opening=True))

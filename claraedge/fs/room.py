@@ -10,8 +10,9 @@ import errno
 import os
 from pathlib import Path
 
-from claraedge import files, texts
-from claraedge.mounts import mount_of
+from claraedge import texts
+from claraedge.fs import files
+from claraedge.fs.mounts import mount_of
 
 _MIB = 1 << 20
 #: Bytes of a file on these.

@@ -18,7 +18,6 @@ from typing import TypeAlias
 
 import msgspec
 
-from claraedge import files
 from claraedge.blocking import in_thread
 from claraedge.errors import (
     ClaraedgeError,
@@ -28,7 +27,8 @@ from claraedge.errors import (
     StorageFullError,
 )
 from claraedge.filenames import shown
-from claraedge.folder_looks import Seen, entries
+from claraedge.fs import files
+from claraedge.fs.folder_looks import Seen, entries
 from claraedge.images.images import Images
 from claraedge.store.database import Database
 

@@ -21,16 +21,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from claraedge import extras, files
 from claraedge.blocking import CancelFlag
-from claraedge.delivery.failpoints import Failpoint
 from claraedge.delivery.spool import Spool
-from claraedge.delivery.trees import copy_tree, open_folder, placed, remove
+from claraedge.fs import extras, files
+from claraedge.fs.failpoint import Failpoint
+from claraedge.fs.mounts import mount_of
+from claraedge.fs.removal import remove
+from claraedge.fs.trees import copy_tree
+from claraedge.fs.walking import open_folder, placed
 from claraedge.inbox.model import Claimed, shown
 from claraedge.inbox.survey import Survey, Surveyor, name_fault
 from claraedge.inbox.unsynced import Unsynced
 from claraedge.inbox.writers import Devices, first_writer
-from claraedge.mounts import mount_of
 
 #: Folders of one group that are kept open while it is gathered.
 _FOLDERS = 200
@@ -237,7 +239,7 @@ def _take(
     if item.members:
         return _gather(item, raw or spool.raw(item.id, item.name), spool, failpoint)
     target = spool.raw(item.id, item.name)
-    files.new_folders(target.parent)
+    files.make_folders(target.parent)  # a power cut must not take it with what is moved into it
     failpoint("claim: before rename")
     try:
         with placed(item.folder, item.paths[0]) as source:
@@ -274,14 +276,14 @@ def _gather(item: Claimed, into: Path, spool: Spool, failpoint: Failpoint) -> Pa
     A name that was moved already and is there again is another entry's. The folders that the
     entries lie in are opened first: renaming one meanwhile takes nothing away.
     """
-    files.new_folders(into)
+    files.make_folders(into)
     failpoint("claim: before gathering")
     with _opened(item) as folders:
         for path in item.members:
             target = into / os.fsdecode(path)
             if os.path.lexists(target):
                 continue
-            files.new_folders(target.parent)
+            files.make_folders(target.parent)
             folder, _, name = path.rpartition(b"/")
             try:
                 if folder in folders:

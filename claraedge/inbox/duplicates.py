@@ -15,18 +15,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from claraedge import extras, files
 from claraedge.blocking import CancelFlag, in_cancellable_thread
 from claraedge.clock import Clock
 from claraedge.config import Config
-from claraedge.delivery.failpoints import Failpoint, nothing
-from claraedge.delivery.landing import located
 from claraedge.delivery.roots import Roots
 from claraedge.delivery.shown import make_shown
 from claraedge.delivery.slug import folder_name, slug
 from claraedge.delivery.spool import Spool
-from claraedge.delivery.trees import move, remove
 from claraedge.errors import ClaraedgeError
+from claraedge.fs import extras, files
+from claraedge.fs.failpoint import Failpoint, nothing
+from claraedge.fs.landing import located
+from claraedge.fs.removal import remove
+from claraedge.fs.trees import move
 from claraedge.inbox import records
 from claraedge.inbox.model import Claimed, shown
 from claraedge.inbox.records import Duplicate

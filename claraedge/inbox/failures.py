@@ -6,16 +6,17 @@ import logging
 import os
 from pathlib import Path
 
-from claraedge import files
 from claraedge.blocking import CancelFlag
 from claraedge.clock import Clock
 from claraedge.delivery import reports
-from claraedge.delivery.failpoints import Failpoint
-from claraedge.delivery.landing import located
 from claraedge.delivery.publish import publish, published, write_json
 from claraedge.delivery.roots import Root
 from claraedge.delivery.slug import folder_name, slug
-from claraedge.delivery.trees import move, remove
+from claraedge.fs import files
+from claraedge.fs.failpoint import Failpoint
+from claraedge.fs.landing import located
+from claraedge.fs.removal import remove
+from claraedge.fs.trees import move
 from claraedge.inbox.model import Claimed, name_of
 
 _log = logging.getLogger(__name__)

@@ -13,8 +13,9 @@ from pathlib import Path
 from claraedge.config import Config
 from claraedge.config.inbox import Trigger as Rule
 from claraedge.delivery.spool import is_ours
-from claraedge.delivery.trees import walk
 from claraedge.filenames import Names, is_ignored
+from claraedge.fs.mounts import mount_of
+from claraedge.fs.walking import walk
 from claraedge.inbox.definitions import Definitions
 from claraedge.inbox.model import name_of, shown
 from claraedge.inbox.selection import LeftOut, Selected, no_trigger, select
@@ -25,7 +26,6 @@ from claraedge.inbox.triggers import (
     Trigger,
     folder_of,
 )
-from claraedge.mounts import mount_of
 
 _log = logging.getLogger(__name__)
 

@@ -13,15 +13,15 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
-from claraedge import extras, files
 from claraedge.blocking import in_thread
 from claraedge.clock import Clock
 from claraedge.config import Config
-from claraedge.delivery.failpoints import Failpoint, nothing
 from claraedge.delivery.roots import Roots
 from claraedge.delivery.spool import is_ours
 from claraedge.errors import ClaraedgeError, ItemNotFoundError, ItemRetryError
 from claraedge.filenames import Kind
+from claraedge.fs import extras, files
+from claraedge.fs.failpoint import Failpoint, nothing
 from claraedge.ids import NewId
 from claraedge.inbox import records, shares
 from claraedge.inbox.definitions import Definitions

@@ -11,17 +11,17 @@ from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from claraedge import files
 from claraedge.blocking import in_cancellable_thread, in_thread
 from claraedge.clock import Clock
 from claraedge.config import Config
-from claraedge.delivery.failpoints import Failpoint
-from claraedge.delivery.room import NoRoomError, reason_of
 from claraedge.delivery.roots import Roots
 from claraedge.delivery.spool import Spool
-from claraedge.delivery.trees import remove
 from claraedge.errors import ClaraedgeError
 from claraedge.filenames import Names
+from claraedge.fs import files
+from claraedge.fs.failpoint import Failpoint
+from claraedge.fs.removal import remove
+from claraedge.fs.room import NoRoomError, reason_of
 from claraedge.ids import NewId
 from claraedge.inbox import records
 from claraedge.inbox.claim import Faulty, Gone, Held, Unsettled

@@ -7,7 +7,7 @@ import os
 
 from claraedge.blocking import in_cancellable_thread, in_thread
 from claraedge.delivery.spool import Spool
-from claraedge.delivery.trees import remove
+from claraedge.fs.removal import remove
 from claraedge.inbox import records
 from claraedge.inbox.failures import Failures
 from claraedge.inbox.model import ItemState

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from claraedge.delivery.trees import MAX_DEPTH, placed
 from claraedge.filenames import Names
+from claraedge.fs.mounts import mount_of
+from claraedge.fs.walking import MAX_DEPTH, placed
 from claraedge.inbox.claim import Free, Held, folder_is_open, judge
 from claraedge.inbox.dicom import NO_SERIES, Unidentified, identify, name_of
 from claraedge.inbox.survey import Survey, Surveyor, name_fault, superseded, too_deep_fault
 from claraedge.inbox.triggers import Trigger
 from claraedge.inbox.writers import Devices, first_writer
-from claraedge.mounts import mount_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,14 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from claraedge import files
 from claraedge.blocking import CancelFlag, CancelledWorkError, in_cancellable_thread
 from claraedge.clock import Clock
-from claraedge.delivery.failpoints import Failpoint, nothing
-from claraedge.delivery.landing import located
 from claraedge.delivery.spool import HIDDEN
-from claraedge.delivery.trees import copy_tree, remove, walk
 from claraedge.errors import ItemRetryError
+from claraedge.fs import files
+from claraedge.fs.failpoint import Failpoint, nothing
+from claraedge.fs.landing import located
+from claraedge.fs.removal import remove
+from claraedge.fs.trees import copy_tree
+from claraedge.fs.walking import walk
 from claraedge.inbox import records
 from claraedge.inbox.model import Claimed, Item, shown
 from claraedge.store.database import Database

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from claraedge.blocking import Threads, in_thread
-from claraedge.mounts import mount_above
+from claraedge.fs.mounts import mount_above
 
 P = ParamSpec("P")
 T = TypeVar("T")

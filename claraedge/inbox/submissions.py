@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from claraedge.clock import Clock
-from claraedge.delivery.failpoints import Failpoint
 from claraedge.delivery.plan import plan
-from claraedge.delivery.room import reason_of
 from claraedge.errors import ClaraedgeError
+from claraedge.fs.failpoint import Failpoint
+from claraedge.fs.room import reason_of
 from claraedge.ids import NewId
 from claraedge.inbox.claim import Held
 from claraedge.inbox.definitions import Definition, Definitions

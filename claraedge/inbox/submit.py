@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from claraedge import files
 from claraedge.blocking import CancelFlag
 from claraedge.delivery import records as deliveries
 from claraedge.delivery.slug import result_folder
-from claraedge.delivery.trees import walk
 from claraedge.errors import InvalidRequestError
 from claraedge.filenames import Names
-from claraedge.hashing import digest
+from claraedge.fs import files
+from claraedge.fs.hashing import digest
+from claraedge.fs.walking import walk
 from claraedge.inbox import records
 from claraedge.inbox.claim import taken_away
 from claraedge.inbox.model import Claimed, ItemState

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from claraedge.delivery.trees import MAX_DEPTH, Entry, placed, walk
 from claraedge.errors import InvalidFileNameError
 from claraedge.filenames import Names
+from claraedge.fs.walking import MAX_DEPTH, Entry, placed, walk
 from claraedge.inbox.model import shown
 from claraedge.inbox.settling import Look
 from claraedge.payloads.names import normalise

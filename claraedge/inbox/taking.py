@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 from claraedge.blocking import CancelFlag
-from claraedge.delivery.failpoints import Failpoint
 from claraedge.delivery.spool import Spool
 from claraedge.errors import ClaraedgeError
 from claraedge.filenames import Names
+from claraedge.fs.failpoint import Failpoint
 from claraedge.inbox.claim import Faulty, Gone, Held, Secured, Unsettled, looked_at, secure
 from claraedge.inbox.model import Claimed
 from claraedge.inbox.submit import Filled, fill_payload

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from claraedge import files
 from claraedge.blocking import CancelFlag
-from claraedge.delivery.trees import placed, walk
+from claraedge.fs import files
+from claraedge.fs.walking import placed, walk
 from claraedge.inbox.model import Claimed
 
 #: No more of them wait at a time, so that a big tree leaves room for others.
@@ -60,13 +60,14 @@ class Unsynced:
 
 def sync(flag: CancelFlag, noted: Sequence[Unsynced]) -> list[OSError | None]:
     """Makes all of it durable, what several noted once; for each, why it is not. Blocking."""
-    # Folders of the inbox in this thread: those of a dead share hold up nobody else.
+    paths = {path: how for one in noted for path, how in one._paths.items()}
+    failed = dict(_sync_all(flag, paths))
+    # Then the folders of the inbox: what is gone there is somewhere else by now. In this thread:
+    # those of a dead share hold up nobody else.
     at_source = {
         source: _sync_source(*source)
         for source in dict.fromkeys(source for one in noted for source in one._sources)
     }
-    paths = {path: how for one in noted for path, how in one._paths.items()}
-    failed = dict(_sync_all(flag, paths))
     return [
         next(
             (

@@ -18,8 +18,8 @@ import signal
 from pathlib import Path
 from typing import TypeAlias
 
-from claraedge.delivery.trees import walk
-from claraedge.mounts import mount_of_open
+from claraedge.fs.mounts import mount_of_open
+from claraedge.fs.walking import walk
 
 #: In <fcntl.h>, and not in Python's fcntl.
 _F_SETSIG = 10

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from claraedge import files
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, wait_out
 from claraedge.errors import (
     ContainerError,
@@ -23,6 +22,7 @@ from claraedge.errors import (
     PipelineLoadError,
     RunnerUnavailableError,
 )
+from claraedge.fs import files
 from claraedge.jobs.container import container_spec, make_output_folders
 from claraedge.jobs.lookups import Lookups
 from claraedge.jobs.machine import Machine

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from claraedge import files
+from claraedge.fs import files
 from claraedge.jobs.model import Job
 from claraedge.jobs.values import SharedMemory, written
 from claraedge.payloads.tree import PayloadTree

@@ -11,9 +11,9 @@ import asyncio
 import errno
 from collections.abc import Callable, Mapping
 
-from claraedge import files
 from claraedge.blocking import in_thread
 from claraedge.errors import ContainerError, StorageFullError
+from claraedge.fs import files
 from claraedge.jobs import failures
 from claraedge.jobs.attempt import Attempt, Setting, UnmakeableError, unless
 from claraedge.jobs.container_run import ContainerRun
@@ -24,6 +24,7 @@ from claraedge.jobs.progress import Progress
 from claraedge.jobs.registering import register
 from claraedge.jobs.retries import next_attempt
 from claraedge.jobs.values import UnusableValueError
+from claraedge.payloads.tree import UnusableOutputError
 from claraedge.pipelines import requests
 from claraedge.pipelines.model import Operator
 from claraedge.pipelines.registration import is_registration
@@ -244,10 +245,10 @@ class Execution:
             await self._values.keep(self.record.attempt)
             if await in_thread(files.has_foreign, folder):
                 await self._machine.runner.reclaim(folder)
-        except (UnusableValueError, ContainerError) as error:
+            produced, others = await in_thread(tree.collect, payload, folder, f"operators/{name}")
+        except (UnusableValueError, UnusableOutputError, ContainerError) as error:
             await self._fail(str(error), 0)
             return
-        produced, others = await in_thread(tree.collect, payload, folder, f"operators/{name}")
         await self._progress.complete(produced, others)
 
     async def _fail_or_retry(self, reason: str, code: int | None) -> None:

@@ -6,15 +6,14 @@ swept at the next start), logs before the row that says so, a job's own rows las
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from claraedge import files
 from claraedge.blocking import CancelFlag, in_cancellable_thread
+from claraedge.fs.measuring import size_alone
+from claraedge.fs.removal import remove
 from claraedge.jobs import records
 from claraedge.jobs.keeping import Leaving, Totals, oldest_first
 from claraedge.jobs.logs import JobLogs
@@ -144,28 +143,10 @@ class Leavings:
         return found
 
 
-def size_alone(root: Path) -> int:
-    """Bytes on the disk of what has no name outside `root`: what its removal gives back.
-
-    Folders of other users that are closed count as nothing.
-    """
-    total = 0
-    left: dict[tuple[int, int], int] = {}
-    for folder, _, names in os.walk(root):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                status = Path(folder, name).lstat()
-                file = status.st_dev, status.st_ino
-                left[file] = left.get(file, status.st_nlink) - 1
-                if not left[file]:
-                    total += status.st_blocks * 512
-    return total
-
-
 def _remove_all(flag: CancelFlag, folders: Sequence[Path]) -> None:
     for folder in folders:
         flag.check()
-        files.remove_tree(folder)
+        remove(folder)
 
 
 def _leaving(row: Row) -> Leaving:

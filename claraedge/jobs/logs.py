@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from claraedge import files
+from claraedge.fs import files
 from claraedge.jobs.history import NAMES
 from claraedge.jobs.log_holes import data_from, hole_from
 from claraedge.runner.log_lines import decode

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from claraedge import files
 from claraedge.blocking import in_cancellable_thread, in_thread
+from claraedge.fs import files
 from claraedge.jobs.machine import Machine
 from claraedge.jobs.model import Job
 from claraedge.jobs.values import has_values, known_size, written

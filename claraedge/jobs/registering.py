@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from claraedge import files
 from claraedge.blocking import in_thread
 from claraedge.clock import moment, rfc3339
+from claraedge.fs import files
 from claraedge.jobs import records
 from claraedge.jobs.container import make_output_folders
 from claraedge.jobs.machine import Machine

@@ -19,8 +19,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from claraedge import files
 from claraedge.blocking import CancelFlag
+from claraedge.fs import files
+from claraedge.fs.measuring import allocated
+from claraedge.fs.removal import remove
 from claraedge.ids import new_id
 from claraedge.pipelines import fastio
 from claraedge.pipelines.model import Operator, Output, Pipeline
@@ -125,8 +127,8 @@ class SharedMemory:
                 self.root.rmdir()
 
     def _is_room(self, job: str, size: int) -> bool:
-        promised = sum(max(0, c - _allocated(self.job(j))) for j, c in self._claims.items())
-        return size <= self.space().free - promised + _allocated(self.job(job))
+        promised = sum(max(0, c - allocated(self.job(j))) for j, c in self._claims.items())
+        return size <= self.space().free - promised + allocated(self.job(job))
 
     def _too_large(self, size: int) -> str:
         space = self.space()
@@ -212,8 +214,8 @@ class SharedMemory:
             _check(folder, output, self.folder)
         for entry in os.scandir(folder):
             if entry.name not in {output.name for output in outputs}:
-                files.remove_tree(Path(entry.path))  # nobody can read it any more
-        files.remove_tree(copies)
+                remove(Path(entry.path))  # nobody can read it any more
+        remove(copies)
         copies.mkdir(mode=0o700)
         for output in outputs:
             name = str(output.name)
@@ -294,16 +296,6 @@ def _irregular(output: Output) -> str:
 def _allocate(descriptor: int, size: int) -> None:
     if size:
         os.posix_fallocate(descriptor, 0, size)
-
-
-def _allocated(folder: Path) -> int:
-    """Bytes of memory that the files below a folder take."""
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                total += Path(parent, name).lstat().st_blocks * 512
-    return total
 
 
 def _kind_of(device: int) -> str | None:

@@ -13,10 +13,11 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from claraedge import files, filetypes
+from claraedge import filetypes
 from claraedge.blocking import CancelFlag
 from claraedge.errors import InvalidModelError, StorageFullError
 from claraedge.filenames import DEFAULT, Names
+from claraedge.fs import files
 from claraedge.modelfiles import note
 from claraedge.models import content
 from claraedge.models.config import MAX_CONFIG, Config, read_config

@@ -12,11 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from claraedge import files, metadata
+from claraedge import metadata
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end, wait_out
 from claraedge.clock import Clock
 from claraedge.errors import InvalidModelError, ModelNotFoundError
 from claraedge.filenames import DEFAULT, Names
+from claraedge.fs.removal import remove
 from claraedge.ids import NewId
 from claraedge.models import records
 from claraedge.models.archive import unpack
@@ -271,4 +272,4 @@ class Upload:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-        files.remove_tree(self._folder)
+        remove(self._folder)

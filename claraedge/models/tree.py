@@ -12,7 +12,8 @@ import contextlib
 from collections.abc import Collection
 from pathlib import Path
 
-from claraedge import files
+from claraedge.fs import files
+from claraedge.fs.removal import remove
 from claraedge.models.model import Model
 
 
@@ -34,12 +35,12 @@ class ModelTree:
     def prepare(self, known: Collection[Path]) -> None:
         """At start: makes the folders, and removes every version that is not `known`."""
         files.make_folders(self.models)
-        files.remove_tree(self.staging)
+        remove(self.staging)
         keep = set(known)
         for model in self.models.iterdir():
             for version in list(model.iterdir()) if model.is_dir() else [model]:
                 if version not in keep:
-                    files.remove_tree(version)
+                    remove(version)
             with contextlib.suppress(OSError):  # not empty: it holds what is known
                 model.rmdir()
         files.make_folders(self.staging)
@@ -48,12 +49,12 @@ class ModelTree:
         """Makes an unpacked, durable version the one of this number."""
         target = self.version(model, generation)
         files.make_folders(target.parent)
-        files.remove_tree(target)  # one that never got a row
+        remove(target)  # one that never got a row
         staged.rename(target)
         files.sync_folder(target.parent)
 
     def remove(self, version: Path) -> None:
         """Removes a version, and the model's folder with the last one."""
-        files.remove_tree(version)
+        remove(version)
         with contextlib.suppress(OSError):  # another version is there
             version.parent.rmdir()

@@ -12,7 +12,7 @@ from io import FileIO
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from claraedge import files, metadata
+from claraedge import metadata
 from claraedge.blocking import in_cancellable_thread, in_thread, to_its_end
 from claraedge.clock import Clock
 from claraedge.errors import (
@@ -21,6 +21,8 @@ from claraedge.errors import (
     PayloadNotFoundError,
     PayloadStateError,
 )
+from claraedge.fs import files
+from claraedge.fs.removal import remove
 from claraedge.ids import NewId
 from claraedge.payloads import records
 from claraedge.payloads.model import Payload, PayloadFile, PayloadType
@@ -201,7 +203,7 @@ class Payloads:
             try:
                 if self._reclaim is not None and await in_thread(files.has_foreign, leftover):
                     await self._reclaim(leftover)
-                await in_thread(files.remove_tree, leftover)
+                await in_thread(remove, leftover)
             except FileNotFoundError:
                 continue  # another call empties as well
             except (OSError, ClaraedgeError) as error:

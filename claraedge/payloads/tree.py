@@ -22,14 +22,24 @@ import stat
 from collections.abc import Container, Iterable
 from pathlib import Path
 
-from claraedge import files
 from claraedge.blocking import CancelFlag
 from claraedge.errors import DamagedFileError
-from claraedge.hashing import digest
+from claraedge.fs import files
+from claraedge.fs.hashing import digest
+from claraedge.fs.removal import remove
+from claraedge.fs.walking import walk
 from claraedge.ids import new_id
 from claraedge.payloads.model import PayloadFile
+from claraedge.payloads.names import MAX_NAME_BYTES, MAX_PARTS
 
 _log = logging.getLogger(__name__)
+
+#: Files and folders that one attempt of an operator may leave.
+MAX_ENTRIES = 500_000
+
+
+class UnusableOutputError(Exception):
+    """An operator left outputs that cannot be kept; the message says why, and what to do."""
 
 
 class PayloadTree:
@@ -47,7 +57,7 @@ class PayloadTree:
         """
         files.make_folders(self.payloads)
         files.make_folders(self.removed)
-        files.remove_tree(self.uploads)
+        remove(self.uploads)
         files.make_folders(self.uploads)
         for folder in self.payloads.iterdir():
             if folder.name not in known:
@@ -106,7 +116,7 @@ class PayloadTree:
     def remove(self, payload: str) -> None:
         """Removes the folder of a payload that no row names, also while a thread still fills it."""
         try:
-            files.remove_tree(self.put_away(payload))
+            remove(self.put_away(payload))
         except OSError as error:  # it costs space for a while: what is put away is removed again
             _log.warning("payload left behind", extra={"payload": payload, "reason": str(error)})
 
@@ -118,7 +128,10 @@ class PayloadTree:
         """
         blob = b"blobs/" + new_id().encode()
         target = self.folder(payload) / os.fsdecode(blob)
-        source.chmod(mode & 0o777 | 0o444)  # first: the name must not be durable without the mode
+        shown = mode & 0o777 | 0o444
+        if stat.S_IMODE(source.lstat().st_mode) != shown:
+            source.chmod(shown)
+            files.sync_file(source)  # the name must not be durable without the mode
         if keep:
             files.link_or_copy(source, target)
         else:
@@ -179,48 +192,68 @@ class PayloadTree:
         if view.exists():
             return
         building = view.with_name("input.new")
-        files.remove_tree(building)
-        building.mkdir(parents=True, mode=0o755)
+        remove(building)
+        files.new_folders(building)
         for file in inputs:
             flag.check()
             target = building / file.name.removeprefix("input/")
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+            files.new_folders(target.parent)
             files.link_or_copy(self.path(payload, file), target, flag=flag)
-        for folder, _, _ in os.walk(building):
-            Path(folder).chmod(0o755)  # whatever our umask is: containers run as other users
+        files.open_folders(building, 0o755)  # whatever our umask is: containers run as other users
+        files.sync_tree(building)  # before its name is: after a power cut what is there is whole
         building.rename(view)
+        files.sync_folder(view.parent)
 
     def collect(self, payload: str, folder: Path, prefix: str) -> tuple[list[PayloadFile], int]:
         """Lists what an attempt wrote, made readable for all and durable.
 
         Returns the regular files as `prefix/...`, and the count of entries that are no regular
-        files (links, devices): those are never followed, listed or delivered.
+        files (links, devices): those are never followed, listed or delivered. Raises
+        UnusableOutputError for a tree that is too deep, too long in its paths, or too large.
         """
-        found = []
-        others = 0
         files.open_folders(folder, 0o755)
-        for parent, folders, names in os.walk(folder):
-            for name in [*folders, *names]:
-                mode = Path(parent, name).lstat().st_mode
-                others += not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-        written = list(files.regular_files(folder))
-        listed = listed_names([name for name, _ in written])
-        for name, status in written:
-            path = folder / name
-            mode = stat.S_IMODE(status.st_mode) & 0o777
-            path.chmod(mode | 0o444)
-            files.sync_file(path)
-            found.append(
-                PayloadFile(
-                    name=f"{prefix}/{listed[name]}",
-                    size=status.st_size,
-                    mode=mode | 0o444,
-                    blob=os.fsencode(path.relative_to(self.folder(payload))),
+        written = []
+        others = 0
+        for count, entry in enumerate(walk(folder)):
+            if count > MAX_ENTRIES:
+                raise UnusableOutputError(
+                    f"left more than {MAX_ENTRIES} files and folders in its outputs; write fewer,"
+                    " or pack them into archives"
                 )
+            _refuse_path(f"{prefix}/{printable(os.fsdecode(entry.path))}")
+            if entry.is_file:
+                mode = stat.S_IMODE(entry.status.st_mode) & 0o777 | 0o444
+                os.chmod(entry.name, mode, dir_fd=entry.folder)
+                written.append((os.fsdecode(entry.path), entry.status.st_size, mode))
+            others += not (entry.is_file or entry.is_folder)
+        files.sync_tree(folder)
+        written.sort(key=lambda one: os.fsencode(one[0]))
+        listed = listed_names([name for name, _, _ in written])
+        blobs = os.fsencode(folder.relative_to(self.folder(payload)))
+        found = [
+            PayloadFile(
+                name=f"{prefix}/{listed[name]}",
+                size=size,
+                mode=mode,
+                blob=blobs + b"/" + os.fsencode(name),
             )
-        for parent, _, _ in os.walk(folder):
-            files.sync_folder(Path(parent))
+            for name, size, mode in written
+        ]
         return found, others
+
+
+def _refuse_path(path: str) -> None:
+    """What is deeper or longer than names in a payload could be given to nobody."""
+    if path.count("/") >= MAX_PARTS:
+        raise UnusableOutputError(
+            f"left more than {MAX_PARTS - 1} folders in each other in its outputs:"
+            f" {path[:80]!r}...; write fewer levels"
+        )
+    if len(path.encode()) > MAX_NAME_BYTES:
+        raise UnusableOutputError(
+            f"left a path of more than {MAX_NAME_BYTES} bytes in its outputs: {path[:80]!r}...;"
+            " use shorter names or fewer levels"
+        )
 
 
 def printable(name: str) -> str:

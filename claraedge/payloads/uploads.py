@@ -8,9 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
 
-from claraedge import files
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end, wait_out
 from claraedge.errors import InvalidRequestError, StorageFullError
+from claraedge.fs import files
+from claraedge.fs.removal import remove
 from claraedge.payloads import records
 from claraedge.payloads.model import Payload, PayloadFile, PayloadType, stored_mode
 from claraedge.payloads.names import check_depth, normalise
@@ -59,7 +60,9 @@ class _Part:
         self.buffer.clear()
 
     def finish(self) -> None:
+        """Makes it durable, with the mode that it will have."""
         self.write()
+        self.path.chmod(self.mode & 0o777 | 0o444)
         files.sync_file(self.path)
 
 
@@ -188,7 +191,7 @@ class Upload:
 
     def _remove(self) -> None:
         self._tree.discard(self._payload.id, [file.blob for file in self._stored.values()])
-        files.remove_tree(self._folder)
+        remove(self._folder)
 
     def _flush(self, flag: CancelFlag) -> None:
         for part in self._parts.values():

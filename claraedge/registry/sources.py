@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from claraedge import texts
-from claraedge.folder_looks import Seen
+from claraedge.fs.folder_looks import Seen
 from claraedge.pipelines.gathering import MAX_BYTES, MAX_FILES, Import, beside, imports_of
 from claraedge.pipelines.model import DefinitionFile
 from claraedge.pipelines.problems import At, Place, Problem, Report, shown

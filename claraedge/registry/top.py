@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from claraedge import files
 from claraedge.filenames import shown
-from claraedge.folder_looks import Seen, entries
+from claraedge.fs import files
+from claraedge.fs.folder_looks import Seen, entries
 
 _SUFFIXES = (b".yaml", b".yml")
 _ALMOST = re.compile(rb"\.ya?ml\.(txt|text)$", re.IGNORECASE)

@@ -16,7 +16,8 @@ import contextlib
 import shlex
 from pathlib import Path
 
-from claraedge import files, spawn
+from claraedge import spawn
+from claraedge.fs import files
 from claraedge.runner.processes import Process, children, watched
 
 #: Seconds that conmon waits; whole ones only.

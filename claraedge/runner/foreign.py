@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from claraedge import files, spawn
+from claraedge import spawn
 from claraedge.blocking import in_thread
 from claraedge.errors import ContainerError
+from claraedge.fs import files
+from claraedge.fs.removal import remove
 from claraedge.runner.protocol import Runner
 
 _RECLAIM = 600.0
@@ -22,7 +24,7 @@ async def clear(runner: Runner, folder: Path) -> None:
         return
     if await in_thread(files.has_foreign, folder):
         await runner.reclaim(folder)
-    await in_thread(files.remove_tree, folder)
+    await in_thread(remove, folder)
 
 
 async def reclaim(folder: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from claraedge import files, spawn
+from claraedge import spawn
 from claraedge.blocking import CancelFlag, Threads, in_cancellable_thread, in_thread
 from claraedge.errors import (
     DamagedImageError,
@@ -18,6 +18,7 @@ from claraedge.errors import (
     RunnerUnavailableError,
     StorageFullError,
 )
+from claraedge.fs import files
 from claraedge.runner import image_archives, images, library, pulls
 from claraedge.runner.answers import Loaded, check_storage, decode
 from claraedge.runner.host import Host

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import msgspec
 
-from claraedge import files, spawn
+from claraedge import spawn
 from claraedge.blocking import in_thread, wait_out
 from claraedge.errors import (
     ClaraedgeError,
@@ -35,6 +35,7 @@ from claraedge.errors import (
     ImagePullError,
     StorageFullError,
 )
+from claraedge.fs import files
 from claraedge.runner.protocol import Login
 from claraedge.runner.references import host
 

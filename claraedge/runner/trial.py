@@ -9,9 +9,9 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from claraedge import files
 from claraedge.blocking import in_thread, to_its_end
 from claraedge.errors import ClaraedgeError, ContainerError, DeviceError
+from claraedge.fs import files
 from claraedge.ids import new_id
 from claraedge.runner.creation import Creation
 from claraedge.runner.protocol import ContainerSpec

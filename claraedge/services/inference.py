@@ -23,9 +23,9 @@ from pathlib import Path
 
 import msgspec
 
-from claraedge import files
 from claraedge.blocking import in_thread
 from claraedge.errors import ModelNotReadyError, RunnerUnavailableError, ServiceError
+from claraedge.fs import files
 from claraedge.runner.protocol import Runner
 from claraedge.services.companion import Companion
 from claraedge.services.composition import Stored, Version, compose, wholes_first

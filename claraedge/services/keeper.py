@@ -14,7 +14,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias
 
-from claraedge import files
 from claraedge.clock import Clock
 from claraedge.errors import (
     ClaraedgeError,
@@ -22,6 +21,7 @@ from claraedge.errors import (
     ServiceError,
     StorageFullError,
 )
+from claraedge.fs import files
 from claraedge.runner.protocol import Exit
 from claraedge.services.companion import Companion
 from claraedge.services.workshop import Workshop

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
-from claraedge import files
 from claraedge.blocking import in_thread
 from claraedge.config import Inference
 from claraedge.errors import RunnerUnavailableError, StorageFullError
+from claraedge.fs import files
 from claraedge.images.images import Images
 from claraedge.pipelines.model import Pipeline
 from claraedge.pipelines.tmpfs import TmpfsRule

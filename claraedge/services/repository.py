@@ -19,9 +19,11 @@ from pathlib import Path
 
 import msgspec
 
-from claraedge import files
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread
 from claraedge.errors import ModelNotFoundError
+from claraedge.fs import files
+from claraedge.fs.removal import remove
+from claraedge.fs.walking import walk
 from claraedge.ids import NewId
 from claraedge.models.models import Models
 from claraedge.services.composition import Stored
@@ -92,7 +94,7 @@ class ModelView:
         for folder in (self.folder.parent, self.folder):
             files.make_folders(folder, 0o755)
             folder.chmod(0o755)  # whatever our umask is: containers run as other users
-        files.remove_tree(self._staging)
+        remove(self._staging)
         files.make_folders(self._staging)
         try:
             recorded = msgspec.json.decode(self._record.read_bytes(), type=dict[str, _Shown])
@@ -100,7 +102,7 @@ class ModelView:
             recorded = {}
         for entry in self.folder.iterdir():
             if entry.name not in recorded:
-                files.remove_tree(entry)
+                remove(entry)
         return {name: v for name, v in recorded.items() if (self.folder / name).is_dir()}
 
     def _swap(
@@ -119,15 +121,18 @@ class ModelView:
             (self.folder / name).rename(old)
         if source is not None:
             staged.rename(self.folder / name)
+            files.sync_folder(self.folder)
             files.replace(self._record, msgspec.json.encode(shown))
-        files.remove_tree(old)
+        remove(old)
 
 
 def _link_tree(source: Path, target: Path, flag: CancelFlag) -> None:
-    for folder, _, names in os.walk(source):
+    for entry in walk(source):
         flag.check()
-        made = target / Path(folder).relative_to(source)
-        made.mkdir(mode=0o755)
-        made.chmod(0o755)
-        for name in names:
-            files.link_or_copy(Path(folder, name), made / name, flag=flag)
+        made = target / os.fsdecode(entry.path)
+        if entry.is_folder:
+            made.mkdir(mode=0o755)
+            made.chmod(0o755)
+        else:
+            files.link_or_copy(source / os.fsdecode(entry.path), made, flag=flag)
+    files.sync_tree(target)  # before its name is: a power cut must not leave a model without files

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from claraedge import files
 from claraedge.blocking import in_thread
 from claraedge.errors import ClaraedgeError, ContainerError, NetworkError
+from claraedge.fs import files
 from claraedge.ids import NewId
 from claraedge.runner import causes
 from claraedge.runner.foreign import clear

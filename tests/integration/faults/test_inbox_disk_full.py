@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from claraedge.delivery import parcels, trees
+from claraedge.delivery import parcels
+from claraedge.fs import trees
 from claraedge.inbox import intake, settling
 from claraedge.inbox.model import ItemState
 from tests.freeze.frozen_site import ANY_DISK

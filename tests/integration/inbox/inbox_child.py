@@ -20,8 +20,8 @@ from pathlib import Path
 
 import msgspec
 
-from claraedge.delivery.failpoints import Failpoint
 from claraedge.errors import ItemRetryError
+from claraedge.fs.failpoint import Failpoint
 from claraedge.inbox import settling
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus

@@ -16,7 +16,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from claraedge import files
 from claraedge.blocking import in_thread
 from claraedge.errors import (
     ContainerError,
@@ -24,6 +23,7 @@ from claraedge.errors import (
     InvalidImageError,
     RunnerUnavailableError,
 )
+from claraedge.fs.removal import remove
 from claraedge.ids import new_id
 from claraedge.runner import image_store, podman
 from claraedge.runner.podman import PodmanRunner
@@ -330,7 +330,7 @@ async def test_outputs_of_another_user_with_umask_077_are_read_and_deleted_after
     assert (out / "top").read_text() == "top\n"
     assert (out / "d/f").read_text() == "result\n"
     assert Path("/etc/passwd").stat().st_ctime_ns == foreign.st_ctime_ns
-    files.remove_tree(out)
+    remove(out)
     assert not out.exists()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from claraedge.appliance.state import broken_disk, prepare_state, user_name
 from claraedge.errors import StateFolderError
-from claraedge.mounts import Mount
+from claraedge.fs.mounts import Mount
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])

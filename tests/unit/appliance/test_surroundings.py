@@ -11,7 +11,7 @@ import pytest
 from claraedge import spawn
 from claraedge.appliance import surroundings
 from claraedge.appliance.surroundings import Surroundings
-from claraedge.mounts import Mount
+from claraedge.fs.mounts import Mount
 
 DISK = Mount(id=1, point=b"/", fstype="ext4", source="/dev/vda")
 UID = 4242

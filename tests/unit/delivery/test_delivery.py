@@ -13,7 +13,7 @@ import pytest
 from claraedge.delivery import records
 from claraedge.delivery.records import DeliveryState
 from claraedge.delivery.roots import Root
-from claraedge.delivery.trees import copy_tree, move
+from claraedge.fs.trees import copy_tree, move
 from claraedge.inbox.model import ItemState
 from claraedge.jobs import records as jobs
 from claraedge.jobs.model import JobStatus, Priority

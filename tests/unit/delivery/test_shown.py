@@ -91,8 +91,11 @@ async def test_a_disk_that_knows_no_modes_takes_results_all_the_same(
     """As FAT on a USB stick: it refuses a chmod even to the owner of a file."""
     chmod, refused = os.chmod, []
 
-    def refusing(path: Path | int, mode: int, **more: bool) -> None:
-        place = Path(f"/proc/self/fd/{path}") if isinstance(path, int) else Path(path)
+    def refusing(path: Path | bytes | int, mode: int, **more: int) -> None:
+        where = Path("/proc/self/fd")
+        place = where / str(path) if isinstance(path, int) else Path(os.fsdecode(path))
+        if "dir_fd" in more:
+            place = where / str(more["dir_fd"]) / place
         if tmp_path / "outbox" in place.resolve().parents:
             refused.append(path)
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from claraedge import extras
+from claraedge.fs import extras
 
 
 @pytest.fixture(autouse=True)

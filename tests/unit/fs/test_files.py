@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from claraedge import files
 from claraedge.blocking import CancelFlag, CancelledWorkError
-from claraedge.removal import remove_folder
+from claraedge.fs import files
+from claraedge.fs.removal import remove
 
 
 def descriptors() -> int:
@@ -191,7 +191,7 @@ def test_a_link_where_it_can_be_and_else_a_copy(
     assert (copied.st_ino != source.stat().st_ino, copied.st_mode & 0o777) == (True, 0o644)
 
 
-def test_remove_tree_opens_what_was_closed_and_follows_no_link(tmp_path: Path) -> None:
+def test_remove_opens_what_was_closed_and_follows_no_link(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "kept").write_text("1")
     root = tmp_path / "root"
@@ -200,16 +200,16 @@ def test_remove_tree_opens_what_was_closed_and_follows_no_link(tmp_path: Path) -
     (root / "link").symlink_to(tmp_path / "outside")
     (root / "a" / "b").chmod(0o000)
     (root / "a").chmod(0o300)
-    files.remove_tree(root)
+    remove(root)
     assert tree(tmp_path) == ["outside", "outside/kept"]
 
 
-def test_remove_tree_takes_files_links_and_nothing(tmp_path: Path) -> None:
+def test_remove_takes_files_links_and_nothing(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("1")
     (tmp_path / "link").symlink_to("folder")
     for name in ("file", "link", "missing"):
-        files.remove_tree(tmp_path / name)
+        remove(tmp_path / name)
     assert tree(tmp_path) == ["folder"]
 
 
@@ -229,8 +229,8 @@ def deep(top: Path, levels: int) -> Path:
 
 def test_a_tree_of_any_depth_is_removed(tmp_path: Path) -> None:
     before = descriptors()
-    remove_folder(deep(tmp_path / "deeper", 3000))
-    files.remove_tree(deep(tmp_path / "deep", 1200))  # shutil's gives up at a thousand
+    remove(deep(tmp_path / "deeper", 3000))
+    remove(deep(tmp_path / "deep", 1200))  # shutil's gives up at a thousand
     assert list(tmp_path.iterdir()) == []
     assert descriptors() == before
 
@@ -259,17 +259,6 @@ def test_a_new_name_takes_no_other_ones_place(
         files.rename_new(tmp_path / "none", tmp_path / "c")
     files.rename_new(tmp_path / "a", tmp_path / "c")
     assert (tree(tmp_path), (tmp_path / "b").read_text()) == (["b", "c"], "b")
-
-
-def test_regular_files_come_by_name_bytes_without_links(tmp_path: Path) -> None:
-    for name in ("b", "B", "ä", "a/z", "a-b"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(name)
-    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff")).write_text("1")
-    (tmp_path / "link").symlink_to("b")
-    os.mkfifo(tmp_path / "pipe")
-    names = [os.fsencode(name) for name, _ in files.regular_files(tmp_path)]
-    assert names == [b"B", b"a-b", b"a/z", b"b", "ä".encode(), b"\xff"]
 
 
 def test_foreign_owners_are_seen_and_own_folders_opened(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.blocking import CancelFlag, CancelledWorkError
-from claraedge.hashing import Digest, digest
+from claraedge.fs.hashing import Digest, digest
 
 BIG = 3 << 30
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.delivery.landing import Landing, located, portable
+from claraedge.fs.landing import Landing, located, portable
 
 
 @pytest.mark.parametrize(

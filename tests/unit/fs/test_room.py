@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.delivery import room
-from claraedge.delivery.room import NoRoomError, need_room, reason_of
-from claraedge.delivery.trees import copy_tree
-from claraedge.mounts import Mount
+from claraedge.fs import room
+from claraedge.fs.mounts import Mount
+from claraedge.fs.room import NoRoomError, need_room, reason_of
+from claraedge.fs.trees import copy_tree
 
 _MIB = 1 << 20
 

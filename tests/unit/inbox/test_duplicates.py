@@ -12,7 +12,7 @@ import pytest
 
 from claraedge.blocking import CancelFlag
 from claraedge.config import Config
-from claraedge.hashing import Digest, digest
+from claraedge.fs.hashing import Digest, digest
 from claraedge.inbox import intake, submit
 from claraedge.inbox.duplicates import Duplicates
 from claraedge.inbox.failpoints import LINKED, SKIPPED

@@ -12,8 +12,8 @@ import pydicom
 import pytest
 
 from claraedge.config import Config
-from claraedge.delivery.trees import walk
 from claraedge.filenames import is_ignored
+from claraedge.fs.walking import walk
 from claraedge.inbox import settling
 from claraedge.inbox.model import ItemState
 from tests import inbox_bench

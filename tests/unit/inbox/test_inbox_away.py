@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from claraedge.config import Config
+from claraedge.fs.mounts import Mount
 from claraedge.inbox import claim, intake
 from claraedge.inbox.model import ItemState
-from claraedge.mounts import Mount
 from tests.inbox_bench import (
     KilledError,
     bench,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.mounts import Mount, mount_of, mount_of_open, parse, sends_events
+from claraedge.fs.mounts import Mount, mount_of, mount_of_open, parse, sends_events
 from tests.inbox_bench import other_file_system
 
 TABLE = rb"""22 27 0:21 / /proc rw,relatime - proc proc rw
@@ -89,7 +89,7 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 _COVERED = """
 import ctypes, os, sys
 from pathlib import Path
-from claraedge.mounts import mount_of
+from claraedge.fs.mounts import mount_of
 libc = ctypes.CDLL(None, use_errno=True)
 def mount(source, target, data):
     if libc.mount(source, os.fsencode(target), b"tmpfs", 0, data):

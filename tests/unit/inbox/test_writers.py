@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from claraedge.fs.mounts import Mount
 from claraedge.inbox import writers
 from claraedge.inbox.writers import first_writer, has_writer
-from claraedge.mounts import Mount
 from tests.inbox_bench import drop
 
 

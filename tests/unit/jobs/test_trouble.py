@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import sqlite3
 from pathlib import Path
 
 import pytest
 
-from claraedge import files
 from claraedge.errors import BrokenDiskError
+from claraedge.fs import files
 from claraedge.jobs import records
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.runner.protocol import ContainerSpec
@@ -55,7 +56,7 @@ async def test_a_stray_container_that_stays_does_not_keep_the_daemon_from_starti
         assert ended.status is JobStatus.HEALTHY
 
 
-@pytest.mark.parametrize("step", ["link_or_copy", "sync_file"])
+@pytest.mark.parametrize("step", ["link_or_copy", "sync_tree"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 async def test_a_full_disk_delays_an_operator_and_does_not_fail_it(
     device: Device, monkeypatch: pytest.MonkeyPatch, step: str, number: int
@@ -88,12 +89,17 @@ async def test_a_full_disk_delays_an_operator_and_does_not_fail_it(
 async def test_a_file_that_its_disk_does_not_give_is_named_and_no_bug(
     device: Device, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(path: Path) -> None:
-        raise OSError(errno.EIO, "Input/output error", str(path))
+    fsync = os.fsync
+
+    def broken(descriptor: int) -> None:
+        path = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        if path.endswith("/1/x"):
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(descriptor)
 
     async with bench(device) as b:
         waits = await b.job(await b.register(chain("one")), {"x": b"1"}, start=False)
-        monkeypatch.setattr(files, "sync_file", broken)  # what the operator wrote is to be durable
+        monkeypatch.setattr(os, "fsync", broken)  # what the operator wrote is to be durable
         await b.jobs.start(waits.id, {})
         ended = await b.end(waits.id)
         assert ended.status is JobStatus.FAULTED

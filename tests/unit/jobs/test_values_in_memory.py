@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from claraedge import files
+from claraedge.fs import files
+from claraedge.fs.measuring import allocated
 from claraedge.jobs import placing, values
 from claraedge.jobs.model import Job, JobState, JobStatus, OperatorStatus
 from claraedge.jobs.values import SharedMemory
@@ -332,7 +333,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tmpfs of 100 kB, as far as the daemon can tell."""
 
     def space(memory: SharedMemory) -> Space:
-        taken = values._allocated(memory.root)
+        taken = allocated(memory.root)
         return Space(free=100_000 - taken, total=100_000)
 
     monkeypatch.setattr(SharedMemory, "space", space)

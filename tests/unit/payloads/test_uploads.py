@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from claraedge import files
 from claraedge.blocking import CancelFlag, in_thread
 from claraedge.clock import SystemClock
 from claraedge.errors import PayloadNotFoundError
+from claraedge.fs import files
 from claraedge.ids import new_id
 from claraedge.payloads.model import Payload, PayloadFile
 from claraedge.payloads.payloads import Payloads
-from claraedge.payloads.tree import PayloadTree
+from claraedge.payloads.tree import PayloadTree, UnusableOutputError
 from claraedge.store.database import Database, Transaction
+from tests.deep import chain
 
 DEADLINE = 20.0
 
@@ -328,3 +329,45 @@ class TestTree:
         folder = tree.attempt("p", "seg", 1)
         folder.mkdir(parents=True)
         assert tree.collect("p", folder, "operators/seg") == ([], 0)
+
+    @pytest.mark.parametrize(
+        ("name", "levels", "why"),
+        [
+            (b"d", 127, "more than 127 folders"),
+            (b"d", 5000, "more than 127 folders"),
+            (b"n" * 255, 13, "more than 3072 bytes"),
+            (b"n" * 255, 1200, "more than 3072 bytes"),
+            (b"\xff" * 200, 5, "more than 3072 bytes"),  # as it would be listed
+        ],
+    )
+    def test_outputs_that_nobody_could_be_given_are_refused_and_removed(
+        self, tree: PayloadTree, name: bytes, levels: int, why: str
+    ) -> None:
+        top = tree.attempt("p", "seg", 1)
+        chain(top, os.fsdecode(name), levels)
+        with pytest.raises(UnusableOutputError, match=why):
+            tree.collect("p", top, "operators/seg")
+        tree.remove("p")
+        assert list(tree.removed.iterdir()) == list(tree.payloads.iterdir()) == []
+
+    def test_the_deepest_output_is_listed_by_name_bytes(self, tree: PayloadTree) -> None:
+        folder = chain(tree.attempt("q", "seg", 1), "d", 0)
+        inner = folder / "/".join(["d"] * 125)
+        inner.mkdir(parents=True)
+        for name in ("b", "B", "ä", "a-b"):
+            (inner / name).write_text(name)
+        found, _ = tree.collect("q", folder, "operators/seg")
+        assert [file.name[-3:].strip("/d") for file in found] == ["B", "a-b", "b", "ä"]
+
+    def test_too_many_entries_are_refused(
+        self, tree: PayloadTree, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("claraedge.payloads.tree.MAX_ENTRIES", 10)
+        folder = tree.attempt("p", "seg", 1)
+        folder.mkdir(parents=True)
+        for number in range(10):
+            (folder / str(number)).touch()
+        assert len(tree.collect("p", folder, "operators/seg")[0]) == 10
+        (folder / "more").touch()
+        with pytest.raises(UnusableOutputError, match="more than 10 files and folders"):
+            tree.collect("p", folder, "operators/seg")

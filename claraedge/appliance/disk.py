@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from claraedge.appliance.watermarks import (
     worst,
 )
 from claraedge.blocking import in_thread
+from claraedge.bugs import known
 from claraedge.clock import Clock
 from claraedge.errors import ClaraedgeError
 
@@ -168,10 +168,11 @@ class DiskGuard:
         while True:
             try:
                 await self.look()
-            except (ClaraedgeError, OSError, sqlite3.Error) as error:
-                if str(error) != self._trouble:
-                    self._trouble = str(error)
-                    _log.warning("no room can be made now: %s", error)
+            except Exception as error:  # noqa: BLE001 - it fails alone
+                why = str(known(error, "a look at the disks"))
+                if why != self._trouble:
+                    self._trouble = why
+                    _log.warning("no room can be made now: %s", why)
             else:
                 self._trouble = ""
             await asyncio.sleep(_LOOK if self.level is Level.ROOM else _LOOK_LOW)
@@ -183,13 +184,20 @@ class DiskGuard:
         if self.level is not Level.ROOM and (now >= self._next_relief or self._evicts()):
             self._next_relief = now + _RELIEF
             missing = lacking(self._readings[self._state.name], self._limits) if self._low() else 0
-            removed = await self.reclaim(missing)
-            self._in_vain = missing > 0 and removed == 0
-            if removed:
-                await self._measure()
+            try:
+                removed = await self.reclaim(missing)
+                self._in_vain = missing > 0 and removed == 0
+                if removed:
+                    await self._measure()
+            finally:  # whatever keeps old files from being removed
+                await self._evict()
+        else:
+            await self._evict()
+        await self._keep_ballast()
+
+    async def _evict(self) -> None:
         if self._evicts():
             await self.evict(self._told(Level.OUT))
-        await self._keep_ballast()
 
     def _low(self) -> bool:
         """The state's own disk is low, so that removing what lies there helps."""

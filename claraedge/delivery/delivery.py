@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from claraedge.blocking import in_cancellable_thread, in_thread
+from claraedge.bugs import known
 from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.delivery import records, reports
@@ -165,9 +166,9 @@ class Delivery:
     async def _attempt(self, lane: Lane, record: DeliveryRecord) -> None:
         try:
             path = await self._deliver(record)
-        except (OSError, ClaraedgeError) as error:
+        except Exception as error:  # noqa: BLE001 - it fails alone
             lane.queue.clear()  # perhaps nothing can be put there any more: look first
-            await self._park(lane, record, error)
+            await self._park(lane, record, known(error, "a delivery", job=record.job))
         else:
             lane.parked.pop(record.job, None)
             self.on_done(record.job)

@@ -11,19 +11,18 @@ import asyncio
 import enum
 import logging
 import os
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from claraedge.blocking import CancelFlag, in_cancellable_thread
+from claraedge.bugs import known
 from claraedge.clock import Clock
 from claraedge.config import Outbox
 from claraedge.delivery import kept
 from claraedge.delivery.kept import Kept, Kind
 from claraedge.delivery.publish import is_owners
 from claraedge.delivery.roots import Root, Roots
-from claraedge.errors import ClaraedgeError
 from claraedge.fs import files
 from claraedge.fs.failpoint import Failpoint, nothing
 from claraedge.fs.removal import remove
@@ -94,9 +93,10 @@ class Expiry:
         while True:
             try:
                 await self.look()
-            except (ClaraedgeError, OSError, sqlite3.Error) as error:
+            except Exception as error:  # noqa: BLE001 - it fails alone
+                why = known(error, "the removal of results that are old")
                 _log.warning(
-                    "folders that are older than their keep_days cannot be removed now: %s", error
+                    "folders that are older than their keep_days cannot be removed now: %s", why
                 )
             await asyncio.sleep(_LOOK)
 

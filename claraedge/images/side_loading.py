@@ -19,6 +19,7 @@ from typing import TypeAlias
 import msgspec
 
 from claraedge.blocking import in_thread
+from claraedge.bugs import known
 from claraedge.errors import (
     ClaraedgeError,
     DamagedImageError,
@@ -82,6 +83,8 @@ class SideLoading:
                     f"cannot be read ({error.strerror or error}); correct that, or set"
                     " [images] path to another"
                 )
+            except Exception as error:  # noqa: BLE001 - it fails alone
+                self._met(str(known(error, "a look at the folder of image archives")))
             else:
                 self._trouble = ""
             await asyncio.sleep(self._pause)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claraedge.blocking import CancelFlag, in_cancellable_thread
+from claraedge.bugs import known
 from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.delivery.roots import Roots
@@ -106,9 +107,10 @@ class Duplicates:
                 await self._put_away(waiting.duplicate)
             except _ResultsGoneError:
                 await self._run_again(waiting)
-            except (OSError, ClaraedgeError, sqlite3.OperationalError) as error:
+            except Exception as error:  # noqa: BLE001 - it fails alone
                 waiting.due = self._clock.elapsed() + _RETRY
-                _log.warning("%s cannot be put away: %s", item.text, error, extra={"item": name})
+                why = known(error, "a duplicate", item=name)
+                _log.warning("%s cannot be put away: %s", item.text, why, extra={"item": name})
             else:
                 del self._waiting[name]
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from claraedge.bugs import Known, known, words
 from claraedge.config import Config
 from claraedge.config.inbox import Trigger as Rule
 from claraedge.delivery.spool import is_ours
@@ -163,8 +164,8 @@ class Folders:
             found = await self._shares.ask(trigger.folder, listed, trigger.folder)
         except StillBusyError:
             return None
-        except OSError as error:
-            self._tell(trigger.folder, error)
+        except Exception as error:  # noqa: BLE001 - it fails alone
+            self._tell(trigger.folder, known(error, f"a look into {trigger.folder}"))
             return None
         self._told.pop(trigger.folder, None)
         await self._look_between(trigger, layout)
@@ -183,8 +184,8 @@ class Folders:
                 if found := await self._shares.ask(trigger.folder, looked, trigger.folder):
                     self._between[trigger.folder] = [shown(name) for name in sorted(found)]
 
-    def _tell(self, folder: Path, error: OSError) -> None:
-        text = error.strerror or str(error)
+    def _tell(self, folder: Path, error: Known) -> None:
+        text = words(error)
         if self._told.get(folder) != text:
             self._told[folder] = text
             name = shown(os.fsencode(folder))

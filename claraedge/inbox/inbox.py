@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 from claraedge.blocking import in_thread
+from claraedge.bugs import Known
 from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.delivery.roots import Roots
@@ -281,7 +282,7 @@ class Inbox:
                 await self._take_looks(some, looks, began)
 
     async def _take_looks(
-        self, entries: Sequence[Waiting], looks: Awaitable[list[Found | OSError]], began: float
+        self, entries: Sequence[Waiting], looks: Awaitable[list[Found | Known]], began: float
     ) -> None:
         if self._room.take_looks(entries, await looks, began):
             self._settled.set()

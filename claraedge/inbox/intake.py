@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from claraedge.blocking import in_cancellable_thread, in_thread
+from claraedge.bugs import known
 from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.delivery.roots import Roots
@@ -278,8 +279,9 @@ class Intake:
                 continue
             try:
                 await self._follow_up(pending, step)
-            except (OSError, ClaraedgeError, sqlite3.OperationalError) as error:
-                await self._hold(pending, reason_of(error))
+            except Exception as error:  # noqa: BLE001 - it fails alone
+                why = known(error, "the claim of an item", item=pending.item.id)
+                await self._hold(pending, reason_of(why))
             pending.rest()
         if others:
             self._on_progress()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from claraedge import bugs
 from claraedge.clock import Clock
 from claraedge.delivery.plan import plan
-from claraedge.errors import ClaraedgeError
 from claraedge.fs.failpoint import Failpoint
 from claraedge.fs.room import reason_of
 from claraedge.ids import NewId
@@ -100,8 +99,8 @@ class Submissions:
         job = self._new_id()
         try:
             resolved = await self._resolved(definition, job, item, known)
-        except (ClaraedgeError, OSError) as error:
-            return Held(reason=reason_of(error))
+        except Exception as error:  # noqa: BLE001 - it fails alone
+            return Held(reason=reason_of(bugs.known(error, "a job of an item", item=item.id)))
         return Prepared(item=item, job=job, filled=filled, resolved=resolved)
 
     async def _write(self, prepared: Sequence[Prepared]) -> Sequence[End]:
@@ -115,8 +114,12 @@ class Submissions:
             outcomes = await self._database.write(work)
         except PipelineChangedError:
             return [Changed() for _ in prepared]  # rare: all are resolved again
-        except (ClaraedgeError, sqlite3.OperationalError) as error:
-            return [Held(reason=reason_of(error)) for _ in prepared]
+        except Exception as error:  # noqa: BLE001 - it fails alone
+            ids = ", ".join(one.item.id for one in prepared)
+            why = bugs.known(error, "the jobs of some items", items=ids)
+            if why is not error and len(prepared) > 1:  # one of them is to blame: each alone
+                return [end for one in prepared for end in await self._write([one])]
+            return [Held(reason=reason_of(why)) for _ in prepared]
         self._failpoint("submit: committed")
         return [_end(one, outcome) for one, outcome in zip(prepared, outcomes, strict=True)]
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from claraedge import bugs
 from claraedge.blocking import CancelFlag
 from claraedge.delivery.spool import Spool
 from claraedge.errors import ClaraedgeError
@@ -74,8 +75,8 @@ class Taker:
                     steps.append(before)
                     continue
                 done = self._fill(flag, item, position, devices)
-            except (OSError, ClaraedgeError) as error:
-                steps.append(error)
+            except Exception as error:  # noqa: BLE001 - it fails alone
+                steps.append(bugs.known(error, "the claim of an item", item=item.id))
                 continue
             if isinstance(done, _Whole):
                 filled.append(done)
@@ -89,8 +90,9 @@ class Taker:
                 continue
             try:
                 steps[one.position] = self._look_again(items[one.position], one)
-            except (OSError, ClaraedgeError) as error:
-                steps[one.position] = error
+            except Exception as error:  # noqa: BLE001 - it fails alone
+                why = bugs.known(error, "the claim of an item", item=items[one.position].id)
+                steps[one.position] = why
         return steps
 
     def _fill(

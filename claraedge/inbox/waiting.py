@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from claraedge.bugs import Known, known, words
 from claraedge.clock import Clock
+from claraedge.errors import ClaraedgeError
 from claraedge.filenames import Names
 from claraedge.ids import NewId
 from claraedge.inbox.claim import Held
@@ -174,24 +176,27 @@ class WaitingRoom:
             if not entry.ready:
                 entry.reason, entry.mend, entry.parked, entry.held = reason, "", True, True
 
-    def look(self, entries: Sequence[Waiting]) -> list[Found | OSError]:
+    def look(self, entries: Sequence[Waiting]) -> list[Found | Known]:
         """Looks at each. Blocking; changes nothing."""
         now = self._clock.elapsed()
         devices: Devices = {}
-        return [
-            self._onlooker.look(
+        return [self._look(entry, now, devices) for entry in entries]
+
+    def _look(self, entry: Waiting, now: float, devices: Devices) -> Found | Known:
+        settled = entry.quiet is not None and now - entry.quiet.since >= entry.trigger.settle
+        try:
+            return self._onlooker.look(
                 entry.trigger,
                 entry.name,
                 entry.identified,
-                nearly=entry.hints.complete
-                or (entry.quiet is not None and now - entry.quiet.since >= entry.trigger.settle),
+                nearly=entry.hints.complete or settled,
                 devices=devices,
             )
-            for entry in entries
-        ]
+        except Exception as error:  # noqa: BLE001 - it fails alone
+            return known(error, "a look at an entry of the inbox", item=entry.id)
 
     def take_looks(
-        self, entries: Sequence[Waiting], looks: Sequence[Found | OSError], began: float
+        self, entries: Sequence[Waiting], looks: Sequence[Found | Known], began: float
     ) -> bool:
         """Decides by the looks, which began at `began`; True where more may be taken now."""
         more = False
@@ -199,8 +204,8 @@ class WaitingRoom:
             if not lives(self._folders, entry):
                 continue
             before = unit_of(entry)
-            if isinstance(found, OSError):
-                entry.reason, entry.mend = found.strerror or str(found), ""
+            if isinstance(found, OSError | ClaraedgeError):
+                entry.reason, entry.mend = words(found), ""
                 entry.parked = entry.held = True
                 again = min(entry.trigger.settle, _AGAIN)
                 self._schedule.put(entry, self._clock.elapsed() + again)

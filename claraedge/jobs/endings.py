@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from claraedge.blocking import in_thread
-from claraedge.errors import ContainerError, RunnerUnavailableError
+from claraedge.bugs import known
 from claraedge.jobs import records
 from claraedge.jobs.active import ActiveJob
 from claraedge.jobs.execution import Execution
@@ -73,8 +73,9 @@ class Endings:
                 continue
             try:
                 await clear(machine.runner, machine.payloads.tree.operator(job.payload, name))
-            except (OSError, ContainerError, RunnerUnavailableError) as error:
-                extra = {"job": job.id, "operator": name, "reason": str(error)}
+            except Exception as error:  # noqa: BLE001 - it fails alone
+                why = known(error, "the removal of an operator's files", job=job.id, operator=name)
+                extra = {"job": job.id, "operator": name, "reason": str(why)}
                 _log.warning("files of an operator left behind in the payload", extra=extra)
 
     async def _drop_values(self, active: ActiveJob) -> None:
@@ -90,9 +91,10 @@ class Endings:
         try:
             for folder in folders:
                 await clear(machine.runner, folder)
-        except (OSError, ContainerError, RunnerUnavailableError) as error:
+        except Exception as error:  # noqa: BLE001 - it fails alone
             self._floor.strays.expect()  # what lies in memory is tried again
-            _log.warning("values left behind", extra={"job": job.id, "reason": str(error)})
+            why = known(error, "the removal of values", job=job.id)
+            _log.warning("values left behind", extra={"job": job.id, "reason": str(why)})
 
     async def _stop(self, job: str, status: JobStatus) -> None:
         def work(tx: Transaction) -> None:

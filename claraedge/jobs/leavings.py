@@ -6,12 +6,14 @@ swept at the next start), logs before the row that says so, a job's own rows las
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from claraedge.blocking import CancelFlag, in_cancellable_thread
+from claraedge.bugs import known
 from claraedge.fs.measuring import size_alone
 from claraedge.fs.removal import remove
 from claraedge.jobs import records
@@ -20,6 +22,8 @@ from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.model import JobStatus
 from claraedge.payloads.payloads import Payloads
 from claraedge.store.database import Database, Row, Transaction
+
+_log = logging.getLogger(__name__)
 
 #: Jobs that are read at once, measured at once, and removed in one transaction.
 _PAGE, _MEASURED, _STEP = 500, 200, 20
@@ -107,15 +111,14 @@ class Leavings:
         return [leaving for leaving in leavings if leaving.payload in gone]
 
     async def _drop_logs(self, leavings: Sequence[Leaving]) -> Sequence[Leaving]:
-        folders = [self._logs.folder(leaving.job) for leaving in leavings]
-        await in_cancellable_thread(_remove_all, folders)
+        gone = await in_cancellable_thread(self._remove_logs, leavings)
 
         def work(tx: Transaction) -> None:
-            for leaving in leavings:
+            for leaving in gone:
                 tx.run("logs_gone", job=leaving.job)
 
         await self._database.write(work)
-        return leavings
+        return gone
 
     async def _drop_jobs(self, leavings: Sequence[Leaving]) -> Sequence[Leaving]:
         await self._drop_payloads(leavings)
@@ -138,15 +141,32 @@ class Leavings:
             flag.check()
             payload = 0
             if row["payload"] is not None:
-                payload = size_alone(self._payloads.tree.folder(row["payload"]))
-            found.append((row["job"], payload, size_alone(self._logs.folder(row["job"]))))
+                payload = _size(self._payloads.tree.folder(row["payload"]), row["job"])
+            found.append((row["job"], payload, _size(self._logs.folder(row["job"]), row["job"])))
         return found
 
+    def _remove_logs(self, flag: CancelFlag, leavings: Sequence[Leaving]) -> Sequence[Leaving]:
+        """Those that are gone now."""
+        gone = []
+        for leaving in leavings:
+            flag.check()
+            try:
+                remove(self._logs.folder(leaving.job))
+            except Exception as error:  # noqa: BLE001 - it fails alone
+                why = known(error, "the removal of logs", job=leaving.job)
+                _log.warning("logs stay: %s", why, extra={"job": leaving.job})
+            else:
+                gone.append(leaving)
+        return gone
 
-def _remove_all(flag: CancelFlag, folders: Sequence[Path]) -> None:
-    for folder in folders:
-        flag.check()
-        remove(folder)
+
+def _size(folder: Path, job: str) -> int:
+    """What it takes; nothing where that cannot be found out."""
+    try:
+        return size_alone(folder)
+    except Exception as error:  # noqa: BLE001 - it fails alone
+        _log.warning("%s cannot be measured: %s", folder, known(error, "a measure", job=job))
+        return 0
 
 
 def _leaving(row: Row) -> Leaving:

@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
+from claraedge.bugs import known
 from claraedge.errors import ContainerError, RunnerUnavailableError
 from claraedge.runner.protocol import Runner
 
@@ -69,5 +70,9 @@ class Removals:
             )
         except RunnerUnavailableError:
             self.on_outage()
+            return False
+        except Exception as error:  # noqa: BLE001 - it fails alone
+            known(error, "the removal of a container", container=container[:12], **about)
+            self.on_outage()  # it is looked for again
             return False
         return True

@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from claraedge.bugs import known
 from claraedge.clock import Clock
-from claraedge.errors import ClaraedgeError
 from claraedge.jobs import records
 from claraedge.jobs.ageing import Trust, Unstarted, expired
 from claraedge.jobs.keeping import Rules, Totals, may_make_room, surplus
@@ -91,8 +90,9 @@ class Retention:
         while True:
             try:
                 await self.look()
-            except (ClaraedgeError, OSError, sqlite3.Error) as error:
-                _log.warning("what is old cannot be removed now: %s", error)
+            except Exception as error:  # noqa: BLE001 - it fails alone
+                why = known(error, "the removal of what is old")
+                _log.warning("what is old cannot be removed now: %s", why)
             await asyncio.sleep(pause)
 
     async def look(self) -> None:

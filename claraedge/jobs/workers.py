@@ -7,6 +7,7 @@ import contextlib
 import logging
 from dataclasses import replace
 
+from claraedge.bugs import known
 from claraedge.errors import StateFolderError
 from claraedge.jobs.active import ActiveJob, Running
 from claraedge.jobs.attempt import Setting
@@ -139,6 +140,8 @@ class Workers:
             self._floor.pause.over()
         except OUTAGES as error:
             self._floor.pause.met(error)
+        except Exception as error:  # noqa: BLE001 - the operator meets it again, and fails by it
+            known(error, f"the fetch of {reference}", job=active.job.id)
 
     async def _refused(self, active: ActiveJob, name: str, error: RoomTakenError) -> None:
         """The job waits until another one ends; its messages say so once."""

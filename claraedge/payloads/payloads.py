@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from claraedge import metadata
 from claraedge.blocking import in_cancellable_thread, in_thread, to_its_end
+from claraedge.bugs import known
 from claraedge.clock import Clock
 from claraedge.errors import (
     ClaraedgeError,
@@ -206,8 +207,9 @@ class Payloads:
                 await in_thread(remove, leftover)
             except FileNotFoundError:
                 continue  # another call empties as well
-            except (OSError, ClaraedgeError) as error:
-                _log.warning("%s cannot be removed now: %s; tried again later", leftover, error)
+            except Exception as error:  # noqa: BLE001 - it fails alone
+                why = known(error, "the removal of a payload", payload=leftover.name[:32])
+                _log.warning("%s cannot be removed now: %s; tried again later", leftover, why)
 
     async def add_metadata(self, payload: str, entries: Mapping[str, str]) -> dict[str, str]:
         """Adds entries to a reusable payload; returns the complete set. See `metadata.merge`."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from claraedge.blocking import in_thread
+from claraedge.bugs import known
 from claraedge.clock import Clock
 from claraedge.errors import ClaraedgeError, PipelineDefinitionError, PipelineStoreError
 from claraedge.filenames import shown
@@ -139,6 +140,8 @@ class PipelineFolder:
                 f"cannot be read ({error.strerror or error}); nothing changes until it can:"
                 " correct that, or set [pipelines] path to another folder"
             )
+        except Exception as error:  # noqa: BLE001 - it fails alone
+            self._met(str(known(error, "a look at the folder of pipelines")))
 
     async def look(self, *, at_start: bool = False) -> None:
         """One look: registers what is new or changed, and disables what is gone.

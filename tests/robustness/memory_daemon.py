@@ -24,6 +24,7 @@ from claraedge.config import Config, load_config
 from claraedge.daemon import serve
 from claraedge.runner.memory import MemoryRunner, write_log
 from claraedge.runner.protocol import ContainerSpec, Image, Runner
+from tests.robustness.hostile_trees import TREES
 
 LOG_LINES = 400_000
 #: The image of every archive.
@@ -90,6 +91,14 @@ async def chatty(spec: ContainerSpec) -> int:
     return 0
 
 
+async def hostile(spec: ContainerSpec) -> int:
+    """Leaves the tree `KIND` in each folder that it may write, and exits with `EXIT`."""
+    for mount in spec.mounts:
+        if not mount.read_only:
+            TREES[spec.environment["KIND"]](mount.source, Path(spec.environment["CANARY"]))
+    return int(spec.environment["EXIT"])
+
+
 async def stubborn(spec: ContainerSpec) -> int:
     """Does not hear TERM, only KILL."""
     with suppress(asyncio.CancelledError):
@@ -101,7 +110,7 @@ async def stubborn(spec: ContainerSpec) -> int:
 @asynccontextmanager
 async def runner(folder: Path) -> AsyncIterator[Runner]:
     containers = Containers()
-    for program in (hello, look, failing, chatty, stubborn):
+    for program in (hello, look, failing, chatty, hostile, stubborn):
         containers.add_image(f"{program.__name__}:1", program)
     trim = ctypes.CDLL(None).malloc_trim
 

@@ -1,0 +1,68 @@
+"""Trees that an operator, or who drops files, may leave: each fills an empty folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.campaign import CAMPAIGN
+from tests.deep import chain
+
+#: Not removed, read or written, whatever links lead there.
+CANARY = "canary"
+MANY = 100_000 if CAMPAIGN else 5_000
+
+
+def deep(folder: Path, _: Path) -> None:
+    for levels in (1, 100, 985, 5000):
+        chain(folder / f"{levels}", "d", levels)
+
+
+def long(folder: Path, _: Path) -> None:
+    """Longer than PATH_MAX on the host, and in the container as well."""
+    chain(folder / "15", "n" * 250, 15)
+    chain(folder / "60", "n" * 250, 60)
+
+
+def many(folder: Path, _: Path) -> None:
+    for number in range(MANY):
+        (folder / f"{number}").touch()
+
+
+def links(folder: Path, canary: Path) -> None:
+    """At each of some levels, to files and folders, out and in circles."""
+    inner = folder
+    for level in range(6):
+        inner = inner / str(level)
+        inner.mkdir()
+        (inner / "file").symlink_to(canary / "kept")
+        (inner / "out").symlink_to(canary)
+        (inner / "up").symlink_to("..")
+        (inner / "self").symlink_to("self")
+        (inner / "nowhere").symlink_to("/nowhere")
+        (inner / "\udcff").symlink_to("/etc")
+
+
+def odd(folder: Path, _: Path) -> None:
+    """What is no file, is no text, has holes, or has two names; and folders that are closed."""
+    os.mkfifo(folder / "pipe")
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as listener:
+        # The path of a socket is short.
+        listener.bind(f"/proc/self/fd/{os.open(folder, os.O_RDONLY)}/socket")
+    with (folder / "sparse").open("wb") as file:
+        file.truncate(1 << 40)
+    (folder / "one").write_text("1")
+    (folder / "two").hardlink_to(folder / "one")
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xff\xfe\n\x1b")).write_text("1")
+    (folder / "closed" / "more").mkdir(parents=True)
+    (folder / "closed" / "more" / "file").write_text("1")
+    (folder / "closed" / "more").chmod(0)
+    (folder / "closed").chmod(0o100)
+
+
+TREES: dict[str, Callable[[Path, Path], None]] = {
+    tree.__name__: tree for tree in (deep, long, many, links, odd)
+}

@@ -108,7 +108,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 group.create_task(database.watch(), name="state")
                 _log.info("ready", extra={"version": __version__, "instance": foundation.instance})
                 notify.ready(f"serving {config.socket}")
-                checking = watchdog.run(database.write, parts.engine.stuck)
+                checking = watchdog.run(database.answers, parts.engine.stuck)
                 group.create_task(checking, name="watchdog")
         except BaseExceptionGroup:
             if database.unusable is not None:  # whatever else comes of that

@@ -40,6 +40,7 @@ async def status(parts: Parts) -> appliance_pb2.StatusResponse:
         podman_version=await base.runner.version(),
         gpus=len([gpu for gpu in await in_thread(device.gpus, config) if gpu not in faults]),
         warnings=[
+            *parts.foundation.database.warnings(),
             *parts.engine.warnings(),
             *parts.log_caps.warnings(),
             *parts.disk.warnings(),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import queue
 import sqlite3
 import threading
@@ -29,6 +30,7 @@ from claraedge.errors import (
     UnavailableError,
 )
 from claraedge.store import soundness
+from claraedge.store.contention import holder, is_busy
 from claraedge.store.migrations import migrate, refuse_newer
 from claraedge.store.queries import load_queries
 
@@ -37,7 +39,15 @@ T = TypeVar("T")
 Parameter: TypeAlias = str | bytes | int | float | None
 Row: TypeAlias = sqlite3.Row
 
+_log = logging.getLogger(__name__)
+
 _READERS = 4
+#: A lock of another process is asked for again after so long, for as long as it takes.
+_BUSY_MS = 500
+#: What the write-ahead log keeps of the disk once a long reader let it grow.
+_WAL_BYTES = 8 << 20
+#: Seconds after which who asks whether all is well learns that the state waits for a lock.
+_ASK = 0.2
 _BATCH = 256
 
 
@@ -99,7 +109,7 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     connection.isolation_level = None
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA busy_timeout = 10000")
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
     connection.execute("PRAGMA cell_size_check = ON")  # a damaged page is found when it is read
     return connection
 
@@ -110,6 +120,8 @@ class Database:
     Raises AlreadyRunningError where another process has it open, NewerStateError (and does not
     touch the file) where a newer claraedge wrote it, StateFolderError where it is no database,
     DamagedStateError where any of it is damaged, or it is gone.
+
+    A lock that another process holds is waited for, also at the start: it costs nothing but time.
 
     Once damage or a broken disk is met at work, nothing is read or written any more: every call
     raises what was met, and so does `watch`.
@@ -131,6 +143,8 @@ class Database:
         self._held = contextlib.ExitStack()
         """Files that may be closed once no connection is open."""
         self._closed = True
+        self._stopping = False
+        self._contended: str | None = None
         self.unusable: StateFolderError | None = None
         """What was met that ends all work with the state."""
         self._met = asyncio.Event()
@@ -138,7 +152,11 @@ class Database:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        await in_thread(self._open)
+        try:
+            await in_thread(self._open)
+        except asyncio.CancelledError:
+            self._stopping = True  # the thread may wait for a lock
+            raise
         self._thread = threading.Thread(target=self._write_all, name="database", daemon=True)
         self._thread.start()
         self._closed = False
@@ -150,6 +168,7 @@ class Database:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._stopping = True
         self._closed = True  # before the writer is told to end: nothing is queued behind that
         self._tasks.put(None)
         if self._thread is not None:
@@ -168,6 +187,23 @@ class Database:
         future: asyncio.Future[T] = loop.create_future()
         self._tasks.put(_Task(work, future, loop))
         return await future
+
+    def warnings(self) -> list[str]:
+        """What keeps the state from being written, for `claraedge status`."""
+        return [] if self._contended is None else [self._contended]
+
+    async def answers(self, work: Callable[[Transaction], object]) -> None:
+        """Returns once `work` is written, or as soon as it is known to wait for a lock."""
+        writing = asyncio.ensure_future(self.write(work))
+        try:
+            while self._contended is None:
+                done, _ = await asyncio.wait({writing}, timeout=_ASK)
+                if done:
+                    break
+            if writing.done():
+                writing.result()
+        finally:
+            writing.cancel()
 
     async def watch(self) -> None:
         """Until the state cannot be used any more; raises why."""
@@ -225,13 +261,7 @@ class Database:
             soundness.refuse_unusable(self.path)
             refuse_newer(self.path)
             soundness.refuse_lost(self.path)
-            self._writer = _connect(self.path, read_only=False)
-            self.path.chmod(0o600)
-            self._writer.execute("PRAGMA journal_mode = WAL")
-            self._writer.execute("PRAGMA synchronous = FULL")
-            soundness.check(self._writer, self.path, self._held)
-            migrate(self._writer)
-            soundness.check_values(self._writer, self.path)
+            self._patiently(self._open_writer)
         except (sqlite3.Error, OSError) as error:
             known = self._meaning(error)
             self._close()
@@ -249,6 +279,41 @@ class Database:
         except BaseException:
             self._close()
             raise
+
+    def _open_writer(self) -> None:
+        if self._writer is None:
+            self._writer = _connect(self.path, read_only=False)
+        self.path.chmod(0o600)
+        self._writer.execute("PRAGMA journal_mode = WAL")
+        self._writer.execute("PRAGMA synchronous = FULL")
+        self._writer.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
+        soundness.check(self._writer, self.path, self._held)
+        migrate(self._writer)
+        soundness.check_values(self._writer, self.path)
+
+    def _patiently(self, step: Callable[[], T]) -> T:
+        """Takes a step that another process may lock out, again until it does not."""
+        said: str | None = None
+        while True:
+            try:
+                result = step()
+            except sqlite3.OperationalError as error:
+                if not is_busy(error):
+                    raise
+                if self._stopping:
+                    raise UnavailableError("the daemon is stopping; try again") from error
+                text = (
+                    f"{holder(self.path)} has a lock on {self.path}, and nothing can be written"
+                    " until it ends; nobody but claraedge should open that file"
+                )
+                if text != said:
+                    _log.warning("the state waits: %s", text)
+                self._contended = said = text
+            else:
+                if said is not None:
+                    self._contended = None
+                    _log.info("the state can be written again")
+                return result
 
     def _close(self) -> None:
         if self.unusable is not None and self._writer is not None:
@@ -274,7 +339,7 @@ class Database:
 
     def _read(self, work: Callable[[Transaction], T]) -> T:
         try:
-            return self._read_one(work)
+            return self._patiently(lambda: self._read_one(work))
         except sqlite3.Error as error:
             known = self._meaning(error)
             if known is error:
@@ -345,7 +410,7 @@ class Database:
         transaction = Transaction(writer, self._queries)
         try:
             self._refuse_unusable()
-            writer.execute("BEGIN IMMEDIATE")
+            self._patiently(lambda: writer.execute("BEGIN IMMEDIATE"))
             for task in batch:
                 task.error = None
                 writer.execute("SAVEPOINT task")

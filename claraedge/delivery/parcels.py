@@ -20,7 +20,7 @@ from claraedge.delivery.plan import Delivered, plan
 from claraedge.delivery.publish import publish, write_json
 from claraedge.delivery.records import DeliveryRecord
 from claraedge.delivery.roots import Root, Roots
-from claraedge.delivery.shown import make_shown
+from claraedge.delivery.shown import opened_shown
 from claraedge.delivery.spool import Spool
 from claraedge.fs import files
 from claraedge.fs.failpoint import Failpoint
@@ -227,9 +227,10 @@ class Parcels:
                 extra={"job": record.job},
             )
             return None
-        make_shown(folder, root.mode)
-        self._failpoint("deliver: before original")
-        move(source, target, flag=flag, failpoint=self._failpoint)
+        inside = os.fsencode(folder.relative_to(root.path))
+        with opened_shown(root.path, inside, root.mode) as place:
+            self._failpoint("deliver: before original")
+            move(source, place / target.name, flag=flag, failpoint=self._failpoint)
         self._failpoint("deliver: original moved")
         return folder if record.healthy else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import msgspec
 
-from claraedge.delivery.shown import make_shown, show
+from claraedge.delivery.shown import opened_shown, show
 from claraedge.delivery.slug import whole_id
 from claraedge.errors import ClaraedgeError, StateFolderError
 from claraedge.fs import files
 from claraedge.fs.removal import remove
+from claraedge.fs.trusted import opened
 
 
 def write_json(path: Path, document: Mapping[str, object]) -> None:
@@ -52,33 +54,61 @@ def publish(
         if os.path.lexists(target):
             continue
         mode = stat.S_IMODE(root.stat().st_mode)
-        make_shown(target.parent, mode)
-        building = root / f".tmp-{owner}"
-        remove(building)
-        building.mkdir(0o700)
-        failpoint("publish: building")
-        try:
-            build(building)
-            failpoint("publish: written")
-            show(building, mode)
-            failpoint("publish: shown")
-            files.sync_tree(building)
-        except (OSError, ClaraedgeError):
-            # What is half made must not keep a full disk full, nor lie there for ever; a dead share
-            # keeps it for the retry.
-            with contextlib.suppress(OSError):
-                remove(building)
-            raise
-        failpoint("publish: built")
-        building.rename(target)
-        failpoint("publish: renamed")
-        files.sync_folder(target.parent)
+        above = os.fsencode(target.parent.relative_to(root)) if target.parent != root else b""
+        with opened(root) as top, opened_shown(root, above, mode) as place:
+            _put(top / f".tmp-{owner}", place / target.name, target, mode, build, failpoint)
         failpoint("publish: synced")
         return target
     raise StateFolderError(
         f"{root / folder} cannot be made: folders of that name, and of that name with the whole id"
         f" {owner}, are there and hold no {marker} of this job; move them away"
     )
+
+
+def _put(
+    temporary: Path,
+    place: Path,
+    target: Path,
+    mode: int,
+    build: Callable[[Path], None],
+    failpoint: Callable[[str], None],
+) -> None:
+    """Fills a folder and renames it to `place`; for people, that is `target`.
+
+    The paths begin with descriptors: whoever may write to the root can replace what is half made,
+    and has it built where it was moved to, or gets an error, but leads nothing elsewhere.
+    """
+    remove(temporary)
+    temporary.mkdir(0o700)
+    failpoint("publish: building")
+    try:
+        with opened(temporary.parent, os.fsencode(temporary.name)) as building:
+            made = building.stat()
+            if made.st_uid != os.geteuid():
+                raise OSError(errno.EAGAIN, "was replaced while it was made", str(target))
+            try:
+                build(building)
+                failpoint("publish: written")
+                show(building, mode)
+                failpoint("publish: shown")
+                files.sync_tree(building)
+            except OSError as error:
+                if error.filename is not None:
+                    shown = str(target.parent / temporary.name)
+                    error.filename = str(error.filename).replace(str(building), shown)
+                raise
+    except (OSError, ClaraedgeError):
+        # What is half made must not keep a full disk full, nor lie there for ever; a dead share
+        # keeps it for the retry.
+        with contextlib.suppress(OSError):
+            remove(temporary)
+        raise
+    failpoint("publish: built")
+    temporary.rename(place)
+    if place.lstat().st_ino != made.st_ino:
+        raise OSError(errno.EAGAIN, "was replaced while it was made", str(target))
+    failpoint("publish: renamed")
+    files.sync_folder(place.parent)
 
 
 def published(root: Path, folder: str, owner: str, *, marker: str, key: str) -> Path | None:

@@ -7,10 +7,13 @@ its default ACL come from the kernel (setgid).
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from claraedge.fs import extras, files
+from claraedge.fs.trusted import opened
 from claraedge.fs.walking import descend
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -35,10 +38,21 @@ def folder_mode(status: os.stat_result, mode: int) -> int:
     return status.st_mode & 0o7000 | mode & 0o777 | 0o700
 
 
-def make_shown(folder: Path, mode: int) -> None:
-    """Makes a folder and its parents, durable; those that are there stay as they are."""
-    if not folder.is_dir():
-        make_shown(folder.parent, mode)
-        folder.mkdir(0o777)
-        extras.set_mode(folder, folder_mode(folder.lstat(), mode))
-        files.sync_folder(folder.parent)
+@contextlib.contextmanager
+def opened_shown(root: Path, path: bytes, mode: int) -> Iterator[Path]:
+    """A path of the folder `path` below `root`, made with those above it where it is not there.
+
+    It stays that folder, whoever else may write to `root` and swaps something meanwhile. Those
+    that are there keep their mode. Raises NotADirectoryError where one of them is a link.
+    """
+    with contextlib.ExitStack() as stack:
+        at = stack.enter_context(opened(root))
+        for part in path.split(b"/") if path else ():
+            try:
+                at = stack.enter_context(opened(at, part))
+            except FileNotFoundError:
+                (at / os.fsdecode(part)).mkdir(0o777)
+                above, at = at, stack.enter_context(opened(at, part))
+                extras.set_mode(at, folder_mode(at.stat(), mode))
+                files.sync_folder(above)
+        yield at

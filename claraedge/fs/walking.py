@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from claraedge.fs.trusted import is_opened, opened
+
 #: Where `walk` looks no further.
 MAX_DEPTH = 256
 #: Folders that one walk has open at once.
@@ -70,8 +72,10 @@ def descend(
     meanwhile is left out.
     """
     # A path alone: an inbox is watched, and its folders are not to tell of every look at them.
-    above = os.open(root.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    levels = [_Level(above, os.fstat(above), b"", [os.fsencode(root.name)])]
+    # Of a folder that is opened already: itself, since its path is a link.
+    start, first = (root, b".") if is_opened(root) else (root.parent, os.fsencode(root.name))
+    above = os.open(start, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    levels = [_Level(above, os.fstat(above), b"", [first])]
     try:
         while levels:
             level = levels[-1]
@@ -209,33 +213,8 @@ def walk(root: Path, *, opening: bool = False) -> Iterator[Entry]:
 def placed(folder: Path, path: bytes) -> Iterator[Path]:
     """A path for an entry below a folder, that leads through no link on its way there.
 
-    Raises FileNotFoundError, or NotADirectoryError where a folder on the way is none (any more).
+    Raises as `trusted.open_folder` does where there is no way.
     """
     parents, _, name = path.rpartition(b"/")
-    if not parents:
-        yield folder / os.fsdecode(name)
-        return
-    inner = open_folder(folder, parents)
-    try:
-        yield Path(f"/proc/self/fd/{inner}", os.fsdecode(name))
-    finally:
-        os.close(inner)
-
-
-def open_folder(folder: Path, path: bytes) -> int:
-    """A descriptor of a folder below another one, through no link on the way; b'' is that one.
-
-    Raises FileNotFoundError, or NotADirectoryError where a part of the path is no folder.
-    """
-    inner = os.open(folder, FOLDER & ~os.O_NOFOLLOW)
-    try:
-        for part in path.split(b"/") if path else ():
-            outer = inner
-            inner = os.open(part, FOLDER, dir_fd=outer)
-            os.close(outer)
-    except OSError as error:
-        os.close(inner)
-        if error.errno == errno.ELOOP:
-            raise NotADirectoryError(errno.ENOTDIR, "is a link", error.filename) from error
-        raise
-    return inner
+    with opened(folder, parents) as inner:
+        yield inner / os.fsdecode(name)

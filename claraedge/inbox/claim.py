@@ -28,7 +28,8 @@ from claraedge.fs.failpoint import Failpoint
 from claraedge.fs.mounts import mount_of
 from claraedge.fs.removal import remove
 from claraedge.fs.trees import copy_tree
-from claraedge.fs.walking import open_folder, placed
+from claraedge.fs.trusted import open_folder
+from claraedge.fs.walking import placed
 from claraedge.inbox.model import Claimed, shown
 from claraedge.inbox.survey import Survey, Surveyor, name_fault
 from claraedge.inbox.unsynced import Unsynced

@@ -20,7 +20,7 @@ from claraedge.bugs import known
 from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.delivery.roots import Roots
-from claraedge.delivery.shown import make_shown
+from claraedge.delivery.shown import opened_shown
 from claraedge.delivery.slug import folder_name, slug
 from claraedge.delivery.spool import Spool
 from claraedge.errors import ClaraedgeError
@@ -182,8 +182,8 @@ class Duplicates:
         target = root.path / folder / os.fsdecode(item.name)
         root.refuse()
         if os.path.lexists(source) or os.path.lexists(located(target.parent, item.name)):
-            make_shown(target.parent, root.mode)
-            move(source, target, flag=flag, failpoint=self._failpoint)
+            with opened_shown(root.path, os.fsencode(folder), root.mode) as place:
+                move(source, place / target.name, flag=flag, failpoint=self._failpoint)
         return str(target.parent)
 
     def _sweep(self, flag: CancelFlag, item: Claimed, path: str | None) -> bool:

@@ -11,12 +11,14 @@ from claraedge.clock import Clock
 from claraedge.delivery import reports
 from claraedge.delivery.publish import publish, published, write_json
 from claraedge.delivery.roots import Root
+from claraedge.delivery.shown import opened_shown
 from claraedge.delivery.slug import folder_name, slug
 from claraedge.fs import files
 from claraedge.fs.failpoint import Failpoint
 from claraedge.fs.landing import located
 from claraedge.fs.removal import remove
 from claraedge.fs.trees import move
+from claraedge.fs.walking import walk
 from claraedge.inbox.model import Claimed, name_of
 
 _log = logging.getLogger(__name__)
@@ -60,9 +62,9 @@ class Failures:
             build=build,
             failpoint=self._failpoint,
         )
-        files.make_folders(target / "original", 0o755)
-        original = target / "original" / name_of(item.name)
-        move(path, original, flag=flag, failpoint=self._failpoint)
+        inside = os.fsencode(target.relative_to(self._root.path) / "original")
+        with opened_shown(self._root.path, inside, self._root.mode) as place:
+            move(path, place / name_of(item.name), flag=flag, failpoint=self._failpoint)
         self._failpoint("fail: moved")
         return target
 
@@ -71,7 +73,7 @@ class Failures:
 
         It is somebody's data.
         """
-        if not any(names for _, _, names in os.walk(folder)):
+        if all(entry.is_folder for entry in walk(folder)):
             remove(folder)
             return
         self._root.refuse()

@@ -16,6 +16,7 @@ from claraedge.config.inbox import Trigger as Rule
 from claraedge.delivery.spool import is_ours
 from claraedge.filenames import Names, is_ignored
 from claraedge.fs.mounts import mount_of
+from claraedge.fs.trusted import open_folder, opened
 from claraedge.fs.walking import walk
 from claraedge.inbox.definitions import Definitions
 from claraedge.inbox.model import name_of, shown
@@ -209,7 +210,7 @@ def _sorted(paths: Iterable[bytes], rule: Rule, names: Names, *, root: bool) -> 
 
 
 def _folders(root: Path, names: Names) -> list[bytes]:
-    with os.scandir(os.fsencode(root)) as entries:
+    with opened(root) as path, os.scandir(os.fsencode(path)) as entries:
         return [
             entry.name
             for entry in entries
@@ -218,14 +219,14 @@ def _folders(root: Path, names: Names) -> list[bytes]:
 
 
 def _names(folder: Path, leads_away: Callable[[bytes], bool]) -> list[bytes]:
-    with os.scandir(os.fsencode(folder)) as entries:
+    with opened(folder) as path, os.scandir(os.fsencode(path)) as entries:
         found = [entry.name for entry in entries]
     return [name for name in found if not is_ours(name) and not leads_away(name)]
 
 
 def _names_in_root(folder: Path, leads_away: Callable[[bytes], bool], names: Names) -> list[bytes]:
     """All but folders that are triggers, or will be once there is a pipeline of their name."""
-    with os.scandir(os.fsencode(folder)) as entries:
+    with opened(folder) as path, os.scandir(os.fsencode(path)) as entries:
         return [
             entry.name
             for entry in entries
@@ -246,6 +247,7 @@ def _beside(
     at most. What lies at its own top is an entry.
     """
     found: list[bytes] = []
+    os.close(open_folder(folder))  # where somebody swapped it for a link, that raises
     top = os.fsencode(folder)
     left = [top]
     while left and len(found) < 100:
@@ -264,16 +266,15 @@ def _files_below(
 ) -> list[bytes]:
     """All but folders, of the whole tree; and folders that cannot be looked into."""
     found = []
-    with os.scandir(folder):  # what cannot be read raises
-        pass
-    for entry in walk(folder):
-        if entry.is_folder and not (entry.unreadable or entry.too_deep):
-            continue
-        if not entry.path or is_ours(entry.path) or _in_other_trigger(entry.path, is_trigger):
-            continue
-        if entry.is_folder and leads_away(entry.path):
-            continue
-        found.append(entry.path)
+    with opened(folder) as top:  # what cannot be read raises
+        for entry in walk(top):
+            if entry.is_folder and not (entry.unreadable or entry.too_deep):
+                continue
+            if not entry.path or is_ours(entry.path) or _in_other_trigger(entry.path, is_trigger):
+                continue
+            if entry.is_folder and leads_away(entry.path):
+                continue
+            found.append(entry.path)
     return found
 
 

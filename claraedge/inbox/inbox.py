@@ -413,7 +413,10 @@ class Inbox:
 
 
 def _make(folder: Path) -> None:
-    """For its group as well, whatever our umask is: others drop files into it."""
+    """For its group as well, whatever our umask is: others drop files into it.
+
+    With the sticky bit, so that nobody renames or removes what belongs to others.
+    """
     if not folder.is_dir():
         files.make_folders(folder, 0o775)
-        extras.set_mode(folder, 0o2775)
+        extras.set_mode(folder, 0o3775)

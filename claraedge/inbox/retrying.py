@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from claraedge.blocking import CancelFlag, CancelledWorkError, in_cancellable_thread
@@ -19,6 +20,7 @@ from claraedge.fs.failpoint import Failpoint, nothing
 from claraedge.fs.landing import located
 from claraedge.fs.removal import remove
 from claraedge.fs.trees import copy_tree
+from claraedge.fs.trusted import opened
 from claraedge.fs.walking import walk
 from claraedge.inbox import records
 from claraedge.inbox.model import Claimed, Item, shown
@@ -28,7 +30,12 @@ from claraedge.store.database import Database
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Move:
     source: Path
-    target: Path
+    folder: Path
+    """Of the trigger; whoever drops files may swap what lies there."""
+    path: bytes
+    """Where it came from, below that folder."""
+    target: Path = Path()
+    """The same, below a folder that is open: see `_placed`."""
     hidden: str
     """The name of what is neither in the failure nor in the inbox, beside both of them."""
 
@@ -95,23 +102,40 @@ def put_back(
             " inbox again"
         )
     for one in left:
-        shown_before = os.path.lexists(one.aside) and not os.path.lexists(one.building)
-        if os.path.lexists(one.target) and not shown_before:
-            raise _taken(item, one.target)
+        with contextlib.suppress(FileNotFoundError), _placed(item, one) as at:
+            shown_before = os.path.lexists(at.aside) and not os.path.lexists(at.building)
+            if os.path.lexists(at.target) and not shown_before:
+                raise _taken(item, one)
     for one in left:
         flag.check()
-        files.make_folders(one.target.parent, 0o775)
-        try:
-            _move(flag, one, failpoint)
-        except FileExistsError as error:  # it came meanwhile, and perhaps is another content
-            raise _taken(item, one.target) from error
+        with _placed(item, one, make=0o775) as at:
+            try:
+                _move(flag, at, failpoint)
+            except FileExistsError as error:  # it came meanwhile, and perhaps is another content
+                raise _taken(item, one) from error
         failpoint("retry: moved one")
 
 
-def _taken(item: Claimed, target: Path) -> ItemRetryError:
+@contextlib.contextmanager
+def _placed(item: Claimed, one: _Move, *, make: int | None = None) -> Iterator[_Move]:
+    """With a target that stays in the trigger's folder, whatever is swapped meanwhile."""
+    above, _, name = one.path.rpartition(b"/")
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(opened(one.folder, above, make=make))
+        except NotADirectoryError as error:
+            raise ItemRetryError(
+                f"{shown(item.name)} ({item.id}) cannot be put back into"
+                f" {shown(os.fsencode(one.folder))}: {error.strerror} ({error.filename});"
+                f" then retry {item.id} again"
+            ) from error
+        yield replace(one, target=folder / os.fsdecode(name))
+
+
+def _taken(item: Claimed, one: _Move) -> ItemRetryError:
     return ItemRetryError(
-        f"{shown(os.fsencode(target))} is there already; take it away, or rename it,"
-        f" and retry {item.id} again"
+        f"{shown(os.fsencode(one.folder) + b'/' + one.path)} is there already; take it away, or"
+        f" rename it, and retry {item.id} again"
     )
 
 
@@ -171,12 +195,12 @@ def _moves(item: Claimed, original: Path) -> Sequence[_Move]:
     """Each entry; a marker comes last, as it did."""
     hidden = f"{HIDDEN}retry-{item.id}"
     if not item.members:
-        target = item.folder / os.fsdecode(item.paths[0])
-        return [_Move(source=original, target=target, hidden=hidden)]
+        return [_Move(source=original, folder=item.folder, path=item.paths[0], hidden=hidden)]
     return [
         _Move(
             source=located(original, path),
-            target=item.folder / os.fsdecode(path),
+            folder=item.folder,
+            path=path,
             hidden=f"{hidden}-{position}",
         )
         for position, path in enumerate(item.members)

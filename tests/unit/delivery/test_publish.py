@@ -22,3 +22,47 @@ def test_nothing_is_left_of_a_folder_that_cannot_be_made(tmp_path: Path, error: 
             marker="result.json", key="job_id", build=fails, failpoint=lambda _: None,
         )  # fmt: skip
     assert [path.name for path in tmp_path.rglob("*")] == ["ct"]
+
+
+def closed(folder: Path) -> Path:
+    folder.mkdir(mode=0o700)
+    (folder / "kept").write_text("kept")
+    return folder
+
+
+def fill(building: Path) -> None:
+    (building / "sub").mkdir()
+    (building / "sub" / "file").write_bytes(b"1")
+    (building / "result.json").write_text('{"job_id": "id"}')
+
+
+@pytest.mark.parametrize("moment", ["publish: building", "publish: written", "publish: built"])
+def test_what_is_half_made_can_be_swapped_and_leads_nowhere(tmp_path: Path, moment: str) -> None:
+    """Finding 8 of the review of b474c6d: who may empty the outbox redirected what was written."""
+    outside, root = closed(tmp_path / "closed"), tmp_path / "outbox"
+    root.mkdir(mode=0o770)
+
+    def failpoint(name: str) -> None:
+        if name == moment:
+            (root / ".tmp-id").rename(root / "away")
+            (root / ".tmp-id").mkdir()
+            (root / ".tmp-id" / "sub").symlink_to(outside)
+
+    with pytest.raises(OSError, match="was replaced while it was made|File exists"):
+        publish(
+            root, "ct/a", "id",
+            marker="result.json", key="job_id", build=fill, failpoint=failpoint,
+        )  # fmt: skip
+    assert [path.name for path in outside.iterdir()] == ["kept"]
+
+
+def test_a_link_in_place_of_a_folder_of_results_is_not_followed(tmp_path: Path) -> None:
+    outside, root = closed(tmp_path / "closed"), tmp_path / "outbox"
+    root.mkdir(mode=0o770)
+    (root / "ct").symlink_to(outside)
+    with pytest.raises(NotADirectoryError, match="is a link"):
+        publish(
+            root, "ct/a", "id",
+            marker="result.json", key="job_id", build=fill, failpoint=lambda _: None,
+        )  # fmt: skip
+    assert [path.name for path in outside.iterdir()] == ["kept"]

@@ -1,0 +1,81 @@
+"""Who may write to the inbox swaps a folder of it for a link: nothing behind it is read or written.
+
+Findings 2 and 3 of the review of b474c6d. Mode 2775 stands for what another user could do in a
+folder without the sticky bit; with it, only a link of ours or of root's is followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from claraedge.errors import ItemRetryError
+from claraedge.inbox.model import ItemState
+from claraedge.jobs.model import JobStatus
+from tests.inbox_bench import bench, drop, make_config
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+def swap(folder: Path, to: Path) -> None:
+    folder.parent.chmod(0o2775)
+    folder.rename(folder.with_name(".x"))
+    folder.symlink_to(to)
+
+
+def names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("grouping", ["entry", "file"])
+async def test_nothing_is_taken_through_a_link_in_place_of_a_trigger(
+    tmp_path: Path, grouping: str
+) -> None:
+    secret = tmp_path / "closed"
+    secret.mkdir(mode=0o700)
+    (secret / "secret.txt").write_text("secret")
+    trigger = {"pipeline": "ct", "folder": "scans", "grouping": grouping}
+    config = make_config(tmp_path / "state", trigger=[trigger])
+    scans = config.inbox_dir / "scans"
+    async with bench(config) as b:
+        await b.register("ct")
+        drop(scans / "first.dcm", b"1")
+        await until(lambda: len(list(config.outbox_dir.glob("ct/*/result.json"))) == 1)
+        swap(scans, secret)
+        b.inbox.poke()
+        await until(lambda: any("is a link" in text for text in b.inbox.warnings()))
+        assert not [i for i in await b.inbox.items() if i.state is not ItemState.DELIVERED]
+        scans.unlink()
+        scans.with_name(".x").rename(scans)
+        drop(scans / "second.dcm", b"2")
+        await until(lambda: len(list(config.outbox_dir.glob("ct/*/result.json"))) == 2)
+        assert not [text for text in b.inbox.warnings() if "is a link" in text]
+    assert (secret / "secret.txt").read_text() == "secret"
+    assert names(secret) == {"secret.txt"}
+
+
+async def test_a_retry_puts_nothing_behind_a_link(tmp_path: Path) -> None:
+    secret = tmp_path / "config"
+    secret.mkdir(mode=0o700)
+    config = make_config(tmp_path / "state")
+    ct = config.inbox_dir / "ct"
+    async with bench(config, status=JobStatus.FAULTED) as b:
+        await b.register("ct")
+        drop(ct / "containers.conf", b"[engine]")
+        (item,) = await b.delivered()
+        swap(ct, secret)
+        with pytest.raises(ItemRetryError, match="is a link that another user may have put there"):
+            await b.inbox.retry(item.id)
+        assert names(secret) == set()
+        ct.unlink()
+        ct.with_name(".x").rename(ct)
+        await b.inbox.retry(item.id)
+        await until(lambda: len(list(config.failed_dir.glob("ct/*/reason.json"))) >= 1)
+    assert names(secret) == set()

@@ -66,7 +66,7 @@ def remove_at_end() -> None:
 
     def remove() -> None:
         if os.getpid() == process:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)  # noqa: TID251 its own program
 
     atexit.register(remove)
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -92,7 +92,7 @@ def remove_stale_extractions(temporary: Path | None = None) -> list[Path]:
     for folder in sorted(temporary.glob(f"{PREFIX}*")):
         with contextlib.suppress(OSError):
             if _is_stale(folder):
-                shutil.rmtree(folder)
+                shutil.rmtree(folder)  # noqa: TID251 its own program
                 removed.append(folder)
     return removed
 

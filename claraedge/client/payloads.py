@@ -148,7 +148,7 @@ def _files(path: Path) -> Iterator[tuple[str, Path]]:
     if not path.is_dir():
         yield path.name, path
         return
-    for folder, folders, names in os.walk(path, onerror=_raise):
+    for folder, folders, names in os.walk(path, onerror=_raise):  # noqa: TID251 the caller's
         folders.sort()
         links = [name for name in folders if Path(folder, name).is_symlink()]  # not walked into
         for name in sorted([*names, *links]):

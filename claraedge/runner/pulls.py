@@ -16,7 +16,6 @@ import fcntl
 import os
 import re
 import secrets
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -36,6 +35,7 @@ from claraedge.errors import (
     StorageFullError,
 )
 from claraedge.fs import files
+from claraedge.fs.removal import remove
 from claraedge.runner.protocol import Login
 from claraedge.runner.references import host
 
@@ -184,7 +184,8 @@ def _remove_stale(parent: Path) -> None:
 
 
 def _remove(folder: Path, lock: int) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        remove(folder)
     os.close(lock)
 
 

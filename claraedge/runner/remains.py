@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 import select
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from claraedge import spawn
 from claraedge.blocking import in_thread
+from claraedge.fs.removal import remove
 from claraedge.runner.processes import children, is_supervisor
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ async def _clear(path: Path, container: str) -> None:
             await spawn.run(
                 ["podman", "unshare", name, "delete", "--force", container], timeout=_DELETE
             )
-    await in_thread(_remove, path)
+    await in_thread(remove, path)
 
 
 def _left(container: str) -> list[Path]:
@@ -68,14 +68,6 @@ def _left(container: str) -> list[Path]:
     folders = [Path(runtime, name) for name in _RUNTIMES]
     places = [*folders, Path(runtime, "libpod/tmp/exits")]
     return [place / container for place in places if (place / container).exists()]
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 def _end_supervisors(container: str) -> bool:

@@ -48,7 +48,7 @@ def test_what_is_half_made_can_be_swapped_and_leads_nowhere(tmp_path: Path, mome
             (root / ".tmp-id").mkdir()
             (root / ".tmp-id" / "sub").symlink_to(outside)
 
-    with pytest.raises(OSError, match="was replaced while it was made|File exists"):
+    with pytest.raises(OSError, match=r"was replaced while it was made|File exists"):
         publish(
             root, "ct/a", "id",
             marker="result.json", key="job_id", build=fill, failpoint=failpoint,

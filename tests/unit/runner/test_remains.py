@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -38,7 +37,7 @@ async def test_what_cannot_go_is_told_of_and_stops_nobody(
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(shutil, "rmtree", refuse)
+    monkeypatch.setattr(remains, "remove", refuse)
     container = new_id()
     (left / container).mkdir()
     await remains.clear(container)

@@ -16,6 +16,8 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from claraedge import texts
+
 _log = logging.getLogger(__name__)
 
 #: How file systems say that they have no such thing, or not for us.
@@ -78,7 +80,7 @@ def _tell(place: Path | int, what: str, error: OSError) -> None:
     _log.warning(
         "the file system of %s refuses %s (%s): files are put there without them; where that"
         " matters, change the options of its mount, such as `uid=` and `gid=`",
-        path,
+        texts.shown(str(path)),
         what,
         error.strerror,
     )

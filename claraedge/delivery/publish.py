@@ -18,6 +18,7 @@ from claraedge.errors import ClaraedgeError, StateFolderError
 from claraedge.fs import files
 from claraedge.fs.removal import remove
 from claraedge.fs.trusted import opened
+from claraedge.ids import new_id
 
 
 def write_json(path: Path, document: Mapping[str, object]) -> None:
@@ -84,7 +85,7 @@ def _put(
     try:
         with opened(temporary.parent, os.fsencode(temporary.name)) as building:
             made = building.stat()
-            if made.st_uid != os.geteuid():
+            if made.st_uid != os.geteuid() and made.st_uid != _our_uid(temporary.parent):
                 raise OSError(errno.EAGAIN, "was replaced while it was made", str(target))
             try:
                 build(building)
@@ -109,6 +110,17 @@ def _put(
         raise OSError(errno.EAGAIN, "was replaced while it was made", str(target))
     failpoint("publish: renamed")
     files.sync_folder(place.parent)
+
+
+def _our_uid(folder: Path) -> int:
+    """Whose a file is that we make there: on a share, that of its server or of its mount."""
+    probe = folder / f".{new_id()}.tmp"
+    descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        return os.fstat(descriptor).st_uid
+    finally:
+        os.close(descriptor)
+        probe.unlink(missing_ok=True)
 
 
 def published(root: Path, folder: str, owner: str, *, marker: str, key: str) -> Path | None:

@@ -47,7 +47,7 @@ def test_a_replace_that_fails_leaves_the_old_file_and_no_temporary(
         files.replace(path, b"new")
     assert path.read_bytes() == b"old"
     assert tree(tmp_path) == ["result.json"]
-    assert descriptors() == before
+    assert descriptors() <= before  # those of other tests may close meanwhile
 
 
 def test_replace_is_durable_before_it_is_visible(
@@ -79,7 +79,7 @@ def test_append_adds_and_keeps_nothing_open(tmp_path: Path) -> None:
     files.append(path, bytearray(b"ab"))
     files.append(path, memoryview(b"cd"))
     assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"abcd", 0o600)
-    assert descriptors() == before
+    assert descriptors() <= before  # those of other tests may close meanwhile
 
 
 def test_append_follows_no_link(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_copy_takes_regular_files_only_and_does_not_hang(tmp_path: Path, kind:
     with pytest.raises(OSError):
         files.copy_file(source, tmp_path / "t", mode=0o600)
     assert not (tmp_path / "t").exists()
-    assert descriptors() == before
+    assert descriptors() <= before  # those of other tests may close meanwhile
 
 
 @pytest.mark.parametrize("last", [b"", b"end"], ids=["ends in a hole", "ends in data"])
@@ -170,7 +170,7 @@ def test_a_copy_that_is_cancelled_leaves_nothing(
     with pytest.raises(CancelledWorkError):
         files.copy_file(tmp_path / "s", tmp_path / "t", mode=0o600, flag=flag)
     assert tree(tmp_path) == ["s"]
-    assert descriptors() == before
+    assert descriptors() <= before  # those of other tests may close meanwhile
 
 
 def test_a_link_where_it_can_be_and_else_a_copy(
@@ -232,7 +232,7 @@ def test_a_tree_of_any_depth_is_removed(tmp_path: Path) -> None:
     remove(deep(tmp_path / "deeper", 3000))
     remove(deep(tmp_path / "deep", 1200))  # shutil's gives up at a thousand
     assert list(tmp_path.iterdir()) == []
-    assert descriptors() == before
+    assert descriptors() <= before  # those of other tests may close meanwhile
 
 
 def test_a_file_system_without_fsync_for_folders_is_synced_as_far_as_it_goes() -> None:

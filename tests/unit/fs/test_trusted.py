@@ -86,4 +86,4 @@ def test_an_opened_folder_stays_the_same_whatever_is_put_in_its_place(root: Path
         assert [entry.path for entry in walk(folder)] == [b"", b"file"]
         with opened(folder) as again:
             assert os.listdir(again) == ["file"]  # noqa: PTH208
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before

@@ -30,7 +30,8 @@ def test_depth_and_length_of_paths_are_no_matter(tmp_path: Path, name: str, leve
     met = [entry.path.count(b"/") for entry in walk(top)]
     assert max(met) <= MAX_DEPTH
     remove(top)
-    assert (list(tmp_path.iterdir()), descriptors()) == ([], before)
+    assert list(tmp_path.iterdir()) == []
+    assert descriptors() <= before  # those of other tests may close meanwhile
 
 
 def test_each_folder_is_met_before_and_after_its_content(tmp_path: Path) -> None:

@@ -163,13 +163,14 @@ def site(settings: str = "") -> Iterator[Site]:
         assert served.serves(), served.log
         yield served
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
+        last = served.process  # a test may have started it again
+        if last.poll() is None:
+            last.send_signal(signal.SIGTERM)
             try:
-                process.wait(20)
+                last.wait(20)
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+                last.kill()
+                last.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from claraedge.blocking import CancelFlag
 from claraedge.fs import extras
+from claraedge.fs.syncing import LACKS, sync
 from claraedge.fs.walking import Place, descend
 from claraedge.ids import new_id
 
@@ -28,8 +29,6 @@ _renameat2.argtypes = (
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _COPY_STEP = 8 * 1024 * 1024
 _READ_STEP = 1024 * 1024
-#: How file systems of shares and FUSE programs say that they have no such call.
-_LACKS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 def is_full(error: OSError) -> bool:
@@ -41,23 +40,9 @@ def sync_folder(path: Path) -> None:
     """Makes the names in a folder durable, as far as its file system does that."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _sync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _sync(descriptor: int) -> None:
-    """Those of shares (vboxsf, SMB of older kernels, gocryptfs) have no fsync for folders.
-
-    Sources: libgit2/libgit2#5356, borgbackup/borg#1287, rfjakob/gocryptfs#587.
-    """
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _LACKS:
-            with contextlib.suppress(OSError):  # longer than a path can be
-                error.filename = str(Path(f"/proc/self/fd/{descriptor}").readlink())
-            raise
 
 
 def sync_folders(paths: Iterable[Path]) -> None:
@@ -70,7 +55,7 @@ def sync_file(path: Path) -> None:
     """Makes the bytes of a file durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        _sync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -83,11 +68,11 @@ def sync_tree(root: Path) -> None:
         if place.is_file:
             descriptor = os.open(place.name, _READ, dir_fd=place.folder)
             try:
-                _sync(descriptor)
+                sync(descriptor)
             finally:
                 os.close(descriptor)
         elif place.left and place.opened is not None:
-            _sync(place.opened)
+            sync(place.opened)
         elif place.is_folder and place.opened is None:
             raise _closed(place)
 
@@ -124,7 +109,7 @@ def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            _sync(file.fileno())
+            sync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -154,7 +139,7 @@ def rename_new(source: Path, target: Path) -> None:
     if not _renameat2(here, os.fsencode(source), here, os.fsencode(target), flags):
         return
     code = ctypes.get_errno()
-    if code not in _LACKS:
+    if code not in LACKS:
         raise OSError(code, os.strerror(code), str(source), None, str(target))
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
@@ -170,7 +155,7 @@ def copy_descriptor(source: int, target: int, flag: CancelFlag | None = None) ->
         fcntl.ioctl(target, _FICLONE, source)
     except OSError:  # whatever else is wrong, the copy meets as well
         _copy_data(source, target, flag)
-    _sync(target)
+    sync(target)
     return os.fstat(target).st_size
 
 
@@ -204,7 +189,7 @@ def _send(target: int, source: int, at: int, count: int) -> int:
     try:
         return os.sendfile(target, source, at, count)
     except OSError as error:
-        if error.errno not in _LACKS:
+        if error.errno not in LACKS:
             raise
     left = data = os.pread(source, min(count, _READ_STEP), at)
     while left:
@@ -274,7 +259,7 @@ def uncache(path: Path) -> None:
 
 def cannot_link(error: OSError) -> bool:
     """Whether a hard link cannot be there, so that a copy has to do."""
-    return error.errno in _LACKS | {errno.EXDEV, errno.EPERM, errno.EMLINK}
+    return error.errno in LACKS | {errno.EXDEV, errno.EPERM, errno.EMLINK}
 
 
 def link_or_copy(source: Path, target: Path, *, flag: CancelFlag | None = None) -> None:

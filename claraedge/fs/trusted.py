@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from claraedge.fs.syncing import sync
+
 #: O_DIRECTORY: a folder that is mounted when somebody looks (autofs) is mounted.
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LINK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -134,10 +136,7 @@ def _make(at: int, part: bytes, mode: int) -> None:
         os.mkdir(part, mode, dir_fd=at)
     above = os.open(".", _LAST, dir_fd=at)
     try:
-        os.fsync(above)
-    except OSError as error:  # shares without it
-        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-            raise
+        sync(above)
     finally:
         os.close(above)
 

@@ -25,20 +25,14 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """One thing in a tree, as `descend` meets it."""
+class _Met:
+    """One thing in a tree."""
 
     folder: int
     """Descriptor of the folder that it lies in; open until the walk goes on."""
     name: bytes
     """Its name in that folder."""
-    depth: int
-    """Of the root 0, of what lies in it 1."""
     status: os.stat_result
-    opened: int | None = None
-    """Descriptor of a folder that may be looked into; open until the walk goes on."""
-    left: bool = False
-    """A folder that is met again, after all that is in it."""
 
     @property
     def is_file(self) -> bool:
@@ -47,6 +41,18 @@ class Place:
     @property
     def is_folder(self) -> bool:
         return stat.S_ISDIR(self.status.st_mode)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place(_Met):
+    """As `descend` meets it."""
+
+    depth: int
+    """Of the root 0, of what lies in it 1."""
+    opened: int | None = None
+    """Descriptor of a folder that may be looked into; open until the walk goes on."""
+    left: bool = False
+    """A folder that is met again, after all that is in it."""
 
 
 @dataclass(slots=True)
@@ -161,37 +167,24 @@ def _open(name: bytes, parent: int, ours: os.stat_result | None) -> int | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One thing in a tree."""
+class Entry(_Met):
+    """As `walk` meets it."""
 
     path: bytes
     """Relative to the tree's root, which is b''."""
-    status: os.stat_result
-    folder: int
-    """Descriptor of the folder that it lies in; open until the walk goes on."""
-    name: bytes
-    """Its name in that folder."""
     unreadable: bool = False
     """A folder that may not be looked into."""
     too_deep: bool = False
     """Lies where `walk` looks no further."""
 
-    @property
-    def is_file(self) -> bool:
-        return stat.S_ISREG(self.status.st_mode)
 
-    @property
-    def is_folder(self) -> bool:
-        return stat.S_ISDIR(self.status.st_mode)
-
-
-def walk(root: Path, *, opening: bool = False) -> Iterator[Entry]:
+def walk(root: Path) -> Iterator[Entry]:
     """The root, then all that is in it, each folder before its content, by name bytes.
 
-    Looks into no folder that is `too_deep`. Raises as `descend` does, which explains `opening`.
+    Looks into no folder that is `too_deep`. Raises as `descend` does.
     """
     above: list[bytes] = []
-    for place in descend(root, lambda place: place.depth <= MAX_DEPTH, opening=opening):
+    for place in descend(root, lambda place: place.depth <= MAX_DEPTH):
         if place.left:
             above.pop()
             continue

@@ -181,23 +181,21 @@ class DiskGuard:
         """One look, and what follows from it."""
         await self._measure()
         now = self._clock.elapsed()
-        if self.level is not Level.ROOM and (now >= self._next_relief or self._evicts()):
-            self._next_relief = now + _RELIEF
-            missing = lacking(self._readings[self._state.name], self._limits) if self._low() else 0
-            try:
-                removed = await self.reclaim(missing)
-                self._in_vain = missing > 0 and removed == 0
-                if removed:
-                    await self._measure()
-            finally:  # whatever keeps old files from being removed
-                await self._evict()
-        else:
-            await self._evict()
+        try:
+            if self.level is not Level.ROOM and (now >= self._next_relief or self._evicts()):
+                self._next_relief = now + _RELIEF
+                await self._relieve()
+        finally:  # whatever keeps old files from being removed
+            if self._evicts():
+                await self.evict(self._told(Level.OUT))
         await self._keep_ballast()
 
-    async def _evict(self) -> None:
-        if self._evicts():
-            await self.evict(self._told(Level.OUT))
+    async def _relieve(self) -> None:
+        missing = lacking(self._readings[self._state.name], self._limits) if self._low() else 0
+        removed = await self.reclaim(missing)
+        self._in_vain = missing > 0 and removed == 0
+        if removed:
+            await self._measure()
 
     def _low(self) -> bool:
         """The state's own disk is low, so that removing what lies there helps."""

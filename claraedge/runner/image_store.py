@@ -19,7 +19,7 @@ from claraedge.errors import (
     StorageFullError,
 )
 from claraedge.fs import files
-from claraedge.runner import image_archives, images, library, pulls
+from claraedge.runner import image_archives, images, library, pulls, temporary
 from claraedge.runner.answers import Loaded, check_storage, decode
 from claraedge.runner.host import Host
 from claraedge.runner.integrity import Integrity
@@ -101,7 +101,7 @@ class ImageStore:
     async def _loaded(self, archive: Path) -> Sequence[str]:
         store = await self._host.image_folder()
         try:
-            async with pulls.scratch(store / "tmp") as folder:
+            async with temporary.folder(store / "tmp") as folder:
                 plain = await in_cancellable_thread(_unpacked, archive, folder / "image.tar")
                 response = await self._service.request(
                     "POST", "/images/load", upload=plain, timeout=_LOAD

@@ -12,21 +12,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import fcntl
 import os
 import re
 import secrets
 import signal
 import subprocess
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from claraedge import spawn
-from claraedge.blocking import in_thread, wait_out
+from claraedge.blocking import wait_out
 from claraedge.errors import (
     ClaraedgeError,
     ImageDeniedError,
@@ -35,11 +33,10 @@ from claraedge.errors import (
     StorageFullError,
 )
 from claraedge.fs import files
-from claraedge.fs.removal import remove
+from claraedge.runner import temporary
 from claraedge.runner.protocol import Login
 from claraedge.runner.references import host
 
-_PREFIX = "claraedge-pull-"
 _LOGIN_PREFIX = "login-"
 #: Between TERM, at which Podman ends in some milliseconds, and KILL.
 _FAREWELL = 0.5
@@ -62,7 +59,7 @@ async def pull(
     `runtime` is a private folder on a tmpfs, `store` the one that Podman keeps images in.
     """
     try:
-        async with scratch(store / "tmp") as folder:
+        async with temporary.folder(store / "tmp") as folder:
             with _login_file(runtime, name, login) as file:
                 return await _pull(name, file, folder, insecure=insecure, limit=limit)
     except OSError as error:
@@ -148,56 +145,3 @@ def _login_file(runtime: Path, name: str, login: Login | None) -> Iterator[Path]
         yield path
     finally:
         path.unlink(missing_ok=True)
-
-
-@asynccontextmanager
-async def scratch(parent: Path) -> AsyncIterator[Path]:
-    """A folder for what comes in, on the disk of the images, locked while it is in use.
-
-    Raises OSError.
-    """
-    await in_thread(_remove_stale, parent)
-    folder, lock = _make(parent)
-    try:
-        yield folder
-    finally:
-        await wait_out(asyncio.ensure_future(in_thread(_remove, folder, lock)))
-
-
-def _make(parent: Path) -> tuple[Path, int]:
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        lock = _lock(folder)
-        if lock is not None and folder.exists():
-            return folder, lock
-        if lock is not None:  # taken for stale in between, by another daemon
-            os.close(lock)
-
-
-def _remove_stale(parent: Path) -> None:
-    """Makes the folder of the folders, and removes those that no process holds: it was killed."""
-    parent.mkdir(mode=0o700, exist_ok=True)
-    for stale in parent.glob(f"{_PREFIX}*"):
-        lock = _lock(stale)
-        if lock is not None:
-            _remove(stale, lock)
-
-
-def _remove(folder: Path, lock: int) -> None:
-    with contextlib.suppress(OSError):
-        remove(folder)
-    os.close(lock)
-
-
-def _lock(folder: Path) -> int | None:
-    """A descriptor that holds the folder's lock; None where another process does, or it is gone."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 API = "/v4.3.1/libpod"
 _OLDEST = (4, 3)
 _FAREWELL = 5.0
+_LAST_WORDS = 1.0
 _START = 20.0
 _PING = 2.0
 _BACK_OFF = (0.1, 5.0)
@@ -88,6 +89,7 @@ class PodmanService:
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._last_words = ""
+        self._attending: set[asyncio.Task[None]] = set()
         self._conmon: Path | None = None
         self._changing = asyncio.Lock()
 
@@ -139,6 +141,7 @@ class PodmanService:
         if self._process is not None:
             await _end(self._process)
             self._process = None
+        await asyncio.gather(*self._attending, return_exceptions=True)
 
     @property
     def conmon(self) -> Path | None:
@@ -296,17 +299,30 @@ class PodmanService:
         # Without its file, no container could be made.
         own = self._conmon if self._conmon is not None and self._conmon.exists() else None
         chosen = [] if own is None else ["--conmon", str(own)]
-        process = await spawn.start(
-            ["podman", *chosen, "system", "service", "--time", "0", f"unix://{socket}"],
-            environment=await temporary.environment(),
-            dies_with_parent=True,
-        )
-        reader = asyncio.create_task(self._listen(process))
+        scratch = contextlib.AsyncExitStack()
+        try:
+            folder = await scratch.enter_async_context(temporary.folder(await temporary.place()))
+            environment = {"TMPDIR": str(folder)}
+        except OSError as error:
+            log.warning("Podman's service has no folder of its own for temporary files: %s", error)
+            environment = {}
+        try:
+            process = await spawn.start(
+                ["podman", *chosen, "system", "service", "--time", "0", f"unix://{socket}"],
+                environment=environment,
+                dies_with_parent=True,
+            )
+        except BaseException:
+            await scratch.aclose()
+            raise
+        attending = asyncio.create_task(self._attend(process, scratch))
+        self._attending.add(attending)
+        attending.add_done_callback(self._attending.discard)
         try:
             async with asyncio.timeout(_START):
                 while not await self._answers(socket):
                     if process.returncode is not None:
-                        await reader
+                        await attending
                         raise RunnerUnavailableError(
                             f"`podman system service` ended with {process.returncode}"
                             + self._hint()
@@ -323,6 +339,16 @@ class PodmanService:
         self._socket = socket
         self._up.set()
         return process
+
+    async def _attend(
+        self, process: asyncio.subprocess.Process, scratch: contextlib.AsyncExitStack
+    ) -> None:
+        """Until the service has ended; then its temporary files are removed."""
+        async with scratch:
+            reader = asyncio.create_task(self._listen(process))
+            await process.wait()
+            await asyncio.wait([reader], timeout=_LAST_WORDS)
+            reader.cancel()
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         """Reads what the service says until it ends, so that it never blocks on a full pipe."""

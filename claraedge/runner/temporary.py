@@ -1,43 +1,106 @@
-"""Where Podman's service writes temporary files: a folder that it can write to.
+"""Folders for the temporary files of Podman's processes: one each, removed when it has ended.
 
-Without one, Podman 4.3 reads no image and answers with words that sound like a damaged one
-(containers/podman#25810: a TMPDIR that is not there). Podman sees the mounts of the time when this
-user first ran it, so what is there for us may lack for it: it has to be asked.
+A Podman that is killed leaves what it was writing, which may be an image of some gigabytes.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import fcntl
 import logging
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 from claraedge import spawn
+from claraedge.blocking import in_thread, wait_out
+from claraedge.fs.removal import remove
 
 _log = logging.getLogger(__name__)
 
+_PREFIX = "claraedge-podman-"
 #: Podman's default, and what takes its place.
-_FOLDERS = ("/var/tmp", "/tmp")  # noqa: S108 made and written by Podman, not by us
+_PLACES = ("/var/tmp", "/tmp")  # noqa: S108 a new folder is made in it, of a name by chance
 _TIMEOUT = 20.0
 
 
-async def environment() -> Mapping[str, str]:
-    """What its environment needs beyond ours: another TMPDIR where Podman cannot write to its own.
+@asynccontextmanager
+async def folder(parent: Path) -> AsyncIterator[Path]:
+    """A new folder in `parent`, which is made, locked while it is in use; then it is removed.
 
-    Raises TimeoutError.
+    Removes those of processes that were killed. Raises OSError.
     """
-    if not os.environ.get("TMPDIR") and os.access(_FOLDERS[0], os.W_OK | os.X_OK):
-        return {}
-    folders = (*filter(None, [os.environ.get("TMPDIR")]), *_FOLDERS)
+    await in_thread(_remove_stale, parent)
+    made, lock = await in_thread(_make, parent)
+    try:
+        yield made
+    finally:
+        await wait_out(asyncio.ensure_future(in_thread(_remove, made, lock)))
+
+
+async def place() -> Path:
+    """Where Podman's service can write temporary files: TMPDIR, /var/tmp or /tmp.
+
+    Where it cannot, Podman 4.3 reads no image and answers with words that sound like a damaged one
+    (containers/podman#25810: a TMPDIR that is not there). Podman sees the mounts of the time when
+    this user first ran it, so what is there for us may lack for it: it has to be asked. Raises
+    TimeoutError.
+    """
+    if not os.environ.get("TMPDIR") and os.access(_PLACES[0], os.W_OK | os.X_OK):
+        return Path(_PLACES[0])
+    places = (*filter(None, [os.environ.get("TMPDIR")]), *_PLACES)
     search = 'for f; do [ -d "$f" ] && [ -w "$f" ] && printf %s "$f" && exit; done; exit 1'
-    command = ["podman", "unshare", "sh", "-c", search, "sh", *folders]
+    command = ["podman", "unshare", "sh", "-c", search, "sh", *places]
     code, found = await spawn.run(command, timeout=_TIMEOUT)
-    if code != 0 or found not in folders:
+    if code != 0 or found not in places:
         _log.warning(
             "Podman can write temporary files to none of %s, and reads no image without; let one"
             " be writable for this user, or name another one in TMPDIR",
-            ", ".join(folders),
+            ", ".join(places),
         )
-    elif found != folders[0]:
-        _log.warning("Podman cannot write temporary files to %s; it uses %s", folders[0], found)
-        return {"TMPDIR": found}
-    return {}
+        return Path(places[0])
+    if found != places[0]:
+        _log.warning("Podman cannot write temporary files to %s; it uses %s", places[0], found)
+    return Path(found)
+
+
+def _make(parent: Path) -> tuple[Path, int]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        lock = _lock(folder)
+        if lock is not None and folder.exists():
+            return folder, lock
+        if lock is not None:  # taken for stale in between, by another daemon
+            os.close(lock)
+
+
+def _remove_stale(parent: Path) -> None:
+    """Makes the folder of the folders, and removes those that no process holds: it was killed."""
+    parent.mkdir(mode=0o700, exist_ok=True)
+    for stale in parent.glob(f"{_PREFIX}*"):
+        lock = _lock(stale)
+        if lock is not None:
+            _remove(stale, lock)
+
+
+def _remove(folder: Path, lock: int) -> None:
+    with contextlib.suppress(OSError):
+        remove(folder)
+    os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """A descriptor that holds the folder's lock; None where another process does, or it is gone."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor

@@ -151,12 +151,17 @@ class FaultySite(Site):
             "processes": self._processes(),
             "attempts": self._attempts(),
             "values": [str(p) for p in Path("/dev/shm").glob(f"claraedge-{self.instance}*")],
-            "temporary": [str(p) for p in self.temporary.iterdir()]
-            + [str(p) for p in self.state.rglob("*.tmp")],
+            "temporary": self._temporary() + [str(p) for p in self.state.rglob("*.tmp")],
             "runtimes": self._runtimes(),
             "mounts": self._mounts(),
         }
         return {what: some for what, some in left.items() if some}
+
+    def _temporary(self) -> list[str]:
+        """All temporary files, but for the folder of the service that runs now."""
+        found = list(self.temporary.rglob("*"))
+        folders = [path for path in found if path.name.startswith("claraedge-podman-")]
+        return [str(path) for path in found if folders != [path]]
 
     def _processes(self) -> list[str]:
         """conmon and others that were told of the state folder, other than the daemon itself."""

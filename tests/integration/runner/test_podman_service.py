@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -66,6 +67,45 @@ async def test_a_killed_service_is_started_again_and_calls_wait_for_it(
             assert (await service.request("GET", "/info", repeatable=True)).ok
             while service.process_id in (before, None):
                 await asyncio.sleep(0.02)
+
+
+async def test_what_a_killed_service_was_writing_is_removed(
+    other_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    async with PodmanService(other_folder) as service:
+        (folder,) = tmp_path.iterdir()
+        before = service.process_id
+        assert before is not None
+        (folder / "2864694085").touch()
+        os.kill(before, signal.SIGKILL)
+        async with asyncio.timeout(20):
+            while folder.exists() or service.process_id in (before, None):
+                await asyncio.sleep(0.02)
+        (folder,) = tmp_path.iterdir()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_what_a_killed_daemon_left_of_its_service_is_removed(
+    other_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    left = tmp_path / "claraedge-podman-left"
+    left.mkdir()
+    (left / "libpod-images-load.tar").touch()
+    async with PodmanService(other_folder):
+        assert not left.exists()
+
+
+async def test_a_service_starts_where_no_temporary_folder_can_be_made(
+    other_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkdtemp", full)
+    async with PodmanService(other_folder) as service:
+        assert (await service.request("GET", "/info")).ok
 
 
 async def test_a_service_that_hangs_is_replaced(other_folder: Path) -> None:

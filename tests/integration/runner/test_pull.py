@@ -88,7 +88,7 @@ def credentials(registry: StubRegistry, tmp_path: Path) -> dict[str, Credential]
 async def leftovers(runner: PodmanRunner, runtime: Path) -> list[Path]:
     """What a pull could leave: its download, and its credentials."""
     store = await runner._host.image_folder()
-    return [*(store / "tmp").glob("claraedge-pull-*"), *runtime.glob("login-*")]
+    return [*(store / "tmp").glob("claraedge-podman-*"), *runtime.glob("login-*")]
 
 
 def layers() -> int:

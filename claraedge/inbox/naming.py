@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from claraedge.config.inbox import Trigger
+from claraedge.config.inbox import Trigger, expression
 from claraedge.config.placeholders import filled
 from claraedge.inbox.grouping import stem_of
-from claraedge.inbox.patterns import SlowMatchError, groups
 from claraedge.metadata import MAX_VALUE_CHARACTERS
 
 
@@ -24,10 +23,6 @@ class Named:
 
 class NameDoesNotFitError(ValueError):
     """The name does not fit the `match` of the trigger."""
-
-
-class SlowNameError(NameDoesNotFitError):
-    """Nobody knows whether it does: the match was given up."""
 
 
 def is_marker(trigger: Trigger, name: bytes) -> bool:
@@ -82,18 +77,13 @@ def named(trigger: Trigger, name: bytes, uids: Mapping[str, str]) -> Named:
     stem, suffix = PurePosixPath(last).stem, PurePosixPath(last).suffix
     values = {"name": last, "stem": stem, "suffix": suffix, "folder": folder, "path": path, **uids}
     if trigger.match is not None:
-        found = groups(trigger.match, path)
-        if isinstance(found, SlowMatchError):
-            raise SlowNameError(
-                f"it takes too long to tell whether {path!r} fits `match` of its trigger,"
-                f" {trigger.match!r}: rename it, or make that simpler (no repeats in repeats)"
-            )
+        found = expression(trigger.match).fullmatch(path)
         if found is None:
             raise NameDoesNotFitError(
                 f"{path!r} does not fit `match` of its trigger, {trigger.match!r}: rename it, or"
                 " change the trigger"
             )
-        values |= found
+        values |= found.groupdict("")
     return Named(
         parameters={key: filled(text, values) for key, text in trigger.parameters.items()},
         metadata={

@@ -13,7 +13,7 @@ from claraedge.config.inbox import Trigger as Rule
 from claraedge.inbox.entry import ALONE, TriggerFolder, Waiting, lives, unit_of
 from claraedge.inbox.grouping import Group, group
 from claraedge.inbox.model import Claimed, Options
-from claraedge.inbox.naming import NameDoesNotFitError, SlowNameError, named
+from claraedge.inbox.naming import NameDoesNotFitError, named
 from claraedge.inbox.survey import combined
 from claraedge.inbox.triggers import Trigger
 
@@ -88,8 +88,7 @@ class Takes:
         for place in offered.values():
             entry = place[2]
             alone = Group(label=entry.name, members=())
-            if not self._add_take(takes, entry.trigger, alone, [entry]):
-                return takes
+            self._add_take(takes, entry.trigger, alone, [entry])
         now = self._clock.elapsed()
         for folder in self._folders.values():
             if folder.look_again <= now and not folder.trigger.problem:
@@ -115,16 +114,14 @@ class Takes:
         ]
         groups.sort(key=lambda pair: pair[1][0].order)
         for one, members in groups[:most]:
-            if not self._add_take(takes, folder.trigger, one, members):
-                break
+            self._add_take(takes, folder.trigger, one, members)
         folder.rest_until = now + (time.monotonic() - began) / _SHARE
         if groups:
             folder.look_again = folder.rest_until  # until they are taken
 
     def _add_take(
         self, takes: list[Take], trigger: Trigger, one: Group, entries: Sequence[Waiting]
-    ) -> bool:
-        """False where its name took so long that the loop has others to see to first."""
+    ) -> None:
         first = entries[0]
         uids = {} if first.identified is None else first.identified.uids
         fault = one.fault or None
@@ -136,7 +133,7 @@ class Takes:
             said = named(rule, one.label, uids)
         except NameDoesNotFitError as error:
             self._park(entries, str(error))
-            return not isinstance(error, SlowNameError)
+            return
         options = Options(
             parameters=said.parameters,
             metadata=said.metadata,
@@ -150,7 +147,6 @@ class Takes:
             lenient=trigger.rule.incomplete == "run",
         )
         takes.append(Take(trigger=trigger, group=one, entries=entries, options=options))
-        return True
 
 
 def claimed(take: Take) -> Claimed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from claraedge.config.inbox import Trigger
 from claraedge.config.placeholders import filled, unknown
 from claraedge.filenames import DEFAULT
-from claraedge.inbox.naming import Named, NameDoesNotFitError, SlowNameError, named
+from claraedge.inbox.naming import Named, NameDoesNotFitError, named
 from claraedge.inbox.selection import Selected, select
 from claraedge.metadata import MAX_VALUE_CHARACTERS
 
@@ -118,14 +117,13 @@ def test_a_name_that_does_not_fit_as_a_whole_says_so(name: bytes) -> None:
         named(trigger, name, {})
 
 
+@pytest.mark.timeout(20)
 @pytest.mark.parametrize("match", ["(?P<n>(a+)+)b", "(?P<n>.*.*.*.*.*.*)="])
-def test_a_match_that_would_take_years_is_given_up_once(match: str) -> None:
+def test_no_name_takes_long_to_match(match: str) -> None:
     trigger = rule(match=match, metadata={"N": "{n}"})
-    began = time.monotonic()
-    for _ in range(30):
-        with pytest.raises(SlowNameError, match=r"takes too long .* make that simpler"):
-            named(trigger, b"a" * 200, {})
-    assert time.monotonic() - began < 5
+    for length in range(2000, 4000):
+        with pytest.raises(NameDoesNotFitError, match=r"does not fit `match` of its trigger"):
+            named(trigger, b"a" * length, {})
     fits = b"aab" if match.endswith("b") else b"aa="
     assert named(trigger, fits, {}).metadata == {"N": "aa"}
 

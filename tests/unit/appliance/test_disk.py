@@ -158,6 +158,15 @@ async def test_below_the_hard_limit_it_removes_and_then_evicts(b: Bench) -> None
     assert b.guard.level is Level.LOW
 
 
+@pytest.mark.parametrize("trouble", [OSError(36, "File name too long"), RecursionError("deep")])
+async def test_it_evicts_also_where_nothing_can_be_removed(b: Bench, trouble: Exception) -> None:
+    await b.guard.prepare()
+    b.trouble = trouble
+    with pytest.raises(type(trouble)):
+        await b.look(state=100)
+    assert [one.split()[0] for one in b.did] == ["reclaim", "evict:"]
+
+
 async def test_no_job_is_evicted_for_a_disk_that_jobs_do_not_write_to(b: Bench) -> None:
     await b.guard.prepare()
     assert await b.look(inbox=10) == ["reclaim 0"]

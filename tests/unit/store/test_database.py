@@ -241,6 +241,30 @@ async def test_readers_see_one_snapshot_while_the_writer_goes_on(database: Datab
     assert await database.read(get("k")) == "new"
 
 
+async def test_the_log_becomes_small_again_after_a_long_read(database: Database) -> None:
+    log = database.path.with_name(f"{database.path.name}-wal")
+    reading, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def read(tx: Transaction) -> None:
+        get("k")(tx)  # from here on it sees this snapshot, which no checkpoint passes
+        loop.call_soon_threadsafe(reading.set)
+        go_on.wait(60)
+
+    long = asyncio.ensure_future(database.read(read))
+    await reading.wait()
+    try:
+        for n in range(32):
+            await database.write(put(f"k{n}", "x" * 500_000))
+        assert log.stat().st_size > 16_000_000
+    finally:
+        go_on.set()
+    await long
+    for n in range(3):  # the first copies the log to the database, the next begins it again
+        await database.write(put(f"after{n}"))
+    assert log.stat().st_size <= 8 << 20
+
+
 async def test_readers_cannot_write(database: Database) -> None:
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         await database.read(put("k"))

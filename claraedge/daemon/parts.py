@@ -50,6 +50,7 @@ from claraedge.runner.limits import Enforcement
 from claraedge.runner.protocol import LABEL_INSTANCE
 from claraedge.services.services import Services, Settings
 from claraedge.store.database import Transaction
+from claraedge.store.unknown import Unknown
 
 
 class Parts:
@@ -66,6 +67,7 @@ class Parts:
         self.disk = disk_guard(config, runner, base.ballast, clock)
         held = self.disk.held
 
+        self.unknown = Unknown(config.state_dir)
         self.tree = PayloadTree(config.state_dir)
         self.payloads = Payloads(database, self.tree, clock, new_id, runner.reclaim, held=held)
         self.models = Models(

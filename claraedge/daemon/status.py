@@ -41,6 +41,7 @@ async def status(parts: Parts) -> appliance_pb2.StatusResponse:
         gpus=len([gpu for gpu in await in_thread(device.gpus, config) if gpu not in faults]),
         warnings=[
             *parts.foundation.database.warnings(),
+            *await in_thread(parts.unknown.warnings),
             *parts.engine.warnings(),
             *parts.log_caps.warnings(),
             *parts.disk.warnings(),

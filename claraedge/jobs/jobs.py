@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ from claraedge.payloads.model import Payload, PayloadFile, PayloadType
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.model import Pipeline, decode
 from claraedge.registry import pipelines as registry
+from claraedge.store import disposable
 from claraedge.store.database import Database, Row, Transaction
 from claraedge.store.failures import reported_as
 
@@ -111,6 +113,7 @@ class Jobs:
         definition = await in_thread(registry.check_definition, registered.files)
         job, payload = self._new_id(), self._new_id()
         copies: list[PayloadFile] = []
+        copied = [f"payloads/{payload}"] if input_payloads else []
 
         def work(tx: Transaction) -> Job:
             records.add(
@@ -125,19 +128,22 @@ class Jobs:
                 now=self._clock.now(),
             )
             payload_records.put_files(tx, payload, copies)
+            disposable.drop(tx, copied)
             return records.get(tx, job)
 
         with reported_as(JobStoreError, "the job could not be stored"):
             try:
                 await in_thread(self._tree.make, payload)
+                if input_payloads:
+                    await self._database.write(lambda tx: disposable.add(tx, copied))
                 copies += await self._copies(payload, input_payloads)
             except BaseException:  # also where the caller goes away
-                await to_its_end(in_thread(self._tree.remove, payload))
+                await to_its_end(self._undo(payload, copied))
                 raise
             try:
                 created = await self._database.write(work)
             except (ClaraedgeError, OSError, sqlite3.Error):
-                await in_thread(self._tree.remove, payload)
+                await self._undo(payload, copied)
                 raise
         _log.info("job created", extra={"job": job, "payload": payload, "pipeline": pipeline})
         return created
@@ -281,6 +287,13 @@ class Jobs:
                 f" {history.NAMES[0]} has the log of the job itself"
             )
         return self._logs.lines(job, record.name, record.attempt)
+
+    async def _undo(self, payload: str, copied: Sequence[str]) -> None:
+        """Removes the payload of a job that did not come to be."""
+        await in_thread(self._tree.remove, payload)
+        if copied:
+            with contextlib.suppress(ClaraedgeError):  # it is forgotten at the next start
+                await self._database.write(lambda tx: disposable.drop(tx, copied))
 
     async def _copies(self, payload: str, sources: Sequence[str]) -> list[PayloadFile]:
         wanted: dict[str, tuple[str, PayloadFile]] = {}

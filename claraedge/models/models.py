@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections import Counter
@@ -15,7 +16,7 @@ from typing import Self
 from claraedge import metadata
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end, wait_out
 from claraedge.clock import Clock
-from claraedge.errors import InvalidModelError, ModelNotFoundError
+from claraedge.errors import ClaraedgeError, InvalidModelError, ModelNotFoundError
 from claraedge.filenames import DEFAULT, Names
 from claraedge.fs.removal import remove
 from claraedge.ids import NewId
@@ -25,6 +26,7 @@ from claraedge.models.config import read_config
 from claraedge.models.layout import CONFIG, MAX_BYTES
 from claraedge.models.model import Model, ModelType
 from claraedge.models.tree import ModelTree
+from claraedge.store import disposable
 from claraedge.store.database import Database, Transaction
 
 _log = logging.getLogger(__name__)
@@ -59,7 +61,9 @@ class Models:
     async def prepare(self) -> None:
         """At start: folders, and an end to what a crash left of uploads and old versions."""
         known = {self.tree.version(m.id, m.generation): m for m in await self.list()}
-        await in_thread(self.tree.prepare, known)
+        given_up = await self._database.read(lambda tx: disposable.of(tx, "models"))
+        await in_thread(self.tree.prepare, known, given_up)
+        await self._database.write(lambda tx: disposable.drop_all(tx, "models"))
         for model in known.values():
             if not await in_thread(self.tree.folder(model).is_dir):
                 self._gone[model.id] = model.name
@@ -123,8 +127,13 @@ class Models:
         await to_its_end(self._delete(model_id))  # files go with the row, whoever still waits
 
     async def _delete(self, model_id: str) -> None:
+        def work(tx: Transaction) -> Model:
+            model = records.drop(tx, model_id)
+            disposable.add(tx, [self._disposable(model)])
+            return model
+
         async with self._changing:
-            model = await self._database.write(lambda tx: records.drop(tx, model_id))
+            model = await self._database.write(work)
         self._gone.pop(model_id, None)
         _log.info("model deleted", extra={"model": model.id, "model_name": model.name})
         self.on_changed()
@@ -161,11 +170,17 @@ class Models:
                 type=kind,
                 generation=old.generation + 1 if old else 1,
             )
+            mine = [self._disposable(model)]
+            await self._database.write(lambda tx: disposable.add(tx, mine))
             await in_thread(self.tree.place, staged, model.id, model.generation)
+
+            def work(tx: Transaction) -> Model:
+                disposable.drop(tx, mine)
+                disposable.add(tx, [self._disposable(old)] if old is not None else [])
+                return records.put(tx, model, entries, self._clock.now())
+
             try:
-                stored = await self._database.write(
-                    lambda tx: records.put(tx, model, entries, self._clock.now())
-                )
+                stored = await self._database.write(work)
             except BaseException:
                 await in_thread(self.tree.remove, self.tree.version(model.id, model.generation))
                 raise
@@ -187,6 +202,12 @@ class Models:
         self._parts = {f: parts for f, parts in self._parts.items() if f.parent != version}
         async with self._changing:  # the model's folder goes with its last version
             await in_thread(self.tree.remove, version)
+            path = [self.tree.path(version)]
+            with contextlib.suppress(ClaraedgeError):  # it is forgotten at the next start
+                await self._database.write(lambda tx: disposable.drop(tx, path))
+
+    def _disposable(self, model: Model) -> str:
+        return self.tree.path(self.tree.version(model.id, model.generation))
 
 
 def _parts(folder: Path) -> tuple[str, ...]:

@@ -9,18 +9,21 @@ A version appears by one rename and is never written again.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Container
 from pathlib import Path
 
 from claraedge.fs import files
 from claraedge.fs.removal import remove
 from claraedge.models.model import Model
+from claraedge.store.unknown import Unknown, holds_files
 
 
 class ModelTree:
     """Paths below the state folder, and the blocking work on them (call it in a thread)."""
 
     def __init__(self, state: Path) -> None:
+        self._state = state
+        self._unknown = Unknown(state)
         self.models = state / "models"
         self.staging = self.models / "staging"
 
@@ -32,15 +35,27 @@ class ModelTree:
         """The model's own folder: what an inference server reads."""
         return self.version(model.id, model.generation) / model.name
 
-    def prepare(self, known: Collection[Path]) -> None:
-        """At start: makes the folders, and removes every version that is not `known`."""
+    def path(self, version: Path) -> str:
+        """As it is recorded as disposable."""
+        return str(version.relative_to(self._state))
+
+    def prepare(self, known: Collection[Path], disposable: Container[str] = frozenset()) -> None:
+        """At start: makes the folders, and looks at every version that is not `known`.
+
+        What is `disposable` (paths relative to the state) is removed, and folders without a file.
+        All others are put to what is unknown.
+        """
         files.make_folders(self.models)
         remove(self.staging)
         keep = set(known)
-        for model in self.models.iterdir():
+        for model in list(self.models.iterdir()):
             for version in list(model.iterdir()) if model.is_dir() else [model]:
-                if version not in keep:
+                if version in keep:
+                    continue
+                if self.path(version) in disposable or not holds_files(version):
                     remove(version)
+                else:
+                    self._unknown.put(version)
             with contextlib.suppress(OSError):  # not empty: it holds what is known
                 model.rmdir()
         files.make_folders(self.staging)

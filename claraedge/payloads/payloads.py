@@ -29,8 +29,9 @@ from claraedge.payloads import records
 from claraedge.payloads.model import Payload, PayloadFile, PayloadType
 from claraedge.payloads.names import normalise
 from claraedge.payloads.readers import Readers
-from claraedge.payloads.tree import PayloadTree
+from claraedge.payloads.tree import PayloadTree, disposable_blob
 from claraedge.payloads.uploads import Held, Upload, refuse_held
+from claraedge.store import disposable as disposables
 from claraedge.store.database import Database, Transaction
 
 _log = logging.getLogger(__name__)
@@ -74,17 +75,28 @@ class Payloads:
     async def prepare(self) -> None:
         """At start: folders, and an end to what broken streams left."""
         known = await self._database.read(lambda tx: {row["id"] for row in tx.rows("payloads")})
-        await in_thread(self.tree.prepare, known)
+        disposable = await self._database.read(lambda tx: disposables.of(tx, "payloads"))
+        deleted = await self._database.read(
+            lambda tx: {f"payloads/{row['id']}" for row in tx.rows("deleted_payloads")}
+        )
+        await in_thread(
+            self.tree.prepare,
+            known,
+            disposable=disposable | deleted,
+            claimed=await self._database.read(_claimed),
+        )
 
         def stored(tx: Transaction) -> list[Payload]:
             return [records.get(tx, row["id"]) for row in tx.rows("open_payloads")]
 
         for payload in await self._database.read(stored):
             self._from_before.add(payload.id)
-            await in_thread(self.tree.sweep, payload.id, [file.blob for file in payload.files])
+            blobs = [file.blob for file in payload.files]
+            await in_thread(self.tree.sweep, payload.id, blobs, disposable)
             for why in await in_thread(self.tree.damage, payload.id, payload.files):
                 _log.error("a file is damaged: %s", why, extra={"payload": payload.id})
                 self._damaged.setdefault(payload.id, why)
+        await self._database.write(lambda tx: disposables.drop_all(tx, "payloads"))
 
     def warnings(self) -> Sequence[str]:
         """Payloads that were found damaged at the start, for `claraedge status`."""
@@ -146,7 +158,7 @@ class Payloads:
 
         async def remove() -> None:
             blob = await self._database.write(lambda tx: records.remove_file(tx, payload, wanted))
-            await in_thread(self.tree.discard, payload, [blob])
+            await self.discard_blobs(payload, [blob])
 
         await to_its_end(remove())  # no blob without its row
 
@@ -187,6 +199,12 @@ class Payloads:
             return gone
 
         return await to_its_end(remove())  # as above
+
+    async def discard_blobs(self, payload: str, blobs: Sequence[bytes]) -> None:
+        """Removes blobs that are recorded as disposable, and forgets that."""
+        await in_thread(self.tree.discard, payload, blobs)
+        paths = [disposable_blob(payload, blob) for blob in blobs]
+        await self._database.write(lambda tx: disposables.drop(tx, paths))
 
     async def discard(self, payloads: Iterable[str]) -> None:
         """Removes the bytes of payloads whose deletion is committed. What cannot go now goes later.
@@ -255,6 +273,12 @@ class Payloads:
         records.refuse_sealed(found)
         refuse_held(self._held)
         return Upload(self._database, self.tree, found, self._new_id(), self._held)
+
+
+def _claimed(tx: Transaction) -> dict[str, bool]:
+    """Items that became no job; whether they may still become one."""
+    rows = tx.rows("items_without_payload")
+    return {row["id"]: row["state"] in ("claimed", "parked") for row in rows}
 
 
 def _open(path: Path) -> FileIO:

@@ -8,6 +8,8 @@ from claraedge import metadata
 from claraedge.errors import FileCollisionError, PayloadNotFoundError, PayloadStateError
 from claraedge.payloads.model import Payload, PayloadFile, PayloadType
 from claraedge.payloads.names import folders, match
+from claraedge.payloads.tree import disposable_blob
+from claraedge.store import disposable
 from claraedge.store.database import Row, Transaction
 
 #: JobState.STOPPED; jobs stand above payloads.
@@ -68,10 +70,13 @@ def refuse_needed(tx: Transaction, payload: str) -> None:
 
 
 def remove_file(tx: Transaction, payload: str, name: str) -> bytes:
-    """Removes the file that a client means by a normalised name; returns its blob."""
+    """Removes the file that a client means by a normalised name; returns its blob, which is
+    recorded as disposable.
+    """
     refuse_sealed(get(tx, payload, with_files=False))
     file = find_file(tx, payload, name)
     tx.run("drop_payload_file", payload=payload, name=file.name)
+    disposable.add(tx, [disposable_blob(payload, file.blob)])
     return file.blob
 
 
@@ -96,7 +101,8 @@ def find_file(tx: Transaction, payload: str, name: str) -> PayloadFile:
 
 
 def put_files(tx: Transaction, payload: str, files: Iterable[PayloadFile]) -> list[bytes]:
-    """Adds files or replaces those of the same name; returns the blobs that no row names now.
+    """Adds files or replaces those of the same name; returns the blobs that no row names now, which
+    are recorded as disposable.
 
     Raises FileCollisionError where a name would be a file and a folder at once.
     """
@@ -126,6 +132,7 @@ def put_files(tx: Transaction, payload: str, files: Iterable[PayloadFile]) -> li
             blob=file.blob,
             sha256=file.sha256,
         )
+    disposable.add(tx, [disposable_blob(payload, blob) for blob in replaced])
     return replaced
 
 

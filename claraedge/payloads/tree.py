@@ -19,8 +19,9 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Container, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from claraedge.blocking import CancelFlag
 from claraedge.errors import DamagedFileError
@@ -31,6 +32,7 @@ from claraedge.fs.walking import walk
 from claraedge.ids import new_id
 from claraedge.payloads.model import PayloadFile
 from claraedge.payloads.names import MAX_NAME_BYTES, MAX_PARTS
+from claraedge.store.unknown import Unknown, holds_files
 
 _log = logging.getLogger(__name__)
 
@@ -49,20 +51,43 @@ class PayloadTree:
         self.payloads = state / "payloads"
         self.uploads = state / "uploads"
         self.removed = state / "removed"
+        self._spool = state / "spool"
+        self._unknown = Unknown(state)
 
-    def prepare(self, known: Container[str]) -> None:
-        """Makes the folders; removes what a crash left of streams.
+    def prepare(
+        self,
+        known: Container[str],
+        *,
+        disposable: Container[str] = frozenset(),
+        claimed: Mapping[str, bool] = MappingProxyType({}),
+    ) -> None:
+        """Makes the folders; removes what a crash left of streams, and of payloads without a row.
 
-        Folders of payloads without a row, which a crash left as well, are put away.
+        Of these only what is known to be needed by nobody: empty folders, what is `disposable`
+        (paths relative to the state), and the inputs of items that became no job. `claimed`: these
+        items, and whether the spool has to have their files. All others are put to what is unknown.
         """
         files.make_folders(self.payloads)
         files.make_folders(self.removed)
         remove(self.uploads)
         files.make_folders(self.uploads)
         for folder in self.payloads.iterdir():
-            if folder.name not in known:
+            if folder.name in known:
+                continue
+            if (
+                _path(folder.name) in disposable
+                or (folder.name in claimed and self._is_of_item(folder, claimed[folder.name]))
+                or not holds_files(folder)
+            ):
                 _log.info("payload without a row found", extra={"payload": folder.name})
                 self.put_away(folder.name)
+            else:
+                self._unknown.put(folder)
+
+    def _is_of_item(self, folder: Path, claimed: bool) -> bool:
+        """Whether it holds its item's inputs and no more; the spool has to have these, too."""
+        inputs_alone = {entry.name for entry in folder.iterdir()} <= {"blobs"}
+        return inputs_alone and (not claimed or (self._spool / folder.name).exists())
 
     def folder(self, payload: str) -> Path:
         return self.payloads / payload
@@ -120,13 +145,15 @@ class PayloadTree:
         except OSError as error:  # it costs space for a while: what is put away is removed again
             _log.warning("payload left behind", extra={"payload": payload, "reason": str(error)})
 
-    def adopt(self, payload: str, source: Path, *, mode: int, keep: bool) -> bytes:
+    def adopt(
+        self, payload: str, source: Path, *, mode: int, keep: bool, name: str | None = None
+    ) -> bytes:
         """Takes a durable file of this file system in as a blob: a link, or the file itself.
 
-        The bytes become readable for all users of a container. Returns the blob; the folder of
-        blobs still has to be synced (`sync_blobs`).
+        The bytes become readable for all users of a container. `name`: the blob's; None: a new one.
+        Returns the blob; the folder of blobs still has to be synced (`sync_blobs`).
         """
-        blob = b"blobs/" + new_id().encode()
+        blob = b"blobs/" + (name or new_id()).encode()
         target = self.folder(payload) / os.fsdecode(blob)
         shown = mode & 0o777 | 0o444
         if stat.S_IMODE(source.lstat().st_mode) != shown:
@@ -156,14 +183,23 @@ class PayloadTree:
         for blob in blobs:
             (self.folder(payload) / os.fsdecode(blob)).unlink(missing_ok=True)
 
-    def sweep(self, payload: str, named: Iterable[bytes]) -> None:
-        """Removes the blobs of a payload that no row names: a crash left them."""
+    def sweep(
+        self, payload: str, named: Iterable[bytes], disposable: Collection[str] | None = None
+    ) -> None:
+        """Removes the blobs of a payload that no row names: a crash left them.
+
+        Those that are not `disposable` are unknown, and put there; None: all are disposable.
+        """
         keep = set(named)
         folder = self.folder(payload) / "blobs"
         if folder.is_dir():
             for entry in folder.iterdir():
-                if b"blobs/" + os.fsencode(entry.name) not in keep:
+                if b"blobs/" + os.fsencode(entry.name) in keep:
+                    continue
+                if disposable is None or _is_disposable(payload, entry.name, disposable):
                     entry.unlink()
+                else:
+                    self._unknown.put(entry)
 
     def damage(self, payload: str, known: Iterable[PayloadFile]) -> list[str]:
         """What is wrong with files of a payload, by their sizes."""
@@ -240,6 +276,21 @@ class PayloadTree:
             for name, size, mode in written
         ]
         return found, others
+
+
+def disposable_blob(payload: str, blob: bytes) -> str:
+    """The path of a blob, or of all whose names begin so, as it is recorded as disposable."""
+    return _path(payload, os.fsdecode(blob))
+
+
+def _path(*parts: str) -> str:
+    return "/".join(("payloads", *parts))
+
+
+def _is_disposable(payload: str, name: str, disposable: Collection[str]) -> bool:
+    """Whether a blob is, or those of its upload are."""
+    names = (name, name.partition("-")[0])
+    return any(_path(payload, "blobs", one) in disposable for one in names)
 
 
 def _refuse_path(path: str) -> None:

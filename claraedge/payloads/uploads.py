@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
 
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end, wait_out
-from claraedge.errors import InvalidRequestError, StorageFullError
+from claraedge.errors import ClaraedgeError, InvalidRequestError, StorageFullError
 from claraedge.fs import files
 from claraedge.fs.removal import remove
 from claraedge.payloads import records
 from claraedge.payloads.model import Payload, PayloadFile, PayloadType, stored_mode
 from claraedge.payloads.names import check_depth, normalise
-from claraedge.payloads.tree import PayloadTree
+from claraedge.payloads.tree import PayloadTree, disposable_blob
+from claraedge.store import disposable
 from claraedge.store.database import Database, Transaction
 
 #: Why nothing new may be stored now, in words; None: it may.
@@ -85,6 +87,7 @@ class Upload:
         self._database = database
         self._tree = tree
         self._payload = payload
+        self._key = key
         self._folder = tree.uploads / key
         self._prefix = "input/" if payload.type is PayloadType.PIPELINE else ""
         self._parts: dict[str, _Part] = {}
@@ -93,6 +96,8 @@ class Upload:
         self._names = 0
         self._stored: dict[str, PayloadFile] = {}
         """Blobs that no row names yet."""
+        self._noted = False
+        """Whether that is recorded."""
         self._committing: asyncio.Task[PayloadFile] | None = None
 
     async def __aenter__(self) -> Self:
@@ -146,6 +151,9 @@ class Upload:
                 "the upload holds no message, so it names no file; an empty file needs one message"
                 " with its name"
             )
+        mine = [self._disposable]
+        await self._database.write(lambda tx: disposable.add(tx, mine))
+        self._noted = True
         try:
             await in_cancellable_thread(self._store)
         except FileNotFoundError:  # the payload was deleted meanwhile: say so
@@ -158,6 +166,7 @@ class Upload:
     async def _record(self, last: str) -> PayloadFile:
         def work(tx: Transaction) -> list[bytes]:
             records.refuse_sealed(records.get(tx, self._payload.id, with_files=False))
+            disposable.drop(tx, [self._disposable])
             return records.put_files(tx, self._payload.id, self._stored.values())
 
         try:
@@ -165,15 +174,31 @@ class Upload:
         except asyncio.CancelledError:
             # At the daemon's end: it may be committed, and the sweep of the next start knows.
             self._stored = {}
+            self._noted = False
             raise
         file = self._stored[last]
         self._stored = {}
-        await in_thread(self._tree.discard, self._payload.id, replaced)
+        self._noted = False
+        if replaced:
+            await in_thread(self._tree.discard, self._payload.id, replaced)
+            await self._forget([disposable_blob(self._payload.id, blob) for blob in replaced])
         return file
 
     async def _clean(self) -> None:
         """Removes all that did not become visible."""
         await to_its_end(in_thread(self._remove))
+        if self._noted:
+            await to_its_end(self._forget([self._disposable]))
+
+    @property
+    def _disposable(self) -> str:
+        """Stands for all its blobs."""
+        return disposable_blob(self._payload.id, b"blobs/" + self._key.encode())
+
+    async def _forget(self, paths: Sequence[str]) -> None:
+        """What is removed needs no record; one that stays is forgotten at the next start."""
+        with contextlib.suppress(ClaraedgeError):
+            await self._database.write(lambda tx: disposable.drop(tx, paths))
 
     # --- in threads --------------------------------------------------------------------------
 
@@ -182,10 +207,16 @@ class Upload:
         self._folder.mkdir(0o700)
 
     def _store(self, flag: CancelFlag) -> None:
-        for name, part in self._parts.items():
+        for number, (name, part) in enumerate(self._parts.items()):
             flag.check()
             part.finish()
-            blob = self._tree.adopt(self._payload.id, part.path, mode=part.mode, keep=False)
+            blob = self._tree.adopt(
+                self._payload.id,
+                part.path,
+                mode=part.mode,
+                keep=False,
+                name=f"{self._key}-{number}",
+            )
             self._stored[name] = PayloadFile(name=name, size=part.size, mode=part.mode, blob=blob)
         self._tree.sync_blobs(self._payload.id)
 

@@ -79,6 +79,12 @@ def groups(db: Any) -> None:
     _run(db, (_SCRIPTS / "groups.sql").read_text(encoding="utf-8"))
 
 
+@SCHEMA()
+def disposable(db: Any) -> None:
+    """Which files of the state nobody needs, though they are there."""
+    _run(db, (_SCRIPTS / "disposable.sql").read_text(encoding="utf-8"))
+
+
 def _run(db: Any, script: str) -> None:
     """Runs a script inside the transaction of its step: sqlite3's own executescript would end it.
 

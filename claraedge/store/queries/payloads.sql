@@ -22,6 +22,12 @@ UPDATE payloads SET deleted = :now, sealed = 1 WHERE id = :id AND deleted IS NUL
 -- name: payloads
 SELECT id FROM payloads WHERE deleted IS NULL;
 
+-- name: deleted_payloads
+SELECT id FROM payloads WHERE deleted IS NOT NULL;
+
+-- name: items_without_payload
+SELECT id, state FROM inbox_items WHERE id NOT IN (SELECT id FROM payloads);
+
 -- name: open_payloads
 SELECT p.id FROM payloads p LEFT JOIN jobs j ON j.payload = p.id
 WHERE p.deleted IS NULL AND (p.sealed = 0 OR j.state < 3);

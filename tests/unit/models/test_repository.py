@@ -21,7 +21,9 @@ from claraedge.models.archive import Unpacked
 from claraedge.models.model import Model, ModelType
 from claraedge.models.models import Models
 from claraedge.models.tree import ModelTree
+from claraedge.store import disposable
 from claraedge.store.database import Database
+from claraedge.store.unknown import Unknown
 
 
 @pytest.fixture
@@ -61,11 +63,60 @@ async def test_a_start_removes_what_a_crash_left_and_nothing_else(
     root = tmp_path / "models"
     (root / "staging/upload/tree/m/1").mkdir(parents=True)
     (root / "staging/upload/archive.zip").write_bytes(b"PK")
-    (root / model.id / "2/m").mkdir(parents=True)  # renamed; the crash came before the commit
-    (root / model.id / "0/m").mkdir(parents=True)  # replaced; the crash came after the commit
-    (root / new_id() / "1/m").mkdir(parents=True)  # deleted, or never committed
+    left = [
+        f"models/{model.id}/2",  # renamed; the crash came before the commit
+        f"models/{model.id}/0",  # replaced; the crash came after the commit
+        f"models/{new_id()}/1",  # deleted, or never committed
+    ]
+    for version in left:
+        (tmp_path / version / "m").mkdir(parents=True)
+        (tmp_path / version / "m" / "config.pbtxt").write_bytes(b"x")
+    await database.write(lambda tx: disposable.add(tx, left))
     await started(tmp_path, database)
     assert on_disk(tmp_path) == {"staging", model.id, f"{model.id}/1"}
+    assert not (tmp_path / "unknown").exists()
+    assert await database.read(lambda tx: disposable.of(tx, "models")) == set()
+
+
+async def test_versions_that_an_older_database_does_not_know_are_kept(
+    tmp_path: Path, database: Database, models: Models
+) -> None:
+    model = await store(models)
+    newer = [f"models/{model.id}/2/m/w", f"models/{new_id()}/1/m/w"]
+    for path in newer:
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_bytes(b"weights")
+    await started(tmp_path, database)
+    assert on_disk(tmp_path) == {"staging", model.id, f"{model.id}/1"}
+    assert all((tmp_path / "unknown" / path).read_bytes() == b"weights" for path in newer)
+    (warning,) = Unknown(tmp_path).warnings()
+    assert "2 of models" in warning
+
+
+async def test_a_model_that_is_replaced_and_deleted_leaves_no_record(
+    tmp_path: Path, database: Database, models: Models
+) -> None:
+    await store(models)
+    model = await store(models, b"new")
+    await models.delete(model.id)
+    assert on_disk(tmp_path) == {"staging"}
+    assert await database.read(lambda tx: disposable.of(tx, "models")) == set()
+
+
+async def test_what_a_deletion_left_to_a_crash_goes_at_the_next_start(
+    tmp_path: Path, database: Database, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = await store(models)
+
+    async def crash(_: Path) -> None:
+        """The end comes before the files are removed."""
+
+    monkeypatch.setattr(models, "_remove", crash)
+    await models.delete(model.id)
+    assert on_disk(tmp_path) == {"staging", model.id, f"{model.id}/1"}
+    await started(tmp_path, database)
+    assert on_disk(tmp_path) == {"staging"}
+    assert not (tmp_path / "unknown").exists()
 
 
 async def test_what_a_crash_left_in_the_way_of_the_next_version_is_replaced(

@@ -19,7 +19,10 @@ from claraedge.ids import new_id
 from claraedge.payloads.model import Payload, PayloadFile
 from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree, UnusableOutputError
+from claraedge.payloads.uploads import Upload
+from claraedge.store import disposable
 from claraedge.store.database import Database, Transaction
+from claraedge.store.unknown import Unknown
 from tests.deep import chain
 
 DEADLINE = 20.0
@@ -123,11 +126,15 @@ async def test_a_full_disk_leaves_what_was_there(
 
 
 async def test_a_commit_that_is_being_recorded_is_finished_though_its_caller_goes_away(
-    payloads: Payloads,
+    payloads: Payloads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payload = await payloads.create({})
     await put(payloads, payload, a=b"old")
-    entered, gate = threading.Event(), threading.Event()
+    stored, go, entered, gate = (threading.Event() for _ in range(4))
+
+    def stores(_: str) -> None:
+        stored.set()
+        assert go.wait(DEADLINE)
 
     def holds_the_writer(_: Transaction) -> None:
         entered.set()
@@ -140,9 +147,12 @@ async def test_a_commit_that_is_being_recorded_is_finished_though_its_caller_goe
             await upload.write("a", 0, b"new")
             await upload.commit()
 
+    monkeypatch.setattr(payloads.tree, "sync_blobs", stores)
+    call = asyncio.ensure_future(sending())
+    assert await in_thread(stored.wait, DEADLINE)
     holding = asyncio.ensure_future(payloads._database.write(holds_the_writer))
     assert await in_thread(entered.wait, DEADLINE)
-    call = asyncio.ensure_future(sending())
+    go.set()
     async with asyncio.timeout(DEADLINE):
         while upload._committing is None:
             await asyncio.sleep(0.002)
@@ -190,12 +200,15 @@ async def test_a_caller_that_goes_away_while_a_chunk_is_written_waits_for_that(
     assert list(payloads.tree.uploads.iterdir()) == []
 
 
-async def test_a_start_sweeps_what_a_crash_left(payloads: Payloads) -> None:
+async def test_a_start_sweeps_what_a_crash_left(payloads: Payloads, tmp_path: Path) -> None:
     payload = await payloads.create({})
     await put(payloads, payload, a=b"1")
     kept = blobs(payloads, payload)
-    stray = payloads.tree.folder(payload.id) / "blobs" / new_id()
-    stray.write_bytes(b"adopted, and never named by a row")
+    stray, upload = payloads.tree.folder(payload.id) / "blobs" / new_id(), new_id()
+    stray.write_bytes(b"given up by a row")
+    stray.with_name(f"{upload}-0").write_bytes(b"adopted, and never named by a row")
+    given_up = [f"payloads/{payload.id}/blobs/{name}" for name in (stray.name, upload)]
+    await payloads._database.write(lambda tx: disposable.add(tx, given_up))
     (payloads.tree.uploads / "broken").mkdir()
     (payloads.tree.uploads / "broken" / "0").write_bytes(b"half")
     unknown = new_id()
@@ -204,8 +217,71 @@ async def test_a_start_sweeps_what_a_crash_left(payloads: Payloads) -> None:
     assert blobs(payloads, payload) == kept
     assert list(payloads.tree.uploads.iterdir()) == []
     assert not payloads.tree.folder(unknown).exists()
+    assert not (tmp_path / "unknown").exists()
+    assert await payloads._database.read(lambda tx: disposable.of(tx, "payloads")) == set()
     with pytest.raises(PayloadNotFoundError):
         await payloads.get(unknown)
+
+
+async def test_what_an_older_database_does_not_know_is_kept(
+    payloads: Payloads, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = await payloads.create({})
+    newer = new_id()
+    payloads.tree.make(newer)
+    blob = payloads.tree.folder(newer) / "blobs" / new_id()
+    blob.write_bytes(b"of a payload that is newer")
+    further = payloads.tree.folder(known.id) / "blobs" / f"{new_id()}-0"
+    further.write_bytes(b"of an upload that is newer")
+    await payloads.prepare()
+    kept = sorted(p.read_bytes() for p in (tmp_path / "unknown").rglob("*") if p.is_file())
+    assert kept == [b"of a payload that is newer", b"of an upload that is newer"]
+    assert (tmp_path / "unknown" / further.relative_to(tmp_path)).exists()
+    assert caplog.text.count("an older one was put back") == 2
+    (warning,) = Unknown(tmp_path).warnings()
+    assert "2 of payloads" in warning
+    further.write_bytes(b"once more")
+    await payloads.prepare()
+    assert len([p for p in (tmp_path / "unknown").rglob("*") if p.is_file()]) == 3
+
+
+@pytest.mark.parametrize(
+    ("fails", "gone"), [("discard", True), ("adopted", False)], ids=["replaced", "uploaded"]
+)
+async def test_what_a_crash_of_an_upload_leaves_is_no_unknown_file(
+    payloads: Payloads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str, gone: bool
+) -> None:
+    class CrashError(BaseException):
+        """Nothing handles it."""
+
+    def crash(*_: object) -> None:
+        raise CrashError
+
+    payload = await payloads.create({})
+    await put(payloads, payload, a=b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(payloads.tree, "sync_blobs" if fails == "adopted" else fails, crash)
+        patch.setattr(Upload, "_clean", lambda _: asyncio.sleep(0))
+        with pytest.raises(CrashError):
+            await put(payloads, payload, a=b"new")
+    assert len(blobs(payloads, payload)) == 2
+    await payloads.prepare()
+    (left,) = blobs(payloads, payload)
+    assert left.read_bytes() == (b"new" if gone else b"old")
+    assert not (tmp_path / "unknown").exists()
+
+
+async def test_no_record_of_what_was_removed_stays(payloads: Payloads) -> None:
+    payload = await payloads.create({})
+    await put(payloads, payload, a=b"1")
+    await put(payloads, payload, a=b"2", b=b"3")
+    await payloads.remove_file(payload.id, "a")
+    async with await payloads.upload(payload.id) as upload:
+        await upload.write("a", 0, b"4")
+        await payloads.delete(payload.id)
+        with pytest.raises(PayloadNotFoundError):
+            await upload.commit()
+    assert await payloads._database.read(lambda tx: disposable.of(tx, "payloads")) == set()
 
 
 async def test_a_download_finds_the_new_file_where_one_was_replaced_meanwhile(

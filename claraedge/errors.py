@@ -617,7 +617,7 @@ class StateFolderError(ClaraedgeError):
 class NewerStateError(StateFolderError):
     """The state was written by a newer version of claraedge.
 
-    To do: install the newer version again, or restore a backup of before.
+    To do: install the newer version again, or put back a copy of before (docs/state.md).
     """
 
     name = "newer-state"

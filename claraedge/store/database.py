@@ -29,9 +29,9 @@ from claraedge.errors import (
     StorageFullError,
     UnavailableError,
 )
-from claraedge.store import soundness
+from claraedge.store import copies, soundness
 from claraedge.store.contention import holder, is_busy
-from claraedge.store.migrations import migrate, refuse_newer
+from claraedge.store.migrations import migrate, refuse_foreign, refuse_newer
 from claraedge.store.queries import load_queries
 
 T = TypeVar("T")
@@ -288,8 +288,11 @@ class Database:
         self._writer.execute("PRAGMA synchronous = FULL")
         self._writer.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
         soundness.check(self._writer, self.path, self._held)
+        refuse_foreign(self._writer)
+        copies.before_change(self._writer, self.path)
         migrate(self._writer)
         soundness.check_values(self._writer, self.path)
+        copies.note_version(self._writer)
 
     def _patiently(self, step: Callable[[], T]) -> T:
         """Takes a step that another process may lock out, again until it does not."""

@@ -254,6 +254,14 @@ def schema_version() -> int:
     return len(SCHEMA._migrations)
 
 
+def steps_taken(connection: sqlite3.Connection) -> int:
+    """How many steps a database of ours has behind it; an empty one 0."""
+    database = sqlite_utils.Database(connection)
+    if Migrations.migrations_table not in database.table_names():
+        return 0
+    return len(SCHEMA.applied(database))
+
+
 def refuse_newer(path: Path) -> None:
     """Raises NewerStateError where a newer claraedge wrote the file. Reads 100 bytes, no more."""
     try:
@@ -277,7 +285,8 @@ def _path(connection: sqlite3.Connection) -> str:
 def _newer(path: Path | str, version: int) -> NewerStateError:
     return NewerStateError(
         f"{path} was written by a newer claraedge (schema {version}, this one knows"
-        f" {schema_version()}); install that version again, or restore a backup of before"
+        f" {schema_version()}); install that version again, or put back a copy of before, from"
+        f" {Path(path).parent / 'copies'} (docs/state.md)"
     )
 
 
@@ -287,8 +296,10 @@ def begin(connection: sqlite3.Connection, steps: int) -> None:
     SCHEMA.apply(sqlite_utils.Database(connection), stop_before=following[:1])
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Takes the steps that are missing, each in its own transaction."""
+def refuse_foreign(connection: sqlite3.Connection) -> None:
+    """Raises NewerStateError where a newer claraedge made the tables, StateFolderError where
+    another program did.
+    """
     database = sqlite_utils.Database(connection)
     (recorded,) = connection.execute("PRAGMA user_version").fetchone()
     unknown = {m.name for m in SCHEMA.applied(database)} - {m.name for m in SCHEMA._migrations}
@@ -300,6 +311,13 @@ def migrate(connection: sqlite3.Connection) -> None:
             f"{_path(connection)} is a database of another program; move it away, or choose another"
             " state folder"
         )
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Takes the steps that are missing, each in its own transaction. Raises as `refuse_foreign`."""
+    refuse_foreign(connection)
+    database = sqlite_utils.Database(connection)
+    (recorded,) = connection.execute("PRAGMA user_version").fetchone()
     pending = bool(SCHEMA.pending(database))
     if pending:
         SCHEMA.apply(database)

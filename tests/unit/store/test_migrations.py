@@ -75,7 +75,7 @@ async def test_a_newer_file_is_refused_and_not_touched(path: Path) -> None:
     connection.close()
     os.utime(path, ns=(1, 1))
     before = trace(path)
-    with pytest.raises(NewerStateError, match="install that version again, or restore a backup"):
+    with pytest.raises(NewerStateError, match="install that version again, or put back a copy"):
         async with Database(path):
             pass
     assert trace(path) == before

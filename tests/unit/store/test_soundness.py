@@ -165,7 +165,13 @@ async def test_who_looks_into_the_database_meanwhile_does_not_take_its_log_away(
             await database.write(lambda tx: tx.run("put_fact", key="k", value="v"))
             log = soundness.wal(path).stat()
             child = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-c", look, str(path), "SELECT count(*) FROM facts"),
+                *(
+                    sys.executable,
+                    "-c",
+                    look,
+                    str(path),
+                    "SELECT count(*) FROM facts WHERE key = 'k'",
+                ),
                 stdout=asyncio.subprocess.PIPE,
             )
             assert (await child.communicate())[0] == b"[(1,)]\n"

@@ -86,6 +86,39 @@ class CallTimeoutError(ClaraedgeError):
     status = "DEADLINE_EXCEEDED"
 
 
+class TooManyCallsError(ClaraedgeError):
+    """So many calls of this kind are open that no more is served.
+
+    To do: end what nobody needs (watches, downloads that nobody reads), or try again later.
+    """
+
+    name = "too-many-calls"
+    code = -0x5006
+    status = "RESOURCE_EXHAUSTED"
+
+
+class StreamMemoryError(ClaraedgeError):
+    """The open streams use all the memory that is set aside for them.
+
+    To do: try again when some have ended; send fewer files or ids in one stream.
+    """
+
+    name = "stream-memory"
+    code = -0x5007
+    status = "RESOURCE_EXHAUSTED"
+
+
+class ServiceNotFoundError(ClaraedgeError):
+    """A health check names a service that this server does not have.
+
+    To do: name one that server reflection lists, or none for the whole server.
+    """
+
+    name = "service-not-found"
+    code = -0x5008
+    status = "NOT_FOUND"
+
+
 # --- pipelines ---------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from claraedge.api.answers import Limits
+from claraedge.api.calls import Limits
 from claraedge.api.appliance import ApplianceServicer
 from claraedge.api.models import ModelsServicer
 from claraedge.api.server import Server

@@ -1,4 +1,4 @@
-"""How calls are answered: headers, errors, undecodable requests, methods that are not there.
+"""What calls are answered: headers of successes, and errors.
 
 The Clara services answer errors in their header with gRPC status OK, as the original does. The
 services of claraedge itself have no header; they answer the gRPC status that stands for the error,
@@ -11,15 +11,10 @@ import asyncio
 import errno
 import logging
 import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from google.protobuf.message import DecodeError, Message
-from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.message import Message
 
 from claraedge.errors import (
     CallTimeoutError,
@@ -27,7 +22,7 @@ from claraedge.errors import (
     NotSupportedError,
     StateFolderError,
     StorageFullError,
-    UndecodableRequestError,
+    StreamMemoryError,
 )
 from claraedge.texts import shown
 from claraedge.wire.nvidia.clara.platform import common_pb2 as common
@@ -42,9 +37,8 @@ MAX_TEXT = 8192
 #: byte that is not ASCII takes three.
 _MAX_DETAILS = 2048
 
-
-class Undecodable:
-    """Stands for a request whose bytes are no message of its method."""
+#: Errors of the call itself: every service answers them by their gRPC status.
+_BY_STATUS = (NotSupportedError, StreamMemoryError)
 
 
 def ok(*warnings: str) -> common.ResponseHeader:
@@ -58,184 +52,7 @@ def failure(error: ClaraedgeError) -> common.ResponseHeader:
     return common.ResponseHeader(code=error.code, messages=messages)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How long a call may keep the server, in seconds, whatever deadline its client gave."""
-
-    unary: float
-    """From the request to the answer."""
-    idle: float
-    """For the next message of a client's stream, and for a client to take the next of ours."""
-
-
-def handlers(
-    service: ServiceDescriptor, servicer: object, limits: Limits
-) -> grpc.GenericRpcHandler:
-    """All methods of a service, each as its descriptor says.
-
-    A method that the servicer lacks answers UNIMPLEMENTED. Requests are decoded here, because
-    grpc.aio answers UNKNOWN by itself for what it cannot decode.
-    """
-    return grpc.method_handlers_generic_handler(
-        service.full_name, {m.name: _handler(m, servicer, limits) for m in service.methods}
-    )
-
-
-def _handler(method: MethodDescriptor, servicer: object, limits: Limits) -> Any:
-    response = GetMessageClass(method.output_type)
-    call = getattr(servicer, method.name, None) or _missing(method)
-    make = _MAKERS[method.client_streaming, method.server_streaming]
-    if method.server_streaming:
-        answer: Callable[..., Any] = _answer_stream(call, response, limits)
-    elif method.client_streaming:
-        answer = _answer(call, response, limits, None)
-    else:
-        answer = _answer(call, response, limits, limits.unary)
-    return make(
-        answer,
-        request_deserializer=_decoder(GetMessageClass(method.input_type)),
-        response_serializer=response.SerializeToString,
-    )
-
-
-#: (client streams, server streams) -> what makes the handler.
-_MAKERS: dict[tuple[bool, bool], Callable[..., Any]] = {
-    (False, False): grpc.unary_unary_rpc_method_handler,
-    (False, True): grpc.unary_stream_rpc_method_handler,
-    (True, False): grpc.stream_unary_rpc_method_handler,
-    (True, True): grpc.stream_stream_rpc_method_handler,
-}
-
-
-def _decoder(kind: type[Message]) -> Callable[[bytes], Message | Undecodable]:
-    def decode(data: bytes) -> Message | Undecodable:
-        try:
-            return kind.FromString(data)
-        except DecodeError:
-            return Undecodable()
-
-    return decode
-
-
-def _missing(method: MethodDescriptor) -> Callable[..., Any]:
-    name = f"{method.containing_service.name}.{method.name}"
-    error = NotSupportedError(f"{name} is not part of this version of claraedge")
-
-    async def single(_request: object) -> NoReturn:
-        raise error
-
-    async def stream(_request: object) -> AsyncIterator[Message]:
-        raise error
-        yield Message()  # makes this a generator; never reached
-
-    return stream if method.server_streaming else single
-
-
-def _answer(
-    call: Callable[..., Awaitable[Message]],
-    response: type[Message],
-    limits: Limits,
-    total: float | None,
-) -> Callable[[Any, Context], Awaitable[Message]]:
-    async def answer(request: Any, context: Context) -> Message:
-        try:
-            async with asyncio.timeout(total) as bound:
-                return await call(await _decoded(request, context, limits))
-        except Exception as error:  # noqa: BLE001 - a bug in one call must not pass for an answer
-            if bound.expired():
-                await _abort(context, CallTimeoutError(f"the call took more than {total:g} s"))
-            return await _error(error, response, context)
-
-    return answer
-
-
-def _answer_stream(
-    call: Callable[..., AsyncGenerator[Message, None]], response: type[Message], limits: Limits
-) -> Callable[[Any, Context], Awaitable[None]]:
-    async def answer(request: Any, context: Context) -> None:
-        begun = False
-        try:
-            decoded = await _decoded(request, context, None)
-            async with aclosing(call(decoded)) as messages:
-                async for message in messages:
-                    async with _idle(limits, "took no message"):
-                        await _write(context, message)
-                    begun = True
-        except CallTimeoutError as error:
-            await _abort(context, error)
-        except Exception as error:  # noqa: BLE001 - as above
-            message = await _error(error, response, context, may_answer=not begun)
-            await _write(context, message)
-
-    return answer
-
-
-async def _write(context: Context, message: Message) -> None:
-    """Sends a message; a client that is gone cancels the call, as one that cancels does."""
-    try:
-        await context.write(message)
-    except grpc.aio.BaseError as error:
-        raise asyncio.CancelledError from error
-
-
-@asynccontextmanager
-async def _idle(limits: Limits | None, what: str) -> AsyncGenerator[None, None]:
-    """Bounds the wait for a client by the idle time. Raises CallTimeoutError."""
-    seconds = None if limits is None else limits.idle
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise CallTimeoutError(f"the client {what} for {seconds:g} s; the call is ended") from None
-
-
-async def _decoded(request: Any, context: Context, limits: Limits | None) -> Any:
-    """The request, or the messages of a stream. Limits None: both sides stream, as in a watch,
-    whose client may be silent for ever.
-    """
-    if isinstance(request, Undecodable):
-        await _refuse_undecodable(context)
-    if isinstance(request, AsyncIterator):
-        return _decoded_each(request, context, limits)
-    return request
-
-
-async def _decoded_each(
-    requests: AsyncIterator[Any], context: Context, limits: Limits | None
-) -> AsyncGenerator[Any, None]:
-    """The messages of a stream; it ends normally only where its client ended it.
-
-    grpc.aio reports a stream whose client was cut off as one that ended, most of the time, and
-    cancels the handler a little later. Sending the initial metadata, which is harmless before an
-    answer, meets that cancellation: so half an upload is never taken for a whole one.
-    """
-    while True:
-        async with _idle(limits, "sent no message"):
-            request = await anext(requests, None)
-        if request is None:
-            break
-        if isinstance(request, Undecodable):
-            await _refuse_undecodable(context)
-        yield request
-        del request  # may be large, and the next may be long in coming
-    if limits is not None:
-        try:
-            await context.send_initial_metadata(())
-        except grpc.aio.BaseError as error:
-            raise asyncio.CancelledError from error
-
-
-async def _refuse_undecodable(context: Context) -> NoReturn:
-    await _abort(
-        context,
-        UndecodableRequestError(
-            "the request is not the protobuf message of this method; compare the client's protos"
-            " with those of claraedge"
-        ),
-    )
-
-
-async def _error(
+async def answer_of(
     error: Exception, response: type[Message], context: Context, *, may_answer: bool = True
 ) -> Message:
     """The message that says so; else, where no client would look at its header, the gRPC status.
@@ -246,11 +63,11 @@ async def _error(
     if isinstance(error, grpc.aio.AbortError):
         raise error
     if isinstance(error, CallTimeoutError):
-        await _abort(context, error)
+        raise error
     known = error if isinstance(error, ClaraedgeError) else _unforeseen(error)
     with_header = "header" in response.DESCRIPTOR.fields_by_name
-    if isinstance(known, NotSupportedError) or not with_header or not may_answer:
-        await _abort(context, known)
+    if isinstance(known, _BY_STATUS) or not with_header or not may_answer:
+        await abort(context, known)
     return response(header=failure(known))
 
 
@@ -277,7 +94,7 @@ def _is_of_a_disk(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EIO)
 
 
-async def _abort(context: Context, error: ClaraedgeError) -> NoReturn:
+async def abort(context: Context, error: ClaraedgeError) -> NoReturn:
     try:
         await context.abort(
             grpc.StatusCode[error.status],

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from claraedge import __version__
 from claraedge.api.answers import ok
 from claraedge.api.figures import fill
+from claraedge.api.slots import endless
 from claraedge.api.translate import identifier, timestamp
 from claraedge.gpu.sampler import Sample, Sampler
 from claraedge.gpu.telemetry import GpuReading
@@ -43,6 +44,7 @@ class ClaraServicer:
         _log.info("services stopped by a client", extra={"count": count})
         return wire.ClaraStopResponse(header=ok())
 
+    @endless
     async def Utilization(
         self, request: wire.ClaraUtilizationRequest
     ) -> AsyncGenerator[wire.ClaraUtilizationResponse, None]:

@@ -48,6 +48,7 @@ class _Watcher:
         self._log = log
         self._wanted: tuple[Follow, wire.Position | None] | None = None
         self._under_way: deque[int] = deque()
+        self._following = False
         self._half_closed = False
         self._failed = False
         self._said = asyncio.Event()
@@ -59,12 +60,19 @@ class _Watcher:
                 if request.HasField("follow"):
                     after = request.follow.after if request.follow.HasField("after") else None
                     self._wanted = (_follow(request.follow), after)
+                    self._following = True
+                elif not self._following:
+                    raise InvalidRequestError(
+                        "the watch does not say what it follows; its first message has to"
+                    )
                 elif request.HasField("acknowledge"):
                     while self._under_way and self._under_way[0] <= request.acknowledge.number:
                         self._under_way.popleft()
                 else:
                     raise InvalidRequestError("the request says nothing; set follow or acknowledge")
                 self._said.set()
+            if not self._following:
+                raise InvalidRequestError("the watch ends without a message; say what to follow")
         except BaseException:
             self._failed = True
             raise

@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 from claraedge.api.answers import ok
 from claraedge.api.figures import fill
+from claraedge.api.slots import endless
 from claraedge.api.translate import timestamp
 from claraedge.gpu.sampler import Sample, Sampler
 from claraedge.gpu.telemetry import GpuReading
@@ -23,6 +24,7 @@ class MonitorServicer:
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
 
+    @endless
     async def GpuMetrics(
         self, request: wire.MonitorGpuMetricsRequest
     ) -> AsyncGenerator[wire.MonitorGpuMetricsResponse, None]:

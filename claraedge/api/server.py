@@ -14,10 +14,10 @@ from typing import Self
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
-from claraedge.api.answers import Limits, handlers
+from claraedge.api.calls import Limits, handlers
+from claraedge.api.slots import Slots
+from claraedge.api.standard import HEALTH, REFLECTION, HealthServicer, ReflectionServicer
 from claraedge.appliance.lock import FileLock
 from claraedge.config.addresses import is_loopback, mistakes_of
 from claraedge.errors import AlreadyRunningError, ConfigurationError
@@ -26,8 +26,9 @@ _log = logging.getLogger(__name__)
 
 #: Of sun_path, less the NUL.
 _MAX_SOCKET_PATH = 107
-#: Calls at a time, of all clients together; one more is refused with RESOURCE_EXHAUSTED.
-CALLS = 1024
+#: gRPC's own count of calls, of all kinds together: far above what `Slots` takes, for it also has
+#: those that are being refused. It bounds their memory, should their clients read nothing at all.
+_CALLS = 16_384
 #: Calls at a time on one connection; more wait in the client.
 STREAMS = 256
 #: Bytes of a message, either way: gRPC's own default, which clients have as well.
@@ -118,16 +119,14 @@ class Server:
         self._listen = listen
         self._server = grpc.aio.server(
             options=_OPTIONS,
-            maximum_concurrent_rpcs=CALLS,
+            maximum_concurrent_rpcs=_CALLS,
             compression=grpc.Compression.NoCompression,
         )
-        self._server.add_generic_rpc_handlers([handlers(d, s, limits) for d, s in services])
-        self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self._names = [descriptor.full_name for descriptor, _ in services]
-        reflection.enable_server_reflection(
-            [*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
-        )
+        names = [*(d.full_name for d, _ in services), HEALTH.full_name, REFLECTION.full_name]
+        self._health = HealthServicer(names)
+        served = [*services, (HEALTH, self._health), (REFLECTION, ReflectionServicer(names))]
+        slots = Slots()
+        self._server.add_generic_rpc_handlers([handlers(d, s, limits, slots) for d, s in served])
 
     async def __aenter__(self) -> Self:
         _remove_stale(self._path)
@@ -142,8 +141,7 @@ class Server:
                 raise ConfigurationError(*mistakes_of([address]))
             self._bind(address)
         await self._server.start()
-        for name in ("", *self._names):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._health.set(serving=True)
         _log.info("serving", extra={"socket": str(self._path), "listen": list(self._listen)})
         return self
 
@@ -153,7 +151,7 @@ class Server:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._health.enter_graceful_shutdown()
+        self._health.set(serving=False)
         await self._server.stop(_STOP_GRACE)
         self._path.unlink(missing_ok=True)
 

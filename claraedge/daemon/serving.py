@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import TypeAlias
 
 from claraedge import __version__
-from claraedge.api.answers import Limits
+from claraedge.api.calls import Limits
 from claraedge.api.server import RuntimeFolder, Server
 from claraedge.appliance import frozen, notify
 from claraedge.appliance.ballast import Ballast

@@ -15,8 +15,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from claraedge import metadata
 from claraedge.api import answers, events, server, translate
-from claraedge.api.answers import Limits
+from claraedge.api.calls import Limits
 from claraedge.api.server import Server
+from claraedge.api.slots import BOUNDS, OPENING, Kind
 from claraedge.client import target
 from claraedge.config.model import Api
 from claraedge.jobs import records as jobs
@@ -35,7 +36,13 @@ FIGURES = {
     ),
     "time for that answer": f"{server.ANSWERED_WITHIN // 1000} s",
     "calls at a time on one connection": f"{server.STREAMS}",
-    "calls at a time, all clients together": f"{server.CALLS}",
+    "calls with one request and one answer at a time, all clients together": (
+        f"{BOUNDS[Kind.UNARY]}"
+    ),
+    "uploads at a time": f"{BOUNDS[Kind.UPLOAD]}",
+    "downloads and lists at a time": f"{BOUNDS[Kind.DOWNLOAD]}",
+    "watches at a time: of events, GPUs and health, and reflection": f"{BOUNDS[Kind.WATCH]}",
+    "calls at a time whose first message has not come": f"{OPENING}",
     "length of the socket's path": f"{target._LONGEST_PATH} bytes",
     "a message, either way": f"{server.MESSAGE // _MIB} MiB",
     "file data in one message of the daemon": f"{translate.CHUNK // _MIB} MiB",
@@ -49,12 +56,14 @@ FIGURES = {
     "a value of metadata": f"{metadata.MAX_VALUE_CHARACTERS} characters",
     "all metadata of one thing": f"{metadata.MAX_TOTAL_BYTES} bytes",
     "a call with one request and one answer": f"{_API.unary_seconds:g} s, `[api] unary_seconds`",
-    "the next message of an upload": f"{_API.idle_seconds:g} s, `[api] idle_seconds`",
+    "the first message of any call, and the next one of an upload": (
+        f"{_API.idle_seconds:g} s, `[api] idle_seconds`"
+    ),
     "the client taking the next message of a stream": (
         f"{_API.idle_seconds:g} s, `[api] idle_seconds`"
     ),
     "events of a watch without an acknowledgement": f"{events.WINDOW}",
-    "a watch in which nothing happens": "none",
+    "a watch in which nothing happens, once it has said what it follows": "none",
 }
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 
-from claraedge.api.answers import Limits
+from claraedge.api.calls import Limits
 from claraedge.api.clara import ClaraServicer
 from claraedge.api.monitor import MonitorServicer
 from claraedge.api.server import Server

@@ -18,7 +18,7 @@ import grpc
 import pytest
 
 from claraedge import errors
-from claraedge.api.answers import Limits
+from claraedge.api.calls import Limits
 from claraedge.api.models import ModelsServicer
 from claraedge.api.server import Server
 from claraedge.clock import SystemClock

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.api.answers import Limits
+from claraedge.api.calls import Limits
 from claraedge.api.server import RuntimeFolder, Server
 from claraedge.config import Config
 from claraedge.errors import AlreadyRunningError, ConfigurationError

@@ -14,7 +14,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from claraedge.api.answers import Limits
+from claraedge.api.calls import Limits
 from claraedge.api.events import WINDOW, EventsServicer
 from claraedge.api.server import Server
 from claraedge.clock import SystemClock

@@ -39,6 +39,10 @@ _OPTIONS = [
     ("grpc.max_receive_message_length", MESSAGE),
     ("grpc.max_send_message_length", MESSAGE),
     ("grpc.max_concurrent_streams", STREAMS),
+    # Of more calls than these that come at once, gRPC cancels some by chance, whosever they are; by
+    # its default of 1,000 that hits `Status` of others while one client opens many streams.
+    ("grpc.server.max_pending_requests", _CALLS),
+    ("grpc.server.max_pending_requests_hard_limit", _CALLS),
     ("grpc.so_reuseport", 0),
     # What a client may send ahead is bounded; left to itself gRPC lets it grow to tens of MiB.
     ("grpc.http2.bdp_probe", 0),

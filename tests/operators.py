@@ -62,13 +62,15 @@ def busybox_image(
     files: Mapping[str, bytes] | None = None,
     links: Mapping[str, str] | None = None,
     owners: Mapping[str, int] | None = None,
+    labels: Mapping[str, str] | None = None,
+    configuration: Mapping[str, object] | None = None,
 ) -> Path:
     """Writes a docker-archive of a busybox image to `path`, and returns it.
 
     `name` is `repo:tag`, or None for an image without a name. `files` are absolute paths with what
     they hold, executable; `links` absolute paths with where they lead; `owners` folders that belong
-    to a user. The same arguments give the
-    same image id.
+    to a user. `configuration` takes the place of fields of the image's own. The same arguments give
+    the same image id.
     """
     layer = _layer(files or {}, links or {}, owners or {})
     config: dict[str, object] = {
@@ -81,10 +83,11 @@ def busybox_image(
             "Entrypoint": list(entrypoint) if entrypoint else None,
             "Cmd": list(command) if command else None,
             "Volumes": {volume: {} for volume in volumes} or None,
-            "Labels": {"io.claraedge.test": name or "nameless"},
+            "Labels": {"org.example.test": name or "nameless", **(labels or {})},
         },
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
         "history": [{"created": "2024-01-02T03:04:05Z", "created_by": "tests"}],
+        **(configuration or {}),
     }
     config_bytes = json.dumps(config).encode()
     config_name = f"{hashlib.sha256(config_bytes).hexdigest()}.json"

@@ -18,8 +18,9 @@ from claraedge.errors import (
 )
 from claraedge.runner.answers import Created, check_storage, decode
 from claraedge.runner.http import Response
-from claraedge.runner.protocol import MAX_FILE
+from claraedge.runner.protocol import LABELS, MAX_FILE
 from claraedge.runner.removal import Removal
+from claraedge.runner.reserved import explicit
 from claraedge.runner.service import PodmanService
 
 _log = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ def _request(image: str, labels: Mapping[str, str]) -> dict[str, object]:
     """The body of `POST /containers/create` for a container that only stands for its image."""
     return {
         "image": image,
-        "labels": dict(labels),
+        "labels": explicit(labels, LABELS),
         "entrypoint": ["/never-run"],  # an image may have none, and Podman wants one
         "netns": {"nsmode": "none"},
         "image_volume_mode": "ignore",

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from claraedge.errors import RunnerUnavailableError
-from claraedge.runner.protocol import Container, Exit, ExitCause, Phase
-from claraedge.runner.slices import LABEL_SLICE
+from claraedge.runner.protocol import LABEL_SLICE, Container, Exit, ExitCause, Phase
 
 #: Go's zero time: the container was never started.
 _NEVER = "0001-01-01T00:00:00Z"
@@ -164,7 +163,8 @@ def _container(entry: _Listed) -> Container:
     return Container(
         id=entry.id,
         name=entry.names[0] if entry.names else "",
-        labels=entry.labels or {},
+        # An empty one keeps the image from saying it (`reserved.explicit`).
+        labels={name: value for name, value in (entry.labels or {}).items() if value},
         phase=phase,
         exit_code=_exit(entry.exit_code, False).code if phase is Phase.STOPPED else None,
         ended=entry.exited_at if phase is Phase.STOPPED and entry.exited_at > 0 else None,

@@ -27,6 +27,28 @@ LABEL_SERVICES = "io.claraedge.services"
 LABEL_SERVICE = "io.claraedge.service"
 LABEL_SERVICE_NAME = "io.claraedge.service-name"
 LABEL_PEERS = "io.claraedge.peers"
+#: And these: the digest of the recipe that it was made by, the GPUs that it has, and the megabytes
+#: of memory that are kept for it.
+LABEL_RECIPE = "io.claraedge.recipe"
+LABEL_GPUS = "io.claraedge.gpus"
+LABEL_MEMORY = "io.claraedge.memory"
+#: On each: its slice, and the kills there were before, as `claraedge-3.slice 17`.
+LABEL_SLICE = "io.claraedge.slice"
+#: All that is read from containers. A runner sets each of them, empty where a spec does not say it.
+LABELS = (
+    LABEL_INSTANCE,
+    LABEL_JOB,
+    LABEL_OPERATOR,
+    LABEL_ATTEMPT,
+    LABEL_DEVICES,
+    LABEL_SERVICES,
+    LABEL_SERVICE,
+    LABEL_SERVICE_NAME,
+    LABEL_RECIPE,
+    LABEL_GPUS,
+    LABEL_MEMORY,
+    LABEL_SLICE,
+)
 
 #: In place of a network's name: whatever this machine reaches, and no container of ours.
 OUTSIDE = "outside"

@@ -20,8 +20,10 @@ from types import TracebackType
 from typing import Self
 
 from claraedge import spawn
+from claraedge.blocking import in_thread
 from claraedge.errors import ConfigurationError, RunnerUnavailableError
 from claraedge.runner import temporary
+from claraedge.runner.containers_conf import OPTIONS, Configuration, warn_of_shared
 from claraedge.runner.http import BrokenOffError, Response, TimedOutError, UnreachableError, request
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ _BACK_OFF = (0.1, 5.0)
 #: A service that is silent so often in a row is ended.
 _SILENT = 2
 _SOCKET_PATH_LIMIT = 107
+_SERVE = ("system", "service", "--time", "0")
 
 _HOW_TO_INSTALL = (
     "install it with `sudo apt-get install podman uidmap slirp4netns fuse-overlayfs "
@@ -91,6 +94,7 @@ class PodmanService:
         self._last_words = ""
         self._attending: set[asyncio.Task[None]] = set()
         self._conmon: Path | None = None
+        self._configuration = Configuration(runtime)
         self._changing = asyncio.Lock()
 
     @property
@@ -116,6 +120,7 @@ class PodmanService:
                 )
             self._socket = self._shared
             self._up.set()
+            await in_thread(warn_of_shared, self._shared)
             return self
         self._check_folder()
         for stale in self._runtime.glob("podman-*.sock"):
@@ -300,15 +305,15 @@ class PodmanService:
         own = self._conmon if self._conmon is not None and self._conmon.exists() else None
         chosen = [] if own is None else ["--conmon", str(own)]
         scratch = contextlib.AsyncExitStack()
+        environment = await in_thread(self._configuration.environment)
         try:
             folder = await scratch.enter_async_context(temporary.folder(await temporary.place()))
-            environment = {"TMPDIR": str(folder)}
+            environment["TMPDIR"] = str(folder)
         except OSError as error:
             log.warning("Podman's service has no folder of its own for temporary files: %s", error)
-            environment = {}
         try:
             process = await spawn.start(
-                ["podman", *chosen, "system", "service", "--time", "0", f"unix://{socket}"],
+                ["podman", *OPTIONS, *chosen, *_SERVE, f"unix://{socket}"],
                 environment=environment,
                 dies_with_parent=True,
             )

@@ -21,8 +21,6 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-#: On a container: its slice, and the kills there were before, as `claraedge-3.slice 17`.
-LABEL_SLICE = "io.claraedge.slice"
 #: A container that may not have what it asks for ends as a whole: one of its processes alone could
 #: be missed by the others, and the operator would tell of success.
 KILL_ALL = {"memory.oom.group": "1"}

@@ -15,8 +15,9 @@ from claraedge.errors import ContainerError
 from claraedge.pipelines.containers import VISIBLE_DEVICES
 from claraedge.runner.groups import NO_GROUPS, Groups
 from claraedge.runner.networks import namespace
-from claraedge.runner.protocol import ContainerSpec, Limit, Mount
-from claraedge.runner.slices import ENDED_AT_ONCE, KILL_ALL, LABEL_SLICE, Slice
+from claraedge.runner.protocol import LABEL_SLICE, LABELS, ContainerSpec, Limit, Mount
+from claraedge.runner.reserved import explicit
+from claraedge.runner.slices import ENDED_AT_ONCE, KILL_ALL, Slice
 
 # CDI 0.5, Device names; vendor and class have two characters or more here, because Podman 4.3
 # panics on less.
@@ -29,6 +30,8 @@ _CDI_NAME = re.compile(
 #: every container passes.
 NO_DEVICES = "void"
 
+#: Of its own, in words of Podman's; that of users and that of the network are said apart.
+_NAMESPACES = ("pidns", "ipcns", "utsns", "cgroupns")
 _SCRATCH = ("/tmp", "/var/tmp", "/run")  # noqa: S108 in the container
 _SCRATCH_OPTIONS = ("rw", "nosuid", "nodev", "rprivate", "tmpcopyup", "mode=1777")
 #: As Podman's own, but for the size: its 64 MB are too little for programs that share data.
@@ -75,12 +78,18 @@ def create_request(
     request: dict[str, object] = {
         "name": spec.name,
         **({"image": spec.image} if spec.root is None else {"rootfs": str(spec.root)}),
-        "labels": dict(spec.labels),
+        "labels": explicit(spec.labels, LABELS),
         "env": {**spec.environment, VISIBLE_DEVICES: visible},
         "mounts": _mounts(spec, volumes),
         "log_configuration": log,
         "resource_limits": _limits(spec, limits),
+        **{name: {"nsmode": "private"} for name in _NAMESPACES},
         **namespace(spec, outside),
+        "cgroups_mode": "enabled",
+        "privileged": False,
+        "umask": "0022",
+        "use_image_hosts": False,
+        "init": False,
         "cap_drop": ["ALL"],
         "no_new_privileges": True,
         "read_only_filesystem": not spec.writable_root and not volumes.filled,
@@ -101,7 +110,7 @@ def create_request(
     if place is not None:
         request["cgroup_parent"] = place.name
         request["annotations"] = {**ENDED_AT_ONCE, **groups.annotations}
-        request["labels"] = {**spec.labels, LABEL_SLICE: place.label}
+        request["labels"] = explicit({**spec.labels, LABEL_SLICE: place.label}, LABELS)
     if spec.entrypoint:
         request["entrypoint"] = list(spec.entrypoint)
     if spec.command:

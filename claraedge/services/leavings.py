@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from claraedge.clock import Clock
 from claraedge.errors import RunnerUnavailableError
 from claraedge.runner.protocol import (
+    LABEL_GPUS,
     LABEL_INSTANCE,
+    LABEL_MEMORY,
+    LABEL_RECIPE,
     LABEL_JOB,
     LABEL_SERVICE,
     LABEL_SERVICE_NAME,
@@ -22,7 +25,7 @@ from claraedge.services.companions import Companions
 from claraedge.services.memory import Memory
 from claraedge.services.model import INFERENCE, addresses
 from claraedge.services.networks import JobNetworks, peers
-from claraedge.services.workshop import LABEL_GPUS, LABEL_MEMORY, LABEL_RECIPE, Workshop
+from claraedge.services.workshop import Workshop
 
 _log = logging.getLogger(__name__)
 

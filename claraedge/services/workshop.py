@@ -15,6 +15,9 @@ from claraedge.runner import causes
 from claraedge.runner.foreign import clear
 from claraedge.runner.log_lines import tail
 from claraedge.runner.protocol import (
+    LABEL_GPUS,
+    LABEL_MEMORY,
+    LABEL_RECIPE,
     LABEL_SERVICE,
     LABEL_SERVICE_NAME,
     LABEL_SERVICES,
@@ -22,12 +25,6 @@ from claraedge.runner.protocol import (
     Runner,
 )
 from claraedge.services.recipes import Recipe
-
-#: Of a container: the digest of the recipe that it was made by, the GPUs that it has, and the
-#: megabytes of memory that are kept for it.
-LABEL_RECIPE = "io.claraedge.recipe"
-LABEL_GPUS = "io.claraedge.gpus"
-LABEL_MEMORY = "io.claraedge.memory"
 
 _log = logging.getLogger(__name__)
 

@@ -307,6 +307,17 @@ class ItemRetryError(ClaraedgeError):
     status = "FAILED_PRECONDITION"
 
 
+class AdoptionError(ClaraedgeError):
+    """What was dropped is not given to claraedge: it changed, or is not its dropper's alone.
+
+    To do: what the message says; to drop it again, readable for the group, always works.
+    """
+
+    name = "not-adopted"
+    code = -0x5022
+    status = "FAILED_PRECONDITION"
+
+
 # --- payloads ----------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_
 from claraedge.errors import InvalidImageError, InvalidJobIdError, InvalidRequestError
 from claraedge.filenames import Names
 from claraedge.fs import files
+from claraedge.fs.adopting import Thing
 from claraedge.ids import new_id, parse_id
 from claraedge.images.images import Images
 from claraedge.inbox.inbox import Inbox
@@ -193,7 +194,12 @@ def _item(item: Item) -> wire.Item:
         removed=None if item.removed is None else time_of(item.removed),
         original_path=item.original_path or "",
         original_removed=None if item.original_removed is None else time_of(item.original_removed),
+        thing=None if item.thing is None else _thing(item.thing),
     )
+
+
+def _thing(thing: Thing) -> wire.Thing:
+    return wire.Thing(path=thing.path, device=thing.device, inode=thing.inode, alone=thing.alone)
 
 
 def disk_of(figures: Figures) -> wire.Disk:

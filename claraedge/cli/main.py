@@ -10,6 +10,7 @@ import click
 
 from claraedge import __version__
 from claraedge.cli import (
+    adopt,
     cancel,
     check,
     create,
@@ -60,6 +61,7 @@ for _command in (
     transfer.upload,
     update.update,
     retry.retry,
+    adopt.adopt,
     repair.repair,
     status.status,
     status.version,

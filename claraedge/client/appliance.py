@@ -10,6 +10,7 @@ from claraedge.client.prefix import by_prefix, full_id
 from claraedge.client.values import Disk, Image, Item, Removed, Status, unix_moment
 from claraedge.errors import InvalidImageError, InvalidRequestError, ItemNotFoundError
 from claraedge.filenames import Kind, Names, Row
+from claraedge.fs.adopting import Thing
 from claraedge.wire.claraedge.v1 import appliance_pb2 as pb
 from claraedge.wire.claraedge.v1.appliance_pb2_grpc import ApplianceStub, ImagesStub, InboxStub
 from claraedge.wire.nvidia.clara.platform.clara_pb2 import ClaraVersionRequest
@@ -95,11 +96,15 @@ def list_items(connection: Connection, state: str | None = None) -> list[Item]:
 def resolve_item(connection: Connection, text: str) -> str:
     """The id that `text` means: a whole one, a unique prefix, or the one item's name.
 
+    A name may follow that of its folder, as `ct/scan.dcm`.
+
     Raises InvalidRequestError, with the items, where several have the name: it is dropped again, or
     in another folder, and nobody can tell which is meant.
     """
     found = list_items(connection)
-    named = [item for item in found if item.name == text]
+    named = [item for item in found if item.name == text] or [
+        item for item in found if f"{item.folder}/{item.name}".endswith(f"/{text}")
+    ]
     if len(named) == 1:
         return named[0].id
     if named:
@@ -130,6 +135,15 @@ def retry_item(connection: Connection, item_id: str) -> Item:
     """Has an item tried again; it as it is then."""
     reply = connection.unary(InboxStub(connection.channel).Retry, pb.RetryItemRequest(id=item_id))
     return _item(reply)
+
+
+def thing_of(connection: Connection, item_id: str) -> Thing | None:
+    """What has to be given to the daemon's user, so that it can take the item; None: nothing."""
+    reply = connection.unary(InboxStub(connection.channel).Get, pb.GetItemRequest(id=item_id))
+    if not reply.HasField("thing"):
+        return None
+    found = reply.thing
+    return Thing(path=found.path, device=found.device, inode=found.inode, alone=found.alone)
 
 
 def _item(item: pb.Item) -> Item:

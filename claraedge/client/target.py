@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from claraedge.errors import InvalidRequestError
+from claraedge.errors import InvalidRequestError, UnavailableError
 
 SYSTEM_SOCKET = Path("/run/claraedge/claraedge.sock")
 
 #: `sun_path` of a Unix socket address, less its final zero.
 _LONGEST_PATH = 107
+#: Seconds for a daemon to take a connection.
+_KNOCK = 2.0
 
 
 def find_target(
@@ -40,6 +43,26 @@ def find_target(
         if _seen(path, exists):
             return parse_target(f"unix:{path}")
     return parse_target(f"unix:{SYSTEM_SOCKET if user == 0 else own}")
+
+
+def user_of(target: str) -> int:
+    """The number of the user that the daemon at `target` runs as, as the kernel tells it.
+
+    Raises InvalidRequestError where it is no socket of this machine, UnavailableError where nobody
+    answers.
+    """
+    if not target.startswith("unix:"):
+        raise InvalidRequestError(f"{target}: name the daemon's socket on this machine, unix:/path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
+        peer.settimeout(_KNOCK)
+        try:
+            peer.connect(target.removeprefix("unix:"))
+        except OSError as error:
+            raise UnavailableError(_explain(target.removeprefix("unix:"), error)) from error
+        size = struct.calcsize("3i")
+        told = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    user: int = struct.unpack("3i", told)[1]
+    return user
 
 
 def _seen(path: Path, exists: Callable[[Path], bool]) -> bool:
@@ -77,7 +100,7 @@ def why_unreachable(target: str) -> str:
         )
     path = target.removeprefix("unix:")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(2)
+        probe.settimeout(_KNOCK)
         try:
             probe.connect(path)
         except OSError as error:

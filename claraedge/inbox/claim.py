@@ -31,25 +31,13 @@ from claraedge.fs.trees import copy_tree
 from claraedge.fs.trusted import open_folder
 from claraedge.fs.walking import placed
 from claraedge.inbox.model import Claimed, shown
+from claraedge.inbox.permissions import Held, judge, located
 from claraedge.inbox.survey import Survey, Surveyor, name_fault
 from claraedge.inbox.unsynced import Unsynced
 from claraedge.inbox.writers import Devices, first_writer
 
 #: Folders of one group that are kept open while it is gathered.
 _FOLDERS = 200
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Free:
-    """It can be taken."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """It cannot be taken yet."""
-
-    reason: str
-    mend: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,50 +69,6 @@ class Secured:
 
 
 Progress: TypeAlias = Held | Gone | Unsettled | Faulty | Secured
-
-
-def judge(found: Survey, source: Path, user: str, *, folder_open: bool) -> Free | Held:
-    """Whether all steps of a claim are permitted, looked at before the first of them. Pure.
-
-    `folder_open`: entries of the folder that `source` lies in may be moved out by us. `user`: the
-    name of the one that we act as, for the command that mends.
-    """
-    quoted = shlex.quote(os.fsencode(source).decode("utf-8", "replace"))
-    if not folder_open:
-        where = shlex.quote(str(source.parent))
-        return Held(
-            reason=f"the user {user} cannot move it out of its folder: the folder belongs to"
-            " another user, and does not let others write, or has the sticky bit",
-            mend=f"sudo chown {shlex.quote(user)}: {where}",
-        )
-    if found.look.fault is not None:
-        if found.is_folder and found.top_foreign and found.blocked == b"":
-            return Held(
-                reason=f"{found.look.fault}; and it cannot be moved: the folder is another user's",
-                mend=f"sudo chown -R {shlex.quote(user)}: {quoted}",
-            )
-        return Free()
-    if found.blocked is None:
-        return Free()
-    what = repr(os.fsdecode(found.blocked)) + " in it" if found.blocked else "it"
-    if not found.blocked_foreign:
-        return Held(
-            reason=f"{what} cannot be read: its permissions do not allow it",
-            mend=f"chmod -R u+rwX {quoted}",
-        )
-    return Held(
-        reason=f"{what} belongs to another user, and claraedge cannot read or remove it",
-        mend=f"sudo chown -R {shlex.quote(user)}: {quoted}",
-    )
-
-
-def folder_is_open(folder: Path, entry_foreign: bool, uid: int) -> bool:
-    """Whether an entry of this folder may be renamed by us."""
-    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
-        return False
-    status = folder.stat()
-    sticky = status.st_mode & stat.S_ISVTX and os.geteuid() != 0
-    return not (sticky and entry_foreign and status.st_uid != uid)
 
 
 def secure(
@@ -363,7 +307,7 @@ def _away(item: Claimed, spool: Spool) -> Held | None:
     if not known.startswith(b"/") or b"\0" in known:
         return Held(
             reason=f"{note}, which says where the disk of {item.folder} is mounted, is damaged; see"
-            f" that the disk is mounted, then rm {note}",
+            " that the disk is mounted, then remove that file",
             mend=f"rm {shlex.quote(str(note))}",
         )
     try:
@@ -376,7 +320,8 @@ def _away(item: Claimed, spool: Spool) -> Held | None:
     where = os.fsdecode(known)
     return Held(
         reason=f"claraedge hid it in {item.folder} to copy it, and the disk of that folder is not"
-        f" mounted any more (at {where}): mount it again; if that disk is lost: rm {note}",
+        f" mounted any more (at {where}): mount it again; if that disk is lost, remove"
+        f" {note}",
         mend=f"sudo mount {shlex.quote(where)}",
     )
 
@@ -389,6 +334,6 @@ def _drop_raw(item: Claimed, spool: Spool) -> None:
 
 
 def _held_in_spool(found: Survey, raw: Path) -> Held:
-    held = judge(found, raw, str(os.geteuid()), folder_open=True)
+    held = judge(found, str(os.geteuid()), folder_open=True)
     assert isinstance(held, Held)
-    return held
+    return located(held, raw)

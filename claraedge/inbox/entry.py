@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from claraedge.fs.adopting import Thing
 from claraedge.inbox.grouping import Unit, stem_of
 from claraedge.inbox.looks import Identified
 from claraedge.inbox.model import Item, ItemState, shown
@@ -44,6 +45,8 @@ class Waiting:
     in it."""
     reason: str = ""
     mend: str = ""
+    thing: Thing | None = None
+    """What `claraedge adopt` has to give to us."""
     superseded: bool = False
     """It is a part of a broken transfer of a file that is whole."""
     waits: str = ""
@@ -119,12 +122,17 @@ def item_of(entry: Waiting, held: str | None) -> Item:
         state=ItemState.PARKED if entry.parked else _state(entry),
         reason=entry.reason,
         mend=entry.mend,
+        thing=entry.thing,
         size=0 if entry.survey is None else entry.survey.size,
         first_seen=entry.first_seen,
     )
     if entry.trigger.problem:
         return replace(
-            item, state=ItemState.PARKED, reason=entry.trigger.problem, mend=entry.trigger.mend
+            item,
+            state=ItemState.PARKED,
+            reason=entry.trigger.problem,
+            mend=entry.trigger.mend,
+            thing=None,
         )
     if entry.waits and not entry.reason:
         return replace(item, state=ItemState.PARKED, reason=entry.waits, mend="")

@@ -20,18 +20,20 @@ from claraedge.delivery.spool import Spool
 from claraedge.errors import ClaraedgeError
 from claraedge.filenames import Names
 from claraedge.fs import files
+from claraedge.fs.adopting import Thing
 from claraedge.fs.failpoint import Failpoint
 from claraedge.fs.removal import remove
 from claraedge.fs.room import NoRoomError, reason_of
 from claraedge.ids import NewId
 from claraedge.inbox import records
-from claraedge.inbox.claim import Faulty, Gone, Held, Unsettled
+from claraedge.inbox.claim import Faulty, Gone, Unsettled
 from claraedge.inbox.definitions import Definitions
 from claraedge.inbox.duplicates import Duplicates
 from claraedge.inbox.failures import Failures
 from claraedge.inbox.leftovers import clear
 from claraedge.inbox.model import Claimed, Item, ItemState
 from claraedge.inbox.pending import Entries, Pending, take_together
+from claraedge.inbox.permissions import Held
 from claraedge.inbox.shares import on_share
 from claraedge.inbox.submissions import (
     Changed,
@@ -136,6 +138,7 @@ class Intake:
             state=ItemState.PARKED,
             reason=pending.item.reason,
             mend=pending.item.mend,
+            thing=pending.thing,
         )
 
     def poke(self) -> None:
@@ -296,8 +299,8 @@ class Intake:
         match step:
             case Gone():
                 await self._release(pending)
-            case Held(reason=reason, mend=mend):
-                await self._hold(pending, reason, mend)
+            case Held(reason=reason, thing=thing):
+                await self._hold(pending, reason, step.mend_of(pending.item.id), thing)
             case Unsettled(content=content):
                 pending.item = replace(pending.item, content=content)
                 pending.due = self._clock.elapsed() + pending.item.options.settle
@@ -364,8 +367,11 @@ class Intake:
                 )
                 self._on_submitted(job, item.options.jobs_priority)
 
-    async def _hold(self, pending: Pending, reason: str, mend: str = "") -> None:
+    async def _hold(
+        self, pending: Pending, reason: str, mend: str = "", thing: Thing | None = None
+    ) -> None:
         pending.hold(self._clock.elapsed(), _LAST_RETRY)
+        pending.thing = thing
         item = pending.item
         if (item.reason, item.mend) == (reason, mend):
             return

@@ -14,8 +14,8 @@ from pathlib import Path
 from claraedge.filenames import Names
 from claraedge.fs.mounts import mount_of
 from claraedge.fs.walking import MAX_DEPTH, placed
-from claraedge.inbox.claim import Free, Held, folder_is_open, judge
 from claraedge.inbox.dicom import NO_SERIES, Unidentified, identify, name_of
+from claraedge.inbox.permissions import Free, Held, folder_is_open, judge, located
 from claraedge.inbox.survey import Survey, Surveyor, name_fault, superseded, too_deep_fault
 from claraedge.inbox.triggers import Trigger
 from claraedge.inbox.writers import Devices, first_writer
@@ -107,13 +107,14 @@ class Onlooker:
         if trigger.deep and seen.is_folder and not too_deep and _may_look_into(path):
             return Found(survey=seen, is_folder_of_more=True)
         is_open = folder_is_open(path.parent, seen.top_foreign, self.uid)
-        source = trigger.folder / os.fsdecode(name)
-        verdict = judge(seen, source, self.user, folder_open=is_open)
+        verdict = judge(seen, self.user, folder_open=is_open)
         if not is_open and (point := _read_only(path.parent)) is not None:
             verdict = Held(
                 reason="its file system is mounted read-only: nothing can be moved out of it",
                 mend=f"sudo mount -o remount,rw {shlex.quote(point)}",
             )
+        if isinstance(verdict, Held):
+            verdict = located(verdict, path)
         fault = seen.look.fault
         if fault is None and too_deep:
             fault = too_deep_fault(name)

@@ -12,6 +12,7 @@ import msgspec
 
 from claraedge.config.inbox import Duplicates
 from claraedge.config.inbox import Priority as PriorityName
+from claraedge.fs.adopting import Thing
 from claraedge.jobs.model import Priority
 
 
@@ -52,6 +53,8 @@ class Item:
     reason: str = ""
     mend: str = ""
     """A shell command that takes the reason away, where there is one."""
+    thing: Thing | None = None
+    """What `claraedge adopt` has to give to the daemon's user."""
     size: int = 0
     """Bytes of all its files, as far as it was looked at."""
     job: str | None = None

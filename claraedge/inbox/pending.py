@@ -6,6 +6,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from pathlib import Path
 
+from claraedge.fs.adopting import Thing
 from claraedge.inbox.model import Claimed
 from claraedge.inbox.shares import on_share
 from claraedge.inbox.submit import Filled
@@ -23,6 +24,8 @@ class Pending:
     """Seconds until it is tried again, should it be in vain."""
     tries: int = 0
     due: float = 0.0
+    thing: Thing | None = None
+    """What `claraedge adopt` has to give to us, of what keeps it."""
     moved: bool = False
     """No more in the inbox under its name, which may be another entry's by now."""
     began: float | None = None

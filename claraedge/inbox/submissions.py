@@ -12,9 +12,9 @@ from claraedge.delivery.plan import plan
 from claraedge.fs.failpoint import Failpoint
 from claraedge.fs.room import reason_of
 from claraedge.ids import NewId
-from claraedge.inbox.claim import Held
 from claraedge.inbox.definitions import Definition, Definitions
 from claraedge.inbox.model import Claimed
+from claraedge.inbox.permissions import Held
 from claraedge.inbox.submit import (
     Filled,
     Later,

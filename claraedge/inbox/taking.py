@@ -15,8 +15,9 @@ from claraedge.delivery.spool import Spool
 from claraedge.errors import ClaraedgeError
 from claraedge.filenames import Names
 from claraedge.fs.failpoint import Failpoint
-from claraedge.inbox.claim import Faulty, Gone, Held, Secured, Unsettled, looked_at, secure
+from claraedge.inbox.claim import Faulty, Gone, Secured, Unsettled, looked_at, secure
 from claraedge.inbox.model import Claimed
+from claraedge.inbox.permissions import Held
 from claraedge.inbox.submit import Filled, fill_payload
 from claraedge.inbox.survey import Surveyor
 from claraedge.inbox.unsynced import Unsynced, sync

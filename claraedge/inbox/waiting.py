@@ -10,10 +10,10 @@ from claraedge.clock import Clock
 from claraedge.errors import ClaraedgeError
 from claraedge.filenames import Names
 from claraedge.ids import NewId
-from claraedge.inbox.claim import Held
 from claraedge.inbox.entry import TriggerFolder, Waiting, item_of, lives, unit_of
 from claraedge.inbox.looks import Found, Onlooker
 from claraedge.inbox.model import Item, shown
+from claraedge.inbox.permissions import Held
 from claraedge.inbox.records import Seen
 from claraedge.inbox.schedule import Schedule
 from claraedge.inbox.seen import SeenBook
@@ -174,7 +174,8 @@ class WaitingRoom:
         known = self._folders.get(folder)
         for entry in () if known is None else known.entries.values():
             if not entry.ready:
-                entry.reason, entry.mend, entry.parked, entry.held = reason, "", True, True
+                entry.reason, entry.mend, entry.thing = reason, "", None
+                entry.parked = entry.held = True
 
     def look(self, entries: Sequence[Waiting]) -> list[Found | Known]:
         """Looks at each. Blocking; changes nothing."""
@@ -205,7 +206,7 @@ class WaitingRoom:
                 continue
             before = unit_of(entry)
             if isinstance(found, OSError | ClaraedgeError):
-                entry.reason, entry.mend = words(found), ""
+                entry.reason, entry.mend, entry.thing = words(found), "", None
                 entry.parked = entry.held = True
                 again = min(entry.trigger.settle, _AGAIN)
                 self._schedule.put(entry, self._clock.elapsed() + again)
@@ -231,7 +232,8 @@ class WaitingRoom:
         held = _held(entry, found)
         entry.parked = entry.held = held is not None
         entry.reason = held.reason if held else decision.reason
-        entry.mend = held.mend if held else ""
+        entry.mend = held.mend_of(entry.id) if held else ""
+        entry.thing = held.thing if held else None
         unfinished = self._unfinished(entry)
         entry.partial = unfinished or unfinished_inside(seen.look)
         if unfinished:
@@ -242,7 +244,7 @@ class WaitingRoom:
                     f"a part of '{shown(found.whole)}' that a broken transfer left; that file came"
                     " whole since: remove this one"
                 )
-            entry.reason, entry.mend = unfinished, ""
+            entry.reason, entry.mend, entry.thing = unfinished, "", None
             stale = decision.quiet.since + 2 * entry.trigger.settle
             entry.parked = began >= stale
             again = stale if began < stale else began + max(_AGAIN, entry.cost / _SHARE)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shlex
 import stat
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -126,10 +125,13 @@ def standing(folder: Path, path: str) -> Standing:
 
 
 def mend(place: Path) -> str:
-    """The command after which the daemon can read a file, or look into a folder."""
+    """What to do, so that the daemon can read a file, or look into a folder.
+
+    No command: whoever may write to a folder on the way could lead an administrator elsewhere.
+    """
     closed = [p for p in reversed(place.parents) if not os.access(p, os.X_OK, effective_ids=True)]
-    mode = "a+rx" if closed or os.path.isdir(place) else "a+r"  # noqa: PTH112 raises nothing
-    return f"run `sudo chmod {mode} {shlex.quote(str(closed[0] if closed else place))}`"
+    mode = "0755" if closed or os.path.isdir(place) else "0644"  # noqa: PTH112 raises nothing
+    return f"its owner has to give {texts.shown(str(closed[0] if closed else place))} mode {mode}"
 
 
 def _imports(path: str, text: str) -> tuple[Import, ...]:

@@ -143,7 +143,7 @@ def refuse_unusable(path: Path) -> None:
             ours = user_name(os.geteuid())
             raise StateFolderError(
                 f"{file} belongs to user {user_name(found.st_uid)}, and claraedge runs as {ours};"
-                f" `chown {ours} {file}` as root gives it back"
+                f" `chown -h {ours} {file}` as root gives it back"
             )
         file.chmod(0o600)
 

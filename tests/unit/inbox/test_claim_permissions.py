@@ -1,4 +1,4 @@
-"""All moves are permitted before the first is made; else a command that mends is told."""
+"""All moves are permitted before the first is made; else it is told what has to be given to us."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from claraedge.config.inbox import Trigger as Rule
 from claraedge.filenames import DEFAULT
 from claraedge.inbox import looks
-from claraedge.inbox.claim import Free, Held, judge
 from claraedge.inbox.looks import Found, Onlooker
+from claraedge.inbox.permissions import Free, Held, judge
 from claraedge.inbox.settling import Look
 from claraedge.inbox.survey import Survey
 from claraedge.inbox.triggers import Trigger
@@ -28,40 +28,38 @@ OWN = Survey(
 )
 FOREIGN = replace(OWN, foreign=True, top_foreign=True)
 FAULT = Look(fingerprint="f", fault="'x' is a symbolic link")
-SOURCE = Path("/in/ct/it's a scan")
-SHOWN = "'/in/ct/it'\"'\"'s a scan'"
 
 
 @pytest.mark.parametrize(
-    ("found", "folder_open", "mend"),
+    ("found", "folder_open", "adopt"),
     [
         (OWN, True, None),
         (FOREIGN, True, None),  # readable: a copy becomes ours
-        (OWN, False, "sudo chown appl: /in/ct"),
-        (replace(FOREIGN, blocked=b"", blocked_foreign=True), True, f"sudo chown -R appl: {SHOWN}"),
+        (OWN, False, "folder"),
+        (replace(FOREIGN, blocked=b"", blocked_foreign=True), True, "entry"),
         (
             replace(FOREIGN, is_folder=True, blocked=b"a/b", blocked_foreign=True),
             True,
-            f"sudo chown -R appl: {SHOWN}",
+            "entry",
         ),
-        (replace(OWN, blocked=b""), True, f"chmod -R u+rwX {SHOWN}"),
+        (replace(OWN, blocked=b""), True, "entry"),
         (replace(OWN, look=FAULT), True, None),  # it is moved as it is, to fail
         (replace(OWN, look=FAULT, blocked=b"a"), True, None),
-        (replace(OWN, look=FAULT), False, "sudo chown appl: /in/ct"),
+        (replace(OWN, look=FAULT), False, "folder"),
         (
             replace(FOREIGN, look=FAULT, is_folder=True, blocked=b"", blocked_foreign=True),
             True,
-            f"sudo chown -R appl: {SHOWN}",
+            "entry",
         ),
     ],
 )
-def test_the_verdict(found: Survey, folder_open: bool, mend: str | None) -> None:
-    verdict = judge(found, SOURCE, "appl", folder_open=folder_open)
-    if mend is None:
+def test_the_verdict(found: Survey, folder_open: bool, adopt: str | None) -> None:
+    verdict = judge(found, "appl", folder_open=folder_open)
+    if adopt is None:
         assert verdict == Free()
     else:
         assert isinstance(verdict, Held)
-        assert verdict.mend == mend
+        assert verdict.adopt == adopt
         assert verdict.reason
 
 
@@ -71,10 +69,13 @@ def test_a_medium_that_is_mounted_read_only_is_told_as_that(
     (tmp_path / "scan.dcm").write_bytes(b"scan")
     monkeypatch.setattr(looks, "folder_is_open", lambda *_: False)  # as access(2) says of it
     trigger = Trigger(folder=tmp_path, rule=Rule(folder="in", pipeline="ct"), settle=1.0)
-    for flags, wanted in ((os.ST_RDONLY, "sudo mount -o remount,rw "), (0, "sudo chown ")):
+    for flags, wanted in (
+        (os.ST_RDONLY, "sudo mount -o remount,rw "),
+        (0, "sudo claraedge adopt ID"),
+    ):
         found = SimpleNamespace(f_flag=flags)
         monkeypatch.setattr(os, "statvfs", lambda _, found=found: found)
         look = Onlooker(DEFAULT).look(trigger, b"scan.dcm", None, nearly=False)
         assert isinstance(look, Found)
         assert isinstance(look.verdict, Held)
-        assert look.verdict.mend.startswith(wanted)
+        assert look.verdict.mend_of("ID").startswith(wanted)

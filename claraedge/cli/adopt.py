@@ -1,0 +1,64 @@
+"""`claraedge adopt`: gives what others dropped to the daemon's user. For root."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import click
+
+from claraedge.cli.options import Options, remote
+from claraedge.cli.output import clean, size
+from claraedge.errors import InvalidRequestError, ItemNotFoundError, ItemRetryError
+
+
+@click.command()
+@click.argument("items", nargs=-1, required=True, metavar="ITEM...")
+@remote
+def adopt(options: Options, items: tuple[str, ...]) -> None:
+    """Give items of the drop folder that claraedge may not take to the user that it runs as.
+
+    Run it with sudo. ITEM is an id, a name that one item alone has, or FOLDER/NAME. Only what lies
+    there as `claraedge list inbox` shows it is given, and only below folders of claraedge's own; no
+    link is followed, whatever somebody swaps meanwhile.
+    """
+    from claraedge.client import appliance
+    from claraedge.client.target import user_of
+    from claraedge.fs import adopting
+
+    given: list[tuple[str, adopting.Adopted]] = []
+    with Options(host=_target(options.host), json=options.json).connect() as connection:
+        user = user_of(connection.target)
+        for text in items:
+            item = appliance.resolve_item(connection, text)
+            thing = appliance.thing_of(connection, item)
+            if thing is None:
+                raise InvalidRequestError(
+                    f"{text} ({item}) belongs to claraedge, or waits for something else: see"
+                    f" `claraedge describe inbox {item}`"
+                )
+            try:
+                given.append((item, adopting.adopt(thing, user)))
+            except PermissionError as error:
+                raise InvalidRequestError(
+                    f"{text} ({item}) cannot be given away by this user ({error.strerror or error})"
+                    f": run `sudo claraedge adopt {item}`; on a share, its server has to do it"
+                ) from error
+            with contextlib.suppress(ItemNotFoundError, ItemRetryError):
+                appliance.retry_item(connection, item)  # it is looked at now
+    if options.json:
+        options.print_json({"adopted": dict(given)})
+        return
+    for (item, one), text in zip(given, items, strict=True):
+        click.echo(
+            f"{item}  {one.files} files ({size(one.size)}), {one.folders} folders  {clean(text)}"
+        )
+
+
+def _target(host: str | None) -> str:
+    """The daemon that the one who called sudo talks to without it."""
+    from claraedge.client.target import find_target
+
+    user = os.geteuid()
+    asked = os.environ.get("SUDO_UID", "")
+    return find_target(host, os.environ, int(asked) if user == 0 and asked.isdecimal() else user)

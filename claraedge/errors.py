@@ -699,6 +699,29 @@ class StorageFullError(ClaraedgeError):
     status = "RESOURCE_EXHAUSTED"
 
 
+class SetAsideError(ClaraedgeError):
+    """The daemon ended twice while it worked on this, so it works on it no more; all else goes on.
+
+    To do: read the journal (`journalctl -u claraedge`) for what ended it, and report it; then have
+    it tried again, with the command that the message names.
+    """
+
+    name = "set-aside"
+    code = -0x5208
+    status = "FAILED_PRECONDITION"
+
+
+class NotSetAsideError(ClaraedgeError):
+    """Nothing of this name is set aside.
+
+    To do: see `claraedge status`, which names all that is.
+    """
+
+    name = "not-set-aside"
+    code = -0x5209
+    status = "NOT_FOUND"
+
+
 class UnavailableError(ClaraedgeError):
     """The daemon does not answer, or is stopping.
 

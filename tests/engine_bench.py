@@ -35,6 +35,7 @@ from claraedge.runner.memory import MemoryRunner, host_path, write_log
 from claraedge.runner.protocol import ContainerSpec
 from claraedge.services.services import Services, Settings
 from claraedge.store.database import Database
+from claraedge.suspects import UNRECORDED
 
 DEADLINE = 20.0
 
@@ -169,6 +170,7 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
             applications=applications,
             logs=logs,
             values=SharedMemory(device.shared_memory, device.instance),
+            suspects=UNRECORDED,
             services=services,
             gpu_fault=device.tried_again,
             profile=device.profile,

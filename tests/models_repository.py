@@ -21,6 +21,7 @@ from claraedge.models.models import Models
 from claraedge.models.sets import ModelSets
 from claraedge.models.tree import ModelTree
 from claraedge.store.database import Database
+from claraedge.suspects import UNRECORDED
 from claraedge.wire.claraedge.v1 import appliance_pb2
 from claraedge.wire.nvidia.clara.platform import models_pb2
 
@@ -45,7 +46,7 @@ def served_repository() -> Iterator[Path]:
                 (models_pb2.DESCRIPTOR.services_by_name["Models"], servicer),
                 (
                     appliance_pb2.DESCRIPTOR.services_by_name["Appliance"],
-                    ApplianceServicer(_no_status, DEFAULT),
+                    ApplianceServicer(_no_status, DEFAULT, UNRECORDED.try_again),
                 ),
             ]
             async with Server(state / "s.sock", served, Limits(unary=30, idle=30)):

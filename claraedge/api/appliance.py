@@ -21,6 +21,7 @@ from claraedge.jobs.jobs import Jobs
 from claraedge.jobs.retention import Removed
 from claraedge.payloads.uploads import Held, refuse_held
 from claraedge.runner.protocol import Image
+from claraedge.suspects import Work
 from claraedge.wire.claraedge.v1 import appliance_pb2 as wire
 
 _ITEMS_IN_A_MESSAGE = 500
@@ -127,11 +128,17 @@ class QueueServicer:
 
 
 class ApplianceServicer:
-    """Status, Names."""
+    """Status, Names, TryAgain."""
 
-    def __init__(self, status: Callable[[], Awaitable[wire.StatusResponse]], names: Names) -> None:
+    def __init__(
+        self,
+        status: Callable[[], Awaitable[wire.StatusResponse]],
+        names: Names,
+        try_again: Callable[[Work, str], Awaitable[None]],
+    ) -> None:
         self._status = status
         self._names = names
+        self._try_again = try_again
 
     async def Status(self, request: wire.StatusRequest) -> wire.StatusResponse:
         return await self._status()
@@ -149,6 +156,16 @@ class ApplianceServicer:
                 for row in self._names.rows
             ]
         )
+
+    async def TryAgain(self, request: wire.TryAgainRequest) -> wire.TryAgainResponse:
+        kinds = {kind.value: kind for kind in Work}
+        if request.kind not in kinds:
+            raise InvalidRequestError(
+                f"nothing of the kind {request.kind!r} is ever set aside; name one of "
+                + ", ".join(sorted(kinds))
+            )
+        await self._try_again(kinds[request.kind], request.name)
+        return wire.TryAgainResponse()
 
 
 def _state(number: int) -> ItemState | None:

@@ -1,4 +1,4 @@
-"""`claraedge retry inbox`."""
+"""`claraedge retry`: items of the inbox, and what the daemon set aside."""
 
 from __future__ import annotations
 
@@ -32,3 +32,29 @@ def retry_inbox(options: Options, items: tuple[str, ...]) -> None:
     else:
         for item in found:
             click.echo(f"{item.id}  {item.state}  {item.name}")
+
+
+def _of(kind: str, noun: str, text: str) -> None:
+    """A command for what the daemon set aside of a kind."""
+
+    @retry.command(kind, help=text)
+    @click.argument("names", nargs=-1, required=True, metavar=f"{noun}...")
+    @remote
+    def _(options: Options, names: tuple[str, ...]) -> None:
+        from claraedge.client import appliance
+
+        with options.connect() as connection:
+            for name in names:
+                appliance.try_again(connection, kind, name)
+        if options.json:
+            options.print_json({"retried": list(names)})
+        else:
+            click.echo("\n".join(names))
+
+
+_ASIDE = "that was set aside, since the daemon ended twice while it worked on it."
+_of("delivery", "JOB", f"Deliver the results of a job {_ASIDE}")
+_of("image", "FILE", f"Load an archive of images.d {_ASIDE}")
+_of("model", "VERSION", f"Remove an old version of a model {_ASIDE}")
+_of("pipeline", "FILE", f"Read a definition of pipelines.d {_ASIDE}")
+_of("removal", "NAME", f"Remove what a job or a payload left {_ASIDE}")

@@ -146,6 +146,12 @@ def thing_of(connection: Connection, item_id: str) -> Thing | None:
     return Thing(path=found.path, device=found.device, inode=found.inode, alone=found.alone)
 
 
+def try_again(connection: Connection, kind: str, name: str) -> None:
+    """Has something worked on again that was set aside."""
+    request = pb.TryAgainRequest(kind=kind, name=name)
+    connection.unary(ApplianceStub(connection.channel).TryAgain, request)
+
+
 def _item(item: pb.Item) -> Item:
     names = {number: name.removeprefix("ITEM_STATE_") for name, number in pb.ItemState.items()}
     return Item(

@@ -16,6 +16,7 @@ from claraedge.errors import StorageFullError
 from claraedge.ids import new_id
 from claraedge.runner.protocol import Runner
 from claraedge.store.database import Database, Transaction
+from claraedge.suspects import Suspects
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class Foundation:
     instance: str
     """The daemon's own id: the label of its containers, kept with the state."""
     runner: Runner
+    suspects: Suspects
     started: float
     """Unix seconds."""
 

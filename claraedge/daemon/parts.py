@@ -51,6 +51,7 @@ from claraedge.runner.protocol import LABEL_INSTANCE
 from claraedge.services.services import Services, Settings
 from claraedge.store.database import Transaction
 from claraedge.store.unknown import Unknown
+from claraedge.suspects import Work
 
 
 class Parts:
@@ -66,12 +67,20 @@ class Parts:
         self.surroundings = Surroundings(config.state_dir)
         self.disk = disk_guard(config, runner, base.ballast, clock)
         held = self.disk.held
+        suspects = base.suspects
 
         self.unknown = Unknown(config.state_dir)
         self.tree = PayloadTree(config.state_dir)
-        self.payloads = Payloads(database, self.tree, clock, new_id, runner.reclaim, held=held)
+        self.payloads = Payloads(
+            database, self.tree, clock, new_id, runner.reclaim, held=held, suspects=suspects
+        )
         self.models = Models(
-            database, ModelTree(config.state_dir), clock, new_id, config.names.table()
+            database,
+            ModelTree(config.state_dir),
+            clock,
+            new_id,
+            config.names.table(),
+            suspects=suspects,
         )
         self.logs = JobLogs(config.state_dir)
         self.log_caps = LogCaps(database, self.logs, limit=config.engine.operator_log_mb << 20)
@@ -81,17 +90,29 @@ class Parts:
             self.images, runner, base.instance, lambda: device.device(config)
         )
         self.side_loading = SideLoading(
-            self.images, database, config.images_dir, pause=pause, held=held
+            self.images,
+            database,
+            config.images_dir,
+            pause=pause,
+            held=held,
+            suspects=suspects,
         )
         self.pipelines = Pipelines(database, clock, new_id, lambda: device.device(config))
         self.pipeline_folder = PipelineFolder(
-            database, self.pipelines, clock, config.pipelines_dir, pause=pause
+            database,
+            self.pipelines,
+            clock,
+            config.pipelines_dir,
+            pause=pause,
+            suspects=suspects,
         )
         self.services = self._services()
 
         trust = ClockTrust(database, clock)
         roots = Roots(database, config)
-        self.delivery = Delivery(database, self.tree, self.logs, config, clock, roots=roots)
+        self.delivery = Delivery(
+            database, self.tree, self.logs, config, clock, roots=roots, suspects=suspects
+        )
         self.expiry = Expiry(database, roots, config.outbox, clock, trust)
         self.engine = self._engine()
         self.jobs = Jobs(
@@ -108,7 +129,7 @@ class Parts:
         self.retention = Retention(
             database,
             self.payloads,
-            Leavings(database, self.payloads, self.logs),
+            Leavings(database, self.payloads, self.logs, suspects=suspects),
             clock,
             unstarted_after=config.jobs.unstarted_after_hours * 3600,
             rules=self._rules(),
@@ -125,6 +146,7 @@ class Parts:
             held=lambda: advised(held()),
             queued=self.engine.waiting,
             roots=roots,
+            suspects=suspects,
         )
         self.events = EventLog(database, clock, new_id)
 
@@ -168,7 +190,14 @@ class Parts:
             "pipelines.d": self.pipeline_folder.run,
             "side loading": self.side_loading.run,
             "images": self.power_cuts.run,
+            "suspects": self.foundation.suspects.run,
         }
+
+    async def try_again(self, kind: Work, name: str) -> None:
+        """Has something worked on again that was set aside. Raises NotSetAsideError."""
+        await self.foundation.suspects.try_again(kind, name)
+        self.delivery.try_again()
+        self.inbox.poke()
 
     def _services(self) -> Services:
         base, config = self.foundation, self.foundation.config
@@ -202,6 +231,7 @@ class Parts:
             applications=self.applications,
             logs=self.logs,
             values=SharedMemory(engine.shared_memory_dir, base.instance),
+            suspects=base.suspects,
             services=self.services,
             gpu_fault=self.gpus.try_again,
             profile=Profile(engine.requests_profile),

@@ -67,7 +67,7 @@ def servicers(parts: Parts, sampler: Sampler) -> Sequence[tuple[ServiceDescripto
         (_service(appliance_pb2, "Queue"), QueueServicer(parts.jobs)),
         (
             _service(appliance_pb2, "Appliance"),
-            ApplianceServicer(partial(status, parts), base.config.names.table()),
+            ApplianceServicer(partial(status, parts), base.config.names.table(), parts.try_again),
         ),
         (_service(events_pb2, "Events"), EventsServicer(parts.events, idle)),
     ]

@@ -18,7 +18,7 @@ from claraedge.appliance.memory import bound_arenas
 from claraedge.appliance.state import prepare_state
 from claraedge.appliance.watchdog import Watchdog
 from claraedge.blocking import in_thread
-from claraedge.clock import SystemClock
+from claraedge.clock import SystemClock, boot_id
 from claraedge.config import Config
 from claraedge.daemon.foundation import Foundation, instance, open_state
 from claraedge.daemon.parts import Parts
@@ -32,6 +32,7 @@ from claraedge.gpu.telemetry import Combined
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import Runner
 from claraedge.runner.service import PodmanService, user_socket
+from claraedge.suspects import Suspects
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +77,9 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
         watchdog = await stack.enter_async_context(Watchdog())
         ballast = Ballast(config.state_dir)
         database = await open_state(stack, config, ballast)
+        suspects = Suspects(config.state_dir / "at-work", boot_id())
+        stack.callback(suspects.close)
+        await suspects.prepare(database)
         foundation = Foundation(
             config=config,
             clock=clock,
@@ -84,6 +88,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
             instance=await database.write(instance),
             runner=await stack.enter_async_context(open_runner(config)),
             started=started,
+            suspects=suspects,
         )
         parts = Parts(foundation)
         await parts.prepare()

@@ -42,6 +42,7 @@ async def status(parts: Parts) -> appliance_pb2.StatusResponse:
         warnings=[
             *parts.foundation.database.warnings(),
             *await in_thread(parts.unknown.warnings),
+            *parts.foundation.suspects.warnings(),
             *parts.engine.warnings(),
             *parts.log_caps.warnings(),
             *parts.disk.warnings(),

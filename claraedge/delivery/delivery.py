@@ -30,6 +30,7 @@ from claraedge.jobs.logs import JobLogs
 from claraedge.payloads import records as payloads
 from claraedge.payloads.tree import PayloadTree
 from claraedge.store.database import Database, Transaction
+from claraedge.suspects import UNRECORDED, Suspects, Work
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Delivery:
         failpoint: Failpoint = nothing,
         first_retry: float = _FIRST_RETRY,
         look_again: float = _LOOK_AGAIN,
+        suspects: Suspects = UNRECORDED,
     ) -> None:
         """`roots`: shared with others that put something there.
 
@@ -68,6 +70,7 @@ class Delivery:
         self._roots = roots or Roots(database, config)
         self._clock = clock
         self._failpoint = failpoint
+        self._suspects = suspects
         self._parcels = Parcels(tree, logs, config, self._roots, clock, failpoint)
         self._first_retry = first_retry
         self._look_again = look_again
@@ -165,7 +168,8 @@ class Delivery:
 
     async def _attempt(self, lane: Lane, record: DeliveryRecord) -> None:
         try:
-            path = await self._deliver(record)
+            async with self._suspects.during(Work.DELIVERY, record.job):
+                path = await self._deliver(record)
         except Exception as error:  # noqa: BLE001 - it fails alone
             lane.queue.clear()  # perhaps nothing can be put there any more: look first
             await self._park(lane, record, known(error, "a delivery", job=record.job))

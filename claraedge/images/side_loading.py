@@ -9,6 +9,7 @@ last, so that a name that two of them give means the newer image.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import stat
@@ -25,6 +26,7 @@ from claraedge.errors import (
     DamagedImageError,
     ImageNotFoundError,
     InvalidImageError,
+    SetAsideError,
     StorageFullError,
 )
 from claraedge.filenames import shown
@@ -32,6 +34,7 @@ from claraedge.fs import files
 from claraedge.fs.folder_looks import Seen, entries
 from claraedge.images.images import Images
 from claraedge.store.database import Database
+from claraedge.suspects import UNRECORDED, Suspects, Work
 
 _log = logging.getLogger(__name__)
 
@@ -52,10 +55,12 @@ class SideLoading:
         *,
         pause: float,
         held: Callable[[], str | None],
+        suspects: Suspects = UNRECORDED,
     ) -> None:
         """`pause`: seconds between two looks. `held`: why nothing may be loaded now, or None."""
         self._images = images
         self._held = held
+        self._suspects = suspects
         self._database = database
         self._folder = folder
         self._pause = pause
@@ -115,14 +120,16 @@ class SideLoading:
                 held = self._held()
                 if held is not None:
                     raise StorageFullError(f"{shown(name)} is not loaded yet: {held}")
-                await self._load(name, seen, loaded)
+                with contextlib.suppress(SetAsideError):  # `claraedge status` tells it
+                    await self._load(name, seen, loaded)
 
     async def _load(self, name: bytes, seen: Seen, loaded: _Loaded) -> None:
         archive = self._folder / os.fsdecode(name)
         try:
             if not stat.S_ISREG(seen.mode):
                 raise InvalidImageError("it is no file; put only image archives there")
-            images, warnings = await self._images.load(archive)
+            async with self._suspects.during(Work.IMAGE, shown(name)):
+                images, warnings = await self._images.load(archive)
         except (InvalidImageError, DamagedImageError) as error:
             if await self._is_still(name, seen):
                 self._refuse(name, seen, error)

@@ -45,6 +45,7 @@ from claraedge.jobs.model import Priority
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.model import Pipeline
 from claraedge.store.database import Database
+from claraedge.suspects import UNRECORDED, Suspects, Work
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class Inbox:
         held: Callable[[], str | None] = lambda: None,
         queued: Callable[[], int] = lambda: 0,
         roots: Roots | None = None,
+        suspects: Suspects = UNRECORDED,
     ) -> None:
         """`applied` fills in what images say themselves (`Applications.applied`).
 
@@ -80,6 +82,7 @@ class Inbox:
         how many started jobs wait for their turn. `roots`: those of the delivery.
         """
         self._asked = held
+        self._suspects = suspects
         self._queued = queued
         self._max_queued = config.inbox.max_queued
         self._database = database
@@ -94,7 +97,7 @@ class Inbox:
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
         self._book = SeenBook(database)
-        self._room = WaitingRoom(clock, new_id, self._book, self._names)
+        self._room = WaitingRoom(clock, new_id, self._book, self._names, suspects)
         self._intake = Intake(
             database,
             tree,
@@ -109,6 +112,7 @@ class Inbox:
             self._names,
             held,
             self._settled.set,
+            suspects,
         )
         self._watcher = Watcher(self._heard, self._lost, self._names)
         self._layout = Layout(self._folders.root, ())
@@ -203,6 +207,8 @@ class Inbox:
             raise ItemRetryError(
                 f"{found.name} ({item}) is never taken: {found.reason}; {found.mend}"
             )
+        for thing in {item, self._room.thing(item) or item}:
+            await self._suspects.forget(Work.INBOX, thing)
         if found.state is ItemState.FAILED:
             await self._retries.put_back(found, self._takes)
         elif not (self._room.look_now(item) or self._intake.try_now(item)):

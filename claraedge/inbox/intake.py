@@ -48,6 +48,7 @@ from claraedge.jobs.model import Priority
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.model import Pipeline
 from claraedge.store.database import Database, Transaction
+from claraedge.suspects import UNRECORDED, Suspects, Work
 
 _log = logging.getLogger(__name__)
 
@@ -85,20 +86,24 @@ class Intake:
         names: Names,
         held: Callable[[], str | None],
         on_progress: Callable[[], None],
+        suspects: Suspects = UNRECORDED,
     ) -> None:
         """`held` says why nothing goes on now; `on_progress` is told where items went on."""
         self._database = database
+        self._suspects = suspects
         self._tree = tree
         self._failures = Failures(roots.failed, clock, failpoint)
         self._spool = Spool(config.state_dir)
         self._clock = clock
         self._on_submitted = on_submitted
         self._failpoint = failpoint
-        self._submissions = Submissions(database, clock, new_id, definitions, applied, failpoint)
+        self._submissions = Submissions(
+            database, clock, new_id, definitions, applied, failpoint, suspects
+        )
         self._held = held
         self._on_progress = on_progress
         self._wake = asyncio.Event()
-        self._taker = Taker(self._spool, tree, failpoint, names)
+        self._taker = Taker(self._spool, tree, failpoint, names, suspects)
         self._at_work = 0
         self._asked: Counter[Path] = Counter()  # threads, by folder on a share: they may hang
         self._pending: dict[str, Pending] = {}
@@ -281,7 +286,8 @@ class Intake:
                 pending.began = None
                 continue
             try:
-                await self._follow_up(pending, step)
+                async with self._suspects.during(Work.INBOX, pending.item.id):
+                    await self._follow_up(pending, step)
             except Exception as error:  # noqa: BLE001 - it fails alone
                 why = known(error, "the claim of an item", item=pending.item.id)
                 await self._hold(pending, reason_of(why))

@@ -26,6 +26,7 @@ from claraedge.inbox.submit import (
 )
 from claraedge.pipelines.model import Pipeline
 from claraedge.store.database import Database, Transaction
+from claraedge.suspects import UNRECORDED, Suspects, Work
 
 #: Digest of a definition, parameters, and the job where it names that.
 _Whole: TypeAlias = tuple[str, tuple[tuple[str, str], ...], str]
@@ -65,6 +66,7 @@ class Submissions:
         definitions: Definitions,
         applied: Callable[[Pipeline], Awaitable[Pipeline]],
         failpoint: Failpoint,
+        suspects: Suspects = UNRECORDED,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -72,6 +74,7 @@ class Submissions:
         self._definitions = definitions
         self._applied = applied
         self._failpoint = failpoint
+        self._suspects = suspects
 
     async def submit(self, whole: Sequence[tuple[Claimed, Filled]]) -> Sequence[End]:
         """What became of each."""
@@ -98,7 +101,8 @@ class Submissions:
             return Held(reason=definition.problem, mend=definition.mend)
         job = self._new_id()
         try:
-            resolved = await self._resolved(definition, job, item, known)
+            async with self._suspects.during(Work.INBOX, item.id):
+                resolved = await self._resolved(definition, job, item, known)
         except Exception as error:  # noqa: BLE001 - it fails alone
             return Held(reason=reason_of(bugs.known(error, "a job of an item", item=item.id)))
         return Prepared(item=item, job=job, filled=filled, resolved=resolved)

@@ -23,6 +23,7 @@ from claraedge.inbox.survey import Surveyor
 from claraedge.inbox.unsynced import Unsynced, sync
 from claraedge.inbox.writers import Devices
 from claraedge.payloads.tree import PayloadTree
+from claraedge.suspects import UNRECORDED, Suspects, Work
 
 #: Seconds; where the first items take longer, the others go without them.
 _SLOW = 0.25
@@ -48,10 +49,18 @@ class _Whole:
 class Taker:
     """Takes the steps of items that are left, whatever a crash or a full disk left of them."""
 
-    def __init__(self, spool: Spool, tree: PayloadTree, failpoint: Failpoint, names: Names) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        tree: PayloadTree,
+        failpoint: Failpoint,
+        names: Names,
+        suspects: Suspects = UNRECORDED,
+    ) -> None:
         self._spool = spool
         self._tree = tree
         self._failpoint = failpoint
+        self._suspects = suspects
         self._surveyor = Surveyor(uid=os.geteuid(), names=names)
 
     def take(
@@ -75,7 +84,8 @@ class Taker:
                 if before is not None and self._is_as_it_was(item):
                     steps.append(before)
                     continue
-                done = self._fill(flag, item, position, devices)
+                with self._suspects.on(Work.INBOX, item.id):
+                    done = self._fill(flag, item, position, devices)
             except Exception as error:  # noqa: BLE001 - it fails alone
                 steps.append(bugs.known(error, "the claim of an item", item=item.id))
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from claraedge.inbox.survey import Survey
 from claraedge.inbox.takes import Take, Takes
 from claraedge.inbox.triggers import Trigger
 from claraedge.inbox.writers import Devices
+from claraedge.suspects import UNRECORDED, Suspects, Work
 
 #: After a hint, an entry is looked at so soon; hints that follow do not put it off.
 _SOON = 0.1
@@ -39,12 +41,20 @@ _NOT_A_FOLDER = "this trigger takes only folders: put the file into a folder her
 class WaitingRoom:
     """All of them, by folder and name."""
 
-    def __init__(self, clock: Clock, new_id: NewId, book: SeenBook, names: Names) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        new_id: NewId,
+        book: SeenBook,
+        names: Names,
+        suspects: Suspects = UNRECORDED,
+    ) -> None:
         self._clock = clock
         self._new_id = new_id
         self._book = book
         self._folders: dict[Path, TriggerFolder] = {}
         self._names = names
+        self._suspects = suspects
         self._onlooker = Onlooker(names)
         self._schedule = Schedule(self._wants_look)
         self._takes = Takes(clock, self._folders, self._park_misnamed)
@@ -108,6 +118,10 @@ class WaitingRoom:
                 self._schedule.put(entry, self._clock.elapsed())
                 return True
         return False
+
+    def thing(self, item: str) -> str | None:
+        """What the looks at an entry are called among the suspects; None where none has this id."""
+        return next((_thing(entry) for entry in self._all() if entry.id == item), None)
 
     def _folder(self, trigger: Trigger) -> TriggerFolder:
         return self._folders.setdefault(trigger.folder, TriggerFolder(trigger))
@@ -186,13 +200,14 @@ class WaitingRoom:
     def _look(self, entry: Waiting, now: float, devices: Devices) -> Found | Known:
         settled = entry.quiet is not None and now - entry.quiet.since >= entry.trigger.settle
         try:
-            return self._onlooker.look(
-                entry.trigger,
-                entry.name,
-                entry.identified,
-                nearly=entry.hints.complete or settled,
-                devices=devices,
-            )
+            with self._suspects.on(Work.INBOX, _thing(entry)):
+                return self._onlooker.look(
+                    entry.trigger,
+                    entry.name,
+                    entry.identified,
+                    nearly=entry.hints.complete or settled,
+                    devices=devices,
+                )
         except Exception as error:  # noqa: BLE001 - it fails alone
             return known(error, "a look at an entry of the inbox", item=entry.id)
 
@@ -314,6 +329,11 @@ class WaitingRoom:
     def items(self, held: str | None) -> list[Item]:
         """All of them as values, in order; `held` says why none is claimed that could be."""
         return [item_of(e, held) for e in sorted(self._all(), key=lambda e: e.order)]
+
+
+def _thing(entry: Waiting) -> str:
+    """An entry that is not claimed has another id after each start."""
+    return shown(os.fsencode(entry.trigger.folder) + b"/" + entry.name)
 
 
 def _held(entry: Waiting, found: Found) -> Held | None:

@@ -12,7 +12,7 @@ import errno
 from collections.abc import Callable, Mapping
 
 from claraedge.blocking import in_thread
-from claraedge.errors import ContainerError, StorageFullError
+from claraedge.errors import ContainerError, SetAsideError, StorageFullError
 from claraedge.fs import files
 from claraedge.jobs import failures
 from claraedge.jobs.attempt import Attempt, Setting, UnmakeableError, unless
@@ -29,6 +29,7 @@ from claraedge.pipelines import requests
 from claraedge.pipelines.model import Operator
 from claraedge.pipelines.registration import is_registration
 from claraedge.runner.protocol import Container, Exit, ExitCause, Phase
+from claraedge.suspects import Work
 
 
 class Execution:
@@ -242,12 +243,23 @@ class Execution:
         tree = self._machine.payloads.tree
         folder = tree.attempt(payload, name, self.record.attempt)
         try:
-            await self._values.keep(self.record.attempt)
-            if await in_thread(files.has_foreign, folder):
-                await self._machine.runner.reclaim(folder)
-            produced, others = await in_thread(tree.collect, payload, folder, f"operators/{name}")
+            async with self._machine.suspects.during(Work.JOB, self._job.id):
+                await self._values.keep(self.record.attempt)
+                if await in_thread(files.has_foreign, folder):
+                    await self._machine.runner.reclaim(folder)
+                produced, others = await in_thread(
+                    tree.collect, payload, folder, f"operators/{name}"
+                )
         except (UnusableValueError, UnusableOutputError, ContainerError) as error:
             await self._fail(str(error), 0)
+            return
+        except SetAsideError:  # a job that stopped is told as such, and not run again
+            await self._fail(
+                "the daemon ended twice while it took up what this operator left; look into"
+                " `journalctl -u claraedge`, then run it as a new job",
+                0,
+            )
+            await self._machine.suspects.forget(Work.JOB, self._job.id)
             return
         await self._progress.complete(produced, others)
 

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from claraedge.blocking import CancelFlag, in_cancellable_thread
 from claraedge.bugs import known
+from claraedge.errors import SetAsideError
 from claraedge.fs.measuring import size_alone
 from claraedge.fs.removal import remove
 from claraedge.jobs import records
@@ -22,6 +23,7 @@ from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.model import JobStatus
 from claraedge.payloads.payloads import Payloads
 from claraedge.store.database import Database, Row, Transaction
+from claraedge.suspects import UNRECORDED, Suspects, Work
 
 _log = logging.getLogger(__name__)
 
@@ -37,10 +39,18 @@ MayGo: TypeAlias = Callable[[Leaving], bool]
 class Leavings:
     """Rows of `leavings`, and the files that they stand for."""
 
-    def __init__(self, database: Database, payloads: Payloads, logs: JobLogs) -> None:
+    def __init__(
+        self,
+        database: Database,
+        payloads: Payloads,
+        logs: JobLogs,
+        *,
+        suspects: Suspects = UNRECORDED,
+    ) -> None:
         self._database = database
         self._payloads = payloads
         self._logs = logs
+        self._suspects = suspects
 
     async def measure(self) -> None:
         """Finds out how much each one takes that was not measured yet."""
@@ -151,7 +161,10 @@ class Leavings:
         for leaving in leavings:
             flag.check()
             try:
-                remove(self._logs.folder(leaving.job))
+                with self._suspects.on(Work.REMOVAL, leaving.job):
+                    remove(self._logs.folder(leaving.job))
+            except SetAsideError:
+                continue  # `claraedge status` tells it
             except Exception as error:  # noqa: BLE001 - it fails alone
                 why = known(error, "the removal of logs", job=leaving.job)
                 _log.warning("logs stay: %s", why, extra={"job": leaving.job})

@@ -19,6 +19,7 @@ from claraedge.pipelines.tmpfs import Tmpfs, TmpfsRule
 from claraedge.runner.protocol import Runner
 from claraedge.services.services import Services
 from claraedge.store.database import Database
+from claraedge.suspects import Suspects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class Machine:
     applications: Applications
     logs: JobLogs
     values: SharedMemory
+    suspects: Suspects
     services: Services
     gpu_fault: Callable[[Sequence[str]], Awaitable[str | None]]
     """Tries GPUs (CDI names) again: why one of them cannot be used, or None."""

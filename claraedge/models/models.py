@@ -15,6 +15,7 @@ from typing import Self
 
 from claraedge import metadata
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end, wait_out
+from claraedge.bugs import known
 from claraedge.clock import Clock
 from claraedge.errors import ClaraedgeError, InvalidModelError, ModelNotFoundError
 from claraedge.filenames import DEFAULT, Names
@@ -28,6 +29,7 @@ from claraedge.models.model import Model, ModelType
 from claraedge.models.tree import ModelTree
 from claraedge.store import disposable
 from claraedge.store.database import Database, Transaction
+from claraedge.suspects import UNRECORDED, Suspects, Work
 
 _log = logging.getLogger(__name__)
 
@@ -44,10 +46,13 @@ class Models:
         clock: Clock,
         new_id: NewId,
         names: Names = DEFAULT,
+        *,
+        suspects: Suspects = UNRECORDED,
     ) -> None:
         self.tree = tree
         self.names = names
         self._database = database
+        self._suspects = suspects
         self._clock = clock
         self._new_id = new_id
         self.on_changed: Callable[[], None] = lambda: None
@@ -60,11 +65,18 @@ class Models:
 
     async def prepare(self) -> None:
         """At start: folders, and an end to what a crash left of uploads and old versions."""
-        known = {self.tree.version(m.id, m.generation): m for m in await self.list()}
+        stored = {self.tree.version(m.id, m.generation): m for m in await self.list()}
         given_up = await self._database.read(lambda tx: disposable.of(tx, "models"))
-        await in_thread(self.tree.prepare, known, given_up)
-        await self._database.write(lambda tx: disposable.drop_all(tx, "models"))
-        for model in known.values():
+        left = set()
+        for version in await in_thread(self.tree.prepare, stored, given_up):
+            try:
+                await self._remove(version)
+            except Exception as error:  # noqa: BLE001 - it fails alone
+                left.add(self.tree.path(version))
+                why = known(error, "the removal of a model", model=version.parent.name)
+                _log.warning("%s cannot be removed now: %s", version, why)
+        await self._database.write(lambda tx: disposable.drop(tx, given_up - left))
+        for model in stored.values():
             if not await in_thread(self.tree.folder(model).is_dir):
                 self._gone[model.id] = model.name
                 _log.error(
@@ -200,7 +212,9 @@ class Models:
 
     async def _remove(self, version: Path) -> None:
         self._parts = {f: parts for f, parts in self._parts.items() if f.parent != version}
-        async with self._changing:  # the model's folder goes with its last version
+        thing = f"{version.parent.name}/{version.name}"
+        # The lock: the model's folder goes with its last version.
+        async with self._changing, self._suspects.during(Work.MODEL, thing):
             await in_thread(self.tree.remove, version)
             path = [self.tree.path(version)]
             with contextlib.suppress(ClaraedgeError):  # it is forgotten at the next start

@@ -9,7 +9,7 @@ A version appears by one rename and is never written again.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Sequence
 from pathlib import Path
 
 from claraedge.fs import files
@@ -39,26 +39,31 @@ class ModelTree:
         """As it is recorded as disposable."""
         return str(version.relative_to(self._state))
 
-    def prepare(self, known: Collection[Path], disposable: Container[str] = frozenset()) -> None:
-        """At start: makes the folders, and looks at every version that is not `known`.
+    def prepare(
+        self, known: Collection[Path], disposable: Container[str] = frozenset()
+    ) -> Sequence[Path]:
+        """At start: makes the folders, empties that of uploads, and looks at every version that is
+        not `known`.
 
-        What is `disposable` (paths relative to the state) is removed, and folders without a file.
-        All others are put to what is unknown.
+        Returns those to remove: what is `disposable` (paths relative to the state), and folders
+        without a file. All others are put to what is unknown.
         """
         files.make_folders(self.models)
         remove(self.staging)
         keep = set(known)
+        to_remove: list[Path] = []
         for model in list(self.models.iterdir()):
             for version in list(model.iterdir()) if model.is_dir() else [model]:
                 if version in keep:
                     continue
                 if self.path(version) in disposable or not holds_files(version):
-                    remove(version)
+                    to_remove.append(version)
                 else:
                     self._unknown.put(version)
-            with contextlib.suppress(OSError):  # not empty: it holds what is known
+            with contextlib.suppress(OSError):  # not empty
                 model.rmdir()
         files.make_folders(self.staging)
+        return to_remove
 
     def place(self, staged: Path, model: str, generation: int) -> None:
         """Makes an unpacked, durable version the one of this number."""

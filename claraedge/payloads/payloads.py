@@ -21,6 +21,7 @@ from claraedge.errors import (
     DamagedFileError,
     PayloadNotFoundError,
     PayloadStateError,
+    SetAsideError,
 )
 from claraedge.fs import files
 from claraedge.fs.removal import remove
@@ -33,6 +34,7 @@ from claraedge.payloads.tree import PayloadTree, disposable_blob
 from claraedge.payloads.uploads import Held, Upload, refuse_held
 from claraedge.store import disposable as disposables
 from claraedge.store.database import Database, Transaction
+from claraedge.suspects import UNRECORDED, Suspects, Work
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class Payloads:
         reclaim: Reclaim | None = None,
         *,
         held: Held = lambda: None,
+        suspects: Suspects = UNRECORDED,
     ) -> None:
         """`reclaim` None: no containers run here, so no file belongs to another user.
 
@@ -63,6 +66,7 @@ class Payloads:
         self.tree = tree
         self.readers = Readers(clock)
         self._held = held
+        self._suspects = suspects
         self._database = database
         self._clock = clock
         self._new_id = new_id
@@ -220,9 +224,12 @@ class Payloads:
         """Removes what deleted payloads left, also what belongs to users of containers."""
         for leftover in await in_thread(lambda: sorted(self.tree.removed.iterdir())):
             try:
-                if self._reclaim is not None and await in_thread(files.has_foreign, leftover):
-                    await self._reclaim(leftover)
-                await in_thread(remove, leftover)
+                async with self._suspects.during(Work.REMOVAL, leftover.name):
+                    if self._reclaim is not None and await in_thread(files.has_foreign, leftover):
+                        await self._reclaim(leftover)
+                    await in_thread(remove, leftover)
+            except SetAsideError:
+                continue  # `claraedge status` tells it
             except FileNotFoundError:
                 continue  # another call empties as well
             except Exception as error:  # noqa: BLE001 - it fails alone

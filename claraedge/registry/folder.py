@@ -19,7 +19,12 @@ import msgspec
 from claraedge.blocking import in_thread
 from claraedge.bugs import known
 from claraedge.clock import Clock
-from claraedge.errors import ClaraedgeError, PipelineDefinitionError, PipelineStoreError
+from claraedge.errors import (
+    ClaraedgeError,
+    PipelineDefinitionError,
+    PipelineStoreError,
+    SetAsideError,
+)
 from claraedge.filenames import shown
 from claraedge.pipelines.model import DefinitionFile
 from claraedge.pipelines.problems import Problem
@@ -30,6 +35,7 @@ from claraedge.registry.sources import Gathered, Standing, gather, mend, standin
 from claraedge.registry.top import Top, look_at
 from claraedge.store.database import Database, Transaction
 from claraedge.store.failures import reported_as
+from claraedge.suspects import UNRECORDED, Suspects, Work
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +76,7 @@ class PipelineFolder:
         *,
         pause: float,
         failpoint: Callable[[str], None] = lambda _: None,
+        suspects: Suspects = UNRECORDED,
     ) -> None:
         """`pause`: seconds between two looks."""
         self._database = database
@@ -78,6 +85,7 @@ class PipelineFolder:
         self._folder = folder
         self._pause = pause
         self._failpoint = failpoint
+        self._suspects = suspects
         self._place: str | None = None
         """The folder and its mount, as they were recorded; None: not read yet."""
         self._names: frozenset[str] | None = None
@@ -166,7 +174,7 @@ class PipelineFolder:
         self._forget(names)
         changes = []
         for name in names:
-            change = await self._changed(name, known.get(name), before if at_start else None)
+            change = await self._apart(name, known.get(name), before if at_start else None)
             changes += [] if change is None else [change]
         gone = [one.source for one in present if self._is_gone(one.source, names)]
         if at_start and top.changed / 1e9 <= before:
@@ -221,6 +229,21 @@ class PipelineFolder:
                 del kept[name]
 
     # --- one file ------------------------------------------------------------------------------
+
+    async def _apart(
+        self, name: str, registered: OfFile | None, settled_before: float | None
+    ) -> _Change | None:
+        """As `_changed`. What is wrong with one file keeps no other from being read."""
+        try:
+            async with self._suspects.during(Work.PIPELINE, name):
+                return await self._changed(name, registered, settled_before)
+        except Exception as error:
+            why = known(error, "a look at a pipeline file", file=name)
+            if why is error and not isinstance(error, SetAsideError):
+                raise  # it concerns all files
+        self._done.pop(name, None)
+        self._problems[name] = (f"{self._folder}/{name}: {why}",)
+        return None
 
     async def _changed(
         self, name: str, registered: OfFile | None, settled_before: float | None

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,8 @@ class Site:
 
     folder: Path
     process: subprocess.Popen[bytes]
+    program: Path
+    environment: Mapping[str, str]
 
     @property
     def target(self) -> str:
@@ -122,6 +124,12 @@ class Site:
             except grpc.RpcError:
                 return False
 
+    def start(self) -> None:
+        """Another process, where the last one has ended."""
+        self.process.wait(20)
+        (self.folder / "run/claraedge.sock").unlink(missing_ok=True)
+        self.process = launch(self.folder, self.program, **self.environment)
+
     def check_log(self) -> None:
         """No bug left a trace in the daemon's log."""
         assert self.process.poll() is None, self.log[-4000:]
@@ -151,13 +159,14 @@ def launch(folder: Path, program: Path = PROGRAM, **environment: str) -> subproc
 
 
 @contextmanager
-def site(settings: str = "") -> Iterator[Site]:
+def site(settings: str = "", program: Path = PROGRAM, **environment: str) -> Iterator[Site]:
     """A daemon that serves, with a configuration of its own."""
     folder = Path(tempfile.mkdtemp(prefix="ce-"))  # short: a socket's path is at most 107 bytes
     (folder / "claraedge.toml").write_text(f"{settings}\n{ANY_DISK}")
     (folder / "state").mkdir(mode=0o700)
-    process = launch(folder, PYTHONWARNINGS="default")
-    served = Site(folder, process)
+    environment = {"PYTHONWARNINGS": "default", **environment}
+    process = launch(folder, program, **environment)
+    served = Site(folder, process, program, environment)
     try:
         until("the daemon serves", lambda: (folder / "run/claraedge.sock").exists(), 30)
         assert served.serves(), served.log

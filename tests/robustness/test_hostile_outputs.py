@@ -13,7 +13,7 @@ from claraedge.wire.nvidia.clara.platform import jobs_pb2, pipelines_pb2
 from claraedge.wire.nvidia.clara.platform.jobs_pb2_grpc import JobsStub
 from claraedge.wire.nvidia.clara.platform.pipelines_pb2_grpc import PipelinesStub
 from tests.robustness.hostile_trees import TREES
-from tests.robustness.site import Site, launch, site, until
+from tests.robustness.site import Site, site, until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -108,9 +108,7 @@ def test_hostile_outputs_fail_their_own_job_at_most_and_all_of_them_go(daemon: S
     daemon.check_log()
 
     daemon.process.send_signal(signal.SIGKILL)
-    daemon.process.wait()
-    (daemon.folder / "run/claraedge.sock").unlink()
-    daemon.process = launch(daemon.folder, PYTHONWARNINGS="default")
+    daemon.start()
     until("it serves again", lambda: (daemon.folder / "run/claraedge.sock").exists(), 30)
     assert run(daemon, "hello", "deep", 0).status == jobs_pb2.JOB_STATUS_HEALTHY
     assert recorded(canary) == before

@@ -26,6 +26,7 @@ from claraedge.errors import (
     TooManyCallsError,
     UndecodableRequestError,
 )
+from claraedge.memory import Budget
 
 
 class Undecodable:
@@ -47,7 +48,7 @@ _Answer: TypeAlias = Callable[[Any, Context], Awaitable[None]]
 
 
 def handlers(
-    service: ServiceDescriptor, servicer: object, limits: Limits, slots: Slots
+    service: ServiceDescriptor, servicer: object, limits: Limits, slots: Slots, budget: Budget
 ) -> grpc.GenericRpcHandler:
     """All methods of a service, each as its descriptor says.
 
@@ -55,11 +56,14 @@ def handlers(
     grpc.aio answers UNKNOWN by itself for what it cannot decode.
     """
     return grpc.method_handlers_generic_handler(
-        service.full_name, {m.name: _handler(m, servicer, limits, slots) for m in service.methods}
+        service.full_name,
+        {m.name: _handler(m, servicer, limits, slots, budget) for m in service.methods},
     )
 
 
-def _handler(method: MethodDescriptor, servicer: object, limits: Limits, slots: Slots) -> Any:
+def _handler(
+    method: MethodDescriptor, servicer: object, limits: Limits, slots: Slots, budget: Budget
+) -> Any:
     response = GetMessageClass(method.output_type)
     call = getattr(servicer, method.name, None) or _missing(method)
     kind = kind_of(method, call)
@@ -80,7 +84,8 @@ def _handler(method: MethodDescriptor, servicer: object, limits: Limits, slots: 
                     request = await _decoded(first, context)
                 del first  # may be large
                 try:
-                    await answer(request, context)
+                    with budget.share():
+                        await answer(request, context)
                 except CallTimeoutError as error:
                     slot.leave()
                     await abort(context, error)

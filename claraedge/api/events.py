@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import cast
 
+from claraedge import memory
 from claraedge.api.appliance import time_of
 from claraedge.errors import CallTimeoutError, InvalidJobIdError, InvalidRequestError
 from claraedge.events.log import EventLog
@@ -17,6 +18,8 @@ from claraedge.wire.claraedge.v1 import events_pb2 as wire
 
 #: Events under way without an acknowledgement.
 WINDOW = 1000
+#: Bytes of an event in memory, beside its texts.
+_EVENT = 1500
 
 
 class EventsServicer:
@@ -48,6 +51,7 @@ class _Watcher:
         self._log = log
         self._wanted: tuple[Follow, wire.Position | None] | None = None
         self._under_way: deque[int] = deque()
+        self._kept = 0
         self._following = False
         self._half_closed = False
         self._failed = False
@@ -59,6 +63,9 @@ class _Watcher:
             async for request in requests:
                 if request.HasField("follow"):
                     after = request.follow.after if request.follow.HasField("after") else None
+                    memory.give_back(self._kept)  # for the one that this one replaces
+                    self._kept = sum(map(memory.of_text, request.follow.job_ids))
+                    memory.take(self._kept)
                     self._wanted = (_follow(request.follow), after)
                     self._following = True
                 elif not self._following:
@@ -95,9 +102,11 @@ class _Watcher:
                 else:
                     number, snapshot = await self._log.snapshot(follow)
                     yield _reset(after)
-                    for event in snapshot:
-                        async for response in self._sent(event, idle):
-                            yield response
+                    with memory.kept(sum(map(_cost, snapshot))):
+                        for event in snapshot:
+                            async for response in self._sent(event, idle):
+                                yield response
+                    del snapshot
                     yield wire.WatchResponse(
                         caught_up=wire.CaughtUp(position=self._position(number))
                     )
@@ -153,6 +162,11 @@ def _follow(follow: wire.Follow) -> Follow:
         pipelines=follow.pipelines,
         inbox=follow.inbox,
     )
+
+
+def _cost(event: Event) -> int:
+    """Bytes of memory, nearly."""
+    return _EVENT + sum(len(text) for text in event.body.values() if isinstance(text, str))
 
 
 def _reset(after: wire.Position | None) -> wire.WatchResponse:

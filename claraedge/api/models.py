@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import closing
 
-from claraedge import zips
+from claraedge import memory, zips
 from claraedge.api.answers import ok
 from claraedge.api.translate import CHUNK, MAX_MESSAGE, id_of, identifier
 from claraedge.blocking import CancelFlag, in_cancellable_thread
@@ -234,6 +234,8 @@ class _Details:
 
     def _merge(self, entries: Mapping[str, str]) -> None:
         for key, value in entries.items():
+            if key not in self.metadata:
+                memory.take(memory.of_text(key, value))
             if self.metadata.setdefault(key, value) != value:
                 raise InvalidRequestError(
                     f"the upload gives the metadata key {key[:40]!r} two values"
@@ -259,7 +261,10 @@ class _Update:
                 )
             self._id = named
         for model in models:
-            self.models[_model_id(model)] = None
+            named = _model_id(model)
+            if named not in self.models:
+                memory.take(memory.of_text(named))
+            self.models[named] = None
             if len(self.models) > _MAX_MODELS:
                 raise InvalidRequestError(f"the update names more than {_MAX_MODELS} models")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator
 
+from claraedge import memory
 from claraedge.api.answers import ok
 from claraedge.api.translate import MAX_MESSAGE, id_of, identifier
 from claraedge.blocking import in_thread
@@ -45,6 +46,8 @@ class PipelinesServicer:
             sent.take(request)
             # The Python client repeats the metadata on every message.
             for key, value in request.metadata.items():
+                if key not in metadata:
+                    memory.take(memory.of_text(key, value))
                 if metadata.setdefault(key, value) != value:
                     raise InvalidMetadataError(
                         f"the metadata key {key[:40]!r} comes twice in the stream, with two values"
@@ -183,6 +186,7 @@ class _Sent:
             self.pipeline = named
         if request.HasField("definition"):
             part = request.definition
+            memory.take(memory.of_text(part.path, part.content))
             self._size += len(part.content) + len(part.path) + _PART_COST
             if self._size > _MAX_STREAM:
                 raise PipelineDefinitionError(

@@ -21,6 +21,7 @@ from claraedge.api.standard import HEALTH, REFLECTION, HealthServicer, Reflectio
 from claraedge.appliance.lock import FileLock
 from claraedge.config.addresses import is_loopback, mistakes_of
 from claraedge.errors import AlreadyRunningError, ConfigurationError
+from claraedge.memory import Budget
 
 _log = logging.getLogger(__name__)
 
@@ -129,8 +130,10 @@ class Server:
         names = [*(d.full_name for d, _ in services), HEALTH.full_name, REFLECTION.full_name]
         self._health = HealthServicer(names)
         served = [*services, (HEALTH, self._health), (REFLECTION, ReflectionServicer(names))]
-        slots = Slots()
-        self._server.add_generic_rpc_handlers([handlers(d, s, limits, slots) for d, s in served])
+        slots, budget = Slots(), Budget()
+        self._server.add_generic_rpc_handlers(
+            [handlers(d, s, limits, slots, budget) for d, s in served]
+        )
 
     async def __aenter__(self) -> Self:
         _remove_stale(self._path)

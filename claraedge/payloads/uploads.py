@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
 
+from claraedge import memory
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end, wait_out
 from claraedge.errors import ClaraedgeError, InvalidRequestError, StorageFullError
 from claraedge.fs import files
@@ -28,9 +30,8 @@ _BUFFER = 256 * 1024
 _BUFFERS = 4 * _BUFFER
 #: A chunk of so many bytes is written as it comes.
 _LARGE = 64 * 1024
-#: Memory for the names of one stream's files, each with what is kept beside it.
-_NAMES = 16 * 1024 * 1024
-_NAME_COST = 200
+#: Bytes of memory for a file of a stream until its end, beside its name and what it buffers.
+_FILE = 280
 
 
 def refuse_held(held: Held) -> None:
@@ -43,29 +44,23 @@ def refuse_held(held: Held) -> None:
 
 
 class _Part:
-    """One file of an upload that is still open."""
+    """One file of an upload that is still open. A stream may hold very many: it is kept small."""
 
-    def __init__(self, path: Path, mode: int) -> None:
-        self.path = path
+    __slots__ = ("blob", "buffer", "mode", "number", "size")
+
+    def __init__(self, number: int, mode: int) -> None:
+        self.number = number
+        """Of its file in the upload's folder."""
         self.mode = mode
         self.size = 0
-        self.buffer = bytearray()
+        self.buffer: bytearray | None = None
+        self.blob: bytes | None = None
+        """Once its file is one of the payload's blobs; no row names it yet."""
 
-    def append(self, flag: CancelFlag, data: bytes) -> None:
-        """Appends a chunk, past the buffer."""
-        flag.check()
-        files.append(self.path, data)
-
-    def write(self) -> None:
-        """Appends the buffer. No file stays open: a stream may hold more files than we may open."""
-        files.append(self.path, self.buffer)
-        self.buffer.clear()
-
-    def finish(self) -> None:
-        """Makes it durable, with the mode that it will have."""
-        self.write()
-        self.path.chmod(self.mode & 0o777 | 0o444)
-        files.sync_file(self.path)
+    def file(self, name: str) -> PayloadFile:
+        """What is recorded of it under its name."""
+        assert self.blob is not None, "stored before it is recorded"
+        return PayloadFile(name=name, size=self.size, mode=self.mode, blob=self.blob)
 
 
 class Upload:
@@ -93,11 +88,8 @@ class Upload:
         self._parts: dict[str, _Part] = {}
         self._last: str | None = None
         self._buffered = 0
-        self._names = 0
-        self._stored: dict[str, PayloadFile] = {}
-        """Blobs that no row names yet."""
         self._noted = False
-        """Whether that is recorded."""
+        """Whether its blobs, which no row names yet, are recorded as disposable."""
         self._committing: asyncio.Task[PayloadFile] | None = None
 
     async def __aenter__(self) -> Self:
@@ -124,25 +116,25 @@ class Upload:
         stored = self._prefix + check_depth(normalise(name))
         part = self._parts.get(stored)
         if part is None:
-            self._names += len(stored) + _NAME_COST
-            if self._names > _NAMES:
-                raise InvalidRequestError(
-                    f"the upload names more files than one stream may ({len(self._parts)} so far);"
-                    " use several uploads"
-                )
-            path = self._folder / str(len(self._parts))
-            part = self._parts[stored] = _Part(path, stored_mode(mode))
+            memory.take(sys.getsizeof(stored) + _FILE)
+            part = self._parts[stored] = _Part(len(self._parts), stored_mode(mode))
         self._last = stored
         part.size += len(data)
         # What is written is written to its end, also for a caller that goes away: the folder is
         # removed after it.
         if len(data) >= _LARGE and not part.buffer:
-            await in_cancellable_thread(part.append, data)
+            await in_cancellable_thread(self._append, part, data)
             return
+        if not data:
+            return
+        kept = memory.try_take(len(data))
+        part.buffer = part.buffer or bytearray()
         part.buffer += data
         self._buffered += len(data)
-        if len(part.buffer) >= _BUFFER or self._buffered >= _BUFFERS:
+        if not kept or len(part.buffer) >= _BUFFER or self._buffered >= _BUFFERS:
             await in_cancellable_thread(self._flush)
+            memory.give_back(self._buffered - (0 if kept else len(data)))
+            self._buffered = 0
 
     async def commit(self) -> PayloadFile:
         """Makes all files durable and visible; returns the one that was written last."""
@@ -167,17 +159,18 @@ class Upload:
         def work(tx: Transaction) -> list[bytes]:
             records.refuse_sealed(records.get(tx, self._payload.id, with_files=False))
             disposable.drop(tx, [self._disposable])
-            return records.put_files(tx, self._payload.id, self._stored.values())
+            found = (part.file(name) for name, part in self._parts.items())
+            return records.put_files(tx, self._payload.id, found)
 
+        file = self._parts[last].file(last)
         try:
             replaced = await self._database.write(work)
         except asyncio.CancelledError:
             # At the daemon's end: it may be committed, and the sweep of the next start knows.
-            self._stored = {}
+            self._parts = {}
             self._noted = False
             raise
-        file = self._stored[last]
-        self._stored = {}
+        self._parts = {}
         self._noted = False
         if replaced:
             await in_thread(self._tree.discard, self._payload.id, replaced)
@@ -206,27 +199,38 @@ class Upload:
         flag.check()
         self._folder.mkdir(0o700)
 
-    def _store(self, flag: CancelFlag) -> None:
-        for number, (name, part) in enumerate(self._parts.items()):
-            flag.check()
-            part.finish()
-            blob = self._tree.adopt(
-                self._payload.id,
-                part.path,
-                mode=part.mode,
-                keep=False,
-                name=f"{self._key}-{number}",
-            )
-            self._stored[name] = PayloadFile(name=name, size=part.size, mode=part.mode, blob=blob)
-        self._tree.sync_blobs(self._payload.id)
-
-    def _remove(self) -> None:
-        self._tree.discard(self._payload.id, [file.blob for file in self._stored.values()])
-        remove(self._folder)
+    def _append(self, flag: CancelFlag, part: _Part, data: bytes | bytearray) -> None:
+        """Appends to a file. None stays open: a stream may hold more files than we may open."""
+        flag.check()
+        files.append(self._path(part), data)
 
     def _flush(self, flag: CancelFlag) -> None:
         for part in self._parts.values():
-            flag.check()
             if part.buffer:
-                part.write()
-        self._buffered = 0
+                self._append(flag, part, part.buffer)
+                part.buffer = None
+
+    def _store(self, flag: CancelFlag) -> None:
+        """Makes all files durable, with the modes that they will have, and blobs of them."""
+        for part in self._parts.values():
+            self._append(flag, part, part.buffer or b"")
+            part.buffer = None
+            path = self._path(part)
+            path.chmod(part.mode & 0o777 | 0o444)
+            files.sync_file(path)
+            part.blob = self._tree.adopt(
+                self._payload.id,
+                path,
+                mode=part.mode,
+                keep=False,
+                name=f"{self._key}-{part.number}",
+            )
+        self._tree.sync_blobs(self._payload.id)
+
+    def _remove(self) -> None:
+        stored = [part.blob for part in self._parts.values() if part.blob is not None]
+        self._tree.discard(self._payload.id, stored)
+        remove(self._folder)
+
+    def _path(self, part: _Part) -> Path:
+        return self._folder / str(part.number)

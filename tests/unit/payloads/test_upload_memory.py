@@ -1,0 +1,101 @@
+"""What open uploads keep in memory counts for one budget, as much as it really is."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tracemalloc
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from claraedge.clock import SystemClock
+from claraedge.errors import StreamMemoryError
+from claraedge.ids import new_id
+from claraedge.memory import Budget
+from claraedge.payloads.payloads import Payloads
+from claraedge.payloads.tree import PayloadTree
+from claraedge.store.database import Database
+
+
+@pytest.fixture
+async def payloads(tmp_path: Path) -> AsyncIterator[Payloads]:
+    async with Database(tmp_path / "claraedge.db") as database:
+        payloads = Payloads(database, PayloadTree(tmp_path), SystemClock(), new_id)
+        await payloads.prepare()
+        yield payloads
+
+
+@pytest.mark.parametrize("name", ["study/series/image-{:08}.dcm", "\N{SNOWMAN}{:08}", "{:0200}"])
+async def test_a_name_counts_as_much_as_it_takes(payloads: Payloads, name: str) -> None:
+    payload = await payloads.create({})
+    budget = Budget()
+    async with await payloads.upload(payload.id) as upload:
+        with budget.share():
+            await upload.write(name.format(0), 0, b"")
+            gc.collect()
+            tracemalloc.start()
+            counted = budget.used
+            for number in range(1, 20_000):
+                await upload.write(name.format(number), 0, b"")
+            real = tracemalloc.get_traced_memory()[0]
+            tracemalloc.stop()
+            counted = budget.used - counted
+    print(f"{counted / 20_000:.0f} bytes a name are counted, {real / 20_000:.0f} are used")
+    assert real <= counted <= 2 * real
+
+
+async def test_the_bytes_of_small_files_count_until_they_are_written(payloads: Payloads) -> None:
+    payload = await payloads.create({})
+    budget = Budget()
+    async with await payloads.upload(payload.id) as upload:
+        with budget.share():
+            await upload.write("a", 0, b"1")
+            names = budget.used
+            await upload.write("a", 0, b"x" * 50_000)
+            assert budget.used == names + 50_000
+            for _ in range(8):
+                await upload.write("a", 0, b"x" * 50_000)
+            assert budget.used < names + 256 * 1024
+            await upload.commit()
+    assert budget.used == 0
+
+
+async def test_an_upload_without_room_is_refused_and_the_others_go_on(payloads: Payloads) -> None:
+    payload = await payloads.create({})
+    budget = Budget(100_000)
+    begun, full = asyncio.Event(), asyncio.Event()
+
+    async def small() -> None:
+        async with await payloads.upload(payload.id) as upload:
+            with budget.share():
+                await upload.write("small", 0, b"begun")
+                begun.set()
+                await full.wait()
+                for _ in range(10):
+                    await upload.write("small", 0, b"x" * 50_000)
+                await upload.commit()
+
+    async def greedy() -> None:
+        await begun.wait()
+        async with await payloads.upload(payload.id) as upload:
+            with budget.share():
+                try:
+                    for number in range(100_000):
+                        await upload.write(f"name-{number}", 0, b"")
+                finally:
+                    full.set()
+                    await other
+
+    other = asyncio.create_task(small())
+    with pytest.raises(StreamMemoryError, match="try again when some have ended"):
+        await greedy()
+    (file,) = (await payloads.get(payload.id)).files
+    assert (file.name, file.size) == ("small", 500_005)
+    _, path = await payloads.find(payload.id, "small")
+    assert path.read_bytes() == b"begun" + b"x" * 500_000
+    assert budget.used == 0
+    async with await payloads.upload(payload.id) as upload:
+        with budget.share():
+            await upload.write("later", 0, b"")

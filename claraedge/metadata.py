@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from claraedge import memory
 from claraedge.errors import InvalidMetadataError
 from claraedge.store.database import Transaction
 
@@ -94,3 +95,8 @@ def forget(tx: Transaction, owner: str) -> None:
 def read(tx: Transaction, owner: str) -> dict[str, str]:
     """All entries of an owner, in the spelling that they came in."""
     return {row["key"]: row["value"] for row in tx.rows("metadata", owner=owner)}
+
+
+def size(entries: Mapping[str, str]) -> int:
+    """Bytes of memory that entries take."""
+    return sum(memory.of_text(key, value) for key, value in entries.items())

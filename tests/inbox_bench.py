@@ -170,7 +170,7 @@ class Bench:
         return tree_of(self.config.state_dir / "payloads" / job.payload / "input")
 
     async def jobs(self) -> list[Job]:
-        return await self.database.read(lambda tx: [jobs.read(tx, r) for r in tx.rows("all_jobs")])
+        return await self.database.read(lambda tx: [jobs.read(tx, r) for r in tx.rows("all_jobs", after=0)])
 
 
 def ended(items: list[Item]) -> list[Item]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 
 from claraedge.api.answers import ok
 from claraedge.api.translate import id_of, identifier, old_time, timestamp, unix_seconds
@@ -93,29 +94,13 @@ class JobsServicer:
         )
 
     async def List(self, request: wire.JobsListRequest) -> AsyncIterator[wire.JobsListResponse]:
-        jobs = await self._jobs.select(_filter(request.filter))
-        if not jobs:
+        empty = True
+        async with aclosing(self._jobs.select(_filter(request.filter))) as jobs:
+            async for job in jobs:
+                empty = False
+                yield _listed(job)
+        if empty:
             yield wire.JobsListResponse(header=ok())
-        for job in jobs:
-            yield wire.JobsListResponse(
-                header=ok(),
-                job_details=wire.JobsListResponse.JobDetails(
-                    job_id=identifier(job.id),
-                    payload_id=identifier(job.payload),
-                    pipeline_id=identifier(job.pipeline),
-                    job_name=job.name,
-                    state=_state(job),
-                    status=_status(job),
-                    priority=_priority(job),
-                    created=timestamp(job.created),
-                    started=timestamp(job.started),
-                    stopped=timestamp(job.stopped),
-                    metadata=job.metadata,
-                    timestamp_created=old_time(job.created),
-                    timestamp_started=old_time(job.started),
-                    timestamp_stopped=old_time(job.stopped),
-                ),
-            )
 
     async def ReadLogs(
         self, request: wire.JobsReadLogsRequest
@@ -163,6 +148,28 @@ class JobsServicer:
             return _graph(await self._jobs.graph(job))
         except PipelineLoadError:  # a later version may refuse what an earlier one took
             return []
+
+
+def _listed(job: Job) -> wire.JobsListResponse:
+    return wire.JobsListResponse(
+        header=ok(),
+        job_details=wire.JobsListResponse.JobDetails(
+            job_id=identifier(job.id),
+            payload_id=identifier(job.payload),
+            pipeline_id=identifier(job.pipeline),
+            job_name=job.name,
+            state=_state(job),
+            status=_status(job),
+            priority=_priority(job),
+            created=timestamp(job.created),
+            started=timestamp(job.started),
+            stopped=timestamp(job.stopped),
+            metadata=job.metadata,
+            timestamp_created=old_time(job.created),
+            timestamp_started=old_time(job.started),
+            timestamp_stopped=old_time(job.stopped),
+        ),
+    )
 
 
 def _batch(lines: Iterator[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import aclosing, closing
 
 from claraedge import memory, zips
 from claraedge.api.answers import ok
@@ -88,11 +88,13 @@ class ModelsServicer:
     async def ListModels(
         self, request: wire.ModelsListModelsRequest
     ) -> AsyncIterator[wire.ModelsListModelsResponse]:
-        models = await self._models.list()
-        if not models:  # the original client fails on a message without a model
-            return
-        for part in _parts(models):
-            yield wire.ModelsListModelsResponse(header=ok(), models=part)
+        part = _Part()
+        async with aclosing(self._models.each()) as models:
+            async for model in models:
+                if full := part.add(model):
+                    yield wire.ModelsListModelsResponse(header=ok(), models=full)
+        if part.models:  # the original client fails on a message without a model
+            yield wire.ModelsListModelsResponse(header=ok(), models=part.models)
 
     async def AddMetadata(
         self, request: wire.ModelsAddMetadataRequest
@@ -130,19 +132,24 @@ class ModelsServicer:
     async def ListCatalogs(
         self, request: wire.ModelsListCatalogsRequest
     ) -> AsyncIterator[wire.ModelsListCatalogsResponse]:
-        found = await self._catalogs.list()
-        if not found:
+        empty = True
+        async with aclosing(self._catalogs.each()) as found:
+            async for catalog in found:
+                empty = False
+                # One whose models fill more than a message goes on in the next, under its id.
+                for part in _parts(catalog.models):
+                    details = wire.ModelCatalogDetails(
+                        catalog_id=identifier(catalog.id), models=part
+                    )
+                    yield wire.ModelsListCatalogsResponse(header=ok(), catalogs=[details])
+        if empty:
             yield wire.ModelsListCatalogsResponse(header=ok())
-        # A catalog whose models fill more than a message goes on in the next, under its id.
-        for catalog in found:
-            for part in _parts(catalog.models):
-                details = wire.ModelCatalogDetails(catalog_id=identifier(catalog.id), models=part)
-                yield wire.ModelsListCatalogsResponse(header=ok(), catalogs=[details])
 
     async def ReadCatalog(
         self, request: wire.ModelsReadCatalogRequest
     ) -> AsyncIterator[wire.ModelsReadCatalogResponse]:
         catalog = await self._catalogs.read(_catalog_id(request.catalog_id))
+        memory.take(catalog.memory())
         for part in _parts(catalog.models):
             yield wire.ModelsReadCatalogResponse(
                 header=ok(), catalog_id=identifier(catalog.id), models=part
@@ -175,18 +182,23 @@ class ModelsServicer:
     async def ListInstances(
         self, request: wire.ModelsListInstancesRequest
     ) -> AsyncIterator[wire.ModelsListInstancesResponse]:
-        found = await self._instances.list()
-        if not found:
+        empty = True
+        async with aclosing(self._instances.each()) as found:
+            async for instance in found:
+                empty = False
+                for part in _parts(instance.models):
+                    details = wire.ModelCatalogDetails(
+                        catalog_id=identifier(instance.id), models=part
+                    )
+                    yield wire.ModelsListInstancesResponse(header=ok(), instances=[details])
+        if empty:
             yield wire.ModelsListInstancesResponse(header=ok())
-        for instance in found:
-            for part in _parts(instance.models):
-                details = wire.ModelCatalogDetails(catalog_id=identifier(instance.id), models=part)
-                yield wire.ModelsListInstancesResponse(header=ok(), instances=[details])
 
     async def ReadInstance(
         self, request: wire.ModelsReadInstanceRequest
     ) -> AsyncIterator[wire.ModelsReadInstanceResponse]:
         instance = await self._instances.read(_instance_id(request.instance_id))
+        memory.take(instance.memory())
         for part in _parts(instance.models):
             yield wire.ModelsReadInstanceResponse(
                 header=ok(), instance_id=identifier(instance.id), models=part
@@ -303,15 +315,28 @@ def _details(model: Model, *, with_metadata: bool = True) -> wire.ModelDetails:
     )
 
 
+class _Part:
+    """The models of one message."""
+
+    def __init__(self) -> None:
+        self.models: list[wire.ModelDetails] = []
+        self._size = 0
+
+    def add(self, model: Model) -> list[wire.ModelDetails]:
+        """Adds a model; returns those before it where the message has no room for it, else none."""
+        details = _details(model)
+        full: list[wire.ModelDetails] = []
+        if self.models and self._size + details.ByteSize() > MAX_MESSAGE - CHUNK:
+            full, self.models, self._size = self.models, [], 0
+        self.models.append(details)
+        self._size += details.ByteSize() + 16
+        return full
+
+
 def _parts(models: Iterable[Model]) -> Iterator[list[wire.ModelDetails]]:
     """The models in lists that fit a message each; at least one, which may be empty."""
-    part: list[wire.ModelDetails] = []
-    size = 0
+    part = _Part()
     for model in models:
-        details = _details(model)
-        if part and size + details.ByteSize() > MAX_MESSAGE - CHUNK:
-            yield part
-            part, size = [], 0
-        part.append(details)
-        size += details.ByteSize() + 16
-    yield part
+        if full := part.add(model):
+            yield full
+    yield part.models

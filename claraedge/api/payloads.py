@@ -33,25 +33,29 @@ class PayloadsServicer:
     async def Details(
         self, request: wire.PayloadsDetailsRequest
     ) -> AsyncIterator[wire.PayloadsDetailsResponse]:
-        with self._payloads.readers.reading(_payload_id(request)):  # a download follows, mostly
-            payload = await self._payloads.get(_payload_id(request))
+        wanted = _payload_id(request)
+        with self._payloads.readers.reading(wanted):  # a download follows, mostly
+            payload = await self._payloads.get(wanted, with_files=False)
+            first = True
 
-        def message(file: PayloadFile | None, *, first: bool) -> wire.PayloadsDetailsResponse:
-            return wire.PayloadsDetailsResponse(
-                header=ok(),
-                payload_id=identifier(payload.id),
-                type=_type(payload.type),
-                job_id=identifier(payload.job) if payload.job else None,
-                file=_details(file) if file else None,
-                metadata=payload.metadata if first else {},
-            )
+            def message(file: PayloadFile | None) -> wire.PayloadsDetailsResponse:
+                return wire.PayloadsDetailsResponse(
+                    header=ok(),
+                    payload_id=identifier(payload.id),
+                    type=_type(payload.type),
+                    job_id=identifier(payload.job) if payload.job else None,
+                    file=_details(file) if file else None,
+                    metadata=payload.metadata if first else {},
+                )
 
-        if not payload.files:
-            yield message(None, first=True)
-        # The first file goes with the first message: the original client makes a nameless entry
-        # of every message without one.
-        for number, file in enumerate(payload.files):
-            yield message(file, first=number == 0)
+            async with aclosing(self._payloads.files(wanted)) as files:
+                async for file in files:
+                    yield message(file)
+                    first = False
+            # The first file goes with the first message: the original client makes a nameless
+            # entry of every message without one.
+            if first:
+                yield message(None)
 
     async def Download(
         self, request: wire.PayloadsDownloadRequest

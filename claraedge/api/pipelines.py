@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 from claraedge import memory
 from claraedge.api.answers import ok
@@ -94,6 +95,7 @@ class PipelinesServicer:
         self, request: wire.PipelinesDetailsRequest
     ) -> AsyncIterator[wire.PipelinesDetailsResponse]:
         pipeline = await self._pipelines.get(_pipeline_id(request))
+        memory.take(sum(memory.of_text(file.path, file.content) for file in pipeline.files))
         try:
             graph = _graph(await in_thread(check_definition, pipeline.files))
         except PipelineLoadError:  # a later version may refuse what an earlier one took
@@ -124,18 +126,20 @@ class PipelinesServicer:
     async def List(
         self, request: wire.PipelinesListRequest
     ) -> AsyncIterator[wire.PipelinesListResponse]:
-        pipelines = await self._pipelines.list()
-        if not pipelines:
+        empty = True
+        async with aclosing(self._pipelines.each()) as pipelines:
+            async for pipeline in pipelines:
+                empty = False
+                yield wire.PipelinesListResponse(
+                    header=ok(),
+                    details=wire.PipelinesListResponse.PipelineDetails(
+                        pipeline_id=identifier(pipeline.id),
+                        name=pipeline.name,
+                        metadata=pipeline.metadata,
+                    ),
+                )
+        if empty:
             yield wire.PipelinesListResponse(header=ok())
-        for pipeline in pipelines:
-            yield wire.PipelinesListResponse(
-                header=ok(),
-                details=wire.PipelinesListResponse.PipelineDetails(
-                    pipeline_id=identifier(pipeline.id),
-                    name=pipeline.name,
-                    metadata=pipeline.metadata,
-                ),
-            )
 
 
 class PipelineFilesServicer:

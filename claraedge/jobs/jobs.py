@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
@@ -36,10 +37,13 @@ from claraedge.registry import pipelines as registry
 from claraedge.store import disposable
 from claraedge.store.database import Database, Row, Transaction
 from claraedge.store.failures import reported_as
+from claraedge.store.pages import Listing, pages
 
 _log = logging.getLogger(__name__)
 
 MAX_REASON = 1024
+#: Bytes of a listed job in memory, beside its metadata.
+_JOB = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,22 +213,24 @@ class Jobs:
             return decode(job.snapshot)
         return await self._database.read(files)
 
-    async def select(self, wanted: JobFilter | None) -> Sequence[Job]:
+    async def select(self, wanted: JobFilter | None) -> AsyncGenerator[Job, None]:
         """Jobs in the order of their creation: those that match, or without a filter the open ones.
 
-        They come without operators and messages.
+        They come without snapshot, variables, operators and messages, each as it is when its page
+        is read.
         """
-
-        def work(tx: Transaction) -> list[Job]:
-            rows = tx.rows("open_jobs") if wanted is None else tx.rows("all_jobs")
-            return [
-                records.read(tx, row, whole=False)
-                for row in rows
-                if wanted is None or wanted.matches(row)
-            ]
-
+        listing = Listing(
+            query="open_jobs" if wanted is None else "all_jobs",
+            key="sequence",
+            first=0,
+            read=partial(records.read, whole=False),
+            cost=lambda job: _JOB + metadata.size(job.metadata),
+            wanted=(lambda _: True) if wanted is None else wanted.matches,
+        )
         with reported_as(JobListError, "the jobs could not be listed"):
-            return await self._database.read(work)
+            async with aclosing(pages(self._database, listing)) as jobs:
+                async for job in jobs:
+                    yield job
 
     async def add_metadata(self, job: str, entries: Mapping[str, str]) -> dict[str, str]:
         """Adds entries; returns the complete set. See `metadata.merge`."""

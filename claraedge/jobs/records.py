@@ -108,7 +108,9 @@ def _row(tx: Transaction, job: str) -> Row:
 
 
 def read(tx: Transaction, row: Row, *, whole: bool = True) -> Job:
-    """A job of its row, with metadata, and where `whole` with operators and messages."""
+    """A job of its row, with metadata, and where `whole` with all that may be large beside it:
+    snapshot, variables, operators, messages.
+    """
     return Job(
         id=row["id"],
         name=row["name"],
@@ -116,9 +118,9 @@ def read(tx: Transaction, row: Row, *, whole: bool = True) -> Job:
         pipeline_name=row["pipeline_name"],
         payload=row["payload"],
         definition=row["definition"],
-        snapshot=row["snapshot"],
+        snapshot=row["snapshot"] if whole else None,
         variables=None
-        if row["variables"] is None
+        if row["variables"] is None or not whole
         else msgspec.json.decode(row["variables"], type=dict[str, str]),
         state=JobState(row["state"]),
         status=JobStatus(row["status"]),

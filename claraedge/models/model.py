@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from claraedge.errors import InvalidModelError
+from claraedge.memory import of_text
 
 MAX_NAME_BYTES = 255
+
+#: Bytes of a model in memory, beside its metadata.
+_MODEL = 1000
 
 
 class ModelType(enum.IntEnum):
@@ -39,6 +43,10 @@ class Model:
     """Counts the uploads; names the folder that holds this one's files."""
     metadata: Mapping[str, str] = field(default_factory=dict)
 
+    def memory(self) -> int:
+        """Bytes that it takes, nearly."""
+        return _MODEL + sum(of_text(key, value) for key, value in self.metadata.items())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSet:
@@ -47,6 +55,10 @@ class ModelSet:
     id: str
     models: tuple[Model, ...]
     """In the order of the last update."""
+
+    def memory(self) -> int:
+        """Bytes that it takes, nearly."""
+        return sum(model.memory() for model in self.models)
 
 
 def check_name(name: str) -> str:

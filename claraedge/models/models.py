@@ -7,8 +7,8 @@ import contextlib
 import logging
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,6 +29,7 @@ from claraedge.models.model import Model, ModelType
 from claraedge.models.tree import ModelTree
 from claraedge.store import disposable
 from claraedge.store.database import Database, Transaction
+from claraedge.store.pages import Listing, pages
 from claraedge.suspects import UNRECORDED, Suspects, Work
 
 _log = logging.getLogger(__name__)
@@ -95,8 +96,21 @@ class Models:
     async def list(self) -> Sequence[Model]:
         """All models, in the order of their first upload."""
         return await self._database.read(
-            lambda tx: [records.of_row(tx, row) for row in tx.rows("models")]
+            lambda tx: [records.of_row(tx, row) for row in tx.each("models", after=0)]
         )
+
+    async def each(self) -> AsyncGenerator[Model, None]:
+        """The same for a client, who may be slow to take them."""
+        listing = Listing(
+            query="models",
+            key="sequence",
+            first=0,
+            read=records.of_row,
+            cost=Model.memory,
+        )
+        async with aclosing(pages(self._database, listing)) as found:
+            async for model in found:
+                yield model
 
     async def parts(self, model: Model) -> tuple[str, ...]:
         """Names of the other models that it is made of, as its configuration says."""

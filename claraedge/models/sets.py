@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 
 from claraedge.clock import Clock
 from claraedge.errors import CatalogNotFoundError, InstanceNotFoundError
@@ -10,6 +11,7 @@ from claraedge.ids import NewId
 from claraedge.models import records
 from claraedge.models.model import ModelSet, SetKind
 from claraedge.store.database import Database, Transaction
+from claraedge.store.pages import Listing, pages
 
 _MISSING = {SetKind.CATALOG: CatalogNotFoundError, SetKind.INSTANCE: InstanceNotFoundError}
 
@@ -43,13 +45,18 @@ class ModelSets:
 
         await self._database.write(work)
 
-    async def list(self) -> Sequence[ModelSet]:
+    async def each(self) -> AsyncGenerator[ModelSet, None]:
         """All sets with their models, in the order of their creation."""
-        return await self._database.read(
-            lambda tx: [
-                _read(tx, row["id"]) for row in tx.rows("model_sets", kind=self._kind.value)
-            ]
+        listing = Listing(
+            query="model_sets",
+            key="sequence",
+            first=0,
+            read=lambda tx, row: _read(tx, row["id"]),
+            cost=ModelSet.memory,
         )
+        async with aclosing(pages(self._database, listing, kind=self._kind.value)) as found:
+            async for one in found:
+                yield one
 
     async def read(self, set_id: str) -> ModelSet:
         """A set with its models."""

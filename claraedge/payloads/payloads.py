@@ -7,7 +7,8 @@ import contextlib
 import logging
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from io import FileIO
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -27,6 +28,7 @@ from claraedge.fs import files
 from claraedge.fs.removal import remove
 from claraedge.ids import NewId
 from claraedge.payloads import records
+from claraedge.payloads.lists import Lists
 from claraedge.payloads.model import Payload, PayloadFile, PayloadType
 from claraedge.payloads.names import normalise
 from claraedge.payloads.readers import Readers
@@ -34,6 +36,7 @@ from claraedge.payloads.tree import PayloadTree, disposable_blob
 from claraedge.payloads.uploads import Held, Upload, refuse_held
 from claraedge.store import disposable as disposables
 from claraedge.store.database import Database, Transaction
+from claraedge.store.pages import Listing, pages
 from claraedge.suspects import UNRECORDED, Suspects, Work
 
 _log = logging.getLogger(__name__)
@@ -43,6 +46,8 @@ Reclaim = Callable[[Path], Awaitable[None]]
 
 #: A file that is replaced while it is looked up is looked up again, so often.
 _TRIES = 5
+#: Bytes of a listed file in memory, beside its name.
+_FILE = 400
 
 
 class Payloads:
@@ -65,6 +70,7 @@ class Payloads:
         """
         self.tree = tree
         self.readers = Readers(clock)
+        self._lists = Lists()
         self._held = held
         self._suspects = suspects
         self._database = database
@@ -127,15 +133,36 @@ class Payloads:
             await in_thread(self.tree.remove, payload)
             raise
 
-    async def get(self, payload: str) -> Payload:
-        """The payload with its files, by name bytes. Raises PayloadNotFoundError."""
-        return await self._database.read(lambda tx: records.get(tx, payload))
+    async def get(self, payload: str, *, with_files: bool = True) -> Payload:
+        """The payload, with its files by name bytes. Raises PayloadNotFoundError."""
+        return await self._database.read(
+            lambda tx: records.get(tx, payload, with_files=with_files)
+        )
 
     async def find(self, payload: str, name: str) -> tuple[PayloadFile, Path]:
         """The file that a client means by `name`, and where its bytes are."""
         wanted = normalise(name)
         file = await self._database.read(lambda tx: records.find_file(tx, payload, wanted))
         return file, self.tree.path(payload, file)
+
+    async def files(self, payload: str) -> AsyncGenerator[PayloadFile, None]:
+        """The files of a payload, in the order of their names' bytes.
+
+        Raises PayloadNotFoundError, and PayloadStateError where a client changes them while a list
+        of more than a page is taken.
+        """
+        with self._lists.listing(payload) as one:
+            listing = Listing(
+                query="payload_files_after",
+                key="name",
+                first="",
+                read=lambda _, row: records.of_row(row),
+                cost=lambda file: _FILE + len(file.name),
+                check=one.check,
+            )
+            async with aclosing(pages(self._database, listing, payload=payload)) as found:
+                async for file in found:
+                    yield file
 
     async def open(self, payload: str, name: str) -> tuple[PayloadFile, FileIO]:
         """The file that a client means by `name`, and its bytes, opened; the caller closes them.
@@ -161,7 +188,10 @@ class Payloads:
         wanted = normalise(name)
 
         async def remove() -> None:
-            blob = await self._database.write(lambda tx: records.remove_file(tx, payload, wanted))
+            with self._lists.changing(payload):
+                blob = await self._database.write(
+                    lambda tx: records.remove_file(tx, payload, wanted)
+                )
             await self.discard_blobs(payload, [blob])
 
         await to_its_end(remove())  # no blob without its row
@@ -279,7 +309,9 @@ class Payloads:
         found = await self._database.read(lambda tx: records.get(tx, payload, with_files=False))
         records.refuse_sealed(found)
         refuse_held(self._held)
-        return Upload(self._database, self.tree, found, self._new_id(), self._held)
+        return Upload(
+            self._database, self.tree, found, self._new_id(), self._held, self._lists.changing
+        )
 
 
 def _claimed(tx: Transaction) -> dict[str, bool]:

@@ -22,10 +22,8 @@ def add(tx: Transaction, payload: str, kind: PayloadType, now: float) -> None:
 
 def get(tx: Transaction, payload: str, *, with_files: bool = True) -> Payload:
     """The payload. Raises PayloadNotFoundError."""
-    row = tx.row("payload", id=payload)
-    if row is None:
-        raise PayloadNotFoundError(f"there is no payload {payload}; it may have been deleted")
-    files = tuple(_file(r) for r in tx.rows("payload_files", payload=payload)) if with_files else ()
+    row = refuse_missing(tx, payload)
+    files = tuple(of_row(r) for r in tx.rows("payload_files", payload=payload)) if with_files else ()
     return Payload(
         id=payload,
         type=PayloadType(row["type"]),
@@ -34,6 +32,14 @@ def get(tx: Transaction, payload: str, *, with_files: bool = True) -> Payload:
         files=files,
         metadata=metadata.read(tx, payload),
     )
+
+
+def refuse_missing(tx: Transaction, payload: str) -> Row:
+    """The payload's row. Raises PayloadNotFoundError."""
+    row = tx.row("payload", id=payload)
+    if row is None:
+        raise PayloadNotFoundError(f"there is no payload {payload}; it may have been deleted")
+    return row
 
 
 def delete(tx: Transaction, payload: str, now: float) -> None:
@@ -94,10 +100,10 @@ def find_file(tx: Transaction, payload: str, name: str) -> PayloadFile:
     get(tx, payload, with_files=False)
     row = tx.row("payload_file", payload=payload, name=name)
     if row is None:
-        stored = match((r["name"] for r in tx.rows("payload_files", payload=payload)), name)
+        stored = match((r["name"] for r in tx.each("payload_files", payload=payload)), name)
         row = tx.row("payload_file", payload=payload, name=stored)
     assert row is not None
-    return _file(row)
+    return of_row(row)
 
 
 def put_files(tx: Transaction, payload: str, files: Iterable[PayloadFile]) -> list[bytes]:
@@ -145,7 +151,7 @@ def refuse_sealed(payload: Payload) -> None:
         )
 
 
-def _file(row: Row) -> PayloadFile:
+def of_row(row: Row) -> PayloadFile:
     return PayloadFile(
         name=row["name"],
         size=row["size"],

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -77,8 +78,11 @@ class Upload:
         payload: Payload,
         key: str,
         held: Held,
+        changing: Callable[[str], AbstractContextManager[None]],
     ) -> None:
+        """`changing` is open while the payload's files change."""
         self._held = held
+        self._changing = changing
         self._database = database
         self._tree = tree
         self._payload = payload
@@ -164,7 +168,8 @@ class Upload:
 
         file = self._parts[last].file(last)
         try:
-            replaced = await self._database.write(work)
+            with self._changing(self._payload.id):
+                replaced = await self._database.write(work)
         except asyncio.CancelledError:
             # At the daemon's end: it may be committed, and the sweep of the next start knows.
             self._parts = {}

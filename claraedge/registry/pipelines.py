@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import msgspec
@@ -28,12 +29,15 @@ from claraedge.pipelines.load import Loaded, load
 from claraedge.pipelines.model import DefinitionFile, Pipeline, merge_parts
 from claraedge.store.database import Database, Row, Transaction
 from claraedge.store.failures import reported_as
+from claraedge.store.pages import Listing, pages
 
 _log = logging.getLogger(__name__)
 
 MAX_DEFINITION_BYTES = 16 * 1024 * 1024
 #: The path of a file is only its name; this is more than any file system takes.
 MAX_PATH_BYTES = 4096
+#: Bytes of a listed pipeline in memory, beside its metadata.
+_LISTED = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,12 +187,19 @@ class Pipelines:
         """The pipeline with its files. Raises PipelineNotFoundError."""
         return await self._database.read(lambda tx: get(tx, pipeline))
 
-    async def list(self) -> Sequence[Registered]:
+    async def each(self) -> AsyncGenerator[Registered, None]:
         """All pipelines, in the order of their creation, without their files."""
+        listing = Listing(
+            query="pipelines",
+            key="sequence",
+            first=0,
+            read=_registered,
+            cost=lambda pipeline: _LISTED + metadata.size(pipeline.metadata),
+        )
         with reported_as(PipelineListError, "the pipelines could not be listed"):
-            return await self._database.read(
-                lambda tx: [_registered(tx, row) for row in tx.rows("pipelines")]
-            )
+            async with aclosing(pages(self._database, listing)) as found:
+                async for pipeline in found:
+                    yield pipeline
 
     async def check(self, definition: Sequence[DefinitionFile]) -> Loaded:
         """What comes of a definition on this device. Raises PipelineDefinitionError."""

@@ -42,6 +42,8 @@ Row: TypeAlias = sqlite3.Row
 _log = logging.getLogger(__name__)
 
 _READERS = 4
+#: Of these, how many may read pages of lists: the others are left to short reads.
+_PAGE_READERS = 2
 #: A lock of another process is asked for again after so long, for as long as it takes.
 _BUSY_MS = 500
 #: What the write-ahead log keeps of the disk once a long reader let it grow.
@@ -69,6 +71,10 @@ class Transaction:
     def rows(self, query: str, **parameters: Parameter) -> list[Row]:
         """All rows of a query."""
         return self._connection.execute(self._queries[query], parameters).fetchall()
+
+    def each(self, query: str, **parameters: Parameter) -> Iterator[Row]:
+        """The rows of a query, one after the other: of a long list the first can be taken alone."""
+        return self._connection.execute(self._queries[query], parameters)
 
     def row(self, query: str, **parameters: Parameter) -> Row | None:
         """The first row of a query, or None."""
@@ -136,6 +142,7 @@ class Database:
         self._tasks: queue.SimpleQueue[_Task[Any] | None] = queue.SimpleQueue()
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._reader_slots = asyncio.Semaphore(_READERS)
+        self._page_slots = asyncio.Semaphore(_PAGE_READERS)
         self._watched: tuple[str, Callable[[int], None], asyncio.AbstractEventLoop] | None = None
         self._last_seen = 0
         self._writer: sqlite3.Connection | None = None
@@ -219,6 +226,11 @@ class Database:
         async with self._reader_slots:
             self._refuse_closed()
             return await in_thread(self._read, work)
+
+    async def read_page(self, work: Callable[[Transaction], T]) -> T:
+        """As `read`, for a page of a list: however many lists are read, short reads find a reader."""
+        async with self._page_slots:
+            return await self.read(work)
 
     def _refuse_closed(self) -> None:
         self._refuse_unusable()

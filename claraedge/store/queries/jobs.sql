@@ -32,10 +32,10 @@ DELETE FROM job_messages WHERE job = :job;
 DELETE FROM jobs WHERE id = :id;
 
 -- name: open_jobs
-SELECT * FROM jobs WHERE state < 3 ORDER BY sequence;
+SELECT * FROM jobs WHERE state < 3 AND sequence > :after ORDER BY sequence;
 
 -- name: all_jobs
-SELECT * FROM jobs ORDER BY sequence;
+SELECT * FROM jobs WHERE sequence > :after ORDER BY sequence;
 
 -- name: started_jobs
 SELECT * FROM jobs WHERE state < 3 AND queue_position IS NOT NULL ORDER BY queue_position;

@@ -1,5 +1,5 @@
 -- name: models
-SELECT id, name, type, generation FROM models ORDER BY sequence;
+SELECT id, name, type, generation, sequence FROM models WHERE sequence > :after ORDER BY sequence;
 
 -- name: model
 SELECT id, name, type, generation FROM models WHERE id = :id;
@@ -16,7 +16,7 @@ ON CONFLICT (id) DO UPDATE SET type = excluded.type, generation = excluded.gener
 DELETE FROM models WHERE id = :id;
 
 -- name: model_sets
-SELECT id FROM model_sets WHERE kind = :kind ORDER BY sequence;
+SELECT id, sequence FROM model_sets WHERE kind = :kind AND sequence > :after ORDER BY sequence;
 
 -- name: model_set
 SELECT id FROM model_sets WHERE id = :id AND kind = :kind;

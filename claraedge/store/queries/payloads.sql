@@ -35,6 +35,9 @@ WHERE p.deleted IS NULL AND (p.sealed = 0 OR j.state < 3);
 -- name: payload_files
 SELECT name, size, mode, blob, sha256 FROM payload_files WHERE payload = :payload ORDER BY CAST(name AS BLOB);
 
+-- name: payload_files_after
+SELECT name, size, mode, blob, sha256 FROM payload_files WHERE payload = :payload AND name > :after ORDER BY name;
+
 -- name: payload_file
 SELECT name, size, mode, blob, sha256 FROM payload_files WHERE payload = :payload AND name = :name;
 

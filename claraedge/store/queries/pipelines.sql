@@ -31,7 +31,8 @@ SELECT id, name, definition, created, source FROM pipelines
 WHERE name_folded = :name_folded AND removed IS NULL ORDER BY sequence DESC LIMIT 1;
 
 -- name: pipelines
-SELECT id, name, definition, created, source FROM pipelines WHERE removed IS NULL ORDER BY sequence;
+SELECT id, name, definition, created, source, sequence FROM pipelines
+WHERE removed IS NULL AND sequence > :after ORDER BY sequence;
 
 -- name: file_pipelines
 SELECT id, name, definition, created, source, removed FROM pipelines

@@ -90,7 +90,7 @@ async def live(life: Life, fuse: Failpoint) -> None:
     )
     status = JobStatus.FAULTED if life.faulted else JobStatus.HEALTHY
     async with bench(config, status=status, failpoint=fuse) as b:
-        if not await b.database.read(lambda tx: tx.rows("pipelines")):
+        if not await b.database.read(lambda tx: tx.rows("pipelines", after=0)):
             await b.register("ct")
         if life.act == "retry":
             await _retry(b)

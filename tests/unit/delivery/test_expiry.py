@@ -105,7 +105,7 @@ async def keeper_of(b: Bench, failpoint: Failpoint = nothing, **rules: float | N
 
 async def deliver(k: Keeping, *names: str) -> list[Path]:
     """The result folders of files that were dropped."""
-    if not await k.b.database.read(lambda tx: tx.rows("pipelines")):
+    if not await k.b.database.read(lambda tx: tx.rows("pipelines", after=0)):
         await k.b.register("ct")
     for name in names:
         drop(k.b.config.inbox_dir / "ct" / name, name.encode())

@@ -248,7 +248,7 @@ async def test_a_wrong_manifest_refuses_the_start_and_the_job_may_be_started_lat
         with pytest.raises(PipelineLoadError, match=r"/etc/monai/app.json: it cannot be read"):
             await b.job(pipeline_id, {"x": b"data"})
         device.runner.add_image("app:latest", upper, files=manifest())
-        (waiting,) = await b.jobs.select(None)
+        (waiting,) = [job async for job in b.jobs.select(None)]
         await b.jobs.start(waiting.id, {})
         assert (await b.end(waiting.id)).status is JobStatus.HEALTHY
 

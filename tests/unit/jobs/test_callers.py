@@ -128,7 +128,7 @@ async def test_input_payloads_that_collide_leave_no_job_and_no_bytes(
                 input_payloads=[first, second],
                 entries={},
             )
-        assert await b.jobs.select(None) == []
+        assert [job async for job in b.jobs.select(None)] == []
         assert sorted(p.name for p in b.payloads.tree.payloads.iterdir()) == before
 
 

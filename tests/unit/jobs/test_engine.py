@@ -340,10 +340,10 @@ async def test_lists_hold_open_jobs_or_what_the_filter_says(device: Device) -> N
         waits = await b.job(pipeline, start=False)
         healthy = await b.end((await b.job(pipeline)).id)
         faulted = await b.end((await b.job(failing)).id)
-        assert [j.id for j in await b.jobs.select(None)] == [waits.id]
+        assert [j.id async for j in b.jobs.select(None)] == [waits.id]
 
         async def ids(**kinds: object) -> list[str]:
-            return [j.id for j in await b.jobs.select(JobFilter(**kinds))]  # type: ignore[arg-type]
+            return [j.id async for j in b.jobs.select(JobFilter(**kinds))]  # type: ignore[arg-type]
 
         assert await ids(states=frozenset({3})) == [healthy.id, faulted.id]
         assert await ids(statuses=frozenset({2})) == [faulted.id]

@@ -163,7 +163,7 @@ async def test_it_looks_by_itself(device: Device) -> None:
         running = asyncio.create_task(keeper.run())
         try:
             async with asyncio.timeout(20):
-                while (await b.jobs.select(None)) != []:
+                while [job async for job in b.jobs.select(None)] != []:
                     await asyncio.sleep(0.02)
         finally:
             running.cancel()

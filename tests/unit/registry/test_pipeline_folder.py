@@ -77,7 +77,7 @@ class Bench:
         return await self.database.read(lambda tx: find(tx, name))
 
     async def names(self) -> list[str]:
-        return [p.name for p in await self.pipelines.list()]
+        return [p.name async for p in self.pipelines.each()]
 
     async def trace(self) -> tuple[int, int]:
         """Grows with every change that anyone can see."""
@@ -693,7 +693,7 @@ async def test_a_kill_between_two_steps_leaves_the_old_or_the_new(
     else:
         path.rename(bench.folder / "spleen.yaml")
     other.touch()  # so that something is gathered, whatever happens
-    before = {p.name for p in await bench.pipelines.list()}
+    before = {p.name async for p in bench.pipelines.each()}
 
     def kill(name: str) -> None:
         if name == f"pipelines.d: {step}":
@@ -702,7 +702,7 @@ async def test_a_kill_between_two_steps_leaves_the_old_or_the_new(
     with pytest.raises(KilledError):
         await looks(bench.start(kill), 3)
     after = {"other"} if what == "gone" else {"ct", "other"}
-    assert {p.name for p in await bench.pipelines.list()} in (before, after)
+    assert {p.name async for p in bench.pipelines.each()} in (before, after)
     bench.clock.ahead = 60
     await bench.start().prepare()
     assert sorted(await bench.names()) == sorted(after)

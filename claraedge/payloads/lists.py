@@ -1,0 +1,78 @@
+"""Lists of a payload's files that are longer than a page, while the payload may change.
+
+All files of an upload appear together. A list of several pages that an upload's end falls into would
+show some of them, and is ended with an error instead.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from claraedge.errors import PayloadStateError
+from claraedge.payloads import records
+from claraedge.store.database import Transaction
+
+
+class OpenList:
+    """A list that is being read; `check` goes with each of its pages."""
+
+    def __init__(self, lists: Lists, payload: str) -> None:
+        self._lists = lists
+        self._payload = payload
+        self._begun = False
+        self.changed = False
+
+    def check(self, tx: Transaction) -> None:
+        """Raises PayloadNotFoundError, and PayloadStateError after a change since the first page.
+
+        It runs in a thread. What it reads first decides which changes the page sees; those are
+        noted before they are committed, or still going on.
+        """
+        if not self._begun:
+            self.changed, self._begun = False, True
+            records.refuse_missing(tx, self._payload)
+            return
+        records.refuse_missing(tx, self._payload)
+        if self.changed or self._lists.is_changing(self._payload):
+            raise PayloadStateError(
+                f"the files of the payload {self._payload} change while they are listed; list them"
+                " again"
+            )
+
+
+class Lists:
+    """Who lists files, and who changes them. All but `check` runs on the daemon's loop."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, set[OpenList]] = {}
+        self._changing: Counter[str] = Counter()
+
+    def is_changing(self, payload: str) -> bool:
+        return self._changing[payload] > 0
+
+    @contextmanager
+    def changing(self, payload: str) -> Iterator[None]:
+        """While files of a payload are added, replaced or removed by clients."""
+        self._changing[payload] += 1
+        try:
+            yield
+        finally:
+            for one in self._open.get(payload, ()):
+                one.changed = True
+            self._changing[payload] -= 1
+            if not self._changing[payload]:
+                del self._changing[payload]
+
+    @contextmanager
+    def listing(self, payload: str) -> Iterator[OpenList]:
+        """While the files of a payload are listed."""
+        one = OpenList(self, payload)
+        self._open.setdefault(payload, set()).add(one)
+        try:
+            yield one
+        finally:
+            self._open[payload].discard(one)
+            if not self._open[payload]:
+                del self._open[payload]

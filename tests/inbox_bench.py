@@ -193,6 +193,7 @@ def make_config(
             settle_seconds=settle,
             rescan_seconds=rescan,
             max_queued=changes.pop("max_queued", 20_000),
+            group=changes.pop("group", None),
             trigger=tuple(Trigger(**t) for t in changes.pop("trigger", ())),
         ),
         outbox=Outbox(**outbox),

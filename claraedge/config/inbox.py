@@ -117,6 +117,9 @@ class Inbox(Section, frozen=True, kw_only=True):
 
     path: Path | None = None
     """Default: `<state>/inbox`."""
+    group: Text | None = None
+    """Of the folders that the daemon makes: its members drop files. Default: that of the folder
+    above where that has the setgid bit, else the daemon's own."""
     settle_seconds: Seconds = 5.0
     """An entry is taken once it was unchanged for so long."""
     rescan_seconds: Seconds = 30.0

@@ -21,11 +21,11 @@ from claraedge.delivery.roots import Roots
 from claraedge.delivery.spool import is_ours
 from claraedge.errors import ClaraedgeError, ItemNotFoundError, ItemRetryError
 from claraedge.filenames import Kind
-from claraedge.fs import extras, files
 from claraedge.fs.failpoint import Failpoint, nothing
 from claraedge.ids import NewId
 from claraedge.inbox import records, shares
 from claraedge.inbox.definitions import Definitions
+from claraedge.inbox.drop_folders import ForeignGroupError, make
 from claraedge.inbox.entry import Waiting
 from claraedge.inbox.folders import Folders
 from claraedge.inbox.intake import Intake
@@ -88,6 +88,9 @@ class Inbox:
         self._database = database
         self._rescan_seconds = config.inbox.rescan_seconds
         self._poll_seconds = config.inbox.poll_seconds
+        self._group = config.inbox.group
+        self._unfit: dict[Path, str] = {}
+        """Folders of which the group is not the one that is configured, and why."""
         self._clock = clock
         self._definitions = Definitions(database)
         self._shares = Shares()
@@ -130,7 +133,11 @@ class Inbox:
         """
         for folder in self._folders.wanted():
             try:
-                await self._shares.ask(folder, _make, folder)
+                await self._shares.ask(folder, make, folder, self._group)
+                self._unfit.pop(folder, None)
+            except ForeignGroupError as error:
+                self._unfit[folder] = str(error)
+                _log.warning("%s", error)
             except OSError as error:
                 _log.warning(
                     "the inbox folder %s cannot be made (%s): make it, and let the user of"
@@ -175,7 +182,8 @@ class Inbox:
 
     def warnings(self) -> list[str]:
         """What is wrong with the inbox as a whole."""
-        return [*self._folders.unreadable(), *self._folders.left_out()]
+        unfit = self._unfit.values()
+        return [*self._folders.unreadable(), *self._folders.left_out(), *unfit]
 
     async def items(self, state: ItemState | None = None) -> Sequence[Item]:
         """Items of a state, or all, in the order first seen, then by name."""
@@ -416,13 +424,3 @@ class Inbox:
                 self._room.park(take.entries, str(error))
         else:
             self._room.leave(takes)
-
-
-def _make(folder: Path) -> None:
-    """For its group as well, whatever our umask is: others drop files into it.
-
-    With the sticky bit, so that nobody renames or removes what belongs to others.
-    """
-    if not folder.is_dir():
-        files.make_folders(folder, 0o775)
-        extras.set_mode(folder, 0o3775)

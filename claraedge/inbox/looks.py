@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import shlex
 import time
@@ -11,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from claraedge.appliance.state import user_name
 from claraedge.filenames import Names
 from claraedge.fs.mounts import mount_of
 from claraedge.fs.walking import MAX_DEPTH, placed
@@ -63,10 +63,7 @@ class Onlooker:
     def __init__(self, names: Names) -> None:
         self.uid = os.geteuid()
         self._surveyor = Surveyor(uid=self.uid, names=names)
-        try:
-            self.user = pwd.getpwuid(self.uid).pw_name
-        except KeyError:
-            self.user = str(self.uid)
+        self.user = user_name(self.uid)
 
     def look(
         self,

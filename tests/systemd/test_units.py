@@ -112,7 +112,9 @@ def test_a_mistake_is_noticed(
 def test_the_account_can_be_made(staged: Path) -> None:
     made = tool("systemd-sysusers", f"--root={staged}", "--dry-run", "claraedge.conf")
     assert made.returncode == 0, made.stderr
-    assert "user 'claraedge'" in made.stderr + made.stdout, made.stderr
+    told = made.stderr + made.stdout
+    assert "user 'claraedge'" in told, told
+    assert "group 'claraedge-drop'" in told, told
 
 
 @pytest.mark.skipif(shutil.which("systemd-tmpfiles") is None, reason="no systemd-tmpfiles")
@@ -126,12 +128,16 @@ def test_the_folders_are_made(staged: Path) -> None:
     file.write_text(
         file.read_text()
         .replace(" root ", f" {name} ")
+        .replace("claraedge claraedge-drop", f"{name} {name}")
         .replace("claraedge claraedge", f"{name} {name}")
+        .replace("group:claraedge-drop:", f"group:{name}:")
+        .replace("group:claraedge:", f"group:{name}:")
     )
     made = tool("systemd-tmpfiles", f"--root={staged}", "--create", "claraedge.conf")
     assert made.returncode == 0, made.stderr
     assert (staged / "var/lib/systemd/linger/claraedge").is_file()
     assert (staged / "var/lib/claraedge").stat().st_mode & 0o777 == 0o750
+    assert (staged / "var/lib/claraedge/inbox").stat().st_mode & 0o7777 == 0o3775
     assert (staged / "etc/claraedge").is_dir()
     storage = staged / "var/lib/claraedge/.config/containers/storage.conf"
     assert storage.read_text() == '[storage]\ndriver = "overlay"\n'

@@ -1,0 +1,58 @@
+"""The folders that others drop into: made for their group, whatever the umask of the daemon is."""
+
+from __future__ import annotations
+
+import grp
+import os
+from pathlib import Path
+
+from claraedge.appliance.state import user_name
+from claraedge.fs import extras
+from claraedge.fs.trusted import open_folder
+
+#: With the sticky bit, so that nobody renames or removes what belongs to others; with the setgid
+#: bit, so that what is made there is of that group as well.
+MODE = 0o3775
+
+
+class ForeignGroupError(PermissionError):
+    """A folder cannot be given to the group that the configuration names; it stays as it was."""
+
+
+def make(folder: Path, group: str | None) -> None:
+    """Makes a folder where it is missing, and gives it, if it is ours, to `group`. Blocking.
+
+    Raises ForeignGroupError where that is refused, OSError where it cannot be made.
+    """
+    try:
+        descriptor, made = open_folder(folder), False
+    except FileNotFoundError:
+        descriptor, made = open_folder(folder, make=0o775), True
+    try:
+        if made:
+            extras.set_mode(descriptor, MODE)
+        status = os.fstat(descriptor)
+        if group is not None and status.st_uid == os.geteuid():
+            _give(descriptor, folder, group, status.st_gid)
+    finally:
+        os.close(descriptor)
+
+
+def _give(descriptor: int, folder: Path, group: str, now: int) -> None:
+    try:
+        number = grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise ForeignGroupError(
+            f"{folder} is not of the group {group} (inbox.group), which is not there: sudo groupadd"
+            f" --system {group}"
+        ) from None
+    if number == now:
+        return
+    try:
+        os.fchown(descriptor, -1, number)
+    except PermissionError:
+        user = user_name(os.geteuid())
+        raise ForeignGroupError(
+            f"{folder} is not of the group {group} (inbox.group), of which {user} is no member:"
+            f" sudo usermod --append --groups {group} {user}, then restart the machine"
+        ) from None

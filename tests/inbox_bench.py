@@ -92,6 +92,7 @@ class Engine:
 
     async def _run(self, job: Job) -> None:
         assert job.snapshot is not None
+        status = self.status  # of the whole job, whatever the next ones get
         await self.payloads.materialise(job.payload)
         source = self.tree.input(job.payload)
         for operator in decode(job.snapshot).operators:
@@ -100,7 +101,7 @@ class Engine:
             self.logs.prepare(job.id, operator.name, 1).write_text(
                 "".join(f"2026-01-01T00:00:00Z stdout F line {i}\n" for i in range(300))
             )
-            if self.status is JobStatus.HEALTHY:
+            if status is JobStatus.HEALTHY:
                 for output in operator.outputs:
                     folder = out / (output.name or "")
                     folder.mkdir(parents=True, exist_ok=True)
@@ -115,17 +116,17 @@ class Engine:
                 at = moment(SystemClock())
                 now = at.now
                 tx.run("operator_attempt", job=job.id, name=name, attempt=1, image="f" * 64)
-                if self.status is JobStatus.HEALTHY:
+                if status is JobStatus.HEALTHY:
                     jobs.complete(tx, job, name, 0, files, at)
                 else:
                     tx.run("add_job_message", job=job.id, time=now, text=f"{name}: exit code 3")
 
-            files = made if self.status is JobStatus.HEALTHY else None
+            files = made if status is JobStatus.HEALTHY else None
             await self.database.write(lambda tx, work=work, files=files: work(tx, files=files))  # type: ignore[misc]
-            if self.status is not JobStatus.HEALTHY:
+            if status is not JobStatus.HEALTHY:
                 break
         now = SystemClock().now()
-        await self.database.write(lambda tx: jobs.stop(tx, job.id, self.status, now))
+        await self.database.write(lambda tx: jobs.stop(tx, job.id, status, now))
 
 
 @dataclass

@@ -18,6 +18,7 @@ from claraedge.config import Config
 from claraedge.errors import ClaraedgeError
 from claraedge.fs import files
 from claraedge.fs.mounts import mount_of
+from claraedge.fs.trusted import ForeignLinkError
 from claraedge.store.database import Database
 
 _log = logging.getLogger(__name__)
@@ -71,6 +72,8 @@ class Root:
     def _trouble(self) -> str | None:
         try:
             mount = mount_of(self.path)
+        except ForeignLinkError as error:
+            return f"{self.path} ({self.name}) is not used: {error.strerror}"
         except (FileNotFoundError, NotADirectoryError):
             unmounted = self._unmounted(self.path)
             return unmounted or f"{self.path} is gone; mount it again, or make it: {self._make}"

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from claraedge.fs.trusted import open_folder
+
 _MOUNTS = Path("/proc/self/mountinfo")
 _DESCRIPTORS = Path("/proc/self/fdinfo")
 
@@ -88,9 +90,9 @@ def mount_of(folder: Path) -> Mount | None:
     """What a folder lies on; None where the system does not tell. Blocking.
 
     Opens the folder, so that what mounts itself at its first use is mounted. Raises OSError where
-    it cannot be opened.
+    it cannot be opened, as `trusted.open_folder`.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = open_folder(folder.absolute())
     try:
         return mount_of_open(descriptor)
     finally:

@@ -2,21 +2,25 @@
 
 watchdog only logs that the kernel dropped events, keeps to itself which inner folders got no watch,
 leaves its watches on folders that were moved away, a slip in its books ends its thread, and half a
-second passes before anything is heard that came after a move out: after each claim.
+second passes before anything is heard that came after a move out: after each claim. It walks new
+folders by path, and so lists and watches what a link leads to that somebody puts there meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from watchdog.events import DirMovedEvent
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.inotify import InotifyFullEmitter, InotifyObserver, InotifyWatchGroup
 from watchdog.observers.inotify_c import (
     CallbackId,
+    InotifyConstants,
     InotifyEvent,
     InotifyFD,
     Mask,
@@ -28,6 +32,9 @@ from watchdog.observers.inotify_move_event_grouper import (
     InotifyMoveEventGrouper,
     PathedInotifyEvent,
 )
+
+from claraedge.fs.trusted import opened
+from claraedge.fs.walking import walk
 
 
 class Observer(InotifyObserver):
@@ -48,10 +55,12 @@ class Observer(InotifyObserver):
 
 
 class _Descriptor(InotifyFD):
+    refused: Callable[[Path, OSError], None]
+
     def __init__(self, lost: Callable[[], None], refused: Callable[[Path, OSError], None]) -> None:
         super().__init__()
         self._lost = lost
-        self._refused = refused
+        self.refused = refused
 
     def handle_event(self, event: InotifyEvent) -> None:
         """Not as watchdog: it would watch all anew here, and be deaf where that fails."""
@@ -64,12 +73,7 @@ class _Descriptor(InotifyFD):
         self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId
     ) -> WatchDescriptor:
         """Raises OSError also for a folder that may not be read."""
-        try:
-            watch = super().add_callback(path, mask, callback, id_)
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                self._refused(Path(os.fsdecode(path)), error)
-            raise
+        watch = super().add_callback(path, mask, callback, id_)
         if watch == -1:
             with self._lock:
                 self._watch_for_wd.pop(watch, None)
@@ -116,10 +120,53 @@ class _Group(InotifyWatchGroup):
         """Whether this watch is of the folder that is there now: the next one of that name may have
         been watched before the move of the first was read. The kernel has one watch per folder.
         """
-        place = Path(os.fsdecode(path))
-        if place.is_dir() and not place.is_symlink():
-            self._add_callback(path)
+        with contextlib.suppress(OSError), self._opened(path) as folder:
+            self._add(os.fsencode(folder) + b"/.", path)
         return self._active_callbacks_by_path.get(path) == watch
+
+    def _opened(self, path: bytes) -> contextlib.AbstractContextManager[Path]:
+        """A folder of the tree, through no link below the top. Raises OSError."""
+        top = os.fsencode(self.path)
+        return opened(Path(os.fsdecode(top)), path[len(top) :].lstrip(b"/"))
+
+    def _add(self, place: bytes, path: bytes) -> None:
+        """Watches the folder at `place`, which is no link, as `path`. Raises OSError at the top."""
+        descriptor = self._inotify_fd
+        assert isinstance(descriptor, _Descriptor)
+        try:
+            watch = descriptor.add_callback(place, self.event_mask, self._callback, self._id)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                descriptor.refused(Path(os.fsdecode(path)), error)
+            if path == self.path:
+                raise
+            return  # it is gone, or may not be read
+        self._active_callbacks_by_path[path] = watch
+        self._active_callbacks_by_watch[watch] = path
+
+    def _add_all_callbacks(self, path: bytes) -> None:
+        try:
+            with self._opened(path) as top:
+                for entry in walk(top):
+                    if entry.is_folder and not entry.too_deep:
+                        place = b"/proc/self/fd/%d/%s" % (entry.folder, entry.name)
+                        self._add(place, path + b"/" + entry.path if entry.path else path)
+        except OSError:
+            if path == self.path:
+                raise
+
+    def _recursive_simulate(self, src_path: bytes) -> list[InotifyEvent]:
+        """What was made in a new folder before it was watched."""
+        found = []
+        with contextlib.suppress(OSError), self._opened(src_path) as top:
+            for entry in walk(top):
+                above = (src_path + b"/" + entry.path).rpartition(b"/")[0]
+                watch = self._active_callbacks_by_path.get(above)
+                if entry.path and watch is not None:
+                    kind = InotifyConstants.IN_ISDIR if entry.is_folder else 0
+                    mask = Mask(InotifyConstants.IN_CREATE | kind)
+                    found.append(InotifyEvent(watch, mask, 0, entry.name))
+        return found
 
     def _below(self, top: bytes) -> list[WatchDescriptor]:
         inside = top + b"/"
@@ -149,11 +196,19 @@ class _Emitter(InotifyFullEmitter):
     def build_and_queue_event(
         self, event: GroupedInotifyEvent, *, full_events: bool = True
     ) -> None:
-        super().build_and_queue_event(event, full_events=full_events)
+        """Not as watchdog for moved folders: what it would tell of their content, nobody asks."""
         group = self._inotify
-        if not isinstance(group, _Group):
-            return
         if not isinstance(event, PathedInotifyEvent):
-            group.stays(event[0].ev.cookie)
-        elif event.ev.is_moved_from:
-            group.left(event.ev.cookie)
+            source, target = event
+            if target.ev.is_directory:
+                self.queue_event(DirMovedEvent(os.fsdecode(source.path), os.fsdecode(target.path)))
+            else:
+                super().build_and_queue_event(event, full_events=full_events)
+            if isinstance(group, _Group):
+                group.stays(source.ev.cookie)
+        elif event.ev.is_moved_to and event.ev.is_directory:
+            self.queue_event(DirMovedEvent("", os.fsdecode(event.path)))
+        else:
+            super().build_and_queue_event(event, full_events=full_events)
+            if event.ev.is_moved_from and isinstance(group, _Group):
+                group.left(event.ev.cookie)

@@ -21,6 +21,7 @@ from watchdog.observers.api import ObservedWatch
 
 from claraedge.blocking import in_thread
 from claraedge.filenames import DEFAULT, Names
+from claraedge.fs.trusted import opened
 from claraedge.inbox.observer import Observer
 from claraedge.inbox.settling import Heard
 
@@ -278,7 +279,8 @@ class Watcher:
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
+    with opened(folder) as place:
+        status = place.stat()
     return status.st_dev, status.st_ino
 
 

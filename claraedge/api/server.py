@@ -21,6 +21,7 @@ from claraedge.api.standard import HEALTH, REFLECTION, HealthServicer, Reflectio
 from claraedge.appliance.lock import FileLock
 from claraedge.config.addresses import is_loopback, mistakes_of
 from claraedge.errors import AlreadyRunningError, ConfigurationError
+from claraedge.fs import files
 from claraedge.memory import Budget
 
 _log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class RuntimeFolder:
                 " bytes, the most that the kernel takes; choose a shorter CLARAEDGE_RUNTIME_DIR"
             )
         try:
-            folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+            files.make_folders(folder, 0o750)
             if folder.stat().st_uid == os.geteuid():
                 folder.chmod(0o750)
             self._lock.acquire()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from claraedge.errors import StateFolderError
-from claraedge.fs import mounts
+from claraedge.fs import files, mounts
 from claraedge.fs.mounts import Mount
 
 #: The write-ahead log of SQLite is memory that its users share: no other machine does.
@@ -26,7 +26,7 @@ def prepare_state(
     """Makes the state folder (0750) or checks that it is ours. Raises StateFolderError."""
     other = "choose another state folder (CLARAEDGE_STATE_DIR)"
     try:
-        path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        files.make_folders(path, 0o750)
         owner = path.stat().st_uid
     except (FileExistsError, NotADirectoryError) as error:
         raise StateFolderError(f"{path} is not a folder; move it away, or {other}") from error

@@ -25,6 +25,7 @@ from claraedge.errors import (
     PayloadNotFoundError,
 )
 from claraedge.filenames import Kind, Names
+from claraedge.fs import files
 from claraedge.wire.nvidia.clara.platform import payloads_pb2 as pb
 from claraedge.wire.nvidia.clara.platform.common_pb2 import Identifier
 from claraedge.wire.nvidia.clara.platform.payloads_pb2_grpc import PayloadsStub
@@ -251,7 +252,7 @@ def download(
     request = pb.PayloadsDownloadRequest(
         header=HEADER, payload_id=Identifier(value=payload_id), name=name
     )
-    target.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folders(target.parent, 0o777)
     part = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:

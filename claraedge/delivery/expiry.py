@@ -8,9 +8,11 @@ the next look finds what is left. Its time counts from when a clock that is trus
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import logging
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ from claraedge.delivery.roots import Root, Roots
 from claraedge.fs import files
 from claraedge.fs.failpoint import Failpoint, nothing
 from claraedge.fs.removal import remove
+from claraedge.fs.trusted import opened
 from claraedge.jobs.trust import ClockTrust
 from claraedge.store.database import Database, Transaction
 
@@ -166,25 +169,34 @@ class Expiry:
         return ends
 
     def _remove_one(self, root: Root, one: Kept) -> _End:
-        hidden = one.path.with_name(f".removed-{one.owner}")
+        with contextlib.ExitStack() as stack:
+            try:
+                # Others may write there, and swap it meanwhile.
+                above = stack.enter_context(opened(one.path.parent))
+            except FileNotFoundError:
+                return _End.GONE if self._is_there(root, one.path) else _End.AWAY
+            return self._remove_in(above, root, one)
+
+    def _remove_in(self, above: Path, root: Root, one: Kept) -> _End:
+        """`above`: the folder that it lies in, opened."""
+        path, hidden = above / one.path.name, above / f".removed-{one.owner}"
         self._failpoint("expire: begun")
         if os.path.lexists(hidden):  # a crash came between
             remove(hidden)
-            files.sync_folder(hidden.parent)
-            if not os.path.lexists(one.path):
+            files.sync_folder(above)
+            if not os.path.lexists(path):
                 return _End.REMOVED
-        if not os.path.lexists(one.path):
+        if not os.path.lexists(path):
             return _End.GONE if self._is_there(root, one.path) else _End.AWAY
-        if not _is_what_was_put(one):
+        if not _is_what_was_put(above, one):
             return _End.FOREIGN
         for link in one.links:
-            if link.is_symlink():
-                link.unlink()
-        one.path.rename(hidden)
-        files.sync_folder(hidden.parent)
+            _unlink(link)
+        path.rename(hidden)
+        files.sync_folder(above)
         self._failpoint("expire: hidden")
         remove(hidden)
-        files.sync_folder(hidden.parent)
+        files.sync_folder(above)
         self._failpoint("expire: removed")
         return _End.REMOVED
 
@@ -199,16 +211,24 @@ class Expiry:
 def _unlink_dead(flag: CancelFlag, links: Sequence[Path]) -> None:
     for link in links:
         flag.check()
-        if link.is_symlink() and not link.exists():
-            link.unlink(missing_ok=True)
+        if not link.exists():
+            _unlink(link)
 
 
-def _is_what_was_put(one: Kept) -> bool:
+def _unlink(link: Path) -> None:
+    """Removes a link; nothing there, and what is none, is no error."""
+    with contextlib.suppress(FileNotFoundError), opened(link.parent) as above:
+        if (above / link.name).is_symlink():
+            (above / link.name).unlink(missing_ok=True)
+
+
+def _is_what_was_put(above: Path, one: Kept) -> bool:
+    name, owner = os.fsencode(one.path.name), one.owner
     match one.kind:
         case Kind.RESULT:
-            return is_owners(one.path / "result.json", "job_id", one.owner)
+            return is_owners(above, name, "result.json", "job_id", owner)
         case Kind.FAILURE:
-            reason = one.path / "reason.json"
-            return any(is_owners(reason, key, one.owner) for key in ("job_id", "item_id"))
+            keys = ("job_id", "item_id")
+            return any(is_owners(above, name, "reason.json", key, owner) for key in keys)
         case Kind.ORIGINAL:
-            return one.path.is_dir()
+            return stat.S_ISDIR((above / one.path.name).lstat().st_mode)

@@ -20,6 +20,10 @@ from claraedge.fs.removal import remove
 from claraedge.fs.trusted import opened
 from claraedge.ids import new_id
 
+_MARKER = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+#: Bytes of a marker: a result.json names each file.
+_LARGEST = 64 << 20
+
 
 def write_json(path: Path, document: Mapping[str, object]) -> None:
     """A JSON document for people and programs: indented, UTF-8."""
@@ -126,15 +130,31 @@ def _our_uid(folder: Path) -> int:
 def published(root: Path, folder: str, owner: str, *, marker: str, key: str) -> Path | None:
     """The folder that `publish` made for this owner, where it did."""
     for name in (folder, whole_id(folder, owner)):
-        if is_owners(root / name / marker, key, owner):
+        if is_owners(root, os.fsencode(name), marker, key, owner):
             return root / name
     return None
 
 
-def is_owners(marker: Path, key: str, owner: str) -> bool:
-    """Whether the JSON file `marker` is there and says that its folder is this owner's."""
+def is_owners(root: Path, folder: bytes, marker: str, key: str, owner: str) -> bool:
+    """Whether a JSON file `marker` in `folder` below `root` says that this is the owner's.
+
+    Others may write there: below `root` no link is followed, and nothing but a file is read.
+    """
     try:
-        document = msgspec.json.decode(marker.read_bytes(), type=dict[str, object])
-    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+        with opened(root, folder) as place:
+            descriptor = os.open(place / marker, _MARKER)
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                return False
+            text = os.pread(descriptor, min(found.st_size, _LARGEST), 0)
+        finally:
+            os.close(descriptor)
+        document = msgspec.json.decode(text, type=dict[str, object])
+    except msgspec.DecodeError:
         return False
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
+            return False
+        raise
     return document.get(key) == owner

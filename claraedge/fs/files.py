@@ -85,18 +85,21 @@ def make_folders(path: Path, mode: int = 0o700) -> None:
 def new_folders(path: Path, mode: int = 0o700) -> list[Path]:
     """Makes a folder and its parents; existing ones stay.
 
-    Returns the folders to sync for what was made to be durable.
+    Returns the folders to sync for what was made to be durable. Raises FileExistsError where
+    something else has that name.
     """
-    try:
-        path.mkdir(mode=mode)
-    except FileExistsError:
-        return []
-    except FileNotFoundError:
-        above = new_folders(path.parent, mode)
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(mode=mode)
-        return [*above, path.parent]
-    return [path.parent]
+    unsynced: list[Path] = []
+    missing = [path]
+    while missing:
+        try:
+            missing[-1].mkdir(mode=mode)
+            unsynced.append(missing.pop().parent)
+        except FileNotFoundError:
+            missing.append(missing[-1].parent)
+        except OSError:  # of one that is there, a kernel may say other things than that
+            if not missing.pop().is_dir():
+                raise
+    return unsynced
 
 
 def replace(path: Path, content: bytes, mode: int = 0o600) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from claraedge.blocking import Threads
 from claraedge.errors import ClaraedgeError
+from claraedge.fs import files
 from claraedge.jobs.log_holes import BLOCK, can_punch, data_from, punch
 from claraedge.jobs.logs import AttemptLog, JobLogs
 from claraedge.jobs.model import JobState, OperatorStatus
@@ -119,7 +120,7 @@ class LogCaps:
 
     def _probe(self) -> bool:
         try:
-            self._logs.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            files.make_folders(self._logs.root)
             return can_punch(self._logs.root)
         except OSError as error:  # a full disk: most likely it can, and each cut tells
             _log.warning("it is not known whether logs can be cut: %s", error)

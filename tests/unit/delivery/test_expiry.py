@@ -310,3 +310,19 @@ async def test_many_go_in_bounded_steps(tmp_path: Path) -> None:
         await k.look_after(26 * HOUR)
         assert list((tmp_path / "outbox/ct").iterdir()) == []
     assert steps.count("expire: recorded") == 3
+
+
+async def test_a_link_in_place_of_a_folder_of_results_leads_to_nothing_that_is_removed(
+    tmp_path: Path,
+) -> None:
+    """Whoever may write to the outbox has the daemon remove nothing elsewhere (see finding 8)."""
+    async with keeping(tmp_path, keep_days=1.0) as k:
+        (result,) = await deliver(k, "a.dcm")
+        (tmp_path / "outbox").chmod(0o770)
+        (tmp_path / "archive").mkdir(mode=0o700)
+        result.parent.rename(tmp_path / "archive" / "ct")
+        (tmp_path / "outbox" / "ct").symlink_to(tmp_path / "archive" / "ct")
+        kept_there = tree_of(tmp_path / "archive")
+        await k.look_after(26 * HOUR)
+        assert tree_of(tmp_path / "archive") == kept_there
+        assert "put a folder in its place" in k.expiry.warnings()[0]

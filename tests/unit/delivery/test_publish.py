@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,29 @@ def test_a_link_in_place_of_a_folder_of_results_is_not_followed(tmp_path: Path) 
             marker="result.json", key="job_id", build=fill, failpoint=lambda _: None,
         )  # fmt: skip
     assert [path.name for path in outside.iterdir()] == ["kept"]
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder", "huge"])
+def test_whatever_passes_for_a_marker_is_read_as_none(tmp_path: Path, kind: str) -> None:
+    """A pipe kept the thread of a delivery waiting for ever."""
+    taken = tmp_path / "ct" / "a"
+    taken.mkdir(parents=True)
+    marker = taken / "result.json"
+    match kind:
+        case "pipe":
+            os.mkfifo(marker)
+        case "link":
+            (tmp_path / "elsewhere").write_text('{"job_id": "id"}')
+            marker.symlink_to(tmp_path / "elsewhere")
+        case "folder":
+            marker.mkdir()
+        case "huge":
+            marker.touch()
+            os.truncate(marker, 1 << 40)
+    made = publish(
+        tmp_path, "ct/a", "id",
+        marker="result.json", key="job_id", build=fill, failpoint=lambda _: None,
+    )  # fmt: skip
+    assert made != taken
+    assert (made / "sub" / "file").read_bytes() == b"1"

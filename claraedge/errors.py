@@ -546,6 +546,17 @@ class DamagedImageError(ContainerError):
         """What of it, without what to do."""
 
 
+class RefusedImageError(ContainerError):
+    """The image carries annotations or labels that are reserved for whoever runs containers.
+
+    To do: build it again without those that the message names, and load that.
+    """
+
+    name = "image-refused"
+    code = -0x510A
+    status = "INVALID_ARGUMENT"
+
+
 class DeviceError(ContainerError):
     """A container would not have the GPU that it was given, or could not use it.
 

@@ -99,6 +99,38 @@ def busybox_image(
     return path
 
 
+def oci_image(path: Path, name: str, annotations: Mapping[str, str]) -> Path:
+    """Writes an oci-archive of a busybox image whose manifest has these annotations."""
+    layer = _layer({}, {}, {})
+    kind = "application/vnd.oci.image"
+
+    def blob(content: bytes, media: str) -> dict[str, object]:
+        digest = hashlib.sha256(content).hexdigest()
+        _add(archive, f"blobs/sha256/{digest}", content)
+        return {"mediaType": f"{kind}.{media}", "digest": f"sha256:{digest}", "size": len(content)}
+
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Env": ["PATH=/bin"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+    }
+    with tarfile.open(path, "w") as archive:
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": f"{kind}.manifest.v1+json",
+            "config": blob(json.dumps(config).encode(), "config.v1+json"),
+            "layers": [blob(layer, "layer.v1.tar")],
+            "annotations": dict(annotations),
+        }
+        whole = blob(json.dumps(manifest).encode(), "manifest.v1+json")
+        named = {**whole, "annotations": {"org.opencontainers.image.ref.name": name}}
+        index = {"schemaVersion": 2, "manifests": [named]}
+        _add(archive, "index.json", json.dumps(index).encode())
+        _add(archive, "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
+    return path
+
+
 def _layer(
     files: Mapping[str, bytes], links: Mapping[str, str], owners: Mapping[str, int]
 ) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,8 +11,11 @@ from claraedge.blocking import in_thread
 from claraedge.config import Images as Settings
 from claraedge.errors import (
     ConfigurationError,
+    ContainerError,
     DamagedImageError,
+    ImageInUseError,
     ImageNotFoundError,
+    RefusedImageError,
     RunnerUnavailableError,
 )
 from claraedge.images import names
@@ -21,6 +25,7 @@ from claraedge.images.platforms import foreign, machine
 from claraedge.images.pulls import Pulls
 from claraedge.runner.images import damaged
 from claraedge.runner.protocol import Damage, Image, Runner
+from claraedge.runner.reserved import refusal
 from claraedge.runner.references import complete, full_names, is_id, means
 
 _log = logging.getLogger(__name__)
@@ -57,12 +62,13 @@ class Images:
         """The image of a reference, which is never pulled here, fit to be run.
 
         A name without a host means the image of that name from the configured registries, in their
-        order, and then one of that name from anywhere. Raises ImageNotFoundError, and
-        DamagedImageError.
+        order, and then one of that name from anywhere. Raises ImageNotFoundError,
+        RefusedImageError, and DamagedImageError.
         """
         image = await self._here(reference)
         if image is None:
             raise ImageNotFoundError(names.missing(reference, await self._runner.list_images()))
+        _refuse_reserved(image, reference)
         await self.checks.before_use(image, reference)
         return image
 
@@ -86,11 +92,12 @@ class Images:
 
         `secrets` names the credentials that may be used. Callers for the same image share a pull,
         which ends within a second where the last of them is cancelled. Raises ImageNotFoundError,
-        ImageDeniedError, ImagePullError, and StorageFullError where the disk is too full to begin.
+        RefusedImageError, ImageDeniedError, ImagePullError, and StorageFullError where the disk is too full to begin.
         """
         image = await self.here(reference)
         if image is None:
             image = await self._pulls.pull(reference, tuple(secrets))
+            await self._admit([image])
             await self.checks.before_use(image, reference)
         return image
 
@@ -136,6 +143,8 @@ class Images:
 
     def trouble(self, image: Image) -> str:
         """Why an image would not run; empty: nothing known."""
+        if image.reserved:
+            return refusal(_shown(image), image.reserved)
         return self.checks.damaged.get(image.id, "") or foreign(image.platform, machine())
 
     def warnings(self) -> Sequence[str]:
@@ -146,10 +155,11 @@ class Images:
         """Loads a docker-archive or oci-archive: the images, and warnings about them.
 
         What was here before, and is damaged, is replaced. Raises InvalidImageError,
-        StorageFullError, and DamagedImageError where a second try is damaged again.
+        RefusedImageError, StorageFullError, and DamagedImageError where a second try is damaged again.
         """
         warnings: list[str] = []
         images = await self._load(archive, warnings)
+        await self._admit(images)
         damage = await self._damage(images)
         if damage is not None:
             warnings += await self._remove_damaged(*damage.images)
@@ -163,9 +173,8 @@ class Images:
             )
         for image in images:
             _log.info("image loaded", extra={"image": image.id, "names": list(image.names)})
-            shown = next(iter(image.names), image.id[:_SHORT])
             problem = foreign(image.platform, machine())
-            warnings += [f"{shown}: {problem}"] if problem else []
+            warnings += [f"{_shown(image)}: {problem}"] if problem else []
         return images, warnings
 
     async def remove(self, reference: str) -> Image:
@@ -203,6 +212,19 @@ class Images:
             self.checks.forget(image.id)
         return images
 
+    async def _admit(self, images: Sequence[Image]) -> None:
+        """Removes what came here and must not run. Raises RefusedImageError for the first such."""
+        refused = [image for image in images if image.reserved]
+        for image in refused:
+            with contextlib.suppress(ContainerError, ImageInUseError):  # it is refused at each use
+                await self._runner.remove_image(image.id, force=False)
+            self.checks.forget(image.id)
+            _log.warning(
+                "image refused", extra={"image": image.id, "reserved": list(image.reserved[:9])}
+            )
+        for image in refused:
+            _refuse_reserved(image, _shown(image))
+
     async def _damage(self, images: Sequence[Image]) -> Damage | None:
         for image in images:
             damage = await self.checks.check(image.id, contents=True)
@@ -226,3 +248,12 @@ class Images:
                 " archive, load it again too"
             )
         return warnings
+
+
+def _shown(image: Image) -> str:
+    return next(iter(image.names), image.id[:_SHORT])
+
+
+def _refuse_reserved(image: Image, reference: str) -> None:
+    if image.reserved:
+        raise RefusedImageError(refusal(reference, image.reserved))

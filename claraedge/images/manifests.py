@@ -230,7 +230,7 @@ def _folder(written: _Ends | None, otherwise: str, working_dir: str, path: str) 
 def _number(value: Scalar) -> float:
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         number = math.nan
     if not 0 <= number <= _HUGE:
         raise ValueError(f"is {str(value)[:40]!r}, which is no number of 0 or more")

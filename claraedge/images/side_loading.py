@@ -26,6 +26,7 @@ from claraedge.errors import (
     DamagedImageError,
     ImageNotFoundError,
     InvalidImageError,
+    RefusedImageError,
     SetAsideError,
     StorageFullError,
 )
@@ -130,7 +131,7 @@ class SideLoading:
                 raise InvalidImageError("it is no file; put only image archives there")
             async with self._suspects.during(Work.IMAGE, shown(name)):
                 images, warnings = await self._images.load(archive)
-        except (InvalidImageError, DamagedImageError) as error:
+        except (InvalidImageError, DamagedImageError, RefusedImageError) as error:
             if await self._is_still(name, seen):
                 self._refuse(name, seen, error)
             return
@@ -176,7 +177,7 @@ class SideLoading:
         try:
             for image in images:
                 await self._images.find(image)
-        except (ImageNotFoundError, DamagedImageError):
+        except (ImageNotFoundError, DamagedImageError, RefusedImageError):
             return False
         return True
 

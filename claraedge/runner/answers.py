@@ -22,6 +22,8 @@ from claraedge.runner.protocol import ContainerSpec
 T = TypeVar("T")
 
 #: How runc and crun say that what an image has there did not fit into a tmpfs.
+_FULL = "no space left on device"
+_ENDS_FULL = re.compile(rf": {_FULL}(?:: OCI runtime error|:? exit status \d+)*[\s.]*$", re.I | re.M)
 _COPY_FULL = re.compile(r"tmpcopyup: .*no space left|crun: write: no space left", re.IGNORECASE)
 
 
@@ -117,7 +119,7 @@ def decode(response: Response, kind: type[T]) -> T:
     """The answer as a value. Raises RunnerUnavailableError where it is none."""
     try:
         return msgspec.json.decode(response.body, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise RunnerUnavailableError(f"Podman's answer cannot be read: {error}") from error
 
 
@@ -153,8 +155,14 @@ def explained(reason: str) -> str:
 
 
 def check_storage(response: Response) -> None:
-    """Raises StorageFullError where that is why Podman refused."""
-    if "no space left on device" in response.reason.lower():
+    """Raises StorageFullError where that is why Podman refused, and not where an image says so.
+
+    The kernel's words are the innermost error. Where that is one of the runtime, or where Podman
+    tells of several readers of an archive, they end a line.
+    """
+    cause = response.cause.lower()
+    told = not cause or cause.startswith("oci ") or "\n" in cause
+    if cause == _FULL or (told and _ENDS_FULL.search(response.own_words)):
         raise StorageFullError(
             f"the disk of Podman's storage or of its temporary files (/var/tmp) is full:"
             f" {response.reason}"

@@ -128,14 +128,21 @@ def file_of(response: Response, image: str, path: str) -> bytes | None:
         return None
     if not response.ok:
         raise ContainerError(f"{path} of image {image} cannot be read: {response.reason}")
-    with tarfile.open(fileobj=io.BytesIO(response.body)) as archive:
-        entry = archive.next()
-        if entry is None or not entry.isreg():
-            return None
-        if entry.size > MAX_FILE:
-            raise InvalidImageError(
-                f"{path} of image {image} has {entry.size} bytes; at most {MAX_FILE} are read"
-            )
-        file = archive.extractfile(entry)
-        assert file is not None, "a regular file"
-        return file.read()
+    try:
+        with tarfile.open(fileobj=io.BytesIO(response.body)) as archive:
+            return _first(archive, image, path)
+    except (tarfile.TarError, ValueError, RecursionError) as error:
+        raise InvalidImageError(f"{path} of image {image} cannot be read: {error}") from error
+
+
+def _first(archive: tarfile.TarFile, image: str, path: str) -> bytes | None:
+    entry = archive.next()
+    if entry is None or not entry.isreg():
+        return None
+    if entry.size > MAX_FILE:
+        raise InvalidImageError(
+            f"{path} of image {image} has {entry.size} bytes; at most {MAX_FILE} are read"
+        )
+    file = archive.extractfile(entry)
+    assert file is not None, "a regular file"
+    return file.read()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ _HEAD_LIMIT = 64 * 1024
 _BODY_LIMIT = 256 * 1024 * 1024
 _UPLOAD_STEP = 1024 * 1024
 _WITHOUT_BODY = (204, 304)
+_QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|`[^`]*`")
 
 
 class UnreachableError(RunnerUnavailableError):
@@ -58,16 +60,21 @@ class Response:
         """What Podman says about a refusal, in one text."""
         try:
             refusal = msgspec.json.decode(self.body, type=_Refusal)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             return self.body.decode(errors="replace").strip() or f"status {self.status}"
         return refusal.message or refusal.cause or f"status {self.status}"
+
+    @property
+    def own_words(self) -> str:
+        """The reason without what stands in quotes in it, which may be an image's words."""
+        return _QUOTED.sub("", self.reason)
 
     @property
     def cause(self) -> str:
         """The innermost error of a refusal, the same text for the same cause; empty: none given."""
         try:
             return msgspec.json.decode(self.body, type=_Refusal).cause
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             return ""
 
 

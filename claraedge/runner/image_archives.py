@@ -124,7 +124,7 @@ def _names(archive: Path) -> tuple[set[str], bool]:
             end = tar.offset
     except tarfile.ReadError as error:
         return names, bool(names) or "unexpected end" in str(error)
-    except (OSError, EOFError, zlib.error):
+    except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError, RecursionError):
         return names, True
     return names, end > archive.stat().st_size and tarfile.is_tarfile(archive)
 

@@ -77,7 +77,7 @@ class ImageStore:
         for image_id in dict.fromkeys(ids):
             try:
                 image = await self.find(image_id)
-            except DamagedImageError:
+            except (DamagedImageError, images.PassingError):
                 names = () if storage is None else tuple(storage.names(image_id))
                 image = Image(id=image_id, names=names, digests=(), size=0, created=0.0)
             if image is not None:

@@ -57,6 +57,9 @@ class Integrity:
             raise RunnerUnavailableError(
                 f"the image {image[:12]} was not read within {_LIMIT:g} s; look at the disk"
             ) from error
+        except ValueError as error:  # a name that no file can have
+            text = f"the notes of its layers cannot be read ({error})"
+            return Damage(text=text, images=(image,))
         except OSError as error:
             raise RunnerUnavailableError(
                 f"the image {image[:12]} cannot be read ({error}); look at the disk"

@@ -191,6 +191,8 @@ class Image:
     """`sha256:...` of its manifest as it came to this device; empty where that is not known."""
     platform: str = ""
     """What it says to be built for, as `linux/arm64`; empty where it does not."""
+    reserved: tuple[str, ...] = ()
+    """What it carries that only whoever runs containers may say, as `annotation NAME`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

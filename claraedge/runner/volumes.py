@@ -12,15 +12,12 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Mapping
-
-import msgspec
+from collections.abc import Mapping, Sequence
 
 from claraedge.blocking import to_its_end
 from claraedge.errors import RunnerUnavailableError
-from claraedge.runner.answers import decode
 from claraedge.runner.archives import StandIns
-from claraedge.runner.images import inspect_path
+from claraedge.runner.images import inspect_path, read_volumes
 from claraedge.runner.protocol import LABEL_INSTANCE, LABEL_SERVICES, ContainerSpec
 from claraedge.runner.service import PodmanService
 from claraedge.runner.specgen import NO_VOLUMES, Volumes
@@ -28,14 +25,6 @@ from claraedge.runner.specgen import NO_VOLUMES, Volumes
 _TIMEOUT = 20.0
 #: Bytes of a tar that hold the first entries of a folder.
 _FIRST = 64 * 1024
-
-
-class _Config(msgspec.Struct, rename="pascal"):
-    volumes: dict[str, object] | None = None
-
-
-class _Inspected(msgspec.Struct, rename="pascal"):
-    config: _Config | None = None
 
 
 class ImageVolumes:
@@ -62,16 +51,15 @@ class ImageVolumes:
             self._known[spec.image] = found
         return found
 
-    async def _paths(self, image: str) -> list[str] | None:
+    async def _paths(self, image: str) -> Sequence[str] | None:
         response = await self._service.request(
             "GET", inspect_path(image), timeout=_TIMEOUT, repeatable=True
         )
         if not response.ok:
             return None
-        config = decode(response, _Inspected).config
-        return sorted(config.volumes or ()) if config else []
+        return read_volumes(response, image)
 
-    async def _looked(self, image: str, paths: list[str], mark: Mapping[str, str]) -> Volumes:
+    async def _looked(self, image: str, paths: Sequence[str], mark: Mapping[str, str]) -> Volumes:
         """Looks into a container that is never started. Its removal must not be missed."""
         async with self._stand_ins.of(image, mark) as container:
             filled = [path for path in paths if await self._is_filled(container, path)]
@@ -90,5 +78,5 @@ class ImageVolumes:
             with tarfile.open(fileobj=io.BytesIO(response.body)) as archive:
                 first = archive.next()
                 return first is not None and (not first.isdir() or archive.next() is not None)
-        except tarfile.ReadError:  # cut off: there is more
+        except (tarfile.TarError, ValueError, RecursionError):  # cut off, or odd: there is more
             return True

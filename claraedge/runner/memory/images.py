@@ -69,6 +69,7 @@ class MemoryImages:
         ports: tuple[int, ...] = (),
         files: Mapping[str, bytes] | None = None,
         listens: Mapping[int, Handler] | None = None,
+        reserved: tuple[str, ...] = (),
     ) -> Image:
         """Puts an image on the device. The same name again moves it to the new image."""
         content = hashlib.sha256(f"{name} {len(self._held)}".encode()).hexdigest()
@@ -85,6 +86,7 @@ class MemoryImages:
             entrypoint=entrypoint,
             command=command,
             ports=ports,
+            reserved=reserved,
         )
         self._held[content] = (image, program)
         self._handlers |= {(content, port): each for port, each in (listens or {}).items()}

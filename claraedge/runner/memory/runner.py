@@ -89,6 +89,7 @@ class MemoryRunner:
         ports: tuple[int, ...] = (),
         files: Mapping[str, bytes] | None = None,
         listens: Mapping[int, Handler] | None = None,
+        reserved: tuple[str, ...] = (),
     ) -> Image:
         """Puts an image on the device. The same name again moves it to the new image.
 
@@ -103,6 +104,7 @@ class MemoryRunner:
             ports=ports,
             files=files,
             listens=listens,
+            reserved=reserved,
         )
 
     def drop_image(self, reference: str) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from ctypes.util import find_library
 from pathlib import Path
 
 import pytest
 
-from claraedge.errors import ContainerError, RunnerUnavailableError
+from claraedge.errors import ContainerError, RunnerUnavailableError, StorageFullError
+from claraedge.runner.answers import check_storage
 from claraedge.runner.containers import labels_filter, read_half_made, read_list, read_state
+from claraedge.runner.http import Response
 from claraedge.runner.protocol import ContainerSpec, Exit, ExitCause, Limit, Mount, Phase
 from claraedge.runner.seccomp import foreign_calls, reduced, write_reduced
 from claraedge.runner.specgen import create_request
@@ -271,3 +274,24 @@ def test_without_a_usable_profile_nothing_is_written(tmp_path: Path, content: by
         (tmp_path / "s").write_bytes(content)
     assert not write_reduced(tmp_path / "s", tmp_path / "t", "x86_64")
     assert not (tmp_path / "t").exists()
+
+
+@pytest.mark.parametrize(
+    ("message", "cause", "full"),
+    [
+        ("write /x/diff/a: no space left on device", "no space left on device", True),
+        ("crun: mkdir `/a`: No space left on device: OCI runtime error", "OCI runtime error", True),
+        ("x:\n * oci: a\n * docker-archive: write /a: no space left on device\n", "x:\n * oci", True),
+        ("unable to find user no space left on device: no matching entries", "no matching", False),
+        ("invalid signal: no space left on device", "invalid signal: no space left on device", False),
+        ('exec: "no space left on device": not found: OCI runtime error', "OCI runtime error", False),
+        ('x:\n * oci: parsing time "no space left on device" as "2"\n', "x:\n * oci", False),
+    ],
+)
+def test_a_full_disk_is_told_by_the_kernel_and_not_by_an_image(
+    message: str, cause: str, full: bool
+) -> None:
+    """Finding 10: words of an image made an outage for all jobs."""
+    body = json.dumps({"message": message, "cause": cause, "response": 500}).encode()
+    with pytest.raises(StorageFullError) if full else nullcontext():
+        check_storage(Response(status=500, headers={}, body=body))

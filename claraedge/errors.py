@@ -630,6 +630,17 @@ class ImageDeniedError(ImagePullError):
     status = "PERMISSION_DENIED"
 
 
+class RegistryNotAllowedError(ImagePullError):
+    """The configuration does not let images be pulled from there, and nobody was asked.
+
+    To do: add the registry to `[images] allow`, or load the image (docs/images.md).
+    """
+
+    name = "registry-not-allowed"
+    code = -0x5112
+    status = "PERMISSION_DENIED"
+
+
 # --- the daemon itself -------------------------------------------------------------------------
 
 

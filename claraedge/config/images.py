@@ -31,6 +31,9 @@ class Images(Section, frozen=True, kw_only=True):
     """Where an image's name without a host is looked for, in order: `HOST[:PORT][/PATH]`."""
     pull: Literal["never", "missing"] = "never"
     """missing: an image that is not on this device is pulled from its registry."""
+    allow: tuple[Text, ...] = ()
+    """Where pulls may go besides `registries`: prefixes as those, `*.DOMAIN` for hosts, `*` for
+    every public one. Default: `*`."""
     pull_seconds: Seconds | None = None
     """The longest that one pull takes. Default: 1800."""
     insecure_registries: tuple[Text, ...] = ()
@@ -47,6 +50,12 @@ def mistakes_of(images: Images) -> list[str]:
         " lower case, as nvcr.io/nvidia"
         for prefix in images.registries
         if not re.fullmatch(_PREFIX, prefix)
+    ]
+    mistakes += [
+        f"images.allow: {entry!r} lists no registry; write HOST, HOST:PORT, HOST/PATH or *.DOMAIN"
+        " in lower case, or * for every public one"
+        for entry in images.allow
+        if entry != "*" and not re.fullmatch(_PREFIX, entry.removeprefix("*."))
     ]
     if len(set(images.registries)) != len(images.registries):
         mistakes.append("images.registries: names a registry twice; once is enough")
@@ -73,7 +82,7 @@ def mistakes_of(images: Images) -> list[str]:
         mistakes.append(
             "images.credentials: two names differ only in upper and lower case; rename one"
         )
-    for name in ("pull_seconds", "insecure_registries", "credentials"):
+    for name in ("allow", "pull_seconds", "insecure_registries", "credentials"):
         if images.pull == "never" and getattr(images, name):
             mistakes.append(
                 f"images.{name}: has no effect, because nothing is pulled; set"

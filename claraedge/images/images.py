@@ -19,14 +19,15 @@ from claraedge.errors import (
     RunnerUnavailableError,
 )
 from claraedge.images import names
+from claraedge.images.allowed import Resolve, addresses
 from claraedge.images.checks import Checks
 from claraedge.images.credentials import open_files
 from claraedge.images.platforms import foreign, machine
 from claraedge.images.pulls import Pulls
 from claraedge.runner.images import damaged
 from claraedge.runner.protocol import Damage, Image, Runner
-from claraedge.runner.reserved import refusal
 from claraedge.runner.references import complete, full_names, is_id, means
+from claraedge.runner.reserved import refusal
 
 _log = logging.getLogger(__name__)
 
@@ -43,12 +44,13 @@ class Images:
         settings: Settings = _NO_SETTINGS,
         *,
         held: Callable[[], str | None] = lambda: None,
+        resolve: Resolve = addresses,
     ) -> None:
-        """`held`: why no disk may be filled now; None: it may."""
+        """`held`: why no disk may be filled now; None: it may. `resolve`: the addresses of a host."""
         self._runner = runner
         self._settings = settings
         self.checks = Checks(runner)
-        self._pulls = Pulls(runner, settings, self._here, held)
+        self._pulls = Pulls(runner, settings, self._here, held, resolve)
 
     async def prepare(self) -> None:
         """Looks at the files of passwords. Raises ConfigurationError for what others can read."""
@@ -92,7 +94,7 @@ class Images:
 
         `secrets` names the credentials that may be used. Callers for the same image share a pull,
         which ends within a second where the last of them is cancelled. Raises ImageNotFoundError,
-        RefusedImageError, ImageDeniedError, ImagePullError, and StorageFullError where the disk is too full to begin.
+        RefusedImageError, RegistryNotAllowedError, ImageDeniedError, ImagePullError, and StorageFullError where the disk is too full to begin.
         """
         image = await self.here(reference)
         if image is None:

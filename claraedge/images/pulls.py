@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 from weakref import WeakValueDictionary
 
-from claraedge.blocking import in_thread, wait_out
+from claraedge.blocking import Threads, in_thread, wait_out
 from claraedge.config import Images as Settings
 from claraedge.errors import (
     ImageDeniedError,
@@ -18,6 +18,7 @@ from claraedge.errors import (
     ImagePullError,
     StorageFullError,
 )
+from claraedge.images.allowed import Resolve, refuse
 from claraedge.images.credentials import Named, matching
 from claraedge.runner.protocol import Image, Runner
 from claraedge.runner.references import full_names, host
@@ -46,8 +47,13 @@ class Pulls:
         settings: Settings,
         find: Callable[[str], Awaitable[Image | None]],
         held: Callable[[], str | None],
+        resolve: Resolve,
     ) -> None:
-        """`held`: why nothing may be pulled now, as a disk is low; None: it may."""
+        """`held`: why nothing may be pulled now, as a disk is low; None: it may. `resolve`: the
+        addresses of a host.
+        """
+        self._resolve = resolve
+        self._threads = Threads(2, "registry names")  # a resolver that hangs keeps no other work
         self._held = held
         self._runner = runner
         self._settings = settings
@@ -99,6 +105,7 @@ class Pulls:
             )
         refusals = []
         for name in names:
+            await self._threads.run(refuse, name, self._settings, self._resolve)
             registry = host(name) or ""
             known = matching(self._settings.credentials, secrets, registry)
             try:

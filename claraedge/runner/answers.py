@@ -23,7 +23,9 @@ T = TypeVar("T")
 
 #: How runc and crun say that what an image has there did not fit into a tmpfs.
 _FULL = "no space left on device"
-_ENDS_FULL = re.compile(rf": {_FULL}(?:: OCI runtime error|:? exit status \d+)*[\s.]*$", re.I | re.M)
+_ENDS_FULL = re.compile(
+    rf": {_FULL}(?:: OCI runtime error|:? exit status \d+)*[\s.]*$", re.I | re.M
+)
 _COPY_FULL = re.compile(r"tmpcopyup: .*no space left|crun: write: no space left", re.IGNORECASE)
 
 

@@ -11,9 +11,9 @@ from claraedge.errors import RunnerUnavailableError
 from claraedge.runner.protocol import (
     LABEL_GPUS,
     LABEL_INSTANCE,
+    LABEL_JOB,
     LABEL_MEMORY,
     LABEL_RECIPE,
-    LABEL_JOB,
     LABEL_SERVICE,
     LABEL_SERVICE_NAME,
     Container,

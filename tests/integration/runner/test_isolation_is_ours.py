@@ -1,6 +1,6 @@
 """What isolates a container is said by the daemon: by no image, and by no containers.conf."""
 
-# ruff: noqa: ASYNC240 a test may block its own loop
+
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hostile:
     before = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config", "containers")
     home = tmp_path / "config"
     if before.is_dir():
-        shutil.copytree(before, home / "containers")  # noqa: TID251 a folder of our own
+        shutil.copytree(before, home / "containers")
     found = Hostile(home=home, ran=tmp_path / "ran")
     hook = {
         "version": "1.0.0",

@@ -38,7 +38,7 @@ SANE = {
         "Volumes": {"/data": {}},
     },
 }
-TEXT = st.text(st.sampled_from("aZ0.:/-+T\0\x7f\"\\é€\U0001f600\ud800"), max_size=12)
+TEXT = st.text(st.sampled_from('aZ0.:/-+T\0\x7f"\\é€\U0001f600\ud800'), max_size=12)
 ODD = st.recursive(
     st.none()
     | st.booleans()
@@ -46,9 +46,7 @@ ODD = st.recursive(
     | st.floats(allow_nan=False, allow_infinity=False)
     | TEXT
     | st.sampled_from(["0000-01-01T00:00:00Z", "9" * 5000 + "/tcp", "9999-12-31T23:59:59Z"]),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=6,
 )
 

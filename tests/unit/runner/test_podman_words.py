@@ -281,10 +281,22 @@ def test_without_a_usable_profile_nothing_is_written(tmp_path: Path, content: by
     [
         ("write /x/diff/a: no space left on device", "no space left on device", True),
         ("crun: mkdir `/a`: No space left on device: OCI runtime error", "OCI runtime error", True),
-        ("x:\n * oci: a\n * docker-archive: write /a: no space left on device\n", "x:\n * oci", True),
+        (
+            "x:\n * oci: a\n * docker-archive: write /a: no space left on device\n",
+            "x:\n * oci",
+            True,
+        ),
         ("unable to find user no space left on device: no matching entries", "no matching", False),
-        ("invalid signal: no space left on device", "invalid signal: no space left on device", False),
-        ('exec: "no space left on device": not found: OCI runtime error', "OCI runtime error", False),
+        (
+            "invalid signal: no space left on device",
+            "invalid signal: no space left on device",
+            False,
+        ),
+        (
+            'exec: "no space left on device": not found: OCI runtime error',
+            "OCI runtime error",
+            False,
+        ),
         ('x:\n * oci: parsing time "no space left on device" as "2"\n', "x:\n * oci", False),
     ],
 )

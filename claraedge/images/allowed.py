@@ -12,7 +12,7 @@ import ipaddress
 import socket
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies, proxy_bypass
 
 from claraedge.config import Images as Settings
 from claraedge.errors import RegistryNotAllowedError
@@ -31,7 +31,7 @@ def addresses(name: str) -> Sequence[str]:
     None where a proxy looks the name up, which then says itself what it reaches.
     """
     own = name == "localhost" or name.endswith(".localhost")
-    proxied = "https" in getproxies_environment() and not proxy_bypass_environment(name)
+    proxied = "https" in getproxies() and not proxy_bypass(name)
     flags = socket.AI_NUMERICHOST if proxied and not own else 0
     try:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM, flags=flags)

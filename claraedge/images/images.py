@@ -46,7 +46,7 @@ class Images:
         held: Callable[[], str | None] = lambda: None,
         resolve: Resolve = addresses,
     ) -> None:
-        """`held`: why no disk may be filled now; None: it may. `resolve`: the addresses of a host."""
+        """`held`: why no disk may be filled now; None: it may. `resolve`: addresses of a host."""
         self._runner = runner
         self._settings = settings
         self.checks = Checks(runner)
@@ -94,7 +94,8 @@ class Images:
 
         `secrets` names the credentials that may be used. Callers for the same image share a pull,
         which ends within a second where the last of them is cancelled. Raises ImageNotFoundError,
-        RefusedImageError, RegistryNotAllowedError, ImageDeniedError, ImagePullError, and StorageFullError where the disk is too full to begin.
+        RefusedImageError, RegistryNotAllowedError, ImageDeniedError, ImagePullError, and
+        StorageFullError where the disk is too full to begin.
         """
         image = await self.here(reference)
         if image is None:
@@ -157,7 +158,8 @@ class Images:
         """Loads a docker-archive or oci-archive: the images, and warnings about them.
 
         What was here before, and is damaged, is replaced. Raises InvalidImageError,
-        RefusedImageError, StorageFullError, and DamagedImageError where a second try is damaged again.
+        RefusedImageError, StorageFullError, and DamagedImageError where a second try is damaged
+        again.
         """
         warnings: list[str] = []
         images = await self._load(archive, warnings)

@@ -2,8 +2,8 @@
 
 An administrator's containers.conf may say which runtime makes containers, where Podman keeps things
 and what it uses for networks. What an operator's container is given (namespaces, environment,
-mounts, devices, hooks, annotations, capabilities, ...) is said by the daemon alone, so only the keys
-of `_KEPT` are taken; a key that a later Podman brings is left out until it is listed here.
+mounts, devices, hooks, annotations, capabilities, ...) is said by the daemon alone, so only the
+keys of `_KEPT` are taken; a key that a later Podman brings is left out until it is listed here.
 
 Sources: containers.conf(5); containers/common pkg/config of Podman 4.3.1 and 5.8.2 (order of the
 files, merging of tables, `{append=true}` in arrays, keys in any case). Modules are read for
@@ -37,7 +37,39 @@ _VARIABLE, _LAST_VARIABLE = "CONTAINERS_CONF", "CONTAINERS_CONF_OVERRIDE"
 #: Table -> its keys that stay the administrator's; None: all of them.
 _KEPT: Mapping[str, frozenset[str] | None] = {
     "engine": frozenset(
-        ["cgroup_check", "cgroup_manager", "conmon_env_vars", "conmon_path", "conmonrs_path", "database_backend", "enable_port_reservation", "events_logfile_max_size", "events_logfile_path", "events_logger", "helper_binaries_dir", "image_copy_tmp_dir", "image_parallel_copies", "lock_type", "namespace", "network_cmd_options", "network_cmd_path", "no_pivot_root", "num_locks", "platform_to_oci_runtime", "runtime", "runtime_path", "runtime_supports_json", "runtime_supports_kvm", "runtime_supports_nocgroup", "runtime_supports_nocgroups", "runtimes", "runtimes_flags", "static_dir", "tmp_dir", "volume_path"]
+        [
+            "cgroup_check",
+            "cgroup_manager",
+            "conmon_env_vars",
+            "conmon_path",
+            "conmonrs_path",
+            "database_backend",
+            "enable_port_reservation",
+            "events_logfile_max_size",
+            "events_logfile_path",
+            "events_logger",
+            "helper_binaries_dir",
+            "image_copy_tmp_dir",
+            "image_parallel_copies",
+            "lock_type",
+            "namespace",
+            "network_cmd_options",
+            "network_cmd_path",
+            "no_pivot_root",
+            "num_locks",
+            "platform_to_oci_runtime",
+            "runtime",
+            "runtime_path",
+            "runtime_supports_json",
+            "runtime_supports_kvm",
+            "runtime_supports_nocgroup",
+            "runtime_supports_nocgroups",
+            "runtimes",
+            "runtimes_flags",
+            "static_dir",
+            "tmp_dir",
+            "volume_path",
+        ]
     ),
     # Names of hosts, for containers with a network; and SELinux, without which nothing mounted here
     # could be read where an administrator needed to turn it off.
@@ -47,7 +79,35 @@ _KEPT: Mapping[str, frozenset[str] | None] = {
 #: What else a file may say of containers: worth a word to whoever wrote it.
 _DECIDING = {
     "containers": frozenset(
-        ["annotations", "apparmor_profile", "base_hosts_file", "cgroup_conf", "cgroupns", "cgroups", "container_name_as_hostname", "default_capabilities", "default_sysctls", "default_ulimits", "devices", "env", "env_host", "host_containers_internal_ip", "init", "interface_name", "ipcns", "keyring", "mounts", "no_hosts", "oom_score_adj", "pidns", "privileged", "seccomp_profile", "tz", "umask", "utsns"]
+        [
+            "annotations",
+            "apparmor_profile",
+            "base_hosts_file",
+            "cgroup_conf",
+            "cgroupns",
+            "cgroups",
+            "container_name_as_hostname",
+            "default_capabilities",
+            "default_sysctls",
+            "default_ulimits",
+            "devices",
+            "env",
+            "env_host",
+            "host_containers_internal_ip",
+            "init",
+            "interface_name",
+            "ipcns",
+            "keyring",
+            "mounts",
+            "no_hosts",
+            "oom_score_adj",
+            "pidns",
+            "privileged",
+            "seccomp_profile",
+            "tz",
+            "umask",
+            "utsns",
+        ]
     ),
     "engine": frozenset({"cdi_spec_dirs", "env", "hooks_dir"}),
 }
@@ -68,7 +128,7 @@ class Configuration:
 
     def __init__(self, folder: Path) -> None:
         """`folder`: where it is written if this user has no XDG_RUNTIME_DIR."""
-        # Not with what is the daemon's alone: Podman cleans up after a container without it as well.
+        # Not with what goes with the daemon: Podman cleans up after a container without it, too.
         self._folder = Path(os.environ.get("XDG_RUNTIME_DIR") or folder)
         self._told: tuple[str, ...] = ()
 

@@ -38,8 +38,9 @@ def inspect_path(reference: str) -> str:
 def read_image(response: Response, reference: str) -> Image | None:
     """The answer; None where the image is not here, or where that is no reference.
 
-    What an image says of itself is its builder's: what makes no sense in it is empty. Raises PassingError, and DamagedImageError where Podman cannot read what it has, or where
-    what it answers is none that can be read.
+    What an image says of itself is its builder's: what makes no sense in it is empty. Raises
+    PassingError, and DamagedImageError where Podman cannot read what it has, or where what it
+    answers cannot be read.
     """
     if not response.ok and (
         400 <= response.status < 500 or "invalid reference format" in response.reason

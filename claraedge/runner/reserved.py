@@ -5,8 +5,8 @@ claraedge itself acts on some of them: they are for whoever makes containers, no
 images.
 
 Sources: crun(1), "OCI EXTENSIONS"; runc's and crun's `org.systemd.property.*`; libpod/define of
-Podman 5.8 (`io.podman.annotations.*`); hooks of the distributions (`io.containers.*`); Kata, gVisor,
-krun, wasm and CRIU; nvidia-container-runtime (`cdi.k8s.io/*` gives devices).
+Podman 5.8 (`io.podman.annotations.*`); hooks of the distributions (`io.containers.*`); Kata,
+gVisor, krun, wasm and CRIU; nvidia-container-runtime (`cdi.k8s.io/*` gives devices).
 """
 
 from __future__ import annotations

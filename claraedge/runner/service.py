@@ -120,7 +120,8 @@ class PodmanService:
                 )
             self._socket = self._shared
             self._up.set()
-            await in_thread(warn_of_shared, self._shared)
+            if self._shared is not None:
+                await in_thread(warn_of_shared, self._shared)
             return self
         self._check_folder()
         for stale in self._runtime.glob("podman-*.sock"):

@@ -1,4 +1,4 @@
-"""Whatever an image's archive says is the trouble of that image: of nobody else, and of no outage."""
+"""Whatever an image's archive says is the trouble of that image: of no other, and no outage."""
 
 from __future__ import annotations
 

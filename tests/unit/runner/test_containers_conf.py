@@ -25,7 +25,8 @@ def test_what_isolates_is_left_out_and_what_is_chosen_stays(tmp_path: Path) -> N
     path = tmp_path / "a.conf"
     path.write_text(
         '[Containers]\nPidNS = "host"\nlog_size_max = 1\ndns_servers = ["192.0.2.1"]\n'
-        'an_option_of_tomorrow = true\n[engine]\nhooks_dir = ["/x"]\nRuntime = "crun"\nnum_locks = 9\n'
+        'an_option_of_tomorrow = true\n[engine]\nhooks_dir = ["/x"]\n'
+        'Runtime = "crun"\nnum_locks = 9\n'
         '[engine.runtimes]\nmine = ["/opt/a \\" \\u007f é"]\n[network]\nany = {b = [1.5]}\n'
         '[machine]\ncpus = 1\n[engine.service_destinations.a]\nuri = "x"\n'
     )
@@ -45,12 +46,12 @@ def test_what_isolates_is_left_out_and_what_is_chosen_stays(tmp_path: Path) -> N
 def test_later_files_win_and_tables_are_joined(tmp_path: Path) -> None:
     found = settled(
         tmp_path,
-        '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nruntimes = {a = ["1"], b = ["2"]}\n',
+        '[engine]\nruntime = "runc"\ncgroup_manager = "x"\nruntimes = {a = ["1"], b = ["2"]}\n',
         '[engine]\nruntime = "crun"\nruntimes = {b = ["3"]}\n',
     )
     assert found["engine"] == {
         "runtime": "crun",
-        "cgroup_manager": "cgroupfs",
+        "cgroup_manager": "x",
         "runtimes": {"a": ["1"], "b": ["3"]},
     }
 

@@ -1,4 +1,4 @@
-"""What Podman says about an image, read as a value: whatever its builder wrote, it is that image's."""
+"""What Podman says about an image, read as a value: whatever is written, it is that image's."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class ActiveJob:
     ) -> Self:
         """A job as it is recorded. `demand`: what a job of a pipeline asks for."""
         assert job.snapshot is not None, "a started job has its snapshot"
-        pipeline = decode(job.snapshot)
+        pipeline = decode(job.snapshot).owned(job.pipeline)
         ending = job.ending
         if ending is None and any(o.status is OperatorStatus.FAULTED for o in job.operators):
             ending = JobStatus.FAULTED

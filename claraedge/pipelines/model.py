@@ -114,6 +114,8 @@ class Service(Value, frozen=True, kw_only=True):
     requests: Requests = Requests()
     http: tuple[HttpConnection, ...] = ()
     volumes: tuple[VolumeConnection, ...] = ()
+    owner: str = ""
+    """The id of the pipeline whose jobs alone share it; empty: all that name it do."""
 
     @property
     def identity(self) -> tuple[str, tuple[str, ...]]:
@@ -187,6 +189,22 @@ class Pipeline(Value, frozen=True, kw_only=True):
     def with_operator(self, operator: Operator) -> Pipeline:
         """The same pipeline with this operator in place of the one of its name."""
         operators = tuple(operator if o.name == operator.name else o for o in self.operators)
+        return msgspec.structs.replace(self, operators=operators)
+
+    def owned(self, pipeline: str) -> Pipeline:
+        """As the registered pipeline of this id: what its services and operators leave in folders
+        that they share is not for those of others, so such a service is its own.
+        """
+        operators = tuple(
+            msgspec.structs.replace(
+                operator,
+                services=tuple(
+                    msgspec.structs.replace(service, owner=pipeline) if service.volumes else service
+                    for service in operator.services
+                ),
+            )
+            for operator in self.operators
+        )
         return msgspec.structs.replace(self, operators=operators)
 
     def sorter(self) -> graphlib.TopologicalSorter[str]:

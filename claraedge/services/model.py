@@ -47,11 +47,12 @@ class Needs:
 
 
 def key(service: Service) -> str:
-    """What makes two services one: image, tag and command (Clara), and what a container that runs
-    cannot be given any more: folders and GPUs. Neither name nor variables belong to it.
+    """What makes two services one: image, tag and command (Clara), what a container that runs
+    cannot be given any more (folders and GPUs), and, with folders, the pipeline. Neither name nor
+    variables belong to it.
     """
     folders = sorted({volume.path for volume in service.volumes})
-    content = msgspec.json.encode([*service.identity, folders, gpus_of(service)])
+    content = msgspec.json.encode([*service.identity, folders, gpus_of(service), service.owner])
     return hashlib.sha256(content).hexdigest()[:16]
 
 

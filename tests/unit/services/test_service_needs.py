@@ -29,6 +29,17 @@ def test_what_makes_two_services_one(other: object, same: bool) -> None:
     assert (key(viewer()) == key(other)) is same  # type: ignore[arg-type]
 
 
+def test_a_service_with_folders_is_of_one_pipeline() -> None:
+    plain, with_folder = using(viewer()), using(viewer(volume="/data"))
+
+    def keys(pipeline: Pipeline) -> set[str]:
+        return set(needs(pipeline, 1).services)
+
+    assert keys(plain.owned("a")) == keys(plain.owned("b"))
+    assert keys(with_folder.owned("a")) == keys(with_folder.owned("a"))
+    assert keys(with_folder.owned("a")) != keys(with_folder.owned("b"))
+
+
 def test_each_service_and_model_is_needed_once() -> None:
     first = using(viewer(), viewer("b", command=("x",)), models=("m", "n")).operators[0]
     second = Operator(

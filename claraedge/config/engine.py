@@ -36,6 +36,10 @@ class Engine(Section, frozen=True, kw_only=True):
     requests_profile: Literal["0.8", "0.7"] = "0.8"
     """What an operator's `requests` mean: as in Clara 0.8, where memory is a limit (1024 MB if it
     is not written), or as in Clara 0.7, where it is a minimum (512 MB) and no limit is set."""
+    user_namespace: Literal["host", "nomap"] = "host"
+    """Whom users of a container are on this machine, as `podman run --userns`. `host`: root is the
+    user of the daemon, others are subordinate ids. `nomap`: root is a subordinate id as well; each
+    image is kept twice, and copied for its first container."""
     operator_log_mb: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 64
     """How much is kept of what one attempt of an operator prints: the first half and the last."""
     shared_memory_mb: Megabytes | None = None

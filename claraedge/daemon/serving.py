@@ -32,6 +32,7 @@ from claraedge.gpu.telemetry import Combined
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import Runner
 from claraedge.runner.service import PodmanService, user_socket
+from claraedge.runner.user_namespaces import UserNamespace
 from claraedge.suspects import Suspects
 
 _log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ async def podman(config: Config) -> AsyncIterator[Runner]:
             visible_devices=config.engine.visible_devices,
             nodes=cdi.nodes,
             all_nodes=cdi.all_nodes,
+            user_namespace=UserNamespace(config.engine.user_namespace),
         ) as runner,
     ):
         yield runner

@@ -66,7 +66,18 @@ class Range(msgspec.Struct):
 class Mappings(msgspec.Struct):
     """Podman's user namespace."""
 
+    uid_map: list[Range] | None = msgspec.field(name="uidmap", default=None)
     gid_map: list[Range] | None = msgspec.field(name="gidmap", default=None)
+
+    @property
+    def users(self) -> list[tuple[int, int, int]]:
+        """(First inside, first of this machine, how many)."""
+        return [(r.container_id, r.host_id, r.size) for r in self.uid_map or ()]
+
+    @property
+    def groups(self) -> list[tuple[int, int, int]]:
+        """In the same form."""
+        return [(r.container_id, r.host_id, r.size) for r in self.gid_map or ()]
 
 
 class Host(msgspec.Struct):

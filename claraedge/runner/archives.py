@@ -22,6 +22,7 @@ from claraedge.runner.protocol import LABELS, MAX_FILE
 from claraedge.runner.removal import Removal
 from claraedge.runner.reserved import explicit
 from claraedge.runner.service import PodmanService
+from claraedge.runner.user_namespaces import SHARED
 
 _log = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ def _request(image: str, labels: Mapping[str, str]) -> dict[str, object]:
         "labels": explicit(labels, LABELS),
         "entrypoint": ["/never-run"],  # an image may have none, and Podman wants one
         "netns": {"nsmode": "none"},
+        **SHARED,  # nothing of it is run, and another one costs a copy of the image
         "image_volume_mode": "ignore",
         "log_configuration": {"driver": "none"},
     }

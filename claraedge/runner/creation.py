@@ -16,6 +16,7 @@ from claraedge.errors import ClaraedgeError, ContainerError
 from claraedge.runner.answers import Created, decode, refused
 from claraedge.runner.devices import DeviceCheck
 from claraedge.runner.host import Host
+from claraedge.runner.http import Response
 from claraedge.runner.inspector import Inspector
 from claraedge.runner.protocol import OUTSIDE, ContainerSpec, Phase
 from claraedge.runner.removal import Removal
@@ -24,6 +25,9 @@ from claraedge.runner.shared_netns import SharedNetns
 from claraedge.runner.slices import Slices
 from claraedge.runner.specgen import create_request
 from claraedge.runner.volumes import ImageVolumes
+
+#: Seconds for making a container, and for the first one of an image that is copied for it.
+_CREATE, _COPY = 60.0, 3600.0
 
 
 class Creation:
@@ -66,6 +70,7 @@ class Creation:
             place=self._slices.take(spec.name) if self._host.sliced else None,
             groups=groups,
             volumes=volumes,
+            user_namespace=await self._host.user_namespace(),
         )
         # A caller that is cancelled in between must not leave a container that nobody knows.
         work = asyncio.ensure_future(self._create_placed(spec, request))
@@ -88,9 +93,9 @@ class Creation:
         return container
 
     async def _create(self, spec: ContainerSpec, request: Mapping[str, object]) -> str:
-        response = await self._service.request("POST", "/containers/create", body=request)
+        response = await self._post(request)
         if not response.ok and "already in use" in response.reason and await self._free_name(spec):
-            response = await self._service.request("POST", "/containers/create", body=request)
+            response = await self._post(request)
         if not response.ok:
             raise refused(response, spec)
         container = decode(response, Created).id
@@ -107,6 +112,12 @@ class Creation:
                 await self._removal.remove(container)
             raise
         return container
+
+    async def _post(self, request: Mapping[str, object]) -> Response:
+        timeout = _COPY if self._host.copies_images else _CREATE
+        return await self._service.request(
+            "POST", "/containers/create", body=request, timeout=timeout
+        )
 
     async def _free_name(self, spec: ContainerSpec) -> bool:
         """Removes what an earlier call left under this name: one that Podman died in the middle of,

@@ -27,7 +27,7 @@ class Groups:
 
     annotations: Mapping[str, str]
     added: tuple[str, ...] = ()
-    """Numbers in Podman's user namespace."""
+    """Numbers in the container."""
 
 
 NO_GROUPS = Groups(annotations={})
@@ -40,7 +40,7 @@ class GroupKeeper:
     runtime: str
     """Its name: `crun`, `runc`."""
     mapping: Sequence[tuple[int, int, int]] = ()
-    """Groups of Podman's user namespace: (first inside, first of this machine, how many)."""
+    """Groups of containers: (first inside, first of this machine, how many)."""
 
     @property
     def keeps(self) -> bool:

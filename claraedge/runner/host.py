@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from claraedge.errors import RunnerUnavailableError
@@ -13,6 +14,7 @@ from claraedge.runner.limits import enforced
 from claraedge.runner.protocol import Limit
 from claraedge.runner.service import PodmanService
 from claraedge.runner.slices import Slices
+from claraedge.runner.user_namespaces import SHARED, UserNamespace, nomap, without_owner
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +24,12 @@ _TIMEOUT = 20.0
 class Host:
     """Asks Podman about its machine, and notes what does not change."""
 
-    def __init__(self, service: PodmanService, slices: Slices) -> None:
+    def __init__(
+        self,
+        service: PodmanService,
+        slices: Slices,
+        user_namespace: UserNamespace = UserNamespace.HOST,
+    ) -> None:
         self.pid_files: PidFiles | None = None
         """Where Podman notes the processes of containers; None: not known yet."""
         self.sliced = False
@@ -32,6 +39,8 @@ class Host:
         self._limits: frozenset[Limit] | None = None
         self._image_folder: Path | None = None
         self._keeper: GroupKeeper | None = None
+        self._user_namespace = user_namespace
+        self._mapped: Mapping[str, object] | None = None
 
     async def info(self) -> Info | None:
         """What Podman says now; None where it says nothing. Raises RunnerUnavailableError."""
@@ -64,16 +73,35 @@ class Host:
         assert self._limits is not None, "whoever asks for the info notes it"
         return self._limits
 
+    @property
+    def copies_images(self) -> bool:
+        """Whether Podman copies an image for the first container of it."""
+        return self._user_namespace is not UserNamespace.HOST
+
+    async def user_namespace(self) -> Mapping[str, object]:
+        """That of containers of images: the part of a create call.
+
+        Raises ContainerError where this user cannot have it, RunnerUnavailableError.
+        """
+        if self._user_namespace is UserNamespace.HOST:
+            return SHARED
+        if self._mapped is None:
+            info = await self.info()
+            if info is None:
+                raise RunnerUnavailableError("Podman does not say which subordinate ids it has")
+            self._mapped = nomap(info.host.mappings.users, info.host.mappings.groups)
+        return self._mapped
+
     async def keeper(self) -> GroupKeeper:
         """How containers keep groups of this user. Raises RunnerUnavailableError."""
         if self._keeper is None:
             info = await self.info()
             if info is None:
                 raise RunnerUnavailableError("Podman does not say what makes its containers")
-            ranges = info.host.mappings.gid_map or ()
+            ranges = info.host.mappings.groups
+            own = self._user_namespace is UserNamespace.HOST
             self._keeper = GroupKeeper(
-                runtime=info.host.runtime.name,
-                mapping=tuple((r.container_id, r.host_id, r.size) for r in ranges),
+                runtime=info.host.runtime.name, mapping=ranges if own else without_owner(ranges)
             )
         return self._keeper
 

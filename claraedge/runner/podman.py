@@ -47,6 +47,7 @@ from claraedge.runner.shared_netns import SharedNetns
 from claraedge.runner.slices import Slices
 from claraedge.runner.specgen import NO_DEVICES
 from claraedge.runner.trial import Trial
+from claraedge.runner.user_namespaces import UserNamespace
 from claraedge.runner.volumes import ImageVolumes
 
 _log = logging.getLogger(__name__)
@@ -59,7 +60,8 @@ class PodmanRunner:
 
     `runtime` is a private folder on a tmpfs; the reduced system call filter is put there.
     `visible_devices` is NVIDIA_VISIBLE_DEVICES of containers with devices; `nodes` says which
-    device nodes a CDI name stands for, `all_nodes` those of its whole spec.
+    device nodes a CDI name stands for, `all_nodes` those of its whole spec. `user_namespace` is
+    that of the containers of images.
     """
 
     def __init__(
@@ -70,11 +72,12 @@ class PodmanRunner:
         visible_devices: str = NO_DEVICES,
         nodes: Nodes = lambda _device: None,
         all_nodes: AllNodes = lambda _device: (),
+        user_namespace: UserNamespace = UserNamespace.HOST,
     ) -> None:
         self._service = service
         self._runtime = runtime
         slices = Slices()
-        self._host = host = Host(service, slices)
+        self._host = host = Host(service, slices, user_namespace)
         self._inspector = inspector = Inspector(service, slices)
         self._removal = removal = Removal(service, host, inspector, slices)
         self._exits = Exits(host, inspector, removal)

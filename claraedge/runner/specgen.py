@@ -7,7 +7,7 @@ weaken or surprise is set here; the choice of each was measured with Podman 4.3.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from claraedge.runner.networks import namespace
 from claraedge.runner.protocol import LABEL_SLICE, LABELS, ContainerSpec, Limit, Mount
 from claraedge.runner.reserved import explicit
 from claraedge.runner.slices import ENDED_AT_ONCE, KILL_ALL, Slice
+from claraedge.runner.user_namespaces import SHARED
 
 # CDI 0.5, Device names; vendor and class have two characters or more here, because Podman 4.3
 # panics on less.
@@ -61,6 +62,7 @@ def create_request(
     place: Slice | None = None,
     groups: Groups = NO_GROUPS,
     volumes: Volumes = NO_VOLUMES,
+    user_namespace: Mapping[str, object] = SHARED,
 ) -> dict[str, object]:
     """The body of `POST /containers/create`. Raises ContainerError for a bad device name.
 
@@ -69,7 +71,7 @@ def create_request(
     for it. `visible_devices`: NVIDIA_VISIBLE_DEVICES of a container with devices. Neither an image
     nor a definition says it, since with the hook it would give what was not leased. `place`: the
     slice that it is put into. `groups`: those that its devices need. `volumes`: those of
-    its image.
+    its image. `user_namespace`: that of images; the folder of a `root` is this user's own.
     """
     log: dict[str, object] = {"driver": "k8s-file", "path": str(spec.log_path)}
     if spec.log_size is not None:
@@ -102,6 +104,7 @@ def create_request(
         "systemd": "false",
         "sdnotifyMode": "ignore",
         "healthconfig": {"Test": ["NONE"]},
+        **(user_namespace if spec.root is None else SHARED),
     }
     if groups.annotations:
         request["annotations"] = dict(groups.annotations)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -56,6 +57,20 @@ def runtime_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="ce-", dir=os.environ.get("XDG_RUNTIME_DIR")))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def closed_again() -> Iterator[None]:
+    """For containers in a user namespace without this user: Podman 4.3 lets everybody search the
+    folders above its own for them, and whoever runs the tests had them closed.
+    """
+    places = [Path.home() / ".local/share/containers/storage/overlay"]
+    places += [Path(os.environ.get("XDG_RUNTIME_DIR", "/")) / "libpod/tmp"]
+    above = {folder for place in places for folder in place.parents if folder.is_dir()}
+    modes = {f: f.stat().st_mode for f in above if f.stat().st_uid == os.getuid()}
+    yield
+    for folder, mode in modes.items():
+        folder.chmod(stat.S_IMODE(mode))
 
 
 @pytest.fixture

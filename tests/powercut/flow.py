@@ -1,0 +1,52 @@
+"""A flow: what people do to a daemon while its disk is copied. `FLOWS` has those of `drops.py` and
+`calls.py` by their names; one more is one more function with `@flow`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import TypeAlias
+
+from tests.powercut.promises import Item, Promises
+from tests.powercut.site import Site
+
+
+@dataclass(kw_only=True)
+class Scene:
+    """What a flow works on."""
+
+    site: Site
+    random: Random
+    promises: Promises = field(default_factory=Promises)
+
+    def content(self, size: int | None = None) -> bytes:
+        """Bytes that nothing else has."""
+        return self.random.randbytes(size or self.random.choice((20, 3000, 9000)))
+
+    def contents(self, *names: str) -> dict[str, bytes]:
+        return {name: self.content() for name in names}
+
+    def drop(
+        self, kind: str, trigger: str, files: dict[str, bytes], *, foreign: bool = False
+    ) -> Item:
+        """Drops one item, and waits until it is durable."""
+        folder = self.site.state / "inbox" / trigger
+        item = self.promises.item(kind, self.paths(folder, files), files.values())
+        self.site.drop(folder, files, foreign=foreign)
+        item.promise()
+        return item
+
+    def paths(self, folder: Path, files: dict[str, bytes]) -> list[Path]:
+        return [folder / name for name in files]
+
+
+Flow: TypeAlias = Callable[[Scene], None]
+FLOWS: dict[str, Flow] = {}
+
+
+def flow(function: Flow) -> Flow:
+    FLOWS[function.__name__] = function
+    return function

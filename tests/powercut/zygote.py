@@ -1,0 +1,153 @@
+"""Forks daemons whose containers are coroutines: `python -m tests.powercut.zygote FOLDER USER LACKS`.
+
+All of the product but Podman. FOLDER/disk is the disk, FOLDER/run the runtime folder,
+FOLDER/daemon.log what daemons print. `start BOOT` on a line of the input forks one, in a boot of this
+id, and prints its process id; `alive PID` prints 1 or 0; `kill PID` answers once it is gone. Forked,
+a daemon is there at once: its modules are loaded.
+
+LACKS spoils the product, for a campaign that has to find that: `none`, `files` or `folders` are not
+synced, or `all` of both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import signal
+import stat
+import sys
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from claraedge import journal
+from claraedge.config import Config, load_config
+from claraedge.daemon import parts, serve
+from claraedge.fs import mounts
+from claraedge.runner.memory import MemoryRunner, write_log
+from claraedge.runner.protocol import ContainerSpec, Runner
+
+
+def _copy(spec: ContainerSpec) -> None:
+    for given in [mount.source for mount in spec.mounts if mount.read_only]:
+        for path in sorted(path for path in given.rglob("*") if path.is_file()):
+            for out in [mount.source for mount in spec.mounts if not mount.read_only]:
+                made = out / path.relative_to(given)
+                made.parent.mkdir(parents=True, exist_ok=True)
+                made.write_bytes(path.read_bytes())
+    write_log(spec, "copied")
+
+
+async def copy(spec: ContainerSpec) -> int:
+    _copy(spec)
+    return 0
+
+
+async def slow(spec: ContainerSpec) -> int:
+    await asyncio.sleep(0.3)
+    _copy(spec)
+    return 0
+
+
+async def flaky(folder: Path, spec: ContainerSpec) -> int:
+    """Fails until somebody has made FOLDER/repaired."""
+    if not (folder / "repaired").exists():
+        write_log(spec, "not repaired yet")
+        return 3
+    _copy(spec)
+    return 0
+
+
+async def forever(_: ContainerSpec) -> int:
+    await asyncio.Event().wait()
+    return 0
+
+
+def _spoil(lacks: str) -> None:
+    fsync = os.fsync
+
+    def selective(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        if lacks != "all" and lacks != ("folders" if is_folder else "files"):
+            fsync(descriptor)
+
+    if lacks != "none":
+        os.fsync = selective  # type: ignore[assignment]
+
+
+async def _serve(folder: Path, boot: str) -> None:
+    @asynccontextmanager
+    async def open_runner(_: Config) -> AsyncIterator[Runner]:
+        containers = MemoryRunner()
+        for program in (copy, slow, forever):
+            containers.add_image(f"{program.__name__}:1", program)
+        containers.add_image("flaky:1", partial(flaky, folder))
+        yield containers
+
+    # The one FUSE program that is a disk of this machine's own.
+    mounts._SHARED -= {"fuse"}  # type: ignore[misc]
+    parts.boot_id = lambda: boot
+    folders = {"state_dir": str(folder / "disk/state"), "runtime_dir": str(folder / "run")}
+    config = load_config(folder / "disk/claraedge.toml", {}, folders)
+    journal.configure(config.log.level, "text")
+    await serve(config, open_runner)
+
+
+def _child(folder: Path, user: pwd.struct_passwd, boot: str) -> None:
+    log = os.open(folder / "daemon.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    nothing = os.open("/dev/null", os.O_RDONLY)
+    for given, wanted in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(given, wanted)
+    if os.geteuid() != user.pw_uid:
+        os.setgroups([])
+        os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
+        os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
+    os.umask(0o027)
+    asyncio.run(_serve(folder, boot))
+
+
+def _start(folder: Path, user: pwd.struct_passwd, boot: str) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            _child(folder, user, boot)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    return child
+
+
+def _kill(child: int) -> str:
+    try:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    except (ProcessLookupError, ChildProcessError):
+        return "was gone"
+    return "gone"
+
+
+def _alive(child: int) -> int:
+    try:
+        return int(os.waitpid(child, os.WNOHANG)[0] == 0)
+    except ChildProcessError:
+        return 0
+
+
+def main(folder: Path, user: pwd.struct_passwd, lacks: str) -> None:
+    _spoil(lacks)
+    for line in sys.stdin:
+        command, given = line.split()
+        if command == "start":
+            print(_start(folder, user, given), flush=True)
+        elif command == "kill":
+            print(_kill(int(given)), flush=True)
+        else:
+            print(_alive(int(given)), flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), pwd.getpwnam(sys.argv[2]), sys.argv[3])

@@ -92,7 +92,7 @@ def model(scene: Scene) -> None:
             folder, files = _model(scene, name, size)
             with scene.promises.changing((("model", name), files)):
                 models.upload(connection, folder, "PY_TORCH", lambda _: None)
-        other = models.resolve_all(connection, ["other"])[0]
+        other = next(one.id for one in models.list_all(connection) if one.name == "other")
         with scene.promises.changing((("model", "other"), None)):
             models.delete(connection, other)
 

@@ -94,13 +94,13 @@ def record(place: Site, flow: str, seed: int, stride: int) -> Recording:
         begin = place.disk.operations
         place.disk.copy_after(begin + scene.random.randint(1, stride), stride, _MOST_COPIES)
         FLOWS[flow](scene)
-        end = place.disk.operations
-        copies = place.disk.copies()
         place.kill()
+        end = place.disk.operations
         faults = list(Audit(place, scene.promises, time.monotonic()).faults())
         assert not faults, f"{flow} without a power cut: {faults}"
     finally:
         place.unmount()
+        copies = place.disk.copies()
     return Recording(
         flow=flow, seed=seed, promises=scene.promises, operations=end - begin, copies=copies
     )

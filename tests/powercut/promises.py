@@ -87,10 +87,12 @@ class Promises:
 
     def allowed(self, moment: float) -> Iterator[tuple[Key, Sequence[Value]]]:
         """The values that each key may have after a power cut at that moment; the first is the one
-        that was answered last.
+        that was answered last. Without those that nobody had asked for.
         """
         for key, writes in self._writes.items():
             begun = [write for write in writes if write.began <= moment]
+            if not begun:
+                continue
             last = [write.value for write in begun if write.answered <= moment][-1:] or [None]
             yield key, [*last, *(write.value for write in begun if write.answered > moment)]
 

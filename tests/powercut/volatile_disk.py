@@ -71,7 +71,7 @@ class VolatileDisk:
         self.mount.mkdir()
         self._control = folder / "control"
         self._log = folder / "copies"
-        self._copies = 0
+        self._copies = self._known = 0
         self._server: subprocess.Popen[str] | None = None
         self._life, self._alive = os.pipe()  # copies end once nobody has the second one open
 
@@ -106,8 +106,8 @@ class VolatileDisk:
     def copies(self) -> list[Copy]:
         """Those that were made since this was asked last."""
         lines = self._log.read_text("utf-8", "replace").splitlines() if self._log.exists() else []
-        self._log.unlink(missing_ok=True)
-        parts = [line.split(" ", 3) for line in lines]
+        parts = [line.split(" ", 3) for line in lines[self._known :]]
+        self._known = len(lines)
         return [
             Copy(operation=int(at), moment=float(moment), control=Path(control), what=what)
             for at, moment, control, what in parts
@@ -131,7 +131,6 @@ class VolatileDisk:
         if self._server is not None:
             self._server.communicate(timeout=20)
             self._server = None
-        self._log.unlink(missing_ok=True)
 
 
 def unmount_by(command: Sequence[str | Path]) -> None:

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <list>
 #include <map>
@@ -128,10 +129,7 @@ class Files {
         if (file->is_folder()) {
             sync_names(file->id);
         } else {
-            file->durable_bytes = file->bytes;
-            file->dirty = false;
-            file->shortest = SIZE_MAX;
-            file->written.clear();
+            sync_bytes(file);
         }
     }
 
@@ -171,6 +169,22 @@ class Files {
             if (file->is_folder()) file->parent = folder->id;
         }
         folder->seen.modified = folder->seen.changed = clock();
+    }
+
+    // Only what was written: the image of a file system is one big file.
+    static void sync_bytes(File *file) {
+        std::string &durable = file->durable_bytes;
+        if (file->shortest < durable.size()) durable.resize(file->shortest);
+        durable.resize(file->bytes.size());
+        for (size_t block : file->written) {
+            size_t from = block * BLOCK;
+            if (from >= durable.size()) continue;
+            size_t count = std::min(BLOCK, durable.size() - from);
+            durable.replace(from, count, file->bytes, from, count);
+        }
+        file->dirty = false;
+        file->shortest = SIZE_MAX;
+        file->written.clear();
     }
 
     // A rename is durable as a whole once either of its folders is.

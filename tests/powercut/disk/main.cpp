@@ -421,7 +421,6 @@ static void serve(const disk::Place &place, int answer) {
         }
         if (ready[1].revents) command();
     }
-    unlink(place.control.c_str());
     fuse_session_unmount(session);
     _exit(0);
 }

@@ -11,6 +11,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -97,3 +98,11 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
         report.outcome = "failed"
         report.longrepr = f"{report.nodeid} was skipped as a whole: {reason}"
     return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish() -> None:
+    """Lets pytest remove what a killed run left: its own removal calls itself once a folder, and
+    tests of deep trees leave more folders in each other than Python's limit of calls.
+    """
+    sys.setrecursionlimit(10_000)

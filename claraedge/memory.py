@@ -64,9 +64,9 @@ class Share:
     def refused(self, size: int) -> StreamMemoryError:
         """The error for so many bytes more."""
         return StreamMemoryError(
-            f"the open calls keep {self._budget.used} of the {self._budget.total} bytes that they may"
-            f" keep together, {self.taken} of them for this one, and it needs {size} more; try"
-            " again when some have ended, with fewer files or ids in one call"
+            f"the open calls keep {self._budget.used} of the {self._budget.total} bytes of memory"
+            f" that they may keep together, {self.taken} of them for this one, and it needs {size}"
+            " more; try again when some have ended, with fewer files or ids in one call"
         )
 
 
@@ -101,7 +101,6 @@ def kept(size: int) -> Iterator[None]:
         yield
     finally:
         give_back(size)
-
 
 
 def of_text(*texts: str) -> int:

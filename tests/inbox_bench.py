@@ -171,7 +171,9 @@ class Bench:
         return tree_of(self.config.state_dir / "payloads" / job.payload / "input")
 
     async def jobs(self) -> list[Job]:
-        return await self.database.read(lambda tx: [jobs.read(tx, r) for r in tx.rows("all_jobs", after=0)])
+        return await self.database.read(
+            lambda tx: [jobs.read(tx, r) for r in tx.rows("all_jobs", after=0)]
+        )
 
 
 def ended(items: list[Item]) -> list[Item]:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from claraedge.api.calls import Limits
 from claraedge.api.appliance import ApplianceServicer
+from claraedge.api.calls import Limits
 from claraedge.api.models import ModelsServicer
 from claraedge.api.server import Server
 from claraedge.clock import SystemClock

@@ -1,8 +1,9 @@
 """How many calls are served at a time: each kind has a bound of its own.
 
-So whatever a client keeps open, `Status` and `Cancel` of others are answered: uploads, downloads and
-watches take no slot of a simple call. A call counts once its first message has come. Those before
-that are bounded as well, and the oldest of them ends where one more comes: silence keeps nobody out.
+So whatever a client keeps open, `Status` and `Cancel` of others are answered: uploads, downloads
+and watches take no slot of a simple call. A call counts once its first message has come. Those
+before that are bounded as well, and the oldest of them ends where one more comes: silence keeps
+nobody out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Lists of a payload's files that are longer than a page, while the payload may change.
 
-All files of an upload appear together. A list of several pages that an upload's end falls into would
-show some of them, and is ended with an error instead.
+All files of an upload appear together. A list of several pages that an upload's end falls into
+would show some of them, and is ended with an error instead.
 """
 
 from __future__ import annotations

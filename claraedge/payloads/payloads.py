@@ -135,9 +135,7 @@ class Payloads:
 
     async def get(self, payload: str, *, with_files: bool = True) -> Payload:
         """The payload, with its files by name bytes. Raises PayloadNotFoundError."""
-        return await self._database.read(
-            lambda tx: records.get(tx, payload, with_files=with_files)
-        )
+        return await self._database.read(lambda tx: records.get(tx, payload, with_files=with_files))
 
     async def find(self, payload: str, name: str) -> tuple[PayloadFile, Path]:
         """The file that a client means by `name`, and where its bytes are."""

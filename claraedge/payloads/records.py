@@ -23,7 +23,9 @@ def add(tx: Transaction, payload: str, kind: PayloadType, now: float) -> None:
 def get(tx: Transaction, payload: str, *, with_files: bool = True) -> Payload:
     """The payload. Raises PayloadNotFoundError."""
     row = refuse_missing(tx, payload)
-    files = tuple(of_row(r) for r in tx.rows("payload_files", payload=payload)) if with_files else ()
+    files = (
+        tuple(of_row(r) for r in tx.rows("payload_files", payload=payload)) if with_files else ()
+    )
     return Payload(
         id=payload,
         type=PayloadType(row["type"]),

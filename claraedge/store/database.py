@@ -228,7 +228,7 @@ class Database:
             return await in_thread(self._read, work)
 
     async def read_page(self, work: Callable[[Transaction], T]) -> T:
-        """As `read`, for a page of a list: however many lists are read, short reads find a reader."""
+        """As `read`, for a page of a list: however many are read, others find a reader."""
         async with self._page_slots:
             return await self.read(work)
 

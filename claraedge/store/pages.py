@@ -1,8 +1,8 @@
 """Long lists, a page at a time.
 
 Each page is a read of its own, so that a client that is slow to take the list keeps no transaction
-open, and in memory there is one page. Rows come in the order of their key: each is there once, as it
-was when its page was read.
+open, and in memory there is one page. Rows come in the order of their key: each is there once, as
+it was when its page was read.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ async def pages(
     while after is not None:
         start = after
 
-        def page(tx: Transaction, start: str | int = start) -> tuple[list[T], int, str | int | None]:
+        def page(
+            tx: Transaction, start: str | int = start
+        ) -> tuple[list[T], int, str | int | None]:
             return _page(tx, listing, start, parameters)
 
         found, size, after = await database.read_page(page)

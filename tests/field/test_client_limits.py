@@ -13,7 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from claraedge import metadata
+from claraedge import memory, metadata
 from claraedge.api import answers, events, server, translate
 from claraedge.api.calls import Limits
 from claraedge.api.server import Server
@@ -42,6 +42,8 @@ FIGURES = {
     "uploads at a time": f"{BOUNDS[Kind.UPLOAD]}",
     "downloads and lists at a time": f"{BOUNDS[Kind.DOWNLOAD]}",
     "watches at a time: of events, GPUs and health, and reflection": f"{BOUNDS[Kind.WATCH]}",
+    "memory for what open calls keep, all together: names of uploaded files, definitions, ids,"
+    " pages of lists": f"{memory.TOTAL // _MIB} MiB",
     "calls at a time whose first message has not come": f"{OPENING}",
     "length of the socket's path": f"{target._LONGEST_PATH} bytes",
     "a message, either way": f"{server.MESSAGE // _MIB} MiB",

@@ -1,10 +1,10 @@
 """A client that opens all it can and takes nothing: `greedy_client.py TARGET JSON`.
 
-JSON: `silent` watches without a word, `following` a job in which nothing happens, `requestless` calls
-of Status without a request, `uploads` of one chunk to `payload`, `readers` of its file `large` who
-read one message. It prints a line once all are open. At the next line of its input it reads each call
-to its end, and prints how they ended: a count of each status, by kind. A watch that follows is
-cancelled.
+JSON: `silent` watches without a word, `following` a job in which nothing happens, `requestless`
+calls of Status without a request, `uploads` of one chunk to `payload`, `readers` of its file
+`large` who read one message. It prints a line once all are open. At the next line of its input it
+reads each call to its end, and prints how they ended: a count of each status, by kind. A watch that
+follows is cancelled.
 """
 
 from __future__ import annotations

@@ -51,7 +51,9 @@ class Greedy:
         """Reads all calls to their end: kind -> status -> how many."""
         cast("IO[str]", self.process.stdin).write("\n")
         cast("IO[str]", self.process.stdin).flush()
-        found: dict[str, dict[str, int]] = json.loads(cast("IO[str]", self.process.stdout).readline())
+        found: dict[str, dict[str, int]] = json.loads(
+            cast("IO[str]", self.process.stdout).readline()
+        )
         return found
 
 

@@ -113,12 +113,12 @@ async def test_a_page_counts_while_its_reader_is_slow(payloads: Payloads) -> Non
         await anext(files)
         one_page = budget.used
         assert 3 * 400 < one_page < 3 * 500
+        second = payloads.files(payload)
+        await anext(second)
         with pytest.raises(StreamMemoryError):
-            others = [payloads.files(payload) for _ in range(3)]
-            for other in others:
-                await anext(other)
-        for other in (files, *others):
-            await other.aclose()
+            await anext(payloads.files(payload))
+        for one in (files, second):
+            await one.aclose()
         assert budget.used == 0
         assert len([file async for file in payloads.files(payload)]) == len(NAMES)
         assert budget.used == 0

@@ -41,8 +41,8 @@ BOUNDS: Mapping[Kind, int] = {
     Kind.WATCH: 512,
     Kind.UNREAD: 256,
 }
-#: Calls at a time whose first message has not come.
-OPENING = 256
+#: Calls at a time whose first message has not come: far more than come at once by many clients.
+OPENING = 1024
 #: What would help, where a kind has no slot left.
 _ADVICE = {
     Kind.UNARY: "try again when some have been answered",
@@ -131,8 +131,9 @@ class Slots:
         """
         if len(self._opening) >= self._most_opening:
             oldest = next(iter(self._opening))
-            del self._opening[oldest]
-            oldest.reschedule(asyncio.get_running_loop().time())
+            if not oldest.expired():
+                del self._opening[oldest]
+                oldest.reschedule(asyncio.get_running_loop().time())
         bound = asyncio.timeout(seconds)
         try:
             async with bound:

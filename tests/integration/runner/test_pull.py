@@ -20,7 +20,12 @@ import pytest
 from claraedge.blocking import in_thread
 from claraedge.config import Credential
 from claraedge.config import Images as Settings
-from claraedge.errors import ImageDeniedError, ImageNotFoundError, ImagePullError
+from claraedge.errors import (
+    ImageDeniedError,
+    ImageNotFoundError,
+    ImagePullError,
+    RegistryNotAllowedError,
+)
 from claraedge.images.images import Images
 from claraedge.runner.podman import PodmanRunner
 from tests.integration.conftest import TestImages
@@ -182,9 +187,18 @@ async def test_a_registry_without_tls_must_be_configured_as_such(
     runner: PodmanRunner, registry: StubRegistry, archive: Path
 ) -> None:
     registry.add(archive, "app", "1")
-    images = Images(runner, Settings(pull="missing"))
+    images = Images(runner, Settings(pull="missing", allow=(registry.host,)))
     with pytest.raises(ImagePullError, match="TLS"):
         await images.ensure(f"{registry.host}/app:1", ())
+
+
+async def test_a_registry_at_a_private_address_is_not_asked_unless_it_is_listed(
+    runner: PodmanRunner, registry: StubRegistry, archive: Path
+) -> None:
+    registry.add(archive, "app", "1")
+    with pytest.raises(RegistryNotAllowedError, match=r"set \[images\] allow"):
+        await Images(runner, Settings(pull="missing")).ensure(f"{registry.host}/app:1", ())
+    assert registry.requests == []
 
 
 @pytest.mark.parametrize("name", ["dir:/etc/app", "docker-archive:/tmp/x.tar", "host.x/-/a b:1"])

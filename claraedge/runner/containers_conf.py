@@ -107,6 +107,7 @@ _DECIDING = {
             "tz",
             "umask",
             "utsns",
+            "volumes",
         ]
     ),
     "engine": frozenset({"cdi_spec_dirs", "env", "hooks_dir"}),

@@ -144,6 +144,7 @@ async def test_what_a_shared_service_may_give_is_told(
             assert not sharing.private
     (told,) = (r.getMessage() for r in caplog.records if "may give operators" in r.message)
     assert "containers.env" in told
+    assert "containers.volumes" in told
 
 
 async def test_labels_of_an_image_are_not_those_of_its_container(

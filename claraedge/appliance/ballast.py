@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from claraedge.fs import files
+from claraedge.fs.syncing import sync
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Ballast:
             )
             try:
                 os.posix_fallocate(descriptor, 0, self.size)
-                os.fsync(descriptor)
+                sync(descriptor)
             finally:
                 os.close(descriptor)
             building.replace(self.path)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from claraedge.appliance import journaling
 from claraedge.appliance.surroundings import Surroundings
+from claraedge.blocking import in_thread
 from claraedge.clock import boot_id
 from claraedge.daemon import device
 from claraedge.daemon.disks import advised, disk_guard
@@ -174,6 +176,9 @@ class Parts:
         await self.delivery.prepare()
         await self.pipeline_folder.prepare()
         await self.inbox.prepare()
+        given = self.foundation.config
+        kept = (given.outbox_dir, given.failed_dir, given.originals_dir)
+        await in_thread(journaling.warn, (given.state_dir, given.inbox_dir, *kept))
 
     def work(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
         """Name -> what goes on until it is cancelled; one that ends before has died of a bug."""

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from claraedge.blocking import CancelFlag
-from claraedge.fs import files
+from claraedge.fs import files, syncing
 from claraedge.fs.walking import placed, walk
 from claraedge.inbox.model import Claimed
 
@@ -122,7 +122,7 @@ def _sync(path: Path, how: int) -> OSError | None:
     try:
         descriptor = os.open(path, how)
         try:
-            os.fsync(descriptor)
+            syncing.sync(descriptor)
         finally:
             os.close(descriptor)
     except OSError as error:

@@ -18,6 +18,7 @@ from claraedge.blocking import CancelFlag
 from claraedge.errors import InvalidModelError, StorageFullError
 from claraedge.filenames import DEFAULT, Names
 from claraedge.fs import files
+from claraedge.fs.syncing import sync
 from claraedge.modelfiles import note
 from claraedge.models import content
 from claraedge.models.config import MAX_CONFIG, Config, read_config
@@ -181,5 +182,5 @@ def _copy(flag: CancelFlag, packed: Reader, path: Path, size: int, mode: int) ->
         file.flush()
         os.fchmod(file.fileno(), mode)
         flag.check()
-        os.fsync(file.fileno())
+        sync(file.fileno())
     return named

@@ -12,6 +12,7 @@ synced, or `all` of both.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import pwd
 import signal
@@ -106,6 +107,7 @@ def _child(folder: Path, user: pwd.struct_passwd, boot: str) -> None:
         os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
         os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
     os.umask(0o027)
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; a change of the user undoes it
     asyncio.run(_serve(folder, boot))
 
 

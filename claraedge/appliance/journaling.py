@@ -1,7 +1,7 @@
 """File systems without a journal, on which a power cut may undo what was durable.
 
-A rename there is not one step, and what fsync makes durable may be lost with a folder above it. What
-an outbox on such a disk held is then gone, while the database says that it was delivered.
+A rename there is not one step, and what fsync makes durable may be lost with a folder above it.
+What an outbox on such a disk held is then gone, while the database says that it was delivered.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WITHOUT = frozenset(("exfat", "ext2", "hfs", "minix", "msdos", "sysv", "udf", "
 
 
 def warn(folders: Iterable[Path]) -> None:
-    """Tells the journal of the daemon once of each such file system that one of the folders lies on.
+    """Tells the daemon's journal once of each such file system that one of the folders lies on.
 
     Blocking. A folder on a share is not touched: its server may be dead.
     """

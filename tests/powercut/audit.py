@@ -66,7 +66,10 @@ class Audit:
     # --- what the rows say is on the disk -----------------------------------------------------
 
     def _of_database(self) -> Iterator[Fault]:
-        for check, sound in (("integrity_check", [{"integrity_check": "ok"}]), ("foreign_key_check", [])):
+        for check, sound in (
+            ("integrity_check", [{"integrity_check": "ok"}]),
+            ("foreign_key_check", []),
+        ):
             if (found := self._site.rows(f"PRAGMA {check}")) != sound:
                 yield Fault("corrupt", f"{check}: {found[:3]}")
 
@@ -227,7 +230,9 @@ class Audit:
         )
         if len(rows) != 1:
             return f"{len(rows)} pipelines" if rows else None
-        return next((name for name in ("slow", "forever") if f"image: {name}" in rows[0]["files"]), "copy")
+        return next(
+            (name for name in ("slow", "forever") if f"image: {name}" in rows[0]["files"]), "copy"
+        )
 
     # --- what nobody needs --------------------------------------------------------------------
 
@@ -254,7 +259,9 @@ def _of_result(folder: Path, report: Mapping[str, Any]) -> Iterator[Fault]:
     found.pop("result.json", None)
     listed = {file["path"]: file["sha256"] for file in report["files"]}
     if found != listed:
-        yield Fault("half", f"{folder.name} has {len(found)} files of {len(listed)}, or other bytes")
+        yield Fault(
+            "half", f"{folder.name} has {len(found)} files of {len(listed)}, or other bytes"
+        )
     given, made = {one["sha256"] for one in report["inputs"]}, set(found.values())
     if given != made:
         yield Fault("half", f"{folder.name} was made of {len(made)} of {len(given)} inputs")

@@ -1,7 +1,7 @@
 """A real file system (ext4, XFS, Btrfs) on a disk with a volatile write cache. Needs root.
 
-Its image lies on a `VolatileDisk`: what the file system did not have flushed is lost at a power cut,
-as in a disk's own cache, and it recovers by its own log.
+Its image lies on a `VolatileDisk`: what the file system did not have flushed is lost at a power
+cut, as in a disk's own cache, and it recovers by its own log.
 """
 
 from __future__ import annotations

@@ -136,9 +136,7 @@ def _create(
     return job, payload
 
 
-def _start(
-    scene: Scene, connection: Connection, job: str, inputs: tuple[str, ...] | bool
-) -> None:
+def _start(scene: Scene, connection: Connection, job: str, inputs: tuple[str, ...] | bool) -> None:
     """`inputs`: digests of what its result is made of, where they are known."""
     with scene.promises.changing((("result", job), inputs)):
         jobs.start(connection, job, {})

@@ -67,9 +67,7 @@ class Life:
 
 
 @contextmanager
-def site(
-    kind: str = "powercut", *, user: str | None = None, lacks: str = "none"
-) -> Iterator[Site]:
+def site(kind: str = "powercut", *, user: str | None = None, lacks: str = "none") -> Iterator[Site]:
     """A place for a campaign. `kind`: of its file system; all but powercut need root."""
     folder = Path(tempfile.mkdtemp(prefix="cut-", dir="/var/tmp"))
     folder.chmod(0o755)
@@ -149,13 +147,13 @@ def _life(place: Site, recording: Recording, copy: Copy, models: Sequence[str]) 
         _recover(place, recording)
     except (StuckError, OSError) as error:
         faults.append(Fault("stuck", str(error)))
-    except Exception:  # of the campaign itself: tell which life it was
+    except Exception:  # noqa: BLE001 of the campaign itself: tell which life it was
         faults.append(Fault("stuck", traceback.format_exc()[-800:]))
     journal = place.journal()
     place.kill()
     try:
         faults += Audit(place, promises, moment).faults()
-    except Exception:
+    except Exception:  # noqa: BLE001 what cannot be read
         faults.append(Fault("corrupt", traceback.format_exc()[-800:]))
     bugs = [line for line in journal.splitlines() if " ERROR " in line or "Traceback" in line]
     faults += [Fault("log", line[:300]) for line in bugs[:1]]

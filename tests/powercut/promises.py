@@ -1,7 +1,7 @@
 """What was promised while the disk was copied, each with the moment from which on it is a promise.
 
-A dropped item is one from the moment that its writer has fsynced it; what a call changes is one from
-its answer. Between a call and its answer a power cut may leave old or new.
+A dropped item is one from the moment that its writer has fsynced it; what a call changes is one
+from its answer. Between a call and its answer a power cut may leave old or new.
 """
 
 from __future__ import annotations
@@ -58,7 +58,11 @@ class Promises:
     _writes: dict[Key, list[_Write]] = field(default_factory=lambda: defaultdict(list))
 
     def item(
-        self, kind: str, paths: Iterable[Path], inputs: Iterable[bytes], others: Sequence[bytes] = ()
+        self,
+        kind: str,
+        paths: Iterable[Path],
+        inputs: Iterable[bytes],
+        others: Sequence[bytes] = (),
     ) -> Item:
         """Notes an item that is about to be dropped."""
         made = Item(

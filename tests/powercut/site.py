@@ -109,9 +109,7 @@ class Site:
             self._give(path)
         sync_tree(self.disk.mount)
 
-    def drop(
-        self, folder: Path, files: Mapping[str, bytes], *, foreign: bool = False
-    ) -> None:
+    def drop(self, folder: Path, files: Mapping[str, bytes], *, foreign: bool = False) -> None:
         """Writes files below a folder; they are durable, with their names, when this returns."""
         inside = {folder}
         for name, content in files.items():

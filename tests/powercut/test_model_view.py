@@ -46,9 +46,7 @@ class _Repository:
 
 
 def _wanted(generation: int) -> dict[str, Stored]:
-    return {
-        name: Stored(model=f"{name}-{generation}", generation=generation) for name in _MODELS
-    }
+    return {name: Stored(model=f"{name}-{generation}", generation=generation) for name in _MODELS}
 
 
 def _show(root: Path, generation: int) -> dict[str, dict[str, str]]:

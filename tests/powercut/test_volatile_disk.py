@@ -63,9 +63,7 @@ def _arrange_synced(disk: VolatileDisk) -> None:
         ("journal", {"both", "bytes", "name", "nothing", "known/inside"}),
     ],
 )
-def test_names_whose_folder_is_not_synced(
-    disk: VolatileDisk, model: str, names: set[str]
-) -> None:
+def test_names_whose_folder_is_not_synced(disk: VolatileDisk, model: str, names: set[str]) -> None:
     _arrange_synced(disk)
     found = _found(_cut(disk, model))
     assert set(found) == names

@@ -1,4 +1,4 @@
-"""A mounted disk that loses at a power cut what was not synced: `disk/main.cpp`, its copies, its cuts.
+"""A mounted disk that loses at a power cut what was not synced: `disk/main.cpp` serves it.
 
 No root: FUSE mounts it for this user.
 """
@@ -87,9 +87,7 @@ class VolatileDisk:
 
     def cut(self, copy: Copy, model: str, seed: int) -> None:
         """Mounts the disk as a power cut right after that operation leaves it."""
-        said = ask(
-            copy.control, f"serve {self.mount} {model} {seed} {self._control} {self._log}"
-        )
+        said = ask(copy.control, f"serve {self.mount} {model} {seed} {self._control} {self._log}")
         assert said == "mounted", f"the disk of {copy.control} is not mounted: {said}"
 
     @property

@@ -1,9 +1,11 @@
-"""Forks daemons whose containers are coroutines: `python -m tests.powercut.zygote FOLDER USER LACKS`.
+"""Forks daemons whose containers are coroutines.
+
+    python -m tests.powercut.zygote FOLDER USER LACKS
 
 All of the product but Podman. FOLDER/disk is the disk, FOLDER/run the runtime folder,
-FOLDER/daemon.log what daemons print. `start BOOT` on a line of the input forks one, in a boot of this
-id, and prints its process id; `alive PID` prints 1 or 0; `kill PID` answers once it is gone. Forked,
-a daemon is there at once: its modules are loaded.
+FOLDER/daemon.log what daemons print. `start BOOT` on a line of the input forks one, in a boot of
+this id, and prints its process id; `alive PID` prints 1 or 0; `kill PID` answers once it is gone.
+A forked one starts fast: its modules are loaded.
 
 LACKS spoils the product, for a campaign that has to find that: `none`, `files` or `folders` are not
 synced, or `all` of both.
@@ -116,7 +118,7 @@ def _start(folder: Path, user: pwd.struct_passwd, boot: str) -> int:
     if child == 0:
         try:
             _child(folder, user, boot)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 its last words
             traceback.print_exc()
         finally:
             os._exit(1)

@@ -26,6 +26,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from claraedge.decoding import decode_json
 from claraedge.errors import NotSetAsideError, SetAsideError
 from claraedge.ids import new_id
 from claraedge.store.database import Database
@@ -122,7 +123,7 @@ class Suspects:
         """At start, before anything is worked on: judges the end of the last process."""
         self._database = database
         row = await database.read(lambda tx: tx.row("fact", key=_FACT))
-        before = Books() if row is None else msgspec.json.decode(row["value"], type=Books)
+        before = Books() if row is None else decode_json(row["value"], Books)
         end = None if self._path is None else _left(self._path)
         self._books = judged(before, end, self._boot)
         if self._books != before:
@@ -265,13 +266,13 @@ def _left(path: Path) -> End | None:
     with os.fdopen(descriptor, "rb") as file:
         data = file.read(_PLACE * _PLACES)
     try:
-        said = msgspec.json.decode(data[:_PLACE].rstrip(b"\0"), type=_Head)
+        said = decode_json(data[:_PLACE].rstrip(b"\0"), _Head)
     except msgspec.DecodeError:
         return None
     works: set[_Thing] = set()
     for at in range(_PLACE, len(data), _PLACE):
         with contextlib.suppress(msgspec.DecodeError):
-            works.add(msgspec.json.decode(data[at : at + _PLACE].rstrip(b"\0"), type=_Thing))
+            works.add(decode_json(data[at : at + _PLACE].rstrip(b"\0"), _Thing))
     return End(life=said.life, boot=said.boot, stopped=said.stopped, works=frozenset(works))
 
 

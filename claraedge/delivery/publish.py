@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from claraedge.decoding import decode_json
 from claraedge.delivery.shown import opened_shown, show
 from claraedge.delivery.slug import whole_id
 from claraedge.errors import ClaraedgeError, StateFolderError
@@ -150,7 +151,7 @@ def is_owners(root: Path, folder: bytes, marker: str, key: str, owner: str) -> b
             text = os.pread(descriptor, min(found.st_size, _LARGEST), 0)
         finally:
             os.close(descriptor)
-        document = msgspec.json.decode(text, type=dict[str, object])
+        document = decode_json(text, dict[str, object])
     except msgspec.DecodeError:
         return False
     except OSError as error:

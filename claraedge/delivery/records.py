@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from claraedge.decoding import decode_json
 from claraedge.delivery.slug import result_folder
 from claraedge.jobs.model import Job, JobStatus
 from claraedge.pipelines.model import Pipeline
@@ -125,7 +126,7 @@ def _record(row: Row) -> DeliveryRecord:
     return DeliveryRecord(
         job=row["job"],
         folder=row["folder"],
-        outputs=msgspec.json.decode(row["outputs"], type=tuple[str, ...]),
+        outputs=decode_json(row["outputs"], tuple[str, ...]),
         item=row["item"],
         state=DeliveryState(row["state"]),
         reason=row["reason"],

@@ -10,9 +10,8 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-import msgspec
-
 from claraedge.clock import Clock
+from claraedge.decoding import decode_json
 from claraedge.errors import JobNotFoundError, StorageFullError
 from claraedge.events.model import Event, Follow
 from claraedge.ids import NewId
@@ -143,6 +142,6 @@ def _event(row: Row, number: int, time: float, *, snapshot: bool = False) -> Eve
         time=time,
         kind=row["kind"],
         job=row["job"],
-        body=msgspec.json.decode(row["body"], type=dict[str, object]),
+        body=decode_json(row["body"], dict[str, object]),
         snapshot=snapshot,
     )

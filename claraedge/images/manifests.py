@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from claraedge.decoding import decode_json
 from claraedge.errors import PipelineLoadError
 from claraedge.pipelines.application import Application
 from claraedge.pipelines.entries import container_path
@@ -131,7 +132,7 @@ def read(files: Mapping[str, bytes]) -> Application | None:
 
 def _decoded(content: bytes, kind: type[T], path: str) -> T:
     try:
-        return msgspec.json.decode(content, type=kind)
+        return decode_json(content, kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _wrong(path, f"it cannot be read: {error}") from error
 
@@ -180,7 +181,7 @@ def _command(app: _App, environment: Mapping[str, str], path: str) -> tuple[str,
     command: Any = app.command
     if isinstance(command, str) and command.lstrip().startswith("["):
         try:
-            command = msgspec.json.decode(command, type=list[str])
+            command = decode_json(command, list[str])
         except msgspec.MsgspecError as error:
             raise _wrong(path, f"`command` is no JSON list of texts: {error}") from error
     if not command or not (command[0] if isinstance(command, list) else command.strip()):

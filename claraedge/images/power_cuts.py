@@ -7,6 +7,7 @@ import logging
 
 import msgspec
 
+from claraedge.decoding import decode_json
 from claraedge.errors import StorageFullError
 from claraedge.images.checks import Checks
 from claraedge.store.database import Database
@@ -46,7 +47,7 @@ class PowerCuts:
     async def prepare(self) -> None:
         """Looks how the machine went down. To be called before an image is used."""
         row = await self._database.read(lambda tx: tx.row("fact", key=_FACT))
-        noted = _Noted() if row is None else msgspec.json.decode(row["value"], type=_Noted)
+        noted = _Noted() if row is None else decode_json(row["value"], _Noted)
         if noted.boot != self._boot:
             noted = _Noted(boot=self._boot, suspect=bool(noted.boot) and not noted.orderly)
             if noted.suspect:

@@ -21,6 +21,7 @@ import msgspec
 
 from claraedge.blocking import in_thread
 from claraedge.bugs import known
+from claraedge.decoding import decode_json
 from claraedge.errors import (
     ClaraedgeError,
     DamagedImageError,
@@ -164,7 +165,7 @@ class SideLoading:
         """What was loaded; after a start, less that of which an image is not there any more."""
         if self._loaded is None:
             row = await self._database.read(lambda tx: tx.row("fact", key=_FACT))
-            told = msgspec.json.decode(row["value"], type=_Loaded) if row is not None else {}
+            told = decode_json(row["value"], _Loaded) if row is not None else {}
             self._loaded = {
                 content: images for content, images in told.items() if await self._are_here(images)
             }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from claraedge.decoding import decode_json
 from claraedge.inbox.model import Claimed, Item, ItemState, Options, shown
 from claraedge.store.database import Row, Transaction
 
@@ -92,7 +93,7 @@ def _claimed(row: Row) -> Claimed:
         name=bytes(row["name"]),
         members=tuple(bytes(row["members"]).split(b"\0")[:-1]),
         pipeline=row["pipeline"],
-        deliver=msgspec.json.decode(row["deliver"], type=tuple[str, ...]),
+        deliver=decode_json(row["deliver"], tuple[str, ...]),
         options=_options(row),
         fingerprint=row["fingerprint"],
         content=row["content"],
@@ -240,7 +241,7 @@ def items(tx: Transaction, wanted: ItemState | None) -> Sequence[Item]:
 
 
 def _options(row: Row) -> Options:
-    return msgspec.json.decode(row["options"], type=Options)
+    return decode_json(row["options"], Options)
 
 
 def _item(row: Row) -> Item:

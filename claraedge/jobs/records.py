@@ -9,6 +9,7 @@ import msgspec
 
 from claraedge import metadata
 from claraedge.clock import Moment
+from claraedge.decoding import decode_json
 from claraedge.errors import InvalidJobNameError, JobNotFoundError
 from claraedge.jobs.ageing import Unstarted
 from claraedge.jobs.model import (
@@ -121,7 +122,7 @@ def read(tx: Transaction, row: Row, *, whole: bool = True) -> Job:
         snapshot=row["snapshot"] if whole else None,
         variables=None
         if row["variables"] is None or not whole
-        else msgspec.json.decode(row["variables"], type=dict[str, str]),
+        else decode_json(row["variables"], dict[str, str]),
         state=JobState(row["state"]),
         status=JobStatus(row["status"]),
         priority=Priority(row["priority"]),

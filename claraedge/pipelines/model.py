@@ -231,6 +231,10 @@ class DefinitionFile(Value, frozen=True, kw_only=True):
     content: str
 
 
+#: Made with the module: two threads at once must not be the first to decode a type.
+_DECODER = msgspec.json.Decoder(Pipeline)
+
+
 def encode(pipeline: Pipeline) -> str:
     """The snapshot as JSON text."""
     return msgspec.json.encode(pipeline).decode()
@@ -238,7 +242,7 @@ def encode(pipeline: Pipeline) -> str:
 
 def decode(snapshot: str) -> Pipeline:
     """The pipeline of a snapshot that `encode` wrote."""
-    return msgspec.json.decode(snapshot, type=Pipeline)
+    return _DECODER.decode(snapshot)
 
 
 def merge_parts(parts: Iterable[DefinitionFile]) -> tuple[DefinitionFile, ...]:

@@ -114,7 +114,7 @@ def _shown(value: object) -> str:
 
 def _data(text: str) -> object:
     try:
-        value: object = msgspec.json.decode(text.encode("utf-8", "surrogatepass"))
+        value: object = msgspec.json.Decoder().decode(text.encode("utf-8", "surrogatepass"))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return text
     return value if isinstance(value, list | dict) else text

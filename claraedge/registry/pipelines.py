@@ -13,6 +13,7 @@ import msgspec
 from claraedge import metadata
 from claraedge.blocking import in_thread
 from claraedge.clock import Clock
+from claraedge.decoding import decode_json
 from claraedge.errors import (
     InvalidRequestError,
     PipelineDefinitionError,
@@ -290,7 +291,7 @@ def definition_files(tx: Transaction, digest: str) -> tuple[DefinitionFile, ...]
     """The files of a stored definition."""
     row = tx.row("definition", digest=digest)
     assert row is not None, "rows refer to definitions"
-    return msgspec.json.decode(row["files"], type=tuple[DefinitionFile, ...])
+    return decode_json(row["files"], tuple[DefinitionFile, ...])
 
 
 def digest_of(definition: Sequence[DefinitionFile]) -> str:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
+from claraedge.decoding import decode_json
 from claraedge.errors import (
     ClaraedgeError,
     ContainerError,
@@ -131,7 +132,7 @@ class Removed(msgspec.Struct, rename="pascal"):
 def decode(response: Response, kind: type[T]) -> T:
     """The answer as a value. Raises RunnerUnavailableError where it is none."""
     try:
-        return msgspec.json.decode(response.body, type=kind)
+        return decode_json(response.body, kind)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise RunnerUnavailableError(f"Podman's answer cannot be read: {error}") from error
 

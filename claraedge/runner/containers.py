@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from claraedge.decoding import decode_json
 from claraedge.errors import RunnerUnavailableError
 from claraedge.runner.protocol import LABEL_SLICE, Container, Exit, ExitCause, Phase
 
@@ -87,7 +88,7 @@ class State:
 def read_state(body: bytes) -> State:
     """The answer of `GET /containers/{id}/json`."""
     try:
-        inspected = msgspec.json.decode(body, type=_Inspected)
+        inspected = decode_json(body, _Inspected)
     except msgspec.MsgspecError as error:
         raise RunnerUnavailableError(
             f"Podman's answer about a container cannot be read: {error}"
@@ -116,7 +117,7 @@ class Initialised:
 def read_initialised(body: bytes) -> Initialised:
     """The answer of `GET /containers/{id}/json` between init and start."""
     try:
-        found = msgspec.json.decode(body, type=_WithDevices)
+        found = decode_json(body, _WithDevices)
     except msgspec.MsgspecError as error:
         raise RunnerUnavailableError(
             f"Podman's answer about a container cannot be read: {error}"
@@ -150,7 +151,7 @@ def labels_filter(labels: Mapping[str, str]) -> str:
 
 def _listed(body: bytes) -> Sequence[_Listed]:
     try:
-        return msgspec.json.decode(body, type=list[_Listed] | None) or []
+        return decode_json(body, list[_Listed] | None) or []
     except msgspec.MsgspecError as error:
         raise RunnerUnavailableError(
             f"Podman's list of containers cannot be read: {error}"

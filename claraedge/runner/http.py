@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from claraedge.blocking import in_thread
+from claraedge.decoding import decode_json
 from claraedge.errors import RunnerUnavailableError
 
 _HEAD_LIMIT = 64 * 1024
@@ -59,7 +60,7 @@ class Response:
     def reason(self) -> str:
         """What Podman says about a refusal, in one text."""
         try:
-            refusal = msgspec.json.decode(self.body, type=_Refusal)
+            refusal = decode_json(self.body, _Refusal)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return self.body.decode(errors="replace").strip() or f"status {self.status}"
         return refusal.message or refusal.cause or f"status {self.status}"
@@ -73,7 +74,7 @@ class Response:
     def cause(self) -> str:
         """The innermost error of a refusal, the same text for the same cause; empty: none given."""
         try:
-            return msgspec.json.decode(self.body, type=_Refusal).cause
+            return decode_json(self.body, _Refusal).cause
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return ""
 

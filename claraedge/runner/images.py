@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from claraedge.decoding import decode_json
 from claraedge.errors import DamagedImageError, RunnerUnavailableError
 from claraedge.runner.http import Response
 from claraedge.runner.protocol import Image
@@ -64,7 +65,7 @@ def read_volumes(response: Response, image: str) -> Sequence[str]:
 def attributes(response: Response, reference: str) -> Mapping[str, object]:
     """What an answer says of one image. Raises DamagedImageError where it cannot be read."""
     try:
-        return msgspec.json.decode(response.body, type=dict[str, object])
+        return decode_json(response.body, dict[str, object])
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise _unreadable(reference, str(error)) from error
 

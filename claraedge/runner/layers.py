@@ -22,6 +22,8 @@ from pathlib import Path
 
 import msgspec
 
+from claraedge.decoding import decode_json
+
 _BLOCK = 512
 #: Where a header of a tar has the kind of its entry.
 _KIND = 156
@@ -89,8 +91,8 @@ class Storage:
         """Raises OSError or msgspec.MsgspecError where the notes cannot be read."""
         self._root = root
         images, layers = root / "overlay-images/images.json", root / "overlay-layers/layers.json"
-        self._images = msgspec.json.decode(images.read_bytes(), type=list[_NotedImage])
-        noted = msgspec.json.decode(layers.read_bytes(), type=list[_NotedLayer])
+        self._images = decode_json(images.read_bytes(), list[_NotedImage])
+        noted = decode_json(layers.read_bytes(), list[_NotedLayer])
         self._layers = {layer.id: layer for layer in noted}
 
     def ids(self) -> Sequence[str]:
@@ -226,7 +228,7 @@ def entries(layer: Layer) -> Iterator[Entry]:
             raise EOFError  # to gzip, nothing is a whole file
         with gzip.open(layer.notes) as file:
             for line in file:
-                noted = msgspec.json.decode(line, type=_NotedEntry)
+                noted = decode_json(line, _NotedEntry)
                 payload = base64.b64decode(noted.payload or "")
                 if noted.type != 1:
                     kind = chr(payload[_KIND - _BLOCK]) if len(payload) >= _BLOCK else ""

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
+from claraedge.decoding import decode_json
 from claraedge.errors import NetworkError, RunnerUnavailableError
 from claraedge.runner.protocol import OUTSIDE, ContainerSpec, Network
 
@@ -120,7 +121,7 @@ def _network(entry: _Listed) -> Network:
 
 def _decoded(body: bytes, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(body, type=kind)
+        return decode_json(body, kind)
     except msgspec.MsgspecError as error:
         raise RunnerUnavailableError(
             f"Podman's answer about networks cannot be read: {error}"

@@ -24,6 +24,7 @@ from pathlib import Path
 import msgspec
 
 from claraedge.blocking import in_thread
+from claraedge.decoding import decode_json
 from claraedge.errors import ModelNotReadyError, RunnerUnavailableError, ServiceError
 from claraedge.fs import files
 from claraedge.runner.protocol import Runner
@@ -319,7 +320,7 @@ class LoadedModels:
 
     def _read(self) -> _Record:
         try:
-            return msgspec.json.decode(self._record.read_bytes(), type=_Record)
+            return decode_json(self._record.read_bytes(), _Record)
         except (OSError, msgspec.MsgspecError):  # none, or damaged: the server is new
             return _Record(container="", loaded={}, users={})
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread
+from claraedge.decoding import decode_json
 from claraedge.errors import ModelNotFoundError
 from claraedge.fs import files
 from claraedge.fs.removal import remove
@@ -97,7 +98,7 @@ class ModelView:
         remove(self._staging)
         files.make_folders(self._staging)
         try:
-            recorded = msgspec.json.decode(self._record.read_bytes(), type=dict[str, _Shown])
+            recorded = decode_json(self._record.read_bytes(), dict[str, _Shown])
         except (OSError, msgspec.MsgspecError):  # none, or damaged: all of it is made again
             recorded = {}
         for entry in self.folder.iterdir():

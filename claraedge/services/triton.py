@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from claraedge.decoding import decode_json
 from claraedge.errors import ClaraedgeError, ModelNotReadyError
 from claraedge.runner.http import BrokenOffError, Response, exchange
 from claraedge.runner.protocol import Runner
@@ -66,7 +67,7 @@ class Triton:
         """The models that it has loaded; none where it does not tell."""
         answer = await self._call("POST", "/v2/repository/index", b'{"ready":true}')
         try:
-            entries = msgspec.json.decode(answer.body, type=list[_Indexed]) if answer.ok else []
+            entries = decode_json(answer.body, list[_Indexed]) if answer.ok else []
         except msgspec.MsgspecError:
             entries = []
         return frozenset(entry.name for entry in entries if entry.state in ("READY", ""))
@@ -121,7 +122,7 @@ class Triton:
 
 def _reason(answer: Response) -> str:
     try:
-        reason = msgspec.json.decode(answer.body, type=_Refusal).error
+        reason = decode_json(answer.body, _Refusal).error
     except msgspec.MsgspecError:
         reason = answer.body.decode(errors="replace").strip()
     reason = reason.strip()[:2000] or f"it answered with status {answer.status}"

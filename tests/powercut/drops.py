@@ -111,11 +111,9 @@ def faulty(scene: Scene) -> None:
     bad = scene.site.state / "inbox/ct/bad"
     files = scene.contents("bad/1.dcm")
     item = scene.promises.item("faulty", [bad / "link", bad / "1.dcm"], files.values())
-    made = bad.with_name(".bad")  # hidden names are no items
-    made.mkdir(mode=0o775)
-    os.chown(made, scene.site.user.pw_uid, scene.site.user.pw_gid)
-    (made / "link").symlink_to("/etc/passwd")
-    made.rename(bad)
+    bad.mkdir(mode=0o775)
+    os.chown(bad, scene.site.user.pw_uid, scene.site.user.pw_gid)
+    (bad / "link").symlink_to("/etc/passwd")
     scene.site.drop(bad.parent, files)
     item.promise()
     scene.site.rest(1)

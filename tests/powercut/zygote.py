@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import faulthandler
 import os
 import pwd
 import signal
@@ -109,6 +110,7 @@ def _child(folder: Path, user: pwd.struct_passwd, boot: str) -> None:
         os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
         os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
     os.umask(0o027)
+    faulthandler.enable(log)
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; a change of the user undoes it
     asyncio.run(_serve(folder, boot))
 
@@ -134,11 +136,15 @@ def _kill(child: int) -> str:
     return "gone"
 
 
-def _alive(child: int) -> int:
+def _alive(folder: Path, child: int) -> int:
     try:
-        return int(os.waitpid(child, os.WNOHANG)[0] == 0)
+        ended, status = os.waitpid(child, os.WNOHANG)
     except ChildProcessError:
         return 0
+    if ended:
+        with (folder / "daemon.log").open("a") as log:
+            print(f"the daemon ended with {os.waitstatus_to_exitcode(status)}", file=log)
+    return int(not ended)
 
 
 def main(folder: Path, user: pwd.struct_passwd, lacks: str) -> None:
@@ -150,7 +156,7 @@ def main(folder: Path, user: pwd.struct_passwd, lacks: str) -> None:
         elif command == "kill":
             print(_kill(int(given)), flush=True)
         else:
-            print(_alive(int(given)), flush=True)
+            print(_alive(folder, int(given)), flush=True)
 
 
 if __name__ == "__main__":

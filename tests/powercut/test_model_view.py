@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +17,7 @@ from claraedge.services.composition import Stored
 from claraedge.services.repository import ModelView
 from tests.campaign import CAMPAIGN
 from tests.powercut.audit import contents
-from tests.powercut.volatile_disk import Copy, VolatileDisk, sync_tree, why_there_is_none
+from tests.powercut.volatile_disk import Copy, VolatileDisk, sync_tree
 
 _FILES: Mapping[str, int] = {"config.pbtxt": 40, "1/weights": 9000, "1/more/vocabulary": 500}
 _MODELS = ("net", "other")
@@ -54,17 +53,6 @@ def _show(root: Path, generation: int) -> dict[str, dict[str, str]]:
     view = ModelView(_Repository(root / "models"), root / "view/models", root / "view", new_id)
     asyncio.run(view.show(_wanted(generation)))
     return {name: contents(view.folder / name) for name in _MODELS}
-
-
-@pytest.fixture
-def disk() -> Iterator[VolatileDisk]:
-    if (lacks := why_there_is_none()) is not None:
-        pytest.fail(lacks)
-    with tempfile.TemporaryDirectory(prefix="cut-", dir="/var/tmp") as folder:  # short, for sockets
-        made = VolatileDisk(Path(folder))
-        made.create()
-        yield made
-        made.end()
 
 
 def _copied_change(disk: VolatileDisk, stride: int) -> tuple[dict[str, dict[str, str]], list[Copy]]:

@@ -6,15 +6,15 @@ The short form cuts at two moments of each flow, a seed says which; CLARAEDGE_CA
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from tests.campaign import CAMPAIGN
-from tests.powercut import volatile_disk
-from tests.powercut.campaign import Life, chosen, live, record, site
+from tests.powercut.campaign import Life, Recording, chosen, live, record, site
 from tests.powercut.flow import FLOWS
 from tests.powercut.site import Site
+from tests.powercut.volatile_disk import Copy
 
 SEED = 4
 POINTS = 48 if CAMPAIGN else 2
@@ -24,18 +24,6 @@ pytestmark = [
     pytest.mark.campaign,
     pytest.mark.timeout(3600 if CAMPAIGN else 300),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _disk() -> None:
-    if (lacks := volatile_disk.why_there_is_none()) is not None:
-        pytest.fail(lacks)
-
-
-@pytest.fixture
-def place() -> Iterator[Site]:
-    with site() as made:
-        yield made
 
 
 @pytest.mark.parametrize("flow", FLOWS)
@@ -61,6 +49,8 @@ def test_it_finds_a_product_that_does_not_sync(lacks: str, model: str) -> None:
     assert {fault.kind for fault in found.faults} & {"lost", "half", "corrupt", "stuck"}
 
 
-def _damaged(place: Site, model: str, recording, copies) -> Iterator[Life]:
+def _damaged(
+    place: Site, model: str, recording: Recording, copies: Sequence[Copy]
+) -> Iterator[Life]:
     for copy in reversed(copies):  # at the end all was promised
         yield from (life for life in live(place, recording, copy, model) if life.faults)

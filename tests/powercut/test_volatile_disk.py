@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.powercut.volatile_disk import VolatileDisk, sync, why_there_is_none
-
-
-@pytest.fixture
-def disk() -> Iterator[VolatileDisk]:
-    if (lacks := why_there_is_none()) is not None:
-        pytest.fail(lacks)
-    with tempfile.TemporaryDirectory(prefix="cut-", dir="/var/tmp") as folder:  # short, for sockets
-        made = VolatileDisk(Path(folder))
-        made.create()
-        yield made
-        made.end()
+from tests.powercut.volatile_disk import VolatileDisk, sync
 
 
 def _cut(disk: VolatileDisk, model: str, seed: int = 1) -> Path:

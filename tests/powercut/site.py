@@ -212,7 +212,8 @@ class Site:
             "SELECT d.job, d.state FROM deliveries d JOIN jobs j ON j.id = d.job"
             " WHERE d.state <> 'done' AND j.state = 3"
         )
-        dropped = [p for p in (self.state / "inbox").rglob("*") if p.is_symlink() or p.is_file()]
+        inbox = os.walk(self.state / "inbox")  # which the daemon empties meanwhile
+        dropped = [Path(folder, name) for folder, _, names in inbox for name in names]
         return [
             *(f"item {row['name']!r} is {row['state']}: {row['reason']}" for row in items),
             *(f"job {row['name']} has state {row['state']}" for row in jobs),

@@ -8,11 +8,9 @@ the next look finds what is left. Its time counts from when a clock that is trus
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import enum
 import logging
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +25,7 @@ from claraedge.delivery.publish import is_owners
 from claraedge.delivery.roots import Root, Roots
 from claraedge.fs import files
 from claraedge.fs.failpoint import Failpoint, nothing
-from claraedge.fs.removal import remove
+from claraedge.fs.removal import remove, remove_link
 from claraedge.fs.trusted import opened
 from claraedge.jobs.trust import ClockTrust
 from claraedge.store.database import Database, Transaction
@@ -169,18 +167,16 @@ class Expiry:
         return ends
 
     def _remove_one(self, root: Root, one: Kept) -> _End:
-        with contextlib.ExitStack() as stack:
-            try:
-                # Others may write there, and swap it meanwhile.
-                above = stack.enter_context(opened(one.path.parent))
-            except FileNotFoundError:
-                return _End.GONE if self._is_there(root, one.path) else _End.AWAY
-            return self._remove_in(above, root, one)
-
-    def _remove_in(self, above: Path, root: Root, one: Kept) -> _End:
-        """`above`: the folder that it lies in, opened."""
-        path, hidden = above / one.path.name, above / f".removed-{one.owner}"
         self._failpoint("expire: begun")
+        try:
+            # It stays that folder: who may write to one above could lead elsewhere what is removed.
+            with opened(one.path.parent) as above:
+                return self._remove_in(root, one, above)
+        except FileNotFoundError:
+            return _End.GONE if self._is_there(root, one.path) else _End.AWAY
+
+    def _remove_in(self, root: Root, one: Kept, above: Path) -> _End:
+        path, hidden = above / one.path.name, above / f".removed-{one.owner}"
         if os.path.lexists(hidden):  # a crash came between
             remove(hidden)
             files.sync_folder(above)
@@ -188,10 +184,10 @@ class Expiry:
                 return _End.REMOVED
         if not os.path.lexists(path):
             return _End.GONE if self._is_there(root, one.path) else _End.AWAY
-        if not _is_what_was_put(above, one):
+        if not _is_what_was_put(one, above):
             return _End.FOREIGN
         for link in one.links:
-            _unlink(link)
+            remove_link(link)
         path.rename(hidden)
         files.sync_folder(above)
         self._failpoint("expire: hidden")
@@ -211,24 +207,20 @@ class Expiry:
 def _unlink_dead(flag: CancelFlag, links: Sequence[Path]) -> None:
     for link in links:
         flag.check()
-        if not link.exists():
-            _unlink(link)
+        remove_link(link, dead=True)
 
 
-def _unlink(link: Path) -> None:
-    """Removes a link; nothing there, and what is none, is no error."""
-    with contextlib.suppress(FileNotFoundError), opened(link.parent) as above:
-        if (above / link.name).is_symlink():
-            (above / link.name).unlink(missing_ok=True)
-
-
-def _is_what_was_put(above: Path, one: Kept) -> bool:
-    name, owner = os.fsencode(one.path.name), one.owner
-    match one.kind:
-        case Kind.RESULT:
-            return is_owners(above, name, "result.json", "job_id", owner)
-        case Kind.FAILURE:
-            keys = ("job_id", "item_id")
-            return any(is_owners(above, name, "reason.json", key, owner) for key in keys)
-        case Kind.ORIGINAL:
-            return stat.S_ISDIR((above / one.path.name).lstat().st_mode)
+def _is_what_was_put(one: Kept, above: Path) -> bool:
+    """`above`: the folder that it lies in, opened."""
+    try:
+        with opened(above, os.fsencode(one.path.name)) as path:
+            match one.kind:
+                case Kind.RESULT:
+                    return is_owners(path / "result.json", "job_id", one.owner)
+                case Kind.FAILURE:
+                    reason = path / "reason.json"
+                    return any(is_owners(reason, key, one.owner) for key in ("job_id", "item_id"))
+                case Kind.ORIGINAL:
+                    return True
+    except NotADirectoryError:
+        return False

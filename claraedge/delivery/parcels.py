@@ -30,6 +30,7 @@ from claraedge.fs.measuring import size
 from claraedge.fs.removal import remove
 from claraedge.fs.room import need_room
 from claraedge.fs.trees import move
+from claraedge.fs.trusted import opened
 from claraedge.jobs.logs import JobLogs
 from claraedge.jobs.model import Job
 from claraedge.payloads.model import PayloadFile
@@ -96,7 +97,7 @@ class Parcels:
         publishing = self._publish_result if due.record.healthy else self._publish_failure
         path = publishing(flag, due)
         original = self._keep_original(flag, due, path)
-        return Parcel(path=path, size=size(path), original=original)
+        return Parcel(path=path, size=_size(path), original=original)
 
     def _publish_result(self, flag: CancelFlag, due: Due) -> Path:
         chosen = _chosen(due)
@@ -240,6 +241,15 @@ class Parcels:
             remove(self._spool.folder(item))
         except OSError as error:  # files of others that were copied: nothing is lost, only space
             _log.warning("%s cannot be removed: %s", self._spool.folder(item), error)
+
+
+def _size(path: Path) -> int:
+    """Bytes of what was delivered; 0 where somebody took it away meanwhile, or swapped it."""
+    try:
+        with opened(path) as folder:
+            return size(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
 
 
 def _chosen(due: Due) -> Sequence[tuple[Delivered, PayloadFile, bytes]]:

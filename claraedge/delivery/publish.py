@@ -21,7 +21,6 @@ from claraedge.fs.removal import remove
 from claraedge.fs.trusted import opened
 from claraedge.ids import new_id
 
-_MARKER = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 #: Bytes of a marker: a result.json names each file.
 _LARGEST = 64 << 20
 
@@ -131,31 +130,34 @@ def _our_uid(folder: Path) -> int:
 def published(root: Path, folder: str, owner: str, *, marker: str, key: str) -> Path | None:
     """The folder that `publish` made for this owner, where it did."""
     for name in (folder, whole_id(folder, owner)):
-        if is_owners(root, os.fsencode(name), marker, key, owner):
-            return root / name
+        # A folder that another user swapped for a link is not the one that we made.
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            opened(root, os.fsencode(name)) as place,
+        ):
+            if is_owners(place / marker, key, owner):
+                return root / name
     return None
 
 
-def is_owners(root: Path, folder: bytes, marker: str, key: str, owner: str) -> bool:
-    """Whether a JSON file `marker` in `folder` below `root` says that this is the owner's.
+def is_owners(marker: Path, key: str, owner: str) -> bool:
+    """Whether the JSON file `marker` is there and says that its folder is this owner's.
 
-    Others may write there: below `root` no link is followed, and nothing but a file is read.
+    What others put in its place, such as a link or a pipe, is not read.
     """
     try:
-        with opened(root, folder) as place:
-            descriptor = os.open(place / marker, _MARKER)
-        try:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                return False
-            text = os.pread(descriptor, min(found.st_size, _LARGEST), 0)
-        finally:
-            os.close(descriptor)
-        document = decode_json(text, dict[str, object])
-    except msgspec.DecodeError:
+        descriptor = os.open(marker, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
+        if error.errno not in (errno.ELOOP, errno.ENXIO):  # a link; a socket
+            raise
+        return False
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return False
-        raise
+        try:
+            document = decode_json(file.read(_LARGEST), dict[str, object])
+        except msgspec.DecodeError:
+            return False
     return document.get(key) == owner

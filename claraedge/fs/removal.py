@@ -7,6 +7,7 @@ import errno
 import os
 from pathlib import Path
 
+from claraedge.fs.trusted import opened
 from claraedge.fs.walking import descend
 
 
@@ -35,3 +36,16 @@ def _remove_closed(name: bytes, folder: int) -> None:
         if error.errno != errno.ENOTEMPTY:
             raise
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fsdecode(name)) from error
+
+
+def remove_link(path: Path, *, dead: bool = False) -> bool:
+    """Removes a symbolic link, through no link of others; whether it did.
+
+    `dead`: only one that leads to nothing. What is there besides stays.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), opened(path.parent) as above:
+        link = above / path.name
+        if link.is_symlink() and not (dead and link.exists()):
+            link.unlink(missing_ok=True)
+            return True
+    return False

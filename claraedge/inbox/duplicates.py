@@ -27,8 +27,9 @@ from claraedge.errors import ClaraedgeError
 from claraedge.fs import extras, files
 from claraedge.fs.failpoint import Failpoint, nothing
 from claraedge.fs.landing import located
-from claraedge.fs.removal import remove
+from claraedge.fs.removal import remove, remove_link
 from claraedge.fs.trees import move
+from claraedge.fs.trusted import opened
 from claraedge.inbox import records
 from claraedge.inbox.model import Claimed, shown
 from claraedge.inbox.records import Duplicate
@@ -164,12 +165,13 @@ class Duplicates:
         """False: the file system of the outbox has no links."""
         self._roots.outbox.refuse()
         if not results.is_dir() and os.path.lexists(self._spool.original(item.id, item.name)):
-            link.unlink(missing_ok=True)
+            remove_link(link)
             raise _ResultsGoneError
-        if not link.is_symlink():
-            if not extras.make_link(link, results.name):
-                return False
-            files.sync_folder(link.parent)
+        with opened(link.parent) as above:
+            if not (above / link.name).is_symlink():
+                if not extras.make_link(above / link.name, results.name):
+                    return False
+                files.sync_folder(above)
         return True
 
     def _keep_original(self, flag: CancelFlag, item: Claimed, folder: Path) -> str | None:
@@ -191,7 +193,4 @@ class Duplicates:
         flag.check()
         remove(self._spool.folder(item.id))
         remove(self._tree.put_away(item.id))
-        if path is None or not Path(path).is_symlink() or Path(path).exists():
-            return False
-        Path(path).unlink(missing_ok=True)
-        return True
+        return path is not None and remove_link(Path(path), dead=True)

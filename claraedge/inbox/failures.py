@@ -13,11 +13,11 @@ from claraedge.delivery.publish import publish, published, write_json
 from claraedge.delivery.roots import Root
 from claraedge.delivery.shown import opened_shown
 from claraedge.delivery.slug import folder_name, slug
-from claraedge.fs import files
 from claraedge.fs.failpoint import Failpoint
 from claraedge.fs.landing import located
 from claraedge.fs.removal import remove
 from claraedge.fs.trees import move
+from claraedge.fs.trusted import opened
 from claraedge.fs.walking import walk
 from claraedge.inbox.model import Claimed, name_of
 
@@ -78,8 +78,8 @@ class Failures:
             return
         self._root.refuse()
         target = self._root.path / "unknown"
-        files.make_folders(target, 0o755)
-        move(folder, target / folder.name, flag=flag)
+        with opened(self._root.path, b"unknown", make=0o755) as place:
+            move(folder, place / folder.name, flag=flag)
         _log.warning(
             "the state does not know %s in the spool; it lies in %s now", folder.name, target
         )

@@ -21,7 +21,7 @@ from claraedge.fs.landing import located
 from claraedge.fs.removal import remove
 from claraedge.fs.trees import copy_tree
 from claraedge.fs.trusted import opened
-from claraedge.fs.walking import walk
+from claraedge.fs.walking import placed, walk
 from claraedge.inbox import records
 from claraedge.inbox.model import Claimed, Item, shown
 from claraedge.store.database import Database
@@ -29,13 +29,15 @@ from claraedge.store.database import Database
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Move:
-    source: Path
+    inside: bytes
+    """Where it lies, below the folder `original` of the failure."""
     folder: Path
-    """Of the trigger; whoever drops files may swap what lies there."""
+    """Of the trigger."""
     path: bytes
     """Where it came from, below that folder."""
+    source: Path = Path()
     target: Path = Path()
-    """The same, below a folder that is open: see `_placed`."""
+    """Both below folders that are open: others may swap what lies there. See `_placed`."""
     hidden: str
     """The name of what is neither in the failure nor in the inbox, beside both of them."""
 
@@ -93,43 +95,68 @@ def put_back(
     Raises ItemRetryError where it is not there any more, or its place is taken; nothing is moved
     then.
     """
-    moves = _moves(item, located(failure / "original", item.name))
-    left = [one for one in moves if os.path.lexists(one.source) or os.path.lexists(one.aside)]
-    if not left:
-        raise ItemRetryError(
-            f"the original of {shown(item.name)} ({item.id}) is not in {failure}/original any more;"
-            " if no retry has put it back (`claraedge list inbox` shows that), drop it into the"
-            " inbox again"
-        )
-    for one in left:
-        with contextlib.suppress(FileNotFoundError), _placed(item, one) as at:
-            shown_before = os.path.lexists(at.aside) and not os.path.lexists(at.building)
-            if os.path.lexists(at.target) and not shown_before:
-                raise _taken(item, one)
-    for one in left:
-        flag.check()
-        with _placed(item, one, make=0o775) as at:
-            try:
-                _move(flag, at, failpoint)
-            except FileExistsError as error:  # it came meanwhile, and perhaps is another content
-                raise _taken(item, one) from error
-        failpoint("retry: moved one")
+    with contextlib.ExitStack() as stack:
+        try:
+            original = stack.enter_context(opened(failure / "original"))
+        except FileNotFoundError as error:
+            raise _not_there(item, failure) from error
+        except NotADirectoryError as error:
+            raise _swapped(item, failure, error) from error
+        moves = _moves(item, original)
+        left = [one for one in moves if _is_there(original, one)]
+        if not left:
+            raise _not_there(item, failure)
+        for one in left:
+            with contextlib.suppress(FileNotFoundError), _placed(item, one, original) as at:
+                shown_before = os.path.lexists(at.aside) and not os.path.lexists(at.building)
+                if os.path.lexists(at.target) and not shown_before:
+                    raise _taken(item, one)
+        for one in left:
+            flag.check()
+            with _placed(item, one, original, make=0o775) as at:
+                try:
+                    _move(flag, at, failpoint)
+                except FileExistsError as error:  # it came meanwhile, and may be another content
+                    raise _taken(item, one) from error
+            failpoint("retry: moved one")
+
+
+def _is_there(original: Path, one: _Move) -> bool:
+    try:
+        with placed(original, one.inside) as source:
+            return os.path.lexists(source) or os.path.lexists(source.with_name(one.hidden))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 @contextlib.contextmanager
-def _placed(item: Claimed, one: _Move, *, make: int | None = None) -> Iterator[_Move]:
-    """With a target that stays in the trigger's folder, whatever is swapped meanwhile."""
+def _placed(
+    item: Claimed, one: _Move, original: Path, *, make: int | None = None
+) -> Iterator[_Move]:
+    """With a source and a target that stay in their folders, whatever is swapped meanwhile."""
     above, _, name = one.path.rpartition(b"/")
     with contextlib.ExitStack() as stack:
         try:
             folder = stack.enter_context(opened(one.folder, above, make=make))
+            source = stack.enter_context(placed(original, one.inside))
         except NotADirectoryError as error:
-            raise ItemRetryError(
-                f"{shown(item.name)} ({item.id}) cannot be put back into"
-                f" {shown(os.fsencode(one.folder))}: {error.strerror} ({error.filename});"
-                f" then retry {item.id} again"
-            ) from error
-        yield replace(one, target=folder / os.fsdecode(name))
+            raise _swapped(item, one.folder, error) from error
+        yield replace(one, source=source, target=folder / os.fsdecode(name))
+
+
+def _swapped(item: Claimed, folder: Path, error: NotADirectoryError) -> ItemRetryError:
+    return ItemRetryError(
+        f"{shown(item.name)} ({item.id}) cannot be put back: in {shown(os.fsencode(folder))}"
+        f" {error.strerror} ({error.filename}); then retry {item.id} again"
+    )
+
+
+def _not_there(item: Claimed, failure: Path) -> ItemRetryError:
+    return ItemRetryError(
+        f"the original of {shown(item.name)} ({item.id}) is not in {failure}/original any more;"
+        " if no retry has put it back (`claraedge list inbox` shows that), drop it into the"
+        " inbox again"
+    )
 
 
 def _taken(item: Claimed, one: _Move) -> ItemRetryError:
@@ -194,11 +221,17 @@ def _show(one: _Move, failpoint: Failpoint) -> None:
 def _moves(item: Claimed, original: Path) -> Sequence[_Move]:
     """Each entry; a marker comes last, as it did."""
     hidden = f"{HIDDEN}retry-{item.id}"
+
+    def inside(path: bytes) -> bytes:
+        """Where it lies, whatever name the file system has for it."""
+        return os.fsencode(located(original, path).relative_to(original))
+
     if not item.members:
-        return [_Move(source=original, folder=item.folder, path=item.paths[0], hidden=hidden)]
+        path = item.paths[0]
+        return [_Move(inside=inside(item.name), folder=item.folder, path=path, hidden=hidden)]
     return [
         _Move(
-            source=located(original, path),
+            inside=inside(item.name + b"/" + path),
             folder=item.folder,
             path=path,
             hidden=f"{hidden}-{position}",

@@ -126,7 +126,7 @@ class Swapper:
     def top(self) -> None:
         """What the daemon makes, while it is made: exchanged with a link, and not always back."""
         top = self.chance.choice(self.tops)
-        found = [*top.iterdir(), *top.glob("*/*")]
+        found = [*top.iterdir(), *top.glob("*/*"), *top.glob("*/*/original")]
         if not found:
             raise FileNotFoundError
         entry = self.chance.choice(found)

@@ -67,7 +67,13 @@ class Closed:
 
 def closed(root: Path) -> Closed:
     """One with files of the names that a link would lead the daemon to."""
-    for name in ("containers.conf", "ct/result.json", "sub/deep/file", "drop-1", "his-1/a/f"):
+    numbered = [
+        f"{place}{who}-{n}"
+        for n in range(60)
+        for who in ("his", "drop")
+        for place in ("", "original/")
+    ]
+    for name in ("containers.conf", "ct/result.json", "sub/deep/file", "a/f", *numbered):
         drop(root / name, SECRET).chmod(0o600)
     root.chmod(0o700)
     libc = ctypes.CDLL(None, use_errno=True)

@@ -7,6 +7,7 @@ folder without the sticky bit; with it, only a link of ours or of root's is foll
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,3 +79,50 @@ async def test_a_retry_puts_nothing_behind_a_link(tmp_path: Path) -> None:
         await b.inbox.retry(item.id)
         await until(lambda: len(list(config.failed_dir.glob("ct/*/reason.json"))) >= 1)
     assert names(secret) == set()
+
+
+async def test_a_retry_takes_nothing_from_behind_a_link(tmp_path: Path) -> None:
+    """Who may write to the folder of failures, as docs/results.md lets groups, leads it nowhere."""
+    secret = tmp_path / "config"
+    drop(secret / "containers.conf", b"secret")
+    secret.chmod(0o700)
+    config = make_config(tmp_path / "state")
+    ct = config.inbox_dir / "ct"
+    async with bench(config, status=JobStatus.FAULTED) as b:
+        await b.register("ct")
+        drop(ct / "containers.conf", b"his")
+        (item,) = await b.delivered()
+        original = Path(str(item.result_path)) / "original"
+        swap(original, secret)
+        with pytest.raises(ItemRetryError, match="is a link that another user may have put there"):
+            await b.inbox.retry(item.id)
+        assert names(secret) == {"containers.conf"}
+        assert not (ct / "containers.conf").exists()
+        original.unlink()
+        original.with_name(".x").rename(original)
+        await b.inbox.retry(item.id)
+        await until(lambda: len(list(config.failed_dir.glob("ct/*/reason.json"))) == 2)
+    assert (secret / "containers.conf").read_bytes() == b"secret"
+
+
+async def test_a_pipe_in_place_of_a_result_keeps_nothing_waiting(tmp_path: Path) -> None:
+    config = make_config(tmp_path / "state")
+    reached: list[Path] = []
+
+    def failpoint(name: str) -> None:
+        """Another user's folder of the name that a delivery is about to have."""
+        if name == "publish: built" and not reached:
+            (building,) = config.outbox_dir.glob(".tmp-*")
+            taken = config.outbox_dir / "ct" / f"scan.dcm-{building.name[5:13]}"
+            taken.mkdir()
+            os.mkfifo(taken / "result.json")
+            drop(taken / "other", b"his")
+            reached.append(taken)
+
+    async with bench(config, failpoint=failpoint) as b:
+        await b.register("ct")
+        drop(config.inbox_dir / "ct/scan.dcm", b"1")
+        (item,) = await b.delivered()
+    (taken,) = reached
+    assert Path(str(item.result_path)) != taken
+    assert (taken / "other").read_bytes() == b"his"

@@ -32,6 +32,9 @@ class Threads:
 _SHARED = Threads(16, "blocking")
 #: Apart from those: twenty uploads that wait for their fsync hold up nobody's look at the database.
 _LONG = Threads(16, "long")
+#: Apart from both: each of those folders may be a share whose server is dead, and hold its threads
+#: for ever. How many work on one folder is for the caller to bound.
+_FOLDERS = Threads(64, "folders")
 
 
 class CancelledWorkError(Exception):
@@ -66,8 +69,24 @@ async def in_cancellable_thread(
     Where the caller is cancelled, the flag is set and the thread's end awaited, so that nothing of
     the work outlives the call.
     """
+    return await _cancellable(_LONG, work, *args, **kwargs)
+
+
+async def in_folder_thread(
+    work: Callable[Concatenate[CancelFlag, P], T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """The same, of work on the inbox, the outbox and the folders beside them."""
+    return await _cancellable(_FOLDERS, work, *args, **kwargs)
+
+
+async def _cancellable(
+    threads: Threads,
+    work: Callable[Concatenate[CancelFlag, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
     flag = CancelFlag()
-    work_of_thread = _LONG.pool.submit(lambda: work(flag, *args, **kwargs))
+    work_of_thread = threads.pool.submit(lambda: work(flag, *args, **kwargs))
     future = asyncio.wrap_future(work_of_thread)
     try:
         return await asyncio.shield(future)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from claraedge.blocking import in_cancellable_thread, in_thread
+from claraedge.blocking import in_folder_thread, in_thread
 from claraedge.bugs import known
 from claraedge.clock import Clock
 from claraedge.config import Config
@@ -207,11 +207,11 @@ class Delivery:
         due = await self._database.read(gather)
         self._failpoint("deliver: begun")
         try:
-            done = await in_cancellable_thread(self._parcels.put, due)
+            done = await in_folder_thread(self._parcels.put, due)
         except DamagedFileError as error:  # what is gone does not come back: a failure says so
             due = await self._undeliverable(due, f"its results cannot be delivered: {error}")
             record = due.record
-            done = await in_cancellable_thread(self._parcels.put, due)
+            done = await in_folder_thread(self._parcels.put, due)
         self._failpoint("deliver: before commit")
         now = self._clock.now()
         failure = None if record.healthy else "; ".join(reports.reasons(due.job))

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from claraedge.blocking import CancelFlag, in_cancellable_thread
+from claraedge.blocking import CancelFlag, in_folder_thread
 from claraedge.bugs import known
 from claraedge.clock import Clock
 from claraedge.config import Outbox
@@ -125,7 +125,7 @@ class Expiry:
             due = [one for one in found if one.sequence not in self._later][:_STEP]
             if not due:
                 break
-            ends = await in_cancellable_thread(self._remove, rule.root, due)
+            ends = await in_folder_thread(self._remove, rule.root, due)
             gone = [one for one, end in ends if end is not _End.AWAY]
             await self._database.write(lambda tx, gone=gone: self._record(tx, gone))  # type: ignore[misc]
             late = await self._database.read(
@@ -134,7 +134,7 @@ class Expiry:
                 ]
             )
             if late:  # made since the look, before anybody knew
-                await in_cancellable_thread(_unlink_dead, late)
+                await in_folder_thread(_unlink_dead, late)
             self._failpoint("expire: recorded")
             count += sum(end is _End.REMOVED for _, end in ends)
             for one in set(due) - set(gone):

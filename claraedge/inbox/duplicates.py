@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from claraedge.blocking import CancelFlag, in_cancellable_thread
+from claraedge.blocking import CancelFlag, in_folder_thread
 from claraedge.bugs import known
 from claraedge.clock import Clock
 from claraedge.config import Config
@@ -117,7 +117,7 @@ class Duplicates:
 
     async def _put_away(self, duplicate: Duplicate) -> None:
         item = duplicate.item
-        path, original = await in_cancellable_thread(self._keep, duplicate)
+        path, original = await in_folder_thread(self._keep, duplicate)
         done = "skipped" if path == duplicate.path else "linked to its results"
         reason = f"the same content as {shown(duplicate.of_name)}: {done}"
         now = self._clock.now()
@@ -126,7 +126,7 @@ class Duplicates:
             lambda tx: records.put_away(tx, item.id, reason, path, original, now)
         )
         self._failpoint("duplicate: committed")
-        if await in_cancellable_thread(self._sweep, item, path):
+        if await in_folder_thread(self._sweep, item, path):
             await self._database.write(lambda tx: records.link_removed(tx, item.id, now))
         _log.info("%s: %s", item.text, reason, extra={"item": item.id})
 

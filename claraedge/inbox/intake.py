@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from claraedge.blocking import in_cancellable_thread, in_thread
+from claraedge.blocking import in_folder_thread, in_thread
 from claraedge.bugs import known
 from claraedge.clock import Clock
 from claraedge.config import Config
@@ -259,7 +259,7 @@ class Intake:
 
     async def _work(self, together: Sequence[Pending]) -> None:
         try:
-            steps = await in_cancellable_thread(
+            steps = await in_folder_thread(
                 self._taker.take,
                 [pending.item for pending in together],
                 {p.item.id: p.known for p in together if p.known is not None},
@@ -390,7 +390,7 @@ class Intake:
 
     async def _release(self, pending: Pending) -> None:
         item = pending.item
-        failure = await in_thread(self._failures.of, item)
+        failure = await in_folder_thread(lambda _: self._failures.of(item))
         if failure is not None:  # a crash came between its failure and the row that says so
             await self._failed_row(
                 item, "failed before; reason.json in its folder says why", failure
@@ -405,7 +405,7 @@ class Intake:
 
     async def _fail(self, pending: Pending, reason: str, path: Path) -> None:
         item = pending.item
-        target = await in_cancellable_thread(self._failures.put, item, reason, path)
+        target = await in_folder_thread(self._failures.put, item, reason, path)
         self._failpoint("fail: before commit")
         await self._failed_row(item, reason, target)
         self._failpoint("fail: committed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-from claraedge.blocking import in_cancellable_thread, in_thread
+from claraedge.blocking import in_folder_thread, in_thread
 from claraedge.delivery.spool import Spool
 from claraedge.fs.removal import remove
 from claraedge.inbox import records
@@ -25,6 +25,6 @@ async def clear(database: Database, spool: Spool, failures: Failures) -> None:
             if state in (ItemState.DELIVERED, ItemState.FAILED):
                 await in_thread(remove, folder)
             elif state is None:
-                await in_cancellable_thread(failures.put_unknown, folder)
+                await in_folder_thread(failures.put_unknown, folder)
         except OSError as error:
             _log.warning("%s in the spool cannot be put away: %s", name, error)

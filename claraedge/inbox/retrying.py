@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from claraedge.blocking import CancelFlag, CancelledWorkError, in_cancellable_thread
+from claraedge.blocking import CancelFlag, CancelledWorkError, in_folder_thread
 from claraedge.clock import Clock
 from claraedge.delivery.spool import HIDDEN
 from claraedge.errors import ItemRetryError
@@ -80,7 +80,7 @@ class Retries:
                     f" {found.folder} any more; configure one again, or drop"
                     f" {found.result_path}/original/{found.name} into another folder of the inbox"
                 )
-            await in_cancellable_thread(put_back, claim, Path(found.result_path), self._failpoint)
+            await in_folder_thread(put_back, claim, Path(found.result_path), self._failpoint)
             reason, now = f"tried again; before: {found.reason}", self._clock.now()
             self._failpoint("retry: before commit")
             await self._database.write(lambda tx: records.put_back(tx, found.id, reason, now))

@@ -8,7 +8,14 @@ import threading
 
 import pytest
 
-from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end, wait_out
+from claraedge.blocking import (
+    CancelFlag,
+    in_cancellable_thread,
+    in_folder_thread,
+    in_thread,
+    to_its_end,
+    wait_out,
+)
 from claraedge.errors import JobNotFoundError
 
 DEADLINE = 20.0
@@ -158,3 +165,19 @@ async def test_a_wait_tells_of_a_cancellation_only_at_the_end() -> None:
     future.set_exception(LookupError("dropped"))
     with pytest.raises(asyncio.CancelledError):
         await call
+
+
+async def test_dead_shares_hold_no_thread_of_uploads_and_of_the_engine() -> None:
+    gate = threading.Event()
+
+    def hangs(_: CancelFlag) -> None:
+        gate.wait(DEADLINE)
+
+    hanging = [asyncio.ensure_future(in_folder_thread(hangs)) for _ in range(100)]
+    try:
+        assert await asyncio.wait_for(in_cancellable_thread(lambda _: True), DEADLINE / 2)
+        assert await asyncio.wait_for(in_thread(lambda: True), DEADLINE / 2)
+        assert not any(call.done() for call in hanging)
+    finally:
+        gate.set()
+        await asyncio.gather(*hanging)

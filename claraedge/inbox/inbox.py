@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 from claraedge.blocking import in_thread
-from claraedge.bugs import Known
+from claraedge.bugs import Known, known
 from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.delivery.roots import Roots
@@ -122,7 +122,7 @@ class Inbox:
         self._rescan = True
         self._missed = False
         self._retries = Retries(database, clock, failpoint)
-        self._watching: asyncio.Future[bool] | None = None
+        self._watching: asyncio.Future[None] | None = None
         self._later: dict[Path, dict[str, Waiting]] = {}
         """By folder on a share, entries that are looked at when it is asked nothing else."""
 
@@ -307,10 +307,16 @@ class Inbox:
         if self._watching is not None and not self._watching.done():
             return
         folders = [f for f in self._outermost(layout) if not self._shares.busy(f)]
-        self._watching = asyncio.ensure_future(self._watcher.watch(folders))
-        done, _ = await asyncio.wait([self._watching], timeout=shares.ANSWER)
-        for one in done:
-            one.result()
+        self._watching = asyncio.ensure_future(self._try_watch(folders))
+        await asyncio.wait([self._watching], timeout=shares.ANSWER)
+
+    async def _try_watch(self, folders: Sequence[Path]) -> None:
+        """Without a watch the rescan sees what there is."""
+        try:
+            await self._watcher.watch(folders)
+        except Exception as error:  # noqa: BLE001 - it fails alone
+            why = known(error, "the watch of the inbox")
+            _log.warning("the inbox is looked at, and not watched: %s", why)
 
     def _next_poll(self) -> float:
         polled = self._watcher.partial or any(t.polled for t in self._layout.triggers.values())

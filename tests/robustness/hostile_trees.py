@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +64,44 @@ def odd(folder: Path, _: Path) -> None:
     (folder / "closed").chmod(0o100)
 
 
+def devices(folder: Path, _: Path) -> None:
+    """Where the user may make them; a rootless one may make the white-out of an overlay alone."""
+    for name, mode, number in (("null", stat.S_IFCHR, (1, 3)), ("white-out", stat.S_IFCHR, (0, 0))):
+        with contextlib.suppress(OSError):
+            os.mknod(folder / name, mode | 0o666, os.makedev(*number))
+    with contextlib.suppress(OSError):
+        os.mknod(folder / "disk", stat.S_IFBLK | 0o666, os.makedev(8, 0))
+    (folder / "file").write_text("1")
+
+
 TREES: dict[str, Callable[[Path, Path], None]] = {
-    tree.__name__: tree for tree in (deep, long, many, links, odd)
+    tree.__name__: tree for tree in (deep, long, many, links, odd, devices)
+}
+
+
+def linked_value(folder: Path, canary: Path) -> None:
+    """A value that leads out."""
+    (folder / "image").unlink()
+    (folder / "image").symlink_to(canary / "kept")
+
+
+def piped_value(folder: Path, _: Path) -> None:
+    (folder / "image").unlink()
+    os.mkfifo(folder / "image")
+
+
+def folder_value(folder: Path, canary: Path) -> None:
+    (folder / "image").unlink()
+    chain(folder / "image", "d", 1500)
+
+
+def holey_value(folder: Path, _: Path) -> None:
+    """It claims to be more than there is memory."""
+    with (folder / "text").open("wb") as file:
+        file.truncate(1 << 50)
+
+
+#: In place of values of the names `image` (16 bytes) and `text` (a string).
+VALUES: dict[str, Callable[[Path, Path], None]] = {
+    value.__name__: value for value in (linked_value, piped_value, folder_value, holey_value)
 }

@@ -24,7 +24,7 @@ from claraedge.config import Config, load_config
 from claraedge.daemon import serve
 from claraedge.runner.memory import MemoryRunner, write_log
 from claraedge.runner.protocol import ContainerSpec, Image, Runner
-from tests.robustness.hostile_trees import TREES
+from tests.robustness.hostile_trees import TREES, VALUES
 
 LOG_LINES = 400_000
 #: The image of every archive.
@@ -95,7 +95,9 @@ async def hostile(spec: ContainerSpec) -> int:
     """Leaves the tree `KIND` in each folder that it may write, and exits with `EXIT`."""
     for mount in spec.mounts:
         if not mount.read_only:
-            TREES[spec.environment["KIND"]](mount.source, Path(spec.environment["CANARY"]))
+            (TREES | VALUES)[spec.environment["KIND"]](
+                mount.source, Path(spec.environment["CANARY"])
+            )
     return int(spec.environment["EXIT"])
 
 

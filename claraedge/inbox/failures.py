@@ -18,8 +18,8 @@ from claraedge.fs.landing import located
 from claraedge.fs.removal import remove
 from claraedge.fs.trees import move
 from claraedge.fs.trusted import opened
-from claraedge.fs.walking import walk
 from claraedge.inbox.model import Claimed, name_of
+from claraedge.store.unknown import holds_files
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +31,11 @@ class Failures:
         self._root = root
         self._clock = clock
         self._failpoint = failpoint
+
+    @property
+    def unknown(self) -> Path:
+        """Where items lie that no row knows."""
+        return self._root.path / "unknown"
 
     def of(self, item: Claimed) -> Path | None:
         """Where the item lies if it failed already, whole. Raises OSError where nobody can tell."""
@@ -68,21 +73,22 @@ class Failures:
         self._failpoint("fail: moved")
         return target
 
-    def put_unknown(self, flag: CancelFlag, folder: Path) -> None:
-        """For a folder of the spool that no row knows: an older state was restored.
+    def put_unknown(self, flag: CancelFlag, folder: Path) -> bool:
+        """For a folder of the spool that no row knows: an older database was put back.
 
-        It is somebody's data.
+        It is somebody's data. False: there was no file in it.
         """
-        if all(entry.is_folder for entry in walk(folder)):
+        if not holds_files(folder):
             remove(folder)
-            return
+            return False
         self._root.refuse()
-        target = self._root.path / "unknown"
         with opened(self._root.path, b"unknown", make=0o755) as place:
             move(folder, place / folder.name, flag=flag)
+        target = self.unknown
         _log.warning(
             "the state does not know %s in the spool; it lies in %s now", folder.name, target
         )
+        return True
 
 
 def _folder(item: Claimed) -> str:

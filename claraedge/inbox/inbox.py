@@ -182,8 +182,12 @@ class Inbox:
 
     def warnings(self) -> list[str]:
         """What is wrong with the inbox as a whole."""
-        unfit = self._unfit.values()
-        return [*self._folders.unreadable(), *self._folders.left_out(), *unfit]
+        return [
+            *self._folders.unreadable(),
+            *self._folders.left_out(),
+            *self._unfit.values(),
+            *self._intake.warnings(),
+        ]
 
     async def items(self, state: ItemState | None = None) -> Sequence[Item]:
         """Items of a state, or all, in the order first seen, then by name."""

@@ -107,6 +107,8 @@ class Intake:
         self._at_work = 0
         self._asked: Counter[Path] = Counter()  # threads, by folder on a share: they may hang
         self._pending: dict[str, Pending] = {}
+        self._unknown = 0
+        """How many dropped items the database did not know at the start."""
         self._awaiting: dict[str, set[str]] = {}
         """By job, the items that wait for its end."""
         self._entries = Entries()
@@ -127,6 +129,16 @@ class Intake:
     def waiting(self) -> int:
         """How many would go on at once: nothing keeps them that was recorded."""
         return sum(not p.item.reason for p in self._pending.values())
+
+    def warnings(self) -> list[str]:
+        """What the start found, for `claraedge status`."""
+        if not self._unknown:
+            return []
+        return [
+            f"{self._unknown} dropped items that the database does not know lie in"
+            f" {self._failures.unknown} now: an older one was put back. Drop them again, or remove"
+            " them"
+        ]
 
     def overlay(self, item: Item, held: str | None) -> Item:
         """The item with what is known beyond its row: a full disk cannot be written down.
@@ -174,7 +186,7 @@ class Intake:
         await in_thread(files.make_folders, self._spool.root)
         for item in await self._database.read(records.claimed):
             self._add(item)
-        await clear(self._database, self._spool, self._failures)
+        self._unknown = await clear(self._database, self._spool, self._failures)
         await self._duplicates.look()
 
     # --- taking in ------------------------------------------------------------------------------

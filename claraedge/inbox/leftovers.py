@@ -16,8 +16,12 @@ from claraedge.store.database import Database
 _log = logging.getLogger(__name__)
 
 
-async def clear(database: Database, spool: Spool, failures: Failures) -> None:
-    """Removes what is kept elsewhere by now, and puts what no row knows to the failures."""
+async def clear(database: Database, spool: Spool, failures: Failures) -> int:
+    """Removes what is kept elsewhere by now, and puts what no row knows to the failures.
+
+    Returns how many of the latter there were.
+    """
+    unknown = 0
     for name in await in_thread(os.listdir, spool.root):
         state = await database.read(lambda tx, item=name: records.state(tx, item))  # type: ignore[misc]
         folder = spool.folder(name)
@@ -25,6 +29,7 @@ async def clear(database: Database, spool: Spool, failures: Failures) -> None:
             if state in (ItemState.DELIVERED, ItemState.FAILED):
                 await in_thread(remove, folder)
             elif state is None:
-                await in_folder_thread(failures.put_unknown, folder)
+                unknown += await in_folder_thread(failures.put_unknown, folder)
         except OSError as error:
             _log.warning("%s in the spool cannot be put away: %s", name, error)
+    return unknown

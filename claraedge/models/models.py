@@ -76,7 +76,8 @@ class Models:
                 left.add(self.tree.path(version))
                 why = known(error, "the removal of a model", model=version.parent.name)
                 _log.warning("%s cannot be removed now: %s", version, why)
-        await self._database.write(lambda tx: disposable.drop(tx, given_up - left))
+        if given_up:
+            await self._database.write(lambda tx: disposable.drop(tx, given_up - left))
         for model in stored.values():
             if not await in_thread(self.tree.folder(model).is_dir):
                 self._gone[model.id] = model.name

@@ -106,7 +106,8 @@ class Payloads:
             for why in await in_thread(self.tree.damage, payload.id, payload.files):
                 _log.error("a file is damaged: %s", why, extra={"payload": payload.id})
                 self._damaged.setdefault(payload.id, why)
-        await self._database.write(lambda tx: disposables.drop_all(tx, "payloads"))
+        if disposable:
+            await self._database.write(lambda tx: disposables.drop_all(tx, "payloads"))
 
     def warnings(self) -> Sequence[str]:
         """Payloads that were found damaged at the start, for `claraedge status`."""
@@ -236,7 +237,8 @@ class Payloads:
         """Removes blobs that are recorded as disposable, and forgets that."""
         await in_thread(self.tree.discard, payload, blobs)
         paths = [disposable_blob(payload, blob) for blob in blobs]
-        await self._database.write(lambda tx: disposables.drop(tx, paths))
+        with contextlib.suppress(ClaraedgeError):  # it is forgotten at the next start
+            await self._database.write(lambda tx: disposables.drop(tx, paths))
 
     async def discard(self, payloads: Iterable[str]) -> None:
         """Removes the bytes of payloads whose deletion is committed. What cannot go now goes later.

@@ -171,6 +171,8 @@ async def _try_again(state: Path, fuse: Fuse) -> None:
 async def test_a_spool_that_the_state_does_not_know_is_kept_as_a_failure(tmp_path: Path) -> None:
     drop(tmp_path / "spool" / ("a" * 32) / "raw/scan.dcm", b"content")
     (tmp_path / "spool" / ("b" * 32) / "raw").mkdir(parents=True)
-    async with bench(make_config(tmp_path), run=False):
+    async with bench(make_config(tmp_path), run=False) as b:
         assert list((tmp_path / "spool").iterdir()) == []
+        (warning,) = b.inbox.warnings()
+        assert warning.startswith("1 dropped items that the database does not know lie in")
     assert tree_of(tmp_path / "failed") == {f"unknown/{'a' * 32}/raw/scan.dcm": b"content"}

@@ -710,6 +710,19 @@ class BrokenDiskError(StateFolderError):
     code = -0x5207
 
 
+class BackupError(ClaraedgeError):
+    """A backup cannot be made or restored: the file is none, is damaged, or something is in its
+    place.
+
+    To do: what the message says; nothing was changed.
+    """
+
+    name = "backup"
+    code = -0x5208
+    status = "FAILED_PRECONDITION"
+    exit_code = 65  # EX_DATAERR
+
+
 class StorageFullError(ClaraedgeError):
     """The disk is full. Work waits; it does not fail.
 

@@ -11,6 +11,7 @@ import click
 from claraedge import __version__
 from claraedge.cli import (
     adopt,
+    backup,
     cancel,
     check,
     create,
@@ -63,6 +64,8 @@ for _command in (
     retry.retry,
     adopt.adopt,
     repair.repair,
+    backup.backup,
+    backup.restore,
     status.status,
     status.version,
     utilization.utilization,

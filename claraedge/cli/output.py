@@ -12,6 +12,8 @@ import click
 _BAR_FROM = 8 * 1024 * 1024
 
 
+#: Values of one key that are shown.
+_SOME = 20
 #: Characters: the longest cell that all rows make room for. UIDs of studies have 64.
 _WIDEST = 64
 
@@ -38,6 +40,13 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def lines(values: Sequence[tuple[str, str]]) -> str:
     """`KEY: value`, one a line."""
     return "\n".join(f"{key}: {clean(value)}".rstrip() for key, value in values)
+
+
+def some(key: str, values: Sequence[str]) -> list[tuple[str, str]]:
+    """Values of one key for `lines`: the first ones, and how many more there are."""
+    rest = len(values) - _SOME
+    more = [(key, f"and {rest} more")] if rest > 0 else []
+    return [(key, value) for value in values[:_SOME]] + more
 
 
 def local(moment: datetime | None) -> str:

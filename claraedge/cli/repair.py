@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from claraedge.cli.output import lines
-
-_SHOWN = 20
+from claraedge.cli.output import lines, some
 
 
 @click.group()
@@ -41,18 +38,12 @@ def repair_state(config: Path | None, state_dir: str | None) -> None:
             for t in done.tables
             if t.rows or not t.whole
         ),
-        *_some("LOST JOB", done.lost_jobs),
-        *_some("ENDED JOB", done.ended_jobs),
-        *_some("UNKNOWN", done.unknown),
+        *some("LOST JOB", done.lost_jobs),
+        *some("ENDED JOB", done.ended_jobs),
+        *some("UNKNOWN", done.unknown),
     ]
     click.echo(lines(shown))
     click.echo(
         "\nThe daemon can be started again. The damaged files are in the folder PUT ASIDE; remove"
         " it once nobody needs anything from it."
     )
-
-
-def _some(name: str, values: Sequence[str]) -> list[tuple[str, str]]:
-    rest = len(values) - _SHOWN
-    more = [(name, f"and {rest} more")] if rest > 0 else []
-    return [(name, value) for value in values[:_SHOWN]] + more

@@ -29,7 +29,7 @@ from claraedge.errors import (
     StorageFullError,
     UnavailableError,
 )
-from claraedge.store import copies, soundness
+from claraedge.store import copies, replacing, soundness
 from claraedge.store.contention import holder, is_busy
 from claraedge.store.migrations import migrate, refuse_foreign, refuse_newer
 from claraedge.store.queries import load_queries
@@ -270,6 +270,7 @@ class Database:
                 " permissions of the state folder and of what is in it (`ls -la`)"
             ) from error
         try:
+            replacing.settle(self.path.parent)
             soundness.refuse_unusable(self.path)
             refuse_newer(self.path)
             soundness.refuse_lost(self.path)

@@ -52,7 +52,7 @@ def salvage(old: Path, new: Path) -> Sequence[Table]:
                 source.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
             met = _copy(source, target)
         migrate(target)
-        with _without_triggers(target):
+        with without_triggers(target):
             met |= _drop_impossible(target)
             met |= _keep_history(target)
             met |= _drop_orphans(target)
@@ -84,7 +84,7 @@ def _copy(source: sqlite3.Connection | None, target: sqlite3.Connection) -> set[
             steps = source.execute("PRAGMA user_version").fetchone()[0] or steps
     begin(target, min(steps, schema_version()))
     met = set()
-    with _without_triggers(target):
+    with without_triggers(target):
         for table in _tables(target):
             target.execute(f"DELETE FROM {table}")
             if source is None or not _Reader(source, target, table).read():
@@ -93,7 +93,7 @@ def _copy(source: sqlite3.Connection | None, target: sqlite3.Connection) -> set[
 
 
 @contextlib.contextmanager
-def _without_triggers(target: sqlite3.Connection) -> Iterator[None]:
+def without_triggers(target: sqlite3.Connection) -> Iterator[None]:
     """A transaction in which they are not there: they tell of changes, and this is none."""
     triggers = target.execute(
         "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"

@@ -193,12 +193,7 @@ def check(connection: sqlite3.Connection, path: Path, held: contextlib.ExitStack
     those of SQLite.
     Source: sqlite.org/howtocorrupt.html, "POSIX advisory locks canceled".
     """
-    (first,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-    if first != "ok":
-        raise damaged(path, " ".join(first.replace("*** in database main ***", "").split()))
-    missing = connection.execute("PRAGMA foreign_key_check").fetchone()
-    if missing is not None:
-        raise damaged(path, f"a row of {missing[0]} belongs to one of {missing[2]} that is missing")
+    check_pages(connection, path)
     if not _size(path):
         return
     if _size(wal(path)):
@@ -213,6 +208,19 @@ def check(connection: sqlite3.Connection, path: Path, held: contextlib.ExitStack
         raise
     if (page := zeroed_page(held.enter_context(path.open("rb")))) is not None:
         raise damaged(path, f"page {page} holds nothing but zeros")
+
+
+def check_pages(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises DamagedStateError where SQLite finds damage, or a row lacks the one it belongs to.
+
+    `path`: the database that is said to be damaged.
+    """
+    (first,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if first != "ok":
+        raise damaged(path, " ".join(first.replace("*** in database main ***", "").split()))
+    missing = connection.execute("PRAGMA foreign_key_check").fetchone()
+    if missing is not None:
+        raise damaged(path, f"a row of {missing[0]} belongs to one of {missing[2]} that is missing")
 
 
 def _whole_frames(path: Path, held: contextlib.ExitStack) -> int:

@@ -1,0 +1,93 @@
+"""`claraedge backup` and `claraedge restore`: the state in one file, and out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from claraedge.cli.output import lines, local, size, some
+
+_CONFIG = click.option(
+    "--config", type=click.Path(path_type=Path), help="The daemon's.  [CLARAEDGE_CONFIG]"
+)
+_STATE = click.option("--state-dir", metavar="FOLDER", help="All state.  [CLARAEDGE_STATE_DIR]")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--payloads",
+    is_flag=True,
+    help="With the files of payloads, dropped files on their way, and logs.",
+)
+@_CONFIG
+@_STATE
+def backup(file: Path, payloads: bool, config: Path | None, state_dir: str | None) -> None:
+    """Put the state into FILE, a tar file, while the daemon runs or not.
+
+    Jobs, items, pipelines and the records of results, and the files of models. Run it as the user
+    of the daemon. FILE must not be there; it appears when it is whole, readable by that user alone.
+    What lies in the inbox, the outbox, failed and originals, and images of containers, are not in
+    it.
+    """
+    from claraedge.daemon.backup import backup as run
+
+    made = run(config, _given(state_dir), file.absolute(), payloads=payloads)
+    shown = [
+        ("BACKUP", str(file)),
+        ("SIZE", size(made.size)),
+        ("FILES", str(made.files)),
+        ("JOBS", f"{made.jobs}, of which {made.unfinished} have not stopped"),
+    ]
+    if made.missing:
+        shown.append(("MISSING", f"{made.missing} files that the database names are not there"))
+    if not payloads:
+        shown.append(("WITHOUT", "files of payloads, dropped files on their way, and logs"))
+    click.echo(lines(shown))
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Move what is in the state folder to a folder replaced-DATE-TIME in it.",
+)
+@_CONFIG
+@_STATE
+def restore(file: Path, replace: bool, config: Path | None, state_dir: str | None) -> None:
+    """Make the state out of FILE, which `claraedge backup` made. Stop the daemon before.
+
+    Run it as the user of the daemon. A state folder that is not empty is refused. Interrupted, it
+    leaves the old state or the new one. The restored state is an instance of its own: containers of
+    the old one are left alone.
+    """
+    from claraedge.daemon.restore import restore as run
+
+    done = run(config, _given(state_dir), file.absolute(), replace=replace)
+    made = local(datetime.fromtimestamp(done.about.created, UTC))
+    shown = [
+        ("BACKUP", f"of {made}, by claraedge {done.about.version}, of {done.about.state}"),
+        ("INSTANCE", f"{done.instance}, before {done.about.instance}"),
+        ("JOBS", str(done.jobs)),
+        *some("GOES ON", done.unfinished),
+    ]
+    if done.put_aside is not None:
+        shown.append(("PUT ASIDE", str(done.put_aside)))
+    if done.lacking:
+        shown.append(("MISSING", f"{done.lacking} files of payloads are not in the backup"))
+    if not done.about.payloads:
+        shown.append(("WITHOUT", "files of payloads, dropped files on their way, and logs"))
+    click.echo(lines(shown))
+    click.echo(
+        "\nThe daemon can be started. Images of containers are not in a backup: load them. If the"
+        " old daemon does not run any more on this machine, remove its containers: podman rm -f"
+        f" $(podman ps -aq --filter label=io.claraedge.instance={done.about.instance})"
+    )
+
+
+def _given(state_dir: str | None) -> Mapping[str, str]:
+    return {} if state_dir is None else {"state_dir": str(Path(state_dir).absolute())}

@@ -1,0 +1,314 @@
+"""`claraedge backup`: the state in one file, while the daemon runs or not.
+
+It reads the database as any reader does, beside the daemon, and copies it as it is at one moment.
+Then it copies the files that this copy names. They are never written again, but may be removed
+meanwhile: then a newer copy of the database is taken, which does not name them any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from claraedge import __version__
+from claraedge.appliance.lock import FileLock
+from claraedge.appliance.state import prepare_state
+from claraedge.config import Config, load_config
+from claraedge.daemon import archive
+from claraedge.errors import AlreadyRunningError, BackupError, ClaraedgeError, StateFolderError
+from claraedge.fs import files, measuring
+from claraedge.fs.failpoint import Failpoint, nothing
+from claraedge.fs.removal import remove
+from claraedge.fs.room import need_room
+from claraedge.fs.walking import placed, walk
+from claraedge.store import copies, replacing, soundness
+from claraedge.store.migrations import refuse_newer, schema_version
+
+#: A file that is removed while it is looked for is looked for in a newer database, so often.
+_PASSES = 5
+#: Seconds for which a lock of another process is waited for.
+_PATIENCE = 60.0
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+_BLOBS = (
+    "SELECT f.payload, f.blob, f.size FROM payload_files f JOIN payloads p ON p.id = f.payload"
+    " WHERE p.deleted IS NULL"
+)
+_SPOOLED = "SELECT id FROM inbox_items WHERE state IN ('claimed', 'parked', 'submitted')"
+#: What is read by operators that are to come: empty folders and links as well.
+_OUTPUTS = (
+    "SELECT j.payload, o.name, o.attempt FROM jobs j JOIN operators o ON o.job = j.id"
+    " WHERE j.state < 3 AND o.status = 3"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A backup that was made."""
+
+    size: int
+    """Bytes."""
+    files: int
+    jobs: int
+    unfinished: int
+    """Jobs that had not stopped."""
+    missing: int
+    """Files that the database names, and that are not there."""
+
+
+@dataclass(slots=True)
+class _Taken:
+    """What is in the archive of one folder, or of all files that rows name one by one."""
+
+    files: dict[str, archive.Stored] = field(default_factory=dict)
+    folders: dict[str, int] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Named:
+    """What one copy of the database names."""
+
+    blobs: Mapping[bytes, int]
+    """Files of payloads, with their sizes."""
+    trees: frozenset[str]
+    """Folders with all that is in them, as far as they are there."""
+    versions: frozenset[str]
+    """Folders of models: these are there."""
+
+
+def backup(
+    config: Path | None,
+    given: Mapping[str, str],
+    target: Path,
+    *,
+    payloads: bool,
+    failpoint: Failpoint = nothing,
+) -> Made:
+    """Makes a backup of the state of a configuration; the file appears when it is whole.
+
+    Raises BackupError where `target` is there, StateFolderError where the state cannot be read,
+    DamagedStateError where it is damaged, and OSError (NoRoomError) where a disk has no room.
+    """
+    settings = load_config(config, os.environ, given)
+    state = settings.state_dir
+    database = state / archive.DATABASE
+    if not database.exists():
+        raise StateFolderError(f"there is no state in {state}: name its folder (--state-dir)")
+    prepare_state(state)
+    if os.path.lexists(target):
+        raise BackupError(f"{target} is there already; remove it, or choose another name")
+    with _locked(state):
+        replacing.refuse_unsettled(state)
+        refuse_newer(database)
+        building = target.with_name(f".{target.name}.part")
+        copy = state / ".backup.tmp"
+        for old in (building, copy):  # a crash left it
+            remove(old)
+        copy.mkdir(0o700)
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            with os.fdopen(os.open(building, flags, 0o600), "w+b") as file:
+                made = _Backup(settings, copy / archive.DATABASE, payloads, failpoint).write(
+                    file, target.parent
+                )
+            failpoint("backup: whole")
+            files.rename_new(building, target)
+            files.sync_folder(target.parent)
+        finally:
+            remove(building)
+            remove(copy)
+    return made
+
+
+@contextlib.contextmanager
+def _locked(state: Path) -> Iterator[None]:
+    lock = FileLock(state / "claraedge.backup.lock")
+    try:
+        lock.acquire()
+    except AlreadyRunningError as error:
+        raise BackupError(f"another backup of {state} is being made: wait for its end") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class _Backup:
+    """One backup on its way."""
+
+    def __init__(self, config: Config, copy: Path, payloads: bool, failpoint: Failpoint) -> None:
+        self._config = config
+        self._state = config.state_dir
+        self._database = config.state_dir / archive.DATABASE
+        self._copy = copy
+        self._payloads = payloads
+        self._failpoint = failpoint
+        self._single = _Taken()
+        self._trees: dict[str, _Taken] = {}
+        self._missing = 0
+
+    def write(self, file: IO[bytes], folder: Path) -> Made:
+        """Writes all of it, durable. `file` is empty, and lies in `folder`."""
+        writer = archive.Writer(file)
+        for number in range(_PASSES):
+            self._take_database()
+            self._failpoint("backup: database")
+            with _opened(self._copy) as copy:
+                named = self._named(copy)
+                if not number:
+                    need_room(folder, self._size(named), source=0)
+                    writer.add_text(archive.ABOUT, self._about(copy))
+                self._missing = 0
+                self._take_files(writer, named)
+                self._failpoint("backup: files")
+                if not self._missing or number == _PASSES - 1:
+                    return self._finish(writer, file, named, copy)
+        raise AssertionError("the last pass returns")
+
+    def _finish(
+        self, writer: archive.Writer, file: IO[bytes], named: _Named, copy: sqlite3.Connection
+    ) -> Made:
+        path = os.fsencode(archive.DATABASE)
+        blobs = map(archive.quoted, named.blobs)
+        whole = _Taken({q: self._single.files[q] for q in blobs if q in self._single.files})
+        for root in sorted(named.trees | named.versions):
+            if (taken := self._trees.get(root)) is not None:
+                whole.files.update(taken.files)
+                whole.folders.update(taken.folders)
+                whole.links.update(taken.links)
+        descriptor = os.open(self._copy, _FILE)
+        try:
+            whole.files[archive.quoted(path)] = writer.add(path, descriptor)
+        finally:
+            os.close(descriptor)
+        writer.add_text(
+            archive.MANIFEST,
+            archive.Manifest(
+                files=whole.files,
+                folders=whole.folders,
+                links=whole.links,
+                missing=self._missing,
+            ),
+        )
+        writer.finish()
+        counts = "SELECT count(*), coalesce(sum(state < 3), 0) FROM jobs"
+        jobs, unfinished = copy.execute(counts).fetchone()
+        return Made(
+            size=os.fstat(file.fileno()).st_size,
+            files=len(whole.files),
+            jobs=jobs,
+            unfinished=unfinished,
+            missing=self._missing,
+        )
+
+    def _take_database(self) -> None:
+        """A copy of it as it is now, which is sound."""
+        remove(self._copy)
+        try:
+            uri = f"{self._database.absolute().as_uri()}?mode=ro"
+            reader = sqlite3.connect(uri, uri=True, timeout=_PATIENCE)
+            with contextlib.closing(reader):
+                copies.write(reader, self._copy)
+            with _opened(self._copy) as copy:
+                soundness.check_pages(copy, self._database)
+                if copy.execute("PRAGMA user_version").fetchone() == (schema_version(),):
+                    soundness.check_values(copy, self._database)
+        except sqlite3.Error as error:
+            known = soundness.explain(error, self._database)
+            if isinstance(known, ClaraedgeError):
+                raise known from error
+            raise StateFolderError(f"{self._database} cannot be read: {error}") from error
+
+    def _named(self, copy: sqlite3.Connection) -> _Named:
+        versions = {f"models/{m}/{v}" for m, v in copy.execute("SELECT id, generation FROM models")}
+        trees = set()
+        if self._config.pipelines_dir == self._state / "pipelines.d":
+            trees.add("pipelines.d")
+        blobs: dict[bytes, int] = {}
+        if self._payloads:
+            blobs = {
+                b"payloads/%b/%b" % (payload.encode(), blob): size
+                for payload, blob, size in copy.execute(_BLOBS)
+            }
+            trees |= {f"spool/{item}" for (item,) in copy.execute(_SPOOLED)}
+            trees |= {f"jobs/{job}" for (job,) in copy.execute("SELECT id FROM jobs")}
+            for payload, operator, attempt in copy.execute(_OUTPUTS):
+                output = f"payloads/{payload}/operators/{operator}/{attempt}"
+                trees |= {output, f"{output}.values"}
+        return _Named(blobs=blobs, trees=frozenset(trees), versions=frozenset(versions))
+
+    def _about(self, copy: sqlite3.Connection) -> archive.About:
+        row = copy.execute("SELECT value FROM facts WHERE key = 'instance'").fetchone()
+        return archive.About(
+            version=__version__,
+            schema=copy.execute("PRAGMA user_version").fetchone()[0],
+            instance="" if row is None else row[0],
+            created=time.time(),
+            state=os.fsdecode(self._state),
+            payloads=self._payloads,
+        )
+
+    def _size(self, named: _Named) -> int:
+        trees = (measuring.size(self._state / tree) for tree in named.trees | named.versions)
+        return copies.size_of(self._copy) + sum(named.blobs.values()) + sum(trees)
+
+    def _take_files(self, writer: archive.Writer, named: _Named) -> None:
+        for path, size in named.blobs.items():
+            if archive.quoted(path) not in self._single.files:
+                self._take_single(writer, path, size)
+        for root in sorted(named.trees | named.versions):
+            if root not in self._trees:
+                self._take_tree(writer, root, needed=root in named.versions)
+
+    def _take_single(self, writer: archive.Writer, path: bytes, size: int) -> None:
+        try:
+            with placed(self._state, path) as place:
+                descriptor = os.open(place, _FILE)
+                try:
+                    found = os.fstat(descriptor)
+                    if not stat.S_ISREG(found.st_mode) or found.st_size != size:
+                        self._missing += 1
+                        return
+                    self._single.files[archive.quoted(path)] = writer.add(path, descriptor)
+                finally:
+                    os.close(descriptor)
+        except (FileNotFoundError, NotADirectoryError, archive.ChangedFileError):
+            self._missing += 1
+
+    def _take_tree(self, writer: archive.Writer, root: str, *, needed: bool) -> None:
+        """All of a folder; what vanishes meanwhile is left out."""
+        taken = _Taken()
+        try:
+            for entry in walk(self._state / root):
+                path = os.fsencode(root) + (b"/" + entry.path if entry.path else b"")
+                name = archive.quoted(path)
+                if entry.is_folder:
+                    taken.folders[name] = stat.S_IMODE(entry.status.st_mode)
+                elif stat.S_ISLNK(entry.status.st_mode):
+                    target = os.readlink(entry.name, dir_fd=entry.folder)
+                    taken.links[name] = archive.quoted(target)
+                elif entry.is_file and name not in self._single.files:
+                    with contextlib.suppress(FileNotFoundError, archive.ChangedFileError):
+                        descriptor = os.open(entry.name, _FILE, dir_fd=entry.folder)
+                        try:
+                            taken.files[name] = writer.add(path, descriptor)
+                        finally:
+                            os.close(descriptor)
+        except FileNotFoundError:
+            self._missing += needed
+            return
+        self._trees[root] = taken
+
+
+@contextlib.contextmanager
+def _opened(copy: Path) -> Iterator[sqlite3.Connection]:
+    with contextlib.closing(sqlite3.connect(f"{copy.as_uri()}?mode=ro", uri=True)) as connection:
+        yield connection

@@ -1,0 +1,99 @@
+"""Puts a whole new state into the place of the old one, so that a crash leaves one of them.
+
+It is built in `restoring` of the state, durable. Then `restoring.json` is written: from now on the
+new one counts, and whoever opens the state next ends what is left of the moves. What was there is
+moved to a folder of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from claraedge.decoding import decode_json
+from claraedge.errors import StateFolderError
+from claraedge.fs import files
+from claraedge.fs.failpoint import Failpoint, nothing
+from claraedge.fs.removal import remove
+
+BUILDING = "restoring"
+MARK = "restoring.json"
+DATABASE = "claraedge.db"
+#: What is replaced, where there is a new one; the database last: without it a start is refused.
+PARTS = ("payloads", "models", "spool", "jobs", "pipelines.d", DATABASE)
+#: The old database's; they would be taken for the new one's.
+_LOGS = (f"{DATABASE}-wal", f"{DATABASE}-shm")
+
+
+class _Mark(msgspec.Struct, frozen=True):
+    aside: str
+    """Name of the folder for what was there."""
+
+
+def occupied(state: Path) -> Sequence[str]:
+    """The parts of a state that are there and not empty."""
+    found = []
+    for name in (*PARTS, *_LOGS):
+        path = state / name
+        with contextlib.suppress(FileNotFoundError):
+            if any(path.iterdir()) if path.is_dir() else path.stat().st_size:
+                found.append(name)
+    return found
+
+
+def begin(state: Path, aside: str) -> None:
+    """Records that what was built is to replace the state, with `aside` for what was there."""
+    files.replace(state / MARK, msgspec.json.encode(_Mark(aside)))
+
+
+def settle(state: Path, failpoint: Failpoint = nothing) -> None:
+    """Ends a replacement that was recorded, or removes what was built for none.
+
+    Who calls it has the lock of the state. Raises StateFolderError where the record is damaged.
+    """
+    building = state / BUILDING
+    try:
+        mark = decode_json((state / MARK).read_bytes(), _Mark)
+    except FileNotFoundError:
+        remove(building)
+        return
+    except msgspec.MsgspecError as error:
+        raise StateFolderError(
+            f"{state / MARK} is damaged: a restore was interrupted, and the disk has lost what it"
+            f" recorded. Remove that file and {building}, and restore the backup again"
+        ) from error
+    aside = state / mark.aside
+    for name in _LOGS:
+        if os.path.lexists(state / name):
+            _move(state / name, aside)
+    for name in PARTS:
+        if os.path.lexists(building / name):  # else it is in its place already
+            if os.path.lexists(state / name):
+                _move(state / name, aside)
+            failpoint(f"restore: {name} aside")
+            (building / name).rename(state / name)
+            files.sync_folder(state)
+        failpoint(f"restore: {name}")
+    (state / MARK).unlink()
+    files.sync_folder(state)
+    failpoint("restore: replaced")
+    remove(building)
+
+
+def _move(old: Path, aside: Path) -> None:
+    files.make_folders(aside)
+    old.rename(aside / old.name)
+    files.sync_folder(aside)
+
+
+def refuse_unsettled(state: Path) -> None:
+    """Raises StateFolderError where a replacement was recorded and has not ended."""
+    if (state / MARK).exists():
+        raise StateFolderError(
+            f"a restore of {state} was interrupted; start the daemon, or run `claraedge restore`"
+            " again, which ends it"
+        )

@@ -125,6 +125,7 @@ def live(place: Site, recording: Recording, copy: Copy, model: str) -> list[Life
         second = next(iter(place.disk.copies()), None)
     finally:
         place.unmount()
+        recording.drop(place.disk.copies())  # of the unmounting
     if second is not None:
         other = random.choice(["strict", "closed", "journal", "random"])
         place.disk.cut(second, other, recording.seed)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections import Counter
@@ -27,6 +28,7 @@ _MODELS = {"powercut": "strict,closed,journal,random"}
 
 def main() -> int:
     given = _arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # unmounts as well
     total: Counter[str] = Counter()
     with site(given.disk, user=given.user, lacks=given.lacks) as place:
         for flow in given.flows or FLOWS:

@@ -133,7 +133,7 @@ class VolatileDisk:
 
 def unmount_by(command: Sequence[str | Path]) -> None:
     """Tries until nobody uses it any more."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (done := subprocess.run(command, capture_output=True, text=True)).returncode:
         assert time.monotonic() < deadline, done.stderr
         time.sleep(0.02)

@@ -34,16 +34,19 @@ class ForeignLinkError(NotADirectoryError):
 def open_folder(folder: Path, path: bytes = b"", *, make: int | None = None) -> int:
     """A descriptor of the folder `path` below `folder`, for reading; b'' is that one.
 
-    `folder` is absolute. Below it no link is followed at all. `make`: what is missing is made with
-    this mode, durable. Raises FileNotFoundError, ForeignLinkError, or NotADirectoryError where a
-    part of the path is no folder.
+    `folder` is absolute, or lies below one that `opened` gave. Below it no link is followed at all.
+    `make`: what is missing is made with this mode, durable. Raises FileNotFoundError,
+    ForeignLinkError, or NotADirectoryError where a part of the path is no folder.
     """
-    if is_opened(folder):
-        at = os.open(folder, _LAST)
+    below = path.split(b"/") if path else []
+    if str(folder).startswith(_OWN):  # one that `opened` gave, or a folder below it
+        descriptor, *inside = str(folder).removeprefix(_OWN).split("/")
+        at = os.open(_OWN + descriptor, _LAST)
+        below = [*map(os.fsencode, inside), *below]
     else:
         at = os.open("/", _STEP)
         at = _follow(at, folder, make)
-    for part in path.split(b"/") if path else ():
+    for part in below:
         at = _enter(at, part, make)
     try:
         return os.open(".", _LAST, dir_fd=at)

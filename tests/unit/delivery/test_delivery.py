@@ -27,6 +27,7 @@ from tests.inbox_bench import (
     ended,
     make_config,
     other_file_system,
+    swept,
     tree_of,
 )
 
@@ -294,6 +295,7 @@ async def test_another_file_system_for_results_and_inbox_works(tmp_path: Path) -
             drop(other / "inbox/ct/bad/1.dcm", b"three")
             (other / "inbox/ct/bad/link").symlink_to("/etc/passwd")
             items = await b.delivered(3)
+            await swept(tmp_path / "state")
         by_name = {item.name: Path(item.result_path or "") for item in items}
         assert [i.name for i in items if i.state is ItemState.FAILED] == ["bad"]
         assert tree_of(by_name["bad"] / "original/bad") == {

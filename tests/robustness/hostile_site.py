@@ -102,5 +102,5 @@ def killed_and_started(served: Site) -> None:
     """Whatever is left is no trouble for the next start: it serves, and the next job ends well."""
     served.process.send_signal(signal.SIGKILL)
     served.start()
-    until("it serves again", lambda: (served.folder / "run/claraedge.sock").exists(), 30)
+    until("it serves again", served.serves, 60)
     assert run(served, "hello", "deep", 0).status == jobs_pb2.JOB_STATUS_HEALTHY

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import sqlite3
@@ -20,6 +19,7 @@ from typing import Any
 
 import grpc
 
+from claraedge.fs.removal import remove
 from claraedge.wire.nvidia.clara.platform import clara_pb2
 from claraedge.wire.nvidia.clara.platform.clara_pb2_grpc import ClaraStub
 from tests.freeze.frozen_site import ANY_DISK
@@ -168,8 +168,7 @@ def site(settings: str = "", program: Path = PROGRAM, **environment: str) -> Ite
     process = launch(folder, program, **environment)
     served = Site(folder, process, program, environment)
     try:
-        until("the daemon serves", lambda: (folder / "run/claraedge.sock").exists(), 30)
-        assert served.serves(), served.log
+        until("the daemon serves", served.serves, 60)
         yield served
     finally:
         last = served.process  # a test may have started it again
@@ -180,7 +179,7 @@ def site(settings: str = "", program: Path = PROGRAM, **environment: str) -> Ite
             except subprocess.TimeoutExpired:
                 last.kill()
                 last.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)  # of any depth
 
 
 def until(what: str, holds: Callable[[], bool], seconds: float = 10) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from claraedge.cli.main import run
 from claraedge.client import appliance
 from claraedge.client.connection import Connection
 from claraedge.wire.nvidia.clara.platform import pipelines_pb2
@@ -99,12 +100,12 @@ class Poisoned:
         return {item.name: (item.id, item.state, item.reason) for item in found}
 
     def retry(self, kind: str, name: str) -> None:
+        """By the command that the warning names; a second time there is nothing to try again."""
         (self.site.folder / "cured").touch()
-        with self.connected() as connection:
-            if kind == "inbox":
-                appliance.retry_item(connection, name)
-            else:
-                appliance.try_again(connection, kind, name)
+        command = ["retry", kind, name, "--host", self.site.target]
+        assert run(command) == 0
+        if kind != "inbox":
+            assert run(command) == 1
 
 
 @contextmanager

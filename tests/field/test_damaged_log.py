@@ -75,7 +75,7 @@ def test_a_log_that_ends_anywhere_is_no_damage(cut: Path) -> None:
         last = found
     cut.write_bytes(original)
     torn = bytearray(content)
-    torn[-FRAME + 100 : -FRAME + 600] = bytes(500)  # the last change, in part
+    torn[-FRAME + 100 : -FRAME + 600] = b"\xff" * 500  # the last change, in part
     log.write_bytes(torn)
     assert asyncio.run(kept(cut)) == WRITES - 1
 

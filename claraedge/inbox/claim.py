@@ -28,7 +28,7 @@ from claraedge.fs.failpoint import Failpoint
 from claraedge.fs.mounts import mount_of
 from claraedge.fs.removal import remove
 from claraedge.fs.trees import copy_tree
-from claraedge.fs.trusted import open_folder
+from claraedge.fs.trusted import open_folder, opened
 from claraedge.fs.walking import placed
 from claraedge.inbox.model import Claimed, shown
 from claraedge.inbox.permissions import Held, judge, located
@@ -182,6 +182,8 @@ def _take(
         if found.look.fingerprint != item.fingerprint:
             return None
     if item.members:
+        if raw is not None and raw.parent == item.folder:
+            return _gather_hidden(item, raw, spool, failpoint)
         return _gather(item, raw or spool.raw(item.id, item.name), spool, failpoint)
     target = spool.raw(item.id, item.name)
     files.make_folders(target.parent)  # a power cut must not take it with what is moved into it
@@ -240,16 +242,23 @@ def _gather(item: Claimed, into: Path, spool: Spool, failpoint: Failpoint) -> Pa
                 continue  # its writer took it back
             except OSError as error:
                 hidden = spool.hidden(item.id, item.folder)
-                if error.errno != errno.EXDEV or into == hidden or _any_in(into, item):
+                if error.errno != errno.EXDEV or into.name == hidden.name or _any_in(into, item):
                     raise
                 remove(into)
                 _note_where(item, spool)
-                return _gather(item, hidden, spool, failpoint)
+                return _gather_hidden(item, hidden, spool, failpoint)
             failpoint("claim: gathered one")
     if _any_in(into, item):
         return into
     remove(into)  # it may be a name in the inbox
     return None
+
+
+def _gather_hidden(item: Claimed, hidden: Path, spool: Spool, failpoint: Failpoint) -> Path | None:
+    """The same in the trigger's folder, which stays that one whatever is swapped meanwhile."""
+    with opened(item.folder) as folder:
+        found = _gather(item, folder / hidden.name, spool, failpoint)
+    return None if found is None else hidden
 
 
 @contextlib.contextmanager
@@ -284,7 +293,8 @@ def _move_out(item: Claimed, source: Path, target: Path, spool: Spool) -> Path:
             raise
         _note_where(item, spool)
         hidden = spool.hidden(item.id, item.folder)
-        source.rename(hidden)
+        with opened(item.folder) as folder:  # who swaps it leads nothing elsewhere
+            source.rename(folder / hidden.name)
         return hidden
     return target
 
@@ -329,8 +339,9 @@ def _away(item: Claimed, spool: Spool) -> Held | None:
 def _drop_raw(item: Claimed, spool: Spool) -> None:
     raw = _raw(item, spool)
     if raw is not None:
-        remove(raw)
-        files.sync_folder(raw.parent)
+        with opened(raw.parent) as above:
+            remove(above / raw.name)
+            files.sync_folder(above)
 
 
 def _held_in_spool(found: Survey, raw: Path) -> Held:

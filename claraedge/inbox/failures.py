@@ -68,8 +68,13 @@ class Failures:
             failpoint=self._failpoint,
         )
         inside = os.fsencode(target.relative_to(self._root.path) / "original")
-        with opened_shown(self._root.path, inside, self._root.mode) as place:
-            move(path, place / name_of(item.name), flag=flag, failpoint=self._failpoint)
+        with (
+            opened(path.parent) as source,
+            opened_shown(self._root.path, inside, self._root.mode) as place,
+        ):
+            move(
+                source / path.name, place / name_of(item.name), flag=flag, failpoint=self._failpoint
+            )
         self._failpoint("fail: moved")
         return target
 

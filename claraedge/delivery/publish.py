@@ -153,11 +153,12 @@ def is_owners(marker: Path, key: str, owner: str) -> bool:
         if error.errno not in (errno.ELOOP, errno.ENXIO):  # a link; a socket
             raise
         return False
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return False
-        try:
-            document = decode_json(file.read(_LARGEST), dict[str, object])
-        except msgspec.DecodeError:
-            return False
+        document = decode_json(os.pread(descriptor, _LARGEST, 0), dict[str, object])
+    except msgspec.DecodeError:
+        return False
+    finally:
+        os.close(descriptor)
     return document.get(key) == owner

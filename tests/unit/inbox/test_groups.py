@@ -384,26 +384,6 @@ async def test_a_group_goes_on_when_what_lacks_is_removed(state: Path, rescan: f
         await b.delivered()
 
 
-async def test_names_that_take_long_to_match_leave_time_for_others(state: Path) -> None:
-    longest = 0.0
-
-    async def others() -> None:
-        nonlocal longest
-        while True:
-            began = time.monotonic()
-            await asyncio.sleep(0)
-            longest = max(longest, time.monotonic() - began)
-
-    for number in range(20):
-        drop(state / f"inbox/in/{'a' * 40}{number}", b"")
-    async with bench(config(state, "entry", match="(a+)+b")) as b:
-        at_work = asyncio.create_task(others())
-        await b.register("ct")
-        await b.until(lambda items: sum("takes too long" in i.reason for i in items) == 20)
-        at_work.cancel()
-    assert longest < 2.5  # one after the other: 5 s
-
-
 async def test_a_file_next_to_a_control_file_waits_where_only_some_names_are_included(
     state: Path,
 ) -> None:

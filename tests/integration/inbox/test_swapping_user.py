@@ -39,6 +39,8 @@ SECRET = b"what nobody but its owner may see"
 _EVENTS = struct.Struct("iIII")
 #: Opened, read, written, made, moved, removed, other mode.
 _ALL = 0x00000FFF
+#: Of a folder, that it was opened, listed and closed: no byte of what is in it.
+_FOLDER, _LOOKED = 0x40000000, 0x00000031
 _NONBLOCK = os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -61,7 +63,8 @@ class Closed:
             while data:
                 _, mask, _, size = _EVENTS.unpack_from(data)
                 name = data[_EVENTS.size : _EVENTS.size + size].rstrip(b"\0")
-                found.append((mask, os.fsdecode(name)))
+                if not (mask & _FOLDER and mask & _LOOKED):
+                    found.append((mask, os.fsdecode(name)))
                 data = data[_EVENTS.size + size :]
 
 

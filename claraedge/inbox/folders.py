@@ -16,7 +16,7 @@ from claraedge.config.inbox import Trigger as Rule
 from claraedge.delivery.spool import is_ours
 from claraedge.filenames import Names, is_ignored
 from claraedge.fs.mounts import mount_of
-from claraedge.fs.trusted import open_folder, opened
+from claraedge.fs.trusted import opened
 from claraedge.fs.walking import walk
 from claraedge.inbox.definitions import Definitions
 from claraedge.inbox.model import name_of, shown
@@ -247,17 +247,19 @@ def _beside(
     at most. What lies at its own top is an entry.
     """
     found: list[bytes] = []
-    os.close(open_folder(folder))  # where somebody swapped it for a link, that raises
     top = os.fsencode(folder)
-    left = [top]
-    while left and len(found) < 100:
-        path = left.pop()
-        with os.scandir(path) as entries:
-            for entry in entries:
-                if is_between(entry.path):
-                    left.append(entry.path)
-                elif path != top and not (is_trigger(entry.path) or names.leftover(entry.name)):
-                    found.append(entry.path[len(top) + 1 :])
+    left = [b""]
+    with opened(folder) as root:
+        while left and len(found) < 100:
+            below = left.pop()
+            with opened(root, below) as here, os.scandir(os.fsencode(here)) as entries:
+                for entry in entries:
+                    inner = below + b"/" + entry.name if below else entry.name
+                    path = top + b"/" + inner
+                    if is_between(path):
+                        left.append(inner)
+                    elif below and not (is_trigger(path) or names.leftover(entry.name)):
+                        found.append(inner)
     return found
 
 

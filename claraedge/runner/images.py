@@ -129,7 +129,9 @@ def _created(value: object) -> float:
 
 
 def _size(value: object) -> int:
-    return value if isinstance(value, int) and 0 <= value <= _LARGEST_SIZE else 0
+    if isinstance(value, bool) or not isinstance(value, int):
+        return 0
+    return value if 0 <= value <= _LARGEST_SIZE else 0
 
 
 def _ports(value: object) -> tuple[int, ...]:

@@ -33,7 +33,7 @@ from tests.integration.inbox.test_other_users import unshare
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(3600 if campaign.CAMPAIGN else 180)]
 
 DROPS = 2000 if campaign.CAMPAIGN else 60
-SEED = os.environ.get("TESTS_SEED", "") or str(random.SystemRandom().randrange(1 << 32))
+SEED = os.environ.get("CLARAEDGE_SEED", "") or str(random.SystemRandom().randrange(1 << 32))
 SCRIPT = Path(__file__).with_name("swapping_user.py")
 SECRET = b"what nobody but its owner may see"
 _EVENTS = struct.Struct("iIII")

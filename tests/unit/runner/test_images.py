@@ -6,7 +6,7 @@ import json
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from claraedge.api.appliance import time_of
@@ -87,6 +87,7 @@ def test_ports_that_no_machine_has_are_left_out() -> None:
     changes=st.dictionaries(st.sampled_from(sorted(set(SANE) - {"Id"})), ODD),
     config=st.dictionaries(st.sampled_from(sorted(SANE["Config"])), ODD),  # type: ignore[call-overload]
 )
+@example(changes={"Size": False}, config={})
 def test_whatever_an_image_says_it_is_read_and_can_be_shown(
     changes: dict[str, object], config: dict[str, object]
 ) -> None:

@@ -264,12 +264,18 @@ def test_a_backup_under_load_is_a_state_as_it_was_at_one_moment(
 
 
 def done(made: StateSite) -> list[str]:
-    """How the started jobs are."""
-    jobs = made.say("list", "jobs")["jobs"]
+    """How the started jobs are: a client may have been about to start one more."""
+    with closing(sqlite3.connect(made.database, timeout=20)) as connection:
+        started = {
+            job
+            for (job,) in connection.execute(
+                "SELECT id FROM jobs WHERE queue_position IS NOT NULL OR state = 3"
+            )
+        }
     return [
         job["status"] if job["state"] == "STOPPED" else job["state"]
-        for job in jobs
-        if job["name"] != "later"
+        for job in made.say("list", "jobs")["jobs"]
+        if job["id"] in started
     ]
 
 

@@ -1,7 +1,7 @@
 """Another user swaps every folder that he may write, while files are dropped, jobs delivered and
 failures tried again: nothing behind his links is read, written or removed, and nothing is doubled.
 
-The campaign (CLARAEDGE_CAMPAIGN=1) makes 2,000 drops. CLARAEDGE_SEED has one run again.
+The campaign (CLARAEDGE_CAMPAIGN=1) makes 2,000 drops. TESTS_SEED has one run again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.integration.inbox.test_other_users import unshare
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(3600 if campaign.CAMPAIGN else 180)]
 
 DROPS = 2000 if campaign.CAMPAIGN else 60
-SEED = os.environ.get("CLARAEDGE_SEED", "") or str(random.SystemRandom().randrange(1 << 32))
+SEED = os.environ.get("TESTS_SEED", "") or str(random.SystemRandom().randrange(1 << 32))
 SCRIPT = Path(__file__).with_name("swapping_user.py")
 SECRET = b"what nobody but its owner may see"
 _EVENTS = struct.Struct("iIII")
@@ -184,7 +184,7 @@ def unsettled(items: list[Item]) -> list[Item]:
 async def test_no_link_of_another_user_is_followed(
     home: Path, tmp_path: Path, sticky: bool, apart: bool
 ) -> None:
-    print("CLARAEDGE_SEED", SEED)
+    print("TESTS_SEED", SEED)
     chance = random.Random(SEED)
     config = open_folders(home, tmp_path, sticky=sticky, apart=apart)
     kept = [closed(home / "closed"), closed(config.state_dir / "closed")]

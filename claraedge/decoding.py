@@ -32,4 +32,9 @@ def decode_json(content: bytes | str, kind: Any) -> Any:
     if decoder is None:
         with _making:
             decoder = _decoders[kind] = _decoders.get(kind) or msgspec.json.Decoder(kind)
-    return decoder.decode(content)
+    try:
+        return decoder.decode(content)
+    except msgspec.MsgspecError:
+        raise
+    except (ValueError, RecursionError) as error:  # no UTF-8, too long a number, too deep
+        raise msgspec.DecodeError(str(error)) from error

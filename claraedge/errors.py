@@ -718,7 +718,7 @@ class BackupError(ClaraedgeError):
     """
 
     name = "backup"
-    code = -0x5208
+    code = -0x520A
     status = "FAILED_PRECONDITION"
     exit_code = 65  # EX_DATAERR
 

@@ -27,7 +27,7 @@ from typing import TypeAlias
 import msgspec
 
 from claraedge.decoding import decode_json
-from claraedge.errors import NotSetAsideError, SetAsideError
+from claraedge.errors import NotSetAsideError, SetAsideError, StorageFullError
 from claraedge.ids import new_id
 from claraedge.store.database import Database
 
@@ -127,7 +127,8 @@ class Suspects:
         end = None if self._path is None else _left(self._path)
         self._books = judged(before, end, self._boot)
         if self._books != before:
-            await self._record()  # before the file is begun anew
+            with contextlib.suppress(StorageFullError):  # a full disk keeps no start from work
+                await self._record()  # before the file is begun anew
         for kind, name in sorted(self._books.aside - before.aside):
             _log.error(
                 "set aside: the daemon ended twice while it worked on this",
@@ -263,11 +264,11 @@ def _left(path: Path) -> End | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        data = file.read(_PLACE * _PLACES)
     try:
+        with os.fdopen(descriptor, "rb") as file:
+            data = file.read(_PLACE * _PLACES)
         said = decode_json(data[:_PLACE].rstrip(b"\0"), _Head)
-    except msgspec.DecodeError:
+    except (OSError, msgspec.DecodeError):
         return None
     works: set[_Thing] = set()
     for at in range(_PLACE, len(data), _PLACE):

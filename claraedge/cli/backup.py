@@ -84,8 +84,10 @@ def restore(file: Path, replace: bool, config: Path | None, state_dir: str | Non
     click.echo(lines(shown))
     click.echo(
         "\nThe daemon can be started. Images of containers are not in a backup: load them. If the"
-        " old daemon does not run any more on this machine, remove its containers: podman rm -f"
+        " old daemon does not run any more on this machine, remove its containers, as its user:"
+        " podman rm -f"
         f" $(podman ps -aq --filter label=io.claraedge.instance={done.about.instance})"
+        f" $(podman ps -aq --filter label=io.claraedge.services={done.about.instance})"
     )
 
 

@@ -103,7 +103,7 @@ def resolve_item(connection: Connection, text: str) -> str:
     """
     found = list_items(connection)
     named = [item for item in found if item.name == text] or [
-        item for item in found if f"{item.folder}/{item.name}".endswith(f"/{text}")
+        item for item in found if f"{item.folder}/{item.name}".endswith(f"/{text.lstrip('/')}")
     ]
     if len(named) == 1:
         return named[0].id

@@ -175,7 +175,10 @@ def _with_origin(
 
 
 #: Folders of the state that are the daemon's alone, and those that are given to users.
-_OWN = ("jobs", "models", "payloads", "removed", "services", "spool", "uploads")
+_OWN = (
+    *("copies", "jobs", "models", "payloads", "removed", "restoring", "services", "spool"),
+    *("unknown", "uploads"),
+)
 _USERS = ("outbox.path", "outbox.failed", "outbox.originals", "pipelines.path", "images.path")
 
 

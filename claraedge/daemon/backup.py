@@ -265,7 +265,8 @@ class _Backup:
             if archive.quoted(path) not in self._single.files:
                 self._take_single(writer, path, size)
         for root in sorted(named.trees | named.versions):
-            if root not in self._trees:
+            # What a newer copy of the database says of these may have come meanwhile.
+            if root not in self._trees or root.startswith(("spool/", "jobs/")):
                 self._take_tree(writer, root, needed=root in named.versions)
 
     def _take_single(self, writer: archive.Writer, path: bytes, size: int) -> None:
@@ -285,7 +286,7 @@ class _Backup:
 
     def _take_tree(self, writer: archive.Writer, root: str, *, needed: bool) -> None:
         """All of a folder; what vanishes meanwhile is left out."""
-        taken = _Taken()
+        taken = self._trees.get(root, _Taken())
         try:
             for entry in walk(self._state / root):
                 path = os.fsencode(root) + (b"/" + entry.path if entry.path else b"")
@@ -295,7 +296,7 @@ class _Backup:
                 elif stat.S_ISLNK(entry.status.st_mode):
                     target = os.readlink(entry.name, dir_fd=entry.folder)
                     taken.links[name] = archive.quoted(target)
-                elif entry.is_file and name not in self._single.files:
+                elif entry.is_file and name not in self._single.files and name not in taken.files:
                     with contextlib.suppress(FileNotFoundError, archive.ChangedFileError):
                         descriptor = os.open(entry.name, _FILE, dir_fd=entry.folder)
                         try:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claraedge.blocking import CancelFlag, in_folder_thread
-from claraedge.bugs import known
+from claraedge.bugs import known, words
 from claraedge.clock import Clock
 from claraedge.config import Outbox
 from claraedge.delivery import kept
@@ -157,10 +157,13 @@ class Expiry:
             flag.check()
             try:
                 end = self._remove_one(root, one)
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - it fails alone
                 end = _End.AWAY
-                self._troubles[one.sequence] = f"{one.path}: {error.strerror}"
-                _log.warning("%s cannot be removed: %s", one.path, error.strerror)
+                why = words(
+                    known(error, "the removal of a folder that is old", folder=str(one.path))
+                )
+                self._troubles[one.sequence] = f"{one.path}: {why}"
+                _log.warning("%s cannot be removed: %s", one.path, why)
             if end is _End.FOREIGN:
                 _log.warning("%s stays: it is not what was put there any more", one.path)
             ends.append((one, end))

@@ -133,7 +133,7 @@ def read(files: Mapping[str, bytes]) -> Application | None:
 def _decoded(content: bytes, kind: type[T], path: str) -> T:
     try:
         return decode_json(content, kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except msgspec.MsgspecError as error:
         raise _wrong(path, f"it cannot be read: {error}") from error
 
 

@@ -44,7 +44,7 @@ def _give(descriptor: int, folder: Path, group: str, now: int) -> None:
     except KeyError:
         raise ForeignGroupError(
             f"{folder} is not of the group {group} (inbox.group), which is not there: sudo groupadd"
-            f" --system {group}"
+            f" --system {group}, then restart claraedge"
         ) from None
     if number == now:
         return

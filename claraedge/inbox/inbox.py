@@ -423,7 +423,7 @@ class Inbox:
 
     async def _claim_some(self) -> None:
         takes = self._room.ready(_CLAIMS)
-        if not takes:  # a name that took long to match: others come first
+        if not takes:  # what was ready fits no `match`, or is no more: others come first
             await asyncio.sleep(_TURN)
             return
         seen = [entry.id for take in takes for entry in take.entries]

@@ -105,6 +105,7 @@ class Intake:
         self._wake = asyncio.Event()
         self._taker = Taker(self._spool, tree, failpoint, names, suspects)
         self._at_work = 0
+        self._at_failures = asyncio.Semaphore(_AT_ONCE)  # their share may hang
         self._asked: Counter[Path] = Counter()  # threads, by folder on a share: they may hang
         self._pending: dict[str, Pending] = {}
         self._unknown = 0
@@ -402,7 +403,8 @@ class Intake:
 
     async def _release(self, pending: Pending) -> None:
         item = pending.item
-        failure = await in_folder_thread(lambda _: self._failures.of(item))
+        async with self._at_failures:
+            failure = await in_folder_thread(lambda _: self._failures.of(item))
         if failure is not None:  # a crash came between its failure and the row that says so
             await self._failed_row(
                 item, "failed before; reason.json in its folder says why", failure
@@ -417,7 +419,8 @@ class Intake:
 
     async def _fail(self, pending: Pending, reason: str, path: Path) -> None:
         item = pending.item
-        target = await in_folder_thread(self._failures.put, item, reason, path)
+        async with self._at_failures:
+            target = await in_folder_thread(self._failures.put, item, reason, path)
         self._failpoint("fail: before commit")
         await self._failed_row(item, reason, target)
         self._failpoint("fail: committed")

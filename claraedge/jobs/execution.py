@@ -254,12 +254,12 @@ class Execution:
             await self._fail(str(error), 0)
             return
         except SetAsideError:  # a job that stopped is told as such, and not run again
+            await self._machine.suspects.forget(Work.JOB, self._job.id)
             await self._fail(
                 "the daemon ended twice while it took up what this operator left; look into"
                 " `journalctl -u claraedge`, then run it as a new job",
                 0,
             )
-            await self._machine.suspects.forget(Work.JOB, self._job.id)
             return
         await self._progress.complete(produced, others)
 

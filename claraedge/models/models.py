@@ -17,7 +17,12 @@ from claraedge import metadata
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end, wait_out
 from claraedge.bugs import known
 from claraedge.clock import Clock
-from claraedge.errors import ClaraedgeError, InvalidModelError, ModelNotFoundError
+from claraedge.errors import (
+    ClaraedgeError,
+    InvalidModelError,
+    ModelNotFoundError,
+    StorageFullError,
+)
 from claraedge.filenames import DEFAULT, Names
 from claraedge.fs.removal import remove
 from claraedge.ids import NewId
@@ -77,7 +82,8 @@ class Models:
                 why = known(error, "the removal of a model", model=version.parent.name)
                 _log.warning("%s cannot be removed now: %s", version, why)
         if given_up:
-            await self._database.write(lambda tx: disposable.drop(tx, given_up - left))
+            with contextlib.suppress(StorageFullError):  # the next start drops them
+                await self._database.write(lambda tx: disposable.drop(tx, given_up - left))
         for model in stored.values():
             if not await in_thread(self.tree.folder(model).is_dir):
                 self._gone[model.id] = model.name

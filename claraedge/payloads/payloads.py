@@ -23,6 +23,7 @@ from claraedge.errors import (
     PayloadNotFoundError,
     PayloadStateError,
     SetAsideError,
+    StorageFullError,
 )
 from claraedge.fs import files
 from claraedge.fs.removal import remove
@@ -107,7 +108,8 @@ class Payloads:
                 _log.error("a file is damaged: %s", why, extra={"payload": payload.id})
                 self._damaged.setdefault(payload.id, why)
         if disposable:
-            await self._database.write(lambda tx: disposables.drop_all(tx, "payloads"))
+            with contextlib.suppress(StorageFullError):  # the next start drops them
+                await self._database.write(lambda tx: disposables.drop_all(tx, "payloads"))
 
     def warnings(self) -> Sequence[str]:
         """Payloads that were found damaged at the start, for `claraedge status`."""

@@ -133,7 +133,7 @@ def decode(response: Response, kind: type[T]) -> T:
     """The answer as a value. Raises RunnerUnavailableError where it is none."""
     try:
         return decode_json(response.body, kind)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except msgspec.MsgspecError as error:
         raise RunnerUnavailableError(f"Podman's answer cannot be read: {error}") from error
 
 

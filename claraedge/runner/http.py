@@ -61,7 +61,7 @@ class Response:
         """What Podman says about a refusal, in one text."""
         try:
             refusal = decode_json(self.body, _Refusal)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+        except msgspec.MsgspecError:
             return self.body.decode(errors="replace").strip() or f"status {self.status}"
         return refusal.message or refusal.cause or f"status {self.status}"
 
@@ -75,7 +75,7 @@ class Response:
         """The innermost error of a refusal, the same text for the same cause; empty: none given."""
         try:
             return decode_json(self.body, _Refusal).cause
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+        except msgspec.MsgspecError:
             return ""
 
 

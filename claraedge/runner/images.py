@@ -66,7 +66,7 @@ def attributes(response: Response, reference: str) -> Mapping[str, object]:
     """What an answer says of one image. Raises DamagedImageError where it cannot be read."""
     try:
         return decode_json(response.body, dict[str, object])
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except msgspec.MsgspecError as error:
         raise _unreadable(reference, str(error)) from error
 
 

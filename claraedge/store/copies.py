@@ -71,7 +71,7 @@ def before_change(connection: sqlite3.Connection, path: Path) -> None:
     building.rename(target)
     files.sync_folder(folder)
     _log.info("the database was copied to %s before version %s changes it", target, __version__)
-    _remove_old(folder)
+    _remove_old(folder, target)
 
 
 def note_version(connection: sqlite3.Connection) -> None:
@@ -89,9 +89,13 @@ def _version(connection: sqlite3.Connection) -> str:
     return "earlier" if row is None else str(row[0])
 
 
-def _remove_old(folder: Path) -> None:
-    """Keeps the newest of each version and schema, and of these the newest ones."""
-    newest_first = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+def _remove_old(folder: Path, made: Path) -> None:
+    """Keeps the newest of each version and schema, and of these the newest ones; `made`, whatever
+    the clock says.
+    """
+    newest_first = sorted(
+        folder.iterdir(), key=lambda path: (path == made, path.stat().st_mtime_ns), reverse=True
+    )
     labels: list[str] = []
     for path in newest_first:
         if (copy := _COPY.fullmatch(path.name)) is None:

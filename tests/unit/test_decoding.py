@@ -53,3 +53,9 @@ def test_what_is_not_of_the_type_is_refused() -> None:
         decode_json(b'["1"]', list[int])
     with pytest.raises(msgspec.DecodeError):
         decode_json(b"[1", list[int])
+
+
+@pytest.mark.parametrize("content", [b'"\xe9"', b"[" * 100_000 + b"]" * 100_000, b"9" * 5000])
+def test_what_cannot_be_read_at_all_is_refused_as_well(content: bytes) -> None:
+    with pytest.raises(msgspec.MsgspecError):
+        decode_json(content, dict[str, object])

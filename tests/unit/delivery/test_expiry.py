@@ -144,6 +144,18 @@ async def test_each_kind_goes_after_its_own_days(tmp_path: Path) -> None:
     assert list((tmp_path / "originals/ct").iterdir()) == []
 
 
+@pytest.mark.parametrize("content", [b'{"job_id": "\xe9"}', b"[" * 100_000])
+async def test_a_marker_that_somebody_spoiled_keeps_no_other_result(
+    tmp_path: Path, content: bytes
+) -> None:
+    async with keeping(tmp_path, keep_days=1.0) as k:
+        spoiled, other = await deliver(k, "a.dcm", "b.dcm")
+        (spoiled / "result.json").write_bytes(content)
+        await k.look_after(HOUR)
+        await k.look_after(26 * HOUR)
+        assert (spoiled.is_dir(), other.exists()) == (True, False)
+
+
 async def test_failures_of_jobs_and_of_items_go_with_their_originals(tmp_path: Path) -> None:
     async with keeping(tmp_path, status=JobStatus.FAULTED, failed_keep_days=1.0) as k:
         (tmp_path / "inbox/ct/bad").mkdir(parents=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sqlite3
 import stat
@@ -118,6 +119,19 @@ async def test_another_version_of_the_same_schema_copies_as_well(
         monkeypatch.setattr(copies, "__version__", version)
         await opened(path)
     assert [copy.name.split("-")[1] for copy in copied(path)] == ["1.1", "1.2"]
+
+
+async def test_the_copy_stays_whatever_the_clock_says(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in ("1.0", "1.1", "1.2"):
+        monkeypatch.setattr(copies, "__version__", version)
+        await opened(path)
+    for copy in copied(path):  # a board without a battery for its clock starts in 1970
+        os.utime(copy, (2**33, 2**33))
+    monkeypatch.setattr(copies, "__version__", "1.3")
+    await opened(path)
+    assert "1.2" in [copy.name.split("-")[1] for copy in copied(path)]
 
 
 async def test_the_older_version_goes_on_with_the_copy(

@@ -184,7 +184,10 @@ class Requests:
     def _fill(self, message: Message, depth: int, *, chance: float) -> None:
         if depth > 6:
             return
-        for descriptor in message.DESCRIPTOR.fields:
+        fields = list(message.DESCRIPTOR.fields)
+        if message.DESCRIPTOR.oneofs:  # of each one the field that is set last stays
+            self._rng.shuffle(fields)
+        for descriptor in fields:
             if self._rng.random() >= chance:
                 continue
             if descriptor.is_repeated:

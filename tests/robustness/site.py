@@ -69,8 +69,8 @@ class Site:
         return int(self.probe()["calls"])
 
     def open_files(self) -> list[str]:
-        """What the daemon holds open below its state folder, less the database, locks and the record
-        of what is in work.
+        """What the daemon holds open below its state folder, less the database, the locks
+        and the record of what is in work, which is open all the time.
         """
         found = []
         for link in Path(f"/proc/{self.process.pid}/fd").iterdir():

@@ -47,6 +47,10 @@ CODES = {0} | {
 } - {errors.ClaraedgeError.code}
 
 
+#: It refuses whatever it is asked, since no daemon of these tests has ended twice.
+_NOTHING_IS_SET_ASIDE = "claraedge.v1.Appliance.TryAgain"
+
+
 @dataclass
 class Campaign:
     """What was sent and what came back."""
@@ -275,6 +279,7 @@ async def test_no_bytes_break_the_daemon_or_stay_in_it(daemon: Site) -> None:
         method
         for method in campaign.methods
         if not campaign.answers[f"{method.containing_service.name}.{method.name}"]["ok"]
+        and method.full_name != _NOTHING_IS_SET_ASIDE
     ]
     assert await campaign.ask_sensibly(unanswered) == [], "never had a right request"
 

@@ -7,17 +7,21 @@ one of them is a failure, whoever asked: a suite that proved nothing must not pa
 
 from __future__ import annotations
 
+import contextlib
+import getpass
 import importlib.util
 import os
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from claraedge.fs.removal import remove
 from tests.campaign import MACHINE, REQUIRE_PODMAN
 from tests.field.tools import why_missing
 
@@ -102,7 +106,12 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish() -> None:
-    """Lets pytest remove what a killed run left: its own removal calls itself once a folder, and
-    tests of deep trees leave more folders in each other than Python's limit of calls.
+    """Removes what a killed run left.
+
+    For each folder pytest's own removal calls itself and keeps a descriptor, and tests of deep
+    trees leave more folders in each other than there may be of both.
     """
     sys.setrecursionlimit(10_000)
+    for left in Path(tempfile.gettempdir(), f"pytest-of-{getpass.getuser()}").glob("garbage-*"):
+        with contextlib.suppress(OSError):
+            remove(left)

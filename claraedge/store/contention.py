@@ -18,8 +18,8 @@ def is_busy(error: BaseException) -> bool:
     return code is not None and code & _PRIMARY == sqlite3.SQLITE_BUSY
 
 
-def holder(database: Path) -> str:
-    """Who holds it, as far as that is known."""
+def holder(database: Path, lock: str = "WRITE") -> str:
+    """Who holds a lock of it, READ or WRITE, as far as that is known."""
     inodes = set()
     for name in (database.name, f"{database.name}-wal", f"{database.name}-shm"):
         with contextlib.suppress(OSError):
@@ -28,9 +28,9 @@ def holder(database: Path) -> str:
         # 1: POSIX  ADVISORY  WRITE 1234 fe:01:5678 120 120
         for line in _LOCKS.read_text(encoding="ascii", errors="replace").splitlines():
             words = line.split()
-            if "WRITE" not in words or "->" in words:
+            if lock not in words or "->" in words:
                 continue
-            pid, place = words[words.index("WRITE") + 1 :][:2]
+            pid, place = words[words.index(lock) + 1 :][:2]
             if pid != str(os.getpid()) and place.rpartition(":")[2] in inodes:
                 return f"the process {pid}{_name(pid)}"
     return "another process"

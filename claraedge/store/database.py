@@ -48,6 +48,8 @@ _PAGE_READERS = 2
 _BUSY_MS = 500
 #: What the write-ahead log keeps of the disk once a long reader let it grow.
 _WAL_BYTES = 8 << 20
+#: A log of this size is told: it grows for as long as somebody reads.
+_WAL_IS_LONG = 128 << 20
 #: Seconds after which who asks whether all is well learns that the state waits for a lock.
 _ASK = 0.2
 _BATCH = 256
@@ -196,8 +198,16 @@ class Database:
         return await future
 
     def warnings(self) -> list[str]:
-        """What keeps the state from being written, for `claraedge status`."""
-        return [] if self._contended is None else [self._contended]
+        """What keeps the state from being written, or lets it grow, for `claraedge status`."""
+        found = [] if self._contended is None else [self._contended]
+        log = self.path.with_name(f"{self.path.name}-wal")
+        with contextlib.suppress(OSError):
+            if (size := log.stat().st_size) > _WAL_IS_LONG:
+                found.append(
+                    f"{log} has {size >> 20} MiB: {holder(self.path, 'READ')} reads the"
+                    " database all the time, so that its log only grows; end that"
+                )
+        return found
 
     async def answers(self, work: Callable[[Transaction], object]) -> None:
         """Returns once `work` is written, or as soon as it is known to wait for a lock."""

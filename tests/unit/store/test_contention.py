@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from claraedge.errors import UnavailableError
+from claraedge.store import database as database_module
 from claraedge.store.database import Database, Transaction
 
 LOCKS = """
@@ -20,8 +21,12 @@ import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 if sys.argv[2] == "exclusive":
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-connection.execute("BEGIN IMMEDIATE")
-connection.execute("CREATE TABLE IF NOT EXISTS others (x)")
+if sys.argv[2] == "reads":
+    connection.execute("BEGIN")
+    connection.execute("SELECT * FROM facts").fetchall()
+else:
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("CREATE TABLE IF NOT EXISTS others (x)")
 print("locked", flush=True)
 sys.stdin.readline()
 connection.execute("ROLLBACK")
@@ -75,6 +80,22 @@ async def test_a_write_waits_for_the_lock_of_another_process(tmp_path: Path) -> 
         await asyncio.wait_for(writing, 20)
         assert await database.read(known) is True
         assert database.warnings() == []
+
+
+async def test_a_reader_that_lets_the_log_grow_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "_WAL_IS_LONG", 1 << 20)
+    async with Database(tmp_path / "claraedge.db") as database:
+        await database.write(put("k"))
+        with locked(database.path, "reads") as pid:
+            for number in range(4):
+                text = "x" * 500_000
+                await database.write(
+                    lambda tx, n=number, text=text: tx.run("put_fact", key=f"k{n}", value=text)  # type: ignore[misc]
+                )
+            (told,) = database.warnings()
+            assert f"claraedge.db-wal has 1 MiB: the process {pid} (python" in told
 
 
 @pytest.mark.parametrize("kind", KINDS)

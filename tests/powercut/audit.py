@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from claraedge.daemon.restore import restore
+from claraedge.errors import BackupError
 from tests.powercut.promises import Item, Key, Promises, Value, digest
 from tests.powercut.site import Site
 
@@ -203,6 +206,8 @@ class Audit:
             return self._result(name, allowed)
         if kind == "model":
             return self._model(name)
+        if kind == "backup":
+            return self._backup(name)
         column = "id" if kind == "pipeline" else "name"
         return self._definition(column, name)
 
@@ -220,6 +225,18 @@ class Audit:
             return None
         version = self._state / "models" / rows[0]["id"] / str(rows[0]["generation"])
         return contents(version / name) or None
+
+    def _backup(self, name: str) -> Value:
+        """Whether a state can be made of it; its digests are compared then."""
+        file = self._state.parent / name
+        if not file.exists():
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                restore(None, {"state_dir": f"{folder}/state"}, file, replace=False)
+            except BackupError as error:
+                return str(error)
+        return True
 
     def _definition(self, column: str, value: str) -> Value:
         """The image of the first operator of a pipeline."""

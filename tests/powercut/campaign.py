@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import TypeAlias
 
-from tests.powercut import calls, drops  # noqa: F401 they register their flows
+from tests.powercut import backups, calls, drops  # noqa: F401 they register their flows
 from tests.powercut.audit import Audit, Fault
 from tests.powercut.block_disk import BlockDisk
 from tests.powercut.flow import FLOWS, Scene

@@ -1,5 +1,5 @@
-"""A flow: what people do to a daemon while its disk is copied. `FLOWS` has those of `drops.py` and
-`calls.py` by their names; one more is one more function with `@flow`.
+"""A flow: what people do to a daemon while its disk is copied. `FLOWS` has those of `drops.py`,
+`calls.py` and `backups.py` by their names; one more is one more function with `@flow`.
 """
 
 from __future__ import annotations

@@ -145,6 +145,17 @@ class Site:
     def alive(self) -> bool:
         return self._daemon != 0 and self._say(f"alive {self._daemon}") == "1"
 
+    def back_up(self, name: str) -> None:
+        """Makes a backup with all files, on the disk next to the state."""
+        self._command("backup", name)
+
+    def restore(self, name: str) -> None:
+        """Puts a backup into the place of the state; no daemon may run."""
+        self._command("restore", name)
+
+    def _command(self, what: str, name: str) -> None:
+        assert self._say(f"{what} {name}") == "0", f"{what}: {self.log.read_text()[-1500:]}"
+
     def kill(self) -> None:
         if self._daemon:
             self._say(f"kill {self._daemon}")

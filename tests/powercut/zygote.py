@@ -5,6 +5,7 @@
 All of the product but Podman. FOLDER/disk is the disk, FOLDER/run the runtime folder,
 FOLDER/daemon.log what daemons print. `start BOOT` on a line of the input forks one, in a boot of
 this id, and prints its process id; `alive PID` prints 1 or 0; `kill PID` answers once it is gone.
+`backup NAME` and `restore NAME` run that command with a file of the disk, and print its exit code.
 A forked one starts fast: its modules are loaded.
 
 LACKS spoils the product, for a campaign that has to find that: `none`, `files` or `folders` are not
@@ -30,9 +31,13 @@ from pathlib import Path
 from claraedge import journal
 from claraedge.config import Config, load_config
 from claraedge.daemon import parts, serve
+from claraedge.daemon.backup import backup
+from claraedge.daemon.restore import restore
 from claraedge.fs import mounts
 from claraedge.runner.memory import MemoryRunner, write_log
 from claraedge.runner.protocol import ContainerSpec, Runner
+
+_CONFIG = "disk/claraedge.toml"
 
 
 def _copy(spec: ContainerSpec) -> None:
@@ -91,20 +96,34 @@ async def _serve(folder: Path, boot: str) -> None:
         containers.add_image("flaky:1", partial(flaky, folder))
         yield containers
 
-    # The one FUSE program that is a disk of this machine's own.
-    mounts._SHARED -= {"fuse"}  # type: ignore[misc]
     parts.boot_id = lambda: boot
-    folders = {"state_dir": str(folder / "disk/state"), "runtime_dir": str(folder / "run")}
-    config = load_config(folder / "disk/claraedge.toml", {}, folders)
+    config = load_config(folder / _CONFIG, {}, _folders(folder))
     journal.configure(config.log.level, "text")
     await serve(config, open_runner)
 
 
-def _child(folder: Path, user: pwd.struct_passwd, boot: str) -> None:
+def _folders(folder: Path) -> dict[str, str]:
+    return {"state_dir": str(folder / "disk/state"), "runtime_dir": str(folder / "run")}
+
+
+def _work(folder: Path, command: str, given: str) -> None:
+    """Serves, in a boot of this id, or makes or restores a backup of this name."""
+    # The one FUSE program that is a disk of this machine's own.
+    mounts._SHARED -= {"fuse"}  # type: ignore[misc]
+    file = folder / "disk" / given
+    if command == "backup":
+        backup(folder / _CONFIG, _folders(folder), file, payloads=True)
+    elif command == "restore":
+        restore(folder / _CONFIG, _folders(folder), file, replace=True)
+    else:
+        asyncio.run(_serve(folder, given))
+
+
+def _child(folder: Path, user: pwd.struct_passwd, command: str, given: str) -> None:
     log = os.open(folder / "daemon.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     nothing = os.open("/dev/null", os.O_RDONLY)
-    for given, wanted in ((nothing, 0), (log, 1), (log, 2)):
-        os.dup2(given, wanted)
+    for opened, wanted in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(opened, wanted)
     if os.geteuid() != user.pw_uid:
         os.setgroups([])
         os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
@@ -112,14 +131,15 @@ def _child(folder: Path, user: pwd.struct_passwd, boot: str) -> None:
     os.umask(0o027)
     faulthandler.enable(log)
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; a change of the user undoes it
-    asyncio.run(_serve(folder, boot))
+    _work(folder, command, given)
 
 
-def _start(folder: Path, user: pwd.struct_passwd, boot: str) -> int:
+def _start(folder: Path, user: pwd.struct_passwd, command: str, given: str) -> int:
     child = os.fork()
     if child == 0:
         try:
-            _child(folder, user, boot)
+            _child(folder, user, command, given)
+            os._exit(0)
         except BaseException:  # noqa: BLE001 its last words
             traceback.print_exc()
         finally:
@@ -152,7 +172,10 @@ def main(folder: Path, user: pwd.struct_passwd, lacks: str) -> None:
     for line in sys.stdin:
         command, given = line.split()
         if command == "start":
-            print(_start(folder, user, given), flush=True)
+            print(_start(folder, user, command, given), flush=True)
+        elif command in ("backup", "restore"):
+            _, status = os.waitpid(_start(folder, user, command, given), 0)
+            print(os.waitstatus_to_exitcode(status), flush=True)
         elif command == "kill":
             print(_kill(int(given)), flush=True)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing, closing
 
 from claraedge import memory, zips
@@ -133,15 +133,10 @@ class ModelsServicer:
         self, request: wire.ModelsListCatalogsRequest
     ) -> AsyncIterator[wire.ModelsListCatalogsResponse]:
         empty = True
-        async with aclosing(self._catalogs.each()) as found:
-            async for catalog in found:
+        async with aclosing(_listed(self._catalogs)) as found:
+            async for details in found:
                 empty = False
-                # One whose models fill more than a message goes on in the next, under its id.
-                for part in _parts(catalog.models):
-                    details = wire.ModelCatalogDetails(
-                        catalog_id=identifier(catalog.id), models=part
-                    )
-                    yield wire.ModelsListCatalogsResponse(header=ok(), catalogs=[details])
+                yield wire.ModelsListCatalogsResponse(header=ok(), catalogs=[details])
         if empty:
             yield wire.ModelsListCatalogsResponse(header=ok())
 
@@ -183,14 +178,10 @@ class ModelsServicer:
         self, request: wire.ModelsListInstancesRequest
     ) -> AsyncIterator[wire.ModelsListInstancesResponse]:
         empty = True
-        async with aclosing(self._instances.each()) as found:
-            async for instance in found:
+        async with aclosing(_listed(self._instances)) as found:
+            async for details in found:
                 empty = False
-                for part in _parts(instance.models):
-                    details = wire.ModelCatalogDetails(
-                        catalog_id=identifier(instance.id), models=part
-                    )
-                    yield wire.ModelsListInstancesResponse(header=ok(), instances=[details])
+                yield wire.ModelsListInstancesResponse(header=ok(), instances=[details])
         if empty:
             yield wire.ModelsListInstancesResponse(header=ok())
 
@@ -340,3 +331,11 @@ def _parts(models: Iterable[Model]) -> Iterator[list[wire.ModelDetails]]:
         if full := part.add(model):
             yield full
     yield part.models
+
+
+async def _listed(sets: ModelSets) -> AsyncGenerator[wire.ModelCatalogDetails, None]:
+    """All sets, each with models that fit a message: the rest of one comes under its id again."""
+    async with aclosing(sets.each()) as found:
+        async for one in found:
+            for part in _parts(one.models):
+                yield wire.ModelCatalogDetails(catalog_id=identifier(one.id), models=part)

@@ -211,3 +211,8 @@ def placed(folder: Path, path: bytes) -> Iterator[Path]:
     parents, _, name = path.rpartition(b"/")
     with opened(folder, parents) as inner:
         yield inner / os.fsdecode(name)
+
+
+def holds_files(path: Path) -> bool:
+    """Whether there is anything but folders at or below a path. Blocks."""
+    return not all(entry.is_folder for entry in walk(path))

@@ -18,8 +18,8 @@ from claraedge.fs.landing import located
 from claraedge.fs.removal import remove
 from claraedge.fs.trees import move
 from claraedge.fs.trusted import opened
+from claraedge.fs.walking import holds_files
 from claraedge.inbox.model import Claimed, name_of
-from claraedge.store.unknown import holds_files
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Failures:
             remove(folder)
             return False
         self._root.refuse()
-        with opened(self._root.path, b"unknown", make=0o755) as place:
+        with opened(self._root.path, os.fsencode(self.unknown.name), make=0o755) as place:
             move(folder, place / folder.name, flag=flag)
         target = self.unknown
         _log.warning(

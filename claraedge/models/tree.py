@@ -14,8 +14,9 @@ from pathlib import Path
 
 from claraedge.fs import files
 from claraedge.fs.removal import remove
+from claraedge.fs.walking import holds_files
 from claraedge.models.model import Model
-from claraedge.store.unknown import Unknown, holds_files
+from claraedge.store.unknown import Unknown
 
 
 class ModelTree:

@@ -28,11 +28,11 @@ from claraedge.errors import DamagedFileError
 from claraedge.fs import files
 from claraedge.fs.hashing import digest
 from claraedge.fs.removal import remove
-from claraedge.fs.walking import walk
+from claraedge.fs.walking import holds_files, walk
 from claraedge.ids import new_id
 from claraedge.payloads.model import PayloadFile
 from claraedge.payloads.names import MAX_NAME_BYTES, MAX_PARTS
-from claraedge.store.unknown import Unknown, holds_files
+from claraedge.store.unknown import Unknown
 
 _log = logging.getLogger(__name__)
 

@@ -11,17 +11,11 @@ import os
 from pathlib import Path
 
 from claraedge.fs import files
-from claraedge.fs.walking import walk
 from claraedge.ids import new_id
 
 _log = logging.getLogger(__name__)
 
 NAME = "unknown"
-
-
-def holds_files(path: Path) -> bool:
-    """Whether there is anything but folders at or below a path. Blocks."""
-    return not all(entry.is_folder for entry in walk(path))
 
 
 class Unknown:

@@ -19,7 +19,7 @@ from claraedge.runner.reserved import reserved
 #: Refusals that say nothing about the image: the machine is short of something, for a while.
 _PASSING = re.compile(
     r"no space left|too many open files|cannot allocate memory|temporarily unavailable|timed? ?out"
-    r"|is locked|context canceled|deadlock",
+    r"|is locked|context canceled|deadlock|resource busy",
     re.I,
 )
 _LARGEST_PORT = 65535

@@ -22,7 +22,7 @@ from typing import Self
 from claraedge import spawn
 from claraedge.blocking import in_thread
 from claraedge.errors import ConfigurationError, RunnerUnavailableError
-from claraedge.runner import temporary
+from claraedge.runner import leaked_mounts, temporary
 from claraedge.runner.containers_conf import OPTIONS, Configuration, warn_of_shared
 from claraedge.runner.http import BrokenOffError, Response, TimedOutError, UnreachableError, request
 
@@ -39,6 +39,8 @@ _BACK_OFF = (0.1, 5.0)
 #: A service that is silent so often in a row is ended.
 _SILENT = 2
 _SOCKET_PATH_LIMIT = 107
+#: How a Go program says that it failed by a fault of its own: it may hold locks from then on.
+_PANIC = re.compile(r"runtime error: ")
 _SERVE = ("system", "service", "--time", "0")
 
 _HOW_TO_INSTALL = (
@@ -211,7 +213,7 @@ class PodmanService:
             socket = await self.socket()
             try:
                 with self.attended():
-                    return await request(
+                    response = await request(
                         socket,
                         method,
                         API + path,
@@ -221,9 +223,16 @@ class PodmanService:
                         most=most,
                         timeout=timeout,
                     )
+                if _PANIC.match(response.cause):
+                    self._end_broken()
+                    raise BrokenOffError(
+                        f"Podman's service failed inside itself in {method} {path}"
+                        f" ({response.cause}); a private one is started again by itself"
+                    )
+                return response
             except UnreachableError:
                 if time.monotonic() >= deadline:
-                    self._end_deaf()
+                    self._end_broken()
                     raise
                 await asyncio.sleep(0.05)
             except TimedOutError:
@@ -242,7 +251,7 @@ class PodmanService:
         timers: list[asyncio.TimerHandle] = []
 
         def look() -> None:
-            if self._process is not None and (self._asking is None or self._asking.done()):
+            if self._asking is None or self._asking.done():
                 self._asking = asyncio.create_task(self._ask(self._process, self._socket))
             timers[:] = [loop.call_later(self._slow, look)]
 
@@ -254,8 +263,11 @@ class PodmanService:
 
     # --- the private service ----------------------------------------------------------------
 
-    async def _ask(self, process: asyncio.subprocess.Process, socket: Path | None) -> None:
-        """Ends a service that does not answer the simplest question."""
+    async def _ask(self, process: asyncio.subprocess.Process | None, socket: Path | None) -> None:
+        """Frees a service that waits for a layer; ends a private one that does not answer."""
+        await leaked_mounts.release(None if process is None else process.pid)
+        if process is None:
+            return
         for _ in range(_SILENT):
             with contextlib.suppress(ConfigurationError):
                 if socket is None or await self._answers(socket, self._slow / _SILENT):
@@ -289,6 +301,7 @@ class PodmanService:
                 log.error("Podman's service does not start: %s", error)
 
     async def _start(self) -> asyncio.subprocess.Process:
+        await leaked_mounts.release()
         # The pause process of this user must exist first: without one, the service is two
         # processes, and a SIGKILL of the outer leaves the inner one serving for ever.
         code, text = await spawn.run(["podman", "unshare", "true"], timeout=_START)
@@ -367,8 +380,8 @@ class PodmanService:
                 self._last_words = line.decode(errors="replace").strip()
                 log.debug("podman: %s", self._last_words)
 
-    def _end_deaf(self) -> None:
-        """A private service that runs but cannot be reached (its socket's file was removed)."""
+    def _end_broken(self) -> None:
+        """A private service that cannot be reached (its socket's file was removed), or panicked."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
 

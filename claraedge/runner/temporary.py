@@ -25,6 +25,7 @@ _PREFIX = "claraedge-podman-"
 #: Podman's default, and what takes its place.
 _PLACES = ("/var/tmp", "/tmp")  # noqa: S108 a new folder is made in it, of a name by chance
 _TIMEOUT = 20.0
+_NONE = 1
 
 
 @asynccontextmanager
@@ -46,20 +47,25 @@ async def place() -> Path:
 
     Where it cannot, Podman 4.3 reads no image and answers with words that sound like a damaged one
     (containers/podman#25810: a TMPDIR that is not there). Podman sees the mounts of the time when
-    this user first ran it, so what is there for us may lack for it: it has to be asked. Raises
-    TimeoutError.
+    this user first ran it, so what is there for us may lack for it: it has to be asked.
     """
     if not os.environ.get("TMPDIR") and os.access(_PLACES[0], os.W_OK | os.X_OK):
         return Path(_PLACES[0])
     places = (*filter(None, [os.environ.get("TMPDIR")]), *_PLACES)
     search = 'for f; do [ -d "$f" ] && [ -w "$f" ] && printf %s "$f" && exit; done; exit 1'
     command = ["podman", "unshare", "sh", "-c", search, "sh", *places]
-    code, found = await spawn.run(command, timeout=_TIMEOUT)
-    if code != 0 or found not in places:
+    try:
+        code, found = await spawn.run(command, timeout=_TIMEOUT)
+    except TimeoutError:
+        code, found = -1, f"no answer within {_TIMEOUT:g} s"
+    if found not in places:
+        why = (
+            f"it can write to none of {', '.join(places)}; let one be writable for this user, or"
+            " name another one in TMPDIR"
+        )
         _log.warning(
-            "Podman can write temporary files to none of %s, and reads no image without; let one"
-            " be writable for this user, or name another one in TMPDIR",
-            ", ".join(places),
+            "Podman may read no image, for want of a folder for temporary files: %s",
+            why if code == _NONE and not found else found.strip(),
         )
         return Path(places[0])
     if found != places[0]:

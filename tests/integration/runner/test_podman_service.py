@@ -11,12 +11,15 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from claraedge.errors import ConfigurationError, RunnerUnavailableError
+from claraedge.runner.http import Response
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import Image
 from claraedge.runner.service import PodmanService
@@ -259,3 +262,96 @@ async def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None
     tmp_path.chmod(0o755)
     with pytest.raises(ConfigurationError, match="chmod 700"):
         await PodmanService(tmp_path).__aenter__()
+
+
+@pytest.fixture
+def own_podman(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A Podman with folders of its own and a container; yields the folder of its layer."""
+    with tempfile.TemporaryDirectory(dir=os.environ["XDG_RUNTIME_DIR"]) as runtime:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+        (tmp_path / "empty.tar").write_bytes(bytes(10240))
+        image = _podman("import", tmp_path / "empty.tar").splitlines()[-1]
+        container = _podman("create", image, "true").splitlines()[-1]
+        storage = tmp_path / "containers/storage"
+        made = json.loads((storage / "overlay-containers/containers.json").read_text())
+        (layer,) = [row["layer"] for row in made if row["id"] == container]
+        try:
+            yield storage / "overlay" / layer
+        finally:
+            _inside("-U", "rm", "-rf", storage)
+            os.kill(_pause_process(), signal.SIGKILL)
+
+
+def _podman(*arguments: object) -> str:
+    done = subprocess.run(
+        ["podman", *map(str, arguments)], check=True, capture_output=True, text=True, timeout=60
+    )
+    return done.stdout
+
+
+def _inside(*command: object, check: bool = True) -> None:
+    """Runs a command in namespaces of Podman."""
+    enter = ["nsenter", "-t", str(_pause_process()), "--preserve-credentials"]
+    subprocess.run([*enter, *map(str, command)], check=check, timeout=60)
+
+
+def _pause_process() -> int:
+    return int(Path(os.environ["XDG_RUNTIME_DIR"], "libpod/tmp/pause.pid").read_text())
+
+
+def _leak_a_mount(layer: Path) -> None:
+    """As after a race of two Podmans: mounted where nobody can unmount it, and half removed."""
+    covering = layer.parent
+    _inside("-U", "-m", "umount", "-l", covering, check=False)
+    _inside("-U", "-m", "mount", "-t", "tmpfs", "none", layer / "merged")
+    _inside("-U", "-m", "mount", "--bind", covering, covering)
+    notes = layer.parents[1] / "overlay-layers/layers.json"
+    layers = json.loads(notes.read_text())
+    for noted in layers:
+        if noted["id"] == layer.name:
+            noted["flags"] = {"incomplete": True}
+    notes.write_text(json.dumps(layers))
+
+
+async def test_a_layer_that_podman_cannot_remove_is_freed_at_the_start(
+    other_folder: Path, own_podman: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _leak_a_mount(own_podman)
+    async with PodmanService(other_folder) as service:
+        assert (await service.request("GET", "/info")).ok
+    assert not own_podman.exists()
+    assert f"took away what kept Podman from removing a layer: {own_podman}/merged" in caplog.text
+
+
+async def test_a_layer_that_podman_cannot_remove_is_freed_while_calls_wait_for_it(
+    other_folder: Path, own_podman: Path
+) -> None:
+    async with PodmanService(other_folder, slow=0.5) as service:
+        assert (await service.request("GET", "/info")).ok
+        _leak_a_mount(own_podman)
+        serving = service.process_id
+        answer = await service.request("GET", "/images/json")
+        assert answer.ok, answer.reason
+        assert service.process_id == serving
+    assert not own_podman.exists()
+
+
+async def test_a_service_that_failed_inside_itself_is_replaced(
+    other_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cause = "runtime error: invalid memory address or nil pointer dereference"
+    body = json.dumps({"cause": cause, "message": cause, "response": 500}).encode()
+
+    async def panicked(*_: object, **__: object) -> Response:
+        monkeypatch.undo()
+        return Response(status=500, headers={}, body=body)
+
+    async with PodmanService(other_folder) as service:
+        before = service.process_id
+        monkeypatch.setattr("claraedge.runner.service.request", panicked)
+        with pytest.raises(RunnerUnavailableError, match="failed inside itself in GET /info"):
+            await service.request("GET", "/info")
+        async with asyncio.timeout(20):
+            assert (await service.request("GET", "/info", repeatable=True)).ok
+        assert service.process_id != before

@@ -1,0 +1,107 @@
+"""Mounts of Podman that keep it from removing a layer, and with that from doing anything at all.
+
+Podman binds its folder of layers to itself, and each of its processes takes that mount away when it
+ends, if no container is mounted. A container that another process mounts at that moment lies below
+the next such mount: nobody can unmount it, its layer cannot be removed ("device or resource busy"),
+and from then on every Podman of this user first tries that for ten seconds, and then fails, until
+the machine restarts (containers/podman#17216, #27012).
+
+Podman's mounts are in a mount namespace of its own. In ours the folder under such a mount is an
+ordinary one: when it is removed, the kernel takes the mounts on it away in every namespace, those
+that are covered included. Podman then removes the layer by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from claraedge import spawn
+from claraedge.blocking import in_thread
+from claraedge.decoding import decode_json
+
+_log = logging.getLogger(__name__)
+
+_MOUNTED = re.compile(rb" (/\S*)/overlay/([0-9a-f]{64})/merged ")
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+#: Podman writes which of its layers are half made or half removed into these.
+_LISTS = ("layers.json", "volatile-layers.json")
+_SECONDS = 10.0
+
+
+class _Layer(msgspec.Struct):
+    id: str
+    flags: dict[str, object] | None = None
+
+
+async def release(service: int | None = None) -> Sequence[Path]:
+    """Takes away what is mounted on half removed layers; returns the folders where that was.
+
+    `service` is a process of Podman, where one is known. What cannot be done is logged.
+    """
+    try:
+        return await _release({await in_thread(_pause_process), service} - {None})
+    except (OSError, msgspec.MsgspecError, TimeoutError) as error:
+        _log.warning("mounts that Podman cannot take away are not looked for: %r", error)
+        return []
+
+
+async def _release(processes: Iterable[int | None]) -> Sequence[Path]:
+    for process in processes:
+        stuck = await in_thread(_stuck, process)
+        if not stuck:
+            continue
+        # As root of Podman's user namespace, for layers of other users; in our mount namespace.
+        enter = ["nsenter", "-t", str(process), "-U", "--preserve-credentials"]
+        code, text = await spawn.run([*enter, "rmdir", "--", *map(str, stuck)], timeout=_SECONDS)
+        if code == 0:
+            for folder in stuck:
+                _log.warning("took away what kept Podman from removing a layer: %s", folder)
+            return stuck
+        _log.error(
+            "Podman cannot remove a layer that is still mounted, and fails until that is gone: %s;"
+            " restart this machine if it stays so",
+            text.strip(),
+        )
+    return []
+
+
+def _pause_process() -> int | None:
+    """The process that keeps the namespaces of this user's Podman."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    with contextlib.suppress(OSError, ValueError):
+        if runtime:
+            return int(Path(runtime, "libpod/tmp/pause.pid").read_text())
+    return None
+
+
+def _stuck(process: int | None) -> list[Path]:
+    """What is mounted there of layers that are half removed. Raises OSError, MsgspecError."""
+    try:
+        mounts = Path(f"/proc/{process}/mountinfo").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    found: dict[Path, set[str]] = {}
+    for place, layer in _MOUNTED.findall(mounts):
+        plain = _OCTAL.sub(lambda octal: bytes([int(octal[1], 8)]), place)
+        found.setdefault(Path(os.fsdecode(plain)), set()).add(layer.decode())
+    return [
+        root / "overlay" / layer / "merged"
+        for root, layers in found.items()
+        for layer in sorted(layers & set(_incomplete(root)))
+    ]
+
+
+def _incomplete(root: Path) -> Iterable[str]:
+    for name in _LISTS:
+        with contextlib.suppress(FileNotFoundError):
+            content = (root / "overlay-layers" / name).read_bytes()
+            for layer in decode_json(content, list[_Layer]):
+                if (layer.flags or {}).get("incomplete"):
+                    yield layer.id

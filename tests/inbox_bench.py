@@ -196,6 +196,7 @@ def make_config(
             settle_seconds=settle,
             rescan_seconds=rescan,
             max_queued=changes.pop("max_queued", 20_000),
+            max_entries=changes.pop("max_entries", 50_000),
             group=changes.pop("group", None),
             trigger=tuple(Trigger(**t) for t in changes.pop("trigger", ())),
         ),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from claraedge import memory
 from claraedge.appliance.disk import Figures
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end
 from claraedge.errors import InvalidImageError, InvalidJobIdError, InvalidRequestError
@@ -28,6 +29,8 @@ _ITEMS_IN_A_MESSAGE = 500
 #: Clients take 4 MiB.
 _BYTES = 2 << 20
 _BUFFER = 1024 * 1024
+#: Bytes of memory of an item, nearly.
+_ITEM = 400
 
 
 class ImagesServicer:
@@ -93,6 +96,8 @@ class InboxServicer:
 
     async def List(self, request: wire.ListItemsRequest) -> AsyncIterator[wire.ListItemsResponse]:
         items = await self._inbox.items(_state(request.state))
+        # A list of very many is answered as well, but only a few of them at once.
+        memory.take(min(len(items) * _ITEM, memory.TOTAL // 4))
         message = wire.ListItemsResponse()
         size = 0
         for item in items:

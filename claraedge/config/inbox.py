@@ -128,6 +128,9 @@ class Inbox(Section, frozen=True, kw_only=True):
     """The same for folders on file systems that send no events, as NFS and SMB."""
     max_queued: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20_000
     """Nothing is taken in while so many started jobs wait for their turn."""
+    max_entries: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 50_000
+    """Of one trigger's folder, so many entries are watched at once, about 1.6 kB of memory each;
+    the others are seen as these leave it."""
     trigger: tuple[Trigger, ...] = ()
     """Beyond these, a folder of the inbox that is named like a pipeline is a trigger."""
 

@@ -66,13 +66,23 @@ class TriggerFolder:
     look_again: float = float("inf")
     """When its groups may be other ones, seconds of the clock for durations."""
 
+    unseen: int = 0
+    """How many more lie in it than are watched at once."""
+    refill: bool = False
+    """There is room for many of these: it is to be listed."""
+
     rest_until: float = 0.0
     """Not before: making groups of many entries is work."""
 
     def regroup(self) -> None:
         """Something is other than before."""
-        if self.trigger.rule.grouping not in ALONE:
+        if self.is_grouped:
             self.look_again = self.rest_until
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether its entries are taken together with others."""
+        return self.trigger.rule.grouping not in ALONE
 
     def has(self, entry: Waiting) -> bool:
         """Whether it is this one's still: another may have its name by now."""

@@ -100,7 +100,14 @@ class Inbox:
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
         self._book = SeenBook(database)
-        self._room = WaitingRoom(clock, new_id, self._book, self._names, suspects)
+        self._room = WaitingRoom(
+            clock,
+            new_id,
+            self._book,
+            self._names,
+            suspects,
+            max_entries=config.inbox.max_entries,
+        )
         self._intake = Intake(
             database,
             tree,
@@ -185,6 +192,7 @@ class Inbox:
         return [
             *self._folders.unreadable(),
             *self._folders.left_out(),
+            *self._room.warnings(),
             *self._unfit.values(),
             *self._intake.warnings(),
         ]
@@ -262,7 +270,9 @@ class Inbox:
                 self._room.relist = False
                 partial = self._watcher.partial
                 await self._look_at(
-                    t for t in self._layout.triggers.values() if partial or t.deep or t.polled
+                    t
+                    for t in self._layout.triggers.values()
+                    if partial or t.deep or t.polled or self._room.refills(t.folder)
                 )
                 next_poll = self._next_poll()
             while entries := self._room.due(_LOOKS):

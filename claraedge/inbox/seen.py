@@ -42,6 +42,10 @@ class SeenBook:
         """What is known of an entry from before the start; asked once."""
         return self._recalled[folder].pop(name, None)
 
+    def recalls(self, folder: Path, name: bytes) -> bool:
+        """Whether an entry is known from before the start, and nobody asked for it yet."""
+        return name in self._recalled[folder]
+
     def note(self, entry: Seen) -> None:
         """An entry that is new.
 

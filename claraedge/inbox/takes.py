@@ -22,6 +22,12 @@ _SOON = 0.1
 #: Making groups may take this part of the time at most: in big folders it is done less often.
 _SHARE = 0.3
 
+#: Of a folder that has more entries than are watched at once: any may belong to any group.
+UNSEEN = (
+    "its folder has more entries than inbox.max_entries, so that nobody knows which belong"
+    " together; raise max_entries, or move some out of the folder"
+)
+
 #: For what can never become a job: its names do not matter.
 _BARE = Rule(folder=".", pipeline="-")
 
@@ -103,6 +109,12 @@ class Takes:
             folder.look_again = now + _SOON
             return
         entries = sorted(folder.entries.values(), key=lambda entry: entry.order)
+        if folder.unseen:
+            folder.look_again = float("inf")
+            for entry in entries:
+                entry.waits = UNSEEN
+            folder.rest_until = now + (time.monotonic() - began) / _SHARE
+            return
         units = [unit for entry in entries if (unit := unit_of(entry)) is not None]
         found = group(folder.trigger.rule, units, now)
         folder.look_again = float("inf") if found.look_again is None else found.look_again

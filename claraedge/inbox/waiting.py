@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from claraedge.inbox.seen import SeenBook
 from claraedge.inbox.selection import Selected, select
 from claraedge.inbox.settling import NO_HINTS, Heard, decide, hear, unfinished_inside
 from claraedge.inbox.survey import Survey
-from claraedge.inbox.takes import Take, Takes
+from claraedge.inbox.takes import UNSEEN, Take, Takes
 from claraedge.inbox.triggers import Trigger
 from claraedge.inbox.writers import Devices
 from claraedge.suspects import UNRECORDED, Suspects, Work
@@ -32,6 +33,8 @@ _SOON = 0.1
 _SHARE = 0.05
 #: What cannot be looked at, or is not ours to take, is looked at again after so long at the latest.
 _AGAIN = 10.0
+#: A folder that has more entries than are watched is listed again once so few of them are left.
+_REFILL = 0.8
 #: Hints that say nothing new of the bytes.
 _IDLE = frozenset({Heard.OPENED, Heard.CLOSED_UNWRITTEN})
 
@@ -48,10 +51,14 @@ class WaitingRoom:
         book: SeenBook,
         names: Names,
         suspects: Suspects = UNRECORDED,
+        *,
+        max_entries: int,
     ) -> None:
+        """Of each folder, `max_entries` are watched at once."""
         self._clock = clock
         self._new_id = new_id
         self._book = book
+        self._max_entries = max_entries
         self._folders: dict[Path, TriggerFolder] = {}
         self._names = names
         self._suspects = suspects
@@ -72,17 +79,28 @@ class WaitingRoom:
         for name in [name for name in folder.entries if name not in present]:
             self._drop(folder.entries[name])
         had_problem, folder.trigger = folder.trigger.problem, trigger
-        for name in present:
-            entry = folder.entries.get(name)
-            if entry is None:
-                self._add(trigger, name, now, wall)
-                continue
+        for name in self._admitted(folder, present - folder.entries.keys()):
+            self._add(trigger, name, now, wall)
+        for name in present & folder.entries.keys():
+            entry = folder.entries[name]
             entry.trigger = trigger
             if had_problem and not trigger.problem:
                 self._schedule.put(entry, now)
                 if entry.ready:
                     self._takes.offer(entry)
             self._schedule.put(entry, min(entry.due, self._earliest(entry, now)))
+
+    def _admitted(self, folder: TriggerFolder, new: set[bytes]) -> Iterable[bytes]:
+        """Those that there is room for: the ones from before the start first, then by name."""
+        room, folder.refill = max(0, self._max_entries - len(folder.entries)), False
+        before, folder.unseen = folder.unseen, max(0, len(new) - room)
+        if before and not folder.unseen:
+            folder.regroup()
+        if not folder.unseen:
+            return new
+        return heapq.nsmallest(
+            room, new, key=lambda name: (not self._book.recalls(folder.trigger.folder, name), name)
+        )
 
     def forget_folders(self, folders: Iterable[Path]) -> None:
         """Keeps only the entries of these folders: others are no triggers any more."""
@@ -99,12 +117,21 @@ class WaitingRoom:
         if entry is None:
             if heard in _IDLE or heard is Heard.REMOVED:
                 return
+            folder = self._folder(trigger)
+            if len(folder.entries) >= self._max_entries:
+                folder.unseen = max(folder.unseen, 1)
+                return
             entry = self._add(trigger, name, now, self._clock.now())
         entry.hints = hear(entry.hints, heard, inside)
         if heard not in _IDLE:
             entry.ready = False
             soon = now if entry.hints.complete else now + _SOON
             self._schedule.put(entry, min(entry.due, max(soon, self._earliest(entry, now))))
+
+    def refills(self, folder: Path) -> bool:
+        """Whether there is room for many of the entries of a folder that were not seen yet."""
+        known = self._folders.get(folder)
+        return known is not None and known.refill
 
     def forget_hints(self) -> None:
         """Some were lost: what the others said may be outdated."""
@@ -161,6 +188,8 @@ class WaitingRoom:
         if folder.entries.get(entry.name) is entry:
             del folder.entries[entry.name]
             folder.regroup()
+            if folder.unseen and len(folder.entries) <= self._max_entries * _REFILL:
+                folder.refill = self.relist = True
 
     @staticmethod
     def _earliest(entry: Waiting, now: float) -> float:
@@ -325,6 +354,16 @@ class WaitingRoom:
             e.parked or bool(e.trigger.problem) or bool(e.waits) or (e.ready and held is not None)
             for e in self._all()
         )
+
+    def warnings(self) -> list[str]:
+        """Which folders have more entries than are watched at once."""
+        return [
+            f"{path} has more than the {self._max_entries} entries that are watched at once"
+            f" (inbox.max_entries), by {folder.unseen}: "
+            + (UNSEEN if folder.is_grouped else "these are seen as the others leave it")
+            for path, folder in self._folders.items()
+            if folder.unseen
+        ]
 
     def items(self, held: str | None) -> list[Item]:
         """All of them as values, in order; `held` says why none is claimed that could be."""

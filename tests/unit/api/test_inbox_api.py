@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import cast
 
+import pytest
+
 from claraedge.api.appliance import InboxServicer
+from claraedge.errors import StreamMemoryError
 from claraedge.inbox.inbox import Inbox
 from claraedge.inbox.model import Item, ItemState
+from claraedge.memory import Budget
 from claraedge.wire.claraedge.v1 import appliance_pb2 as wire
 
 #: What a gRPC client takes unless it is told otherwise; none of ours is.
@@ -60,3 +65,14 @@ async def test_a_study_of_any_size_can_be_asked_for() -> None:
 async def test_an_empty_inbox_is_one_empty_message() -> None:
     servicer = InboxServicer(cast(Inbox, Some()))
     assert [len(m.items) async for m in servicer.List(wire.ListItemsRequest())] == [0]
+
+
+async def test_only_some_long_lists_are_open_at_once() -> None:
+    servicer = InboxServicer(cast(Inbox, Some(*[study(1, 0)] * 300_000)))
+    budget = Budget()
+    with ExitStack() as calls:
+        for _ in range(4):
+            calls.enter_context(budget.share())
+            assert (await anext(aiter(servicer.List(wire.ListItemsRequest())))).items
+        with pytest.raises(StreamMemoryError, match="try again when some have ended"):
+            await anext(aiter(servicer.List(wire.ListItemsRequest())))

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -206,6 +208,8 @@ class Audit:
             return self._result(name, allowed)
         if kind == "model":
             return self._model(name)
+        if kind == "copy of the database":
+            return self._copy_of_the_database(name)
         if kind == "backup":
             return self._backup(name)
         column = "id" if kind == "pipeline" else "name"
@@ -237,6 +241,14 @@ class Audit:
             except BackupError as error:
                 return str(error)
         return True
+
+    def _copy_of_the_database(self, steps: str) -> Value:
+        """Whether a whole one of so many steps lies there."""
+        for path in (self._state / "copies").glob(f"*-schema{steps}-*.db"):
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as copy:
+                if copy.execute("PRAGMA quick_check").fetchone() == ("ok",):
+                    return len(copy.execute("SELECT * FROM inbox_items").fetchall()) == 1
+        return None
 
     def _definition(self, column: str, value: str) -> Value:
         """The image of the first operator of a pipeline."""

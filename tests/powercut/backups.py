@@ -7,7 +7,7 @@ from tests.powercut.flow import Scene, flow
 from tests.powercut.promises import digest
 
 
-def _payload(scene: Scene, name: str) -> tuple[str, str]:
+def upload(scene: Scene, name: str) -> tuple[str, str]:
     """A payload with one file; its id and the file's digest."""
     path, content = scene.site.folder / f"upload-{name}", scene.content(50_000)
     path.write_bytes(content)
@@ -23,7 +23,7 @@ def _payload(scene: Scene, name: str) -> tuple[str, str]:
 @flow
 def backup(scene: Scene) -> None:
     """The file of a backup is there whole once the command has ended, and not at all before."""
-    _payload(scene, "a.dcm")
+    upload(scene, "a.dcm")
     scene.drop("plain", "ct", scene.contents("folder/0.dcm", "folder/1.dcm"))
     for number in range(2):
         with scene.promises.changing((("backup", f"{number}.tar"), True)):
@@ -35,11 +35,11 @@ def backup(scene: Scene) -> None:
 @flow
 def restore(scene: Scene) -> None:
     """What came after a backup is gone once it took the place of the state, and there before."""
-    _payload(scene, "a.dcm")
+    upload(scene, "a.dcm")
     scene.drop("plain", "ct", scene.contents("a.dcm"))
     scene.site.rest(1)
     scene.site.back_up("one.tar")
-    later, _ = _payload(scene, "b.dcm")
+    later, _ = upload(scene, "b.dcm")
     scene.site.kill()
     with scene.promises.changing((("payload", later), None), (("file", later, "b.dcm"), None)):
         scene.site.restore("one.tar")

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import TypeAlias
 
-from tests.powercut import backups, calls, drops  # noqa: F401 they register their flows
+from tests.powercut import backups, calls, drops, migrations  # noqa: F401 they register their flows
 from tests.powercut.audit import Audit, Fault
 from tests.powercut.block_disk import BlockDisk
 from tests.powercut.flow import FLOWS, Scene
@@ -86,12 +86,10 @@ def record(place: Site, flow: str, seed: int, stride: int) -> Recording:
     scene = Scene(site=place, random=Random(f"{seed} {flow}"))
     place.create()
     try:
-        if flow != "first":
-            place.start("boot-before")
-            place.rest()
+        FLOWS[flow].before(scene)
         begin = place.disk.operations
         place.disk.copy_after(begin + scene.random.randint(1, stride), stride, _MOST_COPIES)
-        FLOWS[flow](scene)
+        FLOWS[flow].perform(scene)
         place.kill()
         end = place.disk.operations
         faults = list(Audit(place, scene.promises, time.monotonic()).faults())

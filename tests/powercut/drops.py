@@ -11,7 +11,7 @@ from pydicom.uid import generate_uid
 
 from claraedge.client import appliance
 from claraedge.errors import ItemRetryError
-from tests.powercut.flow import Scene, flow
+from tests.powercut.flow import Scene, flow, flow_after
 
 _SLICE = Path(pydicom.__file__).parent / "data/test_files/CT_small.dcm"
 
@@ -126,7 +126,7 @@ def zero(scene: Scene) -> None:
     scene.site.rest(1)
 
 
-@flow
+@flow_after(lambda _: None)
 def first(scene: Scene) -> None:
     """The first start of all, on an empty state."""
     scene.site.start("first-boot")

@@ -1,5 +1,6 @@
 """A flow: what people do to a daemon while its disk is copied. `FLOWS` has those of `drops.py`,
-`calls.py` and `backups.py` by their names; one more is one more function with `@flow`.
+`calls.py`, `backups.py` and `migrations.py` by their names; one more is one more function with
+`@flow`, or `@flow_after(...)` where no daemon is to serve when it begins.
 """
 
 from __future__ import annotations
@@ -43,10 +44,31 @@ class Scene:
         return [folder / name for name in files]
 
 
-Flow: TypeAlias = Callable[[Scene], None]
+Part: TypeAlias = Callable[[Scene], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow:
+    """What is done before the disk is copied, and meanwhile."""
+
+    before: Part
+    perform: Part
+
+
 FLOWS: dict[str, Flow] = {}
 
 
-def flow(function: Flow) -> Flow:
-    FLOWS[function.__name__] = function
-    return function
+def serving(scene: Scene) -> None:
+    scene.site.start("boot-before")
+    scene.site.rest()
+
+
+def flow_after(before: Part) -> Callable[[Part], Part]:
+    def register(function: Part) -> Part:
+        FLOWS[function.__name__] = Flow(before=before, perform=function)
+        return function
+
+    return register
+
+
+flow = flow_after(serving)

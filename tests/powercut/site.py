@@ -105,7 +105,7 @@ class Site:
             (self.state / f"pipelines.d/{name}.yaml").write_text(definition(name, image))
         for name in _FOLDERS:
             (self.state / "inbox" / name).mkdir(parents=True)
-        for path in [self.state, *self.state.rglob("*")]:
+        for path in [self.disk.mount, self.state, *self.state.rglob("*")]:
             self._give(path)
         sync_tree(self.disk.mount)
 

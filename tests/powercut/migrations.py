@@ -1,0 +1,43 @@
+"""The flow of a new version, which changes the database of an older one."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+from claraedge.store.migrations import SCHEMA, schema_version
+from tests.powercut.backups import upload
+from tests.powercut.flow import Scene, flow_after
+from tests.powercut.volatile_disk import sync_tree
+
+#: The tables without the last step.
+_LAST = "disposable"
+_BACK = f"""
+DROP TABLE {_LAST};
+DELETE FROM _sqlite_migrations WHERE name = '{_LAST}';
+DELETE FROM facts WHERE key = 'version';
+"""
+
+
+def older(scene: Scene) -> None:
+    """A state as an older version left it."""
+    scene.site.start("boot-of-the-older-version")
+    upload(scene, "a.dcm")
+    scene.drop("plain", "ct", scene.contents("a.dcm"))
+    scene.site.rest(1)
+    scene.site.kill()
+    steps = schema_version() - 1
+    assert SCHEMA._migrations[steps].name == _LAST
+    with closing(sqlite3.connect(scene.site.state / "claraedge.db")) as database:
+        database.executescript(_BACK)
+        database.execute(f"PRAGMA user_version = {steps}")
+    sync_tree(scene.site.disk.mount)
+    scene.promises.answered(("copy of the database", str(steps)))
+
+
+@flow_after(older)
+def migrate(scene: Scene) -> None:
+    """The database is copied, then changed; all that it knows stays."""
+    scene.site.start("boot-of-the-newer-version")
+    scene.drop("plain", "ct", scene.contents("b.dcm"))
+    scene.site.rest(2)

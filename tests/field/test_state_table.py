@@ -254,6 +254,7 @@ def test_a_database_that_is_locked(sound: StateSite, table: list[Outcome], when:
         assert not [bug for bug in BUGS if bug in made.log], made.log
 
 
+@pytest.mark.timeout(3600 if campaign.CAMPAIGN else 120)
 def test_a_database_of_which_a_page_is_damaged(sound: StateSite, table: list[Outcome]) -> None:
     count = sound.database.stat().st_size // PAGE
     pages = range(1, count + 1)

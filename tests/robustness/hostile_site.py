@@ -12,6 +12,7 @@ from claraedge.wire.nvidia.clara.platform import jobs_pb2, pipelines_pb2
 from claraedge.wire.nvidia.clara.platform.common_pb2 import Identifier
 from claraedge.wire.nvidia.clara.platform.jobs_pb2_grpc import JobsStub
 from claraedge.wire.nvidia.clara.platform.pipelines_pb2_grpc import PipelinesStub
+from tests.robustness.hostile_trees import PATIENCE
 from tests.robustness.site import Site, until
 
 PIPELINE = """
@@ -78,7 +79,7 @@ def run(
             found = jobs.Status(jobs_pb2.JobsStatusRequest(job_id=job.job_id))
             return bool(found.state == STOPPED)
 
-        until("the job has ended", ended, 60)
+        until("the job has ended", ended, PATIENCE)
         return found
 
 
@@ -102,5 +103,5 @@ def killed_and_started(served: Site) -> None:
     """Whatever is left is no trouble for the next start: it serves, and the next job ends well."""
     served.process.send_signal(signal.SIGKILL)
     served.start()
-    until("it serves again", served.serves, 60)
+    until("it serves again", served.serves, PATIENCE)
     assert run(served, "hello", "deep", 0).status == jobs_pb2.JOB_STATUS_HEALTHY

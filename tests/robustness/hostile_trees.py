@@ -15,6 +15,9 @@ from tests.deep import chain
 #: Not removed, read or written, whatever links lead there.
 CANARY = "canary"
 MANY = 100_000 if CAMPAIGN else 5_000
+#: Seconds for anything that so many entries take part in.
+PATIENCE = 1200.0 if CAMPAIGN else 120.0
+TIMEOUT = 3600 if CAMPAIGN else 300
 
 
 def deep(folder: Path, _: Path) -> None:

@@ -16,10 +16,10 @@ from tests.robustness.hostile_site import (
     recorded,
     register,
 )
-from tests.robustness.hostile_trees import TREES
+from tests.robustness.hostile_trees import PATIENCE, TIMEOUT, TREES
 from tests.robustness.site import Site, site, until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(TIMEOUT)
 
 PIPELINE = """
 api-version: 0.4.0
@@ -68,7 +68,7 @@ def test_hostile_items_are_jobs_or_failures_and_all_of_them_go(daemon: Site) -> 
         return {*TREES, "good.dcm"} <= found.keys() and all(s in ends for s, _ in found.values())
 
     try:
-        until("each has ended", ended, 120)
+        until("each has ended", ended, PATIENCE)
     finally:
         found = states(daemon)
     for kind, (state, reason) in found.items():
@@ -78,7 +78,7 @@ def test_hostile_items_are_jobs_or_failures_and_all_of_them_go(daemon: Site) -> 
     daemon.check_log()
 
     killed_and_started(daemon)
-    until("only the newest payload is kept", lambda: len(payloads(daemon)) == 1, 120)
+    until("only the newest payload is kept", lambda: len(payloads(daemon)) == 1, PATIENCE)
     assert list((daemon.state / "spool").iterdir()) == []
     assert recorded(daemon.folder / "canary") == before
     daemon.check_log()

@@ -14,10 +14,13 @@ from claraedge.client import models
 from claraedge.client.connection import Connection
 from claraedge.errors import InvalidModelError
 from tests.robustness.hostile_site import canaries, killed_and_started, recorded
-from tests.robustness.hostile_trees import MANY, TREES
+from tests.robustness.hostile_trees import MANY, PATIENCE, TIMEOUT, TREES
 from tests.robustness.site import Site, site, until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(TIMEOUT)
+
+#: No archive of a model may list more than about 30,000.
+FILES = min(MANY, 20_000)
 
 SOUND = {"m/config.pbtxt": b'name: "m"\n', "m/1/model.onnx": b"weights"}
 
@@ -78,7 +81,7 @@ def test_hostile_models_are_refused_and_leave_nothing(daemon: Site) -> None:
         except InvalidModelError:
             refused.append(name)
     assert set(refused) >= archives(folder / "canary").keys() - {"swollen"}
-    many = [(f"m/1/{number}", b"") for number in range(MANY)]
+    many = [(f"m/1/{number}", b"") for number in range(FILES)]
     model = upload(daemon, zipped(folder / "model.zip", [*many]))
     assert daemon.temporary() == []
     assert recorded(folder / "canary") == before
@@ -93,12 +96,14 @@ def test_hostile_models_are_refused_and_leave_nothing(daemon: Site) -> None:
         tree(staged, folder / "canary")
     killed_and_started(daemon)
     versions = daemon.state / "models" / model
-    until("only its version is left", lambda: [p.name for p in versions.iterdir()] == ["1"], 60)
+    until(
+        "only its version is left", lambda: [p.name for p in versions.iterdir()] == ["1"], PATIENCE
+    )
     assert daemon.temporary() == []
-    assert len(list((versions / "1" / "m" / "1").iterdir())) == MANY + 1
+    assert len(list((versions / "1" / "m" / "1").iterdir())) == FILES + 1
     assert upload(daemon, zipped(folder / "model.zip", [])) == model
     with Connection(daemon.target) as connection:
         models.delete(connection, model)
-    until("nothing is left of it", lambda: not versions.exists(), 30)
+    until("nothing is left of it", lambda: not versions.exists(), PATIENCE)
     assert recorded(folder / "canary") == before
     daemon.check_log()

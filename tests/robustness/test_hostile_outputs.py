@@ -15,10 +15,10 @@ from tests.robustness.hostile_site import (
     recorded,
     run,
 )
-from tests.robustness.hostile_trees import TREES
+from tests.robustness.hostile_trees import PATIENCE, TIMEOUT, TREES
 from tests.robustness.site import Site, site, until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(TIMEOUT)
 
 #: Those that can be results; the others fail their operator, with the reason.
 RESULTS = {"many", "links", "odd", "devices"}
@@ -41,8 +41,8 @@ def test_hostile_outputs_fail_their_own_job_at_most_and_all_of_them_go(daemon: S
             if code == 0 and not healthy:
                 assert "in its outputs" in ended.messages[0]
             assert run(daemon, "hello", kind, 0).status == jobs_pb2.JOB_STATUS_HEALTHY
-    until("all is delivered", lambda: not due(daemon), 60)
-    until("only the newest payload is kept", lambda: len(payloads(daemon)) == 1, 120)
+    until("all is delivered", lambda: not due(daemon), PATIENCE)
+    until("only the newest payload is kept", lambda: len(payloads(daemon)) == 1, PATIENCE)
     assert recorded(daemon.folder / "canary") == before
     daemon.check_log()
     killed_and_started(daemon)

@@ -19,10 +19,10 @@ from tests.robustness.hostile_site import (
     recorded,
     run,
 )
-from tests.robustness.hostile_trees import TREES, VALUES
+from tests.robustness.hostile_trees import PATIENCE, TIMEOUT, TREES, VALUES
 from tests.robustness.site import Site, site, until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(TIMEOUT)
 
 PIPELINE = """
 api-version: 0.5.0
@@ -68,7 +68,7 @@ def test_hostile_values_fail_their_own_job_at_most_and_all_of_them_go(daemon: Si
             if code == 0 and not healthy:
                 assert "its value `" in ended.messages[0], list(ended.messages)
             assert run(daemon, "hello", kind, 0).status == jobs_pb2.JOB_STATUS_HEALTHY
-    until("only the newest payload is kept", lambda: len(payloads(daemon)) == 1, 120)
+    until("only the newest payload is kept", lambda: len(payloads(daemon)) == 1, PATIENCE)
     assert not memory.exists() or not list(memory.iterdir())
     assert recorded(daemon.folder / "canary") == before
     daemon.check_log()

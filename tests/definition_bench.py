@@ -10,11 +10,11 @@ import sys
 import time
 from collections.abc import Callable
 
-from claraedge.pipelines.device import Device
-from claraedge.pipelines.drawing import levels
-from claraedge.pipelines.load import load
+from claraedge.pipelines.checks.device import Device
+from claraedge.pipelines.checks.load import load
+from claraedge.pipelines.export.drawing import levels
+from claraedge.pipelines.export.render import definition
 from claraedge.pipelines.model import DefinitionFile, Pipeline, decode, encode
-from claraedge.pipelines.render import definition
 
 ROUNDS = 21
 

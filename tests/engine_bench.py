@@ -13,20 +13,20 @@ from claraedge.clock import SystemClock
 from claraedge.ids import new_id
 from claraedge.images.applications import Applications
 from claraedge.images.images import Images
-from claraedge.jobs.engine import Engine
+from claraedge.jobs.engine.engine import Engine
+from claraedge.jobs.engine.timeouts import Timeouts
 from claraedge.jobs.jobs import Jobs
-from claraedge.jobs.logs import JobLogs
-from claraedge.jobs.machine import Machine
+from claraedge.jobs.logs.logs import JobLogs
 from claraedge.jobs.model import Job, JobState, Priority
-from claraedge.jobs.removals import Removals
-from claraedge.jobs.scheduler import Resources
-from claraedge.jobs.timeouts import Timeouts
-from claraedge.jobs.values import SharedMemory
+from claraedge.jobs.operators.machine import Machine
+from claraedge.jobs.operators.removals import Removals
+from claraedge.jobs.operators.values import SharedMemory
+from claraedge.jobs.scheduling.scheduler import Resources
 from claraedge.models.models import Models
 from claraedge.models.tree import ModelTree
 from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree
-from claraedge.pipelines.device import Device as Totals
+from claraedge.pipelines.checks.device import Device as Totals
 from claraedge.pipelines.model import DefinitionFile
 from claraedge.pipelines.requests import Profile
 from claraedge.pipelines.tmpfs import TmpfsRule

@@ -23,11 +23,11 @@ from claraedge.ids import new_id
 from claraedge.inbox.inbox import Inbox
 from claraedge.inbox.model import Item, ItemState
 from claraedge.jobs import records as jobs
-from claraedge.jobs.logs import JobLogs
+from claraedge.jobs.logs.logs import JobLogs
 from claraedge.jobs.model import Job, JobStatus, Priority
 from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree
-from claraedge.pipelines.device import Device
+from claraedge.pipelines.checks.device import Device
 from claraedge.pipelines.model import DefinitionFile, Pipeline, decode
 from claraedge.registry.pipelines import Pipelines
 from claraedge.store.database import Database

@@ -35,15 +35,15 @@ from claraedge.clock import SystemClock
 from claraedge.fs import files
 from claraedge.ids import new_id
 from claraedge.inbox import records
-from claraedge.inbox.definitions import Definitions
 from claraedge.inbox.inbox import Inbox
+from claraedge.inbox.intake.definitions import Definitions
+from claraedge.inbox.intake.submit import Filled, Prepared, Resolved, submit
 from claraedge.inbox.model import Claimed, ItemState, Options
-from claraedge.inbox.submit import Filled, Prepared, Resolved, submit
 from claraedge.jobs.model import Priority
 from claraedge.payloads.model import PayloadFile
 from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree
-from claraedge.pipelines.device import Device
+from claraedge.pipelines.checks.device import Device
 from claraedge.pipelines.model import DefinitionFile
 from claraedge.registry.pipelines import Pipelines
 from claraedge.store.database import Database, Transaction

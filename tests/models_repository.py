@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from claraedge.api.appliance import ApplianceServicer
-from claraedge.api.calls import Limits
 from claraedge.api.models import ModelsServicer
-from claraedge.api.server import Server
+from claraedge.api.transport.calls import Limits
+from claraedge.api.transport.server import Server
 from claraedge.clock import SystemClock
-from claraedge.filenames import DEFAULT
+from claraedge.formats.filenames import DEFAULT
 from claraedge.ids import new_id
 from claraedge.models.model import SetKind
 from claraedge.models.models import Models

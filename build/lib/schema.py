@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from claraedge.pipelines.schema import text
+from claraedge.pipelines.export.schema import text
 
 TARGET = Path(__file__).resolve().parents[2] / "claraedge/pipelines/definition.schema.json"
 

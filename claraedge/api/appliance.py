@@ -11,7 +11,7 @@ from claraedge import memory
 from claraedge.appliance.disk import Figures
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end
 from claraedge.errors import InvalidImageError, InvalidJobIdError, InvalidRequestError
-from claraedge.filenames import Names
+from claraedge.formats.filenames import Names
 from claraedge.fs import files
 from claraedge.fs.adopting import Thing
 from claraedge.ids import new_id, parse_id
@@ -19,7 +19,7 @@ from claraedge.images.images import Images
 from claraedge.inbox.inbox import Inbox
 from claraedge.inbox.model import Item, ItemState
 from claraedge.jobs.jobs import Jobs
-from claraedge.jobs.retention import Removed
+from claraedge.jobs.retention.retention import Removed
 from claraedge.payloads.uploads import Held, refuse_held
 from claraedge.runner.protocol import Image
 from claraedge.suspects import Work

@@ -8,9 +8,8 @@ from contextlib import aclosing
 
 from claraedge import __version__
 from claraedge.api.answers import ok
-from claraedge.api.figures import fill
-from claraedge.api.slots import endless
-from claraedge.api.translate import identifier, timestamp
+from claraedge.api.translate import fill, identifier, timestamp
+from claraedge.api.transport.slots import endless
 from claraedge.gpu.sampler import Sample, Sampler
 from claraedge.gpu.telemetry import GpuReading
 from claraedge.wire.nvidia.clara.platform import clara_pb2 as wire

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing, closing
 
-from claraedge import memory, zips
+from claraedge import memory
 from claraedge.api.answers import ok
 from claraedge.api.translate import CHUNK, MAX_MESSAGE, id_of, identifier
 from claraedge.blocking import CancelFlag, in_cancellable_thread
@@ -15,6 +15,7 @@ from claraedge.errors import (
     InvalidModelIdError,
     InvalidRequestError,
 )
+from claraedge.formats import zips
 from claraedge.models.model import Model, ModelType
 from claraedge.models.models import Models
 from claraedge.models.sets import ModelSets

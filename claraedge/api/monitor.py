@@ -6,9 +6,8 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
 from claraedge.api.answers import ok
-from claraedge.api.figures import fill
-from claraedge.api.slots import endless
-from claraedge.api.translate import timestamp
+from claraedge.api.translate import fill, timestamp
+from claraedge.api.transport.slots import endless
 from claraedge.gpu.sampler import Sample, Sampler
 from claraedge.gpu.telemetry import GpuReading
 from claraedge.wire.nvidia.clara.platform.node_monitor import metrics_pb2 as wire

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+
+from google.protobuf.message import Message
 
 from claraedge.errors import InvalidRequestError
 from claraedge.ids import parse_id
@@ -43,3 +46,15 @@ def old_time(seconds: float | None) -> str:
     if seconds is None:
         return ""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def fill(message: Message, figures: Mapping[str, float | None], place: str) -> list[str]:
+    """Sets the figures that are known and leaves the others out.
+
+    One that is left out reads as 0. So the texts that come back belong into the header's messages:
+    `PLACE.FIELD: unknown`, one a figure.
+    """
+    for field, value in figures.items():
+        if value is not None:
+            setattr(message, field, value)
+    return [f"{place}.{field}: unknown" for field, value in figures.items() if value is None]

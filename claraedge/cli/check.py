@@ -14,7 +14,7 @@ from claraedge.cli.output import clean
 
 if TYPE_CHECKING:
     from claraedge.cli.definition import Source
-    from claraedge.pipelines.problems import Problem
+    from claraedge.pipelines.syntax.problems import Problem
 
 _COLOURS = {"error": "red", "warning": "yellow"}
 
@@ -98,7 +98,7 @@ def _counts(problems: Sequence[Problem]) -> str:
 
 
 def _unused(source: Source) -> Problem:
-    from claraedge.pipelines.problems import Problem
+    from claraedge.pipelines.syntax.problems import Problem
 
     return Problem(
         code="unused-file",

@@ -13,13 +13,13 @@ import msgspec
 
 from claraedge import texts
 from claraedge.errors import PipelineDefinitionError
-from claraedge.pipelines.gathering import MAX_BYTES, MAX_FILES, beside, imports_of
-from claraedge.pipelines.load import load
+from claraedge.pipelines.checks.load import load
+from claraedge.pipelines.checks.unfilled import unfilled
 from claraedge.pipelines.model import DefinitionFile, Pipeline
-from claraedge.pipelines.nodes import ObjectNode
-from claraedge.pipelines.problems import Problem, Report
-from claraedge.pipelines.reader import read
-from claraedge.pipelines.unfilled import unfilled
+from claraedge.pipelines.syntax.gathering import MAX_BYTES, MAX_FILES, beside, imports_of
+from claraedge.pipelines.syntax.nodes import ObjectNode
+from claraedge.pipelines.syntax.problems import Problem, Report
+from claraedge.pipelines.syntax.reader import read
 
 _SOME_JOB = "0" * 32
 """An id as jobs have them."""

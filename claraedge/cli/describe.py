@@ -13,7 +13,7 @@ from claraedge.cli.output import clean, lines, local, size, table
 
 if TYPE_CHECKING:
     from claraedge.client.values import Item, JobDetails, PipelineDetails, PipelineFile
-    from claraedge.pipelines.problems import Problem
+    from claraedge.pipelines.syntax.problems import Problem
 
 
 @click.group(cls=Nouns)
@@ -151,7 +151,7 @@ def describe_pipeline(options: Options, pipeline: str) -> None:
 
 def _problems(pipeline: PipelineDetails) -> tuple[Problem, ...]:
     """What this program says of the definition. An error means that the daemon is a newer one."""
-    from claraedge.pipelines.load import load
+    from claraedge.pipelines.checks.load import load
 
     return load(pipeline.files).problems
 

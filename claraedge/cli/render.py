@@ -37,8 +37,8 @@ def render(
     A placeholder without a value stays, with a warning.
     """
     from claraedge.cli.definition import Disk
-    from claraedge.pipelines import drawing
-    from claraedge.pipelines.render import definition, with_graph
+    from claraedge.pipelines.export import drawing
+    from claraedge.pipelines.export.render import definition, with_graph
 
     given = pairs(variable, "--variable")
     disk = Disk(given)
@@ -75,7 +75,7 @@ def _prove(text: str, pipeline: Pipeline) -> None:
     A value from outside may hold what no definition can write (`${{`), and operators of files with
     different api-versions may not fit into one.
     """
-    from claraedge.pipelines.load import load
+    from claraedge.pipelines.checks.load import load
     from claraedge.pipelines.model import DefinitionFile
 
     again = load([DefinitionFile(path="the definition in one file", content=text)])

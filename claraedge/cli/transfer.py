@@ -10,7 +10,7 @@ import click
 
 from claraedge.cli.options import Options, remote
 from claraedge.cli.output import clean, progress
-from claraedge.filenames import Names
+from claraedge.formats.filenames import Names
 
 if TYPE_CHECKING:
     from claraedge.client import Connection

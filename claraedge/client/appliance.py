@@ -9,7 +9,7 @@ from claraedge.client.connection import HEADER, Connection
 from claraedge.client.prefix import by_prefix, full_id
 from claraedge.client.values import Disk, Image, Item, Removed, Status, unix_moment
 from claraedge.errors import InvalidImageError, InvalidRequestError, ItemNotFoundError
-from claraedge.filenames import Kind, Names, Row
+from claraedge.formats.filenames import Kind, Names, Row
 from claraedge.fs.adopting import Thing
 from claraedge.wire.claraedge.v1 import appliance_pb2 as pb
 from claraedge.wire.claraedge.v1.appliance_pb2_grpc import ApplianceStub, ImagesStub, InboxStub

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from claraedge import filetypes, modelfiles, zips
 from claraedge.client.connection import HEADER, Connection
 from claraedge.client.prefix import by_prefix, full_id
 from claraedge.client.values import Model
 from claraedge.errors import InvalidModelError, InvalidModelIdError, ModelNotFoundError
-from claraedge.filenames import DEFAULT, Names
+from claraedge.formats import filetypes, modelfiles, zips
+from claraedge.formats.filenames import DEFAULT, Names
 from claraedge.wire.nvidia.clara.platform import models_pb2 as pb
 from claraedge.wire.nvidia.clara.platform.common_pb2 import Identifier
 from claraedge.wire.nvidia.clara.platform.models_pb2_grpc import ModelsStub

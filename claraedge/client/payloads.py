@@ -24,7 +24,7 @@ from claraedge.errors import (
     JobNotFoundError,
     PayloadNotFoundError,
 )
-from claraedge.filenames import Kind, Names
+from claraedge.formats.filenames import Kind, Names
 from claraedge.fs import files
 from claraedge.wire.nvidia.clara.platform import payloads_pb2 as pb
 from claraedge.wire.nvidia.clara.platform.common_pb2 import Identifier

@@ -14,7 +14,7 @@ import re2
 
 from claraedge.config.placeholders import unknown
 from claraedge.config.sections import Days, Seconds, Section, Text
-from claraedge.filenames import is_ignored
+from claraedge.formats.filenames import is_ignored
 from claraedge.metadata import MAX_KEY_BYTES
 
 Grouping: TypeAlias = Literal[

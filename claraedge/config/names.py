@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from claraedge import filenames
 from claraedge.config.sections import Section, Text
+from claraedge.formats import filenames
 
 
 class Names(Section, frozen=True, kw_only=True):

@@ -23,8 +23,8 @@ from claraedge.appliance.state import prepare_state
 from claraedge.config import Config, load_config
 from claraedge.daemon import archive
 from claraedge.errors import AlreadyRunningError, BackupError, ClaraedgeError, StateFolderError
-from claraedge.fs import files, measuring
-from claraedge.fs.failpoint import Failpoint, nothing
+from claraedge.fs import files, walking
+from claraedge.fs.files import Failpoint, nothing
 from claraedge.fs.removal import remove
 from claraedge.fs.room import need_room
 from claraedge.fs.walking import placed, walk
@@ -257,7 +257,7 @@ class _Backup:
         )
 
     def _size(self, named: _Named) -> int:
-        trees = (measuring.size(self._state / tree) for tree in named.trees | named.versions)
+        trees = (walking.size(self._state / tree) for tree in named.trees | named.versions)
         return copies.size_of(self._copy) + sum(named.blobs.values()) + sum(trees)
 
     def _take_files(self, writer: archive.Writer, named: _Named) -> None:

@@ -9,8 +9,8 @@ from claraedge.gpu import cdi
 from claraedge.gpu.sizes import GpuSizes
 from claraedge.gpu.tegra import Tegra
 from claraedge.gpu.usable import UsableGpus
-from claraedge.jobs.scheduler import Resources
-from claraedge.pipelines.device import Device
+from claraedge.jobs.scheduling.scheduler import Resources
+from claraedge.pipelines.checks.device import Device
 
 
 def device(config: Config) -> Device:

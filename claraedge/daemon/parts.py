@@ -25,20 +25,20 @@ from claraedge.images.images import Images
 from claraedge.images.power_cuts import PowerCuts
 from claraedge.images.side_loading import SideLoading
 from claraedge.inbox.inbox import Inbox
-from claraedge.jobs.engine import Engine
-from claraedge.jobs.evictions import Evictions
+from claraedge.jobs.engine.engine import Engine
+from claraedge.jobs.engine.timeouts import Timeouts
 from claraedge.jobs.jobs import Jobs
-from claraedge.jobs.keeping import DAY, Keep, Rules
-from claraedge.jobs.leavings import Leavings
-from claraedge.jobs.log_caps import LogCaps
-from claraedge.jobs.logs import JobLogs
-from claraedge.jobs.machine import Machine
+from claraedge.jobs.logs.log_caps import LogCaps
+from claraedge.jobs.logs.logs import JobLogs
 from claraedge.jobs.model import Job, JobState
-from claraedge.jobs.removals import Removals
-from claraedge.jobs.retention import Retention
-from claraedge.jobs.timeouts import Timeouts
-from claraedge.jobs.trust import ClockTrust
-from claraedge.jobs.values import SharedMemory
+from claraedge.jobs.operators.machine import Machine
+from claraedge.jobs.operators.removals import Removals
+from claraedge.jobs.operators.values import SharedMemory
+from claraedge.jobs.retention.evictions import Evictions
+from claraedge.jobs.retention.keeping import DAY, Keep, Rules
+from claraedge.jobs.retention.leavings import Leavings
+from claraedge.jobs.retention.retention import Retention
+from claraedge.jobs.retention.trust import ClockTrust
 from claraedge.models.models import Models
 from claraedge.models.tree import ModelTree
 from claraedge.payloads.payloads import Payloads

@@ -22,7 +22,7 @@ from claraedge.config import load_config
 from claraedge.daemon import archive
 from claraedge.errors import AlreadyRunningError, BackupError
 from claraedge.fs import extras, files
-from claraedge.fs.failpoint import Failpoint, nothing
+from claraedge.fs.files import Failpoint, nothing
 from claraedge.fs.removal import remove
 from claraedge.fs.room import need_room
 from claraedge.ids import new_id

@@ -10,8 +10,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import TypeAlias
 
 from claraedge import __version__
-from claraedge.api.calls import Limits
-from claraedge.api.server import RuntimeFolder, Server
+from claraedge.api.transport.calls import Limits
+from claraedge.api.transport.server import RuntimeFolder, Server
 from claraedge.appliance import frozen, notify
 from claraedge.appliance.ballast import Ballast
 from claraedge.appliance.memory import bound_arenas
@@ -31,7 +31,7 @@ from claraedge.gpu.tegra import Tegra
 from claraedge.gpu.telemetry import Combined
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import Runner
-from claraedge.runner.service import PodmanService, user_socket
+from claraedge.runner.service.service import PodmanService, user_socket
 from claraedge.runner.user_namespaces import UserNamespace
 from claraedge.suspects import Suspects
 

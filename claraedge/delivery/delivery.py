@@ -23,10 +23,10 @@ from claraedge.delivery.parcels import Due, FullError, Parcels
 from claraedge.delivery.records import DeliveryRecord
 from claraedge.delivery.roots import Roots
 from claraedge.errors import ClaraedgeError, DamagedFileError
-from claraedge.fs.failpoint import Failpoint, nothing
+from claraedge.fs.files import Failpoint, nothing
 from claraedge.fs.room import reason_of
 from claraedge.jobs import records as jobs
-from claraedge.jobs.logs import JobLogs
+from claraedge.jobs.logs.logs import JobLogs
 from claraedge.payloads import records as payloads
 from claraedge.payloads.tree import PayloadTree
 from claraedge.store.database import Database, Transaction

@@ -24,10 +24,10 @@ from claraedge.delivery.kept import Kept, Kind
 from claraedge.delivery.publish import is_owners
 from claraedge.delivery.roots import Root, Roots
 from claraedge.fs import files
-from claraedge.fs.failpoint import Failpoint, nothing
+from claraedge.fs.files import Failpoint, nothing
 from claraedge.fs.removal import remove, remove_link
 from claraedge.fs.trusted import opened
-from claraedge.jobs.trust import ClockTrust
+from claraedge.jobs.retention.trust import ClockTrust
 from claraedge.store.database import Database, Transaction
 
 _log = logging.getLogger(__name__)

@@ -20,22 +20,22 @@ from claraedge.delivery.plan import Delivered, plan
 from claraedge.delivery.publish import publish, write_json
 from claraedge.delivery.records import DeliveryRecord
 from claraedge.delivery.roots import Root, Roots
-from claraedge.delivery.shown import opened_shown
-from claraedge.delivery.spool import Spool
 from claraedge.fs import files
-from claraedge.fs.failpoint import Failpoint
+from claraedge.fs.files import Failpoint
 from claraedge.fs.hashing import digest
 from claraedge.fs.landing import Landing, located
-from claraedge.fs.measuring import size
 from claraedge.fs.removal import remove
 from claraedge.fs.room import need_room
 from claraedge.fs.trees import move
 from claraedge.fs.trusted import opened
-from claraedge.jobs.logs import JobLogs
+from claraedge.fs.walking import size
+from claraedge.jobs.logs.logs import JobLogs
 from claraedge.jobs.model import Job
 from claraedge.payloads.model import PayloadFile
 from claraedge.payloads.tree import PayloadTree, printable
 from claraedge.pipelines.model import decode
+from claraedge.spool.shown import opened_shown
+from claraedge.spool.spool import Spool
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from claraedge.errors import InvalidRequestError
 from claraedge.pipelines.application import may_be_application
 from claraedge.pipelines.model import Operator, Pipeline
 from claraedge.pipelines.registration import is_registration
-from claraedge.pipelines.spelling import Speller
+from claraedge.pipelines.syntax.spelling import Speller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

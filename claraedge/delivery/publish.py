@@ -13,13 +13,13 @@ from pathlib import Path
 import msgspec
 
 from claraedge.decoding import decode_json
-from claraedge.delivery.shown import opened_shown, show
-from claraedge.delivery.slug import whole_id
 from claraedge.errors import ClaraedgeError, StateFolderError
 from claraedge.fs import files
 from claraedge.fs.removal import remove
 from claraedge.fs.trusted import opened
 from claraedge.ids import new_id
+from claraedge.spool.shown import opened_shown, show
+from claraedge.spool.slug import whole_id
 
 #: Bytes of a marker: a result.json names each file.
 _LARGEST = 64 << 20

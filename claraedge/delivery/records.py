@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import msgspec
 
 from claraedge.decoding import decode_json
-from claraedge.delivery.slug import result_folder
 from claraedge.jobs.model import Job, JobStatus
 from claraedge.pipelines.model import Pipeline
 from claraedge.pipelines.registration import is_registration
+from claraedge.spool.slug import result_folder
 from claraedge.store.database import Row, Transaction
 
 

@@ -8,14 +8,18 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeAlias
 
 from claraedge.blocking import CancelFlag
 from claraedge.fs import extras
 from claraedge.fs.syncing import LACKS, sync
 from claraedge.fs.walking import Place, descend
 from claraedge.ids import new_id
+
+#: Called at moments at which a test ends the program, to see what a crash there leaves.
+Failpoint: TypeAlias = Callable[[str], None]
 
 _FICLONE = 0x40049409
 _renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
@@ -29,6 +33,10 @@ _renameat2.argtypes = (
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _COPY_STEP = 8 * 1024 * 1024
 _READ_STEP = 1024 * 1024
+
+
+def nothing(_: str) -> None:
+    """The failpoint of the product."""
 
 
 def is_full(error: OSError) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from claraedge.filenames import is_ignored
+from claraedge.formats.filenames import is_ignored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

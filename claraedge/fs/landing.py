@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from claraedge.filenames import shown
+from claraedge.formats.filenames import shown
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")

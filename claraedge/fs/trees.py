@@ -11,7 +11,7 @@ from pathlib import Path
 
 from claraedge.blocking import CancelFlag
 from claraedge.fs import extras, files
-from claraedge.fs.failpoint import Failpoint, nothing
+from claraedge.fs.files import Failpoint, nothing
 from claraedge.fs.landing import Landing, located
 from claraedge.fs.removal import remove
 from claraedge.fs.room import need_room

@@ -20,7 +20,7 @@ from claraedge.errors import (
 from claraedge.images import manifests
 from claraedge.images.images import Images
 from claraedge.pipelines.application import Application, applied, may_be_application
-from claraedge.pipelines.device import Device
+from claraedge.pipelines.checks.device import Device
 from claraedge.pipelines.model import Operator, Pipeline
 from claraedge.runner.protocol import LABEL_INSTANCE, Runner
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from claraedge.errors import ClaraedgeError, DamagedImageError
-from claraedge.runner.images import damaged
+from claraedge.runner.images.images import damaged
 from claraedge.runner.protocol import Damage, Image, Runner
 
 _log = logging.getLogger(__name__)

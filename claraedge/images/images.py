@@ -24,7 +24,7 @@ from claraedge.images.checks import Checks
 from claraedge.images.credentials import open_files
 from claraedge.images.platforms import foreign, machine
 from claraedge.images.pulls import Pulls
-from claraedge.runner.images import damaged
+from claraedge.runner.images.images import damaged
 from claraedge.runner.protocol import Damage, Image, Runner
 from claraedge.runner.references import complete, full_names, is_id, means
 from claraedge.runner.reserved import refusal

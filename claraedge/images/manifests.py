@@ -21,9 +21,9 @@ import msgspec
 from claraedge.decoding import decode_json
 from claraedge.errors import PipelineLoadError
 from claraedge.pipelines.application import Application
-from claraedge.pipelines.entries import container_path
-from claraedge.pipelines.nodes import ScalarNode
-from claraedge.pipelines.problems import Report
+from claraedge.pipelines.checks.entries import container_path
+from claraedge.pipelines.syntax.nodes import ScalarNode
+from claraedge.pipelines.syntax.problems import Report
 
 T = TypeVar("T")
 

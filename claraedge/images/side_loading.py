@@ -31,7 +31,7 @@ from claraedge.errors import (
     SetAsideError,
     StorageFullError,
 )
-from claraedge.filenames import shown
+from claraedge.formats.filenames import shown
 from claraedge.fs import files
 from claraedge.fs.folder_looks import Seen, entries
 from claraedge.images.images import Images

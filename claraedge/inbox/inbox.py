@@ -18,32 +18,32 @@ from claraedge.bugs import Known, known
 from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.delivery.roots import Roots
-from claraedge.delivery.spool import is_ours
 from claraedge.errors import ClaraedgeError, ItemNotFoundError, ItemRetryError
-from claraedge.filenames import Kind
-from claraedge.fs.failpoint import Failpoint, nothing
+from claraedge.formats.filenames import Kind
+from claraedge.fs.files import Failpoint, nothing
 from claraedge.ids import NewId
 from claraedge.inbox import records, shares
-from claraedge.inbox.definitions import Definitions
-from claraedge.inbox.drop_folders import ForeignGroupError, make
-from claraedge.inbox.entry import Waiting
-from claraedge.inbox.folders import Folders
-from claraedge.inbox.intake import Intake
-from claraedge.inbox.left_out import LeftOuts
-from claraedge.inbox.looks import Found
+from claraedge.inbox.candidates.entry import Waiting
+from claraedge.inbox.candidates.seen import SeenBook
+from claraedge.inbox.candidates.takes import claimed
+from claraedge.inbox.candidates.waiting import WaitingRoom
+from claraedge.inbox.inspection.looks import Found
+from claraedge.inbox.inspection.settling import Heard
+from claraedge.inbox.intake.definitions import Definitions
+from claraedge.inbox.intake.intake import Intake
+from claraedge.inbox.intake.retrying import Retries
 from claraedge.inbox.model import Item, ItemState
-from claraedge.inbox.retrying import Retries
-from claraedge.inbox.seen import SeenBook
-from claraedge.inbox.selection import LeftOut, select
-from claraedge.inbox.settling import Heard
 from claraedge.inbox.shares import NO_ANSWER, Shares, on_share
-from claraedge.inbox.takes import claimed
-from claraedge.inbox.triggers import Layout, Trigger
-from claraedge.inbox.waiting import WaitingRoom
-from claraedge.inbox.watch import Signal, Watcher
+from claraedge.inbox.triggers.drop_folders import ForeignGroupError, make
+from claraedge.inbox.triggers.left_out import LeftOuts
+from claraedge.inbox.triggers.selection import LeftOut, select
+from claraedge.inbox.triggers.triggers import Layout, Trigger
+from claraedge.inbox.watching.folders import Folders
+from claraedge.inbox.watching.watch import Signal, Watcher
 from claraedge.jobs.model import Priority
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.model import Pipeline
+from claraedge.spool.spool import is_ours
 from claraedge.store.database import Database
 from claraedge.suspects import UNRECORDED, Suspects, Work
 

@@ -32,11 +32,12 @@ from claraedge.errors import (
     PayloadStateError,
 )
 from claraedge.ids import NewId
-from claraedge.jobs import history, records
-from claraedge.jobs.engine import Engine
-from claraedge.jobs.logs import JobLogs
+from claraedge.jobs import records
+from claraedge.jobs.engine.engine import Engine
+from claraedge.jobs.engine.waits import Wait, explained
+from claraedge.jobs.logs import history
+from claraedge.jobs.logs.logs import JobLogs
 from claraedge.jobs.model import Job, JobState, JobStatus, Priority
-from claraedge.jobs.waits import Wait, explained
 from claraedge.payloads import records as payload_records
 from claraedge.payloads.model import Payload, PayloadFile, PayloadType
 from claraedge.payloads.tree import PayloadTree

@@ -108,3 +108,13 @@ class Job:
     def was_started(self) -> bool:
         """Start was called, whether or not the job ran already."""
         return self.queue_position is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unstarted:
+    """A job that waits for its start."""
+
+    id: str
+    payload: str
+    created: float
+    """By the wall clock of then."""

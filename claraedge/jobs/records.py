@@ -11,7 +11,6 @@ from claraedge import metadata
 from claraedge.clock import Moment
 from claraedge.decoding import decode_json
 from claraedge.errors import InvalidJobNameError, JobNotFoundError
-from claraedge.jobs.ageing import Unstarted
 from claraedge.jobs.model import (
     Job,
     JobState,
@@ -19,6 +18,7 @@ from claraedge.jobs.model import (
     OperatorRecord,
     OperatorStatus,
     Priority,
+    Unstarted,
 )
 from claraedge.jobs.runtime import RunTime
 from claraedge.payloads import records as payloads

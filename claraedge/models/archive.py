@@ -13,13 +13,13 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from claraedge import filetypes
 from claraedge.blocking import CancelFlag
 from claraedge.errors import InvalidModelError, StorageFullError
-from claraedge.filenames import DEFAULT, Names
+from claraedge.formats import filetypes
+from claraedge.formats.filenames import DEFAULT, Names
+from claraedge.formats.modelfiles import note
 from claraedge.fs import files
 from claraedge.fs.syncing import sync
-from claraedge.modelfiles import note
 from claraedge.models import content
 from claraedge.models.config import MAX_CONFIG, Config, read_config
 from claraedge.models.layout import CONFIG, Layout, plan

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 
 from claraedge.errors import InvalidModelError
-from claraedge.filetypes import not_content
+from claraedge.formats.filetypes import not_content
 from claraedge.models.config import Config
 from claraedge.models.layout import CONFIG, Layout
 

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from claraedge.errors import InvalidModelError
-from claraedge.filenames import DEFAULT, Names
-from claraedge.modelfiles import is_meant_as_config, is_unfinished, left_out
+from claraedge.formats.filenames import DEFAULT, Names
+from claraedge.formats.modelfiles import is_meant_as_config, is_unfinished, left_out
 from claraedge.models.model import check_name
 
 CONFIG = "config.pbtxt"

@@ -23,7 +23,7 @@ from claraedge.errors import (
     ModelNotFoundError,
     StorageFullError,
 )
-from claraedge.filenames import DEFAULT, Names
+from claraedge.formats.filenames import DEFAULT, Names
 from claraedge.fs.removal import remove
 from claraedge.ids import NewId
 from claraedge.models import records

@@ -16,8 +16,8 @@ from typing import IO, Protocol
 
 import inflate64
 
-from claraedge import filetypes
 from claraedge.errors import InvalidModelError
+from claraedge.formats import filetypes
 from claraedge.models.layout import DEFLATED64, Entry
 
 #: Most that is read at once; zipfile takes an archive's whole directory, as large as that says.

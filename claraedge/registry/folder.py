@@ -25,9 +25,9 @@ from claraedge.errors import (
     PipelineStoreError,
     SetAsideError,
 )
-from claraedge.filenames import shown
+from claraedge.formats.filenames import shown
 from claraedge.pipelines.model import DefinitionFile
-from claraedge.pipelines.problems import Problem
+from claraedge.pipelines.syntax.problems import Problem
 from claraedge.registry import file_records
 from claraedge.registry.file_records import OfFile
 from claraedge.registry.pipelines import Pipelines, digest_of

@@ -25,8 +25,8 @@ from claraedge.errors import (
     PipelineUpdateError,
 )
 from claraedge.ids import NewId
-from claraedge.pipelines.device import Device
-from claraedge.pipelines.load import Loaded, load
+from claraedge.pipelines.checks.device import Device
+from claraedge.pipelines.checks.load import Loaded, load
 from claraedge.pipelines.model import DefinitionFile, Pipeline, merge_parts
 from claraedge.store.database import Database, Row, Transaction
 from claraedge.store.failures import reported_as

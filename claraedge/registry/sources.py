@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 from claraedge import texts
 from claraedge.fs.folder_looks import Seen
-from claraedge.pipelines.gathering import MAX_BYTES, MAX_FILES, Import, beside, imports_of
 from claraedge.pipelines.model import DefinitionFile
-from claraedge.pipelines.problems import At, Place, Problem, Report, shown
-from claraedge.pipelines.reader import read
+from claraedge.pipelines.syntax.gathering import MAX_BYTES, MAX_FILES, Import, beside, imports_of
+from claraedge.pipelines.syntax.problems import At, Place, Problem, Report, shown
+from claraedge.pipelines.syntax.reader import read
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from claraedge.filenames import shown
+from claraedge.formats.filenames import shown
 from claraedge.fs import files
 from claraedge.fs.folder_looks import Seen, entries
 

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from claraedge.errors import RunnerUnavailableError
-from claraedge.runner.answers import Info, decode
-from claraedge.runner.conmon import PidFiles
 from claraedge.runner.groups import GroupKeeper
 from claraedge.runner.limits import enforced
 from claraedge.runner.protocol import Limit
-from claraedge.runner.service import PodmanService
-from claraedge.runner.slices import Slices
+from claraedge.runner.service.answers import Info, decode
+from claraedge.runner.service.service import PodmanService
 from claraedge.runner.user_namespaces import SHARED, UserNamespace, nomap, without_owner
+from claraedge.runner.workarounds.conmon import PidFiles
+from claraedge.runner.workarounds.slices import Slices
 
 _log = logging.getLogger(__name__)
 

@@ -17,17 +17,21 @@ from typing import Self
 
 from claraedge.blocking import in_thread
 from claraedge.errors import ContainerError, RunnerUnavailableError
-from claraedge.runner import conmon, foreign, pulls, seccomp
-from claraedge.runner.answers import Info, check_storage, explained
-from claraedge.runner.archives import ImageFiles, StandIns
-from claraedge.runner.bridges import Bridges
-from claraedge.runner.creation import Creation
-from claraedge.runner.devices import AllNodes, DeviceCheck, Nodes
-from claraedge.runner.dialing import Stream, dialed
-from claraedge.runner.exits import Exits
+from claraedge.runner import foreign
+from claraedge.runner.containers.archives import ImageFiles, StandIns
+from claraedge.runner.containers.creation import Creation
+from claraedge.runner.containers.devices import AllNodes, DeviceCheck, Nodes
+from claraedge.runner.containers.exits import Exits
+from claraedge.runner.containers.inspector import Inspector
+from claraedge.runner.containers.removal import Removal
+from claraedge.runner.containers.specgen import NO_DEVICES
+from claraedge.runner.containers.trial import Trial
+from claraedge.runner.containers.volumes import ImageVolumes
 from claraedge.runner.host import Host
-from claraedge.runner.image_store import ImageStore
-from claraedge.runner.inspector import Inspector
+from claraedge.runner.images import pulls
+from claraedge.runner.images.image_store import ImageStore
+from claraedge.runner.networking.bridges import Bridges
+from claraedge.runner.networking.shared_netns import SharedNetns
 from claraedge.runner.processes import alive, watched
 from claraedge.runner.protocol import (
     Container,
@@ -41,14 +45,12 @@ from claraedge.runner.protocol import (
     Phase,
     Space,
 )
-from claraedge.runner.removal import Removal
-from claraedge.runner.service import PodmanService
-from claraedge.runner.shared_netns import SharedNetns
-from claraedge.runner.slices import Slices
-from claraedge.runner.specgen import NO_DEVICES
-from claraedge.runner.trial import Trial
+from claraedge.runner.service.answers import Info, check_storage, explained
+from claraedge.runner.service.service import PodmanService
 from claraedge.runner.user_namespaces import UserNamespace
-from claraedge.runner.volumes import ImageVolumes
+from claraedge.runner.workarounds import conmon, seccomp
+from claraedge.runner.workarounds.dialing import Stream, dialed
+from claraedge.runner.workarounds.slices import Slices
 
 _log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from claraedge.config import Inference as InferenceSettings
 from claraedge.config import Services as ServiceSettings
 from claraedge.errors import ClaraedgeError
 from claraedge.services.companion import Companion, Found, Limits
-from claraedge.services.inference import LoadedModels
+from claraedge.services.inference.server import LoadedModels
 from claraedge.services.keeper import Keeper
 from claraedge.services.model import INFERENCE, GpuUse
 from claraedge.services.recipes import Recipe

@@ -15,13 +15,13 @@ from claraedge.pipelines.model import Pipeline
 from claraedge.pipelines.tmpfs import TmpfsRule
 from claraedge.services.companion import Companion
 from claraedge.services.companions import Companions
-from claraedge.services.composition import Stored, compose
+from claraedge.services.inference.composition import Stored, compose
+from claraedge.services.inference.repository import ModelView
 from claraedge.services.leavings import Leavings
 from claraedge.services.memory import Memory
 from claraedge.services.model import INFERENCE, Lease, Needs, Peer, needs
 from claraedge.services.networks import JobNetworks
 from claraedge.services.recipes import Recipe, of_inference, of_service
-from claraedge.services.repository import ModelView
 from claraedge.services.workshop import Workshop
 
 #: What takes nothing from a job that had its services before: it asks again.

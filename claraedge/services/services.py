@@ -31,7 +31,8 @@ from claraedge.pipelines.tmpfs import TmpfsRule
 from claraedge.runner.protocol import Runner
 from claraedge.services.companion import Companion
 from claraedge.services.companions import Companions, Present
-from claraedge.services.inference import LoadedModels
+from claraedge.services.inference.repository import ModelView, present
+from claraedge.services.inference.server import LoadedModels
 from claraedge.services.leasing import Leasing
 from claraedge.services.leavings import Leavings
 from claraedge.services.memory import Kept, Memory
@@ -41,7 +42,6 @@ from claraedge.services.model import (
     gpus_of,
 )
 from claraedge.services.networks import JobNetworks
-from claraedge.services.repository import ModelView, present
 from claraedge.services.workshop import Workshop
 
 _log = logging.getLogger(__name__)

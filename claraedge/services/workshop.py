@@ -11,7 +11,6 @@ from claraedge.blocking import in_thread
 from claraedge.errors import ClaraedgeError, ContainerError, NetworkError
 from claraedge.fs import files
 from claraedge.ids import NewId
-from claraedge.runner import causes
 from claraedge.runner.foreign import clear
 from claraedge.runner.log_lines import tail
 from claraedge.runner.protocol import (
@@ -24,6 +23,7 @@ from claraedge.runner.protocol import (
     Container,
     Runner,
 )
+from claraedge.runner.service import causes
 from claraedge.services.recipes import Recipe
 
 _log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ import msgspec
 from claraedge.decoding import decode_json
 from claraedge.errors import StateFolderError
 from claraedge.fs import files
-from claraedge.fs.failpoint import Failpoint, nothing
+from claraedge.fs.files import Failpoint, nothing
 from claraedge.fs.removal import remove
 
 BUILDING = "restoring"

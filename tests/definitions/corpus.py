@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from claraedge.pipelines.load import Loaded, load
+from claraedge.pipelines.checks.load import Loaded, load
 from claraedge.pipelines.model import DefinitionFile
 
 RIGHT = Path(__file__).parent / "right"

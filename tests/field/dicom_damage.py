@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from claraedge.inbox.dicom import Identity, identify, name_of
+from claraedge.inbox.inspection.dicom import Identity, identify, name_of
 from tests.field.dicom_corpus import samples
 from tests.field.dicom_files import SEQUENCE_END, UNDEFINED, bare, item, long, short
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 
-from claraedge.inbox.dicom import Identity, Unidentified, identify
+from claraedge.inbox.inspection.dicom import Identity, Unidentified, identify
 
 UNDEFINED = 0xFFFFFFFF
 EXPLICIT = b"1.2.840.10008.1.2.1\0"

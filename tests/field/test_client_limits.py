@@ -14,10 +14,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from claraedge import memory, metadata
-from claraedge.api import answers, events, server, translate
-from claraedge.api.calls import Limits
-from claraedge.api.server import Server
-from claraedge.api.slots import BOUNDS, OPENING, Kind
+from claraedge.api import answers, events, translate
+from claraedge.api.transport import server
+from claraedge.api.transport.calls import Limits
+from claraedge.api.transport.server import Server
+from claraedge.api.transport.slots import BOUNDS, OPENING, Kind
 from claraedge.client import target
 from claraedge.config.model import Api
 from claraedge.jobs import records as jobs

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.inbox.dicom import Identity, Unidentified, identify
+from claraedge.inbox.inspection.dicom import Identity, Unidentified, identify
 from tests.field.case import case
 from tests.field.dicom_corpus import (
     DCMTK,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from _pytest.mark import ParameterSet
 
-from claraedge.inbox.dicom import Identity, identify
+from claraedge.inbox.inspection.dicom import Identity, identify
 from tests.field.case import case
 from tests.field.dicom_files import (
     BIG,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from claraedge.inbox.dicom import Identity, Unidentified, identify
+from claraedge.inbox.inspection.dicom import Identity, Unidentified, identify
 from tests.field.case import case
 from tests.field.dicom_files import long, meta, padded
 from tests.field.test_incomplete import STUDY, config, image, one_job, waits

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.config import Config
-from claraedge.inbox.dicom import name_of
+from claraedge.inbox.inspection.dicom import name_of
 from claraedge.inbox.model import ItemState
 from tests.field.case import case
 from tests.field.dicom_files import (

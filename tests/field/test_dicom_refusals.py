@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from claraedge.inbox.dicom import Unidentified
+from claraedge.inbox.inspection.dicom import Unidentified
 from tests.field.case import case
 from tests.field.dicom_files import (
     CT_CLASS,

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from claraedge.config import Config, Names
-from claraedge.filenames import TABLE, Kind
-from claraedge.filenames import Names as Table
+from claraedge.formats.filenames import TABLE, Kind
+from claraedge.formats.filenames import Names as Table
 from claraedge.inbox.model import Item, ItemState
 from tests.field.case import case
 from tests.inbox_bench import Bench, bench, drop, make_config, tree_of

@@ -13,8 +13,8 @@ import pytest
 
 from claraedge.fs import files
 from claraedge.ids import new_id
-from claraedge.services.composition import Stored
-from claraedge.services.repository import ModelView
+from claraedge.services.inference.composition import Stored
+from claraedge.services.inference.repository import ModelView
 from tests.campaign import CAMPAIGN
 from tests.powercut.audit import contents
 from tests.powercut.volatile_disk import Copy, VolatileDisk, sync_tree

@@ -10,7 +10,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 
-from claraedge.pipelines.load import load
+from claraedge.pipelines.checks.load import load
 from claraedge.pipelines.model import DefinitionFile, encode
 from tests.robustness import memory_peak
 

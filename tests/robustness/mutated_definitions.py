@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from claraedge.pipelines.device import Device
-from claraedge.pipelines.load import Loaded, load
+from claraedge.pipelines.checks.device import Device
+from claraedge.pipelines.checks.load import Loaded, load
+from claraedge.pipelines.checks.unfilled import unfilled
+from claraedge.pipelines.export.render import definition
 from claraedge.pipelines.model import DefinitionFile, Pipeline, decode, encode
-from claraedge.pipelines.render import definition
-from claraedge.pipelines.unfilled import unfilled
 from tests.definitions import corpus
 from tests.robustness import memory_peak
 

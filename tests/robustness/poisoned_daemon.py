@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from claraedge.delivery.parcels import Parcels
-from claraedge.inbox.survey import Surveyor
-from claraedge.inbox.taking import Taker
+from claraedge.inbox.inspection.survey import Surveyor
+from claraedge.inbox.intake.taking import Taker
 from claraedge.models.tree import ModelTree
 from claraedge.payloads import payloads
 from claraedge.payloads.tree import PayloadTree

@@ -16,7 +16,7 @@ from typing import IO, Any, cast
 
 import pytest
 
-from claraedge.api.slots import BOUNDS, OPENING, Kind
+from claraedge.api.transport.slots import BOUNDS, OPENING, Kind
 from claraedge.wire.claraedge.v1 import appliance_pb2
 from claraedge.wire.claraedge.v1.appliance_pb2_grpc import ApplianceStub
 from claraedge.wire.nvidia.clara.platform import common_pb2, jobs_pb2

@@ -18,7 +18,7 @@ from claraedge.gpu import cdi
 from claraedge.ids import new_id
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import ContainerSpec, Image
-from claraedge.runner.service import PodmanService
+from claraedge.runner.service.service import PodmanService
 from tests.field.case import case
 from tests.freeze.frozen_site import Site, until
 from tests.integration.conftest import TestImages

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.runner.podman import PodmanRunner
-from claraedge.runner.service import PodmanService
+from claraedge.runner.service.service import PodmanService
 from tests.field.images.store import Store
 from tests.integration.conftest import why_podman_cannot_work
 

@@ -15,7 +15,8 @@ import pytest
 
 from claraedge.delivery import parcels
 from claraedge.fs import trees
-from claraedge.inbox import intake, settling
+from claraedge.inbox.inspection import settling
+from claraedge.inbox.intake import intake
 from claraedge.inbox.model import ItemState
 from tests.freeze.frozen_site import ANY_DISK
 from tests.inbox_bench import bench, drop, make_config, tree_of

@@ -18,10 +18,10 @@ import pytest
 
 from claraedge.errors import RunnerUnavailableError
 from claraedge.ids import new_id
-from claraedge.runner import remains
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import ContainerSpec, Exit, ExitCause, Image
-from claraedge.runner.service import PodmanService
+from claraedge.runner.service.service import PodmanService
+from claraedge.runner.workarounds import remains
 from tests.campaign import CAMPAIGN
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(600 if CAMPAIGN else 120)]

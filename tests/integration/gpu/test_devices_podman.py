@@ -14,7 +14,7 @@ from claraedge.gpu import cdi
 from claraedge.ids import new_id
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import ContainerSpec, Image
-from claraedge.runner.service import PodmanService
+from claraedge.runner.service.service import PodmanService
 from tests.integration.stand_in_gpu import KIND, NODE, NONE, why_there_is_none
 
 pytestmark = pytest.mark.podman

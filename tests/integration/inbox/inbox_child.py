@@ -21,8 +21,8 @@ from pathlib import Path
 import msgspec
 
 from claraedge.errors import ItemRetryError
-from claraedge.fs.failpoint import Failpoint
-from claraedge.inbox import settling
+from claraedge.fs.files import Failpoint
+from claraedge.inbox.inspection import settling
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
 from tests.inbox_bench import Bench, bench, ended, make_config

@@ -18,9 +18,8 @@ import msgspec
 import pydicom
 import pytest
 
-from claraedge.delivery import failpoints as delivery
-from claraedge.inbox import failpoints as inbox
 from claraedge.jobs.model import JobStatus
+from tests.failpoints import delivery, inbox
 from tests.inbox_bench import drop, tree_of
 from tests.integration.inbox.inbox_child import MORE, Life
 

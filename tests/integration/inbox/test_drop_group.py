@@ -102,7 +102,7 @@ def test_droppers_reach_the_inbox_and_neither_the_state_nor_the_socket(machine: 
 def test_a_folder_is_made_for_the_group_that_is_configured(tmp_path: Path) -> None:
     folder = tmp_path / "inbox"
     text = (
-        "from pathlib import Path; from claraedge.inbox.drop_folders import make;"
+        "from pathlib import Path; from claraedge.inbox.triggers.drop_folders import make;"
         f" make(Path({str(folder)!r}), 'daemon')"
     )
     for _ in range(2):  # a group that is configured later is given as well

@@ -22,9 +22,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from claraedge.delivery import failpoints as delivery
-from claraedge.inbox import failpoints as inbox
 from tests.campaign import CAMPAIGN
+from tests.failpoints import delivery, inbox
 from tests.integration.inbox.inbox_child import ANY, Life
 from tests.integration.inbox.sigkill_kinds import KINDS, Kind, Site, site_of
 

@@ -17,7 +17,7 @@ import pytest
 
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import LABEL_INSTANCE, LABELS, ContainerSpec, Image, Phase
-from claraedge.runner.service import PodmanService
+from claraedge.runner.service.service import PodmanService
 from tests.integration.conftest import TestImages
 
 pytestmark = pytest.mark.podman

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from claraedge.ids import new_id
-from claraedge.runner import conmon
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.processes import is_supervisor
 from claraedge.runner.protocol import ContainerSpec, Exit, ExitCause, Image
-from claraedge.runner.service import PodmanService
+from claraedge.runner.service.service import PodmanService
+from claraedge.runner.workarounds import conmon
 
 pytestmark = pytest.mark.podman
 

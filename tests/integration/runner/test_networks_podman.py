@@ -141,7 +141,9 @@ async def test_a_shared_namespace_that_podman_left_half_made_is_made_anew(
         "hello",
         "rc 0",
     ]
-    assert [r.name for r in caplog.records].count("claraedge.runner.shared_netns") == needs_help
+    assert [r.name for r in caplog.records].count(
+        "claraedge.runner.networking.shared_netns"
+    ) == needs_help
 
 
 async def test_a_running_container_joins_a_further_network_and_keeps_its_first(

@@ -25,7 +25,8 @@ from claraedge.errors import (
 )
 from claraedge.fs.removal import remove
 from claraedge.ids import new_id
-from claraedge.runner import image_store, podman
+from claraedge.runner import podman
+from claraedge.runner.images import image_store
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.processes import alive
 from claraedge.runner.protocol import (
@@ -39,7 +40,7 @@ from claraedge.runner.protocol import (
     Phase,
     Runner,
 )
-from claraedge.runner.service import PodmanService
+from claraedge.runner.service.service import PodmanService
 from tests.integration.conftest import TestImages
 from tests.operators import busybox_image
 

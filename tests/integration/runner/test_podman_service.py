@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 
 from claraedge.errors import ConfigurationError, RunnerUnavailableError
-from claraedge.runner.http import Response
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import Image
-from claraedge.runner.service import PodmanService
+from claraedge.runner.service.http import Response
+from claraedge.runner.service.service import PodmanService
 
 pytestmark = pytest.mark.podman
 
@@ -227,7 +227,7 @@ import asyncio, sys
 from pathlib import Path
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import Image
-from claraedge.runner.service import PodmanService
+from claraedge.runner.service.service import PodmanService
 
 async def main():
     async with PodmanService(Path(sys.argv[1])) as service:
@@ -349,7 +349,7 @@ async def test_a_service_that_failed_inside_itself_is_replaced(
 
     async with PodmanService(other_folder) as service:
         before = service.process_id
-        monkeypatch.setattr("claraedge.runner.service.request", panicked)
+        monkeypatch.setattr("claraedge.runner.service.service.request", panicked)
         with pytest.raises(RunnerUnavailableError, match="failed inside itself in GET /info"):
             await service.request("GET", "/info")
         async with asyncio.timeout(20):

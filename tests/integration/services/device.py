@@ -40,7 +40,7 @@ from claraedge.runner.protocol import (
     LABEL_SERVICES,
     ContainerSpec,
 )
-from claraedge.runner.service import PodmanService
+from claraedge.runner.service.service import PodmanService
 from claraedge.services.model import Lease
 from claraedge.services.services import Services, Settings
 from claraedge.store.database import Database

@@ -9,7 +9,7 @@ import pytest
 from claraedge.config import Inference
 from claraedge.errors import ModelNotReadyError
 from claraedge.ids import new_id
-from claraedge.services.triton import Triton
+from claraedge.services.inference.triton import Triton
 from tests.integration.services.device import device, pipeline
 
 pytestmark = pytest.mark.triton

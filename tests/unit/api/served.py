@@ -13,10 +13,10 @@ from pathlib import Path
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 
-from claraedge.api.calls import Limits
 from claraedge.api.clara import ClaraServicer
 from claraedge.api.monitor import MonitorServicer
-from claraedge.api.server import Server
+from claraedge.api.transport.calls import Limits
+from claraedge.api.transport.server import Server
 from claraedge.errors import ClaraedgeError
 from claraedge.gpu.sampler import Sampler
 from claraedge.gpu.telemetry import GpuReading

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from claraedge.api import server
+from claraedge.api.transport import server
 from claraedge.memory import Budget
 from claraedge.wire.claraedge.v1 import events_pb2
 from claraedge.wire.claraedge.v1.events_pb2_grpc import EventsStub

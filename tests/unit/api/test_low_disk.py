@@ -16,7 +16,7 @@ import pytest
 import claraedge.daemon.disks
 from claraedge.appliance import disk
 from claraedge.config import Config, Disk, Retention
-from claraedge.jobs import evictions
+from claraedge.jobs.retention import evictions
 from claraedge.runner.protocol import Space
 from claraedge.wire.claraedge.v1 import appliance_pb2
 from claraedge.wire.nvidia.clara.platform import jobs_pb2, models_pb2, payloads_pb2

@@ -18,9 +18,9 @@ import grpc
 import pytest
 
 from claraedge import errors
-from claraedge.api.calls import Limits
 from claraedge.api.models import ModelsServicer
-from claraedge.api.server import Server
+from claraedge.api.transport.calls import Limits
+from claraedge.api.transport.server import Server
 from claraedge.clock import SystemClock
 from claraedge.ids import new_id
 from claraedge.models.model import SetKind

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.api.calls import Limits
-from claraedge.api.server import RuntimeFolder, Server
+from claraedge.api.transport.calls import Limits
+from claraedge.api.transport.server import RuntimeFolder, Server
 from claraedge.config import Config
 from claraedge.errors import AlreadyRunningError, ConfigurationError
 from claraedge.wire.nvidia.clara.platform import clara_pb2

@@ -10,8 +10,8 @@ import pytest
 from claraedge.api.clara import ClaraServicer
 from claraedge.api.jobs import JobsServicer
 from claraedge.api.monitor import MonitorServicer
-from claraedge.api.slots import BOUNDS, Kind, Slots, kind_of
-from claraedge.api.standard import HEALTH, REFLECTION, HealthServicer, ReflectionServicer
+from claraedge.api.transport.slots import BOUNDS, Kind, Slots, kind_of
+from claraedge.api.transport.standard import HEALTH, REFLECTION, HealthServicer, ReflectionServicer
 from claraedge.errors import CallTimeoutError, TooManyCallsError
 from claraedge.wire.claraedge.v1 import events_pb2
 from claraedge.wire.nvidia.clara.platform import clara_pb2, jobs_pb2, payloads_pb2

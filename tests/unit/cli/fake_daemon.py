@@ -12,7 +12,7 @@ from pathlib import Path
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp as UnixTimestamp
 
-from claraedge.filenames import TABLE
+from claraedge.formats.filenames import TABLE
 from claraedge.wire.claraedge.v1 import (
     appliance_pb2,
     appliance_pb2_grpc,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from claraedge.pipelines import schema
+from claraedge.pipelines.export import schema
 
 
 def test_the_schema_is_printed(claraedge: Callable) -> None:

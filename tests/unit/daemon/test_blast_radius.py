@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from claraedge.delivery.parcels import Due, Parcel, Parcels
+from claraedge.inbox.inspection.survey import Surveyor
+from claraedge.inbox.intake.taking import Taker
 from claraedge.inbox.model import ItemState
-from claraedge.inbox.survey import Surveyor
-from claraedge.inbox.taking import Taker
 from claraedge.jobs.model import JobStatus
 from tests.engine_bench import DEADLINE, Device, chain, copy
 from tests.engine_bench import bench as engine_bench

@@ -17,12 +17,12 @@ import pytest
 from claraedge.config import Outbox
 from claraedge.delivery import expiry, kept
 from claraedge.delivery.expiry import Expiry
-from claraedge.delivery.failpoints import REMOVAL
 from claraedge.delivery.roots import Roots
-from claraedge.fs.failpoint import Failpoint, nothing
+from claraedge.fs.files import Failpoint, nothing
 from claraedge.fs.removal import remove
 from claraedge.jobs.model import JobStatus
-from claraedge.jobs.trust import ClockTrust
+from claraedge.jobs.retention.trust import ClockTrust
+from tests.failpoints.delivery import REMOVAL
 from tests.inbox_bench import Bench, KilledError, bench, document, drop, make_config, tree_of
 
 DAY = 86400.0

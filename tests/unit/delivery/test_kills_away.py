@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.delivery.failpoints import RESULT_AWAY
 from claraedge.inbox.model import ItemState
+from tests.failpoints.delivery import RESULT_AWAY
 from tests.inbox_bench import (
     bench,
     drop,

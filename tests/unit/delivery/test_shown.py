@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.delivery.shown import show
 from claraedge.jobs.model import JobStatus
+from claraedge.spool.shown import show
 from tests.inbox_bench import bench, drop, make_config
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claraedge.delivery.slug import folder_name, result_folder, slug, whole_id
+from claraedge.spool.slug import folder_name, result_folder, slug, whole_id
 
 JOB = "0123456789abcdef0123456789abcdef"
 

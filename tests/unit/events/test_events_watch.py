@@ -14,9 +14,9 @@ from pathlib import Path
 import grpc
 import pytest
 
-from claraedge.api.calls import Limits
 from claraedge.api.events import WINDOW, EventsServicer
-from claraedge.api.server import Server
+from claraedge.api.transport.calls import Limits
+from claraedge.api.transport.server import Server
 from claraedge.clock import SystemClock
 from claraedge.events import log as event_log
 from claraedge.events.log import EventLog

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.fs import files, measuring
+from claraedge.fs import files, walking
 from claraedge.fs.removal import remove
 from claraedge.fs.walking import MAX_DEPTH, descend, walk
 from tests.deep import chain
@@ -22,8 +22,8 @@ def descriptors() -> int:
 @pytest.mark.parametrize(("name", "levels"), [("d", 5000), ("n" * 255, 60), ("n" * 255, 1500)])
 def test_depth_and_length_of_paths_are_no_matter(tmp_path: Path, name: str, levels: int) -> None:
     top, before = chain(tmp_path / "top", name, levels), descriptors()
-    assert measuring.size(top) == levels
-    assert measuring.size_alone(top) == measuring.allocated(top)
+    assert walking.size(top) == levels
+    assert walking.size_alone(top) == walking.allocated(top)
     assert not files.has_foreign(top)
     files.open_folders(top, 0o755)
     files.sync_tree(top)
@@ -70,7 +70,7 @@ def test_a_folder_that_is_moved_during_a_walk_ends_it(tmp_path: Path) -> None:
     assert raised.value.errno == errno.EAGAIN
 
 
-@pytest.mark.parametrize("act", [remove, measuring.size, files.sync_tree, files.has_foreign])
+@pytest.mark.parametrize("act", [remove, walking.size, files.sync_tree, files.has_foreign])
 def test_links_lead_nowhere(tmp_path: Path, act: Callable[[Path], object]) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

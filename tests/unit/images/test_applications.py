@@ -13,7 +13,7 @@ from claraedge.errors import PipelineLoadError, RunnerUnavailableError
 from claraedge.images.applications import Applications
 from claraedge.images.images import Images
 from claraedge.jobs.model import JobStatus
-from claraedge.pipelines.device import Device
+from claraedge.pipelines.checks.device import Device
 from claraedge.pipelines.model import Container, Operator, Pipeline, Requests
 from claraedge.runner.memory import MemoryRunner, host_path
 from claraedge.runner.protocol import LABEL_INSTANCE, MAX_FILE, ContainerSpec

@@ -10,8 +10,8 @@ import pytest
 from claraedge.config import Images as Settings
 from claraedge.errors import ImagePullError
 from claraedge.images.images import Images
-from claraedge.jobs import queue
 from claraedge.jobs.model import JobStatus, OperatorStatus
+from claraedge.jobs.scheduling import queue
 from claraedge.runner.protocol import Runner
 from tests.engine_bench import DEADLINE, Device, bench, chain, copy
 

@@ -10,13 +10,13 @@ from types import SimpleNamespace
 import pytest
 
 from claraedge.config.inbox import Trigger as Rule
-from claraedge.filenames import DEFAULT
-from claraedge.inbox import looks
-from claraedge.inbox.looks import Found, Onlooker
-from claraedge.inbox.permissions import Free, Held, judge
-from claraedge.inbox.settling import Look
-from claraedge.inbox.survey import Survey
-from claraedge.inbox.triggers import Trigger
+from claraedge.formats.filenames import DEFAULT
+from claraedge.inbox.inspection import looks
+from claraedge.inbox.inspection.looks import Found, Onlooker
+from claraedge.inbox.inspection.permissions import Free, Held, judge
+from claraedge.inbox.inspection.settling import Look
+from claraedge.inbox.inspection.survey import Survey
+from claraedge.inbox.triggers.triggers import Trigger
 
 OWN = Survey(
     look=Look(fingerprint="f"),

@@ -14,8 +14,10 @@ import pytest
 
 from claraedge.config import Config
 from claraedge.fs.mounts import Mount, mount_above, mount_of
-from claraedge.inbox import claim, folders, inbox, shares
+from claraedge.inbox import inbox, shares
+from claraedge.inbox.intake import claim
 from claraedge.inbox.model import ItemState
+from claraedge.inbox.watching import folders
 from tests.inbox_bench import bench, drop, ended, make_config
 
 SHARE = Mount(id=1, point=b"/", fstype="nfs4", source="server:/export")

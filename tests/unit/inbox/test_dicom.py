@@ -22,8 +22,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
-from claraedge.inbox.dicom import Identity, Unidentified, identify, name_of
-from claraedge.inbox.dicom_bytes import MAX_BYTES
+from claraedge.inbox.inspection.dicom import Identity, Unidentified, identify, name_of
+from claraedge.inbox.inspection.dicom_bytes import MAX_BYTES
 
 DATA = Path(pydicom.__file__).parent / "data"
 SAMPLES = sorted(p for p in DATA.rglob("*") if p.is_file() and not p.name.endswith((".py", ".pyc")))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.inbox import intake
+from claraedge.inbox.intake import intake
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobState, JobStatus
 from tests.inbox_bench import (

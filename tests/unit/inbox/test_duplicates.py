@@ -13,11 +13,11 @@ import pytest
 from claraedge.blocking import CancelFlag
 from claraedge.config import Config
 from claraedge.fs.hashing import Digest, digest
-from claraedge.inbox import intake, submit
-from claraedge.inbox.duplicates import Duplicates
-from claraedge.inbox.failpoints import LINKED, SKIPPED
+from claraedge.inbox.intake import intake, submit
+from claraedge.inbox.intake.duplicates import Duplicates
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
+from tests.failpoints.inbox import LINKED, SKIPPED
 from tests.inbox_bench import (
     DEFINITION,
     Bench,

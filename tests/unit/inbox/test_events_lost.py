@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from watchdog.observers.inotify_c import InotifyEvent, InotifyFD
 
+from claraedge.inbox.inspection.settling import Heard
 from claraedge.inbox.model import ItemState
-from claraedge.inbox.settling import Heard
-from claraedge.inbox.watch import Signal, Watcher
+from claraedge.inbox.watching.watch import Signal, Watcher
 from tests.inbox_bench import Bench, bench, drop, ended, make_config
 
 #: No rescan comes to help within a test.

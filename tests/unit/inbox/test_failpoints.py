@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from claraedge.delivery import failpoints as of_delivery
-from claraedge.inbox import failpoints as of_inbox
+from tests.failpoints import delivery as of_delivery
+from tests.failpoints import inbox as of_inbox
 
 ROOT = Path(of_inbox.__file__).parents[1]
 

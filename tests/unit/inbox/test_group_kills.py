@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 from claraedge.config import Config
-from claraedge.inbox import settling
+from claraedge.inbox.inspection import settling
 from claraedge.inbox.model import ItemState
 from tests.campaign import CAMPAIGN
 from tests.inbox_bench import (

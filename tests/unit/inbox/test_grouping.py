@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from claraedge.config.inbox import Trigger
-from claraedge.inbox.grouping import Group, Grouped, Unit, group, stem_of
+from claraedge.inbox.triggers.grouping import Group, Grouped, Unit, group, stem_of
 
 NOW = 100.0
 

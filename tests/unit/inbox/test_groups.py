@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from claraedge.config import Config
-from claraedge.inbox.looks import Onlooker
+from claraedge.inbox.inspection.looks import Onlooker
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import Priority
 from tests.inbox_bench import Bench, bench, drop, ended, make_config, tree_of

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.fs.adopting import adopt
-from claraedge.inbox import settling
+from claraedge.inbox.inspection import settling
 from claraedge.inbox.model import ItemState
 from tests import inbox_bench
 from tests.campaign import CAMPAIGN

@@ -12,9 +12,9 @@ import pydicom
 import pytest
 
 from claraedge.config import Config
-from claraedge.filenames import is_ignored
+from claraedge.formats.filenames import is_ignored
 from claraedge.fs.walking import walk
-from claraedge.inbox import settling
+from claraedge.inbox.inspection import settling
 from claraedge.inbox.model import ItemState
 from tests import inbox_bench
 from tests.campaign import CAMPAIGN

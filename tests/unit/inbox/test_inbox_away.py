@@ -10,7 +10,7 @@ import pytest
 
 from claraedge.config import Config
 from claraedge.fs.mounts import Mount
-from claraedge.inbox import claim, intake
+from claraedge.inbox.intake import claim, intake
 from claraedge.inbox.model import ItemState
 from tests.inbox_bench import (
     KilledError,

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.delivery.failpoints import FAILURE, RESULT
 from claraedge.errors import ItemRetryError
-from claraedge.inbox import settling
-from claraedge.inbox.failpoints import COPIED as TAKEN_AS_COPY
-from claraedge.inbox.failpoints import FAULTY, RETRIED_COPY, TAKEN
+from claraedge.inbox.inspection import settling
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
 from tests.campaign import CAMPAIGN
+from tests.failpoints.delivery import FAILURE, RESULT
+from tests.failpoints.inbox import COPIED as TAKEN_AS_COPY
+from tests.failpoints.inbox import FAULTY, RETRIED_COPY, TAKEN
 from tests.inbox_bench import KilledError, bench, drop, is_there, make_config, swept, tree_of
 
 #: In this order they are passed by an item, as far as its way has them.

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from claraedge.config.inbox import Trigger
 from claraedge.config.placeholders import filled, unknown
-from claraedge.filenames import DEFAULT
-from claraedge.inbox.naming import Named, NameDoesNotFitError, named
-from claraedge.inbox.selection import Selected, select
+from claraedge.formats.filenames import DEFAULT
+from claraedge.inbox.triggers.naming import Named, NameDoesNotFitError, named
+from claraedge.inbox.triggers.selection import Selected, select
 from claraedge.metadata import MAX_VALUE_CHARACTERS
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.errors import StorageFullError
-from claraedge.inbox import intake
+from claraedge.inbox.intake import intake
 from claraedge.inbox.model import ItemState
 from tests.inbox_bench import (
     bench,

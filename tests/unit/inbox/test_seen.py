@@ -12,9 +12,9 @@ import pytest
 
 from claraedge.errors import StorageFullError
 from claraedge.inbox import records
+from claraedge.inbox.candidates.seen import SeenBook
 from claraedge.inbox.model import Item, ItemState
 from claraedge.inbox.records import Seen
-from claraedge.inbox.seen import SeenBook
 from claraedge.store.database import Database
 from tests.inbox_bench import bench, drop, make_config, tree_of
 

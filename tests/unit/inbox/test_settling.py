@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from claraedge.filenames import DEFAULT, is_ignored
-from claraedge.inbox.settling import (
+from claraedge.formats.filenames import DEFAULT, is_ignored
+from claraedge.inbox.inspection.settling import (
     NO_HINTS,
     Heard,
     Hints,

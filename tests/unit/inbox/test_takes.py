@@ -8,11 +8,11 @@ from pathlib import Path
 
 from claraedge.clock import SystemClock
 from claraedge.config.inbox import Trigger as Rule
-from claraedge.inbox.entry import TriggerFolder, Waiting
-from claraedge.inbox.settling import Look, Quiet
-from claraedge.inbox.survey import Survey
-from claraedge.inbox.takes import Takes
-from claraedge.inbox.triggers import Trigger
+from claraedge.inbox.candidates.entry import TriggerFolder, Waiting
+from claraedge.inbox.candidates.takes import Takes
+from claraedge.inbox.inspection.settling import Look, Quiet
+from claraedge.inbox.inspection.survey import Survey
+from claraedge.inbox.triggers.triggers import Trigger
 
 
 def settled(trigger: Trigger, name: bytes, number: int) -> Waiting:

@@ -8,7 +8,7 @@ import pytest
 
 from claraedge.config.inbox import Grouping
 from claraedge.config.inbox import Trigger as Rule
-from claraedge.inbox.triggers import Layout, Trigger, folder_of
+from claraedge.inbox.triggers.triggers import Layout, Trigger, folder_of
 
 ROOT = Path("/in")
 

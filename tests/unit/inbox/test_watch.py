@@ -12,9 +12,9 @@ import pytest
 from watchdog.observers.inotify import InotifyObserver
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, Mask
 
+from claraedge.inbox.inspection.settling import Heard
 from claraedge.inbox.model import ItemState
-from claraedge.inbox.settling import Heard
-from claraedge.inbox.watch import Signal, Watcher
+from claraedge.inbox.watching.watch import Signal, Watcher
 from tests.inbox_bench import bench, drop, make_config
 
 

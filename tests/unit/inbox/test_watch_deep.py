@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from claraedge.inbox.settling import Heard
-from claraedge.inbox.watch import Signal, Watcher
+from claraedge.inbox.inspection.settling import Heard
+from claraedge.inbox.watching.watch import Signal, Watcher
 from tests.deep import chain
 
 

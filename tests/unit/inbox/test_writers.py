@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from claraedge.fs.mounts import Mount
-from claraedge.inbox import writers
-from claraedge.inbox.writers import first_writer, has_writer
+from claraedge.inbox.inspection import writers
+from claraedge.inbox.inspection.writers import first_writer, has_writer
 from tests.inbox_bench import drop
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from claraedge.jobs.admission import decide, obstacle
-from claraedge.jobs.budget import Candidate, Capacity, Held
-from claraedge.jobs.gpu_leases import grant
 from claraedge.jobs.model import Priority
+from claraedge.jobs.scheduling.admission import decide, obstacle
+from claraedge.jobs.scheduling.budget import Candidate, Capacity, Held
+from claraedge.jobs.scheduling.gpu_leases import grant
 
 G0, G1 = "nvidia.com/gpu=0", "nvidia.com/gpu=1"
 ONE_GPU = Capacity(operators=4, cores=4, gpus=(G0,))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from claraedge.jobs.ageing import Reading, Trust, Unstarted, expired, look
+from claraedge.jobs.model import Unstarted
+from claraedge.jobs.retention.ageing import Reading, Trust, expired, look
 
 HOUR = 3600.0
 DAY = 24 * HOUR

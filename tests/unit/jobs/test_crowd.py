@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.jobs import queue
 from claraedge.jobs.model import JobState, JobStatus, Priority
+from claraedge.jobs.scheduling import queue
 from tests.engine_bench import DEADLINE, Bench, Device, bench, chain, copy
 
 GPU = ("nvidia.com/gpu=0",)

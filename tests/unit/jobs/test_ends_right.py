@@ -9,12 +9,12 @@ import pytest
 
 from claraedge.clock import SystemClock
 from claraedge.errors import StorageFullError
-from claraedge.jobs.active import ActiveJob
-from claraedge.jobs.endings import Endings
+from claraedge.jobs.engine.active import ActiveJob
+from claraedge.jobs.engine.endings import Endings
+from claraedge.jobs.engine.serving import Serving
+from claraedge.jobs.engine.timeouts import Timeouts
 from claraedge.jobs.model import JobStatus, OperatorStatus
-from claraedge.jobs.scheduler import Scheduler
-from claraedge.jobs.serving import Serving
-from claraedge.jobs.timeouts import Timeouts
+from claraedge.jobs.scheduling.scheduler import Scheduler
 from claraedge.runner.memory import MemoryRunner
 from claraedge.runner.protocol import LABEL_OPERATOR, ContainerSpec, Phase
 from tests.engine_bench import DEADLINE, Device, bench, chain, copy, emptied, fail

@@ -265,7 +265,7 @@ async def test_a_bug_in_one_job_does_not_end_the_engine(
         def explode(*_: object, **__: object) -> None:
             raise RuntimeError("a bug")
 
-        monkeypatch.setattr("claraedge.jobs.container.environment", explode)
+        monkeypatch.setattr("claraedge.jobs.operators.container.environment", explode)
         await b.jobs.start(broken.id, {})
         ended = await b.end(broken.id)
         assert ended.status is JobStatus.FAULTED

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.errors import OperatorNotFoundError
-from claraedge.jobs.history import NAMES
+from claraedge.jobs.logs.history import NAMES
 from tests.engine_bench import Bench, Device, bench, chain, copy, fail
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from claraedge.jobs.keeping import (
+from claraedge.jobs.retention.keeping import (
     Keep,
     Leaving,
     Rules,

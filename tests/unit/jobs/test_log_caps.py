@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.jobs import log_caps
-from claraedge.jobs.log_caps import LogCaps, cut
-from claraedge.jobs.log_holes import BLOCK, can_punch, data_from, hole_from
-from claraedge.jobs.logs import AttemptLog, JobLogs
+from claraedge.jobs.logs import log_caps
+from claraedge.jobs.logs.log_caps import LogCaps, cut
+from claraedge.jobs.logs.log_holes import BLOCK, can_punch, data_from, hole_from
+from claraedge.jobs.logs.logs import AttemptLog, JobLogs
 from tests.engine_bench import DEADLINE, Bench, Device, bench, chain, copy
 
 MIB = 1 << 20
@@ -219,7 +219,7 @@ async def test_a_file_system_without_holes_is_told_of_once_and_costs_no_log(
     def unable(_descriptor: int, _start: int, _end: int) -> None:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
-    monkeypatch.setattr("claraedge.jobs.log_holes.punch", unable)
+    monkeypatch.setattr("claraedge.jobs.logs.log_holes.punch", unable)
     caplog.set_level(logging.WARNING)
     async with bench(device, run=False) as b:
         logs = b.engine._machine.logs

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claraedge.jobs.log_holes import BLOCK, punch
-from claraedge.jobs.logs import JobLogs
+from claraedge.jobs.logs.log_holes import BLOCK, punch
+from claraedge.jobs.logs.logs import JobLogs
 from claraedge.runner.log_lines import MAX_LINE, decode
 
 TIME = b"2026-01-01T00:00:00.000000000+01:00"

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claraedge.jobs.admission import decide, obstacle
-from claraedge.jobs.budget import Candidate, Capacity, Held
 from claraedge.jobs.model import Priority
-from claraedge.jobs.overtaking import Overtaking, overtaken
+from claraedge.jobs.scheduling.admission import decide, obstacle
+from claraedge.jobs.scheduling.budget import Candidate, Capacity, Held
+from claraedge.jobs.scheduling.overtaking import Overtaking, overtaken
 
 ROOM = Capacity(operators=4, cores=4, memory=8000)
 JETSON = Capacity(operators=4, cores=4, memory=8000, gpus=("g",), gpu_memory=8000, unified=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from claraedge.jobs.model import Priority
-from claraedge.jobs.queue import PLAIN, WINDOW, JobQueue, Lane
+from claraedge.jobs.scheduling.queue import PLAIN, WINDOW, JobQueue, Lane
 
 GPU, IMAGE = Lane(gpus=1), Lane(image="far:1")
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from claraedge.errors import ContainerError, RunnerUnavailableError
-from claraedge.jobs import records, strays
-from claraedge.jobs.engine import Engine
+from claraedge.jobs import records
+from claraedge.jobs.engine import strays
+from claraedge.jobs.engine.engine import Engine
 from claraedge.jobs.model import JobState, JobStatus
-from claraedge.jobs.scheduler import Scheduler
+from claraedge.jobs.scheduling.scheduler import Scheduler
 from claraedge.runner.memory import MemoryRunner
 from claraedge.runner.protocol import LABEL_INSTANCE, LABEL_OPERATOR, ContainerSpec
 from tests.engine_bench import DEADLINE, Bench, Device, bench, chain, copy, emptied, fail
@@ -248,7 +249,7 @@ async def test_the_engine_rests_while_an_operator_runs_on_after_an_outage(
 async def test_an_outage_that_nobody_meets_any_more_is_over(
     device: Device, podman: Podman, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("claraedge.jobs.pause.LONGEST", 0.6)
+    monkeypatch.setattr("claraedge.jobs.engine.pause.LONGEST", 0.6)
     podman.hold("long")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("long")), {"x": b"1"})

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from claraedge.errors import ContainerError
-from claraedge.jobs import execution
 from claraedge.jobs.model import JobStatus, OperatorStatus
+from claraedge.jobs.operators import execution
 from tests.engine_bench import Device, bench, chain, copy, emptied
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from claraedge.errors import JobNotFoundError, PayloadNotFoundError
-from claraedge.jobs.keeping import Rules
-from claraedge.jobs.leavings import Leavings
-from claraedge.jobs.logs import JobLogs
+from claraedge.jobs.logs.logs import JobLogs
 from claraedge.jobs.model import JobState
-from claraedge.jobs.retention import Retention
+from claraedge.jobs.retention.keeping import Rules
+from claraedge.jobs.retention.leavings import Leavings
+from claraedge.jobs.retention.retention import Retention
 from tests.engine_bench import Bench, Device, bench, chain, copy
 
 HOUR = 3600.0

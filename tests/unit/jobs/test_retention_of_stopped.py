@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from claraedge.errors import JobNotFoundError, PayloadNotFoundError
-from claraedge.jobs import leavings as leavings_module
-from claraedge.jobs.keeping import DAY, Keep, Rules
-from claraedge.jobs.leavings import Leavings, size_alone
-from claraedge.jobs.logs import JobLogs
+from claraedge.jobs.logs.logs import JobLogs
 from claraedge.jobs.model import Job, JobStatus
-from claraedge.jobs.retention import Removed, Retention
+from claraedge.jobs.retention import leavings as leavings_module
+from claraedge.jobs.retention.keeping import DAY, Keep, Rules
+from claraedge.jobs.retention.leavings import Leavings, size_alone
+from claraedge.jobs.retention.retention import Removed, Retention
 from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.readers import LINGER, Readers
 from tests.engine_bench import Bench, Device, bench, chain, copy, fail

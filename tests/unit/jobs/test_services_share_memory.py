@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from claraedge import config
-from claraedge.jobs import queue
 from claraedge.jobs.model import Job, JobStatus
+from claraedge.jobs.scheduling import queue
 from claraedge.models.model import ModelType
 from claraedge.runner.protocol import LABEL_SERVICE_NAME, LABEL_SERVICES, ContainerSpec
 from tests.engine_bench import DEADLINE, Bench, Device, bench, chain, copy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from claraedge.jobs.signals import of_exit, of_lines
+from claraedge.jobs.operators.signals import of_exit, of_lines
 from claraedge.pipelines.model import Container
 from claraedge.pipelines.tmpfs import Tmpfs, TmpfsRule
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.jobs import engine
+from claraedge.jobs.engine import engine
 from claraedge.runner.memory import MemoryRunner
 from claraedge.runner.protocol import Container
 from tests.engine_bench import DEADLINE, Device, bench

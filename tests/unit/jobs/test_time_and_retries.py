@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from claraedge.jobs.engine.timeouts import Timeouts
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.jobs.retries import next_attempt
 from claraedge.jobs.runtime import RunTime
-from claraedge.jobs.timeouts import Timeouts
 from claraedge.pipelines.model import Container, Operator, Pipeline, Retry
 from claraedge.runner.memory import write_log
 from claraedge.runner.protocol import ContainerSpec

@@ -7,11 +7,11 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claraedge.jobs.admission import decide
-from claraedge.jobs.budget import Candidate, Capacity, Held
 from claraedge.jobs.model import Priority
-from claraedge.jobs.overtaking import Overtaking, overtaken
-from claraedge.jobs.turns import Turns
+from claraedge.jobs.scheduling.admission import decide
+from claraedge.jobs.scheduling.budget import Candidate, Capacity, Held
+from claraedge.jobs.scheduling.overtaking import Overtaking, overtaken
+from claraedge.jobs.scheduling.turns import Turns
 
 ALL = (Priority.LOWER, Priority.NORMAL, Priority.HIGHER)
 #: Of so many jobs in a row, one is of the class where all three wait.

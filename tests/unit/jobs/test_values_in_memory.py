@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from claraedge.fs import files
-from claraedge.fs.measuring import allocated
-from claraedge.jobs import placing, values
+from claraedge.fs.walking import allocated
 from claraedge.jobs.model import Job, JobState, JobStatus, OperatorStatus
-from claraedge.jobs.values import SharedMemory
+from claraedge.jobs.operators import placing, values
+from claraedge.jobs.operators.values import SharedMemory
 from claraedge.runner.memory import Program, host_path
 from claraedge.runner.protocol import ContainerSpec, Space
 from tests.engine_bench import Bench, Device, bench, chain, copy

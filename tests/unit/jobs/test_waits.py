@@ -12,9 +12,9 @@ import pytest
 from claraedge import config
 from claraedge.errors import JobNotFoundError
 from claraedge.images.images import Images
+from claraedge.jobs.engine.waits import Wait
 from claraedge.jobs.model import Priority
-from claraedge.jobs.queue import WINDOW, JobQueue
-from claraedge.jobs.waits import Wait
+from claraedge.jobs.scheduling.queue import WINDOW, JobQueue
 from tests.engine_bench import DEADLINE, Bench, Device, bench, chain, copy, fail
 
 

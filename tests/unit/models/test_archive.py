@@ -17,9 +17,9 @@ from hostile import CONFIG, claiming, directory, link, patched, sound, special, 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from claraedge import zips
 from claraedge.blocking import CancelFlag, CancelledWorkError
 from claraedge.errors import InvalidModelError, StorageFullError
+from claraedge.formats import zips
 from claraedge.models import archive
 from claraedge.models.archive import unpack
 

@@ -11,9 +11,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claraedge.pipelines.load import Loaded, load
+from claraedge.pipelines.checks.load import Loaded, load
+from claraedge.pipelines.export.render import with_graph
 from claraedge.pipelines.model import DefinitionFile, Pipeline, decode, encode
-from claraedge.pipelines.render import with_graph
 from tests import definition_bench
 from tests.campaign import CAMPAIGN
 

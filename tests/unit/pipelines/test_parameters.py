@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from claraedge.pipelines.load import Loaded, load
+from claraedge.pipelines.checks.load import Loaded, load
 from claraedge.pipelines.model import DefinitionFile
 
 TEXT = """\

@@ -11,8 +11,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claraedge.pipelines import drawing, fastio
-from claraedge.pipelines.load import load
+from claraedge.pipelines import fastio
+from claraedge.pipelines.checks.load import load
+from claraedge.pipelines.export import drawing
+from claraedge.pipelines.export.render import definition, with_graph
 from claraedge.pipelines.model import (
     Container,
     DefinitionFile,
@@ -25,7 +27,6 @@ from claraedge.pipelines.model import (
     Service,
     VolumeConnection,
 )
-from claraedge.pipelines.render import definition, with_graph
 
 RIGHT = Path(__file__).parents[2] / "definitions" / "right"
 

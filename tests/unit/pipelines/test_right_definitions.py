@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import pytest
 
-from claraedge.pipelines import grammar
-from claraedge.pipelines.documents import Documents
-from claraedge.pipelines.load import load
+from claraedge.pipelines.checks.load import load
+from claraedge.pipelines.export.render import with_graph
 from claraedge.pipelines.model import DefinitionFile, decode, encode
-from claraedge.pipelines.nodes import ListNode, Node, ObjectNode, ScalarNode
-from claraedge.pipelines.problems import Problem, Report
-from claraedge.pipelines.reader import read
-from claraedge.pipelines.render import with_graph
+from claraedge.pipelines.syntax import grammar
+from claraedge.pipelines.syntax.documents import Documents
+from claraedge.pipelines.syntax.nodes import ListNode, Node, ObjectNode, ScalarNode
+from claraedge.pipelines.syntax.problems import Problem, Report
+from claraedge.pipelines.syntax.reader import read
 from tests.definitions import corpus
 
 SETS = [name for name in corpus.NAMES if (corpus.RIGHT / name).is_dir()]

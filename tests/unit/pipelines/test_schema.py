@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from test_render import pipelines
 from wrong_definitions import WRONG
 
-from claraedge.pipelines import schema
-from claraedge.pipelines.load import load
+from claraedge.pipelines.checks.load import load
+from claraedge.pipelines.export import schema
+from claraedge.pipelines.export.render import definition
 from claraedge.pipelines.model import DefinitionFile, Pipeline
-from claraedge.pipelines.render import definition
 
 ROOT = Path(__file__).parents[3]
 RIGHT = sorted((ROOT / "tests/definitions/right").rglob("*.yaml"))

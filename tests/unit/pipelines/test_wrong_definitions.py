@@ -10,8 +10,8 @@ from wrong_definitions import HEAD, READER, TWINS, WRONG
 from wrong_sets import TWINS as SET_TWINS
 from wrong_sets import WRONG_SETS
 
-from claraedge.pipelines.device import Device
-from claraedge.pipelines.load import Loaded, load
+from claraedge.pipelines.checks.device import Device
+from claraedge.pipelines.checks.load import Loaded, load
 from claraedge.pipelines.model import DefinitionFile
 
 ALL = {name: ({"p.yaml": text}, codes) for name, (text, codes) in WRONG.items()} | {

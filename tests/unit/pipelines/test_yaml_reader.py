@@ -10,12 +10,12 @@ import pytest
 import yaml
 from wrong_definitions import WRONG
 
-from claraedge.pipelines import reader
-from claraedge.pipelines.load import load
+from claraedge.pipelines.checks.load import load
 from claraedge.pipelines.model import DefinitionFile
-from claraedge.pipelines.nodes import ListNode, Node, ObjectNode, ScalarNode
-from claraedge.pipelines.problems import Report
-from claraedge.pipelines.reader import read
+from claraedge.pipelines.syntax import reader
+from claraedge.pipelines.syntax.nodes import ListNode, Node, ObjectNode, ScalarNode
+from claraedge.pipelines.syntax.problems import Report
+from claraedge.pipelines.syntax.reader import read
 
 RIGHT = Path(__file__).parents[2] / "definitions" / "right"
 

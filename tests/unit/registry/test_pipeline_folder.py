@@ -20,7 +20,7 @@ from claraedge.errors import (
     StorageFullError,
 )
 from claraedge.ids import new_id
-from claraedge.pipelines.device import Device
+from claraedge.pipelines.checks.device import Device
 from claraedge.pipelines.model import DefinitionFile
 from claraedge.registry import file_records, sources, top
 from claraedge.registry.folder import PipelineFolder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from claraedge.runner import causes
+from claraedge.runner.service import causes
 
 RUNC = "runc: runc create failed: unable to start container process: "
 NOT_FOUND = ": OCI runtime attempted to invoke a command that was not found"

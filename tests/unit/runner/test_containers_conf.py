@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.errors import RunnerUnavailableError
-from claraedge.runner import containers_conf
+from claraedge.runner.service import containers_conf
 
 
 def settled(folder: Path, *texts: str) -> Mapping[str, Mapping[str, object]]:

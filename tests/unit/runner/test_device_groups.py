@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.runner.devices import to_open, what_to_do
+from claraedge.runner.containers.devices import to_open, what_to_do
+from claraedge.runner.containers.opening import Identity, computed, read_identity
+from claraedge.runner.containers.specgen import create_request
 from claraedge.runner.groups import NO_GROUPS, GroupKeeper, needed
-from claraedge.runner.opening import Identity, computed, read_identity
 from claraedge.runner.protocol import ContainerSpec
-from claraedge.runner.specgen import create_request
 
 VIDEO = 44
 ROOTLESS = ((0, 1001, 1), (1, 100000, 65536))

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from claraedge.errors import ContainerError, RunnerUnavailableError
-from claraedge.runner.containers import read_initialised
-from claraedge.runner.devices import check_devices
+from claraedge.runner.container_states import read_initialised
+from claraedge.runner.containers.devices import check_devices
 from claraedge.runner.protocol import ContainerSpec
 
 GPU, OTHER = "nvidia.com/gpu=0", "nvidia.com/gpu=1"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.runner.http import BrokenOffError, UnreachableError, request
+from claraedge.runner.service.http import BrokenOffError, UnreachableError, request
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.blocking import CancelFlag, CancelledWorkError
-from claraedge.runner.image_archives import unpacked, why
+from claraedge.runner.images.image_archives import unpacked, why
 
 
 def test_unpacking_a_large_archive_ends_with_its_caller(tmp_path: Path) -> None:

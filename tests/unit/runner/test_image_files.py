@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from claraedge.errors import ContainerError, InvalidImageError, RunnerUnavailableError
-from claraedge.runner.archives import MAX_ARCHIVE, file_of
-from claraedge.runner.http import Response, request
+from claraedge.runner.containers.archives import MAX_ARCHIVE, file_of
 from claraedge.runner.protocol import MAX_FILE
+from claraedge.runner.service.http import Response, request
 
 
 def answer(status: int, body: bytes) -> Response:

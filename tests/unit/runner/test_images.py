@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from claraedge.api.appliance import time_of
 from claraedge.errors import DamagedImageError, RunnerUnavailableError
-from claraedge.runner import images
-from claraedge.runner.http import Response
+from claraedge.runner.images import images
 from claraedge.runner.protocol import Image
 from claraedge.runner.reserved import refusal
+from claraedge.runner.service.http import Response
 from claraedge.wire.claraedge.v1 import appliance_pb2
 
 ID = "ab" * 32

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from claraedge.errors import RunnerUnavailableError
-from claraedge.runner import integrity
-from claraedge.runner.integrity import Integrity
-from claraedge.runner.layers import Layer
+from claraedge.runner.images import integrity
+from claraedge.runner.images.integrity import Integrity
+from claraedge.runner.images.layers import Layer
 
 
 @pytest.fixture

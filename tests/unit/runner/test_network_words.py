@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.errors import RunnerUnavailableError
+from claraedge.runner.containers.specgen import create_request
 from claraedge.runner.networks import (
     create_network_request,
     impossible,
@@ -14,7 +15,6 @@ from claraedge.runner.networks import (
     read_networks,
 )
 from claraedge.runner.protocol import OUTSIDE, ContainerSpec
-from claraedge.runner.specgen import create_request
 
 
 def request(networks: dict[str, str]) -> dict[str, object]:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from claraedge.errors import ContainerError, RunnerUnavailableError, StorageFullError
-from claraedge.runner.answers import check_storage
-from claraedge.runner.containers import labels_filter, read_half_made, read_list, read_state
-from claraedge.runner.http import Response
+from claraedge.runner.container_states import labels_filter, read_half_made, read_list, read_state
+from claraedge.runner.containers.specgen import create_request
 from claraedge.runner.protocol import ContainerSpec, Exit, ExitCause, Limit, Mount, Phase
-from claraedge.runner.seccomp import foreign_calls, reduced, write_reduced
-from claraedge.runner.specgen import create_request
+from claraedge.runner.service.answers import check_storage
+from claraedge.runner.service.http import Response
+from claraedge.runner.workarounds.seccomp import foreign_calls, reduced, write_reduced
 
 NEVER, SOME_TIME = "0001-01-01T00:00:00Z", "2026-11-21T01:47:16.024943404Z"
 

@@ -10,7 +10,7 @@ from claraedge.errors import (
     ImagePullError,
     StorageFullError,
 )
-from claraedge.runner.pulls import refusal
+from claraedge.runner.images.pulls import refusal
 
 NAME = "a.example/team/app:1"
 START = f"Error: initializing source docker://{NAME}: "

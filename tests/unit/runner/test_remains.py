@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.ids import new_id
-from claraedge.runner import remains
+from claraedge.runner.workarounds import remains
 
 
 @pytest.fixture

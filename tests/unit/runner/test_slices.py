@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from claraedge.runner.containers.specgen import create_request
 from claraedge.runner.protocol import LABEL_SLICE, ContainerSpec, Limit
-from claraedge.runner.slices import Slices
-from claraedge.runner.specgen import create_request
+from claraedge.runner.workarounds.slices import Slices
 
 
 def counted(manager: Path, name: str, kills: int) -> Path:

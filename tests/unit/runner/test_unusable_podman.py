@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.errors import ConfigurationError
-from claraedge.runner.service import PodmanService
+from claraedge.runner.service.service import PodmanService
 
 #: Answers each request with the version of its API, on the socket that it is started with.
 _SERVES = """

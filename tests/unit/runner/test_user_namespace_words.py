@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from claraedge.errors import ContainerError
+from claraedge.runner.containers.specgen import create_request
 from claraedge.runner.protocol import ContainerSpec
-from claraedge.runner.specgen import create_request
 from claraedge.runner.user_namespaces import nomap, without_owner
 
 #: A user with a range of subordinate ids, and a group of the machine before it.

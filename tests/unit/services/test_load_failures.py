@@ -6,7 +6,7 @@ import pytest
 from beside import Beside, using
 
 from claraedge.errors import ModelNotReadyError
-from claraedge.services.load_failures import step
+from claraedge.services.inference.load_failures import step
 
 
 @pytest.mark.parametrize(

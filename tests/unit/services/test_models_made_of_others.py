@@ -11,7 +11,7 @@ from beside import Beside, until, using
 
 from claraedge.errors import ModelNotReadyError
 from claraedge.models.model import Model
-from claraedge.services.composition import Stored, compose, wholes_first
+from claraedge.services.inference.composition import Stored, compose, wholes_first
 from claraedge.services.services import Services
 
 

@@ -1,0 +1,1 @@
+"""The gRPC server: sockets, kinds of calls and their bounds."""

@@ -1,0 +1,222 @@
+"""How a call runs: its slot, its requests, its time limits, its answers.
+
+Every method is served as a stream both ways, which is the same on the wire. gRPC itself starts the
+handler of a method with one request only once that has come, and waits for it without a limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from claraedge.api.answers import Context, abort, answer_of
+from claraedge.api.transport.slots import Kind, Slots, kind_of
+from claraedge.errors import (
+    CallTimeoutError,
+    InvalidRequestError,
+    NotSupportedError,
+    TooManyCallsError,
+    UndecodableRequestError,
+)
+from claraedge.memory import Budget
+
+
+class Undecodable:
+    """Stands for a request whose bytes are no message of its method."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long a call may keep the server, in seconds, whatever deadline its client gave."""
+
+    unary: float
+    """From the request to the answer."""
+    idle: float
+    """For the first message of a client, the next of an upload, and for a client to take ours."""
+
+
+#: Answers a call by its request, or the messages of its stream.
+_Answer: TypeAlias = Callable[[Any, Context], Awaitable[None]]
+
+
+def handlers(
+    service: ServiceDescriptor, servicer: object, limits: Limits, slots: Slots, budget: Budget
+) -> grpc.GenericRpcHandler:
+    """All methods of a service, each as its descriptor says.
+
+    A method that the servicer lacks answers UNIMPLEMENTED. Requests are decoded here, because
+    grpc.aio answers UNKNOWN by itself for what it cannot decode.
+    """
+    return grpc.method_handlers_generic_handler(
+        service.full_name,
+        {m.name: _handler(m, servicer, limits, slots, budget) for m in service.methods},
+    )
+
+
+def _handler(
+    method: MethodDescriptor, servicer: object, limits: Limits, slots: Slots, budget: Budget
+) -> Any:
+    response = GetMessageClass(method.output_type)
+    call = getattr(servicer, method.name, None) or _missing(method)
+    kind = kind_of(method, call)
+    make = _answer_stream if method.server_streaming else _answer
+    answer = make(call, response, limits, limits.unary if kind is Kind.UNARY else None)
+    # A watch may be silent for ever, once it has said what it is about.
+    bounds = None if method.server_streaming else limits
+
+    async def handle(_: object, context: Context) -> None:
+        try:
+            slots.refuse_full(kind)
+            async with slots.opening(limits.idle):
+                first = await context.read()
+            with slots.take(kind) as slot:
+                if method.client_streaming:
+                    request = _messages(first, context, bounds)
+                else:
+                    request = await _decoded(first, context)
+                del first  # may be large
+                try:
+                    with budget.share():
+                        await answer(request, context)
+                except CallTimeoutError as error:
+                    slot.leave()
+                    await abort(context, error)
+        except (CallTimeoutError, TooManyCallsError) as error:
+            await abort(context, error)
+
+    return grpc.stream_stream_rpc_method_handler(
+        handle,
+        request_deserializer=_decoder(GetMessageClass(method.input_type)),
+        response_serializer=response.SerializeToString,
+    )
+
+
+def _decoder(kind: type[Message]) -> Callable[[bytes], Message | Undecodable]:
+    def decode(data: bytes) -> Message | Undecodable:
+        try:
+            return kind.FromString(data)
+        except DecodeError:
+            return Undecodable()
+
+    return decode
+
+
+def _missing(method: MethodDescriptor) -> Callable[..., Any]:
+    name = f"{method.containing_service.name}.{method.name}"
+    error = NotSupportedError(f"{name} is not part of this version of claraedge")
+
+    async def single(_request: object) -> NoReturn:
+        raise error
+
+    async def stream(_request: object) -> AsyncIterator[Message]:
+        raise error
+        yield Message()  # makes this a generator; never reached
+
+    return stream if method.server_streaming else single
+
+
+def _answer(
+    call: Callable[..., Awaitable[Message]],
+    response: type[Message],
+    limits: Limits,
+    total: float | None,
+) -> _Answer:
+    async def answer(request: Any, context: Context) -> None:
+        try:
+            async with asyncio.timeout(total) as bound:
+                message = await call(request)
+        except Exception as error:  # noqa: BLE001 - a bug in one call must not pass for an answer
+            if bound.expired():
+                raise CallTimeoutError(f"the call took more than {total:g} s") from None
+            message = await answer_of(error, response, context)
+        await _send(message, context, limits)
+
+    return answer
+
+
+def _answer_stream(
+    call: Callable[..., AsyncGenerator[Message, None]],
+    response: type[Message],
+    limits: Limits,
+    _: float | None,
+) -> _Answer:
+    async def answer(request: Any, context: Context) -> None:
+        begun = False
+        try:
+            async with aclosing(call(request)) as messages:
+                async for message in messages:
+                    await _send(message, context, limits)
+                    begun = True
+        except Exception as error:  # noqa: BLE001 - as above
+            message = await answer_of(error, response, context, may_answer=not begun)
+            await _send(message, context, limits)
+
+    return answer
+
+
+async def _send(message: Message, context: Context, limits: Limits) -> None:
+    """Sends a message; a client that is gone cancels the call, as one that cancels does.
+
+    Raises CallTimeoutError where the client does not take it in the idle time.
+    """
+    async with _idle(limits, "took no message"):
+        try:
+            await context.write(message)
+        except grpc.aio.BaseError as error:
+            raise asyncio.CancelledError from error
+
+
+@asynccontextmanager
+async def _idle(limits: Limits | None, what: str) -> AsyncGenerator[None, None]:
+    """Bounds the wait for a client by the idle time. Raises CallTimeoutError."""
+    seconds = None if limits is None else limits.idle
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise CallTimeoutError(f"the client {what} for {seconds:g} s; the call is ended") from None
+
+
+async def _decoded(request: Any, context: Context) -> Any:
+    if request is grpc.aio.EOF:
+        await abort(
+            context, InvalidRequestError("the call holds no request; this method takes one message")
+        )
+    if isinstance(request, Undecodable):
+        await abort(
+            context,
+            UndecodableRequestError(
+                "the request is not the protobuf message of this method; compare the client's"
+                " protos with those of claraedge"
+            ),
+        )
+    return request
+
+
+async def _messages(
+    request: Any, context: Context, limits: Limits | None
+) -> AsyncGenerator[Any, None]:
+    """The messages of a stream from the first on; it ends normally only where its client ended it.
+
+    grpc.aio reports a stream whose client was cut off as one that ended, most of the time, and
+    cancels the handler a little later. Sending the initial metadata, which is harmless before an
+    answer, meets that cancellation: so half an upload is never taken for a whole one.
+    """
+    while request is not grpc.aio.EOF:
+        yield await _decoded(request, context)
+        del request  # may be large, and the next may be long in coming
+        async with _idle(limits, "sent no message"):
+            request = await context.read()
+    if limits is not None:
+        try:
+            await context.send_initial_metadata(())
+        except grpc.aio.BaseError as error:
+            raise asyncio.CancelledError from error

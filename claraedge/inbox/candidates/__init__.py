@@ -1,0 +1,1 @@
+"""Entries that were seen and not claimed yet."""

@@ -1,0 +1,42 @@
+"""When entries are looked at again."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+
+from claraedge.inbox.candidates.entry import Waiting
+
+
+class Schedule:
+    """Entries by the time of their next look."""
+
+    def __init__(self, wanted: Callable[[Waiting], bool]) -> None:
+        """`wanted`: whether another look at an entry can tell more."""
+        self._wanted = wanted
+        self._due: list[tuple[float, int, Waiting]] = []
+        self._count = 0
+
+    def put(self, entry: Waiting, due: float) -> None:
+        """Has it looked at then, in place of what was planned; seconds of the clock's `elapsed`."""
+        entry.due = due
+        self._count += 1
+        heapq.heappush(self._due, (due, self._count, entry))
+
+    def next(self) -> float | None:
+        """When a further look can tell more, or None."""
+        while self._due and not self._holds(*self._due[0]):
+            heapq.heappop(self._due)
+        return self._due[0][0] if self._due else None
+
+    def take(self, now: float, most: int) -> Sequence[Waiting]:
+        """Entries to look at now."""
+        found: dict[int, Waiting] = {}
+        while self._due and self._due[0][0] <= now and len(found) < most:
+            place = heapq.heappop(self._due)
+            if self._holds(*place):
+                found[id(place[2])] = place[2]
+        return list(found.values())
+
+    def _holds(self, due: float, _: int, entry: Waiting) -> bool:
+        return entry.due == due and self._wanted(entry)

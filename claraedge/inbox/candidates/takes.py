@@ -1,0 +1,188 @@
+"""What may be taken of the entries that wait: one alone, or a group."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from claraedge.clock import Clock
+from claraedge.config.inbox import Trigger as Rule
+from claraedge.inbox.candidates.entry import ALONE, TriggerFolder, Waiting, lives, unit_of
+from claraedge.inbox.inspection.survey import combined
+from claraedge.inbox.model import Claimed, Options
+from claraedge.inbox.triggers.grouping import Group, group
+from claraedge.inbox.triggers.naming import NameDoesNotFitError, named
+from claraedge.inbox.triggers.triggers import Trigger
+
+#: What was not looked at yet may belong to any group: they are made again after so long.
+_SOON = 0.1
+#: Making groups may take this part of the time at most: in big folders it is done less often.
+_SHARE = 0.3
+
+#: Of a folder that has more entries than are watched at once: any may belong to any group.
+UNSEEN = (
+    "its folder has more entries than inbox.max_entries, so that nobody knows which belong"
+    " together; raise max_entries, or move some out of the folder"
+)
+
+#: For what can never become a job: its names do not matter.
+_BARE = Rule(folder=".", pipeline="-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Take:
+    """Entries that become one item."""
+
+    trigger: Trigger
+    group: Group
+    entries: Sequence[Waiting]
+    options: Options
+
+
+class Takes:
+    """Entries that are settled, in the order in which they are taken."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        folders: Mapping[Path, TriggerFolder],
+        park: Callable[[Iterable[Waiting], str], None],
+    ) -> None:
+        """`park` gets entries whose names do not fit, with the reason."""
+        self._clock = clock
+        self._folders = folders
+        self._park = park
+        self._ready: list[tuple[tuple[bool, float, bytes], int, Waiting]] = []
+        self._count = 0
+
+    def next_group(self) -> float | None:
+        """When time alone makes a group whole, or None."""
+        times = [f.look_again for f in self._folders.values() if not f.trigger.problem]
+        return min((time for time in times if time != float("inf")), default=None)
+
+    def offer(self, entry: Waiting) -> None:
+        """It is settled and free to be taken."""
+        if entry.trigger.rule.grouping in ALONE:
+            self._count += 1
+            heapq.heappush(self._ready, (entry.order, self._count, entry))
+
+    def _is_offered(self, entry: Waiting) -> bool:
+        return entry.ready and not entry.trigger.problem and lives(self._folders, entry)
+
+    def any(self) -> bool:
+        """Whether something may be claimed."""
+        while self._ready and not self._is_offered(self._ready[0][2]):
+            heapq.heappop(self._ready)
+        now = self._clock.elapsed()
+        return bool(self._ready) or any(
+            f.look_again <= now and not f.trigger.problem for f in self._folders.values()
+        )
+
+    def ready(self, most: int) -> Sequence[Take]:
+        """What may be claimed, in order. It is offered until it is taken, parked or changed."""
+        takes: list[Take] = []
+        offered: dict[int, tuple[tuple[bool, float, bytes], int, Waiting]] = {}
+        while self._ready and len(offered) < most:
+            place = heapq.heappop(self._ready)
+            if self._is_offered(place[2]):
+                offered[id(place[2])] = place
+        for place in offered.values():
+            heapq.heappush(self._ready, place)
+        for place in offered.values():
+            entry = place[2]
+            alone = Group(label=entry.name, members=())
+            self._add_take(takes, entry.trigger, alone, [entry])
+        now = self._clock.elapsed()
+        for folder in self._folders.values():
+            if folder.look_again <= now and not folder.trigger.problem:
+                self._add_groups(takes, folder, now, most)
+        return sorted(takes, key=lambda take: take.entries[0].order)[:most]
+
+    def _add_groups(self, takes: list[Take], folder: TriggerFolder, now: float, most: int) -> None:
+        began = time.monotonic()
+        if any(entry.survey is None and not entry.held for entry in folder.entries.values()):
+            # What was not looked at yet may belong to any group: of a big one that lay there at
+            # the start, the first are whole before the last are looked at.
+            folder.look_again = now + _SOON
+            return
+        entries = sorted(folder.entries.values(), key=lambda entry: entry.order)
+        if folder.unseen:
+            folder.look_again = float("inf")
+            for entry in entries:
+                entry.waits = UNSEEN
+            folder.rest_until = now + (time.monotonic() - began) / _SHARE
+            return
+        units = [unit for entry in entries if (unit := unit_of(entry)) is not None]
+        found = group(folder.trigger.rule, units, now)
+        folder.look_again = float("inf") if found.look_again is None else found.look_again
+        for entry in entries:
+            entry.waits = found.waits.get(entry.name, "")
+        groups = [
+            (one, [folder.entries[name] for name in one.members or (one.label,)])
+            for one in found.groups
+        ]
+        groups.sort(key=lambda pair: pair[1][0].order)
+        for one, members in groups[:most]:
+            self._add_take(takes, folder.trigger, one, members)
+        folder.rest_until = now + (time.monotonic() - began) / _SHARE
+        if groups:
+            folder.look_again = folder.rest_until  # until they are taken
+
+    def _add_take(
+        self, takes: list[Take], trigger: Trigger, one: Group, entries: Sequence[Waiting]
+    ) -> None:
+        first = entries[0]
+        uids = {} if first.identified is None else first.identified.uids
+        fault = one.fault or None
+        if first.survey is not None and not one.members:
+            fault = first.survey.look.fault
+        # What can never become a job may lack what its names are made of.
+        rule = trigger.rule if fault is None else _BARE
+        try:
+            said = named(rule, one.label, uids)
+        except NameDoesNotFitError as error:
+            self._park(entries, str(error))
+            return
+        options = Options(
+            parameters=said.parameters,
+            metadata=said.metadata,
+            priority=trigger.rule.priority,
+            settle=trigger.settle,
+            duplicates=trigger.rule.duplicates,
+            marker=one.marker,
+            fault=fault or "",
+            incomplete=one.incomplete,
+            study=bool(one.key),
+            lenient=trigger.rule.incomplete == "run",
+        )
+        takes.append(Take(trigger=trigger, group=one, entries=entries, options=options))
+
+
+def claimed(take: Take) -> Claimed:
+    """The claim of what is ready."""
+    first = take.entries[0]
+    if take.group.members:
+        surveys = [(e.name, e.survey) for e in take.entries if e.survey is not None]
+        seen, inside, name = combined(surveys), b"", take.group.label
+    else:
+        assert first.survey is not None
+        seen = first.survey
+        inside, _, name = first.name.rpartition(b"/")
+    return Claimed(
+        id=first.id,
+        folder=take.trigger.folder,
+        inside=inside,
+        name=name,
+        members=take.group.members,
+        pipeline=take.trigger.rule.pipeline,
+        deliver=take.trigger.rule.deliver,
+        options=take.options,
+        fingerprint=seen.look.fingerprint,
+        content=seen.content,
+        size=seen.size,
+        first_seen=min(entry.first_seen for entry in take.entries),
+        keep_originals_days=take.trigger.rule.originals_keep_days,
+    )

@@ -1,0 +1,385 @@
+"""Entries that are seen and not taken yet, and what may be taken of them."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from claraedge.bugs import Known, known, words
+from claraedge.clock import Clock
+from claraedge.errors import ClaraedgeError
+from claraedge.formats.filenames import Names
+from claraedge.ids import NewId
+from claraedge.inbox.candidates.entry import TriggerFolder, Waiting, item_of, lives, unit_of
+from claraedge.inbox.candidates.schedule import Schedule
+from claraedge.inbox.candidates.seen import SeenBook
+from claraedge.inbox.candidates.takes import UNSEEN, Take, Takes
+from claraedge.inbox.inspection.looks import Found, Onlooker
+from claraedge.inbox.inspection.permissions import Held
+from claraedge.inbox.inspection.settling import NO_HINTS, Heard, decide, hear, unfinished_inside
+from claraedge.inbox.inspection.survey import Survey
+from claraedge.inbox.inspection.writers import Devices
+from claraedge.inbox.model import Item, shown
+from claraedge.inbox.records import Seen
+from claraedge.inbox.triggers.selection import Selected, select
+from claraedge.inbox.triggers.triggers import Trigger
+from claraedge.suspects import UNRECORDED, Suspects, Work
+
+#: After a hint, an entry is looked at so soon; hints that follow do not put it off.
+_SOON = 0.1
+#: A look may take this part of the time at most: big trees are looked at less often.
+_SHARE = 0.05
+#: What cannot be looked at, or is not ours to take, is looked at again after so long at the latest.
+_AGAIN = 10.0
+#: A folder that has more entries than are watched is listed again once so few of them are left.
+_REFILL = 0.8
+#: Hints that say nothing new of the bytes.
+_IDLE = frozenset({Heard.OPENED, Heard.CLOSED_UNWRITTEN})
+
+_NOT_A_FOLDER = "this trigger takes only folders: put the file into a folder here"
+
+
+class WaitingRoom:
+    """All of them, by folder and name."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        new_id: NewId,
+        book: SeenBook,
+        names: Names,
+        suspects: Suspects = UNRECORDED,
+        *,
+        max_entries: int,
+    ) -> None:
+        """Of each folder, `max_entries` are watched at once."""
+        self._clock = clock
+        self._new_id = new_id
+        self._book = book
+        self._max_entries = max_entries
+        self._folders: dict[Path, TriggerFolder] = {}
+        self._names = names
+        self._suspects = suspects
+        self._onlooker = Onlooker(names)
+        self._schedule = Schedule(self._wants_look)
+        self._takes = Takes(clock, self._folders, self._park_misnamed)
+        self.relist = False
+        """Folders whose files are entries were found: they are to be listed."""
+
+    # --- seen and heard -------------------------------------------------------------------------
+
+    def see(self, trigger: Trigger, names: Iterable[bytes]) -> None:
+        """The entries that a folder has now: new ones are noted, gone ones dropped."""
+        now, wall = self._clock.elapsed(), self._clock.now()
+        present = set(names)
+        self._book.present(trigger.folder, present)
+        folder = self._folder(trigger)
+        for name in [name for name in folder.entries if name not in present]:
+            self._drop(folder.entries[name])
+        had_problem, folder.trigger = folder.trigger.problem, trigger
+        for name in self._admitted(folder, present - folder.entries.keys()):
+            self._add(trigger, name, now, wall)
+        for name in present & folder.entries.keys():
+            entry = folder.entries[name]
+            entry.trigger = trigger
+            if had_problem and not trigger.problem:
+                self._schedule.put(entry, now)
+                if entry.ready:
+                    self._takes.offer(entry)
+            self._schedule.put(entry, min(entry.due, self._earliest(entry, now)))
+
+    def _admitted(self, folder: TriggerFolder, new: set[bytes]) -> Iterable[bytes]:
+        """Those that there is room for: the ones from before the start first, then by name."""
+        room, folder.refill = max(0, self._max_entries - len(folder.entries)), False
+        before, folder.unseen = folder.unseen, max(0, len(new) - room)
+        if before and not folder.unseen:
+            folder.regroup()
+        if not folder.unseen:
+            return new
+        return heapq.nsmallest(
+            room, new, key=lambda name: (not self._book.recalls(folder.trigger.folder, name), name)
+        )
+
+    def forget_folders(self, folders: Iterable[Path]) -> None:
+        """Keeps only the entries of these folders: others are no triggers any more."""
+        kept = set(folders)
+        for path in [path for path in self._folders if path not in kept]:
+            for entry in list(self._folders[path].entries.values()):
+                self._drop(entry)
+            del self._folders[path]
+
+    def hear(self, trigger: Trigger, name: bytes, heard: Heard, inside: bytes) -> None:
+        """A hint from a watcher."""
+        now = self._clock.elapsed()
+        entry = self._folder(trigger).entries.get(name)
+        if entry is None:
+            if heard in _IDLE or heard is Heard.REMOVED:
+                return
+            folder = self._folder(trigger)
+            if len(folder.entries) >= self._max_entries:
+                folder.unseen = max(folder.unseen, 1)
+                return
+            entry = self._add(trigger, name, now, self._clock.now())
+        entry.hints = hear(entry.hints, heard, inside)
+        if heard not in _IDLE:
+            entry.ready = False
+            soon = now if entry.hints.complete else now + _SOON
+            self._schedule.put(entry, min(entry.due, max(soon, self._earliest(entry, now))))
+
+    def refills(self, folder: Path) -> bool:
+        """Whether there is room for many of the entries of a folder that were not seen yet."""
+        known = self._folders.get(folder)
+        return known is not None and known.refill
+
+    def forget_hints(self) -> None:
+        """Some were lost: what the others said may be outdated."""
+        for entry in self._all():
+            entry.hints = NO_HINTS
+
+    def look_now(self, item: str) -> bool:
+        """Has an entry looked at again at once; False where none has this id."""
+        for entry in self._all():
+            if entry.id == item:
+                self._schedule.put(entry, self._clock.elapsed())
+                return True
+        return False
+
+    def thing(self, item: str) -> str | None:
+        """What the looks at an entry are called among the suspects; None where none has this id."""
+        return next((_thing(entry) for entry in self._all() if entry.id == item), None)
+
+    def _folder(self, trigger: Trigger) -> TriggerFolder:
+        return self._folders.setdefault(trigger.folder, TriggerFolder(trigger))
+
+    def _all(self) -> Iterator[Waiting]:
+        for folder in self._folders.values():
+            yield from folder.entries.values()
+
+    def _add(self, trigger: Trigger, name: bytes, now: float, wall: float) -> Waiting:
+        known = self._book.recall(trigger.folder, name)
+        selected = select(trigger.rule, name, self._names)
+        entry = Waiting(
+            id=self._new_id() if known is None else known.id,
+            trigger=trigger,
+            name=name,
+            # What was there before the start comes first, in its old order.
+            order=(known is None, now if known is None else known.first_seen, name),
+            first_seen=wall if known is None else known.first_seen,
+            due=now,
+            unfinished=selected.unfinished if isinstance(selected, Selected) else "",
+        )
+        if known is None:
+            self._book.note(
+                Seen(id=entry.id, folder=trigger.folder, name=name, first_seen=entry.first_seen)
+            )
+        self._folder(trigger).entries[name] = entry
+        self._schedule.put(entry, now)
+        return entry
+
+    def _drop(self, entry: Waiting) -> None:
+        """It is gone."""
+        self._remove(entry)
+        self._book.forget(entry.id)
+
+    def _remove(self, entry: Waiting) -> None:
+        folder = self._folders[entry.trigger.folder]
+        if folder.entries.get(entry.name) is entry:
+            del folder.entries[entry.name]
+            folder.regroup()
+            if folder.unseen and len(folder.entries) <= self._max_entries * _REFILL:
+                folder.refill = self.relist = True
+
+    @staticmethod
+    def _earliest(entry: Waiting, now: float) -> float:
+        return max(now, entry.looked + max(_SOON, entry.cost / _SHARE))
+
+    # --- looking --------------------------------------------------------------------------------
+
+    def next_due(self) -> float | None:
+        """When a further look can tell more, or None."""
+        return self._schedule.next()
+
+    def due(self, most: int) -> Sequence[Waiting]:
+        """Entries to look at now."""
+        return self._schedule.take(self._clock.elapsed(), most)
+
+    def _wants_look(self, entry: Waiting) -> bool:
+        return not entry.ready and not entry.trigger.problem and lives(self._folders, entry)
+
+    def wanted(self, entries: Iterable[Waiting]) -> list[Waiting]:
+        """Those of which another look can tell more."""
+        return [entry for entry in entries if self._wants_look(entry)]
+
+    def silent(self, folder: Path, reason: str) -> None:
+        """It does not answer: nobody knows more of its entries until it does."""
+        known = self._folders.get(folder)
+        for entry in () if known is None else known.entries.values():
+            if not entry.ready:
+                entry.reason, entry.mend, entry.thing = reason, "", None
+                entry.parked = entry.held = True
+
+    def look(self, entries: Sequence[Waiting]) -> list[Found | Known]:
+        """Looks at each. Blocking; changes nothing."""
+        now = self._clock.elapsed()
+        devices: Devices = {}
+        return [self._look(entry, now, devices) for entry in entries]
+
+    def _look(self, entry: Waiting, now: float, devices: Devices) -> Found | Known:
+        settled = entry.quiet is not None and now - entry.quiet.since >= entry.trigger.settle
+        try:
+            with self._suspects.on(Work.INBOX, _thing(entry)):
+                return self._onlooker.look(
+                    entry.trigger,
+                    entry.name,
+                    entry.identified,
+                    nearly=entry.hints.complete or settled,
+                    devices=devices,
+                )
+        except Exception as error:  # noqa: BLE001 - it fails alone
+            return known(error, "a look at an entry of the inbox", item=entry.id)
+
+    def take_looks(
+        self, entries: Sequence[Waiting], looks: Sequence[Found | Known], began: float
+    ) -> bool:
+        """Decides by the looks, which began at `began`; True where more may be taken now."""
+        more = False
+        for entry, found in zip(entries, looks, strict=True):
+            if not lives(self._folders, entry):
+                continue
+            before = unit_of(entry)
+            if isinstance(found, OSError | ClaraedgeError):
+                entry.reason, entry.mend, entry.thing = words(found), "", None
+                entry.parked = entry.held = True
+                again = min(entry.trigger.settle, _AGAIN)
+                self._schedule.put(entry, self._clock.elapsed() + again)
+            elif found.survey is None:
+                self._drop(entry)
+            elif found.is_folder_of_more:
+                self._drop(entry)
+                self.relist = True
+            else:
+                self._decide(entry, found.survey, found, began)
+            # A group may be whole without an entry that is gone, or that is seen to lack.
+            if not lives(self._folders, entry) or unit_of(entry) != before:
+                self._folders[entry.trigger.folder].regroup()
+                more = True
+            more = more or entry.ready
+        return more
+
+    def _decide(self, entry: Waiting, seen: Survey, found: Found, began: float) -> None:
+        entry.survey, entry.cost, entry.looked = seen, found.cost, began
+        entry.identified = found.identified
+        decision = decide(entry.quiet, seen.look, began, entry.trigger.settle, entry.hints)
+        entry.quiet = decision.quiet
+        held = _held(entry, found)
+        entry.parked = entry.held = held is not None
+        entry.reason = held.reason if held else decision.reason
+        entry.mend = held.mend_of(entry.id) if held else ""
+        entry.thing = held.thing if held else None
+        unfinished = self._unfinished(entry)
+        entry.partial = unfinished or unfinished_inside(seen.look)
+        if unfinished:
+            # It is looked at on: a program that writes it counts as activity in its group.
+            entry.superseded = found.whole is not None
+            if found.whole is not None:
+                unfinished = (
+                    f"a part of '{shown(found.whole)}' that a broken transfer left; that file came"
+                    " whole since: remove this one"
+                )
+            entry.reason, entry.mend, entry.thing = unfinished, "", None
+            stale = decision.quiet.since + 2 * entry.trigger.settle
+            entry.parked = began >= stale
+            again = stale if began < stale else began + max(_AGAIN, entry.cost / _SHARE)
+            self._schedule.put(entry, max(again, self._earliest(entry, began)))
+        elif not decision.settled:
+            self._schedule.put(entry, max(decision.look_again, self._earliest(entry, began)))
+        elif held is not None:
+            self._schedule.put(entry, began + max(_AGAIN, entry.cost / _SHARE))
+        else:
+            entry.ready = True
+            self._takes.offer(entry)
+
+    def _unfinished(self, entry: Waiting) -> str:
+        """Why an entry is not whole by its name, or by that of a file next to it; empty: it is."""
+        if entry.unfinished:
+            return entry.unfinished
+        others = self._folders[entry.trigger.folder].entries
+        for control in self._names.controls(entry.name):
+            if control in others:
+                return (
+                    f"'{shown(control)}' next to it says that it is not whole yet; if no program"
+                    f" is writing it any more, remove '{shown(control)}'"
+                )
+        return ""
+
+    # --- taking ---------------------------------------------------------------------------------
+
+    def next_group(self) -> float | None:
+        """When time alone makes a group whole, or None."""
+        return self._takes.next_group()
+
+    def any_ready(self) -> bool:
+        """Whether something may be claimed."""
+        return self._takes.any()
+
+    def ready(self, most: int) -> Sequence[Take]:
+        """What may be claimed, in order. It is offered until it is taken, parked or changed."""
+        return self._takes.ready(most)
+
+    def _park_misnamed(self, entries: Iterable[Waiting], reason: str) -> None:
+        self.park(entries, reason, _AGAIN)
+
+    def park(self, entries: Iterable[Waiting], reason: str, wait: float | None = None) -> None:
+        """They cannot be claimed as it is: they settle once more."""
+        now = self._clock.elapsed()
+        for entry in entries:
+            entry.ready, entry.parked, entry.reason = False, True, reason
+            self._schedule.put(entry, now + (entry.trigger.settle if wait is None else wait))
+
+    def leave(self, takes: Iterable[Take]) -> None:
+        """They are claimed: their names are free."""
+        for take in takes:
+            for entry in take.entries:
+                if lives(self._folders, entry):
+                    self._remove(entry)
+                self._book.claimed(entry.id)
+
+    # --- telling --------------------------------------------------------------------------------
+
+    def parked(self, held: str | None) -> int:
+        """How many wait for somebody, or could be claimed and are `held`."""
+        return sum(
+            e.parked or bool(e.trigger.problem) or bool(e.waits) or (e.ready and held is not None)
+            for e in self._all()
+        )
+
+    def warnings(self) -> list[str]:
+        """Which folders have more entries than are watched at once."""
+        return [
+            f"{path} has more than the {self._max_entries} entries that are watched at once"
+            f" (inbox.max_entries), by {folder.unseen}: "
+            + (UNSEEN if folder.is_grouped else "these are seen as the others leave it")
+            for path, folder in self._folders.items()
+            if folder.unseen
+        ]
+
+    def items(self, held: str | None) -> list[Item]:
+        """All of them as values, in order; `held` says why none is claimed that could be."""
+        return [item_of(e, held) for e in sorted(self._all(), key=lambda e: e.order)]
+
+
+def _thing(entry: Waiting) -> str:
+    """An entry that is not claimed has another id after each start."""
+    return shown(os.fsencode(entry.trigger.folder) + b"/" + entry.name)
+
+
+def _held(entry: Waiting, found: Found) -> Held | None:
+    if isinstance(found.verdict, Held):
+        return found.verdict
+    seen = found.survey
+    assert seen is not None
+    if entry.trigger.rule.grouping == "folder" and not seen.is_folder and seen.look.fault is None:
+        return Held(reason=_NOT_A_FOLDER)
+    return None

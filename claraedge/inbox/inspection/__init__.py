@@ -1,0 +1,1 @@
+"""What an entry of the inbox is, and whether it is whole."""

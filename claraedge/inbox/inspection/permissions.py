@@ -1,0 +1,104 @@
+"""Whether an entry may be taken by the user that the daemon runs as, and who can change that.
+
+No command is suggested that works on the path of an entry: whoever may write to a folder on the way
+can lead it elsewhere, and an administrator would run it. `claraedge adopt` goes by descriptors.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from claraedge.fs.adopting import Thing
+from claraedge.inbox.inspection.survey import Survey
+
+#: What `claraedge adopt` has to give: the entry, or the folder that it lies in.
+What: TypeAlias = Literal["entry", "folder"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Free:
+    """It can be taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """It cannot be taken yet."""
+
+    reason: str
+    mend: str = ""
+    adopt: What | None = None
+    """What has to be given to the daemon's user."""
+    thing: Thing | None = None
+    """The same, where `claraedge adopt` can give it."""
+
+    def mend_of(self, item: str) -> str:
+        """The command that takes the reason away, for the item of this id, or ''."""
+        return self.mend if self.thing is None else f"sudo claraedge adopt {item}"
+
+
+def judge(found: Survey, user: str, *, folder_open: bool) -> Free | Held:
+    """Whether all steps of a claim are permitted, looked at before the first of them. Pure.
+
+    `folder_open`: entries of the folder that it lies in may be moved out by us. `user`: the name of
+    the one that we act as.
+    """
+    if not folder_open:
+        return Held(
+            reason=f"the user {user} cannot move it out of its folder: the folder belongs to"
+            " another user, and does not let others write, or has the sticky bit",
+            adopt="folder",
+        )
+    if found.look.fault is not None:
+        if found.is_folder and found.top_foreign and found.blocked == b"":
+            return Held(
+                reason=f"{found.look.fault}; and it cannot be moved: the folder is another user's",
+                adopt="entry",
+            )
+        return Free()
+    if found.blocked is None:
+        return Free()
+    what = repr(os.fsdecode(found.blocked)) + " in it" if found.blocked else "it"
+    if not found.blocked_foreign:
+        return Held(reason=f"{what} cannot be read: its permissions do not allow it", adopt="entry")
+    return Held(
+        reason=f"{what} belongs to another user, and claraedge cannot read or remove it",
+        adopt="entry",
+    )
+
+
+def located(held: Held, entry: Path) -> Held:
+    """The same with what `claraedge adopt` can give, or in words where it cannot. Blocking.
+
+    `entry` lies in the folder that `placed` opened, or in one of ours.
+    """
+    folder = Path(os.path.realpath(entry.parent))
+    if held.adopt is None:
+        return held
+    at = folder if held.adopt == "folder" else folder / entry.name
+    if not any(one.stat().st_uid == os.geteuid() for one in at.parents):
+        return replace(
+            held,
+            reason=f"{held.reason}; let its owner open it to a group of claraedge's user, or drop"
+            " into a folder that claraedge's user owns",
+        )
+    status = entry.parent.stat() if held.adopt == "folder" else entry.lstat()
+    thing = Thing(
+        path=os.fsencode(at),
+        device=status.st_dev,
+        inode=status.st_ino,
+        alone=held.adopt == "folder",
+    )
+    return replace(held, thing=thing)
+
+
+def folder_is_open(folder: Path, entry_foreign: bool, uid: int) -> bool:
+    """Whether an entry of this folder may be renamed by us."""
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        return False
+    status = folder.stat()
+    sticky = status.st_mode & stat.S_ISVTX and os.geteuid() != 0
+    return not (sticky and entry_foreign and status.st_uid != uid)

@@ -1,0 +1,279 @@
+"""One look at an entry of a folder and all that lies in it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from claraedge.errors import InvalidFileNameError
+from claraedge.formats.filenames import Names
+from claraedge.fs.walking import MAX_DEPTH, Entry, placed, walk
+from claraedge.inbox.inspection.settling import Look
+from claraedge.inbox.model import shown
+from claraedge.payloads.names import normalise
+
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a device",
+    stat.S_IFCHR: "a device",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What a tree is, as far as taking it is concerned."""
+
+    look: Look
+    content: str
+    """Fingerprint of what a rename, a chmod and a flush leave as it is: another one means that the
+    tree was written to."""
+    size: int
+    """Bytes of all regular files."""
+    is_folder: bool
+    foreign: bool
+    """Something in it belongs to another user."""
+    top_foreign: bool
+    """The entry itself does."""
+    blocked: bytes | None = None
+    """Path of the first thing that cannot be read, or not be removed once it is copied."""
+    blocked_foreign: bool = False
+    """That thing belongs to another user."""
+
+    @property
+    def to_copy(self) -> bool:
+        """Only copies are inodes that nobody else can write."""
+        return self.foreign or self.look.linked
+
+
+def survey(root: Path, uid: int, names: Names) -> Survey:
+    """Looks at everything but what programs left there. Raises FileNotFoundError.
+
+    `uid` is the user that we act as.
+    """
+    full, content = hashlib.blake2b(digest_size=20), hashlib.blake2b(digest_size=20)
+    files = size = 0
+    linked = foreign = top_foreign = is_folder = blocked_foreign = False
+    blocked: bytes | None = None
+    unfinished: str | None = None
+    fault: str | None = None
+    inside = _Inside(names)
+    for entry in walk(root):
+        status, path = entry.status, entry.path
+        own = status.st_uid == uid
+        foreign = foreign or not own
+        if blocked is None and not _free(entry, own):
+            blocked, blocked_foreign = path, not own
+        if inside.is_left_over(entry):
+            continue
+        mark = b"%s\0%d %d %o " % (path, status.st_dev, status.st_ino, stat.S_IFMT(status.st_mode))
+        full.update(
+            b"%s%d %d %d %d\0"
+            % (mark, status.st_size, status.st_blocks, status.st_mtime_ns, status.st_ctime_ns)
+        )
+        content.update(mark)
+        if entry.is_file:
+            content.update(b"%d %d" % (status.st_size, status.st_mtime_ns))
+            files += 1
+            size += status.st_size
+            linked = linked or status.st_nlink > 1
+        content.update(b"\0")
+        if not path:
+            is_folder, top_foreign = entry.is_folder, not own
+        elif inside.is_unfinished(entry) and unfinished is None:
+            unfinished = f"'{shown(path)}'"
+        fault = fault or fault_of(entry)
+    return Survey(
+        look=Look(
+            fingerprint=full.hexdigest(),
+            files=files,
+            linked=linked,
+            unfinished=unfinished,
+            fault=fault,
+        ),
+        content=content.hexdigest(),
+        size=size,
+        is_folder=is_folder,
+        foreign=foreign,
+        top_foreign=top_foreign,
+        blocked=blocked,
+        blocked_foreign=blocked_foreign,
+    )
+
+
+def superseded(
+    name: bytes, status: os.stat_result, names: Names, sibling: Callable[[bytes], os.stat_result]
+) -> bytes | None:
+    """The whole file in whose folder a part of an earlier, broken transfer lies; None: none does.
+
+    `sibling` gives the status of another name in that folder, without following a link.
+    """
+    final = names.final(name)
+    if final is None:
+        return None
+    try:
+        whole = sibling(final)
+    except OSError:
+        return None
+    came_later = whole.st_ctime_ns > status.st_ctime_ns and whole.st_size >= status.st_size
+    return final if stat.S_ISREG(whole.st_mode) and came_later else None
+
+
+class _Inside:
+    """What the names in a walked tree say, of folders also for all that is in them."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._left_over = self._unfinished = b"/"  # the beginning of no path
+
+    def is_left_over(self, entry: Entry) -> bool:
+        """A program put it there for itself."""
+        if not entry.path:
+            return False
+        if entry.path.startswith(self._left_over):
+            return True
+        if self._names.leftover(entry.name) is None:
+            return entry.is_file and self._is_superseded(entry)
+        if entry.is_folder:
+            self._left_over = entry.path + b"/"
+        return True
+
+    def _is_superseded(self, entry: Entry) -> bool:
+        def sibling(name: bytes) -> os.stat_result:
+            return os.stat(name, dir_fd=entry.folder, follow_symlinks=False)
+
+        return superseded(entry.name, entry.status, self._names, sibling) is not None
+
+    def is_unfinished(self, entry: Entry) -> bool:
+        """A file that is still being written, or lies in a folder for such files."""
+        if entry.path.startswith(self._unfinished):
+            return not entry.is_folder
+        if self._names.unfinished(entry.name) is None:
+            return False
+        if entry.is_folder:
+            self._unfinished = entry.path + b"/"
+        return not entry.is_folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surveyor:
+    """Looks at trees as the user that we act as."""
+
+    uid: int
+    names: Names
+
+    def tree(self, root: Path) -> Survey:
+        """One tree. Raises FileNotFoundError."""
+        return survey(root, self.uid, self.names)
+
+    def at(self, folder: Path, path: bytes) -> Survey:
+        """An entry below a folder. Raises FileNotFoundError, NotADirectoryError."""
+        with placed(folder, path) as entry:
+            return self.tree(entry)
+
+    def all(self, folder: Path, paths: Sequence[bytes]) -> Survey:
+        """These entries of a folder as one; those that are gone are left out.
+
+        Raises FileNotFoundError where all are.
+        """
+        found = []
+        for path in paths:
+            try:
+                found.append((path, self.at(folder, path)))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        if not found:
+            raise FileNotFoundError(folder)
+        return combined(found)
+
+
+def combined(found: Iterable[tuple[bytes, Survey]]) -> Survey:
+    """Several entries as one: paths below the folder that they are gathered in, and their looks."""
+    full, content = hashlib.blake2b(digest_size=20), hashlib.blake2b(digest_size=20)
+    files = size = 0
+    linked = foreign = blocked_foreign = False
+    blocked: bytes | None = None
+    fault: str | None = None
+    for path, one in sorted(found, key=lambda pair: pair[0]):
+        full.update(b"%s\0%s\0" % (path, one.look.fingerprint.encode()))
+        content.update(b"%s\0%s\0" % (path, one.content.encode()))
+        files += one.look.files
+        size += one.size
+        linked = linked or one.look.linked
+        foreign = foreign or one.foreign
+        fault = fault or one.look.fault
+        if blocked is None and one.blocked is not None:
+            blocked, blocked_foreign = path + b"/" + one.blocked, one.blocked_foreign
+    look = Look(
+        fingerprint=full.hexdigest(), files=files, linked=linked, unfinished=None, fault=fault
+    )
+    return Survey(
+        look=look,
+        content=content.hexdigest(),
+        size=size,
+        is_folder=True,
+        foreign=foreign,
+        top_foreign=False,
+        blocked=blocked,
+        blocked_foreign=blocked_foreign,
+    )
+
+
+def fault_of(entry: Entry) -> str | None:
+    """Why an entry keeps its whole item from ever becoming a job, or None."""
+    quoted = f"'{shown(entry.path or entry.name)}'"
+    if not (entry.is_file or entry.is_folder):
+        kind = _KINDS.get(stat.S_IFMT(entry.status.st_mode), "no regular file")
+        instead = (
+            "put the file itself in its place"
+            if stat.S_ISLNK(entry.status.st_mode)
+            else "remove it"
+        )
+        return f"{quoted} is {kind}, which is never taken; {instead}"
+    if entry.too_deep:
+        return too_deep_fault(entry.path)
+    return name_fault(entry.path or entry.name, folder=entry.is_folder)
+
+
+def too_deep_fault(path: bytes) -> str:
+    """Why nothing is made of what lies there."""
+    return f"'{shown(path)[:200]}'... lies more than {MAX_DEPTH} folders deep; use fewer folders"
+
+
+def name_fault(name: bytes, *, folder: bool = False) -> str | None:
+    """Why no job can be made of an entry of this name, or None."""
+    try:
+        text = name.decode()
+    except UnicodeDecodeError:
+        return f"the name '{shown(name)}' is not UTF-8; rename it"
+    if folder:
+        return None
+    try:
+        normalise(f"input/{text}")
+    except InvalidFileNameError as error:
+        return str(error)
+    return None
+
+
+def _free(entry: Entry, own: bool) -> bool:
+    """Whether an entry can be read and, where a copy takes its place, be removed."""
+    if entry.is_folder:
+        if entry.unreadable:
+            return False
+        if own:
+            return True
+        if entry.status.st_mode & stat.S_ISVTX and os.geteuid() != 0:
+            return False
+        return _may(entry, os.W_OK | os.X_OK)
+    return not entry.is_file or _may(entry, os.R_OK)
+
+
+def _may(entry: Entry, access: int) -> bool:
+    return os.access(
+        entry.name, access, dir_fd=entry.folder, effective_ids=True, follow_symlinks=False
+    )

@@ -1,0 +1,350 @@
+"""Takes an entry out of the inbox, so that it ends in inodes that the daemon owns.
+
+The claim is in the rows before this begins. Every step is found again on the disk, so that `secure`
+may be called anew after a crash at any of them:
+
+    in the inbox -> raw (a rename of each entry) -> own (copies, where others could write to it)
+
+What a group is made of is gathered in one folder. Once its first entry is moved, only forward: a
+change of the others meanwhile is found afterwards, and the whole settles in the spool.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shlex
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from claraedge.blocking import CancelFlag
+from claraedge.fs import extras, files
+from claraedge.fs.files import Failpoint
+from claraedge.fs.mounts import mount_of
+from claraedge.fs.removal import remove
+from claraedge.fs.trees import copy_tree
+from claraedge.fs.trusted import open_folder, opened
+from claraedge.fs.walking import placed
+from claraedge.inbox.inspection.permissions import Held, judge, located
+from claraedge.inbox.inspection.survey import Survey, Surveyor, name_fault
+from claraedge.inbox.inspection.writers import Devices, first_writer
+from claraedge.inbox.intake.unsynced import Unsynced
+from claraedge.inbox.model import Claimed, shown
+from claraedge.spool.spool import Spool
+
+#: Folders of one group that are kept open while it is gathered.
+_FOLDERS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """It was never taken, and is changed or gone: the claim is void."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsettled:
+    """Somebody wrote to it while it was taken; it lies in the spool and has to settle there."""
+
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faulty:
+    """It can never become a job."""
+
+    reason: str
+    path: Path
+    """Where it lies."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secured:
+    """It is ours and durable."""
+
+    path: Path
+
+
+Progress: TypeAlias = Held | Gone | Unsettled | Faulty | Secured
+
+
+def secure(
+    flag: CancelFlag,
+    item: Claimed,
+    spool: Spool,
+    failpoint: Failpoint,
+    unsynced: Unsynced,
+    surveyor: Surveyor,
+    *,
+    devices: Devices,
+) -> Progress:
+    """Takes the steps that are left, and returns how far it came. Blocking.
+
+    What is secured is durable but for what is noted in `unsynced`; that has to be before a job is,
+    or a power cut shows the entry in the inbox again. Raises OSError where the disk says no;
+    nothing is lost then, and it may be called again.
+    """
+    own = spool.own(item.id, item.name)
+    if os.path.lexists(own):
+        files.sync_folder(own.parent.parent)
+        _drop_raw(item, spool)
+        return Secured(path=own)
+    raw = _raw(item, spool)
+    if raw is None and (away := _away(item, spool)) is not None:
+        return away
+    if raw is None or item.members:
+        raw = _take(item, raw, spool, surveyor, failpoint)
+        if raw is None:
+            return Gone()
+    if raw.parent != item.folder:
+        unsynced.add(raw.parent, raw.parent.parent, spool.root)
+    failpoint("claim: taken")
+    found = looked_at(item, raw, surveyor)
+    # The item's own name: on another file system the entry has a hidden one by now.
+    fault = item.options.fault or found.look.fault or name_fault(item.name, folder=found.is_folder)
+    if not fault and not item.options.lenient:
+        fault = taken_away(item, raw)
+    if fault:
+        unsynced.sync(flag)
+        return Faulty(reason=fault, path=raw)
+    if found.content != item.content or first_writer(raw, devices) is not None:
+        return Unsettled(content=found.content)
+    if found.blocked is not None:  # it changed hands between the look and the rename
+        return _held_in_spool(found, raw)
+    if not found.to_copy and raw.parent != item.folder:
+        unsynced.add_tree(raw)
+        failpoint("claim: checked")
+        return Secured(path=raw)
+    if item.members:
+        unsynced.add_tree(raw)
+    unsynced.sync(flag)  # before the copy is, by which the raw entry is called done
+    new = spool.new(item.id, item.name)
+    remove(new.parent)
+    files.make_folders(new.parent)
+    failpoint("claim: before copy")
+    try:
+        copy_tree(raw, new, link_own=surveyor.uid, flag=flag)
+    except OSError:
+        with contextlib.suppress(OSError):  # a full disk must not stay full of a part
+            remove(new.parent)
+        raise
+    failpoint("claim: copied")
+    after = looked_at(item, raw, surveyor)
+    if after.content != found.content:
+        return Unsettled(content=after.content)
+    new.parent.rename(own.parent)
+    files.sync_folder(own.parent.parent)
+    failpoint("claim: own")
+    _drop_raw(item, spool)
+    failpoint("claim: raw removed")
+    return Secured(path=own)
+
+
+def looked_at(item: Claimed, path: Path, surveyor: Surveyor) -> Survey:
+    """The item, where it lies as `path` in the spool."""
+    return surveyor.all(path, item.members) if item.members else surveyor.tree(path)
+
+
+def taken_away(item: Claimed, path: Path) -> str:
+    """What is not at `path` of a group's entries, for people; '' where all are."""
+    gone = [one for one in item.members if not os.path.lexists(path / os.fsdecode(one))]
+    if not gone:
+        return ""
+    more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+    return (
+        f"{len(item.members) - len(gone)} of {len(item.members)} files: '{shown(gone[0])}'{more}"
+        " was moved or removed before it was read"
+    )
+
+
+def _raw(item: Claimed, spool: Spool) -> Path | None:
+    for raw in (spool.raw(item.id, item.name), spool.hidden(item.id, item.folder)):
+        if os.path.lexists(raw):
+            return raw
+    return None
+
+
+def _take(
+    item: Claimed, raw: Path | None, spool: Spool, surveyor: Surveyor, failpoint: Failpoint
+) -> Path | None:
+    """Moves the entries out of everybody's way; None where they are not as they were.
+
+    `raw`: where a group is gathered already.
+    """
+    if raw is None or not _any_in(raw, item):
+        try:
+            found = _in_the_inbox(item, surveyor)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if found.look.fingerprint != item.fingerprint:
+            return None
+    if item.members:
+        if raw is not None and raw.parent == item.folder:
+            return _gather_hidden(item, raw, spool, failpoint)
+        return _gather(item, raw or spool.raw(item.id, item.name), spool, failpoint)
+    target = spool.raw(item.id, item.name)
+    files.make_folders(target.parent)  # a power cut must not take it with what is moved into it
+    failpoint("claim: before rename")
+    try:
+        with placed(item.folder, item.paths[0]) as source:
+            _open_up(source)
+            moved = _move_out(item, source, target, spool)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    failpoint("claim: renamed")
+    return moved
+
+
+def _in_the_inbox(item: Claimed, surveyor: Surveyor) -> Survey:
+    if item.members:
+        return surveyor.all(item.folder, item.members)
+    return surveyor.at(item.folder, item.paths[0])
+
+
+def _open_up(source: Path) -> None:
+    """Lets us write to a folder of ours that nobody may write to: else it cannot be moved."""
+    status = source.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_mode & stat.S_IWUSR:
+        return
+    if status.st_uid == os.geteuid():
+        descriptor = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            extras.set_mode(descriptor, stat.S_IMODE(status.st_mode) | stat.S_IRWXU)
+        finally:
+            os.close(descriptor)
+
+
+def _gather(item: Claimed, into: Path, spool: Spool, failpoint: Failpoint) -> Path | None:
+    """Moves what is still in the inbox of a group to what was moved of it; that folder.
+
+    A name that was moved already and is there again is another entry's. The folders that the
+    entries lie in are opened first: renaming one meanwhile takes nothing away.
+    """
+    files.make_folders(into)
+    failpoint("claim: before gathering")
+    with _opened(item) as folders:
+        for path in item.members:
+            target = into / os.fsdecode(path)
+            if os.path.lexists(target):
+                continue
+            files.make_folders(target.parent)
+            folder, _, name = path.rpartition(b"/")
+            try:
+                if folder in folders:
+                    _rename_out(Path(f"/proc/self/fd/{folders[folder]}", os.fsdecode(name)), target)
+                else:
+                    with placed(item.folder, path) as source:
+                        _rename_out(source, target)
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # its writer took it back
+            except OSError as error:
+                hidden = spool.hidden(item.id, item.folder)
+                if error.errno != errno.EXDEV or into.name == hidden.name or _any_in(into, item):
+                    raise
+                remove(into)
+                _note_where(item, spool)
+                return _gather_hidden(item, hidden, spool, failpoint)
+            failpoint("claim: gathered one")
+    if _any_in(into, item):
+        return into
+    remove(into)  # it may be a name in the inbox
+    return None
+
+
+def _gather_hidden(item: Claimed, hidden: Path, spool: Spool, failpoint: Failpoint) -> Path | None:
+    """The same in the trigger's folder, which stays that one whatever is swapped meanwhile."""
+    with opened(item.folder) as folder:
+        found = _gather(item, folder / hidden.name, spool, failpoint)
+    return None if found is None else hidden
+
+
+@contextlib.contextmanager
+def _opened(item: Claimed) -> Iterator[dict[bytes, int]]:
+    """Descriptors of the folders that the entries of a group lie in; of very many only some."""
+    folders: dict[bytes, int] = {}
+    try:
+        for path in sorted({path.rpartition(b"/")[0] for path in item.members})[:_FOLDERS]:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                folders[path] = open_folder(item.folder, path)
+        yield folders
+    finally:
+        for descriptor in folders.values():
+            os.close(descriptor)
+
+
+def _rename_out(source: Path, target: Path) -> None:
+    _open_up(source)
+    source.rename(target)
+
+
+def _any_in(folder: Path, item: Claimed) -> bool:
+    return any(os.path.lexists(folder / os.fsdecode(path)) for path in item.members)
+
+
+def _move_out(item: Claimed, source: Path, target: Path, spool: Spool) -> Path:
+    """One rename, out of sight on another file system; where the entry is then."""
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _note_where(item, spool)
+        hidden = spool.hidden(item.id, item.folder)
+        with opened(item.folder) as folder:  # who swaps it leads nothing elsewhere
+            source.rename(folder / hidden.name)
+        return hidden
+    return target
+
+
+def _note_where(item: Claimed, spool: Spool) -> None:
+    """Before anything of it is hidden in its folder: that disk may be away when we come back."""
+    mount = mount_of(item.folder)
+    if mount is not None:
+        files.replace(spool.away(item.id), mount.point)
+        files.sync_folder(spool.root)
+
+
+def _away(item: Claimed, spool: Spool) -> Held | None:
+    """Why an entry that was hidden in its folder may be there, although it is not seen."""
+    note = spool.away(item.id)
+    try:
+        known = note.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not known.startswith(b"/") or b"\0" in known:
+        return Held(
+            reason=f"{note}, which says where the disk of {item.folder} is mounted, is damaged; see"
+            " that the disk is mounted, then remove that file",
+            mend=f"rm {shlex.quote(str(note))}",
+        )
+    try:
+        mount = mount_of(item.folder)
+    except (FileNotFoundError, NotADirectoryError):
+        mount = None
+    else:
+        if mount is None or mount.point == known:
+            return None
+    where = os.fsdecode(known)
+    return Held(
+        reason=f"claraedge hid it in {item.folder} to copy it, and the disk of that folder is not"
+        f" mounted any more (at {where}): mount it again; if that disk is lost, remove"
+        f" {note}",
+        mend=f"sudo mount {shlex.quote(where)}",
+    )
+
+
+def _drop_raw(item: Claimed, spool: Spool) -> None:
+    raw = _raw(item, spool)
+    if raw is not None:
+        with opened(raw.parent) as above:
+            remove(above / raw.name)
+            files.sync_folder(above)
+
+
+def _held_in_spool(found: Survey, raw: Path) -> Held:
+    held = judge(found, str(os.geteuid()), folder_open=True)
+    assert isinstance(held, Held)
+    return located(held, raw)

@@ -1,0 +1,433 @@
+"""Takes claimed items the rest of their way: secured, a payload, a job; or failed with a reason."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from claraedge.blocking import in_folder_thread, in_thread
+from claraedge.bugs import known
+from claraedge.clock import Clock
+from claraedge.config import Config
+from claraedge.delivery.roots import Roots
+from claraedge.errors import ClaraedgeError
+from claraedge.formats.filenames import Names
+from claraedge.fs import files
+from claraedge.fs.adopting import Thing
+from claraedge.fs.files import Failpoint
+from claraedge.fs.removal import remove
+from claraedge.fs.room import NoRoomError, reason_of
+from claraedge.ids import NewId
+from claraedge.inbox import records
+from claraedge.inbox.inspection.permissions import Held
+from claraedge.inbox.intake.claim import Faulty, Gone, Unsettled
+from claraedge.inbox.intake.definitions import Definitions
+from claraedge.inbox.intake.duplicates import Duplicates
+from claraedge.inbox.intake.failures import Failures
+from claraedge.inbox.intake.leftovers import clear
+from claraedge.inbox.intake.pending import Entries, Pending, take_together
+from claraedge.inbox.intake.submissions import (
+    Changed,
+    Duplicated,
+    End,
+    Submissions,
+    Submitted,
+)
+from claraedge.inbox.intake.submit import Filled, Later
+from claraedge.inbox.intake.taking import NotBegun, Taker
+from claraedge.inbox.model import Claimed, Item, ItemState
+from claraedge.inbox.shares import on_share
+from claraedge.jobs.model import Priority
+from claraedge.payloads.tree import PayloadTree
+from claraedge.pipelines.model import Pipeline
+from claraedge.spool.spool import Spool
+from claraedge.store.database import Database, Transaction
+from claraedge.suspects import UNRECORDED, Suspects, Work
+
+_log = logging.getLogger(__name__)
+
+#: Threads that take items; of those on one share.
+_AT_ONCE = 4
+_AT_ONCE_OF_SHARE = 2
+#: Jobs are made together, as many as come in so many seconds.
+_BATCH = 64
+_LINGER = 0.03
+#: Jobs come to be in the order of their claims, unless one takes longer than this to be read.
+_IN_ORDER = 1.0
+#: No more is claimed while so much is on its way.
+_BACKLOG = 256
+_FIRST_RETRY = 2.0
+_LAST_RETRY = 60.0
+#: What a disk had no room for is tried so often: it is known before it is copied.
+_ROOM_RETRY = 5.0
+
+
+class Intake:
+    """The items between their claim and their job, for as long as `run` runs."""
+
+    def __init__(
+        self,
+        database: Database,
+        tree: PayloadTree,
+        config: Config,
+        clock: Clock,
+        new_id: NewId,
+        definitions: Definitions,
+        on_submitted: Callable[[str, Priority], None],
+        failpoint: Failpoint,
+        applied: Callable[[Pipeline], Awaitable[Pipeline]],
+        roots: Roots,
+        names: Names,
+        held: Callable[[], str | None],
+        on_progress: Callable[[], None],
+        suspects: Suspects = UNRECORDED,
+    ) -> None:
+        """`held` says why nothing goes on now; `on_progress` is told where items went on."""
+        self._database = database
+        self._suspects = suspects
+        self._tree = tree
+        self._failures = Failures(roots.failed, clock, failpoint)
+        self._spool = Spool(config.state_dir)
+        self._clock = clock
+        self._on_submitted = on_submitted
+        self._failpoint = failpoint
+        self._submissions = Submissions(
+            database, clock, new_id, definitions, applied, failpoint, suspects
+        )
+        self._held = held
+        self._on_progress = on_progress
+        self._wake = asyncio.Event()
+        self._taker = Taker(self._spool, tree, failpoint, names, suspects)
+        self._at_work = 0
+        self._at_failures = asyncio.Semaphore(_AT_ONCE)  # their share may hang
+        self._asked: Counter[Path] = Counter()  # threads, by folder on a share: they may hang
+        self._pending: dict[str, Pending] = {}
+        self._unknown = 0
+        """How many dropped items the database did not know at the start."""
+        self._awaiting: dict[str, set[str]] = {}
+        """By job, the items that wait for its end."""
+        self._entries = Entries()
+        self._duplicates = Duplicates(
+            database, tree, config, clock, roots, self._take_again, failpoint
+        )
+
+    # --- what is known --------------------------------------------------------------------------
+
+    def taken(self) -> Container[tuple[Path, bytes]]:
+        """Entries of triggers' folders that are being taken: no other items."""
+        return self._entries.taken
+
+    def full(self) -> bool:
+        """So much is on its way that nothing more is to be claimed."""
+        return self.waiting() >= _BACKLOG
+
+    def waiting(self) -> int:
+        """How many would go on at once: nothing keeps them that was recorded."""
+        return sum(not p.item.reason for p in self._pending.values())
+
+    def warnings(self) -> list[str]:
+        """What the start found, for `claraedge status`."""
+        if not self._unknown:
+            return []
+        return [
+            f"{self._unknown} dropped items that the database does not know lie in"
+            f" {self._failures.unknown} now: an older one was put back. Drop them again, or remove"
+            " them"
+        ]
+
+    def overlay(self, item: Item, held: str | None) -> Item:
+        """The item with what is known beyond its row: a full disk cannot be written down.
+
+        `held` says why none goes on.
+        """
+        pending = self._pending.get(item.id)
+        if pending is None:
+            return item
+        if not pending.item.reason:
+            return item if held is None else replace(item, state=ItemState.PARKED, reason=held)
+        return replace(
+            item,
+            state=ItemState.PARKED,
+            reason=pending.item.reason,
+            mend=pending.item.mend,
+            thing=pending.thing,
+        )
+
+    def poke(self) -> None:
+        """What held items may be gone: try them all again."""
+        for pending in self._pending.values():
+            pending.due = min(pending.due, self._clock.elapsed())
+        self._duplicates.poke()
+        self._wake.set()
+
+    def job_ended(self, job: str) -> None:
+        """Its results were delivered, or its failure: items of the same content waited for that."""
+        for item in self._awaiting.pop(job, ()):
+            self.try_now(item)
+
+    def try_now(self, item: str) -> bool:
+        """Has a claimed item tried again at once; False where none has this id."""
+        pending = self._pending.get(item)
+        if pending is None:
+            return False
+        pending.due = min(pending.due, self._clock.elapsed())
+        self._wake.set()
+        return True
+
+    # --- at start -------------------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        """Finds the items that a stop or a crash left between two steps."""
+        await in_thread(files.make_folders, self._spool.root)
+        for item in await self._database.read(records.claimed):
+            self._add(item)
+        self._unknown = await clear(self._database, self._spool, self._failures)
+        await self._duplicates.look()
+
+    # --- taking in ------------------------------------------------------------------------------
+
+    async def claim(self, items: Sequence[Claimed], seen: Sequence[str]) -> None:
+        """Records the claims, together, of what was `seen` as these entries.
+
+        Raises StorageFullError where that cannot be.
+        """
+        now = self._clock.now()
+
+        def work(tx: Transaction) -> None:
+            for item in items:
+                records.claim(tx, item, now)
+            for entry in seen:
+                records.unsee(tx, entry)
+
+        self._failpoint("claim: before row")
+        await self._database.write(work)
+        for item in items:
+            self._add(item)
+        self._failpoint("claim: row")
+        self._wake.set()
+
+    def _add(self, item: Claimed) -> None:
+        self._pending[item.id] = Pending(item, _FIRST_RETRY)
+        self._entries.take(self._pending[item.id])
+
+    def _take_again(self, item: Claimed) -> None:
+        """A duplicate that has to become a job of its own."""
+        self._add(item)
+        self._entries.leave(self._pending[item.id])  # it lies in the spool since long
+        self._pending[item.id].tries = 1  # it has had its turn
+        self._wake.set()
+
+    def _drop(self, item: str) -> None:
+        """Its way ends here."""
+        self._entries.leave(self._pending.pop(item))
+
+    async def run(self) -> None:
+        """Takes items on until it is cancelled. Raises only what is a bug."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._duplicates.run(), name="put duplicates away")
+            while True:
+                self._wake.clear()
+                times: list[float | None] = []
+                if self._held() is None:
+                    times = [self._start(group), await self._submit_filled()]
+                await self._pause(times)
+
+    async def _pause(self, times: Iterable[float | None]) -> None:
+        until = min((t for t in times if t is not None), default=None)
+        timeout = None if until is None else max(0.0, until - self._clock.elapsed())
+        # Not wait_for: that of Python 3.11 loses a cancel that meets the event.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._wake.wait()
+
+    def _start(self, group: asyncio.TaskGroup) -> float | None:
+        """Begins with items that are due, in order; when another one will be."""
+        now = self._clock.elapsed()
+        waiting = [p for p in self._pending.values() if p.began is None]
+        due = deque(p for p in waiting if p.due <= now and not self._hangs(p))
+        while due and self._at_work < _AT_ONCE:
+            together = take_together(due, most=-(-len(due) // (_AT_ONCE - self._at_work)))
+            if self._hangs(together[0]):
+                continue
+            for pending in together:
+                pending.began = now
+                pending.turn = now if pending.turn is None else pending.turn
+            folder = together[0].item.folder
+            if on_share(folder):
+                self._asked[folder] += 1
+            else:
+                self._at_work += 1
+            group.create_task(self._work(together), name=f"take {together[0].item.id}")
+        return min((p.due for p in waiting if p.due > now), default=None)
+
+    def _hangs(self, pending: Pending) -> bool:
+        """Its share is busy with others, perhaps for ever."""
+        return self._asked[pending.item.folder] >= _AT_ONCE_OF_SHARE
+
+    async def _work(self, together: Sequence[Pending]) -> None:
+        try:
+            steps = await in_folder_thread(
+                self._taker.take,
+                [pending.item for pending in together],
+                {p.item.id: p.known for p in together if p.known is not None},
+            )
+        finally:
+            if self._asked[together[0].item.folder]:
+                self._asked[together[0].item.folder] -= 1
+            else:
+                self._at_work -= 1
+        now = self._clock.elapsed()
+        others = []
+        for pending, step in zip(together, steps, strict=True):
+            if not isinstance(step, Gone | NotBegun | OSError | ClaraedgeError):
+                self._entries.leave(pending)
+            if isinstance(step, Filled):
+                pending.filled = pending.known = step
+                pending.since = now
+            else:
+                pending.known = pending.known if isinstance(step, NotBegun) else None
+                others.append((pending, step))
+        self._wake.set()  # what is whole waits for none of the others
+        for pending, step in others:
+            if isinstance(step, NotBegun):
+                pending.began = None
+                continue
+            try:
+                async with self._suspects.during(Work.INBOX, pending.item.id):
+                    await self._follow_up(pending, step)
+            except Exception as error:  # noqa: BLE001 - it fails alone
+                why = known(error, "the claim of an item", item=pending.item.id)
+                await self._hold(pending, reason_of(why))
+            pending.rest()
+        if others:
+            self._on_progress()
+            self._wake.set()
+
+    async def _follow_up(
+        self,
+        pending: Pending,
+        step: Held | Gone | Unsettled | Faulty | OSError | ClaraedgeError,
+    ) -> None:
+        """What an item's step means that is not whole."""
+        match step:
+            case Gone():
+                await self._release(pending)
+            case Held(reason=reason, thing=thing):
+                await self._hold(pending, reason, step.mend_of(pending.item.id), thing)
+            case Unsettled(content=content):
+                pending.item = replace(pending.item, content=content)
+                pending.due = self._clock.elapsed() + pending.item.options.settle
+            case Faulty(reason=reason, path=path):
+                await self._fail(pending, reason, path)
+            case OSError() | ClaraedgeError():
+                await self._hold(pending, reason_of(step))
+                if isinstance(step, NoRoomError):
+                    pending.due = min(pending.due, self._clock.elapsed() + _ROOM_RETRY)
+
+    async def _submit_filled(self) -> float | None:
+        """Makes jobs of what is whole, in order; when to look again, where some has to wait."""
+        now = self._clock.elapsed()
+        whole: list[Pending] = []
+        look_again: float | None = None
+        for pending in self._pending.values():
+            if pending.filled is not None:
+                whole.append(pending)
+            elif pending.turn is not None and now - pending.turn < _IN_ORDER:
+                look_again = pending.turn + _IN_ORDER
+                break
+        if not whole:
+            return look_again
+        oldest = min(pending.since for pending in whole)
+        more = any(p.began is None and p.due <= now for p in self._pending.values())
+        if (look_again is not None or more) and len(whole) < _BATCH and now - oldest < _LINGER:
+            return oldest + _LINGER
+        await self._submit(whole[:_BATCH])
+        self._on_progress()
+        self._wake.set()
+        return look_again
+
+    # --- the ends -------------------------------------------------------------------------------
+
+    async def _submit(self, filled: Sequence[Pending]) -> None:
+        whole = [(pending.item, pending.filled) for pending in filled if pending.filled is not None]
+        ends = await self._submissions.submit(whole)
+        for pending, end in zip(filled, ends, strict=True):
+            await self._follow(pending, end)
+            pending.rest()
+
+    async def _follow(self, pending: Pending, end: End) -> None:
+        item = pending.item
+        match end:
+            case Held(reason=reason, mend=mend):
+                await self._hold(pending, reason, mend)
+            case Changed():
+                pending.due = self._clock.elapsed()
+            case Later(job=job):
+                self._awaiting.setdefault(job, set()).add(item.id)
+                await self._hold(
+                    pending,
+                    f"job {job} has the same content and still runs; it waits for the end of that",
+                )
+            case Duplicated():
+                self._drop(item.id)
+                await self._duplicates.look()
+            case Submitted(job=job):
+                self._drop(item.id)
+                _log.info(
+                    "%s became a job",
+                    item.text,
+                    extra={"job": job, "item": item.id, "pipeline": item.pipeline},
+                )
+                self._on_submitted(job, item.options.jobs_priority)
+
+    async def _hold(
+        self, pending: Pending, reason: str, mend: str = "", thing: Thing | None = None
+    ) -> None:
+        pending.hold(self._clock.elapsed(), _LAST_RETRY)
+        pending.thing = thing
+        item = pending.item
+        if (item.reason, item.mend) == (reason, mend):
+            return
+        pending.item = replace(item, reason=reason, mend=mend)
+        _log.warning("%s waits: %s", item.text, reason, extra={"item": item.id})
+        now = self._clock.now()
+        # On a full disk the row stays as it is; `overlay` tells the reason all the same.
+        with contextlib.suppress(ClaraedgeError, sqlite3.OperationalError):
+            await self._database.write(lambda tx: records.hold(tx, item.id, reason, mend, now))
+
+    async def _release(self, pending: Pending) -> None:
+        item = pending.item
+        async with self._at_failures:
+            failure = await in_folder_thread(lambda _: self._failures.of(item))
+        if failure is not None:  # a crash came between its failure and the row that says so
+            await self._failed_row(
+                item, "failed before; reason.json in its folder says why", failure
+            )
+        else:
+            self._failpoint("release: before commit")
+            await self._database.write(lambda tx: records.release(tx, item.id))
+            self._failpoint("release: committed")
+            _log.info("%s is not as it was, or gone; looking again", item.text)
+        await in_thread(remove, self._spool.folder(item.id))
+        self._drop(item.id)
+
+    async def _fail(self, pending: Pending, reason: str, path: Path) -> None:
+        item = pending.item
+        async with self._at_failures:
+            target = await in_folder_thread(self._failures.put, item, reason, path)
+        self._failpoint("fail: before commit")
+        await self._failed_row(item, reason, target)
+        self._failpoint("fail: committed")
+        await in_thread(remove, self._spool.folder(item.id))
+        self._drop(item.id)
+        _log.warning("%s failed: %s; it lies in %s", item.text, reason, target)
+
+    async def _failed_row(self, item: Claimed, reason: str, target: Path) -> None:
+        now = self._clock.now()
+        await self._database.write(lambda tx: records.fail(tx, item.id, reason, str(target), now))

@@ -1,0 +1,35 @@
+"""What an earlier life left in the spool, compared with the rows at start."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from claraedge.blocking import in_folder_thread, in_thread
+from claraedge.fs.removal import remove
+from claraedge.inbox import records
+from claraedge.inbox.intake.failures import Failures
+from claraedge.inbox.model import ItemState
+from claraedge.spool.spool import Spool
+from claraedge.store.database import Database
+
+_log = logging.getLogger(__name__)
+
+
+async def clear(database: Database, spool: Spool, failures: Failures) -> int:
+    """Removes what is kept elsewhere by now, and puts what no row knows to the failures.
+
+    Returns how many of the latter there were.
+    """
+    unknown = 0
+    for name in await in_thread(os.listdir, spool.root):
+        state = await database.read(lambda tx, item=name: records.state(tx, item))  # type: ignore[misc]
+        folder = spool.folder(name)
+        try:
+            if state in (ItemState.DELIVERED, ItemState.FAILED):
+                await in_thread(remove, folder)
+            elif state is None:
+                unknown += await in_folder_thread(failures.put_unknown, folder)
+        except OSError as error:
+            _log.warning("%s in the spool cannot be put away: %s", name, error)
+    return unknown

@@ -1,0 +1,240 @@
+"""Puts the original of a failed item back into the inbox, where it is a new item."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from claraedge.blocking import CancelFlag, CancelledWorkError, in_folder_thread
+from claraedge.clock import Clock
+from claraedge.errors import ItemRetryError
+from claraedge.fs import files
+from claraedge.fs.files import Failpoint, nothing
+from claraedge.fs.landing import located
+from claraedge.fs.removal import remove
+from claraedge.fs.trees import copy_tree
+from claraedge.fs.trusted import opened
+from claraedge.fs.walking import placed, walk
+from claraedge.inbox import records
+from claraedge.inbox.model import Claimed, Item, shown
+from claraedge.spool.spool import HIDDEN
+from claraedge.store.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Move:
+    inside: bytes
+    """Where it lies, below the folder `original` of the failure."""
+    folder: Path
+    """Of the trigger."""
+    path: bytes
+    """Where it came from, below that folder."""
+    source: Path = Path()
+    target: Path = Path()
+    """Both below folders that are open: others may swap what lies there. See `_placed`."""
+    hidden: str
+    """The name of what is neither in the failure nor in the inbox, beside both of them."""
+
+    @property
+    def building(self) -> Path:
+        """The copy, until it is shown."""
+        return self.target.with_name(self.hidden)
+
+    @property
+    def aside(self) -> Path:
+        """The source of a copy that is whole: it was shown if it is not `building` any more."""
+        return self.source.with_name(self.hidden)
+
+
+class Retries:
+    """Puts one item back at a time: of two calls for one the second finds nothing."""
+
+    def __init__(self, database: Database, clock: Clock, failpoint: Failpoint) -> None:
+        self._database = database
+        self._clock = clock
+        self._failpoint = failpoint
+        self._turn = asyncio.Lock()
+
+    async def put_back(self, found: Item, takes: Callable[[Path], bool]) -> None:
+        """`takes`: whether a trigger takes what lies in a folder. Raises ItemRetryError."""
+        async with self._turn:
+            claim = await self._database.read(lambda tx: records.get(tx, found.id))
+            if claim is None or found.result_path is None:
+                raise ItemRetryError(f"{found.name} ({found.id}) is not kept; drop it again")
+            if found.removed is not None:
+                day = time.strftime("%Y-%m-%d", time.localtime(found.removed))
+                raise ItemRetryError(
+                    f"the original of {found.name} ({found.id}) was removed on {day} with its"
+                    " failure, which was kept for outbox.failed_keep_days; drop it into the inbox"
+                    " again"
+                )
+            if not takes(claim.folder):
+                raise ItemRetryError(
+                    f"{found.name} ({found.id}) cannot be put back: no trigger takes files from"
+                    f" {found.folder} any more; configure one again, or drop"
+                    f" {found.result_path}/original/{found.name} into another folder of the inbox"
+                )
+            await in_folder_thread(put_back, claim, Path(found.result_path), self._failpoint)
+            reason, now = f"tried again; before: {found.reason}", self._clock.now()
+            self._failpoint("retry: before commit")
+            await self._database.write(lambda tx: records.put_back(tx, found.id, reason, now))
+            self._failpoint("retry: committed")
+
+
+def put_back(
+    flag: CancelFlag, item: Claimed, failure: Path, failpoint: Failpoint = nothing
+) -> None:
+    """Moves what lies in `failure/original` to where the item came from. Blocking; repeatable.
+
+    Raises ItemRetryError where it is not there any more, or its place is taken; nothing is moved
+    then.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            original = stack.enter_context(opened(failure / "original"))
+        except FileNotFoundError as error:
+            raise _not_there(item, failure) from error
+        except NotADirectoryError as error:
+            raise _swapped(item, failure, error) from error
+        moves = _moves(item, original)
+        left = [one for one in moves if _is_there(original, one)]
+        if not left:
+            raise _not_there(item, failure)
+        for one in left:
+            with contextlib.suppress(FileNotFoundError), _placed(item, one, original) as at:
+                shown_before = os.path.lexists(at.aside) and not os.path.lexists(at.building)
+                if os.path.lexists(at.target) and not shown_before:
+                    raise _taken(item, one)
+        for one in left:
+            flag.check()
+            with _placed(item, one, original, make=0o775) as at:
+                try:
+                    _move(flag, at, failpoint)
+                except FileExistsError as error:  # it came meanwhile, and may be another content
+                    raise _taken(item, one) from error
+            failpoint("retry: moved one")
+
+
+def _is_there(original: Path, one: _Move) -> bool:
+    try:
+        with placed(original, one.inside) as source:
+            return os.path.lexists(source) or os.path.lexists(source.with_name(one.hidden))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+@contextlib.contextmanager
+def _placed(
+    item: Claimed, one: _Move, original: Path, *, make: int | None = None
+) -> Iterator[_Move]:
+    """With a source and a target that stay in their folders, whatever is swapped meanwhile."""
+    above, _, name = one.path.rpartition(b"/")
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(opened(one.folder, above, make=make))
+            source = stack.enter_context(placed(original, one.inside))
+        except NotADirectoryError as error:
+            raise _swapped(item, one.folder, error) from error
+        yield replace(one, source=source, target=folder / os.fsdecode(name))
+
+
+def _swapped(item: Claimed, folder: Path, error: NotADirectoryError) -> ItemRetryError:
+    return ItemRetryError(
+        f"{shown(item.name)} ({item.id}) cannot be put back: in {shown(os.fsencode(folder))}"
+        f" {error.strerror} ({error.filename}); then retry {item.id} again"
+    )
+
+
+def _not_there(item: Claimed, failure: Path) -> ItemRetryError:
+    return ItemRetryError(
+        f"the original of {shown(item.name)} ({item.id}) is not in {failure}/original any more;"
+        " if no retry has put it back (`claraedge list inbox` shows that), drop it into the"
+        " inbox again"
+    )
+
+
+def _taken(item: Claimed, one: _Move) -> ItemRetryError:
+    return ItemRetryError(
+        f"{shown(os.fsencode(one.folder) + b'/' + one.path)} is there already; take it away, or"
+        f" rename it, and retry {item.id} again"
+    )
+
+
+def _move(flag: CancelFlag, one: _Move, failpoint: Failpoint) -> None:
+    """Raises FileExistsError; the original stays where it is then."""
+    if os.path.lexists(one.aside):  # a crash came between
+        _show(one, failpoint)
+        return
+    if not any(entry.is_file and entry.status.st_nlink > 1 for entry in walk(one.source)):
+        try:
+            files.rename_new(one.source, one.target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+        else:
+            files.sync_folder(one.target.parent)
+            files.sync_folder(one.source.parent)
+            return
+    _copy(flag, one, failpoint)
+
+
+def _copy(flag: CancelFlag, one: _Move, failpoint: Failpoint) -> None:
+    """In place of a move: to another file system, or since the payload has the same files.
+
+    The source is set aside before its copy is shown, which may become a job at once: to whom looks
+    after a crash, there is never both a failure to try again and an entry that was.
+    """
+    remove(one.building)  # a crash left it
+    failpoint("retry: copying")
+    try:
+        copy_tree(one.source, one.building, flag=flag)
+    except (OSError, CancelledWorkError):
+        remove(one.building)
+        raise
+    failpoint("retry: copied")
+    one.source.rename(one.aside)
+    files.sync_folder(one.aside.parent)
+    failpoint("retry: set aside")
+    _show(one, failpoint)
+
+
+def _show(one: _Move, failpoint: Failpoint) -> None:
+    if os.path.lexists(one.building):
+        try:
+            files.rename_new(one.building, one.target)
+        except OSError:
+            one.aside.rename(one.source)
+            remove(one.building)
+            raise
+        files.sync_folder(one.target.parent)
+    failpoint("retry: shown")
+    remove(one.aside)
+    files.sync_folder(one.aside.parent)
+
+
+def _moves(item: Claimed, original: Path) -> Sequence[_Move]:
+    """Each entry; a marker comes last, as it did."""
+    hidden = f"{HIDDEN}retry-{item.id}"
+
+    def inside(path: bytes) -> bytes:
+        """Where it lies, whatever name the file system has for it."""
+        return os.fsencode(located(original, path).relative_to(original))
+
+    if not item.members:
+        path = item.paths[0]
+        return [_Move(inside=inside(item.name), folder=item.folder, path=path, hidden=hidden)]
+    return [
+        _Move(
+            inside=inside(item.name + b"/" + path),
+            folder=item.folder,
+            path=path,
+            hidden=f"{hidden}-{position}",
+        )
+        for position, path in enumerate(item.members)
+    ]

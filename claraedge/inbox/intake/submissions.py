@@ -1,0 +1,154 @@
+"""Makes jobs of whole items, many in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from claraedge import bugs
+from claraedge.clock import Clock
+from claraedge.delivery.plan import plan
+from claraedge.fs.files import Failpoint
+from claraedge.fs.room import reason_of
+from claraedge.ids import NewId
+from claraedge.inbox.inspection.permissions import Held
+from claraedge.inbox.intake.definitions import Definition, Definitions
+from claraedge.inbox.intake.submit import (
+    Filled,
+    Later,
+    Outcome,
+    PipelineChangedError,
+    Prepared,
+    Resolved,
+    submit,
+)
+from claraedge.inbox.model import Claimed
+from claraedge.pipelines.model import Pipeline
+from claraedge.store.database import Database, Transaction
+from claraedge.suspects import UNRECORDED, Suspects, Work
+
+#: Digest of a definition, parameters, and the job where it names that.
+_Whole: TypeAlias = tuple[str, tuple[tuple[str, str], ...], str]
+#: A pipeline's name, outputs to deliver, parameters.
+_Wish: TypeAlias = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """It is a job, and queued."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duplicated:
+    """The job of before stands for it; it is to be put away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """Its pipeline was changed meanwhile: try it again at once."""
+
+
+#: What became of an item.
+End: TypeAlias = Submitted | Duplicated | Later | Changed | Held
+
+
+class Submissions:
+    """Resolves the pipelines of items and writes the rows of their jobs."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        new_id: NewId,
+        definitions: Definitions,
+        applied: Callable[[Pipeline], Awaitable[Pipeline]],
+        failpoint: Failpoint,
+        suspects: Suspects = UNRECORDED,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._new_id = new_id
+        self._definitions = definitions
+        self._applied = applied
+        self._failpoint = failpoint
+        self._suspects = suspects
+
+    async def submit(self, whole: Sequence[tuple[Claimed, Filled]]) -> Sequence[End]:
+        """What became of each."""
+        known: dict[_Whole, Pipeline] = {}
+        found: dict[_Wish, Definition] = {}
+        ready = [await self._prepared(item, filled, found, known) for item, filled in whole]
+        prepared = [one for one in ready if isinstance(one, Prepared)]
+        made = iter(await self._write(prepared) if prepared else ())
+        return [next(made) if isinstance(one, Prepared) else one for one in ready]
+
+    async def _prepared(
+        self,
+        item: Claimed,
+        filled: Filled,
+        found: dict[_Wish, Definition],
+        known: dict[_Whole, Pipeline],
+    ) -> Prepared | Held:
+        parameters = item.options.parameters
+        wish = (item.pipeline, item.deliver, tuple(sorted(parameters.items())))
+        if wish not in found:
+            found[wish] = await self._definitions.find(item.pipeline, item.deliver, parameters)
+        definition = found[wish]
+        if definition.resolved is None:
+            return Held(reason=definition.problem, mend=definition.mend)
+        job = self._new_id()
+        try:
+            async with self._suspects.during(Work.INBOX, item.id):
+                resolved = await self._resolved(definition, job, item, known)
+        except Exception as error:  # noqa: BLE001 - it fails alone
+            return Held(reason=reason_of(bugs.known(error, "a job of an item", item=item.id)))
+        return Prepared(item=item, job=job, filled=filled, resolved=resolved)
+
+    async def _write(self, prepared: Sequence[Prepared]) -> Sequence[End]:
+        now = self._clock.now()
+
+        def work(tx: Transaction) -> list[Outcome | Later]:
+            return [submit(tx, one, now) for one in prepared]
+
+        self._failpoint("submit: before commit")
+        try:
+            outcomes = await self._database.write(work)
+        except PipelineChangedError:
+            return [Changed() for _ in prepared]  # rare: all are resolved again
+        except Exception as error:  # noqa: BLE001 - it fails alone
+            ids = ", ".join(one.item.id for one in prepared)
+            why = bugs.known(error, "the jobs of some items", items=ids)
+            if why is not error and len(prepared) > 1:  # one of them is to blame: each alone
+                return [end for one in prepared for end in await self._write([one])]
+            return [Held(reason=reason_of(why)) for _ in prepared]
+        self._failpoint("submit: committed")
+        return [_end(one, outcome) for one, outcome in zip(prepared, outcomes, strict=True)]
+
+    async def _resolved(
+        self, definition: Definition, job: str, item: Claimed, whole: dict[_Whole, Pipeline]
+    ) -> Resolved:
+        """The pipeline of a job, with what images say themselves; `whole` keeps those of a batch.
+
+        Raises PipelineLoadError, InvalidRequestError where `deliver` names what it does not have.
+        """
+        parameters = item.options.parameters
+        resolved = await self._definitions.for_job(definition, job, parameters)
+        own = "" if definition.per_job is None else job
+        key = (resolved.definition, tuple(sorted(parameters.items())), own)
+        if key not in whole:
+            whole[key] = await self._applied(resolved.pipeline)
+        plan(whole[key], item.deliver)
+        return replace(resolved, pipeline=whole[key])
+
+
+def _end(one: Prepared, outcome: Outcome | Later) -> End:
+    match outcome:
+        case Later():
+            return outcome
+        case Outcome.DUPLICATE:
+            return Duplicated()
+        case Outcome.JOB:
+            return Submitted(job=one.job)

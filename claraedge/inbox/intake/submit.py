@@ -1,0 +1,215 @@
+"""Makes a job of a secured item: its payload on the disk, then all rows in one transaction."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+import os
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from claraedge.blocking import CancelFlag
+from claraedge.delivery import records as deliveries
+from claraedge.errors import InvalidRequestError
+from claraedge.formats.filenames import Names
+from claraedge.fs import files
+from claraedge.fs.hashing import digest
+from claraedge.fs.walking import walk
+from claraedge.inbox import records
+from claraedge.inbox.intake.claim import taken_away
+from claraedge.inbox.intake.unsynced import Unsynced
+from claraedge.inbox.model import Claimed, ItemState
+from claraedge.jobs import records as jobs
+from claraedge.metadata import MAX_VALUE_CHARACTERS
+from claraedge.payloads import records as payloads
+from claraedge.payloads.model import PayloadFile, stored_mode
+from claraedge.payloads.names import normalise
+from claraedge.payloads.tree import PayloadTree
+from claraedge.pipelines.model import Pipeline
+from claraedge.registry.pipelines import find
+from claraedge.spool.slug import result_folder
+from claraedge.store.database import Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """The pipeline that an item's job will run, read before the transaction."""
+
+    definition: str
+    """Digest: the pipeline may be changed meanwhile."""
+    pipeline: Pipeline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filled:
+    """An item whose payload is on the disk."""
+
+    files: Sequence[PayloadFile]
+    incomplete: str = ""
+    """What was taken away of its group while it was claimed."""
+    digest: str
+    """sha256 of a file, or of the names and digests of all files of a folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """An item that needs no more than its rows."""
+
+    item: Claimed
+    job: str
+    filled: Filled
+    resolved: Resolved
+
+    @property
+    def work(self) -> str:
+        """The same for items whose jobs would do the same."""
+        parameters = json.dumps(dict(self.item.options.parameters), sort_keys=True)
+        parts = (self.resolved.definition, self.filled.digest, parameters)
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+class Outcome(enum.Enum):
+    """What became of a prepared item."""
+
+    JOB = "job"
+    DUPLICATE = "duplicate"
+    """Bound to the job of before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Later:
+    """The job of before is not done yet."""
+
+    job: str
+
+
+class PipelineChangedError(InvalidRequestError):
+    """The pipeline was removed, or changed since it was resolved: resolve it again."""
+
+    name = "pipeline-changed"
+
+
+def job_name(text: str) -> str:
+    """A name that a job may have, near to the item's: printable, cut where it is too long."""
+    printable = "".join("_" if unicodedata.category(c)[0] == "C" else c for c in text)
+    return printable.encode()[: jobs.MAX_NAME].decode("utf-8", "ignore")
+
+
+def fill_payload(
+    flag: CancelFlag,
+    item: Claimed,
+    path: Path,
+    tree: PayloadTree,
+    unsynced: Unsynced,
+    names: Names,
+) -> Filled:
+    """The item's files as blobs of its payload. Blocking; may be repeated.
+
+    What programs left among them is no input. Durable once what is noted in `unsynced` is. The
+    payload has the id of the item, so that what a crash left of an earlier try is found.
+    """
+    blobs = tree.folder(item.id) / "blobs"
+    if not files.new_folders(blobs):
+        tree.sweep(item.id, ())
+    unsynced.add(blobs, blobs.parent, tree.payloads)
+    left_out = item.members[-1:] if item.options.marker else ()
+    filled: list[PayloadFile] = []
+    digests: dict[bytes, str] = {}
+    for entry in walk(path):
+        flag.check()
+        if not entry.is_file or entry.path in left_out:
+            continue
+        # A part of a broken transfer may be left: else nothing unfinished was claimed.
+        if entry.path and any(map(names.find, entry.path.split(b"/"))):
+            continue
+        source = path / os.fsdecode(entry.path) if entry.path else path
+        mode = stored_mode(entry.status.st_mode & 0o777)
+        hashed = digest(source, flag)
+        digests[entry.path] = hashed.identity
+        filled.append(
+            PayloadFile(
+                name=normalise("input/" + (entry.path or item.name).decode()),
+                size=entry.status.st_size,
+                mode=mode,
+                blob=tree.adopt(item.id, source, mode=mode, keep=True),
+                sha256=hashed.sha256,
+            )
+        )
+    return Filled(files=filled, incomplete=taken_away(item, path), digest=_digest(item, digests))
+
+
+def _digest(item: Claimed, digests: Mapping[bytes, str]) -> str:
+    """Of the whole content. The name of an item does not count, nor those of a group's entries."""
+    if not item.members:
+        if b"" in digests:
+            return digests[b""]
+        parts = [f"{one} ".encode() + path + b"\0" for path, one in sorted(digests.items())]
+    else:
+        parts = [one.encode() for one in sorted(digests.values())]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def submit(tx: Transaction, prepared: Prepared, now: float) -> Outcome | Later:
+    """Payload, files, queued job, delivery and the item's state: all, or nothing.
+
+    Raises PipelineChangedError. An item that is a job already is left as it is.
+    """
+    item, pipeline = prepared.item, prepared.resolved.pipeline
+    registered = find(tx, item.pipeline)
+    if registered is None or registered.definition != prepared.resolved.definition:
+        raise PipelineChangedError(f"the pipeline {item.pipeline} was changed or removed")
+    state = records.state(tx, item.id)
+    if state is None or state.value not in ("claimed", "parked"):
+        return Outcome.JOB
+    known = {"digest": prepared.filled.digest, "work": prepared.work}
+    if (before := _before(tx, prepared)) is not None:
+        if before.state is ItemState.SUBMITTED:
+            return Later(job=before.job)
+        records.submit(tx, item.id, before.job, now, duplicate_of=before.id, **known)
+        return Outcome.DUPLICATE
+    options = item.options
+    text = item.text[:MAX_VALUE_CHARACTERS]
+    jobs.add(
+        tx,
+        job=prepared.job,
+        payload=item.id,
+        name=jobs.check_name(job_name(item.text)),
+        pipeline=registered,
+        checked=pipeline,
+        priority=options.jobs_priority,
+        entries={**options.metadata, "Source": "inbox", "Item": text},
+        now=now,
+    )
+    for incomplete in (options.incomplete, prepared.filled.incomplete):
+        if incomplete:
+            text = (
+                f"the input is incomplete: {incomplete}; for a complete one, send all of it again"
+            )
+            jobs.say(tx, prepared.job, now, text)
+    if options.study and (earlier := records.earlier_part(tx, item)) is not None:
+        jobs.say(
+            tx,
+            prepared.job,
+            now,
+            f"the input is only the later part of a study or series: job {earlier} has the earlier"
+            " part (a longer quiet_seconds of the trigger keeps them together)",
+        )
+    payloads.put_files(tx, item.id, prepared.filled.files)
+    jobs.queue(tx, jobs.get(tx, prepared.job), pipeline, options.parameters)
+    folder = result_folder(registered.name, item.text, prepared.job)
+    deliveries.add(tx, prepared.job, folder, item.deliver, item.id)
+    records.submit(tx, item.id, prepared.job, now, **known)
+    return Outcome.JOB
+
+
+def _before(tx: Transaction, prepared: Prepared) -> records.Before | None:
+    """The item whose results stand for this one's, where its trigger wants that."""
+    wish = prepared.item.options.duplicates
+    before = None if wish == "run" else records.done_before(tx, prepared.item.id, prepared.work)
+    if before is None or before.state not in (ItemState.SUBMITTED, ItemState.DELIVERED):
+        return None
+    # To what was removed there is no link: it is made again.
+    return None if wish == "link" and before.removed else before

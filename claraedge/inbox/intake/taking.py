@@ -1,0 +1,142 @@
+"""Takes claimed items out of the inbox and makes their payloads, some at a time, in one thread."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from claraedge import bugs
+from claraedge.blocking import CancelFlag
+from claraedge.errors import ClaraedgeError
+from claraedge.formats.filenames import Names
+from claraedge.fs.files import Failpoint
+from claraedge.inbox.inspection.permissions import Held
+from claraedge.inbox.inspection.survey import Surveyor
+from claraedge.inbox.inspection.writers import Devices
+from claraedge.inbox.intake.claim import Faulty, Gone, Secured, Unsettled, looked_at, secure
+from claraedge.inbox.intake.submit import Filled, fill_payload
+from claraedge.inbox.intake.unsynced import Unsynced, sync
+from claraedge.inbox.model import Claimed
+from claraedge.payloads.tree import PayloadTree
+from claraedge.spool.spool import Spool
+from claraedge.suspects import UNRECORDED, Suspects, Work
+
+#: Seconds; where the first items take longer, the others go without them.
+_SLOW = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotBegun:
+    """Those before it took too long: it is to be taken on its own."""
+
+
+#: How far an item came: `Filled` is all but its rows.
+Step: TypeAlias = Held | Gone | Unsettled | Faulty | Filled | NotBegun | OSError | ClaraedgeError
+
+
+@dataclass(slots=True, kw_only=True)
+class _Whole:
+    position: int
+    path: Path
+    filled: Filled
+    unsynced: Unsynced
+
+
+class Taker:
+    """Takes the steps of items that are left, whatever a crash or a full disk left of them."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        tree: PayloadTree,
+        failpoint: Failpoint,
+        names: Names,
+        suspects: Suspects = UNRECORDED,
+    ) -> None:
+        self._spool = spool
+        self._tree = tree
+        self._failpoint = failpoint
+        self._suspects = suspects
+        self._surveyor = Surveyor(uid=os.geteuid(), names=names)
+
+    def take(
+        self, flag: CancelFlag, items: Sequence[Claimed], known: Mapping[str, Filled] | None = None
+    ) -> list[Step]:
+        """A step for each. Blocking; what it says was done is durable.
+
+        `known`: what an earlier call said of some, by id; while they are as they were then, they
+        are not read once more.
+        """
+        began = time.monotonic()
+        steps: list[Step] = []
+        filled: list[_Whole] = []
+        devices: Devices = {}
+        for position, item in enumerate(items):
+            if position and time.monotonic() - began > _SLOW:
+                steps.append(NotBegun())
+                continue
+            try:
+                before = None if known is None else known.get(item.id)
+                if before is not None and self._is_as_it_was(item):
+                    steps.append(before)
+                    continue
+                with self._suspects.on(Work.INBOX, item.id):
+                    done = self._fill(flag, item, position, devices)
+            except Exception as error:  # noqa: BLE001 - it fails alone
+                steps.append(bugs.known(error, "the claim of an item", item=item.id))
+                continue
+            if isinstance(done, _Whole):
+                filled.append(done)
+                steps.append(done.filled)
+            else:
+                steps.append(done)
+        unsynced = sync(flag, [one.unsynced for one in filled])
+        for one, not_durable in zip(filled, unsynced, strict=True):
+            if not_durable is not None:
+                steps[one.position] = not_durable
+                continue
+            try:
+                steps[one.position] = self._look_again(items[one.position], one)
+            except Exception as error:  # noqa: BLE001 - it fails alone
+                why = bugs.known(error, "the claim of an item", item=items[one.position].id)
+                steps[one.position] = why
+        return steps
+
+    def _fill(
+        self, flag: CancelFlag, item: Claimed, position: int, devices: Devices
+    ) -> Held | Gone | Unsettled | Faulty | _Whole:
+        unsynced = Unsynced(item)
+        progress = secure(
+            flag,
+            item,
+            self._spool,
+            self._failpoint,
+            unsynced,
+            self._surveyor,
+            devices=devices,
+        )
+        if not isinstance(progress, Secured):
+            return progress
+        filled = fill_payload(flag, item, progress.path, self._tree, unsynced, self._surveyor.names)
+        self._failpoint("submit: payload")
+        return _Whole(position=position, path=progress.path, filled=filled, unsynced=unsynced)
+
+    def _is_as_it_was(self, item: Claimed) -> bool:
+        """Whether it is what was hashed: a copy, that nobody else has, or not written to since."""
+        if os.path.lexists(self._spool.own(item.id, item.name)):
+            return True
+        raw = self._spool.raw(item.id, item.name)
+        return os.path.lexists(raw) and looked_at(item, raw, self._surveyor).content == item.content
+
+    def _look_again(self, item: Claimed, one: _Whole) -> Filled | Unsettled:
+        """Whether it is still what was hashed. A copy is: nobody else has it."""
+        self._failpoint("submit: durable")
+        if one.path == self._spool.raw(item.id, item.name):
+            content = looked_at(item, one.path, self._surveyor).content
+            if content != item.content:
+                return Unsettled(content=content)
+        return one.filled

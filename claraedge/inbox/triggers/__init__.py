@@ -1,0 +1,1 @@
+"""Which entries of which folders belong to which pipeline, and what they are called."""

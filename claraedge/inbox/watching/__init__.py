@@ -1,0 +1,1 @@
+"""The folders of the inbox: events of the kernel, and lists of what is there."""

@@ -1,0 +1,285 @@
+"""Finds the triggers, and lists what lies in their folders."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from claraedge.bugs import Known, known, words
+from claraedge.config import Config
+from claraedge.config.inbox import Trigger as Rule
+from claraedge.formats.filenames import Names, is_ignored
+from claraedge.fs.mounts import mount_of
+from claraedge.fs.trusted import opened
+from claraedge.fs.walking import walk
+from claraedge.inbox.intake.definitions import Definitions
+from claraedge.inbox.model import name_of, shown
+from claraedge.inbox.shares import Shares, StalledError, StillBusyError
+from claraedge.inbox.triggers.selection import LeftOut, Selected, no_trigger, select
+from claraedge.inbox.triggers.triggers import (
+    NOT_IN_A_FOLDER,
+    Layout,
+    Trigger,
+    folder_of,
+)
+from claraedge.spool.spool import is_ours
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What lies in the folder of a trigger."""
+
+    entries: Sequence[bytes]
+    left_out: Sequence[LeftOut]
+
+
+class Folders:
+    """The folders of an inbox, as they are now."""
+
+    def __init__(
+        self, config: Config, definitions: Definitions, shares: Shares, names: Names
+    ) -> None:
+        self.names = names
+        self._shares = shares
+        self.root = Path(os.path.normpath(config.inbox_dir.absolute()))
+        self._settings = config.inbox
+        self._definitions = definitions
+        self._told: dict[Path, str] = {}
+        self._between: dict[Path, list[str]] = {}
+        self._polls: set[Path] = set()
+
+    def wanted(self) -> list[Path]:
+        """Those that are made at start."""
+        relative = [t.folder for t in self._settings.trigger if not Path(t.folder).is_absolute()]
+        return [self.root, *(folder_of(self.root, folder) for folder in relative)]
+
+    def unreadable(self) -> list[str]:
+        """What cannot be read now, as texts for people."""
+        return [
+            f"the inbox folder {shown(os.fsencode(path))} cannot be read ({why})"
+            for path, why in self._told.items()
+        ]
+
+    def left_out(self) -> list[str]:
+        """What lies where nothing takes it, as texts for people."""
+        return [
+            f"{name}{f' and {len(more)} more' if more else ''} in the inbox folder"
+            f" {shown(os.fsencode(path))} will not become a job, because the folder of another"
+            f" trigger lies next to it; move it into that folder, or directly into"
+            f" {shown(os.fsencode(path))}"
+            for path, (name, *more) in self._between.items()
+        ]
+
+    # --- triggers -------------------------------------------------------------------------------
+
+    async def layout(self) -> Layout | None:
+        """All triggers; None where the inbox cannot be read, and nothing else is configured."""
+        try:
+            names = await self._shares.ask(self.root, _folders, self.root, self.names)
+            self._told.pop(self.root, None)
+        except OSError as error:
+            self._tell(self.root, error)
+            names = []
+            if not self._settings.trigger:
+                return None
+        root = await self._trigger(self.root, Rule(folder=str(self.root), pipeline=""))
+        triggers = {self.root: replace(root, problem=NOT_IN_A_FOLDER)}
+        by_name: Mapping[Path, str] = {self.root / name_of(name): name_of(name) for name in names}
+        registered = await self._definitions.registered(
+            [name for name in by_name.values() if name.isprintable()]
+        )
+        for folder, name in by_name.items():
+            if registered.get(name) is None:
+                missing = await self._definitions.missing(name)
+                trigger = await self._trigger(folder, Rule(folder=name, pipeline=""))
+                triggers[folder] = replace(trigger, problem=missing.problem, mend=missing.mend)
+            else:
+                triggers[folder] = await self._checked(folder, Rule(folder=name, pipeline=name))
+        for rule in self._settings.trigger:
+            folder = folder_of(self.root, rule.folder)
+            triggers[folder] = await self._checked(folder, rule)
+        return Layout(self.root, triggers.values())
+
+    async def _checked(self, folder: Path, rule: Rule) -> Trigger:
+        definition = await self._definitions.of_rule(rule)
+        trigger = await self._trigger(folder, rule)
+        return replace(trigger, problem=definition.problem, mend=definition.mend)
+
+    async def _trigger(self, folder: Path, rule: Rule) -> Trigger:
+        settle = rule.settle_seconds or self._settings.settle_seconds
+        return Trigger(folder=folder, rule=rule, settle=settle, polled=await self._polled(folder))
+
+    async def _polled(self, folder: Path) -> bool:
+        """Whether the kernel does not hear of all that happens there; told once."""
+        try:
+            mount = await self._shares.ask(folder, mount_of, folder)
+        except StalledError:
+            return True
+        except OSError:
+            return False  # it is not there now: the listing says so
+        polled = mount is not None and not mount.sends_events
+        if polled and mount is not None and folder not in self._polls:
+            _log.info(
+                "%s lies on %s (%s), which does not tell of changes: it is looked at every %g s",
+                folder,
+                mount.source,
+                mount.fstype,
+                self._settings.poll_seconds,
+            )
+        (self._polls.add if polled else self._polls.discard)(folder)
+        return polled
+
+    # --- what lies in them ----------------------------------------------------------------------
+
+    async def entries(self, trigger: Trigger, layout: Layout) -> Listing | None:
+        """What lies in a trigger's folder, as paths below it; None where it cannot be read."""
+        top = os.fsencode(trigger.folder)
+
+        def leads_away(path: bytes) -> bool:
+            return layout.leads_to_trigger(top + b"/" + path)
+
+        def is_trigger(path: bytes) -> bool:
+            return layout.is_trigger(top + b"/" + path)
+
+        lists: Callable[[Path, Callable[[bytes], bool]], list[bytes]] = (
+            partial(_files_below, is_trigger=is_trigger)
+            if trigger.deep
+            else partial(_names_in_root, names=self.names)
+            if trigger.folder == self.root
+            else _names
+        )
+
+        def listed(folder: Path) -> Listing:
+            return _sorted(
+                lists(folder, leads_away), trigger.rule, self.names, root=folder == self.root
+            )
+
+        try:
+            found = await self._shares.ask(trigger.folder, listed, trigger.folder)
+        except StillBusyError:
+            return None
+        except Exception as error:  # noqa: BLE001 - it fails alone
+            self._tell(trigger.folder, known(error, f"a look into {trigger.folder}"))
+            return None
+        self._told.pop(trigger.folder, None)
+        await self._look_between(trigger, layout)
+        return found
+
+    async def _look_between(self, trigger: Trigger, layout: Layout) -> None:
+        self._between.pop(trigger.folder, None)
+        if layout.has_between(trigger):
+            looked = partial(
+                _beside,
+                is_trigger=layout.is_trigger,
+                is_between=layout.is_between,
+                names=self.names,
+            )
+            with suppress(StillBusyError, OSError):
+                if found := await self._shares.ask(trigger.folder, looked, trigger.folder):
+                    self._between[trigger.folder] = [shown(name) for name in sorted(found)]
+
+    def _tell(self, folder: Path, error: Known) -> None:
+        text = words(error)
+        if self._told.get(folder) != text:
+            self._told[folder] = text
+            name = shown(os.fsencode(folder))
+            _log.warning(
+                "the inbox folder %s cannot be read (%s); it is tried again by itself", name, text
+            )
+
+
+def _sorted(paths: Iterable[bytes], rule: Rule, names: Names, *, root: bool) -> Listing:
+    """Which of the paths below a trigger's folder are entries."""
+    entries, left_out = [], []
+    for path in paths:
+        selected = select(rule, path, names)
+        if root and isinstance(selected, Selected) and selected.unfinished:
+            selected = no_trigger(path)
+        if isinstance(selected, LeftOut):
+            left_out.append(selected)
+        else:
+            entries.append(path)
+    return Listing(entries=entries, left_out=left_out)
+
+
+def _folders(root: Path, names: Names) -> list[bytes]:
+    with opened(root) as path, os.scandir(os.fsencode(path)) as entries:
+        return [
+            entry.name
+            for entry in entries
+            if entry.is_dir(follow_symlinks=False) and not is_ignored(entry.name, names)
+        ]
+
+
+def _names(folder: Path, leads_away: Callable[[bytes], bool]) -> list[bytes]:
+    with opened(folder) as path, os.scandir(os.fsencode(path)) as entries:
+        found = [entry.name for entry in entries]
+    return [name for name in found if not is_ours(name) and not leads_away(name)]
+
+
+def _names_in_root(folder: Path, leads_away: Callable[[bytes], bool], names: Names) -> list[bytes]:
+    """All but folders that are triggers, or will be once there is a pipeline of their name."""
+    with opened(folder) as path, os.scandir(os.fsencode(path)) as entries:
+        return [
+            entry.name
+            for entry in entries
+            if (is_ignored(entry.name, names) or not entry.is_dir(follow_symlinks=False))
+            and not is_ours(entry.name)
+            and not leads_away(entry.name)
+        ]
+
+
+def _beside(
+    folder: Path,
+    *,
+    is_trigger: Callable[[bytes], bool],
+    is_between: Callable[[bytes], bool],
+    names: Names,
+) -> list[bytes]:
+    """Paths below a trigger's folder that share a folder with that of another trigger; a hundred
+    at most. What lies at its own top is an entry.
+    """
+    found: list[bytes] = []
+    top = os.fsencode(folder)
+    left = [b""]
+    with opened(folder) as root:
+        while left and len(found) < 100:
+            below = left.pop()
+            with opened(root, below) as here, os.scandir(os.fsencode(here)) as entries:
+                for entry in entries:
+                    inner = below + b"/" + entry.name if below else entry.name
+                    path = top + b"/" + inner
+                    if is_between(path):
+                        left.append(inner)
+                    elif below and not (is_trigger(path) or names.leftover(entry.name)):
+                        found.append(inner)
+    return found
+
+
+def _files_below(
+    folder: Path, leads_away: Callable[[bytes], bool], *, is_trigger: Callable[[bytes], bool]
+) -> list[bytes]:
+    """All but folders, of the whole tree; and folders that cannot be looked into."""
+    found = []
+    with opened(folder) as top:  # what cannot be read raises
+        for entry in walk(top):
+            if entry.is_folder and not (entry.unreadable or entry.too_deep):
+                continue
+            if not entry.path or is_ours(entry.path) or _in_other_trigger(entry.path, is_trigger):
+                continue
+            if entry.is_folder and leads_away(entry.path):
+                continue
+            found.append(entry.path)
+    return found
+
+
+def _in_other_trigger(path: bytes, is_trigger: Callable[[bytes], bool]) -> bool:
+    parts = path.split(b"/")
+    return any(is_trigger(b"/".join(parts[:depth])) for depth in range(1, len(parts)))

@@ -1,0 +1,1 @@
+"""The jobs that run: their start, recovery, time-outs and end."""

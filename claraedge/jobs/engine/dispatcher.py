@@ -1,0 +1,204 @@
+"""Takes jobs from the queue, and starts the operators whose turn it is.
+
+The scheduler chooses, from what waits and what there is; both are collected here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from claraedge.jobs import records
+from claraedge.jobs.engine.active import ActiveJob
+from claraedge.jobs.engine.endings import Endings
+from claraedge.jobs.engine.floor import Floor
+from claraedge.jobs.engine.serving import Serving
+from claraedge.jobs.engine.workers import Workers
+from claraedge.jobs.model import JobState, JobStatus, Priority
+from claraedge.jobs.scheduling import queue
+from claraedge.jobs.scheduling.budget import Candidate, Held, memory_of
+from claraedge.jobs.scheduling.gpu_leases import absent
+from claraedge.jobs.scheduling.queue import JobQueue
+from claraedge.jobs.scheduling.scheduler import Resources, Scheduler
+from claraedge.store.database import Transaction
+
+#: While a job waits for a GPU that no CDI spec names, or that cannot be used, it is looked again
+#: after so long; and so is whatever says that no job may start.
+_LOOK_AGAIN = 5.0
+
+
+class Dispatcher:
+    """Every method may meet an outage, and raises it."""
+
+    def __init__(
+        self,
+        floor: Floor,
+        jobs: JobQueue[ActiveJob],
+        resources: Resources,
+        endings: Endings,
+        serving: Serving,
+        workers: Workers,
+        may_start: Callable[[], str | None],
+    ) -> None:
+        """`may_start`: why no job may start now; None: it may."""
+        self.held_back: str | None = None
+        """Why no job of the queue starts, at the last look; None: they may."""
+        self._floor = floor
+        self._queue = jobs
+        self._resources = resources
+        self._endings = endings
+        self._serving = serving
+        self._workers = workers
+        self._may_start = may_start
+        self._scheduler = Scheduler(resources, floor.machine.clock)
+        self._without_gpu: set[str] = set()
+
+    def soonest(self) -> float | None:
+        """Seconds until the next look is due, whatever happens; None: none is."""
+        look_again = _LOOK_AGAIN if self._without_gpu or self.held_back else None
+        due = (self._scheduler.soonest(), look_again)
+        return min((d for d in due if d is not None), default=None)
+
+    def waits_for(self, active: ActiveJob) -> Mapping[str, str]:
+        """What each operator that could start waits for, in words."""
+        return self._scheduler.waits_for(list(active.candidates()), self._held())
+
+    async def start_next(self) -> bool:
+        """Starts the operator whose turn it is; False where each one waits."""
+        candidates = [
+            c
+            for active in self._floor.active.values()
+            if active.refused != self._floor.machine.values.releases
+            and self._serving.may_begin(active)
+            for c in active.candidates()
+        ]
+        self.held_back = self._may_start() if len(self._queue) else None
+        if self.held_back is None:
+            candidates += await self._heads({c.job for c in candidates})
+        await self._scheduler.look(candidates)
+        choice = self._scheduler.choose(candidates, self._held())
+        if choice.idle_memory:
+            wanted = {
+                key for active in self._floor.active.values() for key in active.demands.services
+            }
+            self._floor.machine.services.yield_memory(choice.idle_memory, wanted | choice.wanted)
+        if choice.candidate is None:
+            await self._tell(candidates)
+            return False
+        job = choice.candidate.job
+        active = self._floor.active.get(job) or self._queue.decoded(job)
+        assert active is not None, "a candidate is active or queued"
+        self._floor.active[job] = active
+        self._queue.remove(job)
+        active.taken = True
+        if active.ending is not None:
+            return True  # decided while it was chosen: it ends with the next round
+        if active.beside is None:
+            self._serving.begin(active)
+            return True
+        active.lease = choice.lease
+        self._workers.begin(active, choice.candidate, choice.gpus)
+        return True
+
+    async def load(self, job: str) -> ActiveJob | None:
+        """A queued job, decoded; None where it is not queued any more."""
+        active = self._queue.decoded(job)
+        if active is None:
+            recorded = await self._floor.machine.database.read(lambda tx: records.get(tx, job))
+            if job in self._floor.active or recorded.state is JobState.STOPPED:
+                self._queue.remove(job)
+                return None
+            active = self._queue.decoded(job) or self._floor.decoded(recorded)
+            if active.ending is not None and self._queue.remove(job):
+                self._floor.active[job] = active  # it ends with the next round
+                self._floor.wake.set()
+                return None
+            self._queue.remember(job, active)
+        return active
+
+    async def _heads(self, waiting: Collection[str]) -> list[Candidate]:
+        """What may begin of the queue. `waiting`: jobs that have begun, and whose operators wait.
+
+        So many that wait keep others of their lane from beginning, and nobody else.
+        """
+        pulled = self._floor.machine.images.pulling()
+        crowds = Counter(
+            active.lane(pulled)
+            for active in self._floor.active.values()
+            if active.job.id in waiting or active.serving is not None or active.fetching
+        )
+        found: list[Candidate] = []
+        for job in self._queue.head():
+            active = await self.load(job)
+            if active is None:
+                continue
+            too_large = active.demands.too_large(self._resources.memory)
+            if too_large is not None and self._queue.remove(job):
+                self._floor.active[job] = active
+                await self._endings.decide(active, JobStatus.FAULTED, too_large)
+                continue
+            lane = active.lane(pulled)
+            if self._queue.move(job, lane):
+                self._floor.wake.set()  # another one is at the head where it was
+            urgent = active.job.priority is Priority.IMMEDIATE
+            near = self._queue.decoded(job) is active
+            if near and (urgent or crowds[lane] < queue.CROWD) and self._serving.may_begin(active):
+                found += active.candidates()
+        return found
+
+    async def _tell(self, candidates: Sequence[Candidate]) -> None:
+        """Says once in a job's messages that it waits for GPUs that this machine does not have."""
+        capacity = self._scheduler.capacity
+        waiting = {c.job: (c.operator, text) for c in candidates if (text := absent(c, capacity))}
+        untold = {job: told for job, told in waiting.items() if job not in self._without_gpu}
+        self._without_gpu &= waiting.keys()
+        if not untold:
+            return
+
+        def work(tx: Transaction) -> None:
+            now = self._floor.machine.clock.now()
+            for job, (operator, missing) in untold.items():
+                waits = "it waits, and continues by itself once that is done"
+                if not capacity.gpu_faults:
+                    waits = (
+                        "it waits until a CDI spec of the kind engine.cdi_kind appears (`sudo"
+                        " nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml` makes one)"
+                    )
+                records.say(tx, job, now, f"operator {operator}: {_sentence(missing)}; {waits}")
+
+        await self._floor.machine.database.write(work)
+        self._without_gpu |= untold.keys()
+
+    def _held(self) -> Held:
+        running = [r for a in self._floor.active.values() for r in a.running.values()]
+        use = self._floor.machine.services.gpu_use()
+        used, idle = self._serving.memory()
+        served = [a for a in self._floor.active.values() if a.demands.services]
+        beside: dict[str, int] = {}  # two definitions of a service may differ in it
+        for each_served in served:
+            for key, count in each_served.demands.cores.items():
+                beside[key] = max(count, beside.get(key, 0))
+        shared: dict[str, int] = {}
+        for each in running:
+            if each.candidate.gpu_memory and each.gpus:
+                shared[each.gpus[0]] = shared.get(each.gpus[0], 0) + each.candidate.gpu_memory
+        return Held(
+            operators=sum(r.candidate.slot for r in running),
+            cores=sum(min(r.candidate.cpu, self._resources.cores) for r in running),
+            cores_beside=sum(beside.values()),
+            memory=sum(memory_of(r.candidate, self._scheduler.capacity) for r in running),
+            services=used,
+            service_users=frozenset(a.job.id for a in served),
+            largest=max((a.demands.largest for a in served), default=0),
+            idle=idle,
+            leases={a.job.id: a.lease for a in self._floor.active.values() if a.lease},
+            gpus_in_use=frozenset(g for r in running if r.candidate.gpu for g in r.gpus),
+            gpu_memory=shared,
+            beside=use.used,
+            beside_users=use.jobs,
+        )
+
+
+def _sentence(missing: str) -> str:
+    """What is missing, as the beginning of a message."""
+    return missing.replace("a GPU that can be used", "no GPU can be used", 1)

@@ -1,0 +1,121 @@
+"""Takes up what an earlier daemon, or an outage, left: rows, and containers that tell of them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+
+from claraedge.blocking import in_thread
+from claraedge.errors import RunnerUnavailableError
+from claraedge.jobs import records
+from claraedge.jobs.engine import away
+from claraedge.jobs.engine.active import ActiveJob
+from claraedge.jobs.engine.floor import OUTAGES, Floor
+from claraedge.jobs.engine.serving import Serving
+from claraedge.jobs.engine.workers import Workers
+from claraedge.jobs.model import Job, JobState
+from claraedge.jobs.operators.values import has_values, known_size
+from claraedge.jobs.scheduling.queue import JobQueue
+from claraedge.runner.protocol import (
+    LABEL_DEVICES,
+    LABEL_INSTANCE,
+    LABEL_JOB,
+    LABEL_OPERATOR,
+    Container,
+    Phase,
+)
+
+_log = logging.getLogger(__name__)
+
+
+class Recovery:
+    """Sees to jobs that ran before, and to operators that nobody works on."""
+
+    def __init__(
+        self,
+        floor: Floor,
+        jobs: JobQueue[ActiveJob],
+        serving: Serving,
+        workers: Workers,
+        gpus: Callable[[], tuple[str, ...]],
+    ) -> None:
+        """`gpus`: those of this machine; may block."""
+        self.recalled = False
+        """Whether the containers were asked what became of them, and which GPUs they have."""
+        self._floor = floor
+        self._queue = jobs
+        self._serving = serving
+        self._workers = workers
+        self._gpus = gpus
+
+    async def take_up(self) -> None:
+        """Takes up what is recorded: adopts, collects, runs again; removes unknown containers.
+
+        Returns at once where Podman does not answer: `run` then goes on trying before it starts
+        anything new.
+        """
+        machine = self._floor.machine
+        await machine.database.write(lambda tx: tx.run("forget_other_boots", boot=machine.boot))
+        jobs = await machine.database.read(
+            lambda tx: [records.read(tx, row) for row in tx.rows("started_jobs")]
+        )
+        gpus = await in_thread(self._gpus) if jobs else ()
+        found: Sequence[Container] | None = None
+        with contextlib.suppress(RunnerUnavailableError):  # then they are asked for again
+            found = await self._recall()
+        for job in jobs:
+            if job.state is JobState.RUNNING or job.ending is not None:
+                self._activate(job, gpus)
+            else:
+                self._queue.push(job.id, job.priority)
+        try:
+            if found is not None:
+                await self._settle(found)
+            await self._floor.strays.remove(self._floor.active)
+            await self.resume()
+        except OUTAGES as error:
+            self._floor.pause.met(error)
+        _log.info("recovery done", extra={"jobs": len(jobs), "running": len(self._floor.active)})
+
+    async def resume(self) -> None:
+        """Sees to operators that are recorded as running: after a restart, after an outage."""
+        if not self.recalled:
+            await self._settle(await self._recall())
+        for active in self._floor.active.values():
+            for record in active.unattended():
+                gpus = self._floor.given.get((active.job.id, record.name), active.lease)
+                self._workers.begin(active, active.candidate(record.name), gpus)
+            if active.ending is not None:
+                active.end_operators()
+            elif active.beside is None and active.serving is None:
+                self._serving.begin(active)  # after a restart, or once more after an outage
+
+    async def _recall(self) -> Sequence[Container]:
+        """Learns from the containers which GPUs they have. Raises RunnerUnavailableError."""
+        labels = {LABEL_INSTANCE: self._floor.machine.instance}
+        found = await self._floor.machine.runner.containers(labels)
+        for container in found:
+            told = container.labels
+            if LABEL_DEVICES in told and container.phase in (Phase.RUNNING, Phase.STOPPED):
+                operator = (told[LABEL_JOB], told[LABEL_OPERATOR])
+                self._floor.given[operator] = tuple(told[LABEL_DEVICES].split(","))
+        return found
+
+    async def _settle(self, found: Sequence[Container]) -> None:
+        await away.settle(self._floor.machine, self._floor.active.values(), found)
+        self.recalled = True
+
+    def _activate(self, job: Job, gpus: tuple[str, ...]) -> None:
+        """A job that ran before this start; one that uses GPUs has them again."""
+        active = self._floor.decoded(job)
+        if active.uses_gpu:
+            given = self._floor.given
+            own = [gpu for (of, _), some in given.items() if of == job.id for gpu in some]
+            taken = {gpu for other in self._floor.active.values() for gpu in other.lease}
+            taken |= {gpu for (of, _), some in given.items() if of != job.id for gpu in some}
+            free = [gpu for gpu in gpus if gpu not in taken and gpu not in own]
+            active.lease = (*own, *free)[: active.demands.gpus]
+        if has_values(active.pipeline):
+            self._floor.machine.values.adopt(job.id, known_size(active.pipeline))
+        self._floor.active[job.id] = active

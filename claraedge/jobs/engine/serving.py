@@ -1,0 +1,86 @@
+"""What runs beside jobs, as the engine sees to it: before the first operator, until the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from claraedge.errors import ClaraedgeError
+from claraedge.jobs.engine.active import ActiveJob
+from claraedge.jobs.engine.endings import Endings
+from claraedge.jobs.engine.floor import OUTAGES, Floor
+from claraedge.jobs.model import JobStatus
+
+
+class Serving:
+    """Asks for the services of jobs, and ends those that cannot have theirs."""
+
+    def __init__(self, floor: Floor, endings: Endings) -> None:
+        self._floor = floor
+        self._endings = endings
+        self._services = floor.machine.services
+        self._services.on_lost = self.lost
+        self._services.on_freed = floor.wake.set
+
+    def may_begin(self, active: ActiveJob) -> bool:
+        """Whether what is to run beside a job may have the GPU: not while another job has it."""
+        if active.beside is not None or not self._services.want_gpu(active.pipeline):
+            return True
+        users = self._services.gpu_use().jobs
+        return not any(
+            other.lease or any(r.gpus for r in other.running.values())
+            for other in self._floor.active.values()
+            if other is not active and other.job.id not in users
+        )
+
+    def memory(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
+        """Key of each service and of the inference server -> megabytes that are kept for it: of
+        those that jobs use or are about to, and of those that nobody uses.
+        """
+        there = Counter[str]()  # one that ends, and the one after it, have the same key
+        for present in self._services.present():
+            there[present.key] += present.memory
+        used: dict[str, int] = {}
+        for active in self._floor.active.values():
+            for key, size in active.demands.services.items():
+                used[key] = max(size, used.get(key, 0), there[key])
+        return used, {key: size for key, size in there.items() if key not in used}
+
+    def begin(self, active: ActiveJob) -> None:
+        """Sees to it that what the job's operators use runs; they are admitted after that."""
+        task = self._floor.tasks.begin(self._served(active), f"services of {active.job.id}")
+        active.serving = task
+        # Not at the end of the work: a task that is cancelled before its first step does nothing.
+        task.add_done_callback(lambda _: self._over(active))
+
+    def _over(self, active: ActiveJob) -> None:
+        active.serving = None
+        self._floor.wake.set()
+
+    async def _served(self, active: ActiveJob) -> None:
+        job = active.job.id
+        try:
+            active.beside = await self._services.acquire(job, active.pipeline)
+            for note in active.beside.notes:
+                await self._floor.say(job, note)
+            self._floor.pause.over()
+        except OUTAGES as error:
+            self._floor.pause.met(error)
+        except ClaraedgeError as error:
+            try:
+                await self._endings.decide(active, JobStatus.FAULTED, str(error))
+            except OUTAGES as outage:  # it is found out once more
+                self._floor.pause.met(outage)
+
+    def lost(self, job: str, reason: str) -> None:
+        """What a job uses is gone for good: it fails with that reason."""
+        active = self._floor.active.get(job)
+        if active is not None and active.ending is None:
+            self._floor.tasks.begin(self._lost(active, reason), f"services lost {job}")
+
+    async def _lost(self, active: ActiveJob, reason: str) -> None:
+        try:
+            await self._endings.decide(active, JobStatus.FAULTED, reason)
+        except OUTAGES as error:
+            self._floor.pause.met(error)
+            active.end(JobStatus.FAULTED)

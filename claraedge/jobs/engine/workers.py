@@ -1,0 +1,159 @@
+"""The operators that run, each in a task of its own, and those that are made ahead of time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import replace
+
+from claraedge.bugs import known
+from claraedge.errors import StateFolderError
+from claraedge.jobs.engine.active import ActiveJob, Running
+from claraedge.jobs.engine.floor import OUTAGES, Floor
+from claraedge.jobs.model import OperatorRecord, OperatorStatus
+from claraedge.jobs.operators.attempt import Setting
+from claraedge.jobs.operators.execution import Execution
+from claraedge.jobs.operators.values import RoomTakenError
+from claraedge.jobs.scheduling.budget import Candidate
+
+_log = logging.getLogger(__name__)
+
+#: For each operator that may run at once, so many may have their containers made ahead.
+AHEAD = 2
+#: A daemon that stops takes containers back for so many seconds.
+_LAST = 3.0
+
+
+class Workers:
+    """Runs operators, and tells the engine by waking it."""
+
+    def __init__(self, floor: Floor, slots: int) -> None:
+        """`slots`: operators that may run at once."""
+        self._floor = floor
+        self._slots = slots
+
+    def begin(self, active: ActiveJob, candidate: Candidate, gpus: tuple[str, ...]) -> None:
+        name = candidate.operator
+        devices = gpus[: max(candidate.gpu, bool(candidate.gpu_memory))]
+        execution, unfit = active.prepared.pop(name, None), None
+        if execution is not None and not execution.fits(active.attempts()):
+            execution, unfit = None, execution
+        if execution is None:
+            execution = self._execution(active, name, devices)
+        if active.ending is not None:
+            execution.end()  # decided while it was chosen
+        active.running[name] = Running(execution=execution, candidate=candidate, gpus=devices)
+        if devices:
+            self._floor.given[active.job.id, name] = devices
+        self._floor.tasks.begin(
+            self._operator(active, name, execution, unfit), f"{active.job.id}/{name}"
+        )
+
+    def _execution(self, active: ActiveJob, name: str, devices: tuple[str, ...]) -> Execution:
+        operator = active.pipeline.operator(name)
+        assert operator is not None, "it is one of the pipeline's"
+        setting = Setting(
+            job=active.job,
+            pipeline=active.pipeline,
+            operator=operator,
+            upstream=active.attempts(),
+            devices=devices,
+            lookups=active.lookups,
+            beside=active.lease_beside,
+        )
+        record = replace(active.operators[name], not_before=None)
+
+        def changed(changed: OperatorRecord) -> None:
+            active.note(changed)
+            self._floor.wake.set()  # its job's time begins or ends to count
+
+        return Execution(self._floor.machine, setting, record, changed, self._floor.wake.set)
+
+    def prepare_ahead(self) -> None:
+        """Makes containers while those that they wait for run: a start is then all that is left."""
+        free = AHEAD * self._slots - sum(len(a.prepared) for a in self._floor.active.values())
+        for active in self._floor.active.values():
+            for name in [name for name, e in active.prepared.items() if e.lacks_image]:
+                del active.prepared[name]
+                self._fetch(active, name)
+            for name in active.preparable()[: max(0, free)]:
+                execution = active.prepared[name] = self._execution(active, name, ())
+                execution.prepare()
+                free -= 1
+
+    async def _operator(
+        self, active: ActiveJob, name: str, execution: Execution, unfit: Execution | None
+    ) -> None:
+        """`unfit`: what was made ahead for it in vain. It goes first: it has the same name."""
+        try:
+            if unfit is not None:
+                await unfit.discard()
+            await execution.run()
+            self._floor.pause.over()
+        except OUTAGES as error:
+            self._floor.pause.met(error)
+            self._floor.strays.expect()
+        except RoomTakenError as error:
+            await self._refused(active, name, error)
+        except StateFolderError:  # nothing can be recorded any more, of this job or of another
+            raise
+        except Exception as error:  # noqa: BLE001 - the daemon lives on where one job meets a bug
+            _log.exception("operator broken", extra={"job": active.job.id, "operator": name})
+            with contextlib.suppress(*OUTAGES):
+                await execution.abort(repr(error))
+            self._floor.strays.expect()
+        record = execution.record
+        if record != active.operators[name]:
+            active.note(record)
+        if execution.filled is not None:
+            active.fill(execution.filled)
+        del active.running[name]
+        if execution.lacks_image:
+            self._fetch(active, name)
+        if record.status is not OperatorStatus.RUNNING:
+            self._floor.given.pop((active.job.id, name), None)
+        if record.status is OperatorStatus.FAULTED:
+            active.end(execution.job_ending)
+        if not active.uses_gpu:
+            active.lease = ()
+        self._floor.wake.set()
+
+    def _fetch(self, active: ActiveJob, name: str) -> None:
+        """Has an operator's image pulled, while it holds nothing that others wait for."""
+        if active.ending is not None:
+            return
+        reference = active.reference(name)
+        task = self._floor.tasks.begin(self._fetched(active, reference), f"fetch {reference}")
+        active.fetching[name] = task
+
+        def over(_: asyncio.Task[None]) -> None:
+            # Not at the end of the work: a task cancelled before its first step does nothing.
+            del active.fetching[name]
+            self._floor.wake.set()
+
+        task.add_done_callback(over)
+
+    async def _fetched(self, active: ActiveJob, reference: str) -> None:
+        try:
+            await active.lookups.fetch(reference)
+            self._floor.pause.over()
+        except OUTAGES as error:
+            self._floor.pause.met(error)
+        except Exception as error:  # noqa: BLE001 - the operator meets it again, and fails by it
+            known(error, f"the fetch of {reference}", job=active.job.id)
+
+    async def _refused(self, active: ActiveJob, name: str, error: RoomTakenError) -> None:
+        """The job waits until another one ends; its messages say so once."""
+        first = active.refused is None
+        active.refused = error.releases
+        if first:
+            with contextlib.suppress(*OUTAGES):
+                await self._floor.say(active.job.id, f"operator {name}: {error}")
+
+    async def take_back(self) -> None:
+        """Takes back what was made ahead; the next start removes what this cannot in time."""
+        prepared = [e for active in self._floor.active.values() for e in active.prepared.values()]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST):
+                await asyncio.gather(*(self._floor.take_back(e) for e in prepared))

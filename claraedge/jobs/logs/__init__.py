@@ -1,0 +1,1 @@
+"""Logs of operators, and what happened to each job."""

@@ -1,0 +1,1 @@
+"""One operator: its attempts, containers, files and results."""

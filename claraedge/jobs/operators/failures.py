@@ -1,0 +1,85 @@
+"""Why an attempt of an operator failed, in words for the job's messages."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from claraedge.blocking import in_thread
+from claraedge.jobs.model import OperatorRecord
+from claraedge.jobs.operators import signals
+from claraedge.jobs.operators.attempt import Setting
+from claraedge.jobs.operators.machine import Machine
+from claraedge.jobs.operators.values import written
+from claraedge.pipelines import requests
+from claraedge.runner.protocol import Exit
+from claraedge.runner.service import causes
+
+#: An operator that fails with so many bytes free, or more, has failed of something else.
+_ROOM = 16 << 20
+#: How the kernel calls what no program of this machine is.
+_FORMAT = "exec format error"
+#: So many of its last lines are looked at for what it says of memory.
+_LINES = 20
+
+
+async def with_last_line(machine: Machine, setting: Setting, attempt: int, reason: str) -> str:
+    """The message for the job: which operator, why, and the last line that it wrote."""
+    name = setting.operator.name
+    tail = await in_thread(machine.logs.tail, setting.job.id, name, attempt, _LINES)
+    memory = signals.of_lines(tail, machine.tmpfs(setting.operator))
+    last = f"; its last line: {tail[-1].strip()[:500]}" if tail else ""
+    return f"operator {name}: {reason}{memory}{last}"
+
+
+async def reason(machine: Machine, setting: Setting, record: OperatorRecord, end: Exit) -> str:
+    """What the end of its container tells, and the state of its image."""
+    operator = setting.operator
+    if end.code is None:
+        return end.cause.value
+    if end.out_of_memory:
+        profile = machine.profile
+        return requests.out_of_memory(requests.memory(operator.requests, profile), profile)
+    meaning = signals.of_exit(end.code, machine.tmpfs(operator))
+    text = f"failed with exit code {end.code}{meaning}"
+    if end.code == 128 + signal.SIGBUS and written(operator):
+        values = machine.values
+        text += (
+            f"; {values.folder}, where its values lie, may be full:"
+            f" {values.space().free >> 20} MB of it are free"
+        )
+    return (
+        text
+        + await _told_of_program(machine, setting, record)
+        + _told_of_disk(machine, setting, record.attempt)
+    )
+
+
+async def _told_of_program(machine: Machine, setting: Setting, record: OperatorRecord) -> str:
+    """What its last line means, or that its image is not what was stored."""
+    job, name, image = setting.job.id, setting.operator.name, record.image or ""
+    damage = await machine.images.why_damaged(setting.operator.container.reference, image)
+    if damage:
+        return f": {damage}"
+    tail = await in_thread(machine.logs.tail, job, name, record.attempt, 1)
+    cause = causes.of_last_line(tail[0]) if tail else None
+    if cause is None:
+        return ""
+    other = await machine.images.why_foreign(image) if _FORMAT in tail[0].lower() else ""
+    return f": {other or cause}"
+
+
+def _told_of_disk(machine: Machine, setting: Setting, attempt: int) -> str:
+    """For an operator that failed while its outputs had hardly any room: that is likely why."""
+    folder = machine.payloads.tree.attempt(setting.job.payload, setting.operator.name, attempt)
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return ""
+    free = found.f_bavail * found.f_frsize
+    if free >= _ROOM:
+        return ""
+    return (
+        f"; the disk of its outputs may be full: {free >> 20} MiB of it are free; free some"
+        " space there, then create the job again"
+    )

@@ -1,0 +1,53 @@
+"""What executions work with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from claraedge.clock import Clock
+from claraedge.images.applications import Applications
+from claraedge.images.images import Images
+from claraedge.jobs.logs.logs import JobLogs
+from claraedge.jobs.operators.removals import Removals
+from claraedge.jobs.operators.values import SharedMemory
+from claraedge.payloads.payloads import Payloads
+from claraedge.pipelines import requests
+from claraedge.pipelines.model import Operator
+from claraedge.pipelines.requests import Profile
+from claraedge.pipelines.tmpfs import Tmpfs, TmpfsRule
+from claraedge.runner.protocol import Runner
+from claraedge.services.services import Services
+from claraedge.store.database import Database
+from claraedge.suspects import Suspects
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What an execution works with; one for the whole engine."""
+
+    database: Database
+    runner: Runner
+    removals: Removals
+    payloads: Payloads
+    images: Images
+    applications: Applications
+    logs: JobLogs
+    values: SharedMemory
+    suspects: Suspects
+    services: Services
+    gpu_fault: Callable[[Sequence[str]], Awaitable[str | None]]
+    """Tries GPUs (CDI names) again: why one of them cannot be used, or None."""
+    profile: Profile
+    tmpfs_rule: TmpfsRule
+    clock: Clock
+    instance: str
+    """Label of this daemon's containers; kept with the state."""
+    boot: str
+    grace: float
+    """Seconds between TERM and KILL."""
+
+    def tmpfs(self, operator: Operator) -> Tmpfs:
+        """What an operator may keep in file systems that lie in memory."""
+        limit = requests.memory(operator.requests, self.profile).limit
+        return self.tmpfs_rule.of(operator.container, limit)

@@ -1,0 +1,69 @@
+"""An operator's values in shared memory: placed before it runs, kept after it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from claraedge.blocking import in_cancellable_thread, in_thread
+from claraedge.fs import files
+from claraedge.jobs.model import Job
+from claraedge.jobs.operators.machine import Machine
+from claraedge.jobs.operators.values import has_values, known_size, written
+from claraedge.pipelines.model import Operator, Pipeline
+from claraedge.runner.foreign import clear
+
+
+class Placing:
+    """The values of one operator of a job. Every method may raise UnusableValueError."""
+
+    def __init__(
+        self, machine: Machine, job: Job, operator: Operator, upstream: Mapping[str, int]
+    ) -> None:
+        """`upstream`: which attempt of each operator before it wrote what it reads."""
+        self._runner = machine.runner
+        self._tree = machine.payloads.tree
+        self._memory = machine.values
+        self._job = job
+        self._operator = operator
+        self._upstream = upstream
+
+    async def have_room(self, pipeline: Pipeline) -> None:
+        """Has room for all values of the job, or raises RoomTakenError."""
+        if has_values(pipeline):
+            await in_thread(self._memory.claim, self._job.id, known_size(pipeline))
+
+    async def place(self, attempt: int) -> None:
+        """What the attempt reads, restored where a restart took it; files for what it writes."""
+        job, memory = self._job, self._memory
+        for entry in self._operator.inputs:
+            if entry.in_memory:
+                assert entry.source is not None, "the language knows no value of the payload"
+                assert entry.name is not None, "the language names every value"
+                source, of = entry.source, self._upstream[entry.source]
+                copy = self._tree.values(job.payload, source, of) / entry.name
+                await in_thread(memory.restore, job.id, source, of, entry.name, copy)
+        await in_thread(memory.make, job.id, attempt, self._operator)
+
+    async def are_lost(self, attempt: int) -> bool:
+        """Whether the machine took what the attempt wrote: its process cannot remove the folder."""
+        if not written(self._operator):
+            return False
+        folder = self._memory.attempt(self._job.id, self._operator.name, attempt)
+        return not await in_thread(folder.exists)
+
+    async def keep(self, attempt: int) -> None:
+        """Checks what an attempt that ended well wrote, and makes it durable."""
+        job, operator = self._job, self._operator
+        if not written(operator):
+            return
+        folder = self._memory.attempt(job.id, operator.name, attempt)
+        if await in_thread(files.has_foreign, folder):
+            await self._runner.reclaim(folder)
+        copies = self._tree.values(job.payload, operator.name, attempt)
+        await in_cancellable_thread(self._memory.keep, job.id, attempt, operator, copies)
+
+    async def discard(self, attempt: int) -> None:
+        """Removes what an attempt left that did not end well."""
+        job, name = self._job, self._operator.name
+        await clear(self._runner, self._tree.values(job.payload, name, attempt))
+        await clear(self._runner, self._memory.attempt(job.id, name, attempt))

@@ -1,0 +1,214 @@
+"""An operator's progress as it is recorded: each step is committed, then known here, then told.
+
+So whatever ends the daemon in between, the next one finds a row that tells how the operator stands.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from claraedge.clock import moment
+from claraedge.errors import ClaraedgeError
+from claraedge.jobs import records
+from claraedge.jobs.model import JobStatus, OperatorRecord, OperatorStatus
+from claraedge.jobs.operators import failures
+from claraedge.jobs.operators.attempt import Made, Setting
+from claraedge.jobs.operators.machine import Machine
+from claraedge.jobs.transitions import MAX_INTERRUPTIONS
+from claraedge.payloads.model import PayloadFile
+from claraedge.pipelines.model import Operator
+from claraedge.store.database import Transaction
+
+_log = logging.getLogger(__name__)
+
+
+class Progress:
+    """The row of one operator; every method but `note` writes it."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        setting: Setting,
+        record: OperatorRecord,
+        on_change: Callable[[OperatorRecord], None],
+    ) -> None:
+        self.record = record
+        """As it was committed last."""
+        self._machine = machine
+        self._setting = setting
+        self._job = setting.job
+        self._on_change = on_change
+
+    def note(self, record: OperatorRecord) -> None:
+        """It was changed so, and that is committed."""
+        self.record = record
+        self._on_change(record)
+
+    def log(self, text: str, **fields: object) -> None:
+        """One line of the journal about the operator."""
+        extra = {**self._setting.about, "attempt": self.record.attempt, **fields}
+        _log.info(text, extra=extra)
+
+    async def fill(self, operator: Operator) -> None:
+        """The operator is known as its image says; that is no change of the record."""
+        await self._machine.database.write(
+            lambda tx: records.fill_operator(tx, self._job.id, operator)
+        )
+        self.log("operator is an application", command=operator.container.entrypoint)
+
+    async def run(self, made: Made) -> None:
+        """Its container is about to be started."""
+
+        def work(tx: Transaction) -> OperatorRecord:
+            at = moment(self._machine.clock)
+            records.run_operator(
+                tx,
+                self._job.id,
+                self.record.name,
+                attempt=made.attempt,
+                image=made.image,
+                container=made.container,
+                boot=self._machine.boot,
+                at=at,
+            )
+            return replace(
+                self.record,
+                status=OperatorStatus.RUNNING,
+                attempt=made.attempt,
+                image=made.image,
+                container=made.container,
+                boot=self._machine.boot,
+                began=at.elapsed,
+                exit_code=None,
+                started=at.now,
+                stopped=None,
+                not_before=None,
+            )
+
+        self.note(await self._machine.database.write(work))
+
+    async def complete(self, produced: Sequence[PayloadFile], others: int) -> None:
+        """It has completed. `produced`: the files that it wrote, which are durable; `others`: how
+        many entries of its output are none.
+        """
+        name = self.record.name
+
+        def work(tx: Transaction) -> OperatorRecord:
+            at = moment(self._machine.clock)
+            records.complete(tx, self._job, name, 0, produced, at)
+            if others:
+                records.say(
+                    tx,
+                    self._job.id,
+                    at.now,
+                    f"operator {name}: {others} entries of its output are links, pipes or devices;"
+                    " they are neither listed nor delivered",
+                )
+            return replace(
+                self.record, status=OperatorStatus.COMPLETED, exit_code=0, stopped=at.now
+            )
+
+        self.note(await self._machine.database.write(work))
+        self.log("operator completed", files=len(produced))
+
+    async def fail(self, reason: str, code: int | None, ending: JobStatus) -> None:
+        """It has failed for good, and its job with it. `ending`: how that is to end."""
+        await self._fault(await self._told(reason), code, ending)
+        self.log("operator failed", reason=reason, exit_code=code)
+
+    async def abort(self, text: str) -> None:
+        """A bug ended its work: it has failed, also where that cannot be recorded now.
+
+        Raises what the database does.
+        """
+        try:
+            await self._fault(
+                f"operator {self.record.name}: internal error: {text}",
+                self.record.exit_code,
+                JobStatus.FAULTED,
+            )
+        except ClaraedgeError:
+            now = self._machine.clock.now()
+            self.record = replace(self.record, status=OperatorStatus.FAULTED, stopped=now)
+            raise
+
+    async def retry(self, reason: str, code: int | None, delay: int, attempts: int) -> None:
+        """It has failed, and is run again in `delay` seconds; `attempts` times at the most."""
+        count = self.record.retries + 1
+        text = await self._told(
+            f"{reason}; it is run again in {delay} s (attempt {count + 1} of {attempts})"
+        )
+
+        def work(tx: Transaction) -> OperatorRecord:
+            at = moment(self._machine.clock)
+            again = at.now + delay
+            records.retry_operator(tx, self._job.id, self.record.name, code, again, at)
+            records.say(tx, self._job.id, at.now, text)
+            return replace(
+                self.record,
+                status=OperatorStatus.PENDING,
+                retries=count,
+                not_before=again,
+                exit_code=code,
+                container=None,
+            )
+
+        self.note(await self._machine.database.write(work))
+        self.log("operator is run again", reason=reason, exit_code=code, delay=delay)
+
+    async def interrupt(self, why: str) -> None:
+        """The machine ended it: it is run again, and fails where that happened too often."""
+        count = self.record.interruptions + 1
+        if count > MAX_INTERRUPTIONS:
+            self.record = replace(self.record, interruptions=count)
+            reason = f"was interrupted {count} times ({why}); not run again: create the job again"
+            await self.fail(reason, None, JobStatus.FAULTED)
+            return
+        name = self.record.name
+
+        def work(tx: Transaction) -> None:
+            at = moment(self._machine.clock)
+            records.interrupt_operator(tx, self._job.id, name, at)
+            text = f"operator {name}: interrupted ({why}); run again"
+            records.say(tx, self._job.id, at.now, text)
+
+        await self._machine.database.write(work)
+        self._pending(count)
+        self.log("operator interrupted", reason=why, interruptions=count)
+
+    async def undo(self) -> None:
+        """It is recorded as running, and was never started."""
+        await self._machine.database.write(
+            lambda tx: records.undo_operator(
+                tx, self._job.id, self.record.name, moment(self._machine.clock)
+            )
+        )
+        self._pending(self.record.interruptions)
+
+    def _pending(self, interruptions: int) -> None:
+        """The attempt counts no more; the next one may begin."""
+        self.note(
+            replace(
+                self.record,
+                status=OperatorStatus.PENDING,
+                interruptions=interruptions,
+                container=None,
+            )
+        )
+
+    async def _fault(self, text: str, code: int | None, ending: JobStatus) -> None:
+        def work(tx: Transaction) -> OperatorRecord:
+            at = moment(self._machine.clock)
+            records.fault_operator(tx, self._job.id, self.record.name, code, at, ending=ending)
+            records.say(tx, self._job.id, at.now, text)
+            return replace(
+                self.record, status=OperatorStatus.FAULTED, exit_code=code, stopped=at.now
+            )
+
+        self.note(await self._machine.database.write(work))
+
+    async def _told(self, reason: str) -> str:
+        attempt = self.record.attempt
+        return await failures.with_last_line(self._machine, self._setting, attempt, reason)

@@ -1,0 +1,1 @@
+"""How long jobs and what they leave are kept."""

@@ -1,0 +1,193 @@
+"""What stopped jobs left behind: measured once, removed one small step after the other.
+
+A crash may cut the order anywhere: a payload's rows go before its bytes (what is left of those is
+swept at the next start), logs before the row that says so, a job's own rows last.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from claraedge.blocking import CancelFlag, in_cancellable_thread
+from claraedge.bugs import known
+from claraedge.errors import SetAsideError
+from claraedge.fs.removal import remove
+from claraedge.fs.walking import size_alone
+from claraedge.jobs import records
+from claraedge.jobs.logs.logs import JobLogs
+from claraedge.jobs.model import JobStatus
+from claraedge.jobs.retention.keeping import Leaving, Totals, oldest_first
+from claraedge.payloads.payloads import Payloads
+from claraedge.store.database import Database, Row, Transaction
+from claraedge.suspects import UNRECORDED, Suspects, Work
+
+_log = logging.getLogger(__name__)
+
+#: Jobs that are read at once, measured at once, and removed in one transaction.
+_PAGE, _MEASURED, _STEP = 500, 200, 20
+#: As what is too much: all of them.
+ALL = Totals(count=sys.maxsize)
+ALWAYS = float("inf")
+
+MayGo: TypeAlias = Callable[[Leaving], bool]
+
+
+class Leavings:
+    """Rows of `leavings`, and the files that they stand for."""
+
+    def __init__(
+        self,
+        database: Database,
+        payloads: Payloads,
+        logs: JobLogs,
+        *,
+        suspects: Suspects = UNRECORDED,
+    ) -> None:
+        self._database = database
+        self._payloads = payloads
+        self._logs = logs
+        self._suspects = suspects
+
+    async def measure(self) -> None:
+        """Finds out how much each one takes that was not measured yet."""
+        while rows := await self._database.read(
+            lambda tx: tx.rows("unmeasured_leavings", limit=_MEASURED)
+        ):
+            await self._record(await in_cancellable_thread(self._sizes, rows))
+
+    async def totals(self, query: str) -> Totals:
+        """How much of one kind is kept; `query` is one of the `..._totals`."""
+        row = await self._database.read(lambda tx: tx.row(query))
+        assert row is not None, "an aggregate has one row"
+        return Totals(count=row["count"], size=row["size"])
+
+    async def remove_payloads(
+        self, over: Totals, before: float = ALWAYS, may_go: MayGo = lambda _: True
+    ) -> Totals:
+        """Removes the oldest payloads until `over` is none; what a client reads now stays.
+
+        `before`: only those whose jobs stopped before that time. Returns what went.
+        """
+        return await self._remove("oldest_payloads", self._drop_payloads, over, before, may_go)
+
+    async def remove_logs(
+        self, over: Totals, before: float = ALWAYS, may_go: MayGo = lambda _: True
+    ) -> Totals:
+        """Removes the logs of the oldest jobs, as above."""
+        return await self._remove("oldest_logs", self._drop_logs, over, before, may_go)
+
+    async def remove_jobs(self, over: Totals, before: float = ALWAYS) -> Totals:
+        """Removes the oldest jobs with all that is left of them, as above."""
+        return await self._remove("oldest_jobs", self._drop_jobs, over, before, lambda _: True)
+
+    async def _remove(
+        self,
+        query: str,
+        drop: Callable[[Sequence[Leaving]], Awaitable[Sequence[Leaving]]],
+        over: Totals,
+        before: float,
+        may_go: MayGo,
+    ) -> Totals:
+        removed = Totals()
+        after = 0
+        while not (over - removed).is_none:
+            page = await self._page(query, after, before)
+            if not page:
+                break
+            after = page[-1].sequence
+            while not (over - removed).is_none:
+                read = self._payloads.readers.present()
+                free = [i for i in page if i.payload not in read and may_go(i)]
+                chosen = oldest_first(free[:_STEP], over - removed)
+                if not chosen:
+                    break
+                page = page[page.index(chosen[-1]) + 1 :]
+                gone = await drop(chosen)
+                removed += Totals(count=len(gone), size=sum(leaving.size for leaving in gone))
+        return removed
+
+    async def _page(self, query: str, after: int, before: float) -> Sequence[Leaving]:
+        rows = await self._database.read(
+            lambda tx: tx.rows(query, after=after, before=before, limit=_PAGE)
+        )
+        return [_leaving(row) for row in rows]
+
+    async def _drop_payloads(self, leavings: Sequence[Leaving]) -> Sequence[Leaving]:
+        gone = await self._payloads.delete_unneeded([i.payload for i in leavings if i.payload])
+        return [leaving for leaving in leavings if leaving.payload in gone]
+
+    async def _drop_logs(self, leavings: Sequence[Leaving]) -> Sequence[Leaving]:
+        gone = await in_cancellable_thread(self._remove_logs, leavings)
+
+        def work(tx: Transaction) -> None:
+            for leaving in gone:
+                tx.run("logs_gone", job=leaving.job)
+
+        await self._database.write(work)
+        return gone
+
+    async def _drop_jobs(self, leavings: Sequence[Leaving]) -> Sequence[Leaving]:
+        await self._drop_payloads(leavings)
+        await self._drop_logs(leavings)
+        gone = await self._database.write(
+            lambda tx: {i.job for i in leavings if records.forget_stopped(tx, i.job)}
+        )
+        return [leaving for leaving in leavings if leaving.job in gone]
+
+    async def _record(self, sizes: Sequence[tuple[str, int, int]]) -> None:
+        def work(tx: Transaction) -> None:
+            for job, payload, logs in sizes:
+                tx.run("leaving_measured", job=job, payload_size=payload, log_size=logs)
+
+        await self._database.write(work)
+
+    def _sizes(self, flag: CancelFlag, rows: Sequence[Row]) -> list[tuple[str, int, int]]:
+        found = []
+        for row in rows:
+            flag.check()
+            payload = 0
+            if row["payload"] is not None:
+                payload = _size(self._payloads.tree.folder(row["payload"]), row["job"])
+            found.append((row["job"], payload, _size(self._logs.folder(row["job"]), row["job"])))
+        return found
+
+    def _remove_logs(self, flag: CancelFlag, leavings: Sequence[Leaving]) -> Sequence[Leaving]:
+        """Those that are gone now."""
+        gone = []
+        for leaving in leavings:
+            flag.check()
+            try:
+                with self._suspects.on(Work.REMOVAL, leaving.job):
+                    remove(self._logs.folder(leaving.job))
+            except SetAsideError:
+                continue  # `claraedge status` tells it
+            except Exception as error:  # noqa: BLE001 - it fails alone
+                why = known(error, "the removal of logs", job=leaving.job)
+                _log.warning("logs stay: %s", why, extra={"job": leaving.job})
+            else:
+                gone.append(leaving)
+        return gone
+
+
+def _size(folder: Path, job: str) -> int:
+    """What it takes; nothing where that cannot be found out."""
+    try:
+        return size_alone(folder)
+    except Exception as error:  # noqa: BLE001 - it fails alone
+        _log.warning("%s cannot be measured: %s", folder, known(error, "a measure", job=job))
+        return 0
+
+
+def _leaving(row: Row) -> Leaving:
+    return Leaving(
+        sequence=row["sequence"],
+        job=row["job"],
+        payload=row["payload"],
+        stopped=row["stopped"],
+        size=row["size"],
+        spent=row["status"] != JobStatus.HEALTHY or row["delivery"] is not None,
+    )

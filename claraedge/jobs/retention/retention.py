@@ -1,0 +1,210 @@
+"""Takes away what nobody will come back for: jobs that were never started, what stopped jobs left
+once that is old or too much, and what deletions left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from claraedge.bugs import known
+from claraedge.clock import Clock
+from claraedge.jobs import records
+from claraedge.jobs.model import Unstarted
+from claraedge.jobs.retention.ageing import Trust, expired
+from claraedge.jobs.retention.keeping import Rules, Totals, may_make_room, surplus
+from claraedge.jobs.retention.leavings import ALL, Leavings
+from claraedge.jobs.retention.trust import ClockTrust
+from claraedge.payloads.payloads import Payloads
+from claraedge.store.database import Database, Transaction
+
+_log = logging.getLogger(__name__)
+
+_LEAST_PAUSE = 1.0
+_LONGEST_PAUSE = 60.0
+#: Seconds between looks for rows that belong to nothing any more, and how many go in one.
+_TIDY, _TIDIED = 3600.0, 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """What a run of the retention removed."""
+
+    payloads: int = 0
+    logs: int = 0
+    """Of so many jobs."""
+    jobs: int = 0
+    size: int = 0
+    """Bytes of payloads and logs."""
+
+    def __add__(self, more: Removed) -> Removed:
+        return Removed(
+            payloads=self.payloads + more.payloads,
+            logs=self.logs + more.logs,
+            jobs=self.jobs + more.jobs,
+            size=self.size + more.size,
+        )
+
+
+class Retention:
+    """Looks now and then, for as long as `run` runs, and at once where `reclaim` asks for room."""
+
+    def __init__(
+        self,
+        database: Database,
+        payloads: Payloads,
+        leavings: Leavings,
+        clock: Clock,
+        *,
+        unstarted_after: float,
+        rules: Rules,
+        trust: ClockTrust | None = None,
+    ) -> None:
+        """`unstarted_after`: seconds that a job may wait for its start. `trust`: shared with others
+        that remove by age.
+        """
+        self._database = database
+        self._payloads = payloads
+        self._leavings = leavings
+        self._clock = clock
+        self._limit = unstarted_after
+        self._rules = rules
+        self._trust = trust or ClockTrust(database, clock)
+        self._last: Trust | None = None
+        self._seen: dict[str, float] = {}
+        self._turn = asyncio.Lock()
+        self._next_tidy = 0.0
+        self.removed = Removed()
+        """By all runs since the daemon's start."""
+        self.last: float | None = None
+        """When something was removed last, in Unix seconds."""
+
+    def warnings(self) -> Sequence[str]:
+        """What keeps old things from being removed, for `claraedge status`."""
+        return self._trust.warnings()
+
+    async def run(self) -> None:
+        """Looks until cancelled. A full disk or a Podman that does not answer is tried again."""
+        pause = min(_LONGEST_PAUSE, max(_LEAST_PAUSE, self._limit / 20))
+        while True:
+            try:
+                await self.look()
+            except Exception as error:  # noqa: BLE001 - it fails alone
+                why = known(error, "the removal of what is old")
+                _log.warning("what is old cannot be removed now: %s", why)
+            await asyncio.sleep(pause)
+
+    async def look(self) -> None:
+        """One look: removes what has been kept for long enough, and what is too much."""
+        async with self._turn:
+            await self._by_rule()
+
+    async def reclaim(self, lacking: int) -> int:
+        """Looks at once, and removes what is oldest until so many bytes are given back.
+
+        Results that only an API client can fetch stay for a while all the same, and everything
+        that `look` would never remove. Returns the bytes that went.
+        """
+        async with self._turn:
+            removed = await self._by_rule()
+            lacking -= removed.size
+            if lacking > 0:
+                removed += await self._by_need(lacking)
+            return removed.size
+
+    async def _by_rule(self) -> Removed:
+        waiting = await self._database.read(records.unstarted)
+        self._last = trust = await self._trust.look()
+        now = trust.last
+        self._seen = {job.id: self._seen.get(job.id, now.boot) for job in waiting}
+        old = expired(waiting, self._seen, trust, self._limit)
+        if old:
+            await self._remove(old)
+        await self._payloads.empty()
+        await self._leavings.measure()
+        removed = await self._by_age(now.wall) if trust.steady else Removed()
+        removed += await self._by_amount()
+        return self._tell(removed, "kept for long enough, or too much")
+
+    async def _by_age(self, now: float) -> Removed:
+        rules, leavings = self._rules, self._leavings
+        jobs = await leavings.remove_jobs(ALL, now - rules.jobs.seconds)
+        payloads = await leavings.remove_payloads(ALL, now - rules.payloads.seconds)
+        logs = await leavings.remove_logs(ALL, now - rules.logs.seconds)
+        if self._clock.elapsed() >= self._next_tidy:
+            self._next_tidy = self._clock.elapsed() + _TIDY
+            await self._database.write(lambda tx: _tidy(tx, now - rules.jobs.seconds))
+        return _sum(payloads, logs, jobs)
+
+    async def _by_amount(self) -> Removed:
+        rules, leavings = self._rules, self._leavings
+        jobs = payloads = logs = Totals()
+        over = surplus(await leavings.totals("job_totals"), rules.jobs)
+        if not over.is_none:
+            jobs = await leavings.remove_jobs(over)
+        over = surplus(await leavings.totals("payload_totals"), rules.payloads)
+        if not over.is_none:
+            payloads = await leavings.remove_payloads(over)
+        over = surplus(await leavings.totals("log_totals"), rules.logs)
+        if not over.is_none:
+            logs = await leavings.remove_logs(over)
+        return _sum(payloads, logs, jobs)
+
+    async def _by_need(self, lacking: int) -> Removed:
+        assert self._last is not None, "there was a look"
+        now = None if self._last.why else self._clock.now()
+
+        payloads = await self._leavings.remove_payloads(
+            Totals(size=lacking), may_go=lambda one: may_make_room(one, now, self._rules)
+        )
+        logs = Totals()
+        if payloads.size < lacking:
+            logs = await self._leavings.remove_logs(
+                Totals(size=lacking - payloads.size),
+                may_go=lambda one: may_make_room(one, now, self._rules),
+            )
+        return self._tell(_sum(payloads, logs, Totals()), "the disk is low")
+
+    def _tell(self, removed: Removed, why: str) -> Removed:
+        """Logs a run that removed something."""
+        if removed != Removed():
+            self.removed += removed
+            self.last = self._clock.now()
+            _log.info(
+                "removed what stopped jobs left: %s",
+                why,
+                extra={
+                    "payloads": removed.payloads,
+                    "logs": removed.logs,
+                    "jobs": removed.jobs,
+                    "bytes": removed.size,
+                },
+            )
+        return removed
+
+    async def _remove(self, jobs: Sequence[Unstarted]) -> None:
+        def work(tx: Transaction) -> list[Unstarted]:
+            return [job for job in jobs if records.forget_unstarted(tx, job, self._clock.now())]
+
+        removed = await self._database.write(work)
+        for job in removed:
+            _log.info("job removed: it was never started", extra={"job": job.id})
+        await self._payloads.discard([job.payload for job in removed])
+
+
+def _sum(payloads: Totals, logs: Totals, jobs: Totals) -> Removed:
+    return Removed(
+        payloads=payloads.count,
+        logs=logs.count,
+        jobs=jobs.count,
+        size=payloads.size + logs.size + jobs.size,
+    )
+
+
+def _tidy(tx: Transaction, before: float) -> None:
+    """Rows that belong to nothing any more."""
+    tx.run("forget_failed_items", before=before, limit=_TIDIED)
+    tx.run("forget_deleted_payloads", before=before, limit=_TIDIED)
+    tx.run("forget_definitions")

@@ -1,0 +1,34 @@
+"""How far this device's clock can be trusted, for all that removes by age."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from claraedge.clock import Clock
+from claraedge.jobs.retention.ageing import Reading, Trust, look
+from claraedge.store.database import Database
+
+
+class ClockTrust:
+    """Looks at both clocks, and at the time of what was recorded last."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._trust: Trust | None = None
+
+    async def look(self) -> Trust:
+        """What is known at this moment."""
+        newest = await self._database.read(lambda tx: tx.row("newest_record"))
+        now = Reading(wall=self._clock.now(), boot=self._clock.elapsed())
+        self._trust = look(self._trust, now, None if newest is None else newest["time"])
+        return self._trust
+
+    def warnings(self) -> Sequence[str]:
+        """What keeps old things from being removed, for `claraedge status`."""
+        if self._trust is None or not self._trust.why:
+            return []
+        return [
+            f"the clock is not trusted: {self._trust.why}; nothing is removed by its age until the"
+            " clock has been steady for an hour"
+        ]

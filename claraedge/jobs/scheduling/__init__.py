@@ -1,0 +1,1 @@
+"""Which operator starts next, and whether there is room for it."""

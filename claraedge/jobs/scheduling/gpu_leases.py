@@ -1,0 +1,139 @@
+"""Who has which GPU. Pure.
+
+A job takes its whole GPUs when its first GPU operator starts and gives them back after its last;
+its own operators take turns. Operators that ask for GPU memory share a device that nobody has taken
+whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from claraedge.jobs.scheduling.budget import Candidate, Capacity, Held
+
+NO_GPU = "no GPU present"
+#: Its job has its GPUs, and another operator of the job uses them.
+OWN_TURN = "the GPU, which another operator of this job uses"
+
+
+def absent(candidate: Candidate, capacity: Capacity) -> str | None:
+    """What a candidate asks for that the device does not have now: it may wait for ever."""
+    if not candidate.wants_gpu:
+        return None
+    if not capacity.gpus:
+        if capacity.gpu_faults:
+            return f"a GPU that can be used: {capacity.gpu_faults[0]}"
+        return None if candidate.gpu_beside and not _asks(candidate) else NO_GPU
+    if candidate.gpu and candidate.job_gpus > len(capacity.gpus):
+        text = f"{candidate.job_gpus} GPUs; this device shows {len(capacity.gpus)}"
+        return "; ".join([text, *capacity.gpu_faults])
+    return None
+
+
+def _asks(candidate: Candidate) -> bool:
+    """Whether the operator itself is given a GPU."""
+    return bool(candidate.gpu or candidate.gpu_memory)
+
+
+def gpu_obstacle(candidate: Candidate, capacity: Capacity, held: Held) -> str | None:
+    """What a candidate waits for, in words for its user; None: its GPUs are free."""
+    if not _asks(candidate):
+        return absent(candidate, capacity)
+    lease = held.leases.get(candidate.job)
+    if lease is None and (missing := absent(candidate, capacity)) is not None:
+        return missing
+    if not capacity.gpus:
+        return absent(candidate, capacity)
+    if candidate.gpu_memory:
+        if _shared(candidate, capacity, held) is not None:
+            return None
+        state = _shared_state(candidate.job, capacity, held)
+        return f"{candidate.gpu_memory} MB of GPU memory; {state}"
+    if lease is None:
+        free = len(_unleased(candidate.job, capacity, held))
+        if candidate.job_gpus > free:
+            return f"{candidate.job_gpus} GPUs; {free} of {len(capacity.gpus)} are free"
+    elif candidate.gpu > len(_idle(lease, held)):
+        return OWN_TURN
+    return None
+
+
+def grant(
+    candidate: Candidate, capacity: Capacity, held: Held
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(the job's lease, the GPUs for this operator) of a candidate without obstacle."""
+    lease = held.leases.get(candidate.job, ())
+    if candidate.gpu_memory:
+        device = _shared(candidate, capacity, held)
+        return lease, () if device is None else (device,)
+    if candidate.gpu == 0:
+        return lease, ()
+    lease = lease or _unleased(candidate.job, capacity, held)[: candidate.job_gpus]
+    return lease, _idle(lease, held)[: candidate.gpu]
+
+
+def with_gpus(candidate: Candidate, capacity: Capacity, held: Held) -> Held:
+    """What is held once a candidate has the GPUs that it waits for."""
+    gpu_memory = dict(held.gpu_memory)
+    leases = dict(held.leases)
+    if candidate.job_gpus and candidate.job not in leases:
+        leases[candidate.job] = _unleased(candidate.job, capacity, held)[: candidate.job_gpus]
+    if candidate.gpu_memory:
+        # On the device where the least is taken, which is where it will fit first.
+        free = [gpu for gpu in capacity.gpus if not _leased(gpu, candidate.job, held)]
+        if free:
+            device = min(free, key=lambda gpu: gpu_memory.get(gpu, 0))
+            gpu_memory[device] = gpu_memory.get(device, 0) + candidate.gpu_memory
+    return replace(held, leases=leases, gpu_memory=gpu_memory)
+
+
+def _shared(candidate: Candidate, capacity: Capacity, held: Held) -> str | None:
+    """The device whose memory a candidate may share: the fullest that it fits on."""
+    lease = held.leases.get(candidate.job, ())
+    fitting = [
+        gpu
+        for gpu in capacity.gpus
+        if (gpu in lease or not _leased(gpu, candidate.job, held))
+        and gpu not in held.gpus_in_use
+        and _fits(candidate.gpu_memory, held.gpu_memory.get(gpu, 0), capacity.gpu_memory)
+    ]
+    return max(fitting, key=lambda gpu: held.gpu_memory.get(gpu, 0), default=None)
+
+
+def _fits(asked: int, taken: int, whole: int | None) -> bool:
+    return taken == 0 if whole is None else taken + min(asked, whole) <= whole
+
+
+def _shared_state(job: str, capacity: Capacity, held: Held) -> str:
+    if capacity.gpu_memory is None:
+        return "the size of the GPU's memory is unknown, so it is not shared"
+    free = max(
+        (
+            capacity.gpu_memory - held.gpu_memory.get(g, 0)
+            for g in capacity.gpus
+            if not _leased(g, job, held)
+        ),
+        default=0,
+    )
+    return f"{free} of {capacity.gpu_memory} are free"
+
+
+def _unleased(job: str, capacity: Capacity, held: Held) -> tuple[str, ...]:
+    """GPUs that a job may take whole: nobody's, and shared by nobody."""
+    return tuple(
+        gpu for gpu in capacity.gpus if not _leased(gpu, job, held) and not held.gpu_memory.get(gpu)
+    )
+
+
+def _leased(gpu: str, job: str, held: Held) -> bool:
+    """Whether others have this GPU whole, or what runs beside them and not beside this job."""
+    if gpu in held.beside and job not in held.beside_users:
+        return True
+    return any(gpu in lease for lease in held.leases.values())
+
+
+def _idle(lease: Sequence[str], held: Held) -> tuple[str, ...]:
+    return tuple(
+        gpu for gpu in lease if gpu not in held.gpus_in_use and not held.gpu_memory.get(gpu)
+    )

@@ -1,0 +1,1 @@
+"""What a definition means, and what is wrong with it."""

@@ -1,0 +1,122 @@
+"""`services:` of an operator: containers that run beside it, and how it reaches them. Pure.
+
+Source: Clara 0.7.4, service and connections (deprecated there since 0.7.1).
+"""
+
+from __future__ import annotations
+
+from claraedge.pipelines.checks.containers import (
+    is_variable,
+    read_container,
+    read_requests,
+    read_variables,
+)
+from claraedge.pipelines.checks.device import Device
+from claraedge.pipelines.checks.entries import container_path
+from claraedge.pipelines.checks.fields import Fields
+from claraedge.pipelines.checks.imports import Imports
+from claraedge.pipelines.model import Container, HttpConnection, Service, VolumeConnection
+from claraedge.pipelines.syntax.grammar import (
+    ConnectionsObject,
+    HttpConnectionEntry,
+    ServiceEntry,
+    VolumeConnectionEntry,
+)
+from claraedge.pipelines.syntax.nodes import ScalarNode
+from claraedge.pipelines.syntax.problems import Place, Report, shown, where
+
+
+def read_services(
+    operator: Fields, imports: Imports, device: Device | None, report: Report
+) -> tuple[Service, ...]:
+    """Entries of `services:`, with what they import."""
+    services = []
+    seen: dict[str, Place] = {}
+    connections: dict[str, Place] = {}
+    for entry in operator.objects("services", "`- name: NAME` with `container:`"):
+        whole = imports.service(entry)
+        if whole is None:
+            continue
+        fields = Fields(whole.node, "a service", ServiceEntry, report)
+        name = fields.name("name", "a service", required="add `name:`")
+        container, inner = read_container(fields, "a service", report)
+        variables = {**inner, **read_variables(fields, report)}
+        if name is not None:
+            _unique(name, fields, seen, "two services of the operator are named", report)
+        http, volumes = _connections(fields, connections, report)
+        services.append(
+            Service(
+                name=name.text if name is not None else "",
+                container=container or Container(image=""),
+                description=fields.text("description"),
+                variables=variables,
+                requests=read_requests(fields, device, report),
+                http=http,
+                volumes=volumes,
+            )
+        )
+    return tuple(services)
+
+
+def _connections(
+    service: Fields, names: dict[str, Place], report: Report
+) -> tuple[tuple[HttpConnection, ...], tuple[VolumeConnection, ...]]:
+    node = service.object("connections", "`connections: {http: [{name: NAME}]}`")
+    if node is None:
+        return (), ()
+    fields = Fields(node, "connections", ConnectionsObject, report)
+    http = []
+    for entry in fields.objects("http", "`- name: VARIABLE`"):
+        each = Fields(entry, "a connection", HttpConnectionEntry, report)
+        name = _variable(each, service, names, report)
+        port = each.integer("port", "port numbers")
+        if name is not None:
+            http.append(HttpConnection(name=name.text, port=port))
+    volumes = []
+    for word in ("volume", "file"):
+        for entry in fields.objects(word, "`- name: VARIABLE` with `path:`"):
+            each = Fields(entry, "a connection", VolumeConnectionEntry, report)
+            name = _variable(each, service, names, report)
+            at = each.scalar("path", required="add `path:` with a folder of the container")
+            path = container_path(at, report) if at is not None else None
+            if name is not None and at is not None:
+                volumes.append(VolumeConnection(name=name.text, path=path or at.text))
+    return tuple(http), tuple(volumes)
+
+
+def _variable(
+    connection: Fields, service: Fields, names: dict[str, Place], report: Report
+) -> ScalarNode | None:
+    """A connection's name, which becomes a variable of the operator."""
+    name = connection.scalar("name", required="add `name:` with the operator's variable")
+    if name is None or name.unresolved:
+        return name
+    if not is_variable(name.text):
+        report.error(
+            "invalid-variable",
+            name,
+            f"{shown(name.text)} is no name for a variable, which a connection's name becomes",
+            "use letters, digits, `_`, `.` and `-`, and no digit in front",
+        )
+        return None
+    _unique(name, service, names, "two connections of the operator are named", report)
+    return name
+
+
+def _unique(
+    name: ScalarNode, service: Fields, seen: dict[str, Place], what: str, report: Report
+) -> None:
+    # One file may be imported twice: told where it is imported.
+    at = name if name.file == service.node.file else service.node
+    folded = name.text.casefold()
+    first = seen.get(folded)
+    if first is None:
+        seen[folded] = at
+    elif not name.unresolved:
+        report.error(
+            "duplicate-name",
+            at,
+            f"{what} {shown(name.text)} (names are compared without case), the first on"
+            f" {where(first, at)}",
+            "give each its own name",
+        )

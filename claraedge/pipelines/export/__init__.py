@@ -1,0 +1,1 @@
+"""Definitions written out: as YAML, as graphs, as a JSON schema."""

@@ -1,0 +1,179 @@
+"""The definition language as a JSON schema (draft 2020-12), made of its declarations. Pure.
+
+A schema sees one file, and texts as YAML reads them: what it refuses, the loader refuses too, and
+the loader sees more (edges of the graph, imports, types of both ends). Where YAML makes a number of
+a text (`name: 7`), or a placeholder may stand, the schema is as lenient as the loader.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeAlias
+
+import msgspec
+
+from claraedge.pipelines.fastio import PRIMITIVES
+from claraedge.pipelines.syntax.grammar import (
+    PLACEHOLDER,
+    OperatorDocument,
+    OperatorEntry,
+    PipelineDocument,
+    ServiceDocument,
+    properties,
+)
+
+Schema: TypeAlias = dict[str, Any]
+
+_DOCUMENTS = (PipelineDocument, OperatorDocument, ServiceDocument)
+_TITLE = "Definition of a Clara pipeline, or of one of its operators or services"
+_DESCRIPTION = (
+    "The language of api-versions 0.3.0 to 0.7.0, as claraedge reads it. A property that the"
+    " language does not have is no error, as it is none to claraedge, which warns of it: editors"
+    " of the Visual Studio Code family show the same warning by `deprecationMessage`."
+)
+#: Validators take it; editors warn.
+_UNKNOWN: Schema = {
+    "deprecated": True,
+    "deprecationMessage": "The language has no such property; it has no effect.",
+}
+_SCALAR = ["string", "number", "boolean", "null"]
+#: A text that YAML may read as something else.
+_TEXT = ["string", "number", "boolean"]
+_WHOLE_NUMBER = r"^-?(?:0|[1-9][0-9]{0,11})$"
+_FILLED: Schema = {"type": "string", "pattern": PLACEHOLDER}
+_TYPES = ("stream", "array", "string", *PRIMITIVES)
+_REF = "#/$defs/"
+
+
+def schema() -> Schema:
+    """The schema of all kinds of files of a definition; which kind is told by its properties."""
+    _, parts = msgspec.json.schema_components(_DOCUMENTS, ref_template=_REF + "{name}")
+    definitions = {name: _object(part) for name, part in sorted(parts.items())}
+    for name in ("OperatorEntry", "ServiceEntry"):
+        definitions[name] |= {
+            "if": {"required": ["import"]},
+            "else": {"required": ["name", "container"]},
+        }
+    for name in ("InputEntry", "OutputEntry"):
+        definitions[name] |= _typed()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": _TITLE,
+        "description": _DESCRIPTION,
+        "type": "object",
+        **_kind(),
+        "$defs": definitions,
+    }
+
+
+def text() -> str:
+    """The schema as it is shipped."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _kind() -> Schema:
+    """A file is what its properties make it; one that has too few of them is a pipeline."""
+    of_pipeline = set(properties(PipelineDocument)) - set(properties(OperatorDocument))
+    of_service = set(properties(ServiceDocument)) - set(properties(OperatorDocument))
+    of_operator = set(properties(OperatorEntry)) - set(properties(PipelineDocument))
+    pipeline: Schema = {"$ref": f"{_REF}PipelineDocument"}
+    return {
+        "if": _any_of(of_pipeline),
+        "then": pipeline,
+        "else": {
+            "if": _any_of(of_service),
+            "then": {"$ref": f"{_REF}ServiceDocument"},
+            "else": {
+                "if": _any_of(of_operator),
+                "then": {"$ref": f"{_REF}OperatorDocument"},
+                "else": pipeline,
+            },
+        },
+    }
+
+
+def _any_of(names: set[str]) -> Schema:
+    return {"anyOf": [{"required": [name]} for name in sorted(names)]}
+
+
+def _typed() -> Schema:
+    """A folder has a path, an array says what it holds."""
+    in_memory = [t for t in _TYPES if t != "stream"]
+    return {
+        "allOf": [
+            {
+                "if": {"properties": {"type": {"enum": ["stream"]}}},
+                "then": {"required": ["path"]},
+            },
+            {
+                "if": {"properties": {"type": {"enum": in_memory}}, "required": ["type"]},
+                "then": {"required": ["name"], "properties": {"path": False}},
+            },
+            {
+                "if": {"properties": {"type": {"enum": ["array"]}}, "required": ["type"]},
+                "then": {"required": ["element-type", "shape"]},
+            },
+        ]
+    }
+
+
+def _object(part: Schema) -> Schema:
+    required = part["required"]
+    found: Schema = {k: v for k, v in part.items() if k not in ("title", "required")}
+    # After the colon of an optional property may stand nothing, which is null.
+    found["type"] = ["object", "null"]
+    found["properties"] = {
+        name: _property(name, value, name in required or name == "container")
+        for name, value in part["properties"].items()
+    }
+    found["additionalProperties"] = _UNKNOWN
+    if required:
+        found["required"] = required
+    return found
+
+
+def _property(name: str, value: Schema, required: bool) -> Schema:
+    """`required`: nothing else than what is declared may stand there."""
+    if name == "import":
+        return {"anyOf": [{"type": "string"}, value | {"type": "object"}]}
+    if name == "type":
+        # The loader compares without case; only what has no capitals can be held against a list.
+        lenient = {"type": "string", "pattern": f"[A-Z]|{PLACEHOLDER}"}
+        said = {"description": value["description"]}
+        return said | {"anyOf": [{"enum": list(_TYPES)}, lenient]}
+    if name == "description":
+        return {"description": value["description"], "type": _SCALAR}
+    return _value(value, required)
+
+
+def _value(value: Schema, required: bool) -> Schema:
+    if "$ref" in value:
+        return value | {"type": "object"} if required else value
+    said = {"description": value["description"]} if "description" in value else {}
+    if "anyOf" in value:
+        return said | _alternatives(value["anyOf"])
+    if "enum" in value:
+        return said | {"anyOf": [{"enum": value["enum"]}, _FILLED]}
+    if value["type"] == "array":
+        kind = "array" if required else ["array", "null"]
+        return value | {"type": kind, "items": _value(value["items"], True)}
+    if value["type"] == "object":  # names of the definition's own, as `variables`
+        inner = _value(value["additionalProperties"], False)
+        return value | {"type": ["object", "null"], "additionalProperties": inner}
+    if value["type"] == "string" and not value.get("pattern", "").startswith("^/"):
+        return value | {"type": _TEXT}
+    return value
+
+
+def _alternatives(values: list[Schema]) -> Schema:
+    if len(values) == len(msgspec.json.schema(str | int | float | bool | None)["anyOf"]):
+        return {"type": _SCALAR}
+    numbers = [v for v in values if v.get("type") == "integer"]
+    if not numbers:
+        return {"anyOf": [_value(v, True) for v in values]}
+    (number,) = numbers
+    # Digits in quotes are a number to the loader.
+    digits = {"type": "string", "pattern": f"{_WHOLE_NUMBER}|{PLACEHOLDER}"}
+    said = {"description": number["description"]} if "description" in number else {}
+    plain = {k: v for k, v in number.items() if k != "description"}
+    return said | {"anyOf": [plain, digits]}

@@ -1,0 +1,133 @@
+"""What is wrong with a definition: where, why, and what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Literal, NamedTuple, Protocol
+
+import msgspec
+
+from claraedge.pipelines.syntax.spelling import Speller
+
+#: Of each severity; one more problem says how many were left out.
+MAX_PROBLEMS = 100
+
+
+class Place(Protocol):
+    """Anything that knows where it stands."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def line(self) -> int: ...
+    @property
+    def column(self) -> int: ...
+
+
+class At(NamedTuple):
+    """A place, from 1."""
+
+    file: str
+    line: int = 1
+    column: int = 1
+
+
+def where(place: Place, seen_from: Place) -> str:
+    """A place in words, as somebody at another place needs them: `line 3`, `line 3 of b.yaml`."""
+    line = f"line {place.line}"
+    return line if place.file == seen_from.file else f"{line} of {shown(place.file)}"
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """One finding. Programs match on `code`, which never changes its meaning."""
+
+    code: str
+    severity: Literal["error", "warning"]
+    file: str
+    line: int
+    """From 1."""
+    column: int
+    """From 1, in characters."""
+    message: str
+    """What is wrong."""
+    fix: str
+    """What would be right."""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.message}; {self.fix}"
+
+
+class Report:
+    """Collects the problems of all files of a definition, so that they are told at once."""
+
+    def __init__(self) -> None:
+        self.speller = Speller()
+        self._found: dict[Literal["error", "warning"], dict[Problem, None]] = {
+            "error": {},
+            "warning": {},
+        }
+        self._more: dict[Literal["error", "warning"], int] = {"error": 0, "warning": 0}
+        self._files: dict[str, int] = {}
+
+    @property
+    def failed(self) -> bool:
+        return bool(self._found["error"])
+
+    def opens(self, file: str) -> None:
+        """A file is read: its problems stand after those of files that were opened before."""
+        self._files.setdefault(file, len(self._files))
+
+    def error(self, code: str, at: Place, message: str, fix: str) -> None:
+        self._add("error", code, at, message, fix)
+
+    def warning(self, code: str, at: Place, message: str, fix: str) -> None:
+        self._add("warning", code, at, message, fix)
+
+    def problems(self) -> tuple[Problem, ...]:
+        """All, by file, line and column."""
+        found = [p for each in self._found.values() for p in each]
+        found.sort(key=lambda p: (self._files.get(p.file, len(self._files)), p.line, p.column))
+        for severity, more in self._more.items():
+            if more:
+                found.append(
+                    msgspec.structs.replace(
+                        next(reversed(self._found[severity])),
+                        code="more-problems",
+                        message=f"{more} more {severity}s are not shown",
+                        fix="correct the first ones and check again",
+                    )
+                )
+        return tuple(found)
+
+    def _add(
+        self, severity: Literal["error", "warning"], code: str, at: Place, message: str, fix: str
+    ) -> None:
+        problem = Problem(
+            code=code,
+            severity=severity,
+            file=at.file,
+            line=at.line,
+            column=at.column,
+            message=message,
+            fix=fix,
+        )
+        found = self._found[severity]
+        if problem in found:
+            return  # of a file that is imported twice
+        if len(found) == MAX_PROBLEMS:
+            self._more[severity] += 1
+            return
+        found[problem] = None
+
+
+def listed(names: Iterable[str], most: int = 10) -> str:
+    """Names as messages list them; what goes beyond the most is told as dots."""
+    first = [shown(name) for name in islice(names, most + 1)]
+    return ", ".join(first[:most]) + (", ..." if len(first) > most else "")
+
+
+def shown(text: str, longest: int = 80) -> str:
+    """The text in backticks, on one line and cut, as messages quote it."""
+    cut = text if len(text) <= longest else text[: longest - 3] + "..."
+    return "`" + "".join(c if c.isprintable() else repr(c)[1:-1] for c in cut) + "`"

@@ -1,0 +1,150 @@
+"""Files of an image, read by Podman's archive call out of a container that is never started."""
+
+from __future__ import annotations
+
+import io
+import logging
+import tarfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from claraedge.blocking import to_its_end
+from claraedge.errors import (
+    ClaraedgeError,
+    ContainerError,
+    ImageNotFoundError,
+    InvalidImageError,
+    RunnerUnavailableError,
+)
+from claraedge.runner.containers.removal import Removal
+from claraedge.runner.protocol import LABELS, MAX_FILE
+from claraedge.runner.reserved import explicit
+from claraedge.runner.service.answers import Created, check_storage, decode
+from claraedge.runner.service.http import Response
+from claraedge.runner.service.service import PodmanService
+from claraedge.runner.user_namespaces import SHARED
+
+_log = logging.getLogger(__name__)
+
+#: Bytes of a tar that holds a file of MAX_FILE bytes and its headers.
+MAX_ARCHIVE = MAX_FILE + 64 * 1024
+_TIMEOUT = 20.0
+
+
+class StandIns:
+    """Containers that are never started: each stands for its image while that is read."""
+
+    def __init__(self, service: PodmanService, removal: Removal) -> None:
+        self._service = service
+        self._removal = removal
+
+    @asynccontextmanager
+    async def of(self, image: str, labels: Mapping[str, str]) -> AsyncIterator[str]:
+        """The id of one, which is removed at the end: use it within `to_its_end`."""
+        response = await self._service.request(
+            "POST", "/containers/create", body=_request(image, labels)
+        )
+        if not response.ok:
+            raise _unreadable(response, image)
+        container = decode(response, Created).id
+        try:
+            yield container
+        finally:
+            try:
+                await self._removal.remove(container)
+            except ClaraedgeError as error:
+                _log.warning("container left behind until the next start: %s", error)
+
+    async def archive(self, container: str, path: str, *, most: int) -> Response:
+        """Podman's answer with the first `most` bytes of a tar of what is at a path."""
+        return await self._service.request(
+            "GET",
+            f"/containers/{container}/archive",
+            query={"path": path},
+            most=most,
+            timeout=_TIMEOUT,
+            repeatable=True,
+        )
+
+
+class ImageFiles:
+    """Reads files out of images."""
+
+    def __init__(self, stand_ins: StandIns) -> None:
+        self._stand_ins = stand_ins
+
+    async def read(
+        self, image: str, paths: Sequence[str], labels: Mapping[str, str]
+    ) -> Mapping[str, bytes]:
+        """As Runner.read_files."""
+        # What is made for it must go again, also where the caller goes away.
+        return await to_its_end(self._read(image, paths, labels))
+
+    async def _read(
+        self, image: str, paths: Sequence[str], labels: Mapping[str, str]
+    ) -> Mapping[str, bytes]:
+        found = {}
+        async with self._stand_ins.of(image, labels) as container:
+            for path in paths:
+                response = await self._stand_ins.archive(container, path, most=MAX_ARCHIVE)
+                content = file_of(response, image, path)
+                if content is not None:
+                    found[path] = content
+        return found
+
+
+def _request(image: str, labels: Mapping[str, str]) -> dict[str, object]:
+    """The body of `POST /containers/create` for a container that only stands for its image."""
+    return {
+        "image": image,
+        "labels": explicit(labels, LABELS),
+        "entrypoint": ["/never-run"],  # an image may have none, and Podman wants one
+        "netns": {"nsmode": "none"},
+        **SHARED,  # nothing of it is run, and another one costs a copy of the image
+        "image_volume_mode": "ignore",
+        "log_configuration": {"driver": "none"},
+    }
+
+
+def _unreadable(response: Response, image: str) -> ClaraedgeError:
+    """The error for an image that no container could be made of."""
+    check_storage(response)
+    if response.cause == "image not known":
+        return ImageNotFoundError(f"image {image} is not on this device any more")
+    return ContainerError(
+        f"Podman makes no container of the image {image[:12]}: {response.reason}; where that is"
+        " what the image says of itself, build it again without"
+    )
+
+
+def file_of(response: Response, image: str, path: str) -> bytes | None:
+    """The one file of an archive call's answer; None where there is no file at that path.
+
+    Podman has followed links already, and never out of the container.
+    """
+    if response.status == 404 and response.cause == "no such container":
+        raise RunnerUnavailableError(
+            f"the container that reads image {image} was removed in the meantime; try again"
+        )
+    if response.status == 404:
+        return None
+    if not response.ok:
+        raise ContainerError(f"{path} of image {image} cannot be read: {response.reason}")
+    try:
+        with tarfile.open(fileobj=io.BytesIO(response.body)) as archive:
+            return _first(archive, image, path)
+    except (tarfile.TarError, ValueError, RecursionError) as error:
+        raise InvalidImageError(f"{path} of image {image} cannot be read: {error}") from error
+
+
+def _first(archive: tarfile.TarFile, image: str, path: str) -> bytes | None:
+    entry = archive.next()
+    if entry is None or not entry.isreg():
+        return None
+    if entry.size > MAX_FILE:
+        raise InvalidImageError(
+            f"{path} of image {image} has {entry.size} bytes; at most {MAX_FILE} are read"
+        )
+    file = archive.extractfile(entry)
+    assert file is not None, "a regular file"
+    return file.read()

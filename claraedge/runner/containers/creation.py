@@ -1,0 +1,134 @@
+"""The creation of a container: made, initialised, and looked at, or nothing of it left.
+
+What costs time is `init` (40 ms); a start after it takes 8 ms. So creation initialises as well, and
+a job's next container can be ready before its turn comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from claraedge.blocking import to_its_end
+from claraedge.errors import ClaraedgeError, ContainerError
+from claraedge.runner.containers.devices import DeviceCheck
+from claraedge.runner.containers.inspector import Inspector
+from claraedge.runner.containers.removal import Removal
+from claraedge.runner.containers.specgen import create_request
+from claraedge.runner.containers.volumes import ImageVolumes
+from claraedge.runner.host import Host
+from claraedge.runner.networking.shared_netns import SharedNetns
+from claraedge.runner.protocol import OUTSIDE, ContainerSpec, Phase
+from claraedge.runner.service.answers import Created, decode, refused
+from claraedge.runner.service.http import Response
+from claraedge.runner.service.service import PodmanService
+from claraedge.runner.workarounds.slices import Slices
+
+#: Seconds for making a container, and for the first one of an image that is copied for it.
+_CREATE, _COPY = 60.0, 3600.0
+
+
+class Creation:
+    """Creates containers."""
+
+    def __init__(
+        self,
+        service: PodmanService,
+        host: Host,
+        inspector: Inspector,
+        removal: Removal,
+        slices: Slices,
+        devices: DeviceCheck,
+        netns: SharedNetns,
+        volumes: ImageVolumes,
+    ) -> None:
+        self.seccomp_profile: Path | None = None
+        """The system call filter of containers; None: Podman's own."""
+        self._service = service
+        self._host = host
+        self._inspector = inspector
+        self._removal = removal
+        self._slices = slices
+        self._devices = devices
+        self._netns = netns
+        self._volumes = volumes
+
+    async def create(self, spec: ContainerSpec) -> str:
+        """As Runner.create."""
+        outside = await self._host.way_out() if OUTSIDE in spec.networks else ""
+        limits = await self._host.limits()
+        groups = await self._devices.groups(spec)
+        volumes = await self._volumes.of(spec)
+        request = create_request(
+            spec,
+            self.seccomp_profile,
+            outside,
+            limits=limits,
+            visible_devices=self._devices.visible,
+            place=self._slices.take(spec.name) if self._host.sliced else None,
+            groups=groups,
+            volumes=volumes,
+            user_namespace=await self._host.user_namespace(),
+        )
+        # A caller that is cancelled in between must not leave a container that nobody knows.
+        work = asyncio.ensure_future(self._create_placed(spec, request))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await to_its_end(self._take_back(work))
+            raise
+
+    async def _take_back(self, work: asyncio.Future[str]) -> None:
+        with contextlib.suppress(ClaraedgeError):
+            await self._removal.remove(await work)
+
+    async def _create_placed(self, spec: ContainerSpec, request: Mapping[str, object]) -> str:
+        try:
+            container = await self._create(spec, request)
+            self._slices.hand_over(spec.name, container)
+        finally:
+            self._slices.free(spec.name)
+        return container
+
+    async def _create(self, spec: ContainerSpec, request: Mapping[str, object]) -> str:
+        response = await self._post(request)
+        if not response.ok and "already in use" in response.reason and await self._free_name(spec):
+            response = await self._post(request)
+        if not response.ok:
+            raise refused(response, spec)
+        container = decode(response, Created).id
+        try:
+            initialised = await self._netns.post(f"/containers/{container}/init")
+            if not initialised.ok:
+                raise refused(initialised, spec)
+            if spec.devices:
+                await self._devices.check(container, spec)
+        except ClaraedgeError:
+            # Half made, perhaps. It was never started, so it may go. Where Podman does not answer
+            # that either, the caller is told so instead: it looks for what is left.
+            with contextlib.suppress(ContainerError):
+                await self._removal.remove(container)
+            raise
+        return container
+
+    async def _post(self, request: Mapping[str, object]) -> Response:
+        timeout = _COPY if self._host.copies_images else _CREATE
+        return await self._service.request(
+            "POST", "/containers/create", body=request, timeout=timeout
+        )
+
+    async def _free_name(self, spec: ContainerSpec) -> bool:
+        """Removes what an earlier call left under this name: one that Podman died in the middle of,
+        or whose answer was lost. False where there is none.
+        """
+        found = [name for name in await self._inspector.half_made(spec.name) if name == spec.name]
+        found += [
+            container.id
+            for container in await self._inspector.containers(spec.labels)
+            if container.name == spec.name and container.phase is Phase.CREATED
+        ]
+        for container in found:
+            await self._removal.remove(container)
+        return bool(found)

@@ -1,0 +1,176 @@
+"""A ContainerSpec in the words of Podman's create call. Pure.
+
+Every option that Podman would take from its environment, its defaults or the image and that could
+weaken or surprise is set here; the choice of each was measured with Podman 4.3.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from claraedge.errors import ContainerError
+from claraedge.pipelines.checks.containers import VISIBLE_DEVICES
+from claraedge.runner.groups import NO_GROUPS, Groups
+from claraedge.runner.networks import namespace
+from claraedge.runner.protocol import LABEL_SLICE, LABELS, ContainerSpec, Limit, Mount
+from claraedge.runner.reserved import explicit
+from claraedge.runner.user_namespaces import SHARED
+from claraedge.runner.workarounds.slices import ENDED_AT_ONCE, KILL_ALL, Slice
+
+# CDI 0.5, Device names; vendor and class have two characters or more here, because Podman 4.3
+# panics on less.
+_CDI_NAME = re.compile(
+    r"[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]"
+    r"/[A-Za-z][A-Za-z0-9_-]*[A-Za-z0-9]"
+    r"=[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?"
+)
+#: NVIDIA's word for none, in the variable that its older way of giving GPUs goes by: a hook that
+#: every container passes.
+NO_DEVICES = "void"
+
+#: Of its own, in words of Podman's; that of users and that of the network are said apart.
+_NAMESPACES = ("pidns", "ipcns", "utsns", "cgroupns")
+_SCRATCH = ("/tmp", "/var/tmp", "/run")  # noqa: S108 in the container
+_SCRATCH_OPTIONS = ("rw", "nosuid", "nodev", "rprivate", "tmpcopyup", "mode=1777")
+#: As Podman's own, but for the size: its 64 MB are too little for programs that share data.
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 in the container
+_SHARED_MEMORY_OPTIONS = ("rw", "nosuid", "nodev", "noexec", "rprivate", "mode=1777")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volumes:
+    """The VOLUMEs of an image."""
+
+    empty: tuple[str, ...] = ()
+    """Paths at which it has nothing, or an empty folder."""
+    filled: tuple[str, ...] = ()
+
+
+NO_VOLUMES = Volumes()
+
+
+def create_request(
+    spec: ContainerSpec,
+    seccomp_profile: Path | None,
+    outside: str = "",
+    *,
+    limits: Collection[Limit] = tuple(Limit),
+    visible_devices: str = NO_DEVICES,
+    place: Slice | None = None,
+    groups: Groups = NO_GROUPS,
+    volumes: Volumes = NO_VOLUMES,
+    user_namespace: Mapping[str, object] = SHARED,
+) -> dict[str, object]:
+    """The body of `POST /containers/create`. Raises ContainerError for a bad device name.
+
+    `outside`: Podman's word for a rootless way out on this machine; needed for OUTSIDE alone.
+    `limits`: those that are set; where a runtime cannot enforce one, it refuses to make what asks
+    for it. `visible_devices`: NVIDIA_VISIBLE_DEVICES of a container with devices. Neither an image
+    nor a definition says it, since with the hook it would give what was not leased. `place`: the
+    slice that it is put into. `groups`: those that its devices need. `volumes`: those of
+    its image. `user_namespace`: that of images; the folder of a `root` is this user's own.
+    """
+    log: dict[str, object] = {"driver": "k8s-file", "path": str(spec.log_path)}
+    if spec.log_size is not None:
+        log["size"] = spec.log_size
+    visible = visible_devices if spec.devices else NO_DEVICES
+    request: dict[str, object] = {
+        "name": spec.name,
+        **({"image": spec.image} if spec.root is None else {"rootfs": str(spec.root)}),
+        "labels": explicit(spec.labels, LABELS),
+        "env": {**spec.environment, VISIBLE_DEVICES: visible},
+        "mounts": _mounts(spec, volumes),
+        "log_configuration": log,
+        "resource_limits": _limits(spec, limits),
+        **{name: {"nsmode": "private"} for name in _NAMESPACES},
+        **namespace(spec, outside),
+        "cgroups_mode": "enabled",
+        "privileged": False,
+        "umask": "0022",
+        "use_image_hosts": False,
+        "init": False,
+        "cap_drop": ["ALL"],
+        "no_new_privileges": True,
+        "read_only_filesystem": not spec.writable_root and not volumes.filled,
+        "image_volume_mode": "ignore",
+        "devices": [{"path": _checked(name, spec)} for name in spec.devices],
+        "httpproxy": False,
+        "terminal": False,
+        "stdin": False,
+        "remove": False,
+        "systemd": "false",
+        "sdnotifyMode": "ignore",
+        "healthconfig": {"Test": ["NONE"]},
+        **(user_namespace if spec.root is None else SHARED),
+    }
+    if groups.annotations:
+        request["annotations"] = dict(groups.annotations)
+    if groups.added:
+        request["groups"] = list(groups.added)
+    if place is not None:
+        request["cgroup_parent"] = place.name
+        request["annotations"] = {**ENDED_AT_ONCE, **groups.annotations}
+        request["labels"] = explicit({**spec.labels, LABEL_SLICE: place.label}, LABELS)
+    if spec.entrypoint:
+        request["entrypoint"] = list(spec.entrypoint)
+    if spec.command:
+        request["command"] = list(spec.command)
+    if spec.working_dir is not None:
+        request["work_dir"] = spec.working_dir
+    if seccomp_profile is not None:
+        request["seccomp_profile_path"] = str(seccomp_profile)
+    return request
+
+
+def _limits(spec: ContainerSpec, enforced: Collection[Limit]) -> dict[str, object]:
+    limits: dict[str, object] = {}
+    if Limit.PIDS in enforced:
+        limits["pids"] = {"limit": spec.pids}
+    if Limit.MEMORY in enforced:
+        limits["unified"] = KILL_ALL  # Podman 4.3 overlooks it beside `resource_limits`
+    if Limit.MEMORY in enforced and spec.memory is not None:
+        # Memory and swap together: else what is over the limit goes to the swap of the machine.
+        limits["memory"] = {"limit": spec.memory, "swap": spec.memory}
+    return limits
+
+
+def _mounts(spec: ContainerSpec, volumes: Volumes) -> list[dict[str, object]]:
+    own = [_tmpfs(_SHARED_MEMORY, _SHARED_MEMORY_OPTIONS, spec.shared_memory)]
+    if not spec.writable_root:
+        paths = dict.fromkeys([*_SCRATCH, *(path.rstrip("/") for path in volumes.empty)])
+        own += [_tmpfs(path, _SCRATCH_OPTIONS, spec.scratch) for path in paths]
+    taken = {mount.target.rstrip("/") for mount in spec.mounts}
+    binds = [_bind(mount) for mount in spec.mounts]
+    return [*binds, *(mount for mount in own if mount["destination"] not in taken)]
+
+
+def _tmpfs(path: str, options: Sequence[str], size: int | None) -> dict[str, object]:
+    limit = [] if size is None else [f"size={size}"]  # else half of the machine's memory
+    return {
+        "type": "tmpfs",
+        "source": "tmpfs",
+        "destination": path,
+        "options": [*options, *limit],
+    }
+
+
+def _bind(mount: Mount) -> dict[str, object]:
+    access = "ro" if mount.read_only else "rw"
+    return {
+        "type": "bind",
+        "source": str(mount.source),
+        "destination": mount.target,
+        "options": ["rbind", access, "nosuid", "nodev", "rprivate"],
+    }
+
+
+def _checked(name: str, spec: ContainerSpec) -> str:
+    if not _CDI_NAME.fullmatch(name):
+        raise ContainerError(
+            f"container {spec.name} asks for the device {name!r}, which is no CDI name; "
+            "write it as vendor/class=name, such as nvidia.com/gpu=0"
+        )
+    return name

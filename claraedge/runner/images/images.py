@@ -1,0 +1,154 @@
+"""Images of this device as Podman tells of them. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from urllib.parse import quote
+
+import msgspec
+
+from claraedge.decoding import decode_json
+from claraedge.errors import DamagedImageError, RunnerUnavailableError
+from claraedge.runner.protocol import Image
+from claraedge.runner.references import means
+from claraedge.runner.reserved import reserved
+from claraedge.runner.service.http import Response
+
+#: Refusals that say nothing about the image: the machine is short of something, for a while.
+_PASSING = re.compile(
+    r"no space left|too many open files|cannot allocate memory|temporarily unavailable|timed? ?out"
+    r"|is locked|context canceled|deadlock|resource busy",
+    re.I,
+)
+_LARGEST_PORT = 65535
+_LARGEST_SIZE = 2**63 - 1
+_LONGEST_REASON = 500
+
+
+class PassingError(RunnerUnavailableError):
+    """Podman answers, but is short of something for one image."""
+
+
+def inspect_path(reference: str) -> str:
+    """Where Podman's API tells of the image that a reference means."""
+    return f"/images/{quote(reference.removeprefix('sha256:'), safe='')}/json"
+
+
+def read_image(response: Response, reference: str) -> Image | None:
+    """The answer; None where the image is not here, or where that is no reference.
+
+    What an image says of itself is its builder's: what makes no sense in it is empty. Raises
+    PassingError, and DamagedImageError where Podman cannot read what it has, or where what it
+    answers cannot be read.
+    """
+    if not response.ok and (
+        400 <= response.status < 500 or "invalid reference format" in response.reason
+    ):
+        return None
+    if not response.ok and _PASSING.search(response.own_words):
+        raise PassingError(unanswered(response.reason))
+    if not response.ok:
+        what = f"Podman cannot read it: {response.reason}"
+        raise DamagedImageError(damaged(reference, what), what=what)
+    image = _image(attributes(response, reference), reference)
+    return image if means(reference, image) else None
+
+
+def read_volumes(response: Response, image: str) -> Sequence[str]:
+    """The paths of its VOLUMEs, sorted. Raises DamagedImageError."""
+    volumes = _config(attributes(response, image)).get("Volumes")
+    return sorted(map(str, volumes)) if isinstance(volumes, Mapping) else []
+
+
+def attributes(response: Response, reference: str) -> Mapping[str, object]:
+    """What an answer says of one image. Raises DamagedImageError where it cannot be read."""
+    try:
+        return decode_json(response.body, dict[str, object])
+    except msgspec.MsgspecError as error:
+        raise _unreadable(reference, str(error)) from error
+
+
+def _unreadable(reference: str, why: str) -> DamagedImageError:
+    what = f"what Podman says of it cannot be read: {why[:_LONGEST_REASON]}"
+    return DamagedImageError(damaged(reference, what), what=what)
+
+
+def damaged(reference: str, what: str) -> str:
+    """The message for an image that is not what was stored."""
+    return (
+        f"the image {reference} is damaged on this device, as after a power cut: {what}; load it"
+        " again with `claraedge create image -f ARCHIVE`, which replaces what is damaged"
+    )
+
+
+def unanswered(why: str) -> str:
+    """The message where Podman says nothing about images."""
+    return (
+        f"Podman did not answer about images ({why}); if it stays so, look at what `podman images`"
+        " says for this user"
+    )
+
+
+def _image(told: Mapping[str, object], reference: str) -> Image:
+    config = _config(told)
+    image = _text(told.get("Id")).removeprefix("sha256:")
+    if not image:
+        raise _unreadable(reference, "its id is missing")
+    return Image(
+        id=image,
+        names=_texts(told.get("RepoTags")),
+        digests=_texts(told.get("RepoDigests")),
+        size=_size(told.get("Size")),
+        created=_created(told.get("Created")),
+        user=_text(told.get("User")) or _text(config.get("User")),
+        entrypoint=_texts(config.get("Entrypoint")),
+        command=_texts(config.get("Cmd")),
+        ports=_ports(config.get("ExposedPorts")),
+        manifest=_text(told.get("Digest")),
+        platform="/".join(filter(None, (_text(told.get("Os")), _text(told.get("Architecture"))))),
+        reserved=reserved(
+            _names(told.get("Annotations")),
+            {*_names(told.get("Labels")), *_names(config.get("Labels"))},
+        ),
+    )
+
+
+def _config(told: Mapping[str, object]) -> Mapping[str, object]:
+    config = told.get("Config")
+    return config if isinstance(config, dict) else {}
+
+
+def _created(value: object) -> float:
+    """Unix time; 0 for an image that does not say, or says a year that no calendar has."""
+    try:
+        return max(0.0, datetime.fromisoformat(_text(value)).timestamp())
+    except (ValueError, OverflowError, OSError):
+        return 0.0
+
+
+def _size(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return 0
+    return value if 0 <= value <= _LARGEST_SIZE else 0
+
+
+def _ports(value: object) -> tuple[int, ...]:
+    """Of `8000/tcp` and the like: those of TCP, which is what no protocol stands for as well."""
+    names = [name.removesuffix("/tcp") for name in _names(value)]
+    short = [name for name in names if name.isascii() and name.isdigit() and len(name) < 6]
+    return tuple(sorted(port for port in map(int, short) if 0 < port <= _LARGEST_PORT))
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    items = value if isinstance(value, list) else []
+    return tuple(item for item in items if isinstance(item, str))
+
+
+def _names(value: object) -> list[str]:
+    return [str(name) for name in value] if isinstance(value, dict) else []

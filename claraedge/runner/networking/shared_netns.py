@@ -1,0 +1,79 @@
+"""The network namespace that this user's rootless containers share; Podman makes it at first need.
+
+Podman 4 that is killed while it makes it, or while it takes it away, leaves its name without what
+belongs to it. From then on it takes the rest for made, and no container gets a network until
+somebody runs `podman system migrate`, which ends all containers of the user. Without its name, all
+of it is made anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+from pathlib import Path
+
+from claraedge import spawn
+from claraedge.blocking import in_thread
+from claraedge.runner.host import Host
+from claraedge.runner.service.http import Response
+from claraedge.runner.service.service import PodmanService
+
+_log = logging.getLogger(__name__)
+
+_HALF_MADE = "failed to mount runtime directory for rootless netns"
+_SECONDS = 20.0
+
+
+class SharedNetns:
+    """Makes the calls that need it."""
+
+    def __init__(self, service: PodmanService, host: Host) -> None:
+        self._service = service
+        self._host = host
+        self._mending = asyncio.Lock()
+
+    async def post(self, path: str, body: object = None) -> Response:
+        """A call that puts a container on its networks: once more where the namespace was half
+        made. Raises RunnerUnavailableError.
+        """
+        response = await self._service.request("POST", path, body=body)
+        if not _half_made(response):
+            return response
+        async with self._mending:
+            response = await self._service.request("POST", path, body=body)  # mended meanwhile?
+            if _half_made(response) and await self._forget(response.reason):
+                response = await self._service.request("POST", path, body=body)
+        return response
+
+    async def _forget(self, reason: str) -> bool:
+        name = await self._name()
+        if name is None or not await in_thread(os.path.lexists, name):
+            return False
+        _log.warning(
+            "Podman was ended while it made the network namespace that containers share (%s):"
+            " it is made again",
+            reason,
+        )
+        command = ["podman", "unshare", "umount", "--lazy", "--", str(name)]
+        try:
+            code, text = await spawn.run(command, timeout=_SECONDS)
+        except TimeoutError:
+            code, text = 1, f"no answer within {_SECONDS:g} s"
+        if code != 0:
+            _log.warning("%s could not be unmounted: %s", name, text.strip())
+        return code == 0
+
+    async def _name(self) -> Path | None:
+        """Where Podman 4 mounts it, for the storage that it uses; None: not known."""
+        runtime = os.environ.get("XDG_RUNTIME_DIR")
+        if not runtime:
+            return None
+        static = await self._host.image_folder() / "libpod"
+        key = hashlib.sha256(os.fsencode(static)).hexdigest()[:20]
+        return Path(runtime, "netns", f"rootless-netns-{key}")
+
+
+def _half_made(response: Response) -> bool:
+    return not response.ok and _HALF_MADE in response.reason

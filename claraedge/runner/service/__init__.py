@@ -1,0 +1,1 @@
+"""Podman's API: its process, HTTP, and what its answers mean."""

@@ -1,0 +1,1 @@
+"""The inference server, and the models that it has loaded."""

@@ -206,7 +206,7 @@ def show(daemon: Daemon) -> None:
     for item in follow(daemon, before, "the dropped file becomes a job", 60):
         if item["state"] != state:
             state = item["state"]
-            reason = f": {item['reason']} {item['mend']}".rstrip() if item["reason"] else ""
+            reason = f": {item['reason']} {item['remedy']}".rstrip() if item["reason"] else ""
             print(f"{SAMPLE.name} {state.lower()}{reason}", flush=True)
         if state == "FAILED":
             raise DemoError(f"the item failed: {item['reason']}")

@@ -204,7 +204,7 @@ def _item(item: Item) -> wire.Item:
         pipeline=item.pipeline,
         state=wire.ItemState.Value(f"ITEM_STATE_{item.state.name}"),
         reason=item.reason,
-        mend=item.mend,
+        remedy=item.remedy,
         job_id=item.job or "",
         first_seen=time_of(item.first_seen),
         size=item.size,

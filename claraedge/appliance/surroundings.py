@@ -21,7 +21,7 @@ _IN_MEMORY = ("tmpfs", "ramfs")
 
 
 class Surroundings:
-    """Looks at the machine each time it is asked: what was mended is told no more."""
+    """Looks at the machine each time it is asked: what was corrected is told no more."""
 
     def __init__(
         self,

@@ -90,7 +90,7 @@ def item_lines(item: Item) -> list[tuple[str, str]]:
         ("PIPELINE", item.pipeline),
         ("STATE", item.state),
         ("REASON", item.reason),
-        ("TO DO", item.mend),
+        ("TO DO", item.remedy),
         ("FIRST SEEN", local(item.first_seen)),
         ("SIZE", size(item.size)),
         ("SHA256", item.digest),

@@ -139,15 +139,15 @@ def list_inbox(options: Options, state: str | None, follow: bool, quiet: bool) -
                 i.state,
                 i.job_id[:12] or "-",
                 local(i.first_seen),
-                _what(i.reason, i.mend),
+                _what(i.reason, i.remedy),
             )
             for i in found
         ]
         click.echo(table(("NAME", "PIPELINE", "STATE", "JOB", "FIRST SEEN", "REASON"), rows))
 
 
-def _what(reason: str, mend: str) -> str:
-    return f"{reason}; to do: {mend}" if reason and mend else reason or mend
+def _what(reason: str, remedy: str) -> str:
+    return f"{reason}; to do: {remedy}" if reason and remedy else reason or remedy
 
 
 def _ids(ids: list[str]) -> None:

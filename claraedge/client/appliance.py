@@ -161,7 +161,7 @@ def _item(item: pb.Item) -> Item:
         pipeline=item.pipeline,
         state=names.get(item.state, str(item.state)),
         reason=item.reason,
-        mend=item.mend,
+        remedy=item.remedy,
         job_id=item.job_id,
         first_seen=unix_moment(item.first_seen),
         size=item.size,

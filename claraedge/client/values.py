@@ -148,7 +148,7 @@ class Item(Value, frozen=True, kw_only=True):
     pipeline: str
     state: str
     reason: str
-    mend: str
+    remedy: str
     job_id: str
     first_seen: datetime | None
     size: int

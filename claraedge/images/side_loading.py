@@ -74,7 +74,7 @@ class SideLoading:
         """Why nothing is loaded now; empty where nothing keeps it."""
 
     def warnings(self) -> Sequence[str]:
-        """What somebody should mend, for `claraedge status`."""
+        """What somebody should correct, for `claraedge status`."""
         found = [f"{self._folder}: {self._trouble}"] if self._trouble else []
         return [*found, *(text for _, text in self._wrong.values())]
 

@@ -225,7 +225,7 @@ class Inbox:
         found = await self.item(item)
         if found.state is ItemState.IGNORED:
             raise ItemRetryError(
-                f"{found.name} ({item}) is never taken: {found.reason}; {found.mend}"
+                f"{found.name} ({item}) is never taken: {found.reason}; {found.remedy}"
             )
         for thing in {item, self._room.thing(item) or item}:
             await self._suspects.forget(Work.INBOX, thing)

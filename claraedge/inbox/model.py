@@ -51,7 +51,7 @@ class Item:
     """Name or id, as the trigger has it; empty where the folder belongs to none."""
     state: ItemState
     reason: str = ""
-    mend: str = ""
+    remedy: str = ""
     """A shell command that takes the reason away, where there is one."""
     thing: Thing | None = None
     """What `claraedge adopt` has to give to the daemon's user."""
@@ -125,7 +125,7 @@ class Claimed:
     """None: as configured for all."""
     reason: str = ""
     """Why it is held, as recorded."""
-    mend: str = ""
+    remedy: str = ""
 
     @property
     def paths(self) -> tuple[bytes, ...]:

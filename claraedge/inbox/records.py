@@ -40,10 +40,10 @@ def release(tx: Transaction, item: str) -> None:
     tx.run("drop_item", id=item)
 
 
-def hold(tx: Transaction, item: str, reason: str, mend: str, now: float) -> None:
+def hold(tx: Transaction, item: str, reason: str, remedy: str, now: float) -> None:
     """Says why a claimed item does not go on; an empty reason: it does."""
     state = ItemState.PARKED if reason else ItemState.CLAIMED
-    tx.run("item_held", id=item, state=state.value, reason=reason, mend=mend, now=now)
+    tx.run("item_held", id=item, state=state.value, reason=reason, remedy=remedy, now=now)
 
 
 def submit(
@@ -101,7 +101,7 @@ def _claimed(row: Row) -> Claimed:
         first_seen=row["first_seen"],
         keep_originals_days=row["keep_originals_days"],
         reason=row["reason"],
-        mend=row["mend"],
+        remedy=row["remedy"],
     )
 
 
@@ -253,7 +253,7 @@ def _item(row: Row) -> Item:
         pipeline=row["pipeline"],
         state=ItemState(row["state"]),
         reason=row["reason"] or row["delivery_reason"] or _options(row).incomplete,
-        mend=row["mend"],
+        remedy=row["remedy"],
         size=row["size"],
         job=row["job"],
         result_path=row["path"],

@@ -31,7 +31,7 @@ from claraedge.pipelines.syntax.problems import Problem
 from claraedge.registry import file_records
 from claraedge.registry.file_records import OfFile
 from claraedge.registry.pipelines import Pipelines, digest_of
-from claraedge.registry.sources import Gathered, Standing, gather, mend, standing
+from claraedge.registry.sources import Gathered, Standing, gather, remedy, standing
 from claraedge.registry.top import Top, look_at
 from claraedge.store.database import Database, Transaction
 from claraedge.store.failures import reported_as
@@ -102,7 +102,7 @@ class PipelineFolder:
         """Why nothing is looked at now; empty where nothing keeps it."""
 
     def warnings(self) -> Sequence[str]:
-        """What somebody should mend, for `claraedge status`."""
+        """What somebody should correct, for `claraedge status`."""
         found = [f"{self._folder}: {self._trouble}"] if self._trouble else []
         for problems in self._problems.values():
             more = f" (and {len(problems) - 1} more: `claraedge list pipelines`)"
@@ -142,7 +142,7 @@ class PipelineFolder:
         except ClaraedgeError as error:
             self._met(str(error))
         except PermissionError as error:
-            self._met(f"cannot be read ({error.strerror}); {mend(self._folder)}")
+            self._met(f"cannot be read ({error.strerror}); {remedy(self._folder)}")
         except OSError as error:
             self._met(
                 f"cannot be read ({error.strerror or error}); nothing changes until it can:"

@@ -124,7 +124,7 @@ def standing(folder: Path, path: str) -> Standing:
         return Standing(Seen.of(itself), None)
 
 
-def mend(place: Path) -> str:
+def remedy(place: Path) -> str:
     """What to do, so that the daemon can read a file, or look into a folder.
 
     No command: whoever may write to a folder on the way could lead an administrator elsewhere.
@@ -164,7 +164,7 @@ def _content(base: Path, folder: Path, path: str) -> bytes:
         raise _RefusedError(
             "unreadable-file",
             f"{shown(str(place), 400)} cannot be read by the daemon ({error.strerror})",
-            mend(place),
+            remedy(place),
         ) from error
     except OSError as error:
         if error.errno in _ABSENT:

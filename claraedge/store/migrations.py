@@ -85,6 +85,12 @@ def disposable(db: Any) -> None:
     _run(db, (_SCRIPTS / "disposable.sql").read_text(encoding="utf-8"))
 
 
+@SCHEMA()
+def remedy(db: Any) -> None:
+    """One name for what to do about an item."""
+    _run(db, (_SCRIPTS / "remedy.sql").read_text(encoding="utf-8"))
+
+
 def _run(db: Any, script: str) -> None:
     """Runs a script inside the transaction of its step: sqlite3's own executescript would end it.
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_MEND = "run: pip install -e .   (or, with its build tools installed: python hatch_build.py)"
+_REMEDY = "run: pip install -e .   (or, with its build tools installed: python hatch_build.py)"
 
 try:
     from claraedge.wire import _stamp
 except ImportError as error:
-    raise ImportError(f"the gRPC stubs have not been built; {_MEND}") from error
+    raise ImportError(f"the gRPC stubs have not been built; {_REMEDY}") from error
 
 # Only a source tree has the folder beside the package; installed and frozen forms stop at one stat.
 _protos = Path(__file__).resolve().parents[2] / "protos"
 if (_protos / "claraedge" / "v1" / "appliance.proto").is_file() and (
     _stamp.protos_digest(_protos) != _stamp.DIGEST
 ):
-    raise ImportError(f"the gRPC stubs are older than protos/; {_MEND}")
+    raise ImportError(f"the gRPC stubs are older than protos/; {_REMEDY}")

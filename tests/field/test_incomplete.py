@@ -307,7 +307,7 @@ async def test_groups_of_any_kind_wait_for_a_closed_file(state: Path, grouping: 
         if grouping == "marker":
             drop(state / "inbox/in/READY", b"")
         items = await waits(b, "its group waits: 1 of 2 files: 'b.raw'")
-        assert any(item.mend == f"sudo claraedge adopt {item.id}" for item in items)
+        assert any(item.remedy == f"sudo claraedge adopt {item.id}" for item in items)
         closed.chmod(0o644)
         await one_job(b, "a.raw", "b.raw")
 

@@ -51,7 +51,7 @@ async def test_what_fits_no_pattern_says_so(state: Path, grouping: str) -> None:
         drop(state / "inbox/in/scan.dicom", b"1")
         drop(state / "inbox/in/test1.dcm", b"1")
         items = await b.until(lambda items: len(items) == 2)
-        reasons = {item.name: (item.state, item.reason, item.mend) for item in items}
+        reasons = {item.name: (item.state, item.reason, item.remedy) for item in items}
         assert reasons == {
             "scan.dicom": (
                 ItemState.IGNORED,
@@ -102,7 +102,7 @@ async def test_a_hidden_folder_of_the_inbox_is_told(state: Path) -> None:
         assert {i.name: i.state for i in items} == dict.fromkeys(
             (".ct", ".DS_Store"), ItemState.IGNORED
         )
-        assert all(item.mend for item in items)
+        assert all(item.remedy for item in items)
 
 
 @case(

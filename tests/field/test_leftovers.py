@@ -156,7 +156,7 @@ async def test_recycle_bins_of_a_share_are_no_items(state: Path, grouping: str) 
         assert list((await inputs(b)).values()) == [{"new.dcm": b"new"}]
         ignored = {item.name for item in items if item.state is ItemState.IGNORED}
         assert ignored == {name.split("/")[0] for name in bins}
-        assert all(item.mend for item in items if item.state is ItemState.IGNORED)
+        assert all(item.remedy for item in items if item.state is ItemState.IGNORED)
     assert tree_of(state / "inbox/in") == bins
 
 

@@ -11,9 +11,9 @@ from tests.powercut.flow import Scene, flow_after
 from tests.powercut.volatile_disk import sync_tree
 
 #: The tables without the last step.
-_LAST = "disposable"
+_LAST = "remedy"
 _BACK = f"""
-DROP TABLE {_LAST};
+ALTER TABLE inbox_items RENAME COLUMN remedy TO mend;
 DELETE FROM _sqlite_migrations WHERE name = '{_LAST}';
 DELETE FROM facts WHERE key = 'version';
 """

@@ -44,7 +44,7 @@ class Waiting:
     """Why it is not whole, as the last look found: by its name, that of a file next to it, or one
     in it."""
     reason: str = ""
-    mend: str = ""
+    remedy: str = ""
     thing: Thing | None = None
     """What `claraedge adopt` has to give to us."""
     superseded: bool = False
@@ -131,7 +131,7 @@ def item_of(entry: Waiting, held: str | None) -> Item:
         pipeline=entry.trigger.rule.pipeline,
         state=ItemState.PARKED if entry.parked else _state(entry),
         reason=entry.reason,
-        mend=entry.mend,
+        remedy=entry.remedy,
         thing=entry.thing,
         size=0 if entry.survey is None else entry.survey.size,
         first_seen=entry.first_seen,
@@ -141,11 +141,11 @@ def item_of(entry: Waiting, held: str | None) -> Item:
             item,
             state=ItemState.PARKED,
             reason=entry.trigger.problem,
-            mend=entry.trigger.mend,
+            remedy=entry.trigger.remedy,
             thing=None,
         )
     if entry.waits and not entry.reason:
-        return replace(item, state=ItemState.PARKED, reason=entry.waits, mend="")
+        return replace(item, state=ItemState.PARKED, reason=entry.waits, remedy="")
     if entry.ready and held is not None:
         return replace(item, state=ItemState.PARKED, reason=held)
     if entry.ready and entry.trigger.rule.grouping not in ALONE and not entry.reason:

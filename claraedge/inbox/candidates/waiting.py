@@ -217,7 +217,7 @@ class WaitingRoom:
         known = self._folders.get(folder)
         for entry in () if known is None else known.entries.values():
             if not entry.ready:
-                entry.reason, entry.mend, entry.thing = reason, "", None
+                entry.reason, entry.remedy, entry.thing = reason, "", None
                 entry.parked = entry.held = True
 
     def look(self, entries: Sequence[Waiting]) -> list[Found | Known]:
@@ -250,7 +250,7 @@ class WaitingRoom:
                 continue
             before = unit_of(entry)
             if isinstance(found, OSError | ClaraedgeError):
-                entry.reason, entry.mend, entry.thing = words(found), "", None
+                entry.reason, entry.remedy, entry.thing = words(found), "", None
                 entry.parked = entry.held = True
                 again = min(entry.trigger.settle, _AGAIN)
                 self._schedule.put(entry, self._clock.elapsed() + again)
@@ -276,7 +276,7 @@ class WaitingRoom:
         held = _held(entry, found)
         entry.parked = entry.held = held is not None
         entry.reason = held.reason if held else decision.reason
-        entry.mend = held.mend_of(entry.id) if held else ""
+        entry.remedy = held.remedy_of(entry.id) if held else ""
         entry.thing = held.thing if held else None
         unfinished = self._unfinished(entry)
         entry.partial = unfinished or unfinished_inside(seen.look)
@@ -288,7 +288,7 @@ class WaitingRoom:
                     f"a part of '{shown(found.whole)}' that a broken transfer left; that file came"
                     " whole since: remove this one"
                 )
-            entry.reason, entry.mend, entry.thing = unfinished, "", None
+            entry.reason, entry.remedy, entry.thing = unfinished, "", None
             stale = decision.quiet.since + 2 * entry.trigger.settle
             entry.parked = began >= stale
             again = stale if began < stale else began + max(_AGAIN, entry.cost / _SHARE)

@@ -114,7 +114,7 @@ class Onlooker:
         if not is_open and (point := _read_only(path.parent)) is not None:
             verdict = Held(
                 reason="its file system is mounted read-only: nothing can be moved out of it",
-                mend=f"sudo mount -o remount,rw {shlex.quote(point)}",
+                remedy=f"sudo mount -o remount,rw {shlex.quote(point)}",
             )
         if isinstance(verdict, Held):
             verdict = located(verdict, path)

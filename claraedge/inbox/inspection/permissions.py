@@ -29,15 +29,15 @@ class Held:
     """It cannot be taken yet."""
 
     reason: str
-    mend: str = ""
+    remedy: str = ""
     adopt: What | None = None
     """What has to be given to the daemon's user."""
     thing: Thing | None = None
     """The same, where `claraedge adopt` can give it."""
 
-    def mend_of(self, item: str) -> str:
+    def remedy_of(self, item: str) -> str:
         """The command that takes the reason away, for the item of this id, or ''."""
-        return self.mend if self.thing is None else f"sudo claraedge adopt {item}"
+        return self.remedy if self.thing is None else f"sudo claraedge adopt {item}"
 
 
 def judge(found: Survey, user: str, *, folder_open: bool) -> Free | Held:

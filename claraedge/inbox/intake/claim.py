@@ -318,7 +318,7 @@ def _away(item: Claimed, spool: Spool) -> Held | None:
         return Held(
             reason=f"{note}, which says where the disk of {item.folder} is mounted, is damaged; see"
             " that the disk is mounted, then remove that file",
-            mend=f"rm {shlex.quote(str(note))}",
+            remedy=f"rm {shlex.quote(str(note))}",
         )
     try:
         mount = mount_of(item.folder)
@@ -332,7 +332,7 @@ def _away(item: Claimed, spool: Spool) -> Held | None:
         reason=f"claraedge hid it in {item.folder} to copy it, and the disk of that folder is not"
         f" mounted any more (at {where}): mount it again; if that disk is lost, remove"
         f" {note}",
-        mend=f"sudo mount {shlex.quote(where)}",
+        remedy=f"sudo mount {shlex.quote(where)}",
     )
 
 

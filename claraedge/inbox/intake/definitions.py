@@ -33,7 +33,7 @@ class Definition:
     resolved: Resolved | None = None
     problem: str = ""
     """Why no job can be made of it."""
-    mend: str = ""
+    remedy: str = ""
     per_job: Registered | None = None
     """Set where the definition names the id of its job: each one is resolved on its own."""
 
@@ -94,7 +94,7 @@ class Definitions:
             return Definition(problem=f"{no_pipeline(printable(pipeline))}: {why}")
         return Definition(
             problem=f"{no_pipeline(printable(pipeline))} (`claraedge list pipelines` shows all)",
-            mend=CREATE,
+            remedy=CREATE,
         )
 
 

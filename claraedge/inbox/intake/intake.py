@@ -155,7 +155,7 @@ class Intake:
             item,
             state=ItemState.PARKED,
             reason=pending.item.reason,
-            mend=pending.item.mend,
+            remedy=pending.item.remedy,
             thing=pending.thing,
         )
 
@@ -319,7 +319,7 @@ class Intake:
             case Gone():
                 await self._release(pending)
             case Held(reason=reason, thing=thing):
-                await self._hold(pending, reason, step.mend_of(pending.item.id), thing)
+                await self._hold(pending, reason, step.remedy_of(pending.item.id), thing)
             case Unsettled(content=content):
                 pending.item = replace(pending.item, content=content)
                 pending.due = self._clock.elapsed() + pending.item.options.settle
@@ -364,8 +364,8 @@ class Intake:
     async def _follow(self, pending: Pending, end: End) -> None:
         item = pending.item
         match end:
-            case Held(reason=reason, mend=mend):
-                await self._hold(pending, reason, mend)
+            case Held(reason=reason, remedy=remedy):
+                await self._hold(pending, reason, remedy)
             case Changed():
                 pending.due = self._clock.elapsed()
             case Later(job=job):
@@ -387,19 +387,19 @@ class Intake:
                 self._on_submitted(job, item.options.jobs_priority)
 
     async def _hold(
-        self, pending: Pending, reason: str, mend: str = "", thing: Thing | None = None
+        self, pending: Pending, reason: str, remedy: str = "", thing: Thing | None = None
     ) -> None:
         pending.hold(self._clock.elapsed(), _LAST_RETRY)
         pending.thing = thing
         item = pending.item
-        if (item.reason, item.mend) == (reason, mend):
+        if (item.reason, item.remedy) == (reason, remedy):
             return
-        pending.item = replace(item, reason=reason, mend=mend)
+        pending.item = replace(item, reason=reason, remedy=remedy)
         _log.warning("%s waits: %s", item.text, reason, extra={"item": item.id})
         now = self._clock.now()
         # On a full disk the row stays as it is; `overlay` tells the reason all the same.
         with contextlib.suppress(ClaraedgeError, sqlite3.OperationalError):
-            await self._database.write(lambda tx: records.hold(tx, item.id, reason, mend, now))
+            await self._database.write(lambda tx: records.hold(tx, item.id, reason, remedy, now))
 
     async def _release(self, pending: Pending) -> None:
         item = pending.item

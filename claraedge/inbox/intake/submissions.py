@@ -98,7 +98,7 @@ class Submissions:
             found[wish] = await self._definitions.find(item.pipeline, item.deliver, parameters)
         definition = found[wish]
         if definition.resolved is None:
-            return Held(reason=definition.problem, mend=definition.mend)
+            return Held(reason=definition.problem, remedy=definition.remedy)
         job = self._new_id()
         try:
             async with self._suspects.during(Work.INBOX, item.id):

@@ -81,6 +81,6 @@ def _item(trigger: Trigger, noted: _Noted, more: int) -> Item:
         pipeline=trigger.rule.pipeline,
         state=ItemState.IGNORED,
         reason=reason,
-        mend=found.remedy,
+        remedy=found.remedy,
         first_seen=noted.first_seen,
     )

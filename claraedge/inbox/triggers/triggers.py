@@ -10,7 +10,7 @@ from pathlib import Path
 from claraedge.config.inbox import DEEP
 from claraedge.config.inbox import Trigger as Rule
 
-#: What mends a missing pipeline.
+#: What corrects a missing pipeline.
 CREATE = "claraedge create pipeline -p FILE"
 NOT_IN_A_FOLDER = (
     "it lies in the inbox itself: move it into a folder there that is named like a pipeline"
@@ -30,7 +30,7 @@ class Trigger:
     """Seconds."""
     problem: str = ""
     """Why its entries stay where they are, for now."""
-    mend: str = ""
+    remedy: str = ""
     polled: bool = False
     """Its file system sends no events for what others change."""
 

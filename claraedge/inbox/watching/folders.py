@@ -99,7 +99,7 @@ class Folders:
             if registered.get(name) is None:
                 missing = await self._definitions.missing(name)
                 trigger = await self._trigger(folder, Rule(folder=name, pipeline=""))
-                triggers[folder] = replace(trigger, problem=missing.problem, mend=missing.mend)
+                triggers[folder] = replace(trigger, problem=missing.problem, remedy=missing.remedy)
             else:
                 triggers[folder] = await self._checked(folder, Rule(folder=name, pipeline=name))
         for rule in self._settings.trigger:
@@ -110,7 +110,7 @@ class Folders:
     async def _checked(self, folder: Path, rule: Rule) -> Trigger:
         definition = await self._definitions.of_rule(rule)
         trigger = await self._trigger(folder, rule)
-        return replace(trigger, problem=definition.problem, mend=definition.mend)
+        return replace(trigger, problem=definition.problem, remedy=definition.remedy)
 
     async def _trigger(self, folder: Path, rule: Rule) -> Trigger:
         settle = rule.settle_seconds or self._settings.settle_seconds

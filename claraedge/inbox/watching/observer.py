@@ -1,4 +1,4 @@
-"""watchdog's observer, mended where it loses events or watches without a word.
+"""watchdog's observer, corrected where it loses events or watches without a word.
 
 watchdog only logs that the kernel dropped events, keeps to itself which inner folders got no watch,
 leaves its watches on folders that were moved away, a slip in its books ends its thread, and half a

@@ -32,7 +32,7 @@ class SharedNetns:
     def __init__(self, service: PodmanService, host: Host) -> None:
         self._service = service
         self._host = host
-        self._mending = asyncio.Lock()
+        self._correcting = asyncio.Lock()
 
     async def post(self, path: str, body: object = None) -> Response:
         """A call that puts a container on its networks: once more where the namespace was half
@@ -41,8 +41,8 @@ class SharedNetns:
         response = await self._service.request("POST", path, body=body)
         if not _half_made(response):
             return response
-        async with self._mending:
-            response = await self._service.request("POST", path, body=body)  # mended meanwhile?
+        async with self._correcting:
+            response = await self._service.request("POST", path, body=body)  # corrected meanwhile?
             if _half_made(response) and await self._forget(response.reason):
                 response = await self._service.request("POST", path, body=body)
         return response

@@ -6,11 +6,11 @@ VALUES (:id, :folder, :inside, :name, :members, :pipeline, :deliver, :options, '
 DELETE FROM inbox_items WHERE id = :id AND state IN ('claimed', 'parked');
 
 -- name: item_held
-UPDATE inbox_items SET state = :state, reason = :reason, mend = :mend, changed = :now
+UPDATE inbox_items SET state = :state, reason = :reason, remedy = :remedy, changed = :now
 WHERE id = :id AND state IN ('claimed', 'parked');
 
 -- name: item_submitted
-UPDATE inbox_items SET state = 'submitted', reason = '', mend = '', job = :job, digest = :digest, work = :work,
+UPDATE inbox_items SET state = 'submitted', reason = '', remedy = '', job = :job, digest = :digest, work = :work,
     duplicate_of = :duplicate_of, changed = :now
 WHERE id = :id AND state IN ('claimed', 'parked');
 
@@ -19,7 +19,7 @@ UPDATE inbox_items SET state = :state, reason = :reason, path = :path, changed =
 WHERE id = :id AND state = 'submitted';
 
 -- name: item_failed
-UPDATE inbox_items SET state = 'failed', reason = :reason, mend = '', path = :path, changed = :now
+UPDATE inbox_items SET state = 'failed', reason = :reason, remedy = '', path = :path, changed = :now
 WHERE id = :id AND state IN ('claimed', 'parked');
 
 -- name: claimed_items

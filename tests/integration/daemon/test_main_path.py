@@ -180,7 +180,7 @@ def of_another_user(site: Site) -> Iterator[Path]:
     subprocess.run(["podman", "unshare", "chown", "-R", "0:0", folder], check=True, cwd="/")
 
 
-def test_entries_of_another_user_are_results_or_parked_with_what_mends_them(
+def test_entries_of_another_user_are_results_or_parked_with_what_corrects_them(
     site: Site, of_another_user: Path
 ) -> None:
     folder = of_another_user
@@ -209,16 +209,16 @@ def test_entries_of_another_user_are_results_or_parked_with_what_mends_them(
     assert ends["file-644"]["state"] == "DELIVERED"
     for name in ("file-600", "folder-700", "folder-755"):
         assert ends[name]["state"] == "PARKED", ends[name]
-        assert ends[name]["mend"] == f"sudo claraedge adopt {ends[name]['id']}", ends[name]
+        assert ends[name]["remedy"] == f"sudo claraedge adopt {ends[name]['id']}", ends[name]
         assert ends[name]["reason"]
-    # The command that is given mends it; here podman's user namespace plays the administrator.
+    # The command that is given corrects it; here podman's user namespace plays the administrator.
     for name in ("file-600", "folder-700", "folder-755"):
         subprocess.run(
             ["podman", "unshare", site.program, "adopt", f"foreign/{name}"],
             env=site.environment, check=True, cwd="/",
         )  # fmt: skip
     until(
-        "what was mended is delivered",
+        "what was corrected is delivered",
         lambda: all(i["state"] == "DELIVERED" for i in items(site)),
         seconds=90,
     )

@@ -72,8 +72,8 @@ def test_files_are_pipelines_for_as_long_as_they_lie_there(idle_site: Site) -> N
     path.chmod(0)
     (folder / "parts" / "reader.yaml").write_text(READER)
     if os.geteuid() != 0:
-        mend = f"its owner has to give {path} mode 0644"
-        until("the closed file is told", lambda: mend in "".join(told(site)))
+        remedy = f"its owner has to give {path} mode 0644"
+        until("the closed file is told", lambda: remedy in "".join(told(site)))
         assert f"claraedge: warning: {path}:1:1: " in site.call("list", "pipelines").stderr
         assert pipelines(site) == [registered]
     path.chmod(0o644)

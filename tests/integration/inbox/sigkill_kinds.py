@@ -71,7 +71,7 @@ def series(root: Path) -> None:
         drop(root / "in" / f"{'se/' * (number % 3)}{number}.dcm", content + bytes(2 * number))
 
 
-def mend(failed: Path) -> None:
+def remedy(failed: Path) -> None:
     """What made `faulty` fail is taken away."""
     (link,) = failed.glob("*/*/original/study/link")
     link.unlink()
@@ -87,7 +87,7 @@ class Kind:
     """What is dropped; None: only what was before."""
     before: Callable[[Path], None] | None = None
     """What was dropped before, and came to its end."""
-    mend: Callable[[Path], None] | None = None
+    remedy: Callable[[Path], None] | None = None
     trigger: dict[str, str | float] = field(default_factory=dict)
     elsewhere: bool = False
     """The inbox is on another file system than the state."""
@@ -149,7 +149,7 @@ KINDS: dict[str, Kind] = {
         steps=(*inbox.RETRIED, *inbox.TAKEN, *RESULT),
         make=None,
         before=faulty,
-        mend=mend,
+        remedy=remedy,
         act="retry",
         failures=1,
     ),
@@ -217,8 +217,8 @@ class Site:
     def begin(self) -> None:
         """Drops what is dropped, and notes what has to be there in the end."""
         kind = self.kind
-        if kind.mend is not None:
-            kind.mend(self.failed)
+        if kind.remedy is not None:
+            kind.remedy(self.failed)
         if kind.make is not None:
             kind.make(self.inbox)
         dropped = tree_of(self.inbox / "in")

@@ -50,7 +50,7 @@ async def parked(state: Path, entry: Path) -> Item:
     async with bench(make_config(state)) as b:
         await b.register("ct")
         (item,) = await b.until(lambda items: items and items[0].thing is not None)
-    assert item.mend == f"sudo claraedge adopt {item.id}"  # the whole command, for any name
+    assert item.remedy == f"sudo claraedge adopt {item.id}"  # the whole command, for any name
     return item
 
 

@@ -1,4 +1,4 @@
-"""What another user dropped becomes a result, or is parked with the command that mends it."""
+"""What another user dropped becomes a result, or is parked with the command that corrects it."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def adopt(thing: Thing | None) -> str:
     return done.stderr.strip().rpartition("\n")[2]
 
 
-def mend(item: Item) -> None:
+def remedy(item: Item) -> None:
     """Runs the command that an item names."""
-    assert item.mend == f"sudo claraedge adopt {item.id}"
+    assert item.remedy == f"sudo claraedge adopt {item.id}"
     assert adopt(item.thing) == ""
 
 
@@ -98,12 +98,12 @@ async def check(root: Path, state: Path, case: Case, **config: Path) -> None:
     async with bench(make_config(state, **config)) as b:
         await b.register("ct")
         if case.parked:
-            (item,) = await b.until(lambda items: items and items[0].mend.startswith("sudo"))
+            (item,) = await b.until(lambda items: items and items[0].remedy.startswith("sudo"))
             assert item.state is ItemState.PARKED
             assert entry.exists()
             assert list((state / "spool").iterdir()) == []  # never half claimed
             assert await b.jobs() == []
-            mend(item)
+            remedy(item)
         (item,) = await b.delivered()
         await swept(state)
     assert item.state is ItemState.DELIVERED
@@ -140,8 +140,8 @@ async def test_a_folder_of_the_inbox_that_is_another_users_is_told(state: Path) 
     give_away(inbox)
     async with bench(make_config(state)) as b:
         await b.register("ct")
-        (item,) = await b.until(lambda items: items and items[0].mend.startswith("sudo"))
-        mend(item)
+        (item,) = await b.until(lambda items: items and items[0].remedy.startswith("sudo"))
+        remedy(item)
         (item,) = await b.delivered()
     assert item.state is ItemState.DELIVERED
 
@@ -153,9 +153,9 @@ async def test_a_link_in_another_users_folder_is_parked_until_it_can_be_moved(st
     give_away(folder)
     async with bench(make_config(state)) as b:
         await b.register("ct")
-        (item,) = await b.until(lambda items: items and items[0].mend.startswith("sudo"))
+        (item,) = await b.until(lambda items: items and items[0].remedy.startswith("sudo"))
         assert "symbolic link" in item.reason
-        mend(item)
+        remedy(item)
         (item,) = await b.delivered()
     assert item.state is ItemState.FAILED
     (kept,) = (state / "failed").glob("ct/*/original/study/link")

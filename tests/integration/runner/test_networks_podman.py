@@ -132,9 +132,11 @@ async def test_a_shared_namespace_that_podman_left_half_made_is_made_anew(
     ours = networks[0]
     command = ("run", "--rm", "--network", ours.name, spec(networks={}).image, "true")
     by_hand = await in_thread(podman, *command)
-    needs_help = by_hand.returncode != 0  # of Podman 5, which mends it by itself, it is another one
+    needs_help = (
+        by_hand.returncode != 0
+    )  # of Podman 5, which corrects it by itself, it is another one
     assert ("rootless netns" in by_hand.stderr) is needs_help, by_hand.stderr
-    await asyncio.gather(  # both find it broken; the second, that the first has mended it
+    await asyncio.gather(  # both find it broken; the second, that the first has corrected it
         *(started(runner, spec(*ECHO, networks={n.name: address(n)})) for n in networks)
     )
     assert await told(runner, spec(*asks(address(ours)), networks={ours.name: ""})) == [

@@ -223,7 +223,7 @@ async def test_a_removed_pipeline_is_gone_for_new_jobs_and_not_for_old_ones(
 
 
 async def test_an_update_lets_what_waits_in_the_inbox_go_on(daemon: Daemon) -> None:
-    """An item whose pipeline could not run is taken up when that is mended."""
+    """An item whose pipeline could not run is taken up when that is corrected."""
     pipeline = await daemon.register(chain("one", image="copy").replace("chain", "ward"))
     await update(daemon, pipeline, ("p", chain("one").replace("name: chain", "name: other")))
     folder = daemon.config.inbox_dir / "ward"

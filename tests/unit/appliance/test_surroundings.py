@@ -1,4 +1,4 @@
-"""What of a machine does harm later is told with what to do, until it is mended."""
+"""What of a machine does harm later is told with what to do, until it is corrected."""
 
 from __future__ import annotations
 

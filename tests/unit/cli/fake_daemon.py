@@ -284,7 +284,7 @@ class Inbox(appliance_pb2_grpc.InboxServicer):
             appliance_pb2.Item(
                 id="2" * 32, name="b.dcm", folder="/inbox/x", pipeline="x",
                 state=appliance_pb2.ITEM_STATE_PARKED, reason="no such pipeline",
-                mend="claraedge create pipeline -p x.yaml",
+                remedy="claraedge create pipeline -p x.yaml",
             ),
         ]  # fmt: skip
         items += [

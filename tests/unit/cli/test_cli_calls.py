@@ -275,7 +275,7 @@ def test_list_images_shows_name_and_size(daemon, claraedge):
     assert row.split() == ["localhost/dcmtk:1", "f" * 12, "3.0", "MiB", "2026-01-01", "14:00:00"]
 
 
-def test_list_inbox_shows_what_mends_a_parked_item(daemon, claraedge):
+def test_list_inbox_shows_what_corrects_a_parked_item(daemon, claraedge):
     answer = claraedge("list", "inbox", "--state", "parked")
     assert "no such pipeline; to do: claraedge create pipeline -p x.yaml" in answer.out
     assert "a.dcm" not in answer.out

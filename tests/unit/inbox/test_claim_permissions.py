@@ -78,4 +78,4 @@ def test_a_medium_that_is_mounted_read_only_is_told_as_that(
         look = Onlooker(DEFAULT).look(trigger, b"scan.dcm", None, nearly=False)
         assert isinstance(look, Found)
         assert isinstance(look.verdict, Held)
-        assert look.verdict.mend_of("ID").startswith(wanted)
+        assert look.verdict.remedy_of("ID").startswith(wanted)

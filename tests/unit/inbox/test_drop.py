@@ -213,7 +213,7 @@ async def test_names_that_are_never_taken_stay_and_say_why(state: Path) -> None:
         }
         for item in items:
             assert reasons.get(item.name, "") in item.reason, item
-            assert not item.reason or item.mend or "remove it" in item.reason
+            assert not item.reason or item.remedy or "remove it" in item.reason
         for item in items:
             if item.state is ItemState.IGNORED:
                 assert await b.inbox.item(item.id) == item

@@ -176,9 +176,9 @@ async def test_a_folder_below_that_cannot_be_read_is_told_and_goes_on(
     try:
         async with bench(config(state, grouping, **more)) as b:
             await b.register("ct")
-            (item,) = await b.until(lambda items: any("adopt" in i.mend for i in items))
+            (item,) = await b.until(lambda items: any("adopt" in i.remedy for i in items))
             assert (item.state, item.name) == (ItemState.PARKED, "sub/locked")
-            assert item.mend == f"sudo claraedge adopt {item.id}"
+            assert item.remedy == f"sudo claraedge adopt {item.id}"
             locked.chmod(0o755)
             b.inbox.poke()
             if grouping == "file":
@@ -191,13 +191,13 @@ async def test_a_folder_below_that_cannot_be_read_is_told_and_goes_on(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
-async def test_a_dicom_file_that_cannot_be_read_says_what_mends_it(state: Path) -> None:
+async def test_a_dicom_file_that_cannot_be_read_says_what_corrects_it(state: Path) -> None:
     path = drop(state / "inbox/in/a.dcm")
     path.chmod(0)
     async with bench(config(state, "dicom-study")) as b:
         await b.register("ct")
-        (item,) = await b.until(lambda items: any("adopt" in i.mend for i in items))
-        assert (item.state, item.mend) == (ItemState.PARKED, f"sudo claraedge adopt {item.id}")
+        (item,) = await b.until(lambda items: any("adopt" in i.remedy for i in items))
+        assert (item.state, item.remedy) == (ItemState.PARKED, f"sudo claraedge adopt {item.id}")
 
 
 # --- folder -----------------------------------------------------------------------------------

@@ -476,14 +476,14 @@ async def test_what_belongs_to_another_user_is_copied(state: Path, mode: int, wh
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
 @pytest.mark.parametrize("inside", ["", "study/"])
-async def test_what_its_owner_may_not_read_is_parked_with_what_mends_it(
+async def test_what_its_owner_may_not_read_is_parked_with_what_corrects_it(
     state: Path, inside: str
 ) -> None:
     path = drop(state / f"inbox/ct/{inside}1.dcm", b"1")
     path.chmod(0o200)
     async with bench(make_config(state)) as b:
         await b.register("ct")
-        (item,) = await b.until(lambda items: any("adopt" in i.mend for i in items))
+        (item,) = await b.until(lambda items: any("adopt" in i.remedy for i in items))
         assert item.state is ItemState.PARKED
         assert item.thing is not None
         adopt(item.thing, os.geteuid())

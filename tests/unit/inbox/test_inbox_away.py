@@ -57,7 +57,7 @@ async def test_what_is_hidden_on_a_disk_that_is_away_is_waited_for(
     async with bench(config) as b:
         (item,) = await b.until(lambda items: items and items[0].state is ItemState.PARKED)
         assert "is not mounted" in item.reason
-        assert item.mend == "sudo mount /dev/shm"
+        assert item.remedy == "sudo mount /dev/shm"
         inbox.rmdir()
         (item,) = await b.until(lambda items: items and items[0].state is ItemState.PARKED)
         disk.rename(inbox)

@@ -607,7 +607,7 @@ async def test_names_that_stand_for_nothing_are_passed_by(bench: Bench, name: st
     assert await looking.files() == []
 
 
-async def test_a_file_that_may_not_be_read_is_told_with_what_mends_it(
+async def test_a_file_that_may_not_be_read_is_told_with_what_corrects_it(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.write("it's ct.yaml", named("ct"))

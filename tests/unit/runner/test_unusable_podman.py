@@ -91,10 +91,10 @@ async def test_one_that_cannot_run_for_this_user_is_told_with_its_reason(
     runtime: Path, programs: Path, says: str, told: str
 ) -> None:
     podman(programs, f"#!/bin/sh\n{says}exit 125\n")
-    reason, mend = await refused(runtime)
+    reason, remedy = await refused(runtime)
     assert reason.startswith("Podman cannot run containers as user ")
     assert reason.endswith(f": {told}")
-    assert "sudo usermod --add-subuids" in mend
+    assert "sudo usermod --add-subuids" in remedy
 
 
 @pytest.mark.parametrize("version", ["3.4.4", "4.2.0"])

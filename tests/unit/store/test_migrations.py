@@ -99,7 +99,7 @@ async def test_a_newer_file_whose_header_was_not_written_yet_is_refused(path: Pa
     assert header_version(path) == schema_version()
 
 
-async def test_a_crash_between_the_two_records_is_mended(path: Path) -> None:
+async def test_a_crash_between_the_two_records_is_corrected(path: Path) -> None:
     await made(path)
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 0")

@@ -34,9 +34,9 @@ from claraedge.jobs.model import Job, JobState
 from claraedge.jobs.operators.machine import Machine
 from claraedge.jobs.operators.removals import Removals
 from claraedge.jobs.operators.values import SharedMemory
+from claraedge.jobs.retention.artifacts import Artifacts
 from claraedge.jobs.retention.evictions import Evictions
 from claraedge.jobs.retention.keeping import DAY, Keep, Rules
-from claraedge.jobs.retention.leavings import Leavings
 from claraedge.jobs.retention.retention import Retention
 from claraedge.jobs.retention.trust import ClockTrust
 from claraedge.models.models import Models
@@ -131,7 +131,7 @@ class Parts:
         self.retention = Retention(
             database,
             self.payloads,
-            Leavings(database, self.payloads, self.logs, suspects=suspects),
+            Artifacts(database, self.payloads, self.logs, suspects=suspects),
             clock,
             unstarted_after=config.jobs.unstarted_after_hours * 3600,
             rules=self._rules(),

@@ -23,11 +23,11 @@ from claraedge.formats.filenames import Kind
 from claraedge.fs.files import Failpoint, nothing
 from claraedge.ids import NewId
 from claraedge.inbox import records, shares
+from claraedge.inbox.candidates.candidates import Candidates
 from claraedge.inbox.candidates.entry import Waiting
-from claraedge.inbox.candidates.seen import SeenBook
-from claraedge.inbox.candidates.takes import claimed
-from claraedge.inbox.candidates.waiting import WaitingRoom
-from claraedge.inbox.inspection.looks import Found
+from claraedge.inbox.candidates.first_seen import FirstSeen
+from claraedge.inbox.candidates.ready_queue import claimed
+from claraedge.inbox.inspection.inspector import Found
 from claraedge.inbox.inspection.settling import Heard
 from claraedge.inbox.intake.definitions import Definitions
 from claraedge.inbox.intake.intake import Intake
@@ -99,8 +99,8 @@ class Inbox:
         self._left_out = LeftOuts(clock)
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
-        self._book = SeenBook(database)
-        self._room = WaitingRoom(
+        self._book = FirstSeen(database)
+        self._room = Candidates(
             clock,
             new_id,
             self._book,

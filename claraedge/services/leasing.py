@@ -17,10 +17,10 @@ from claraedge.services.companion import Companion
 from claraedge.services.companions import Companions
 from claraedge.services.inference.composition import Stored, compose
 from claraedge.services.inference.repository import ModelView
-from claraedge.services.leavings import Leavings
 from claraedge.services.memory import Memory
 from claraedge.services.model import INFERENCE, Lease, Needs, Peer, needs
 from claraedge.services.networks import JobNetworks
+from claraedge.services.orphans import OrphanRecovery
 from claraedge.services.recipes import Recipe, of_inference, of_service
 from claraedge.services.workshop import Workshop
 
@@ -35,7 +35,7 @@ class Leasing:
         self,
         companions: Companions,
         networks: JobNetworks,
-        leavings: Leavings,
+        orphans: OrphanRecovery,
         workshop: Workshop,
         images: Images,
         view: ModelView,
@@ -58,7 +58,7 @@ class Leasing:
         """Told when a job has given back what it had."""
         self._companions = companions
         self._networks = networks
-        self._leavings = leavings
+        self._orphan_recovery = orphans
         self._workshop = workshop
         self._images = images
         self._view = view
@@ -109,7 +109,7 @@ class Leasing:
             ) from error
 
     async def _acquire(self, job: str, pipeline: Pipeline, wanted: Needs, had: bool) -> Lease:
-        await self._leavings.take_up()
+        await self._orphan_recovery.take_up()
         await self._view.sync()
         if wanted.models:
             await self._served.ready()

@@ -34,7 +34,6 @@ from claraedge.services.companions import Companions, Present
 from claraedge.services.inference.repository import ModelView, present
 from claraedge.services.inference.server import LoadedModels
 from claraedge.services.leasing import Leasing
-from claraedge.services.leavings import Leavings
 from claraedge.services.memory import Kept, Memory
 from claraedge.services.model import (
     GpuUse,
@@ -42,6 +41,7 @@ from claraedge.services.model import (
     gpus_of,
 )
 from claraedge.services.networks import JobNetworks
+from claraedge.services.orphans import OrphanRecovery
 from claraedge.services.workshop import Workshop
 
 _log = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ class Services:
                 expected=expected,
             ),
         )
-        self._leavings = Leavings(
+        self._orphan_recovery = OrphanRecovery(
             self._companions, self._networks, self._workshop, self._memory, clock
         )
         self._workshop.on_left = self._left_behind
@@ -130,7 +130,7 @@ class Services:
         self._leasing = Leasing(
             self._companions,
             self._networks,
-            self._leavings,
+            self._orphan_recovery,
             self._workshop,
             images,
             self._view,
@@ -154,7 +154,7 @@ class Services:
         """
         self._companions.expected = set(running)
         try:
-            await self._leavings.take_up()
+            await self._orphan_recovery.take_up()
         except RunnerUnavailableError as error:
             _log.warning("services are looked for later", extra={"reason": str(error)})
 
@@ -262,16 +262,16 @@ class Services:
         """Whether nothing is left to do."""
         runs = self._companions.runs
         try:
-            await self._leavings.take_up()
-            await self._leavings.remove_strays()
+            await self._orphan_recovery.take_up()
+            await self._orphan_recovery.remove_orphans()
             if self._models_changed and not await self._show_models():
                 return False
             if self._networks.unused:
-                await self._networks.tidy(runs, await self._leavings.occupants())
+                await self._networks.tidy(runs, await self._orphan_recovery.occupants())
         except (ClaraedgeError, OSError) as error:
             _log.debug("tidying waits", extra={"reason": str(error)})
             return False
-        return self._leavings.done and self._networks.settled(runs)
+        return self._orphan_recovery.done and self._networks.settled(runs)
 
     async def _show_models(self) -> bool:
         self._models_changed = False
@@ -289,7 +289,7 @@ class Services:
         return done
 
     def _left_behind(self) -> None:
-        self._leavings.strays = True
+        self._orphan_recovery.expected = True
         self._wake.set()
 
     def _changed(self) -> None:

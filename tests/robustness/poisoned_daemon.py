@@ -17,7 +17,7 @@ from typing import Any
 
 from claraedge.delivery.parcels import Parcels
 from claraedge.inbox.inspection.survey import Surveyor
-from claraedge.inbox.intake.taking import Taker
+from claraedge.inbox.intake.processor import Processor
 from claraedge.models.tree import ModelTree
 from claraedge.payloads import payloads
 from claraedge.payloads.tree import PayloadTree
@@ -64,7 +64,7 @@ def chosen(leftover: Path) -> bool:
 
 POISONS: dict[str, Callable[[], None]] = {
     "look": lambda: poison(Surveyor, "at", lambda _, __, path, *___: b"bad.dcm" in path),
-    "claim": lambda: poison(Taker, "_fill", lambda _, __, item, *___: item.name == b"bad.dcm"),
+    "claim": lambda: poison(Processor, "_fill", lambda _, __, item, *___: item.name == b"bad.dcm"),
     "job": lambda: poison(PayloadTree, "collect", lists_bad),
     "delivery": lambda: poison(
         Parcels, "put", lambda _, __, due: due.record.item_name == b"bad.dcm"

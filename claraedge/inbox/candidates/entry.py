@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from claraedge.fs.adopting import Thing
-from claraedge.inbox.inspection.looks import Identified
+from claraedge.inbox.inspection.inspector import Identified
 from claraedge.inbox.inspection.settling import NO_HINTS, Hints, Quiet
 from claraedge.inbox.inspection.survey import Survey
 from claraedge.inbox.model import Item, ItemState, shown

@@ -32,6 +32,7 @@ from claraedge.inbox.intake.duplicates import Duplicates
 from claraedge.inbox.intake.failures import Failures
 from claraedge.inbox.intake.leftovers import clear
 from claraedge.inbox.intake.pending import Entries, Pending, take_together
+from claraedge.inbox.intake.processor import NotBegun, Processor
 from claraedge.inbox.intake.submissions import (
     Changed,
     Duplicated,
@@ -40,7 +41,6 @@ from claraedge.inbox.intake.submissions import (
     Submitted,
 )
 from claraedge.inbox.intake.submit import Filled, Later
-from claraedge.inbox.intake.taking import NotBegun, Taker
 from claraedge.inbox.model import Claimed, Item, ItemState
 from claraedge.inbox.shares import on_share
 from claraedge.jobs.model import Priority
@@ -103,7 +103,7 @@ class Intake:
         self._held = held
         self._on_progress = on_progress
         self._wake = asyncio.Event()
-        self._taker = Taker(self._spool, tree, failpoint, names, suspects)
+        self._taker = Processor(self._spool, tree, failpoint, names, suspects)
         self._at_work = 0
         self._at_failures = asyncio.Semaphore(_AT_ONCE)  # their share may hang
         self._asked: Counter[Path] = Counter()  # threads, by folder on a share: they may hang

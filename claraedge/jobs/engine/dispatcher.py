@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from claraedge.jobs import records
 from claraedge.jobs.engine.active import ActiveJob
-from claraedge.jobs.engine.endings import Endings
-from claraedge.jobs.engine.floor import Floor
-from claraedge.jobs.engine.serving import Serving
+from claraedge.jobs.engine.context import EngineContext
+from claraedge.jobs.engine.service_leases import Serving
+from claraedge.jobs.engine.termination import Termination
 from claraedge.jobs.engine.workers import Workers
 from claraedge.jobs.model import JobState, JobStatus, Priority
 from claraedge.jobs.scheduling import queue
@@ -32,10 +32,10 @@ class Dispatcher:
 
     def __init__(
         self,
-        floor: Floor,
+        context: EngineContext,
         jobs: JobQueue[ActiveJob],
         resources: Resources,
-        endings: Endings,
+        termination: Termination,
         serving: Serving,
         workers: Workers,
         may_start: Callable[[], str | None],
@@ -43,14 +43,14 @@ class Dispatcher:
         """`may_start`: why no job may start now; None: it may."""
         self.held_back: str | None = None
         """Why no job of the queue starts, at the last look; None: they may."""
-        self._floor = floor
+        self._context = context
         self._queue = jobs
         self._resources = resources
-        self._endings = endings
+        self._termination = termination
         self._serving = serving
         self._workers = workers
         self._may_start = may_start
-        self._scheduler = Scheduler(resources, floor.machine.clock)
+        self._scheduler = Scheduler(resources, context.machine.clock)
         self._without_gpu: set[str] = set()
 
     def soonest(self) -> float | None:
@@ -67,8 +67,8 @@ class Dispatcher:
         """Starts the operator whose turn it is; False where each one waits."""
         candidates = [
             c
-            for active in self._floor.active.values()
-            if active.refused != self._floor.machine.values.releases
+            for active in self._context.active.values()
+            if active.refused != self._context.machine.values.releases
             and self._serving.may_begin(active)
             for c in active.candidates()
         ]
@@ -79,16 +79,16 @@ class Dispatcher:
         choice = self._scheduler.choose(candidates, self._held())
         if choice.idle_memory:
             wanted = {
-                key for active in self._floor.active.values() for key in active.demands.services
+                key for active in self._context.active.values() for key in active.demands.services
             }
-            self._floor.machine.services.yield_memory(choice.idle_memory, wanted | choice.wanted)
+            self._context.machine.services.yield_memory(choice.idle_memory, wanted | choice.wanted)
         if choice.candidate is None:
             await self._tell(candidates)
             return False
         job = choice.candidate.job
-        active = self._floor.active.get(job) or self._queue.decoded(job)
+        active = self._context.active.get(job) or self._queue.decoded(job)
         assert active is not None, "a candidate is active or queued"
-        self._floor.active[job] = active
+        self._context.active[job] = active
         self._queue.remove(job)
         active.taken = True
         if active.ending is not None:
@@ -104,14 +104,14 @@ class Dispatcher:
         """A queued job, decoded; None where it is not queued any more."""
         active = self._queue.decoded(job)
         if active is None:
-            recorded = await self._floor.machine.database.read(lambda tx: records.get(tx, job))
-            if job in self._floor.active or recorded.state is JobState.STOPPED:
+            recorded = await self._context.machine.database.read(lambda tx: records.get(tx, job))
+            if job in self._context.active or recorded.state is JobState.STOPPED:
                 self._queue.remove(job)
                 return None
-            active = self._queue.decoded(job) or self._floor.decoded(recorded)
+            active = self._queue.decoded(job) or self._context.decoded(recorded)
             if active.ending is not None and self._queue.remove(job):
-                self._floor.active[job] = active  # it ends with the next round
-                self._floor.wake.set()
+                self._context.active[job] = active  # it ends with the next round
+                self._context.wake.set()
                 return None
             self._queue.remember(job, active)
         return active
@@ -121,10 +121,10 @@ class Dispatcher:
 
         So many that wait keep others of their lane from beginning, and nobody else.
         """
-        pulled = self._floor.machine.images.pulling()
+        pulled = self._context.machine.images.pulling()
         crowds = Counter(
             active.lane(pulled)
-            for active in self._floor.active.values()
+            for active in self._context.active.values()
             if active.job.id in waiting or active.serving is not None or active.fetching
         )
         found: list[Candidate] = []
@@ -134,12 +134,12 @@ class Dispatcher:
                 continue
             too_large = active.demands.too_large(self._resources.memory)
             if too_large is not None and self._queue.remove(job):
-                self._floor.active[job] = active
-                await self._endings.decide(active, JobStatus.FAULTED, too_large)
+                self._context.active[job] = active
+                await self._termination.decide(active, JobStatus.FAULTED, too_large)
                 continue
             lane = active.lane(pulled)
             if self._queue.move(job, lane):
-                self._floor.wake.set()  # another one is at the head where it was
+                self._context.wake.set()  # another one is at the head where it was
             urgent = active.job.priority is Priority.IMMEDIATE
             near = self._queue.decoded(job) is active
             if near and (urgent or crowds[lane] < queue.CROWD) and self._serving.may_begin(active):
@@ -156,7 +156,7 @@ class Dispatcher:
             return
 
         def work(tx: Transaction) -> None:
-            now = self._floor.machine.clock.now()
+            now = self._context.machine.clock.now()
             for job, (operator, missing) in untold.items():
                 waits = "it waits, and continues by itself once that is done"
                 if not capacity.gpu_faults:
@@ -166,14 +166,14 @@ class Dispatcher:
                     )
                 records.say(tx, job, now, f"operator {operator}: {_sentence(missing)}; {waits}")
 
-        await self._floor.machine.database.write(work)
+        await self._context.machine.database.write(work)
         self._without_gpu |= untold.keys()
 
     def _held(self) -> Held:
-        running = [r for a in self._floor.active.values() for r in a.running.values()]
-        use = self._floor.machine.services.gpu_use()
+        running = [r for a in self._context.active.values() for r in a.running.values()]
+        use = self._context.machine.services.gpu_use()
         used, idle = self._serving.memory()
-        served = [a for a in self._floor.active.values() if a.demands.services]
+        served = [a for a in self._context.active.values() if a.demands.services]
         beside: dict[str, int] = {}  # two definitions of a service may differ in it
         for each_served in served:
             for key, count in each_served.demands.cores.items():
@@ -191,7 +191,7 @@ class Dispatcher:
             service_users=frozenset(a.job.id for a in served),
             largest=max((a.demands.largest for a in served), default=0),
             idle=idle,
-            leases={a.job.id: a.lease for a in self._floor.active.values() if a.lease},
+            leases={a.job.id: a.lease for a in self._context.active.values() if a.lease},
             gpus_in_use=frozenset(g for r in running if r.candidate.gpu for g in r.gpus),
             gpu_memory=shared,
             beside=use.used,

@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from claraedge.jobs.engine import waits
 from claraedge.jobs.engine.active import ActiveJob
+from claraedge.jobs.engine.context import OUTAGES, EngineContext, Tasks
 from claraedge.jobs.engine.dispatcher import Dispatcher
-from claraedge.jobs.engine.endings import Endings
-from claraedge.jobs.engine.floor import OUTAGES, Floor, Tasks
+from claraedge.jobs.engine.orphans import Orphans
 from claraedge.jobs.engine.pause import Pause
 from claraedge.jobs.engine.recovery import Recovery
-from claraedge.jobs.engine.serving import Serving
-from claraedge.jobs.engine.strays import Strays
+from claraedge.jobs.engine.service_leases import Serving
+from claraedge.jobs.engine.termination import Termination
 from claraedge.jobs.engine.timeouts import Timeouts
 from claraedge.jobs.engine.workers import Workers
 from claraedge.jobs.model import JobStatus, Priority
@@ -51,33 +51,35 @@ class Engine:
         self._active: dict[str, ActiveJob] = {}
         self._wake = asyncio.Event()
         self._pause = Pause(machine.clock)
-        self._strays = Strays(machine, self._is_worked_on)
+        self._orphans = Orphans(machine, self._is_worked_on)
         self._tasks = Tasks(self._wake)
-        floor = self._floor = Floor(
+        context = self._context = EngineContext(
             machine=machine,
             active=self._active,
             pause=self._pause,
-            strays=self._strays,
+            orphans=self._orphans,
             wake=self._wake,
             tasks=self._tasks,
             unified=resources.unified,
         )
-        self._endings = Endings(floor, timeouts, on_stopped)
-        self._serving = Serving(floor, self._endings)
-        self._workers = Workers(floor, resources.operators)
+        self._termination = Termination(context, timeouts, on_stopped)
+        self._serving = Serving(context, self._termination)
+        self._workers = Workers(context, resources.operators)
         self._dispatcher = Dispatcher(
-            floor,
+            context,
             self._queue,
             resources,
-            self._endings,
+            self._termination,
             self._serving,
             self._workers,
             may_start,
         )
-        self._recovery = Recovery(floor, self._queue, self._serving, self._workers, resources.gpus)
+        self._recovery = Recovery(
+            context, self._queue, self._serving, self._workers, resources.gpus
+        )
         self._looking_since: float | None = None
         """BOOTTIME, while it sees to what is due."""
-        machine.removals.on_outage = floor.expect_strays
+        machine.removals.on_outage = context.expect_orphans
 
     # --- for others ----------------------------------------------------------------------------
 
@@ -118,7 +120,7 @@ class Engine:
             return None
         active = min(running, key=lambda a: (a.job.priority, -(a.job.queue_position or 0)))
         text = f"evicted: {reason}; free some space there, then create the job again"
-        await self._endings.decide(active, JobStatus.EVICTED, text)
+        await self._termination.decide(active, JobStatus.EVICTED, text)
         return active.job.id
 
     def waits(self, job: str) -> Mapping[str, str]:
@@ -204,7 +206,7 @@ class Engine:
         if tried and not self._pause.remaining:
             due = [self._pause.lapse]
             due += [a.soonest(self._timeouts.of(a.pipeline)) for a in self._active.values()]
-            due += [self._dispatcher.soonest(), self._strays.soonest()]
+            due += [self._dispatcher.soonest(), self._orphans.soonest()]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min((d for d in due if d is not None), default=None)):
                 await self._wake.wait()
@@ -217,11 +219,11 @@ class Engine:
         try:
             for active in list(self._active.values()):
                 if self._recovery.recalled:  # else what has ended meanwhile may seem to run
-                    await self._endings.end_if_due(active)
-                await self._endings.end_if_done(active)
+                    await self._termination.end_if_due(active)
+                await self._termination.end_if_done(active)
             if self._pause.remaining:
                 return False
-            await self._strays.remove(self._active)
+            await self._orphans.remove(self._active)
             await self._recovery.resume()
             while await self._dispatcher.start_next():
                 pass

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from claraedge.blocking import in_thread
 from claraedge.errors import RunnerUnavailableError
 from claraedge.jobs import records
-from claraedge.jobs.engine import away
+from claraedge.jobs.engine import downtime as away
 from claraedge.jobs.engine.active import ActiveJob
-from claraedge.jobs.engine.floor import OUTAGES, Floor
-from claraedge.jobs.engine.serving import Serving
+from claraedge.jobs.engine.context import OUTAGES, EngineContext
+from claraedge.jobs.engine.service_leases import Serving
 from claraedge.jobs.engine.workers import Workers
 from claraedge.jobs.model import Job, JobState
 from claraedge.jobs.operators.values import has_values, known_size
@@ -34,7 +34,7 @@ class Recovery:
 
     def __init__(
         self,
-        floor: Floor,
+        context: EngineContext,
         jobs: JobQueue[ActiveJob],
         serving: Serving,
         workers: Workers,
@@ -43,7 +43,7 @@ class Recovery:
         """`gpus`: those of this machine; may block."""
         self.recalled = False
         """Whether the containers were asked what became of them, and which GPUs they have."""
-        self._floor = floor
+        self._context = context
         self._queue = jobs
         self._serving = serving
         self._workers = workers
@@ -55,7 +55,7 @@ class Recovery:
         Returns at once where Podman does not answer: `run` then goes on trying before it starts
         anything new.
         """
-        machine = self._floor.machine
+        machine = self._context.machine
         await machine.database.write(lambda tx: tx.run("forget_other_boots", boot=machine.boot))
         jobs = await machine.database.read(
             lambda tx: [records.read(tx, row) for row in tx.rows("started_jobs")]
@@ -72,19 +72,19 @@ class Recovery:
         try:
             if found is not None:
                 await self._settle(found)
-            await self._floor.strays.remove(self._floor.active)
+            await self._context.orphans.remove(self._context.active)
             await self.resume()
         except OUTAGES as error:
-            self._floor.pause.met(error)
-        _log.info("recovery done", extra={"jobs": len(jobs), "running": len(self._floor.active)})
+            self._context.pause.met(error)
+        _log.info("recovery done", extra={"jobs": len(jobs), "running": len(self._context.active)})
 
     async def resume(self) -> None:
         """Sees to operators that are recorded as running: after a restart, after an outage."""
         if not self.recalled:
             await self._settle(await self._recall())
-        for active in self._floor.active.values():
+        for active in self._context.active.values():
             for record in active.unattended():
-                gpus = self._floor.given.get((active.job.id, record.name), active.lease)
+                gpus = self._context.given.get((active.job.id, record.name), active.lease)
                 self._workers.begin(active, active.candidate(record.name), gpus)
             if active.ending is not None:
                 active.end_operators()
@@ -93,29 +93,29 @@ class Recovery:
 
     async def _recall(self) -> Sequence[Container]:
         """Learns from the containers which GPUs they have. Raises RunnerUnavailableError."""
-        labels = {LABEL_INSTANCE: self._floor.machine.instance}
-        found = await self._floor.machine.runner.containers(labels)
+        labels = {LABEL_INSTANCE: self._context.machine.instance}
+        found = await self._context.machine.runner.containers(labels)
         for container in found:
             told = container.labels
             if LABEL_DEVICES in told and container.phase in (Phase.RUNNING, Phase.STOPPED):
                 operator = (told[LABEL_JOB], told[LABEL_OPERATOR])
-                self._floor.given[operator] = tuple(told[LABEL_DEVICES].split(","))
+                self._context.given[operator] = tuple(told[LABEL_DEVICES].split(","))
         return found
 
     async def _settle(self, found: Sequence[Container]) -> None:
-        await away.settle(self._floor.machine, self._floor.active.values(), found)
+        await away.settle(self._context.machine, self._context.active.values(), found)
         self.recalled = True
 
     def _activate(self, job: Job, gpus: tuple[str, ...]) -> None:
         """A job that ran before this start; one that uses GPUs has them again."""
-        active = self._floor.decoded(job)
+        active = self._context.decoded(job)
         if active.uses_gpu:
-            given = self._floor.given
+            given = self._context.given
             own = [gpu for (of, _), some in given.items() if of == job.id for gpu in some]
-            taken = {gpu for other in self._floor.active.values() for gpu in other.lease}
+            taken = {gpu for other in self._context.active.values() for gpu in other.lease}
             taken |= {gpu for (of, _), some in given.items() if of != job.id for gpu in some}
             free = [gpu for gpu in gpus if gpu not in taken and gpu not in own]
             active.lease = (*own, *free)[: active.demands.gpus]
         if has_values(active.pipeline):
-            self._floor.machine.values.adopt(job.id, known_size(active.pipeline))
-        self._floor.active[job.id] = active
+            self._context.machine.values.adopt(job.id, known_size(active.pipeline))
+        self._context.active[job.id] = active

@@ -10,7 +10,7 @@ from dataclasses import replace
 from claraedge.bugs import known
 from claraedge.errors import StateFolderError
 from claraedge.jobs.engine.active import ActiveJob, Running
-from claraedge.jobs.engine.floor import OUTAGES, Floor
+from claraedge.jobs.engine.context import OUTAGES, EngineContext
 from claraedge.jobs.model import OperatorRecord, OperatorStatus
 from claraedge.jobs.operators.attempt import Setting
 from claraedge.jobs.operators.execution import Execution
@@ -28,9 +28,9 @@ _LAST = 3.0
 class Workers:
     """Runs operators, and tells the engine by waking it."""
 
-    def __init__(self, floor: Floor, slots: int) -> None:
+    def __init__(self, context: EngineContext, slots: int) -> None:
         """`slots`: operators that may run at once."""
-        self._floor = floor
+        self._context = context
         self._slots = slots
 
     def begin(self, active: ActiveJob, candidate: Candidate, gpus: tuple[str, ...]) -> None:
@@ -45,8 +45,8 @@ class Workers:
             execution.end()  # decided while it was chosen
         active.running[name] = Running(execution=execution, candidate=candidate, gpus=devices)
         if devices:
-            self._floor.given[active.job.id, name] = devices
-        self._floor.tasks.begin(
+            self._context.given[active.job.id, name] = devices
+        self._context.tasks.begin(
             self._operator(active, name, execution, unfit), f"{active.job.id}/{name}"
         )
 
@@ -66,14 +66,14 @@ class Workers:
 
         def changed(changed: OperatorRecord) -> None:
             active.note(changed)
-            self._floor.wake.set()  # its job's time begins or ends to count
+            self._context.wake.set()  # its job's time begins or ends to count
 
-        return Execution(self._floor.machine, setting, record, changed, self._floor.wake.set)
+        return Execution(self._context.machine, setting, record, changed, self._context.wake.set)
 
     def prepare_ahead(self) -> None:
         """Makes containers while those that they wait for run: a start is then all that is left."""
-        free = AHEAD * self._slots - sum(len(a.prepared) for a in self._floor.active.values())
-        for active in self._floor.active.values():
+        free = AHEAD * self._slots - sum(len(a.prepared) for a in self._context.active.values())
+        for active in self._context.active.values():
             for name in [name for name, e in active.prepared.items() if e.lacks_image]:
                 del active.prepared[name]
                 self._fetch(active, name)
@@ -90,10 +90,10 @@ class Workers:
             if unfit is not None:
                 await unfit.discard()
             await execution.run()
-            self._floor.pause.over()
+            self._context.pause.over()
         except OUTAGES as error:
-            self._floor.pause.met(error)
-            self._floor.strays.expect()
+            self._context.pause.met(error)
+            self._context.orphans.expect()
         except RoomTakenError as error:
             await self._refused(active, name, error)
         except StateFolderError:  # nothing can be recorded any more, of this job or of another
@@ -102,7 +102,7 @@ class Workers:
             _log.exception("operator broken", extra={"job": active.job.id, "operator": name})
             with contextlib.suppress(*OUTAGES):
                 await execution.abort(repr(error))
-            self._floor.strays.expect()
+            self._context.orphans.expect()
         record = execution.record
         if record != active.operators[name]:
             active.note(record)
@@ -112,34 +112,34 @@ class Workers:
         if execution.lacks_image:
             self._fetch(active, name)
         if record.status is not OperatorStatus.RUNNING:
-            self._floor.given.pop((active.job.id, name), None)
+            self._context.given.pop((active.job.id, name), None)
         if record.status is OperatorStatus.FAULTED:
             active.end(execution.job_ending)
         if not active.uses_gpu:
             active.lease = ()
-        self._floor.wake.set()
+        self._context.wake.set()
 
     def _fetch(self, active: ActiveJob, name: str) -> None:
         """Has an operator's image pulled, while it holds nothing that others wait for."""
         if active.ending is not None:
             return
         reference = active.reference(name)
-        task = self._floor.tasks.begin(self._fetched(active, reference), f"fetch {reference}")
+        task = self._context.tasks.begin(self._fetched(active, reference), f"fetch {reference}")
         active.fetching[name] = task
 
         def over(_: asyncio.Task[None]) -> None:
             # Not at the end of the work: a task cancelled before its first step does nothing.
             del active.fetching[name]
-            self._floor.wake.set()
+            self._context.wake.set()
 
         task.add_done_callback(over)
 
     async def _fetched(self, active: ActiveJob, reference: str) -> None:
         try:
             await active.lookups.fetch(reference)
-            self._floor.pause.over()
+            self._context.pause.over()
         except OUTAGES as error:
-            self._floor.pause.met(error)
+            self._context.pause.met(error)
         except Exception as error:  # noqa: BLE001 - the operator meets it again, and fails by it
             known(error, f"the fetch of {reference}", job=active.job.id)
 
@@ -149,11 +149,11 @@ class Workers:
         active.refused = error.releases
         if first:
             with contextlib.suppress(*OUTAGES):
-                await self._floor.say(active.job.id, f"operator {name}: {error}")
+                await self._context.say(active.job.id, f"operator {name}: {error}")
 
     async def take_back(self) -> None:
         """Takes back what was made ahead; the next start removes what this cannot in time."""
-        prepared = [e for active in self._floor.active.values() for e in active.prepared.values()]
+        prepared = [e for active in self._context.active.values() for e in active.prepared.values()]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST):
-                await asyncio.gather(*(self._floor.take_back(e) for e in prepared))
+                await asyncio.gather(*(self._context.take_back(e) for e in prepared))

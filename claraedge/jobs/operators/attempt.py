@@ -27,7 +27,7 @@ from claraedge.jobs.model import Job, OperatorRecord
 from claraedge.jobs.operators.container import container_spec, make_output_folders
 from claraedge.jobs.operators.lookups import Lookups
 from claraedge.jobs.operators.machine import Machine
-from claraedge.jobs.operators.placing import Placing
+from claraedge.jobs.operators.shared_values import SharedValues
 from claraedge.jobs.operators.values import UnusableValueError
 from claraedge.pipelines import requests
 from claraedge.pipelines.model import Operator, Pipeline
@@ -102,7 +102,7 @@ class Attempt:
         self,
         machine: Machine,
         setting: Setting,
-        values: Placing,
+        values: SharedValues,
         last: OperatorRecord,
         ending: asyncio.Event,
         on_placed: Callable[[], None],
@@ -168,15 +168,15 @@ class Attempt:
     async def _make(self) -> Made | None:
         attempt = self._last.attempt + 1
         try:
-            placing = asyncio.create_task(self._place(attempt))
+            placement = asyncio.create_task(self._place(attempt))
             try:
                 image = await self._image()
                 if image is None or await self._is_filled(image.id):
                     return None
-                log, unsynced = await placing
+                log, unsynced = await placement
             finally:
-                placing.cancel()
-                await asyncio.gather(placing, return_exceptions=True)
+                placement.cancel()
+                await asyncio.gather(placement, return_exceptions=True)
             spec = self._spec(image.id, attempt, log)
             if self._ending.is_set():
                 return None

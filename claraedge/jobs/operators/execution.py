@@ -19,9 +19,9 @@ from claraedge.jobs.operators import failures
 from claraedge.jobs.operators.attempt import Attempt, Setting, UnmakeableError, unless
 from claraedge.jobs.operators.container_run import ContainerRun
 from claraedge.jobs.operators.machine import Machine
-from claraedge.jobs.operators.placing import Placing
 from claraedge.jobs.operators.progress import Progress
 from claraedge.jobs.operators.registering import register
+from claraedge.jobs.operators.shared_values import SharedValues
 from claraedge.jobs.operators.values import UnusableValueError
 from claraedge.jobs.retries import next_attempt
 from claraedge.payloads.tree import UnusableOutputError
@@ -50,7 +50,7 @@ class Execution:
         self._setting = setting
         self._job = setting.job
         self._operator = setting.operator
-        self._values = Placing(machine, setting.job, setting.operator, setting.upstream)
+        self._values = SharedValues(machine, setting.job, setting.operator, setting.upstream)
         self._on_change = on_change
         self._on_placed = on_placed
         self._ending = asyncio.Event()

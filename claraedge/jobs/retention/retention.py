@@ -14,8 +14,8 @@ from claraedge.clock import Clock
 from claraedge.jobs import records
 from claraedge.jobs.model import Unstarted
 from claraedge.jobs.retention.ageing import Trust, expired
+from claraedge.jobs.retention.artifacts import ALL, Artifacts
 from claraedge.jobs.retention.keeping import Rules, Totals, may_make_room, surplus
-from claraedge.jobs.retention.leavings import ALL, Leavings
 from claraedge.jobs.retention.trust import ClockTrust
 from claraedge.payloads.payloads import Payloads
 from claraedge.store.database import Database, Transaction
@@ -55,7 +55,7 @@ class Retention:
         self,
         database: Database,
         payloads: Payloads,
-        leavings: Leavings,
+        leavings: Artifacts,
         clock: Clock,
         *,
         unstarted_after: float,
@@ -67,7 +67,7 @@ class Retention:
         """
         self._database = database
         self._payloads = payloads
-        self._leavings = leavings
+        self._artifacts = leavings
         self._clock = clock
         self._limit = unstarted_after
         self._rules = rules
@@ -123,13 +123,13 @@ class Retention:
         if old:
             await self._remove(old)
         await self._payloads.empty()
-        await self._leavings.measure()
+        await self._artifacts.measure()
         removed = await self._by_age(now.wall) if trust.steady else Removed()
         removed += await self._by_amount()
         return self._tell(removed, "kept for long enough, or too much")
 
     async def _by_age(self, now: float) -> Removed:
-        rules, leavings = self._rules, self._leavings
+        rules, leavings = self._rules, self._artifacts
         jobs = await leavings.remove_jobs(ALL, now - rules.jobs.seconds)
         payloads = await leavings.remove_payloads(ALL, now - rules.payloads.seconds)
         logs = await leavings.remove_logs(ALL, now - rules.logs.seconds)
@@ -139,7 +139,7 @@ class Retention:
         return _sum(payloads, logs, jobs)
 
     async def _by_amount(self) -> Removed:
-        rules, leavings = self._rules, self._leavings
+        rules, leavings = self._rules, self._artifacts
         jobs = payloads = logs = Totals()
         over = surplus(await leavings.totals("job_totals"), rules.jobs)
         if not over.is_none:
@@ -156,12 +156,12 @@ class Retention:
         assert self._last is not None, "there was a look"
         now = None if self._last.why else self._clock.now()
 
-        payloads = await self._leavings.remove_payloads(
+        payloads = await self._artifacts.remove_payloads(
             Totals(size=lacking), may_go=lambda one: may_make_room(one, now, self._rules)
         )
         logs = Totals()
         if payloads.size < lacking:
-            logs = await self._leavings.remove_logs(
+            logs = await self._artifacts.remove_logs(
                 Totals(size=lacking - payloads.size),
                 may_go=lambda one: may_make_room(one, now, self._rules),
             )

@@ -11,7 +11,7 @@ import pytest
 
 from claraedge.delivery.parcels import Due, Parcel, Parcels
 from claraedge.inbox.inspection.survey import Surveyor
-from claraedge.inbox.intake.taking import Taker
+from claraedge.inbox.intake.processor import Processor
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
 from tests.engine_bench import DEADLINE, Device, chain, copy
@@ -65,7 +65,7 @@ async def test_a_bug_in_one_delivery_parks_that_one(
 
 
 @pytest.mark.parametrize(
-    ("where", "method"), [(Surveyor, "at"), (Taker, "_fill")], ids=["look", "claim"]
+    ("where", "method"), [(Surveyor, "at"), (Processor, "_fill")], ids=["look", "claim"]
 )
 async def test_a_bug_with_one_item_parks_that_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: type, method: str

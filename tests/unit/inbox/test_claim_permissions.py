@@ -11,8 +11,8 @@ import pytest
 
 from claraedge.config.inbox import Trigger as Rule
 from claraedge.formats.filenames import DEFAULT
-from claraedge.inbox.inspection import looks
-from claraedge.inbox.inspection.looks import Found, Onlooker
+from claraedge.inbox.inspection import inspector as looks
+from claraedge.inbox.inspection.inspector import EntryInspector, Found
 from claraedge.inbox.inspection.permissions import Free, Held, judge
 from claraedge.inbox.inspection.settling import Look
 from claraedge.inbox.inspection.survey import Survey
@@ -75,7 +75,7 @@ def test_a_medium_that_is_mounted_read_only_is_told_as_that(
     ):
         found = SimpleNamespace(f_flag=flags)
         monkeypatch.setattr(os, "statvfs", lambda _, found=found: found)
-        look = Onlooker(DEFAULT).look(trigger, b"scan.dcm", None, nearly=False)
+        look = EntryInspector(DEFAULT).look(trigger, b"scan.dcm", None, nearly=False)
         assert isinstance(look, Found)
         assert isinstance(look.verdict, Held)
         assert look.verdict.remedy_of("ID").startswith(wanted)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from claraedge.config import Config
-from claraedge.inbox.inspection.looks import Onlooker
+from claraedge.inbox.inspection.inspector import EntryInspector
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import Priority
 from tests.inbox_bench import Bench, bench, drop, ended, make_config, tree_of
@@ -275,13 +275,13 @@ async def test_a_group_that_lies_there_at_the_start_is_not_taken_before_all_was_
     """Its first files are whole and quiet long before the last was looked at."""
     for i in range(40):
         drop(state / f"inbox/in/{i:02}.dcm", b"%d" % i)
-    look = Onlooker.look
+    look = EntryInspector.look
 
     def slow(self: Any, *args: Any, **more: Any) -> Any:
         time.sleep(0.02)
         return look(self, *args, **more)
 
-    monkeypatch.setattr(Onlooker, "look", slow)
+    monkeypatch.setattr(EntryInspector, "look", slow)
     monkeypatch.setattr("claraedge.inbox.inbox._LOOKS", 4)
     async with bench(config(state, "quiet", quiet_seconds=0.1)) as b:
         await b.register("ct")
@@ -293,14 +293,14 @@ async def test_a_group_waits_for_the_first_look_at_what_just_came(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As at a folder with very many files: while it is looked at, it is not known what it is."""
-    look, go_on = Onlooker.look, threading.Event()
+    look, go_on = EntryInspector.look, threading.Event()
 
     def slow(self: Any, trigger: Any, name: bytes, *args: Any, **more: Any) -> Any:
         if name == b"b.dcm":
             go_on.wait(20)
         return look(self, trigger, name, *args, **more)
 
-    monkeypatch.setattr(Onlooker, "look", slow)
+    monkeypatch.setattr(EntryInspector, "look", slow)
     async with bench(config(state, "quiet", quiet_seconds=1.5)) as b:
         await b.register("ct")
         drop(state / "inbox/in/a.dcm", b"a")

@@ -12,7 +12,7 @@ import pytest
 
 from claraedge.errors import StorageFullError
 from claraedge.inbox import records
-from claraedge.inbox.candidates.seen import SeenBook
+from claraedge.inbox.candidates.first_seen import FirstSeen
 from claraedge.inbox.model import Item, ItemState
 from claraedge.inbox.records import Seen
 from claraedge.store.database import Database
@@ -33,13 +33,13 @@ async def rows(database: Database) -> list[str]:
 
 async def test_what_was_written_is_recalled_once(tmp_path: Path) -> None:
     async with Database(tmp_path / "db") as database:
-        book = SeenBook(database)
+        book = FirstSeen(database)
         await book.load()
         assert book.recall(FOLDER, b"1\xff") is None
         book.note(entry(1))
         book.note(entry(2))
         await book.write()
-        after = SeenBook(database)
+        after = FirstSeen(database)
         await after.load()
         assert after.recall(FOLDER, b"1\xff") == entry(1)
         assert after.recall(FOLDER, b"1\xff") is None
@@ -49,13 +49,13 @@ async def test_what_was_written_is_recalled_once(tmp_path: Path) -> None:
 
 async def test_what_went_meanwhile_is_forgotten(tmp_path: Path) -> None:
     async with Database(tmp_path / "db") as database:
-        book = SeenBook(database)
+        book = FirstSeen(database)
         for number in (1, 2, 3):
             book.note(entry(number))
         book.forget(entry(3).id)  # never written
         await book.write()
         assert await rows(database) == ["1", "2"]
-        after = SeenBook(database)
+        after = FirstSeen(database)
         await after.load()
         after.present(FOLDER, {b"2\xff"})
         assert after.recall(FOLDER, b"1\xff") is None
@@ -69,7 +69,7 @@ async def test_what_went_meanwhile_is_forgotten(tmp_path: Path) -> None:
 
 async def test_what_is_claimed_while_it_is_written_leaves_no_row(tmp_path: Path) -> None:
     async with Database(tmp_path / "db") as database:
-        book = SeenBook(database)
+        book = FirstSeen(database)
         book.note(entry(1))
         writing = asyncio.create_task(book.write())
         await asyncio.sleep(0)  # it has handed its work over
@@ -86,7 +86,7 @@ async def test_a_full_disk_harms_nothing(
     tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Database(tmp_path / "db") as database:
-        book = SeenBook(database)
+        book = FirstSeen(database)
 
         async def full(_: Callable[..., Any]) -> None:
             raise error

@@ -9,7 +9,7 @@ from pathlib import Path
 from claraedge.clock import SystemClock
 from claraedge.config.inbox import Trigger as Rule
 from claraedge.inbox.candidates.entry import TriggerFolder, Waiting
-from claraedge.inbox.candidates.takes import Takes
+from claraedge.inbox.candidates.ready_queue import ReadyQueue
 from claraedge.inbox.inspection.settling import Look, Quiet
 from claraedge.inbox.inspection.survey import Survey
 from claraedge.inbox.triggers.triggers import Trigger
@@ -48,7 +48,7 @@ def test_groups_of_a_big_folder_are_made_some_at_a_time_and_leave_time_for_other
     for number in range(20_000):
         name = b"scan%d.%s" % (number // 2, b"ready" if number % 2 else b"dcm")
         folder.entries[name] = settled(trigger, name, number)
-    takes = Takes(SystemClock(), {trigger.folder: folder}, unexpected)
+    takes = ReadyQueue(SystemClock(), {trigger.folder: folder}, unexpected)
     folder.regroup()
     began = time.monotonic()
     found = takes.ready(64)
@@ -66,7 +66,7 @@ def test_a_small_folder_is_grouped_as_soon_as_something_changes() -> None:
     trigger = Trigger(folder=Path("/in"), rule=rule, settle=1.0)
     folder = TriggerFolder(trigger)
     folder.entries[b"a"] = settled(trigger, b"a", 1)
-    takes = Takes(SystemClock(), {trigger.folder: folder}, unexpected)
+    takes = ReadyQueue(SystemClock(), {trigger.folder: folder}, unexpected)
     folder.regroup()
     assert takes.any()
     assert [take.group.members for take in takes.ready(64)] == [(b"a",)]

@@ -10,8 +10,8 @@ import pytest
 from claraedge.clock import SystemClock
 from claraedge.errors import StorageFullError
 from claraedge.jobs.engine.active import ActiveJob
-from claraedge.jobs.engine.endings import Endings
-from claraedge.jobs.engine.serving import Serving
+from claraedge.jobs.engine.service_leases import Serving
+from claraedge.jobs.engine.termination import Termination
 from claraedge.jobs.engine.timeouts import Timeouts
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.jobs.scheduling.scheduler import Scheduler
@@ -328,16 +328,16 @@ async def test_a_job_that_is_cancelled_while_it_is_chosen_asks_for_no_services(
 async def test_a_failure_of_services_that_cannot_be_recorded_is_tried_again_after_a_pause(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decide, tries = Endings.decide, 0
+    decide, tries = Termination.decide, 0
 
-    async def full(self: Endings, active: ActiveJob, status: JobStatus, text: str) -> None:
+    async def full(self: Termination, active: ActiveJob, status: JobStatus, text: str) -> None:
         nonlocal tries
         tries += 1
         if tries < 3:
             raise StorageFullError("the disk is full")
         await decide(self, active, status, text)
 
-    monkeypatch.setattr(Endings, "decide", full)
+    monkeypatch.setattr(Termination, "decide", full)
     definition = chain("one", extra=["models: [{name: absent}]"])
     async with bench(device) as b:
         job = await b.job(await b.register(definition), {"x": b"1"})

@@ -41,7 +41,7 @@ async def test_a_half_made_container_of_a_known_job_goes_unless_it_is_being_made
         ended = await b.job(await b.register(chain("done")), {"x": b"1"})
         assert (await b.end(ended.id)).status is JobStatus.HEALTHY
         podman.halves.add(f"claraedge-{ended.id}-0-1")
-        b.engine._floor.expect_strays()
+        b.engine._context.expect_orphans()
         async with asyncio.timeout(DEADLINE):
             while f"claraedge-{ended.id}-0-1" in podman.halves:
                 await asyncio.sleep(0.005)
@@ -49,7 +49,7 @@ async def test_a_half_made_container_of_a_known_job_goes_unless_it_is_being_made
         assert podman.halves == {left, strangers, service, worked_on}
         podman.release("runs")
         assert (await b.end(job.id)).status is JobStatus.HEALTHY
-        b.engine._floor.expect_strays()
+        b.engine._context.expect_orphans()
         async with asyncio.timeout(DEADLINE):
             while podman.halves != {strangers, service}:
                 await asyncio.sleep(0.005)

@@ -9,7 +9,7 @@ import pytest
 
 from claraedge.errors import ContainerError, RunnerUnavailableError
 from claraedge.jobs import records
-from claraedge.jobs.engine import strays
+from claraedge.jobs.engine import orphans
 from claraedge.jobs.engine.engine import Engine
 from claraedge.jobs.model import JobState, JobStatus
 from claraedge.jobs.scheduling.scheduler import Scheduler
@@ -231,13 +231,13 @@ async def test_the_engine_rests_while_an_operator_runs_on_after_an_outage(
         assert (await b.end(other.id)).status is JobStatus.HEALTHY
         podman.available = False
         podman.removals_lost = 1
-        b.engine._floor.expect_strays()
+        b.engine._context.expect_orphans()
         async with asyncio.timeout(DEADLINE):
             while not b.engine.warnings():
                 await asyncio.sleep(0.005)
         podman.available = True
         async with asyncio.timeout(DEADLINE):
-            while b.engine._strays.soonest() == 0.0:
+            while b.engine._orphans.soonest() == 0.0:
                 await asyncio.sleep(0.005)
         before = rounds
         await asyncio.sleep(0.5)
@@ -255,7 +255,7 @@ async def test_an_outage_that_nobody_meets_any_more_is_over(
         job = await b.job(await b.register(chain("long")), {"x": b"1"})
         await b.until_runs("long")
         podman.available = False
-        b.engine._floor.expect_strays()
+        b.engine._context.expect_orphans()
         async with asyncio.timeout(DEADLINE):
             while not b.engine.warnings():
                 await asyncio.sleep(0.005)
@@ -270,7 +270,7 @@ async def test_an_outage_that_nobody_meets_any_more_is_over(
 async def test_a_container_that_appears_after_the_first_look_is_removed_at_the_second(
     device: Device, podman: Podman, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(strays, "LATE", 0.3)
+    monkeypatch.setattr(orphans, "LATE", 0.3)
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
         await b.end(job.id)
@@ -290,12 +290,12 @@ async def test_a_container_that_files_are_read_from_is_not_removed_under_the_rea
         await emptied(podman)
         labels = {LABEL_INSTANCE: device.instance}
         await podman_reader(podman, labels)
-        b.engine._floor.expect_strays()
+        b.engine._context.expect_orphans()
         async with asyncio.timeout(DEADLINE):
-            while b.engine._strays.soonest() == 0.0:
+            while b.engine._orphans.soonest() == 0.0:
                 await asyncio.sleep(0.005)
         assert len(await podman.containers({})) == 1
-        b.engine._floor.expect_strays()
+        b.engine._context.expect_orphans()
         await emptied(podman)
 
 

@@ -11,8 +11,8 @@ import pytest
 from claraedge.errors import JobNotFoundError, PayloadNotFoundError
 from claraedge.jobs.logs.logs import JobLogs
 from claraedge.jobs.model import JobState
+from claraedge.jobs.retention.artifacts import Artifacts
 from claraedge.jobs.retention.keeping import Rules
-from claraedge.jobs.retention.leavings import Leavings
 from claraedge.jobs.retention.retention import Retention
 from tests.engine_bench import Bench, Device, bench, chain, copy
 
@@ -45,7 +45,7 @@ def device(tmp_path: Path) -> Device:
 
 
 def retention(b: Bench, clock: Hands) -> Retention:
-    leavings = Leavings(b.database, b.payloads, JobLogs(b.device.state))
+    leavings = Artifacts(b.database, b.payloads, JobLogs(b.device.state))
     return Retention(
         b.database, b.payloads, leavings, clock, unstarted_after=24 * HOUR, rules=Rules()
     )
@@ -151,7 +151,7 @@ async def test_a_clock_behind_the_records_removes_only_what_was_seen_to_wait(
 async def test_it_looks_by_itself(device: Device) -> None:
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), start=False)
-        leavings = Leavings(b.database, b.payloads, JobLogs(device.state))
+        leavings = Artifacts(b.database, b.payloads, JobLogs(device.state))
         keeper = Retention(
             b.database,
             b.payloads,

@@ -15,9 +15,9 @@ import pytest
 from claraedge.errors import JobNotFoundError, PayloadNotFoundError
 from claraedge.jobs.logs.logs import JobLogs
 from claraedge.jobs.model import Job, JobStatus
-from claraedge.jobs.retention import leavings as leavings_module
+from claraedge.jobs.retention import artifacts
+from claraedge.jobs.retention.artifacts import Artifacts, size_alone
 from claraedge.jobs.retention.keeping import DAY, Keep, Rules
-from claraedge.jobs.retention.leavings import Leavings, size_alone
 from claraedge.jobs.retention.retention import Removed, Retention
 from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.readers import LINGER, Readers
@@ -112,7 +112,7 @@ async def kept(device: Device, rules: Rules = Rules(), *, run: bool = True) -> A
     async with bench(device, run=run) as b:
         clock = Hands(wall=time.time() + 30)  # after all that the jobs record
         b.payloads.readers = Readers(clock)
-        leavings = Leavings(b.database, b.payloads, JobLogs(device.state))
+        leavings = Artifacts(b.database, b.payloads, JobLogs(device.state))
         keeper = Retention(
             b.database, b.payloads, leavings, clock, unstarted_after=9e9, rules=rules
         )
@@ -368,9 +368,9 @@ async def test_a_crash_between_two_steps_leaves_nothing_dangling(
             elif at == "bytes":
                 patch.setattr(Payloads, "discard", killed)
             elif at == "logs":
-                patch.setattr(leavings_module, "in_cancellable_thread", _only_sizes(killed))
+                patch.setattr(artifacts, "in_cancellable_thread", _only_sizes(killed))
             else:
-                patch.setattr(leavings_module.records, "forget_stopped", _raise)
+                patch.setattr(artifacts.records, "forget_stopped", _raise)
             with pytest.raises(RuntimeError, match="killed"):
                 await k.keeper.look()
     async with kept(device, rules) as k:
@@ -387,7 +387,7 @@ def _raise(*_: object) -> None:
 
 
 def _only_sizes(killed):
-    real = leavings_module.in_cancellable_thread
+    real = artifacts.in_cancellable_thread
 
     async def call(work, *arguments):
         return await (real(work, *arguments) if work.__name__ == "_sizes" else killed())

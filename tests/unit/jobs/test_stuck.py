@@ -31,7 +31,7 @@ async def test_a_step_that_does_not_end_is_told_until_it_ends(
         await asyncio.sleep(0.1)
         assert b.engine.stuck() is None  # there is nothing to do
         monkeypatch.setattr(podman, "containers", hangs)
-        b.engine._floor.expect_strays()
+        b.engine._context.expect_orphans()
         await asked.wait()
         while (told := b.engine.stuck()) is None:
             await asyncio.sleep(0.005)

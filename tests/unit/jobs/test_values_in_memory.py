@@ -15,7 +15,8 @@ import pytest
 from claraedge.fs import files
 from claraedge.fs.walking import allocated
 from claraedge.jobs.model import Job, JobState, JobStatus, OperatorStatus
-from claraedge.jobs.operators import placing, values
+from claraedge.jobs.operators import shared_values as placing
+from claraedge.jobs.operators import values
 from claraedge.jobs.operators.values import SharedMemory
 from claraedge.runner.memory import Program, host_path
 from claraedge.runner.protocol import ContainerSpec, Space
@@ -154,15 +155,15 @@ async def test_a_break_at_any_point_loses_no_value(
     reached = asyncio.Event()
     held = "make" if moment == "make runs" else "read"
     if moment == "between":
-        real = placing.Placing.place
+        real = placing.SharedValues.place
 
-        async def place(values_of: placing.Placing, attempt: int) -> None:
+        async def place(values_of: placing.SharedValues, attempt: int) -> None:
             if values_of._operator.name == "read":
                 reached.set()
                 await asyncio.Event().wait()
             await real(values_of, attempt)
 
-        monkeypatch.setattr(placing.Placing, "place", place)
+        monkeypatch.setattr(placing.SharedValues, "place", place)
     else:
         device.runner.hold(held)
     async with bench(device) as b:

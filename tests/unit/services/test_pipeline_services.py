@@ -22,7 +22,7 @@ from claraedge.runner.protocol import (
     LABEL_SERVICES,
     ContainerSpec,
 )
-from claraedge.services import leavings
+from claraedge.services import orphans as leavings
 
 
 async def test_a_job_without_services_gets_nothing_and_costs_nothing(beside: Beside) -> None:

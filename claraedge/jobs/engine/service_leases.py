@@ -7,20 +7,20 @@ from collections.abc import Mapping
 
 from claraedge.errors import ClaraedgeError
 from claraedge.jobs.engine.active import ActiveJob
-from claraedge.jobs.engine.endings import Endings
-from claraedge.jobs.engine.floor import OUTAGES, Floor
+from claraedge.jobs.engine.context import OUTAGES, EngineContext
+from claraedge.jobs.engine.termination import Termination
 from claraedge.jobs.model import JobStatus
 
 
 class Serving:
     """Asks for the services of jobs, and ends those that cannot have theirs."""
 
-    def __init__(self, floor: Floor, endings: Endings) -> None:
-        self._floor = floor
-        self._endings = endings
-        self._services = floor.machine.services
+    def __init__(self, context: EngineContext, termination: Termination) -> None:
+        self._context = context
+        self._termination = termination
+        self._services = context.machine.services
         self._services.on_lost = self.lost
-        self._services.on_freed = floor.wake.set
+        self._services.on_freed = context.wake.set
 
     def may_begin(self, active: ActiveJob) -> bool:
         """Whether what is to run beside a job may have the GPU: not while another job has it."""
@@ -29,7 +29,7 @@ class Serving:
         users = self._services.gpu_use().jobs
         return not any(
             other.lease or any(r.gpus for r in other.running.values())
-            for other in self._floor.active.values()
+            for other in self._context.active.values()
             if other is not active and other.job.id not in users
         )
 
@@ -41,46 +41,46 @@ class Serving:
         for present in self._services.present():
             there[present.key] += present.memory
         used: dict[str, int] = {}
-        for active in self._floor.active.values():
+        for active in self._context.active.values():
             for key, size in active.demands.services.items():
                 used[key] = max(size, used.get(key, 0), there[key])
         return used, {key: size for key, size in there.items() if key not in used}
 
     def begin(self, active: ActiveJob) -> None:
         """Sees to it that what the job's operators use runs; they are admitted after that."""
-        task = self._floor.tasks.begin(self._served(active), f"services of {active.job.id}")
+        task = self._context.tasks.begin(self._served(active), f"services of {active.job.id}")
         active.serving = task
         # Not at the end of the work: a task that is cancelled before its first step does nothing.
         task.add_done_callback(lambda _: self._over(active))
 
     def _over(self, active: ActiveJob) -> None:
         active.serving = None
-        self._floor.wake.set()
+        self._context.wake.set()
 
     async def _served(self, active: ActiveJob) -> None:
         job = active.job.id
         try:
             active.beside = await self._services.acquire(job, active.pipeline)
             for note in active.beside.notes:
-                await self._floor.say(job, note)
-            self._floor.pause.over()
+                await self._context.say(job, note)
+            self._context.pause.over()
         except OUTAGES as error:
-            self._floor.pause.met(error)
+            self._context.pause.met(error)
         except ClaraedgeError as error:
             try:
-                await self._endings.decide(active, JobStatus.FAULTED, str(error))
+                await self._termination.decide(active, JobStatus.FAULTED, str(error))
             except OUTAGES as outage:  # it is found out once more
-                self._floor.pause.met(outage)
+                self._context.pause.met(outage)
 
     def lost(self, job: str, reason: str) -> None:
         """What a job uses is gone for good: it fails with that reason."""
-        active = self._floor.active.get(job)
+        active = self._context.active.get(job)
         if active is not None and active.ending is None:
-            self._floor.tasks.begin(self._lost(active, reason), f"services lost {job}")
+            self._context.tasks.begin(self._lost(active, reason), f"services lost {job}")
 
     async def _lost(self, active: ActiveJob, reason: str) -> None:
         try:
-            await self._endings.decide(active, JobStatus.FAULTED, reason)
+            await self._termination.decide(active, JobStatus.FAULTED, reason)
         except OUTAGES as error:
-            self._floor.pause.met(error)
+            self._context.pause.met(error)
             active.end(JobStatus.FAULTED)

@@ -18,7 +18,7 @@ from claraedge.inbox.records import Seen
 from claraedge.store.database import Database, Transaction
 
 
-class SeenBook:
+class FirstSeen:
     """What earlier runs saw, and what is to be written of this one."""
 
     def __init__(self, database: Database) -> None:

@@ -63,7 +63,7 @@ class Found:
     """A folder whose files are entries of their own."""
 
 
-class Onlooker:
+class EntryInspector:
     """Looks at entries as the user that the daemon runs as."""
 
     def __init__(self, names: Names) -> None:

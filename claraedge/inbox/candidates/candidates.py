@@ -13,10 +13,10 @@ from claraedge.errors import ClaraedgeError
 from claraedge.formats.filenames import Names
 from claraedge.ids import NewId
 from claraedge.inbox.candidates.entry import TriggerFolder, Waiting, item_of, lives, unit_of
+from claraedge.inbox.candidates.first_seen import FirstSeen
+from claraedge.inbox.candidates.ready_queue import UNSEEN, ReadyQueue, Take
 from claraedge.inbox.candidates.schedule import Schedule
-from claraedge.inbox.candidates.seen import SeenBook
-from claraedge.inbox.candidates.takes import UNSEEN, Take, Takes
-from claraedge.inbox.inspection.looks import Found, Onlooker
+from claraedge.inbox.inspection.inspector import EntryInspector, Found
 from claraedge.inbox.inspection.permissions import Held
 from claraedge.inbox.inspection.settling import NO_HINTS, Heard, decide, hear, unfinished_inside
 from claraedge.inbox.inspection.survey import Survey
@@ -41,14 +41,14 @@ _IDLE = frozenset({Heard.OPENED, Heard.CLOSED_UNWRITTEN})
 _NOT_A_FOLDER = "this trigger takes only folders: put the file into a folder here"
 
 
-class WaitingRoom:
+class Candidates:
     """All of them, by folder and name."""
 
     def __init__(
         self,
         clock: Clock,
         new_id: NewId,
-        book: SeenBook,
+        book: FirstSeen,
         names: Names,
         suspects: Suspects = UNRECORDED,
         *,
@@ -62,9 +62,9 @@ class WaitingRoom:
         self._folders: dict[Path, TriggerFolder] = {}
         self._names = names
         self._suspects = suspects
-        self._onlooker = Onlooker(names)
+        self._onlooker = EntryInspector(names)
         self._schedule = Schedule(self._wants_look)
-        self._takes = Takes(clock, self._folders, self._park_misnamed)
+        self._takes = ReadyQueue(clock, self._folders, self._park_misnamed)
         self.relist = False
         """Folders whose files are entries were found: they are to be listed."""
 

@@ -13,7 +13,7 @@ from claraedge.pipelines.model import Operator, Pipeline
 from claraedge.runner.foreign import clear
 
 
-class Placing:
+class SharedValues:
     """The values of one operator of a job. Every method may raise UnusableValueError."""
 
     def __init__(

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from claraedge.errors import RunnerUnavailableError, StorageFullError
 from claraedge.jobs import records
 from claraedge.jobs.engine.active import ActiveJob
+from claraedge.jobs.engine.orphans import Orphans
 from claraedge.jobs.engine.pause import Pause
-from claraedge.jobs.engine.strays import Strays
 from claraedge.jobs.model import Job
 from claraedge.jobs.operators.execution import Execution
 from claraedge.jobs.operators.machine import Machine
@@ -50,13 +50,13 @@ class Tasks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Floor:
+class EngineContext:
     """Where jobs run."""
 
     machine: Machine
     active: dict[str, ActiveJob]
     pause: Pause
-    strays: Strays
+    orphans: Orphans
     wake: asyncio.Event
     """Set: the engine looks at what there is to do."""
     tasks: Tasks = field(repr=False)
@@ -80,9 +80,9 @@ class Floor:
             gpu_beside=self.machine.services.want_gpu(pipeline),
         )
 
-    def expect_strays(self) -> None:
+    def expect_orphans(self) -> None:
         """Something may be left behind, and nobody else wakes the engine for it."""
-        self.strays.expect()
+        self.orphans.expect()
         self.wake.set()
 
     async def take_back(self, execution: Execution) -> None:
@@ -90,7 +90,7 @@ class Floor:
         try:
             await execution.discard()
         except RunnerUnavailableError:
-            self.expect_strays()
+            self.expect_orphans()
 
     async def say(self, job: str, text: str) -> None:
         """Adds a message to a job."""

@@ -36,7 +36,7 @@ ALWAYS = float("inf")
 MayGo: TypeAlias = Callable[[Leaving], bool]
 
 
-class Leavings:
+class Artifacts:
     """Rows of `leavings`, and the files that they stand for."""
 
     def __init__(

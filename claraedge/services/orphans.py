@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 _LATE = 5.0
 
 
-class Leavings:
+class OrphanRecovery:
     """Every method may raise RunnerUnavailableError: then it is to be called again."""
 
     def __init__(
@@ -45,7 +45,7 @@ class Leavings:
         memory: Memory,
         clock: Clock,
     ) -> None:
-        self.strays = False
+        self.expected = False
         """There may be containers that nobody sees to."""
         self._companions = companions
         self._networks = networks
@@ -97,14 +97,14 @@ class Leavings:
     @property
     def done(self) -> bool:
         """Whether nothing can be left that nobody sees to."""
-        return not self.strays and self._late is None
+        return not self.expected and self._late is None
 
-    async def remove_strays(self) -> None:
+    async def remove_orphans(self) -> None:
         """Removes the containers that nobody sees to, where there may be some."""
         late = self._late is not None and self._late <= self._clock.elapsed()
-        if not self.strays and not late:
+        if not self.expected and not late:
             return
-        self.strays = False
+        self.expected = False
         try:
             found = await self._workshop.present()
             for container in found:
@@ -112,7 +112,7 @@ class Leavings:
                     await self._remove(container)
             await self._remove_halves()
         except RunnerUnavailableError:
-            self.strays = True
+            self.expected = True
             raise
         if late:
             self._late = None
@@ -163,7 +163,7 @@ class Leavings:
         if await self._workshop.remove(title, container):
             _log.info("service removed", extra={"service": title, "container": container})
         else:
-            self.strays = True
+            self.expected = True
 
     @property
     def _own(self) -> dict[str, str]:

@@ -10,7 +10,7 @@ from claraedge.blocking import in_thread
 from claraedge.bugs import known
 from claraedge.jobs import records
 from claraedge.jobs.engine.active import ActiveJob
-from claraedge.jobs.engine.floor import Floor
+from claraedge.jobs.engine.context import EngineContext
 from claraedge.jobs.engine.timeouts import Timeouts
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.jobs.operators.execution import Execution
@@ -21,30 +21,32 @@ from claraedge.store.database import Transaction
 _log = logging.getLogger(__name__)
 
 
-class Endings:
+class Termination:
     """Ends jobs, and removes what they leave. Every method may meet an outage, and raises it."""
 
-    def __init__(self, floor: Floor, timeouts: Timeouts, on_stopped: Callable[[str], None]) -> None:
-        self._floor = floor
+    def __init__(
+        self, context: EngineContext, timeouts: Timeouts, on_stopped: Callable[[str], None]
+    ) -> None:
+        self._context = context
         self._timeouts = timeouts
         self._on_stopped = on_stopped
 
     async def end_if_due(self, active: ActiveJob) -> None:
         """Ends a job whose operators ran for longer than it may take."""
-        ran = active.run_time.elapsed(self._floor.machine.clock.elapsed())
+        ran = active.run_time.elapsed(self._context.machine.clock.elapsed())
         if active.ending is None and ran >= self._timeouts.of(active.pipeline):
             await self.decide(active, JobStatus.TERMINATED, self._timeouts.told(active.pipeline))
 
     async def decide(self, active: ActiveJob, status: JobStatus, text: str) -> None:
         """Ends a job by a decision, which is recorded before it is acted on."""
-        await self._floor.machine.database.write(
+        await self._context.machine.database.write(
             lambda tx: records.end_job(
-                tx, active.job.id, status, text, self._floor.machine.clock.now()
+                tx, active.job.id, status, text, self._context.machine.clock.now()
             )
         )
         _log.info("job is ended", extra={"job": active.job.id, "status": status.name})
         active.end(status)
-        self._floor.wake.set()
+        self._context.wake.set()
 
     async def end_if_done(self, active: ActiveJob) -> None:
         status = active.verdict()
@@ -52,22 +54,22 @@ class Endings:
             return
         if status is not JobStatus.HEALTHY:
             prepared = list(active.prepared.values())
-            self._floor.tasks.begin(self._clear(active, prepared), f"clear {active.job.id}")
+            self._context.tasks.begin(self._clear(active, prepared), f"clear {active.job.id}")
             active.prepared.clear()
         # First: once the job has stopped, nobody looks for what it leaves there.
         await self._drop_values(active)
         await self._stop(active.job.id, status)
-        del self._floor.active[active.job.id]
-        await in_thread(self._floor.machine.values.release, active.job.id)
-        await self._floor.machine.services.release(active.job.id)
+        del self._context.active[active.job.id]
+        await in_thread(self._context.machine.values.release, active.job.id)
+        await self._context.machine.services.release(active.job.id)
         active.ended.set()
 
     async def _clear(self, active: ActiveJob, prepared: Sequence[Execution]) -> None:
         """Removes what is left of operators that did not complete: nobody can read it, and it may
         be large.
         """
-        await asyncio.gather(*(self._floor.take_back(execution) for execution in prepared))
-        machine, job = self._floor.machine, active.job
+        await asyncio.gather(*(self._context.take_back(execution) for execution in prepared))
+        machine, job = self._context.machine, active.job
         for name, record in active.operators.items():
             if record.status is OperatorStatus.COMPLETED:
                 continue
@@ -82,7 +84,7 @@ class Endings:
         """Removes a job's values. None is needed any more: no operator of it is to run."""
         if not has_values(active.pipeline):
             return
-        machine, job = self._floor.machine, active.job
+        machine, job = self._context.machine, active.job
         folders = [machine.values.job(job.id)]
         for operator in active.pipeline.operators:
             if written(operator):
@@ -92,18 +94,18 @@ class Endings:
             for folder in folders:
                 await clear(machine.runner, folder)
         except Exception as error:  # noqa: BLE001 - it fails alone
-            self._floor.strays.expect()  # what lies in memory is tried again
+            self._context.orphans.expect()  # what lies in memory is tried again
             why = known(error, "the removal of values", job=job.id)
             _log.warning("values left behind", extra={"job": job.id, "reason": str(why)})
 
     async def _stop(self, job: str, status: JobStatus) -> None:
         def work(tx: Transaction) -> None:
-            now = self._floor.machine.clock.now()
+            now = self._context.machine.clock.now()
             if status is JobStatus.CANCELED:
                 reason = records.get(tx, job).cancel_reason
                 records.say(tx, job, now, f"canceled: {reason or 'no reason given'}")
             records.stop(tx, job, status, now)
 
-        await self._floor.machine.database.write(work)
+        await self._context.machine.database.write(work)
         _log.info("job stopped", extra={"job": job, "status": status.name})
         self._on_stopped(job)

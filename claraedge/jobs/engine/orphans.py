@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 LATE = 5.0
 
 
-class Strays:
+class Orphans:
     """Removes them, once somebody says that there may be some."""
 
     def __init__(self, machine: Machine, is_worked_on: Callable[[str, str], bool]) -> None:

@@ -42,7 +42,7 @@ class Take:
     options: Options
 
 
-class Takes:
+class ReadyQueue:
     """Entries that are settled, in the order in which they are taken."""
 
     def __init__(

@@ -46,7 +46,7 @@ class _Whole:
     unsynced: Unsynced
 
 
-class Taker:
+class Processor:
     """Takes the steps of items that are left, whatever a crash or a full disk left of them."""
 
     def __init__(

@@ -114,10 +114,12 @@ async def test_a_failure_stops_the_operators_beside_it(device: Device) -> None:
     text = FORK.replace(
         "- name: left\n  container: {image: copy", "- name: left\n  container: {image: fail"
     )
-    device.runner.hold("right")
+    for operator in ("left", "right"):
+        device.runner.hold(operator)
     async with bench(device) as b:
         job = await b.job(await b.register(text), {"x": b"1"})
         await b.until_runs("right")
+        device.runner.release("left")
         ended = await b.end(job.id)
         assert ended.status is JobStatus.FAULTED
         assert "operator right: was stopped because its job ends" in ended.messages

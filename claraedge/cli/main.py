@@ -33,8 +33,8 @@ from claraedge.cli import (
 from claraedge.cli.encoding import ensure_utf8
 from claraedge.errors import ClaraedgeError
 
-_INTERRUPTED = 130  # as a shell reports SIGINT
-_PIPE_CLOSED = 141  # as a shell reports SIGPIPE
+INTERRUPTED = 130  # as a shell reports SIGINT
+PIPE_CLOSED = 141  # as a shell reports SIGPIPE
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -93,11 +93,11 @@ def run(arguments: Sequence[str]) -> int:
     except ClaraedgeError as error:
         return _fail(error.exit_code, *(error.messages or (error.name,)))
     except (click.Abort, KeyboardInterrupt):
-        return _INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:
         # Whoever read us has enough. The interpreter flushes once more at its end: into nothing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _PIPE_CLOSED
+        return PIPE_CLOSED
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _fail(1, f"{place}{error.strerror or error}")

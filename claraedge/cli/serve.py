@@ -8,8 +8,8 @@ import click
 
 from claraedge.cli.options import pairs
 
-#: Flags for the settings that one changes by hand; --set reaches all of them.
-_FLAGS = {
+#: Options for the settings that are most often changed by hand; --set reaches all settings.
+FLAGS = {
     "state_dir": "state_dir",
     "runtime_dir": "runtime_dir",
     "inbox": "inbox.path",
@@ -40,7 +40,7 @@ def serve(config: Path | None, settings: tuple[str, ...], **flags: str | None) -
     """Run the daemon until it gets SIGTERM."""
     from claraedge import daemon  # here alone: nothing else needs the whole product
 
-    overrides = {_FLAGS[flag]: value for flag, value in flags.items() if value is not None}
+    overrides = {FLAGS[flag]: value for flag, value in flags.items() if value is not None}
     for name in ("state_dir", "runtime_dir", "inbox.path", "outbox.path"):
         if name in overrides:  # relative to the caller, not to wherever the daemon goes
             overrides[name] = str(Path(overrides[name]).absolute())

@@ -16,88 +16,97 @@ _CDI_KIND = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]/[A-Za-z][A-Za-z0-9_-
 
 
 class Engine(Section, frozen=True, kw_only=True):
-    """`[engine]`."""
+    """`[engine]`: how operators run."""
 
     max_operators: Count | None = None
-    """Operators that run at once. Default: twice the cores."""
+    """Maximum number of operators that run at the same time. Default: twice the number of cores."""
     grace_seconds: Seconds = 15.0
-    """Between TERM and KILL."""
+    """Time between SIGTERM and SIGKILL when a container is stopped."""
     timeout_seconds: Seconds = 600.0
-    """How long the operators of a job may run, where its pipeline says nothing."""
+    """Time limit of a job's operators, together, if its pipeline does not set `timeout`. At most
+    `timeout_max_seconds`."""
     timeout_max_seconds: Annotated[float, msgspec.Meta(gt=0, le=7 * 86400)] = 1800.0
-    """How long they may run whatever its pipeline says."""
+    """Upper bound of this time limit, whatever `timeout` a pipeline sets."""
     cdi_kind: Text = "nvidia.com/gpu"
-    """The CDI kind whose devices are this device's GPUs."""
+    """The CDI kind whose devices are the GPUs of this machine, as `vendor.com/class`."""
     visible_devices: Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x20]+$")] = "void"
-    """NVIDIA_VISIBLE_DEVICES in containers that have a GPU, where the CDI spec does not set it. All
-    other containers have `void`."""
+    """Value of `NVIDIA_VISIBLE_DEVICES` in containers that have a GPU, unless the CDI spec sets it.
+    No spaces. All other containers get `void`."""
     gpu_memory_mb: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] | None = None
-    """Memory of each GPU that operators share. Default: what the driver says."""
+    """Memory of each GPU that operators may share. Default: the smallest GPU's memory as the driver
+    reports it."""
     requests_profile: Literal["0.8", "0.7"] = "0.8"
-    """What an operator's `requests` mean: as in Clara 0.8, where memory is a limit (1024 MB if it
-    is not written), or as in Clara 0.7, where it is a minimum (512 MB) and no limit is set."""
+    """Meaning of an operator's `requests`. `0.8`, as in Clara 0.8: `memory` is a limit, 1024 MB if
+    it is not set. `0.7`, as in Clara 0.7: `memory` is a minimum, 512 MB if it is not set, and there
+    is no limit."""
     user_namespace: Literal["host", "nomap"] = "host"
-    """Whom users of a container are on this machine, as `podman run --userns`. `host`: root is the
-    user of the daemon, others are subordinate ids. `nomap`: root is a subordinate id as well; each
-    image is kept twice, and copied for its first container."""
+    """Mapping of container users to users of this machine, as in `podman run --userns`. `host`:
+    root is the user of the daemon, other users are subordinate ids. `nomap`: root is a subordinate
+    id as well; each image is stored twice, and copied for its first container."""
     operator_log_mb: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 64
-    """How much is kept of what one attempt of an operator prints: the first half and the last."""
+    """Maximum size of the log of one attempt of an operator. A longer log keeps its first and its
+    last half of this size."""
     shared_memory_mb: Megabytes | None = None
-    """The /dev/shm of each operator and service. Default: as much as its `requests.memory`; where
-    that is no limit, half of the device's memory."""
+    """Size of `/dev/shm` in each operator and service. Default: the container's memory limit;
+    without a limit, half of the machine's memory."""
     scratch_mb: Megabytes | None = None
-    """Each of their /tmp, /var/tmp and /run, which lie in memory. Default: the same."""
+    """Size of each of `/tmp`, `/var/tmp` and `/run` in operators and services; they are in memory.
+    Default: the container's memory limit; without a limit, half of the machine's memory."""
     shared_memory_dir: Path = Path("/dev/shm")  # noqa: S108 names in it are ours alone
-    """A folder on a tmpfs, for operators' values in shared memory."""
+    """A folder on a tmpfs, for the values that operators pass to each other in shared memory."""
 
 
 class Services(Section, frozen=True, kw_only=True):
-    """`[services]`: services of pipelines."""
+    """`[services]`: containers that pipelines declare as services."""
 
     idle_seconds: Seconds = 300.0
-    """One that no job uses ends after so long."""
+    """Time after which a service that no job uses is stopped."""
     start_seconds: Seconds = 120.0
-    """The longest from its start until it takes connections."""
+    """Maximum time from the start of a service until it accepts connections."""
     restarts: Annotated[int, msgspec.Meta(ge=0, le=100)] = 3
-    """How often, within ten minutes, one that ends while jobs use it is started again."""
+    """Number of times, within ten minutes, that a service which exits while jobs use it is
+    restarted."""
 
 
 class Inference(Section, frozen=True, kw_only=True):
-    """`[inference]`: the server that holds the models of operators ready."""
+    """`[inference]`: the inference server, which keeps the models of operators loaded."""
 
     image: Text = "nvcr.io/nvidia/tritonserver:24.08-py3"
+    """Container image of the inference server."""
     command: tuple[str, ...] = (
         "tritonserver",
         "--model-repository=/models",
         "--model-control-mode=explicit",
     )
-    """Arguments of the image's entry point. The models lie at /models, read-only."""
+    """Arguments of the image's entry point. The models are at `/models`, read-only."""
     http_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8000
+    """Port on which the server accepts HTTP; passed to operators."""
     grpc_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8001
-    """Where it listens; operators are told these."""
+    """Port on which the server accepts gRPC; passed to operators. Must differ from `http_port`."""
     gpus: Annotated[int, msgspec.Meta(ge=0, le=64)] = 1
-    """GPUs that it gets, where the device has so many; else those that there are."""
+    """Number of GPUs for the server; all GPUs where the machine has fewer."""
     memory: Megabytes | None = None
-    """Its limit in megabytes. Default: none."""
+    """Memory limit of the server. Default: no limit."""
     shared_memory: Megabytes = 1024
-    """Megabytes of its /dev/shm."""
+    """Size of `/dev/shm` in the server's container."""
     model_limit: Count = 8
-    """Models that it holds at once."""
+    """Maximum number of models that are loaded at the same time."""
     idle_seconds: Seconds = 300.0
-    """It ends, and gives its GPU back, when no job has used it for so long."""
+    """Time after which a server that no job uses is stopped, which frees its GPU."""
     start_seconds: Seconds = 120.0
-    """The longest from its start until it is ready."""
+    """Maximum time from the start of the server until it is ready."""
     load_seconds: Seconds = 300.0
-    """The longest that loading one model takes."""
+    """Maximum time to load one model."""
     restarts: Annotated[int, msgspec.Meta(ge=0, le=100)] = 3
-    """How often, within ten minutes, it is started again when it ends while jobs use it."""
+    """Number of times, within ten minutes, that a server which exits while jobs use it is
+    restarted."""
 
 
 class Jobs(Section, frozen=True, kw_only=True):
-    """`[jobs]`."""
+    """`[jobs]`: how long jobs may wait to be started."""
 
     unstarted_after_hours: Annotated[float, msgspec.Meta(gt=0, le=87600)] = 24.0
-    """A job that is not started for so long is removed with its payload."""
+    """Time after which a job that nobody has started is removed with its payload."""
 
 
 def mistakes_of(engine: Engine, inference: Inference) -> list[str]:

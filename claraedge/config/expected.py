@@ -21,6 +21,11 @@ def wrong(value: object, kind: Any) -> str:
     return f"{_shown(value)} is not {_words(info)}{hint}"
 
 
+def allowed(kind: Any) -> str:
+    """Returns in words which values `kind`, the type of a field of a section, allows."""
+    return _words(inspect.type_info(kind))
+
+
 def _shown(value: object) -> str:
     """As it is written in the file."""
     text = json.dumps(value, default=str, ensure_ascii=False)

@@ -15,32 +15,38 @@ _PREFIX = rf"{_HOST}(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
 
 
 class Credential(Section, frozen=True, kw_only=True):
-    """`[images.credentials.NAME]`: what the pull secret NAME of a pipeline stands for."""
+    """`[images.credentials.NAME]`: the credentials for the pull secret NAME of a pipeline."""
 
     registry: Text
-    """The registry's host, with its port where it has one."""
+    """Host of the registry: `HOST` or `HOST:PORT`, in lower case."""
     username: Text
+    """User name at the registry, without a colon; for `nvcr.io` it is `$oauthtoken`."""
     password_file: Path
-    """Read at each pull; no other user may read it."""
+    """File with the password, an absolute path. It is read at each pull. It must not be readable by
+    all users, nor writable by its group."""
 
 
 class Images(Section, frozen=True, kw_only=True):
-    """`[images]`."""
+    """`[images]`: where the images of operators come from."""
 
     registries: tuple[Text, ...] = ()
-    """Where an image's name without a host is looked for, in order: `HOST[:PORT][/PATH]`."""
+    """Registries to search, in this order, for an image whose name has no host:
+    `HOST[:PORT][/PATH]`."""
     pull: Literal["never", "missing"] = "never"
-    """missing: an image that is not on this device is pulled from its registry."""
+    """Whether to pull images. `missing`: an image that is not on this machine is pulled from its
+    registry. `never`: only images that are on this machine are used."""
     allow: tuple[Text, ...] = ()
-    """Where pulls may go besides `registries`: prefixes as those, `*.DOMAIN` for hosts, `*` for
-    every public one. Default: `*`."""
+    """Registries to pull from, in addition to `registries`: `HOST[:PORT][/PATH]`, `*.DOMAIN` for
+    all hosts of a domain, `*` for all public registries. An empty list means `*`."""
     pull_seconds: Seconds | None = None
-    """The longest that one pull takes. Default: 1800."""
+    """Maximum time of one pull. Default: 1800."""
     insecure_registries: tuple[Text, ...] = ()
-    """Hosts that are asked over plain HTTP, or without a look at their certificate."""
+    """Hosts (`HOST` or `HOST:PORT`) to pull from over plain HTTP, or without verifying their TLS
+    certificate."""
     path: Path | None = None
-    """Archives that are put into this folder are loaded. Default: `<state>/images.d`."""
+    """Folder of image archives; each archive in it is loaded. Default: `<state>/images.d`."""
     credentials: dict[str, Credential] = msgspec.field(default_factory=dict)
+    """Credentials of registries, by the names that `pull-secrets` of pipelines use."""
 
 
 def mistakes_of(images: Images) -> list[str]:

@@ -55,50 +55,76 @@ class Trigger(Section, frozen=True, kw_only=True):
     """`[[inbox.trigger]]`: a folder whose entries become jobs."""
 
     folder: Text
-    """Relative to the inbox, or absolute."""
+    """Folder to watch: absolute, or relative to the inbox. A folder has one trigger."""
     pipeline: Text
-    """Name (the newest of that name) or id."""
+    """Pipeline to run: its id, or its name, which means the newest pipeline of that name."""
     deliver: tuple[Text, ...] = ()
-    """Outputs to deliver besides those that no operator reads: `operator` or `operator/output`."""
+    """Outputs to deliver in addition to those that no operator reads: `operator` or
+    `operator/output`."""
     priority: Priority = "normal"
+    """Priority of the jobs."""
     grouping: Grouping = "entry"
-    """What one job is made of; `docs/inbox.md` says more.
+    """What becomes one job; `docs/inbox.md` has the details.
 
-    entry: a file, or a folder with all that is in it. file: each file, also those in folders.
-    folder: each folder; files beside them wait. quiet: all that is there once nothing has changed
-    for `quiet_seconds`. marker: all that is there when a file named `marker` comes. dicom-study,
-    dicom-series: files of one study or series, once no more of it came for `quiet_seconds`.
+    `entry`: a file, or a folder with its contents.
+
+    `file`: each file, also those in subfolders.
+
+    `folder`: each folder; files next to folders wait.
+
+    `quiet`: all entries, once nothing has changed for `quiet_seconds`.
+
+    `marker`: all entries that are present when the file named by `marker` arrives.
+
+    `dicom-study`, `dicom-series`: the files of one study or series, once none of them has arrived
+    or changed for `quiet_seconds`.
     """
     quiet_seconds: Seconds | None = None
-    """Default: 30."""
+    """Time without changes after which a group is complete. Only for the groupings `quiet`,
+    `dicom-study` and `dicom-series`. Default: 30."""
     marker: Text | None = None
-    """A file's name. With one `*`, what that stands for is the group: `*.ready` as `a.ready` ends
-    `a`, `a.dcm`, `a.json` and no others."""
+    """Name of the file that completes a group; required with `grouping = "marker"`, and only
+    allowed there. It may contain one `*`, which then names the group: with `*.ready`, the file
+    `a.ready` completes the group of `a`, `a.dcm` and `a.json`. Default: none."""
     settle_seconds: Seconds | None = None
-    """Default: `inbox.settle_seconds`."""
+    """As `inbox.settle_seconds`, for this folder. Default: `inbox.settle_seconds`."""
     incomplete: Incomplete | None = None
-    """What becomes of a group of which files are refused, unfinished or not ours to take. wait (the
-    default): it waits, and says for what. run: a job of the others, which says so in its messages
-    and in `result.json`. fail: the group goes to the failures as a whole."""
+    """What happens to a group in which files are refused, unfinished or not accessible. Only for
+    groupings that combine several entries.
+
+    `wait`: the group waits, and `claraedge list inbox` shows the reason.
+
+    `run`: the other files become a job; its messages and `result.json` say that files are missing.
+
+    `fail`: the whole group is moved to the failed items.
+
+    Default: `"wait"`."""
     include: tuple[Text, ...] = ()
-    """Only entries that one of these patterns fits, whatever the case: `*.dcm` takes `A.DCM`.
-    Others stay there, and `claraedge list inbox` shows them."""
+    """Shell patterns of the entries to take, without regard to case: `*.dcm` takes `A.DCM`. Other
+    entries stay in the folder, and `claraedge list inbox` shows them. An empty list takes all."""
     ignore: tuple[Text, ...] = ()
-    """Entries that stay where they are, also if `include` fits."""
+    """Shell patterns of entries that stay in the folder, even if `include` matches them."""
     match: Text | None = None
-    """A regular expression for the whole path below `folder`: its named groups are texts for
-    `parameters` and `metadata`. An item that it does not fit waits, and says so."""
+    """Regular expression (RE2 syntax) for the whole path below `folder`. Its named groups can be
+    used in `parameters` and `metadata`. An item that does not match waits, and
+    `claraedge list inbox` shows it. Default: none."""
     parameters: dict[Text, str] = msgspec.field(default_factory=dict)
-    """Parameters of the pipeline: texts, in which `{NAME}` stands for a group of `match`, or for
-    `{name}`, `{stem}`, `{suffix}`, `{folder}`, `{path}` of the item."""
+    """Values for the parameters of the pipeline. In a value, `{NAME}` is replaced by that group of
+    `match`, and `{name}`, `{stem}`, `{suffix}`, `{folder}` and `{path}` by properties of the item;
+    DICOM groupings also have `{study}` and `{series}`. A literal brace is written twice."""
     metadata: dict[Text, str] = msgspec.field(default_factory=dict)
-    """Metadata of the job; as `parameters`."""
+    """Metadata of the job, with the same placeholders as `parameters`."""
     duplicates: Duplicates = "run"
-    """What follows when the same content comes again for the same pipeline and parameters: a new
-    job; nothing; or a link to the results of before."""
+    """What happens when the same content arrives again for the same pipeline and parameters.
+
+    `run`: a new job.
+
+    `skip`: no job.
+
+    `link`: no job; a link in the outbox leads to the earlier results."""
     originals_keep_days: Days | None = None
-    """How long the original is kept once its job is done; 0: it is removed then. Default:
-    `outbox.originals_keep_days`."""
+    """Time that an original is kept after its results were delivered; 0: it is removed at once.
+    Default: `outbox.originals_keep_days`."""
 
     @property
     def quiet(self) -> float:
@@ -113,26 +139,27 @@ class Trigger(Section, frozen=True, kw_only=True):
 
 
 class Inbox(Section, frozen=True, kw_only=True):
-    """`[inbox]`."""
+    """`[inbox]`: the drop folder."""
 
     path: Path | None = None
-    """Default: `<state>/inbox`."""
+    """The drop folder. Default: `<state>/inbox`."""
     group: Text | None = None
-    """Of the folders that the daemon makes: its members drop files. Default: that of the folder
-    above where that has the setgid bit, else the daemon's own."""
+    """Group of the folders that the daemon creates; its members can drop files. Default: the group
+    of the parent folder if that has the setgid bit, otherwise the daemon's own."""
     settle_seconds: Seconds = 5.0
-    """An entry is taken once it was unchanged for so long."""
+    """Time without changes after which an entry is taken."""
     rescan_seconds: Seconds = 30.0
-    """Every folder is looked at again after so long, whatever the watcher said."""
+    """Interval between two full scans of a folder, in addition to file system events."""
     poll_seconds: Seconds = 5.0
-    """The same for folders on file systems that send no events, as NFS and SMB."""
+    """Interval between two full scans of a folder on a file system that sends no events, such as
+    NFS and SMB."""
     max_queued: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20_000
-    """Nothing is taken in while so many started jobs wait for their turn."""
+    """Number of queued jobs at which no further item is taken from the inbox."""
     max_entries: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 50_000
-    """Of one trigger's folder, so many entries are watched at once, about 1.6 kB of memory each;
-    the others are seen as these leave it."""
+    """Number of entries of one trigger's folder that are watched at the same time; each needs about
+    1.6 kB of memory. Further entries are seen once others have left the folder."""
     trigger: tuple[Trigger, ...] = ()
-    """Beyond these, a folder of the inbox that is named like a pipeline is a trigger."""
+    """Triggers. In addition, each folder of the inbox that has the name of a pipeline is one."""
 
 
 def mistakes_of(inbox: Inbox, root: Path) -> Iterator[str]:

@@ -16,75 +16,89 @@ from claraedge.config.sections import Days, Seconds, Section, Text
 
 
 class Outbox(Section, frozen=True, kw_only=True):
-    """`[outbox]`."""
+    """`[outbox]`: the folders for results, failed items and originals, and their retention."""
 
     path: Path | None = None
-    """Default: `<state>/outbox`."""
+    """Folder for results. Default: `<state>/outbox`."""
     failed: Path | None = None
-    """Default: `<state>/failed`."""
+    """Folder for failed items. Default: `<state>/failed`."""
     originals: Path | None = None
-    """Default: `<state>/originals`."""
+    """Folder for the dropped files of successful jobs. Default: `<state>/originals`."""
     all_jobs: bool = False
-    """Deliver the results of jobs that came over the API as well."""
+    """Whether to deliver the results of jobs that were created through the API as well."""
     keep_days: Days | None = None
-    """How long results are kept. Default: until somebody takes them away."""
+    """Time that results are kept. Default: until somebody removes them."""
     failed_keep_days: Days | None = None
-    """The same of failures, with the originals in them."""
+    """Time that failed items are kept, with the originals in them. Default: until somebody removes
+    them."""
     originals_keep_days: Days | None = None
-    """The same of originals; 0: they go once their results are delivered. A trigger may say
-    otherwise."""
+    """Time that originals are kept; 0: an original is removed once its results are delivered. A
+    trigger can override this. Default: until somebody removes them."""
     drop_cache: bool = True
-    """Delivered files leave the system's page cache. Where CPU and GPU share their memory, as on a
-    Jetson, what is cached is missing to the GPU."""
+    """Whether to remove delivered files from the system's page cache. Where CPU and GPU share
+    memory, as on a Jetson, the GPU cannot use the memory that the cache takes."""
     wait_for_mounts: bool = True
-    """Nothing is put into a folder whose disk was there once and is not mounted now."""
+    """Whether deliveries wait while the disk of their folder, which was mounted before, is not
+    mounted."""
 
 
 class PipelineFiles(Section, frozen=True, kw_only=True):
-    """`[pipelines]`."""
+    """`[pipelines]`: definitions that are registered from files."""
 
     path: Path | None = None
-    """The files that lie in this folder are pipelines. Default: `<state>/pipelines.d`."""
+    """Folder of pipeline definitions; each file in it is a pipeline. Default:
+    `<state>/pipelines.d`."""
 
 
 class Api(Section, frozen=True, kw_only=True):
-    """`[api]`."""
+    """`[api]`: the gRPC server."""
 
     listen: tuple[Text, ...] = ()
-    """Further addresses, `127.0.0.1:PORT` or `[::1]:PORT`: anyone on the machine may call them."""
+    """Addresses to listen on in addition to the socket: `127.0.0.1:PORT` or `[::1]:PORT`, loopback
+    only. Every user of the machine can call them."""
     unary_seconds: Seconds = 600.0
-    """The longest that a call with one request and one answer takes."""
+    """Maximum time of a call with one request and one response."""
     idle_seconds: Seconds = 300.0
-    """The longest that a stream waits for its client."""
+    """Maximum time to wait for a client: for its first message, for the next message of an upload,
+    and for the client to receive the next message of a stream."""
 
 
 class Gpu(Section, frozen=True, kw_only=True):
-    """`[gpu]`."""
+    """`[gpu]`: measurements of the GPUs."""
 
     interval_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 2.0
-    """Between two messages of a utilization watch, and of node_monitor.Monitor/GpuMetrics."""
+    """Interval between two measurements while a client watches: of `claraedge utilization --watch`,
+    and of `node_monitor.Monitor/GpuMetrics`."""
 
 
 class Podman(Section, frozen=True, kw_only=True):
-    """`[podman]`."""
+    """`[podman]`: the Podman service."""
 
     socket: Path | None = None
-    """A Podman API socket to use. Default: the user's own, else a service that the daemon runs."""
+    """The only Podman API socket to use. Default: the socket of the daemon's user, otherwise a
+    Podman service that the daemon starts itself."""
 
 
 class Log(Section, frozen=True, kw_only=True):
-    """`[log]`."""
+    """`[log]`: the daemon's own log, on stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe level that is logged."""
     format: Literal["auto", "text", "json", "journal"] = "auto"
-    """auto: text on a terminal, journal where systemd reads it, else json."""
+    """Format of the log. `auto`: `journal` where systemd reads stderr, `text` on a terminal,
+    otherwise `json`."""
 
 
 class Config(Section, frozen=True, kw_only=True):
-    """All of it."""
+    """Keys that are in no section; they come first in the file."""
 
     state_dir: Path
+    """Folder of the state: the database and everything that has to survive a restart. Default: the
+    `StateDirectory=` of systemd, otherwise `/var/lib/claraedge` for root, and
+    `$XDG_STATE_HOME/claraedge` for other users."""
     runtime_dir: Path
+    """Folder of the socket. Default: the `RuntimeDirectory=` of systemd, otherwise
+    `/run/claraedge` for root, and `$XDG_RUNTIME_DIR/claraedge` for other users."""
     api: Api = Api()
     inbox: Inbox = Inbox()
     names: Names = Names()

@@ -9,17 +9,18 @@ from claraedge.formats import filenames
 
 
 class Names(Section, frozen=True, kw_only=True):
-    """`[names]`: shell patterns for file and folder names; they come before the table's.
+    """`[names]`: shell patterns for names of files and folders that are not user content.
 
-    `claraedge describe names` shows the whole table.
+    They take precedence over the built-in table; `claraedge describe names` shows all of them. A
+    pattern applies to the last part of a path and contains no slash.
     """
 
     unfinished: tuple[Text, ...] = ()
-    """Files that a program is still writing; it renames them at the end."""
+    """Files that a program is still writing, and renames when they are complete."""
     leftovers: tuple[Text, ...] = ()
-    """What programs put there for themselves; it is never an input."""
+    """Files and folders that programs create for their own use. They are never inputs."""
     content: tuple[Text, ...] = ()
-    """The user's content, although the table says otherwise, as `*.part` of a CAD system."""
+    """User content that the built-in table would exclude, such as `*.part` of a CAD system."""
 
     def table(self) -> filenames.Names:
         """The whole table of this device."""

@@ -47,11 +47,12 @@ class Engine(Section, frozen=True, kw_only=True):
     """Maximum size of the log of one attempt of an operator. A longer log keeps its first and its
     last half of this size."""
     shared_memory_mb: Megabytes | None = None
-    """Size of `/dev/shm` in each operator and service. Default: the container's memory limit;
-    without a limit, half of the machine's memory."""
-    scratch_mb: Megabytes | None = None
-    """Size of each of `/tmp`, `/var/tmp` and `/run` in operators and services; they are in memory.
+    """Size of `/dev/shm` in each operator and service, unless the manifest of its image sets one.
     Default: the container's memory limit; without a limit, half of the machine's memory."""
+    scratch_mb: Megabytes | None = None
+    """Size of each of `/tmp`, `/var/tmp` and `/run`, which are in memory in operators and services
+    with a read-only root file system. Default: the container's memory limit; without a limit, half
+    of the machine's memory."""
     shared_memory_dir: Path = Path("/dev/shm")  # noqa: S108 names in it are ours alone
     """A folder on a tmpfs, for the values that operators pass to each other in shared memory."""
 

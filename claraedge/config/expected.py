@@ -14,7 +14,7 @@ _LONGEST = 80
 
 
 def wrong(value: object, kind: Any) -> str:
-    """What is to be said of a value that is none of `kind`, the type of a field of a section."""
+    """Returns what is wrong with a value that `kind`, the type of a field of a section, refuses."""
     info = inspect.type_info(kind)
     close = get_close_matches(str(value), _choices(info), 1) if isinstance(value, str) else []
     hint = f"; did you mean {json.dumps(close[0])}?" if close else ""
@@ -68,8 +68,8 @@ def _words(info: inspect.Type) -> str:
 
 def _range(gt: float | None, ge: float | None, lt: float | None, le: float | None) -> str:
     bounds = {"more than": gt, "at least": ge, "less than": lt, "at most": le}
-    told = [f"{word} {bound:.15g}" for word, bound in bounds.items() if bound is not None]
-    return f" of {' and '.join(told)}" if told else ""
+    limits = [f"{word} {bound:.15g}" for word, bound in bounds.items() if bound is not None]
+    return f" of {' and '.join(limits)}" if limits else ""
 
 
 def is_path(kind: type, value: object) -> Path:

@@ -30,7 +30,7 @@ GATHERING = ("quiet", "dicom-study", "dicom-series")
 GROUPED = (*GATHERING, "marker")
 #: Groupings that look for files in folders of the trigger's folder as well.
 DEEP = ("file", "dicom-study", "dicom-series")
-#: What each item has a text for, besides the groups of `match`.
+#: Placeholders that have a value for each item, in addition to the groups of `match`.
 FIELDS = ("name", "stem", "suffix", "folder", "path")
 
 #: Metadata that each job of an item has.

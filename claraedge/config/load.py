@@ -145,7 +145,7 @@ def _written(value: str) -> Any:
 
 
 def _folders_of_triggers(tree: Mapping[str, Any]) -> list[str]:
-    """As they are written: nothing else tells one trigger from another at a glance."""
+    """Returns the folders of the triggers as the file has them, to show which trigger is meant."""
     section = tree.get("inbox")
     triggers = section.get("trigger") if isinstance(section, Mapping) else None
     if not isinstance(triggers, list):
@@ -254,7 +254,7 @@ def _put(tree: dict[str, Any], keys: tuple[str, ...], value: str) -> None:
     for key in keys[:-1]:
         below = tree.setdefault(key, {})
         if not isinstance(below, dict):
-            return  # the file has no table there, and is told so
+            return  # the file has no table there, which _decode reports
         tree = below
     tree[keys[-1]] = value
 

@@ -43,7 +43,7 @@ _BUFFER = 1024 * 1024
 
 
 class Models:
-    """ReadyQueue, gives and removes models."""
+    """Takes, gives and removes models."""
 
     def __init__(
         self,

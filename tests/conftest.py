@@ -19,6 +19,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from types import ModuleType
 
+import hypothesis
 import pytest
 
 from claraedge.fs.removal import remove
@@ -27,6 +28,10 @@ from tests.field.tools import why_missing
 
 ROOT = Path(__file__).resolve().parents[1]
 MUST_RUN = ("podman", "frozen")
+
+# An example takes as long as the machine is busy.
+hypothesis.settings.register_profile("claraedge", deadline=None)
+hypothesis.settings.load_profile("claraedge")
 
 # `nohup build/test` has it ignored, and so would be the hangups that tests send.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -269,7 +269,7 @@ async def test_a_pull_that_is_ended_while_it_unpacks_can_be_made_again(
 _PULLER = """
 import asyncio, sys
 from pathlib import Path
-from claraedge.runner import pulls
+from claraedge.runner.images import pulls
 asyncio.run(pulls.pull(sys.argv[1], login=None, insecure=True, limit=100,
                        runtime=Path(sys.argv[2]), store=Path(sys.argv[3])))
 """

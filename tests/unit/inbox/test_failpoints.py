@@ -9,10 +9,11 @@ from types import ModuleType
 
 import pytest
 
+import claraedge
 from tests.failpoints import delivery as of_delivery
 from tests.failpoints import inbox as of_inbox
 
-ROOT = Path(of_inbox.__file__).parents[1]
+ROOT = Path(claraedge.__file__).parent
 
 
 def named(module: ModuleType) -> set[str]:
@@ -28,7 +29,7 @@ def named(module: ModuleType) -> set[str]:
 
 def used(room: str) -> Iterator[str]:
     """What is said to a failpoint, by its source."""
-    for path in (ROOT / room).glob("*.py"):
+    for path in (ROOT / room).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call):
                 continue

@@ -10,7 +10,7 @@ import pytest
 from claraedge.inbox.model import Item, ItemState
 from tests.inbox_bench import bench, drop, make_config
 
-MOST = 20
+MOST = 10
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def parked(item: Item) -> bool:
 
 
 async def test_each_of_more_entries_than_are_watched_becomes_one_job(state: Path) -> None:
-    names = [f"{n:03}.dcm" for n in range(5 * MOST)]
+    names = [f"{n:03}.dcm" for n in range(3 * MOST)]
     for name in names:
         drop(state / "inbox/ct" / name)
     async with bench(make_config(state, max_entries=MOST)) as b:

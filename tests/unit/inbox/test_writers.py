@@ -247,7 +247,7 @@ def test_a_storm_of_opens_and_questions_hurts_neither(place: Path, kind: str, bu
 _SURVIVES = """
 import fcntl, os, sys, time
 from pathlib import Path
-from claraedge.inbox import writers
+from claraedge.inbox.inspection import writers
 path = Path(sys.argv[1])
 folder = os.open(path.parent, os.O_RDONLY)
 real, times = fcntl.fcntl, []

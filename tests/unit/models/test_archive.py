@@ -220,7 +220,7 @@ def test_a_large_model_is_packed_and_unpacked_in_little_memory(tmp_path: Path) -
     code = """
 import resource, sys
 from pathlib import Path
-from claraedge import zips
+from claraedge.formats import zips
 from claraedge.blocking import CancelFlag
 from claraedge.models.archive import unpack
 folder = Path(sys.argv[1])

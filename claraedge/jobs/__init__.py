@@ -1,1 +1,1 @@
-"""Jobs: states, scheduling, admission, execution, recovery, logs."""
+"""Jobs: their states, scheduling, admission, execution, recovery, logs and retention."""

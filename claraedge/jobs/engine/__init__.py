@@ -1,1 +1,1 @@
-"""The jobs that run: their start, recovery, time-outs and end."""
+"""The engine of running jobs: start, recovery, time-outs and termination."""

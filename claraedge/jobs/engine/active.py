@@ -1,4 +1,4 @@
-"""A job whose operators may run, as the engine holds it in memory."""
+"""The in-memory state of a started job that has not stopped."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _OVER = (OperatorStatus.COMPLETED, OperatorStatus.FAULTED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """An operator that a task works on, and what it holds."""
+    """An operator that a task executes, and the resources that are allocated to it."""
 
     execution: Execution
     candidate: Candidate
-    """What it was admitted as."""
+    """The request with which it was admitted."""
     gpus: tuple[str, ...]
 
 
@@ -44,7 +44,9 @@ class ActiveJob:
     pipeline: Pipeline
     operators: dict[str, OperatorRecord]
     ending: JobStatus | None
-    """How it is to end: nothing of it is started any more. None: it goes on."""
+    """The status with which the job is to end; no operator of it is started any more. None: not
+    decided.
+    """
     lookups: Lookups
     clock: Clock
     run_time: RunTime
@@ -52,22 +54,24 @@ class ActiveJob:
     demand: Callable[[Pipeline], Demands]
     demands: Demands
     taken: bool = False
-    """Its turn has come, and it left the queue."""
+    """Whether the job's turn has come, and it has left the queue."""
     running: dict[str, Running] = field(default_factory=dict)
     prepared: dict[str, Execution] = field(default_factory=dict)
-    """Operators whose containers are made ahead of their turn."""
+    """Operators whose containers are created before their turn."""
     fetching: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    """Operators whose images are pulled, which they wait for."""
+    """Operators that wait for their image to be pulled -> the task that pulls it."""
     lease: tuple[str, ...] = ()
-    """The GPUs that the job has taken, from its first GPU operator to the end of its last."""
+    """The GPUs leased to the job, from the start of its first GPU operator to the end of its last.
+    """
     refused: int | None = None
-    """Where it waits for room in shared memory: the count of releases when it was told to."""
+    """The count of releases at which shared memory had no room for the job; None: it does not wait.
+    """
     delays: dict[str, float] = field(default_factory=dict)
-    """Operators that are run again -> BOOTTIME before which they are not."""
+    """Operators that are to be retried -> BOOTTIME (seconds) before which they do not start."""
     beside: Lease | None = None
-    """The services and models that it uses; None: they are not there yet."""
+    """The lease of the services and models that the job uses; None: not granted yet."""
     serving: asyncio.Task[None] | None = None
-    """Sees to those."""
+    """The task that acquires them; None: none is running."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
@@ -79,7 +83,9 @@ class ActiveJob:
         profile: requests.Profile,
         demand: Callable[[Pipeline], Demands],
     ) -> Self:
-        """A job as it is recorded. `demand`: what a job of a pipeline asks for."""
+        """Returns the in-memory form of a recorded job. `demand`: what a job of a pipeline
+        requests.
+        """
         assert job.snapshot is not None, "a started job has its snapshot"
         pipeline = decode(job.snapshot).owned(job.pipeline)
         ending = job.ending
@@ -103,7 +109,7 @@ class ActiveJob:
         return active
 
     def note(self, record: OperatorRecord) -> None:
-        """An operator's record has changed, and that is committed."""
+        """Takes over a changed operator record, after it was committed."""
         self.operators[record.name] = record
         self._delay(record)
         now = self.clock.elapsed()
@@ -113,12 +119,14 @@ class ActiveJob:
             self.run_time = self.run_time.ended(now, others=False)
 
     def fill(self, operator: Operator) -> None:
-        """An operator is known as its image says."""
+        """Replaces an operator by the version that its image's manifest completes."""
         self.pipeline = self.pipeline.with_operator(operator)
         self.demands = self.demand(self.pipeline)
 
     def end(self, status: JobStatus) -> None:
-        """It is to end so, where its end is not decided yet; what runs of it is stopped."""
+        """Sets the status with which the job ends, unless one is set, and stops its tasks and
+        operators.
+        """
         if self.ending is None:
             self.ending = status
         if self.serving is not None and self.serving is not asyncio.current_task():
@@ -128,14 +136,19 @@ class ActiveJob:
         self.end_operators()
 
     def lease_beside(self) -> Lease:
-        """The services and models; RunnerUnavailableError where they are not back after a break."""
+        """Returns the lease of services and models.
+
+        Raises RunnerUnavailableError where they are not restored yet after a restart or an outage.
+        """
         if self.beside is None:
             raise RunnerUnavailableError(f"the services of the job {self.job.id} are not back yet")
         return self.beside
 
     @property
     def began(self) -> bool:
-        """Its turn has come: an operator of it ran, or runs, or what it needs is seen to."""
+        """Whether its turn has come: an operator of it ran or runs, or what it needs is being
+        prepared.
+        """
         served = self.beside is not None and self.beside.network is not None
         return (
             self.taken
@@ -147,7 +160,7 @@ class ActiveJob:
         )
 
     def lane(self, pulled: Collection[str]) -> Lane:
-        """What it may wait for. `pulled`: references of images on their way."""
+        """Returns the queue lane of the job. `pulled`: references of images being pulled."""
         image = ""
         if pulled:
             left = (name for name, record in self.operators.items() if record.status not in _OVER)
@@ -156,28 +169,28 @@ class ActiveJob:
         return Lane(gpus=demands.devices, served=bool(demands.services), image=image)
 
     def reference(self, name: str) -> str:
-        """The image of an operator."""
+        """Returns the image reference of an operator."""
         operator = self.pipeline.operator(name)
         assert operator is not None, "it is one of the pipeline's"
         return operator.container.reference
 
     @property
     def uses_gpu(self) -> bool:
-        """Between the start of its first GPU operator and the end of its last."""
+        """Whether it is between the start of its first GPU operator and the end of its last."""
         using = [o.name for o in self.pipeline.operators if requests.gpus(o)]
         statuses = [self.operators[name].status for name in using]
         begun = any(status is not OperatorStatus.PENDING for status in statuses)
         return begun and any(status not in _OVER for status in statuses)
 
     def statuses(self) -> dict[str, OperatorStatus]:
-        """Statuses for decisions: an operator that a task works on counts as running."""
+        """Returns the statuses for decisions; an operator that a task executes is running."""
         return {
             name: OperatorStatus.RUNNING if name in self.running else record.status
             for name, record in self.operators.items()
         }
 
     def unattended(self) -> list[OperatorRecord]:
-        """Operators that are recorded as running and that no task works on."""
+        """Returns the operators that are recorded as running and that no task executes."""
         return [
             record
             for record in self.operators.values()
@@ -185,7 +198,9 @@ class ActiveJob:
         ]
 
     def candidates(self) -> Iterable[Candidate]:
-        """Its operators whose inputs are ready; none where it is to end, or waits for services."""
+        """Yields its operators whose inputs are ready; none if the job is ending or waits for
+        services.
+        """
         if self.ending is not None or self.serving is not None:
             return
         now = self.clock.elapsed()
@@ -194,7 +209,7 @@ class ActiveJob:
                 yield self.candidate(name)
 
     def candidate(self, name: str) -> Candidate:
-        """What an operator asks for."""
+        """Returns the resources that an operator requests, as the scheduler compares them."""
         assert self.job.queue_position is not None, "it was started"
         operator = self.pipeline.operator(name)
         assert operator is not None, "it is one of the pipeline's"
@@ -217,7 +232,9 @@ class ActiveJob:
         )
 
     def soonest(self, limit: float) -> float | None:
-        """Seconds until something of it is due: a retry, or its end after `limit` seconds."""
+        """Returns the seconds until its next retry, or its time-out after `limit` seconds; None:
+        neither.
+        """
         if self.ending is not None:
             return None
         now = self.clock.elapsed()
@@ -227,7 +244,7 @@ class ActiveJob:
         return max(0.0, min(due)) if due else None
 
     def preparable(self) -> tuple[str, ...]:
-        """Operators whose containers may be made now, ahead of their turn."""
+        """Returns the operators whose containers may be created now, before their turn."""
         if self.ending is not None or not self.running:
             return ()
         placed = self._placed()
@@ -238,7 +255,9 @@ class ActiveJob:
         )
 
     def attempts(self) -> dict[str, int]:
-        """Operator -> the attempt that those who read from it find: its last, or the one made."""
+        """Returns, per operator, the attempt whose outputs its readers mount: the last, or a
+        prepared one.
+        """
         return {name: record.attempt for name, record in self.operators.items()} | self._placed()
 
     def _placed(self) -> dict[str, int]:
@@ -250,12 +269,12 @@ class ActiveJob:
         }
 
     def end_operators(self) -> None:
-        """Stops what runs; each operator's own task sees to it."""
+        """Asks all running operators to stop; the task of each carries that out."""
         for running in self.running.values():
             running.execution.end()
 
     def verdict(self) -> JobStatus | None:
-        """How it ends, where nothing of it runs any more and nothing can start."""
+        """Returns the final status once nothing runs and nothing can start; else None."""
         if self.running or self.serving or self.fetching:
             return None
         return verdict(self.statuses(), self.ending)
@@ -266,7 +285,8 @@ class ActiveJob:
             return
         operator = self.pipeline.operator(record.name)
         assert operator is not None, "it is one of the pipeline's"
-        # The wall clock may have been set meanwhile: never longer than the backoff itself.
+        # The wall clock may have been set in the meantime: never wait longer than the backoff
+        # itself.
         most = operator.retry.backoff << record.retries if operator.retry else 0
         left = min(max(0.0, record.not_before - self.clock.now()), float(most))
         self.delays[record.name] = self.clock.elapsed() + left

@@ -1,4 +1,4 @@
-"""What the parts of the engine share: the jobs that run, and the tasks that see to them."""
+"""The context that the engine's parts share: the running jobs, and the tasks that serve them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from claraedge.jobs.operators.machine import Machine
 from claraedge.jobs.scheduling.demands import Demands
 from claraedge.pipelines.model import Pipeline
 
-#: What lets work wait, and fails nothing.
+#: Errors after which work is paused and retried, and no job fails.
 OUTAGES = (RunnerUnavailableError, StorageFullError)
 
 
 class Tasks:
-    """Tasks of the engine; one that dies of a bug is its failure."""
+    """The engine's asyncio tasks; an unexpected exception in one of them becomes `failure`."""
 
     def __init__(self, wake: asyncio.Event) -> None:
         self._wake = wake
         self._tasks: set[asyncio.Task[None]] = set()
         self.failure: BaseException | None = None
-        """Of a task that could not even record its end: the state is unusable."""
+        """The exception of a task that could not record its result: the state is unusable."""
 
     def begin(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
@@ -37,7 +37,7 @@ class Tasks:
         return task
 
     async def stop(self) -> None:
-        """Cancels all, and waits for their ends."""
+        """Cancels all tasks, and waits until they have ended."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -51,27 +51,27 @@ class Tasks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineContext:
-    """Where jobs run."""
+    """The shared state of the engine's parts."""
 
     machine: Machine
     active: dict[str, ActiveJob]
     pause: Pause
     orphans: Orphans
     wake: asyncio.Event
-    """Set: the engine looks at what there is to do."""
+    """Set to make the engine start its next scheduling round."""
     tasks: Tasks = field(repr=False)
     unified: bool
-    """GPU memory is system memory."""
+    """Whether GPU memory is part of the system memory."""
     given: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
-    """(job, operator) -> the GPUs that its container has."""
+    """(job, operator) -> the GPUs that are assigned to its container."""
 
     def decoded(self, job: Job) -> ActiveJob:
-        """A job as it is recorded, to be worked on."""
+        """Returns the in-memory form of a recorded job."""
         machine = self.machine
         return ActiveJob.of(job, machine.images, machine.clock, machine.profile, self._demand)
 
     def _demand(self, pipeline: Pipeline) -> Demands:
-        """What a job of a pipeline asks for on this device."""
+        """Returns the resources that a job of a pipeline requests on this device."""
         return Demands.of(
             pipeline,
             self.machine.services.memory_of(pipeline),
@@ -81,12 +81,14 @@ class EngineContext:
         )
 
     def expect_orphans(self) -> None:
-        """Something may be left behind, and nobody else wakes the engine for it."""
+        """Schedules a removal of orphans, and wakes the engine for it."""
         self.orphans.expect()
         self.wake.set()
 
     async def take_back(self, execution: Execution) -> None:
-        """Takes back what was made ahead, where nobody waits for that."""
+        """Removes a container that was created ahead of its turn; after an outage, orphan removal
+        does it.
+        """
         try:
             await execution.discard()
         except RunnerUnavailableError:

@@ -1,6 +1,6 @@
 """Takes jobs from the queue, and starts the operators whose turn it is.
 
-The scheduler chooses, from what waits and what there is; both are collected here.
+The scheduler chooses among the waiting operators by the free resources; both are collected here.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from claraedge.jobs.scheduling.queue import JobQueue
 from claraedge.jobs.scheduling.scheduler import Resources, Scheduler
 from claraedge.store.database import Transaction
 
-#: While a job waits for a GPU that no CDI spec names, or that cannot be used, it is looked again
-#: after so long; and so is whatever says that no job may start.
+#: Seconds between two checks while a job waits for a GPU that no CDI spec names or that cannot be
+#: used, or while the start of all jobs is blocked.
 _LOOK_AGAIN = 5.0
 
 
 class Dispatcher:
-    """Every method may meet an outage, and raises it."""
+    """Starts operators in turn. Its methods raise `OUTAGES`."""
 
     def __init__(
         self,
@@ -40,9 +40,9 @@ class Dispatcher:
         workers: Workers,
         may_start: Callable[[], str | None],
     ) -> None:
-        """`may_start`: why no job may start now; None: it may."""
+        """`may_start` returns why no job may start now; None: jobs may start."""
         self.held_back: str | None = None
-        """Why no job of the queue starts, at the last look; None: they may."""
+        """Why no queued job was started in the last round; None: they may start."""
         self._context = context
         self._queue = jobs
         self._resources = resources
@@ -54,17 +54,19 @@ class Dispatcher:
         self._without_gpu: set[str] = set()
 
     def soonest(self) -> float | None:
-        """Seconds until the next look is due, whatever happens; None: none is."""
+        """Returns the seconds until the next scheduling round is due, even without a change; None:
+        never.
+        """
         look_again = _LOOK_AGAIN if self._without_gpu or self.held_back else None
         due = (self._scheduler.soonest(), look_again)
         return min((d for d in due if d is not None), default=None)
 
     def waits_for(self, active: ActiveJob) -> Mapping[str, str]:
-        """What each operator that could start waits for, in words."""
+        """Returns, per operator that could start, the reason why it waits, as text for users."""
         return self._scheduler.waits_for(list(active.candidates()), self._held())
 
     async def start_next(self) -> bool:
-        """Starts the operator whose turn it is; False where each one waits."""
+        """Starts the operator whose turn it is. Returns False if all of them wait."""
         candidates = [
             c
             for active in self._context.active.values()
@@ -92,7 +94,7 @@ class Dispatcher:
         self._queue.remove(job)
         active.taken = True
         if active.ending is not None:
-            return True  # decided while it was chosen: it ends with the next round
+            return True  # its end was decided meanwhile; the next round ends it
         if active.beside is None:
             self._serving.begin(active)
             return True
@@ -101,7 +103,7 @@ class Dispatcher:
         return True
 
     async def load(self, job: str) -> ActiveJob | None:
-        """A queued job, decoded; None where it is not queued any more."""
+        """Returns the decoded form of a queued job; None if it is not queued any more."""
         active = self._queue.decoded(job)
         if active is None:
             recorded = await self._context.machine.database.read(lambda tx: records.get(tx, job))
@@ -117,9 +119,10 @@ class Dispatcher:
         return active
 
     async def _heads(self, waiting: Collection[str]) -> list[Candidate]:
-        """What may begin of the queue. `waiting`: jobs that have begun, and whose operators wait.
+        """Returns the operators at the head of the queue that may start.
 
-        So many that wait keep others of their lane from beginning, and nobody else.
+        `waiting`: jobs that have begun, and whose operators wait. When `queue.CROWD` of them wait
+        in one lane, no other job of that lane begins; other lanes are not affected.
         """
         pulled = self._context.machine.images.pulling()
         crowds = Counter(
@@ -200,5 +203,5 @@ class Dispatcher:
 
 
 def _sentence(missing: str) -> str:
-    """What is missing, as the beginning of a message."""
+    """Returns what is missing, worded as the beginning of a message."""
     return missing.replace("a GPU that can be used", "no GPU can be used", 1)

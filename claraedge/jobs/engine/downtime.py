@@ -1,4 +1,4 @@
-"""What came to its end while no daemon ran: the time after that counts for no time-out."""
+"""Corrects run times for downtime: time after a container's end counts towards no time-out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from claraedge.runner.protocol import (
 
 
 async def settle(machine: Machine, jobs: Iterable[ActiveJob], found: Sequence[Container]) -> None:
-    """Lets the time of jobs of which nothing runs any more count up to their last end.
+    """Ends the run time of jobs without a running container at the end of their last container.
 
     `found`: the containers of all operators.
     """
@@ -32,7 +32,7 @@ async def settle(machine: Machine, jobs: Iterable[ActiveJob], found: Sequence[Co
         own = [known.get((active.job.id, r.name, str(r.attempt))) for r in active.unattended()]
         if since is None or any(c is not None and c.phase is Phase.RUNNING for c in own):
             continue
-        # One that is gone has nobody who knows when; what it wrote is gone as well.
+        # Nothing records the end of a container that no longer exists; its output is lost as well.
         ends = [ran_until(at, c.ended, since) for c in own if c is not None and c.ended is not None]
         until = max(ends, default=since)
         await machine.database.write(partial(records.pause, job=active.job.id, elapsed=until))

@@ -1,8 +1,8 @@
-"""The engine: takes jobs from the queue, runs their operators side by side, ends them.
+"""The engine: takes jobs from the queue, runs their operators in parallel, and ends them.
 
-One scheduler coroutine decides; each running operator is a task. A task that meets a dead Podman or
-a full disk hands its operator back, and the scheduler tries again after a pause: work waits, it
-does not fail.
+One scheduler coroutine decides; each running operator is a task. When a task finds Podman
+unavailable or the disk full, it returns its operator, and the scheduler retries after a pause: work
+waits and does not fail.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from claraedge.jobs.operators.machine import Machine
 from claraedge.jobs.scheduling.queue import JobQueue
 from claraedge.jobs.scheduling.scheduler import Resources
 
-#: Seconds. A look at all that is due has calls to Podman in it, each of which has an end: one that
-#: lasts so long has none.
+#: Each Podman call has a time limit, so a scheduling round longer than this (seconds) is hung.
 _STUCK = 900.0
 
 
 class Engine:
-    """Runs jobs. `prepare` once, then `run` until it is cancelled; containers outlive it."""
+    """Runs jobs. Call `prepare` once, then `run` until it is cancelled; containers keep running
+    after it.
+    """
 
     def __init__(
         self,
@@ -44,7 +45,7 @@ class Engine:
         on_stopped: Callable[[str], None],
         may_start: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """`may_start`: why no job may start now; None: it may."""
+        """`may_start` returns why no job may start now; None: jobs may start."""
         self._machine = machine
         self._timeouts = timeouts
         self._queue: JobQueue[ActiveJob] = JobQueue()
@@ -78,32 +79,32 @@ class Engine:
             context, self._queue, self._serving, self._workers, resources.gpus
         )
         self._looking_since: float | None = None
-        """BOOTTIME, while it sees to what is due."""
+        """BOOTTIME (seconds) at which the current scheduling round began; None: between rounds."""
         machine.removals.on_outage = context.expect_orphans
 
     # --- for others ----------------------------------------------------------------------------
 
     def waiting(self) -> int:
-        """How many started jobs wait for their turn."""
+        """Returns the number of started jobs that wait in the queue."""
         return len(self._queue)
 
     def enqueue(self, job: str, priority: Priority) -> None:
-        """A job was started, and that is committed."""
+        """Adds a job to the queue, after its start was committed."""
         self._queue.push(job, priority)
         self._wake.set()
 
     def look_again(self) -> None:
-        """What jobs wait for may have changed."""
+        """Wakes the scheduler, because something that jobs wait for may have changed."""
         self._wake.set()
 
     async def cancel(self, job: str, timeout: float) -> None:
-        """Ends a job whose cancelling is committed; waits for its end, at most so many seconds."""
+        """Ends a job whose cancellation is committed; waits at most `timeout` seconds."""
         loaded = self._active.get(job) or await self._dispatcher.load(job)
-        active = self._active.get(job, loaded)  # the scheduler may have taken it meanwhile
+        active = self._active.get(job, loaded)  # the scheduler may have taken it by now
         if self._queue.remove(job) and active is not None:
             self._active[job] = active
         if active is None or job not in self._active:
-            return  # on its way into the queue, where its cancelling is read with it
+            return  # not queued yet; the cancellation is read with it
         active.end(JobStatus.CANCELED)
         self._wake.set()
         with contextlib.suppress(TimeoutError):
@@ -111,9 +112,9 @@ class Engine:
                 await active.ended.wait()
 
     async def evict(self, reason: str) -> str | None:
-        """Ends the youngest running job of the lowest priority, to give its room back.
+        """Ends the youngest running job of the lowest priority, to free disk space.
 
-        Returns its id; None where no job runs that is not ending already.
+        Returns its id; None if no job runs that is not ending already.
         """
         running = [a for a in self._active.values() if a.ending is None and a.running]
         if not running:
@@ -124,9 +125,10 @@ class Engine:
         return active.job.id
 
     def waits(self, job: str) -> Mapping[str, str]:
-        """Operator -> what it waits for, in words; none where none waits. `WHOLE`: all of the job.
+        """Returns, per waiting operator, what it waits for, as text; `WHOLE` stands for the whole
+        job.
 
-        Operators that wait for others of the same job are not told.
+        Operators that wait for others of the same job are not included.
         """
         if job not in self._queue and job not in self._active:
             return {}
@@ -154,13 +156,13 @@ class Engine:
         }
 
     def warnings(self) -> Sequence[str]:
-        """What keeps work from going on, for `claraedge status`."""
+        """Returns the reasons why work is paused, for `claraedge status`."""
         found = [f"work waits: {self._pause.reason}"] if self._pause.reason else []
         held_back = self._dispatcher.held_back
         return [*found, f"no job starts: {held_back}"] if held_back else found
 
     def stuck(self) -> str | None:
-        """Why no job goes on, where only a new start of the daemon helps; None: all is well."""
+        """Returns why the engine is hung, so that only a restart helps; None: it is not."""
         since = self._looking_since
         lasted = 0.0 if since is None else self._machine.clock.elapsed() - since
         if lasted < _STUCK:
@@ -170,18 +172,19 @@ class Engine:
     # --- life ----------------------------------------------------------------------------------
 
     async def prepare(self) -> None:
-        """Takes up what is recorded: adopts, collects, runs again; removes unknown containers.
+        """Resumes recorded jobs: adopts running containers, collects ended ones, restarts
+        interrupted ones.
 
-        Returns at once where Podman does not answer: `run` then goes on trying before it starts
-        anything new.
+        Removes unknown containers. Returns at once if Podman does not answer: `run` then retries
+        before it starts anything new.
         """
         await self._recovery.take_up()
 
     async def run(self) -> None:
-        """Schedules until cancelled. Operators' containers go on when it ends.
+        """Schedules until cancelled. Containers of operators keep running when it ends.
 
-        Raises what kept an operator's end from being recorded: going on would leave its job for
-        ever as it is, a new start takes it up.
+        Raises the error that kept an operator's result from being recorded: to continue would leave
+        its job in that state for ever, while a restart of the daemon resumes it.
         """
         self._tasks.begin(self._machine.removals.run(), "removals")
         try:
@@ -198,9 +201,10 @@ class Engine:
                 await self._tasks.stop()
 
     async def _woken(self, *, tried: bool) -> None:
-        """Waits for something to do: a change, or the time for something.
+        """Waits until a change, or until the next due time.
 
-        `tried`: all that was due was done; else there is a pause.
+        `tried`: whether the last round did all that was due; if not, it waits for the end of the
+        pause.
         """
         due: list[float | None] = [self._pause.remaining or 0.0]
         if tried and not self._pause.remaining:
@@ -215,10 +219,10 @@ class Engine:
     # --- scheduling ----------------------------------------------------------------------------
 
     async def _schedule(self) -> bool:
-        """Does what is due; False where it waits for the end of a pause."""
+        """Does one scheduling round. Returns False if it has to wait for the end of a pause."""
         try:
             for active in list(self._active.values()):
-                if self._recovery.recalled:  # else what has ended meanwhile may seem to run
+                if self._recovery.recalled:  # else ended containers may seem to run
                     await self._termination.end_if_due(active)
                 await self._termination.end_if_done(active)
             if self._pause.remaining:
@@ -230,7 +234,7 @@ class Engine:
             self._workers.prepare_ahead()
             running = any(active.running for active in self._active.values())
             if not running or self._pause.lapse == 0.0:
-                self._pause.over()  # all went well, and no operator is there to say so
+                self._pause.over()  # all succeeded, and no running operator can report it
         except OUTAGES as error:
             self._pause.met(error)
             return False

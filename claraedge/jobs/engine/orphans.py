@@ -1,4 +1,4 @@
-"""Containers and values that belong to nothing: what a crash or an outage left behind."""
+"""Removes orphans: containers and shared values that a crash or an outage left behind."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from claraedge.runner.protocol import LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, 
 _log = logging.getLogger(__name__)
 
 
-#: Seconds after which is looked once more: a Podman that was left in the middle of a call, by a
-#: daemon that was killed or a call that took too long, may make its container after the first look.
+#: Seconds after which the search is repeated: a Podman that was interrupted in a call, because the
+#: daemon was killed or the call timed out, may create its container after the first search.
 LATE = 5.0
 
 
 class Orphans:
-    """Removes them, once somebody says that there may be some."""
+    """Removes orphans, once `expect` has reported that there may be some."""
 
     def __init__(self, machine: Machine, is_worked_on: Callable[[str, str], bool]) -> None:
-        """`is_worked_on`: whether a task sees to an operator of a job, and so to its containers."""
+        """`is_worked_on`: whether a task executes an operator of a job."""
         self._machine = machine
         self._is_worked_on = is_worked_on
         self._expected = True
         self._late: float | None = None
-        """BOOTTIME of the second look."""
+        """BOOTTIME (seconds) of the second search; None: none is due."""
         self._first = True
         self._nameless: frozenset[str] = frozenset()
-        """Containers of no job that the last look found."""
+        """Ids of the containers without a job that the last search found."""
 
     def expect(self) -> None:
-        """There may be some: after an outage, or a removal that failed."""
+        """Requests a search, after an outage or a failed removal."""
         self._expected = True
 
     def soonest(self) -> float | None:
-        """Seconds until it is time to look; None: there is no need."""
+        """Returns the seconds until the next search; None: none is due."""
         if self._expected:
             return 0.0
         if self._late is None:
@@ -47,7 +47,10 @@ class Orphans:
         return max(0.0, self._late - self._machine.clock.elapsed())
 
     async def remove(self, active: Container[str]) -> None:
-        """Removes those there are; `active`: the jobs that run. Raises RunnerUnavailableError."""
+        """Removes the orphans, if a search is due; `active`: the jobs that run.
+
+        Raises RunnerUnavailableError.
+        """
         if self.soonest() != 0.0:
             return
         first, self._expected = self._expected, False
@@ -73,7 +76,8 @@ class Orphans:
             }
         )
         found = await self._machine.runner.containers({LABEL_INSTANCE: self._machine.instance})
-        # One of no job is there to read files of its image, for a moment: found twice, it is left.
+        # A container without a job exists for a moment, to read files of its image. One that two
+        # searches find is an orphan.
         left, first = self._nameless, self._first
         self._nameless = frozenset(c.id for c in found if LABEL_JOB not in c.labels)
         self._first = False
@@ -88,14 +92,14 @@ class Orphans:
             await self._remove_container(container.id, container.name)
 
     async def _remove_halves(self) -> None:
-        """Removes what a Podman that was killed had made of a container: a name and its layer."""
+        """Removes partial containers of a killed Podman: a reserved name and a layer."""
         for name in await self._machine.runner.half_made(PREFIX):
             whose = told_by(name)
             if whose is None:
                 continue
             job, place = whose
             operators = await self._operators(job)
-            # Another daemon of this user may be about to make one: that job is not known here.
+            # Another daemon of this user may be creating one: its job is not recorded here.
             if place < len(operators) and not self._is_worked_on(job, operators[place]):
                 await self._remove_container(name, name)
 
@@ -107,7 +111,7 @@ class Orphans:
     async def _remove_container(self, container: str, name: str) -> None:
         try:
             await self._machine.runner.remove(container)
-        except ContainerError as error:  # such as one that a stranger's container depends on
+        except ContainerError as error:  # for example, another user's container depends on it
             _log.warning(
                 "stray container left behind", extra={"container": name, "reason": str(error)}
             )
@@ -115,7 +119,7 @@ class Orphans:
             _log.info("stray container removed", extra={"container": name})
 
     async def _remove_values(self, job: str) -> None:
-        """Removes what lies in shared memory of a job that does not run."""
+        """Removes the values in shared memory of a job that does not run."""
         try:
             await clear(self._machine.runner, self._machine.values.job(job))
         except (OSError, ContainerError) as error:

@@ -1,4 +1,4 @@
-"""The pause that work makes while Podman is down or the disk is full: longer each time."""
+"""The pause of all work while Podman is unavailable or the disk is full: exponential backoff."""
 
 from __future__ import annotations
 
@@ -14,30 +14,32 @@ LONGEST = 15.0
 
 
 class Pause:
-    """Times in seconds of the clock's `elapsed`."""
+    """The current pause. Times are seconds of the clock's `elapsed`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._length = 0.0
         self._until = 0.0
         self.reason = ""
-        """Why work waits; empty where it does not."""
+        """Why work is paused; empty if it is not."""
 
     @property
     def remaining(self) -> float | None:
-        """Seconds until work is tried again; None where it does not wait."""
+        """Seconds until work is retried; None if it is not paused."""
         return max(0.0, self._until - self._clock.elapsed()) if self.reason else None
 
     @property
     def lapse(self) -> float | None:
-        """Seconds until an outage is taken for over that nobody has met since; None: there is none.
+        """Seconds until an outage that is not reported again counts as over; None: there is no
+        outage.
 
-        An operator that runs for an hour tells of nothing before its end.
+        An operator that runs for an hour reports nothing before its end, so success alone cannot
+        end it.
         """
         return max(0.0, self._until + LONGEST - self._clock.elapsed()) if self.reason else None
 
     def met(self, error: ClaraedgeError) -> None:
-        """An outage. Several that are met in one pause do not lengthen it."""
+        """Records an outage. Further outages during one pause do not lengthen it."""
         if not self.reason:
             _log.warning("work waits", extra={"reason": str(error)})
         self.reason = str(error) or error.name
@@ -47,7 +49,7 @@ class Pause:
             self._until = now + self._length
 
     def over(self) -> None:
-        """Something worked: there is no outage."""
+        """Ends the pause, because a call has succeeded."""
         if self.reason:
             _log.info("work continues")
         self.reason = ""

@@ -1,4 +1,4 @@
-"""Takes up what an earlier daemon, or an outage, left: rows, and containers that tell of them."""
+"""Resumes the work of an earlier daemon, or after an outage, from database rows and containers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class Recovery:
-    """Sees to jobs that ran before, and to operators that nobody works on."""
+    """Resumes jobs that ran before, and operators that are recorded as running without a task."""
 
     def __init__(
         self,
@@ -40,9 +40,9 @@ class Recovery:
         workers: Workers,
         gpus: Callable[[], tuple[str, ...]],
     ) -> None:
-        """`gpus`: those of this machine; may block."""
+        """`gpus` returns the GPUs of this machine; it may block."""
         self.recalled = False
-        """Whether the containers were asked what became of them, and which GPUs they have."""
+        """Whether the containers were read: what became of them, and which GPUs they have."""
         self._context = context
         self._queue = jobs
         self._serving = serving
@@ -50,10 +50,11 @@ class Recovery:
         self._gpus = gpus
 
     async def take_up(self) -> None:
-        """Takes up what is recorded: adopts, collects, runs again; removes unknown containers.
+        """Resumes recorded jobs: adopts running containers, collects ended ones, restarts
+        interrupted ones.
 
-        Returns at once where Podman does not answer: `run` then goes on trying before it starts
-        anything new.
+        Removes unknown containers. Returns at once if Podman does not answer: `run` then retries
+        before it starts anything new.
         """
         machine = self._context.machine
         await machine.database.write(lambda tx: tx.run("forget_other_boots", boot=machine.boot))
@@ -62,7 +63,7 @@ class Recovery:
         )
         gpus = await in_thread(self._gpus) if jobs else ()
         found: Sequence[Container] | None = None
-        with contextlib.suppress(RunnerUnavailableError):  # then they are asked for again
+        with contextlib.suppress(RunnerUnavailableError):  # `resume` then reads them
             found = await self._recall()
         for job in jobs:
             if job.state is JobState.RUNNING or job.ending is not None:
@@ -79,7 +80,9 @@ class Recovery:
         _log.info("recovery done", extra={"jobs": len(jobs), "running": len(self._context.active)})
 
     async def resume(self) -> None:
-        """Sees to operators that are recorded as running: after a restart, after an outage."""
+        """Starts tasks for operators that are recorded as running: after a restart, or after an
+        outage.
+        """
         if not self.recalled:
             await self._settle(await self._recall())
         for active in self._context.active.values():
@@ -89,10 +92,10 @@ class Recovery:
             if active.ending is not None:
                 active.end_operators()
             elif active.beside is None and active.serving is None:
-                self._serving.begin(active)  # after a restart, or once more after an outage
+                self._serving.begin(active)  # after a restart, or again after an outage
 
     async def _recall(self) -> Sequence[Container]:
-        """Learns from the containers which GPUs they have. Raises RunnerUnavailableError."""
+        """Reads from container labels which GPUs are assigned. Raises RunnerUnavailableError."""
         labels = {LABEL_INSTANCE: self._context.machine.instance}
         found = await self._context.machine.runner.containers(labels)
         for container in found:
@@ -107,7 +110,7 @@ class Recovery:
         self.recalled = True
 
     def _activate(self, job: Job, gpus: tuple[str, ...]) -> None:
-        """A job that ran before this start; one that uses GPUs has them again."""
+        """Activates a job that ran before this start; one that uses GPUs gets its lease again."""
         active = self._context.decoded(job)
         if active.uses_gpu:
             given = self._context.given

@@ -1,4 +1,4 @@
-"""What runs beside jobs, as the engine sees to it: before the first operator, until the end."""
+"""Leases of services and models for jobs: from before their first operator until their end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from claraedge.jobs.model import JobStatus
 
 
 class Serving:
-    """Asks for the services of jobs, and ends those that cannot have theirs."""
+    """Acquires the services of jobs, and fails the jobs that cannot have theirs."""
 
     def __init__(self, context: EngineContext, termination: Termination) -> None:
         self._context = context
@@ -23,7 +23,7 @@ class Serving:
         self._services.on_freed = context.wake.set
 
     def may_begin(self, active: ActiveJob) -> bool:
-        """Whether what is to run beside a job may have the GPU: not while another job has it."""
+        """Whether the job's services may use the GPU: not while another job has it."""
         if active.beside is not None or not self._services.want_gpu(active.pipeline):
             return True
         users = self._services.gpu_use().jobs
@@ -34,10 +34,11 @@ class Serving:
         )
 
     def memory(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
-        """Key of each service and of the inference server -> megabytes that are kept for it: of
-        those that jobs use or are about to, and of those that nobody uses.
+        """Returns the memory, in megabytes per service or inference server: used, and idle.
+
+        Used are those that jobs use or are about to use; idle are those that run for no job.
         """
-        there = Counter[str]()  # one that ends, and the one after it, have the same key
+        there = Counter[str]()  # one that ends and its successor share a key
         for present in self._services.present():
             there[present.key] += present.memory
         used: dict[str, int] = {}
@@ -47,10 +48,11 @@ class Serving:
         return used, {key: size for key, size in there.items() if key not in used}
 
     def begin(self, active: ActiveJob) -> None:
-        """Sees to it that what the job's operators use runs; they are admitted after that."""
+        """Starts to acquire the services of a job; its operators are admitted after that."""
         task = self._context.tasks.begin(self._served(active), f"services of {active.job.id}")
         active.serving = task
-        # Not at the end of the work: a task that is cancelled before its first step does nothing.
+        # Not at the end of the coroutine: a task that is cancelled before its first step runs none
+        # of it.
         task.add_done_callback(lambda _: self._over(active))
 
     def _over(self, active: ActiveJob) -> None:
@@ -69,11 +71,11 @@ class Serving:
         except ClaraedgeError as error:
             try:
                 await self._termination.decide(active, JobStatus.FAULTED, str(error))
-            except OUTAGES as outage:  # it is found out once more
+            except OUTAGES as outage:  # the next attempt finds it again
                 self._context.pause.met(outage)
 
     def lost(self, job: str, reason: str) -> None:
-        """What a job uses is gone for good: it fails with that reason."""
+        """Fails a job whose service or model is lost permanently, with `reason`."""
         active = self._context.active.get(job)
         if active is not None and active.ending is None:
             self._context.tasks.begin(self._lost(active, reason), f"services lost {job}")

@@ -1,4 +1,4 @@
-"""How jobs end: by what their operators did, by time, by a decision."""
+"""Ends jobs: by the results of their operators, by a time-out, or by a decision."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class Termination:
-    """Ends jobs, and removes what they leave. Every method may meet an outage, and raises it."""
+    """Ends jobs, and removes their artifacts. Each method may raise an outage."""
 
     def __init__(
         self, context: EngineContext, timeouts: Timeouts, on_stopped: Callable[[str], None]
@@ -32,13 +32,13 @@ class Termination:
         self._on_stopped = on_stopped
 
     async def end_if_due(self, active: ActiveJob) -> None:
-        """Ends a job whose operators ran for longer than it may take."""
+        """Ends a job whose operators have run for as long as its time-out."""
         ran = active.run_time.elapsed(self._context.machine.clock.elapsed())
         if active.ending is None and ran >= self._timeouts.of(active.pipeline):
             await self.decide(active, JobStatus.TERMINATED, self._timeouts.told(active.pipeline))
 
     async def decide(self, active: ActiveJob, status: JobStatus, text: str) -> None:
-        """Ends a job by a decision, which is recorded before it is acted on."""
+        """Ends a job by a decision, which is recorded before it is carried out."""
         await self._context.machine.database.write(
             lambda tx: records.end_job(
                 tx, active.job.id, status, text, self._context.machine.clock.now()
@@ -56,7 +56,7 @@ class Termination:
             prepared = list(active.prepared.values())
             self._context.tasks.begin(self._clear(active, prepared), f"clear {active.job.id}")
             active.prepared.clear()
-        # First: once the job has stopped, nobody looks for what it leaves there.
+        # First, because after the job has stopped, nothing searches for them there.
         await self._drop_values(active)
         await self._stop(active.job.id, status)
         del self._context.active[active.job.id]
@@ -65,7 +65,7 @@ class Termination:
         active.ended.set()
 
     async def _clear(self, active: ActiveJob, prepared: Sequence[Execution]) -> None:
-        """Removes what is left of operators that did not complete: nobody can read it, and it may
+        """Removes the files of operators that did not complete: no one can read them, and they may
         be large.
         """
         await asyncio.gather(*(self._context.take_back(execution) for execution in prepared))
@@ -81,7 +81,7 @@ class Termination:
                 _log.warning("files of an operator left behind in the payload", extra=extra)
 
     async def _drop_values(self, active: ActiveJob) -> None:
-        """Removes a job's values. None is needed any more: no operator of it is to run."""
+        """Removes a job's values: no operator of it runs any more."""
         if not has_values(active.pipeline):
             return
         machine, job = self._context.machine, active.job
@@ -94,7 +94,7 @@ class Termination:
             for folder in folders:
                 await clear(machine.runner, folder)
         except Exception as error:  # noqa: BLE001 - it fails alone
-            self._context.orphans.expect()  # what lies in memory is tried again
+            self._context.orphans.expect()  # those in memory are retried
             why = known(error, "the removal of values", job=job.id)
             _log.warning("values left behind", extra={"job": job.id, "reason": str(why)})
 

@@ -1,6 +1,6 @@
 """How long the operators of a job may run. Pure.
 
-Source: Clara 0.8.1, platform defaults: 600 s, at most 1800 s, whatever the pipeline says.
+Source: Clara 0.8.1, platform defaults: 600 s, at most 1800 s, whatever the pipeline requests.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from claraedge.pipelines.model import Pipeline
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """The site's, in seconds."""
+    """The configured time-outs, in seconds."""
 
     default: float
-    """Of a pipeline that says none."""
+    """For a pipeline that defines none (seconds)."""
     maximum: float
-    """However long a pipeline asks for."""
+    """The upper limit for what a pipeline defines (seconds)."""
 
     def of(self, pipeline: Pipeline) -> float:
         return min(self.maximum, pipeline.timeout or self.default)
 
     def told(self, pipeline: Pipeline) -> str:
-        """Why a job of this pipeline was ended, and what to change."""
+        """Returns the message why a job of this pipeline was ended, and what to change."""
         seconds = f"{self.of(pipeline):g}"
         if pipeline.timeout is None:
             why = "engine.timeout_seconds; write `timeout:` in the pipeline to change it"

@@ -1,4 +1,4 @@
-"""What jobs and their operators wait for, in words for their users."""
+"""Explains to users what jobs and their operators wait for."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ WHOLE = ""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """Something that does not go on by now."""
+    """A reason why a job or an operator does not continue."""
 
     operator: str
-    """`WHOLE`: the job."""
+    """Name of the operator; `WHOLE`: the job."""
     text: str
-    """What for."""
+    """What it waits for."""
     upstream: tuple[str, ...] = ()
-    """The operators that it waits for; empty where it waits for something else."""
+    """The operators that it waits for; empty if it waits for something else."""
 
 
 def explained(job: Job, found: Mapping[str, str]) -> Sequence[Wait]:
-    """All that a job waits for: the whole of it first, then operators as the definition has them.
+    """Returns all that a job waits for: first the whole job, then operators in definition order.
 
-    `found`: what the engine says. Operators before others of the same job are seen here.
+    `found`: the reasons that the engine reports. Waits for operators of the same job are added
+    here.
     """
     if job.state is JobState.STOPPED:
         return ()
@@ -53,7 +54,7 @@ def explained(job: Job, found: Mapping[str, str]) -> Sequence[Wait]:
 
 
 def delayed(active: ActiveJob) -> Mapping[str, str]:
-    """Operators that failed and are run again later."""
+    """Returns the waits of operators that failed and are retried later."""
     now, wall = active.clock.elapsed(), active.clock.now()
     return {
         name: f"its next attempt; it is run again at {_time(wall + due - now)}"
@@ -63,7 +64,7 @@ def delayed(active: ActiveJob) -> Mapping[str, str]:
 
 
 def pulling(active: ActiveJob) -> Mapping[str, str]:
-    """Operators whose images are on their way."""
+    """Returns the waits of operators whose images are being pulled."""
     return {
         name: f"the image {active.reference(name)}, which is being pulled"
         for name in active.fetching
@@ -78,5 +79,5 @@ def _after(names: Sequence[str]) -> str:
 
 
 def _time(seconds: float) -> str:
-    """Of Unix seconds: the time of day where the daemon is."""
+    """Returns the local time of day for Unix seconds."""
     return time.strftime("%H:%M:%S", time.localtime(seconds))

@@ -1,4 +1,4 @@
-"""The operators that run, each in a task of its own, and those that are made ahead of time."""
+"""Runs operators, each in its own task, and creates containers ahead of their turn."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from claraedge.jobs.scheduling.budget import Candidate
 
 _log = logging.getLogger(__name__)
 
-#: For each operator that may run at once, so many may have their containers made ahead.
+#: Containers created ahead, per operator that may run at once.
 AHEAD = 2
-#: A daemon that stops takes containers back for so many seconds.
+#: Time limit, in seconds, for removing prepared containers when the daemon stops.
 _LAST = 3.0
 
 
 class Workers:
-    """Runs operators, and tells the engine by waking it."""
+    """Runs operators, and wakes the engine after each change."""
 
     def __init__(self, context: EngineContext, slots: int) -> None:
-        """`slots`: operators that may run at once."""
+        """`slots`: number of operators that may run at once."""
         self._context = context
         self._slots = slots
 
@@ -42,7 +42,7 @@ class Workers:
         if execution is None:
             execution = self._execution(active, name, devices)
         if active.ending is not None:
-            execution.end()  # decided while it was chosen
+            execution.end()  # its end was decided meanwhile
         active.running[name] = Running(execution=execution, candidate=candidate, gpus=devices)
         if devices:
             self._context.given[active.job.id, name] = devices
@@ -66,12 +66,12 @@ class Workers:
 
         def changed(changed: OperatorRecord) -> None:
             active.note(changed)
-            self._context.wake.set()  # its job's time begins or ends to count
+            self._context.wake.set()  # the run time of its job starts or stops
 
         return Execution(self._context.machine, setting, record, changed, self._context.wake.set)
 
     def prepare_ahead(self) -> None:
-        """Makes containers while those that they wait for run: a start is then all that is left."""
+        """Creates containers while the operators before them run, to shorten their start."""
         free = AHEAD * self._slots - sum(len(a.prepared) for a in self._context.active.values())
         for active in self._context.active.values():
             for name in [name for name, e in active.prepared.items() if e.lacks_image]:
@@ -85,7 +85,11 @@ class Workers:
     async def _operator(
         self, active: ActiveJob, name: str, execution: Execution, unfit: Execution | None
     ) -> None:
-        """`unfit`: what was made ahead for it in vain. It goes first: it has the same name."""
+        """Executes one operator.
+
+        `unfit`: a container created ahead that cannot be used. It is removed first: the names are
+        equal.
+        """
         try:
             if unfit is not None:
                 await unfit.discard()
@@ -96,7 +100,7 @@ class Workers:
             self._context.orphans.expect()
         except RoomTakenError as error:
             await self._refused(active, name, error)
-        except StateFolderError:  # nothing can be recorded any more, of this job or of another
+        except StateFolderError:  # no result of any job can be recorded any more
             raise
         except Exception as error:  # noqa: BLE001 - the daemon lives on where one job meets a bug
             _log.exception("operator broken", extra={"job": active.job.id, "operator": name})
@@ -120,7 +124,7 @@ class Workers:
         self._context.wake.set()
 
     def _fetch(self, active: ActiveJob, name: str) -> None:
-        """Has an operator's image pulled, while it holds nothing that others wait for."""
+        """Pulls an operator's image while the operator occupies no other resources."""
         if active.ending is not None:
             return
         reference = active.reference(name)
@@ -128,7 +132,8 @@ class Workers:
         active.fetching[name] = task
 
         def over(_: asyncio.Task[None]) -> None:
-            # Not at the end of the work: a task cancelled before its first step does nothing.
+            # Not at the end of the coroutine: a task cancelled before its first step runs none of
+            # it.
             del active.fetching[name]
             self._context.wake.set()
 
@@ -144,7 +149,7 @@ class Workers:
             known(error, f"the fetch of {reference}", job=active.job.id)
 
     async def _refused(self, active: ActiveJob, name: str, error: RoomTakenError) -> None:
-        """The job waits until another one ends; its messages say so once."""
+        """Makes the job wait for another one's end; its messages say so once."""
         first = active.refused is None
         active.refused = error.releases
         if first:
@@ -152,7 +157,7 @@ class Workers:
                 await self._context.say(active.job.id, f"operator {name}: {error}")
 
     async def take_back(self) -> None:
-        """Takes back what was made ahead; the next start removes what this cannot in time."""
+        """Removes prepared containers; the next start removes what remains."""
         prepared = [e for active in self._context.active.values() for e in active.prepared.values()]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST):

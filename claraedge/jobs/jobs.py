@@ -1,4 +1,4 @@
-"""Jobs, as the API and the inbox use them."""
+"""The jobs service that the API and the inbox call."""
 
 from __future__ import annotations
 
@@ -51,13 +51,16 @@ from claraedge.store.pages import Listing, pages
 _log = logging.getLogger(__name__)
 
 MAX_REASON = 1024
-#: Bytes of a listed job in memory, beside its metadata.
+#: Estimated bytes of a listed job in memory, without its metadata.
 _JOB = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
-    """What a list is to hold. Kinds combine by AND, the entries of one by OR; empty: any."""
+    """Selects jobs for a list: fields combine by AND, entries of one field by OR; empty: any.
+
+    Times are Unix seconds.
+    """
 
     states: frozenset[int] = frozenset()
     statuses: frozenset[int] = frozenset()
@@ -94,7 +97,9 @@ class Jobs:
         on_queued: Callable[[Transaction, Job, Pipeline], None],
         applied: Callable[[Pipeline], Awaitable[Pipeline]],
     ) -> None:
-        """`applied` fills in what images say themselves (`Applications.applied`)."""
+        """`grace`: seconds between TERM and KILL; `applied` completes a pipeline by image
+        manifests.
+        """
         self._database = database
         self._engine = engine
         self._tree = tree
@@ -114,11 +119,13 @@ class Jobs:
         input_payloads: Sequence[str],
         entries: Mapping[str, str],
     ) -> Job:
-        """A new job with its payload, PENDING and never started.
+        """Creates a job with its payload; the job is PENDING and not started.
 
-        The files of reusable payloads are copied into its input in the order given; a name that
-        two of them hold is a FileCollisionError. Source: Clara 0.8.1, Jobs Create. Raises
-        JobStoreError where the disk is full.
+        The files of reusable payloads are copied into its input in the given order. Source: Clara
+        0.8.1, Jobs Create. Raises InvalidJobNameError, InvalidMetadataError, PipelineNotFoundError,
+        PayloadNotFoundError; PayloadStateError if an input payload is not reusable or a file of it
+        is missing; FileCollisionError if two input payloads have a file of the same name;
+        JobStoreError if the state cannot be written, for example because the disk is full.
         """
         records.check_name(name)
         checked = metadata.check(entries)
@@ -150,7 +157,7 @@ class Jobs:
                 if input_payloads:
                     await self._database.write(lambda tx: disposable.add(tx, copied))
                 copies += await self._copies(payload, input_payloads)
-            except BaseException:  # also where the caller goes away
+            except BaseException:  # also if the caller is cancelled
                 await to_its_end(self._undo(payload, copied))
                 raise
             try:
@@ -162,11 +169,11 @@ class Jobs:
         return created
 
     async def start(self, job: str, variables: Mapping[str, str]) -> Job:
-        """Queues a job. One that was started before answers its present state, whatever that is.
+        """Queues a job. If it was started before, returns it in its present state.
 
-        Raises JobStateError for other variables than those that it was started with, and for a job
-        that was cancelled before its start; PipelineLoadError where the variables do not fit, or
-        where the manifest of an application's image is wrong.
+        Raises JobNotFoundError; JobStateError if the job was started with other variables, or
+        cancelled before its start; PipelineLoadError if the variables do not fit, or the manifest
+        of an application image is wrong.
         """
         found = await self.get(job)
         if not found.was_started and found.state is not JobState.STOPPED:
@@ -187,7 +194,7 @@ class Jobs:
                 if await self._database.write(work):
                     self.queued(job, found.priority)
 
-            # The engine has to hear of it once it is committed, also where the caller goes away.
+            # The engine must be notified once this is committed, even if the caller is cancelled.
             await to_its_end(queue())
             found = await self.get(job)
         if not found.was_started:
@@ -199,21 +206,21 @@ class Jobs:
         return found
 
     def queued(self, job: str, priority: Priority) -> None:
-        """A job was queued in a transaction of the caller's, and that is committed."""
+        """Passes a job to the engine, once the caller's transaction that queued it is committed."""
         _log.info("job queued", extra={"job": job, "priority": priority.name})
         self._engine.enqueue(job, priority)
 
     async def get(self, job: str) -> Job:
-        """The job, whole. Raises JobNotFoundError."""
+        """Returns the complete job. Raises JobNotFoundError."""
         return await self._database.read(lambda tx: records.get(tx, job))
 
     async def waits(self, job: str) -> Sequence[Wait]:
-        """What a job and its operators wait for now. Raises JobNotFoundError."""
+        """Returns what a job and its operators wait for now. Raises JobNotFoundError."""
         found = await self.get(job)
         return explained(found, self._engine.waits(job))
 
     async def graph(self, job: Job) -> Pipeline:
-        """The graph of a job: its own snapshot, or before its start that of its definition."""
+        """Returns the graph of a job: of its snapshot or, before its start, of its definition."""
 
         def files(tx: Transaction) -> Pipeline:
             return registry.check_definition(registry.definition_files(tx, job.definition))
@@ -223,10 +230,11 @@ class Jobs:
         return await self._database.read(files)
 
     async def select(self, wanted: JobFilter | None) -> AsyncGenerator[Job, None]:
-        """Jobs in the order of their creation: those that match, or without a filter the open ones.
+        """Yields the jobs that match, in the order of their creation; without a filter, the open
+        ones.
 
-        They come without snapshot, variables, operators and messages, each as it is when its page
-        is read.
+        Snapshot, variables, operators and messages are left out. Each job has the state of the
+        moment when its page was read. Raises JobListError if the database cannot be read.
         """
         listing = Listing(
             query="open_jobs" if wanted is None else "all_jobs",
@@ -242,7 +250,10 @@ class Jobs:
                     yield job
 
     async def add_metadata(self, job: str, entries: Mapping[str, str]) -> dict[str, str]:
-        """Adds entries; returns the complete set. See `metadata.merge`."""
+        """Adds entries to the metadata, and returns all entries. See `metadata.merge`.
+
+        Raises JobNotFoundError, InvalidMetadataError.
+        """
 
         def work(tx: Transaction) -> dict[str, str]:
             records.get(tx, job)
@@ -251,7 +262,10 @@ class Jobs:
         return await self._database.write(work)
 
     async def remove_metadata(self, job: str, keys: Iterable[str]) -> dict[str, str]:
-        """Removes keys; returns what is left. See `metadata.remove`."""
+        """Removes keys from the metadata, and returns the other entries. See `metadata.remove`.
+
+        Raises JobNotFoundError.
+        """
 
         def work(tx: Transaction) -> dict[str, str]:
             records.get(tx, job)
@@ -260,9 +274,10 @@ class Jobs:
         return await self._database.write(work)
 
     async def cancel(self, job: str, reason: str) -> Job:
-        """Ends a pending or running job; answers when the end is known, or after grace + 2 s.
+        """Ends a pending or running job; returns it when it has ended, or after grace + 2 s at the
+        latest.
 
-        A stopped job answers its state.
+        Returns a stopped job unchanged. Raises JobNotFoundError.
         """
         text = reason[:MAX_REASON]
 
@@ -281,13 +296,14 @@ class Jobs:
             if before.was_started and before.state is not JobState.STOPPED:
                 await self._engine.cancel(job, self._grace + 2)
 
-        await to_its_end(end())  # as above
+        await to_its_end(end())  # also if the caller is cancelled
         return await self.get(job)
 
     async def logs(self, job: str, operator: str) -> Iterator[str]:
-        """The lines of an operator's log as it is now; reading them blocks, so do it in a thread.
+        """Returns the present lines of an operator's log; iterating blocks, so do it in a thread.
 
-        One of `history.NAMES` means the job's own log. Raises OperatorNotFoundError.
+        A name of `history.NAMES` selects the job's own log. Raises JobNotFoundError,
+        OperatorNotFoundError.
         """
         found = await self.get(job)
         folded = operator.casefold()
@@ -304,10 +320,10 @@ class Jobs:
         return self._logs.lines(job, record.name, record.attempt)
 
     async def _undo(self, payload: str, copied: Sequence[str]) -> None:
-        """Removes the payload of a job that did not come to be."""
+        """Removes the payload of a job whose creation failed."""
         await in_thread(self._tree.remove, payload)
         if copied:
-            with contextlib.suppress(ClaraedgeError):  # it is forgotten at the next start
+            with contextlib.suppress(ClaraedgeError):  # the next start removes this row
                 await self._database.write(lambda tx: disposable.drop(tx, copied))
 
     async def _copies(self, payload: str, sources: Sequence[str]) -> list[PayloadFile]:
@@ -354,7 +370,10 @@ def _payload(payload: str, tx: Transaction) -> Payload:
 
 
 def variables_of(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Named values of a Start as a mapping; a name that stands twice is an error."""
+    """Returns the variables of a Start request as a mapping.
+
+    Raises InvalidRequestError if a name is given twice with different values.
+    """
     variables: dict[str, str] = {}
     for name, value in pairs:
         if variables.setdefault(name, value) != value:

@@ -1,4 +1,4 @@
-"""A job and its operators, as values. The numbers of the enums are the wire's."""
+"""A job and its operators, as values. The numbers of the enums are those of the wire."""
 
 from __future__ import annotations
 
@@ -10,67 +10,67 @@ from claraedge.jobs.runtime import RunTime
 
 
 class JobState(enum.IntEnum):
-    """Where a job is."""
+    """The stage of a job."""
 
     PENDING = 1
-    """Created, or queued."""
+    """Created or queued; no container was started."""
     RUNNING = 2
-    """Its first container was started."""
+    """Its first operator was started."""
     STOPPED = 3
-    """Ended, whichever way; the status says which."""
+    """Ended; `JobStatus` says how."""
 
 
 class JobStatus(enum.IntEnum):
-    """How a job is, or how it ended."""
+    """The health of a job, or how it ended."""
 
     HEALTHY = 1
     FAULTED = 2
-    """An operator failed."""
+    """An operator failed, or the job could not run."""
     CANCELED = 3
     EVICTED = 4
     TERMINATED = 5
 
 
 class Priority(enum.IntEnum):
-    """How soon a job is taken from the queue."""
+    """The priority class of a job in the queue."""
 
     LOWER = 1
     NORMAL = 2
     HIGHER = 3
     IMMEDIATE = 4
-    """Before all others."""
+    """Taken before all other classes."""
 
 
 class OperatorStatus(enum.IntEnum):
-    """Where an operator of a job is."""
+    """The status of an operator of a job."""
 
     PENDING = 1
     RUNNING = 2
     COMPLETED = 3
-    """Exit code 0, and its files are on the disk."""
+    """It succeeded, and its files are durable."""
     FAULTED = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorRecord:
-    """An operator of a job."""
+    """An operator of a job, as it is recorded. Times are Unix seconds, unless noted."""
 
     name: str
     status: OperatorStatus = OperatorStatus.PENDING
     attempt: int = 0
-    """Number of the running or the last attempt; 0: none yet."""
+    """Number of the running or last attempt; 0: none yet."""
     interruptions: int = 0
-    """Attempts that the machine ended; they count against no retry."""
+    """Number of attempts that the machine ended; they do not count as retries."""
     image: str | None = None
     container: str | None = None
     exit_code: int | None = None
     boot: str | None = None
     began: float | None = None
-    """BOOTTIME of the attempt's start, in that boot."""
+    """BOOTTIME of the attempt's start (seconds), in the boot that `boot` identifies."""
     retries: int = 0
-    """Attempts that failed and were followed by one more."""
+    """Number of failed attempts that were retried."""
     not_before: float | None = None
-    """When the next attempt may begin; None: at once."""
+    """Unix time (seconds) before which the next attempt does not start; None: at once."""
     created: float
     started: float | None = None
     stopped: float | None = None
@@ -94,19 +94,19 @@ class Job:
     queue_position: int | None
     cancel_reason: str | None
     ending: JobStatus | None = None
-    """How it is to end, where that is decided."""
+    """The status with which the job is to end, once that is decided; else None."""
     created: float
     started: float | None
     stopped: float | None
     run_time: RunTime = field(default_factory=RunTime)
-    """How long its operators ran, as the time-out counts."""
+    """The time that its operators ran, which counts towards the time-out."""
     operators: Sequence[OperatorRecord] = ()
     messages: Sequence[str] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def was_started(self) -> bool:
-        """Start was called, whether or not the job ran already."""
+        """Whether Start was called, even if no operator has run yet."""
         return self.queue_position is not None
 
 
@@ -117,4 +117,4 @@ class Unstarted:
     id: str
     payload: str
     created: float
-    """By the wall clock of then."""
+    """Unix seconds, by the wall clock at that time."""

@@ -28,13 +28,13 @@ from claraedge.registry.pipelines import Registered
 from claraedge.store.database import Row, Transaction
 
 MAX_NAME = 255
-#: Controls, formats, surrogates, private use. Not Cn:
-#: what this Python's Unicode does not know yet may be a character all the same.
+#: Unicode categories of control, format, surrogate and private-use characters. Not Cn: a code point
+#: that this Python's Unicode version does not know may be a printable character.
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co"})
 
 
 def check_name(name: str) -> str:
-    """The name, if it keeps the rule; else InvalidJobNameError with the rule."""
+    """Returns the name. Raises InvalidJobNameError if it breaks the rule for job names."""
     printable = not any(unicodedata.category(c) in _UNPRINTABLE for c in name)
     if not name or not printable or len(name) > MAX_NAME or len(name.encode()) > MAX_NAME:
         shown = repr(name if len(name) <= 40 else name[:37] + "...")
@@ -57,7 +57,7 @@ def add(
     entries: Mapping[str, str],
     now: float,
 ) -> None:
-    """A new job with its payload, never started; `checked` names the operators it will have."""
+    """Adds a job that is not started, with its payload; `checked` names its operators."""
     payloads.add(tx, payload, PayloadType.PIPELINE, now)
     tx.run(
         "add_job",
@@ -75,7 +75,9 @@ def add(
 
 
 def queue(tx: Transaction, job: Job, pipeline: Pipeline, variables: Mapping[str, str]) -> None:
-    """Starts a job: its definition is resolved for good, its payload sealed, its place taken."""
+    """Queues a job: stores its resolved definition, seals its payload, and assigns its queue
+    position.
+    """
     tx.run("drop_operators", job=job.id)
     _add_operators(tx, job.id, pipeline, job.created)
     tx.run(
@@ -88,14 +90,14 @@ def queue(tx: Transaction, job: Job, pipeline: Pipeline, variables: Mapping[str,
 
 
 def fill_operator(tx: Transaction, job: str, operator: Operator) -> None:
-    """Puts an operator into a job's snapshot that says more than the one of its name there."""
+    """Replaces an operator in a job's snapshot by the form that its image's manifest completes."""
     snapshot = get(tx, job).snapshot
     assert snapshot is not None, "a started job has its snapshot"
     tx.run("job_snapshot", id=job, snapshot=encode(decode(snapshot).with_operator(operator)))
 
 
 def get(tx: Transaction, job: str) -> Job:
-    """The job, whole. Raises JobNotFoundError."""
+    """Returns the complete job. Raises JobNotFoundError."""
     return read(tx, _row(tx, job))
 
 
@@ -109,8 +111,9 @@ def _row(tx: Transaction, job: str) -> Row:
 
 
 def read(tx: Transaction, row: Row, *, whole: bool = True) -> Job:
-    """A job of its row, with metadata, and where `whole` with all that may be large beside it:
-    snapshot, variables, operators, messages.
+    """Returns the job of a row, with its metadata.
+
+    `whole`: also with what may be large: snapshot, variables, operators and messages.
     """
     return Job(
         id=row["id"],
@@ -140,12 +143,12 @@ def read(tx: Transaction, row: Row, *, whole: bool = True) -> Job:
 
 
 def say(tx: Transaction, job: str, now: float, text: str) -> None:
-    """Adds a message to the job, which clients see in its status."""
+    """Adds a message to the job; clients see it in the job's status."""
     tx.run("add_job_message", job=job, time=now, text=text)
 
 
 def stop(tx: Transaction, job: str, status: JobStatus, now: float) -> None:
-    """The end of a job; a delivery that waits for it becomes due in the same transaction."""
+    """Records the end of a job; its pending delivery becomes due in the same transaction."""
     tx.run("job_stopped", id=job, status=int(status), now=now)
     tx.run("delivery_due", job=job)
     row = tx.row("job", id=job)
@@ -154,7 +157,7 @@ def stop(tx: Transaction, job: str, status: JobStatus, now: float) -> None:
 
 
 def end_job(tx: Transaction, job: str, status: JobStatus, text: str, now: float) -> None:
-    """Decides how a job is to end, where that was not decided before; its operators end next."""
+    """Records how a job is to end, unless that is decided already; its operators end next."""
     row = _row(tx, job)
     if _ending(row) is None and JobState(row["state"]) is not JobState.STOPPED:
         tx.run("job_ending", id=job, status=int(status))
@@ -172,7 +175,7 @@ def run_operator(
     boot: str,
     at: Moment,
 ) -> None:
-    """An attempt that is about to be started."""
+    """Records an attempt as running, just before its container is started."""
     tx.run("job_running", id=job, now=at.now)
     tx.run("operator_attempt", job=job, name=operator, attempt=attempt, image=image)
     tx.run(
@@ -195,7 +198,10 @@ def complete(
     produced: Sequence[PayloadFile],
     at: Moment,
 ) -> None:
-    """An operator's success, and with it the files that it wrote. No code: no process ran."""
+    """Records an operator's success together with the files that it wrote.
+
+    `exit_code` None: no process ran.
+    """
     payloads.put_files(tx, job.payload, produced)
     end_operator(tx, job.id, operator, OperatorStatus.COMPLETED, exit_code, at)
 
@@ -208,7 +214,7 @@ def end_operator(
     exit_code: int | None,
     at: Moment,
 ) -> None:
-    """The end of an operator."""
+    """Records the end of an operator."""
     tx.run(
         "operator_ended",
         job=job,
@@ -229,7 +235,7 @@ def fault_operator(
     *,
     ending: JobStatus,
 ) -> None:
-    """An operator's failure, and with it how its job ends, where that was not decided before."""
+    """Records an operator's failure, and how its job ends unless that is decided already."""
     end_operator(tx, job, operator, OperatorStatus.FAULTED, exit_code, at)
     if _ending(_row(tx, job)) is None:
         tx.run("job_ending", id=job, status=int(ending))
@@ -238,30 +244,32 @@ def fault_operator(
 def retry_operator(
     tx: Transaction, job: str, operator: str, exit_code: int | None, not_before: float, at: Moment
 ) -> None:
-    """A failed attempt that is followed by one more."""
+    """Records a failed attempt that is retried, not before `not_before` (Unix seconds)."""
     tx.run("operator_retry", job=job, name=operator, exit_code=exit_code, not_before=not_before)
     tx.run("job_ran", job=job, elapsed=at.elapsed)
 
 
 def interrupt_operator(tx: Transaction, job: str, operator: str, at: Moment) -> None:
-    """An attempt that the machine ended; it is run again."""
+    """Records that the machine ended an attempt; the operator is run again."""
     tx.run("operator_interrupted", job=job, name=operator)
     tx.run("job_ran", job=job, elapsed=at.elapsed)
 
 
 def undo_operator(tx: Transaction, job: str, operator: str, at: Moment) -> None:
-    """An attempt that was recorded as running and never started."""
+    """Undoes an attempt that was recorded as running but was never started."""
     tx.run("operator_again", job=job, name=operator)
     tx.run("job_ran", job=job, elapsed=at.elapsed)
 
 
 def pause(tx: Transaction, job: str, elapsed: float) -> None:
-    """Nothing of a job has run since then, although its operators are recorded as running."""
+    """Ends a job's run time at `elapsed` (BOOTTIME, seconds), while operators are recorded as
+    running.
+    """
     tx.run("job_paused", job=job, elapsed=elapsed)
 
 
 def unstarted(tx: Transaction) -> list[Unstarted]:
-    """The jobs that wait for their start, in the order of their creation."""
+    """Returns the jobs that were not started, in the order of their creation."""
     return [
         Unstarted(id=row["id"], payload=row["payload"], created=row["created"])
         for row in tx.rows("unstarted_jobs")
@@ -269,7 +277,7 @@ def unstarted(tx: Transaction) -> list[Unstarted]:
 
 
 def forget_unstarted(tx: Transaction, job: Unstarted, now: float) -> bool:
-    """Removes a job with its payload, as if it had never been; False where it was started."""
+    """Removes a job and its payload without a trace. Returns False if the job was started."""
     current = tx.row("job", id=job.id)
     if current is None or current["queue_position"] is not None or current["state"] != 1:
         return False
@@ -279,7 +287,10 @@ def forget_unstarted(tx: Transaction, job: Unstarted, now: float) -> bool:
 
 
 def forget_stopped(tx: Transaction, job: str) -> bool:
-    """Removes all rows of a stopped job; False where its payload is there, or undelivered."""
+    """Removes all rows of a stopped job.
+
+    Returns False, and removes nothing, if its payload still exists or its delivery is not done.
+    """
     row = tx.row("stopped_job", job=job)
     if row is None or row["deleted"] is None or row["delivery"] not in (None, "done"):
         return False

@@ -1,4 +1,4 @@
-"""Whether an operator that failed is run again, and when. Pure."""
+"""Decides whether a failed operator is run again, and when. Pure."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ _LONGEST = 3600
 
 
 def next_attempt(retry: Retry, retries: int, exit_code: int | None) -> int | str:
-    """Seconds until the next attempt, doubled with each one; or why there is none.
+    """Returns the seconds until the next attempt, doubled each time, or the reason why there is
+    none.
 
-    `retries`: how often it was run again already. Interruptions by the machine do not count.
+    `retries`: number of earlier retries. Interruptions by the machine do not count.
     """
     if exit_code is not None and exit_code in retry.exceptions:
         return f"it is not run again after exit code {exit_code} (`retry.except`)"

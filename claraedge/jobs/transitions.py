@@ -9,14 +9,17 @@ from claraedge.pipelines import requests
 from claraedge.pipelines.model import Pipeline
 from claraedge.pipelines.registration import is_registration
 
-#: So often the machine may end an operator before the job gives up (SEMANTICS, "interrupted").
+#: Number of times that the machine may end an operator before its job fails (SEMANTICS,
+#: "interrupted").
 MAX_INTERRUPTIONS = 3
 
 Statuses = Mapping[str, OperatorStatus]
 
 
 def ready(pipeline: Pipeline, statuses: Statuses) -> tuple[str, ...]:
-    """The operators that may start now: pending, and everything that they read is completed."""
+    """Returns the operators that may start now: pending, with all operators that they read
+    completed.
+    """
     return tuple(
         operator.name
         for operator in pipeline.operators
@@ -26,11 +29,11 @@ def ready(pipeline: Pipeline, statuses: Statuses) -> tuple[str, ...]:
 
 
 def preparable(pipeline: Pipeline, statuses: Statuses, placed: Collection[str]) -> tuple[str, ...]:
-    """The operators whose containers may be made before their turn.
+    """Returns the operators whose containers may be created before their turn.
 
-    Pending, and each operator that they wait for is completed or `placed`: the folder that it
-    writes is there. Not those that ask for a GPU or a share of one, which is not theirs yet, or
-    that pass values in shared memory.
+    These are pending, and each operator that they depend on is completed or `placed`: its output
+    folder exists. Operators that request a GPU or a share of one are excluded, because it is not
+    assigned yet; so are operators that pass values in shared memory.
     """
     return tuple(
         operator.name
@@ -48,11 +51,11 @@ def preparable(pipeline: Pipeline, statuses: Statuses, placed: Collection[str]) 
 
 
 def verdict(statuses: Statuses, ending: JobStatus | None) -> JobStatus | None:
-    """How a job ends of which no operator runs any more, or None where it goes on.
+    """Returns the final status of a job whose operators do not run any more; None if it continues.
 
-    `ending`: how it is to end, by what came first: an operator's failure, a cancel, a time-out, a
-    disk that is full. A job whose last operator completed before that took effect is healthy: the
-    truth goes before the wish.
+    `ending`: the decided status, by the first of: an operator's failure, a cancellation, a
+    time-out, a full disk. A job whose last operator completed before that took effect is healthy:
+    what happened takes precedence over what was requested.
     """
     if any(status is OperatorStatus.RUNNING for status in statuses.values()):
         return None

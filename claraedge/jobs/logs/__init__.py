@@ -1,1 +1,1 @@
-"""Logs of operators, and what happened to each job."""
+"""Logs of operators, and the log of each job's own events."""

@@ -1,4 +1,4 @@
-"""A job's own log: one line for each thing that happened to it, while it runs as well."""
+"""A job's own log: one line for each event of the job, readable while it runs."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from claraedge.clock import rfc3339
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.store.database import Row
 
-#: Where a log of an operator of this name is asked for, and the job has none. The second is that of
-#: the original. Source: Clara 0.8.1, Jobs ReadLogs.
+#: Operator names that select the job's own log, unless the job has an operator of that name. The
+#: second is the original's. Source: Clara 0.8.1, Jobs ReadLogs.
 NAMES = ("claraedge-engine", "clara-pod-manager")
 
 
 def lines(rows: Iterable[Row]) -> list[str]:
-    """The rows of a job's log as lines: `RFC 3339 time`, a space, what happened.
+    """Returns the rows of a job's log as lines: a time as in RFC 3339, a space, the event.
 
-    A message of several lines becomes as many, each with the time.
+    A message of several lines becomes several lines, each with the time.
     """
     return [
         f"{rfc3339(row['time'])} {line}\n"

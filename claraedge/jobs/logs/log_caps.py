@@ -1,8 +1,8 @@
-"""Keeps each log of an operator below its limit: the first half and the last are kept.
+"""Limits the size of each operator's log: the first half and the last half are kept.
 
-conmon could do it (`log_size`), but begins a new file and drops what came first, which often tells
-why an operator failed. Reading the output here would let a slow reader slow the operator. So conmon
-appends to one file, and what is too much becomes a hole in its middle.
+conmon could limit it (`log_size`), but it begins a new file and drops the earliest lines, which
+often show why an operator failed. Reading the output here would let a slow reader slow the
+operator. So conmon appends to one file, and the excess becomes a hole in the middle of the file.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from claraedge.store.database import Database, Transaction
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two looks at the sizes of the logs that are being written. How far a log passes
-#: its limit is what its operator writes meanwhile: less, once it was seen how fast that is.
+#: Longest and shortest seconds between two checks of the sizes of open logs. A log may pass its
+#: limit by what its operator writes in that time; the pause shortens with the observed write rate.
 _PAUSE = 0.25
 _LEAST_PAUSE = 0.02
-#: Seconds between two looks at which operators have ended.
+#: Seconds between two checks of which operators have ended.
 _ENDS_PAUSE = 1.0
 
 
 class LogCaps:
-    """Watches the logs of operators that run, for as long as `run` runs."""
+    """Watches the logs of running operators while `run` runs."""
 
     def __init__(self, database: Database, logs: JobLogs, *, limit: int) -> None:
         """`limit`: bytes of one log, at least 1 MiB."""
@@ -44,7 +44,7 @@ class LogCaps:
         self._woken = asyncio.Event()
         self._able = True
         self._trouble = ""
-        #: A file system that has much to write may let a cut wait.
+        #: One thread of its own, because a busy file system may delay a cut.
         self._threads = Threads(1, "log-caps")
 
     @property
@@ -53,7 +53,7 @@ class LogCaps:
         return {log.job for log in self._sizes}
 
     def warnings(self) -> Sequence[str]:
-        """What keeps logs from being cut, for `claraedge status`."""
+        """Returns the reasons why logs cannot be cut, for `claraedge status`."""
         if not self._able:
             return [
                 f"the file system of {self._logs.root} cannot free the middle of a file, so"
@@ -64,7 +64,7 @@ class LogCaps:
         return []
 
     async def prepare(self) -> None:
-        """Sees what the file system can, and watches the logs of operators that run already."""
+        """Tests the file system's support for holes, and watches the logs of running operators."""
         loop = asyncio.get_running_loop()
         self._able = await self._threads.run(self._probe)
         for warning in self.warnings():
@@ -78,7 +78,7 @@ class LogCaps:
         self._logs.on_prepared = on_prepared
 
     async def run(self) -> None:
-        """Looks until cancelled; sleeps while no operator runs."""
+        """Checks sizes until cancelled; sleeps while no operator runs."""
         loop = asyncio.get_running_loop()
         ends = before = loop.time()
         while True:
@@ -98,9 +98,10 @@ class LogCaps:
             await asyncio.sleep(min(_PAUSE, max(_LEAST_PAUSE, pause)))
 
     def cut(self, path: Path) -> int:
-        """Cuts a log that is too long, also while it is written; returns its size with the hole.
+        """Cuts a log that is over the limit, even while it is written; returns its size, hole
+        included.
 
-        Blocking. Nothing there is size 0.
+        Blocking. Returns 0 if the file does not exist or cannot be cut.
         """
         try:
             size = path.stat().st_size
@@ -122,7 +123,7 @@ class LogCaps:
         try:
             files.make_folders(self._logs.root)
             return can_punch(self._logs.root)
-        except OSError as error:  # a full disk: most likely it can, and each cut tells
+        except OSError as error:  # a full disk: holes most likely work, and each cut reports
             _log.warning("it is not known whether logs can be cut: %s", error)
             return True
 
@@ -131,7 +132,7 @@ class LogCaps:
         self._woken.set()
 
     async def _ended(self) -> Collection[AttemptLog]:
-        """The watched logs that nobody writes any more."""
+        """Returns the watched logs that are not written any more."""
         watched = list(self._sizes)
 
         def work(tx: Transaction) -> list[AttemptLog]:
@@ -149,7 +150,7 @@ class LogCaps:
             return ()
 
     async def _look(self, ended: Collection[AttemptLog]) -> int:
-        """Cuts what is too long; returns by how many bytes the log grew that grew most."""
+        """Cuts logs that are over the limit; returns the largest growth of one log, in bytes."""
         watched = list(self._sizes)
         sizes = await self._threads.run(self._cut_all, watched)
         grown = [size - self._sizes[log] for log, size in sizes.items()]
@@ -163,10 +164,11 @@ class LogCaps:
 
 
 def cut(path: Path, limit: int) -> int:
-    """Makes a hole in the middle of a file where its data passes `limit` bytes; returns its size.
+    """Punches a hole into the middle of a file whose data exceeds `limit` bytes.
 
-    The first half of the limit is kept, and of the last a sixteenth of the limit less, so that the
-    next cut is not due at once. Blocking; raises OSError.
+    Returns the size of the hole in bytes; 0 if none is needed. Keeps the first half of the limit,
+    and of the last half a sixteenth of the limit less, so that the next cut is not due at once.
+    Blocking; raises OSError.
     """
     start = _down(limit // 2)
     descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -186,7 +188,7 @@ def _down(position: int) -> int:
 
 
 def _open_attempts(tx: Transaction, job: str) -> Mapping[str, int]:
-    """The operators of a job that run, or may yet, each with the number of its last attempt."""
+    """Returns the operators of a job that run or may run, with the number of their last attempt."""
     row = tx.row("job", id=job)
     if row is None or row["state"] == JobState.STOPPED:
         return {}

@@ -1,7 +1,8 @@
-"""Holes: bytes in the middle of a file that the disk gives up, while its writer goes on appending.
+"""Holes: ranges of a file whose blocks are returned to the disk while its writer appends.
 
-No name, size or offset changes, so whoever has the file open notices nothing. Source: fallocate(2),
-FALLOC_FL_PUNCH_HOLE (ext4, XFS, Btrfs, tmpfs, and overlay on these); lseek(2), SEEK_DATA.
+No name, size or offset changes, so programs that have the file open notice nothing. Source:
+fallocate(2), FALLOC_FL_PUNCH_HOLE (ext4, XFS, Btrfs, tmpfs, and overlay on these); lseek(2),
+SEEK_DATA.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import os
 import tempfile
 from pathlib import Path
 
-#: Holes begin and end at multiples of this many bytes: no file system in use has larger blocks
-#: (pages of some arm64 kernels are as large), and of a part of a block it would keep zeros.
+#: Alignment of holes in bytes: no file system in use has larger blocks (pages of some arm64 kernels
+#: are this large), and a partly covered block would be kept, filled with zeros.
 BLOCK = 64 * 1024
 
 _KEEP_SIZE = 1
@@ -24,9 +25,9 @@ _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int6
 
 
 def punch(descriptor: int, start: int, end: int) -> None:
-    """Gives the bytes from `start` to before `end` back to the disk; both are multiples of BLOCK.
+    """Returns the bytes from `start` up to `end` to the disk; both are multiples of BLOCK.
 
-    Raises OSError: EOPNOTSUPP where the file system has no such call.
+    Raises OSError: EOPNOTSUPP if the file system does not support it.
     """
     if _fallocate(descriptor, _PUNCH_HOLE | _KEEP_SIZE, start, end - start) != 0:
         code = ctypes.get_errno()
@@ -34,19 +35,24 @@ def punch(descriptor: int, start: int, end: int) -> None:
 
 
 def data_from(descriptor: int, position: int, end: int) -> int:
-    """Where data begins at or after `position`; `end` where there is none before it."""
+    """Returns the offset of the first data at or after `position`; `end` if there is none before
+    it.
+    """
     try:
         return min(os.lseek(descriptor, position, os.SEEK_DATA), end)
     except OSError as error:
         if error.errno == errno.ENXIO:
             return end
-        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # it knows no holes: all is data
+        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # no support for holes: all is data
             return position
         raise
 
 
 def hole_from(descriptor: int, position: int, end: int) -> int:
-    """Where a hole begins at or after `position`, at most `end`. A file's end counts as one."""
+    """Returns the offset of the first hole at or after `position`, at most `end`.
+
+    The end of a file counts as a hole.
+    """
     try:
         return min(os.lseek(descriptor, position, os.SEEK_HOLE), end)
     except OSError as error:
@@ -56,7 +62,7 @@ def hole_from(descriptor: int, position: int, end: int) -> int:
 
 
 def can_punch(folder: Path) -> bool:
-    """Whether files in `folder` take holes, and tell exactly where they are. Raises OSError."""
+    """Returns whether files in `folder` support holes and report their range. Raises OSError."""
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         file.write(b"x" * (3 * BLOCK))
         descriptor = file.fileno()

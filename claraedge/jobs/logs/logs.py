@@ -1,7 +1,7 @@
-"""Logs of operators: files that conmon writes, one for each attempt, kept with the job.
+"""Logs of operators: one file per attempt, written by conmon, kept with the job.
 
-A log that passes its limit loses its middle to a hole (`log_caps`). Readers find it by SEEK_DATA,
-never by looking for zeros, which an operator may print, and put one line in its place.
+A log over its limit loses its middle to a hole (`log_caps`). Readers find the hole by SEEK_DATA,
+not by searching for zeros, which an operator may print, and show one line in its place.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from claraedge.runner.log_lines import decode
 
 _READ = 1024 * 1024
 
-#: Answers for a log that was there: the folder of its job is made before any attempt is recorded.
+#: Shown instead of a removed log. It existed: a job's log folder is made before any attempt is
+#: recorded.
 _REMOVED = (
     "[claraedge: the logs of this job's operators were removed, to keep within the device's limits"
     f" for what stopped jobs leave; the log of the job itself, {NAMES[0]}, is kept]\n"
@@ -29,7 +30,7 @@ _REMOVED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptLog:
-    """Names the log of one attempt of an operator."""
+    """Identifies the log of one attempt of an operator."""
 
     job: str
     operator: str
@@ -37,31 +38,33 @@ class AttemptLog:
 
 
 class JobLogs:
-    """Where the logs of jobs lie."""
+    """The folder tree with the logs of jobs."""
 
     def __init__(self, state: Path) -> None:
         self.root = state / "jobs"
         self.on_prepared: Callable[[AttemptLog], None] = lambda _log: None
-        """Is told, in any thread, of each log that is to be written soon."""
+        """Called, in any thread, for each log that is about to be written."""
 
     def folder(self, job: str) -> Path:
-        """All that is kept of a job's logs."""
+        """Returns the folder with all logs of a job."""
         return self.root / job
 
     def path(self, job: str, operator: str, attempt: int) -> Path:
         return self.folder(job) / "logs" / operator / f"{attempt}.log"
 
     def prepare(self, job: str, operator: str, attempt: int) -> Path:
-        """Makes the folder for a log, which no start waits to be durable; returns its path."""
+        """Creates the folder of a log, without waiting for it to be durable; returns the log's
+        path.
+        """
         path = self.path(job, operator, attempt)
         files.new_folders(path.parent)
         self.on_prepared(AttemptLog(job=job, operator=operator, attempt=attempt))
         return path
 
     def lines(self, job: str, operator: str, attempt: int) -> Iterator[str]:
-        """The lines of an attempt as they are now; none where it wrote none yet.
+        """Yields the present lines of an attempt; none if it has written none.
 
-        One line stands for what was left out in the middle, and one for a log that was removed.
+        One line stands for the part left out in the middle, and one for a log that was removed.
         """
         try:
             with self.path(job, operator, attempt).open("rb", buffering=0) as file:
@@ -70,16 +73,16 @@ class JobLogs:
             yield from self._missing(job, attempt)
 
     def tail(self, job: str, operator: str, attempt: int, count: int) -> list[str]:
-        """The last lines of an attempt; looks at no more than the last megabyte."""
+        """Returns the last `count` lines of an attempt; reads at most the last mebibyte."""
         try:
             with self.path(job, operator, attempt).open("rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
-                # Where this is within a hole, what lies before it is of no interest.
+                # If this offset is within a hole, the data before it is not needed.
                 start = data_from(file.fileno(), max(0, size - _READ), size) if size > _READ else 0
                 return list(deque(_lines(file.fileno(), start), maxlen=count))
         except FileNotFoundError:
             return self._missing(job, attempt)
-        except OSError as error:  # nothing that has failed waits for a log that is damaged
+        except OSError as error:  # a damaged log must not block a failure's report
             return [f"[claraedge: the log cannot be read: {error.strerror}]\n"]
 
     def _missing(self, job: str, attempt: int) -> list[str]:
@@ -92,9 +95,10 @@ class _Gap:
 
 
 def _lines(descriptor: int, start: int) -> Iterator[str]:
-    """The lines from `start` to the present end: who writes faster than we read must not keep us.
+    """Yields the lines from `start` to the present end; a fast writer must not keep the reader
+    reading.
 
-    A line whose pieces the gap parts is shown as two.
+    A line that is divided by the gap is shown as two.
     """
     end = os.fstat(descriptor).st_size
     for is_gap, parts in groupby(_parts(descriptor, start, end), lambda p: isinstance(p, _Gap)):
@@ -109,19 +113,20 @@ def _lines(descriptor: int, start: int) -> Iterator[str]:
 
 
 def _parts(descriptor: int, start: int, end: int) -> Iterator[bytes | _Gap]:
-    """What lies between: bytes, and gaps from the last whole record to the next.
+    """Yields bytes, and gaps that reach from the last complete record to the next.
 
-    With a `start` that is not the file's, the first bytes are a piece of a record, most likely, and
+    If `start` is not the file's beginning, the first bytes are most likely a part of a record, and
     are dropped.
     """
-    position = last = start  # `last`: where the last whole record ended
+    position = last = start  # `last`: the end of the last whole record
     torn = start > 0
     gap = False
     while position < end:
         piece = os.pread(descriptor, min(_READ, end - position), position)
         if not piece:
             break
-        # Only now: a hole that is made meanwhile reads as zeros, and none is ever filled.
+        # After the read: a hole that is punched in the meantime reads as zeros, and holes are never
+        # filled.
         data = data_from(descriptor, position, end)
         if data > position:
             position, torn, gap = data, True, True

@@ -1,1 +1,1 @@
-"""One operator: its attempts, containers, files and results."""
+"""Executes one operator: its attempts, containers, files and results."""

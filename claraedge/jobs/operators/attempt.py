@@ -1,7 +1,7 @@
-"""One attempt of an operator, up to the moment before its container is started.
+"""Prepares one attempt of an operator, up to the start of its container.
 
-Nothing of it is recorded: a container that was made and is not recorded as running never ran, so
-whoever finds one removes it. Its number is one more than that of the last recorded attempt.
+Nothing of this is recorded: a container that was created and is not recorded as running never ran,
+so orphan removal deletes it. An attempt's number is one more than that of the last recorded one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 async def unless(ending: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """What the work gives; None where `ending` comes first, and the work is cancelled."""
+    """Awaits `work`; if `ending` is set first, cancels it and returns None."""
     doing = asyncio.create_task(work)
     waiting = asyncio.create_task(ending.wait())
     try:
@@ -58,12 +58,12 @@ async def unless(ending: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | Non
 
 
 class UnmakeableError(Exception):
-    """The attempt cannot be made; the message is for the job."""
+    """The attempt cannot be prepared; the message is for the job."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """An attempt that needs no more than its start."""
+    """An attempt with a created container that only needs to be started."""
 
     attempt: int
     image: str
@@ -72,18 +72,20 @@ class Made:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What an operator of a job is run with."""
+    """The context in which an operator of a job is executed."""
 
     job: Job
     pipeline: Pipeline
     operator: Operator
     upstream: Mapping[str, int]
-    """Which attempt of each operator before it wrote, or writes, what it reads."""
+    """Upstream operator -> the attempt whose output this operator reads."""
     devices: tuple[str, ...]
-    """CDI names of the GPUs that it is given."""
+    """CDI names of the GPUs that are assigned to it."""
     lookups: Lookups
     beside: Callable[[], Lease]
-    """The services and models of the job; RunnerUnavailableError where they are not back yet."""
+    """Returns the lease of the job's services and models; raises RunnerUnavailableError if they are
+    not restored yet.
+    """
 
     @property
     def labels(self) -> dict[str, str]:
@@ -91,12 +93,12 @@ class Setting:
 
     @property
     def about(self) -> dict[str, str]:
-        """Fields for the journal."""
+        """Fields for log entries."""
         return {"job": self.job.id, "operator": self.operator.name}
 
 
 class Attempt:
-    """Makes the container of an operator's next attempt."""
+    """Creates the container of an operator's next attempt."""
 
     def __init__(
         self,
@@ -107,17 +109,21 @@ class Attempt:
         ending: asyncio.Event,
         on_placed: Callable[[], None],
     ) -> None:
-        """`ending`: the job is to end. `on_placed` is called once the folders are there."""
+        """`ending` is set when the job is to end. `on_placed` is called once the folders exist."""
         self.placed: int | None = None
-        """The attempt whose folders are made; None: not yet."""
+        """The attempt whose folders exist; None: not yet."""
         self.filled: Operator | None = None
-        """The operator as its image says, where that was not known before: it is not made, since
-        it may need other resources now."""
+        """The operator completed by its image's manifest, if that changed it: no container is
+        created, because the operator may need other resources now.
+        """
         self.lacks_image = False
-        """Its image is to be fetched first: it is not made, since it would hold what others need
-        for as long as that takes."""
+        """Whether its image has to be pulled first: no container is created, because the operator
+        would occupy resources that others need for the duration of the pull.
+        """
         self.lacks_device = False
-        """A GPU that it was given cannot be used by anybody: it is not made, and waits for one."""
+        """Whether an assigned GPU is unusable: no container is created, and the operator waits for
+        one.
+        """
         self._machine = machine
         self._setting = setting
         self._values = values
@@ -128,21 +134,21 @@ class Attempt:
 
     @property
     def failed(self) -> bool:
-        """It was begun, and is in vain."""
+        """Whether the preparation has failed or was cancelled."""
         task = self._making
         return (
             task is not None and task.done() and (task.cancelled() or task.exception() is not None)
         )
 
     def begin(self) -> None:
-        """Makes the container ahead of its turn; what goes wrong is told by `made`."""
+        """Starts to create the container before the operator's turn; `made` raises its errors."""
         self._making = asyncio.create_task(self._make(), name=f"make {self._setting.operator.name}")
 
     async def made(self) -> Made | None:
-        """The container; None where the job ends first, or the operator is `filled`, or
-        `lacks_image` or `lacks_device`.
+        """Returns the created container.
 
-        Raises UnmakeableError, RunnerUnavailableError, StorageFullError.
+        Returns None if the job ends first, or if the operator is `filled`, `lacks_image` or
+        `lacks_device`. Raises UnmakeableError, RunnerUnavailableError, StorageFullError.
         """
         if self._making is None:
             self.begin()
@@ -150,9 +156,10 @@ class Attempt:
         return await self._making
 
     async def discard(self) -> None:
-        """Takes back what was begun: once it is made, since half of it could not be found.
+        """Removes the container after its creation has finished, because a partial one could not be
+        found.
 
-        Raises RunnerUnavailableError where its container may be left.
+        Raises RunnerUnavailableError if the container may remain.
         """
         self._ending.set()
         if self._making is None:
@@ -210,16 +217,18 @@ class Attempt:
             raise ContainerError(of_image or str(error)) from error
 
     async def _image(self) -> Image | None:
-        """The operator's image; None where it is to be fetched, or the job to end meanwhile."""
+        """Returns the operator's image; None if it has to be pulled, or the job ends first."""
         reference = self._setting.operator.container.reference
         image = await unless(self._ending, self._setting.lookups.here(reference))
         self.lacks_image = image is None and not self._ending.is_set()
         if self.lacks_image:
-            self._on_placed()  # somebody is to see to it, also where this is ahead of its turn
+            self._on_placed()  # wakes the engine to pull it, also before its turn
         return image
 
     async def _is_filled(self, image: str) -> bool:
-        """Whether the image says more of the operator than is known: then it is not made yet."""
+        """Returns whether the image's manifest changes the operator; then no container is created
+        yet.
+        """
         operator = await self._machine.applications.of_image(self._setting.operator, image)
         if operator == self._setting.operator:
             return False
@@ -227,7 +236,7 @@ class Attempt:
         return True
 
     async def _place(self, attempt: int) -> tuple[Path, list[Path]]:
-        """Makes the folders of the attempt, and what is in them for it.
+        """Creates the folders of the attempt, with the shared values that it reads and writes.
 
         Returns the path of its log, and the folders to sync.
         """
@@ -244,7 +253,7 @@ class Attempt:
         return await in_cancellable_thread(make)
 
     async def _discard_older(self) -> None:
-        """Removes what an earlier attempt left: its container and the files that it wrote."""
+        """Removes the container and the files of the previous attempt."""
         attempt = self._last.attempt
         if attempt == 0:
             return

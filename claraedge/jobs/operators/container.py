@@ -1,4 +1,4 @@
-"""The container of one attempt of an operator: its folders, environment, mounts and labels."""
+"""Specifies the container of one attempt: folders, environment, mounts and labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from claraedge.services.model import Lease
 
 MEGABYTE = 1024 * 1024
 PREFIX = "claraedge-"
-"""Names of containers begin so."""
+"""Prefix of all container names of operators."""
 
 _NAME = re.compile(PREFIX + r"([0-9a-f]{32})-([0-9]+)-[0-9]+")
 
@@ -41,9 +41,10 @@ def container_spec(
     tmpfs: Tmpfs,
     beside: Lease,
 ) -> ContainerSpec:
-    """What to run. `attempts`: which attempt of each operator before it wrote its input.
+    """Returns the specification of the container.
 
-    `memory`: the limit in megabytes. `beside`: the services and models of its job.
+    `attempts`: upstream operator -> the attempt whose output is read. `memory`: the limit in
+    megabytes. `beside`: the services and models of the job.
     """
     folder = tree.attempt(job.payload, operator.name, attempt)
     variables = environment(
@@ -96,15 +97,18 @@ def container_spec(
 
 
 def told_by(name: str) -> tuple[str, int] | None:
-    """Whose a container of this name is: (job, the operator's place); None: no operator's."""
+    """Parses a container name into (job, position of the operator); None: not an operator's
+    container.
+    """
     found = _NAME.fullmatch(name)
     return (found[1], int(found[2])) if found else None
 
 
 def make_output_folders(folder: Path, operator: Operator) -> list[Path]:
-    """The folders of an attempt: any user of a container may write; the parents are ours alone.
+    """Creates the folders of an attempt: writable by any container user, below private parents.
 
-    Returns the folders to sync for their names to be durable; what is in them is synced at its end.
+    Returns the folders to sync so that their names are durable; their contents are synced when the
+    operator ends.
     """
     unsynced = files.new_folders(folder)
     folder.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The container of an attempt while it runs: found after a restart, stopped in time, ended."""
+"""Supervises the container of an attempt: adopts it after a restart, stops it, awaits its end."""
 
 from __future__ import annotations
 
@@ -19,29 +19,34 @@ from claraedge.runner.protocol import (
     Phase,
 )
 
-#: Seconds by which the time of an end that the runner tells may be too early.
+#: Seconds by which an end time that the runner reports may be too early.
 _WHOLE = 1.0
 _KILLED = 128 + signal.SIGKILL
-#: How long somebody else's removal of a container may take after the kill that it begins with.
+#: Seconds between checks, and their number, for another program's removal of a container to finish
+#: after the kill with which it begins.
 _REMOVAL_CHECK = 0.2
 _REMOVAL_CHECKS = 5
 
 
 class ContainerRun:
-    """Watches the containers of one operator, one attempt after the other."""
+    """Supervises the containers of one operator, one attempt after the other."""
 
     def __init__(self, machine: Machine, setting: Setting, ending: asyncio.Event) -> None:
-        """`ending`: the job is to end."""
+        """`ending` is set when the job is to end."""
         self.timed_out = False
-        """Its own time was over, and it was stopped."""
+        """Whether it exceeded its own time-out and was stopped."""
         self.cut_short = False
-        """It was told to end while it ran: what it wrote is half, whatever its exit code says."""
+        """Whether it was asked to stop while it ran: its output is incomplete, whatever its exit
+        code is.
+        """
         self._machine = machine
         self._setting = setting
         self._ending = ending
 
     async def find(self, attempt: int) -> Container | None:
-        """The container of an attempt; None: it is gone. Raises RunnerUnavailableError."""
+        """Returns the container of an attempt; None if it does not exist. Raises
+        RunnerUnavailableError.
+        """
         found = await self._machine.runner.containers(
             {
                 LABEL_INSTANCE: self._machine.instance,
@@ -52,26 +57,26 @@ class ContainerRun:
         return found[0] if found else None
 
     def may_adopt(self, container: Container, record: OperatorRecord) -> bool:
-        """Whether a container that was found runs, or came to its end by itself.
+        """Returns whether a found container runs, or ended by itself.
 
-        A machine that goes down ends the processes in a container one by one, and what is left of
-        an operator may call that a success. So nothing that ended unseen before a restart of the
-        machine counts.
+        When the machine shuts down, it ends the processes of a container one by one, and the
+        remaining part of an operator may report success. So a container that ended unobserved
+        before a restart of the machine does not count.
         """
         if container.phase is Phase.STOPPED:
             return record.boot == self._machine.boot
         return container.phase is Phase.RUNNING
 
     def adopt(self, container: Container, record: OperatorRecord) -> None:
-        """Takes up a container that an earlier daemon started."""
-        # Where its end was decided before, it was perhaps told so before.
+        """Adopts a container that an earlier daemon started."""
+        # If its end was decided earlier, it may already have been asked to stop.
         self.timed_out = self._came_late(container, record)
         self.cut_short = self._ending.is_set() or self.timed_out
 
     async def end(self, container: str, record: OperatorRecord, *, ended: bool = False) -> Exit:
-        """Its end. It is stopped where its job is to end, or its own time is over.
+        """Waits for the container's end; stops it if its job ends, or its own time-out is reached.
 
-        `ended`: by itself, before it was adopted: its time is not over, whatever it is now. Raises
+        `ended`: it ended by itself before it was adopted, so no time-out applies. Raises
         RunnerUnavailableError.
         """
         end = await self._waited(container, None if ended else self._left(record))
@@ -99,14 +104,14 @@ class ContainerRun:
             await asyncio.gather(waiting, ending, return_exceptions=True)
 
     def _left(self, record: OperatorRecord) -> float | None:
-        """Seconds that this attempt may still take; None: as long as its job."""
+        """Returns the seconds left for this attempt; None: only the job's time-out applies."""
         limit = self._setting.operator.timeout
         if limit is None or record.began is None:
             return None
         return max(0.0, record.began + limit - self._machine.clock.elapsed())
 
     def _came_late(self, container: Container, record: OperatorRecord) -> bool:
-        """Whether what has ended while nobody looked had taken longer than its own time."""
+        """Returns whether a container that ended while no daemon ran had exceeded its time-out."""
         limit, began = self._setting.operator.timeout, record.began
         if limit is None or began is None or container.ended is None:
             return False
@@ -114,7 +119,7 @@ class ContainerRun:
         return took + _WHOLE > limit
 
     async def _is_being_removed(self, attempt: int) -> bool:
-        """Whether the container goes away by itself: who removes one kills it first."""
+        """Returns whether another program is removing the container: a removal kills it first."""
         if self._ending.is_set() or self.timed_out:
             return False
         for _ in range(_REMOVAL_CHECKS):

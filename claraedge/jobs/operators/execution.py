@@ -1,8 +1,8 @@
-"""One operator of a job, from its first container to its end.
+"""Executes one operator of a job, from its first container to its end.
 
-Everything is recorded before it is acted on: RUNNING with the attempt and its container's id before
-that is started, the files it wrote (fsynced) with COMPLETED. So whatever ends the daemon in
-between, the next one finds a row and at most one container that tell how it stands.
+Each step is recorded before it is carried out: RUNNING with the attempt and its container's id
+before the container is started, and the written files (fsynced) with COMPLETED. So if the daemon
+ends in between, the next one finds a row and at most one container that show the operator's state.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from claraedge.suspects import Work
 
 
 class Execution:
-    """Runs one operator; `record` follows what the row says."""
+    """Runs one operator; `record` is equal to its database row."""
 
     def __init__(
         self,
@@ -43,8 +43,8 @@ class Execution:
         on_change: Callable[[OperatorRecord], None],
         on_placed: Callable[[], None],
     ) -> None:
-        """`on_change` is called with each change of the record, once it is committed; `on_placed`
-        once those that read from it can be made.
+        """`on_change` is called with each committed change of the record; `on_placed` once the
+        containers of its readers can be created.
         """
         self._machine = machine
         self._setting = setting
@@ -60,65 +60,72 @@ class Execution:
 
     @property
     def record(self) -> OperatorRecord:
-        """As it was committed last."""
+        """The record as last committed."""
         return self._progress.record
 
     @property
     def filled(self) -> Operator | None:
-        """The operator as its image says, where that was not known before: it was not run, since it
-        may need other resources now.
+        """The operator completed by its image's manifest, if that changed it.
+
+        It was not run, because it may need other resources now.
         """
         return self._attempt.filled
 
     @property
     def lacks_image(self) -> bool:
-        """Its image is to be fetched: it was not run, and holds nothing while that lasts."""
+        """Whether its image has to be pulled: it was not run, and occupies no resources."""
         return self._attempt.lacks_image
 
     @property
     def placed(self) -> int | None:
-        """The attempt whose folders are made; None: not yet."""
+        """The attempt whose folders exist; None: not yet."""
         if self.record.status is OperatorStatus.RUNNING:
             return self.record.attempt
         return self._attempt.placed
 
     @property
     def job_ending(self) -> JobStatus:
-        """How its job ends where it does not complete."""
+        """The status with which its job ends if it does not complete."""
         return JobStatus.TERMINATED if self._container.timed_out else JobStatus.FAULTED
 
     def prepare(self) -> None:
-        """Makes the container ahead of the operator's turn.
-
-        What goes wrong is told when its turn comes.
-        """
+        """Starts to create the container before the operator's turn; `run` reports errors."""
         self._attempt.begin()
 
     def fits(self, upstream: Mapping[str, int]) -> bool:
-        """Whether what was prepared reads what those attempts wrote, and was not in vain."""
+        """Returns whether the prepared container did not fail, and reads the outputs of these
+        attempts.
+        """
         sources = self._operator.sources
         return not self._attempt.failed and all(
             self._setting.upstream[source] == upstream[source] for source in sources
         )
 
     async def discard(self) -> None:
-        """Takes back what was prepared; the operator is not run by this."""
+        """Removes the prepared container without running the operator.
+
+        Raises RunnerUnavailableError if the container may remain.
+        """
         await self._attempt.discard()
 
     def end(self) -> None:
-        """The job is to end: nothing is started any more, and what runs is stopped."""
+        """Requests the end, because the job ends: nothing new is started, and a running container
+        stops.
+        """
         self._ending.set()
 
     async def abort(self, text: str) -> None:
-        """A bug ended `run`; see Progress.abort."""
+        """Records a failure after an unexpected exception in `run`; see `Progress.abort`."""
         await self._progress.abort(text)
 
     async def run(self) -> OperatorRecord:
-        """The operator's end: COMPLETED or FAULTED, or PENDING where the job ends before it began,
-        where it is `filled` or `lacks_image`, where it has no GPU that can be used, and where a
-        retry has to wait: then it is to be admitted again.
+        """Runs the operator, and returns its record.
 
-        May raise RunnerUnavailableError or StorageFullError: nothing is lost, call again later; and
+        It is COMPLETED or FAULTED. It is PENDING, to be admitted again, if the job ends before it
+        began, if it is `filled` or `lacks_image`, if it has no usable GPU, or if a retry has to
+        wait.
+
+        Raises RunnerUnavailableError or StorageFullError: no work is lost, call it again later; and
         RoomTakenError, before the first operator of a job.
         """
         try:
@@ -163,7 +170,7 @@ class Execution:
 
     @property
     def _lacks_gpu(self) -> bool:
-        """It was given none of what it asks for, as it was found running after a restart."""
+        """Whether it has fewer GPUs than requested, because a restart found it running."""
         return len(self._setting.devices) < requests.devices(self._operator)
 
     # --- one attempt ---------------------------------------------------------------------------
@@ -201,7 +208,7 @@ class Execution:
         except ContainerError as error:
             if (
                 await self._container.find(made.attempt) is None
-            ):  # such as with its image, by `podman rmi --force`
+            ):  # for example with its image, by `podman rmi --force`
                 await self._progress.interrupt("its container was removed before its start")
                 return
             reference = self._operator.container.reference
@@ -213,14 +220,17 @@ class Execution:
         await self._finish(made.container)
 
     async def _free_gpu(self) -> None:
-        """An inference server or a service that nobody uses gives its GPU back at once."""
+        """Makes an unused inference server or service release its GPU at once."""
         services = self._machine.services
         use = services.gpu_use()
         if use.gpus and self._job.id not in use.jobs:
             await unless(self._ending, services.yield_gpu())
 
     async def _finish(self, container: str, *, ended: bool = False) -> OperatorRecord:
-        """`ended`: by itself, before it was adopted."""
+        """Waits for the container's end, and records the result.
+
+        `ended`: it ended by itself before it was adopted.
+        """
         end = await self._container.end(container, self.record, ended=ended)
         if end.cause is ExitCause.VANISHED and not self._container.timed_out:
             await self._progress.interrupt(end.cause.value)
@@ -238,7 +248,7 @@ class Execution:
         return await self._run() if self.record.status is OperatorStatus.PENDING else self.record
 
     async def _complete(self) -> None:
-        """Takes up what it wrote; where that cannot be, it has failed."""
+        """Collects its output files; if that is not possible, the operator has failed."""
         payload, name = self._job.payload, self.record.name
         tree = self._machine.payloads.tree
         folder = tree.attempt(payload, name, self.record.attempt)
@@ -253,7 +263,7 @@ class Execution:
         except (UnusableValueError, UnusableOutputError, ContainerError) as error:
             await self._fail(str(error), 0)
             return
-        except SetAsideError:  # a job that stopped is told as such, and not run again
+        except SetAsideError:  # the failed job is reported, and is not run again
             await self._machine.suspects.forget(Work.JOB, self._job.id)
             await self._fail(
                 "the daemon ended twice while it took up what this operator left; look into"
@@ -287,14 +297,16 @@ class Execution:
     # --- after a break -------------------------------------------------------------------------
 
     async def _never_ran(self, container: Container | None) -> None:
-        """The row says running, the machine says no: interrupted, or never started at all."""
+        """Handles a row that says RUNNING without a running container: interrupted, or never
+        started.
+        """
         if container is not None:
             await self._remove(container.id)
         if container is None or container.phase is not Phase.CREATED:
             await self._progress.interrupt("the machine ended it")
             return
         attempt = (self._job.id, self.record.name, self.record.attempt)
-        # Podman cannot tell of a start that it died in.
+        # Podman keeps no record of a start during which it was killed itself.
         if await in_thread(self._machine.logs.tail, *attempt, 1):
             await self._progress.interrupt("Podman ended while it started it")
             return

@@ -1,4 +1,4 @@
-"""Why an attempt of an operator failed, in words for the job's messages."""
+"""Explains in a job's messages why an attempt of an operator failed."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from claraedge.pipelines import requests
 from claraedge.runner.protocol import Exit
 from claraedge.runner.service import causes
 
-#: An operator that fails with so many bytes free, or more, has failed of something else.
+#: Bytes free on its disk from which on an operator's failure has another cause than a full disk.
 _ROOM = 16 << 20
-#: How the kernel calls what no program of this machine is.
+#: The kernel's error text for a program that this machine cannot execute.
 _FORMAT = "exec format error"
-#: So many of its last lines are looked at for what it says of memory.
+#: Number of last lines that are searched for statements about memory.
 _LINES = 20
 
 
 async def with_last_line(machine: Machine, setting: Setting, attempt: int, reason: str) -> str:
-    """The message for the job: which operator, why, and the last line that it wrote."""
+    """Returns the message for the job: the operator, the reason, and its last line of output."""
     name = setting.operator.name
     tail = await in_thread(machine.logs.tail, setting.job.id, name, attempt, _LINES)
     memory = signals.of_lines(tail, machine.tmpfs(setting.operator))
@@ -33,7 +33,7 @@ async def with_last_line(machine: Machine, setting: Setting, attempt: int, reaso
 
 
 async def reason(machine: Machine, setting: Setting, record: OperatorRecord, end: Exit) -> str:
-    """What the end of its container tells, and the state of its image."""
+    """Returns the reason of a failure, from the container's end and the state of its image."""
     operator = setting.operator
     if end.code is None:
         return end.cause.value
@@ -56,7 +56,7 @@ async def reason(machine: Machine, setting: Setting, record: OperatorRecord, end
 
 
 async def _told_of_program(machine: Machine, setting: Setting, record: OperatorRecord) -> str:
-    """What its last line means, or that its image is not what was stored."""
+    """Returns the meaning of its last line, or that its image is damaged or foreign; else ""."""
     job, name, image = setting.job.id, setting.operator.name, record.image or ""
     damage = await machine.images.why_damaged(setting.operator.container.reference, image)
     if damage:
@@ -70,7 +70,9 @@ async def _told_of_program(machine: Machine, setting: Setting, record: OperatorR
 
 
 def _told_of_disk(machine: Machine, setting: Setting, attempt: int) -> str:
-    """For an operator that failed while its outputs had hardly any room: that is likely why."""
+    """Returns a hint that a full disk is the likely cause, if the disk of its outputs is nearly
+    full.
+    """
     folder = machine.payloads.tree.attempt(setting.job.payload, setting.operator.name, attempt)
     try:
         found = os.statvfs(folder)

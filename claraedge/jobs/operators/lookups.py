@@ -1,4 +1,4 @@
-"""The images of one job, each looked up once."""
+"""The images of one job, each resolved once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from claraedge.runner.protocol import Image
 
 
 class Lookups:
-    """Remembers what a job's references meant when it first asked: all its operators run that."""
+    """Caches the image that each reference of a job resolved to first: all its operators use that
+    one.
+    """
 
     def __init__(self, images: Images, secrets: Sequence[str]) -> None:
         self._images = images
@@ -22,9 +24,10 @@ class Lookups:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def here(self, reference: str) -> Image | None:
-        """The image; None where it is to be fetched first.
+        """Returns the image; None if it has to be pulled first.
 
-        Raises ImageNotFoundError where nothing is pulled, and what a `fetch` of it failed of.
+        Raises ImageNotFoundError if pulls are not allowed, and the error of an earlier `fetch` that
+        failed.
         """
         async with self._locks[reference]:
             if reference in self._failed:
@@ -37,9 +40,9 @@ class Lookups:
             return self._found[reference]
 
     async def fetch(self, reference: str) -> None:
-        """Has it pulled; what keeps that from working for good is told by `here`.
+        """Pulls the image; `here` raises errors that a retry cannot remedy.
 
-        Raises RunnerUnavailableError or StorageFullError: try it again later.
+        Raises RunnerUnavailableError or StorageFullError: try again later.
         """
         try:
             self._found[reference] = await self._images.ensure(reference, self._secrets)

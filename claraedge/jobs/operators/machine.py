@@ -1,4 +1,4 @@
-"""What executions work with."""
+"""The services that the execution of operators uses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from claraedge.suspects import Suspects
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What an execution works with; one for the whole engine."""
+    """The services that an execution uses; one instance for the whole engine."""
 
     database: Database
     runner: Runner
@@ -37,17 +37,17 @@ class Machine:
     suspects: Suspects
     services: Services
     gpu_fault: Callable[[Sequence[str]], Awaitable[str | None]]
-    """Tries GPUs (CDI names) again: why one of them cannot be used, or None."""
+    """Tests GPUs (CDI names) again; returns why one of them cannot be used, or None."""
     profile: Profile
     tmpfs_rule: TmpfsRule
     clock: Clock
     instance: str
-    """Label of this daemon's containers; kept with the state."""
+    """Label value of this daemon's containers; stored with the state."""
     boot: str
     grace: float
     """Seconds between TERM and KILL."""
 
     def tmpfs(self, operator: Operator) -> Tmpfs:
-        """What an operator may keep in file systems that lie in memory."""
+        """Returns the limits of an operator's file systems in memory."""
         limit = requests.memory(operator.requests, self.profile).limit
         return self.tmpfs_rule.of(operator.container, limit)

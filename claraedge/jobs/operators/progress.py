@@ -1,6 +1,6 @@
-"""An operator's progress as it is recorded: each step is committed, then known here, then told.
+"""Records an operator's progress: each step is committed, then applied here, then reported.
 
-So whatever ends the daemon in between, the next one finds a row that tells how the operator stands.
+So if the daemon ends in between, the next one finds a row that shows the operator's state.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class Progress:
-    """The row of one operator; every method but `note` writes it."""
+    """The row of one operator; every method but `note` and `log` writes to the database."""
 
     def __init__(
         self,
@@ -35,31 +35,31 @@ class Progress:
         on_change: Callable[[OperatorRecord], None],
     ) -> None:
         self.record = record
-        """As it was committed last."""
+        """The record as last committed."""
         self._machine = machine
         self._setting = setting
         self._job = setting.job
         self._on_change = on_change
 
     def note(self, record: OperatorRecord) -> None:
-        """It was changed so, and that is committed."""
+        """Takes over a committed record, and reports it."""
         self.record = record
         self._on_change(record)
 
     def log(self, text: str, **fields: object) -> None:
-        """One line of the journal about the operator."""
+        """Logs a line about the operator."""
         extra = {**self._setting.about, "attempt": self.record.attempt, **fields}
         _log.info(text, extra=extra)
 
     async def fill(self, operator: Operator) -> None:
-        """The operator is known as its image says; that is no change of the record."""
+        """Stores the operator as completed by its image's manifest; the record does not change."""
         await self._machine.database.write(
             lambda tx: records.fill_operator(tx, self._job.id, operator)
         )
         self.log("operator is an application", command=operator.container.entrypoint)
 
     async def run(self, made: Made) -> None:
-        """Its container is about to be started."""
+        """Records the attempt as running, just before its container is started."""
 
         def work(tx: Transaction) -> OperatorRecord:
             at = moment(self._machine.clock)
@@ -90,8 +90,10 @@ class Progress:
         self.note(await self._machine.database.write(work))
 
     async def complete(self, produced: Sequence[PayloadFile], others: int) -> None:
-        """It has completed. `produced`: the files that it wrote, which are durable; `others`: how
-        many entries of its output are none.
+        """Records the success of the operator.
+
+        `produced`: the files that it wrote, which are durable; `others`: number of entries in its
+        output that are not files.
         """
         name = self.record.name
 
@@ -114,14 +116,15 @@ class Progress:
         self.log("operator completed", files=len(produced))
 
     async def fail(self, reason: str, code: int | None, ending: JobStatus) -> None:
-        """It has failed for good, and its job with it. `ending`: how that is to end."""
+        """Records the final failure; `ending`: the status with which the job ends."""
         await self._fault(await self._told(reason), code, ending)
         self.log("operator failed", reason=reason, exit_code=code)
 
     async def abort(self, text: str) -> None:
-        """A bug ended its work: it has failed, also where that cannot be recorded now.
+        """Marks the operator as failed after an unexpected exception, even if that cannot be
+        recorded.
 
-        Raises what the database does.
+        Raises the errors of the database.
         """
         try:
             await self._fault(
@@ -135,7 +138,9 @@ class Progress:
             raise
 
     async def retry(self, reason: str, code: int | None, delay: int, attempts: int) -> None:
-        """It has failed, and is run again in `delay` seconds; `attempts` times at the most."""
+        """Records a failure that is retried in `delay` seconds; `attempts`: the most attempts in
+        total.
+        """
         count = self.record.retries + 1
         text = await self._told(
             f"{reason}; it is run again in {delay} s (attempt {count + 1} of {attempts})"
@@ -159,7 +164,9 @@ class Progress:
         self.log("operator is run again", reason=reason, exit_code=code, delay=delay)
 
     async def interrupt(self, why: str) -> None:
-        """The machine ended it: it is run again, and fails where that happened too often."""
+        """Records that the machine ended the attempt, to run it again; fails after too many
+        interruptions.
+        """
         count = self.record.interruptions + 1
         if count > MAX_INTERRUPTIONS:
             self.record = replace(self.record, interruptions=count)
@@ -179,7 +186,7 @@ class Progress:
         self.log("operator interrupted", reason=why, interruptions=count)
 
     async def undo(self) -> None:
-        """It is recorded as running, and was never started."""
+        """Undoes an attempt that is recorded as running but was never started."""
         await self._machine.database.write(
             lambda tx: records.undo_operator(
                 tx, self._job.id, self.record.name, moment(self._machine.clock)
@@ -188,7 +195,7 @@ class Progress:
         self._pending(self.record.interruptions)
 
     def _pending(self, interruptions: int) -> None:
-        """The attempt counts no more; the next one may begin."""
+        """Makes the operator pending again."""
         self.note(
             replace(
                 self.record,

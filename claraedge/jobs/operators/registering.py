@@ -1,4 +1,4 @@
-"""Runs an operator that registers results: the daemon does its work, in one commit."""
+"""Runs an operator that registers results: the daemon does this work itself, in one commit."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ async def register(
 ) -> OperatorRecord:
     """Completes the operator; returns its record.
 
-    Its inputs are delivered with its job's results (`delivery.plan`), and `result.json` tells what
-    it registers. What is made here before the commit may be made again after a crash.
+    Its inputs are delivered with its job's results (`delivery.plan`), and `result.json` lists what
+    it registers. Steps before the commit may be repeated after a crash.
     """
     name, attempt = record.name, record.attempt + 1
     variables = contract.environment(operator, job_id=job.id, job_name=job.name)
     registered = registration.registration(operator, variables)
     assert registered is not None, "its image was looked at"
     text = registration.told(operator, registered)
-    # Whoever reads an output of it finds an empty folder.
+    # Operators that read an output of it find an empty folder.
     folder = machine.payloads.tree.attempt(job.payload, name, attempt)
     await in_thread(files.sync_folders, await in_thread(make_output_folders, folder, operator))
     at = moment(machine.clock)

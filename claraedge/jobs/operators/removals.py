@@ -1,4 +1,4 @@
-"""Removes containers that have ended, after those that wait for their end have gone on."""
+"""Removes ended containers in the background, so that work that awaits their end starts first."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from claraedge.runner.protocol import Runner
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between a container's end and its removal: what follows it in its job starts meanwhile.
+#: Seconds between a container's end and its removal: the next operators of its job start first.
 DELAY = 0.3
-#: A daemon that stops goes on removing for so many seconds; the next start removes the rest.
+#: Seconds for which a stopping daemon still removes containers; the next start removes the rest.
 _LAST = 2.0
 
 
 class Removals:
-    """Containers that nobody needs any more; `add` them, and `run` removes one after the other."""
+    """A queue of containers to remove: `add` appends one, and `run` removes one after the other."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self.on_outage: Callable[[], None] = lambda: None
-        """Some may be left, because the runner did not answer."""
+        """Called if containers may remain, because the runner did not answer."""
         self._waiting: deque[tuple[str, dict[str, str]]] = deque()
         self._added = asyncio.Event()
 
     def add(self, container: str, **about: str) -> None:
-        """`about`: what the log says of it, should it stay."""
+        """Queues a container for removal; `about`: fields for the log, if the removal fails."""
         self._waiting.append((container, about))
         self._added.set()
 
     async def run(self) -> None:
-        """Removes until it is cancelled, and then for a moment more."""
+        """Removes queued containers until cancelled, and then for `_LAST` seconds more."""
         try:
             while True:
                 await self._added.wait()
@@ -57,9 +57,11 @@ class Removals:
             self._waiting.popleft()
 
     async def remove(self, container: str, **about: str) -> bool:
-        """Removes one at once; False where Podman does not answer, then it is looked for later.
+        """Removes a container now. Returns False if Podman fails to answer; orphan removal retries
+        it.
 
-        One that Podman keeps is logged; the next start tries it again.
+        A container that Podman refuses to remove is logged; the next start of the daemon retries
+        it.
         """
         try:
             await self._runner.remove(container)
@@ -73,6 +75,6 @@ class Removals:
             return False
         except Exception as error:  # noqa: BLE001 - it fails alone
             known(error, "the removal of a container", container=container[:12], **about)
-            self.on_outage()  # it is looked for again
+            self.on_outage()  # orphan removal retries it
             return False
         return True

@@ -1,4 +1,4 @@
-"""An operator's values in shared memory: placed before it runs, kept after it ended."""
+"""An operator's values in shared memory: placed before it runs, made durable after it ended."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SharedValues:
     def __init__(
         self, machine: Machine, job: Job, operator: Operator, upstream: Mapping[str, int]
     ) -> None:
-        """`upstream`: which attempt of each operator before it wrote what it reads."""
+        """`upstream`: operator -> the attempt whose values this operator reads."""
         self._runner = machine.runner
         self._tree = machine.payloads.tree
         self._memory = machine.values
@@ -28,12 +28,14 @@ class SharedValues:
         self._upstream = upstream
 
     async def have_room(self, pipeline: Pipeline) -> None:
-        """Has room for all values of the job, or raises RoomTakenError."""
+        """Reserves memory for all values of the job. Raises RoomTakenError."""
         if has_values(pipeline):
             await in_thread(self._memory.claim, self._job.id, known_size(pipeline))
 
     async def place(self, attempt: int) -> None:
-        """What the attempt reads, restored where a restart took it; files for what it writes."""
+        """Restores the values that the attempt reads after a restart, and creates files for its
+        own.
+        """
         job, memory = self._job, self._memory
         for entry in self._operator.inputs:
             if entry.in_memory:
@@ -45,14 +47,16 @@ class SharedValues:
         await in_thread(memory.make, job.id, attempt, self._operator)
 
     async def are_lost(self, attempt: int) -> bool:
-        """Whether the machine took what the attempt wrote: its process cannot remove the folder."""
+        """Returns whether a restart removed the attempt's values: its process cannot remove the
+        folder.
+        """
         if not written(self._operator):
             return False
         folder = self._memory.attempt(self._job.id, self._operator.name, attempt)
         return not await in_thread(folder.exists)
 
     async def keep(self, attempt: int) -> None:
-        """Checks what an attempt that ended well wrote, and makes it durable."""
+        """Checks the values that a successful attempt wrote, and makes them durable."""
         job, operator = self._job, self._operator
         if not written(operator):
             return
@@ -63,7 +67,7 @@ class SharedValues:
         await in_cancellable_thread(self._memory.keep, job.id, attempt, operator, copies)
 
     async def discard(self, attempt: int) -> None:
-        """Removes what an attempt left that did not end well."""
+        """Removes the values of an attempt that did not succeed."""
         job, name = self._job, self._operator.name
         await clear(self._runner, self._tree.values(job.payload, name, attempt))
         await clear(self._runner, self._memory.attempt(job.id, name, attempt))

@@ -1,5 +1,5 @@
-"""What an exit code says that stands for a signal, and what the last lines of an operator say of
-memory. Pure.
+"""Explains exit codes that stand for signals, and statements about memory in an operator's last
+lines. Pure.
 """
 
 from __future__ import annotations
@@ -34,14 +34,16 @@ _MEANINGS = {
     signal.SIGTERM: "somebody else asked it to end",
     signal.SIGSYS: "its program made a system call that is forbidden in containers",
 }
-#: What programs write where /dev/shm is full; PyTorch's words among them.
+#: Texts that programs, PyTorch among them, print when /dev/shm is full.
 _SHARED_MEMORY = ("bus error", "shared memory")
 _FULL = ("no space left on device", "errno 28", "enospc")
 
 
 def of_exit(code: int, tmpfs: Tmpfs) -> str:
-    """The signal that an exit code stands for, as shells and runtimes report it, and what it means;
-    empty: it stands for none. `tmpfs`: what its container had.
+    """Returns the signal of an exit code, as shells and runtimes report it, with its meaning.
+
+    Returns "" if the code stands for no signal. `tmpfs`: the limits of the container's memory file
+    systems.
     """
     try:
         number = signal.Signals(code - 128) if code > 128 else None
@@ -58,7 +60,7 @@ def of_exit(code: int, tmpfs: Tmpfs) -> str:
 
 
 def of_lines(lines: Sequence[str], tmpfs: Tmpfs) -> str:
-    """What its last lines say of what it had in memory; empty: nothing."""
+    """Returns the cause if the last lines report a lack of memory or of room in memory; else ""."""
     text = "\n".join(lines).lower()
     if any(word in text for word in _SHARED_MEMORY):
         return f"; it says that shared memory was short: {_shared_memory(tmpfs)}"

@@ -1,13 +1,13 @@
-"""Values in shared memory: their files on the host, and who has room for them.
+"""Values in shared memory: their files on the host, and the reservation of memory for them.
 
     <folder>/claraedge-<instance>/<job>/<operator>/<attempt>/<name>
 
-A value is a file on a tmpfs, which its writer and its readers map. What an attempt wrote is copied
-to the disk before it counts as completed, so that a restart of the machine loses no job: a reader
-then finds its values restored. All of a job is removed at its end.
+A value is a file on a tmpfs, which its writer and its readers map. The values of an attempt are
+copied to the disk before it counts as completed, so that a restart of the machine loses no job:
+they are restored for their readers. All values of a job are removed at its end.
 
-A job is given room for all the values whose sizes are known before its first operator runs, in the
-order in which jobs ask, and keeps it to its end. So who has some waits for nobody.
+Before its first operator runs, a job reserves memory for all values of known size, in the order in
+which jobs ask, and keeps it until its end. So a job with a reservation never waits for another one.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _SETTING = "engine.shared_memory_dir"
 
 
 class UnusableValueError(Exception):
-    """An operator cannot have its values, or did not leave them; the message says why."""
+    """An operator's values cannot be provided, or it did not leave them; the message says why."""
 
 
 class RoomTakenError(Exception):
-    """Other jobs have the room that this one needs; it is tried again after `releases` changes."""
+    """Other jobs have reserved the needed memory; retry after the count in `releases` changes."""
 
     def __init__(self, text: str, releases: int) -> None:
         super().__init__(text)
@@ -45,7 +45,7 @@ class RoomTakenError(Exception):
 
 
 def written(operator: Operator) -> list[Output]:
-    """The operator's outputs that are values in shared memory."""
+    """Returns the outputs of the operator that are values in shared memory."""
     return [output for output in operator.outputs if output.in_memory]
 
 
@@ -54,19 +54,19 @@ def has_values(pipeline: Pipeline) -> bool:
 
 
 def known_size(pipeline: Pipeline) -> int:
-    """Bytes of all values of a job whose sizes the definition says."""
+    """Returns the bytes of all values whose sizes the definition states."""
     outputs = (output for operator in pipeline.operators for output in written(operator))
     return sum(fastio.size(output) or 0 for output in outputs)
 
 
 class SharedMemory:
-    """The tmpfs and what lies on it for this daemon. All methods block: call them in a thread."""
+    """The tmpfs, and this daemon's values on it. All methods block: call them in a thread."""
 
     def __init__(self, folder: Path, instance: str) -> None:
         self.folder = folder
         self.root = folder / f"claraedge-{instance}"
         self.releases = 0
-        """Grows whenever a job that waits for room should ask again."""
+        """Increases whenever a job that waits for memory should try again."""
         self._lock = threading.Lock()
         self._claims: dict[str, int] = {}
         self._waiting: dict[str, None] = {}
@@ -78,7 +78,7 @@ class SharedMemory:
         return self.root / job / operator / str(attempt)
 
     def space(self) -> Space:
-        """What the tmpfs has."""
+        """Returns the space of the tmpfs, in bytes."""
         status = os.statvfs(self.folder)
         return Space(
             free=status.f_bavail * status.f_frsize, total=status.f_blocks * status.f_frsize
@@ -87,14 +87,14 @@ class SharedMemory:
     # --- room ----------------------------------------------------------------------------------
 
     def adopt(self, job: str, size: int) -> None:
-        """Takes the claim of a job over that had begun before this start."""
+        """Takes over the reservation of a job that began before this start of the daemon."""
         with self._lock:
             self._claims[job] = size
 
     def claim(self, job: str, size: int) -> None:
-        """Gives a job room for so many bytes of values. One that has room keeps it.
+        """Reserves `size` bytes of values for a job. A reservation that exists is kept.
 
-        Raises RoomTakenError, or UnusableValueError where it would wait for ever.
+        Raises RoomTakenError, or UnusableValueError if the job would wait for ever.
         """
         with self._lock:
             if job in self._claims:
@@ -117,13 +117,13 @@ class SharedMemory:
             )
 
     def release(self, job: str) -> None:
-        """The end of a job: its room is free. Its files are removed by now."""
+        """Ends the reservation of a job, whose files are already removed."""
         with self._lock:
             if job in self._claims or job in self._waiting:
                 self._claims.pop(job, None)
                 self._waiting.pop(job, None)
                 self.releases += 1
-            with contextlib.suppress(OSError):  # others' files are in it, or it never was
+            with contextlib.suppress(OSError):  # other jobs have files in it, or it never existed
                 self.root.rmdir()
 
     def _is_room(self, job: str, size: int) -> bool:
@@ -160,10 +160,11 @@ class SharedMemory:
     # --- files ---------------------------------------------------------------------------------
 
     def make(self, job: str, attempt: int, operator: Operator) -> None:
-        """The folder of an attempt with a file for each value that it writes, any user's to write.
+        """Creates the folder of an attempt, with a file per value that it writes, writable by any
+        user.
 
-        A file has its size and its memory where the size is known, so that no writer meets a full
-        tmpfs there. Raises UnusableValueError.
+        If the size of a value is known, its memory is allocated, so that the writer never finds the
+        tmpfs full. Raises UnusableValueError.
         """
         outputs = written(operator)
         if not outputs:
@@ -183,7 +184,10 @@ class SharedMemory:
                     os.close(descriptor)
 
     def restore(self, job: str, operator: str, attempt: int, name: str, copy: Path) -> Path:
-        """The file of a value that an operator wrote, made of its copy where it is gone."""
+        """Returns the file of a written value; restores it from its copy if it does not exist.
+
+        Raises UnusableValueError.
+        """
         folder = self.attempt(job, operator, attempt)
         value = folder / name
         with self._lock, self._roomy(f"the value `{name}` of operator {operator}"):
@@ -204,9 +208,10 @@ class SharedMemory:
     def keep(
         self, flag: CancelFlag, job: str, attempt: int, operator: Operator, copies: Path
     ) -> None:
-        """Checks what an attempt left of its values, and makes it durable as files of `copies`.
+        """Checks the values of an attempt, and makes them durable as files of `copies`.
 
-        All of it belongs to this user. Raises UnusableValueError for what a reader could not use.
+        All files must belong to this user. Raises UnusableValueError for a value that no reader can
+        use.
         """
         folder = self.attempt(job, operator.name, attempt)
         outputs = written(operator)
@@ -214,7 +219,7 @@ class SharedMemory:
             _check(folder, output, self.folder)
         for entry in os.scandir(folder):
             if entry.name not in {output.name for output in outputs}:
-                remove(Path(entry.path))  # nobody can read it any more
+                remove(Path(entry.path))  # no operator can read it
         remove(copies)
         copies.mkdir(mode=0o700)
         for output in outputs:
@@ -224,18 +229,18 @@ class SharedMemory:
         files.sync_folder(copies.parent)
 
     def jobs(self) -> list[str]:
-        """The jobs that files lie here of."""
+        """Returns the jobs that have files here."""
         try:
             return [entry.name for entry in os.scandir(self.root)]
         except FileNotFoundError:
             return []
 
     def _make_folder(self, folder: Path) -> None:
-        """The folder of an attempt: open to any user of a container, its parents to us alone."""
+        """Creates the folder of an attempt: open to any container user, below private parents."""
         for parent in (self.root, folder.parent.parent, folder.parent):
             with contextlib.suppress(FileExistsError):
                 parent.mkdir(mode=0o700)
-        found = self.root.lstat()  # on a tmpfs of all users, somebody may have been there first
+        found = self.root.lstat()  # on a tmpfs of all users, another user may have made it
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
             raise UnusableValueError(f"{self.root} belongs to another user; remove it")
         folder.mkdir(exist_ok=True)
@@ -264,7 +269,7 @@ def _check(folder: Path, output: Output, where: Path) -> None:
         raise UnusableValueError(
             f"removed the file of its value `{name}` ({output.path})"
         ) from error
-    except OSError as error:  # a link, a folder, a socket
+    except OSError as error:  # a link, folder or socket
         raise UnusableValueError(_irregular(output)) from error
     try:
         found = os.fstat(descriptor)
@@ -299,7 +304,7 @@ def _allocate(descriptor: int, size: int) -> None:
 
 
 def _kind_of(device: int) -> str | None:
-    """The kind of the file system of a device number, as the kernel names it."""
+    """Returns the type of the file system of a device number, as the kernel names it."""
     number = f"{os.major(device)}:{os.minor(device)}"
     for line in _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines():
         mount, _, source = line.partition(" - ")

@@ -1,1 +1,1 @@
-"""How long jobs and what they leave are kept."""
+"""Retention: how long jobs and their artifacts are kept."""

@@ -1,8 +1,8 @@
-"""Which jobs have waited too long for their start. Pure: a decision over values.
+"""Decides which jobs have waited too long for their start. Pure.
 
-Age is a matter of clocks, and a device's clock may be wrong for years and then jump. So a job goes
-where this daemon itself has seen it wait for so long, by a clock that never jumps; or where its row
-says so and the wall clock has been steady for an hour.
+Age depends on clocks, and the clock of a device may be wrong by years and then jump. So a job is
+removed if this daemon itself has seen it wait for that time, by a clock that never jumps; or if its
+row says so and the wall clock has been steady for an hour.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 from claraedge.jobs.model import Unstarted
 
-#: Seconds that the wall clock may move against the other one, and that it must then be steady.
+#: Seconds by which the wall clock may move against BOOTTIME, and for which it must then be steady.
 JUMP = 3600.0
 STEADY = 3600.0
-#: Seconds that the wall clock may be behind the newest row: small corrections are usual.
+#: Seconds by which the wall clock may be behind the newest row: small corrections are usual.
 BEHIND = 60.0
 
 
@@ -24,20 +24,20 @@ class Reading:
     """Both clocks at one moment, in seconds."""
 
     wall: float
-    """Since 1970-01-01 UTC; may jump."""
+    """Seconds since 1970-01-01 UTC; may jump."""
     boot: float
-    """CLOCK_BOOTTIME; never jumps."""
+    """Seconds of CLOCK_BOOTTIME; never jumps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """How far the wall clock can be trusted."""
+    """Whether the wall clock can be trusted."""
 
     last: Reading
     since: float
-    """When it was last wrong or first looked at, by `Reading.boot`."""
+    """`Reading.boot` (seconds) when it was last wrong, or first read."""
     why: str = ""
-    """What was wrong with it; empty: nothing was."""
+    """What was wrong with it; empty: nothing."""
 
     @property
     def steady(self) -> bool:
@@ -45,7 +45,9 @@ class Trust:
 
 
 def look(before: Trust | None, now: Reading, newest_row: float | None) -> Trust:
-    """What a look at the clocks tells; `newest_row` is the time of what was recorded last."""
+    """Returns the trust after a reading of the clocks; `newest_row`: Unix time of the newest
+    record.
+    """
     if before is None:
         before = Trust(last=now, since=now.boot)
     jump = (now.wall - before.last.wall) - (now.boot - before.last.boot)
@@ -62,7 +64,10 @@ def look(before: Trust | None, now: Reading, newest_row: float | None) -> Trust:
 def expired(
     jobs: Iterable[Unstarted], seen: Mapping[str, float], trust: Trust, limit: float
 ) -> list[Unstarted]:
-    """Those that have waited `limit` seconds; `seen`: id -> `Reading.boot` of the first look."""
+    """Returns the jobs that have waited `limit` seconds.
+
+    `seen`: id -> `Reading.boot` when the job was first seen.
+    """
     return [
         job
         for job in jobs

@@ -1,7 +1,7 @@
-"""What stopped jobs left behind: measured once, removed one small step after the other.
+"""Artifacts of stopped jobs: measured once, removed in small steps.
 
-A crash may cut the order anywhere: a payload's rows go before its bytes (what is left of those is
-swept at the next start), logs before the row that says so, a job's own rows last.
+A crash may interrupt a removal anywhere: the rows of a payload are removed before its bytes (the
+next start sweeps the rest), logs before the row that records it, and a job's own rows last.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from claraedge.suspects import UNRECORDED, Suspects, Work
 
 _log = logging.getLogger(__name__)
 
-#: Jobs that are read at once, measured at once, and removed in one transaction.
+#: Number of jobs that are read at once, measured at once, and removed in one transaction.
 _PAGE, _MEASURED, _STEP = 500, 200, 20
-#: As what is too much: all of them.
+#: A surplus that includes all artifacts.
 ALL = Totals(count=sys.maxsize)
 ALWAYS = float("inf")
 
@@ -37,7 +37,7 @@ MayGo: TypeAlias = Callable[[Leaving], bool]
 
 
 class Artifacts:
-    """Rows of `leavings`, and the files that they stand for."""
+    """The rows of the table `leavings`, and the files that they record."""
 
     def __init__(
         self,
@@ -53,14 +53,14 @@ class Artifacts:
         self._suspects = suspects
 
     async def measure(self) -> None:
-        """Finds out how much each one takes that was not measured yet."""
+        """Measures the sizes of artifacts that are not measured yet."""
         while rows := await self._database.read(
             lambda tx: tx.rows("unmeasured_leavings", limit=_MEASURED)
         ):
             await self._record(await in_cancellable_thread(self._sizes, rows))
 
     async def totals(self, query: str) -> Totals:
-        """How much of one kind is kept; `query` is one of the `..._totals`."""
+        """Returns the total of one kind; `query`: the name of a `..._totals` query."""
         row = await self._database.read(lambda tx: tx.row(query))
         assert row is not None, "an aggregate has one row"
         return Totals(count=row["count"], size=row["size"])
@@ -68,20 +68,22 @@ class Artifacts:
     async def remove_payloads(
         self, over: Totals, before: float = ALWAYS, may_go: MayGo = lambda _: True
     ) -> Totals:
-        """Removes the oldest payloads until `over` is none; what a client reads now stays.
+        """Removes the oldest payloads until no surplus `over` is left; those that a client reads
+        are kept.
 
-        `before`: only those whose jobs stopped before that time. Returns what went.
+        `before`: only of jobs that stopped before that Unix time (seconds). Returns the removed
+        total.
         """
         return await self._remove("oldest_payloads", self._drop_payloads, over, before, may_go)
 
     async def remove_logs(
         self, over: Totals, before: float = ALWAYS, may_go: MayGo = lambda _: True
     ) -> Totals:
-        """Removes the logs of the oldest jobs, as above."""
+        """Removes the logs of the oldest jobs, as `remove_payloads` does."""
         return await self._remove("oldest_logs", self._drop_logs, over, before, may_go)
 
     async def remove_jobs(self, over: Totals, before: float = ALWAYS) -> Totals:
-        """Removes the oldest jobs with all that is left of them, as above."""
+        """Removes the oldest jobs with all their artifacts, as `remove_payloads` does."""
         return await self._remove("oldest_jobs", self._drop_jobs, over, before, lambda _: True)
 
     async def _remove(
@@ -156,7 +158,7 @@ class Artifacts:
         return found
 
     def _remove_logs(self, flag: CancelFlag, leavings: Sequence[Leaving]) -> Sequence[Leaving]:
-        """Those that are gone now."""
+        """Removes logs; returns those that were removed."""
         gone = []
         for leaving in leavings:
             flag.check()
@@ -164,7 +166,7 @@ class Artifacts:
                 with self._suspects.on(Work.REMOVAL, leaving.job):
                     remove(self._logs.folder(leaving.job))
             except SetAsideError:
-                continue  # `claraedge status` tells it
+                continue  # `claraedge status` reports it
             except Exception as error:  # noqa: BLE001 - it fails alone
                 why = known(error, "the removal of logs", job=leaving.job)
                 _log.warning("logs stay: %s", why, extra={"job": leaving.job})
@@ -174,7 +176,7 @@ class Artifacts:
 
 
 def _size(folder: Path, job: str) -> int:
-    """What it takes; nothing where that cannot be found out."""
+    """Returns the bytes of a folder that its removal frees; 0 if it cannot be measured."""
     try:
         return size_alone(folder)
     except Exception as error:  # noqa: BLE001 - it fails alone

@@ -1,4 +1,4 @@
-"""Ends running jobs to give their room back: one, and the next only where that was not enough."""
+"""Evicts running jobs to free disk space: one at a time, the next only if that was not enough."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from claraedge.store.database import Database
 
 _log = logging.getLogger(__name__)
 
-#: Seconds from a job's end until its room is back: its failure is delivered, its payload goes.
+#: Seconds from a job's end until its space is free: its failure is delivered, its payload removed.
 _SETTLE = 3.0
 
 
 class Evictions:
-    """Asks the engine, one job at a time."""
+    """Asks the engine to evict one job at a time."""
 
     def __init__(
         self,
@@ -30,10 +30,10 @@ class Evictions:
         self._not_before = 0.0
 
     async def next(self, reason: str) -> None:
-        """Ends one more job, unless one is ending or has only just ended."""
+        """Evicts one more job, unless one is ending or ended less than `_SETTLE` seconds ago."""
         ending = await self._database.read(lambda tx: tx.row("evicting_job"))
         now = self._clock.elapsed()
-        if ending is not None:  # also one of before a restart
+        if ending is not None:  # also one from before a restart
             self._not_before = now + _SETTLE
         if now < self._not_before:
             return

@@ -1,4 +1,4 @@
-"""What of stopped jobs is kept, and what goes first. Pure: a decision over values."""
+"""Decides which artifacts of stopped jobs are kept, and which are removed first. Pure."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ DAY = 86400.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
-    """How long, how many, and how much of one kind; None: no limit of that sort."""
+    """The limits for one kind: age in seconds, number, and size in bytes; None: no such limit."""
 
     seconds: float
     count: int | None = None
     size: int | None = None
-    """Bytes."""
+    """Limit of the total size in bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What an operator of the device configured."""
+    """The configured retention rules."""
 
     payloads: Keep = Keep(seconds=30 * DAY)
     logs: Keep = Keep(seconds=90 * DAY, size=1 << 30)
     jobs: Keep = Keep(seconds=365 * DAY, count=100_000)
-    """The rows; with them goes all that is left of the job."""
+    """For the rows of jobs; all artifacts of the job are removed with them."""
     undelivered: float = 3600.0
-    """Seconds that results stay which only an API client can fetch, however full the disk is."""
+    """Seconds for which results that only an API client can fetch are kept, however full the disk
+    is.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """How many, and how many bytes."""
+    """A number of artifacts, and their size in bytes."""
 
     count: int = 0
     size: int = 0
@@ -45,29 +47,29 @@ class Totals:
 
     @property
     def is_none(self) -> bool:
-        """Nothing is left to remove."""
+        """Whether nothing is left to remove."""
         return self.count <= 0 and self.size <= 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaving:
-    """What a stopped job left, of one kind. Its results are delivered, where they are at all."""
+    """An artifact of a stopped job, of one kind. Results that are to be delivered are delivered."""
 
     sequence: int
-    """Order of the ends, whatever the clock did."""
+    """Order in which jobs ended, independent of the clock."""
     job: str
     payload: str | None
-    """None: gone already."""
+    """None: already removed."""
     stopped: float
-    """By the wall clock of then."""
+    """Unix seconds, by the wall clock at that time."""
     size: int
-    """Bytes that its removal gives back."""
+    """Bytes that its removal frees."""
     spent: bool
-    """Nobody comes for it: the job failed, or its results were delivered."""
+    """Whether no client will fetch it: the job failed, or its results were delivered."""
 
 
 def surplus(kept: Totals, keep: Keep) -> Totals:
-    """What is kept beyond the count and the bytes that a rule allows."""
+    """Returns what exceeds the number and the bytes that a rule allows."""
     return Totals(
         count=0 if keep.count is None else max(0, kept.count - keep.count),
         size=0 if keep.size is None else max(0, kept.size - keep.size),
@@ -75,7 +77,9 @@ def surplus(kept: Totals, keep: Keep) -> Totals:
 
 
 def oldest_first(leavings: Iterable[Leaving], over: Totals) -> list[Leaving]:
-    """Those that go so that `over` is none; `leavings` come in the order of their ends."""
+    """Returns the artifacts to remove so that `over` is none; `leavings` are in the order of job
+    ends.
+    """
     chosen: list[Leaving] = []
     for leaving in leavings:
         if over.is_none:
@@ -86,8 +90,10 @@ def oldest_first(leavings: Iterable[Leaving], over: Totals) -> list[Leaving]:
 
 
 def may_make_room(leaving: Leaving, now: float | None, rules: Rules) -> bool:
-    """Whether it may go because the disk is full; `now` is None while the clock is not trusted."""
-    if leaving.size <= 0:  # its bytes have other names still: nothing would be gained
+    """Returns whether it may be removed because the disk is full; `now` None: the clock is not
+    trusted.
+    """
+    if leaving.size <= 0:  # hard links keep its bytes: nothing would be freed
         return False
     if leaving.spent or not rules.undelivered:
         return True

@@ -1,5 +1,5 @@
-"""Takes away what nobody will come back for: jobs that were never started, what stopped jobs left
-once that is old or too much, and what deletions left.
+"""Removes jobs that were never started, artifacts of stopped jobs that are too old or too large,
+and what deletions left behind.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _log = logging.getLogger(__name__)
 
 _LEAST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
-#: Seconds between looks for rows that belong to nothing any more, and how many go in one.
+#: Seconds between removals of unreferenced rows, and the most rows per removal.
 _TIDY, _TIDIED = 3600.0, 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
-    """What a run of the retention removed."""
+    """What one run of the retention removed."""
 
     payloads: int = 0
     logs: int = 0
-    """Of so many jobs."""
+    """Number of jobs whose logs were removed."""
     jobs: int = 0
     size: int = 0
-    """Bytes of payloads and logs."""
+    """Size of payloads and logs in bytes."""
 
     def __add__(self, more: Removed) -> Removed:
         return Removed(
@@ -49,7 +49,7 @@ class Removed:
 
 
 class Retention:
-    """Looks now and then, for as long as `run` runs, and at once where `reclaim` asks for room."""
+    """Removes periodically while `run` runs, and at once if `reclaim` requests space."""
 
     def __init__(
         self,
@@ -62,8 +62,8 @@ class Retention:
         rules: Rules,
         trust: ClockTrust | None = None,
     ) -> None:
-        """`unstarted_after`: seconds that a job may wait for its start. `trust`: shared with others
-        that remove by age.
+        """`unstarted_after`: seconds for which a job may wait for its start. `trust`: shared with
+        other parts that remove by age.
         """
         self._database = database
         self._payloads = payloads
@@ -77,16 +77,16 @@ class Retention:
         self._turn = asyncio.Lock()
         self._next_tidy = 0.0
         self.removed = Removed()
-        """By all runs since the daemon's start."""
+        """The sum of all runs since the daemon's start."""
         self.last: float | None = None
-        """When something was removed last, in Unix seconds."""
+        """Unix seconds of the last removal; None: none yet."""
 
     def warnings(self) -> Sequence[str]:
-        """What keeps old things from being removed, for `claraedge status`."""
+        """Returns the reasons why old artifacts are not removed, for `claraedge status`."""
         return self._trust.warnings()
 
     async def run(self) -> None:
-        """Looks until cancelled. A full disk or a Podman that does not answer is tried again."""
+        """Applies the rules until cancelled; retries after a full disk or a Podman outage."""
         pause = min(_LONGEST_PAUSE, max(_LEAST_PAUSE, self._limit / 20))
         while True:
             try:
@@ -97,15 +97,15 @@ class Retention:
             await asyncio.sleep(pause)
 
     async def look(self) -> None:
-        """One look: removes what has been kept for long enough, and what is too much."""
+        """Applies the rules once: removes artifacts that are too old, or over a limit."""
         async with self._turn:
             await self._by_rule()
 
     async def reclaim(self, lacking: int) -> int:
-        """Looks at once, and removes what is oldest until so many bytes are given back.
+        """Applies the rules, then removes the oldest artifacts until `lacking` bytes are freed.
 
-        Results that only an API client can fetch stay for a while all the same, and everything
-        that `look` would never remove. Returns the bytes that went.
+        Results that only an API client can fetch are kept for a while even then, as is everything
+        that `look` would never remove. Returns the freed bytes.
         """
         async with self._turn:
             removed = await self._by_rule()
@@ -168,7 +168,7 @@ class Retention:
         return self._tell(_sum(payloads, logs, Totals()), "the disk is low")
 
     def _tell(self, removed: Removed, why: str) -> Removed:
-        """Logs a run that removed something."""
+        """Logs a run that removed something, and adds it to the sum."""
         if removed != Removed():
             self.removed += removed
             self.last = self._clock.now()
@@ -204,7 +204,7 @@ def _sum(payloads: Totals, logs: Totals, jobs: Totals) -> Removed:
 
 
 def _tidy(tx: Transaction, before: float) -> None:
-    """Rows that belong to nothing any more."""
+    """Removes rows that nothing refers to."""
     tx.run("forget_failed_items", before=before, limit=_TIDIED)
     tx.run("forget_deleted_payloads", before=before, limit=_TIDIED)
     tx.run("forget_definitions")

@@ -1,4 +1,4 @@
-"""How far this device's clock can be trusted, for all that removes by age."""
+"""Whether this device's wall clock can be trusted, for all that is removed by age."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from claraedge.store.database import Database
 
 
 class ClockTrust:
-    """Looks at both clocks, and at the time of what was recorded last."""
+    """Compares both clocks, and the time of the newest record."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -18,14 +18,14 @@ class ClockTrust:
         self._trust: Trust | None = None
 
     async def look(self) -> Trust:
-        """What is known at this moment."""
+        """Reads the clocks; returns the present trust."""
         newest = await self._database.read(lambda tx: tx.row("newest_record"))
         now = Reading(wall=self._clock.now(), boot=self._clock.elapsed())
         self._trust = look(self._trust, now, None if newest is None else newest["time"])
         return self._trust
 
     def warnings(self) -> Sequence[str]:
-        """What keeps old things from being removed, for `claraedge status`."""
+        """Returns the reasons why old artifacts are not removed, for `claraedge status`."""
         if self._trust is None or not self._trust.why:
             return []
         return [

@@ -1,1 +1,1 @@
-"""Which operator starts next, and whether there is room for it."""
+"""Scheduling: which operator starts next, and whether its resources are free."""

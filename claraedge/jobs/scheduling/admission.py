@@ -1,8 +1,8 @@
-"""Which operator starts next. Pure: what waits, what is held and what there is go in.
+"""Decides which operator starts next. Pure: waiting operators, capacity and usage go in.
 
-IMMEDIATE goes first, then operators of jobs that run already, then the classes by their turns, each
-in the order of Start. Operators and services reserve cores only where their definition says so.
-Memory of services that nobody uses is no obstacle: they end for whoever needs it.
+IMMEDIATE is first, then operators of running jobs, then the classes in turn, each in the order of
+Start. Operators and services reserve cores only if their definition requests them. Memory of unused
+services blocks no one: they end when it is needed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from claraedge.jobs.scheduling.gpu_leases import absent, gpu_obstacle, with_gpus
 
 
 def obstacle(candidate: Candidate, capacity: Capacity, held: Held) -> str | None:
-    """What a candidate waits for, in words for its user; None: it may start."""
+    """Returns what a candidate waits for, as text for users; None: it may start."""
     if candidate.slot and held.operators >= capacity.operators:
         return f"all {capacity.operators} operator slots are taken"
     return (
@@ -34,10 +34,12 @@ def obstacle(candidate: Candidate, capacity: Capacity, held: Held) -> str | None
 
 
 def _core_obstacle(candidate: Candidate, capacity: Capacity, held: Held) -> str | None:
-    """What cores a candidate waits for. Services take theirs from operators, but never the turn of
-    one that would be alone: nothing that runs would give any back.
+    """Returns the cores that a candidate waits for, as text.
+
+    Services reduce the cores of operators, but do not block an operator while no other one reserves
+    cores: nothing that runs would release any.
     """
-    cpu = min(candidate.cpu, capacity.cores)  # more than there is means all there is
+    cpu = min(candidate.cpu, capacity.cores)  # a larger request means all cores
     free = max(0, capacity.cores - held.cores - held.cores_beside)
     if not cpu or not held.cores or cpu <= free:
         return None
@@ -47,14 +49,14 @@ def _core_obstacle(candidate: Candidate, capacity: Capacity, held: Held) -> str 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What happens next."""
+    """The decision of one scheduling step."""
 
     candidate: Candidate | None = None
-    """It starts now; None: each one waits."""
+    """The operator that starts now; None: all of them wait."""
     idle_memory: int = 0
-    """Megabytes that services which nobody uses are to give back."""
+    """Megabytes that unused services have to release."""
     wanted: frozenset[str] = frozenset()
-    """Keys of services that are about to be used: these do not end for it."""
+    """Keys of services that are about to be used, and so do not end to release memory."""
 
 
 def decide(
@@ -65,10 +67,10 @@ def decide(
     classes: Sequence[Priority] = tuple(reversed(Priority)),
     reserved: Candidate | None = None,
 ) -> Decision:
-    """What starts now, and what is to end for others.
+    """Decides what starts now, and how much memory unused services release.
 
     `classes`: the classes in the order of their turns. `reserved`: the candidate that was overtaken
-    for long enough; no other job starts on what it waits for.
+    for too long; no other job starts on resources that it waits for.
     """
     first = None if reserved is None else reserved.job
     ranked = sorted(candidates, key=lambda c: (c.queued and c.job != first, *_rank(c, classes)))
@@ -85,7 +87,7 @@ def decide(
             return Decision(candidate=candidate, idle_memory=idle_memory, wanted=wanted)
         ended = room.without_idle(candidate.services)
         if room.idle and obstacle(candidate, capacity, ended) is None:
-            # Its turn has come: those after it start on what it leaves.
+            # Its turn has come: candidates after it may only use the remaining resources.
             held, kept = _with(candidate, capacity, held), _with(candidate, capacity, kept)
             wanted |= candidate.services.keys()
             idle_memory = idle_to_end(held, capacity)
@@ -96,7 +98,7 @@ def decide(
 
 
 def _rank(candidate: Candidate, classes: Sequence[Priority]) -> tuple[bool, bool, int, int, int]:
-    """The order in which candidates are looked at, smallest first."""
+    """Returns the sort key of a candidate: the smallest is considered first."""
     turn = 0 if candidate.job_runs else classes.index(candidate.priority)
     return (
         candidate.priority is not Priority.IMMEDIATE,
@@ -108,7 +110,7 @@ def _rank(candidate: Candidate, classes: Sequence[Priority]) -> tuple[bool, bool
 
 
 def _with(candidate: Candidate, capacity: Capacity, held: Held) -> Held:
-    """What is held, with what is kept for a candidate that waits."""
+    """Returns the usage with the resources of a waiting candidate reserved."""
     held = with_gpus(candidate, capacity, with_memory(candidate, capacity, held))
     return replace(
         held,

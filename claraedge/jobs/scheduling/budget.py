@@ -1,8 +1,9 @@
-"""What the device has, what is held of it, and what an operator asks for. Pure.
+"""Capacity of the device, its usage, and the requests of operators. Pure.
 
-Nothing waits while it holds what another waits for: a job takes all of its GPUs at once; services
-and the inference server of a job are only begun where they leave room for the largest operator of
-every job that uses some; and all else is held by operators that run and end.
+Deadlocks are excluded, because nothing waits while it occupies what another waits for: a job takes
+all of its GPUs at once; services and the inference server of a job only start if they leave memory
+for the largest operator of every job that uses services; everything else is occupied by operators
+that run and end.
 """
 
 from __future__ import annotations
@@ -15,54 +16,54 @@ from claraedge.jobs.model import Priority
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """What the device has."""
+    """The resources of the device."""
 
     operators: int
     cores: int
     memory: int | None = None
-    """Megabytes; None: nobody counts."""
+    """Megabytes; None: memory is not limited."""
     gpus: tuple[str, ...] = ()
-    """CDI names of those that can be used."""
+    """CDI names of the usable GPUs."""
     gpu_faults: tuple[str, ...] = ()
-    """Why others cannot be used, one text for each."""
+    """Why other GPUs cannot be used, one text each."""
     gpu_memory: int | None = None
-    """Megabytes of each GPU; None: unknown, so it is not shared."""
+    """Megabytes per GPU; None: unknown, so GPUs are not shared."""
     unified: bool = False
-    """GPU memory is system memory (Jetson): one budget."""
+    """Whether GPU memory is system memory (Jetson), so that both share one budget."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """What running operators hold, and what runs beside jobs."""
+    """The usage: resources of running operators, and of services and the inference server."""
 
     operators: int = 0
     cores: int = 0
-    """Of operators that reserve some."""
+    """Cores that operators reserve."""
     cores_beside: int = 0
-    """Of services that reserve some, while jobs use them."""
+    """Cores that services reserve while jobs use them."""
     memory: int = 0
-    """Megabytes of operators; on a unified device GPU memory is in it."""
+    """Megabytes of operators; on a unified device including GPU memory."""
     services: Mapping[str, int] = field(default_factory=dict)
-    """Key of a service or of the inference server that jobs use -> megabytes."""
+    """Key of a service or of the inference server in use by jobs -> megabytes."""
     service_users: frozenset[str] = frozenset()
-    """Those jobs."""
+    """The jobs that use them."""
     largest: int = 0
-    """Megabytes of the largest operator of those jobs: one has to fit beside all services."""
+    """Megabytes of the largest operator of those jobs, which must fit next to all services."""
     idle: Mapping[str, int] = field(default_factory=dict)
-    """The same of those that no job uses: they end where their memory is needed."""
+    """As `services`, for those that no job uses: they end when their memory is needed."""
     leases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """job -> the GPUs that it has taken."""
+    """job -> the GPUs that are leased to it."""
     gpus_in_use: frozenset[str] = frozenset()
-    """GPUs that a running operator uses whole at this moment."""
+    """GPUs that a running operator uses as a whole now."""
     beside: frozenset[str] = frozenset()
-    """GPUs of services and of the inference server, while jobs use them."""
+    """GPUs of services and of the inference server that jobs use."""
     beside_users: frozenset[str] = frozenset()
-    """The jobs that use those, and share the GPUs with them."""
+    """The jobs that use these, and share the GPUs with them."""
     gpu_memory: Mapping[str, int] = field(default_factory=dict)
-    """GPU -> megabytes that running operators share it by."""
+    """GPU -> megabytes that running operators share of it."""
 
     def without_idle(self, wanted: Container[str]) -> Held:
-        """Once all have ended that nobody uses, but for these."""
+        """Returns the usage after all idle services have ended, except those in `wanted`."""
         return replace(self, idle={k: size for k, size in self.idle.items() if k in wanted})
 
 
@@ -74,35 +75,35 @@ class Candidate:
     operator: str
     priority: Priority
     position: int
-    """Of the job in the order of Start."""
+    """Position of the job in the order of Start."""
     job_runs: bool
     slot: bool = True
-    """Whether it counts as one of the operators that run at once."""
+    """Whether it occupies an operator slot."""
     cpu: int = 0
-    """Cores that are reserved for it."""
+    """Cores that it reserves."""
     memory: int = 0
-    """Megabytes that are kept for it."""
+    """Megabytes that it reserves."""
     services: Mapping[str, int] = field(default_factory=dict)
-    """Key of each service that its job needs, and of the inference server -> megabytes."""
+    """Key of each service and of the inference server that its job needs -> megabytes."""
     largest: int = 0
-    """Megabytes of the largest operator of its job; on a unified device with GPU memory."""
+    """Megabytes of the largest operator of its job; on a unified device including GPU memory."""
     gpu: int = 0
-    """GPUs that this operator asks for."""
+    """Number of whole GPUs that this operator requests."""
     job_gpus: int = 0
-    """The most that an operator of its job asks for: the job's lease."""
+    """The most whole GPUs that one operator of its job requests: the size of the job's lease."""
     gpu_memory: int = 0
-    """Megabytes of one GPU, shared with others."""
+    """Megabytes that it requests of one shared GPU."""
     gpu_beside: bool = False
-    """What has to run next to its job, and does not yet, asks for a GPU."""
+    """Whether services of its job that do not run yet request a GPU."""
 
     @property
     def wants_gpu(self) -> bool:
-        """Whether GPUs matter for its start."""
+        """Whether its start depends on GPUs."""
         return bool(self.gpu or self.gpu_memory or self.gpu_beside)
 
     @property
     def queued(self) -> bool:
-        """It would start a job that does not run yet, and that waits in a class."""
+        """Whether it would start a job that does not run yet, in a class other than IMMEDIATE."""
         return not self.job_runs and self.priority is not Priority.IMMEDIATE
 
     @property
@@ -112,9 +113,9 @@ class Candidate:
 
 
 def memory_obstacle(candidate: Candidate, capacity: Capacity, held: Held) -> str | None:
-    """What memory a candidate waits for, in words; None: there is enough.
+    """Returns the memory that a candidate waits for, as text; None: there is enough.
 
-    A job that has the device to itself always has enough: there is nothing to wait for.
+    A job that is alone on the device always has enough: there is nothing to wait for.
     """
     whole = capacity.memory
     if whole is None:
@@ -125,7 +126,8 @@ def memory_obstacle(candidate: Candidate, capacity: Capacity, held: Held) -> str
     if candidate.services and used and not has_its_services:
         largest = max(held.largest, candidate.largest)
         if used + growth + largest > whole:
-            # All that use services would wait for each other at their largest operators.
+            # Otherwise all jobs that use services could block each other at their largest
+            # operators.
             return (
                 f"{growth + largest} MB of memory for its services and their largest operator;"
                 f" {max(0, whole - used)} of {whole} are not held by services of other jobs"
@@ -135,7 +137,7 @@ def memory_obstacle(candidate: Candidate, capacity: Capacity, held: Held) -> str
         return None
     taken = held.memory + used
     if has_its_services and not held.memory:
-        taken = min(taken, whole - wanted)  # no operator runs that could give any back
+        taken = min(taken, whole - wanted)  # no operator runs that could release memory
     idle = sum(size for key, size in held.idle.items() if key not in candidate.services)
     if taken + idle + wanted <= whole:
         return None
@@ -145,7 +147,7 @@ def memory_obstacle(candidate: Candidate, capacity: Capacity, held: Held) -> str
 
 
 def idle_to_end(held: Held, capacity: Capacity) -> int:
-    """Megabytes of idle services that have to be given back, so that all that is held fits."""
+    """Returns the megabytes that idle services must release so that the usage fits."""
     if capacity.memory is None:
         return 0
     idle = sum(held.idle.values())
@@ -154,7 +156,7 @@ def idle_to_end(held: Held, capacity: Capacity) -> int:
 
 
 def with_memory(candidate: Candidate, capacity: Capacity, held: Held) -> Held:
-    """What is held once a candidate has the memory that it waits for."""
+    """Returns the usage after a candidate has the memory that it waits for."""
     services = dict(held.services)
     for key, size in candidate.services.items():
         services[key] = max(size, services.get(key, 0), held.idle.get(key, 0))
@@ -169,12 +171,12 @@ def with_memory(candidate: Candidate, capacity: Capacity, held: Held) -> Held:
 
 
 def memory_of(candidate: Candidate, capacity: Capacity) -> int:
-    """Megabytes of system memory that a candidate asks for itself."""
+    """Returns the megabytes of system memory that the operator itself requests."""
     return candidate.memory + (candidate.gpu_memory if capacity.unified else 0)
 
 
 def _growth(candidate: Candidate, held: Held) -> int:
-    """Megabytes of what would be begun beside its job, or used by a job for the first time."""
+    """Returns the megabytes of services that would start for its job, or get their first user."""
     return sum(
         max(0, max(size, held.idle.get(key, 0)) - held.services.get(key, 0))
         for key, size in candidate.services.items()

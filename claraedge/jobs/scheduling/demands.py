@@ -1,4 +1,4 @@
-"""What a job asks of the device as a whole, whatever of it runs. Pure."""
+"""The resources that a job needs as a whole, whichever of its operators run. Pure."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from claraedge.services.memory import Kept
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demands:
-    """Memory in megabytes; on a unified device with what is asked for of the GPU's."""
+    """The demands of a job. Memory is in megabytes; on a unified device including GPU memory."""
 
     gpus: int
-    """The most whole GPUs that one of its operators asks for: the job's lease."""
+    """The most whole GPUs that one of its operators requests: the size of the job's lease."""
     devices: int
-    """The same, with shares and services: so many have to be there at all."""
+    """GPUs that must exist: as `gpus`, and at least one if operators share a GPU or services need
+    one.
+    """
     gpu_beside: bool
-    """Whether services or the inference server of it ask for a GPU."""
+    """Whether its services or the inference server request a GPU."""
     largest: int
-    """Memory of its largest operator."""
+    """Megabytes of its largest operator."""
     services: Mapping[str, int]
-    """Key of each service that it needs, and of the inference server -> memory."""
+    """Key of each service that it needs, and of the inference server -> megabytes."""
     cores: Mapping[str, int]
-    """Key of each service that asks for cores -> how many."""
+    """Key of each service that reserves cores -> number of cores."""
     written: Mapping[str, int]
-    """What has to be there at one time and is written, in words -> memory: all services, and the
-    largest operator. Empty without services."""
+    """Parts with a stated memory request that must fit at one time, as text -> megabytes: all
+    services, and the largest operator. Empty without services.
+    """
 
     @classmethod
     def of(
@@ -42,8 +45,10 @@ class Demands:
         unified: bool,
         gpu_beside: bool,
     ) -> Self:
-        """`kept`: key -> what is kept beside a job of the pipeline; `gpu_beside`: that asks for a
-        GPU.
+        """Returns the demands of a job of a pipeline.
+
+        `kept`: key -> what is reserved for each service of the job; `gpu_beside`: whether one of
+        these requests a GPU.
         """
         operators = pipeline.operators
         memory = {o.name: _memory(o, profile, unified=unified) for o in operators}
@@ -67,7 +72,9 @@ class Demands:
         )
 
     def too_large(self, memory: int | None) -> str | None:
-        """Why it can never run on a device with so much; None: it can, or nobody counts."""
+        """Returns why a device with `memory` megabytes can never run it; None: it can, or no limit
+        is set.
+        """
         if memory is None or sum(self.written.values()) <= memory:
             return None
         parts = [f"{name} ({amount} MB)" for name, amount in self.written.items()]

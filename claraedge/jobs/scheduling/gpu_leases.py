@@ -1,8 +1,7 @@
-"""Who has which GPU. Pure.
+"""Leases of GPUs. Pure.
 
-A job takes its whole GPUs when its first GPU operator starts and gives them back after its last;
-its own operators take turns. Operators that ask for GPU memory share a device that nobody has taken
-whole.
+A job leases whole GPUs when its first GPU operator starts, and returns them after its last; its own
+operators take turns. Operators that request GPU memory share a device that no job has leased.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from dataclasses import replace
 from claraedge.jobs.scheduling.budget import Candidate, Capacity, Held
 
 NO_GPU = "no GPU present"
-#: Its job has its GPUs, and another operator of the job uses them.
+#: The wait of an operator whose job has its GPUs, while another operator of the job uses them.
 OWN_TURN = "the GPU, which another operator of this job uses"
 
 
 def absent(candidate: Candidate, capacity: Capacity) -> str | None:
-    """What a candidate asks for that the device does not have now: it may wait for ever."""
+    """Returns what a candidate requests that the device does not have now; it may wait for ever."""
     if not candidate.wants_gpu:
         return None
     if not capacity.gpus:
@@ -32,12 +31,12 @@ def absent(candidate: Candidate, capacity: Capacity) -> str | None:
 
 
 def _asks(candidate: Candidate) -> bool:
-    """Whether the operator itself is given a GPU."""
+    """Returns whether the operator itself requests a GPU."""
     return bool(candidate.gpu or candidate.gpu_memory)
 
 
 def gpu_obstacle(candidate: Candidate, capacity: Capacity, held: Held) -> str | None:
-    """What a candidate waits for, in words for its user; None: its GPUs are free."""
+    """Returns the GPUs that a candidate waits for, as text for users; None: they are free."""
     if not _asks(candidate):
         return absent(candidate, capacity)
     lease = held.leases.get(candidate.job)
@@ -62,7 +61,7 @@ def gpu_obstacle(candidate: Candidate, capacity: Capacity, held: Held) -> str | 
 def grant(
     candidate: Candidate, capacity: Capacity, held: Held
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(the job's lease, the GPUs for this operator) of a candidate without obstacle."""
+    """Returns (the job's lease, the GPUs of this operator) for a candidate without an obstacle."""
     lease = held.leases.get(candidate.job, ())
     if candidate.gpu_memory:
         device = _shared(candidate, capacity, held)
@@ -74,13 +73,13 @@ def grant(
 
 
 def with_gpus(candidate: Candidate, capacity: Capacity, held: Held) -> Held:
-    """What is held once a candidate has the GPUs that it waits for."""
+    """Returns the usage after a candidate has the GPUs that it waits for."""
     gpu_memory = dict(held.gpu_memory)
     leases = dict(held.leases)
     if candidate.job_gpus and candidate.job not in leases:
         leases[candidate.job] = _unleased(candidate.job, capacity, held)[: candidate.job_gpus]
     if candidate.gpu_memory:
-        # On the device where the least is taken, which is where it will fit first.
+        # On the device with the least memory in use, where it will fit first.
         free = [gpu for gpu in capacity.gpus if not _leased(gpu, candidate.job, held)]
         if free:
             device = min(free, key=lambda gpu: gpu_memory.get(gpu, 0))
@@ -89,7 +88,7 @@ def with_gpus(candidate: Candidate, capacity: Capacity, held: Held) -> Held:
 
 
 def _shared(candidate: Candidate, capacity: Capacity, held: Held) -> str | None:
-    """The device whose memory a candidate may share: the fullest that it fits on."""
+    """Returns the device whose memory a candidate may share: the fullest that still has room."""
     lease = held.leases.get(candidate.job, ())
     fitting = [
         gpu
@@ -120,14 +119,14 @@ def _shared_state(job: str, capacity: Capacity, held: Held) -> str:
 
 
 def _unleased(job: str, capacity: Capacity, held: Held) -> tuple[str, ...]:
-    """GPUs that a job may take whole: nobody's, and shared by nobody."""
+    """Returns the GPUs that a job may lease: neither leased nor shared."""
     return tuple(
         gpu for gpu in capacity.gpus if not _leased(gpu, job, held) and not held.gpu_memory.get(gpu)
     )
 
 
 def _leased(gpu: str, job: str, held: Held) -> bool:
-    """Whether others have this GPU whole, or what runs beside them and not beside this job."""
+    """Returns whether this GPU is leased, or used by services that this job does not use."""
     if gpu in held.beside and job not in held.beside_users:
         return True
     return any(gpu in lease for lease in held.leases.values())

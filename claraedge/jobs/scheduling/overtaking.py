@@ -1,4 +1,4 @@
-"""Which operators others pass by, and for which one everything is kept at last. Pure."""
+"""Starvation guard: which operators are overtaken, and which one gets a reservation. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from claraedge.jobs.scheduling.admission import obstacle
 from claraedge.jobs.scheduling.budget import Candidate, Capacity, Held
 from claraedge.jobs.scheduling.gpu_leases import OWN_TURN, absent
 
-#: What cannot start is overtaken for so many seconds; then what it waits for is kept for it.
+#: Seconds for which a waiting operator may be overtaken; then its resources are reserved for it.
 OVERTAKEN = 60.0
 
 #: (job, operator)
@@ -21,8 +21,8 @@ Who: TypeAlias = tuple[str, str]
 def overtaken(
     candidates: Iterable[Candidate], capacity: Capacity, held: Held
 ) -> Sequence[Candidate]:
-    """Of each class, and of the jobs that run already, the first that something else holds up, so
-    that later ones pass it.
+    """Returns the first blocked operator of each class and of the running jobs, which later ones
+    may overtake.
     """
     found: dict[Priority | None, Candidate] = {}
     for candidate in sorted(candidates, key=lambda c: c.position):
@@ -38,11 +38,11 @@ def overtaken(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overtaking:
-    """What was passed by since when, and for whom everything is kept now."""
+    """Since when operators are overtaken, and which one has the reservation."""
 
     since: Mapping[Who, float] = field(default_factory=dict)
     reserved: Who | None = None
-    """It keeps this until it starts."""
+    """Keeps the reservation until it starts; None: there is no reservation."""
 
     def after(
         self,
@@ -51,7 +51,11 @@ class Overtaking:
         now: float,
         patience: float = OVERTAKEN,
     ) -> Overtaking:
-        """What follows from what `overtaken` found; `waiting`: all that wait still."""
+        """Returns the next state.
+
+        `blocked`: what `overtaken` found; `waiting`: all that still wait; `now` and `patience`:
+        seconds.
+        """
         reserved = self.reserved if self.reserved in waiting else None
         since = {who: self.since.get(who, now) for who in blocked}
         if reserved is None:

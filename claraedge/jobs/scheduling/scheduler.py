@@ -1,4 +1,4 @@
-"""Chooses the operator that starts next, from what waits and what there is."""
+"""Chooses the operator that starts next, among the waiting ones, by the free resources."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ async def _none() -> Mapping[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What this device has for operators."""
+    """The resources of this device for operators."""
 
     operators: int
-    """That run at once."""
+    """Number of operators that may run at once."""
     cores: int
     memory: int | None
-    """Megabytes; None: not counted."""
+    """Megabytes; None: memory is not limited."""
     gpus: Callable[[], tuple[str, ...]]
-    """CDI names; may block."""
+    """Returns the CDI names of the GPUs; may block."""
     gpu_faults: Callable[[], Awaitable[Mapping[str, str]]] = _none
-    """CDI name -> why that one cannot be used; others may be in it."""
+    """Returns, per CDI name, why that GPU cannot be used; it may contain other names."""
     gpu_memory: Callable[[], int | None] = lambda: None
-    """Megabytes of each GPU, where that is known; may block."""
+    """Returns the megabytes of each GPU, or None if unknown; may block."""
     unified: bool = False
-    """GPU memory is system memory."""
+    """Whether GPU memory is part of the system memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What happens now."""
+    """The choice of one scheduling step."""
 
     candidate: Candidate | None
-    """The operator that starts; None: each one waits."""
+    """The operator that starts; None: all of them wait."""
     lease: tuple[str, ...] = ()
-    """The GPUs that its job has from now on."""
+    """The GPUs that are leased to its job from now on."""
     gpus: tuple[str, ...] = ()
-    """Those of it that the operator is given."""
+    """Those of the lease, or the shared GPU, that the operator is given."""
     idle_memory: int = 0
-    """Megabytes that services which no job uses are to give back."""
+    """Megabytes that unused services have to release."""
     wanted: frozenset[str] = frozenset()
-    """Keys of services that are about to be used: these are not to end."""
+    """Keys of services that are about to be used, and so must not end."""
 
 
 class Scheduler:
-    """Knows whose turn it is; what runs and what waits is told to it each time."""
+    """Tracks turns and overtaking; usage and waiting operators are passed in each time."""
 
     def __init__(self, resources: Resources, clock: Clock) -> None:
         self._resources = resources
@@ -70,18 +70,18 @@ class Scheduler:
 
     @property
     def capacity(self) -> Capacity:
-        """What there was at the last look."""
+        """The capacity as of the last `look`."""
         return self._capacity
 
     def soonest(self) -> float | None:
-        """Seconds until a job that is overtaken has waited long enough; None: none is."""
+        """Returns the seconds until an overtaken operator gets a reservation; None: none is due."""
         if not self._overtaking.since or self._overtaking.reserved is not None:
             return None
         first = min(self._overtaking.since.values())
         return max(0.0, first + OVERTAKEN - self._clock.elapsed())
 
     async def look(self, candidates: Iterable[Candidate]) -> None:
-        """Looks for GPUs, where somebody asks for one."""
+        """Reads the capacity; detects GPUs only if a candidate needs one."""
         gpus: tuple[str, ...] = ()
         faults: Mapping[str, str] = {}
         memory: int | None = None
@@ -101,7 +101,7 @@ class Scheduler:
         )
 
     def choose(self, candidates: Collection[Candidate], held: Held) -> Choice:
-        """What starts now, of all operators that wait."""
+        """Chooses what starts now, among all waiting operators."""
         capacity = self._capacity
         waiting = {c.who: c for c in candidates}
         blocked = (c.who for c in overtaken(candidates, capacity, held))
@@ -127,7 +127,7 @@ class Scheduler:
         )
 
     def waits_for(self, candidates: Sequence[Candidate], held: Held) -> Mapping[str, str]:
-        """What each of a job's operators waits for, in words."""
+        """Returns, per operator of a job, what it waits for, as text."""
         return {
             c.operator: obstacle(c, self._capacity, held) or "its turn: others go before it"
             for c in candidates

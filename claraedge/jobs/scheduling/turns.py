@@ -1,12 +1,12 @@
-"""Whose turn it is among the classes of waiting jobs. Pure.
+"""Fair turns among the priority classes of waiting jobs. Pure.
 
-HIGHER, NORMAL and LOWER jobs are taken in the proportion 4 : 2 : 1 where all of them wait (Clara
-0.8.1: classes differ in how often they are picked). It is start-time fair queueing: each class
-carries a tag that grows by its stride with every job taken, and the class with the smallest tag is
-next. A class that had nothing waiting saves up nothing. IMMEDIATE stands outside: it goes first.
+HIGHER, NORMAL and LOWER jobs are taken in the proportion 4 : 2 : 1 while all of them wait (Clara
+0.8.1: classes differ in how often they are picked). This is start-time fair queueing: each class
+has a tag that grows by its stride with every job taken, and the class with the smallest tag is
+next. A class without waiting jobs accumulates no credit. IMMEDIATE is exempt: it is always first.
 
-The promise: while all three wait, each run of nine jobs taken holds one of LOWER, each of five one
-of NORMAL, each of three one of HIGHER.
+The guarantee: while all three wait, each run of nine jobs taken contains one of LOWER, each of five
+one of NORMAL, and each of three one of HIGHER.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 from claraedge.jobs.model import Priority
 
-#: How far the tag of a class moves with each job: the inverse of its weight.
+#: The stride of each class: the inverse of its weight.
 STRIDES: Mapping[Priority, int] = MappingProxyType(
     {Priority.HIGHER: 1, Priority.NORMAL: 2, Priority.LOWER: 4}
 )
@@ -25,18 +25,18 @@ STRIDES: Mapping[Priority, int] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turns:
-    """Where each class stands."""
+    """The tag of each class."""
 
     tags: Mapping[Priority, int] = field(default_factory=dict)
     now: int = 0
     """The tag of the job that was taken last."""
 
     def order(self, waiting: Collection[Priority]) -> Sequence[Priority]:
-        """The classes that wait, the next one first."""
+        """Returns the waiting classes, the next one first."""
         return sorted(waiting, key=lambda c: (c is not Priority.IMMEDIATE, self._tag(c), -c))
 
     def taken(self, priority: Priority) -> Turns:
-        """After a job of this class was taken."""
+        """Returns the state after a job of this class was taken."""
         stride = STRIDES.get(priority)
         if stride is None:
             return self

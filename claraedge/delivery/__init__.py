@@ -1,1 +1,1 @@
-"""Results, originals and failures to their folders."""
+"""Delivery of results, originals and failures to their folders."""

@@ -1,7 +1,7 @@
-"""Takes what stopped jobs made to the outbox, and what failed to the folder of failures.
+"""Delivers the results of stopped jobs to the outbox, and failures to the folder of failures.
 
-Every step may be repeated: a crash at any of them leaves a row that is not done, and the steps that
-were taken are found on the disk.
+Every step may be repeated: after a crash at any of them, the row is not done, and the completed
+steps are found on the disk.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from claraedge.suspects import UNRECORDED, Suspects, Work
 
 _log = logging.getLogger(__name__)
 
-#: Deliveries at once to each folder: those that hang on one keep none for another waiting.
+#: Concurrent deliveries per folder: deliveries that hang on one folder do not block the other.
 _AT_ONCE = 4
 _FIRST_RETRY = 2.0
-#: Seconds between tries at most; and between looks whether a folder that was gone is back.
+#: Longest seconds between attempts; and seconds between checks for the return of a missing folder.
 _LAST_RETRY, _LOOK_AGAIN = 60.0, 5.0
 _LOOK = 60.0
-#: Seconds that each delivery adds to the time between two looks at all of them.
+#: Seconds that each due delivery adds to the pause between two scans of all of them.
 _REST = 1e-4
 
 
 class Delivery:
-    """Delivers what is due, for as long as `run` runs."""
+    """Delivers what is due while `run` runs."""
 
     def __init__(
         self,
@@ -61,9 +61,9 @@ class Delivery:
         look_again: float = _LOOK_AGAIN,
         suspects: Suspects = UNRECORDED,
     ) -> None:
-        """`roots`: shared with others that put something there.
+        """`roots`: shared with other parts that write there. `first_retry`, `look_again`: seconds.
 
-        `on_done` of it is called with the job, at the end of each delivery.
+        The attribute `on_done` is called with the job at the end of each delivery.
         """
         self.on_done: Callable[[str], None] = lambda _: None
         self._database = database
@@ -77,27 +77,27 @@ class Delivery:
         self._lanes = tuple(Lane(root) for root in (self._roots.outbox, self._roots.failed))
 
     async def prepare(self) -> None:
-        """At start: makes the folders. One that cannot be made parks what would go there."""
+        """Creates the folders at start; parks deliveries to a folder that cannot be created."""
         await self._roots.prepare()
 
     def warnings(self) -> Sequence[str]:
-        """Folders that deliveries wait for, for `claraedge status`."""
+        """Returns the problems of folders that deliveries wait for, for `claraedge status`."""
         return [lane.trouble for lane in self._lanes if lane.trouble is not None]
 
     def poke(self) -> None:
-        """A job has stopped: look now."""
+        """Scans for due deliveries now, because a job has stopped."""
         for lane in self._lanes:
             lane.wake.set()
 
     def try_again(self) -> None:
-        """What kept others waiting may be gone: look now at what is parked, too."""
+        """Retries parked deliveries now, because what blocked them may be resolved."""
         for lane in self._lanes:
             for parked in lane.parked.values():
                 parked.until = 0.0
         self.poke()
 
     async def run(self) -> None:
-        """Delivers until it is cancelled; a delivery that has begun a step finishes that step."""
+        """Delivers until cancelled; a delivery completes the step that it has begun."""
         async with asyncio.TaskGroup() as group:
             for lane in self._lanes:
                 group.create_task(self._serve(lane, group), name=f"deliver to {lane.root.name}")
@@ -115,7 +115,7 @@ class Delivery:
                 record = lane.queue.popleft()
                 lane.busy.add(record.job)
                 group.create_task(self._attempt(lane, record), name=f"deliver {record.job}")
-            # Not wait_for: that of Python 3.11 loses a cancel that meets the event.
+            # Not wait_for: in Python 3.11 it loses a cancellation that coincides with the event.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pause(lane)):
                     await lane.wake.wait()
@@ -133,7 +133,7 @@ class Delivery:
         return max(0.01, min(waits))
 
     async def _look(self, lane: Lane) -> None:
-        """Finds what is due; where nothing can be put there now, all of it says so."""
+        """Queues the due deliveries; if the folder cannot be written now, parks all of them."""
         healthy = lane.root is self._roots.outbox
         due = await self._database.read(lambda tx: records.due(tx, healthy=healthy))
         present = {record.job for record in due}
@@ -171,7 +171,7 @@ class Delivery:
             async with self._suspects.during(Work.DELIVERY, record.job):
                 path = await self._deliver(record)
         except Exception as error:  # noqa: BLE001 - it fails alone
-            lane.queue.clear()  # perhaps nothing can be put there any more: look first
+            lane.queue.clear()  # the folder may be unusable: check it first
             await self._park(lane, record, known(error, "a delivery", job=record.job))
         else:
             lane.parked.pop(record.job, None)
@@ -196,7 +196,7 @@ class Delivery:
             await self._write(lambda tx: records.park(tx, record.job, reason))
 
     async def _write(self, work: Callable[[Transaction], object]) -> None:
-        with contextlib.suppress(ClaraedgeError):  # a full disk: it is tried again all the same
+        with contextlib.suppress(ClaraedgeError):  # a full disk: the delivery is retried even so
             await self._database.write(work)
 
     async def _deliver(self, record: DeliveryRecord) -> Path:
@@ -208,7 +208,7 @@ class Delivery:
         self._failpoint("deliver: begun")
         try:
             done = await in_folder_thread(self._parcels.put, due)
-        except DamagedFileError as error:  # what is gone does not come back: a failure says so
+        except DamagedFileError as error:  # lost files do not return: deliver it as a failure
             due = await self._undeliverable(due, f"its results cannot be delivered: {error}")
             record = due.record
             done = await in_folder_thread(self._parcels.put, due)
@@ -232,7 +232,7 @@ class Delivery:
         return done.path
 
     async def _undeliverable(self, due: Due, text: str) -> Due:
-        """The same as a failure; the job says why, once."""
+        """Returns the delivery as a failure; adds the reason to the job's messages, once."""
         job = due.job
         if text not in job.messages:
             await self._database.write(lambda tx: jobs.say(tx, job.id, self._clock.now(), text))

@@ -1,8 +1,9 @@
-"""Removes results, failures and originals that were kept for as long as was configured.
+"""Removes results, failures and originals whose configured time is over.
 
-It goes by rows, one folder after the other, and knows nothing that has none. A folder is renamed
-to a hidden name first, so that nobody sees half of it; a crash at any step leaves the row, by which
-the next look finds what is left. Its time counts from when a clock that is trusted first saw it.
+It follows the rows, one folder after the other, and ignores folders without a row. A folder is
+first renamed to a hidden name, so that no one sees it partly removed; a crash at any step leaves
+the row, by which the next run finds the remains. The time of a folder counts from when a trusted
+clock first saw it.
 """
 
 from __future__ import annotations
@@ -33,20 +34,20 @@ from claraedge.store.database import Database, Transaction
 _log = logging.getLogger(__name__)
 
 _LOOK = 60.0
-#: Folders that are removed before it is recorded, and rows that are dated at once.
+#: Folders removed per recorded step, and rows dated at once.
 _STEP, _DATED = 20, 1000
-#: Seconds until what could not be removed is tried again.
+#: Seconds until a failed removal is retried.
 _AGAIN = 3600.0
 
 
 class _End(enum.Enum):
     REMOVED = "removed"
     GONE = "gone"
-    """Somebody took it away."""
+    """Somebody else removed it."""
     FOREIGN = "foreign"
-    """Another folder lies there now; it stays."""
+    """Another folder has its place now; it is not removed."""
     AWAY = "away"
-    """Perhaps it is there: what it lies on is not."""
+    """Unknown: the disk that it is on is not available."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ class _Rule:
 
 
 class Expiry:
-    """Looks now and then, for as long as `run` runs."""
+    """Removes expired folders periodically while `run` runs."""
 
     def __init__(
         self,
@@ -82,7 +83,7 @@ class Expiry:
         self._troubles: dict[int, str] = {}
 
     def warnings(self) -> Sequence[str]:
-        """What could not be removed, for `claraedge status`."""
+        """Returns the failed removals, for `claraedge status`."""
         if not self._troubles:
             return []
         first = next(iter(self._troubles.values()))
@@ -90,7 +91,7 @@ class Expiry:
         return [f"a folder that is older than its keep_days cannot be removed: {first}{more}"]
 
     async def run(self) -> None:
-        """Looks until cancelled. A full disk, or a share that is dead, is tried again."""
+        """Removes until cancelled. Retries after a full disk or a dead share."""
         while True:
             try:
                 await self.look()
@@ -102,7 +103,7 @@ class Expiry:
             await asyncio.sleep(_LOOK)
 
     async def look(self) -> None:
-        """One look: removes what is due, unless the clock is not to be trusted."""
+        """Removes once what is due, unless the clock is not trusted."""
         if not (await self._trust.look()).steady:
             return
         now = self._clock.now()
@@ -133,7 +134,7 @@ class Expiry:
                     link for one in gone for link in kept.links(tx, one.owner, str(one.path))
                 ]
             )
-            if late:  # made since the look, before anybody knew
+            if late:  # made after the scan, before the removal was recorded
                 await in_folder_thread(_unlink_dead, late)
             self._failpoint("expire: recorded")
             count += sum(end is _End.REMOVED for _, end in ends)
@@ -172,7 +173,8 @@ class Expiry:
     def _remove_one(self, root: Root, one: Kept) -> _End:
         self._failpoint("expire: begun")
         try:
-            # It stays that folder: who may write to one above could lead elsewhere what is removed.
+            # Opened, so that it stays the same folder: a user who may write to a folder above could
+            # otherwise redirect the removal.
             with opened(one.path.parent) as above:
                 return self._remove_in(root, one, above)
         except FileNotFoundError:
@@ -180,7 +182,7 @@ class Expiry:
 
     def _remove_in(self, root: Root, one: Kept, above: Path) -> _End:
         path, hidden = above / one.path.name, above / f".removed-{one.owner}"
-        if os.path.lexists(hidden):  # a crash came between
+        if os.path.lexists(hidden):  # a crash interrupted the removal
             remove(hidden)
             files.sync_folder(above)
             if not os.path.lexists(path):
@@ -200,9 +202,11 @@ class Expiry:
         return _End.REMOVED
 
     def _is_there(self, root: Root, path: Path) -> bool:
-        """Whether the folder that something is missing in is really the one: it may be unmounted.
+        """Returns whether the root folder is really there, so that a missing entry in it was
+        removed.
 
-        Of a folder that was configured before, nothing tells.
+        The root may be unmounted. For a folder that was configured earlier, this is not known:
+        False.
         """
         return path.is_relative_to(root.path) and root.trouble() is None
 
@@ -214,7 +218,7 @@ def _unlink_dead(flag: CancelFlag, links: Sequence[Path]) -> None:
 
 
 def _is_what_was_put(one: Kept, above: Path) -> bool:
-    """`above`: the folder that it lies in, opened."""
+    """Returns whether the folder is still the delivered one; `above`: its parent, opened."""
     try:
         with opened(above, os.fsencode(one.path.name)) as path:
             match one.kind:

@@ -1,7 +1,7 @@
-"""Rows of what lies in the outbox and beside it. Each function runs inside a transaction.
+"""Rows of the folders in the outbox, the failures and the originals.
 
-Triggers of the schema add them: with the end of a delivery, of an item that failed, and where
-`inbox_items.original` is set.
+Each function runs inside a transaction of its caller. Triggers of the schema add the rows: at the
+end of a delivery, at the end of an item that failed, and where `inbox_items.original` is set.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DAY = 86400.0
 
 
 class Kind(enum.Enum):
-    """What it is."""
+    """The kind of a kept folder."""
 
     RESULT = "result"
     FAILURE = "failure"
@@ -26,30 +26,30 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """One folder."""
+    """A folder that is kept until it expires."""
 
     sequence: int
     kind: Kind
     owner: str
-    """The job of a result or of its failure, else the item."""
+    """The job of a result or of its failure; otherwise the item."""
     path: Path
     size: int
-    """Bytes of its files when it was put there."""
+    """Bytes of its files when it was delivered."""
     links: tuple[Path, ...] = ()
-    """To a result: of items whose content came before."""
+    """Links to a result, made for items with the same content as an earlier one."""
 
 
 def date(tx: Transaction, now: float, limit: int) -> int:
-    """Lets the time of those begin that no clock that is trusted has seen; returns how many."""
+    """Starts the retention time of rows not yet dated by a trusted clock; returns their number."""
     return tx.run("date_kept", now=now, limit=limit)
 
 
 def expired(
     tx: Transaction, kind: Kind, days: float | None, now: float, limit: int
 ) -> Sequence[Kept]:
-    """Those that were kept for long enough, some of the oldest; `days` None: for ever.
+    """Returns the oldest expired folders, at most `limit`; `days` None: they never expire.
 
-    What a row itself says wins over `days`.
+    A time that is set in the row takes precedence over `days`. `now`: Unix seconds.
     """
     rows = list(tx.rows("kept_as_wished", kind=kind.value, now=now, limit=limit))
     if days is not None:
@@ -59,7 +59,9 @@ def expired(
 
 
 def removed(tx: Transaction, kept: Kept, now: float) -> None:
-    """It is there no more; the rows of its job and its item say since when."""
+    """Deletes the row of a removed folder, and records the time in the rows of its job and its
+    item.
+    """
     path = str(kept.path)
     tx.run("forget_kept", sequence=kept.sequence, path=path)
     match kept.kind:
@@ -72,7 +74,7 @@ def removed(tx: Transaction, kept: Kept, now: float) -> None:
 
 
 def links(tx: Transaction, owner: str, path: str) -> tuple[Path, ...]:
-    """To a result of this job: of items whose content came before."""
+    """Returns the links to a result of this job, made for items with the same content."""
     return tuple(Path(link["path"]) for link in tx.rows("links_to_result", owner=owner, path=path))
 
 

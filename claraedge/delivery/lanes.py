@@ -1,4 +1,4 @@
-"""What goes to one folder, and what of it waits there."""
+"""Lanes: the deliveries to one folder, with those that wait for a retry."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from claraedge.delivery.roots import Root
 
 @dataclass(slots=True, kw_only=True)
 class Parked:
-    """A delivery that was tried in vain."""
+    """A delivery that failed and is retried. `wait`: seconds; `until`: BOOTTIME (seconds) of the
+    retry.
+    """
 
     reason: str
     wait: float
     until: float
     needed: int | None = None
-    """Bytes, where the disk had no room for them."""
+    """Bytes that it needs, if the disk was too full; else None."""
     lacked: bool = False
-    """They were seen not to be there."""
+    """Whether a later check has found these bytes still missing."""
 
     def is_due(self, now: float, free: int) -> bool:
         if self.needed is None or free >= self.needed:
@@ -31,15 +33,15 @@ class Parked:
 
 @dataclass(slots=True)
 class Lane:
-    """What goes to one folder: it waits for nothing that goes to another."""
+    """The deliveries to one folder, independent of those to other folders."""
 
     root: Root
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     busy: set[str] = field(default_factory=set)
     parked: dict[str, Parked] = field(default_factory=dict)
     queue: deque[DeliveryRecord] = field(default_factory=deque)
-    """What the last look found due, and no more; when it is empty there is another look."""
+    """The due deliveries that the last scan found; when it is empty, the next scan follows."""
     looked: float = 0.0
     rest: float = 0.0
-    """Seconds that the last look is worth: it reads all that is due."""
+    """Seconds until the next scan, because a scan reads all due deliveries."""
     trouble: str | None = None

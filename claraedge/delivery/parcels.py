@@ -1,6 +1,6 @@
-"""Makes the folders of results and failures, and takes originals to theirs. Blocking.
+"""Creates the folders of results and failures, and moves originals to their folder. Blocking.
 
-Every step may be repeated: what an earlier try did is found.
+Every step may be repeated: it recognises what an earlier attempt did.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ _INPUT = "input/"
 
 
 class FullError(OSError):
-    """The disk of a folder has no room for what is to be put there."""
+    """The disk of a folder has no room for a delivery."""
 
     def __init__(self, root: Root, needed: int, error: OSError) -> None:
         super().__init__(error.errno, error.strerror, str(root.path))
         self.needed = needed
-        """Bytes."""
+        """Bytes that the delivery needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """A delivery, with what it is made of."""
+    """A due delivery, with its job and the files of its payload."""
 
     record: DeliveryRecord
     job: Job
@@ -64,7 +64,7 @@ class Due:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:
-    """Where it is."""
+    """A completed delivery: its folder, its size in bytes, and the folder of its original."""
 
     path: Path
     size: int
@@ -72,7 +72,7 @@ class Parcel:
 
 
 class Parcels:
-    """Puts deliveries where they go."""
+    """Writes deliveries to their folders."""
 
     def __init__(
         self,
@@ -93,7 +93,11 @@ class Parcels:
         self._clock = clock
 
     def put(self, flag: CancelFlag, due: Due) -> Parcel:
-        """All that goes to folders; a step that an earlier try took is found."""
+        """Writes the result or the failure, and the original; recognises steps of an earlier
+        attempt.
+
+        Raises FullError if the disk has no room for a result.
+        """
         publishing = self._publish_result if due.record.healthy else self._publish_failure
         path = publishing(flag, due)
         original = self._keep_original(flag, due, path)
@@ -134,7 +138,7 @@ class Parcels:
                     log = logs / _log_name(operator.name, position)
                     log.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
             if due.record.item is not None:
-                (building / "original").mkdir()  # here it still gets the group of the others
+                (building / "original").mkdir()  # gets the others' group here
             self._failpoint("deliver: logs")
             inputs = [self._input(file) for file in _inputs(due)]
             document = reports.failure(due.job, inputs, _origin(due.record), self._clock.now())
@@ -155,7 +159,7 @@ class Parcels:
         )
 
     def _takes(self, due: Due, file: PayloadFile) -> int:
-        """Bytes of the disk that a copy takes."""
+        """Returns the bytes of the disk that a copy of a file occupies."""
         try:
             return files.allocated(self._tree.path(due.job.payload, file).lstat())
         except OSError:
@@ -197,7 +201,7 @@ class Parcels:
     def _input(
         self, file: PayloadFile, due: Due | None = None, flag: CancelFlag | None = None
     ) -> reports.InputFile:
-        """With `due`, its digest is taken where that was not done when it came."""
+        """Describes an input file; with `due`, computes its digest if it is not known."""
         sha256 = file.sha256
         if sha256 is None and due is not None and not self._tree.why_damaged(due.job.payload, file):
             sha256 = digest(self._tree.path(due.job.payload, file), flag).sha256
@@ -205,13 +209,15 @@ class Parcels:
         return reports.InputFile(path=path, size=file.size, sha256=sha256)
 
     def _keep_original(self, flag: CancelFlag, due: Due, path: Path) -> Path | None:
-        """Where the original is now, if not with the failure or nowhere."""
+        """Moves the original of the item; returns its folder, or None if it is in the failure or
+        nowhere.
+        """
         record = due.record
         if record.item is None or record.item_name is None:
             return None
         keep = self._keep_originals if record.keep_original is None else record.keep_original
         if record.healthy and keep == 0:
-            return None  # it goes with its place in the spool, once all is recorded
+            return None  # it is removed with its spool folder, once all is recorded
         source = self._spool.original(record.item, record.item_name)
         if record.healthy:
             root = self._roots.originals
@@ -236,15 +242,15 @@ class Parcels:
         return folder if record.healthy else None
 
     def sweep(self, item: str) -> None:
-        """Removes what is left of an item in the spool."""
+        """Removes the rest of an item from the spool."""
         try:
             remove(self._spool.folder(item))
-        except OSError as error:  # files of others that were copied: nothing is lost, only space
+        except OSError as error:  # copied files of other users: only space is lost
             _log.warning("%s cannot be removed: %s", self._spool.folder(item), error)
 
 
 def _size(path: Path) -> int:
-    """Bytes of what was delivered; 0 where somebody took it away meanwhile, or swapped it."""
+    """Returns the bytes of a delivered folder; 0 if somebody removed or replaced it meanwhile."""
     try:
         with opened(path) as folder:
             return size(folder)
@@ -253,7 +259,7 @@ def _size(path: Path) -> int:
 
 
 def _chosen(due: Due) -> Sequence[tuple[Delivered, PayloadFile, bytes]]:
-    """Each file that is delivered, with the output it is of and its path in that."""
+    """Returns each file to deliver, with its output and its path within that."""
     assert due.job.snapshot is not None, "a job that ended healthy was started"
     return [
         (output, file, inside)
@@ -264,13 +270,13 @@ def _chosen(due: Due) -> Sequence[tuple[Delivered, PayloadFile, bytes]]:
 
 
 def _inside(file: PayloadFile, output: Delivered) -> bytes | None:
-    """The raw path of a file inside an output, or None where it is not of that output."""
+    """Returns the raw path of a file inside an output, or None if it belongs to another one."""
     prefix = f"{output.source}/"
     if not file.name.startswith(prefix):
         return None
     if output.input:
         return file.name.removeprefix(prefix).encode()
-    # The name shows bytes that are no UTF-8 as text; the blob has them as they are.
+    # The name shows bytes that are not UTF-8 as text; the blob has the original bytes.
     depth = file.name.removeprefix(prefix).count("/") + 1
     return b"/".join(file.blob.split(b"/")[-depth:])
 
@@ -291,6 +297,6 @@ def _origin(record: DeliveryRecord) -> reports.Origin | None:
 
 
 def _log_name(operator: str, position: int) -> str:
-    """A name may have as many bytes as a file's, which leaves none for its end."""
+    """Returns the file name of a log; an operator's name may be too long to append a suffix."""
     name = f"{operator}.log"
     return name if len(name) <= _LONGEST_NAME else f"{operator[:200]}-{position}.log"

@@ -1,4 +1,4 @@
-"""Which outputs of a job are delivered. Pure."""
+"""Decides which outputs of a job are delivered. Pure."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from claraedge.pipelines.syntax.spelling import Speller
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Delivered:
-    """One output that is delivered."""
+    """An output that is delivered."""
 
     operator: str
     output: str | None
-    """None: the operator's one unnamed output."""
+    """None: the single unnamed output of the operator."""
     input: bool = False
-    """It is the job's own input, which this operator registers as a result."""
+    """Whether it is the job's own input, which this operator registers as a result."""
 
     @property
     def folder(self) -> str:
@@ -34,13 +34,14 @@ class Delivered:
 
 
 def plan(pipeline: Pipeline, named: Iterable[str] = ()) -> Sequence[Delivered]:
-    """What to deliver, in the order of the definition.
+    """Returns what to deliver, in the order of the definition.
 
-    Every output that no other operator reads, those that only operators without outputs read, what
-    `named` lists (`operator` or `operator/output`, without regard to case), and all that an
-    operator registers as results; of those the job's own input comes under that operator's name.
-    Values in shared memory are no files, and are not delivered. Raises InvalidRequestError with a
-    message for each name that is none of an output's, or a value's.
+    That is every output that no other operator reads; those that only operators without outputs
+    read; what `named` lists (`operator` or `operator/output`, case-insensitive); and all that an
+    operator registers as results. A registered input of the job is delivered under that operator's
+    name. Values in shared memory are not files and are not delivered.
+
+    Raises InvalidRequestError with a message for each name that is no output, or is a value.
     """
     wanted = set()
     problems: list[str] = []
@@ -69,7 +70,7 @@ def plan(pipeline: Pipeline, named: Iterable[str] = ()) -> Sequence[Delivered]:
 
 
 def _read(pipeline: Pipeline, reader: Operator) -> Iterator[tuple[str, str | None]]:
-    """The outputs that an operator reads. Without a name it is all of its source's."""
+    """Yields the outputs that an operator reads; an input without a name reads all of a source."""
     for entry in reader.inputs:
         source = pipeline.operator(entry.source) if entry.source is not None else None
         if source is None:
@@ -93,7 +94,7 @@ def _named(pipeline: Pipeline, text: str) -> set[tuple[str, str | None]]:
             f" `{name}`; {hint}"
         )
     if not operator.outputs and may_be_application(operator):
-        return set()  # its image may still tell of one, whose name is not known
+        return set()  # its image's manifest may still name one
     if not operator.outputs:
         raise InvalidRequestError(
             f"`deliver` names {text!r}, but the operator `{operator.name}` has no outputs;"

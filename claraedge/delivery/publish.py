@@ -1,4 +1,4 @@
-"""How a folder of results, or of a failure, comes to be: whole, by one rename, and only once."""
+"""Publishes a folder of results or of a failure: complete, by one rename, and only once."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from claraedge.ids import new_id
 from claraedge.spool.shown import opened_shown, show
 from claraedge.spool.slug import whole_id
 
-#: Bytes of a marker: a result.json names each file.
+#: Largest marker file in bytes: a result.json names each file.
 _LARGEST = 64 << 20
 
 
 def write_json(path: Path, document: Mapping[str, object]) -> None:
-    """A JSON document for people and programs: indented, UTF-8."""
+    """Writes a JSON document for people and programs: indented, UTF-8."""
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     files.replace(path, text.encode("utf-8", "backslashreplace"))
 
@@ -41,12 +41,15 @@ def publish(
     build: Callable[[Path], None],
     failpoint: Callable[[str], None],
 ) -> Path:
-    """The folder `root/folder`, made by `build` if it is not there yet. Returns where it is.
+    """Returns the folder `root/folder`; creates it with `build` if it does not exist yet.
 
-    `build` fills an empty folder that nobody else can reach, with a JSON file `marker` in it whose
-    `key` is `owner`: by that one it is known again after a crash. A folder of that name that is
-    another's is left alone; all digits of the id make the name this one's then. What `build` made
-    is shown to those that `root` is open to. Where it fails, what is half made is removed.
+    `build` fills an empty folder that no one else can reach. It must write a JSON file `marker`
+    whose `key` is `owner`; by that file the folder is recognised after a crash. If another owner's
+    folder has that name, it is left alone, and the name gets all digits of the id. The published
+    folder is readable to those who may read `root`. If `build` fails, the partial folder is
+    removed.
+
+    Raises FileNotFoundError if `root` does not exist, and StateFolderError if both names are taken.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is gone; mount it again, or make it: mkdir -p '{root}'")
@@ -78,10 +81,11 @@ def _put(
     build: Callable[[Path], None],
     failpoint: Callable[[str], None],
 ) -> None:
-    """Fills a folder and renames it to `place`; for people, that is `target`.
+    """Fills a folder and renames it to `place`, which is shown to people as `target`.
 
-    The paths begin with descriptors: whoever may write to the root can replace what is half made,
-    and has it built where it was moved to, or gets an error, but leads nothing elsewhere.
+    The paths begin with descriptors: a user who may write to the root can replace the partial
+    folder, and then has it built where he moved it, or causes an error, but cannot redirect
+    anything elsewhere.
     """
     remove(temporary)
     temporary.mkdir(0o700)
@@ -103,8 +107,8 @@ def _put(
                     error.filename = str(error.filename).replace(str(building), shown)
                 raise
     except (OSError, ClaraedgeError):
-        # What is half made must not keep a full disk full, nor lie there for ever; a dead share
-        # keeps it for the retry.
+        # A partial folder must not keep a full disk full, or remain for ever; if a share is dead,
+        # it remains for the retry.
         with contextlib.suppress(OSError):
             remove(temporary)
         raise
@@ -117,7 +121,9 @@ def _put(
 
 
 def _our_uid(folder: Path) -> int:
-    """Whose a file is that we make there: on a share, that of its server or of its mount."""
+    """Returns the owner of files that we create there: on a share, its server's or its mount's
+    user.
+    """
     probe = folder / f".{new_id()}.tmp"
     descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
@@ -128,9 +134,9 @@ def _our_uid(folder: Path) -> int:
 
 
 def published(root: Path, folder: str, owner: str, *, marker: str, key: str) -> Path | None:
-    """The folder that `publish` made for this owner, where it did."""
+    """Returns the folder that `publish` made for this owner, or None."""
     for name in (folder, whole_id(folder, owner)):
-        # A folder that another user swapped for a link is not the one that we made.
+        # A folder that another user replaced by a link is not the one that we made.
         with (
             contextlib.suppress(FileNotFoundError, NotADirectoryError),
             opened(root, os.fsencode(name)) as place,
@@ -141,7 +147,7 @@ def published(root: Path, folder: str, owner: str, *, marker: str, key: str) -> 
 
 
 def is_owners(marker: Path, key: str, owner: str) -> bool:
-    """Whether the JSON file `marker` is there and says that its folder is this owner's.
+    """Returns whether the JSON file `marker` exists and names this owner.
 
     What others put in its place, such as a link or a pipe, is not read.
     """

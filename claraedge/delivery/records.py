@@ -17,13 +17,13 @@ from claraedge.store.database import Row, Transaction
 
 
 class DeliveryState(enum.Enum):
-    """Where a delivery is."""
+    """The state of a delivery."""
 
     WAITING = "waiting"
     """The job has not stopped."""
     DUE = "due"
     PARKED = "parked"
-    """Tried, and will be again; the reason says why not yet."""
+    """It failed and will be retried; the reason says why it failed."""
     DONE = "done"
 
 
@@ -38,11 +38,11 @@ class DeliveryRecord:
     state: DeliveryState
     reason: str
     path: str | None
-    """Where the results or the failure lie, once done."""
+    """Folder of the results or of the failure, once it is done."""
     healthy: bool
-    """The job ended well."""
+    """Whether the job ended HEALTHY."""
     keep_original: float | None
-    """Days; 0: it goes once the results are delivered; None: as configured."""
+    """Days to keep the original; 0: removed once the results are delivered; None: as configured."""
     item_name: bytes | None
     item_folder: str | None
     first_seen: float | None
@@ -51,10 +51,10 @@ class DeliveryRecord:
 def add(
     tx: Transaction, job: str, folder: str, outputs: Sequence[str] = (), item: str | None = None
 ) -> None:
-    """A delivery for a job: due when that stops.
+    """Adds a delivery for a job; it becomes due when the job stops.
 
-    `folder` is `slug.result_folder`'s; `outputs` are those that a trigger names; `item` is the
-    inbox item whose original goes with it.
+    `folder` is from `slug.result_folder`; `outputs` are those that a trigger names; `item` is the
+    inbox item whose original is delivered with it.
     """
     tx.run(
         "add_delivery",
@@ -66,24 +66,24 @@ def add(
 
 
 def add_for_job(tx: Transaction, job: Job, pipeline: Pipeline, *, all_jobs: bool) -> None:
-    """A delivery for a job that came over the API.
+    """Adds a delivery for a job that came over the API.
 
-    Without `all_jobs` only where an operator registers results: that asks for their delivery.
+    Without `all_jobs`, only if an operator registers results, which requests their delivery.
     """
     if all_jobs or any(map(is_registration, pipeline.operators)):
         add(tx, job.id, result_folder(pipeline.name, job.name, job.id))
 
 
 def get(tx: Transaction, job: str) -> DeliveryRecord | None:
-    """The delivery of a job, or None where its results go nowhere."""
+    """Returns the delivery of a job, or None if its results are not delivered."""
     row = tx.row("delivery", job=job)
     return None if row is None else _record(row)
 
 
 def due(tx: Transaction, *, healthy: bool) -> Sequence[DeliveryRecord]:
-    """Deliveries whose jobs have stopped and that are not done, in the order of their jobs.
+    """Returns the deliveries of stopped jobs that are not done, in the order of their jobs.
 
-    Those of jobs that ended well, or of the others.
+    `healthy`: those of jobs that ended HEALTHY, or else of all other jobs.
     """
     status = int(JobStatus.HEALTHY)
     return [_record(row) for row in tx.rows("deliveries_due", status=status, healthy=healthy)]
@@ -103,10 +103,10 @@ def done(
     size: int = 0,
     original: str | None = None,
 ) -> None:
-    """The end of a delivery, and of its item; `failure` says why the job did not end well.
+    """Records the end of a delivery, and of its item; `failure`: why the job failed, or None.
 
-    `size`: bytes of the files at `path`. `original`: the folder that the item is kept in, where
-    that is not the failure's.
+    `size`: bytes of the files at `path`. `original`: the folder in which the item is kept, if that
+    is not the folder of the failure.
     """
     tx.run("delivery_done", job=record.job, path=path, size=size)
     if record.item is not None:

@@ -13,7 +13,7 @@ from claraedge.jobs.model import Job, JobStatus
 from claraedge.pipelines.model import decode
 from claraedge.pipelines.registration import registrations
 
-#: Of both documents; a field that changes its meaning changes this.
+#: Version of both documents; it changes when the meaning of a field changes.
 VERSION = 1
 
 _ADVICE: Mapping[JobStatus, str] = {
@@ -35,30 +35,30 @@ class DeliveredFile:
     """A file of a result folder."""
 
     path: str
-    """Relative to the result folder; bytes that are no UTF-8 are shown as `\\xNN`."""
+    """Relative to the result folder; bytes that are not UTF-8 are shown as `\\xNN`."""
     operator: str
     output: str | None
     size: int
     """Bytes."""
     sha256: str | None
-    """None: it is mostly holes, and too large to be read."""
+    """None: the file is mostly holes, and too large to be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputFile:
-    """A file that a job was given."""
+    """An input file of a job."""
 
     path: str
-    """Below /input."""
+    """Relative to /input."""
     size: int
     """Bytes."""
     sha256: str | None
-    """None: not taken."""
+    """None: not computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """The inbox item that a job was made of."""
+    """The inbox item from which a job was created. `first_seen`: Unix seconds."""
 
     item: str
     name: bytes
@@ -73,7 +73,7 @@ def result(
     origin: Origin | None,
     now: float,
 ) -> dict[str, object]:
-    """`result.json` of a job that ended well."""
+    """Returns the document `result.json` of a job that ended HEALTHY."""
     assert job.snapshot is not None, "a job that ended healthy was started"
     return {
         **_job(job, origin, inputs),
@@ -101,7 +101,7 @@ def result(
 def failure(
     job: Job, inputs: Sequence[InputFile], origin: Origin | None, now: float
 ) -> dict[str, object]:
-    """`reason.json` of a job that did not."""
+    """Returns the document `reason.json` of a job that ended otherwise."""
     advice = _ADVICE.get(job.status, _ADVICE[JobStatus.FAULTED])
     again = "create the job again" if origin is None else _drop_again(origin.item, origin.folder)
     return {
@@ -113,14 +113,14 @@ def failure(
 
 
 def reasons(job: Job) -> list[str]:
-    """Why a job did not end well."""
+    """Returns the reasons why a job failed."""
     return list(job.messages) or [f"the job ended {job.status.name}"]
 
 
 def item_failure(
     item: str, name: bytes, folder: str, first_seen: float, reason: str, now: float
 ) -> dict[str, object]:
-    """`reason.json` of an item that never became a job."""
+    """Returns the document `reason.json` of an item that never became a job."""
     return {
         "version": VERSION,
         "item_id": item,
@@ -192,7 +192,7 @@ def _job(job: Job, origin: Origin | None, inputs: Sequence[InputFile]) -> dict[s
 
 
 def _images(job: Job) -> Mapping[str, str]:
-    """The image of each operator as the definition has it; nothing where no job was started."""
+    """Returns the image of each operator as in the definition; empty if the job was not started."""
     if job.snapshot is None:
         return {}
     return {o.name: o.container.reference for o in decode(job.snapshot).operators}

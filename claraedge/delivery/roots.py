@@ -1,7 +1,7 @@
-"""The folders that results, failures and originals go to: whether they are there, and whose.
+"""The root folders of results, failures and originals: whether they are available and mounted.
 
-A folder whose disk is not mounted looks like an empty one. So the mount point that a folder was
-found on is remembered, and what would go there waits where only an outer one is left.
+A folder whose disk is not mounted looks like an empty folder. So the mount point of each folder is
+remembered, and deliveries wait while only an outer mount point is there.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from claraedge.store.database import Database
 
 _log = logging.getLogger(__name__)
 
-#: Seconds; a server of a share that takes longer to tell of one folder is called dead.
+#: Seconds after which a folder that does not answer, such as one on a share, is considered dead.
 ANSWER = 5.0
 
 
 class Root:
-    """One of the folders. What blocks here runs in a thread of its own, which may hang."""
+    """One of the root folders. Blocking calls run in a thread of its own, which may hang."""
 
     def __init__(self, name: str, path: Path, *, watch: bool = True) -> None:
-        """`name` for people; `watch`: wait where its mount point is gone."""
+        """`name`: for messages; `watch`: whether to wait if its mount point is missing."""
         self.name = name
         self.path = path
         self._watch = watch
         self._point: bytes | None = None
         self.free = 0
-        """Bytes that its disk had free at the last look."""
+        """Free bytes of its disk at the last check."""
         self._thread = Threads(1, f"look at {name}")
         self._looking: asyncio.Future[str | None] | None = None
 
     async def look(self) -> str | None:
-        """Why nothing can be put there now, in words; None: it can.
+        """Returns why nothing can be written there now, as text; None: it can.
 
-        Several may ask at once; one that hangs is asked once.
+        Concurrent callers share one check, so that a folder that hangs blocks one thread only.
         """
         if self._looking is None or self._looking.done():
             self._looking = asyncio.ensure_future(self._thread.run(self.trouble))
@@ -60,7 +60,7 @@ class Root:
     # --- in threads -----------------------------------------------------------------------------
 
     def trouble(self) -> str | None:
-        """The same at once, or never where a dead share holds the call. Blocking."""
+        """As `look`, but blocking; it may never return on a dead share."""
         try:
             return self._trouble()
         except OSError as error:
@@ -85,7 +85,10 @@ class Root:
         return self._unmounted(self.path)
 
     def make(self) -> None:
-        """Makes the folder where it is missing, though never on the disk below its own."""
+        """Creates the folder if it is missing, but never on the disk below its own mount point.
+
+        Raises FileNotFoundError if its disk is not mounted, and other OSErrors.
+        """
         above = self.path
         while not above.exists():
             above = above.parent
@@ -94,13 +97,13 @@ class Root:
         files.make_folders(self.path, 0o755)
 
     def refuse(self) -> None:
-        """Raises FileNotFoundError where nothing can be put there now."""
+        """Raises FileNotFoundError if nothing can be written there now."""
         if (trouble := self.trouble()) is not None:
             raise FileNotFoundError(trouble)
 
     @property
     def mode(self) -> int:
-        """Permission bits of the folder: who reads it may read what is put there."""
+        """Permission bits of the folder: those who may read it may read what is delivered there."""
         return stat.S_IMODE(self.path.stat().st_mode) & 0o777
 
     @property
@@ -119,7 +122,7 @@ class Root:
         )
 
     def _lacks(self, point: bytes) -> bool:
-        """Whether a mount point is an outer one than the one that is known."""
+        """Returns whether a mount point is an outer one of the known one."""
         known = self._point
         if not self._watch or known is None or known == point:
             return False
@@ -128,7 +131,7 @@ class Root:
     # --- what is remembered ---------------------------------------------------------------------
 
     def recall(self, fact: str | None) -> None:
-        """Takes what `fact` gave in an earlier life; another path is another folder."""
+        """Restores the mount point from a stored `fact`; one of another path is ignored."""
         if fact is None:
             return
         known = json.loads(fact)
@@ -137,14 +140,14 @@ class Root:
 
     @property
     def fact(self) -> str | None:
-        """What is to be remembered; None: nothing yet."""
+        """The text to store; None: nothing is known yet."""
         if self._point is None:
             return None
         return json.dumps({"path": str(self.path), "mounted": os.fsdecode(self._point)})
 
 
 class Roots:
-    """The three of a device."""
+    """The three root folders of a device."""
 
     def __init__(self, database: Database, config: Config) -> None:
         watch = config.outbox.wait_for_mounts
@@ -159,9 +162,9 @@ class Roots:
         return self.outbox, self.failed, self.originals
 
     async def prepare(self) -> None:
-        """At start: makes the folders. One that cannot be made keeps waiting what would go there.
+        """Creates the folders at start. Deliveries to a folder that cannot be created wait.
 
-        A dead share delays the start by some seconds, and no more.
+        A dead share delays the start by `ANSWER` seconds per step at most.
         """
         for root in self.all:
             row = await self._database.read(lambda tx, root=root: tx.row("fact", key=_key(root)))  # type: ignore[misc]
@@ -178,7 +181,7 @@ class Roots:
             await self.look(root)
 
     async def look(self, root: Root) -> str | None:
-        """As `Root.look`, and remembers what it lies on."""
+        """As `Root.look`; also stores a new mount point."""
         trouble = await root.look()
         fact = root.fact
         if fact is not None and fact != self._known.get(root.name):
@@ -186,7 +189,7 @@ class Roots:
                 await self._database.write(
                     lambda tx: tx.run("put_fact", key=_key(root), value=fact)
                 )
-            except ClaraedgeError as error:  # a full disk: at the next look
+            except ClaraedgeError as error:  # a full disk: retried at the next check
                 _log.warning("%s is not remembered now: %s", root.name, error)
             else:
                 self._known[root.name] = fact

@@ -1,1 +1,1 @@
-"""The numbered log of state changes, and its watchers."""
+"""The numbered log of state changes, and what its watchers follow."""

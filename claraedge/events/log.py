@@ -1,7 +1,7 @@
 """The log of state changes: read after a number, waited on, snapshotted, pruned.
 
-Numbers are committed with the change that they stand for. A stream is (epoch, number): a restored
-state gets a new epoch, so that a number of the other history is noticed.
+A number is committed together with its change. A position in the stream is (epoch, number): a
+restored state gets a new epoch, so that a number from the other history is recognised.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BATCH = 256
 
 
 class EventLog:
-    """What watchers read. Nothing is read while nothing happens."""
+    """The log that watchers read. The database is not read while nothing changes."""
 
     def __init__(self, database: Database, clock: Clock, new_id: NewId) -> None:
         self.epoch = ""
@@ -37,7 +37,7 @@ class EventLog:
         self._changed = asyncio.Event()
 
     async def prepare(self) -> None:
-        """Reads the epoch, or begins one, and listens to the database's commits."""
+        """Reads the epoch, or creates one, and subscribes to the commits of the database."""
 
         def work(tx: Transaction) -> str:
             row = tx.row("fact", key="epoch")
@@ -52,7 +52,7 @@ class EventLog:
         self._database.after_commit("newest_event", self._committed)
 
     async def run(self) -> None:
-        """Prunes, now and every hour, until cancelled."""
+        """Prunes old events, now and every hour, until cancelled."""
 
         def work(tx: Transaction) -> int:
             return tx.run("prune_events", before=self._clock.now() - KEEP_SECONDS, keep=KEEP_COUNT)
@@ -69,7 +69,7 @@ class EventLog:
 
     @property
     def newest(self) -> int:
-        """The number of the last event; 0: there was none yet."""
+        """The number of the last event; 0: none yet."""
         return self._newest
 
     async def changed(self, number: int) -> None:
@@ -78,14 +78,14 @@ class EventLog:
             await self._changed.wait()
 
     async def after(self, number: int) -> Sequence[Event]:
-        """The next events after a number, at most a batch of them."""
+        """Returns the next events after a number, at most `_BATCH`."""
         rows = await self._database.read(
             lambda tx: tx.rows("events_after", number=number, limit=_BATCH)
         )
         return [_event(row, row["number"], row["time"]) for row in rows]
 
     async def has(self, epoch: str, number: int) -> bool:
-        """Whether every event after this position is still there."""
+        """Returns whether all events after this position are still stored."""
         if epoch != self.epoch:
             return False
 
@@ -97,9 +97,10 @@ class EventLog:
         return await self._database.read(work)
 
     async def snapshot(self, follow: Follow) -> tuple[int, Sequence[Event]]:
-        """The present state of what is followed, and the number of the last change in it.
+        """Returns the number of the last change, and the present state of what is followed.
 
-        All jobs: those that have not stopped. Raises JobNotFoundError for a job that is not there.
+        `all_jobs` includes only jobs that have not stopped. Raises JobNotFoundError for an unknown
+        job.
         """
         now = self._clock.now()
 

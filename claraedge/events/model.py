@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One state change, or in a snapshot one present state."""
+    """A state change or, in a snapshot, a present state."""
 
     number: int
-    """Of the change; of a snapshot: the last change that it contains."""
+    """Number of the change; in a snapshot, the last change that it contains."""
     time: float
     """Unix seconds."""
     kind: str
-    """job, operator, message, delivery, pipeline, item."""
+    """One of: job, operator, message, delivery, pipeline, item."""
     job: str | None
     body: Mapping[str, object]
     snapshot: bool = False
@@ -23,7 +23,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Follow:
-    """What a watcher wants to see."""
+    """What a watcher follows."""
 
     jobs: frozenset[str] = frozenset()
     all_jobs: bool = False
@@ -31,7 +31,7 @@ class Follow:
     inbox: bool = False
 
     def wants(self, event: Event) -> bool:
-        """Whether an event is for this watcher."""
+        """Returns whether this watcher follows an event."""
         if event.kind == "pipeline":
             return self.pipelines
         if event.kind == "item":

@@ -1,1 +1,1 @@
-"""Containers that run beside jobs: services of pipelines, the inference server, their networks."""
+"""Containers that serve jobs: services of pipelines, the inference server, and their networks."""

@@ -1,6 +1,7 @@
-"""One container that runs beside jobs: who uses it, how it stands, and waiting for it.
+"""A companion: one container that serves jobs, with its users, its state, and ways to wait for it.
 
-Its life, from the making to the removal, is its keeper's (`keeper.py`).
+It is a service of a pipeline or the inference server. `keeper.py` controls its life, from creation
+to removal.
 """
 
 from __future__ import annotations
@@ -27,31 +28,33 @@ _CONNECTS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How long things may take, in seconds, and how often."""
+    """Time limits in seconds, and the limit of restarts."""
 
     idle: float
-    """It ends when nobody has used it for so long."""
+    """Seconds without a user after which it ends."""
     start: float
-    """From its start until it takes connections."""
+    """Seconds from its start until it must accept connections."""
     restarts: int
-    """Within ten minutes, while jobs use it."""
+    """Number of restarts within ten minutes, while jobs use it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A container that an earlier daemon made, as its labels tell of it."""
+    """A container that an earlier daemon created, as its labels describe it."""
 
     container: str
     digest: str
-    """Of the recipe that it was made by."""
+    """Digest of the recipe by which it was created."""
     gpus: tuple[str, ...]
     memory: int
-    """Megabytes that are kept for it."""
+    """Megabytes that are reserved for it."""
 
 
 class Companion:
-    """`users`, `networks`, `ports` and `asked` belong to its owner, who calls `tell` after a
-    change; what becomes of the container to its keeper.
+    """A service container that jobs share.
+
+    Its owner controls `users`, `networks`, `ports` and `asked`, and calls `tell` after a change;
+    its keeper controls the container.
     """
 
     def __init__(
@@ -65,40 +68,42 @@ class Companion:
         recipe: Recipe | None,
         found: Found | None = None,
     ) -> None:
-        """`found`: a container of it runs already; the recipe comes with its first user."""
+        """`found`: its container runs already; the recipe comes with its first user."""
         self.key = key
         self.name = name
         self.limits = limits
         self.recipe = recipe
         self.digest = recipe.digest if recipe else found.digest if found else ""
         self.gpus = recipe.spec.devices if recipe else found.gpus if found else ()
-        """CDI names of the devices that it has."""
+        """CDI names of the GPUs that are assigned to it."""
         self.memory = recipe.memory if recipe else found.memory if found else 0
-        """Megabytes that are kept for it."""
+        """Megabytes that are reserved for it."""
         self.users: set[str] = set()
         self.networks: dict[str, str] = {}
-        """Those that it is on, or is to be on -> its address there."""
+        """Network that it is on, or is to be on -> its address there."""
         self.ports: set[int] = set(recipe.ports if recipe else ())
         self.asked = False
-        """To end as soon as nobody uses it."""
+        """Whether it ends as soon as no job uses it."""
         self.idle_since = clock.elapsed()
-        """When it was last given back; BOOTTIME."""
+        """BOOTTIME (seconds) when its last user left, or when it was created."""
         self.task: asyncio.Task[None] | None = None
-        """Its keeper's; None: nothing was made of it yet."""
+        """The task of its keeper; None: its container was not created yet."""
         self.container = found.container if found else None
         self.making: str | None = None
-        """Name of the container that was made last, from before it is made; None: nobody's."""
+        """Name of the container created last, set before its creation; None: no keeper is in charge
+        of it.
+        """
         self.wiring = asyncio.Lock()
-        """Held while its container is made anew, or put on a network."""
+        """Locked while its container is recreated, or connected to a network."""
         self.fit = False
-        """It is healthy."""
+        """Whether it is healthy."""
         self.was_fit = found is not None
         self.trouble: str | None = None
-        """Why it was last started again."""
+        """Why it was last restarted."""
         self.closed = False
-        """It takes no more users."""
+        """Whether it accepts no more users."""
         self.failure: ClaraedgeError | None = None
-        """What it ended of."""
+        """The error that ended it."""
         self._workshop = workshop
         self._clock = clock
         self._news = asyncio.Event()
@@ -111,34 +116,37 @@ class Companion:
 
     @property
     def news(self) -> asyncio.Event:
-        """Set with the next change."""
+        """An event that the next change sets."""
         return self._news
 
     def tell(self) -> None:
-        """Wakes whoever waits for a change."""
+        """Wakes all that wait for a change."""
         news, self._news = self._news, asyncio.Event()
         news.set()
 
     def leave(self, job: str) -> None:
-        """A job does not use it any more."""
+        """Removes a job from its users."""
         if job in self.users:
             self.users.discard(job)
             self.idle_since = self._clock.elapsed()
             self.tell()
 
     def ask(self) -> None:
-        """It is to end once nobody uses it."""
+        """Makes it end once no job uses it."""
         self.asked = True
         self.tell()
 
     # --- for its users -------------------------------------------------------------------------
 
     async def join(self, network: str, address: str) -> None:
-        """Puts it on a network. Raises ServiceError or what else it ended of."""
+        """Connects it to a network.
+
+        Raises ContainerError, NetworkError, ServiceError, or the error that ended it.
+        """
         self.networks[network] = address
         for attempt in range(_CONNECTS):
             container = await self._until(lambda: self.container)
-            async with self.wiring:  # whoever makes it anew takes all networks along
+            async with self.wiring:  # a recreated container gets all networks
                 if container != self.container:
                     continue
                 try:
@@ -148,15 +156,20 @@ class Companion:
                         raise
                 else:
                     return
-            await asyncio.sleep(_POLLS[1])  # it ends perhaps, and its task has not seen it yet
+            await asyncio.sleep(_POLLS[1])  # it may have ended, unnoticed by its task so far
         raise NetworkError(f"{self.name} was started again while it was put on a network")
 
     async def up(self) -> str:
-        """Its container, once that is healthy. Raises ServiceError or what else it ended of."""
+        """Returns its container once that is healthy. Raises ServiceError, or the error that ended
+        it.
+        """
         return await self._until(lambda: self.container if self.fit else None)
 
     async def listens(self, address: str, ports: set[int]) -> None:
-        """Returns once it takes connections at all of these. Raises ServiceError after a time."""
+        """Returns once it accepts connections at all of these ports.
+
+        Raises ServiceError after `Limits.start` seconds, or the error that ended it.
+        """
         try:
             async with asyncio.timeout(self.limits.start):
                 for port in sorted(ports):

@@ -1,7 +1,7 @@
-"""Which containers run beside jobs, and who uses them.
+"""Tracks the companions (service containers) that exist, and the jobs that use them.
 
-Everything here happens in single steps of the loop: whoever is made a user of a companion finds it
-there, and what has no user may end.
+Everything here happens in single steps of the event loop: a companion exists when a job becomes its
+user, and only one without users may end.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from claraedge.services.workshop import Workshop
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Present:
-    """One that is there, as admission counts it."""
+    """A companion that exists, as admission counts it."""
 
     key: str
     memory: int
-    """Megabytes that are kept for it."""
+    """Megabytes that are reserved for it."""
 
 
 class Companions:
-    """Those that live: running, about to be made, or ending."""
+    """All companions that are running, about to be created, or ending."""
 
     def __init__(
         self,
@@ -43,20 +43,20 @@ class Companions:
         inference: InferenceSettings,
         loads: Callable[[Collection[str]], LoadedModels],
     ) -> None:
-        """`loads` makes what loads models into an inference server; it is given the jobs that ran
-        before this start.
+        """`loads` creates the loader of models for an inference server; its argument: the jobs that
+        ran before this start of the daemon.
         """
         self.living: set[Companion] = set()
         self.models: dict[Companion, LoadedModels] = {}
-        """Of the inference server, and of one that is ending before it."""
+        """The models of the inference server, and of a predecessor that is still ending."""
         self.expected: set[str] = set()
-        """Jobs that ran before this start and have not come back yet."""
+        """Jobs that ran before this start of the daemon and did not return yet."""
         self.failure: BaseException | None = None
-        """Of a keeper that met a bug."""
+        """The unexpected exception of a keeper."""
         self.on_change: Callable[[], None] = lambda: None
-        """Told when one is gone, and where a keeper failed."""
+        """Called when a companion has ended, or its keeper failed."""
         self.on_lost: Callable[[Companion, ClaraedgeError], None] = lambda _companion, _error: None
-        """Told when one is gone for good while jobs use it."""
+        """Called when a companion has failed permanently while jobs use it."""
         self._workshop = workshop
         self._clock = clock
         self._services = services
@@ -64,12 +64,12 @@ class Companions:
         self._loads = loads
         self._keepers: dict[Companion, Keeper] = {}
         self._present: dict[str, Companion] = {}
-        """Key -> the one that new users get."""
+        """Key -> the companion that new users get."""
 
     # --- users ---------------------------------------------------------------------------------
 
     def use(self, job: str, recipe: Recipe) -> tuple[Companion, list[str]]:
-        """Makes the job a user of the companion of a recipe; with what its messages should say."""
+        """Makes the job a user of a recipe's companion; returns it with messages for the job."""
         found = self._of(job, recipe)
         found.users.add(job)
         if found.recipe is None:
@@ -85,26 +85,26 @@ class Companions:
         return found, [note]
 
     def begin(self, companion: Companion) -> None:
-        """It is made and kept from now on."""
+        """Starts its keeper, which creates and supervises it."""
         self._keepers[companion].begin()
 
     def adopt(self, key: str, name: str, found: Found) -> Companion:
-        """One that runs already."""
+        """Adopts a companion that runs already."""
         return self._add(key, name, found=found)
 
     def leave(self, job: str) -> None:
-        """The job uses none any more."""
+        """Removes the job from the users of all companions."""
         for models in self.models.values():
             models.drop(job)
         for companion in list(self.living):
             companion.leave(job)
-            if companion.task is None and not companion.users:  # nothing was made of it yet
+            if companion.task is None and not companion.users:  # its container was not created yet
                 self.closing(companion)
                 self._forget(companion)
         self.came_back(job)
 
     def came_back(self, job: str) -> None:
-        """A job that ran before this start has what it uses again, or needs it no more."""
+        """Records that a job of before this start has its companions again, or needs none."""
         if job in self.expected:
             self.expected.discard(job)
             if not self.expected:
@@ -114,17 +114,18 @@ class Companions:
     # --- to end --------------------------------------------------------------------------------
 
     def stop(self) -> int:
-        """Each ends when the jobs that use it have; returns how many are to end."""
+        """Makes each companion end when its users have ended; returns how many are to end."""
         stopped = [c for c in self.living if c.task is not None and not c.asked and not c.closed]
         for companion in stopped:
             companion.ask()
         return len(stopped)
 
     def spare(self, megabytes: int, wanted: Collection[str]) -> int:
-        """Asks idle ones to end until so much memory is given back, the least recently used first.
+        """Asks idle companions to end until `megabytes` are released, the least recently used
+        first.
 
-        `wanted`: keys of those that somebody is about to use. Returns how much will be given back,
-        with that of those that were asked before.
+        `wanted`: keys of those that are about to be used. Returns the megabytes that will be
+        released, including those of companions that were asked earlier.
         """
         idle = [c for c in self.living if not c.users and c.key not in wanted]
         given = 0
@@ -137,8 +138,9 @@ class Companions:
         return given
 
     async def yield_gpu(self, limit: float) -> bool:
-        """Ends what holds a GPU and is used by no job, in at most so many seconds; True where none
-        holds one then.
+        """Ends unused companions that have a GPU, and waits at most `limit` seconds.
+
+        Returns True if no companion has a GPU then.
         """
         holders = [c for c in self.living if c.gpus]
         for companion in holders:
@@ -150,17 +152,18 @@ class Companions:
         return not any(c.gpus for c in self.living)
 
     def uses_models(self, job: str) -> bool:
-        """Whether the job uses models of the inference server."""
+        """Returns whether the job uses models of the inference server."""
         return any(models.serves(job) for models in self.models.values())
 
     async def tidy_models(self) -> bool:
-        """Unloads models that the repository no longer holds, where no running job uses them.
-        False: it is to be called again.
+        """Unloads models that are not in the repository any more and that no running job uses.
+
+        Returns False if it has to be called again.
         """
         return all([await models.tidy(c) for c, models in list(self.models.items())])
 
     async def abandon(self) -> None:
-        """The daemon ends: the containers run on."""
+        """Stops supervising, because the daemon ends; the containers keep running."""
         tasks = [c.task for c in self.living if c.task is not None]
         for task in tasks:
             task.cancel()
@@ -172,15 +175,15 @@ class Companions:
         return any(c.key == key for c in self.living)
 
     def has(self, key: str) -> bool:
-        """Whether there is one that new users get."""
+        """Returns whether there is a companion that new users get."""
         return key in self._present
 
     def present(self) -> list[Present]:
-        """All that memory is kept for, also where it is ending."""
+        """Returns all companions that memory is reserved for, including those that are ending."""
         return [Present(key=c.key, memory=c.memory) for c in self.living]
 
     def gpu_use(self) -> GpuUse:
-        """Which GPUs they have, and which jobs use those that have one."""
+        """Returns the GPUs of companions, and the jobs that use these companions."""
         holders = [c for c in self.living if c.gpus]
         return GpuUse(
             gpus=frozenset(gpu for c in holders for gpu in c.gpus),
@@ -208,7 +211,7 @@ class Companions:
     # --- making --------------------------------------------------------------------------------
 
     def _of(self, job: str, recipe: Recipe) -> Companion:
-        """The one that the job has, or shares from now on, or a new one."""
+        """Returns the companion that the job has, one that it may share, or a new one."""
         same = [c for c in self.living if c.key == recipe.key]
         for companion in same:
             if job in companion.users and not companion.closed:
@@ -219,7 +222,7 @@ class Companions:
             outdated = present.digest != recipe.digest and free
             if not (present.asked and job not in self.expected) and not outdated:
                 return present
-            present.ask()  # the new one is made once it has ended
+            present.ask()  # the new one is created after its end
             del self._present[recipe.key]
         after = tuple(c.task for c in same if c.task is not None)
         return self._add(recipe.key, recipe.name, recipe=recipe, after=after)

@@ -1,10 +1,9 @@
-"""The life of a container beside jobs, from its making to its removal.
+"""The life of a companion (a service container), from its creation to its removal.
 
-One task makes it, sees to its health, notices its end, and removes it: nobody else touches its
-life. Whether it may end is decided and acted on in one step of the loop, without an await in
-between, so nobody can begin to use what ends.
-
-A daemon that stops cancels the task, and the container runs on for the next one.
+One task creates it, checks its health, notices its end, and removes it; no other code does. The
+decision to end it is made and applied in one step of the event loop, without an await, so no job
+can start to use a companion that ends. A daemon that stops cancels the task, and the container
+keeps running for the next daemon.
 """
 
 from __future__ import annotations
@@ -28,36 +27,38 @@ from claraedge.services.workshop import Workshop
 
 _log = logging.getLogger(__name__)
 
-#: Restarts are counted over so many seconds.
+#: Seconds over which restarts are counted.
 _WINDOW = 600.0
 _OUTAGE = 1.0
 
-#: Further health of a container that runs: waits for it, or raises ServiceError.
+#: An additional health check of a running container: waits for it, or raises ServiceError.
 Fitting: TypeAlias = Callable[[Companion, str], Awaitable[None]]
 
 
 class Owner(Protocol):
-    """Whom keepers ask, and report to."""
+    """The owner that keepers query and report to."""
 
     def awaited(self) -> bool:
-        """Whether jobs that ran before this start may still come back for their companions."""
+        """Returns whether jobs that ran before this start may still return for their companions."""
         ...
 
     def closing(self, companion: Companion) -> None:
-        """It takes no more users; called in the same step that decides so."""
+        """Called in the step that decides that the companion accepts no more users."""
         ...
 
     def lost(self, companion: Companion, error: ClaraedgeError) -> None:
-        """It is gone for good while jobs use it."""
+        """Called when the companion has failed permanently while jobs use it."""
         ...
 
     def ended(self, companion: Companion, task: asyncio.Task[None]) -> None:
-        """Its task is over: its container is gone, or the daemon stops, or it met a bug."""
+        """Called when its task has ended: the container ended, the daemon stops, or the task
+        failed.
+        """
         ...
 
 
 class Keeper:
-    """Keeps one companion."""
+    """Supervises one companion."""
 
     def __init__(
         self,
@@ -69,7 +70,7 @@ class Keeper:
         fit: Fitting | None = None,
         after: tuple[asyncio.Task[None], ...] = (),
     ) -> None:
-        """`after`: of those that this one follows; it is not made before they are gone."""
+        """`after`: tasks of its predecessors; it is created after they have ended."""
         self._companion = companion
         self._owner = owner
         self._workshop = workshop
@@ -78,7 +79,7 @@ class Keeper:
         self._after = after
 
     def begin(self) -> None:
-        """Starts the task, which goes on until the companion has ended."""
+        """Starts the task, which runs until the companion has ended."""
         companion = self._companion
         if companion.task is None:
             task = asyncio.create_task(self._keep(), name=f"companion {companion.key}")
@@ -93,7 +94,7 @@ class Keeper:
             await self._serve()
         except ClaraedgeError as error:
             self._fail(error)
-        except OSError as error:  # of its folders
+        except OSError as error:  # from its folders
             full = f"{error.filename}: the disk is full; free some space there, then work continues"
             self._fail(
                 StorageFullError(full)
@@ -114,7 +115,7 @@ class Keeper:
             )
 
     def _left_behind(self) -> None:
-        """Its container may be there still: whoever looks for what is left is to find it."""
+        """Reports that its container may remain, so that orphan removal finds it."""
         self._companion.making = None
         self._workshop.on_left()
 
@@ -172,7 +173,9 @@ class Keeper:
             )
 
     async def _make_in_time(self) -> None:
-        """Makes its container; while jobs use it and Podman is down, their work waits."""
+        """Creates its container; while jobs use it and Podman is down, retries until Podman
+        answers.
+        """
         companion = self._companion
         while True:
             try:
@@ -208,9 +211,9 @@ class Keeper:
         )
 
     async def _attend(self, container: str) -> Exit | None:
-        """The end of the container; None where it is to end, and takes no more users.
+        """Waits for the container's end; returns None if it may end and accepts no more users.
 
-        Raises ServiceError where it does not become healthy.
+        Raises ServiceError if it does not become healthy.
         """
         companion = self._companion
         ending = asyncio.ensure_future(self._end_of(container))
@@ -248,7 +251,7 @@ class Keeper:
         while self._fit is not None:
             try:
                 await self._fit(companion, container)
-            except RunnerUnavailableError:  # nothing is known of its health meanwhile
+            except RunnerUnavailableError:  # its health is unknown
                 await asyncio.sleep(_OUTAGE)
             else:
                 return
@@ -257,7 +260,7 @@ class Keeper:
         while True:
             try:
                 return await self._workshop.runner.wait(container)
-            except RunnerUnavailableError:  # what runs goes on without Podman's service
+            except RunnerUnavailableError:  # containers run without Podman's service
                 await asyncio.sleep(_OUTAGE)
 
     def _may_end(self) -> bool:
@@ -265,7 +268,7 @@ class Keeper:
         return left is not None and left <= 0
 
     def _left(self) -> float | None:
-        """Seconds until it may end; None: somebody uses it."""
+        """Returns the seconds until it may end; None: a job uses it, or may still return to it."""
         companion = self._companion
         if companion.users or self._owner.awaited():
             return None

@@ -1,4 +1,4 @@
-"""What a job uses of what runs beside jobs: its lease, from the asking to the giving back."""
+"""The leases of jobs on services and models, from the request to the release."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from claraedge.services.orphans import OrphanRecovery
 from claraedge.services.recipes import Recipe, of_inference, of_service
 from claraedge.services.workshop import Workshop
 
-#: What takes nothing from a job that had its services before: it asks again.
+#: Errors after which a job keeps the services that it had, and retries.
 _LATER = (RunnerUnavailableError, StorageFullError, asyncio.CancelledError)
 
 
 class Leasing:
-    """The leases of all jobs."""
+    """Grants and releases the leases of all jobs."""
 
     def __init__(
         self,
@@ -47,15 +47,15 @@ class Leasing:
         tmpfs_rule: TmpfsRule,
         gpus: Callable[[], tuple[str, ...]],
     ) -> None:
-        """`view`: the models as services see them; `served`: as the inference server does;
-        `present`: as the repository holds them. `gpus`: the CDI names of the device's GPUs now; it
-        blocks.
+        """`view`: the models as services see them; `served`: as the inference server sees them;
+        `present` returns those of the repository; `gpus` returns the CDI names of the device's GPUs
+        and may block.
         """
         self.leases: dict[str, Lease] = {}
         self.waits: dict[str, str] = {}
-        """Job that asks -> what it waits for."""
+        """Job whose request waits -> what it waits for."""
         self.on_change: Callable[[], None] = lambda: None
-        """Told when a job has given back what it had."""
+        """Called when a job has released its lease."""
         self._companions = companions
         self._networks = networks
         self._orphan_recovery = orphans
@@ -70,7 +70,7 @@ class Leasing:
         self._gpus = gpus
 
     async def acquire(self, job: str, pipeline: Pipeline) -> Lease:
-        """As `Services.acquire` says."""
+        """See `Services.acquire`."""
         wanted = needs(pipeline, self._inference.model_limit)
         if not wanted.keys:
             self._companions.came_back(job)
@@ -91,7 +91,7 @@ class Leasing:
         return lease
 
     def let_go(self, job: str) -> None:
-        """As `Services.release` says."""
+        """See `Services.release`."""
         self.leases.pop(job, None)
         self._companions.leave(job)
         self._networks.give_back(job)
@@ -113,7 +113,7 @@ class Leasing:
         await self._view.sync()
         if wanted.models:
             await self._served.ready()
-            if not had:  # before anything is started for it; one that ran has its models already
+            if not had:  # before any start; a job that ran has its models
                 compose(wanted.models, await self._present(), self._inference.model_limit)
         recipes = await self._recipes(pipeline, wanted)
         used = {recipe.key: self._companions.use(job, recipe) for recipe in recipes}
@@ -121,7 +121,7 @@ class Leasing:
         self.waits[job] = "a private network"
         network = await self._networks.take(job, wanted.keys)
         places = network.addresses
-        # All begin at once: each is then waited for in turn.
+        # All start at once; then each is awaited in turn.
         for key, companion in companions.items():
             companion.networks[network.name] = places[key]
             self._companions.begin(companion)

@@ -1,8 +1,8 @@
-"""How much system memory is kept for what runs beside jobs, and how many cores. Pure.
+"""The system memory and cores that are reserved for service containers. Pure.
 
-Memory comes out of the budget of operators. Where a definition or the configuration writes how
-much, that is also the limit of the container; else there is none, and as much is kept as for an
-operator that writes nothing.
+The memory is part of the budget of operators. If a definition or the configuration states an
+amount, it is also the limit of the container; otherwise there is no limit, and the same amount is
+reserved as for an operator that states none.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from claraedge.services.model import INFERENCE, key
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """What is kept for one container."""
+    """The reservation for one container."""
 
     name: str
-    """For people: `service viewer`."""
+    """Name for messages, such as `service viewer`."""
     amount: int
-    """Megabytes."""
+    """Memory in megabytes."""
     written: bool
-    """Whether the definition or the configuration says so."""
+    """Whether the definition or the configuration states the amount."""
     cores: int = 0
     """Logical cores that are reserved while jobs use it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What is kept on this device."""
+    """The rules for reservations on this device."""
 
     profile: Profile
-    """Says how much where nothing is written."""
+    """Determines the amount if none is stated."""
     inference: int | None
-    """Megabytes of the inference server, where the configuration writes them."""
+    """Megabytes of the inference server, if the configuration states them."""
     unified: bool
-    """GPU memory is system memory (Jetson): one budget."""
+    """Whether GPU memory is system memory (Jetson), so that both share one budget."""
 
     def of_pipeline(self, pipeline: Pipeline) -> Mapping[str, Kept]:
-        """Key -> what is kept for each that has to run beside a job of it."""
+        """Returns, per key, the reservation of each companion that a job of the pipeline needs."""
         found: dict[str, Kept] = {}
         for operator in pipeline.operators:
             for service in operator.services:
@@ -53,7 +53,7 @@ class Memory:
 
     @property
     def unwritten(self) -> Kept:
-        """For one of which nothing is known."""
+        """The reservation for a service of which nothing is known."""
         return self._kept("a service", Requests())
 
     def of_service(self, service: Service) -> Kept:

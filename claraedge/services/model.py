@@ -1,4 +1,4 @@
-"""What runs beside a job, as values, and which of it a pipeline needs. Pure.
+"""Services and models that a pipeline needs, and the lease of a job on them, as values. Pure.
 
 Source: Clara 0.7.4, service and connections; 0.7.2, models of an operator.
 """
@@ -18,38 +18,40 @@ from claraedge.pipelines.contract import TRITON_GRPC_PORT, TRITON_HTTP_PORT
 from claraedge.pipelines.model import Operator, Pipeline, Service
 from claraedge.runner.protocol import Mount
 
-#: Of the inference server, where other things have the digest of a service.
+#: Key of the inference server; a service has its digest as key.
 INFERENCE = "inference"
 
-#: Where the folder lies in a service that all services share (Clara's default).
+#: Path in a service of the folder that all services share (Clara's default).
 COMMON = "/clara/common"
-#: Where shared folders of services lie in an operator; the name of the connection follows.
+#: Path in an operator of the shared folders of services; the connection's name follows.
 _VOLUMES = "/clara/volumes"
-#: Addresses of services are told from the end of a network's range, those of operators are given
-#: out from its beginning. The last few are left to whoever wants one.
+#: Addresses of services are assigned from the end of a network's range, those of operators from its
+#: beginning. The last `_LAST` addresses are left free; at most `_MOST` are used for services.
 _LAST = 5
 _MOST = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What has to run before a pipeline's first operator."""
+    """The services and models that must run before a pipeline's first operator."""
 
     services: Mapping[str, Service]
-    """Key -> the first definition of it in the pipeline."""
+    """Key -> its first definition in the pipeline."""
     models: tuple[str, ...]
-    """In the order in which the pipeline names them, each once."""
+    """Names without duplicates, in the order of the pipeline."""
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Of all that has to run, in a fixed order."""
+        """Keys of all that must run, in a fixed order."""
         return tuple(sorted((*self.services, *([INFERENCE] if self.models else []))))
 
 
 def key(service: Service) -> str:
-    """What makes two services one: image, tag and command (Clara), what a container that runs
-    cannot be given any more (folders and GPUs), and, with folders, the pipeline. Neither name nor
-    variables belong to it.
+    """Returns the key of a service; services with equal keys share one container.
+
+    It covers image, tag and command (as in Clara), what a running container cannot be given any
+    more (folders and GPUs), and, if it has folders, the pipeline. Name and variables are not part
+    of it.
     """
     folders = sorted({volume.path for volume in service.volumes})
     content = msgspec.json.encode([*service.identity, folders, gpus_of(service), service.owner])
@@ -57,20 +59,23 @@ def key(service: Service) -> str:
 
 
 def gpus_of(service: Service) -> int:
-    """The GPUs that its container has: whole ones, or one of which it wants a part. It shares them
-    with the operators that use it.
+    """Returns the number of GPUs of its container: whole ones, or one if it requests a share.
+
+    It shares them with the operators that use it.
     """
     return service.requests.gpu or (1 if service.requests.gpu_memory else 0)
 
 
 def uses_services(pipeline: Pipeline) -> bool:
-    """Whether anything has to run beside a job of it."""
+    """Returns whether a job of the pipeline needs services or models."""
     return any(o.services or o.models for o in pipeline.operators)
 
 
 def needs(pipeline: Pipeline, model_limit: int) -> Needs:
-    """Raises ModelNotReadyError where it names more models than the server may hold at once, and
-    ServiceError where it names more services than a network has room for.
+    """Returns the needs of a pipeline.
+
+    Raises ModelNotReadyError if it names more than `model_limit` models, and ServiceError if it
+    names more services than a network has addresses for.
     """
     services: dict[str, Service] = {}
     models: dict[str, None] = {}
@@ -92,7 +97,10 @@ def needs(pipeline: Pipeline, model_limit: int) -> Needs:
 
 
 def addresses(subnet: str | None, keys: Sequence[str]) -> dict[str, str]:
-    """Where each of these stands on a network: the same whenever it is asked."""
+    """Returns the address of each of these keys on a network; the same for each call.
+
+    Raises NetworkError if the network has no IPv4 addresses.
+    """
     try:
         last = ipaddress.IPv4Network(subnet or "").broadcast_address - _LAST
     except ValueError as error:
@@ -102,37 +110,39 @@ def addresses(subnet: str | None, keys: Sequence[str]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """A service as the operators of one job see it."""
+    """A service, as the operators of one job reach it."""
 
     host: str
     port: int | None
-    """The one that its image names first; for connections that name none."""
+    """The first port that its image exposes, for connections that name none."""
     folders: Mapping[str, Path]
-    """Path in the service -> the folder of this machine that lies there."""
+    """Path in the service -> the folder of this machine that is mounted there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """What runs beside a job, and how its operators reach it; as long as the job holds it."""
+    """The services and models of a job, and how its operators reach them, until it is released."""
 
     job: str
     network: str | None = None
     """The job's private network; None: the job needs none."""
     triton: str | None = None
-    """Host of the inference server, with all models of the job loaded."""
+    """Host of the inference server, which has loaded all models of the job; None: not needed."""
     triton_ports: tuple[int, int] = (TRITON_HTTP_PORT, TRITON_GRPC_PORT)
-    """HTTP, gRPC."""
+    """Ports for HTTP and gRPC."""
     notes: tuple[str, ...] = ()
-    """What the job's messages should say."""
+    """Messages to add to the job."""
     peers: Mapping[str, Peer] = field(default_factory=dict)
 
     def networks(self, operator: Operator) -> dict[str, str]:
-        """`ContainerSpec.networks` of the operator: one that uses nothing stays alone."""
+        """Returns `ContainerSpec.networks` of the operator; one that uses no service gets no
+        network.
+        """
         uses = bool(operator.services or operator.models)
         return {self.network: ""} if self.network is not None and uses else {}
 
     def connections(self, operator: Operator) -> dict[str, str]:
-        """Name of each connection of the operator -> `host:port`, or a path in its container."""
+        """Returns, per connection of the operator, `host:port` or a path in its container."""
         found = {}
         for service in operator.services:
             peer = self.peers[key(service)]
@@ -143,7 +153,7 @@ class Lease:
         return found
 
     def mounts(self, operator: Operator) -> tuple[Mount, ...]:
-        """The folders that the operator shares with its services."""
+        """Returns the mounts of folders that the operator shares with its services."""
         return tuple(
             Mount(
                 source=self.peers[key(service)].folders[volume.path],
@@ -157,20 +167,21 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuUse:
-    """Which GPUs the containers beside jobs have now."""
+    """The GPUs that companions have now."""
 
     gpus: frozenset[str] = frozenset()
-    """CDI names."""
+    """CDI names of all of them."""
     used: frozenset[str] = frozenset()
-    """Those of them that a container has which jobs use."""
+    """Those of companions that jobs use."""
     jobs: frozenset[str] = frozenset()
-    """Those that use such a container; none: it yields (`Services.yield_gpu`)."""
+    """The jobs that use such a companion; none: it yields its GPU (`Services.yield_gpu`)."""
 
 
 def room_for(
     wanted: Sequence[str], loaded: Sequence[str], in_use: frozenset[str], limit: int
 ) -> tuple[str, ...] | None:
-    """The models to unload before these are loaded; None: others have to be given back first.
+    """Returns the models to unload before these are loaded; None: other jobs must release some
+    first.
 
     `loaded`: the least recently used first. `in_use`: by other jobs.
     """

@@ -1,9 +1,9 @@
-"""The private networks of jobs: for each job one, with the services that it uses on it.
+"""The private networks of jobs: each job has one, with the services that it uses.
 
-A network is of one job at a time. Once that has ended and its containers are gone, the network
-waits for the next job that uses the same services: they stand on it already, at the same addresses.
-(Taking a running service off a network could cut all its others: `runner/networks.py`.) It is
-removed when none of its services runs any more.
+A network belongs to one job at a time. When that job has ended and its containers are removed, the
+network is reused by the next job with the same services, which keep their addresses on it.
+(Disconnecting a running service from a network could cut all its others: `runner/networks.py`.) It
+is removed when none of its services runs any more.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class JobNetwork:
-    """One network, as it is used now."""
+    """One network, with its present use."""
 
     name: str
     keys: tuple[str, ...]
-    """Of the services on it."""
+    """Keys of the services on it."""
     job: str | None
     subnet: str | None = None
     draining: bool = False
-    """Its last job has ended, and containers of that may still be on it."""
+    """Whether containers of its last job may still be on it."""
 
     @property
     def addresses(self) -> Mapping[str, str]:
-        """Key -> where that service stands."""
+        """Key -> the address of that service."""
         return addresses(self.subnet, self.keys)
 
 
 class JobNetworks:
-    """Makes, gives, takes back and removes them."""
+    """Creates, assigns, reclaims and removes networks."""
 
     def __init__(self, runner: Runner, instance: str, new_id: NewId) -> None:
         self._runner = runner
@@ -48,9 +48,9 @@ class JobNetworks:
         self._all: dict[str, JobNetwork] = {}
 
     async def take(self, job: str, keys: tuple[str, ...]) -> JobNetwork:
-        """The network of a job with these services: its own, a free one, or a new one.
+        """Returns the network of a job with these services: its own, a free one, or a new one.
 
-        Raises NetworkError; whatever ends it, `give_back` leaves nothing of it.
+        Raises NetworkError. After any failure, `give_back` releases what was created.
         """
         mine = [n for n in self._all.values() if n.job == job and n.keys == keys and n.subnet]
         free = [
@@ -68,13 +68,13 @@ class JobNetworks:
         return network
 
     def give_back(self, job: str) -> None:
-        """The job uses its network no more."""
+        """Ends the job's use of its network."""
         for network in self._all.values():
             if network.job == job:
                 network.job, network.draining = None, True
 
     def adopt(self, network: Network, jobs: Collection[str], running: Collection[str]) -> None:
-        """One that was there before this start; `jobs`: those whose containers are on it."""
+        """Adopts a network from before this start; `jobs`: those whose containers are on it."""
         mine = sorted(job for job in jobs if job in running)
         self._all[network.name] = JobNetwork(
             name=network.name,
@@ -86,33 +86,33 @@ class JobNetworks:
 
     @property
     def unused(self) -> bool:
-        """Whether there are networks that no job has."""
+        """Whether some network belongs to no job."""
         return any(n.job is None for n in self._all.values())
 
     def settled(self, runs: Callable[[str], bool]) -> bool:
-        """Whether all that no job has are free for the next one."""
+        """Returns whether all networks without a job are free for reuse."""
         return all(
             n.job is not None or (not n.draining and any(runs(key) for key in n.keys))
             for n in self._all.values()
         )
 
     async def tidy(self, runs: Callable[[str], bool], occupied: Collection[str]) -> None:
-        """Frees what is empty, and removes what has no service left.
+        """Frees empty networks, and removes those without a running service.
 
-        `runs`: whether a service of this key is there. `occupied`: names of networks that
-        operators' containers are on.
+        `runs` returns whether a service of this key exists. `occupied`: names of the networks that
+        containers of operators are on.
         """
         for network in [n for n in self._all.values() if n.job is None]:
             if network.name in occupied:
                 continue
             if network.job is not None:
-                continue  # taken while another one was removed
+                continue  # taken while another network was removed
             network.draining = False
             if network.subnet is None or not any(runs(key) for key in network.keys):
                 await self._remove(network)
 
     async def _remove(self, network: JobNetwork) -> None:
-        network.draining = True  # nobody takes it from now on
+        network.draining = True  # no job takes it from now on
         try:
             await self._runner.remove_network(network.name)
         except ContainerError as error:
@@ -125,5 +125,5 @@ class JobNetworks:
 
 
 def peers(network: Network) -> tuple[str, ...]:
-    """Keys of the services that a network was made for, by its label."""
+    """Returns the keys of the services that a network was created for, by its label."""
     return tuple(key for key in network.labels.get(LABEL_PEERS, "").split(",") if key)

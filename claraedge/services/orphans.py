@@ -1,4 +1,4 @@
-"""What a break leaves beside jobs: containers, networks, folders. Taken up, or removed."""
+"""Adopts or removes what a crash or an outage left behind: containers, networks and folders."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from claraedge.services.workshop import Workshop
 
 _log = logging.getLogger(__name__)
 
-#: Seconds until it is looked once more after a start: a Podman that a daemon was killed beside may
-#: make its container after the first look.
+#: Seconds after a start until the search is repeated: a Podman that was in a call when the daemon
+#: was killed may create its container after the first search.
 _LATE = 5.0
 
 
 class OrphanRecovery:
-    """Every method may raise RunnerUnavailableError: then it is to be called again."""
+    """Recovers service containers. If a method raises RunnerUnavailableError, call it again."""
 
     def __init__(
         self,
@@ -46,19 +46,19 @@ class OrphanRecovery:
         clock: Clock,
     ) -> None:
         self.expected = False
-        """There may be containers that nobody sees to."""
+        """Whether there may be containers without a keeper."""
         self._companions = companions
         self._networks = networks
         self._workshop = workshop
         self._memory = memory
         self._clock = clock
         self._late: float | None = None
-        """BOOTTIME of the second look, until that is done."""
+        """BOOTTIME (seconds) of the second search; None: it is done, or no start was recovered."""
         self._taken_up = False
         self._taking = asyncio.Lock()
 
     async def take_up(self) -> None:
-        """Compares what is there with what is known, once."""
+        """Compares the existing containers and networks with the known ones, once per start."""
         async with self._taking:
             if self._taken_up:
                 return
@@ -76,7 +76,7 @@ class OrphanRecovery:
             for network in networks.values():
                 jobs = occupants.get(network.name, set())
                 self._networks.adopt(network, jobs, self._companions.expected)
-            for key in await self._workshop.shared():  # folders of services that a break ended
+            for key in await self._workshop.shared():  # folders of services that ended unobserved
                 if not self._companions.runs(key):
                     await self._workshop.empty(key)
             self._taken_up = True
@@ -87,7 +87,7 @@ class OrphanRecovery:
             )
 
     async def occupants(self) -> dict[str, set[str]]:
-        """Network -> jobs whose operators' containers are on it."""
+        """Returns, per network, the jobs whose operators have containers on it."""
         found: dict[str, set[str]] = {}
         for container in await self._workshop.runner.containers(self._own):
             for network in container.networks:
@@ -96,11 +96,11 @@ class OrphanRecovery:
 
     @property
     def done(self) -> bool:
-        """Whether nothing can be left that nobody sees to."""
+        """Whether no orphan can remain."""
         return not self.expected and self._late is None
 
     async def remove_orphans(self) -> None:
-        """Removes the containers that nobody sees to, where there may be some."""
+        """Removes containers without a keeper, if there may be some."""
         late = self._late is not None and self._late <= self._clock.elapsed()
         if not self.expected and not late:
             return
@@ -118,13 +118,13 @@ class OrphanRecovery:
             self._late = None
 
     async def _remove_halves(self) -> None:
-        """Removes what a Podman that was killed had made of a container: a name and its layer."""
+        """Removes partial containers of a killed Podman: a reserved name and a layer."""
         for name in await self._workshop.half_made():
             if name not in self._known():
                 await self._remove_one(name, name)
 
     def _known(self) -> set[str]:
-        """Ids and names of containers that somebody sees to, or makes now."""
+        """Returns the ids and names of containers that a keeper supervises or creates."""
         living = self._companions.living
         return {word for c in living for word in (c.container, c.making) if word is not None}
 
@@ -149,7 +149,9 @@ class OrphanRecovery:
         _log.info("service adopted", extra={"service": name, "container": container.id[:12]})
 
     def _kept(self, key: str, told: str) -> int:
-        """Megabytes, also for a container of an older daemon, which did not write them."""
+        """Returns the reserved megabytes, also for a container of an older daemon without the
+        label.
+        """
         if told.isdecimal():
             return int(told)
         return (self._memory.of_inference() if key == INFERENCE else self._memory.unwritten).amount

@@ -1,4 +1,4 @@
-"""How the containers beside jobs are made, of a definition or of settings. Pure."""
+"""Recipes: specifications of service containers, from a definition or from settings. Pure."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from claraedge.runner.protocol import ContainerSpec, Image, Mount
 from claraedge.services.model import COMMON, INFERENCE, gpus_of
 
 _MEGABYTE = 1024 * 1024
-#: Where the inference server finds the models.
+#: Path of the models in the inference server.
 _MODELS = "/models"
-#: Replaced when the container is made.
+#: Placeholder, replaced when the container is created.
 _UNNAMED = Path("/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a companion is made."""
+    """The specification by which a companion is created."""
 
     key: str
     name: str
-    """For people: `service viewer`."""
+    """Name for messages, such as `service viewer`."""
     spec: ContainerSpec
-    """Less its name, labels, log and networks."""
+    """Without name, labels, log and networks."""
     ports: tuple[int, ...]
-    """It is healthy when it takes connections at all of these."""
+    """Ports at which a healthy companion accepts connections."""
     memory: int
-    """Megabytes that are kept for it."""
+    """Megabytes that are reserved for it."""
     first_port: int | None = None
-    """The one that its image names first."""
+    """The first port that its image exposes."""
     folders: tuple[Path, ...] = ()
-    """To be there before it is made, for any user to write; emptied when it has ended."""
+    """Folders created before it, writable by any user, and emptied when it has ended."""
 
     @property
     def digest(self) -> str:
-        """Of all that a container of it is: one made differently has another."""
+        """Digest of the whole specification: another specification has another digest."""
         return hashlib.sha256(repr(self.spec).encode()).hexdigest()
 
 
 def shared_folder(volumes: Path, key: str, path: str) -> Path:
-    """The folder of this machine that lies at a path of a service, for the operators as well."""
+    """Returns the folder of this machine for a path of a service, which operators share."""
     return volumes / key / quote(path, safe="")
 
 
@@ -62,9 +62,10 @@ def of_service(
     volumes: Path,
     gpus: tuple[str, ...],
 ) -> Recipe:
-    """`memory`: megabytes that are kept for it; `gpus`: what the device has.
+    """Returns the recipe of a service.
 
-    Raises ServiceError for what the device cannot give.
+    `memory`: megabytes reserved for it; `gpus`: the GPUs of the device. Raises ServiceError if the
+    device has too few GPUs, or a connection has no port.
     """
     wanted = gpus_of(service)
     if wanted > len(gpus):
@@ -115,7 +116,7 @@ def of_service(
 
 
 def ports(service: Service, image: Image) -> tuple[int, ...]:
-    """Those that operators reach it at, each once."""
+    """Returns the ports at which operators reach a service, without duplicates."""
     first = image.ports[0] if image.ports else None
     named = (connection.port or first for connection in service.http)
     return tuple(sorted({port for port in named if port is not None}))
@@ -124,7 +125,7 @@ def ports(service: Service, image: Image) -> tuple[int, ...]:
 def of_inference(
     settings: Inference, image: Image, *, memory: int, models: Path, gpus: tuple[str, ...]
 ) -> Recipe:
-    """The inference server, as it is configured; `memory`: megabytes that are kept for it."""
+    """Returns the recipe of the inference server; `memory`: megabytes reserved for it."""
     return Recipe(
         key=INFERENCE,
         name="inference server",
@@ -137,7 +138,8 @@ def of_inference(
             memory=_bytes(settings.memory),
             shared_memory=settings.shared_memory * _MEGABYTE,
             devices=gpus[: settings.gpus],
-            # Others' program: nobody can ask it to write elsewhere. What it writes goes with it.
+            # A third-party program that may write anywhere; what it writes is removed with its
+            # container.
             writable_root=True,
         ),
         ports=(),

@@ -1,9 +1,9 @@
-"""What runs beside jobs, as the engine uses it: `acquire` before a job's first operator, `release`
+"""Services and models of jobs: the engine calls `acquire` before a job's first operator, `release`
 after its last.
 
-`companions.py` says who uses which container, `keeper.py` has the life of each. What Podman refuses
-to remove now, and networks that still have containers on them, are seen to by `run`, until nothing
-is left.
+`companions.py` tracks who uses which container, `keeper.py` controls the life of each. `run`
+retries until nothing remains of what Podman refuses to remove now, and of networks that still have
+containers.
 """
 
 from __future__ import annotations
@@ -46,29 +46,32 @@ from claraedge.services.workshop import Workshop
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two tries to remove what could not be removed.
+#: Seconds between two attempts to remove remains.
 _RETRY = 1.0
-#: Seconds beyond the grace that a GPU is waited for.
+#: Seconds, in addition to the grace, for which a GPU is waited for.
 _LAST = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What of the configuration is for what runs beside jobs."""
+    """The part of the configuration that concerns services and the inference server."""
 
     services: ServiceSettings
     inference: InferenceSettings
     grace: float
     """Seconds between TERM and KILL."""
     profile: Profile
-    """Says how much memory is kept where nothing is written."""
+    """Determines the reserved memory if none is stated."""
     unified: bool
-    """GPU memory is system memory."""
+    """Whether GPU memory is part of the system memory."""
     tmpfs_rule: TmpfsRule = TmpfsRule()  # noqa: RUF009 it is frozen
 
 
 class Services:
-    """`prepare` at start, then `run` until it is cancelled; containers outlive it."""
+    """Provides services and models to jobs.
+
+    Call `prepare` at start, then `run` until it is cancelled; the containers keep running after it.
+    """
 
     def __init__(
         self,
@@ -83,13 +86,15 @@ class Services:
         settings: Settings,
         gpus: Callable[[], tuple[str, ...]],
     ) -> None:
-        """`gpus`: the CDI names of the device's GPUs now; it blocks."""
+        """`gpus` returns the CDI names of the device's GPUs; it may block."""
         folder = state / "services"
         self._wake = asyncio.Event()
         self.on_lost: Callable[[str, str], None] = lambda _job, _reason: None
-        """Told (job, reason) when what a job uses is gone for good: its operators are to fail."""
+        """Called with (job, reason) when a service or model is lost permanently: its operators must
+        fail.
+        """
         self.on_freed: Callable[[], None] = lambda: None
-        """Told when one has ended: its memory and its GPU are free."""
+        """Called when a container has ended: its memory and its GPU are free."""
         self._settings = settings
         self._view = ModelView(models, folder / "common" / "models", folder, new_id)
         served = folder / "inference"
@@ -147,10 +152,10 @@ class Services:
     # --- for the engine ------------------------------------------------------------------------
 
     async def prepare(self, running: Collection[str]) -> None:
-        """At start: takes up what runs, removes what belongs to nothing. `running`: jobs that ran
-        when the daemon ended; what they use is kept until each was acquired again or released.
+        """Adopts running containers at start, and removes orphans.
 
-        Where Podman does not answer, `run` and `acquire` try it again.
+        `running`: jobs that ran when the daemon ended; what they use is kept until each of them
+        calls `acquire` or `release`. If Podman does not answer, `run` and `acquire` retry.
         """
         self._companions.expected = set(running)
         try:
@@ -159,9 +164,9 @@ class Services:
             _log.warning("services are looked for later", extra={"reason": str(error)})
 
     async def run(self) -> None:
-        """Sees to what could not be done at once, until it is cancelled.
+        """Does the work that could not be done at once, until cancelled.
 
-        Raises what a bug has raised in the life of a container.
+        Raises the unexpected exception of a keeper.
         """
         try:
             while self._companions.failure is None:
@@ -177,81 +182,87 @@ class Services:
             await self._companions.abandon()
 
     async def acquire(self, job: str, pipeline: Pipeline) -> Lease:
-        """What the job's operators need runs, is healthy and has all models loaded; it stays so
-        until `release`. Asked again, also after a restart, it answers the same.
+        """Provides what the job's operators need: services that are healthy, and loaded models.
 
-        Waits for as long as other jobs keep the inference server full: call it while the job holds
-        nothing else that others wait for. Cancelled, or where it fails, a job that had nothing has
-        nothing. Raises ServiceError, ModelNotReadyError, NetworkError, ContainerError,
-        ImageNotFoundError or ImagePullError: the job is to fail with that; and
-        RunnerUnavailableError or StorageFullError: try it again later.
+        They stay available until `release`. A repeated call, also after a restart, returns the same
+        lease. It waits while other jobs occupy the inference server: call it while the job occupies
+        nothing that others wait for. If it is cancelled or fails, a job that had nothing has
+        nothing.
+
+        Raises ServiceError, ModelNotReadyError, NetworkError, ContainerError, ImageNotFoundError or
+        ImagePullError, with which the job has to fail; and RunnerUnavailableError or
+        StorageFullError: try again later.
         """
         return await self._leasing.acquire(job, pipeline)
 
     async def release(self, job: str) -> None:
-        """The job uses nothing any more, and no container of it will start. Never fails; what was
-        the job's alone is removed soon. Cancel an `acquire` that still runs before.
+        """Releases the lease of a job, of which no container will start any more.
+
+        Never fails; what only this job used is removed soon. Cancel a running `acquire` first.
         """
-        self._models_changed |= self._companions.uses_models(job)  # it may have kept old ones
+        self._models_changed |= self._companions.uses_models(job)  # perhaps of outdated versions
         self._leasing.let_go(job)
 
     async def stop(self) -> int:
-        """Clara.Stop: each ends when the jobs that use it have; returns how many are to end."""
+        """Implements Clara.Stop: each container ends when its users have; returns how many are to
+        end.
+        """
         return self._companions.stop()
 
     async def yield_gpu(self) -> bool:
-        """Ends what holds a GPU and is used by no job; True where nothing beside jobs holds one
-        then.
+        """Ends unused containers that have a GPU, and waits for that.
+
+        Returns True if no service or inference server has a GPU then.
         """
         return await self._companions.yield_gpu(self._settings.grace + _LAST)
 
     def yield_memory(self, megabytes: int, wanted: Collection[str]) -> int:
-        """Ends what is used by no job until so much memory is given back, those first that were not
-        used for longest; `on_freed` tells when. `wanted`: keys of what somebody is about to use.
+        """Ends unused containers until `megabytes` are released, the least recently used first.
 
-        Returns how much will be given back.
+        `on_freed` is called when memory is free. `wanted`: keys of those that are about to be used.
+        Returns the megabytes that will be released.
         """
         return self._companions.spare(megabytes, wanted)
 
     # --- to look at ----------------------------------------------------------------------------
 
     def memory_of(self, pipeline: Pipeline) -> Mapping[str, Kept]:
-        """Key -> the memory that is kept for each that a job of the pipeline needs beside it."""
+        """Returns, per key, the reservation of each container that a job of the pipeline needs."""
         return self._memory.of_pipeline(pipeline)
 
     def present(self) -> Sequence[Present]:
-        """All that memory is kept for now."""
+        """Returns all containers that memory is reserved for now."""
         return self._companions.present()
 
     def gpu_use(self) -> GpuUse:
-        """Which GPUs the containers beside jobs have, and which jobs use those containers."""
+        """Returns the GPUs of these containers, and the jobs that use them."""
         return self._companions.gpu_use()
 
     def want_gpu(self, pipeline: Pipeline) -> bool:
-        """Whether what a pipeline needs beside its jobs asks for a GPU."""
+        """Returns whether services or models of a pipeline need a GPU."""
         return any(
             (o.models and self._settings.inference.gpus) or any(gpus_of(s) for s in o.services)
             for o in pipeline.operators
         )
 
     def waits_for(self, job: str) -> str | None:
-        """What `acquire` of a job waits for now, for people."""
+        """Returns what `acquire` of a job waits for now, as text; None: nothing."""
         return self._leasing.waits.get(job)
 
     def trouble(self, job: str) -> str | None:
-        """Why something that the job uses was started again meanwhile: an operator that failed may
-        have failed of that.
+        """Returns why a service of the job was restarted, which may have failed an operator; None:
+        none was.
         """
         told = [c.trouble for c in self._companions.living if job in c.users and c.trouble]
         return "; ".join(told) or None
 
     def count(self) -> int:
-        """Containers that run beside jobs."""
+        """Returns the number of these containers that run."""
         return sum(1 for c in self._companions.living if c.container is not None)
 
     def models_changed(self) -> None:
-        """A model was stored or deleted: services are to see it, and the inference server to give
-        back what is outdated.
+        """Schedules an update of services and inference server, after a model was stored or
+        deleted.
         """
         self._models_changed = True
         self._wake.set()
@@ -259,7 +270,7 @@ class Services:
     # --- what is left --------------------------------------------------------------------------
 
     async def _tidied(self) -> bool:
-        """Whether nothing is left to do."""
+        """Does the outstanding work; returns whether nothing is left to do."""
         runs = self._companions.runs
         try:
             await self._orphan_recovery.take_up()

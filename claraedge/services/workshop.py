@@ -1,4 +1,4 @@
-"""Where the containers beside jobs are made and taken apart."""
+"""Creates and removes service containers."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from claraedge.services.recipes import Recipe
 
 _log = logging.getLogger(__name__)
 
-#: Bytes of a companion's log before it begins anew.
+#: Bytes of a companion's log after which a new file begins.
 _LOG_SIZE = 8 * 1024 * 1024
 _SHORT = 12
 
 
 class Workshop:
-    """Makes containers of recipes, and removes them with what they leave."""
+    """Creates containers from recipes, and removes them with their artifacts."""
 
     def __init__(
         self, runner: Runner, new_id: NewId, *, folder: Path, instance: str, grace: float
@@ -44,28 +44,29 @@ class Workshop:
         self.instance = instance
         self.logs = folder / "logs"
         self.volumes = folder / "volumes"
-        """Holds a folder for each key: what that service shares with operators lies in it."""
+        """Has one folder per key, with what that service shares with operators."""
         self.grace = grace
-        # A container that is not whole has nothing but its name to tell whose it is.
+        # A partial container has only its name to show which instance it belongs to.
         self._prefix = f"claraedge-service-{instance[:12]}-"
         self.why_unusable: Callable[[str, str], Awaitable[str]] = _unknown
-        """As Images.why_unusable."""
+        """See `Images.why_unusable`."""
         self.on_left: Callable[[], None] = lambda: None
-        """Told when a container may be there that nobody sees to."""
+        """Called when a container without a keeper may remain."""
         self._new_id = new_id
 
     def log_path(self, key: str) -> Path:
         return self.logs / f"{key}.log"
 
     def new_name(self, key: str) -> str:
-        """For a container that is to be made."""
+        """Returns a name for a new container."""
         return f"{self._prefix}{key}-{self._new_id()[:8]}"
 
     async def make(
         self, key: str, title: str, recipe: Recipe, *, name: str, networks: Mapping[str, str]
     ) -> str:
-        """A container that is not started yet; its id. Raises OSError of its folders, and what
-        `Runner.create` does.
+        """Creates a container without starting it; returns its id.
+
+        Raises OSError for its folders, and the errors of `Runner.create`.
         """
         await in_thread(_make_folders, self.logs, recipe.folders)
         spec = replace(
@@ -91,15 +92,15 @@ class Workshop:
             raise ContainerError(f"{error}{await self.of_image(recipe)}") from error
 
     async def present(self) -> list[Container]:
-        """All containers beside jobs that are there."""
+        """Returns all existing service containers."""
         return list(await self.runner.containers({LABEL_SERVICES: self.instance}))
 
     async def half_made(self) -> list[str]:
-        """Names of containers beside jobs whose making was begun, and is not done."""
+        """Returns the names of service containers whose creation has begun and is not complete."""
         return list(await self.runner.half_made(self._prefix))
 
     async def end(self, title: str, container: str) -> bool:
-        """Stops and removes it; False where it may be there still."""
+        """Stops and removes a container; returns False if it may remain."""
         try:
             await self.runner.stop(container, self.grace)
         except ClaraedgeError as error:
@@ -108,7 +109,7 @@ class Workshop:
         return await self.remove(title, container)
 
     async def remove(self, title: str, container: str) -> bool:
-        """False where that did not work now."""
+        """Removes a container; returns False if that failed."""
         try:
             await self.runner.remove(container)
         except ClaraedgeError as error:
@@ -118,7 +119,7 @@ class Workshop:
         return True
 
     async def empty(self, key: str) -> None:
-        """Removes what a service shared with operators, whoever wrote that.
+        """Removes what a service shared with operators, whichever user wrote it.
 
         Raises RunnerUnavailableError.
         """
@@ -129,17 +130,17 @@ class Workshop:
             _log.warning("shared folder left behind", extra=extra)
 
     async def shared(self) -> set[str]:
-        """The keys that folders are there of."""
+        """Returns the keys that have shared folders."""
         return await in_thread(_names, self.volumes)
 
     async def of_image(self, recipe: Recipe | None) -> str:
-        """What of its image may have kept a container from its work; empty: nothing known."""
+        """Returns the defect of its image that may have caused a failure; "": none is known."""
         image = "" if recipe is None else recipe.spec.image
         found = await self.why_unusable(image[:_SHORT], image) if image else ""
         return f"; {found}" if found else ""
 
     async def last_words(self, key: str) -> str:
-        """The last line that it wrote, and where all of it is."""
+        """Returns the last line of its log, with the likely cause, and the path of the log."""
         log = self.log_path(key)
         lines = await in_thread(tail, log, 1)
         said = f"; its last line: {lines[0].strip()[:500]}" if lines else ""
@@ -155,7 +156,7 @@ def _make_folders(logs: Path, shared: tuple[Path, ...]) -> None:
     files.make_folders(logs)
     for folder in shared:
         files.make_folders(folder)
-        folder.chmod(0o777)  # below folders that are ours alone
+        folder.chmod(0o777)  # below folders that only we can enter
 
 
 def _names(folder: Path) -> set[str]:

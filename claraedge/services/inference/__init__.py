@@ -1,1 +1,1 @@
-"""The inference server, and the models that it has loaded."""
+"""The inference server, and the models that it loads."""

@@ -1,4 +1,4 @@
-"""What a model in the inference server is made of, and whether that is still the same. Pure."""
+"""The composition of models: which parts a model has, and whether they changed. Pure."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ from claraedge.errors import ModelNotReadyError
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """One upload of a model, as the repository holds it."""
+    """One upload of a model, as the repository stores it."""
 
     model: str
-    """Its id."""
+    """Id of the model."""
     generation: int
     parts: tuple[str, ...] = ()
-    """Names of other models that it is made of."""
+    """Names of the models that it is composed of."""
 
 
 class Version(msgspec.Struct, frozen=True):
-    """One upload of a model, with all that it is made of."""
+    """One upload of a model, with all of its parts."""
 
     stored: Stored
     digest: str
-    """Another one as soon as the model, or anything that it is made of, was replaced."""
+    """Changes as soon as the model, or any of its parts, is replaced."""
 
 
 def compose(names: Iterable[str], present: Mapping[str, Stored], limit: int) -> dict[str, Version]:
-    """These models and all that they are made of, each after its own parts.
+    """Returns these models and all of their parts, each after its own parts.
 
-    Raises ModelNotReadyError where one is missing, is made of itself, or where they are more than
-    `limit`.
+    Raises ModelNotReadyError if one is missing or is a part of itself, or if they exceed `limit`.
     """
     found: dict[str, Version] = {}
     for name in names:
@@ -79,9 +78,9 @@ def _missing(name: str, above: tuple[str, ...]) -> str:
 
 
 def wholes_first(names: Collection[str], loaded: Mapping[str, Version | None]) -> list[str]:
-    """These and all loaded ones that are made of them, each before its own parts.
+    """Returns these and all loaded models that contain them, each before its own parts.
 
-    That is the order to unload: Triton takes an ensemble away with the first of its parts.
+    This is the order to unload: Triton removes an ensemble with the first of its parts.
     """
     rest = set(names)
     while more := {n for n in loaded if n not in rest and rest & set(_parts(loaded[n]))}:

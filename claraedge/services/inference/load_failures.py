@@ -1,4 +1,6 @@
-"""What helps where the inference server does not load a model, by its own words. Pure."""
+"""Suggests a remedy if the inference server refuses to load a model, by the text of its error.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import re
 
 _AGAIN = "upload the model again"
 
-#: (what the reason holds, the step): the first that fits. Texts of Triton and its backends, of
+#: (pattern of the reason, remedy): the first that matches. Texts of Triton and its backends, of
 #: TensorRT, ONNX Runtime and PyTorch, as users report them.
 _STEPS = (
     # NVIDIA/TensorRT#3130, triton-inference-server/server#6064
@@ -55,7 +57,7 @@ _STEPS = (
 
 
 def step(reason: str) -> str:
-    """What to do about a refusal; empty where its words are of no known kind."""
+    """Returns the remedy for a refusal; "" if its text is unknown."""
     for pattern, advice in _STEPS:
         if re.search(pattern, reason, re.IGNORECASE):
             return advice

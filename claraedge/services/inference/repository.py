@@ -1,11 +1,11 @@
-"""Models as containers see them: `<name>/<version>/...`, read-only.
+"""Views: the models as containers see them, `<name>/<version>/...`, read-only.
 
-The repository keeps each upload in a folder of its own (`models/tree.py`). In a view chosen ones
-lie side by side under their names, as hard links: they cost no space, and stay as they are when a
-model is replaced or deleted. A model's folder appears by a rename, whole.
+The repository stores each upload in a folder of its own (`models/tree.py`). A view has selected
+models next to each other under their names, as hard links: they cost no space, and do not change
+when a model is replaced or deleted. A model's folder appears by one rename, complete.
 
-Services see all models, as the repository holds them now. The inference server sees those that it
-is to have loaded, in the version in which it is to have them.
+Services see all models, in their present version. The inference server sees the models that it
+should have loaded, in the version that it should have.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from claraedge.services.inference.composition import Stored
 
 _log = logging.getLogger(__name__)
 
-#: Id and generation of what lies there.
+#: Id and generation of a model in the view.
 _Shown = tuple[str, int]
 
 
 async def present(models: Models) -> dict[str, Stored]:
-    """What the repository holds now, by name."""
+    """Returns the present models of the repository, by name."""
     return {
         model.name: Stored(
             model=model.id, generation=model.generation, parts=await models.parts(model)
@@ -46,10 +46,10 @@ async def present(models: Models) -> dict[str, Stored]:
 
 
 class ModelView:
-    """One folder of models."""
+    """One folder with a view of models."""
 
     def __init__(self, models: Models, folder: Path, work: Path, new_id: NewId) -> None:
-        """`folder`: the view; `work`: a place on the same disk for its records."""
+        """`folder`: the view; `work`: a folder on the same disk for its records."""
         self.folder = folder
         self._staging = work / "staging"
         self._record = work / "models.json"
@@ -58,19 +58,21 @@ class ModelView:
         self._lock = asyncio.Lock()
 
     async def ready(self) -> None:
-        """Makes the folder."""
+        """Creates the folder."""
         async with self._lock:
             await in_thread(self._prepare)
 
     async def sync(self, *, adds: bool = True) -> None:
-        """Brings the view to what the repository holds now, or, not `adds`, only takes away."""
+        """Updates the view to the present repository; without `adds`, only removes models."""
         found = await self._repository.list()
         wanted = {m.name: Stored(model=m.id, generation=m.generation) for m in found}
         await self.show(wanted, adds=adds)
 
     async def show(self, wanted: Mapping[str, Stored], *, adds: bool = True) -> frozenset[str]:
-        """Brings the view to these and no others. Returns the names of those that the repository no
-        longer holds, and that are not shown.
+        """Updates the view to exactly these models; without `adds`, only removes others.
+
+        Returns the names of those that the repository does not have any more, and that are not
+        shown.
         """
         async with self._lock:
             shown = await in_thread(self._prepare)
@@ -82,7 +84,7 @@ class ModelView:
             for name, version in versions.items() if adds else ():
                 if shown.get(name) == version:
                     continue
-                with contextlib.suppress(ModelNotFoundError):  # deleted meanwhile, or its files are
+                with contextlib.suppress(ModelNotFoundError):  # it, or its files, were deleted
                     async with self._repository.reading(version[0]) as (found, folder):
                         if found.generation != version[1]:
                             continue
@@ -94,12 +96,12 @@ class ModelView:
     def _prepare(self) -> dict[str, _Shown]:
         for folder in (self.folder.parent, self.folder):
             files.make_folders(folder, 0o755)
-            folder.chmod(0o755)  # whatever our umask is: containers run as other users
+            folder.chmod(0o755)  # independent of our umask: containers run as other users
         remove(self._staging)
         files.make_folders(self._staging)
         try:
             recorded = decode_json(self._record.read_bytes(), dict[str, _Shown])
-        except (OSError, msgspec.MsgspecError):  # none, or damaged: all of it is made again
+        except (OSError, msgspec.MsgspecError):  # none, or damaged: rebuild the whole view
             recorded = {}
         for entry in self.folder.iterdir():
             if entry.name not in recorded:
@@ -109,9 +111,10 @@ class ModelView:
     def _swap(
         self, flag: CancelFlag, source: Path | None, name: str, shown: dict[str, _Shown]
     ) -> None:
-        """Puts a model in place of the one of its name, and records what lies there then.
+        """Replaces the model of a name, and records the new content.
 
-        While it is not recorded, it is not there: a crash in between means that it is made anew.
+        A model that is not recorded counts as missing, so after a crash in between it is created
+        again.
         """
         staged, old = self._staging / self._new_id(), self._staging / self._new_id()
         if source is not None:
@@ -136,4 +139,4 @@ def _link_tree(source: Path, target: Path, flag: CancelFlag) -> None:
             made.chmod(0o755)
         else:
             files.link_or_copy(source / os.fsdecode(entry.path), made, flag=flag)
-    files.sync_tree(target)  # before its name is: a power cut must not leave a model without files
+    files.sync_tree(target)  # before its name: a power cut must not leave a model without files

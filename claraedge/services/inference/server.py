@@ -1,16 +1,16 @@
-"""The inference server's models: loaded before a job starts, kept as they are while jobs use them.
+"""The models of the inference server: loaded before a job starts, unchanged while jobs use them.
 
-At most so many are loaded at once; one that no running job uses makes room for another, the least
-recently used first. A job waits in line until there is room for all of its models, and until no
-other job uses an earlier version of one; it gets them all or none, so no two jobs each have what
-the other waits for.
+The number of loaded models is limited; a model that no running job uses makes room for another, the
+least recently used first. A job waits in line until there is room for all of its models, and until
+no other job uses an earlier version of one. It gets all of them or none, so that no two jobs each
+have what the other waits for.
 
-What a job gets is what the repository holds at that moment, with all that it is made of. Triton
-itself does not see to that: it compares times of files, which a clock that was set back makes
-useless (triton-inference-server/server#7013, #2853), and it does not always load an ensemble again
-when one of its parts was replaced (#4828). So each part is loaded by its own name, and what is
-outdated is unloaded first: Triton forgets all that it knew of a model that is unloaded
-(triton-inference-server/core, model_repository_manager.cc).
+A job gets the models that the repository has at that moment, with all of their parts. Triton itself
+does not ensure this: it compares times of files, which a clock that was set back makes useless
+(triton-inference-server/server#7013, #2853), and it does not always reload an ensemble when one of
+its parts was replaced (#4828). So each part is loaded by its own name, and outdated models are
+unloaded first: Triton forgets all about a model that is unloaded (triton-inference-server/core,
+model_repository_manager.cc).
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ from claraedge.services.model import room_for
 _log = logging.getLogger(__name__)
 
 _POLLS = (0.05, 1.0)
-#: A server that goes away so often while it loads the models of one job is given up for that job.
+#: Attempts to load the models of one job before a server that keeps ending is given up for that
+#: job.
 _TRIES = 3
 
 _LOADS = "its models in the inference server"
@@ -45,7 +46,7 @@ _ROOM = f"room for {_LOADS}"
 
 
 class _Record(msgspec.Struct):
-    """What was last known to be loaded, in which container, and for which jobs."""
+    """The models last known to be loaded, in which container, and for which jobs."""
 
     container: str
     loaded: dict[str, Version | None]
@@ -53,7 +54,7 @@ class _Record(msgspec.Struct):
 
 
 class LoadedModels:
-    """The models of one companion, through its restarts."""
+    """The models of one companion, across its restarts."""
 
     def __init__(
         self,
@@ -68,11 +69,11 @@ class LoadedModels:
         record: Path,
         expected: Collection[str],
     ) -> None:
-        """`view`: what lies before the server; `present`: what the repository holds now.
+        """`view`: the models that the server sees; `present` returns those of the repository.
 
-        `start`: seconds until the server is ready; `load`: until it has loaded one model. `record`
-        is a file that tells the next start of the daemon what is loaded, and for whom; `expected`
-        are the jobs of that.
+        `start`: seconds until the server must be ready; `load`: seconds for loading one model.
+        `record`: a file that preserves for the next start of the daemon what is loaded, and for
+        which jobs; `expected`: these jobs.
         """
         self._runner = runner
         self._view = view
@@ -85,14 +86,14 @@ class LoadedModels:
         self._expected = set(expected)
         self._container: str | None = None
         self._loaded: dict[str, Version | None] = {}
-        """The least recently used first; None: in which version is unknown."""
+        """Loaded models, the least recently used first; None: the version is unknown."""
         self._users: dict[str, dict[str, Version]] = {}
-        """Job -> its models, with all that they are made of, as it began with them."""
+        """Job -> its models with all parts, in the versions with which it began."""
         self._served: set[str] = set()
-        """Jobs whose models were all loaded once: they are loaded again after a restart."""
+        """Jobs whose models were all loaded; a restart of the server loads them again."""
         self._line = asyncio.Lock()
         self._queue: dict[str, Callable[[str], None]] = {}
-        """Jobs in line -> who hears what they wait for."""
+        """Job in line -> the callback for what it waits for."""
         self._reason = _LOADS
         self._talking = asyncio.Lock()
         self._freed = asyncio.Event()
@@ -106,20 +107,20 @@ class LoadedModels:
         companion: Companion,
         waits: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Returns when all of these are loaded and ready; they stay so, in the version in which
-        they are then, until `drop`. `waits` hears what it waits for.
+        """Loads models for a job; they stay loaded, in the same version, until `drop`.
 
-        Raises ModelNotReadyError with the server's reason, or what the server ended of.
+        `waits` is called with what the job waits for. Raises ModelNotReadyError with the server's
+        reason, or the error that ended the server.
         """
         await companion.up()
-        if job in self._users:  # it has its place: those in line may wait for this very job
+        if job in self._users:  # it has its models: jobs in line may wait for it
             if not await self._serve(job, (), companion):
                 return
             self.drop(job)
         self._queue[job] = waits
         waits(self._reason)
         try:
-            async with self._line:  # first come, first served: a large job is not passed for ever
+            async with self._line:  # first come, first served: a large job never starves
                 before: dict[str, Version] | None = None
                 while True:
                     wanted, unload = await self._place(job, names)
@@ -129,7 +130,7 @@ class LoadedModels:
                     if not lost:
                         return
                     del self._users[job]
-                    if wanted == before:  # else one was replaced meanwhile
+                    if wanted == before:  # else a model was replaced meanwhile
                         raise ModelNotReadyError(
                             f"the files of the model {min(lost)} are gone from the disk; upload it"
                             " again, or delete it"
@@ -141,7 +142,9 @@ class LoadedModels:
     async def _place(
         self, job: str, names: Sequence[str]
     ) -> tuple[dict[str, Version], tuple[str, ...]]:
-        """What the job is to get, and what makes room for that, once nothing is in the way."""
+        """Returns the models that the job gets, and those to unload for them, once nothing blocks
+        it.
+        """
         while True:
             self._freed.clear()
             present = await self._present()
@@ -155,17 +158,17 @@ class LoadedModels:
             await self._freed.wait()
 
     def _in_use(self, *jobs: str) -> dict[str, Version]:
-        """What these jobs use; all use the same version of a model. Parts come first."""
+        """Returns the models that these jobs use, parts first; all jobs use equal versions."""
         return {name: v for job in jobs for name, v in self._users[job].items()}
 
     def _say(self, reason: str) -> None:
-        """Tells the whole line what its first job waits for."""
+        """Reports to all jobs in line what the first one waits for."""
         self._reason = reason
         for waits in self._queue.values():
             waits(reason)
 
     async def _serve(self, job: str, unload: Sequence[str], companion: Companion) -> frozenset[str]:
-        """Returns the models of the job that the repository no longer holds; none: it has all."""
+        """Loads the job's models; returns those that the repository lost (none: all are loaded)."""
         for attempt in range(_TRIES):
             container = await companion.up()
             try:
@@ -179,11 +182,11 @@ class LoadedModels:
             except GoneError as error:
                 if attempt + 1 == _TRIES:
                     raise gone(error) from error
-                await asyncio.sleep(_POLLS[1])  # its end is noticed, and it is started again
+                await asyncio.sleep(_POLLS[1])  # its keeper notices the end and restarts it
         raise AssertionError("the last try returns or raises")
 
     def drop(self, job: str) -> None:
-        """The job uses its models no more; they stay loaded for the next one."""
+        """Ends the job's use of its models; they stay loaded for the next job."""
         self._expected.discard(job)
         self._users.pop(job, None)
         self._served.discard(job)
@@ -192,16 +195,17 @@ class LoadedModels:
     # --- for the repository --------------------------------------------------------------------
 
     def serves(self, job: str) -> bool:
-        """Whether the job uses models."""
+        """Returns whether the job uses models."""
         return job in self._users
 
     async def tidy(self, companion: Companion) -> bool:
-        """Unloads what was replaced or deleted and no running job uses: it would keep memory and
-        disk. False: it is to be called again, as the server is just starting.
+        """Unloads unused models that were replaced or deleted: they would occupy memory and disk.
+
+        Returns False if it has to be called again, because the server is starting.
         """
-        self._freed.set()  # who waits may want something else now
+        self._freed.set()  # jobs in line may need other models now
         if self._line.locked():
-            return True  # the job at its head does the same
+            return True  # the first job in line does this
         if not companion.fit or companion.container is None:
             return not self._loaded
         async with self._line, self._talking:
@@ -221,7 +225,10 @@ class LoadedModels:
     # --- for the companion ---------------------------------------------------------------------
 
     async def fit(self, companion: Companion, container: str) -> None:
-        """Waits for a server that was started, and gives it back what running jobs use of it."""
+        """Waits until a started server is ready, and reloads the models that running jobs use.
+
+        Raises ServiceError if it is not ready in time, or ends.
+        """
         triton = self._triton(companion, container)
         try:
             async with asyncio.timeout(self._start):
@@ -246,11 +253,11 @@ class LoadedModels:
     async def _answers(self, triton: Triton) -> bool:
         try:
             return await triton.ready()
-        except RunnerUnavailableError:  # what runs goes on without Podman's service
+        except RunnerUnavailableError:  # containers run without Podman's service
             return False
 
     async def _found(self, triton: Triton, container: str) -> dict[str, Version | None]:
-        """What a container has loaded that another daemon may have started."""
+        """Returns the models loaded in a container that another daemon may have started."""
         recorded = await in_thread(self._read)
         for job in self._expected & recorded.users.keys():
             self._users.setdefault(job, recorded.users[job])
@@ -268,7 +275,7 @@ class LoadedModels:
             if name not in self._loaded:
                 try:
                     await self._load_one(triton, name, version)
-                except ModelNotReadyError as error:  # its job finds out; the others go on
+                except ModelNotReadyError as error:  # its job will find out; load the others
                     _log.error("model not loaded again", extra={"reason": str(error)})
 
     # --- loading -------------------------------------------------------------------------------
@@ -276,7 +283,7 @@ class LoadedModels:
     async def _bring(
         self, triton: Triton, unload: Sequence[str], wanted: Mapping[str, Version]
     ) -> frozenset[str]:
-        """Returns those of `wanted` that the repository no longer holds; none: all are loaded."""
+        """Loads `wanted`; returns those that the repository does not have; none: all are loaded."""
         other = [n for n, v in wanted.items() if n in self._loaded and self._loaded[n] != v]
         for name in wholes_first({*unload, *other}, self._loaded):
             if name in self._loaded:
@@ -292,18 +299,18 @@ class LoadedModels:
         for name, version in wanted.items():
             if self._loaded.get(name) != version or not await triton.has_ready(name):
                 await self._load_one(triton, name, version)
-        for name in reversed(list(wanted)):  # a whole makes room before its parts
+        for name in reversed(list(wanted)):  # an ensemble is unloaded before its parts
             self._loaded[name] = self._loaded.pop(name)
         return frozenset()
 
     async def _load_one(self, triton: Triton, name: str, version: Version) -> None:
         self._loaded.pop(name, None)
-        self._loaded[name] = None  # whatever ends this: it may be loaded by then
+        self._loaded[name] = None  # it may be loaded even if this fails
         try:
             await triton.load(name, self._load)
         except ModelNotReadyError:
             with contextlib.suppress(GoneError):
-                if not await triton.has_ready(name):  # else an older version of it goes on
+                if not await triton.has_ready(name):  # else an older version stays loaded
                     del self._loaded[name]
             raise
         self._loaded[name] = version
@@ -321,7 +328,7 @@ class LoadedModels:
     def _read(self) -> _Record:
         try:
             return decode_json(self._record.read_bytes(), _Record)
-        except (OSError, msgspec.MsgspecError):  # none, or damaged: the server is new
+        except (OSError, msgspec.MsgspecError):  # none, or damaged: treat the server as new
             return _Record(container="", loaded={}, users={})
 
     def _triton(self, companion: Companion, container: str) -> Triton:
@@ -330,7 +337,7 @@ class LoadedModels:
 
 
 def _now(name: str, present: Mapping[str, Stored]) -> Version | None:
-    """The model as it would be loaded now; None: it would not."""
+    """Returns the version that would be loaded now; None: the model cannot be loaded."""
     try:
         return compose((name,), present, len(present))[name]
     except ModelNotReadyError:

@@ -1,4 +1,4 @@
-"""Calls to the inference server: health, load and unload, as Triton's HTTP API has them.
+"""Calls to the inference server: health, load and unload, by Triton's HTTP API.
 
 Source: Triton Inference Server, HTTP/REST and the model repository extension (version 2).
 """
@@ -23,11 +23,11 @@ _POLL = 0.1
 
 
 class GoneError(Exception):
-    """The server did not answer: it is starting, or has ended."""
+    """The server did not answer, because it is starting or has ended."""
 
 
 class SlowError(GoneError):
-    """The answer did not come in time."""
+    """The server did not answer in time."""
 
 
 class _Refusal(msgspec.Struct):
@@ -40,12 +40,12 @@ class _Indexed(msgspec.Struct):
 
 
 class Triton:
-    """The server that runs in a container, at an address inside its network."""
+    """A server in a container, at an address inside its network."""
 
     def __init__(
         self, runner: Runner, container: str, address: str, port: int, log: Path | None = None
     ) -> None:
-        """`log`: what it prints."""
+        """`log`: the file with its output."""
         self._runner = runner
         self._container = container
         self._address = address
@@ -53,18 +53,18 @@ class Triton:
         self._more = f"; more is in its log, {log}" if log else ""
 
     async def ready(self) -> bool:
-        """Whether it answers and takes work."""
+        """Returns whether it answers and accepts requests."""
         try:
             return (await self._call("GET", "/v2/health/ready")).ok
         except GoneError:
             return False
 
     async def has_ready(self, model: str) -> bool:
-        """Whether it has this model loaded. Raises GoneError, as all that follow."""
+        """Returns whether it has this model loaded. Raises GoneError, as do all methods below."""
         return (await self._call("GET", f"/v2/models/{quote(model, safe='')}/ready")).ok
 
     async def loaded(self) -> frozenset[str]:
-        """The models that it has loaded; none where it does not tell."""
+        """Returns the models that it has loaded; none if it does not report them."""
         answer = await self._call("POST", "/v2/repository/index", b'{"ready":true}')
         try:
             entries = decode_json(answer.body, list[_Indexed]) if answer.ok else []
@@ -73,7 +73,10 @@ class Triton:
         return frozenset(entry.name for entry in entries if entry.state in ("READY", ""))
 
     async def load(self, model: str, limit: float) -> None:
-        """Loads a model, anew where it is loaded. Raises ModelNotReadyError with its reason."""
+        """Loads a model, or reloads it.
+
+        Raises ModelNotReadyError with the server's reason, or after `limit` seconds.
+        """
         path = f"/v2/repository/models/{quote(model, safe='')}/load"
         try:
             answer = await self._call("POST", path, b"{}", limit)
@@ -94,10 +97,10 @@ class Triton:
             )
 
     async def unload(self, model: str) -> None:
-        """Unloads a model, and returns once that is done, or after some seconds."""
+        """Unloads a model; returns once that is done, or after `_UNLOAD` seconds."""
         path = f"/v2/repository/models/{quote(model, safe='')}/unload"
         await self._call("POST", path, b"{}", _UNLOAD)
-        for _ in range(int(_UNLOAD / _POLL)):  # it answers before it is done
+        for _ in range(int(_UNLOAD / _POLL)):  # it answers before the model is unloaded
             if not await self.has_ready(model):
                 return
             await asyncio.sleep(_POLL)
@@ -131,5 +134,5 @@ def _reason(answer: Response) -> str:
 
 
 def gone(error: GoneError) -> ClaraedgeError:
-    """What a job is told where the server stays away."""
+    """Returns the error for a job if the server does not return."""
     return ModelNotReadyError(f"the inference server {error}; create the job again")

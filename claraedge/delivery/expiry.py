@@ -54,6 +54,7 @@ class _End(enum.Enum):
 class _Rule:
     root: Root
     days: float | None
+    """Days that a folder is kept; None: it never expires."""
 
 
 class Expiry:

@@ -96,7 +96,9 @@ class Parcels:
         """Writes the result or the failure, and the original; recognises steps of an earlier
         attempt.
 
-        Raises FullError if the disk has no room for a result.
+        Raises FullError if the disk has no room for a result, DamagedFileError if a file of the
+        payload is damaged, and other OSErrors, such as FileNotFoundError if a root folder is not
+        available.
         """
         publishing = self._publish_result if due.record.healthy else self._publish_failure
         path = publishing(flag, due)

@@ -37,6 +37,7 @@ class DeliveryRecord:
     item: str | None
     state: DeliveryState
     reason: str
+    """Why a parked delivery failed; empty otherwise."""
     path: str | None
     """Folder of the results or of the failure, once it is done."""
     healthy: bool
@@ -46,6 +47,7 @@ class DeliveryRecord:
     item_name: bytes | None
     item_folder: str | None
     first_seen: float | None
+    """Unix seconds when the inbox first saw the item."""
 
 
 def add(
@@ -90,6 +92,7 @@ def due(tx: Transaction, *, healthy: bool) -> Sequence[DeliveryRecord]:
 
 
 def park(tx: Transaction, job: str, reason: str) -> None:
+    """Records why a delivery failed; it is retried."""
     tx.run("delivery_parked", job=job, reason=reason)
 
 

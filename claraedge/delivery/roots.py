@@ -159,6 +159,7 @@ class Roots:
 
     @property
     def all(self) -> tuple[Root, Root, Root]:
+        """The outbox, the folder of failures, and the folder of originals."""
         return self.outbox, self.failed, self.originals
 
     async def prepare(self) -> None:

@@ -69,6 +69,7 @@ class JobFilter:
     completed_before: float | None = None
 
     def matches(self, row: Row) -> bool:
+        """Returns whether a job's row matches the filter."""
         return (
             (not self.states or row["state"] in self.states)
             and (not self.statuses or row["status"] in self.statuses)

@@ -53,7 +53,7 @@ class OperatorStatus(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorRecord:
-    """An operator of a job, as it is recorded. Times are Unix seconds, unless noted."""
+    """The record of an operator of a job. Times are Unix seconds, unless noted."""
 
     name: str
     status: OperatorStatus = OperatorStatus.PENDING
@@ -78,7 +78,7 @@ class OperatorRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job as it is recorded. Times are Unix seconds."""
+    """The record of a job. Times are Unix seconds."""
 
     id: str
     name: str

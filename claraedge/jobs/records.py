@@ -157,7 +157,10 @@ def stop(tx: Transaction, job: str, status: JobStatus, now: float) -> None:
 
 
 def end_job(tx: Transaction, job: str, status: JobStatus, text: str, now: float) -> None:
-    """Records how a job is to end, unless that is decided already; its operators end next."""
+    """Records how a job is to end, unless that is decided already; its operators end next.
+
+    Raises JobNotFoundError.
+    """
     row = _row(tx, job)
     if _ending(row) is None and JobState(row["state"]) is not JobState.STOPPED:
         tx.run("job_ending", id=job, status=int(status))
@@ -200,7 +203,8 @@ def complete(
 ) -> None:
     """Records an operator's success together with the files that it wrote.
 
-    `exit_code` None: no process ran.
+    `exit_code` None: no process ran. Raises FileCollisionError if a name would be a file and a
+    folder.
     """
     payloads.put_files(tx, job.payload, produced)
     end_operator(tx, job.id, operator, OperatorStatus.COMPLETED, exit_code, at)

@@ -16,6 +16,7 @@ class RunTime:
     """Seconds counted so far, and the time since which it is counting."""
 
     counted: float = 0.0
+    """Seconds counted before `since`."""
     since: float | None = None
     """BOOTTIME at which counting began; None: no operator of the job runs."""
 

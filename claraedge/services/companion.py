@@ -90,8 +90,8 @@ class Companion:
         """The task of its keeper; None: its container was not created yet."""
         self.container = found.container if found else None
         self.making: str | None = None
-        """Name of the container created last, set before its creation; None: no keeper is in charge
-        of it.
+        """Name of the container created last, set before its creation; None: none, or left to
+        orphan removal.
         """
         self.wiring = asyncio.Lock()
         """Locked while its container is recreated, or connected to a network."""
@@ -110,6 +110,7 @@ class Companion:
 
     @property
     def log_path(self) -> Path:
+        """Path of the file with its output."""
         return self._workshop.log_path(self.key)
 
     # --- for its owner and its keeper ----------------------------------------------------------

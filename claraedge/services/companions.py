@@ -172,6 +172,7 @@ class Companions:
     # --- to look at ----------------------------------------------------------------------------
 
     def runs(self, key: str) -> bool:
+        """Returns whether a companion with this key exists, even one that is ending."""
         return any(c.key == key for c in self.living)
 
     def has(self, key: str) -> bool:
@@ -194,16 +195,20 @@ class Companions:
     # --- what keepers report -------------------------------------------------------------------
 
     def awaited(self) -> bool:
+        """See `keeper.Owner`."""
         return bool(self.expected)
 
     def closing(self, companion: Companion) -> None:
+        """See `keeper.Owner`."""
         if self._present.get(companion.key) is companion:
             del self._present[companion.key]
 
     def lost(self, companion: Companion, error: ClaraedgeError) -> None:
+        """See `keeper.Owner`."""
         self.on_lost(companion, error)
 
     def ended(self, companion: Companion, task: asyncio.Task[None]) -> None:
+        """See `keeper.Owner`."""
         if not task.cancelled() and task.exception() is not None:
             self.failure = task.exception()
         self._forget(companion)

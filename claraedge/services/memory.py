@@ -57,10 +57,12 @@ class Memory:
         return self._kept("a service", Requests())
 
     def of_service(self, service: Service) -> Kept:
+        """Returns the reservation of a service."""
         shared = (service.requests.gpu_memory or 0) if self.unified else 0
         return self._kept(f"service {service.name}", service.requests, shared)
 
     def of_inference(self) -> Kept:
+        """Returns the reservation of the inference server."""
         return self._kept("the inference server", Requests(memory=self.inference))
 
     def _kept(self, name: str, asked: Requests, shared: int = 0) -> Kept:

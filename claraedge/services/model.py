@@ -26,7 +26,7 @@ COMMON = "/clara/common"
 #: Path in an operator of the shared folders of services; the connection's name follows.
 _VOLUMES = "/clara/volumes"
 #: Addresses of services are assigned from the end of a network's range, those of operators from its
-#: beginning. The last `_LAST` addresses are left free; at most `_MOST` are used for services.
+#: beginning. The last few addresses are left free; at most `_MOST` are used for services.
 _LAST = 5
 _MOST = 128
 

@@ -100,7 +100,7 @@ class JobNetworks:
         """Frees empty networks, and removes those without a running service.
 
         `runs` returns whether a service of this key exists. `occupied`: names of the networks that
-        containers of operators are on.
+        containers of operators are on. Raises RunnerUnavailableError.
         """
         for network in [n for n in self._all.values() if n.job is None]:
             if network.name in occupied:

@@ -55,6 +55,7 @@ class Workshop:
         self._new_id = new_id
 
     def log_path(self, key: str) -> Path:
+        """Returns the path of the log of a companion."""
         return self.logs / f"{key}.log"
 
     def new_name(self, key: str) -> str:

@@ -31,6 +31,7 @@ class Tasks:
         """The exception of a task that could not record its result: the state is unusable."""
 
     def begin(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
+        """Starts a task that runs `work`, and returns it."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)

@@ -177,7 +177,7 @@ class Dispatcher:
         use = self._context.machine.services.gpu_use()
         used, idle = self._serving.memory()
         served = [a for a in self._context.active.values() if a.demands.services]
-        beside: dict[str, int] = {}  # two definitions of a service may differ in it
+        beside: dict[str, int] = {}  # definitions of a service may differ in cores
         for each_served in served:
             for key, count in each_served.demands.cores.items():
                 beside[key] = max(count, beside.get(key, 0))

@@ -76,8 +76,8 @@ class Orphans:
             }
         )
         found = await self._machine.runner.containers({LABEL_INSTANCE: self._machine.instance})
-        # A container without a job exists for a moment, to read files of its image. One that two
-        # searches find is an orphan.
+        # A container without a job may exist for a moment, to read files of its image. It is an
+        # orphan if two searches find it, or if the first search after a start does.
         left, first = self._nameless, self._first
         self._nameless = frozenset(c.id for c in found if LABEL_JOB not in c.labels)
         self._first = False

@@ -82,6 +82,8 @@ class Recovery:
     async def resume(self) -> None:
         """Starts tasks for operators that are recorded as running: after a restart, or after an
         outage.
+
+        Raises RunnerUnavailableError.
         """
         if not self.recalled:
             await self._settle(await self._recall())

@@ -49,6 +49,7 @@ class Termination:
         self._context.wake.set()
 
     async def end_if_done(self, active: ActiveJob) -> None:
+        """Stops a job that has its final status, and releases all that it used."""
         status = active.verdict()
         if status is None:
             return

@@ -20,6 +20,7 @@ class Timeouts:
     """The upper limit for what a pipeline defines (seconds)."""
 
     def of(self, pipeline: Pipeline) -> float:
+        """Returns the time-out of a pipeline's jobs in seconds."""
         return min(self.maximum, pipeline.timeout or self.default)
 
     def told(self, pipeline: Pipeline) -> str:

@@ -34,6 +34,7 @@ class Workers:
         self._slots = slots
 
     def begin(self, active: ActiveJob, candidate: Candidate, gpus: tuple[str, ...]) -> None:
+        """Starts a task that executes an admitted operator."""
         name = candidate.operator
         devices = gpus[: max(candidate.gpu, bool(candidate.gpu_memory))]
         execution, unfit = active.prepared.pop(name, None), None

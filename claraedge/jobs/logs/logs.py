@@ -50,6 +50,7 @@ class JobLogs:
         return self.root / job
 
     def path(self, job: str, operator: str, attempt: int) -> Path:
+        """Returns the path of the log of one attempt."""
         return self.folder(job) / "logs" / operator / f"{attempt}.log"
 
     def prepare(self, job: str, operator: str, attempt: int) -> Path:

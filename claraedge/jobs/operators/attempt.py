@@ -89,6 +89,7 @@ class Setting:
 
     @property
     def labels(self) -> dict[str, str]:
+        """Labels of the operator's containers, without those of the attempt."""
         return {LABEL_JOB: self.job.id, LABEL_OPERATOR: self.operator.name}
 
     @property

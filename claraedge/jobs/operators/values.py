@@ -50,6 +50,7 @@ def written(operator: Operator) -> list[Output]:
 
 
 def has_values(pipeline: Pipeline) -> bool:
+    """Returns whether operators of the pipeline write values in shared memory."""
     return any(written(operator) for operator in pipeline.operators)
 
 
@@ -72,9 +73,11 @@ class SharedMemory:
         self._waiting: dict[str, None] = {}
 
     def job(self, job: str) -> Path:
+        """Returns the folder with a job's values."""
         return self.root / job
 
     def attempt(self, job: str, operator: str, attempt: int) -> Path:
+        """Returns the folder with the values of one attempt."""
         return self.root / job / operator / str(attempt)
 
     def space(self) -> Space:

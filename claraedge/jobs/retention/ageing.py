@@ -41,6 +41,7 @@ class Trust:
 
     @property
     def steady(self) -> bool:
+        """Whether the wall clock has been right for `STEADY` seconds."""
         return self.last.boot - self.since >= STEADY
 
 

@@ -13,6 +13,7 @@ class Keep:
     """The limits for one kind: age in seconds, number, and size in bytes; None: no such limit."""
 
     seconds: float
+    """Longest age in seconds."""
     count: int | None = None
     size: int | None = None
     """Limit of the total size in bytes."""

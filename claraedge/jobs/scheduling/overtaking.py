@@ -41,6 +41,7 @@ class Overtaking:
     """Since when operators are overtaken, and which one has the reservation."""
 
     since: Mapping[Who, float] = field(default_factory=dict)
+    """(job, operator) -> BOOTTIME (seconds) since which it is overtaken."""
     reserved: Who | None = None
     """Keeps the reservation until it starts; None: there is no reservation."""
 

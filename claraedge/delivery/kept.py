@@ -59,9 +59,7 @@ def expired(
 
 
 def removed(tx: Transaction, kept: Kept, now: float) -> None:
-    """Deletes the row of a removed folder, and records the time in the rows of its job and its
-    item.
-    """
+    """Deletes the row of a removed folder; records the removal for its job and its item."""
     path = str(kept.path)
     tx.run("forget_kept", sequence=kept.sequence, path=path)
     match kept.kind:

@@ -12,9 +12,7 @@ from claraedge.delivery.roots import Root
 
 @dataclass(slots=True, kw_only=True)
 class Parked:
-    """A delivery that failed and is retried. `wait`: seconds; `until`: BOOTTIME (seconds) of the
-    retry.
-    """
+    """A failed delivery that is retried after `wait` seconds, at `until` (BOOTTIME, seconds)."""
 
     reason: str
     wait: float

@@ -211,8 +211,9 @@ class Parcels:
         return reports.InputFile(path=path, size=file.size, sha256=sha256)
 
     def _keep_original(self, flag: CancelFlag, due: Due, path: Path) -> Path | None:
-        """Moves the original of the item; returns its folder, or None if it is in the failure or
-        nowhere.
+        """Moves the original of the item to its folder.
+
+        Returns that folder, or None if the original is in the failure or is not kept.
         """
         record = due.record
         if record.item is None or record.item_name is None:

@@ -121,9 +121,7 @@ def _put(
 
 
 def _our_uid(folder: Path) -> int:
-    """Returns the owner of files that we create there: on a share, its server's or its mount's
-    user.
-    """
+    """Returns the owner of files that we create there; a share or its mount may set another."""
     probe = folder / f".{new_id()}.tmp"
     descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:

@@ -98,9 +98,7 @@ class Jobs:
         on_queued: Callable[[Transaction, Job, Pipeline], None],
         applied: Callable[[Pipeline], Awaitable[Pipeline]],
     ) -> None:
-        """`grace`: seconds between TERM and KILL; `applied` completes a pipeline by image
-        manifests.
-        """
+        """`grace`: seconds from TERM to KILL; `applied` completes a pipeline by manifests."""
         self._database = database
         self._engine = engine
         self._tree = tree

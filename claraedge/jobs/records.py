@@ -75,9 +75,7 @@ def add(
 
 
 def queue(tx: Transaction, job: Job, pipeline: Pipeline, variables: Mapping[str, str]) -> None:
-    """Queues a job: stores its resolved definition, seals its payload, and assigns its queue
-    position.
-    """
+    """Queues a job: stores its resolved definition, seals its payload, assigns its position."""
     tx.run("drop_operators", job=job.id)
     _add_operators(tx, job.id, pipeline, job.created)
     tx.run(
@@ -266,9 +264,7 @@ def undo_operator(tx: Transaction, job: str, operator: str, at: Moment) -> None:
 
 
 def pause(tx: Transaction, job: str, elapsed: float) -> None:
-    """Ends a job's run time at `elapsed` (BOOTTIME, seconds), while operators are recorded as
-    running.
-    """
+    """Ends a job's run time at `elapsed` (BOOTTIME, seconds), despite operators in RUNNING."""
     tx.run("job_paused", job=job, elapsed=elapsed)
 
 

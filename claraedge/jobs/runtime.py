@@ -34,7 +34,5 @@ class RunTime:
 
 
 def ran_until(at: Moment, ended: float, began: float) -> float:
-    """Converts an end in Unix seconds to BOOTTIME, not before `began`; the wall clock may have been
-    set.
-    """
+    """Converts an end in Unix seconds to BOOTTIME; not before `began`, as clocks may be set."""
     return min(at.elapsed, max(began, at.elapsed - max(0.0, at.now - ended)))

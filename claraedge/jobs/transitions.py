@@ -17,9 +17,7 @@ Statuses = Mapping[str, OperatorStatus]
 
 
 def ready(pipeline: Pipeline, statuses: Statuses) -> tuple[str, ...]:
-    """Returns the operators that may start now: pending, with all operators that they read
-    completed.
-    """
+    """Returns the operators that may start: pending, and all that they read is completed."""
     return tuple(
         operator.name
         for operator in pipeline.operators

@@ -90,9 +90,7 @@ class Companion:
         """The task of its keeper; None: its container was not created yet."""
         self.container = found.container if found else None
         self.making: str | None = None
-        """Name of the container created last, set before its creation; None: none, or left to
-        orphan removal.
-        """
+        """Name of the container created last, set before its creation; None: not in its care."""
         self.wiring = asyncio.Lock()
         """Locked while its container is recreated, or connected to a network."""
         self.fit = False
@@ -161,9 +159,7 @@ class Companion:
         raise NetworkError(f"{self.name} was started again while it was put on a network")
 
     async def up(self) -> str:
-        """Returns its container once that is healthy. Raises ServiceError, or the error that ended
-        it.
-        """
+        """Returns its container once healthy. Raises ServiceError, or the error that ended it."""
         return await self._until(lambda: self.container if self.fit else None)
 
     async def listens(self, address: str, ports: set[int]) -> None:

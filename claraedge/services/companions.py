@@ -43,9 +43,7 @@ class Companions:
         inference: InferenceSettings,
         loads: Callable[[Collection[str]], LoadedModels],
     ) -> None:
-        """`loads` creates the loader of models for an inference server; its argument: the jobs that
-        ran before this start of the daemon.
-        """
+        """`loads` creates the models of a server, given the jobs of before this start."""
         self.living: set[Companion] = set()
         self.models: dict[Companion, LoadedModels] = {}
         """The models of the inference server, and of a predecessor that is still ending."""

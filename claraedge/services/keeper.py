@@ -51,9 +51,7 @@ class Owner(Protocol):
         ...
 
     def ended(self, companion: Companion, task: asyncio.Task[None]) -> None:
-        """Called when its task has ended: the container ended, the daemon stops, or the task
-        failed.
-        """
+        """Called when its task has ended: with the container, with the daemon, or by a bug."""
         ...
 
 
@@ -173,9 +171,7 @@ class Keeper:
             )
 
     async def _make_in_time(self) -> None:
-        """Creates its container; while jobs use it and Podman is down, retries until Podman
-        answers.
-        """
+        """Creates its container; retries while Podman is down and jobs use it."""
         companion = self._companion
         while True:
             try:

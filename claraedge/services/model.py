@@ -135,9 +135,7 @@ class Lease:
     peers: Mapping[str, Peer] = field(default_factory=dict)
 
     def networks(self, operator: Operator) -> dict[str, str]:
-        """Returns `ContainerSpec.networks` of the operator; one that uses no service gets no
-        network.
-        """
+        """Returns `ContainerSpec.networks` of the operator; none if it uses no service."""
         uses = bool(operator.services or operator.models)
         return {self.network: ""} if self.network is not None and uses else {}
 

@@ -149,9 +149,7 @@ class OrphanRecovery:
         _log.info("service adopted", extra={"service": name, "container": container.id[:12]})
 
     def _kept(self, key: str, told: str) -> int:
-        """Returns the reserved megabytes, also for a container of an older daemon without the
-        label.
-        """
+        """Returns the reserved megabytes, even for an older daemon's container without them."""
         if told.isdecimal():
             return int(told)
         return (self._memory.of_inference() if key == INFERENCE else self._memory.unwritten).amount

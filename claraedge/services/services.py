@@ -90,9 +90,7 @@ class Services:
         folder = state / "services"
         self._wake = asyncio.Event()
         self.on_lost: Callable[[str, str], None] = lambda _job, _reason: None
-        """Called with (job, reason) when a service or model is lost permanently: its operators must
-        fail.
-        """
+        """Called with (job, reason) when a service is lost for good: the job has to fail."""
         self.on_freed: Callable[[], None] = lambda: None
         """Called when a container has ended: its memory and its GPU are free."""
         self._settings = settings
@@ -204,9 +202,7 @@ class Services:
         self._leasing.let_go(job)
 
     async def stop(self) -> int:
-        """Implements Clara.Stop: each container ends when its users have; returns how many are to
-        end.
-        """
+        """Implements Clara.Stop: each ends after its users; returns how many are to end."""
         return self._companions.stop()
 
     async def yield_gpu(self) -> bool:
@@ -250,8 +246,9 @@ class Services:
         return self._leasing.waits.get(job)
 
     def trouble(self, job: str) -> str | None:
-        """Returns why a service of the job was restarted, which may have failed an operator; None:
-        none was.
+        """Returns why a service of the job was restarted, or None.
+
+        An operator that failed may have failed because of that.
         """
         told = [c.trouble for c in self._companions.living if job in c.users and c.trouble]
         return "; ".join(told) or None
@@ -261,9 +258,7 @@ class Services:
         return sum(1 for c in self._companions.living if c.container is not None)
 
     def models_changed(self) -> None:
-        """Schedules an update of services and inference server, after a model was stored or
-        deleted.
-        """
+        """Schedules the update of services and inference server after a change of models."""
         self._models_changed = True
         self._wake.set()
 

@@ -44,9 +44,7 @@ class ActiveJob:
     pipeline: Pipeline
     operators: dict[str, OperatorRecord]
     ending: JobStatus | None
-    """The status with which the job is to end; no operator of it is started any more. None: not
-    decided.
-    """
+    """The status with which the job is to end; nothing of it starts any more. None: undecided."""
     lookups: Lookups
     clock: Clock
     run_time: RunTime
@@ -83,8 +81,9 @@ class ActiveJob:
         profile: requests.Profile,
         demand: Callable[[Pipeline], Demands],
     ) -> Self:
-        """Returns the in-memory form of a recorded job. `demand`: what a job of a pipeline
-        requests.
+        """Returns the in-memory form of a recorded job.
+
+        `demand` returns what a job of a pipeline requests.
         """
         assert job.snapshot is not None, "a started job has its snapshot"
         pipeline = decode(job.snapshot).owned(job.pipeline)
@@ -124,9 +123,7 @@ class ActiveJob:
         self.demands = self.demand(self.pipeline)
 
     def end(self, status: JobStatus) -> None:
-        """Sets the status with which the job ends, unless one is set, and stops its tasks and
-        operators.
-        """
+        """Sets the job's final status, unless one is set; stops its tasks and operators."""
         if self.ending is None:
             self.ending = status
         if self.serving is not None and self.serving is not asyncio.current_task():
@@ -146,9 +143,7 @@ class ActiveJob:
 
     @property
     def began(self) -> bool:
-        """Whether its turn has come: an operator of it ran or runs, or what it needs is being
-        prepared.
-        """
+        """Whether its turn has come: an operator ran or runs, or its services are acquired."""
         served = self.beside is not None and self.beside.network is not None
         return (
             self.taken
@@ -198,9 +193,7 @@ class ActiveJob:
         ]
 
     def candidates(self) -> Iterable[Candidate]:
-        """Yields its operators whose inputs are ready; none if the job is ending or waits for
-        services.
-        """
+        """Yields its operators that may start; none while it ends or acquires services."""
         if self.ending is not None or self.serving is not None:
             return
         now = self.clock.elapsed()
@@ -232,8 +225,9 @@ class ActiveJob:
         )
 
     def soonest(self, limit: float) -> float | None:
-        """Returns the seconds until its next retry, or its time-out after `limit` seconds; None:
-        neither.
+        """Returns the seconds until its next retry or its time-out (`limit` seconds).
+
+        Returns None if neither is due.
         """
         if self.ending is not None:
             return None
@@ -255,9 +249,7 @@ class ActiveJob:
         )
 
     def attempts(self) -> dict[str, int]:
-        """Returns, per operator, the attempt whose outputs its readers mount: the last, or a
-        prepared one.
-        """
+        """Returns, per operator, the attempt that its readers use: the last, or a prepared one."""
         return {name: record.attempt for name, record in self.operators.items()} | self._placed()
 
     def _placed(self) -> dict[str, int]:

@@ -87,9 +87,7 @@ class EngineContext:
         self.wake.set()
 
     async def take_back(self, execution: Execution) -> None:
-        """Removes a container that was created ahead of its turn; after an outage, orphan removal
-        does it.
-        """
+        """Removes a container created ahead; after an outage, orphan removal does it."""
         try:
             await execution.discard()
         except RunnerUnavailableError:

@@ -54,9 +54,7 @@ class Dispatcher:
         self._without_gpu: set[str] = set()
 
     def soonest(self) -> float | None:
-        """Returns the seconds until the next scheduling round is due, even without a change; None:
-        never.
-        """
+        """Returns the seconds until the next round is due without a change; None: never."""
         look_again = _LOOK_AGAIN if self._without_gpu or self.held_back else None
         due = (self._scheduler.soonest(), look_again)
         return min((d for d in due if d is not None), default=None)

@@ -32,8 +32,9 @@ _STUCK = 900.0
 
 
 class Engine:
-    """Runs jobs. Call `prepare` once, then `run` until it is cancelled; containers keep running
-    after it.
+    """Runs jobs: call `prepare` once, then `run` until it is cancelled.
+
+    Containers keep running after `run` has ended.
     """
 
     def __init__(

@@ -66,9 +66,7 @@ class Termination:
         active.ended.set()
 
     async def _clear(self, active: ActiveJob, prepared: Sequence[Execution]) -> None:
-        """Removes the files of operators that did not complete: no one can read them, and they may
-        be large.
-        """
+        """Removes the files of operators that did not complete: useless, and possibly large."""
         await asyncio.gather(*(self._context.take_back(execution) for execution in prepared))
         machine, job = self._context.machine, active.job
         for name, record in active.operators.items():

@@ -35,9 +35,7 @@ def punch(descriptor: int, start: int, end: int) -> None:
 
 
 def data_from(descriptor: int, position: int, end: int) -> int:
-    """Returns the offset of the first data at or after `position`; `end` if there is none before
-    it.
-    """
+    """Returns the offset of the first data at or after `position`; `end` if there is none."""
     try:
         return min(os.lseek(descriptor, position, os.SEEK_DATA), end)
     except OSError as error:

@@ -54,9 +54,7 @@ class JobLogs:
         return self.folder(job) / "logs" / operator / f"{attempt}.log"
 
     def prepare(self, job: str, operator: str, attempt: int) -> Path:
-        """Creates the folder of a log, without waiting for it to be durable; returns the log's
-        path.
-        """
+        """Creates the folder of a log without syncing it; returns the log's path."""
         path = self.path(job, operator, attempt)
         files.new_folders(path.parent)
         self.on_prepared(AttemptLog(job=job, operator=operator, attempt=attempt))

@@ -83,9 +83,7 @@ class Setting:
     """CDI names of the GPUs that are assigned to it."""
     lookups: Lookups
     beside: Callable[[], Lease]
-    """Returns the lease of the job's services and models; raises RunnerUnavailableError if they are
-    not restored yet.
-    """
+    """Returns the job's lease, or raises RunnerUnavailableError while it is not restored."""
 
     @property
     def labels(self) -> dict[str, str]:
@@ -114,17 +112,17 @@ class Attempt:
         self.placed: int | None = None
         """The attempt whose folders exist; None: not yet."""
         self.filled: Operator | None = None
-        """The operator completed by its image's manifest, if that changed it: no container is
-        created, because the operator may need other resources now.
+        """The operator completed by its image's manifest, if that changed it.
+
+        No container is created then, because the operator may need other resources now.
         """
         self.lacks_image = False
-        """Whether its image has to be pulled first: no container is created, because the operator
-        would occupy resources that others need for the duration of the pull.
+        """Whether its image has to be pulled first.
+
+        No container is created then: it would occupy resources of others during the pull.
         """
         self.lacks_device = False
-        """Whether an assigned GPU is unusable: no container is created, and the operator waits for
-        one.
-        """
+        """Whether an assigned GPU is unusable; then no container is created, and it waits."""
         self._machine = machine
         self._setting = setting
         self._values = values
@@ -227,9 +225,7 @@ class Attempt:
         return image
 
     async def _is_filled(self, image: str) -> bool:
-        """Returns whether the image's manifest changes the operator; then no container is created
-        yet.
-        """
+        """Returns whether the image's manifest changes the operator."""
         operator = await self._machine.applications.of_image(self._setting.operator, image)
         if operator == self._setting.operator:
             return False

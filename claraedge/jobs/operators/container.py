@@ -97,9 +97,7 @@ def container_spec(
 
 
 def told_by(name: str) -> tuple[str, int] | None:
-    """Parses a container name into (job, position of the operator); None: not an operator's
-    container.
-    """
+    """Parses an operator's container name into (job, position of the operator), or None."""
     found = _NAME.fullmatch(name)
     return (found[1], int(found[2])) if found else None
 

@@ -36,17 +36,13 @@ class ContainerRun:
         self.timed_out = False
         """Whether it exceeded its own time-out and was stopped."""
         self.cut_short = False
-        """Whether it was asked to stop while it ran: its output is incomplete, whatever its exit
-        code is.
-        """
+        """Whether it was asked to stop, so that its output is incomplete for any exit code."""
         self._machine = machine
         self._setting = setting
         self._ending = ending
 
     async def find(self, attempt: int) -> Container | None:
-        """Returns the container of an attempt; None if it does not exist. Raises
-        RunnerUnavailableError.
-        """
+        """Returns the container of an attempt, or None. Raises RunnerUnavailableError."""
         found = await self._machine.runner.containers(
             {
                 LABEL_INSTANCE: self._machine.instance,

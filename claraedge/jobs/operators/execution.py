@@ -43,8 +43,8 @@ class Execution:
         on_change: Callable[[OperatorRecord], None],
         on_placed: Callable[[], None],
     ) -> None:
-        """`on_change` is called with each committed change of the record; `on_placed` once the
-        containers of its readers can be created.
+        """`on_change` is called with each committed record; `on_placed` when readers can be
+        created.
         """
         self._machine = machine
         self._setting = setting
@@ -93,9 +93,7 @@ class Execution:
         self._attempt.begin()
 
     def fits(self, upstream: Mapping[str, int]) -> bool:
-        """Returns whether the prepared container did not fail, and reads the outputs of these
-        attempts.
-        """
+        """Returns whether the prepared container is usable with these upstream attempts."""
         sources = self._operator.sources
         return not self._attempt.failed and all(
             self._setting.upstream[source] == upstream[source] for source in sources
@@ -109,9 +107,7 @@ class Execution:
         await self._attempt.discard()
 
     def end(self) -> None:
-        """Requests the end, because the job ends: nothing new is started, and a running container
-        stops.
-        """
+        """Requests the end with the job: nothing new starts, a running container stops."""
         self._ending.set()
 
     async def abort(self, text: str) -> None:
@@ -297,8 +293,9 @@ class Execution:
     # --- after a break -------------------------------------------------------------------------
 
     async def _never_ran(self, container: Container | None) -> None:
-        """Handles a row that says RUNNING without a running container: interrupted, or never
-        started.
+        """Handles a row that says RUNNING although no container runs any more.
+
+        The attempt was interrupted, or never started.
         """
         if container is not None:
             await self._remove(container.id)

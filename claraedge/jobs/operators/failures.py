@@ -70,9 +70,7 @@ async def _told_of_program(machine: Machine, setting: Setting, record: OperatorR
 
 
 def _told_of_disk(machine: Machine, setting: Setting, attempt: int) -> str:
-    """Returns a hint that a full disk is the likely cause, if the disk of its outputs is nearly
-    full.
-    """
+    """Returns a hint if the disk of its outputs is nearly full, the likely cause; else ""."""
     folder = machine.payloads.tree.attempt(setting.job.payload, setting.operator.name, attempt)
     try:
         found = os.statvfs(folder)

@@ -12,9 +12,7 @@ from claraedge.runner.protocol import Image
 
 
 class Lookups:
-    """Caches the image that each reference of a job resolved to first: all its operators use that
-    one.
-    """
+    """Caches the first resolution of each reference, so that all operators use one image."""
 
     def __init__(self, images: Images, secrets: Sequence[str]) -> None:
         self._images = images

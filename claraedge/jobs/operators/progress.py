@@ -138,8 +138,9 @@ class Progress:
             raise
 
     async def retry(self, reason: str, code: int | None, delay: int, attempts: int) -> None:
-        """Records a failure that is retried in `delay` seconds; `attempts`: the most attempts in
-        total.
+        """Records a failure that is retried in `delay` seconds.
+
+        `attempts`: the most attempts in total, for the message.
         """
         count = self.record.retries + 1
         text = await self._told(
@@ -164,8 +165,9 @@ class Progress:
         self.log("operator is run again", reason=reason, exit_code=code, delay=delay)
 
     async def interrupt(self, why: str) -> None:
-        """Records that the machine ended the attempt, to run it again; fails after too many
-        interruptions.
+        """Records an attempt that the machine ended, and runs it again.
+
+        After more than `MAX_INTERRUPTIONS` interruptions, the operator fails.
         """
         count = self.record.interruptions + 1
         if count > MAX_INTERRUPTIONS:

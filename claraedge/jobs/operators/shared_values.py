@@ -33,9 +33,7 @@ class SharedValues:
             await in_thread(self._memory.claim, self._job.id, known_size(pipeline))
 
     async def place(self, attempt: int) -> None:
-        """Restores the values that the attempt reads after a restart, and creates files for its
-        own.
-        """
+        """Restores values that it reads after a restart, and creates files for its own."""
         job, memory = self._job, self._memory
         for entry in self._operator.inputs:
             if entry.in_memory:
@@ -47,9 +45,7 @@ class SharedValues:
         await in_thread(memory.make, job.id, attempt, self._operator)
 
     async def are_lost(self, attempt: int) -> bool:
-        """Returns whether a restart removed the attempt's values: its process cannot remove the
-        folder.
-        """
+        """Returns whether a restart removed its values: an operator cannot remove the folder."""
         if not written(self._operator):
             return False
         folder = self._memory.attempt(self._job.id, self._operator.name, attempt)

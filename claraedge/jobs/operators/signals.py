@@ -1,6 +1,4 @@
-"""Explains exit codes that stand for signals, and statements about memory in an operator's last
-lines. Pure.
-"""
+"""Explains exit codes that stand for signals, and an operator's last lines about memory. Pure."""
 
 from __future__ import annotations
 

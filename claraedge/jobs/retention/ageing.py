@@ -46,9 +46,7 @@ class Trust:
 
 
 def look(before: Trust | None, now: Reading, newest_row: float | None) -> Trust:
-    """Returns the trust after a reading of the clocks; `newest_row`: Unix time of the newest
-    record.
-    """
+    """Returns the trust after a reading; `newest_row`: Unix time of the newest record."""
     if before is None:
         before = Trust(last=now, since=now.boot)
     jump = (now.wall - before.last.wall) - (now.boot - before.last.boot)

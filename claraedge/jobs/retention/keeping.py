@@ -28,9 +28,7 @@ class Rules:
     jobs: Keep = Keep(seconds=365 * DAY, count=100_000)
     """For the rows of jobs; all artifacts of the job are removed with them."""
     undelivered: float = 3600.0
-    """Seconds for which results that only an API client can fetch are kept, however full the disk
-    is.
-    """
+    """Seconds for which results that only an API client can fetch are kept on a full disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +52,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaving:
-    """An artifact of a stopped job, of one kind. Results that are to be delivered are delivered."""
+    """An artifact of a stopped job, of one kind, that no delivery needs any more."""
 
     sequence: int
     """Order in which jobs ended, independent of the clock."""
@@ -78,9 +76,7 @@ def surplus(kept: Totals, keep: Keep) -> Totals:
 
 
 def oldest_first(leavings: Iterable[Leaving], over: Totals) -> list[Leaving]:
-    """Returns the artifacts to remove so that `over` is none; `leavings` are in the order of job
-    ends.
-    """
+    """Returns the artifacts to remove so that `over` is none; `leavings`: oldest first."""
     chosen: list[Leaving] = []
     for leaving in leavings:
         if over.is_none:
@@ -91,9 +87,7 @@ def oldest_first(leavings: Iterable[Leaving], over: Totals) -> list[Leaving]:
 
 
 def may_make_room(leaving: Leaving, now: float | None, rules: Rules) -> bool:
-    """Returns whether it may be removed because the disk is full; `now` None: the clock is not
-    trusted.
-    """
+    """Returns whether a full disk may remove it; `now` None: the clock is not trusted."""
     if leaving.size <= 0:  # hard links keep its bytes: nothing would be freed
         return False
     if leaving.spent or not rules.undelivered:

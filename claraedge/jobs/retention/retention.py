@@ -1,5 +1,6 @@
-"""Removes jobs that were never started, artifacts of stopped jobs that are too old or too large,
-and what deletions left behind.
+"""Retention: removes jobs that were never started, and artifacts that exceed the rules.
+
+Artifacts are what stopped jobs and interrupted deletions left behind.
 """
 
 from __future__ import annotations
@@ -62,9 +63,7 @@ class Retention:
         rules: Rules,
         trust: ClockTrust | None = None,
     ) -> None:
-        """`unstarted_after`: seconds for which a job may wait for its start. `trust`: shared with
-        other parts that remove by age.
-        """
+        """`unstarted_after`: seconds that a job may wait; `trust`: shared with `Expiry`."""
         self._database = database
         self._payloads = payloads
         self._artifacts = leavings

@@ -19,9 +19,7 @@ class Demands:
     gpus: int
     """The most whole GPUs that one of its operators requests: the size of the job's lease."""
     devices: int
-    """GPUs that must exist: as `gpus`, and at least one if operators share a GPU or services need
-    one.
-    """
+    """GPUs that must exist: `gpus`, or at least one if a GPU is shared or services need one."""
     gpu_beside: bool
     """Whether its services or the inference server request a GPU."""
     largest: int
@@ -31,8 +29,9 @@ class Demands:
     cores: Mapping[str, int]
     """Key of each service that reserves cores -> number of cores."""
     written: Mapping[str, int]
-    """Parts with a stated memory request that must fit at one time, as text -> megabytes: all
-    services, and the largest operator. Empty without services.
+    """What must fit into memory at one time, as text -> megabytes, if it is stated.
+
+    All services, and the largest operator. Empty without services.
     """
 
     @classmethod
@@ -72,9 +71,7 @@ class Demands:
         )
 
     def too_large(self, memory: int | None) -> str | None:
-        """Returns why a device with `memory` megabytes can never run it; None: it can, or no limit
-        is set.
-        """
+        """Returns why a device with `memory` megabytes can never run it; None: it can."""
         if memory is None or sum(self.written.values()) <= memory:
             return None
         parts = [f"{name} ({amount} MB)" for name, amount in self.written.items()]

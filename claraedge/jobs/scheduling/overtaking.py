@@ -21,9 +21,7 @@ Who: TypeAlias = tuple[str, str]
 def overtaken(
     candidates: Iterable[Candidate], capacity: Capacity, held: Held
 ) -> Sequence[Candidate]:
-    """Returns the first blocked operator of each class and of the running jobs, which later ones
-    may overtake.
-    """
+    """Returns, of each class and of running jobs, the first operator that others may overtake."""
     found: dict[Priority | None, Candidate] = {}
     for candidate in sorted(candidates, key=lambda c: c.position):
         group = candidate.priority if candidate.queued else None

@@ -1,6 +1,4 @@
-"""Suggests a remedy if the inference server refuses to load a model, by the text of its error.
-Pure.
-"""
+"""Suggests remedies for models that the inference server refuses, by its error text. Pure."""
 
 from __future__ import annotations
 

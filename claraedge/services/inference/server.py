@@ -142,9 +142,7 @@ class LoadedModels:
     async def _place(
         self, job: str, names: Sequence[str]
     ) -> tuple[dict[str, Version], tuple[str, ...]]:
-        """Returns the models that the job gets, and those to unload for them, once nothing blocks
-        it.
-        """
+        """Waits until nothing blocks the job; returns its models, and those to unload."""
         while True:
             self._freed.clear()
             present = await self._present()

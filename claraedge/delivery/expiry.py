@@ -203,8 +203,7 @@ class Expiry:
         return _End.REMOVED
 
     def _is_there(self, root: Root, path: Path) -> bool:
-        """Returns whether the root folder is really there, so that a missing entry in it was
-        removed.
+        """Returns whether the root folder is there, so that something missing in it was removed.
 
         The root may be unmounted. For a folder that was configured earlier, this is not known:
         False.

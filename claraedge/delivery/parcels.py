@@ -93,8 +93,7 @@ class Parcels:
         self._clock = clock
 
     def put(self, flag: CancelFlag, due: Due) -> Parcel:
-        """Writes the result or the failure, and the original; recognises steps of an earlier
-        attempt.
+        """Writes the result or the failure, and the original; recognises completed steps.
 
         Raises FullError if the disk has no room for a result, DamagedFileError if a file of the
         payload is damaged, and other OSErrors, such as FileNotFoundError if a root folder is not

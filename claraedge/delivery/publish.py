@@ -83,9 +83,9 @@ def _put(
 ) -> None:
     """Fills a folder and renames it to `place`, which is shown to people as `target`.
 
-    The paths begin with descriptors: a user who may write to the root can replace the partial
-    folder, and then has it built where he moved it, or causes an error, but cannot redirect
-    anything elsewhere.
+    The paths begin with descriptors. A user who may write to the root can replace the partial
+    folder: then it is built in the folder that was moved away, or an error is raised, but no path
+    leads elsewhere.
     """
     remove(temporary)
     temporary.mkdir(0o700)

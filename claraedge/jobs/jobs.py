@@ -229,8 +229,7 @@ class Jobs:
         return await self._database.read(files)
 
     async def select(self, wanted: JobFilter | None) -> AsyncGenerator[Job, None]:
-        """Yields the jobs that match, in the order of their creation; without a filter, the open
-        ones.
+        """Yields the matching jobs in the order of creation; without a filter, the open ones.
 
         Snapshot, variables, operators and messages are left out. Each job has the state of the
         moment when its page was read. Raises JobListError if the database cannot be read.
@@ -273,10 +272,10 @@ class Jobs:
         return await self._database.write(work)
 
     async def cancel(self, job: str, reason: str) -> Job:
-        """Ends a pending or running job; returns it when it has ended, or after grace + 2 s at the
-        latest.
+        """Ends a pending or running job, and returns it after its end.
 
-        Returns a stopped job unchanged. Raises JobNotFoundError.
+        Waits for the end for grace + 2 seconds at most. Returns a stopped job unchanged. Raises
+        JobNotFoundError.
         """
         text = reason[:MAX_REASON]
 

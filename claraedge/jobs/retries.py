@@ -8,10 +8,10 @@ _LONGEST = 3600
 
 
 def next_attempt(retry: Retry, retries: int, exit_code: int | None) -> int | str:
-    """Returns the seconds until the next attempt, doubled each time, or the reason why there is
-    none.
+    """Returns the seconds until the next attempt, or the reason why there is none.
 
-    `retries`: number of earlier retries. Interruptions by the machine do not count.
+    The seconds double with each retry. `retries`: number of earlier retries. Interruptions by the
+    machine do not count.
     """
     if exit_code is not None and exit_code in retry.exceptions:
         return f"it is not run again after exit code {exit_code} (`retry.except`)"

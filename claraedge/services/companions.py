@@ -119,8 +119,7 @@ class Companions:
         return len(stopped)
 
     def spare(self, megabytes: int, wanted: Collection[str]) -> int:
-        """Asks idle companions to end until `megabytes` are released, the least recently used
-        first.
+        """Asks idle companions to end until `megabytes` are released, the longest idle first.
 
         `wanted`: keys of those that are about to be used. Returns the megabytes that will be
         released, including those of companions that were asked earlier.

@@ -178,10 +178,9 @@ class GpuUse:
 def room_for(
     wanted: Sequence[str], loaded: Sequence[str], in_use: frozenset[str], limit: int
 ) -> tuple[str, ...] | None:
-    """Returns the models to unload before these are loaded; None: other jobs must release some
-    first.
+    """Returns the models to unload before these are loaded; None: there is no room yet.
 
-    `loaded`: the least recently used first. `in_use`: by other jobs.
+    `loaded`: the least recently used first. `in_use`: by other jobs, which must release some first.
     """
     excess = len({*loaded, *wanted}) - limit
     if excess <= 0:

@@ -1,5 +1,4 @@
-"""Services and models of jobs: the engine calls `acquire` before a job's first operator, `release`
-after its last.
+"""Services and models of jobs: `acquire` before a job's first operator, `release` after its last.
 
 `companions.py` tracks who uses which container, `keeper.py` controls the life of each. `run`
 retries until nothing remains of what Podman refuses to remove now, and of networks that still have

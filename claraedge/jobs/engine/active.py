@@ -59,11 +59,10 @@ class ActiveJob:
     fetching: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     """Operators that wait for their image to be pulled -> the task that pulls it."""
     lease: tuple[str, ...] = ()
-    """The GPUs leased to the job, from the start of its first GPU operator to the end of its last.
+    """The GPUs leased to the job, from the start of its first GPU operator to its last one's end.
     """
     refused: int | None = None
-    """The count of releases at which shared memory had no room for the job; None: it does not wait.
-    """
+    """The count of releases when shared memory had no room for it; None: it does not wait."""
     delays: dict[str, float] = field(default_factory=dict)
     """Operators that are to be retried -> BOOTTIME (seconds) before which they do not start."""
     beside: Lease | None = None

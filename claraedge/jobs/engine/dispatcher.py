@@ -28,7 +28,7 @@ _LOOK_AGAIN = 5.0
 
 
 class Dispatcher:
-    """Starts operators in turn. Its methods raise `OUTAGES`."""
+    """Starts operators in turn. Each method may raise an outage."""
 
     def __init__(
         self,

@@ -126,10 +126,10 @@ class Engine:
         return active.job.id
 
     def waits(self, job: str) -> Mapping[str, str]:
-        """Returns, per waiting operator, what it waits for, as text; `WHOLE` stands for the whole
-        job.
+        """Returns, per waiting operator, what it waits for, as text.
 
-        Operators that wait for others of the same job are not included.
+        `WHOLE` stands for the whole job. Operators that wait for others of the same job are not
+        included.
         """
         if job not in self._queue and job not in self._active:
             return {}
@@ -173,8 +173,7 @@ class Engine:
     # --- life ----------------------------------------------------------------------------------
 
     async def prepare(self) -> None:
-        """Resumes recorded jobs: adopts running containers, collects ended ones, restarts
-        interrupted ones.
+        """Resumes recorded jobs: adopts, collects or restarts their containers.
 
         Removes unknown containers. Returns at once if Podman does not answer: `run` then retries
         before it starts anything new.

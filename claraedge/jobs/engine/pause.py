@@ -30,8 +30,7 @@ class Pause:
 
     @property
     def lapse(self) -> float | None:
-        """Seconds until an outage that is not reported again counts as over; None: there is no
-        outage.
+        """Seconds until an outage counts as over if it is not met again; None: there is none.
 
         An operator that runs for an hour reports nothing before its end, so success alone cannot
         end it.

@@ -50,8 +50,7 @@ class Recovery:
         self._gpus = gpus
 
     async def take_up(self) -> None:
-        """Resumes recorded jobs: adopts running containers, collects ended ones, restarts
-        interrupted ones.
+        """Resumes recorded jobs: adopts, collects or restarts their containers.
 
         Removes unknown containers. Returns at once if Podman does not answer: `run` then retries
         before it starts anything new.
@@ -80,8 +79,7 @@ class Recovery:
         _log.info("recovery done", extra={"jobs": len(jobs), "running": len(self._context.active)})
 
     async def resume(self) -> None:
-        """Starts tasks for operators that are recorded as running: after a restart, or after an
-        outage.
+        """Starts tasks for operators that a restart or an outage left recorded as running.
 
         Raises RunnerUnavailableError.
         """

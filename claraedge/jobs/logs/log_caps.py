@@ -98,10 +98,9 @@ class LogCaps:
             await asyncio.sleep(min(_PAUSE, max(_LEAST_PAUSE, pause)))
 
     def cut(self, path: Path) -> int:
-        """Cuts a log that is over the limit, even while it is written; returns its size, hole
-        included.
+        """Cuts a log that is over the limit, even while it is written.
 
-        Blocking. Returns 0 if the file does not exist or cannot be cut.
+        Blocking. Returns its size in bytes, hole included; 0 if it does not exist or cannot be cut.
         """
         try:
             size = path.stat().st_size

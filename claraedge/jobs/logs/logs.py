@@ -94,8 +94,7 @@ class _Gap:
 
 
 def _lines(descriptor: int, start: int) -> Iterator[str]:
-    """Yields the lines from `start` to the present end; a fast writer must not keep the reader
-    reading.
+    """Yields the lines from `start` to the present end, so that it ends for a fast writer too.
 
     A line that is divided by the gap is shown as two.
     """

@@ -155,8 +155,7 @@ class Attempt:
         return await self._making
 
     async def discard(self) -> None:
-        """Removes the container after its creation has finished, because a partial one could not be
-        found.
+        """Removes the container, once its creation has finished: a partial one is not found.
 
         Raises RunnerUnavailableError if the container may remain.
         """

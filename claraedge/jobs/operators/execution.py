@@ -43,9 +43,7 @@ class Execution:
         on_change: Callable[[OperatorRecord], None],
         on_placed: Callable[[], None],
     ) -> None:
-        """`on_change` is called with each committed record; `on_placed` when readers can be
-        created.
-        """
+        """`on_change` gets each committed record; `on_placed`: readers can be created now."""
         self._machine = machine
         self._setting = setting
         self._job = setting.job

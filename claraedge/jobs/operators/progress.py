@@ -121,10 +121,10 @@ class Progress:
         self.log("operator failed", reason=reason, exit_code=code)
 
     async def abort(self, text: str) -> None:
-        """Marks the operator as failed after an unexpected exception, even if that cannot be
-        recorded.
+        """Marks the operator as failed after an unexpected exception.
 
-        Raises the errors of the database.
+        It is marked in memory even if that cannot be recorded; then the error of the database is
+        raised.
         """
         try:
             await self._fault(

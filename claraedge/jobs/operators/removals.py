@@ -57,8 +57,7 @@ class Removals:
             self._waiting.popleft()
 
     async def remove(self, container: str, **about: str) -> bool:
-        """Removes a container now. Returns False if Podman fails to answer; orphan removal retries
-        it.
+        """Removes a container now. Returns False if Podman fails; orphan removal retries it.
 
         A container that Podman refuses to remove is logged; the next start of the daemon retries
         it.

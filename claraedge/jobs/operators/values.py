@@ -163,11 +163,10 @@ class SharedMemory:
     # --- files ---------------------------------------------------------------------------------
 
     def make(self, job: str, attempt: int, operator: Operator) -> None:
-        """Creates the folder of an attempt, with a file per value that it writes, writable by any
-        user.
+        """Creates the folder of an attempt, with a file for each value that it writes.
 
-        If the size of a value is known, its memory is allocated, so that the writer never finds the
-        tmpfs full. Raises UnusableValueError.
+        Any user may write the files. If the size of a value is known, its memory is allocated, so
+        that the writer never finds the tmpfs full. Raises UnusableValueError.
         """
         outputs = written(operator)
         if not outputs:

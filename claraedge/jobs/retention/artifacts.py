@@ -68,11 +68,10 @@ class Artifacts:
     async def remove_payloads(
         self, over: Totals, before: float = ALWAYS, may_go: MayGo = lambda _: True
     ) -> Totals:
-        """Removes the oldest payloads until no surplus `over` is left; those that a client reads
-        are kept.
+        """Removes the oldest payloads until no surplus `over` is left.
 
-        `before`: only of jobs that stopped before that Unix time (seconds). Returns the removed
-        total.
+        Payloads that a client reads now are kept. `before`: only of jobs that stopped before that
+        Unix time (seconds). Returns the removed total.
         """
         return await self._remove("oldest_payloads", self._drop_payloads, over, before, may_go)
 

@@ -122,7 +122,7 @@ class Root:
         )
 
     def _lacks(self, point: bytes) -> bool:
-        """Returns whether a mount point is an outer one of the known one."""
+        """Returns whether a mount point is above the known one."""
         known = self._point
         if not self._watch or known is None or known == point:
             return False

@@ -90,7 +90,7 @@ class Companion:
         """The task of its keeper; None: its container was not created yet."""
         self.container = found.container if found else None
         self.making: str | None = None
-        """Name of the container created last, set before its creation; None: not in its care."""
+        """Name of the last container, set before its creation; None: orphan removal may take it."""
         self.wiring = asyncio.Lock()
         """Locked while its container is recreated, or connected to a network."""
         self.fit = False

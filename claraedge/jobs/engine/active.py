@@ -59,8 +59,7 @@ class ActiveJob:
     fetching: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     """Operators that wait for their image to be pulled -> the task that pulls it."""
     lease: tuple[str, ...] = ()
-    """The GPUs leased to the job, from the start of its first GPU operator to its last one's end.
-    """
+    """The GPUs leased to the job, from its first GPU operator's start to its last one's end."""
     refused: int | None = None
     """The count of releases when shared memory had no room for it; None: it does not wait."""
     delays: dict[str, float] = field(default_factory=dict)

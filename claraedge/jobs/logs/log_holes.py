@@ -25,7 +25,7 @@ _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int6
 
 
 def punch(descriptor: int, start: int, end: int) -> None:
-    """Returns the bytes from `start` up to `end` to the disk; both are multiples of BLOCK.
+    """Frees the blocks from `start` up to `end`; both are offsets in multiples of BLOCK.
 
     Raises OSError: EOPNOTSUPP if the file system does not support it.
     """

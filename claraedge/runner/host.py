@@ -67,7 +67,7 @@ class Host:
         return info
 
     async def limits(self) -> frozenset[Limit]:
-        """As Runner.limits."""
+        """Implements Runner.limits."""
         if self._limits is None and await self.info() is None:
             raise RunnerUnavailableError("Podman does not say which limits it enforces")
         assert self._limits is not None, "whoever asks for the info notes it"

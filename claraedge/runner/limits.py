@@ -1,4 +1,4 @@
-"""Which limits of containers this machine enforces, and what is said where it does not."""
+"""Limits of containers that this machine enforces, and the warning where it does not."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ _log = logging.getLogger(__name__)
 
 
 def enforced(version: str, controllers: Collection[str]) -> frozenset[Limit]:
-    """What rootless Podman enforces, by its `/info`: the version of the machine's control groups,
-    and the controllers that this user may use. It enforces nothing with version 1.
+    """Returns the limits that rootless Podman enforces, from two values of its `/info`.
+
+    `version` is the cgroup version of the machine; with version 1 nothing is enforced.
+    `controllers` are the cgroup controllers that this user may use.
     """
     if version != "v2":
         return frozenset()
@@ -21,7 +23,9 @@ def enforced(version: str, controllers: Collection[str]) -> frozenset[Limit]:
 
 
 def warning(limits: Collection[Limit]) -> str | None:
-    """What the site is told where not all limits are among those that are enforced."""
+    """Returns a warning for the site where not all limits are in `limits`, the enforced ones; else
+    None.
+    """
     lacking = [limit.value for limit in Limit if limit not in limits]
     if not lacking:
         return None
@@ -36,14 +40,14 @@ def warning(limits: Collection[Limit]) -> str | None:
 
 
 class Enforcement:
-    """Says once in the journal what is not enforced, and each time it is asked."""
+    """Logs limits that are not enforced once, and returns the warning each time it is asked for."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._warnings: Sequence[str] | None = None
 
     async def warnings(self) -> Sequence[str]:
-        """For `claraedge status`; nothing as long as Podman does not answer."""
+        """Returns the warnings for `claraedge status`; none while Podman does not answer."""
         if self._warnings is None:
             try:
                 text = warning(await self._runner.limits())

@@ -1,6 +1,7 @@
-"""What the engine asks of whatever runs containers.
+"""The protocol between the engine and whatever runs containers.
 
-`podman.PodmanRunner` is the product's; `memory.MemoryRunner` is shipped for tests of the engine.
+`podman.PodmanRunner` is the product's implementation; `memory.MemoryRunner` is shipped for tests of
+the engine.
 """
 
 from __future__ import annotations
@@ -13,28 +14,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-#: Every container that claraedge makes carries these; at start they are compared with the rows.
+#: Labels of every container that claraedge creates for an operator. At start, the daemon compares
+#: the containers that carry them with the rows of the database.
 LABEL_INSTANCE = "io.claraedge.instance"
 LABEL_JOB = "io.claraedge.job"
 LABEL_OPERATOR = "io.claraedge.operator"
 LABEL_ATTEMPT = "io.claraedge.attempt"
-#: The CDI names of its GPUs, with commas between; only where it has some.
+#: The CDI names of the container's GPUs, separated by commas; empty where it has none.
 LABEL_DEVICES = "io.claraedge.devices"
 
-#: Containers that run beside jobs carry these instead: whose they are, which one, and its name for
-#: people. The networks of jobs carry LABEL_INSTANCE and LABEL_PEERS: which services are on one.
+#: Labels of containers that run alongside jobs (services): the owning instance, the service's id,
+#: and its name for people. Networks of jobs carry LABEL_INSTANCE and LABEL_PEERS; the latter names
+#: the services on the network.
 LABEL_SERVICES = "io.claraedge.services"
 LABEL_SERVICE = "io.claraedge.service"
 LABEL_SERVICE_NAME = "io.claraedge.service-name"
 LABEL_PEERS = "io.claraedge.peers"
-#: And these: the digest of the recipe that it was made by, the GPUs that it has, and the megabytes
-#: of memory that are kept for it.
+#: More labels of services: the digest of the specification that the container was created from, its
+#: GPUs, and the megabytes of memory reserved for it.
 LABEL_RECIPE = "io.claraedge.recipe"
 LABEL_GPUS = "io.claraedge.gpus"
 LABEL_MEMORY = "io.claraedge.memory"
-#: On each: its slice, and the kills there were before, as `claraedge-3.slice 17`.
+#: A label of every container: the name of its systemd slice, and the number of out-of-memory kills
+#: counted there before the container was created, as in `claraedge-3.slice 17`.
 LABEL_SLICE = "io.claraedge.slice"
-#: All that is read from containers. A runner sets each of them, empty where a spec does not say it.
+#: All labels that are read back from containers. A runner sets each of them, to an empty value
+#: where the spec does not give one.
 LABELS = (
     LABEL_INSTANCE,
     LABEL_JOB,
@@ -50,16 +55,17 @@ LABELS = (
     LABEL_SLICE,
 )
 
-#: In place of a network's name: whatever this machine reaches, and no container of ours.
+#: Used in place of a network's name: the container reaches whatever this machine reaches, but no
+#: container of ours.
 OUTSIDE = "outside"
 
-#: Bytes of the largest file that is read out of an image.
+#: Size in bytes of the largest file that is read out of an image.
 MAX_FILE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
-    """A folder of the host in the container."""
+    """A folder of the host that is mounted into the container."""
 
     source: Path
     target: str
@@ -68,102 +74,119 @@ class Mount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerSpec:
-    """One container, whole. Nothing is inherited from the daemon's own environment."""
+    """The complete description of one container. Nothing is inherited from the daemon's
+    environment.
+    """
 
     name: str
-    """Unique per attempt."""
+    """Unique for each attempt."""
     image: str
-    """An image id, never a name: what was resolved is what runs. Empty with `root`."""
+    """An image id, never a name, so that exactly the resolved image runs. Empty where `root` is
+    set.
+    """
     root: Path | None = None
-    """A folder of this machine that is its root, in place of an image."""
+    """A folder of this machine that serves as root file system in place of an image."""
     command: tuple[str, ...] = ()
-    """Docker's CMD: arguments of the entry point, or the entry point itself. Empty: the image's."""
+    """Docker's CMD: the arguments of the entry point, or the program itself. Empty: the image's
+    own.
+    """
     entrypoint: tuple[str, ...] = ()
-    """In place of the image's ENTRYPOINT; its CMD is not run then. Empty: the image's."""
+    """Replaces the image's ENTRYPOINT; the image's CMD is then ignored. Empty: the image's own."""
     working_dir: str | None = None
-    """Absolute in the container, where it has to be; None: the image's."""
+    """An absolute path of an existing folder in the container; None: the image's own."""
     environment: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     log_path: Path
-    """k8s-file log; its folder exists."""
+    """Path of the log in k8s-file format. The folder has to exist."""
     log_size: int | None = None
-    """Bytes at which the log begins anew, and what was in it is gone. None: it grows."""
+    """Size in bytes at which the log is truncated and restarted, losing what it contained. None:
+    unlimited.
+    """
     memory: int | None = None
-    """Limit in bytes, enforced where cgroup v2 is delegated."""
+    """Memory limit in bytes, enforced only where cgroup v2 is delegated to this user."""
     shared_memory: int | None = None
-    """Bytes of /dev/shm; None: half of the machine's memory."""
+    """Size of /dev/shm in bytes; None: half of the machine's memory."""
     scratch: int | None = None
-    """Bytes of each tmpfs at /tmp, /run and /var/tmp; None: half of the machine's memory."""
+    """Size in bytes of each tmpfs at /tmp, /run and /var/tmp; None: half of the
+    machine's memory.
+    """
     pids: int = 4096
     devices: tuple[str, ...] = ()
-    """CDI names, `vendor/class=name`."""
+    """CDI device names, `vendor/class=name`."""
     networks: Mapping[str, str] = field(default_factory=dict)
-    """Networks that it is on -> its IPv4 address there, empty for any that is free; or OUTSIDE
-    alone. Empty: it reaches nothing and nobody."""
+    """Networks of the container -> its IPv4 address there (empty: any free one); or OUTSIDE alone.
+    Empty: the container has no network.
+    """
     writable_root: bool = False
-    """Root is read-only unless the operator asks otherwise; /tmp, /run and /var/tmp are tmpfs."""
+    """Whether the root file system is writable. Otherwise it is read-only, and /tmp, /run and
+    /var/tmp are tmpfs.
+    """
 
 
 class Limit(enum.Enum):
-    """What a container may be kept to, where the machine can."""
+    """Limits that a runner can set for a container, where the machine supports them."""
 
     MEMORY = "memory"
     PIDS = "pids"
 
 
 class Phase(enum.Enum):
-    """Where a container is in its life."""
+    """The phase of a container in its life cycle."""
 
     CREATED = "created"
-    """Made or initialised, never started."""
+    """Created or initialised, but never started."""
     RUNNING = "running"
     STOPPED = "stopped"
-    """Its process is gone; the exit code is known."""
+    """Its process has ended, and the exit code is known."""
     INTERRUPTED = "interrupted"
-    """Was started and the machine went down under it: Podman says `created` with a start time."""
+    """Was started and then cut off by a restart of the machine: Podman reports `created` with a
+    start time.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """A container as the machine has it."""
+    """A container as it exists on the machine."""
 
     id: str
     name: str
     labels: Mapping[str, str]
     phase: Phase
     exit_code: int | None = None
-    """Only where the phase is STOPPED."""
+    """Set only in the phase STOPPED."""
     ended: float | None = None
-    """Only there: when, in Unix seconds; whole ones, perhaps."""
+    """Set only in the phase STOPPED: the time of the exit in Unix seconds, possibly
+    whole seconds.
+    """
     networks: tuple[str, ...] = ()
-    """Names of those that it is on."""
+    """Names of the networks that the container is on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """A network that joins containers with each other and with nothing else."""
+    """A network that connects containers with each other and with nothing else."""
 
     name: str
     labels: Mapping[str, str]
     subnet: str | None
-    """Its IPv4 addresses, as `10.89.1.0/24`."""
+    """Its IPv4 subnet, such as `10.89.1.0/24`; None where it has none."""
 
 
 class ExitCause(enum.Enum):
-    """Why a container is no more."""
+    """The reason why a container ended."""
 
     EXITED = "exited"
-    """By itself, or by a signal from anyone: the exit code says (128 + signal)."""
+    """Ended by itself or by a signal from anyone: the exit code shows it (128 + signal)."""
     LOST_SUPERVISOR = "exit code unknown: its supervisor (conmon) was killed"
-    """conmon was killed; nobody recorded the code."""
+    """conmon was killed, so that nobody recorded the exit code."""
     VANISHED = "its container is gone"
-    """Removed by somebody else, or with the storage: the machine's doing."""
+    """Removed by somebody else, or lost together with the storage: a fault of the machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """The end of a container."""
+    """How a container ended."""
 
     cause: ExitCause
     code: int | None = None
@@ -172,42 +195,46 @@ class Exit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """An image on this device."""
+    """An image that is present on this device."""
 
     id: str
-    """64 hex digits."""
+    """The image id: 64 hexadecimal digits."""
     names: tuple[str, ...]
     digests: tuple[str, ...]
     size: int
-    """Bytes."""
+    """Size in bytes."""
     created: float
-    """Unix seconds."""
+    """Time of creation in Unix seconds; 0 where the image does not give it."""
     user: str = ""
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
-    """TCP ports that it says to listen on, in ascending order."""
+    """TCP ports that the image declares (EXPOSE), in ascending order."""
     manifest: str = ""
     """`sha256:...` of its manifest as it came to this device; empty where that is not known."""
     platform: str = ""
-    """What it says to be built for, as `linux/arm64`; empty where it does not."""
+    """The platform that the image declares to be built for, such as `linux/arm64`; empty where it
+    declares none.
+    """
     reserved: tuple[str, ...] = ()
-    """What it carries that only whoever runs containers may say, as `annotation NAME`."""
+    """Annotations and labels in the image that are reserved for whoever runs containers, as
+    `annotation NAME`.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Damage:
-    """An image that is not what was stored."""
+    """Describes how an image differs from what was stored."""
 
     text: str
-    """What of it, for people."""
+    """A description of the damage, for people."""
     images: tuple[str, ...]
-    """The ids of all images that it harms, the one that was looked at first."""
+    """Ids of all images that the damage affects, the checked image first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """Who asks a registry for an image."""
+    """Credentials for a registry."""
 
     username: str
     password: str = field(repr=False)
@@ -215,72 +242,78 @@ class Login:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Space:
-    """What a disk has, in bytes."""
+    """Free and total space of a disk, in bytes."""
 
     free: int
     total: int
 
 
 class Runner(Protocol):
-    """Makes, starts, watches and removes containers. Every call is bounded in time.
+    """Creates, starts, watches and removes containers. Every call is bounded in time.
 
-    Any call may raise RunnerUnavailableError: Podman does not answer; nothing is known to have
-    happened, and the caller asks `containers()` before it acts again.
+    Any call may raise RunnerUnavailableError: Podman did not answer, and the outcome is unknown.
+    The caller has to ask `containers()` before it acts again.
     """
 
     async def version(self) -> str:
-        """What runs the containers, for people: `Podman 4.3.1`; empty where it does not answer."""
+        """Returns name and version of what runs the containers, such as `Podman 4.3.1`; empty where
+        it does not answer.
+        """
         ...
 
     async def limits(self) -> frozenset[Limit]:
-        """The limits of a ContainerSpec that this machine enforces; the others have no effect."""
+        """Returns the limits of a ContainerSpec that this machine enforces; the others have no
+        effect.
+        """
         ...
 
     async def find_image(self, reference: str) -> Image | None:
-        """The image of a name (`repo:tag`, short or full) or an id; None where it is not here.
+        """Returns the image of a name (`repo:tag`, short or full) or id; None where it is not
+        present.
 
-        Raises DamagedImageError where it is here, and Podman cannot read it.
+        Raises DamagedImageError where it is present, but Podman cannot read it.
         """
         ...
 
     async def list_images(self) -> Sequence[Image]:
-        """All images. One that Podman cannot read has its id and names, and nothing else."""
+        """Returns all images. For an image that Podman cannot read, only id and names are set."""
         ...
 
     async def check_image(self, image: str, *, contents: bool) -> Damage | None:
-        """Whether the layers of an image, an id, are what was stored; None: they are, or nobody can
-        tell.
+        """Compares the layers of an image (given by id) with what was stored.
 
-        `contents`: all that is in its files is read, where it was not since they last changed; else
-        only their sizes are compared.
+        Returns None where they are intact, or where nobody can find out. `contents`: reads the
+        content of all files, unless they were read before and have not changed since; otherwise
+        only file sizes are compared.
         """
         ...
 
     async def remove_image(self, reference: str, *, force: bool) -> None:
-        """Removes an image by its id, or one name of it and with the last the image.
+        """Removes an image by its id, or one name of an image, and with its last name the image.
 
-        `force`: with the containers that are made of it. Gone already: no error. Raises
-        ImageInUseError, ContainerError.
+        `force`: also removes the containers created from it. An image that does not exist is no
+        error. Raises ImageInUseError, ContainerError.
         """
         ...
 
     async def load_image(self, archive: Path) -> Sequence[Image]:
         """Loads a docker-archive or oci-archive tar, and returns the images in it.
 
-        They are on the disk then. Layers that are here already are not looked at. Raises
-        InvalidImageError, StorageFullError, and DamagedImageError where Podman cannot read what was
-        there before.
+        The images are synced to the disk before the call returns. Layers that are already present
+        are not checked. Raises InvalidImageError, StorageFullError, and DamagedImageError where
+        Podman cannot read what was stored before.
         """
         ...
 
     async def read_files(
         self, image: str, paths: Sequence[str], labels: Mapping[str, str]
     ) -> Mapping[str, bytes]:
-        """The content of those of these files that an image holds; links are followed inside it.
+        """Returns the content of those of the given files that exist in an image. Symbolic links
+        are resolved inside the image.
 
-        `image` is an id. Nothing of it is run; what is made for reading carries the labels and is
-        gone afterwards. Raises ImageNotFoundError, InvalidImageError for a file of more than
-        `MAX_FILE` bytes, StorageFullError, ContainerError.
+        `image` is an id. Nothing of the image is run; the container created for reading carries
+        `labels` and is removed afterwards. Raises ImageNotFoundError, InvalidImageError for a file
+        of more than `MAX_FILE` bytes, StorageFullError, ContainerError.
         """
         ...
 
@@ -289,105 +322,116 @@ class Runner(Protocol):
     ) -> Image:
         """Pulls the image of a full name from its registry, within `limit` seconds.
 
-        `insecure`: over plain HTTP, or without a look at the certificate. Cancelled, it has stopped
-        within a second; layers that came whole may stay for the next try, nothing else. Raises
-        ImageNotFoundError where the registry has no such image, ImageDeniedError,
-        StorageFullError, or ImagePullError; each with the registry's reason alone.
+        `insecure`: over plain HTTP, or without a check of the certificate. When the caller is
+        cancelled, the pull stops within a second; only complete layers may stay, for the next try.
+        Raises ImageNotFoundError where the registry has no such image, ImageDeniedError,
+        StorageFullError, or ImagePullError; the message of each is only the registry's reason.
         """
         ...
 
     async def image_space(self) -> Space:
-        """What the disk has that images are kept on."""
+        """Returns the space of the disk that images are stored on. Raises ImagePullError where it
+        cannot be read.
+        """
         ...
 
     async def create(self, spec: ContainerSpec) -> str:
-        """Makes and initialises a container, and returns its id.
+        """Creates and initialises a container, and returns its id.
 
-        Raises ImageNotFoundError, StorageFullError, or ContainerError: with Podman's reason, or
-        DeviceError, because a device is not in the container or its user cannot open it. Then
-        nothing is left, nor where the caller is cancelled.
+        Raises ImageNotFoundError, StorageFullError, ContainerError with Podman's reason, or
+        DeviceError because a device is missing in the container or its user cannot open it. After
+        an error, and also when the caller is cancelled, no container is left.
         """
         ...
 
     async def try_device(self, device: str, labels: Mapping[str, str]) -> str | None:
-        """Why no container can be given this CDI device, or none could use it; None: one can, as
-        far as that can be seen without its image.
+        """Returns why no container can get or use this CDI device; None where one can, as far as
+        that can be found out without its image.
 
-        Nothing is run; what is made for it carries the labels and is gone afterwards.
+        Nothing is run; the container created for the test carries `labels` and is removed
+        afterwards.
         """
         ...
 
     async def start(self, container: str) -> None:
-        """Starts an initialised container; running already: no error. Raises ContainerError.
+        """Starts an initialised container. One that already runs is no error. Raises
+        ContainerError.
 
         Never call it for a container that has stopped: Podman would run it again.
         """
         ...
 
     async def wait(self, container: str) -> Exit:
-        """The end of a started container: also of one that this process did not start.
+        """Waits for the end of a started container, including one that another process started.
 
-        One that lost its supervisor, or whose code nobody can know, is removed with what runs of
-        it. Raises ContainerError for a container that was never started, and
-        RunnerUnavailableError only after a minute of it.
+        A container that lost its supervisor, or whose exit code nobody can know, is removed
+        together with its processes. Raises ContainerError for a container that was never started,
+        and RunnerUnavailableError only after Podman has not answered for a minute.
         """
         ...
 
     async def stop(self, container: str, grace: float) -> bool:
-        """TERM, then KILL after `grace` seconds. False where it had ended before, or is gone."""
+        """Sends TERM, then KILL after `grace` seconds. Returns False where the container had
+        already ended or does not exist.
+        """
         ...
 
     async def remove(self, container: str) -> None:
-        """Removes a container in any phase, killing what runs. Gone already: no error.
+        """Removes a container in any phase and kills its processes. One that does not exist is no
+        error.
 
         Raises ContainerError.
         """
         ...
 
     async def containers(self, labels: Mapping[str, str]) -> Sequence[Container]:
-        """All containers that carry all these labels, in any phase."""
+        """Returns all containers that carry all these labels, in any phase."""
         ...
 
     async def half_made(self, prefix: str) -> Sequence[str]:
-        """The names of containers that begin so and were never made whole, because what makes them
-        died meanwhile; or that others make right now. Only `remove` knows them, by name.
+        """Returns the names, starting with `prefix`, of containers that were never completely
+        created: their creator died meanwhile, or is creating them right now. Only `remove`, by
+        name, accepts them.
         """
         ...
 
     async def create_network(self, name: str, labels: Mapping[str, str]) -> Network:
-        """Makes a network without a way out. Raises NetworkError, also where the name is taken."""
+        """Creates a network without access to the outside. Raises NetworkError, also where the name
+        is taken.
+        """
         ...
 
     async def remove_network(self, name: str) -> None:
-        """Removes a network that no container is on. Gone already: no error.
+        """Removes a network that no container is on. One that does not exist is no error.
 
-        Raises NetworkError, where a container is on it.
+        Raises NetworkError, also where a container is on it.
         """
         ...
 
     async def networks(self, labels: Mapping[str, str]) -> Sequence[Network]:
-        """All networks that carry all these labels."""
+        """Returns all networks that carry all these labels."""
         ...
 
     async def connect(self, container: str, network: str, address: str) -> None:
-        """Puts a running container on one more network, at this address; there already: no error.
+        """Connects a running container to one more network at this address; already connected: no
+        error.
 
-        It stays there until it is removed. Raises NetworkError.
+        The container stays connected until it is removed. Raises NetworkError.
         """
         ...
 
     def dial(
         self, container: str, address: str, port: int
     ) -> AbstractAsyncContextManager[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """A TCP connection from inside the network of a running container, for as long as the
-        context lasts.
+        """Opens a TCP connection from inside the network of a running container, until the context
+        is left.
 
         Entering raises ConnectionError where nothing listens there, or the container does not run.
         """
         ...
 
     async def reclaim(self, folder: Path) -> None:
-        """Gives a tree that containers wrote back to this user: owned, readable, deletable.
+        """Makes a tree that containers wrote owned, readable and deletable by this user again.
 
         Raises ContainerError.
         """

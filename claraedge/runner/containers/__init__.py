@@ -1,1 +1,1 @@
-"""Containers: made, inspected, ended, removed."""
+"""Create, inspect, watch and remove containers."""

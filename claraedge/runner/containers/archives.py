@@ -1,4 +1,4 @@
-"""Files of an image, read by Podman's archive call out of a container that is never started."""
+"""Reads files of an image, by Podman's archive call on a container that is never started."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from claraedge.runner.user_namespaces import SHARED
 
 _log = logging.getLogger(__name__)
 
-#: Bytes of a tar that holds a file of MAX_FILE bytes and its headers.
+#: Size in bytes of a tar with one file of MAX_FILE bytes and its headers.
 MAX_ARCHIVE = MAX_FILE + 64 * 1024
 _TIMEOUT = 20.0
 
 
 class StandIns:
-    """Containers that are never started: each stands for its image while that is read."""
+    """Creates containers that are never started, to read the image behind each."""
 
     def __init__(self, service: PodmanService, removal: Removal) -> None:
         self._service = service
@@ -40,7 +40,11 @@ class StandIns:
 
     @asynccontextmanager
     async def of(self, image: str, labels: Mapping[str, str]) -> AsyncIterator[str]:
-        """The id of one, which is removed at the end: use it within `to_its_end`."""
+        """Creates such a container, yields its id, and removes it at the end. Use it within
+        `to_its_end`.
+
+        Raises ImageNotFoundError, StorageFullError, ContainerError.
+        """
         response = await self._service.request(
             "POST", "/containers/create", body=_request(image, labels)
         )
@@ -56,7 +60,7 @@ class StandIns:
                 _log.warning("container left behind until the next start: %s", error)
 
     async def archive(self, container: str, path: str, *, most: int) -> Response:
-        """Podman's answer with the first `most` bytes of a tar of what is at a path."""
+        """Returns Podman's answer with the first `most` bytes of a tar of what is at `path`."""
         return await self._service.request(
             "GET",
             f"/containers/{container}/archive",
@@ -76,8 +80,8 @@ class ImageFiles:
     async def read(
         self, image: str, paths: Sequence[str], labels: Mapping[str, str]
     ) -> Mapping[str, bytes]:
-        """As Runner.read_files."""
-        # What is made for it must go again, also where the caller goes away.
+        """Implements Runner.read_files."""
+        # The container must be removed also when the caller is cancelled.
         return await to_its_end(self._read(image, paths, labels))
 
     async def _read(
@@ -94,20 +98,22 @@ class ImageFiles:
 
 
 def _request(image: str, labels: Mapping[str, str]) -> dict[str, object]:
-    """The body of `POST /containers/create` for a container that only stands for its image."""
+    """Returns the body of `POST /containers/create` for a container that only
+    represents its image.
+    """
     return {
         "image": image,
         "labels": explicit(labels, LABELS),
-        "entrypoint": ["/never-run"],  # an image may have none, and Podman wants one
+        "entrypoint": ["/never-run"],  # an image may have none, and Podman requires one
         "netns": {"nsmode": "none"},
-        **SHARED,  # nothing of it is run, and another one costs a copy of the image
+        **SHARED,  # nothing is run, and another namespace costs a copy of the image
         "image_volume_mode": "ignore",
         "log_configuration": {"driver": "none"},
     }
 
 
 def _unreadable(response: Response, image: str) -> ClaraedgeError:
-    """The error for an image that no container could be made of."""
+    """Returns the error for an image that no container could be created from."""
     check_storage(response)
     if response.cause == "image not known":
         return ImageNotFoundError(f"image {image} is not on this device any more")
@@ -118,9 +124,11 @@ def _unreadable(response: Response, image: str) -> ClaraedgeError:
 
 
 def file_of(response: Response, image: str, path: str) -> bytes | None:
-    """The one file of an archive call's answer; None where there is no file at that path.
+    """Extracts the single file from the answer of an archive call; None where no file is at that
+    path.
 
-    Podman has followed links already, and never out of the container.
+    Podman has already followed links, and never out of the container. Raises
+    RunnerUnavailableError, ContainerError, InvalidImageError.
     """
     if response.status == 404 and response.cause == "no such container":
         raise RunnerUnavailableError(

@@ -1,7 +1,7 @@
-"""The creation of a container: made, initialised, and looked at, or nothing of it left.
+"""Creates a container: creates, initialises and checks it, or leaves nothing behind.
 
-What costs time is `init` (40 ms); a start after it takes 8 ms. So creation initialises as well, and
-a job's next container can be ready before its turn comes.
+The slow step is `init` (40 ms); the start after it takes 8 ms. So creation includes the
+initialisation, and a job's next container can be ready before its turn comes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from claraedge.runner.service.http import Response
 from claraedge.runner.service.service import PodmanService
 from claraedge.runner.workarounds.slices import Slices
 
-#: Seconds for making a container, and for the first one of an image that is copied for it.
+#: Timeout in seconds for creating a container, and for the first one of an image that has to be
+#: copied for it.
 _CREATE, _COPY = 60.0, 3600.0
 
 
@@ -45,7 +46,7 @@ class Creation:
         volumes: ImageVolumes,
     ) -> None:
         self.seccomp_profile: Path | None = None
-        """The system call filter of containers; None: Podman's own."""
+        """The seccomp filter (system calls) of containers; None: Podman's own."""
         self._service = service
         self._host = host
         self._inspector = inspector
@@ -56,7 +57,7 @@ class Creation:
         self._volumes = volumes
 
     async def create(self, spec: ContainerSpec) -> str:
-        """As Runner.create."""
+        """Implements Runner.create."""
         outside = await self._host.way_out() if OUTSIDE in spec.networks else ""
         limits = await self._host.limits()
         groups = await self._devices.groups(spec)
@@ -72,7 +73,7 @@ class Creation:
             volumes=volumes,
             user_namespace=await self._host.user_namespace(),
         )
-        # A caller that is cancelled in between must not leave a container that nobody knows.
+        # A caller that is cancelled here must not leave a container that nobody knows of.
         work = asyncio.ensure_future(self._create_placed(spec, request))
         try:
             return await asyncio.shield(work)
@@ -106,8 +107,9 @@ class Creation:
             if spec.devices:
                 await self._devices.check(container, spec)
         except ClaraedgeError:
-            # Half made, perhaps. It was never started, so it may go. Where Podman does not answer
-            # that either, the caller is told so instead: it looks for what is left.
+            # The container may be half created. It was never started, so removing it is safe. Where
+            # Podman does not answer the removal either, that error is raised instead: the caller
+            # then searches for orphans.
             with contextlib.suppress(ContainerError):
                 await self._removal.remove(container)
             raise
@@ -120,8 +122,8 @@ class Creation:
         )
 
     async def _free_name(self, spec: ContainerSpec) -> bool:
-        """Removes what an earlier call left under this name: one that Podman died in the middle of,
-        or whose answer was lost. False where there is none.
+        """Removes what an earlier call left under this name: Podman died during that call, or its
+        answer was lost. Returns False where nothing was found.
         """
         found = [name for name in await self._inspector.half_made(spec.name) if name == spec.name]
         found += [

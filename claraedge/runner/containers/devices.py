@@ -1,10 +1,9 @@
-"""Whether a container has the devices that it was given, and may use them: looked at between init
-and start.
+"""Checks between init and start that a container has the devices it was given, and can use them.
 
 A CDI spec that is out of date, or a runtime that leaves a device out, would let an operator run
-without its GPU: some programs compute on the CPU then, for hours, and say nothing. So does one that
-has the device and may not open it. What is looked at is the container itself: its root, as the
-kernel shows it, and its nodes, opened as its user.
+without its GPU: some programs then compute on the CPU for hours without reporting it. The same
+happens where the device is present but the user may not open it. The container itself is inspected:
+its root as the kernel shows it, and its device nodes, opened as its user.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ from claraedge.runner.protocol import ContainerSpec
 
 _log = logging.getLogger(__name__)
 
-#: Which device nodes a CDI name stands for, path in the container -> path on this machine; None:
-#: nobody knows. It may block.
+#: Returns the device nodes of a CDI name: path in the container -> path on this machine; None where
+#: unknown. It may block.
 Nodes: TypeAlias = Callable[[str], Mapping[str, str] | None]
-#: All nodes of this machine that a container with that device is given. It may block.
+#: Returns all nodes of this machine that a container with that device is given. It may block.
 AllNodes: TypeAlias = Callable[[str], Collection[str]]
 
 _TO_DO = (
@@ -48,7 +47,10 @@ _TO_DO = (
 
 
 class DeviceCheck:
-    """Looks at what a container was given. `visible`: NVIDIA_VISIBLE_DEVICES as it is set there."""
+    """Checks the devices of containers.
+
+    `visible` is the value of NVIDIA_VISIBLE_DEVICES in containers with devices.
+    """
 
     def __init__(
         self,
@@ -67,7 +69,9 @@ class DeviceCheck:
         self._overruled: set[str] = set()
 
     async def groups(self, spec: ContainerSpec) -> Groups:
-        """What its devices ask for. Raises RunnerUnavailableError."""
+        """Returns the groups that the devices of the container need. Raises
+        RunnerUnavailableError.
+        """
         if not spec.devices:
             return groups.NO_GROUPS
 
@@ -78,8 +82,9 @@ class DeviceCheck:
         return keeper.ask(await in_thread(needed))
 
     async def check(self, container: str, spec: ContainerSpec) -> None:
-        """Raises DeviceError where one of its devices is not in an initialised container, or cannot
-        be opened by what will run in it.
+        """Raises DeviceError where a device of an initialised container is missing, or its user
+        cannot open one. Raises ContainerError where the container has ended, and
+        RunnerUnavailableError.
         """
         found = read_initialised(await self._inspector.inspected(container) or b"")
         own = {device: await in_thread(self._nodes, device) for device in spec.devices}
@@ -118,9 +123,11 @@ class DeviceCheck:
 
 
 def to_open(nodes: Collection[str]) -> Collection[str]:
-    """Those that programs which compute open. What draws on a screen is left out where there is
-    more: /dev/dri/card*, and with a driver of NVIDIA's all of /dev/dri and nvidia-modeset. On most
-    machines these belong to groups, and CUDA does without them.
+    """Returns the nodes that compute programs open.
+
+    Nodes for drawing on a screen are left out where there are others: /dev/dri/card*, and with an
+    NVIDIA driver all of /dev/dri and nvidia-modeset. On most machines these belong to groups, and
+    CUDA works without them.
     """
     others = [n for n in nodes if not n.startswith("/dev/dri/card") and "nvidia-modeset" not in n]
     if any(Path(node).name.startswith("nv") for node in others):
@@ -129,7 +136,7 @@ def to_open(nodes: Collection[str]) -> Collection[str]:
 
 
 def what_to_do(node: str, status: os.stat_result, why: str, keeper: GroupKeeper) -> str:
-    """For a node that a container cannot open."""
+    """Returns the advice for a node that a container cannot open."""
     if why != os.strerror(errno.EACCES):
         return (
             "The node is there, and its driver refuses to open it: read what `nvidia-smi` and the"
@@ -199,9 +206,9 @@ def check_devices(
 ) -> None:
     """Raises DeviceError where a device of the spec is not in the container. Blocks.
 
-    `root`: the container's own root folder, `/proc/PID/root`. `given`: the nodes that Podman says
-    it has, path in it -> a path of the same device on this machine. `own`: CDI name -> the nodes
-    that are this device's alone, in the same form; None where its CDI spec was not found.
+    `root`: the container's root folder, `/proc/PID/root`. `given`: the nodes that Podman reports
+    for the container, path in it -> a path of the same device on this machine. `own`: CDI name ->
+    the nodes of this device alone, in the same form; None where its CDI spec was not found.
     """
     for device in spec.devices:
         nodes = own[device]
@@ -213,7 +220,7 @@ def check_devices(
             lack = _lack(root, path, host)
             if lack is not None:
                 raise _without(spec, device, lack)
-    for path, host in given.items():  # those too that a CDI spec adds for all of its devices
+    for path, host in given.items():  # includes nodes that a CDI spec adds for all of its devices
         lack = _lack(root, path, host)
         if lack is not None:
             raise _without(spec, spec.devices[0], lack)
@@ -228,7 +235,9 @@ def _without(spec: ContainerSpec, device: str, lack: str) -> DeviceError:
 
 
 def _lack(root: Path, path: str, host: str) -> str | None:
-    """What is wrong with a node of a container; None: it is the device of this machine."""
+    """Returns what is wrong with a node in a container; None where it is the device of this
+    machine.
+    """
     try:
         wanted = Path(host).stat()
     except OSError as error:

@@ -1,6 +1,6 @@
-"""The exits of containers: seen by pidfd on the loop, with the code that conmon or Podman tells.
+"""Detects the exits of containers by pidfd on the event loop; the code comes from conmon or Podman.
 
-Nothing here attaches to a container: attaching to one that has just ended runs it anew.
+Nothing here attaches to a container: attaching to one that has just ended runs it again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 class Exits:
-    """Waits for the ends of containers."""
+    """Waits for containers to end."""
 
     def __init__(self, host: Host, inspector: Inspector, removal: Removal) -> None:
         self._host = host
@@ -31,15 +31,17 @@ class Exits:
         self._started: set[str] = set()
 
     def started(self, container: str) -> None:
-        """We started it just now: the first wait for it need not ask what it is like."""
+        """Notes that this process just started the container, so that the first wait need not
+        inspect it.
+        """
         self._started.add(container)
 
     def forget(self, container: str) -> None:
-        """It was removed."""
+        """Forgets a container that was removed."""
         self._started.discard(container)
 
     async def wait(self, container: str) -> Exit:
-        """As Runner.wait. Raises ContainerError where the container was never started."""
+        """Implements Runner.wait. Raises ContainerError where the container was never started."""
         code = self._files.code(container)
         if code is not None:
             return Exit(cause=ExitCause.EXITED, code=code)
@@ -66,7 +68,9 @@ class Exits:
         return state.exit
 
     def _just_started(self, container: str) -> State | None:
-        """A container as our start has left it, without asking for it; None: not known."""
+        """Returns the state right after our own start, without asking Podman; None where it is not
+        known.
+        """
         pid_files = self._host.pid_files
         if container not in self._started or pid_files is None:
             return None
@@ -78,7 +82,7 @@ class Exits:
         return State(phase=Phase.RUNNING, pid=pid, conmon=supervisor, exit=None)
 
     async def _abandon(self, container: str, process: Process | None) -> Exit:
-        """Ends a container whose exit code nobody will know."""
+        """Ends a container whose exit code nobody can know."""
         _log.warning("container %s lost its supervisor", container)
         if process is not None:
             process.kill()
@@ -89,7 +93,7 @@ class Exits:
 
 
 async def _first_end(process: Process, supervisor: Process | None) -> None:
-    """Returns when the container's process, or its supervisor before it, has ended."""
+    """Waits until the container's process or its supervisor has ended, whichever is first."""
     if supervisor is None:
         return
     ends = [asyncio.ensure_future(p.end()) for p in (process, supervisor)]

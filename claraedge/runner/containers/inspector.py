@@ -1,7 +1,7 @@
-"""Containers as they are now: what Podman says of them, put right by what the kernel shows.
+"""The current state of containers: Podman's view, corrected by what the kernel shows.
 
-Podman learns of an exit some milliseconds late, and never where the supervisor is dead; a memory
-kill stands in the container's slice alone.
+Podman learns of an exit some milliseconds late, and never where the supervisor is dead; an
+out-of-memory kill is recorded only in the container's slice.
 """
 
 from __future__ import annotations
@@ -27,29 +27,30 @@ from claraedge.runner.service.service import PodmanService
 from claraedge.runner.workarounds.slices import Slices
 
 _TIMEOUT = 20.0
-#: How long a service that does not come back is waited for, and the pause between two looks.
+#: Seconds to wait for a service that is down, and the pause between two tries.
 _OUTAGE, _OUTAGE_PAUSE = 60.0, 0.5
-#: How long the exit code may stay away after the process ended: without, and with, a supervisor.
+#: Seconds to wait for the exit code after the process ended: without, and with, a supervisor.
 _CODE_ALONE, _CODE_SUPERVISED = 2.0, 30.0
-#: The first pause between two looks for it, and the longest.
+#: Seconds between two tries to read it: the first pause, and the longest.
 _POLL = (0.002, 0.05)
 
 
 class UnshownError(RunnerUnavailableError):
-    """Podman answers, but not what a container is like."""
+    """Podman answers, but cannot show the state of a container."""
 
 
 class Inspector:
-    """Tells what containers are like."""
+    """Reads the state of containers."""
 
     def __init__(self, service: PodmanService, slices: Slices) -> None:
         self._service = service
         self._slices = slices
 
     async def state(self, container: str) -> State | None:
-        """One container; None where there is none.
+        """Returns the state of one container; None where it does not exist.
 
-        Raises UnshownError, and RunnerUnavailableError as each of these.
+        Raises UnshownError where Podman cannot show it, and RunnerUnavailableError where it does
+        not answer.
         """
         body = await self.inspected(container)
         state = None if body is None else read_state(body)
@@ -63,7 +64,9 @@ class Inspector:
         return state
 
     async def state_in_outage(self, container: str) -> State | None:
-        """The same; a service that is down is waited for: an exit must not be lost to that."""
+        """Returns the same, but waits for a service that is down, so that an exit is not lost to an
+        outage. Raises RunnerUnavailableError after `_OUTAGE` seconds.
+        """
         deadline = time.monotonic() + _OUTAGE
         while True:
             try:
@@ -74,9 +77,11 @@ class Inspector:
                 await asyncio.sleep(_OUTAGE_PAUSE)
 
     async def settled(self, container: str) -> State | None:
-        """The state after the process has ended: Podman learns of it some milliseconds later.
+        """Returns the state once Podman has noticed the exit, some milliseconds after the process
+        ended.
 
-        Still RUNNING only where nobody is left to say: the supervisor is dead, or hangs.
+        It is RUNNING only where the process still runs, or where nobody can report the exit: the
+        supervisor is dead, or hangs.
         """
         began = time.monotonic()
         pause = _POLL[0]
@@ -92,11 +97,13 @@ class Inspector:
             pause = min(pause * 1.5, _POLL[1])
 
     async def inspected(self, container: str) -> bytes | None:
-        """The answer of `GET /containers/{id}/json`; None where there is no such container."""
+        """Returns the answer of `GET /containers/{id}/json`; None where there is no
+        such container.
+        """
         response = await self._service.request(
             "GET", f"/containers/{container}/json", timeout=_TIMEOUT, repeatable=True
         )
-        # The second: Podman died in the middle of its removal, and its storage is gone.
+        # The second condition: Podman died during the removal, and the container's storage is gone.
         if response.status == 404 or response.cause == "container not known":
             return None
         if not response.ok:
@@ -104,7 +111,7 @@ class Inspector:
         return response.body
 
     async def containers(self, labels: Mapping[str, str]) -> Sequence[Container]:
-        """As Runner.containers."""
+        """Implements Runner.containers."""
         body = await self._listed({"filters": labels_filter(labels)} if labels else {})
         return [
             await self._without_process(container)
@@ -114,7 +121,7 @@ class Inspector:
         ]
 
     async def half_made(self, prefix: str) -> Sequence[str]:
-        """As Runner.half_made."""
+        """Implements Runner.half_made."""
         names = msgspec.json.encode({"name": [f"^{prefix}"]}).decode()
         body = await self._listed({"external": "true", "filters": names})
         return read_half_made(body, prefix)
@@ -128,7 +135,9 @@ class Inspector:
         return response.body
 
     async def _without_process(self, container: Container) -> Container:
-        """What a container is whose process is gone though Podman calls it running."""
+        """Returns the real state of a container that Podman calls running although its process has
+        ended.
+        """
         state = await self.settled(container.id)
         whole = state is not None and not lost(state, container.id)
         return replace(
@@ -139,5 +148,5 @@ class Inspector:
 
 
 def lost(state: State | None, container: str) -> bool:
-    """Whether Podman calls it running though its process has ended."""
+    """Whether Podman reports the container as running although its process has ended."""
     return state is not None and state.phase is Phase.RUNNING and not alive(state.pid, container)

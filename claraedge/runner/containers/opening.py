@@ -1,14 +1,14 @@
-"""Whether what will run in a container may open its device nodes: tried, as that user, from inside.
+"""Tests whether the program of a container may open its device nodes, as its user and from inside.
 
-A node that is there is not one that may be used: most belong to root and a group (`video`,
-`render`), and a rootless container has none of the groups of its user. So the nodes are opened with
-the very identity of the container's first process, which has it from its initialisation on: its
-user and its groups, without capabilities. The kernel answers, with access control lists, mount
-options, and whether the driver behind a node answers at all.
+A device node that exists is not always usable: most belong to root and a group (`video`, `render`),
+and a rootless container has none of its user's groups. So the nodes are opened with exactly the
+identity that the container's first process has from its initialisation on: its user and groups,
+without capabilities. The kernel answers, taking into account access control lists, mount options,
+and whether the driver behind a node answers at all.
 
-A small process does it: it enters the container's user namespace (util-linux's nsenter), takes the
-root of the container as its folder while it may, and becomes that user (setpriv). Nothing of the
-image is run. Measured: 5 ms.
+A small process does this: it enters the container's user namespace (util-linux's nsenter), changes
+to the root folder of the container while it still may, and becomes that user (setpriv). Nothing of
+the image is run. Measured: 5 ms.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _log = logging.getLogger(__name__)
 
 _SECONDS = 10.0
 _ENTER = ("nsenter", "--preserve-credentials", "-U")
-#: `$0` is the process, `$@` how to become its user, and what is run then.
+#: `$0` is the pid of the container's process; `$@` are setpriv's arguments and the command to run.
 _AS_IT = 'cd "/proc/$0/root" && exec setpriv "$@"'
 _WITHOUT = ("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs")
-#: Of each pair of a mode and a node one line where it cannot be opened: the node, and why.
+#: Takes pairs of a mode and a node; prints node and reason for each node that cannot be opened.
 _OPEN = """\
 while [ $# -gt 0 ]; do
     case $1 in
@@ -47,23 +47,25 @@ echo done
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Whom the kernel takes a process for. Numbers are this machine's."""
+    """User and groups of a process in the kernel's view, as numbers of this machine."""
 
     user: int
     group: int
     groups: frozenset[int]
     users_inside: Sequence[tuple[int, int, int]]
-    """Its user namespace: (first inside, first of this machine, how many)."""
+    """Ranges of its user namespace: (first id inside, first id on this machine, length)."""
     groups_inside: Sequence[tuple[int, int, int]]
 
     @property
     def user_inside(self) -> int | None:
-        """The number that the container has for the user."""
+        """The id of the user inside the container; None where the namespace does not map it."""
         return inside(self.user, self.users_inside)
 
 
 def read_identity(process: Path) -> Identity:
-    """Of a process, by its folder in /proc. Raises OSError where it is gone."""
+    """Reads the identity of a process from its folder in /proc. Raises OSError where it
+    has ended.
+    """
     status = dict(
         line.split(":\t", 1)
         for line in (process / "status").read_text().splitlines()
@@ -84,9 +86,9 @@ def _mapping(path: Path) -> Sequence[tuple[int, int, int]]:
 
 
 async def refused(pid: int, identity: Identity, nodes: Collection[str]) -> Mapping[str, str]:
-    """Those of the nodes (absolute paths in the container) that it cannot open -> why.
+    """Returns the nodes (absolute paths in the container) that the identity cannot open -> reason.
 
-    Raises OSError where the process is gone.
+    Raises OSError where the process has ended.
     """
     root = Path(f"/proc/{pid}/root")
     become = _become(identity)
@@ -114,15 +116,15 @@ async def refused(pid: int, identity: Identity, nodes: Collection[str]) -> Mappi
 
 
 def _become(identity: Identity) -> Sequence[str] | None:
-    """Arguments of setpriv that make a process of that identity; None: there are none, where it has
-    groups that its namespace does not know and that are not ours.
+    """Returns the arguments with which setpriv takes on that identity. None where there are none:
+    the identity has groups that its namespace does not map and that are not this process's own.
     """
     groups = [inside(group, identity.groups_inside) for group in sorted(identity.groups)]
     own = set(os.getgroups()) | {os.getegid()}
     if None not in groups:
         kept = f"--groups={','.join(map(str, groups))}" if groups else "--clear-groups"
     elif identity.groups | {identity.group} == own | {identity.group}:
-        kept = "--keep-groups"  # Podman was asked to keep those that it was started with
+        kept = "--keep-groups"  # Podman was asked to keep the groups it was started with
     else:
         return None
     return (
@@ -133,7 +135,7 @@ def _become(identity: Identity) -> Sequence[str] | None:
 
 
 def computed(root: Path, identity: Identity, nodes: Collection[str]) -> Mapping[str, str]:
-    """The same by the modes of the nodes alone."""
+    """Returns the same as `refused`, computed from the modes of the nodes alone."""
     found = {}
     for node in nodes:
         status = (root / node.lstrip("/")).stat(follow_symlinks=False)
@@ -154,5 +156,7 @@ def _modes(root: Path, nodes: Collection[str]) -> Mapping[str, str]:
 
 
 def _wanted(status: os.stat_result) -> int:
-    """What programs open a node for: to read and write, where anybody may write it at all."""
+    """Returns the access that programs want for a node: read and write where anybody may write it
+    at all, otherwise read.
+    """
     return 0o6 if stat.S_IMODE(status.st_mode) & 0o222 else 0o4

@@ -1,4 +1,4 @@
-"""The removal of a container: its processes, what Podman knows of it, and what Podman forgot."""
+"""Removes a container: its processes, Podman's record of it, and what Podman lost track of."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from claraedge.runner.service.service import PodmanService
 from claraedge.runner.workarounds import conmon, remains
 from claraedge.runner.workarounds.slices import Slices
 
-#: Before it is tried once more.
+#: Seconds before the removal is tried again.
 _PAUSE = 0.05
 
 
@@ -30,21 +30,21 @@ class Removal:
         self._slices = slices
 
     async def remove(self, container: str) -> None:
-        """As Runner.remove. Raises ContainerError where Podman refuses twice."""
+        """Implements Runner.remove. Raises ContainerError where Podman refuses twice."""
         try:
             state = await self._inspector.state(container)
-        except UnshownError:  # then its removal says more
+        except UnshownError:  # then its removal shows more
             state = None
         if state is None or (not state.pid and state.phase is not Phase.STOPPED):
             await remains.end_unknown(container)
         pid = state.conmon if state else 0
         pid_files = self._host.pid_files
-        if pid == 0 and pid_files is not None:  # Podman names it while the container runs
+        if pid == 0 and pid_files is not None:  # Podman reports it only while the container runs
             pid = pid_files.supervisor(container)
         with watched(pid, container, supervisor=True) as supervisor:
             if state is not None:
-                # Podman forgets a container whose stop it was killed in the middle of, and lets its
-                # process live.
+                # When Podman is killed during a stop, it forgets the container but leaves its
+                # process running.
                 with watched(state.pid, container) as process:
                     if process is not None:
                         process.kill()
@@ -64,7 +64,7 @@ class Removal:
             )
             if response.status == 404 or (response.ok and not removal_error(response)):
                 return
-            # Refused once where its process died without a supervisor; it works the second time.
+            # Podman refuses once where the process died without a supervisor; the second try works.
             if attempt == 1:
                 await asyncio.sleep(_PAUSE)
         reason = removal_error(response) if response.ok else response.reason

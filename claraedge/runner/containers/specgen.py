@@ -1,7 +1,7 @@
-"""A ContainerSpec in the words of Podman's create call. Pure.
+"""Translates a ContainerSpec into the body of Podman's create call. Pure.
 
-Every option that Podman would take from its environment, its defaults or the image and that could
-weaken or surprise is set here; the choice of each was measured with Podman 4.3.
+Every option that Podman would take from its environment, its defaults or the image, and that could
+weaken the isolation or surprise, is set here; each choice was measured with Podman 4.3.
 """
 
 from __future__ import annotations
@@ -20,32 +20,33 @@ from claraedge.runner.reserved import explicit
 from claraedge.runner.user_namespaces import SHARED
 from claraedge.runner.workarounds.slices import ENDED_AT_ONCE, KILL_ALL, Slice
 
-# CDI 0.5, Device names; vendor and class have two characters or more here, because Podman 4.3
-# panics on less.
+# CDI 0.5, device names. Vendor and class need at least two characters here, because Podman 4.3
+# panics on fewer.
 _CDI_NAME = re.compile(
     r"[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]"
     r"/[A-Za-z][A-Za-z0-9_-]*[A-Za-z0-9]"
     r"=[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?"
 )
-#: NVIDIA's word for none, in the variable that its older way of giving GPUs goes by: a hook that
-#: every container passes.
+#: NVIDIA's value for "no devices" in NVIDIA_VISIBLE_DEVICES. Its older way of giving GPUs is a hook
+#: that every container passes and that reads this variable.
 NO_DEVICES = "void"
 
-#: Of its own, in words of Podman's; that of users and that of the network are said apart.
+#: Namespaces that each container gets for itself, in Podman's terms. Those for users and for the
+#: network are set separately.
 _NAMESPACES = ("pidns", "ipcns", "utsns", "cgroupns")
 _SCRATCH = ("/tmp", "/var/tmp", "/run")  # noqa: S108 in the container
 _SCRATCH_OPTIONS = ("rw", "nosuid", "nodev", "rprivate", "tmpcopyup", "mode=1777")
-#: As Podman's own, but for the size: its 64 MB are too little for programs that share data.
+#: Podman's own options, except for the size: its 64 MB are too little for programs that share data.
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 in the container
 _SHARED_MEMORY_OPTIONS = ("rw", "nosuid", "nodev", "noexec", "rprivate", "mode=1777")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volumes:
-    """The VOLUMEs of an image."""
+    """The VOLUMEs of an image, by what the image has at their paths."""
 
     empty: tuple[str, ...] = ()
-    """Paths at which it has nothing, or an empty folder."""
+    """Paths where the image has nothing, or an empty folder."""
     filled: tuple[str, ...] = ()
 
 
@@ -64,14 +65,16 @@ def create_request(
     volumes: Volumes = NO_VOLUMES,
     user_namespace: Mapping[str, object] = SHARED,
 ) -> dict[str, object]:
-    """The body of `POST /containers/create`. Raises ContainerError for a bad device name.
+    """Returns the body of `POST /containers/create`. Raises ContainerError for an invalid device
+    name.
 
-    `outside`: Podman's word for a rootless way out on this machine; needed for OUTSIDE alone.
-    `limits`: those that are set; where a runtime cannot enforce one, it refuses to make what asks
-    for it. `visible_devices`: NVIDIA_VISIBLE_DEVICES of a container with devices. Neither an image
-    nor a definition says it, since with the hook it would give what was not leased. `place`: the
-    slice that it is put into. `groups`: those that its devices need. `volumes`: those of
-    its image. `user_namespace`: that of images; the folder of a `root` is this user's own.
+    `outside`: Podman's network mode for rootless access to the outside on this machine; needed only
+    with OUTSIDE. `limits`: the limits to set; a runtime that cannot enforce a limit refuses a
+    container that asks for it. `visible_devices`: NVIDIA_VISIBLE_DEVICES of a container with
+    devices. Neither an image nor a definition may set it, since with NVIDIA's hook it would give
+    devices that were not leased. `place`: the slice that the container is put into. `groups`: the
+    groups that its devices need. `volumes`: the VOLUMEs of its image. `user_namespace`: for
+    containers of images; the folder of a `root` belongs to this user.
     """
     log: dict[str, object] = {"driver": "k8s-file", "path": str(spec.log_path)}
     if spec.log_size is not None:
@@ -130,9 +133,10 @@ def _limits(spec: ContainerSpec, enforced: Collection[Limit]) -> dict[str, objec
     if Limit.PIDS in enforced:
         limits["pids"] = {"limit": spec.pids}
     if Limit.MEMORY in enforced:
-        limits["unified"] = KILL_ALL  # Podman 4.3 overlooks it beside `resource_limits`
+        limits["unified"] = KILL_ALL  # Podman 4.3 ignores it inside `resource_limits`
     if Limit.MEMORY in enforced and spec.memory is not None:
-        # Memory and swap together: else what is over the limit goes to the swap of the machine.
+        # Limit memory and swap together: otherwise what exceeds the limit goes to the machine's
+        # swap.
         limits["memory"] = {"limit": spec.memory, "swap": spec.memory}
     return limits
 
@@ -148,7 +152,7 @@ def _mounts(spec: ContainerSpec, volumes: Volumes) -> list[dict[str, object]]:
 
 
 def _tmpfs(path: str, options: Sequence[str], size: int | None) -> dict[str, object]:
-    limit = [] if size is None else [f"size={size}"]  # else half of the machine's memory
+    limit = [] if size is None else [f"size={size}"]  # default: half of the machine's memory
     return {
         "type": "tmpfs",
         "source": "tmpfs",

@@ -1,6 +1,6 @@
-"""A device, tried: a container of an empty folder is given it, looked at, and removed.
+"""Tests a device: creates a container with an empty root and this device, checks it and removes it.
 
-No image is needed, and nothing is run. Measured: 60 ms to make it, 10 to 100 ms to remove it.
+No image is needed, and nothing is run. Measured: 60 ms to create it, 10 to 100 ms to remove it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from claraedge.runner.protocol import ContainerSpec
 
 _log = logging.getLogger(__name__)
 
-#: What a runtime looks for when it initialises a container, and is never started.
+#: The program that a runtime requires when it initialises a container; it is never started.
 _PROGRAM = "nothing"
 
 
 class Trial:
-    """Tries devices. `folder` is private; what is tried has its root there."""
+    """Tests devices. `folder` is private; the containers have their root there."""
 
     def __init__(self, creation: Creation, removal: Removal, folder: Path) -> None:
         self._creation = creation
@@ -33,8 +33,8 @@ class Trial:
         self._log = folder / "empty.log"
 
     async def of(self, device: str, labels: Mapping[str, str]) -> str | None:
-        """As Runner.try_device."""
-        # What is made for it must go again, also where the caller goes away.
+        """Implements Runner.try_device."""
+        # The container must be removed also when the caller is cancelled.
         return await to_its_end(self._of(device, labels))
 
     async def _of(self, device: str, labels: Mapping[str, str]) -> str | None:
@@ -53,9 +53,9 @@ class Trial:
             container = await self._creation.create(spec)
         except ContainerError as error:
             if isinstance(error, DeviceError) or "CDI device" in str(error):
-                # Its name would be another one each time.
+                # Remove the name from the message: it would differ each time.
                 return str(error).replace(f"container {spec.name}", "a container")
-            # Such as a hook that does not get on with an empty root: with an image it may.
+            # For example a hook that fails with an empty root: with an image it may work.
             _log.info("device not tried", extra={"device": device, "reason": str(error)})
             return None
         try:

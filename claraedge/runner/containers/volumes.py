@@ -1,11 +1,11 @@
-"""The VOLUMEs of an image: folders that its programs are to write, and how they can.
+"""Places for the VOLUMEs of an image: folders that its programs write to.
 
-With a read-only root such a folder needs a place. Podman's own ways cost what nobody chose: on
-a tmpfs it copies what the image has there into memory, which may be gigabytes of model weights, and
-on a volume of the disk for each container, which it then leaves behind (measured with 4.3: `v=true`
-removes none that came over the API). So an empty one, or one that the image does not even have, is
-a tmpfs of known size; and where one has files, the root of the container may be written: a file
-is copied when it is changed, on the disk, and goes with the container.
+With a read-only root, such a folder needs a writable place. Podman's own ways are costly: on a
+tmpfs it copies what the image has there into memory, possibly gigabytes of model weights; with
+volumes it copies that to the disk for each container and leaves the copy behind (measured with 4.3:
+`v=true` removes no volume that was created over the API). So a folder that is empty or missing in
+the image becomes a tmpfs of known size. Where one has files, the root of the container is made
+writable: a file is copied on the disk when it is changed, and removed with the container.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from claraedge.runner.protocol import LABEL_INSTANCE, LABEL_SERVICES, ContainerS
 from claraedge.runner.service.service import PodmanService
 
 _TIMEOUT = 20.0
-#: Bytes of a tar that hold the first entries of a folder.
+#: Bytes of a tar that are enough for the first entries of a folder.
 _FIRST = 64 * 1024
 
 
 class ImageVolumes:
-    """Tells what images have at their VOLUMEs; each is looked into once."""
+    """Finds out what images have at their VOLUMEs; each image is inspected once."""
 
     def __init__(self, service: PodmanService, stand_ins: StandIns) -> None:
         self._service = service
@@ -36,7 +36,10 @@ class ImageVolumes:
         self._known: dict[str, Volumes] = {}
 
     async def of(self, spec: ContainerSpec) -> Volumes:
-        """For a container. An image that is not here has none: its creation tells of it."""
+        """Returns the volumes for a container. None for an image that is not present: its creation
+        reports the error. Raises RunnerUnavailableError, DamagedImageError, and what creating a
+        container raises.
+        """
         if spec.writable_root:
             return NO_VOLUMES
         found = self._known.get(spec.image)
@@ -60,7 +63,9 @@ class ImageVolumes:
         return read_volumes(response, image)
 
     async def _looked(self, image: str, paths: Sequence[str], mark: Mapping[str, str]) -> Volumes:
-        """Looks into a container that is never started. Its removal must not be missed."""
+        """Inspects the paths in a container that is never started. Run it to its end, so that the
+        container is removed.
+        """
         async with self._stand_ins.of(image, mark) as container:
             filled = [path for path in paths if await self._is_filled(container, path)]
         empty = tuple(path for path in paths if path not in filled)
@@ -78,5 +83,5 @@ class ImageVolumes:
             with tarfile.open(fileobj=io.BytesIO(response.body)) as archive:
                 first = archive.next()
                 return first is not None and (not first.isdir() or archive.next() is not None)
-        except (tarfile.TarError, ValueError, RecursionError):  # cut off, or odd: there is more
+        except (tarfile.TarError, ValueError, RecursionError):  # truncated or malformed
             return True

@@ -1,1 +1,1 @@
-"""Images: loaded, pulled, checked, removed."""
+"""Load, pull, check and remove container images."""

@@ -1,7 +1,7 @@
-"""What lies in a file that is to be loaded as images, and why Podman cannot load it. Blocks.
+"""Explains why Podman cannot load a file as images, by what the file contains. Blocks.
 
-Podman answers with what each of its four readers made of the file (Podman 4.3, `images/load`), and
-the person who copied it here needs one answer.
+Podman answers with the errors of each of its four readers (Podman 4.3, `images/load`), while the
+person who copied the file needs one answer.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from claraedge.formats import filetypes
 
 _GZIP = b"\x1f\x8b"
 _ZIP = b"PK\x03\x04"
-#: Of an archive with more entries than this, the rest tells nothing new.
+#: Entries of an archive that are read; further ones add no information.
 _ENTRIES = 20_000
 _SAVE = "write one with `docker save IMAGE -o image.tar`, or with `podman save`"
 _AGAIN = "copy it again, and compare the sizes (or `sha256sum FILE` on both machines)"
 
-#: What Podman's reader of a form said -> what is wrong with the archive, and what to do.
+#: Pattern of Podman's error for one format -> what is wrong with the archive, and what to do.
 _SAID = (
     # containers/podman#2542; linuxserver/docker-kavita#2
     (r"insufficient UIDs or GIDs.*\(requested (?P<ids>\d+:\d+) for (?P<of>[^)]*)\)",
@@ -54,10 +54,10 @@ _SAID = (
 
 
 def unpacked(flag: CancelFlag, archive: Path, scratch: Path) -> Path | None:
-    """The same archive without gzip, at `scratch`; None: it is not compressed so.
+    """Writes the archive without gzip to `scratch` and returns that; None where it is not gzip.
 
-    Podman 4.3 reads xz, bzip2 and zstd, and no gzip. Raises OSError, and ValueError
-    with the reason where it cannot be unpacked.
+    Podman 4.3 reads xz, bzip2 and zstd, but not gzip. Raises OSError, and ValueError with the
+    reason where it cannot be unpacked.
     """
     with archive.open("rb") as file:
         if file.read(2) != _GZIP:
@@ -75,7 +75,7 @@ def unpacked(flag: CancelFlag, archive: Path, scratch: Path) -> Path | None:
 
 
 def why(archive: Path, said: str) -> str:
-    """Why Podman could not load it, with what to do. `said`: Podman's reason."""
+    """Returns why Podman could not load the archive, and what to do. `said` is Podman's reason."""
     with archive.open("rb") as file:
         head = file.read(512)
     form = _no_tar(head)
@@ -96,7 +96,7 @@ def why(archive: Path, said: str) -> str:
 
 
 def _no_tar(head: bytes) -> str | None:
-    """What a file is by its first bytes; None: perhaps a tar."""
+    """Returns what is wrong with a file by its first bytes; None where it may be a tar."""
     start = head.lstrip()[:64].lower()
     if not head.strip(b"\0"):
         return f"it holds nothing but zeros: it was copied in part; {_AGAIN}"
@@ -113,7 +113,7 @@ def _no_tar(head: bytes) -> str | None:
 
 
 def _names(archive: Path) -> tuple[set[str], bool]:
-    """The names in a tar, without `./`; and whether it ends too early, or is none."""
+    """Returns the names in a tar, without `./`, and whether it is truncated or no tar at all."""
     names: set[str] = set()
     try:
         with tarfile.open(archive) as tar:
@@ -149,7 +149,7 @@ def _other_tar(names: set[str]) -> str:
 
 
 def _short(line: str) -> str:
-    """Podman's words without the names of its temporary files."""
+    """Returns Podman's message without the names of its temporary files."""
     text = re.sub(
         r"(?:oci:|docker-archive:)?/\S*/(?:libpod-images-load|oci|storage)\S*\d+:?", "", line
     )

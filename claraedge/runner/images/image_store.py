@@ -1,4 +1,6 @@
-"""Podman's store of images: what is in it, what comes into it or goes, and the room it has."""
+"""Podman's image store: lists, loads, pulls, checks and removes images, and reports its
+free space.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ from claraedge.runner.workarounds import temporary
 
 T = TypeVar("T")
 
-#: All of a question about images.
+#: Seconds for all calls that one query about images makes; for loading an archive; for syncing.
 _ASK = 25.0
 _LOAD = 3600.0
 _SYNC = 600.0
@@ -46,10 +48,10 @@ class ImageStore:
         self._host = host
         self._runtime = runtime
         self._integrity = Integrity(host)
-        self._threads = Threads(4, "podman-py")  # a Podman that hangs keeps nothing else busy
+        self._threads = Threads(4, "podman-py")  # a hanging Podman then blocks no other threads
 
     async def find(self, reference: str) -> Image | None:
-        """As Runner.find_image."""
+        """Implements Runner.find_image."""
         if not reference.strip():
             return None
         response = await self._service.request(
@@ -62,7 +64,7 @@ class ImageStore:
             raise
 
     async def all(self) -> Sequence[Image]:
-        """As Runner.list_images."""
+        """Implements Runner.list_images."""
         try:
             async with asyncio.timeout(_ASK):
                 return await self._all()
@@ -72,7 +74,7 @@ class ImageStore:
     async def _all(self) -> Sequence[Image]:
         ids = await self._ask(library.image_ids)
         storage = await self._integrity.storage()
-        if ids is None:  # one that it cannot read keeps Podman from telling of the others
+        if ids is None:  # one unreadable image keeps Podman from listing the others
             ids = () if storage is None else list(storage.ids())
         found = []
         for image_id in dict.fromkeys(ids):
@@ -86,7 +88,7 @@ class ImageStore:
         return found
 
     async def load(self, archive: Path) -> Sequence[Image]:
-        """As Runner.load_image."""
+        """Implements Runner.load_image."""
         names = await self._loaded(archive)
         loaded: dict[str, Image] = {}
         for name in names:
@@ -125,7 +127,7 @@ class ImageStore:
         return decode(response, Loaded).names or []
 
     async def pull(self, name: str, *, login: Login | None, insecure: bool, limit: float) -> Image:
-        """As Runner.pull_image."""
+        """Implements Runner.pull_image."""
         store = await self._host.image_folder()
         image_id = await pulls.pull(
             name, login=login, insecure=insecure, limit=limit, runtime=self._runtime, store=store
@@ -140,7 +142,7 @@ class ImageStore:
         return image
 
     async def check(self, image: str, *, contents: bool) -> Damage | None:
-        """As Runner.check_image."""
+        """Implements Runner.check_image."""
         damage = await self._integrity.check(image, contents=contents)
         if damage is None:
             try:
@@ -150,7 +152,7 @@ class ImageStore:
         return damage
 
     async def remove(self, reference: str, *, force: bool) -> None:
-        """As Runner.remove_image."""
+        """Implements Runner.remove_image."""
         image_id = await self._id(reference) or (await self._find_id(reference))
         if image_id is None:
             return
@@ -159,7 +161,7 @@ class ImageStore:
         await self._ask(library.remove_image, reference)
 
     async def space(self) -> Space:
-        """As Runner.image_space."""
+        """Implements Runner.image_space."""
         folder = await self._host.image_folder()
         try:
             usage = await in_thread(shutil.disk_usage, folder)
@@ -170,7 +172,9 @@ class ImageStore:
         return Space(free=usage.free, total=usage.total)
 
     async def _refuse_used(self, reference: str, image_id: str) -> None:
-        """Raises ImageInUseError where containers are made of it: they would go with it."""
+        """Raises ImageInUseError where containers were created from the image: they would be
+        removed with it.
+        """
         users = await self._ask(library.users_of_image, image_id)
         if users:
             raise ImageInUseError(
@@ -179,15 +183,17 @@ class ImageStore:
             )
 
     async def _ask(self, call: Callable[..., T], *args: str) -> T:
-        """A call of podman-py, repeatable; `call` gets Podman's socket first."""
+        """Runs a repeatable call of podman-py in a thread; `call` gets the path of Podman's socket
+        first.
+        """
         with self._service.attended():
             try:
                 return await self._threads.run(call, await self._service.socket(), *args)
-            except RunnerUnavailableError:  # once more: the service may be a new one
+            except RunnerUnavailableError:  # try once more: the service may have been restarted
                 return await self._threads.run(call, await self._service.socket(), *args)
 
     async def _id(self, reference: str) -> str:
-        """The id of an image by Podman's notes alone; empty where they have none such."""
+        """Returns the id of an image by Podman's files alone; empty where they do not list it."""
         storage = await self._integrity.storage()
         return (storage and storage.identify(reference)) or ""
 
@@ -196,7 +202,10 @@ class ImageStore:
         return None if found is None else found.id
 
     async def _sync(self, store: Path) -> None:
-        """Has all that was stored on the disk: Podman's storage syncs no file of a layer."""
+        """Syncs what was stored to the disk: Podman's storage syncs no file of a layer.
+
+        Raises RunnerUnavailableError where that fails.
+        """
         try:
             code, said = await spawn.run(["sync", "--file-system", str(store)], timeout=_SYNC)
         except TimeoutError:

@@ -1,4 +1,4 @@
-"""Images of this device as Podman tells of them. Pure."""
+"""Converts Podman's answers about images into Image values. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from claraedge.runner.references import means
 from claraedge.runner.reserved import reserved
 from claraedge.runner.service.http import Response
 
-#: Refusals that say nothing about the image: the machine is short of something, for a while.
+#: Refusals that are not about the image: the machine is temporarily short of a resource.
 _PASSING = re.compile(
     r"no space left|too many open files|cannot allocate memory|temporarily unavailable|timed? ?out"
     r"|is locked|context canceled|deadlock|resource busy",
@@ -28,20 +28,20 @@ _LONGEST_REASON = 500
 
 
 class PassingError(RunnerUnavailableError):
-    """Podman answers, but is short of something for one image."""
+    """Podman answers, but temporarily lacks a resource to read an image."""
 
 
 def inspect_path(reference: str) -> str:
-    """Where Podman's API tells of the image that a reference means."""
+    """Returns the path in Podman's API of the image that a reference means."""
     return f"/images/{quote(reference.removeprefix('sha256:'), safe='')}/json"
 
 
 def read_image(response: Response, reference: str) -> Image | None:
-    """The answer; None where the image is not here, or where that is no reference.
+    """Converts the answer; None where the image is not present, or the reference is invalid.
 
-    What an image says of itself is its builder's: what makes no sense in it is empty. Raises
-    PassingError, and DamagedImageError where Podman cannot read what it has, or where what it
-    answers cannot be read.
+    What an image declares comes from its builder: values that make no sense become empty. Raises
+    PassingError, and DamagedImageError where Podman cannot read the image, or its answer cannot be
+    parsed.
     """
     if not response.ok and (
         400 <= response.status < 500 or "invalid reference format" in response.reason
@@ -57,13 +57,13 @@ def read_image(response: Response, reference: str) -> Image | None:
 
 
 def read_volumes(response: Response, image: str) -> Sequence[str]:
-    """The paths of its VOLUMEs, sorted. Raises DamagedImageError."""
+    """Returns the paths of the image's VOLUMEs, sorted. Raises DamagedImageError."""
     volumes = _config(attributes(response, image)).get("Volumes")
     return sorted(map(str, volumes)) if isinstance(volumes, Mapping) else []
 
 
 def attributes(response: Response, reference: str) -> Mapping[str, object]:
-    """What an answer says of one image. Raises DamagedImageError where it cannot be read."""
+    """Parses the answer about one image. Raises DamagedImageError where it cannot be parsed."""
     try:
         return decode_json(response.body, dict[str, object])
     except msgspec.MsgspecError as error:
@@ -76,7 +76,7 @@ def _unreadable(reference: str, why: str) -> DamagedImageError:
 
 
 def damaged(reference: str, what: str) -> str:
-    """The message for an image that is not what was stored."""
+    """Returns the message for an image that differs from what was stored."""
     return (
         f"the image {reference} is damaged on this device, as after a power cut: {what}; load it"
         " again with `claraedge create image -f ARCHIVE`, which replaces what is damaged"
@@ -84,7 +84,7 @@ def damaged(reference: str, what: str) -> str:
 
 
 def unanswered(why: str) -> str:
-    """The message where Podman says nothing about images."""
+    """Returns the message where Podman does not answer about images."""
     return (
         f"Podman did not answer about images ({why}); if it stays so, look at what `podman images`"
         " says for this user"
@@ -121,7 +121,7 @@ def _config(told: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _created(value: object) -> float:
-    """Unix time; 0 for an image that does not say, or says a year that no calendar has."""
+    """Returns Unix seconds; 0 for an image without a time, or with one outside of the calendar."""
     try:
         return max(0.0, datetime.fromisoformat(_text(value)).timestamp())
     except (ValueError, OverflowError, OSError):
@@ -135,7 +135,9 @@ def _size(value: object) -> int:
 
 
 def _ports(value: object) -> tuple[int, ...]:
-    """Of `8000/tcp` and the like: those of TCP, which is what no protocol stands for as well."""
+    """Returns the TCP ports out of entries such as `8000/tcp`; an entry without a protocol is TCP,
+    too.
+    """
     names = [name.removesuffix("/tcp") for name in _names(value)]
     short = [name for name in names if name.isascii() and name.isdigit() and len(name) < 6]
     return tuple(sorted(port for port in map(int, short) if 0 < port <= _LARGEST_PORT))

@@ -1,8 +1,8 @@
-"""Whether an image is still what was stored: by the sizes of its files, or by all of their content.
+"""Checks whether an image is still as it was stored, by the sizes or by the contents of its files.
 
-Contents are read by `podman unshare`, as an image has files that are closed to this user, and
-hashed here: 5 GB take some 15 s of one core, and nothing is written. `podman save`, which compares
-as well, first copies each layer to a temporary folder.
+Contents are read by `podman unshare`, because an image has files that this user may not read, and
+are hashed here: 5 GB take some 15 s of one core, and nothing is written. `podman save` compares as
+well, but first copies each layer to a temporary folder.
 """
 
 from __future__ import annotations
@@ -25,24 +25,25 @@ from claraedge.runner.protocol import Damage
 
 _log = logging.getLogger(__name__)
 
-#: For the whole of an image.
+#: Seconds for the check of a whole image.
 _LIMIT = 1800.0
-#: Of what reads the files: with all, without those that `cat` could not read, or still at it, as
-#: they have more than they should. Else nothing is known of the files.
+#: Exit codes of the reading process that allow a verdict about the files: all were read (0), `cat`
+#: could not read some (123), or it still runs, as the files have more bytes than they should
+#: (None). After any other code nothing is known of the files.
 _READ = (0, 123, None)
 _END = 5.0
 
 
 class Integrity:
-    """Compares images with what was noted when they were stored."""
+    """Compares images with what was recorded when they were stored."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        #: Layers whose contents were compared -> how they were then.
+        #: Layers whose contents were compared -> their state at that time.
         self._whole: dict[str, int] = {}
 
     async def check(self, image: str, *, contents: bool) -> Damage | None:
-        """As Runner.check_image."""
+        """Implements Runner.check_image."""
         storage = await self.storage()
         if storage is None:
             return None
@@ -67,7 +68,7 @@ class Integrity:
         return None
 
     async def storage(self) -> Storage | None:
-        """What Podman notes of images now; None where it keeps them in another way."""
+        """Reads Podman's current records of images; None where it keeps them in another way."""
         try:
             return await in_thread(Storage, await self._host.image_folder())
         except (OSError, msgspec.MsgspecError) as error:
@@ -85,7 +86,7 @@ class Integrity:
 
 
 async def _compare(layer: Layer) -> None:
-    """Reads all of a layer. Raises DamageError."""
+    """Compares the content of a whole layer. Raises DamageError, RunnerUnavailableError."""
     names = os.memfd_create("paths", os.MFD_CLOEXEC)
     contents, end = os.pipe2(os.O_CLOEXEC)
     try:

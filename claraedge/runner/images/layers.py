@@ -1,11 +1,11 @@
-"""What Podman's storage notes of images and layers, and whether the files are so. Blocks.
+"""Podman's records of images and layers, and a check of the files against them. Blocks.
 
 Podman 4.3 has no check of its own (`podman system check` came with 5.0), and its storage syncs no
-file of a layer: after a power cut, files that were written shortly before are empty, or hold zeros,
-or are gone, and nothing tells (containers/podman#5986, #8005, containers/storage#1064). For each
-layer it keeps `tar-split`: the layer's tar with a name and a size in place of each file's content.
+file of a layer: after a power cut, recently written files are empty, contain zeros, or are missing,
+and nothing reports it (containers/podman#5986, #8005, containers/storage#1064). For each layer it
+keeps `tar-split`: the layer's tar with a name and a size in place of each file's content.
 
-Source of the forms: containers/storage (layers.json, images.json), vbatts/tar-split.
+Source of the formats: containers/storage (layers.json, images.json), vbatts/tar-split.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import msgspec
 from claraedge.decoding import decode_json
 
 _BLOCK = 512
-#: Where a header of a tar has the kind of its entry.
+#: Offset of the entry type in a tar header.
 _KIND = 156
 _FILES, _FOLDER, _LINKS = "07\0", "5", "12"
 _WHITEOUT = ".wh."
@@ -35,20 +35,22 @@ _SHORT = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """A layer, as it was stored."""
+    """A layer as Podman recorded it."""
 
     id: str
     diff: Path
-    """The folder of its files."""
+    """The folder with its files."""
     notes: Path
-    """Its tar-split; not there for a layer that was not made of a tar."""
+    """Its tar-split file, which is missing for a layer that was not created from a tar."""
     digest: str
-    """`sha256:...` of its tar; empty where that is not noted."""
+    """`sha256:...` of its tar; empty where that is not recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A piece of a layer's tar: bytes, or the file whose content comes next."""
+    """A piece of a layer's tar: raw bytes, or the name and size (bytes) of the file
+    that follows.
+    """
 
     raw: bytes = b""
     name: str = ""
@@ -57,7 +59,7 @@ class Entry:
 
 
 class DamageError(Exception):
-    """A layer is not as it was stored; the message says what of it."""
+    """A layer differs from what was stored; the message says how."""
 
     def __init__(self, layer: str, what: str) -> None:
         super().__init__(f"its layer {layer[:_SHORT]} is damaged: {what}")
@@ -85,10 +87,10 @@ class _NotedEntry(msgspec.Struct):
 
 
 class Storage:
-    """Podman's folder of images, as it is noted at this moment. Native or fuse overlay alone."""
+    """A snapshot of Podman's records in its image folder. Supports only native and fuse overlay."""
 
     def __init__(self, root: Path) -> None:
-        """Raises OSError or msgspec.MsgspecError where the notes cannot be read."""
+        """Raises OSError or msgspec.MsgspecError where the records cannot be read."""
         self._root = root
         images, layers = root / "overlay-images/images.json", root / "overlay-layers/layers.json"
         self._images = decode_json(images.read_bytes(), list[_NotedImage])
@@ -96,15 +98,15 @@ class Storage:
         self._layers = {layer.id: layer for layer in noted}
 
     def ids(self) -> Sequence[str]:
-        """All images."""
+        """Returns the ids of all images."""
         return [image.id for image in self._images]
 
     def names(self, image: str) -> Sequence[str]:
-        """The names of an image."""
+        """Returns the names of an image."""
         return [name for found in self._images if found.id == image for name in found.names or ()]
 
     def identify(self, reference: str) -> str | None:
-        """The id of the image that has this full name or id; None: none has."""
+        """Returns the id of the image that has this full name or id; None where none has."""
         wanted = reference.removeprefix("sha256:")
         for image in self._images:
             if image.id == wanted or reference in (image.names or ()):
@@ -112,9 +114,9 @@ class Storage:
         return None
 
     def layers(self, image: str) -> Sequence[Layer]:
-        """The layers of an image, the lowest last; none where it is not kept here.
+        """Returns the layers of an image, the lowest last; none where the image is not stored here.
 
-        Raises DamageError where one is not noted.
+        Raises DamageError where a layer is not recorded.
         """
         found = next((noted for noted in self._images if noted.id == image), None)
         chain, name = [], "" if found is None else found.layer
@@ -134,7 +136,7 @@ class Storage:
         return chain
 
     def users(self, layer: str) -> Sequence[str]:
-        """The ids of the images that a layer is part of."""
+        """Returns the ids of the images that use a layer."""
         return [image.id for image in self._images if self._uses(image.layer, layer)]
 
     def _uses(self, top: str, layer: str) -> bool:
@@ -145,15 +147,17 @@ class Storage:
 
 
 def is_noted(layer: Layer) -> bool:
-    """Whether there are notes that tell what lies in its folder; composefs has files elsewhere."""
+    """Whether the content of the layer's folder is recorded; with composefs the files are
+    elsewhere.
+    """
     return layer.notes.exists() and not (layer.diff.parent / "composefs-data").exists()
 
 
 def compare_sizes(layer: Layer, *, check: Callable[[], None] = lambda: None) -> int:
-    """Looks at each file of a layer, but into none. Raises DamageError.
+    """Compares the size of each file of a layer without reading it. Raises DamageError.
 
-    Returns a number that stays the same as long as nothing there changes. `check` is called often,
-    and may raise. What belongs to others and is closed to this user is passed by.
+    Returns a number that changes only when the files change. `check` is called often, and may
+    raise. Files that this user may not see are skipped.
     """
     if not layer.diff.is_dir():
         raise DamageError(layer.id, "its folder is gone")
@@ -173,7 +177,7 @@ def compare_sizes(layer: Layer, *, check: Callable[[], None] = lambda: None) -> 
         except PermissionError:
             continue
         except (FileNotFoundError, NotADirectoryError):
-            if entry.kind in _FILES + _FOLDER + _LINKS:  # rootless, no devices can be made
+            if entry.kind in _FILES + _FOLDER + _LINKS:  # a rootless user cannot create devices
                 wrong.append(f"{name} is missing")
             continue
         except OSError as error:
@@ -189,7 +193,9 @@ def compare_sizes(layer: Layer, *, check: Callable[[], None] = lambda: None) -> 
 
 
 def paths(layer: Layer) -> bytes:
-    """The files of a layer that have content, in the order of its tar, each with a NUL after it."""
+    """Returns the non-empty files of a layer in the order of its tar, each followed by
+    a NUL byte.
+    """
     return b"".join(
         os.fsencode(layer.diff / entry.name) + b"\0" for entry in entries(layer) if entry.size
     )
@@ -200,7 +206,7 @@ def compare_contents(
 ) -> None:
     """Raises DamageError where a layer's tar is not the one that was stored.
 
-    `contents`: a descriptor that the contents of the files of `paths` come from, one after the
+    `contents`: a descriptor from which the contents of the files of `paths` are read, one after the
     other. `check` is called often, and may raise.
     """
     found = hashlib.sha256()
@@ -219,13 +225,13 @@ def compare_contents(
 
 
 def entries(layer: Layer) -> Iterator[Entry]:
-    """The pieces of a layer's tar in their order. Raises DamageError where the notes of it are
-    damaged themselves.
+    """Yields the pieces of a layer's tar in their order. Raises DamageError where the tar-split
+    file itself is damaged.
     """
     kind = ""
     try:
         if not layer.notes.stat().st_size:
-            raise EOFError  # to gzip, nothing is a whole file
+            raise EOFError  # gzip would accept an empty file as complete
         with gzip.open(layer.notes) as file:
             for line in file:
                 noted = decode_json(line, _NotedEntry)

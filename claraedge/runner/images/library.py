@@ -1,7 +1,7 @@
-"""Calls of Podman that no start of an operator waits for, by podman-py. They block: use a thread.
+"""Calls of Podman through podman-py, for work that no operator's start waits for. They block.
 
-What a start waits for goes over the raw client on the loop (`http`), and so does what podman-py
-reads into memory as a whole: an archive that is loaded.
+What a start waits for uses the raw client on the event loop (`http`), and so does what podman-py
+would read into memory as a whole, such as an archive to load.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from podman import PodmanClient
 
 _API_VERSION = "4.3.1"
-#: Seconds: of a question, and of a removal, which deletes layers.
+#: Timeouts in seconds: of a query, and of a removal, which deletes layers.
 _ASK, _REMOVE = 25.0, 300.0
 
 
 def image_ids(socket: Path) -> Sequence[str] | None:
-    """Ids of all images but intermediate ones; None where Podman cannot read one of them.
+    """Returns the ids of all images except intermediate ones; None where Podman cannot read one of
+    them.
 
     Raises RunnerUnavailableError.
     """
@@ -40,16 +41,16 @@ def image_ids(socket: Path) -> Sequence[str] | None:
 
 
 def users_of_image(socket: Path, image: str) -> Sequence[str]:
-    """Names of the containers that are made of an image. Raises RunnerUnavailableError."""
+    """Returns the names of the containers created from an image. Raises RunnerUnavailableError."""
     with _client(socket, _ASK) as client:
         found = client.containers.list(all=True, filters={"ancestor": image}, sparse=True)
         return [str(container.name) for container in found]
 
 
 def remove_image(socket: Path, image: str) -> None:
-    """Removes an image with all its names, and the containers that are made of it.
+    """Removes an image with all its names, and the containers created from it.
 
-    One that is not there is no error. Raises ContainerError, RunnerUnavailableError.
+    An image that does not exist is no error. Raises ContainerError, RunnerUnavailableError.
     """
     from podman.errors import APIError, ImageNotFound
 
@@ -68,7 +69,7 @@ def remove_image(socket: Path, image: str) -> None:
 
 @contextmanager
 def _client(socket: Path, timeout: float) -> Iterator[PodmanClient]:
-    from podman import PodmanClient  # 90 ms: not at every start of a command line
+    from podman import PodmanClient  # takes 90 ms: not at every start of a command line
     from podman.errors import APIError
 
     base = f"http+unix://{quote(str(socket), safe='')}"

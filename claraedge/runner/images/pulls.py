@@ -1,10 +1,10 @@
-"""Pulling an image, by a process of its own: `podman pull`.
+"""Pulls an image in a separate process, `podman pull`.
 
-Podman's service has a call for it, but goes on with a pull whose caller has left (4.3.1: for ever,
-where the registry hangs). A process ends when it is told to. What it had downloaded then lies in a
-folder that is ours: Podman itself would leave it in /var/tmp for good. Layers that were whole stay
-in Podman's storage, where the next pull finds them; a half unpacked one goes when the storage is
-next written to.
+Podman's service has a call for it, but continues a pull whose caller has left (4.3.1: for ever,
+where the registry hangs). A process ends on a signal. What it had downloaded by then is in a folder
+of ours, which is removed: Podman itself would leave it in /var/tmp. Complete layers stay in
+Podman's storage, where the next pull finds them; a partly unpacked one is removed when the storage
+is next written to.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from claraedge.runner.references import host
 from claraedge.runner.workarounds import temporary
 
 _LOGIN_PREFIX = "login-"
-#: Between TERM, at which Podman ends in some milliseconds, and KILL.
+#: Seconds between TERM, after which Podman ends within milliseconds, and KILL.
 _FAREWELL = 0.5
 _LONGEST_REASON = 2000
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -54,9 +54,10 @@ _DENIED = re.compile(
 async def pull(
     name: str, *, login: Login | None, insecure: bool, limit: float, runtime: Path, store: Path
 ) -> str:
-    """The id of the image that was pulled. `name` is a full one; errors as Runner.pull_image says.
+    """Pulls an image by its full name and returns its id. Raises what Runner.pull_image raises.
 
-    `runtime` is a private folder on a tmpfs, `store` the one that Podman keeps images in.
+    `limit` is in seconds. `runtime` is a private folder on a tmpfs, `store` is Podman's image
+    folder.
     """
     try:
         async with temporary.folder(store / "tmp") as folder:
@@ -69,7 +70,7 @@ async def pull(
 
 
 def remove_stale_logins(runtime: Path) -> None:
-    """Removes credentials that a daemon left when it was killed."""
+    """Removes credentials that remained when a daemon was killed."""
     for file in runtime.glob(f"{_LOGIN_PREFIX}*.json"):
         file.unlink(missing_ok=True)
 
@@ -100,7 +101,7 @@ async def _pull(name: str, logins: Path, scratch: Path, *, insecure: bool, limit
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Ends the pull with all that it started. One that has ended already is left alone."""
+    """Ends the pull with all its child processes. One that has already ended is left alone."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.returncode is not None:
             return
@@ -113,13 +114,13 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def refusal(name: str, said: str, code: int | None) -> ClaraedgeError:
-    """The error for what Podman said on its standard error when it gave up."""
-    # The last error, which may have several lines; warnings of earlier tries stand before it.
+    """Returns the error for the standard error output of a failed `podman pull`."""
+    # Use the last error, which may have several lines; warnings of earlier tries come before it.
     reason = " ".join(re.split(r"^Error: ", said, flags=re.M)[-1].split())[:_LONGEST_REASON]
     reason = reason.removeprefix(f"initializing source docker://{name}: ")
     if not reason:
         return ImagePullError(f"`podman pull` ended with {code} and said nothing")
-    # An image may be named like an error.
+    # Ignore the image's name: it may contain words of an error.
     judged = reason.replace(name, "").replace(re.split(r"@|:[^/]*$", name)[0], "")
     if "no space left on device" in judged:
         return StorageFullError(f"Podman's storage is full: {reason}")
@@ -132,7 +133,9 @@ def refusal(name: str, said: str, code: int | None) -> ClaraedgeError:
 
 @contextmanager
 def _login_file(runtime: Path, name: str, login: Login | None) -> Iterator[Path]:
-    """The credentials as Podman reads them: these alone, so that none of the user's are used."""
+    """Writes the credentials in Podman's format: only these, so that none of the user's
+    are used.
+    """
     logins: dict[str, object] = {}
     if login is not None:
         pair = f"{login.username}:{login.password}".encode()

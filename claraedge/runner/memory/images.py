@@ -116,7 +116,7 @@ class MemoryImages:
         self._damaged[image.id] = contents
 
     def check(self, image: str, *, contents: bool) -> Damage | None:
-        """As Runner.check_image."""
+        """Implements Runner.check_image."""
         if image not in self._damaged or (self._damaged[image] and not contents):
             return None
         return Damage(text="its layer 0123456789ab is damaged: bin/a is missing", images=(image,))
@@ -126,7 +126,7 @@ class MemoryImages:
         self._archives.setdefault(archive, []).append(self.add(name, program).id)
 
     def load(self, archive: Path) -> Sequence[Image]:
-        """As Runner.load_image."""
+        """Implements Runner.load_image."""
         if archive not in self._archives:
             raise InvalidImageError("the archive holds no image")
         for image in self._archives[archive]:
@@ -135,7 +135,7 @@ class MemoryImages:
         return [self._held[i][0] for i in self._archives[archive] if i in self._held]
 
     def read(self, image: str, paths: Sequence[str]) -> Mapping[str, bytes]:
-        """As Runner.read_files."""
+        """Implements Runner.read_files."""
         if image not in self._held:
             raise ImageNotFoundError(f"image {image} is not on this device any more")
         held = {path: self._files[image][path] for path in paths if path in self._files[image]}
@@ -163,7 +163,7 @@ class MemoryImages:
         self._held_pulls.pop(name).set()
 
     async def pull(self, name: str, login: Login | None, limit: float) -> Image:
-        """As Runner.pull_image."""
+        """Implements Runner.pull_image."""
         self.pulling.add(name)
         try:
             async with asyncio.timeout(limit):

@@ -27,7 +27,7 @@ class MemoryNetworks:
         return name in self._networks
 
     def create(self, name: str, labels: Mapping[str, str]) -> Network:
-        """As Runner.create_network."""
+        """Implements Runner.create_network."""
         if self.refusal is not None or name in self._networks:
             raise NetworkError(self.refusal or f"the network name {name} is in use")
         subnet = f"10.89.{next(self._subnets) % 256}.0/24"
@@ -39,7 +39,7 @@ class MemoryNetworks:
         self._networks.pop(name, None)
 
     def all(self, labels: Mapping[str, str]) -> Sequence[Network]:
-        """As Runner.networks."""
+        """Implements Runner.networks."""
         return [n for n in self._networks.values() if labels.items() <= n.labels.items()]
 
     @asynccontextmanager

@@ -1,1 +1,1 @@
-"""Private networks of jobs."""
+"""Private networks for the containers of jobs."""

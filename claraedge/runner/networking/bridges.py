@@ -1,4 +1,4 @@
-"""Bridge networks in Podman: made, listed, removed, and containers put on them."""
+"""Creates, lists and removes bridge networks in Podman, and connects containers to them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from claraedge.runner.service.service import PodmanService
 
 
 class Bridges:
-    """The networks of jobs and services."""
+    """Manages the networks of jobs and services."""
 
     def __init__(self, service: PodmanService, netns: SharedNetns) -> None:
         self._service = service
         self._netns = netns
 
     async def create(self, name: str, labels: Mapping[str, str]) -> Network:
-        """As Runner.create_network."""
+        """Implements Runner.create_network."""
         response = await self._service.request(
             "POST", "/networks/create", body=create_network_request(name, labels)
         )
@@ -39,8 +39,8 @@ class Bridges:
         return read_network(response.body)
 
     async def remove(self, name: str) -> None:
-        """As Runner.remove_network."""
-        # Never with `force`: that removes the containers as well, after ten seconds.
+        """Implements Runner.remove_network."""
+        # Never use `force`: it removes the containers as well, after ten seconds.
         response = await self._service.request("DELETE", f"/networks/{name}", repeatable=True)
         if response.status == 404 or (response.ok and not removal_error(response)):
             return
@@ -48,7 +48,7 @@ class Bridges:
         raise NetworkError(f"network {name} could not be removed: {reason}")
 
     async def all(self, labels: Mapping[str, str]) -> Sequence[Network]:
-        """As Runner.networks."""
+        """Implements Runner.networks."""
         query = {"filters": labels_filter(labels)} if labels else {}
         response = await self._service.request(
             "GET", "/networks/json", query=query, repeatable=True
@@ -58,7 +58,7 @@ class Bridges:
         return read_networks(response.body)
 
     async def connect(self, container: str, network: str, address: str) -> None:
-        """As Runner.connect."""
+        """Implements Runner.connect."""
         response = await self._netns.post(
             f"/networks/{network}/connect", {"container": container, **place(address)}
         )

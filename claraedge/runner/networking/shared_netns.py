@@ -1,9 +1,9 @@
-"""The network namespace that this user's rootless containers share; Podman makes it at first need.
+"""The network namespace that this user's rootless containers share; Podman creates it on first use.
 
-Podman 4 that is killed while it makes it, or while it takes it away, leaves its name without what
-belongs to it. From then on it takes the rest for made, and no container gets a network until
-somebody runs `podman system migrate`, which ends all containers of the user. Without its name, all
-of it is made anew.
+Podman 4 that is killed while it creates or removes the namespace leaves the mount of its name
+behind, without the rest. From then on Podman takes the rest for present, and no container gets a
+network until somebody runs `podman system migrate`, which ends all containers of the user. Once the
+name is unmounted, Podman creates all of it again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SECONDS = 20.0
 
 
 class SharedNetns:
-    """Makes the calls that need it."""
+    """Makes the calls of Podman that need the shared namespace."""
 
     def __init__(self, service: PodmanService, host: Host) -> None:
         self._service = service
@@ -35,8 +35,8 @@ class SharedNetns:
         self._correcting = asyncio.Lock()
 
     async def post(self, path: str, body: object = None) -> Response:
-        """A call that puts a container on its networks: once more where the namespace was half
-        made. Raises RunnerUnavailableError.
+        """Posts a call that connects a container to its networks, and repeats it once after
+        repairing a half-created namespace. Raises RunnerUnavailableError.
         """
         response = await self._service.request("POST", path, body=body)
         if not _half_made(response):
@@ -66,7 +66,9 @@ class SharedNetns:
         return code == 0
 
     async def _name(self) -> Path | None:
-        """Where Podman 4 mounts it, for the storage that it uses; None: not known."""
+        """Returns where Podman 4 mounts the namespace for the storage in use; None
+        where unknown.
+        """
         runtime = os.environ.get("XDG_RUNTIME_DIR")
         if not runtime:
             return None

@@ -1,1 +1,1 @@
-"""Podman's API: its process, HTTP, and what its answers mean."""
+"""Podman's API: the service process, HTTP over its socket, and the meaning of its answers."""

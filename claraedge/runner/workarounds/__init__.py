@@ -1,1 +1,1 @@
-"""Around faults and slow parts of Podman; each says for which version, and why."""
+"""Workarounds for faults and slow parts of Podman. Each module says for which version, and why."""

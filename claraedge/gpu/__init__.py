@@ -1,1 +1,1 @@
-"""GPUs: which devices this machine offers to containers."""
+"""GPUs: the devices that this machine offers to containers, whether they work, and their load."""

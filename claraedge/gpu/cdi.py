@@ -1,8 +1,8 @@
-"""The devices of a CDI kind, as the specs on this machine name them.
+"""Reads the devices of a CDI kind from the specs on this machine.
 
-Source: Container Device Interface 0.3 to 0.8: JSON or YAML files in /etc/cdi and /var/run/cdi, the
-later folder wins. A driver that is late at boot writes its spec late, so the folders are looked at
-each time; a file that did not change is not read again.
+Source: Container Device Interface 0.3 to 0.8: JSON or YAML files in /etc/cdi and /var/run/cdi; the
+later folder wins. A driver that loads late at boot writes its spec late, so the folders are listed
+each time; an unchanged file is not read again.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ class _Hook(msgspec.Struct):
 
 
 class Edits(msgspec.Struct, rename="camel"):
-    """What a spec does to a container, as much as is used here."""
+    """The changes that a spec makes to a container, reduced to what is used here."""
 
     device_nodes: list[_Node] | None = None
     mounts: list[_Mount] | None = None
     hooks: list[_Hook] | None = None
 
     def nodes(self) -> Mapping[str, str]:
-        """Path in the container -> path on this machine."""
+        """Returns the device nodes: path in the container -> path on this machine."""
         return {n.path: n.on_host for n in self.device_nodes or () if n.type != "p"}
 
     def needs(self) -> Iterator[str]:
-        """The files of this machine that have to be there."""
+        """Yields the files of this machine that have to exist."""
         yield from self.nodes().values()
         yield from (mount.host_path for mount in self.mounts or ())
         yield from (hook.path for hook in self.hooks or ())
@@ -76,19 +76,20 @@ class Entry:
     path: Path
     own: Edits
     common: Edits
-    """What the file does for all of its devices."""
+    """The changes that the file makes for all of its devices."""
 
     def needs(self) -> Iterator[str]:
-        """As Edits.needs."""
+        """Yields the files of this machine that have to exist."""
         return itertools.chain(self.own.needs(), self.common.needs())
 
 
 def devices(kind: str, folders: Sequence[Path] = FOLDERS) -> tuple[str, ...]:
-    """CDI names (`kind=name`) of the single devices, in the order of the specs.
+    """Returns the CDI names (`kind=name`) of the single devices, in the order of the specs.
 
-    The spec of a driver lists each GPU by index, or by UUID, or by both, and all of them as `all`:
-    the indexes are the devices; else what is neither a UUID nor `all`, such as the parts of a
-    divided GPU (`0:1`); else the UUIDs; else `all`, which some drivers name alone.
+    The spec of a driver lists each GPU by index, or by UUID, or by both, and all of them as `all`.
+    The devices are: the indexes; without any, what is neither a UUID nor `all`, such as the parts
+    of a divided GPU (`0:1`); else the UUIDs; else `all`, which is the only name in the specs of
+    some drivers.
     """
     specs = (spec for _, spec in _specs(folders) if spec.kind == kind)
     names = {str(device.name): None for spec in specs for device in spec.devices}
@@ -99,17 +100,17 @@ def devices(kind: str, folders: Sequence[Path] = FOLDERS) -> tuple[str, ...]:
 
 
 def nodes(device: str, folders: Sequence[Path] = FOLDERS) -> Mapping[str, str] | None:
-    """The device nodes that are a device's own: path in the container -> path on this machine.
+    """Returns the device nodes of this device alone: path in the container -> path on this machine.
 
-    `device` is a CDI name. Empty: its spec gives it none. None: no spec here names it. The nodes
-    that a spec adds for all of its devices are not in it.
+    `device` is a CDI name. Empty: its spec gives it none. None: no spec here names it. Nodes that a
+    spec adds for all of its devices are not included.
     """
     found = entries(device, folders)
     return found[-1].own.nodes() if found else None
 
 
 def all_nodes(device: str, folders: Sequence[Path] = FOLDERS) -> Sequence[str]:
-    """Paths on this machine of all nodes that a container with the device is given."""
+    """Returns the paths on this machine of all nodes that a container with the device is given."""
     return [
         path
         for entry in entries(device, folders)[-1:]
@@ -119,7 +120,7 @@ def all_nodes(device: str, folders: Sequence[Path] = FOLDERS) -> Sequence[str]:
 
 
 def entries(device: str, folders: Sequence[Path] = FOLDERS) -> Sequence[Entry]:
-    """Where a device is named: the last one counts."""
+    """Returns the definitions of a device; the last one is effective."""
     kind, _, name = device.rpartition("=")
     return [
         Entry(
@@ -135,7 +136,9 @@ def entries(device: str, folders: Sequence[Path] = FOLDERS) -> Sequence[Entry]:
 
 
 def state(device: str, folders: Sequence[Path] = FOLDERS) -> object:
-    """What a device depends on, as it is now: equal as long as nothing of that changes."""
+    """Returns the current state of all that a device depends on; equal while nothing of
+    it changes.
+    """
     found = entries(device, folders)[-1:]
     paths = dict.fromkeys([*map(str, _files(folders)), *(p for e in found for p in e.needs())])
     return tuple((path, _status(path)) for path in paths)
@@ -146,12 +149,12 @@ def _status(path: str) -> object:
         found = Path(path).stat()
     except OSError as error:
         return error.errno
-    # No times: those of a node change with its use.
+    # No times: those of a node change when it is used.
     return found.st_dev, found.st_ino, found.st_mode, found.st_uid, found.st_gid, found.st_rdev
 
 
 def faulty_files(folders: Sequence[Path] = FOLDERS) -> Mapping[Path, str]:
-    """Files that give no device, whatever they name -> why."""
+    """Returns the files from which no device is read, whatever they name -> why."""
     found = {}
     for path in _files(folders):
         read = _read(path, *_version(path))
@@ -187,7 +190,9 @@ def _version(path: Path) -> tuple[int, int, int]:
 
 @lru_cache(maxsize=64)
 def _read(path: Path, _inode: int, _ctime_ns: int, _size: int) -> _Spec | str:
-    """The spec in a file, or what is wrong, which is logged once for each state of the file."""
+    """Returns the spec in a file, or what is wrong, which is logged once for each state of the
+    file.
+    """
     try:
         return msgspec.convert(yaml.safe_load(path.read_bytes()), _Spec, strict=False)
     except OSError as error:

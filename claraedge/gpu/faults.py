@@ -1,10 +1,10 @@
-"""Why a GPU that a CDI spec names cannot be given to a container, and what to do about it.
+"""Explains why a GPU that a CDI spec names cannot be given to a container, and what to do about it.
 
-Podman says "unresolvable CDI devices" for whatever it does not like in a spec, and nothing more. So
-the specs are looked at here for what is known to go wrong. Measured with Podman 4.3: a spec of CDI
-0.6 or later is left out, and so is one with a field that is not of CDI 0.5, and a device that two
-files of one folder name. Podman 4.9 does the same with `additionalGids`, which NVIDIA's toolkit
-writes from 1.19 on (NVIDIA/nvidia-container-toolkit#1860).
+Podman only says "unresolvable CDI devices" for any problem with a spec. So the specs are checked
+here for known problems. Measured with Podman 4.3: it ignores a spec of CDI 0.6 or later, one with a
+field that is not in CDI 0.5, and a device that two files of one folder name. Podman 4.9 does the
+same with `additionalGids`, which NVIDIA's toolkit writes from 1.19 on
+(NVIDIA/nvidia-container-toolkit#1860).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from claraedge.gpu import cdi
 
 _GENERATE = "`sudo nvidia-ctk cdi generate --output={path}` writes it again"
 
-#: What CDI 0.5 has, by place. Source: the schema of the specification, release 0.5.
+#: The fields of CDI 0.5, by place. Source: the schema of the specification, release 0.5.
 _FIELDS = {
     "": {"cdiVersion", "kind", "devices", "containerEdits"},
     "devices": {"name", "containerEdits"},
@@ -33,7 +33,10 @@ _FIELDS = {
 
 
 def none_seen(folders: Sequence[Path] = cdi.FOLDERS) -> str | None:
-    """Why no device is seen at all, where there are files that could name some."""
+    """Returns why no device is found at all, where there are files that could name some; else None.
+
+    Blocks.
+    """
     found = [f"{path}: {why}" for path, why in cdi.faulty_files(folders).items()]
     if not found:
         return None
@@ -45,9 +48,8 @@ def none_seen(folders: Sequence[Path] = cdi.FOLDERS) -> str | None:
 
 
 def by_spec(device: str, folders: Sequence[Path] = cdi.FOLDERS) -> str | None:
-    """What is wrong with a device whatever Podman says; None: nothing is known to be.
-
-    Blocks, as the next.
+    """Returns what is wrong with a device by its spec alone; None where no problem is known.
+    Blocks.
     """
     for entry in cdi.entries(device, folders)[-1:]:
         nodes = {*entry.own.nodes().values(), *entry.common.nodes().values()}
@@ -68,7 +70,10 @@ def by_spec(device: str, folders: Sequence[Path] = cdi.FOLDERS) -> str | None:
 
 
 def unresolved(device: str, podman: str, folders: Sequence[Path] = cdi.FOLDERS) -> str | None:
-    """Why Podman, by its name and version, knows no device of that name; None: nobody can tell."""
+    """Returns why Podman finds no device of that name; None where unknown. Blocks.
+
+    `podman`: its name and version.
+    """
     kind, _, name = device.rpartition("=")
     podman = podman or "Podman"
     paths = [entry.path for entry in cdi.entries(device, folders)]
@@ -92,7 +97,7 @@ def unresolved(device: str, podman: str, folders: Sequence[Path] = cdi.FOLDERS) 
 
 
 def _newer(path: Path) -> list[str]:
-    """What a spec has that CDI 0.5 has not: its version, and fields."""
+    """Returns what a spec has that CDI 0.5 does not know: its version, and fields."""
     try:
         spec = yaml.safe_load(path.read_bytes())
     except (OSError, yaml.YAMLError, ValueError, RecursionError):
@@ -115,7 +120,7 @@ def _unknown(part: Mapping[str, object], known: Collection[str]) -> Iterator[str
 
 
 def _is_there(path: str) -> bool:
-    """Whether a file is there; one that this user may not look for counts as there."""
+    """Whether a file exists; one that this user may not access counts as existing."""
     try:
         Path(path).stat()
     except (FileNotFoundError, NotADirectoryError):

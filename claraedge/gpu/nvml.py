@@ -1,9 +1,9 @@
-"""GPUs by NVIDIA's management library, through nvidia-ml-py.
+"""Reads GPUs through NVIDIA's management library (NVML), by nvidia-ml-py.
 
-The library comes with the driver, so it may be missing, older than its caller, or there before the
-driver is loaded; a GPU may fall off its bus and come back. None of this is an error of a reading:
-what is not known is None, and the log says so once. A started library knows the GPUs of its start,
-so it is started anew after one was lost.
+The library comes with the driver, so it may be missing, older than its caller, or present before
+the driver is loaded; a GPU may fall off its bus and come back. None of this is an error of a
+reading: an unknown value is None, and the log reports that once. A started library knows only the
+GPUs that existed at its start, so it is restarted after one was lost.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-#: A process number that stands for none.
+#: A process id that means "none".
 _NO_PID = 0xFFFFFFFF
 
 
@@ -27,7 +27,7 @@ class _LostError(Exception):
 
 
 class Nvml:
-    """`Telemetry` of all GPUs that the driver of this machine serves."""
+    """`Telemetry` of all GPUs of this machine that the NVIDIA driver supports."""
 
     def __init__(self) -> None:
         self._library: Any = None
@@ -69,14 +69,14 @@ class Nvml:
         if self._started:
             return True
         if self._library is None:
-            import pynvml  # only where somebody asks for figures
+            import pynvml  # only where figures are requested
 
             self._library = pynvml
         nvml = self._library
         try:
             nvml.nvmlInit()
         except nvml.NVMLError_LibraryNotFound:
-            # No fault: most machines have no NVIDIA GPU.
+            # Not an error: most machines have no NVIDIA GPU.
             self._say("no NVIDIA driver: its library libnvidia-ml.so.1 is missing", logging.INFO)
             return False
         except nvml.NVMLError as error:
@@ -118,7 +118,7 @@ class Nvml:
         )
 
     def _pids(self, index: int, handle: object) -> tuple[int, ...] | None:
-        """Those that compute and those that draw."""
+        """Returns the pids of processes that compute and of those that draw; None where unknown."""
         nvml = self._library
         known = [
             processes
@@ -146,14 +146,16 @@ class Nvml:
         older: Callable[[object], Iterable[Any]],
         handle: object,
     ) -> Iterable[Any]:
-        """Drivers before 510 know the older call only."""
+        """Calls `newer`, or `older` with drivers before 510, which know only that."""
         try:
             return newer(handle)
         except self._library.NVMLError_FunctionNotFound:
             return older(handle)
 
     def _ask(self, index: int, what: str, call: Callable[..., T], *arguments: object) -> T | None:
-        """What the call returns; None, said once, where it does not know. Raises _LostError."""
+        """Returns the result of the call; None, logged once, where it is unknown. Raises
+        _LostError.
+        """
         nvml = self._library
         try:
             return call(*arguments)
@@ -164,20 +166,20 @@ class Nvml:
             return None
 
     def _tell(self, index: int, what: str, reason: str) -> None:
-        """Logs what is unknown of a GPU, once."""
+        """Logs once that a figure of a GPU is unknown."""
         if (index, what, reason) not in self._told:
             self._told.add((index, what, reason))
             _log.info("GPU figure unknown", extra={"gpu": index, "figure": what, "reason": reason})
 
     def _say(self, state: str, level: int) -> None:
-        """Logs how the driver is, where that is news."""
+        """Logs the state of the driver when it changes."""
         if state != self._state:
             self._state = state
             _log.log(level, state)
 
 
 def _memory(total: int, free: int, used: int) -> Memory | None:
-    """None for what cannot be, which drivers answer where they do not know."""
+    """Returns None for impossible values, which drivers return where they do not know."""
     return Memory(free=free, used=used) if total > 0 and free + used <= total else None
 
 

@@ -1,4 +1,4 @@
-"""One reading for all who ask, and none while nobody does."""
+"""Takes one GPU reading for all who ask, and none while nobody asks."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from claraedge.gpu.telemetry import GpuReading, Telemetry
 from claraedge.gpu.users import Operator, operators, users
 from claraedge.store.database import Database
 
-#: A driver that hangs (a GPU that fell off its bus) keeps a caller no longer than this.
+#: Seconds that a caller waits at most for a driver that hangs (a GPU that fell off its bus).
 _PATIENCE = 10.0
-#: The oldest that the answer to a single question may be.
+#: Seconds that the answer to a single query may be old at most.
 _FRESH = 1.0
-#: A sleep may end early by the clock's resolution; this is surely behind the step's begin.
+#: Seconds added to each pause. A sleep may end early by the clock's resolution; with this it ends
+#: after the step's begin.
 _AFTER = 0.001
 
 
@@ -31,14 +32,14 @@ class Sample:
     time: float
     """Seconds since 1970-01-01 UTC."""
     gpus: Sequence[tuple[GpuReading, Sequence[Operator]]]
-    """Each with the operators of jobs that use it."""
+    """Each GPU with the operators of jobs that use it."""
 
 
 class Sampler:
     """Reads the telemetry in a thread, one reading at a time. Leaving its context closes it.
 
-    The watchers all keep one step, that of the loop's clock: however many they are and whenever
-    they came, there is one reading an interval.
+    All watchers use the same steps of the event loop's clock: regardless of their number and start,
+    there is one reading per interval. `interval` and `patience` are in seconds.
     """
 
     def __init__(
@@ -76,28 +77,33 @@ class Sampler:
         await in_thread(self._telemetry.close)
 
     async def sample(self) -> Sample:
-        """The GPUs now. Raises UnavailableError where the driver hangs."""
+        """Returns a current sample. Raises UnavailableError where the driver hangs."""
         now = asyncio.get_running_loop().time()
         return await self._sample(now - min(_FRESH, self._interval / 2))
 
     async def watch(self) -> AsyncGenerator[Sample, None]:
-        """The GPUs now, and then once in each interval until the caller stops. Raises as above."""
+        """Yields a sample now, and then one per interval until the caller stops.
+
+        Raises UnavailableError where the driver hangs.
+        """
         loop = asyncio.get_running_loop()
         step = loop.time() // self._interval
         while True:
             yield await self._sample(step * self._interval)
-            # A caller that took longer than an interval misses what was in between.
+            # A caller that took longer than an interval misses the samples in between.
             step = max(step, loop.time() // self._interval) + 1
             await asyncio.sleep(step * self._interval - loop.time() + _AFTER)
 
     async def _sample(self, since: float) -> Sample:
-        """The last sample, or a new one where that was taken before `since`, a time of the loop."""
+        """Returns the last sample, or a new one where that was taken before `since`, a time of the
+        loop.
+        """
         if self._last is not None and self._last[0] >= since:
             return self._last[1]
         if self._reading is None:
             self._reading = asyncio.create_task(self._read(), name="gpu-reading")
             self._reading.add_done_callback(self._done)
-        # A caller that goes away takes nothing from the others.
+        # A caller that is cancelled does not affect the others.
         reading = self._reading
         done, _ = await asyncio.wait([reading], timeout=self._patience)
         if not done:

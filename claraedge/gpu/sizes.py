@@ -1,4 +1,4 @@
-"""How large the memory of this machine's GPUs is, for operators that share one."""
+"""The memory size of this machine's GPUs, for operators that share one."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from claraedge.gpu.nvml import Nvml
 
 
 class GpuSizes:
-    """Asks the driver once it is there; what it said stays true until the next start."""
+    """Asks the driver once it answers, and caches the result until the next start."""
 
     def __init__(self, configured: int | None) -> None:
-        """`configured`: megabytes that the site says, instead of the driver."""
+        """`configured`: megabytes set by the site; then the driver is not asked."""
         self._smallest = configured
         self._lock = threading.Lock()
 
     def smallest(self) -> int | None:
-        """Megabytes of the smallest GPU; None where nobody says. Blocks."""
+        """Returns the megabytes of the smallest GPU; None where unknown. Blocks."""
         with self._lock:
             if self._smallest is None:
                 nvml = Nvml()

@@ -1,4 +1,4 @@
-"""The integrated GPU of a Jetson, from sysfs: NVML answers "not supported" there."""
+"""Reads the integrated GPU of a Jetson from sysfs: NVML answers "not supported" there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from claraedge.gpu.telemetry import GpuReading, Memory
 
 _log = logging.getLogger(__name__)
 
-#: Where the load is, in per mille; JetPack moves it with each kernel. The first that answers wins.
+#: Files with the load, in per mille; JetPack moves them with each kernel. The first readable one
+#: wins.
 _LOADS = (
     "sys/devices/platform/gpu.0/load",
     "sys/devices/gpu.0/load",
@@ -23,14 +24,14 @@ _LOADS = (
 
 
 class Tegra:
-    """`Telemetry` of the one integrated GPU. `root`: the folder that holds etc, proc and sys."""
+    """`Telemetry` of the one integrated GPU. `root`: the folder that contains etc, proc and sys."""
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root
         self._told = False
 
     def present(self) -> bool:
-        """Whether this machine is a Tegra, by what L4T leaves behind or by its device tree."""
+        """Whether this machine is a Tegra, by L4T's release file or by its device tree."""
         return (self._root / "etc/nv_tegra_release").exists() or (
             b"nvidia,tegra" in self._bytes("proc/device-tree/compatible")
         )
@@ -50,13 +51,13 @@ class Tegra:
         )
 
     def close(self) -> None:
-        """Holds nothing."""
+        """Does nothing: no resources are kept open."""
 
     def _load(self) -> float | None:
         for path in self._load_files():
             try:
                 load = int(path.read_bytes())
-            except (OSError, ValueError):  # powered down, or something else of that name
+            except (OSError, ValueError):  # powered down, or an unrelated file of that name
                 continue
             if 0 <= load <= 1000:
                 return load / 1000
@@ -67,7 +68,9 @@ class Tegra:
             yield from sorted(self._root.glob(pattern))
 
     def _memory(self) -> Memory | None:
-        """The system's: CPU and GPU share it, and what is available is so to both."""
+        """Returns the system's memory: CPU and GPU share it, and available memory is available to
+        both.
+        """
         values: dict[bytes, int] = {}
         for line in self._bytes("proc/meminfo").splitlines():
             name, _, rest = line.partition(b":")

@@ -1,7 +1,7 @@
-"""What the GPUs do, as values, and where the figures come from: NVML, Tegra's sysfs, or nowhere.
+"""GPU readings as values, and their sources: NVML, Tegra's sysfs, or none.
 
-A figure that its source does not know is None, never 0: on a Jetson NVML finds the GPU and answers
-"not supported" figure by figure, so each is taken from whoever knows it.
+A figure that its source does not know is None, never 0: on a Jetson, NVML finds the GPU and answers
+"not supported" for each figure, so each is taken from whichever source knows it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PciAddress:
-    """Where a device is on the PCI Express bus."""
+    """The address of a device on the PCI Express bus."""
 
     domain: int
     bus: int
@@ -21,7 +21,9 @@ class PciAddress:
 
     @property
     def number(self) -> int:
-        """As the kernel counts: 16 bits of domain, 8 bus, 5 device, 3 function. Unique."""
+        """The address in the kernel's encoding: 16 bits of domain, 8 bus, 5 device, 3 function.
+        Unique.
+        """
         return (self.domain & 0xFFFF) << 16 | self.bus << 8 | self.device << 3
 
     def __str__(self) -> str:
@@ -30,45 +32,47 @@ class PciAddress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Bytes."""
+    """Free and used memory in bytes."""
 
     free: int
     used: int
 
     @property
     def utilization(self) -> float | None:
-        """Share in use, 0 to 1; None where there is none at all."""
+        """The used share, 0 to 1; None where the total is 0."""
         total = self.free + self.used
         return self.used / total if total > 0 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuReading:
-    """One GPU at one moment. None: its source does not know."""
+    """The state of one GPU at one moment. None: its source does not know."""
 
     index: int
-    """Among the GPUs of this machine, from 0."""
+    """Index among the GPUs of this machine, from 0."""
     name: str | None = None
     pci: PciAddress | None = None
     compute_utilization: float | None = None
     """Share of the time in which it computed, 0 to 1."""
     memory: Memory | None = None
-    """On a Tegra that of the system: it has no other."""
+    """On a Tegra the memory of the system, as it has no other."""
     bar1: Memory | None = None
     """The window through which the CPU sees the GPU's memory."""
     pids: tuple[int, ...] | None = None
-    """Processes that have it open, in the order of their numbers."""
+    """Pids of processes that have it open, in ascending order."""
 
 
 class Telemetry(Protocol):
     """A source of readings. Its methods block, and are called from one thread at a time."""
 
     def read(self) -> Sequence[GpuReading]:
-        """One reading a GPU, in the order of the indexes; empty where there is none. No errors."""
+        """Returns one reading per GPU, in the order of the indexes; empty where there is none.
+        Raises nothing.
+        """
         ...
 
     def close(self) -> None:
-        """Gives back what reading holds; reading again is allowed."""
+        """Releases the resources of reading; reading again is allowed."""
         ...
 
 
@@ -76,12 +80,12 @@ class Integrated(Telemetry, Protocol):
     """The source of a system on a chip."""
 
     def present(self) -> bool:
-        """Whether this machine is one."""
+        """Whether this machine is such a system."""
         ...
 
 
 class Combined:
-    """NVML's readings, with the gaps of the integrated GPU filled by the system's own files."""
+    """NVML's readings, with gaps of the integrated GPU filled from the system's own files."""
 
     def __init__(self, nvml: Telemetry, integrated: Integrated) -> None:
         self._nvml = nvml
@@ -94,7 +98,7 @@ class Combined:
         own = self._integrated.read()
         if not readings:
             return own
-        # Beside cards, the integrated one is the one that is on no bus.
+        # Among several GPUs, the integrated one is the one without a PCI address.
         alone = len(readings) == 1
         return [
             _filled(reading, own[0]) if own and (alone or reading.pci is None) else reading

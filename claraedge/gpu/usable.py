@@ -1,9 +1,10 @@
-"""Which GPUs of this machine can really be given to containers: tried, before jobs are.
+"""Tests which GPUs of this machine can really be given to containers, before jobs use them.
 
-A job whose GPU cannot be used waits, with the reason, as one waits whose GPU is not there yet: it
-would fail, and so would all after it. Each GPU is tried once with a container that runs nothing,
-and again whenever something changes that it depends on: its CDI spec, the files that this names,
-their modes, Podman. One that cannot be used is tried again every few seconds while somebody asks.
+A job whose GPU cannot be used waits and shows the reason, like a job whose GPU is not present yet:
+it would fail, and so would all jobs after it. Each GPU is tested once with a container that runs
+nothing, and again whenever something that it depends on changes: its CDI spec, the files named
+there, their modes, Podman. One that cannot be used is tested again every few seconds while somebody
+asks.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from claraedge.runner.protocol import Runner
 
 _log = logging.getLogger(__name__)
 
-#: Seconds until one that cannot be used is tried again, though nothing of it changed.
+#: Seconds until an unusable GPU is tested again although nothing changed.
 _AGAIN = 10.0
 
 
@@ -33,7 +34,7 @@ class _Verdict:
 
 
 class UsableGpus:
-    """Tries the GPUs of one CDI kind, and notes what came out."""
+    """Tests the GPUs of one CDI kind, and caches the results."""
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class UsableGpus:
         *,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`labels`: of the containers that try, so that whoever finds one knows whose it was."""
+        """`labels`: labels of the test containers, so that whoever finds one knows its owner."""
         self._runner = runner
         self._kind = kind
         self._labels = labels
@@ -52,9 +53,10 @@ class UsableGpus:
         self._lock = asyncio.Lock()
 
     async def faults(self) -> Mapping[str, str]:
-        """CDI name -> why this GPU cannot be used, and what to do; those that can are not in it.
+        """Returns CDI name -> why this GPU cannot be used, and what to do. Usable ones are not
+        included.
 
-        The kind itself stands for all, where a spec is there that nobody can read.
+        Where an unreadable spec exists and no GPU is found, the key is the kind itself.
         """
         names = await in_thread(cdi.devices, self._kind)
         if not names:
@@ -62,7 +64,7 @@ class UsableGpus:
             return {} if why is None else {self._kind: why}
         async with self._lock:
             podman = await self._runner.version()
-            if podman:  # else work waits for Podman, and says so
+            if podman:  # otherwise work waits for Podman, and says so
                 for name in names:
                     await self._look(name, podman)
             self._verdicts = {name: v for name, v in self._verdicts.items() if name in names}
@@ -70,7 +72,9 @@ class UsableGpus:
         return {name: fault for name, fault in found.items() if fault is not None}
 
     async def try_again(self, devices: Sequence[str]) -> str | None:
-        """Why one of these cannot be used, as it is now: after a container could not be made."""
+        """Returns why one of these cannot be used now; None where all can. Use it after a container
+        could not be created.
+        """
         async with self._lock:
             for device in devices:
                 self._verdicts.pop(device, None)
@@ -78,7 +82,7 @@ class UsableGpus:
         return next((found[device] for device in devices if device in found), None)
 
     def without_faults(self, devices: tuple[str, ...]) -> tuple[str, ...]:
-        """Those that could be used when they were tried last; all, where none could."""
+        """Returns the devices that were usable in their last test; all of them where none was."""
         good = tuple(
             device
             for device in devices
@@ -87,7 +91,7 @@ class UsableGpus:
         return good or devices
 
     async def _look(self, device: str, podman: str) -> None:
-        """Tries a device, where that is due."""
+        """Tests a device, where that is due."""
         state = podman, await in_thread(cdi.state, device)
         last = self._verdicts.get(device)
         if (

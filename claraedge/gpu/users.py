@@ -1,4 +1,4 @@
-"""Whose a process is: the operator of a job, by the container that it runs in."""
+"""Finds the operator of a process, by the container that the process runs in."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 
 from claraedge.store.database import Transaction
 
-#: An id of Podman's.
+#: A container id of Podman.
 _CONTAINER = re.compile(rb"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Operator:
-    """A running operator."""
+    """A running operator of a job."""
 
     job: str
     name: str
 
 
 def operators(tx: Transaction) -> Mapping[str, Operator]:
-    """Container id -> operator, of all operators that run."""
+    """Returns container id -> operator, for all running operators."""
     return {
         row["container"]: Operator(row["job"], row["name"])
         for row in tx.rows("operator_containers")
@@ -32,7 +32,9 @@ def operators(tx: Transaction) -> Mapping[str, Operator]:
 def users(
     pids: Iterable[int], running: Mapping[str, Operator], proc: Path = Path("/proc")
 ) -> tuple[Operator, ...]:
-    """The operators that the processes belong to, each once, in order; others are left out."""
+    """Returns the operators that own the processes, each once, in order; other processes are
+    ignored.
+    """
     found = {
         running[container]
         for pid in pids
@@ -43,11 +45,11 @@ def users(
 
 
 def _containers(process: Path) -> Iterator[str]:
-    """The ids of containers that the process is in: by its cgroup, and by its mounts.
+    """Yields the ids of the containers that the process is in, by its cgroup and its mounts.
 
     Without a cgroup of its own, as on a machine without systemd, the mounts that Podman gives each
-    container (its hosts file and the like) come from a folder of the container's id. Only that
-    source counts: where a mount goes to, other processes of the user see as well.
+    container (its hosts file and the like) come from a folder with the container's id. Only the
+    source counts: other processes of the user see the target of a mount as well.
     """
     for match in _CONTAINER.finditer(_read(process / "cgroup")):
         yield match.group().decode("ascii")
@@ -60,5 +62,5 @@ def _containers(process: Path) -> Iterator[str]:
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError:  # it has ended, or is none of ours
+    except OSError:  # it has ended, or belongs to another user
         return b""

@@ -1,1 +1,3 @@
-"""Images: look-up, side-loading, pins."""
+"""Container images: look-up by name, loading from archives, pulls, and checks of their
+integrity.
+"""

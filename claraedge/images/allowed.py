@@ -1,9 +1,10 @@
-"""Where pulls may go: what `[images]` lists, and public addresses.
+"""Registries that images may be pulled from: those listed in `[images]`, and public addresses.
 
-A definition names its images, so whoever may create a pipeline could have this machine ask any host
-that it reaches. What is listed is taken at the administrator's word; another name is looked up, and
-refused where one of its addresses is this machine's or of a private network. The pull itself looks
-the name up again, and a registry may send it elsewhere: see docs/images.md.
+A definition names its images, so whoever may create a pipeline could make this machine contact any
+host that it reaches. Listed registries are trusted because the administrator listed them. Other
+names are resolved, and refused where one of their addresses belongs to this machine or a private
+network. The pull itself resolves the name again, and a registry may redirect it: see
+docs/images.md.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from claraedge.config import Images as Settings
 from claraedge.errors import RegistryNotAllowedError
 from claraedge.runner.references import host
 
-#: Host -> its addresses; none where it is not known here. Blocks.
+#: Resolves a host to its addresses; none where it is unknown here. Blocks.
 Resolve: TypeAlias = Callable[[str], Sequence[str]]
 
 _EVERY = "*"
@@ -26,9 +27,10 @@ _LOAD = "or load it with `claraedge create image -f ARCHIVE.tar`"
 
 
 def addresses(name: str) -> Sequence[str]:
-    """Those of a host. Blocks for as long as the resolver takes.
+    """Resolves a host to its addresses; none where it is unknown. Blocks as long as the resolver
+    does.
 
-    None where a proxy looks the name up, which then says itself what it reaches.
+    Also returns none where a proxy resolves the name: the proxy controls what it reaches.
     """
     own = name == "localhost" or name.endswith(".localhost")
     proxied = "https" in getproxies() and not proxy_bypass(name)
@@ -63,7 +65,7 @@ def refuse(name: str, settings: Settings, resolve: Resolve) -> None:
 
 
 def is_private(address: str) -> bool:
-    """Whether an address is not one of the public Internet. Pure."""
+    """Whether an address is outside of the public Internet. Pure."""
     found = ipaddress.ip_address(address)
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
         found = found.ipv4_mapped
@@ -71,7 +73,7 @@ def is_private(address: str) -> bool:
 
 
 def _covers(entry: str, name: str) -> bool:
-    """Whether a name lies below a prefix: `HOST[:PORT][/PATH]`, its host perhaps `*.DOMAIN`."""
+    """Whether a name is below a prefix `HOST[:PORT][/PATH]`, whose host may be `*.DOMAIN`."""
     prefix, _, path = entry.partition("/")
     registry, _, rest = name.partition("/")
     if prefix.startswith("*."):
@@ -84,7 +86,7 @@ def _covers(entry: str, name: str) -> bool:
 
 
 def _bare(registry: str) -> str:
-    """The host without its port."""
+    """Returns the host without its port."""
     if registry.startswith("["):
         return registry[1:].partition("]")[0]
     return registry.partition(":")[0]

@@ -1,4 +1,4 @@
-"""Images that carry the manifest of an application: read once, filled into pipelines at start."""
+"""Reads the application manifests in images, once for each image, and adds them to pipelines."""
 
 from __future__ import annotations
 
@@ -33,16 +33,19 @@ _Wrong: TypeAlias = tuple[str, ...]
 
 
 class Applications:
-    """Applications by the id of their image. What an image holds never changes, so each is read
-    once, whether it has a manifest, has none, or has a wrong one.
+    """Caches applications by the id of their image.
+
+    The content of an image never changes, so each is read once, whether its manifest is valid,
+    invalid or absent.
     """
 
     def __init__(
         self, images: Images, runner: Runner, instance: str, device: Callable[[], Device]
     ) -> None:
-        """`instance`: label of this daemon's containers, so that leftovers of a crash are found.
+        """`instance`: label of this daemon's containers, which identifies those that a crash left
+        behind.
 
-        `device` looks at what this machine has; it may block.
+        `device` returns what this machine has; it may block.
         """
         self._images = images
         self._runner = runner
@@ -52,10 +55,11 @@ class Applications:
         self._reading: dict[str, asyncio.Task[None]] = {}
 
     async def applied(self, pipeline: Pipeline) -> Pipeline:
-        """The pipeline with what its applications say themselves, as far as that is known now.
+        """Returns the pipeline completed with the manifests of its applications, as far as known
+        now.
 
-        An operator stays as it is that has a command, or whose image is not on this device, or
-        cannot be read now: the engine asks again, by `of_image`, before it runs. Raises
+        An operator is left unchanged where it has a command, or its image is not on this device or
+        cannot be read now: the engine calls `of_image` again before it runs. Raises
         PipelineLoadError where a manifest is wrong, or asks for more than the device has.
         """
         ids: dict[str, str] = {}
@@ -72,15 +76,16 @@ class Applications:
             except (ImageNotFoundError, ContainerError):
                 continue
             except (RunnerUnavailableError, StorageFullError):
-                break  # so it is for the others, and each may be a long wait
+                break  # the others would fail as well, each perhaps after a long wait
             pipeline = pipeline.with_operator(filled)
         return pipeline
 
     async def of_image(self, operator: Operator, image: str) -> Operator:
-        """The operator with what this image, an id, says itself.
+        """Returns the operator completed with the manifest of an image, given by its id.
 
-        Raises PipelineLoadError, as above; ImageNotFoundError, RunnerUnavailableError,
-        ContainerError, StorageFullError where the image cannot be read.
+        Raises PipelineLoadError where the manifest is wrong, or asks for more than the device has;
+        ImageNotFoundError, RunnerUnavailableError, ContainerError, StorageFullError where the image
+        cannot be read.
         """
         if not may_be_application(operator):
             return operator
@@ -123,11 +128,14 @@ class Applications:
     def _read_ended(self, image: str, reading: asyncio.Task[None]) -> None:
         del self._reading[image]
         if not reading.cancelled():
-            reading.exception()  # whoever waited has it; nobody may wait any more
+            reading.exception()  # mark it as retrieved: whoever waited has got it
 
 
 def _check(written: Operator, filled: Operator, device: Device) -> None:
-    """What the definition writes was held against the device when the pipeline was created."""
+    """Raises PipelineLoadError where the manifest asks for more than the device has.
+
+    Values of the definition itself were already checked when the pipeline was created.
+    """
     gpus, memory = filled.requests.gpu or 0, filled.requests.memory or 0
     if written.requests.gpu is None and gpus > device.gpus > 0:
         raise PipelineLoadError(

@@ -1,9 +1,9 @@
-"""Images are compared with what was stored: when, and which of them are damaged.
+"""Compares images with what was stored, and records which are damaged.
 
-Each image by the sizes of its files, once in the life of a daemon, before it is first used; and by
-all of its content where the machine may have damaged it, when it was loaded, and when an operator
-of it fails: the first sign of damage by a power cut is a program that does not start, or one that
-finds a file of its own empty.
+Each image is compared by the sizes of its files once in the life of a daemon, before its first use.
+It is compared by all of its content where the machine may have damaged it, when it was loaded, and
+when an operator of it fails: after a power cut, the first sign of damage is a program that does not
+start, or that finds one of its own files empty.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _log = logging.getLogger(__name__)
 
 
 class Checks:
-    """The state of the images of this device."""
+    """The integrity of the images on this device."""
 
     def __init__(self, runner: Runner) -> None:
         self.suspects: Callable[[str], bool] = lambda _image: False
         """Whether the machine may have damaged an image since its content was last compared."""
         self.on_whole: Callable[[str], None] = lambda _image: None
-        """Called with each image whose content was compared, and is right."""
+        """Called with each image whose content was compared and is intact."""
         self._runner = runner
         self._seen: set[str] = set()
         self._running: dict[tuple[str, bool], asyncio.Task[Damage | None]] = {}
@@ -35,16 +35,16 @@ class Checks:
 
     @property
     def damaged(self) -> Mapping[str, str]:
-        """Ids of images that are damaged -> what of them."""
+        """Ids of damaged images -> description of the damage."""
         return self._damaged
 
     async def look(self) -> None:
-        """Looks at all images, so that damage is known before a job meets it."""
+        """Checks all images, so that damage is known before a job uses them."""
         try:
             for image in await self._runner.list_images():
                 if image.id not in self._seen:
                     await self.check(image.id, contents=False)
-        except ClaraedgeError as error:  # then each is looked at when it is used
+        except ClaraedgeError as error:  # then each is checked before its use
             _log.warning("images are not compared now", extra={"reason": str(error)})
 
     async def before_use(self, image: Image, reference: str) -> None:
@@ -56,9 +56,10 @@ class Checks:
             raise DamagedImageError(damaged(reference, damage.text), image=image.id)
 
     async def check(self, image: str, *, contents: bool) -> Damage | None:
-        """Compares an image now; callers for the same one share the work.
+        """Compares an image; concurrent callers for the same image share the work.
 
-        `contents`: also what is in its files, as always where they may be or were damaged.
+        `contents`: compares also what is in its files, which is always done where they may be or
+        were damaged. Raises RunnerUnavailableError.
         """
         contents = contents or image in self._damaged or self.suspects(image)
         key = (image, contents)
@@ -69,7 +70,7 @@ class Checks:
         return await asyncio.shield(self._running[key])
 
     def forget(self, image: str) -> None:
-        """An image is removed, or replaced."""
+        """Forgets the state of an image that was removed or replaced."""
         self._seen.discard(image)
         self._damaged.pop(image, None)
 
@@ -89,4 +90,4 @@ class Checks:
     def _ended(self, key: tuple[str, bool], work: asyncio.Task[Damage | None]) -> None:
         del self._running[key]
         if not work.cancelled():
-            work.exception()  # whoever waited has it
+            work.exception()  # mark it as retrieved: whoever waited has got it

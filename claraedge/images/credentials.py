@@ -1,4 +1,4 @@
-"""What pull secrets stand for: the configured credentials, with passwords that lie in files."""
+"""Resolves pull secrets to the configured credentials, whose passwords are in files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from claraedge.errors import ConfigurationError, ImagePullError
 from claraedge.runner.protocol import Login
 
 _LONGEST = 64 * 1024
-#: Bits that no password file may have: of the group, write; of everyone, all.
+#: Permission bits that a password file must not have: write for the group, any for others.
 _OPEN = 0o027
 
 
@@ -52,7 +52,9 @@ def matching(
 
 
 def open_files(credentials: Mapping[str, Credential]) -> tuple[list[str], list[str]]:
-    """(mistakes, warnings): password files that others can read, and ones that cannot be read."""
+    """Returns (mistakes, warnings): password files that others can access, and unreadable ones.
+    Blocks.
+    """
     mistakes, warnings = [], []
     for name, credential in credentials.items():
         place = f"images.credentials.{name}.password_file"
@@ -68,10 +70,10 @@ def open_files(credentials: Mapping[str, Credential]) -> tuple[list[str], list[s
 
 
 def read_password(path: Path) -> str:
-    """The text of a password file, without the newline at its end. Blocks.
+    """Returns the text of a password file, without the newline at its end. Blocks.
 
-    Raises OSError, ValueError for what is no password, and ConfigurationError where others than
-    this user and its group could read or change the file.
+    Raises OSError, ValueError for a file that is no valid password, and ConfigurationError where
+    others than this user and its group could read or change the file.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:

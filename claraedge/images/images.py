@@ -1,4 +1,4 @@
-"""Images on this device: loaded from archives, looked up by name, pulled, pinned by id, removed."""
+"""Images on this device: look-up by name, loading from archives, pulls, checks and removal."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SHORT = 12
 
 
 class Images:
-    """The images that operators may name."""
+    """The images that operators can use."""
 
     def __init__(
         self,
@@ -46,26 +46,28 @@ class Images:
         held: Callable[[], str | None] = lambda: None,
         resolve: Resolve = addresses,
     ) -> None:
-        """`held`: why no disk may be filled now; None: it may. `resolve`: addresses of a host."""
+        """`held`: returns why no disk may be filled now; None where it may. `resolve`: resolves a
+        host to its addresses.
+        """
         self._runner = runner
         self._settings = settings
         self.checks = Checks(runner)
         self._pulls = Pulls(runner, settings, self._here, held, resolve)
 
     async def prepare(self) -> None:
-        """Looks at the files of passwords. Raises ConfigurationError for what others can read."""
+        """Checks the password files. Raises ConfigurationError for files that others can read."""
         mistakes, warnings = await in_thread(open_files, self._settings.credentials)
         if mistakes:
             raise ConfigurationError(*mistakes)
-        for warning in warnings:  # such a file may come before it is needed
+        for warning in warnings:  # the file may still appear before it is needed
             _log.warning("a password cannot be read now", extra={"reason": warning})
 
     async def find(self, reference: str) -> Image:
-        """The image of a reference, which is never pulled here, fit to be run.
+        """Returns the image of a reference, checked before use. It is never pulled by this call.
 
         A name without a host means the image of that name from the configured registries, in their
-        order, and then one of that name from anywhere. Raises ImageNotFoundError,
-        RefusedImageError, and DamagedImageError.
+        order, and then one of that name from any registry. Raises ImageNotFoundError,
+        RefusedImageError, DamagedImageError, RunnerUnavailableError.
         """
         image = await self._here(reference)
         if image is None:
@@ -75,7 +77,10 @@ class Images:
         return image
 
     async def here(self, reference: str) -> Image | None:
-        """The same; None for one that is not here, or is damaged, and that `ensure` would pull."""
+        """Returns the same, but None for a missing or damaged image that `ensure` would pull.
+
+        A damaged one is removed first. Raises what `find` raises where nothing would be pulled.
+        """
         pulled = self._settings.pull != "never" and reference and not is_id(reference)
         try:
             return await self.find(reference)
@@ -90,12 +95,12 @@ class Images:
         return None
 
     async def ensure(self, reference: str, secrets: Sequence[str]) -> Image:
-        """The same; an image that is not here is pulled where `[images] pull` says so.
+        """Returns the same; pulls a missing image where `[images] pull` allows it.
 
         `secrets` names the credentials that may be used. Callers for the same image share a pull,
-        which ends within a second where the last of them is cancelled. Raises ImageNotFoundError,
-        RefusedImageError, RegistryNotAllowedError, ImageDeniedError, ImagePullError, and
-        StorageFullError where the disk is too full to begin.
+        which ends within a second after the last of them is cancelled. Raises ImageNotFoundError,
+        RefusedImageError, DamagedImageError, RegistryNotAllowedError, ImageDeniedError,
+        ImagePullError, and StorageFullError where the disk is too full to begin.
         """
         image = await self.here(reference)
         if image is None:
@@ -105,7 +110,9 @@ class Images:
         return image
 
     async def why_damaged(self, reference: str, image: str) -> str:
-        """For a container of an image, an id, that failed: its damage; empty: none."""
+        """Returns the damage of an image, given by id, whose container failed; empty where there is
+        none.
+        """
         try:
             damage = await self.checks.check(image, contents=True)
         except RunnerUnavailableError:
@@ -113,7 +120,9 @@ class Images:
         return "" if damage is None else damaged(reference, damage.text)
 
     async def why_foreign(self, image: str) -> str:
-        """The same: that it is built for another machine; empty: it is not, or does not say so."""
+        """Returns that an image is built for another machine; empty where it is not, or does not
+        declare it.
+        """
         try:
             found = await self._runner.find_image(image)
         except (RunnerUnavailableError, DamagedImageError):
@@ -121,11 +130,13 @@ class Images:
         return "" if found is None else foreign(found.platform, machine())
 
     async def why_unusable(self, reference: str, image: str) -> str:
-        """For one that could not be made or started: either of these."""
+        """Returns one of both reasons for a container that could not be created or started; else
+        empty.
+        """
         return await self.why_damaged(reference, image) or await self.why_foreign(image)
 
     def pulling(self) -> frozenset[str]:
-        """The references that `ensure` has pulled now."""
+        """Returns the references that `ensure` is pulling now."""
         return self._pulls.references()
 
     async def _here(self, reference: str) -> Image | None:
@@ -135,29 +146,29 @@ class Images:
                 return image
         known = reference if not reference or is_id(reference) else complete(reference)
         image = await self._runner.find_image(known)
-        if image is None and "@" in known:  # Podman looks for a digest among names alone
+        if image is None and "@" in known:  # Podman searches a digest only among names
             found = (each for each in await self._runner.list_images() if means(known, each))
             image = next(found, None)
         return image
 
     async def all(self) -> Sequence[Image]:
-        """All images, in the runner's order."""
+        """Returns all images, in the runner's order."""
         return await self._runner.list_images()
 
     def trouble(self, image: Image) -> str:
-        """Why an image would not run; empty: nothing known."""
+        """Returns why an image would not run; empty where no reason is known."""
         if image.reserved:
             return refusal(_shown(image), image.reserved)
         return self.checks.damaged.get(image.id, "") or foreign(image.platform, machine())
 
     def warnings(self) -> Sequence[str]:
-        """What somebody should see to, for `claraedge status`."""
+        """Returns problems that need attention, for `claraedge status`."""
         return [damaged(image[:_SHORT], text) for image, text in self.checks.damaged.items()]
 
     async def load(self, archive: Path) -> tuple[Sequence[Image], Sequence[str]]:
-        """Loads a docker-archive or oci-archive: the images, and warnings about them.
+        """Loads a docker-archive or oci-archive; returns the images, and warnings about them.
 
-        What was here before, and is damaged, is replaced. Raises InvalidImageError,
+        Damaged images that are already present are replaced. Raises InvalidImageError,
         RefusedImageError, StorageFullError, and DamagedImageError where a second try is damaged
         again.
         """
@@ -182,9 +193,9 @@ class Images:
         return images, warnings
 
     async def remove(self, reference: str) -> Image:
-        """Removes an image, or one of several names of it, and returns what it was.
+        """Removes an image, or one of its several names, and returns the image as it was.
 
-        A damaged one goes with all its names and the containers that are made of it. Raises
+        A damaged one is removed with all its names and the containers created from it. Raises
         ImageNotFoundError, ImageInUseError, ContainerError.
         """
         try:
@@ -217,10 +228,10 @@ class Images:
         return images
 
     async def _admit(self, images: Sequence[Image]) -> None:
-        """Removes what came here and must not run. Raises RefusedImageError for the first such."""
+        """Removes new images that must not run. Raises RefusedImageError for the first of them."""
         refused = [image for image in images if image.reserved]
         for image in refused:
-            with contextlib.suppress(ContainerError, ImageInUseError):  # it is refused at each use
+            with contextlib.suppress(ContainerError, ImageInUseError):  # also refused at each use
                 await self._runner.remove_image(image.id, force=False)
             self.checks.forget(image.id)
             _log.warning(
@@ -237,8 +248,9 @@ class Images:
         return None
 
     async def _remove_damaged(self, *images: str) -> Sequence[str]:
-        """Removes images that share a damaged layer: as long as one is left, it is kept, and taken
-        for whole by every load. Returns what to tell of them.
+        """Removes images that share a damaged layer, and returns warnings about them.
+
+        While one of them is left, the layer is kept, and every load takes it for intact.
         """
         warnings = []
         known = {image.id: image for image in await self._runner.list_images()}

@@ -1,8 +1,7 @@
-"""The manifests of MONAI and Holoscan application packages, read strictly. Pure.
+"""Parses the manifests of MONAI and Holoscan application packages, strictly. Pure.
 
 Sources: the specifications of both packages, what their packagers write, and what their runners
-read (MONAI Deploy App SDK 0.1 to 0.5; Holoscan SDK 0.6 to 3). Fields that nothing here depends on
-are not looked at.
+read (MONAI Deploy App SDK 0.1 to 0.5; Holoscan SDK 0.6 to 3). Unused fields are not checked.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ class _Resources(_Needs):
 
 
 class _Package(msgspec.Struct):
-    """`pkg.json` of either package; MONAI's first ones wrote `resource`."""
+    """`pkg.json` of either package; MONAI's first versions wrote `resource`."""
 
     resources: _Resources | None = None
     resource: _Resources | None = None
@@ -72,7 +71,7 @@ class _Package(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kind:
-    """One of the two packages: where its manifests lie, and what holds where they say nothing."""
+    """One of the two package formats: where its manifests are, and its default values."""
 
     folder: str
     app: type[_App]
@@ -86,22 +85,23 @@ _KINDS = (
         folder="/etc/monai",
         app=_MonaiApp,
         working_dir="/var/monai",
-        # MONAI's runner sets the first, which its packager forgets; the specification the second.
+        # MONAI's runner sets the first, which its packager omits; the specification requires the
+        # second.
         platform={
             "MONAI_MODELPATH": "/opt/monai/models",
             "MONAI_JOBID": "$(NVIDIA_CLARA_JOBID)",
         },
     ),
 )
-#: Every file that is read of an image. Holoscan's stand first: they are the later ones.
+#: Every file that is read from an image. Holoscan's come first, as the later format.
 PATHS = tuple(f"{kind.folder}/{name}" for kind in _KINDS for name in ("app.json", "pkg.json"))
 
-#: Megabytes; what both runners give where the manifest does not say.
+#: Megabytes that both runners use where the manifest does not set a size.
 _SHARED_MEMORY = 1024
 _SH = ("/bin/sh", "-c")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
-#: As Holoscan's runner has them: `m` and `g` are decimal.
+#: As in Holoscan's runner: `m` and `g` are decimal.
 _UNITS = {
     "": 1,
     "b": 1,
@@ -112,12 +112,13 @@ _UNITS = {
 }  # fmt: skip
 _MEGABYTE = 1024 * 1024
 _HUGE = 2**40
-#: What only a shell understands; a command without it is run without one.
+#: Syntax that only a shell understands; a command without it is run without a shell.
 _SHELL = re.compile(r"[|&;<>()$`*?\[#~!{\n]|^\s*\w+=")
 
 
 def read(files: Mapping[str, bytes]) -> Application | None:
-    """The application that the files of an image (`PATHS`) describe; None where they are absent.
+    """Returns the application that the files of an image (`PATHS`) describe; None where they are
+    absent.
 
     Raises PipelineLoadError, which names the file and what is wrong in it.
     """
@@ -169,7 +170,8 @@ def _application(
         environment=environment,
         platform={k: v for k, v in kind.platform.items() if k not in environment},
         cpu=need("cpu", _count, sum),
-        # Fragments of one application take turns on a device: the largest need is that of all.
+        # Fragments of one application take turns on a GPU, so the largest need is that of the
+        # application.
         gpu=need("gpu", _whole, max),
         memory=(limit or memory) or None,
         shared_memory=shared or _SHARED_MEMORY,
@@ -177,7 +179,9 @@ def _application(
 
 
 def _command(app: _App, environment: Mapping[str, str], path: str) -> tuple[str, ...]:
-    """Program and arguments: of a list, of a list in a text, or of a line for a shell."""
+    """Returns program and arguments, from a list, a list in a text, or a command line
+    for a shell.
+    """
     command: Any = app.command
     if isinstance(command, str) and command.lstrip().startswith("["):
         try:
@@ -200,7 +204,7 @@ def _command(app: _App, environment: Mapping[str, str], path: str) -> tuple[str,
     config = environment.get("HOLOSCAN_CONFIG_PATH")
     if app.sdk is None or app.sdk.casefold() != "holoscan" or config is None:
         return words
-    # As Holoscan's runner does, for applications that its packager made of its own SDK.
+    # As Holoscan's runner does for applications that its packager built from its own SDK.
     if words[:2] == _SH:
         return (*_SH, f"{words[2]} --config {shlex.quote(config)}")
     return (*words, "--config", config)
@@ -217,7 +221,7 @@ def _environment(written: Mapping[str, Scalar], path: str) -> dict[str, str]:
 
 
 def _folder(written: _Ends | None, otherwise: str, working_dir: str, path: str) -> str:
-    """The absolute folder, by the rules that hold for paths of a definition."""
+    """Returns the absolute folder, checked by the rules for paths in a definition."""
     where = written.path if written is not None and written.path else otherwise
     joined = "/" + posixpath.normpath(posixpath.join(working_dir, where)).lstrip("/")
     report = Report()
@@ -239,7 +243,7 @@ def _number(value: Scalar) -> float:
 
 
 def _count(value: Scalar) -> int:
-    """Cores: parts of one are rounded up."""
+    """Converts a number of cores, rounded up."""
     return math.ceil(_number(value))
 
 
@@ -251,8 +255,10 @@ def _whole(value: Scalar) -> int:
 
 
 def _megabytes(value: Scalar) -> int:
-    """Megabytes (2**20 bytes), rounded up; a number without a unit is bytes, as both runners have
-    it, and a small one a mistake: as a limit it would end the application at once.
+    """Converts an amount to megabytes (2**20 bytes), rounded up.
+
+    A number without a unit is in bytes, as in both runners. A small one is a mistake: as a limit it
+    would end the application at once. Raises ValueError.
     """
     amount = _AMOUNT.fullmatch(str(value).strip())
     unit = None if amount is None or isinstance(value, bool) else _UNITS.get(amount[2].lower())

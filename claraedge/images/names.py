@@ -1,4 +1,4 @@
-"""Which images a name may have meant that means none here. Pure."""
+"""Explains a name that matches no image on this device, and suggests similar ones. Pure."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _SHOWN = 3
 
 
 def missing(reference: str, images: Sequence[Image]) -> str:
-    """The message for an image that is not here: what is wrong with its name, where that is
-    known, and what to write instead.
+    """Returns the message for a missing image: what is wrong with its name, where that is known,
+    and what to write instead.
     """
     said = f"the image {reference} is not on this device"
     load = (
@@ -41,18 +41,18 @@ def missing(reference: str, images: Sequence[Image]) -> str:
 
 
 def _alike(name: str, images: Sequence[Image]) -> list[Image]:
-    """Images of the same repository, whatever their host and tag, the newest first."""
+    """Returns images of the same repository, with any host and tag, the newest first."""
     wanted = _repository(name)
     found = [image for image in images if any(_repository(n) == wanted for n in names(image))]
     return sorted(found, key=lambda image: image.created, reverse=True)
 
 
 def _first(image: Image, name: str) -> str:
-    """The name of an image that is alike."""
+    """Returns the name by which a similar image matches."""
     return next(n for n in names(image) if _repository(n) == _repository(name))
 
 
 def _repository(name: str) -> str:
-    """In lower case, without its host, tag and digest."""
+    """Returns the repository in lower case, without host, tag and digest."""
     repository, _ = untagged(name.partition("@")[0])
     return path(repository.lower()).removeprefix("library/")

@@ -1,10 +1,10 @@
-"""What an image is built for, against what this machine is."""
+"""Compares the platform that an image is built for with that of this machine."""
 
 from __future__ import annotations
 
 import platform
 
-#: The kernel's word for a processor -> that of images (Go's GOARCH).
+#: The kernel's name of a processor -> the name in images (Go's GOARCH).
 _PROCESSORS = {
     "x86_64": "amd64",
     "aarch64": "arm64",
@@ -15,13 +15,15 @@ _PROCESSORS = {
 
 
 def machine() -> str:
-    """What this machine is, as an image names it: `linux/arm64`."""
+    """Returns the platform of this machine in the form that images use, such as `linux/arm64`."""
     processor = platform.machine()
     return f"linux/{_PROCESSORS.get(processor, processor)}"
 
 
 def foreign(image: str, here: str) -> str:
-    """Why an image that is built for `image` does not run `here`; empty: it does, or may. Pure."""
+    """Returns why an image built for `image` cannot run `here`; empty where it can, or
+    may. Pure.
+    """
     if not image or "/" not in image or image == here:
         return ""
     return (

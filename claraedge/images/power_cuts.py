@@ -1,4 +1,4 @@
-"""Whether the machine went down in the middle of work: then images are compared before use."""
+"""Records whether the machine lost power during work; then images are compared before their use."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from claraedge.store.database import Database
 _log = logging.getLogger(__name__)
 
 _FACT = "image checks"
-#: Seconds; what a full disk did not take is noted so much later.
+#: Seconds until a write that a full disk refused is tried again.
 _RETRY = 60.0
 
 
 class _Noted(msgspec.Struct):
-    """What one daemon leaves to the next."""
+    """The record that one daemon leaves to the next."""
 
     boot: str = ""
     orderly: bool = True
-    """The last daemon of that boot has ended in an orderly way."""
+    """Whether the last daemon of that boot ended in an orderly way."""
     suspect: bool = False
-    """The machine went down before that boot, and the daemon had not ended."""
+    """Whether the machine went down before that boot while a daemon was running."""
     whole: list[str] = []
-    """Images whose content was compared in that boot."""
+    """Images whose content was compared during that boot."""
 
 
 class PowerCuts:
-    """Notes how each boot of the machine ended, as far as a daemon can."""
+    """Records how each boot of the machine ended, as far as a daemon can know."""
 
     def __init__(self, checks: Checks, database: Database, boot: str) -> None:
         """`boot`: the kernel's id of this boot."""
@@ -45,7 +45,7 @@ class PowerCuts:
         checks.on_whole = self._on_whole
 
     async def prepare(self) -> None:
-        """Looks how the machine went down. To be called before an image is used."""
+        """Finds out how the machine went down. Call it before an image is used."""
         row = await self._database.read(lambda tx: tx.row("fact", key=_FACT))
         noted = _Noted() if row is None else decode_json(row["value"], _Noted)
         if noted.boot != self._boot:
@@ -58,7 +58,9 @@ class PowerCuts:
             self._changed.set()
 
     async def run(self) -> None:
-        """Looks at all images, and notes what was found, until cancelled: that end is orderly."""
+        """Checks all images, and records the results until cancelled, which counts as an orderly
+        end.
+        """
         try:
             await self._checks.look()
             while True:
@@ -80,7 +82,9 @@ class PowerCuts:
             self._changed.set()
 
     async def _keep(self) -> bool:
-        """False: the disk is full. Images are then compared once more than need be, or less."""
+        """Writes the record. Returns False where the disk is full: images may then be compared once
+        more than necessary, or once less.
+        """
         text = msgspec.json.encode(self._noted).decode()
         try:
             await self._database.write(lambda tx: tx.run("put_fact", key=_FACT, value=text))

@@ -1,4 +1,4 @@
-"""Pulling images: from where, with whose credentials, once for all who wait."""
+"""Pulls images: chooses registry and credentials, and shares one pull among all who wait for it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Shared:
 
 
 class Pulls:
-    """The pulls of a daemon; `find` says whether an image has come meanwhile."""
+    """The pulls of a daemon."""
 
     def __init__(
         self,
@@ -49,11 +49,12 @@ class Pulls:
         held: Callable[[], str | None],
         resolve: Resolve,
     ) -> None:
-        """`held`: why nothing may be pulled now, as a disk is low; None: it may. `resolve`: the
-        addresses of a host.
+        """`find` returns an image that has arrived meanwhile. `held` returns why nothing may be
+        pulled now because a disk is low; None where it may. `resolve` resolves a host to its
+        addresses.
         """
         self._resolve = resolve
-        self._threads = Threads(2, "registry names")  # a resolver that hangs keeps no other work
+        self._threads = Threads(2, "registry names")  # a resolver may hang
         self._held = held
         self._runner = runner
         self._settings = settings
@@ -63,11 +64,13 @@ class Pulls:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def references(self) -> frozenset[str]:
-        """Those that somebody waits for."""
+        """Returns the references that somebody waits for."""
         return frozenset(reference for reference, _ in self._shared)
 
     async def pull(self, reference: str, secrets: tuple[str, ...]) -> Image:
-        """The image, pulled by this call or one that runs already. Errors as Images.ensure says."""
+        """Returns the image, pulled by this call or one that runs already. Raises what
+        Images.ensure raises.
+        """
         key = (reference, secrets)
         shared = self._shared.get(key)
         if shared is None:
@@ -79,7 +82,8 @@ class Pulls:
         finally:
             shared.waiting -= 1
             if not shared.waiting:
-                # Before it has ended: who comes now must not wait for a pull that is given up.
+                # Remove it before it has ended: new callers must not wait for a pull that is being
+                # cancelled.
                 del self._shared[key]
                 shared.task.cancel()
                 await wait_out(shared.task)
@@ -92,10 +96,11 @@ class Pulls:
             return image if image is not None else await self._search(reference, secrets)
 
     async def _search(self, reference: str, secrets: Sequence[str]) -> Image:
-        """Asks the registries in order, the next one only where one does not have the image.
+        """Asks the registries in order; continues with the next one only where one does not have
+        the image.
 
-        One that is down, or refuses its credentials, ends the search: the image of that name in the
-        next registry may be another one.
+        A registry that is down, or refuses its credentials, ends the search: the image of that name
+        in the next registry may be a different one.
         """
         names = full_names(reference, self._settings.registries)
         if not names:
@@ -130,7 +135,9 @@ class Pulls:
         )
 
     async def _ask(self, name: str, known: Sequence[Named]) -> Image:
-        """Asks one registry with each of the credentials, or with none where there are none."""
+        """Asks one registry with each of the credentials in turn, or without where
+        there are none.
+        """
         for credential in known[:-1]:
             try:
                 return await self._pull(name, credential)
@@ -169,7 +176,9 @@ class Pulls:
 
 
 def _denied(registry: str, known: Sequence[Named], secrets: Sequence[str]) -> str:
-    """Why a registry did not give an image, as far as credentials go, and what to do."""
+    """Returns why a registry refused an image, as far as credentials are concerned, and
+    what to do.
+    """
     if known:
         names = ", ".join(credential.name for credential in known)
         return (

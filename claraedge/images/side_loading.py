@@ -1,9 +1,9 @@
-"""`images.d`: archives that lie there are loaded, each once; nothing there is changed or removed.
+"""Loads image archives from the folder `images.d`, each once, without changing or removing any.
 
-One whose image is found damaged is loaded again.
+An archive whose image is found damaged is loaded again.
 
-An archive is loaded once two looks, one pause apart, found it the same. The newest of several goes
-last, so that a name that two of them give means the newer image.
+An archive is loaded once two scans, one pause apart, found it unchanged. The newest of several is
+loaded last, so that a name in two of them ends up on the newer image.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _log = logging.getLogger(__name__)
 
 _FACT = "side-loaded"
 
-#: Content of an archive, as `Seen.content` tells it -> the ids of its images.
+#: Content of an archive, as in `Seen.content` -> the ids of its images.
 _Loaded: TypeAlias = dict[str, tuple[str, ...]]
 
 
 class SideLoading:
-    """Looks into one folder for as long as `run` runs."""
+    """Scans one folder while `run` runs."""
 
     def __init__(
         self,
@@ -59,7 +59,9 @@ class SideLoading:
         held: Callable[[], str | None],
         suspects: Suspects = UNRECORDED,
     ) -> None:
-        """`pause`: seconds between two looks. `held`: why nothing may be loaded now, or None."""
+        """`pause`: seconds between two scans. `held`: returns why nothing may be loaded now, or
+        None.
+        """
         self._images = images
         self._held = held
         self._suspects = suspects
@@ -68,18 +70,18 @@ class SideLoading:
         self._pause = pause
         self._last: Mapping[bytes, Seen] = {}
         self._loaded: _Loaded | None = None
-        """None: not read yet, and not compared with the images that are there."""
+        """None: not yet read and compared with the images that exist."""
         self._wrong: dict[bytes, tuple[Seen, str]] = {}
         self._trouble = ""
-        """Why nothing is loaded now; empty where nothing keeps it."""
+        """Why nothing is loaded now; empty where nothing blocks it."""
 
     def warnings(self) -> Sequence[str]:
-        """What somebody should correct, for `claraedge status`."""
+        """Returns problems that need a correction, for `claraedge status`."""
         found = [f"{self._folder}: {self._trouble}"] if self._trouble else []
         return [*found, *(text for _, text in self._wrong.values())]
 
     async def run(self) -> None:
-        """Looks until cancelled. What does not work now is tried again."""
+        """Scans until cancelled. What fails now is tried again."""
         while True:
             try:
                 await self.look()
@@ -90,14 +92,14 @@ class SideLoading:
                     f"cannot be read ({error.strerror or error}); correct that, or set"
                     " [images] path to another"
                 )
-            except Exception as error:  # noqa: BLE001 - it fails alone
+            except Exception as error:  # noqa: BLE001 - only this scan fails
                 self._met(str(known(error, "a look at the folder of image archives")))
             else:
                 self._trouble = ""
             await asyncio.sleep(self._pause)
 
     async def look(self) -> None:
-        """One look: loads what is new and has settled.
+        """Scans once: loads what is new and has settled.
 
         Raises RunnerUnavailableError or StorageFullError where that has to wait, and OSError where
         the folder cannot be read.
@@ -122,7 +124,7 @@ class SideLoading:
                 held = self._held()
                 if held is not None:
                     raise StorageFullError(f"{shown(name)} is not loaded yet: {held}")
-                with contextlib.suppress(SetAsideError):  # `claraedge status` tells it
+                with contextlib.suppress(SetAsideError):  # `claraedge status` shows it
                     await self._load(name, seen, loaded)
 
     async def _load(self, name: bytes, seen: Seen, loaded: _Loaded) -> None:
@@ -151,7 +153,9 @@ class SideLoading:
         self._wrong[name] = (seen, text)
 
     async def _is_still(self, name: bytes, seen: Seen) -> bool:
-        """Whether what was loaded is what had settled; else it is looked at again."""
+        """Whether the loaded file is still the one that had settled; otherwise it is
+        scanned again.
+        """
         return (await in_thread(_scan, self._folder)).get(name) == seen
 
     def _met(self, trouble: str) -> None:
@@ -162,7 +166,9 @@ class SideLoading:
     # --- what was loaded before ----------------------------------------------------------------
 
     async def _recall(self) -> _Loaded:
-        """What was loaded; after a start, less that of which an image is not there any more."""
+        """Returns what was loaded; at start, entries with an image that no longer exists are
+        dropped.
+        """
         if self._loaded is None:
             row = await self._database.read(lambda tx: tx.row("fact", key=_FACT))
             told = decode_json(row["value"], _Loaded) if row is not None else {}

@@ -1,8 +1,8 @@
-"""What Podman says about containers, read into our values.
+"""Parses Podman's answers about containers into our values.
 
-Podman's `Status` and `State` words are libpod's own; what they mean where it matters was measured
-with 4.3: `stopped` is conmon's exit file written, `exited` is cleaned up as well, and only in these
-two is the exit code true.
+The words in Podman's `Status` and `State` are libpod's own; their meaning was measured with 4.3
+where it matters: `stopped` means that conmon has written its exit file, `exited` that the container
+is cleaned up as well, and only in these two is the exit code valid.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from claraedge.decoding import decode_json
 from claraedge.errors import RunnerUnavailableError
 from claraedge.runner.protocol import LABEL_SLICE, Container, Exit, ExitCause, Phase
 
-#: Go's zero time: the container was never started.
+#: Go's zero time, as the start time of a container that was never started.
 _NEVER = "0001-01-01T00:00:00Z"
 _ENDED = ("stopped", "exited")
 _BEFORE_START = ("created", "configured", "initialized")
@@ -72,21 +72,21 @@ class _Listed(msgspec.Struct, rename="pascal"):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """One container as inspect shows it."""
+    """The state of one container as inspect shows it."""
 
     phase: Phase
     pid: int
-    """Of its first process; 0 where there is none."""
+    """Pid of its first process; 0 where there is none."""
     conmon: int
-    """Of its supervisor; 0 where Podman has not noted one."""
+    """Pid of its supervisor; 0 where Podman has not recorded one."""
     exit: Exit | None
-    """Where the phase is STOPPED."""
+    """Set only where the phase is STOPPED."""
     slice: str = ""
-    """What its label LABEL_SLICE says."""
+    """The value of its label LABEL_SLICE."""
 
 
 def read_state(body: bytes) -> State:
-    """The answer of `GET /containers/{id}/json`."""
+    """Parses the answer of `GET /containers/{id}/json`. Raises RunnerUnavailableError."""
     try:
         inspected = decode_json(body, _Inspected)
     except msgspec.MsgspecError as error:
@@ -106,7 +106,7 @@ def read_state(body: bytes) -> State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Initialised:
-    """What inspect shows of a container that is initialised and was given devices."""
+    """An initialised container with devices, as inspect shows it."""
 
     pid: int
     nodes: Mapping[str, str]
@@ -115,7 +115,10 @@ class Initialised:
 
 
 def read_initialised(body: bytes) -> Initialised:
-    """The answer of `GET /containers/{id}/json` between init and start."""
+    """Parses the answer of `GET /containers/{id}/json` between init and start.
+
+    Raises RunnerUnavailableError.
+    """
     try:
         found = decode_json(body, _WithDevices)
     except msgspec.MsgspecError as error:
@@ -125,27 +128,32 @@ def read_initialised(body: bytes) -> Initialised:
     return Initialised(
         pid=found.state.pid,
         nodes={d.path_in_container: d.path_on_host for d in found.host_config.devices or ()},
-        # Of two that are set, programs see the later one, which is that of a CDI spec.
+        # Of two values for one variable, programs see the later one, which comes from a CDI spec.
         environment=dict(entry.partition("=")[::2] for entry in found.config.env or ()),
     )
 
 
 def read_list(body: bytes) -> Sequence[tuple[Container, int]]:
-    """The answer of `GET /containers/json`: each container with the pid that Podman noted."""
+    """Parses the answer of `GET /containers/json`: each container with the pid that Podman
+    recorded.
+
+    Raises RunnerUnavailableError.
+    """
     return [(_container(entry), entry.pid) for entry in _listed(body)]
 
 
 def read_half_made(body: bytes, prefix: str) -> Sequence[str]:
-    """The names of those of a list that the storage knows and Podman does not, and that begin so.
+    """Returns the names in a list, starting with `prefix`, that only the storage knows, and Podman
+    not.
 
-    Podman's own filters do not hold for them: it lists those of everybody.
+    Podman's own filters have no effect on such containers: it lists all of them.
     """
     names = [e.names[0] for e in _listed(body) if e.state == _STORAGE_ALONE and e.names]
     return [name for name in names if name.startswith(prefix)]
 
 
 def labels_filter(labels: Mapping[str, str]) -> str:
-    """The `filters` of a list: containers that carry all of these."""
+    """Returns the `filters` of a list request: containers that carry all of these labels."""
     return msgspec.json.encode({"label": [f"{k}={v}" for k, v in labels.items()]}).decode()
 
 
@@ -164,7 +172,7 @@ def _container(entry: _Listed) -> Container:
     return Container(
         id=entry.id,
         name=entry.names[0] if entry.names else "",
-        # An empty one keeps the image from saying it (`reserved.explicit`).
+        # An empty label only hides a label of the image (`reserved.explicit`).
         labels={name: value for name, value in (entry.labels or {}).items() if value},
         phase=phase,
         exit_code=_exit(entry.exit_code, False).code if phase is Phase.STOPPED else None,
@@ -180,11 +188,12 @@ def _phase(status: str, *, started: bool) -> Phase:
         return Phase.RUNNING
     if status in _BEFORE_START and not started:
         return Phase.CREATED
-    # Back to `created` by a restart of the machine, or half removed: there is no exit to collect.
+    # Back to `created` after a restart of the machine, or half removed: there is no exit to
+    # collect.
     return Phase.INTERRUPTED
 
 
 def _exit(code: int, out_of_memory: bool) -> Exit:
-    if code < 0:  # Podman's own word for a code that nobody recorded
+    if code < 0:  # Podman's value for a code that nobody recorded
         return Exit(cause=ExitCause.LOST_SUPERVISOR, out_of_memory=out_of_memory)
     return Exit(cause=ExitCause.EXITED, code=code, out_of_memory=out_of_memory)

@@ -1,4 +1,6 @@
-"""Folders that containers wrote in: what lies there may belong to users that only Podman knows."""
+"""Removes or reclaims folders that containers wrote to: files there may belong to
+subordinate ids.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,14 @@ from claraedge.fs.removal import remove
 from claraedge.runner.protocol import Runner
 
 _RECLAIM = 600.0
-#: In one call: most of what it costs is Podman's start (30 ms on an idle machine).
+#: Both in one call: most of its cost is Podman's start (30 ms on an idle machine).
 _GIVE_BACK = 'chown -R 0:0 -- "$1" && chmod -R u+rwX -- "$1"'
 
 
 async def clear(runner: Runner, folder: Path) -> None:
-    """Removes a folder, whoever owns what lies there; nothing there is no error.
+    """Removes a folder, whoever owns the files in it. One that does not exist is no error.
 
-    Raises OSError, and what `Runner.reclaim` does where something belongs to another user.
+    Raises OSError, and what `Runner.reclaim` raises where something belongs to another user.
     """
     if not await in_thread(os.path.lexists, folder):
         return
@@ -30,7 +32,7 @@ async def clear(runner: Runner, folder: Path) -> None:
 
 
 async def reclaim(folder: Path) -> None:
-    """As Runner.reclaim, by the rootless Podman of this user."""
+    """Implements Runner.reclaim with the rootless Podman of this user."""
     try:
         code, text = await spawn.run(
             ["podman", "unshare", "sh", "-c", _GIVE_BACK, "sh", str(folder)], timeout=_RECLAIM

@@ -1,12 +1,12 @@
-"""The groups of this user in containers, for device nodes that only a group may open.
+"""Gives containers the groups of this user, for device nodes that only a group may open.
 
-A rootless container has none of them by itself. What can be done depends on the runtime:
+By default, a rootless container has none of them. What is possible depends on the runtime:
 
-- crun keeps those that Podman itself was started with, where an annotation asks for it (what
+- crun keeps the groups that Podman itself was started with, where an annotation asks for it (as
   `podman run --group-add keep-groups` does), whatever the user of the image is;
-- runc sets the groups again and can only set such as the user namespace has. A group of the machine
-  is in it where an administrator has put it into /etc/subgid; rarely, since that shifts the groups
-  of all images.
+- runc sets the groups again, and can only set those that the user namespace maps. A group of the
+  machine is mapped where an administrator has put it into /etc/subgid, which is rare, since that
+  shifts the groups of all images.
 
 Sources: podman-run(1), `--group-add`; crun(1), `run.oci.keep_original_groups`; runc's setupUser.
 Measured with Podman 4.3.1, crun 1.8.1 and runc 1.1.5.
@@ -23,11 +23,11 @@ _KEEP = {"run.oci.keep_original_groups": "1"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Groups:
-    """What is asked of Podman for the groups of a container."""
+    """The part of Podman's create call that gives a container its groups."""
 
     annotations: Mapping[str, str]
     added: tuple[str, ...] = ()
-    """Numbers in the container."""
+    """Group ids inside the container."""
 
 
 NO_GROUPS = Groups(annotations={})
@@ -35,12 +35,12 @@ NO_GROUPS = Groups(annotations={})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupKeeper:
-    """What makes containers here."""
+    """The OCI runtime and the group mapping that decide which groups a container can have."""
 
     runtime: str
-    """Its name: `crun`, `runc`."""
+    """The name of the OCI runtime: `crun`, `runc`."""
     mapping: Sequence[tuple[int, int, int]] = ()
-    """Groups of containers: (first inside, first of this machine, how many)."""
+    """Mapping of groups: (first id inside, first id on this machine, length)."""
 
     @property
     def keeps(self) -> bool:
@@ -48,7 +48,7 @@ class GroupKeeper:
         return self.runtime == "crun"
 
     def ask(self, wanted: Collection[int]) -> Groups:
-        """For a container that needs these groups of the machine."""
+        """Returns the groups to request for a container that needs these groups of the machine."""
         if not wanted:
             return NO_GROUPS
         if self.keeps:
@@ -58,7 +58,7 @@ class GroupKeeper:
 
 
 def needed(nodes: Iterable[str]) -> frozenset[int]:
-    """The groups of those device nodes that not everybody may open. Blocks.
+    """Returns the groups of those device nodes that not everybody may open. Blocks.
 
     `nodes`: paths on this machine.
     """
@@ -67,14 +67,16 @@ def needed(nodes: Iterable[str]) -> frozenset[int]:
         try:
             status = Path(node).stat()
         except OSError:
-            continue  # the error comes where its container is made
+            continue  # the error is raised when its container is created
         if status.st_mode & 0o6 != 0o6 and status.st_mode & 0o60:
             found.add(status.st_gid)
     return frozenset(found)
 
 
 def inside(number: int, mapping: Sequence[tuple[int, int, int]]) -> int | None:
-    """What a user or group of this machine is in a user namespace; None: it is not in it."""
+    """Returns the id in a user namespace of a user or group of this machine; None where it is not
+    mapped.
+    """
     for first, outside, count in mapping:
         if outside <= number < outside + count:
             return first + number - outside

@@ -1,4 +1,4 @@
-"""The machine as Podman tells of it: what containers may be kept to, and where things are."""
+"""Properties of the machine as Podman reports them: enforced limits, folders, user namespace."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TIMEOUT = 20.0
 
 
 class Host:
-    """Asks Podman about its machine, and notes what does not change."""
+    """Asks Podman about its machine, and caches what does not change."""
 
     def __init__(
         self,
@@ -31,9 +31,9 @@ class Host:
         user_namespace: UserNamespace = UserNamespace.HOST,
     ) -> None:
         self.pid_files: PidFiles | None = None
-        """Where Podman notes the processes of containers; None: not known yet."""
+        """Podman's pid files of containers; None until the first `info`."""
         self.sliced = False
-        """Whether containers can be put into slices."""
+        """Whether containers can be put into systemd slices."""
         self._service = service
         self._slices = slices
         self._limits: frozenset[Limit] | None = None
@@ -43,7 +43,9 @@ class Host:
         self._mapped: Mapping[str, object] | None = None
 
     async def info(self) -> Info | None:
-        """What Podman says now; None where it says nothing. Raises RunnerUnavailableError."""
+        """Returns Podman's current `/info`; None where it refuses. Raises
+        RunnerUnavailableError.
+        """
         response = await self._service.request("GET", "/info", timeout=_TIMEOUT, repeatable=True)
         if not response.ok:
             return None
@@ -75,11 +77,11 @@ class Host:
 
     @property
     def copies_images(self) -> bool:
-        """Whether Podman copies an image for the first container of it."""
+        """Whether Podman copies an image for the first container created from it."""
         return self._user_namespace is not UserNamespace.HOST
 
     async def user_namespace(self) -> Mapping[str, object]:
-        """That of containers of images: the part of a create call.
+        """Returns the part of a create call with the user namespace for containers of images.
 
         Raises ContainerError where this user cannot have it, RunnerUnavailableError.
         """
@@ -93,7 +95,7 @@ class Host:
         return self._mapped
 
     async def keeper(self) -> GroupKeeper:
-        """How containers keep groups of this user. Raises RunnerUnavailableError."""
+        """Returns how containers can get groups of this user. Raises RunnerUnavailableError."""
         if self._keeper is None:
             info = await self.info()
             if info is None:
@@ -106,7 +108,7 @@ class Host:
         return self._keeper
 
     async def image_folder(self) -> Path:
-        """The folder that Podman keeps images in. Raises RunnerUnavailableError."""
+        """Returns the folder in which Podman stores images. Raises RunnerUnavailableError."""
         if self._image_folder is None:
             info = await self.info()
             if info is None or not info.store.graph_root:
@@ -115,7 +117,8 @@ class Host:
         return self._image_folder
 
     async def way_out(self) -> str:
-        """How a rootless container reaches what this machine reaches: Podman's word for it.
+        """Returns Podman's network mode with which a rootless container reaches what this machine
+        reaches.
 
         Raises RunnerUnavailableError.
         """

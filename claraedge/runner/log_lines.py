@@ -1,7 +1,7 @@
-"""The lines of a container's log, as conmon writes it.
+"""Reads the lines of a container's log, as conmon writes it.
 
-Format (k8s-file): `RFC3339 stdout|stderr P|F bytes`; a line longer than 8 KiB, or one that was read
-in two pieces, comes as P pieces that an F ends. Source: measured with conmon 2.1.6.
+Format (k8s-file): `RFC3339 stdout|stderr P|F bytes`. A line longer than 8 KiB, or one that was read
+in two pieces, is written as P pieces followed by one F piece. Source: measured with conmon 2.1.6.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ _READ = 1024 * 1024
 
 
 def tail(path: Path, count: int) -> list[str]:
-    """The last lines of a log, none where there is no such file; looks at no more than the last
-    megabyte. Blocking.
+    """Returns the last `count` lines of a log, reading at most its last megabyte; none where the
+    file does not exist. Blocks.
     """
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(max(0, size - _READ))
             if size > _READ:
-                file.readline()  # most likely a piece of a record
+                file.readline()  # most likely the rest of a record
             return list(decode([file.read()]))[-count:]
     except FileNotFoundError:
         return []
 
 
 def decode(chunks: Iterable[bytes]) -> Iterator[str]:
-    """The lines of a k8s-file log: each ends in a newline, has no time stamp, and is UTF-8.
+    """Yields the lines of a k8s-file log, without time stamps, as UTF-8, each ending in a newline.
 
     Pieces are joined up to MAX_LINE bytes; invalid bytes become U+FFFD. A last line without a
-    newline of its own gets one.
+    newline gets one.
     """
     pending = {b"stdout": b"", b"stderr": b""}
     rest = b""
@@ -59,8 +59,10 @@ def decode(chunks: Iterable[bytes]) -> Iterator[str]:
 
 
 def _cut(line: bytes) -> int:
-    """Where a line that is too long is cut: at MAX_LINE bytes, or before the character there."""
+    """Returns where a line that is too long is cut: at MAX_LINE bytes, or before the character
+    there.
+    """
     for cut in range(MAX_LINE, MAX_LINE - 4, -1):
-        if line[cut] & 0xC0 != 0x80:  # no byte inside of a character
+        if line[cut] & 0xC0 != 0x80:  # not inside of a character
             return cut
     return MAX_LINE

@@ -1,13 +1,13 @@
-"""Networks in the words of Podman's API, and what it says about them. Pure.
+"""Converts networks to and from the terms of Podman's API. Pure.
 
-A network joins the containers of one job and nobody else: a bridge without a way out. Measured with
-Podman 4.3 and its CNI plugins, rootless:
+A network connects the containers of one job and nobody else: a bridge without access to the
+outside. Measured with Podman 4.3 and its CNI plugins, rootless:
 
-- making one takes 10 to 30 ms, connecting a running container 20 to 50 ms;
-- disconnecting a running container must not be done: where no other one runs on a bridge, Podman
-  takes the whole network namespace down, with every other network of the container;
-- a container that is made again with its old address needs its old hardware address as well, or
-  its peers do not find it for a minute (they remember the old one).
+- creating one takes 10 to 30 ms, connecting a running container 20 to 50 ms;
+- a running container must not be disconnected: where no other one runs on the bridge, Podman
+  removes the whole network namespace, with every other network of the container;
+- a container that is created again with its old address needs its old hardware address as well;
+  otherwise its peers, which remember the old one, do not find it for a minute.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from claraedge.runner.protocol import OUTSIDE, ContainerSpec, Network
 
 T = TypeVar("T")
 
-#: Texts of Podman, slirp4netns and the plugins where a machine cannot have such networks.
+#: Parts of errors of Podman, slirp4netns and the plugins on a machine that cannot have such
+#: networks.
 _SIGNS = (
     "rootless netns",
     "rootless network namespace",
@@ -50,44 +51,46 @@ class _Listed(msgspec.Struct):
 
 
 def create_network_request(name: str, labels: Mapping[str, str]) -> dict[str, object]:
-    """The body of `POST /networks/create`."""
+    """Returns the body of `POST /networks/create`."""
     return {
         "name": name,
         "driver": "bridge",
         "internal": True,
-        "dns_enabled": False,  # addresses are told as numbers: no resolver is needed
+        "dns_enabled": False,  # peers get addresses as numbers: no resolver is needed
         "labels": dict(labels),
     }
 
 
 def read_network(body: bytes) -> Network:
-    """What `POST /networks/create` answers."""
+    """Parses the answer of `POST /networks/create`. Raises RunnerUnavailableError."""
     return _network(_decoded(body, _Listed))
 
 
 def read_networks(body: bytes) -> Sequence[Network]:
-    """What `GET /networks/json` answers."""
+    """Parses the answer of `GET /networks/json`. Raises RunnerUnavailableError."""
     return [_network(entry) for entry in _decoded(body, list[_Listed])] if body != b"null\n" else []
 
 
 def place(address: str) -> dict[str, object]:
-    """How a container stands on a network: at this IPv4 address, or, empty, at any free one."""
+    """Returns the addresses of a container on a network: this IPv4 address, or, if empty, any free
+    one.
+    """
     if not address:
         return {}
     octets = ipaddress.IPv4Address(address).packed
-    # Of the address and of nothing else; `02` says that no maker has given it.
+    # Derived from the address alone; the first octet `02` marks a locally administered address.
     hardware = ":".join(f"{octet:02x}" for octet in (0x02, 0xCE, *octets))
     return {"static_ips": [address], "static_mac": hardware}
 
 
 def namespace(spec: ContainerSpec, outside: str) -> dict[str, object]:
-    """The part of a create call that says what a container reaches.
+    """Returns the part of a create call that sets the network access of a container.
 
-    `outside`: Podman's word for a rootless way out on this machine.
+    `outside`: Podman's network mode for rootless access to the outside on this machine.
     """
     if not spec.networks:
         return {"netns": {"nsmode": "none"}}
-    # A port below 1024 needs no privilege in a network of one's own.
+    # In a network namespace of its own, a container may use ports below 1024 without privileges.
     low_ports = {"sysctl": {"net.ipv4.ip_unprivileged_port_start": "0"}}
     if OUTSIDE in spec.networks:
         return {"netns": {"nsmode": outside}, **low_ports}
@@ -96,7 +99,9 @@ def namespace(spec: ContainerSpec, outside: str) -> dict[str, object]:
 
 
 def impossible(reason: str) -> NetworkError | None:
-    """The error for a refusal that shows that this machine lacks what networks need."""
+    """Returns the error for a refusal which shows that this machine lacks what networks need; else
+    None.
+    """
     lowered = reason.lower()
     if not any(sign in lowered for sign in _SIGNS):
         return None

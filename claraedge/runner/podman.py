@@ -1,7 +1,7 @@
 """The product's Runner: rootless Podman.
 
-Each call of the protocol is the work of one part: creation, exits, removal, the inspector of
-containers, the image store, bridge networks. Here they are put together.
+Each call of the protocol is implemented by one part: creation, exits, removal, the inspector of
+containers, the image store, bridge networks. This module puts them together.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ _PING = 3.0
 
 
 class PodmanRunner:
-    """Containers by a PodmanService. An asynchronous context manager.
+    """Runs containers through a PodmanService. An asynchronous context manager.
 
-    `runtime` is a private folder on a tmpfs; the reduced system call filter is put there.
-    `visible_devices` is NVIDIA_VISIBLE_DEVICES of containers with devices; `nodes` says which
-    device nodes a CDI name stands for, `all_nodes` those of its whole spec. `user_namespace` is
-    that of the containers of images.
+    `runtime` is a private folder on a tmpfs; the reduced seccomp filter is written there.
+    `visible_devices` is the value of NVIDIA_VISIBLE_DEVICES in containers with devices; `nodes`
+    returns the device nodes of a CDI name, `all_nodes` those of its whole spec. `user_namespace`
+    applies to containers of images.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class PodmanRunner:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Nothing to end: what runs goes on."""
+        """Does nothing: running containers continue."""
 
     async def version(self) -> str:
         try:
@@ -187,7 +187,7 @@ class PodmanRunner:
         )
         if response.ok or response.status in (304, 404):
             return response.status not in (304, 404)
-        # Podman gives up on a container without a supervisor, or one that is just ending.
+        # Podman fails to stop a container without a supervisor, or one that is just ending.
         _log.warning("Podman did not stop container %s: %s", container, response.reason)
         state = await self._inspector.state(container)
         if state is not None and state.phase is Phase.RUNNING:
@@ -235,7 +235,9 @@ class PodmanRunner:
     # --- what makes containers start faster ---------------------------------------------------
 
     async def _reduce_profile(self, info: Info) -> None:
-        """Takes the system call filter that Podman would use by itself, where that is a file."""
+        """Writes a smaller copy of Podman's default seccomp filter and uses it, where that filter
+        is a file.
+        """
         security = info.host.security
         path = self._runtime / "seccomp.json"
         usable = security.seccomp_enabled and security.seccomp_profile_path.startswith("/")
@@ -248,7 +250,9 @@ class PodmanRunner:
             self._creation.seccomp_profile = path
 
     async def _delay_cleanup(self, info: Info) -> None:
-        """Keeps Podman's cleanup out of the way of what follows an operator, where we may."""
+        """Delays Podman's cleanup, so that it does not slow down what follows an operator, where
+        possible.
+        """
         if (
             not self._service.private
             or self._service.conmon is not None

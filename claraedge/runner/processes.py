@@ -1,9 +1,9 @@
-"""Watching the two processes of a container on the loop: its first one, and its supervisor.
+"""Watches the two processes of a container on the event loop: its first process and its supervisor.
 
-A number from Podman may be stale and its process another by now, so each is pinned by a pidfd and
-then asked who it is: the mount table of a container's process, and the command line of a conmon,
-name the container's id. (Start times would not do: Podman notes the wall clock, and a device
-without a clock battery sets it after it has started containers.)
+A pid from Podman may be stale and belong to another process by now. So each process is pinned by a
+pidfd and then identified: the mount table of a container's process, and the command line of a
+conmon, contain the container's id. (Start times are unsuitable: Podman records the wall clock, and
+a device without a clock battery sets it after it has started containers.)
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 
 class Process:
-    """A process that surely is the one meant. Closed by `watched`."""
+    """A process that is certainly the intended one. `watched` closes it."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -32,12 +32,12 @@ class Process:
         return bool(poll.poll(0))
 
     def kill(self) -> None:
-        """KILL; no error where it is gone."""
+        """Sends KILL; a process that has already ended is no error."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
 
     async def end(self) -> None:
-        """Returns when the process has ended."""
+        """Waits until the process has ended."""
         loop = asyncio.get_running_loop()
         ended = loop.create_future()
 
@@ -45,7 +45,7 @@ class Process:
             if not ended.done():
                 ended.set_result(None)
 
-        # A descriptor of its own: two waiters of one container must not share a reader.
+        # Duplicate the descriptor: two waiters of one container must not share a reader.
         own = os.dup(self._descriptor)
         loop.add_reader(own, note)
         try:
@@ -57,7 +57,7 @@ class Process:
 
 @contextlib.contextmanager
 def watched(pid: int, container: str, *, supervisor: bool = False) -> Iterator[Process | None]:
-    """The container's first process, or its conmon; None where it has ended."""
+    """Yields the container's first process, or its conmon; None where it has ended."""
     descriptor = _open(pid, container, is_supervisor if supervisor else _is_inside)
     if descriptor is None:
         yield None
@@ -75,14 +75,14 @@ def alive(pid: int, container: str, *, supervisor: bool = False) -> bool:
 
 
 def is_supervisor(pid: int, container: str) -> bool:
-    """Whether a process is the container's conmon, or a copy that it made of itself."""
+    """Whether a process is the container's conmon, or a fork of it."""
     words = _read(pid, "cmdline").split(b"\0")
     named = b"conmon" in words[0].rpartition(b"/")[2]
     return named and (b"-c", container.encode("ascii")) in itertools.pairwise(words)
 
 
 def children(pid: int) -> list[int]:
-    """The processes that one started."""
+    """Returns the pids of the processes that a process started."""
     found: list[int] = []
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -108,8 +108,8 @@ def _open(pid: int, container: str, is_it: Callable[[int, str], bool]) -> int | 
     try:
         descriptor = os.pidfd_open(pid)
     except OSError as error:
-        # The number may be free, or that of a thread of another process by now (ENOENT from Linux
-        # 6.9 on, EINVAL before). What is short of here concerns every process.
+        # The pid may be free, or be that of a thread of another process by now (ENOENT from Linux
+        # 6.9 on, EINVAL before). A lack of descriptors or memory would affect every process.
         if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
             raise
         return None

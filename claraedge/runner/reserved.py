@@ -1,8 +1,8 @@
-"""What an image may not say of the containers that are made of it. Pure.
+"""Annotations and labels that an image may not set for the containers created from it. Pure.
 
 Podman gives a container the annotations and labels of its image. A runtime, systemd, a hook or
-claraedge itself acts on some of them: they are for whoever makes containers, not for whoever builds
-images.
+claraedge itself acts on some of them: these are reserved for whoever creates containers, and not
+for whoever builds images.
 
 Sources: crun(1), "OCI EXTENSIONS"; runc's and crun's `org.systemd.property.*`; libpod/define of
 Podman 5.8 (`io.podman.annotations.*`); hooks of the distributions (`io.containers.*`); Kata,
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-#: Of claraedge's own annotations and labels.
+#: Prefix of claraedge's own annotations and labels.
 OWN = "io.claraedge."
 _ANNOTATIONS = (
     OWN,
@@ -38,7 +38,7 @@ _SHOWN = 3
 
 
 def reserved(annotations: Iterable[str], labels: Iterable[str]) -> tuple[str, ...]:
-    """Of the names that an image carries: those that it may not, as `annotation NAME`."""
+    """Returns the names on an image that are reserved, as `annotation NAME` or `label NAME`."""
     return (
         *(f"annotation {name}" for name in sorted(annotations) if name.startswith(_ANNOTATIONS)),
         *(f"label {name}" for name in sorted(labels) if name.startswith(OWN)),
@@ -46,7 +46,7 @@ def reserved(annotations: Iterable[str], labels: Iterable[str]) -> tuple[str, ..
 
 
 def refusal(image: str, names: Sequence[str]) -> str:
-    """The message for an image that carries some; `image` is its name or id."""
+    """Returns the message for an image that carries some; `image` is its name or id."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     shown = ", ".join(f"`{name[:200]}`" for name in names[:_SHOWN])
     return (
@@ -57,7 +57,7 @@ def refusal(image: str, names: Sequence[str]) -> str:
 
 
 def explicit(labels: Mapping[str, str], known: Iterable[str]) -> dict[str, str]:
-    """The labels of a container: those in `known` that it has not are there and empty, so that no
-    image says what they are.
+    """Returns the labels of a container, with each missing one of `known` set to an empty value, so
+    that no label of the image takes its place.
     """
     return {**dict.fromkeys((*known, *_PODMAN), ""), **labels}

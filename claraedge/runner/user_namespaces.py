@@ -1,8 +1,8 @@
-"""Whom the users of a container are on this machine. Pure.
+"""User namespaces: which users of this machine the users of a container are. Pure.
 
-Rootless Podman works in a user namespace of its own: 0 is the user that it runs as, the numbers
-from 1 on are that user's subordinate ids (/etc/subuid, /etc/subgid). A container uses it as well,
-or one inside of it. Measured with Podman 4.3.1; docs/user-namespaces.md has figures and reasons.
+Rootless Podman works in a user namespace of its own: id 0 is the user that it runs as, the ids from
+1 on are that user's subordinate ids (/etc/subuid, /etc/subgid). A container uses that namespace, or
+one inside of it. Measured with Podman 4.3.1; docs/user-namespaces.md has figures and reasons.
 """
 
 from __future__ import annotations
@@ -13,25 +13,29 @@ from typing import TypeAlias
 
 from claraedge.errors import ContainerError
 
-#: Rows of a user namespace: (first inside, first of this machine, how many).
+#: Ranges of a user namespace: (first id inside, first id on this machine, length).
 Ranges: TypeAlias = Sequence[tuple[int, int, int]]
 
 
 class UserNamespace(enum.Enum):
-    """As `podman run --userns`; the values are those of `[engine] user_namespace`."""
+    """The user namespace of containers, as in `podman run --userns`. The values are those of the
+    setting `[engine] user_namespace`.
+    """
 
     HOST = "host"
-    """Podman's own: root of a container is the user of the daemon."""
+    """Podman's own namespace: root of a container is the user of the daemon."""
     NOMAP = "nomap"
-    """One without that user: root of a container is the first subordinate id."""
+    """A namespace without the daemon's user: root of a container is the first subordinate id."""
 
 
-#: The part of a create call for Podman's own.
+#: The part of a create call that uses Podman's own namespace.
 SHARED: Mapping[str, object] = {"userns": {"nsmode": "host"}}
 
 
 def without_owner(ranges: Ranges) -> Ranges:
-    """A namespace inside of Podman's without its 0: its 1 is 0 of the container, and so on."""
+    """Returns a namespace inside of Podman's without its id 0: its id 1 is 0 of the container, and
+    so on.
+    """
     found = []
     for first, outside, count in ranges:
         left_out = max(0, 1 - first)
@@ -41,11 +45,11 @@ def without_owner(ranges: Ranges) -> Ranges:
 
 
 def nomap(users: Ranges, groups: Ranges) -> Mapping[str, object]:
-    """The part of a create call for a namespace without the owner; the ranges are Podman's.
+    """Returns the part of a create call for a namespace without the owner; the ranges are Podman's.
 
-    The rows are said here: for its mode of that name Podman looks them up at each call, and its
-    library finds none now and then where two calls come at once. Raises ContainerError where there
-    are none.
+    The ranges are given explicitly: in its mode of that name, Podman looks them up at each call,
+    and its library sometimes finds none where two calls come at once. Raises ContainerError where
+    there are none.
     """
     if not without_owner(users) or not without_owner(groups):
         raise ContainerError(

@@ -1,7 +1,7 @@
-"""Containers without a machine: a Runner whose images are Python coroutines.
+"""An in-memory Runner, whose images are Python coroutines: containers without Podman.
 
-Shipped for tests of whatever stands on the Runner protocol. A program gets the ContainerSpec and
-works on the real folders of its mounts:
+Shipped for tests of code that uses the Runner protocol. A program gets the ContainerSpec and works
+on the real folders of its mounts:
 
     runner = MemoryRunner()
 
@@ -12,9 +12,9 @@ works on the real folders of its mounts:
 
     runner.add_image("app:1", copy)
 
-The containers live in the runner as they live in a machine: a second engine over the same runner
-finds and adopts what the first one started. Faults are asked for by the operator's name (the label
-LABEL_OPERATOR), so that a test says them before the job starts.
+The containers belong to the runner as real ones belong to a machine: a second engine over the same
+runner finds and adopts what the first one started. Faults are requested by the operator's name (the
+label LABEL_OPERATOR), so that a test can request them before the job starts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One container without a machine: a task in place of its process, and the end it comes to."""
+"""One in-memory container: a task in place of its process, and its exit."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from claraedge.runner.protocol import (
 )
 
 _TERMINATED = 143
-#: The exit code of what was killed.
+#: The exit code of a container that was killed.
 KILLED = 137
 
 
 @dataclass(slots=True)
 class MemoryContainer:
-    """A container in any phase."""
+    """An in-memory container in any phase."""
 
     id: str
     spec: ContainerSpec
@@ -37,16 +37,16 @@ class MemoryContainer:
 
     @property
     def operator(self) -> str:
-        """Whose it is."""
+        """The name of the operator or service that it belongs to."""
         return owner(self.spec)
 
     def begin(self, program: Program, gate: asyncio.Event | None) -> None:
-        """Starts its process, which waits for the gate before it works."""
+        """Starts its task, which waits for `gate` before it runs the program."""
         self.phase = Phase.RUNNING
         self.task = asyncio.create_task(self._work(program, gate), name=self.spec.name)
 
     def end(self, exit_: Exit) -> None:
-        """Its process has ended so; the first end counts."""
+        """Records how its process ended; only the first end counts."""
         if self.exit is None:
             self.exit = exit_
             self.phase = Phase.STOPPED
@@ -54,13 +54,13 @@ class MemoryContainer:
             self.ended.set()
 
     def kill(self, exit_: Exit) -> None:
-        """Ends it at once."""
+        """Ends it immediately."""
         self.end(exit_)
         if self.task is not None:
             self.task.cancel()
 
     def told(self) -> Container:
-        """As a list of containers shows it."""
+        """Returns it in the form in which a list of containers shows it."""
         stopped = self.phase is Phase.STOPPED
         return Container(
             id=self.id,
@@ -85,5 +85,7 @@ class MemoryContainer:
 
 
 def owner(spec: ContainerSpec) -> str:
-    """The operator's name, or of what runs beside jobs the service's."""
+    """Returns the operator's name, or the name of the service for a container that runs alongside
+    jobs.
+    """
     return spec.labels.get(LABEL_OPERATOR) or spec.labels.get(LABEL_SERVICE_NAME, "")

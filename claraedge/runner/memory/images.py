@@ -1,4 +1,4 @@
-"""The images of a device without a machine, and the registries that more of them come from."""
+"""The images of an in-memory device, and the registries from which it pulls."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from claraedge.runner.references import means
 
 
 class MemoryImages:
-    """Images by their ids, each with its program, its files and what it listens with."""
+    """Stores images by id, each with its program, its files and its listening ports."""
 
     def __init__(self) -> None:
         self.pulling: set[str] = set()
-        """The names that are pulled now."""
+        """The names that are being pulled now."""
         self._held: dict[str, tuple[Image, Program]] = {}
         self._files: dict[str, Mapping[str, bytes]] = {}
         self._handlers: dict[tuple[str, int], Handler] = {}
         self._archives: dict[Path, list[str]] = {}
         self._gone: dict[str, tuple[Image, Program]] = {}
-        """Those that were removed: an archive of them brings them back."""
+        """Images that were removed: loading an archive of them restores them."""
         self._damaged: dict[str, bool] = {}
-        """Ids -> whether only their contents tell."""
+        """Id -> whether only a check of the contents finds the damage."""
         self._remote: dict[str, tuple[Program, Login | None]] = {}
         self._pull_errors: dict[str, ClaraedgeError] = {}
         self._held_pulls: dict[str, asyncio.Event] = {}
@@ -42,20 +42,22 @@ class MemoryImages:
         return image in self._held
 
     def program(self, image: str) -> Program:
-        """What an image does."""
+        """Returns the program of an image."""
         return self._held[image][1]
 
     def handler(self, image: str, port: int) -> Handler | None:
-        """What takes connections to a container of it; None: nothing listens there."""
+        """Returns the handler of connections to a port of its containers; None where nothing
+        listens there.
+        """
         return self._handlers.get((image, port))
 
     def find(self, reference: str) -> Image | None:
-        """The image that a reference means."""
+        """Returns the image that a reference means; None where there is none."""
         found = (image for image, _ in self._held.values() if means(reference, image))
         return next(found, None)
 
     def all(self) -> Sequence[Image]:
-        """Those on the device."""
+        """Returns the images on the device."""
         return [image for image, _ in self._held.values()]
 
     def add(
@@ -71,7 +73,7 @@ class MemoryImages:
         listens: Mapping[int, Handler] | None = None,
         reserved: tuple[str, ...] = (),
     ) -> Image:
-        """Puts an image on the device. The same name again moves it to the new image."""
+        """Adds an image to the device. An existing image with that name loses it."""
         content = hashlib.sha256(f"{name} {len(self._held)}".encode()).hexdigest()
         for image_id, (old, old_program) in self._held.items():
             kept = tuple(n for n in old.names if n != name)
@@ -94,14 +96,14 @@ class MemoryImages:
         return image
 
     def remove(self, reference: str) -> None:
-        """Takes an image from the device."""
+        """Removes an image from the device."""
         image = self.find(reference)
         if image is not None:
             self._gone[image.id] = self._held.pop(image.id)
             self._damaged.pop(image.id, None)
 
     def untag(self, reference: str) -> None:
-        """Takes a name from an image that has others, else the image from the device."""
+        """Removes a name from an image that has others; otherwise removes the image."""
         image = self.find(reference)
         if image is not None and reference in image.names and len(image.names) > 1:
             names = tuple(name for name in image.names if name != reference)
@@ -110,7 +112,7 @@ class MemoryImages:
             self.remove(reference)
 
     def damage(self, reference: str, *, contents: bool) -> None:
-        """As MemoryRunner.damage_image."""
+        """Implements MemoryRunner.damage_image."""
         image = self.find(reference)
         assert image is not None, reference
         self._damaged[image.id] = contents
@@ -122,7 +124,7 @@ class MemoryImages:
         return Damage(text="its layer 0123456789ab is damaged: bin/a is missing", images=(image,))
 
     def add_archive(self, archive: Path, name: str, program: Program) -> None:
-        """As MemoryRunner.add_archive."""
+        """Implements MemoryRunner.add_archive."""
         self._archives.setdefault(archive, []).append(self.add(name, program).id)
 
     def load(self, archive: Path) -> Sequence[Image]:
@@ -147,19 +149,19 @@ class MemoryImages:
     # --- registries ---------------------------------------------------------------------------
 
     def add_remote(self, name: str, program: Program, login: Login | None) -> None:
-        """Puts an image in its registry, which gives it to everyone, or to `login` alone."""
+        """Adds an image to its registry; with `login`, only that login may pull it."""
         self._remote[name] = (program, login)
 
     def fail_pull(self, name: str, error: ClaraedgeError) -> None:
-        """Every pull of this name raises this."""
+        """Makes every pull of this name raise `error`."""
         self._pull_errors[name] = error
 
     def hold_pull(self, name: str) -> None:
-        """Pulls of this name hang until `release_pull`."""
+        """Makes pulls of this name wait until `release_pull`."""
         self._held_pulls.setdefault(name, asyncio.Event())
 
     def release_pull(self, name: str) -> None:
-        """Lets the pulls of this name go on."""
+        """Lets the waiting pulls of this name continue."""
         self._held_pulls.pop(name).set()
 
     async def pull(self, name: str, login: Login | None, limit: float) -> Image:

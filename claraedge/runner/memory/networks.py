@@ -1,4 +1,4 @@
-"""Networks without a machine: names with subnets, and connections by socket pairs."""
+"""In-memory networks: names with subnets, and connections by socket pairs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from claraedge.runner.protocol import Network
 
 
 class MemoryNetworks:
-    """The networks that containers may be on."""
+    """Stores the networks that containers may be on."""
 
     def __init__(self) -> None:
         self.refusal: str | None = None
-        """Why none is made; None: they are."""
+        """The reason why `create` fails; None: it succeeds."""
         self._networks: dict[str, Network] = {}
         self._subnets = itertools.count()
         self._serving: set[asyncio.Task[None]] = set()
@@ -35,7 +35,7 @@ class MemoryNetworks:
         return self._networks[name]
 
     def remove(self, name: str) -> None:
-        """Removes one; gone already: no error."""
+        """Removes a network; one that does not exist is no error."""
         self._networks.pop(name, None)
 
     def all(self, labels: Mapping[str, str]) -> Sequence[Network]:
@@ -46,7 +46,7 @@ class MemoryNetworks:
     async def connection(
         self, handler: Handler
     ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """A connection whose other side the handler has."""
+        """Opens a connection whose other end `handler` serves."""
         ours, theirs = socket.socketpair()
         reader, writer = await asyncio.open_connection(sock=ours)
         serving = asyncio.ensure_future(_serve(theirs, handler))

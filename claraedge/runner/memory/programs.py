@@ -1,4 +1,6 @@
-"""What an image does, and what it does it with: the folders and the log of its container."""
+"""Programs of in-memory images, and the functions they use: host folders and the
+container's log.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +12,17 @@ from typing import TypeAlias
 from claraedge.clock import rfc3339
 from claraedge.runner.protocol import ContainerSpec
 
-#: What an image does: its exit code. Cancelled by `stop`, as a process is by TERM.
+#: Runs in place of an image and returns its exit code. `stop` cancels it, as TERM ends a process.
 Program: TypeAlias = Callable[[ContainerSpec], Awaitable[int]]
 
-#: What takes a connection to a container: called with the streams of its side.
+#: Serves a connection to a container; gets the streams of its side.
 Handler: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def host_path(spec: ContainerSpec, path: str) -> Path:
-    """The place on the host of a path in the container; the longest mount target wins.
+    """Returns the place on the host of a path in the container; the longest mount target wins.
 
-    Raises LookupError where no mount holds it: a program of MemoryRunner has no root of its own.
+    Raises LookupError where no mount contains it: a program of MemoryRunner has no root of its own.
     """
     inside = PurePosixPath(path)
     mounts = sorted(spec.mounts, key=lambda mount: len(mount.target), reverse=True)
@@ -31,7 +33,9 @@ def host_path(spec: ContainerSpec, path: str) -> Path:
 
 
 def write_log(spec: ContainerSpec, text: str, *, stream: str = "stdout", now: float = 0.0) -> None:
-    """Appends whole lines to the container's log, in the k8s-file form that conmon writes."""
+    """Appends whole lines to the container's log, in conmon's k8s-file format. `now` is in Unix
+    seconds.
+    """
     time = rfc3339(now)
     with spec.log_path.open("a", encoding="utf-8") as file:
         file.writelines(f"{time} {stream} F {line}\n" for line in text.splitlines())

@@ -1,4 +1,4 @@
-"""The in-memory Runner: what a test arranges, and the calls of the protocol."""
+"""The in-memory Runner: methods that prepare a test, and the calls of the protocol."""
 
 from __future__ import annotations
 
@@ -41,33 +41,33 @@ class MemoryRunner:
 
     def __init__(self) -> None:
         self.created: list[ContainerSpec] = []
-        """Every container that was made, in order."""
+        """Every container that was created, in order."""
         self.started: list[ContainerSpec] = []
-        """Every start there was, in order: an operator that ran twice is here twice."""
+        """Every start, in order: an operator that ran twice is here twice."""
         self.stops: list[tuple[str, float]] = []
-        """Every `stop` there was: (operator, grace in seconds)."""
+        """Every call of `stop`: (operator, grace in seconds)."""
         self.halves: set[str] = set()
-        """What `half_made` tells of; `remove` takes a name away."""
+        """What `half_made` returns; `remove` removes a name from it."""
         self.reclaimed: list[Path] = []
         self.files_read: list[tuple[str, Mapping[str, str]]] = []
-        """Every `read_files` there was: (image, labels)."""
+        """Every call of `read_files`: (image, labels)."""
         self.available = True
-        """False: every call raises RunnerUnavailableError; what runs goes on."""
+        """False: every call raises RunnerUnavailableError; running containers continue."""
         self.enforced = frozenset(Limit)
-        """What `limits` answers."""
+        """What `limits` returns."""
         self.unusable: dict[str, str] = {}
-        """CDI name -> what `try_device` answers."""
+        """CDI name -> what `try_device` returns."""
         self.tried: list[tuple[str, Mapping[str, str]]] = []
-        """Every `try_device` there was: (device, labels)."""
+        """Every call of `try_device`: (device, labels)."""
         self.space = Space(free=100 << 30, total=200 << 30)
-        """What `image_space` answers."""
+        """What `image_space` returns."""
         self.pulls: list[tuple[str, str, bool]] = []
-        """Every `pull_image` there was: (name, the login's user or nothing, insecure)."""
+        """Every call of `pull_image`: (name, the login's user or an empty text, insecure)."""
         self.checks: list[tuple[str, bool]] = []
-        """Every `check_image` there was: (image, contents)."""
+        """Every call of `check_image`: (image, contents)."""
         self._images = MemoryImages()
         self.pulling = self._images.pulling
-        """The names that are pulled now."""
+        """The names that are being pulled now."""
         self._containers: dict[str, MemoryContainer] = {}
         self._networks = MemoryNetworks()
         self._held: dict[str, asyncio.Event] = {}
@@ -91,9 +91,9 @@ class MemoryRunner:
         listens: Mapping[int, Handler] | None = None,
         reserved: tuple[str, ...] = (),
     ) -> Image:
-        """Puts an image on the device. The same name again moves it to the new image.
+        """Adds an image to the device. An existing image with that name loses it.
 
-        `listens`: the ports that its containers take connections at while they run.
+        `listens`: the ports on which its containers accept connections while they run.
         """
         return self._images.add(
             name,
@@ -108,69 +108,75 @@ class MemoryRunner:
         )
 
     def drop_image(self, reference: str) -> None:
-        """Takes an image from the device; containers made of it stay."""
+        """Removes an image from the device; containers created from it stay."""
         self._images.remove(reference)
 
     def damage_image(self, reference: str, *, contents: bool = False) -> None:
-        """Damages an image until it is removed; `contents`: as only a look into its files tells."""
+        """Marks an image as damaged until it is removed. `contents`: only a check of its contents
+        finds it.
+        """
         self._images.damage(reference, contents=contents)
 
     def add_archive(self, archive: Path, name: str, program: Program) -> None:
-        """Makes `load_image(archive)` load an image; without this it is an InvalidImageError."""
+        """Makes `load_image(archive)` load an image; without this it raises InvalidImageError."""
         self._images.add_archive(archive, name, program)
 
     def add_remote_image(self, name: str, program: Program, login: Login | None = None) -> None:
-        """Puts an image in its registry, which gives it to everyone, or to `login` alone."""
+        """Adds an image to its registry; with `login`, only that login may pull it."""
         self._images.add_remote(name, program, login)
 
     def fail_pull(self, name: str, error: ClaraedgeError) -> None:
-        """Every `pull_image` of this name raises this."""
+        """Makes every `pull_image` of this name raise `error`."""
         self._images.fail_pull(name, error)
 
     def hold_pull(self, name: str) -> None:
-        """Pulls of this name hang until `release_pull`."""
+        """Makes pulls of this name wait until `release_pull`."""
         self._images.hold_pull(name)
 
     def release_pull(self, name: str) -> None:
-        """Lets the pulls of this name go on."""
+        """Lets the waiting pulls of this name continue."""
         self._images.release_pull(name)
 
     def hold(self, operator: str) -> None:
-        """Containers of this operator, once started, wait with their work until `release`."""
+        """Makes containers of this operator wait after their start, before they work, until
+        `release`.
+        """
         self._held.setdefault(operator, asyncio.Event())
 
     def release(self, operator: str) -> None:
-        """Lets the held containers of this operator work, and those to come."""
+        """Lets the waiting containers of this operator work, and all later ones."""
         gate = self._held.pop(operator, None)
         if gate is not None:
             gate.set()
 
     def fail_create(self, operator: str, reason: str = "refused") -> None:
-        """The next `create` for this operator raises ContainerError; call it n times for n."""
+        """Makes the next `create` for this operator raise ContainerError; n calls affect n
+        creations.
+        """
         self._create_errors.setdefault(operator, []).append(ContainerError(reason))
 
     def fail_start(self, operator: str, reason: str = "refused") -> None:
-        """The next `start` of this operator raises ContainerError; call it n times for n."""
+        """Makes the next `start` of this operator raise ContainerError; n calls affect n starts."""
         self._start_errors.setdefault(operator, []).append(ContainerError(reason))
 
     def refuse_removal(self, operator: str) -> None:
-        """Every `remove` of this operator's containers raises ContainerError from now on."""
+        """Makes every later `remove` of this operator's containers raise ContainerError."""
         self._kept.add(operator)
 
     def refuse_networks(self, reason: str | None) -> None:
-        """Every `create_network` raises NetworkError with this reason; None: no more."""
+        """Makes every `create_network` raise NetworkError with this reason; None ends that."""
         self._networks.refusal = reason
 
     def vanish(self, operator: str) -> None:
-        """Removes the containers of this operator as somebody with `podman rm -f` does."""
+        """Removes the containers of this operator as somebody with `podman rm -f` would."""
         for entry in self._of(operator):
             entry.kill(Exit(cause=ExitCause.VANISHED))
             del self._containers[entry.id]
 
     def lose_supervisor(self, operator: str) -> None:
-        """Ends the running containers of this operator with an exit code that nobody knows.
+        """Ends the running containers of this operator with an unknown exit code.
 
-        As in a machine, they seem to run until somebody waits for them, and are removed then.
+        As on a machine, they seem to run until somebody waits for them, and are then removed.
         """
         for entry in self._of(operator):
             if entry.phase is Phase.RUNNING:
@@ -184,14 +190,18 @@ class MemoryRunner:
                 entry.kill(Exit(cause=ExitCause.EXITED, code=KILLED, out_of_memory=True))
 
     def cut_power(self) -> None:
-        """What a restart of the machine leaves: what ran is INTERRUPTED, the rest stays."""
+        """Simulates a restart of the machine: running containers become INTERRUPTED, the others
+        stay.
+        """
         for entry in self._containers.values():
             if entry.phase is Phase.RUNNING:
                 entry.kill(Exit(cause=ExitCause.VANISHED))
                 entry.phase = Phase.INTERRUPTED
 
     async def running(self, operator: str) -> ContainerSpec:
-        """Returns once a container of this operator runs; the caller sets the deadline."""
+        """Waits until a container of this operator runs, and returns its spec; the caller sets a
+        deadline.
+        """
         async with self._changed:
             await self._changed.wait_for(
                 lambda: any(e.phase is Phase.RUNNING for e in self._of(operator))

@@ -1,4 +1,4 @@
-"""Podman's answers to the calls that make, load and remove, and its refusals in our words."""
+"""Parses Podman's answers to calls that create, load and remove, and explains its refusals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from claraedge.runner.service.http import Response
 
 T = TypeVar("T")
 
-#: How runc and crun say that what an image has there did not fit into a tmpfs.
+#: Errors of runc and crun where the image's files at that path did not fit into a tmpfs.
 _FULL = "no space left on device"
 _ENDS_FULL = re.compile(
     rf": {_FULL}(?:: OCI runtime error|:? exit status \d+)*[\s.]*$", re.I | re.M
@@ -31,7 +31,7 @@ _COPY_FULL = re.compile(r"tmpcopyup: .*no space left|crun: write: no space left"
 
 
 class Security(msgspec.Struct, rename="camel"):
-    """Whether calls are filtered, and by which file; a text that is no path where by none."""
+    """Podman's seccomp settings. Without a filter, the path is a text that is no path."""
 
     seccomp_enabled: bool = False
     seccomp_profile_path: str = ""
@@ -39,7 +39,7 @@ class Security(msgspec.Struct, rename="camel"):
 
 
 class Slirp(msgspec.Struct):
-    """A program that gives a rootless container a way out; what Podman 4 uses."""
+    """slirp4netns, the program that gives rootless containers network access in Podman 4."""
 
     executable: str = ""
 
@@ -51,13 +51,13 @@ class Conmon(msgspec.Struct):
 
 
 class Runtime(msgspec.Struct):
-    """The program that makes containers."""
+    """The OCI runtime, the program that creates containers."""
 
     name: str = ""
 
 
 class Range(msgspec.Struct):
-    """Numbers of users or groups, in Podman's user namespace and outside of it."""
+    """A range of user or group ids, inside and outside of Podman's user namespace."""
 
     container_id: int
     host_id: int
@@ -65,24 +65,24 @@ class Range(msgspec.Struct):
 
 
 class Mappings(msgspec.Struct):
-    """Podman's user namespace."""
+    """The id mappings of Podman's user namespace."""
 
     uid_map: list[Range] | None = msgspec.field(name="uidmap", default=None)
     gid_map: list[Range] | None = msgspec.field(name="gidmap", default=None)
 
     @property
     def users(self) -> list[tuple[int, int, int]]:
-        """(First inside, first of this machine, how many)."""
+        """Ranges of users: (first id inside, first id on this machine, length)."""
         return [(r.container_id, r.host_id, r.size) for r in self.uid_map or ()]
 
     @property
     def groups(self) -> list[tuple[int, int, int]]:
-        """In the same form."""
+        """Ranges of groups, in the same form."""
         return [(r.container_id, r.host_id, r.size) for r in self.gid_map or ()]
 
 
 class Host(msgspec.Struct):
-    """The machine's part of `GET /info`."""
+    """The host part of `GET /info`."""
 
     security: Security
     runtime: Runtime = msgspec.field(name="ociRuntime", default_factory=Runtime)
@@ -91,13 +91,13 @@ class Host(msgspec.Struct):
     conmon: Conmon = msgspec.field(default_factory=Conmon)
     cgroup_version: str = msgspec.field(name="cgroupVersion", default="")
     cgroup_controllers: list[str] | None = msgspec.field(name="cgroupControllers", default=None)
-    """Those that this user may use."""
+    """The cgroup controllers that this user may use."""
     cgroup_manager: str = msgspec.field(name="cgroupManager", default="")
-    """Who makes the control groups of containers: `systemd` or `cgroupfs`."""
+    """What creates the cgroups of containers: `systemd` or `cgroupfs`."""
 
 
 class Store(msgspec.Struct):
-    """Where Podman keeps images, and on a tmpfs what it notes of containers that run."""
+    """Folders in which Podman keeps images and, on a tmpfs, records of running containers."""
 
     graph_root: str = msgspec.field(name="graphRoot", default="")
     run_root: str = msgspec.field(name="runRoot", default="")
@@ -105,32 +105,34 @@ class Store(msgspec.Struct):
 
 
 class Info(msgspec.Struct):
-    """`GET /info`, as much as is used."""
+    """The answer of `GET /info`, reduced to what is used."""
 
     host: Host
     store: Store = msgspec.field(default_factory=Store)
 
 
 class Created(msgspec.Struct, rename="pascal"):
-    """`POST /containers/create`."""
+    """The answer of `POST /containers/create`."""
 
     id: str
 
 
 class Loaded(msgspec.Struct, rename="pascal"):
-    """`POST /images/load`: names, or ids of images without one."""
+    """The answer of `POST /images/load`: names, or ids of images without a name."""
 
     names: list[str] | None = None
 
 
 class Removed(msgspec.Struct, rename="pascal"):
-    """One entry of `DELETE /containers/{id}`, which may carry an error in an answer of 200."""
+    """One entry of the answer of `DELETE /containers/{id}`, which may report an error with status
+    200.
+    """
 
     err: object = None
 
 
 def decode(response: Response, kind: type[T]) -> T:
-    """The answer as a value. Raises RunnerUnavailableError where it is none."""
+    """Parses the body of an answer. Raises RunnerUnavailableError where it is invalid."""
     try:
         return decode_json(response.body, kind)
     except msgspec.MsgspecError as error:
@@ -138,13 +140,13 @@ def decode(response: Response, kind: type[T]) -> T:
 
 
 def removal_error(response: Response) -> str:
-    """Why an answered removal did not remove; empty: it did."""
+    """Returns why an answered removal failed; empty where it succeeded."""
     reports = decode(response, list[Removed]) if response.body.startswith(b"[") else []
     return "; ".join(str(report.err) for report in reports if report.err)
 
 
 def refused(response: Response, spec: ContainerSpec) -> ClaraedgeError:
-    """The error for a container that Podman did not make."""
+    """Returns the error for a container that Podman did not create."""
     if spec.scratch is not None and _COPY_FULL.search(response.reason):
         return ContainerError(
             f"container {spec.name} could not be made: its image has more files in /tmp, /var/tmp"
@@ -163,16 +165,17 @@ def refused(response: Response, spec: ContainerSpec) -> ClaraedgeError:
 
 
 def explained(reason: str) -> str:
-    """Podman's reason with what it means and what to do, as far as that is known."""
+    """Returns Podman's reason, with its meaning and what to do where that is known."""
     cause = causes.of_refusal(reason)
     return f"Podman says: {reason}" if cause is None else f"{cause} (Podman says: {reason})"
 
 
 def check_storage(response: Response) -> None:
-    """Raises StorageFullError where that is why Podman refused, and not where an image says so.
+    """Raises StorageFullError where a full disk is why Podman refused, but not where a text of an
+    image says so.
 
-    The kernel's words are the innermost error. Where that is one of the runtime, or where Podman
-    tells of several readers of an archive, they end a line.
+    The kernel's words are the innermost error. Where that error is one of the runtime, or where
+    Podman reports several readers of an archive, they end a line.
     """
     cause = response.cause.lower()
     told = not cause or cause.startswith("oci ") or "\n" in cause

@@ -1,8 +1,8 @@
-"""Why a container did not start, or its program ended at once: one table. Pure.
+"""Explains why a container did not start, or its program ended at once, by one table. Pure.
 
-The texts are those of Podman 4.3 with runc 1.1, which the tests have as they came. Those of crun
-are from its sources and reports (caddyserver/caddy#6940, jeroenjanssens/dsutils#8), and an older
-runc's from hashicorp/docker-vault#16 and pypiserver/pypiserver#394.
+The texts are those of Podman 4.3 with runc 1.1, recorded in the tests. Those of crun are from its
+sources and reports (caddyserver/caddy#6940, jeroenjanssens/dsutils#8), and those of an older runc
+from hashicorp/docker-vault#16 and pypiserver/pypiserver#394.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 class _Row:
     pattern: re.Pattern[str]
     words: str | Callable[[re.Match[str]], str]
-    """What it means and what to do; `{name}` stands for a group of the pattern."""
+    """The meaning and what to do; `{name}` stands for a group of the pattern."""
 
 
 def _row(pattern: str, words: str | Callable[[re.Match[str]], str]) -> _Row:
@@ -48,7 +48,7 @@ def _missing(found: re.Match[str]) -> str:
     )
 
 
-#: How runc and crun tell that the kernel did not start a program.
+#: How runc and crun report that the kernel could not start a program.
 _EXEC = (
     r"^(?:\{\"msg\":\")?exec (?:container process )?(?:\(missing dynamic library\?\) )?"
     r"`?(?P<program>/[^`\s]*?)`?: "
@@ -63,7 +63,7 @@ _USER = (
     " in `USER` of its Containerfile, or add the {kind} there"
 )
 
-#: Of what Podman says where it makes, initialises or starts a container.
+#: Errors of Podman when it creates, initialises or starts a container.
 _REFUSALS = (
     _row(
         r'exec: "([^"]*)": (?:stat [^:]*: no such file or directory|executable file not found)'
@@ -158,7 +158,7 @@ _REFUSALS = (
     ),
 )
 
-#: Of the last line of a log, where the program ended with an error.
+#: Last lines of logs, where the program ended with an error.
 _LAST_LINES = (
     _row(
         _EXEC + "exec format error",
@@ -217,12 +217,12 @@ _LAST_LINES = (
 
 
 def of_refusal(text: str) -> str | None:
-    """What Podman's refusal of a container means and what to do; None: not known."""
+    """Returns what Podman's refusal of a container means and what to do; None where unknown."""
     return _first(_REFUSALS, text) or _first(_LAST_LINES, text)
 
 
 def of_last_line(line: str) -> str | None:
-    """The same of the last line that a program wrote before it ended with an error."""
+    """Returns the same for the last line that a program wrote before it ended with an error."""
     return _first(_LAST_LINES, line)
 
 

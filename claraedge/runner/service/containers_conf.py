@@ -1,13 +1,14 @@
-"""containers.conf of the private Podman service: what the administrator chose, less what isolates.
+"""Writes containers.conf of the private Podman service: the administrator's, without isolation
+keys.
 
-An administrator's containers.conf may say which runtime makes containers, where Podman keeps things
-and what it uses for networks. What an operator's container is given (namespaces, environment,
-mounts, devices, hooks, annotations, capabilities, ...) is said by the daemon alone, so only the
-keys of `_KEPT` are taken; a key that a later Podman brings is left out until it is listed here.
+An administrator's containers.conf may choose the OCI runtime, Podman's folders and its network
+programs. What an operator's container is given (namespaces, environment, mounts, devices, hooks,
+annotations, capabilities, ...) is set only by the daemon. So only the keys of `_KEPT` are taken; a
+key that a later Podman introduces is left out until it is listed here.
 
 Sources: containers.conf(5); containers/common pkg/config of Podman 4.3.1 and 5.8.2 (order of the
-files, merging of tables, `{append=true}` in arrays, keys in any case). Modules are read for
-`podman --module` alone, and the service is started without.
+files, merging of tables, `{append=true}` in arrays, keys in any case). Modules are read only for
+`podman --module`, and the service is started without it.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ from claraedge.fs import files
 
 _log = logging.getLogger(__name__)
 
-#: Of `podman`: no folders of the machine that a mounts.conf names.
+#: Options of `podman`: mount no folders of the machine that a mounts.conf names.
 OPTIONS = ("--default-mounts-file", "/dev/null")
-#: Where the system's files are; a drop-in folder is the name of the file with `.d`.
+#: The system's files; a drop-in folder has the name of the file with `.d` appended.
 _VENDOR = Path("/usr/share/containers/containers.conf")
 _SYSTEM = Path("/etc/containers")
 _OWN = "containers/containers.conf"
 _VARIABLE, _LAST_VARIABLE = "CONTAINERS_CONF", "CONTAINERS_CONF_OVERRIDE"
 
-#: Table -> its keys that stay the administrator's; None: all of them.
+#: Table -> the keys that remain the administrator's choice; None: all of them.
 _KEPT: Mapping[str, frozenset[str] | None] = {
     "engine": frozenset(
         [
@@ -71,12 +72,12 @@ _KEPT: Mapping[str, frozenset[str] | None] = {
             "volume_path",
         ]
     ),
-    # Names of hosts, for containers with a network; and SELinux, without which nothing mounted here
-    # could be read where an administrator needed to turn it off.
+    # Names of hosts, for containers with a network; and the SELinux label setting: where an
+    # administrator had to turn it off, nothing mounted here could be read without it.
     "containers": frozenset({"dns_options", "dns_searches", "dns_servers", "label"}),
     "network": None,
 }
-#: What else a file may say of containers: worth a word to whoever wrote it.
+#: Keys about containers that are ignored and that the administrator should be warned about.
 _DECIDING = {
     "containers": frozenset(
         [
@@ -116,25 +117,27 @@ _DECIDING = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the files of an administrator come to."""
+    """The merged content of an administrator's files."""
 
     text: bytes
-    """A containers.conf with what stays the administrator's choice."""
+    """A containers.conf with only the keys that remain the administrator's choice."""
     left_out: tuple[str, ...]
-    """`table.key in FILE` of what decides the isolation of containers, for people."""
+    """Ignored keys that decide the isolation of containers, as `table.key in FILE`, for people."""
 
 
 class Configuration:
-    """The containers.conf of a private service."""
+    """Writes the containers.conf of a private service."""
 
     def __init__(self, folder: Path) -> None:
         """`folder`: where it is written if this user has no XDG_RUNTIME_DIR."""
-        # Not with what goes with the daemon: Podman cleans up after a container without it, too.
+        # Outside of the folder that is removed with the daemon: Podman cleans up after a container
+        # without the daemon, too.
         self._folder = Path(os.environ.get("XDG_RUNTIME_DIR") or folder)
         self._told: tuple[str, ...] = ()
 
     def environment(self) -> dict[str, str]:
-        """Writes it, and returns what lets Podman read it and no other. Blocks.
+        """Writes the file, and returns the environment that makes Podman read it and no other.
+        Blocks.
 
         Raises RunnerUnavailableError.
         """
@@ -157,7 +160,7 @@ class Configuration:
 
 
 def warn_of_shared(socket: Path) -> None:
-    """Tells of settings that a service which others run may use for operators. Blocks."""
+    """Logs settings that a service run by others may apply to operators. Blocks."""
     try:
         found = settings(sources(os.environ)).left_out
     except RunnerUnavailableError as error:
@@ -173,10 +176,10 @@ def warn_of_shared(socket: Path) -> None:
 
 
 def sources(environment: Mapping[str, str]) -> Sequence[Path]:
-    """The files that Podman reads for this user, the one that wins last. Blocks.
+    """Returns the files that Podman reads for this user, in ascending precedence. Blocks.
 
-    As root of the whole machine or with another home Podman reads others: `environment` is that of
-    Podman itself.
+    As root of the whole machine or with another home, Podman reads other files: `environment` is
+    that of Podman itself.
     """
     chosen = environment.get(_VARIABLE)
     last = environment.get(_LAST_VARIABLE)
@@ -194,7 +197,7 @@ def sources(environment: Mapping[str, str]) -> Sequence[Path]:
 
 
 def settings(paths: Iterable[Path]) -> Settings:
-    """Reads the files, those that are not there passed by. Blocks.
+    """Reads and merges the files; missing ones are skipped. Blocks.
 
     Raises RunnerUnavailableError where one cannot be read: Podman does not start with it either.
     """
@@ -205,13 +208,13 @@ def settings(paths: Iterable[Path]) -> Settings:
             if _is_kept(table, key):
                 into = merged.setdefault(table, {})
                 into[key] = _merged(into.get(key), value)
-            elif key in _DECIDING.get(table, ()) and path != _VENDOR:  # which has Podman's own
+            elif key in _DECIDING.get(table, ()) and path != _VENDOR:  # Podman's own values
                 left_out.append(f"{table}.{key} in {path}")
     return Settings(text=_written(merged), left_out=tuple(left_out))
 
 
 def _entries(tables: Mapping[str, object]) -> Iterator[tuple[str, str, object]]:
-    """(table, key, value): Podman takes the names of both in any case."""
+    """Yields (table, key, value). Podman accepts the names of both in any case."""
     for table, values in tables.items():
         if isinstance(values, dict):
             for key, value in values.items():
@@ -241,7 +244,7 @@ def _read(path: Path) -> Mapping[str, object]:
         return {}
     except OSError as error:
         reason = error.strerror or str(error)
-    except ValueError as error:  # no TOML, or no UTF-8
+    except ValueError as error:  # invalid TOML or UTF-8
         reason = str(error)
     raise RunnerUnavailableError(
         f"{path} cannot be read: {reason}; correct that file of Podman's configuration"
@@ -259,13 +262,13 @@ def _is_kept(table: str, key: str) -> bool:
 class _Array:
     items: list[object]
     appends: bool
-    """Whether what a later file says goes behind it."""
+    """Whether items of a later file are appended to these."""
     added: bool
-    """Whether it goes behind what Podman has by itself."""
+    """Whether these are appended to Podman's built-in items."""
 
 
 def _merged(before: object, value: object) -> object:
-    """A later value beside an earlier one; tables are joined."""
+    """Merges a later value with an earlier one; tables are joined."""
     if isinstance(before, dict) and isinstance(value, dict):
         return {**before, **value}
     if not isinstance(value, list):
@@ -281,7 +284,7 @@ def _merged(before: object, value: object) -> object:
 
 
 def _is_marker(item: object) -> bool:
-    """Podman 4.7 and later: `{append=true}` in an array."""
+    """Whether it is `{append=true}` in an array, which Podman 4.7 and later accepts."""
     return isinstance(item, dict) and set(item) == {"append"}
 
 
@@ -294,7 +297,7 @@ def _written(tables: Mapping[str, Mapping[str, object]]) -> bytes:
 
 
 def _value(value: object) -> str:
-    """A value of a TOML file as it is written in one."""
+    """Formats a value as TOML."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):

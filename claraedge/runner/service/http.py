@@ -1,7 +1,7 @@
-"""HTTP/1.1 over a Unix socket on the loop: as much of it as Podman's service speaks.
+"""HTTP/1.1 over a Unix socket on the event loop: the part of it that Podman's service uses.
 
-One connection a request: the service may be restarted, or exit when idle, between any two calls,
-and a new connection costs 0.1 ms.
+Each request opens a new connection: the service may be restarted, or exit when idle, between any
+two calls, and a new connection costs 0.1 ms.
 """
 
 from __future__ import annotations
@@ -28,15 +28,19 @@ _QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|`[^`]*`")
 
 
 class UnreachableError(RunnerUnavailableError):
-    """No connection was made, so the request did nothing."""
+    """No connection was established, so the request had no effect."""
 
 
 class BrokenOffError(RunnerUnavailableError):
-    """The connection ended before the whole answer: whether anything was done is unknown."""
+    """The connection ended before the whole answer: whether the request had any effect
+    is unknown.
+    """
 
 
 class TimedOutError(BrokenOffError):
-    """The answer did not come in time: whether anything was or will be done is unknown."""
+    """The answer did not come in time: whether the request had or will have any effect
+    is unknown.
+    """
 
 
 class _Refusal(msgspec.Struct):
@@ -46,7 +50,7 @@ class _Refusal(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """A whole answer. Header names are in lower case."""
+    """A complete answer. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -58,7 +62,7 @@ class Response:
 
     @property
     def reason(self) -> str:
-        """What Podman says about a refusal, in one text."""
+        """Podman's explanation of a refusal, as one text."""
         try:
             refusal = decode_json(self.body, _Refusal)
         except msgspec.MsgspecError:
@@ -67,12 +71,14 @@ class Response:
 
     @property
     def own_words(self) -> str:
-        """The reason without what stands in quotes in it, which may be an image's words."""
+        """The reason without quoted parts, which may come from an image."""
         return _QUOTED.sub("", self.reason)
 
     @property
     def cause(self) -> str:
-        """The innermost error of a refusal, the same text for the same cause; empty: none given."""
+        """The innermost error of a refusal: the same text for the same cause; empty where none is
+        given.
+        """
         try:
             return decode_json(self.body, _Refusal).cause
         except msgspec.MsgspecError:
@@ -90,10 +96,11 @@ async def request(
     most: int | None = None,
     timeout: float,
 ) -> Response:
-    """One request and its whole answer, or `most` bytes of its body, within `timeout` seconds.
+    """Sends one request and reads its whole answer, or `most` bytes of its body, within `timeout`
+    seconds.
 
-    `body` is sent as JSON; `upload` streams a file instead, in steps, and may be of any size.
-    Raises UnreachableError or BrokenOffError, and OSError where `upload` cannot be read.
+    `body` is sent as JSON; `upload` streams a file of any size instead. Raises UnreachableError or
+    BrokenOffError, and OSError where `upload` cannot be read.
     """
     target = f"{path}?{urlencode(query)}" if query else path
     try:
@@ -136,8 +143,10 @@ async def exchange(
     host: str,
     content: bytes = b"",
 ) -> Response:
-    """One request, of JSON where it has a body, and its whole answer, over a connection of the
-    caller's: to a server other than Podman. Raises BrokenOffError.
+    """Sends one request over the caller's connection, to a server other than Podman, and reads the
+    answer.
+
+    `content` is JSON. Raises BrokenOffError.
     """
     try:
         writer.write(_head(method, target, "application/json", len(content), host) + content)
@@ -173,7 +182,7 @@ async def _send_file(
                 raise OSError(f"{upload} became shorter while it was read")
             left -= len(step)
             writer.write(step)
-            with contextlib.suppress(ConnectionError):  # the answer says why
+            with contextlib.suppress(ConnectionError):  # the answer gives the reason
                 await writer.drain()
         return await answer
     finally:
@@ -216,7 +225,7 @@ async def _read_chunks(reader: asyncio.StreamReader, enough: int) -> bytes:
         line = await reader.readuntil(b"\r\n")
         size = _bounded(line.split(b";")[0].decode("ascii", "replace"), 16)
         if size == 0:
-            return bytes(body)  # trailers, if any, go with the connection
+            return bytes(body)  # trailers, if any, are dropped with the connection
         body += await reader.readexactly(min(size, enough - len(body)))
         _bounded(str(len(body)), 10)
         if len(body) < enough:

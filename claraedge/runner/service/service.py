@@ -1,7 +1,7 @@
-"""Podman's service: the user's own where its socket answers, else a private one, kept alive here.
+"""Podman's service: the user's own where its socket answers, else a private one that is kept alive.
 
-Running containers do not need the service: it may be killed and started at any time, and nothing
-but calls in flight is lost.
+Running containers do not need the service: it may be killed and started at any time, and only calls
+in flight are lost.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from claraedge.runner.workarounds import leaked_mounts, temporary
 
 log = logging.getLogger(__name__)
 
-#: All calls are made in this version of the API, which every later Podman serves as well.
+#: All calls use this version of the API, which every later Podman supports as well.
 API = "/v4.3.1/libpod"
 _OLDEST = (4, 3)
 _FAREWELL = 5.0
@@ -42,10 +42,10 @@ _LAST_WORDS = 1.0
 _START = 20.0
 _PING = 2.0
 _BACK_OFF = (0.1, 5.0)
-#: A service that is silent so often in a row is ended.
+#: A service that does not answer this many pings in a row is ended.
 _SILENT = 2
 _SOCKET_PATH_LIMIT = 107
-#: How a Go program says that it failed by a fault of its own: it may hold locks from then on.
+#: How a Go program reports an internal fault; after that it may keep locks for ever.
 _PANIC = re.compile(r"runtime error: ")
 _SERVE = ("system", "service", "--time", "0")
 
@@ -60,17 +60,19 @@ _HOW_TO_UPDATE = (
 
 
 def user_socket(environment: Mapping[str, str]) -> Path | None:
-    """Where systemd's `podman.socket` of this user listens, whether or not it does."""
+    """Returns the path of the user's socket of systemd's `podman.socket`, whether or not it is
+    active.
+    """
     runtime = environment.get("XDG_RUNTIME_DIR")
     return Path(runtime, "podman/podman.sock") if runtime else None
 
 
 class PodmanService:
-    """The way to Podman. An asynchronous context manager, entered on the main thread's loop.
+    """The connection to Podman. An asynchronous context manager, entered on the main thread's loop.
 
     `runtime` is a folder of this daemon alone, mode 0700, on a tmpfs. Entering raises
-    ConfigurationError where Podman is missing, too old, or cannot run for this user; a service
-    that merely does not start now is started later, and calls raise RunnerUnavailableError.
+    ConfigurationError where Podman is missing, too old, or cannot run for this user. A service that
+    merely does not start now is started later, and calls raise RunnerUnavailableError meanwhile.
     """
 
     def __init__(
@@ -82,12 +84,12 @@ class PodmanService:
         patience: float = 5.0,
         slow: float = 5.0,
     ) -> None:
-        """`shared` is tried first: a socket that others keep alive, such as `user_socket()`.
+        """`shared` is a socket that others keep alive, such as `user_socket()`; it is tried first.
 
-        `only_shared`: it was asked for by name, so nothing takes its place; where it does not
-        answer, calls raise RunnerUnavailableError until it does. Calls wait `patience` seconds for
-        a service that is down. A call that takes longer than `slow` seconds lets a private service
-        be asked whether it answers at all, with as much time in all to do so.
+        `only_shared`: it was configured by name, so nothing replaces it; where it does not answer,
+        calls raise RunnerUnavailableError until it does. Calls wait `patience` seconds for a
+        service that is down. While a call takes longer than `slow` seconds, a private service is
+        pinged, and gets as many seconds in total to answer.
         """
         self._slow = slow
         self._asking: asyncio.Task[None] | None = None
@@ -107,12 +109,12 @@ class PodmanService:
 
     @property
     def private(self) -> bool:
-        """Whether the service is our own child."""
+        """Whether the service is our own child process."""
         return self._keeper is not None
 
     @property
     def process_id(self) -> int | None:
-        """The private service's process now, if there is one."""
+        """The pid of the private service; None where it does not run."""
         return None if self._process is None else self._process.pid
 
     async def __aenter__(self) -> Self:
@@ -159,13 +161,15 @@ class PodmanService:
 
     @property
     def conmon(self) -> Path | None:
-        """What supervises the containers of a private service; None: what Podman itself chooses."""
+        """The program that supervises the containers of a private service; None: Podman's own
+        choice.
+        """
         return self._conmon
 
     async def supervise_with(self, conmon: Path) -> None:
-        """Replaces a private service by one that has this program supervise its containers.
+        """Replaces a private service by one that uses this program to supervise its containers.
 
-        Where that one does not start, the service stays as it is.
+        Where the new one does not start, the current service stays.
         """
         async with self._changing:
             before = self._process
@@ -181,7 +185,8 @@ class PodmanService:
         await _end(before)
 
     async def socket(self) -> Path:
-        """The socket to connect to now; waits a few seconds for a service that is being restarted.
+        """Returns the socket to connect to; waits `patience` seconds for a service that is being
+        restarted.
 
         Raises RunnerUnavailableError.
         """
@@ -207,11 +212,13 @@ class PodmanService:
         timeout: float = 60.0,
         repeatable: bool = False,
     ) -> Response:
-        """One call; `path` is below the API's prefix. Of the answer's body `most` bytes are read.
+        """Makes one call; `path` is below the API's prefix. At most `most` bytes of the body are
+        read.
 
-        A connection that cannot be made is tried again for a few seconds. With `repeatable`, a
-        call that broke off is made once more: only for what may happen twice. Raises
-        RunnerUnavailableError, as UnreachableError where nothing was done.
+        `timeout` is in seconds. A failed connection is retried for `patience` seconds. With
+        `repeatable`, a call that broke off is made once more; use it only for calls that may be
+        executed twice. Raises RunnerUnavailableError, as UnreachableError where the call had no
+        effect.
         """
         deadline = time.monotonic() + self._patience
         repeats = 1 if repeatable else 0
@@ -250,8 +257,8 @@ class PodmanService:
 
     @contextlib.contextmanager
     def attended(self) -> Iterator[None]:
-        """For a call to the service: while it goes on, a private one that hangs is noticed, ended
-        and started again, which breaks the call off.
+        """Watches over a call to the service: a private service that hangs meanwhile is noticed,
+        ended and started again, which breaks the call off.
         """
         loop = asyncio.get_running_loop()
         timers: list[asyncio.TimerHandle] = []
@@ -270,7 +277,9 @@ class PodmanService:
     # --- the private service ----------------------------------------------------------------
 
     async def _ask(self, process: asyncio.subprocess.Process | None, socket: Path | None) -> None:
-        """Frees a service that waits for a layer; ends a private one that does not answer."""
+        """Removes mounts that the service may wait for; ends a private service that does not
+        answer.
+        """
         await leaked_mounts.release(None if process is None else process.pid)
         if process is None:
             return
@@ -283,7 +292,7 @@ class PodmanService:
             process.kill()
 
     async def _keep(self) -> None:
-        """Starts the private service again whenever it ends, ever more slowly while it fails."""
+        """Restarts the private service whenever it ends, with growing pauses while it fails."""
         pause = _BACK_OFF[0]
         while True:
             if self._process is not None:
@@ -292,7 +301,7 @@ class PodmanService:
                 code = await process.wait()
                 async with self._changing:
                     if self._process is not process:
-                        continue  # it was replaced
+                        continue  # `supervise_with` replaced it
                     self._up.clear()
                     self._process = None
                 log.warning("Podman's service ended with %s; it is started again", code)
@@ -308,8 +317,8 @@ class PodmanService:
 
     async def _start(self) -> asyncio.subprocess.Process:
         await leaked_mounts.release()
-        # The pause process of this user must exist first: without one, the service is two
-        # processes, and a SIGKILL of the outer leaves the inner one serving for ever.
+        # The pause process of this user must exist first: without one, the service consists of two
+        # processes, and a SIGKILL of the outer one leaves the inner one serving for ever.
         code, text = await spawn.run(["podman", "unshare", "true"], timeout=_START)
         if code != 0:
             said = text.strip() or f"`podman unshare true` ended with {code} and said nothing"
@@ -319,9 +328,10 @@ class PodmanService:
                 "/etc/subgid (`sudo usermod --add-subuids 100000-165535 --add-subgids "
                 "100000-165535 USER`), with XDG_RUNTIME_DIR set",
             )
-        # A new name each time: a predecessor that is still ending removes its socket when it does.
+        # Use a new name each time: a predecessor removes its socket when it ends, which may be
+        # later.
         socket = self._runtime / f"podman-{secrets.token_hex(4)}.sock"
-        # Without its file, no container could be made.
+        # Without the file of that program, no container could be created.
         own = self._conmon if self._conmon is not None and self._conmon.exists() else None
         chosen = [] if own is None else ["--conmon", str(own)]
         scratch = contextlib.AsyncExitStack()
@@ -368,7 +378,7 @@ class PodmanService:
     async def _attend(
         self, process: asyncio.subprocess.Process, scratch: contextlib.AsyncExitStack
     ) -> None:
-        """Until the service has ended; then its temporary files are removed."""
+        """Waits until the service has ended, then removes its temporary files."""
         async with scratch:
             reader = asyncio.create_task(self._listen(process))
             await process.wait()
@@ -376,7 +386,7 @@ class PodmanService:
             reader.cancel()
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
-        """Reads what the service says until it ends, so that it never blocks on a full pipe."""
+        """Reads the output of the service until it ends, so that it never blocks on a full pipe."""
         assert process.stderr is not None
         while True:
             with contextlib.suppress(ValueError):  # a line over the reader's limit is dropped
@@ -387,7 +397,9 @@ class PodmanService:
                 log.debug("podman: %s", self._last_words)
 
     def _end_broken(self) -> None:
-        """A private service that cannot be reached (its socket's file was removed), or panicked."""
+        """Kills a private service that cannot be reached (the file of its socket was removed), or
+        panicked.
+        """
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
 
@@ -412,7 +424,9 @@ class PodmanService:
 
     @staticmethod
     async def _answers(socket: Path, limit: float = _PING) -> bool:
-        """Whether a Podman answers there. Raises ConfigurationError where it is too old."""
+        """Whether a Podman answers at this socket. Raises ConfigurationError where it
+        is too old.
+        """
         try:
             response = await request(socket, "GET", "/libpod/_ping", timeout=limit)
         except RunnerUnavailableError:
@@ -427,7 +441,7 @@ class PodmanService:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """TERM, and KILL after some seconds. Containers are not touched by either."""
+    """Sends TERM, and KILL after `_FAREWELL` seconds. Neither affects containers."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()

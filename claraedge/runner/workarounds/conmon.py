@@ -1,10 +1,10 @@
-"""The supervisor of containers: how it is told to clean up late, and which processes are whose.
+"""Delays the cleanup of conmon, the supervisor of containers, and finds which processes are whose.
 
-conmon runs `podman container cleanup` as soon as a container has ended. That is 30 ms of a core,
-more than making a container; and whenever a call of the service finds Podman's database taken by
-it, the call sleeps for 50 ms (bbolt waits for its file lock so). Here nobody needs that cleanup:
-what ended is removed, which cleans up as well. So conmon gets to wait for a second first, and is
-ended with its container. Where there is no daemon any more, it cleans up after that second.
+conmon runs `podman container cleanup` as soon as a container has ended. That costs 30 ms of a core,
+more than creating a container; and whenever a call of the service finds Podman's database locked by
+it, the call sleeps for 50 ms (bbolt waits for its file lock this way). Here nobody needs that
+cleanup: an ended container is removed, which cleans up as well. So conmon waits for a second first,
+and is ended with its container. Where no daemon runs any more, it cleans up after that second.
 
 Source: conmon 2.1 (`--exit-delay`), Podman 4.3 (`--conmon`, Container.bundlePath); measured.
 """
@@ -20,32 +20,37 @@ from claraedge import spawn
 from claraedge.fs import files
 from claraedge.runner.processes import Process, children, watched
 
-#: Seconds that conmon waits; whole ones only.
+#: Seconds that conmon waits; only whole seconds are possible.
 _DELAY = 1
 _TRY = 10.0
-#: Seconds until a conmon whose container was removed has ended, and between looks at it.
+#: Seconds until the conmon of a removed container must have ended, and between two checks.
 _END, _LOOK = 2.0, 0.001
 
 
 async def late(conmon: str, folder: Path) -> Path | None:
-    """A program in `folder` that is that conmon with the delay; None where it cannot be run."""
+    """Writes a script to `folder` that starts that conmon with the delay. Returns None where the
+    script cannot be executed.
+    """
     program = folder / "conmon"
     text = f'#!/bin/sh\nexec {shlex.quote(conmon)} --exit-delay {_DELAY} "$@"\n'
     try:
         files.replace(program, text.encode(), mode=0o700)
         code, _ = await spawn.run([str(program), "--version"], timeout=_TRY)
-    except (OSError, TimeoutError):  # such as on a tmpfs that nothing may be executed from
+    except (OSError, TimeoutError):  # for example on a tmpfs mounted noexec
         return None
     return program if code == 0 else None
 
 
 async def end(supervisor: Process, pid: int, container: str) -> None:
-    """Lets the conmon of a removed container end: at once where it only waits for its delay."""
+    """Waits for the conmon of a removed container to end, and ends it where it only waits for its
+    delay.
+    """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_END):
             pause = _LOOK
             while not supervisor.gone:
-                # What waits is a copy of it. It is alone by then: it has written the exit code.
+                # A fork of conmon waits for the delay. By then it only waits: it has written the
+                # exit code.
                 for child in children(pid):
                     with watched(child, container, supervisor=True) as waiting:
                         if waiting is not None:
@@ -55,21 +60,21 @@ async def end(supervisor: Process, pid: int, container: str) -> None:
 
 
 class PidFiles:
-    """The processes of containers as Podman noted them when it initialised them.
+    """The pids of containers' processes, as Podman recorded them at initialisation.
 
-    They may have ended since, and their numbers be those of others: ask who they are.
+    The processes may have ended since, and their pids may belong to others: identify them first.
     """
 
     def __init__(self, run_root: str, driver: str) -> None:
-        """Of Podman's storage, as `GET /info` says."""
+        """`run_root` and `driver` are those of Podman's storage, from `GET /info`."""
         self._folder = Path(run_root, f"{driver}-containers")
 
     def process(self, container: str) -> int:
-        """The container's first process; 0: not known."""
+        """Returns the pid of the container's first process; 0 where unknown."""
         return self._read(container, "pidfile")
 
     def supervisor(self, container: str) -> int:
-        """Its conmon; 0: not known."""
+        """Returns the pid of its conmon; 0 where unknown."""
         return self._read(container, "conmon.pid")
 
     def _read(self, container: str, name: str) -> int:

@@ -1,8 +1,8 @@
-"""A way into the network of a container, which the daemon itself cannot reach.
+"""Connects into the network of a container, which the daemon itself cannot reach.
 
-The network of a rootless container lies in namespaces that belong to this user. A small process
-enters them (util-linux's nsenter), connects (bash's /dev/tcp) and passes bytes on. No port of the
-host is opened, and nothing runs inside of the container: `podman exec` would cost ten times as much
+The network of a rootless container is in namespaces that belong to this user. A small process
+enters them (util-linux's nsenter), connects (bash's /dev/tcp) and forwards bytes. No port of the
+host is opened, and nothing runs inside of the container: `podman exec` would take ten times as long
 and leave a process for five minutes.
 """
 
@@ -22,16 +22,16 @@ from claraedge.blocking import wait_out
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 _ENTER = ("nsenter", "--preserve-credentials", "-U", "-n")
-#: An empty line says that the connection stands. Both copies end with either side's end.
+#: An empty line reports that the connection is established. Both copies end when either side ends.
 _COPY_BOTH_WAYS = 'exec 3<>"/dev/tcp/$0/$1" || exit 1; echo; cat <&0 >&3 & exec cat <&3'
 _CONNECT = 5.0
 
 
 @asynccontextmanager
 async def dialed(pid: int, address: str, port: int) -> AsyncIterator[Stream]:
-    """A connection from inside the network of the process `pid`; ended when the context is left.
+    """Opens a connection from inside the network of the process `pid`, until the context is left.
 
-    Raises ConnectionRefusedError where nothing listens, and OSError for whatever else keeps us out.
+    Raises ConnectionRefusedError where nothing listens, and OSError for any other failure.
     """
     process = await spawn.start(
         [*_ENTER, "-t", str(pid), "bash", "-c", _COPY_BOTH_WAYS, address, str(port)],
@@ -53,6 +53,6 @@ async def dialed(pid: int, address: str, port: int) -> AsyncIterator[Stream]:
         yield process.stdout, process.stdin
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # it leads a group, with the copy beside it
+            os.killpg(process.pid, signal.SIGKILL)  # its process group, with the copy
         process.stdin.close()
         await wait_out(asyncio.ensure_future(process.wait()))

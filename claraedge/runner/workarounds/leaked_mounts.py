@@ -1,14 +1,15 @@
-"""Mounts of Podman that keep it from removing a layer, and with that from doing anything at all.
+"""Removes mounts of Podman that block the removal of a layer, and with it every other call of
+Podman.
 
-Podman binds its folder of layers to itself, and each of its processes takes that mount away when it
-ends, if no container is mounted. A container that another process mounts at that moment lies below
-the next such mount: nobody can unmount it, its layer cannot be removed ("device or resource busy"),
-and from then on every Podman of this user first tries that for ten seconds, and then fails, until
-the machine restarts (containers/podman#17216, #27012).
+Podman bind-mounts its folder of layers onto itself, and each of its processes unmounts it at its
+end, if no container is mounted. A container that another process mounts at that moment is covered
+by the next such mount: nobody can unmount it, its layer cannot be removed ("device or resource
+busy"), and from then on every Podman of this user first retries that for ten seconds and then
+fails, until the machine restarts (containers/podman#17216, #27012).
 
-Podman's mounts are in a mount namespace of its own. In ours the folder under such a mount is an
-ordinary one: when it is removed, the kernel takes the mounts on it away in every namespace, those
-that are covered included. Podman then removes the layer by itself.
+Podman's mounts are in a mount namespace of its own. In ours, the folder under such a mount is an
+ordinary one: when it is removed, the kernel removes the mounts on it in every namespace, including
+covered ones. Podman then removes the layer by itself.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 _MOUNTED = re.compile(rb" (/\S*)/overlay/([0-9a-f]{64})/merged ")
 _OCTAL = re.compile(rb"\\([0-7]{3})")
-#: Podman writes which of its layers are half made or half removed into these.
+#: Files in which Podman records which of its layers are half created or half removed.
 _LISTS = ("layers.json", "volatile-layers.json")
 _SECONDS = 10.0
 
@@ -41,9 +42,9 @@ class _Layer(msgspec.Struct):
 
 
 async def release(service: int | None = None) -> Sequence[Path]:
-    """Takes away what is mounted on half removed layers; returns the folders where that was.
+    """Unmounts what is mounted on half-removed layers, and returns the folders where that was.
 
-    `service` is a process of Podman, where one is known. What cannot be done is logged.
+    `service` is a process of Podman, where one is known. Failures are only logged.
     """
     try:
         return await _release({await in_thread(_pause_process), service} - {None})
@@ -57,7 +58,7 @@ async def _release(processes: Iterable[int | None]) -> Sequence[Path]:
         stuck = await in_thread(_stuck, process)
         if not stuck:
             continue
-        # As root of Podman's user namespace, for layers of other users; in our mount namespace.
+        # As root of Podman's user namespace, for layers of other users; in our own mount namespace.
         enter = ["nsenter", "-t", str(process), "-U", "--preserve-credentials"]
         code, text = await spawn.run([*enter, "rmdir", "--", *map(str, stuck)], timeout=_SECONDS)
         if code == 0:
@@ -73,7 +74,9 @@ async def _release(processes: Iterable[int | None]) -> Sequence[Path]:
 
 
 def _pause_process() -> int | None:
-    """The process that keeps the namespaces of this user's Podman."""
+    """Returns the pid of the process that keeps the namespaces of this user's Podman; None where
+    unknown.
+    """
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     with contextlib.suppress(OSError, ValueError):
         if runtime:
@@ -82,7 +85,10 @@ def _pause_process() -> int | None:
 
 
 def _stuck(process: int | None) -> list[Path]:
-    """What is mounted there of layers that are half removed. Raises OSError, MsgspecError."""
+    """Returns the mount points of half-removed layers in the process's mount namespace.
+
+    Raises OSError, MsgspecError.
+    """
     try:
         mounts = Path(f"/proc/{process}/mountinfo").read_bytes()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,9 +1,9 @@
-"""What a container leaves that Podman does not know of.
+"""Removes the remains of a container that Podman does not know of.
 
-A Podman that is killed between the start of a container's supervisor and its own note of it forgets
-both: it removes the container, while conmon and the process that waits for its start live on. Where
-conmon is killed, the OCI runtime's folder of the container stays; where Podman was killed before
-it, a file with the exit code does. All of it is found by the container's id alone.
+A Podman that is killed between starting a container's supervisor and recording it forgets both: it
+removes the container, while conmon and the process that waits for its start continue to run. Where
+conmon is killed, the OCI runtime's folder of the container remains; where Podman was killed before,
+a file with the exit code does. All of this is found by the container's id alone.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _log = logging.getLogger(__name__)
 
 _RUNTIMES = ("runc", "crun")
 _DELETE = 20.0
-#: Seconds that killed processes get to be gone.
+#: Seconds that killed processes get to disappear.
 _GONE = 2.0
-#: Seconds for a process to stop; one that sleeps in the kernel does so when it wakes.
+#: Seconds for a process to stop; one that sleeps in the kernel stops when it wakes.
 _STOPPED = 0.1
 
 
@@ -39,9 +39,9 @@ async def end_unknown(container: str) -> None:
 
 
 async def clear(container: str) -> None:
-    """Removes the files on the user's tmpfs of a container that is removed.
+    """Removes the files of a removed container from the user's tmpfs.
 
-    What cannot go is logged: nothing but room on the tmpfs depends on it.
+    Failures are only logged: nothing but space on the tmpfs depends on it.
     """
     for path in await in_thread(_left, container):
         try:
@@ -52,7 +52,7 @@ async def clear(container: str) -> None:
 
 async def _clear(path: Path, container: str) -> None:
     name = path.parent.name
-    # The runtime's own way first: it ends what still runs, and takes cgroups away as well.
+    # Use the runtime first: it ends what still runs, and removes cgroups as well.
     if name in _RUNTIMES and spawn.executable(name) is not None:
         with contextlib.suppress(TimeoutError):
             await spawn.run(
@@ -92,18 +92,18 @@ def _end_supervisors(container: str) -> bool:
 
 
 def _end_tree(pid: int, container: str, ended: list[int]) -> None:
-    """Kills a supervisor and what it started; `ended` gets pidfds of all."""
+    """Kills a supervisor and its child processes; adds pidfds of all to `ended`."""
     try:
         descriptor = os.pidfd_open(pid)
     except OSError:
         return
     ended.append(descriptor)
-    if is_supervisor(pid, container):  # looked at again: now it cannot become another process
+    if is_supervisor(pid, container):  # again: now the pid cannot be reused
         _kill_tree(pid, descriptor, ended)
 
 
 def _kill_tree(pid: int, descriptor: int, ended: list[int]) -> None:
-    # Stopped, it starts no more children; and reaps none, so that their numbers stay theirs.
+    # A stopped process starts no more children, and reaps none, so that their pids stay valid.
     with contextlib.suppress(OSError):
         signal.pidfd_send_signal(descriptor, signal.SIGSTOP)
         _await_stop(pid)

@@ -1,6 +1,7 @@
-"""Folders for the temporary files of Podman's processes: one each, removed when it has ended.
+"""Temporary folders for Podman's processes: one for each, removed when the process has ended.
 
-A Podman that is killed leaves what it was writing, which may be an image of some gigabytes.
+A Podman that is killed leaves the file that it was writing, which may be an image of some
+gigabytes.
 """
 
 from __future__ import annotations
@@ -22,17 +23,18 @@ from claraedge.fs.removal import remove
 _log = logging.getLogger(__name__)
 
 _PREFIX = "claraedge-podman-"
-#: Podman's default, and what takes its place.
-_PLACES = ("/var/tmp", "/tmp")  # noqa: S108 a new folder is made in it, of a name by chance
+#: Podman's default, and its replacement.
+_PLACES = ("/var/tmp", "/tmp")  # noqa: S108 a new folder is created in it, with a random name
 _TIMEOUT = 20.0
 _NONE = 1
 
 
 @asynccontextmanager
 async def folder(parent: Path) -> AsyncIterator[Path]:
-    """A new folder in `parent`, which is made, locked while it is in use; then it is removed.
+    """Creates a folder in `parent` (created if missing), locks it while it is in use, then removes
+    it.
 
-    Removes those of processes that were killed. Raises OSError.
+    Also removes folders of processes that were killed. Raises OSError.
     """
     await in_thread(_remove_stale, parent)
     made, lock = await in_thread(_make, parent)
@@ -43,11 +45,12 @@ async def folder(parent: Path) -> AsyncIterator[Path]:
 
 
 async def place() -> Path:
-    """Where Podman's service can write temporary files: TMPDIR, /var/tmp or /tmp.
+    """Returns where Podman's service can write temporary files: TMPDIR, /var/tmp or /tmp.
 
-    Where it cannot, Podman 4.3 reads no image and answers with words that sound like a damaged one
-    (containers/podman#25810: a TMPDIR that is not there). Podman sees the mounts of the time when
-    this user first ran it, so what is there for us may lack for it: it has to be asked.
+    Where it cannot, Podman 4.3 reads no image, and its error reads like a damaged image
+    (containers/podman#25810: a TMPDIR that does not exist). Podman sees the mounts of the time when
+    this user first ran it, so a folder that exists for us may be missing for Podman: it has to be
+    asked.
     """
     if not os.environ.get("TMPDIR") and os.access(_PLACES[0], os.W_OK | os.X_OK):
         return Path(_PLACES[0])
@@ -79,12 +82,14 @@ def _make(parent: Path) -> tuple[Path, int]:
         lock = _lock(folder)
         if lock is not None and folder.exists():
             return folder, lock
-        if lock is not None:  # taken for stale in between, by another daemon
+        if lock is not None:  # another daemon considered it stale meanwhile
             os.close(lock)
 
 
 def _remove_stale(parent: Path) -> None:
-    """Makes the folder of the folders, and removes those that no process holds: it was killed."""
+    """Creates the parent folder, and removes temporary folders that no process locks: theirs was
+    killed.
+    """
     parent.mkdir(mode=0o700, exist_ok=True)
     for stale in parent.glob(f"{_PREFIX}*"):
         lock = _lock(stale)
@@ -99,7 +104,9 @@ def _remove(folder: Path, lock: int) -> None:
 
 
 def _lock(folder: Path) -> int | None:
-    """A descriptor that holds the folder's lock; None where another process does, or it is gone."""
+    """Returns a descriptor that keeps the folder locked; None where another process does, or it is
+    gone.
+    """
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

@@ -71,7 +71,7 @@ class _Spec(msgspec.Struct, rename="camel"):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A device as one file has it."""
+    """A device as one file defines it."""
 
     path: Path
     own: Edits

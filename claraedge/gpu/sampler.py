@@ -27,7 +27,7 @@ _AFTER = 0.001
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """All GPUs at one moment."""
+    """The readings of all GPUs at one moment."""
 
     time: float
     """Seconds since 1970-01-01 UTC."""

@@ -20,7 +20,7 @@ _OPEN = 0o027
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
-    """A configured credential and the name that pipelines call it by."""
+    """A configured credential with the name by which pipelines refer to it."""
 
     name: str
     credential: Credential
@@ -41,7 +41,7 @@ class Named:
 def matching(
     credentials: Mapping[str, Credential], secrets: Sequence[str], registry: str
 ) -> tuple[Named, ...]:
-    """The credentials for a registry's host among those that a pipeline names, in its order."""
+    """Returns the credentials in `secrets` that are for this registry's host, in that order."""
     folded = {name.casefold(): name for name in credentials}
     names = [folded[secret.casefold()] for secret in secrets if secret.casefold() in folded]
     return tuple(

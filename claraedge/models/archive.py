@@ -1,7 +1,7 @@
-"""Unpacking a model's archive into a fresh folder. Blocking; call it in a cancellable thread.
+"""Unpacks a model's archive into a new folder. Blocks; call it in a cancellable thread.
 
-An archive comes from anybody: names and sizes are checked before a byte is unpacked, the sizes
-again while it is, and memory stays within a few MiB whatever the archive claims.
+An archive may come from anybody: names and sizes are checked before a byte is unpacked, sizes again
+while unpacking, and memory stays within a few MiB whatever the archive claims.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from claraedge.models.model import check_name
 from claraedge.models.reading import Reader, Source, entry, opened, refuse_other
 
 _STEP = 256 * 1024
-#: A name that begins in one piece ends in the next.
+#: Bytes kept of each piece: a name that begins in one piece may end in the next.
 _OVERLAP = 256
-#: What zipfile and the unpackers raise for bytes that are no archive.
+#: What zipfile and the unpackers raise for data that is no archive.
 _BROKEN = (
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
@@ -46,12 +46,12 @@ _BROKEN = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unpacked:
-    """What an archive has become."""
+    """The result of unpacking an archive."""
 
     name: str
-    """The model's."""
+    """The name of the model."""
     notes: tuple[str, ...]
-    """What the answer to the upload should say."""
+    """Texts for the answer to the upload."""
 
 
 def unpack(
@@ -59,8 +59,9 @@ def unpack(
 ) -> Unpacked:
     """Unpacks `source` into `target`/<name>, durable and readable for all.
 
-    `target` is made. `wanted` is the name that the upload gave, or empty. Raises InvalidModelError
-    with every problem, StorageFullError where it cannot fit, CancelledWorkError.
+    `target` is created. `wanted` is the name that the upload gave, or empty. Raises
+    InvalidModelError with every problem, StorageFullError where it does not fit,
+    CancelledWorkError.
     """
     if wanted:
         check_name(wanted)
@@ -112,7 +113,10 @@ def _config(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Config:
 
 
 def _name(config: Config, layout: Layout, wanted: str) -> str:
-    """The model's name: folder, configuration and upload must agree."""
+    """Returns the model's name, on which folder, configuration and upload must agree.
+
+    Raises InvalidModelError.
+    """
     name = layout.name or wanted or config.name
     if config.name is None or name is None:
         raise InvalidModelError(f'{CONFIG} does not say which model it is: add `name: "..."` to it')
@@ -151,7 +155,7 @@ def _write(
     for folder in made:
         flag.check()
         folder.mkdir(mode=0o700)
-        folder.chmod(0o755)  # whatever our umask is: an inference server runs as another user
+        folder.chmod(0o755)  # with any umask: an inference server runs as another user
     for path, info in infos.items():
         runs = (info.external_attr >> 16) & 0o111
         with opened(archive, info) as packed:
@@ -163,7 +167,7 @@ def _write(
 
 
 def _copy(flag: CancelFlag, packed: Reader, path: Path, size: int, mode: int) -> set[str]:
-    """Writes a file; returns the names of others that it says its weights are in, if it is ONNX."""
+    """Writes a file; returns the names of other files with its weights, if it is an ONNX file."""
     named: set[str] = set()
     before = b""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

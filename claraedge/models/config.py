@@ -1,6 +1,6 @@
-"""`config.pbtxt`, as far as the repository reads it: name, kind and parts of a model. Pure.
+"""Reads `config.pbtxt` as far as the repository needs it: name, kind and parts of a model. Pure.
 
-The file is protobuf in text form; the inference server checks the rest when it loads the model.
+The file is in protobuf text format; the inference server checks the rest when it loads the model.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from claraedge import texts
 from claraedge.errors import InvalidModelError
 
-#: Bytes; the real ones have a few thousand.
+#: Bytes; real files have a few thousand.
 MAX_CONFIG = 1024 * 1024
 
-#: The parameter by which a model names others that it calls: what a Python model with business
-#: logic scripting does is written nowhere else.
+#: The parameter by which a model names others that it calls: nothing else records what a Python
+#: model with business logic scripting calls.
 CALLS = "claraedge_models"
 
 _TOKEN = re.compile(
@@ -32,7 +32,8 @@ _ESCAPE = re.compile(rb"\\(?:x([0-9A-Fa-f]{1,2})|([0-7]{1,3})|(.))", re.DOTALL)
 _SHORT = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 _LISTED = re.compile(r"[\s,]+")
 
-#: Triton's own names of what runs a file of the version's folder (model_repository.md, backends).
+#: Triton's names of backends that run a file of the version's folder (model_repository.md,
+#: backends).
 _OF_FILES = frozenset(
     {"onnxruntime", "tensorrt", "pytorch", "tensorflow", "openvino", "python", "dali", "fil"}
     | {"onnxruntime_onnx", "tensorrt_plan", "pytorch_libtorch", "caffe2_netdef"}
@@ -42,18 +43,20 @@ _OF_FILES = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What a configuration says of its model."""
+    """The values of a model's configuration that are used."""
 
     name: str | None
     parts: tuple[str, ...] = ()
-    """Other models that it is made of: steps of an ensemble, and those that it says it calls."""
+    """Other models that it uses: steps of an ensemble, and those that it declares to call."""
     of_files: bool = True
-    """Each version needs a file: it is no ensemble, and of no backend that may do without."""
+    """Whether each version needs a file. False for an ensemble, and for a backend that may need
+    none.
+    """
 
 
 @dataclass(slots=True)
 class _Message:
-    """Fields in their order; the value of one is its text, or a message."""
+    """A protobuf message: its fields in order, each with a text or a message as value."""
 
     fields: list[tuple[str, bytes | _Message]]
 
@@ -68,7 +71,9 @@ class _Message:
 
 
 def read_config(content: bytes) -> Config:
-    """Raises InvalidModelError where the text is no protobuf text, or has two names."""
+    """Parses a configuration. Raises InvalidModelError where it is no protobuf text, or has two
+    names.
+    """
     top = _parsed(_decoded(content))
     names = top.texts("name")
     if len(names) > 1:
@@ -108,13 +113,13 @@ def _decoded(content: bytes) -> str:
 
 
 def _parsed(text: str) -> _Message:
-    """The message, iteratively: a hostile file may nest as deep as it is long."""
+    """Parses the message iteratively: a hostile file may be nested as deeply as it is long."""
     message = _Message([])
     above: list[tuple[_Message, str, bool]] = []
-    field = ""  # while its value is read
-    value = False  # what comes is a value: a word there names no field
-    joins = False  # a string that follows a string belongs to it
-    listed = False  # inside `[ ]`, where every value is one of the field's
+    field = ""  # set while its value is read
+    value = False  # the next token is a value: a word is then no field name
+    joins = False  # a string is joined to the string before it
+    listed = False  # inside `[ ]`, where each value belongs to the field
     for kind, part, line in _tokens(text):
         if kind == "open" and part == "[":
             above.append((message, field, listed))
@@ -150,7 +155,7 @@ def _parsed(text: str) -> _Message:
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
-    """(kind, token, line number)."""
+    """Yields (kind, token, line number). Raises InvalidModelError."""
     at, line = 0, 1
     while at < len(text):
         found = _TOKEN.match(text, at)

@@ -1,4 +1,6 @@
-"""Whether files are what a model needs, or pointers, web pages and gaps in their place. Pure."""
+"""Checks that files are what a model needs, and not pointers, web pages or gaps in their place.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from claraedge.models.config import Config
 from claraedge.models.layout import CONFIG, Layout
 
 _MAX_SHOWN = 20
-#: Endings of files that hold weights; an empty one is a copy that broke off.
+#: Extensions of files with weights; an empty one is an interrupted copy.
 _WEIGHTS = (
     *(".onnx", ".pt", ".pth", ".plan", ".engine", ".trt", ".pb", ".graphdef", ".savedmodel"),
     *(".safetensors", ".bin", ".h5", ".hdf5", ".data", ".tflite", ".npz", ".npy", ".xml"),
@@ -24,9 +26,10 @@ _LOCATION = re.compile(rb"\x6a(?:[\x0d-\x7f]|[\x80-\xff]\x01)\x0a\x08location\x1
 def check(
     config: Config, layout: Layout, sizes: Mapping[str, int], heads: Mapping[str, bytes]
 ) -> None:
-    """`sizes`, `heads`: path -> its bytes, and the first of them.
+    """Checks the files of a model.
 
-    Raises InvalidModelError with every problem.
+    `sizes`: path -> bytes; `heads`: path -> the first bytes. Raises InvalidModelError with every
+    problem.
     """
     problems = [
         f"{path!r} {what}"
@@ -55,18 +58,18 @@ def _needs_content(path: str) -> bool:
 
 
 def locations(piece: bytes) -> Iterator[str]:
-    """Files in which a piece of an ONNX file says that its weights are."""
+    """Yields the files in which, according to a piece of an ONNX file, its weights are."""
     for found in _LOCATION.finditer(piece):
         name = piece[found.end() : found.end() + found.group(1)[0]]
         if len(name) == found.group(1)[0]:
             try:
                 yield name.decode()
-            except UnicodeDecodeError:  # bytes of weights that look alike
+            except UnicodeDecodeError:  # bytes of weights that look similar
                 continue
 
 
 def check_parts(path: str, named: Collection[str], files: Collection[str]) -> None:
-    """Whether what an ONNX file names is there. Raises InvalidModelError."""
+    """Checks that the files named by an ONNX file exist. Raises InvalidModelError."""
     folder = path.rpartition("/")[0]
     missing = sorted(name for name in named if f"{folder}/{name.removeprefix('./')}" not in files)
     if missing:

@@ -1,6 +1,7 @@
-"""Whether the entries of an archive are a model that can be unpacked. Pure: names and numbers only.
+"""Checks whether the entries of an archive are a model that can be unpacked. Pure: only names and
+numbers.
 
-Nothing is unpacked before all entries have passed, so a hostile archive costs no disk.
+Nothing is unpacked before all entries have been checked, so a hostile archive uses no disk space.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from claraedge.models.model import check_name
 CONFIG = "config.pbtxt"
 
 MAX_ENTRIES = 10_000
-#: Bytes of an archive, and of all that is in it.
+#: Limit in bytes for an archive, and for its unpacked content.
 MAX_BYTES = 64 * 1024**3
-#: An archive that unpacks to more than `_RATIO_FROM` bytes may not shrink by more than this.
+#: Largest ratio of unpacked to packed size for an archive that unpacks to more than `_RATIO_FROM`
+#: bytes.
 MAX_RATIO = 100
 _RATIO_FROM = 16 * 1024 * 1024
 MAX_DEPTH = 16
@@ -28,8 +30,8 @@ _MAX_PART_BYTES = 255
 _MAX_PATH_BYTES = 1024
 _MAX_TOLD = 20
 
-#: Numbers of compressions (APPNOTE.TXT, 4.4.5). Windows Explorer packs what is larger than 2 GB by
-#: the third one, and has no switch for it.
+#: Numbers of compression methods (APPNOTE.TXT, 4.4.5). Windows Explorer uses the third one for
+#: files larger than 2 GB, and has no option for it.
 STORED, DEFLATED, DEFLATED64 = 0, 8, 9
 _METHODS = {
     1: "shrink",
@@ -51,43 +53,43 @@ class Entry:
     """One entry of an archive's directory."""
 
     name: str
-    """With `/` between the parts, and at the end of a folder."""
+    """Its path with `/` between the parts, and at the end of a folder."""
     size: int
-    """Bytes, unpacked."""
+    """Unpacked size in bytes."""
     packed: int
-    """Bytes in the archive."""
+    """Size in the archive in bytes."""
     mode: int = 0
-    """As of Unix, with the type of the file; 0 where the archive was made elsewhere."""
+    """The Unix mode with the file type; 0 where the archive was created on another system."""
     method: int = DEFLATED
-    """Number of the compression."""
+    """The number of the compression method."""
     encrypted: bool = False
     readable: bool = True
-    """Whether the name is known: it is UTF-8, or says so."""
+    """Whether the name is known: it is UTF-8, or its encoding is declared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """What is to be unpacked. All paths are relative to the model's folder, with `/`."""
+    """The files and folders to unpack. All paths are relative to the model's folder, with `/`."""
 
     name: str | None
-    """Of the model's folder in the archive; None: the files are at the top."""
+    """The name of the model's folder in the archive; None: the files are at the top."""
     folders: tuple[str, ...]
     """Every folder, parents first."""
     files: Mapping[str, int]
     """Path -> the number of its entry."""
     left_out: tuple[str, ...] = ()
-    """Names in the archive that are nobody's content."""
+    """Names in the archive that are skipped."""
 
     @property
     def versions(self) -> tuple[str, ...]:
-        """The folders that the inference server takes for versions."""
+        """The folders that the inference server regards as versions."""
         return tuple(folder for folder in self.folders if _VERSION.fullmatch(folder))
 
 
 def plan(entries: Sequence[Entry], names: Names = DEFAULT) -> Layout:
-    """The layout; InvalidModelError with every problem (the first twenty) where there is none.
+    """Returns the layout. Raises InvalidModelError with every problem (the first twenty).
 
-    What desktops and other programs leave in a folder is left out.
+    Files that desktops and other programs leave in a folder are skipped.
     """
     _check_sizes(entries)
     problems: list[str] = []
@@ -156,7 +158,7 @@ def _check_sizes(entries: Sequence[Entry]) -> None:
 
 
 def _outside(entry: Entry) -> str | None:
-    """Why the name of this entry means no place in the archive's folder."""
+    """Returns why the name of this entry is no place in the archive's folder; None where it is."""
     shown = _shown(entry.name)
     if not entry.readable:
         return (
@@ -173,7 +175,7 @@ def _outside(entry: Entry) -> str | None:
 
 
 def _problem(entry: Entry, parts: Sequence[str], names: Names) -> str | None:
-    """Why this entry cannot be unpacked, whatever the others are."""
+    """Returns why this entry cannot be unpacked, regardless of the others; None where it can."""
     shown = _shown(entry.name)
     folder = entry.name.endswith("/")
     if len(entry.name.split("/")) - folder > MAX_DEPTH:
@@ -205,7 +207,11 @@ def _problem(entry: Entry, parts: Sequence[str], names: Names) -> str | None:
 def _rooted(
     files: dict[str, int], folders: set[str]
 ) -> tuple[str | None, dict[str, int], set[str]]:
-    """Finds the model's folder, below others that hold nothing else, and takes it off the paths."""
+    """Finds the model's folder, below folders that contain nothing else, and removes it from the
+    paths.
+
+    Raises InvalidModelError.
+    """
     if CONFIG in files:
         return None, files, folders
     roots = _outermost(path for path in files if path.endswith(f"/{CONFIG}"))
@@ -236,7 +242,7 @@ def _rooted(
 
 
 def _outermost(configs: Iterable[str]) -> list[str]:
-    """The folders of these files that do not lie in another one of them."""
+    """Returns the folders of these files that are not inside another one of them."""
     found: list[str] = []
     for folder in sorted((c.rpartition("/")[0] for c in configs), key=lambda f: f.count("/")):
         if not any(folder.startswith(f"{other}/") for other in found):
@@ -245,7 +251,7 @@ def _outermost(configs: Iterable[str]) -> list[str]:
 
 
 def _no_config(files: Mapping[str, int], folders: Collection[str]) -> str:
-    """Why there is no configuration in an archive: what somebody sent, and what to send."""
+    """Explains why an archive contains no configuration: what was sent, and what to send."""
     if not files and not folders:
         return f"the archive is empty; {_BY_FOLDER}"
     if any(path.endswith("/data.pkl") for path in files):

@@ -11,12 +11,12 @@ from claraedge.memory import of_text
 
 MAX_NAME_BYTES = 255
 
-#: Bytes of a model in memory, beside its metadata.
+#: Bytes of memory for a model, in addition to its metadata.
 _MODEL = 1000
 
 
 class ModelType(enum.IntEnum):
-    """The framework that a model is for; numbers of the wire."""
+    """The framework that a model is for; the numbers are those of the wire."""
 
     UNKNOWN = 0
     TENSOR_FLOW = 1
@@ -25,7 +25,7 @@ class ModelType(enum.IntEnum):
 
 
 class SetKind(enum.StrEnum):
-    """What a set of models is."""
+    """The kind of a set of models."""
 
     CATALOG = "catalog"
     INSTANCE = "instance"
@@ -33,18 +33,18 @@ class SetKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One model of the repository."""
+    """A model of the repository."""
 
     id: str
     name: str
-    """Of its folder, and in the inference server; unique."""
+    """The name of its folder, and in the inference server; unique."""
     type: ModelType
     generation: int
-    """Counts the uploads; names the folder that holds this one's files."""
+    """Number of the upload; it also names the folder with the files of that upload."""
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def memory(self) -> int:
-        """Bytes that it takes, nearly."""
+        """Returns the approximate memory that it uses, in bytes."""
         return _MODEL + sum(of_text(key, value) for key, value in self.metadata.items())
 
 
@@ -54,15 +54,15 @@ class ModelSet:
 
     id: str
     models: tuple[Model, ...]
-    """In the order of the last update."""
+    """Its models, in the order of the last update."""
 
     def memory(self) -> int:
-        """Bytes that it takes, nearly."""
+        """Returns the approximate memory that it uses, in bytes."""
         return sum(model.memory() for model in self.models)
 
 
 def check_name(name: str) -> str:
-    """The name, where it can be that of a folder; else InvalidModelError."""
+    """Returns the name if it can be that of a folder. Raises InvalidModelError otherwise."""
     shown = repr(name if len(name) <= 80 else name[:77] + "...")
     if not name or len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
         raise InvalidModelError(

@@ -1,4 +1,4 @@
-"""Models, as the API and the engine use them."""
+"""Stores, provides and deletes models, for the API and the engine."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _BUFFER = 1024 * 1024
 
 
 class Models:
-    """Takes, gives and removes models."""
+    """Stores, provides and deletes models."""
 
     def __init__(
         self,
@@ -62,22 +62,24 @@ class Models:
         self._clock = clock
         self._new_id = new_id
         self.on_changed: Callable[[], None] = lambda: None
-        """Called when a model was stored, replaced or deleted."""
+        """Called after a model was stored, replaced or deleted."""
         self._parts: dict[Path, tuple[str, ...]] = {}
-        self._changing = asyncio.Lock()  # which version is a model's present one
+        self._changing = asyncio.Lock()  # guards which version of a model is current
         self._readers: Counter[Path] = Counter()
         self._retired: set[Path] = set()
         self._gone: dict[str, str] = {}
 
     async def prepare(self) -> None:
-        """At start: folders, and an end to what a crash left of uploads and old versions."""
+        """Prepares the start: creates folders, and removes what a crash left of uploads and old
+        versions.
+        """
         stored = {self.tree.version(m.id, m.generation): m for m in await self.list()}
         given_up = await self._database.read(lambda tx: disposable.of(tx, "models"))
         left = set()
         for version in await in_thread(self.tree.prepare, stored, given_up):
             try:
                 await self._remove(version)
-            except Exception as error:  # noqa: BLE001 - it fails alone
+            except Exception as error:  # noqa: BLE001 - only this removal fails
                 left.add(self.tree.path(version))
                 why = known(error, "the removal of a model", model=version.parent.name)
                 _log.warning("%s cannot be removed now: %s", version, why)
@@ -93,7 +95,7 @@ class Models:
                 )
 
     def warnings(self) -> Sequence[str]:
-        """Models whose files are gone, for `claraedge status`."""
+        """Returns models whose files are missing, for `claraedge status`."""
         return [
             f"the files of the model {name} ({model}) are gone from the disk; upload it again, or"
             " delete it"
@@ -101,13 +103,13 @@ class Models:
         ]
 
     async def list(self) -> Sequence[Model]:
-        """All models, in the order of their first upload."""
+        """Returns all models, in the order of their first upload."""
         return await self._database.read(
             lambda tx: [records.of_row(tx, row) for row in tx.each("models", after=0)]
         )
 
     async def each(self) -> AsyncGenerator[Model, None]:
-        """The same for a client, who may be slow to take them."""
+        """Yields the same in pages, for clients that may read slowly."""
         listing = Listing(
             query="models",
             key="sequence",
@@ -120,20 +122,22 @@ class Models:
                 yield model
 
     async def parts(self, model: Model) -> tuple[str, ...]:
-        """Names of the other models that it is made of, as its configuration says."""
+        """Returns the names of other models that it uses, according to its configuration."""
         folder = self.tree.folder(model)
         if folder not in self._parts:
             self._parts[folder] = await in_thread(_parts, folder)
         return self._parts[folder]
 
     def upload(self) -> Upload:
-        """An upload: `async with models.upload() as upload`."""
+        """Starts an upload: `async with models.upload() as upload`."""
         return Upload(self, self.tree.staging / self._new_id())
 
     @asynccontextmanager
     async def reading(self, model_id: str) -> AsyncIterator[tuple[Model, Path]]:
-        """The model, and its folder, which stays as it is until the context is left, whatever
-        becomes of the model meanwhile. Raises ModelNotFoundError.
+        """Yields the model and its folder, which stays unchanged until the context is left, even
+        where the model is replaced or deleted meanwhile.
+
+        Raises ModelNotFoundError.
         """
         async with self._changing:
             model = await self._database.read(lambda tx: records.get(tx, model_id))
@@ -157,7 +161,7 @@ class Models:
 
     async def delete(self, model_id: str) -> None:
         """Removes a model, also from every catalog and instance. Raises ModelNotFoundError."""
-        await to_its_end(self._delete(model_id))  # files go with the row, whoever still waits
+        await to_its_end(self._delete(model_id))  # remove files with the row, even if cancelled
 
     async def _delete(self, model_id: str) -> None:
         def work(tx: Transaction) -> Model:
@@ -173,7 +177,10 @@ class Models:
         await self._retire(self.tree.version(model.id, model.generation))
 
     async def add_metadata(self, model_id: str, entries: Mapping[str, str]) -> dict[str, str]:
-        """Adds metadata (the rules are those of `metadata.merge`); returns the complete set."""
+        """Adds metadata (by the rules of `metadata.merge`); returns the complete set.
+
+        Raises ModelNotFoundError, InvalidMetadataError.
+        """
 
         def work(tx: Transaction) -> dict[str, str]:
             records.get(tx, model_id)
@@ -182,7 +189,7 @@ class Models:
         return await self._database.write(work)
 
     async def remove_metadata(self, model_id: str, keys: Iterable[str]) -> dict[str, str]:
-        """Removes metadata by key; returns what is left."""
+        """Removes metadata by key; returns the remaining entries. Raises ModelNotFoundError."""
         wanted = list(keys)
 
         def work(tx: Transaction) -> dict[str, str]:
@@ -194,7 +201,7 @@ class Models:
     async def accept(
         self, staged: Path, name: str, kind: ModelType, entries: Mapping[str, str]
     ) -> Model:
-        """Makes an unpacked version the model of its name. Do not cancel it: shield it."""
+        """Makes an unpacked version the current one of its model. Do not cancel it: shield it."""
         async with self._changing:
             old = await self._database.read(lambda tx: records.find(tx, name))
             model = Model(
@@ -225,7 +232,7 @@ class Models:
         return stored
 
     async def _retire(self, version: Path) -> None:
-        """Removes a version that no row names, once nobody reads it."""
+        """Removes a version that no row names, as soon as nobody reads it."""
         if self._readers[version]:
             self._retired.add(version)
         else:
@@ -234,11 +241,11 @@ class Models:
     async def _remove(self, version: Path) -> None:
         self._parts = {f: parts for f, parts in self._parts.items() if f.parent != version}
         thing = f"{version.parent.name}/{version.name}"
-        # The lock: the model's folder goes with its last version.
+        # Locked, because the model's folder is removed with its last version.
         async with self._changing, self._suspects.during(Work.MODEL, thing):
             await in_thread(self.tree.remove, version)
             path = [self.tree.path(version)]
-            with contextlib.suppress(ClaraedgeError):  # it is forgotten at the next start
+            with contextlib.suppress(ClaraedgeError):  # the next start drops the record
                 await self._database.write(lambda tx: disposable.drop(tx, path))
 
     def _disposable(self, model: Model) -> str:
@@ -248,17 +255,19 @@ class Models:
 def _parts(folder: Path) -> tuple[str, ...]:
     try:
         return read_config((folder / CONFIG).read_bytes()).parts
-    except (OSError, InvalidModelError):  # the inference server says what is wrong with it
+    except (OSError, InvalidModelError):  # the inference server reports what is wrong with it
         return ()
 
 
 class Upload:
-    """A model on its way: its archive comes in chunks, and is stored at `commit`, or not at all."""
+    """An upload of a model: its archive arrives in chunks, and is stored at `commit`, or not at
+    all.
+    """
 
     def __init__(self, models: Models, folder: Path) -> None:
         self._models = models
         self.notes: tuple[str, ...] = ()
-        """What the answer should say of the archive, once it is stored."""
+        """Texts about the archive for the answer, once it is stored."""
         self._folder = folder
         self._archive = folder / "archive.zip"
         self._buffer = bytearray()
@@ -269,7 +278,7 @@ class Upload:
     async def __aenter__(self) -> Self:
         try:
             await in_cancellable_thread(self._open)
-        except BaseException:  # no `__aexit__` follows
+        except BaseException:  # `__aexit__` is not called then
             await to_its_end(in_thread(self._close))
             raise
         return self
@@ -285,7 +294,9 @@ class Upload:
         await to_its_end(in_thread(self._close))
 
     async def write(self, data: bytes) -> None:
-        """Appends a chunk of the archive. Raises InvalidModelError for one that is too large."""
+        """Appends a chunk of the archive. Raises InvalidModelError for an archive that is too
+        large.
+        """
         self._size += len(data)
         if self._size > MAX_BYTES:
             raise InvalidModelError(f"the archive is larger than {MAX_BYTES} bytes")
@@ -294,16 +305,17 @@ class Upload:
             await in_cancellable_thread(self._flush)
 
     async def commit(self, name: str, kind: ModelType, entries: Mapping[str, str]) -> Model:
-        """Unpacks and stores the model; one of the same name is replaced, with type and metadata.
+        """Unpacks and stores the model; replaces one of the same name, including type and metadata.
 
-        `name` may be empty: the archive says it. Raises InvalidModelError, InvalidMetadataError.
+        `name` may be empty where the archive contains it. Raises InvalidModelError,
+        InvalidMetadataError, StorageFullError.
         """
         checked = metadata.check(entries)
         await in_cancellable_thread(self._flush)
         staged = self._folder / "tree"
         found = await in_cancellable_thread(unpack, self._archive, staged, name, self._models.names)
         self.notes = found.notes
-        # Shielded: once the rename has begun it is finished, even if the caller goes away.
+        # Shielded: once the rename has begun, it is completed even if the caller is cancelled.
         self._committing = asyncio.create_task(
             self._models.accept(staged, found.name, kind, checked)
         )

@@ -1,4 +1,6 @@
-"""The entries of a zip archive: what the directory says of them, and their bytes. Blocking."""
+"""Reads the entries of a zip archive: their description in the directory, and their content.
+Blocks.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +22,20 @@ from claraedge.errors import InvalidModelError
 from claraedge.formats import filetypes
 from claraedge.models.layout import DEFLATED64, Entry
 
-#: Most that is read at once; zipfile takes an archive's whole directory, as large as that says.
+#: Bytes that are read at once at most; zipfile reads an archive's whole directory, of any declared
+#: size.
 _MAX_READ = 2 * 1024 * 1024
 _UTF8_FLAG, _ENCRYPTED_FLAG = 0x800, 0x1
 _DOS_FOLDER = 0x10
 #: Info-ZIP's Unicode path (APPNOTE.TXT, 4.6.9): the name in UTF-8, and the CRC of the other one.
 _UNICODE_PATH = 0x7075
-#: Packed bytes at a time: one may become 26,000, whatever is asked for.
+#: Packed bytes that are read at once: one byte may unpack to 26,000, however few are requested.
 _PACKED_STEP = 512
 _END, _END_SIZE, _MAX_COMMENT = b"PK\x05\x06", 22, 0xFFFF
 
 
 class Source(io.BufferedReader):
-    """A file that reads no more at once than an honest archive needs."""
+    """A file that refuses to read more at once than a regular archive needs."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path))
@@ -74,7 +77,9 @@ def refuse_other(source: Source) -> None:
 
 
 def entry(info: zipfile.ZipInfo) -> Entry:
-    """What the archive's directory says. Older .NET writes backslashes between the parts."""
+    """Converts an entry of the archive's directory. Older .NET writes backslashes between the
+    parts.
+    """
     name = _name(info)
     path = (name or info.orig_filename).replace("\\", "/")
     if not info.file_size and not path.endswith("/") and _is_folder(info.external_attr):
@@ -95,20 +100,22 @@ def _is_folder(attributes: int) -> bool:
 
 
 class Reader(Protocol):
-    """The bytes of one entry."""
+    """Reads the content of one entry."""
 
     def read(self, size: int, /) -> bytes:
-        """So many bytes; fewer only at the end, and there the checksum has been checked."""
+        """Returns `size` bytes, or fewer only at the end, where the checksum has then
+        been checked.
+        """
 
 
 @contextmanager
 def opened(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[Reader]:
-    """The entry's bytes, in little memory whatever they unpack to."""
+    """Opens an entry; memory use is small whatever it unpacks to."""
     if info.compress_type != DEFLATED64:
         with archive.open(info) as plain:
             yield plain
         return
-    packed = copy.copy(info)  # the same bytes, as they lie there
+    packed = copy.copy(info)  # the same bytes, still packed
     packed.compress_type = zipfile.ZIP_STORED
     packed.file_size = info.compress_size
     del packed.CRC
@@ -140,7 +147,11 @@ class _Deflated64:
 
 
 def _name(info: zipfile.ZipInfo) -> str | None:
-    """The name as it is written: `filename` ends at a NUL. Unflagged names often are UTF-8."""
+    """Returns the name as it is stored, since `filename` ends at a NUL; None where it cannot be
+    decoded.
+
+    Names without the UTF-8 flag are often UTF-8 as well.
+    """
     name = info.orig_filename
     if info.flag_bits & _UTF8_FLAG or name.isascii():
         return name

@@ -1,4 +1,4 @@
-"""Rows of models. Each function runs inside a transaction of its caller."""
+"""Database rows of models. Each function runs inside a transaction of its caller."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from claraedge.store.database import Row, Transaction
 
 
 def get(tx: Transaction, model: str) -> Model:
-    """The model of an id. Raises ModelNotFoundError."""
+    """Returns the model of an id. Raises ModelNotFoundError."""
     row = tx.row("model", id=model)
     if row is None:
         raise ModelNotFoundError(
@@ -21,13 +21,13 @@ def get(tx: Transaction, model: str) -> Model:
 
 
 def find(tx: Transaction, name: str) -> Model | None:
-    """The model of exactly this name."""
+    """Returns the model of exactly this name; None where there is none."""
     row = tx.row("model_of_name", name=name)
     return None if row is None else of_row(tx, row)
 
 
 def put(tx: Transaction, model: Model, entries: Mapping[str, str], now: float) -> Model:
-    """Adds a model, or gives that of its id a new version, type and metadata."""
+    """Adds a model, or gives an existing one a new version, type and metadata."""
     tx.run(
         "put_model",
         id=model.id,
@@ -42,7 +42,10 @@ def put(tx: Transaction, model: Model, entries: Mapping[str, str], now: float) -
 
 
 def drop(tx: Transaction, model: str) -> Model:
-    """Removes a model, also from every catalog and instance; returns what it was."""
+    """Removes a model, also from every catalog and instance; returns the model as it was.
+
+    Raises ModelNotFoundError.
+    """
     found = get(tx, model)
     tx.run("leave_model_sets", model=model)
     tx.run("drop_model", id=model)

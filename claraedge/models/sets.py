@@ -17,7 +17,10 @@ _MISSING = {SetKind.CATALOG: CatalogNotFoundError, SetKind.INSTANCE: InstanceNot
 
 
 class ModelSets:
-    """All sets of one kind. An id of the other kind is an unknown one."""
+    """All sets of one kind. An id of the other kind is treated as unknown.
+
+    Methods with a `set_id` raise CatalogNotFoundError or InstanceNotFoundError for an unknown one.
+    """
 
     def __init__(self, database: Database, clock: Clock, new_id: NewId, kind: SetKind) -> None:
         self._database = database
@@ -26,7 +29,7 @@ class ModelSets:
         self._kind = kind
 
     async def create(self) -> str:
-        """A new, empty set; returns its id."""
+        """Creates an empty set; returns its id."""
         set_id = self._new_id()
         await self._database.write(
             lambda tx: tx.run(
@@ -46,7 +49,7 @@ class ModelSets:
         await self._database.write(work)
 
     async def each(self) -> AsyncGenerator[ModelSet, None]:
-        """All sets with their models, in the order of their creation."""
+        """Yields all sets with their models, in the order of their creation."""
         listing = Listing(
             query="model_sets",
             key="sequence",
@@ -59,7 +62,7 @@ class ModelSets:
                 yield one
 
     async def read(self, set_id: str) -> ModelSet:
-        """A set with its models."""
+        """Returns a set with its models."""
 
         def work(tx: Transaction) -> ModelSet:
             self._check(tx, set_id)
@@ -68,7 +71,10 @@ class ModelSets:
         return await self._database.read(work)
 
     async def update(self, set_id: str, models: Iterable[str]) -> None:
-        """Makes these, each once, the models of a set. An unknown one changes nothing."""
+        """Replaces the models of a set by these, each once. An unknown model changes nothing.
+
+        Raises ModelNotFoundError.
+        """
         wanted = list(dict.fromkeys(models))
 
         def work(tx: Transaction) -> None:

@@ -1,9 +1,9 @@
-"""Where the files of models lie.
+"""Where the files of models are stored.
 
     models/<id>/<generation>/<name>/...   one uploaded version; the row of the model names it
-    models/staging/<hex>/...              uploads that are still open; emptied at start
+    models/staging/<hex>/...              unfinished uploads; emptied at start
 
-A version appears by one rename and is never written again.
+A version appears by one rename and is never modified afterwards.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ class ModelTree:
         self.staging = self.models / "staging"
 
     def version(self, model: str, generation: int) -> Path:
-        """The folder that holds the model's own folder, and nothing else."""
+        """Returns the folder that contains only the model's own folder."""
         return self.models / model / str(generation)
 
     def folder(self, model: Model) -> Path:
-        """The model's own folder: what an inference server reads."""
+        """Returns the model's own folder, which an inference server reads."""
         return self.version(model.id, model.generation) / model.name
 
     def path(self, version: Path) -> str:
-        """As it is recorded as disposable."""
+        """Returns the path under which a version is recorded as disposable."""
         return str(version.relative_to(self._state))
 
     def prepare(
         self, known: Collection[Path], disposable: Container[str] = frozenset()
     ) -> Sequence[Path]:
-        """At start: makes the folders, empties that of uploads, and looks at every version that is
-        not `known`.
+        """Prepares the start: creates the folders, empties that of uploads, and checks every
+        version that is not `known`.
 
-        Returns those to remove: what is `disposable` (paths relative to the state), and folders
-        without a file. All others are put to what is unknown.
+        Returns those to remove: what is `disposable` (paths relative to the state folder), and
+        folders without a file. All others are moved to the folder for unknown data.
         """
         files.make_folders(self.models)
         remove(self.staging)
@@ -67,15 +67,15 @@ class ModelTree:
         return to_remove
 
     def place(self, staged: Path, model: str, generation: int) -> None:
-        """Makes an unpacked, durable version the one of this number."""
+        """Moves an unpacked, durable version to its final folder."""
         target = self.version(model, generation)
         files.make_folders(target.parent)
-        remove(target)  # one that never got a row
+        remove(target)  # a version that never got a row
         staged.rename(target)
         files.sync_folder(target.parent)
 
     def remove(self, version: Path) -> None:
         """Removes a version, and the model's folder with the last one."""
         remove(version)
-        with contextlib.suppress(OSError):  # another version is there
+        with contextlib.suppress(OSError):  # another version exists
             version.parent.rmdir()

@@ -1,1 +1,1 @@
-"""Payloads: file names and the blob tree."""
+"""Payloads: the files that jobs read and write, their names, uploads, and storage on the disk."""

@@ -1,7 +1,7 @@
 """Lists of a payload's files that are longer than a page, while the payload may change.
 
-All files of an upload appear together. A list of several pages that an upload's end falls into
-would show some of them, and is ended with an error instead.
+All files of an upload become visible together. A list of several pages would show only some of them
+if the upload ends meanwhile; such a list is ended with an error instead.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from claraedge.store.database import Transaction
 
 
 class OpenList:
-    """A list that is being read; `check` goes with each of its pages."""
+    """A list that is being read; `check` is called with each of its pages."""
 
     def __init__(self, lists: Lists, payload: str) -> None:
         self._lists = lists
@@ -27,8 +27,8 @@ class OpenList:
     def check(self, tx: Transaction) -> None:
         """Raises PayloadNotFoundError, and PayloadStateError after a change since the first page.
 
-        It runs in a thread. What it reads first decides which changes the page sees; those are
-        noted before they are committed, or still going on.
+        It runs in a thread. Its first read decides which changes the page sees; those changes are
+        marked before they are committed, or are still in progress.
         """
         if not self._begun:
             self.changed, self._begun = False, True
@@ -43,7 +43,9 @@ class OpenList:
 
 
 class Lists:
-    """Who lists files, and who changes them. All but `check` runs on the daemon's loop."""
+    """Tracks who lists files, and who changes them. All but `check` runs on the daemon's event
+    loop.
+    """
 
     def __init__(self) -> None:
         self._open: dict[str, set[OpenList]] = {}
@@ -54,7 +56,7 @@ class Lists:
 
     @contextmanager
     def changing(self, payload: str) -> Iterator[None]:
-        """While files of a payload are added, replaced or removed by clients."""
+        """Keep this context open while clients add, replace or remove files of a payload."""
         self._changing[payload] += 1
         try:
             yield
@@ -67,7 +69,7 @@ class Lists:
 
     @contextmanager
     def listing(self, payload: str) -> Iterator[OpenList]:
-        """While the files of a payload are listed."""
+        """Keep this context open while the files of a payload are listed."""
         one = OpenList(self, payload)
         self._open.setdefault(payload, set()).add(one)
         try:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 
 class PayloadType(enum.IntEnum):
-    """Numbers of the wire."""
+    """The type of a payload; the numbers are those of the wire."""
 
     PIPELINE = 1
-    """Made with a job, holds its inputs and outputs."""
+    """Created with a job; contains its inputs and outputs."""
     REUSABLE = 2
-    """Lives by itself; its files are copied into jobs that name it."""
+    """Independent of jobs; its files are copied into jobs that name it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,20 +21,20 @@ class PayloadFile:
     """One file of a payload."""
 
     name: str
-    """Relative to the payload's root, without a leading slash."""
+    """The name, relative to the payload's root, without a leading slash."""
     size: int
-    """Bytes."""
+    """Size in bytes."""
     mode: int
     """Permission bits, as reported to clients."""
     blob: bytes
-    """Where the bytes are, relative to the payload's folder."""
+    """The path of the content, relative to the payload's folder."""
     sha256: str | None = None
-    """Of the bytes, hex, where it was taken when they came."""
+    """SHA-256 of the content in hex, where it was computed when the file arrived."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
-    """A payload with all that Details tells of it."""
+    """A payload with all that Details reports."""
 
     id: str
     type: PayloadType
@@ -45,5 +45,5 @@ class Payload:
 
 
 def stored_mode(mode: int) -> int:
-    """The mode that is kept and reported for the one that a client sent; 0 means 0644."""
+    """Returns the mode that is stored and reported for the one that a client sent; 0 means 0644."""
     return 0o644 if mode == 0 else mode & 0o777 | 0o400

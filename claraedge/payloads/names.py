@@ -1,7 +1,8 @@
-"""File names inside a payload. Pure: the one way to resolve a name.
+"""File names inside a payload; every name is resolved here. Pure.
 
 Source: Clara 0.8.1, Payloads: names are relative to the payload's root, a leading `/` or `./` is
-ignored, case is kept, and a download takes the one match without case, or else the exact one.
+ignored, case is preserved, and a download takes the only match without regard to case, or else the
+exact one.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from claraedge.errors import (
 
 MAX_PART_BYTES = 255
 MAX_NAME_BYTES = 3072
-#: Folders and the file itself. What walks a tree of files goes down a level at a time.
+#: Limit for folders plus the file itself. Code that walks a tree of files recurses per level.
 MAX_PARTS = 128
 
 
 def normalise(name: str) -> str:
-    """The stored form: `/x`, `./x`, `.//x` and `x` are all `x`.
+    """Returns the stored form: `/x`, `./x`, `.//x` and `x` all become `x`.
 
     Raises InvalidFileNameError for a name that is empty, too long, a folder, or leaves the payload.
     """
@@ -50,7 +51,9 @@ def normalise(name: str) -> str:
 
 
 def check_depth(name: str) -> str:
-    """A normalised name that is to be stored. Raises InvalidFileNameError for one too deep."""
+    """Returns a normalised name that is to be stored. Raises InvalidFileNameError for
+    one too deep.
+    """
     if name.count("/") >= MAX_PARTS:
         raise InvalidFileNameError(
             f"the file name {name[:77]!r}... has more than {MAX_PARTS} parts; use fewer folders"
@@ -59,7 +62,10 @@ def check_depth(name: str) -> str:
 
 
 def match(names: Iterable[str], wanted: str) -> str:
-    """The stored name that a client means by `wanted`, a normalised name."""
+    """Returns the stored name that a client means by `wanted`, a normalised name.
+
+    Raises FileNotFoundInPayloadError, AmbiguousFileNameError.
+    """
     folded = wanted.casefold()
     matches = []
     for name in names:
@@ -80,6 +86,6 @@ def match(names: Iterable[str], wanted: str) -> str:
 
 
 def folders(name: str) -> list[str]:
-    """The folders above a normalised name, outermost first: `a/b/c` -> `a`, `a/b`."""
+    """Returns the folders above a normalised name, outermost first: `a/b/c` -> `a`, `a/b`."""
     parts = name.split("/")[:-1]
     return ["/".join(parts[: depth + 1]) for depth in range(len(parts))]

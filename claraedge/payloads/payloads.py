@@ -1,4 +1,4 @@
-"""Payloads, as the API and the engine use them."""
+"""Creates, fills, reads and deletes payloads, for the API and the engine."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ from claraedge.suspects import UNRECORDED, Suspects, Work
 
 _log = logging.getLogger(__name__)
 
-#: Gives a tree that containers wrote back to this user; the runner's `reclaim`.
+#: Makes a tree that containers wrote belong to this user again: the runner's `reclaim`.
 Reclaim = Callable[[Path], Awaitable[None]]
 
-#: A file that is replaced while it is looked up is looked up again, so often.
+#: Look-ups of a file that is replaced while it is looked up.
 _TRIES = 5
-#: Bytes of a listed file in memory, beside its name.
+#: Bytes of memory for a listed file, in addition to its name.
 _FILE = 400
 
 
@@ -65,9 +65,9 @@ class Payloads:
         held: Held = lambda: None,
         suspects: Suspects = UNRECORDED,
     ) -> None:
-        """`reclaim` None: no containers run here, so no file belongs to another user.
+        """`reclaim`: None where no containers run, so that no file belongs to another user.
 
-        `held` says why no upload may go on; None: it may.
+        `held` returns why no upload may continue; None where it may.
         """
         self.tree = tree
         self.readers = Readers(clock)
@@ -79,12 +79,12 @@ class Payloads:
         self._new_id = new_id
         self._reclaim = reclaim
         self._from_before: set[str] = set()
-        """Payloads of unfinished jobs that the last daemon left, and that are not checked yet."""
+        """Payloads of unfinished jobs from before this start, which are not checked yet."""
         self._damaged: dict[str, str] = {}
         self._materialising: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def prepare(self) -> None:
-        """At start: folders, and an end to what broken streams left."""
+        """Prepares the start: creates folders, and removes what interrupted uploads left."""
         known = await self._database.read(lambda tx: {row["id"] for row in tx.rows("payloads")})
         disposable = await self._database.read(lambda tx: disposables.of(tx, "payloads"))
         deleted = await self._database.read(
@@ -112,7 +112,7 @@ class Payloads:
                 await self._database.write(lambda tx: disposables.drop_all(tx, "payloads"))
 
     def warnings(self) -> Sequence[str]:
-        """Payloads that were found damaged at the start, for `claraedge status`."""
+        """Returns payloads that were found damaged at the start, for `claraedge status`."""
         return [
             f"the payload {payload} is damaged: {why}; a job of it fails. Send its files again, and"
             " look into `dmesg` for errors of the disk"
@@ -120,7 +120,7 @@ class Payloads:
         ]
 
     async def create(self, entries: Mapping[str, str]) -> Payload:
-        """A new, empty, reusable payload."""
+        """Creates an empty, reusable payload with this metadata. Raises InvalidMetadataError."""
         checked = metadata.check(entries)
         payload = self._new_id()
         await in_thread(self.tree.make, payload)
@@ -137,20 +137,27 @@ class Payloads:
             raise
 
     async def get(self, payload: str, *, with_files: bool = True) -> Payload:
-        """The payload, with its files by name bytes. Raises PayloadNotFoundError."""
+        """Returns the payload; its files are ordered by the bytes of their names.
+
+        Raises PayloadNotFoundError.
+        """
         return await self._database.read(lambda tx: records.get(tx, payload, with_files=with_files))
 
     async def find(self, payload: str, name: str) -> tuple[PayloadFile, Path]:
-        """The file that a client means by `name`, and where its bytes are."""
+        """Returns the file that a client means by `name`, and the path of its content.
+
+        Raises PayloadNotFoundError, InvalidFileNameError, FileNotFoundInPayloadError,
+        AmbiguousFileNameError.
+        """
         wanted = normalise(name)
         file = await self._database.read(lambda tx: records.find_file(tx, payload, wanted))
         return file, self.tree.path(payload, file)
 
     async def files(self, payload: str) -> AsyncGenerator[PayloadFile, None]:
-        """The files of a payload, in the order of their names' bytes.
+        """Yields the files of a payload, ordered by the bytes of their names.
 
         Raises PayloadNotFoundError, and PayloadStateError where a client changes them while a list
-        of more than a page is taken.
+        of more than one page is read.
         """
         with self._lists.listing(payload) as one:
             listing = Listing(
@@ -166,9 +173,11 @@ class Payloads:
                     yield file
 
     async def open(self, payload: str, name: str) -> tuple[PayloadFile, FileIO]:
-        """The file that a client means by `name`, and its bytes, opened; the caller closes them.
+        """Returns the file that a client means by `name`, and its opened content; the caller closes
+        it.
 
-        Raises DamagedFileError where they are not there, or not as many as there were.
+        Raises what `find` raises, and DamagedFileError where the content is missing or has another
+        size.
         """
         for _ in range(_TRIES):
             file, path = await self.find(payload, name)
@@ -182,9 +191,9 @@ class Payloads:
         )
 
     async def remove_file(self, payload: str, name: str) -> None:
-        """Removes the file that a client means by `name`: the name rules of `find`.
+        """Removes the file that a client means by `name`, by the name rules of `find`.
 
-        Raises PayloadStateError once its job was started.
+        Raises what `find` raises, and PayloadStateError once its job was started.
         """
         wanted = normalise(name)
 
@@ -198,7 +207,7 @@ class Payloads:
         await to_its_end(remove())  # no blob without its row
 
     async def delete(self, payload: str) -> None:
-        """Deletes a payload for good: a reusable one at any time, a job's once nothing needs it.
+        """Deletes a payload permanently: a reusable one at any time, a job's once nothing needs it.
 
         Raises PayloadNotFoundError, PayloadStateError.
         """
@@ -215,7 +224,7 @@ class Payloads:
         await to_its_end(remove())  # as above
 
     async def delete_unneeded(self, payloads: Sequence[str]) -> frozenset[str]:
-        """Deletes those that nothing needs, in one step; returns which these were."""
+        """Deletes those payloads that nothing needs, in one transaction; returns their ids."""
 
         def work(tx: Transaction) -> frozenset[str]:
             gone = set()
@@ -236,16 +245,17 @@ class Payloads:
         return await to_its_end(remove())  # as above
 
     async def discard_blobs(self, payload: str, blobs: Sequence[bytes]) -> None:
-        """Removes blobs that are recorded as disposable, and forgets that."""
+        """Removes blobs that are recorded as disposable, and then their records."""
         await in_thread(self.tree.discard, payload, blobs)
         paths = [disposable_blob(payload, blob) for blob in blobs]
-        with contextlib.suppress(ClaraedgeError):  # it is forgotten at the next start
+        with contextlib.suppress(ClaraedgeError):  # the next start drops the record
             await self._database.write(lambda tx: disposables.drop(tx, paths))
 
     async def discard(self, payloads: Iterable[str]) -> None:
-        """Removes the bytes of payloads whose deletion is committed. What cannot go now goes later.
+        """Removes the files of payloads whose deletion is committed. What cannot be removed now is
+        tried again later.
 
-        A crash before its end leaves them to `prepare` and `empty`.
+        After a crash, `prepare` and `empty` remove the rest.
         """
         for payload in payloads:
             self._damaged.pop(payload, None)
@@ -253,7 +263,9 @@ class Payloads:
         await self.empty()
 
     async def empty(self) -> None:
-        """Removes what deleted payloads left, also what belongs to users of containers."""
+        """Removes the files of deleted payloads, including those that belong to users of
+        containers.
+        """
         for leftover in await in_thread(lambda: sorted(self.tree.removed.iterdir())):
             try:
                 async with self._suspects.during(Work.REMOVAL, leftover.name):
@@ -261,15 +273,18 @@ class Payloads:
                         await self._reclaim(leftover)
                     await in_thread(remove, leftover)
             except SetAsideError:
-                continue  # `claraedge status` tells it
+                continue  # `claraedge status` shows it
             except FileNotFoundError:
-                continue  # another call empties as well
-            except Exception as error:  # noqa: BLE001 - it fails alone
+                continue  # another call empties the folder as well
+            except Exception as error:  # noqa: BLE001 - only this removal fails
                 why = known(error, "the removal of a payload", payload=leftover.name[:32])
                 _log.warning("%s cannot be removed now: %s; tried again later", leftover, why)
 
     async def add_metadata(self, payload: str, entries: Mapping[str, str]) -> dict[str, str]:
-        """Adds entries to a reusable payload; returns the complete set. See `metadata.merge`."""
+        """Adds entries to a reusable payload; returns the complete set. See `metadata.merge`.
+
+        Raises PayloadNotFoundError, PayloadStateError for a job's payload, InvalidMetadataError.
+        """
 
         def work(tx: Transaction) -> dict[str, str]:
             records.refuse_job(records.get(tx, payload, with_files=False))
@@ -278,7 +293,10 @@ class Payloads:
         return await self._database.write(work)
 
     async def remove_metadata(self, payload: str, keys: Iterable[str]) -> dict[str, str]:
-        """Removes keys of a reusable payload; returns what is left. See `metadata.remove`."""
+        """Removes keys of a reusable payload; returns the remaining entries. See `metadata.remove`.
+
+        Raises PayloadNotFoundError, PayloadStateError for a job's payload.
+        """
 
         def work(tx: Transaction) -> dict[str, str]:
             records.refuse_job(records.get(tx, payload, with_files=False))
@@ -287,10 +305,12 @@ class Payloads:
         return await self._database.write(work)
 
     async def materialise(self, payload: str) -> None:
-        """Makes the folder that containers read as the job's input; once, whoever else asks.
+        """Creates the folder that containers read as the job's input; concurrent calls create it
+        once.
 
-        Raises DamagedFileError where a file of the payload is not as it was stored. A start of the
-        daemon may have followed a power cut: what was there before it is read and compared, once.
+        Raises PayloadNotFoundError, and DamagedFileError where a file of the payload differs from
+        what was stored. The daemon may have been started after a power cut: files from before the
+        start are read and compared, once.
         """
         lock = self._materialising.setdefault(payload, asyncio.Lock())
         async with lock:
@@ -317,7 +337,7 @@ class Payloads:
 
 
 def _claimed(tx: Transaction) -> dict[str, bool]:
-    """Items that became no job; whether they may still become one."""
+    """Returns items that became no job -> whether they may still become one."""
     rows = tx.rows("items_without_payload")
     return {row["id"]: row["state"] in ("claimed", "parked") for row in rows}
 

@@ -1,4 +1,4 @@
-"""Who reads payloads at this moment: what a client is about to take is not removed under it."""
+"""Tracks which payloads are being read, so that they are not removed while a client downloads."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from contextlib import contextmanager
 
 from claraedge.clock import Clock
 
-#: Seconds after a read in which the same client may come for the next file.
+#: Seconds after a read in which the same client may request the next file.
 LINGER = 60.0
 
 
 class Readers:
-    """The payloads that are read now, or were a moment ago. It keeps no others in mind."""
+    """The payloads that are being read, or were within the last LINGER seconds; no
+    others are kept.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -21,7 +23,7 @@ class Readers:
 
     @contextmanager
     def reading(self, payload: str) -> Iterator[None]:
-        """While it is open the payload is read, and a moment after."""
+        """Marks the payload as being read while the context is open, and LINGER seconds after."""
         self._open[payload] = self._open.get(payload, 0) + 1
         try:
             yield
@@ -30,12 +32,12 @@ class Readers:
             if not self._open[payload]:
                 del self._open[payload]
             self._forget()
-            # Last in order: `_forget` looks at the oldest only.
+            # Insert it last: `_forget` checks only the oldest entries.
             self._until.pop(payload, None)
             self._until[payload] = self._clock.elapsed() + LINGER
 
     def present(self) -> frozenset[str]:
-        """The ids of the payloads that are read."""
+        """Returns the ids of the payloads that are being read."""
         self._forget()
         return frozenset(self._open) | frozenset(self._until)
 

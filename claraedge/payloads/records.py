@@ -1,4 +1,4 @@
-"""Rows of payloads. Each function runs inside a transaction of its caller."""
+"""Database rows of payloads. Each function runs inside a transaction of its caller."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from claraedge.payloads.tree import disposable_blob
 from claraedge.store import disposable
 from claraedge.store.database import Row, Transaction
 
-#: JobState.STOPPED; jobs stand above payloads.
+#: JobState.STOPPED, which cannot be imported: jobs are a layer above payloads.
 _STOPPED = 3
 
 
@@ -21,7 +21,7 @@ def add(tx: Transaction, payload: str, kind: PayloadType, now: float) -> None:
 
 
 def get(tx: Transaction, payload: str, *, with_files: bool = True) -> Payload:
-    """The payload. Raises PayloadNotFoundError."""
+    """Returns the payload. Raises PayloadNotFoundError."""
     row = refuse_missing(tx, payload)
     files = (
         tuple(of_row(r) for r in tx.rows("payload_files", payload=payload)) if with_files else ()
@@ -37,7 +37,7 @@ def get(tx: Transaction, payload: str, *, with_files: bool = True) -> Payload:
 
 
 def refuse_missing(tx: Transaction, payload: str) -> Row:
-    """The payload's row. Raises PayloadNotFoundError."""
+    """Returns the payload's row. Raises PayloadNotFoundError."""
     row = tx.row("payload", id=payload)
     if row is None:
         raise PayloadNotFoundError(f"there is no payload {payload}; it may have been deleted")
@@ -45,9 +45,9 @@ def refuse_missing(tx: Transaction, payload: str) -> Row:
 
 
 def delete(tx: Transaction, payload: str, now: float) -> None:
-    """The end of a payload, whatever stands against it: from now on it is not found.
+    """Deletes a payload unconditionally: from now on it is not found.
 
-    Its bytes are still on the disk; `Payloads.discard` removes them once this is committed.
+    Its files are still on the disk; `Payloads.discard` removes them once this is committed.
     """
     tx.run("drop_payload_files", payload=payload)
     tx.run("payload_deleted", id=payload, now=now)
@@ -57,7 +57,7 @@ def delete(tx: Transaction, payload: str, now: float) -> None:
 def refuse_needed(tx: Transaction, payload: str) -> None:
     """Raises PayloadNotFoundError, and PayloadStateError where its job still needs the payload.
 
-    A job needs it until it has stopped and its results are delivered, where they are at all.
+    A job needs it until it has stopped and its results, if they are to be delivered, are delivered.
     """
     get(tx, payload, with_files=False)
     row = tx.row("payload", id=payload)
@@ -80,6 +80,8 @@ def refuse_needed(tx: Transaction, payload: str) -> None:
 def remove_file(tx: Transaction, payload: str, name: str) -> bytes:
     """Removes the file that a client means by a normalised name; returns its blob, which is
     recorded as disposable.
+
+    Raises what `find_file` raises, and PayloadStateError for a sealed payload.
     """
     refuse_sealed(get(tx, payload, with_files=False))
     file = find_file(tx, payload, name)
@@ -98,7 +100,10 @@ def refuse_job(payload: Payload) -> None:
 
 
 def find_file(tx: Transaction, payload: str, name: str) -> PayloadFile:
-    """The file that a client means by a normalised name."""
+    """Returns the file that a client means by a normalised name.
+
+    Raises PayloadNotFoundError, FileNotFoundInPayloadError, AmbiguousFileNameError.
+    """
     get(tx, payload, with_files=False)
     row = tx.row("payload_file", payload=payload, name=name)
     if row is None:
@@ -109,10 +114,10 @@ def find_file(tx: Transaction, payload: str, name: str) -> PayloadFile:
 
 
 def put_files(tx: Transaction, payload: str, files: Iterable[PayloadFile]) -> list[bytes]:
-    """Adds files or replaces those of the same name; returns the blobs that no row names now, which
-    are recorded as disposable.
+    """Adds files, or replaces those of the same name; returns the blobs that no row names any more,
+    which are recorded as disposable.
 
-    Raises FileCollisionError where a name would be a file and a folder at once.
+    Raises FileCollisionError where a name would be both a file and a folder.
     """
     replaced = []
     for file in files:

@@ -1,15 +1,15 @@
-"""Where the bytes of payloads lie.
+"""Where the files of payloads are stored.
 
-    payloads/<id>/blobs/<hex>                     what clients and the inbox brought
-    payloads/<id>/input/...                       the same under its names, made when the job runs
+    payloads/<id>/blobs/<hex>                     files from clients and the inbox
+    payloads/<id>/input/...                       the same under their names, created for the job
     payloads/<id>/operators/<operator>/<attempt>/ what one attempt of an operator wrote
     payloads/<id>/operators/<operator>/<attempt>.values/
                                                   its values in shared memory, until the job's end
-    uploads/<hex>/...                             streams that are still open; emptied at start
-    removed/<id>-<hex>/...                        deleted payloads on their way out
+    uploads/<hex>/...                             unfinished uploads; emptied at start
+    removed/<id>-<hex>/...                        deleted payloads that are being removed
 
-Rows name blobs, so that all files of an upload appear, or replace others, in one commit; the named
-view is hard links, made anew whenever it is missing.
+Rows name blobs, so that all files of an upload become visible, or replace others, in one commit.
+The view by names consists of hard links, and is created again whenever it is missing.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from claraedge.store.unknown import Unknown
 
 _log = logging.getLogger(__name__)
 
-#: Files and folders that one attempt of an operator may leave.
+#: Limit for the files and folders that one attempt of an operator may write.
 MAX_ENTRIES = 500_000
 
 
 class UnusableOutputError(Exception):
-    """An operator left outputs that cannot be kept; the message says why, and what to do."""
+    """The outputs of an operator cannot be kept; the message says why, and what to do."""
 
 
 class PayloadTree:
@@ -61,11 +61,12 @@ class PayloadTree:
         disposable: Container[str] = frozenset(),
         claimed: Mapping[str, bool] = MappingProxyType({}),
     ) -> None:
-        """Makes the folders; removes what a crash left of streams, and of payloads without a row.
+        """Creates the folders; removes what a crash left of uploads, and payloads without a row.
 
-        Of these only what is known to be needed by nobody: empty folders, what is `disposable`
-        (paths relative to the state), and the inputs of items that became no job. `claimed`: these
-        items, and whether the spool has to have their files. All others are put to what is unknown.
+        Such payloads are removed only where it is certain that nobody needs them: empty folders,
+        what is `disposable` (paths relative to the state folder), and the inputs of items that
+        became no job. `claimed`: these items, and whether the spool must still have their files.
+        All others are moved to the folder for unknown data.
         """
         files.make_folders(self.payloads)
         files.make_folders(self.removed)
@@ -85,7 +86,9 @@ class PayloadTree:
                 self._unknown.put(folder)
 
     def _is_of_item(self, folder: Path, claimed: bool) -> bool:
-        """Whether it holds its item's inputs and no more; the spool has to have these, too."""
+        """Whether it contains only its item's inputs, and, if claimed, the spool has
+        these as well.
+        """
         inputs_alone = {entry.name for entry in folder.iterdir()} <= {"blobs"}
         return inputs_alone and (not claimed or (self._spool / folder.name).exists())
 
@@ -99,11 +102,13 @@ class PayloadTree:
         return self.operator(payload, operator) / str(attempt)
 
     def operator(self, payload: str, operator: str) -> Path:
-        """All that the attempts of an operator wrote."""
+        """Returns the folder for all that the attempts of an operator wrote."""
         return self.folder(payload) / "operators" / operator
 
     def values(self, payload: str, operator: str, attempt: int) -> Path:
-        """Durable copies of an attempt's values in shared memory: neither listed nor delivered."""
+        """Returns the folder with durable copies of an attempt's values in shared memory, which are
+        neither listed nor delivered.
+        """
         return self.folder(payload) / "operators" / operator / f"{attempt}.values"
 
     def path(self, payload: str, file: PayloadFile) -> Path:
@@ -112,8 +117,9 @@ class PayloadTree:
     def why_damaged(
         self, payload: str, file: PayloadFile, *, flag: CancelFlag | None = None
     ) -> str | None:
-        """What is wrong with the bytes of a file; None: nothing is. Their size is compared, and
-        with `flag` their digest as well, where it is known.
+        """Returns what is wrong with the content of a file; None where nothing is.
+
+        Compares the size, and with `flag` also the digest, where it is known.
         """
         path = self.path(payload, file)
         try:
@@ -135,23 +141,27 @@ class PayloadTree:
         return None
 
     def make(self, payload: str) -> None:
-        """The folder of a new payload, durable."""
+        """Creates the folder of a new payload and syncs it."""
         files.make_folders(self.folder(payload) / "blobs")
 
     def remove(self, payload: str) -> None:
-        """Removes the folder of a payload that no row names, also while a thread still fills it."""
+        """Removes the folder of a payload that no row names, even while a thread still writes to
+        it.
+        """
         try:
             remove(self.put_away(payload))
-        except OSError as error:  # it costs space for a while: what is put away is removed again
+        except OSError as error:  # it only costs space for a while: its removal is tried again
             _log.warning("payload left behind", extra={"payload": payload, "reason": str(error)})
 
     def adopt(
         self, payload: str, source: Path, *, mode: int, keep: bool, name: str | None = None
     ) -> bytes:
-        """Takes a durable file of this file system in as a blob: a link, or the file itself.
+        """Adds a durable file of this file system as a blob: by a link, or by moving the file
+        itself.
 
-        The bytes become readable for all users of a container. `name`: the blob's; None: a new one.
-        Returns the blob; the folder of blobs still has to be synced (`sync_blobs`).
+        The file becomes readable for all users of a container. `keep`: links, so that the source
+        stays. `name`: the name of the blob; None: a new one. Returns the blob; the folder of blobs
+        still has to be synced (`sync_blobs`).
         """
         blob = b"blobs/" + (name or new_id()).encode()
         target = self.folder(payload) / os.fsdecode(blob)
@@ -166,9 +176,9 @@ class PayloadTree:
         return blob
 
     def put_away(self, payload: str) -> Path:
-        """Takes the folder of a payload that no row names any more out of the way, at once.
+        """Moves the folder of a payload that no row names any more to `removed`, atomically.
 
-        Returns where it is then; no folder there is no error.
+        Returns its new place; a folder that does not exist is no error.
         """
         away = self.removed / f"{payload}-{new_id()}"
         with contextlib.suppress(FileNotFoundError):
@@ -186,9 +196,10 @@ class PayloadTree:
     def sweep(
         self, payload: str, named: Iterable[bytes], disposable: Collection[str] | None = None
     ) -> None:
-        """Removes the blobs of a payload that no row names: a crash left them.
+        """Removes the blobs of a payload that no row names, which a crash left.
 
-        Those that are not `disposable` are unknown, and put there; None: all are disposable.
+        Those that are not `disposable` are moved to the folder for unknown data; None: all are
+        disposable.
         """
         keep = set(named)
         folder = self.folder(payload) / "blobs"
@@ -202,15 +213,15 @@ class PayloadTree:
                     self._unknown.put(entry)
 
     def damage(self, payload: str, known: Iterable[PayloadFile]) -> list[str]:
-        """What is wrong with files of a payload, by their sizes."""
+        """Returns what is wrong with the files of a payload, by their sizes."""
         found = (self.why_damaged(payload, file) for file in known)
         return [why for why in found if why is not None]
 
     def refuse_damaged(
         self, flag: CancelFlag, payload: str, known: Iterable[PayloadFile], *, deep: bool
     ) -> None:
-        """Raises DamagedFileError where a file is not as it was stored; `deep`: compares digests,
-        too.
+        """Raises DamagedFileError where a file differs from what was stored; `deep` also compares
+        digests.
         """
         for file in known:
             flag.check()
@@ -223,7 +234,7 @@ class PayloadTree:
                 )
 
     def materialise(self, flag: CancelFlag, payload: str, inputs: Iterable[PayloadFile]) -> None:
-        """Makes `input/` with every file under its name. There already: nothing to do."""
+        """Creates `input/` with every file under its name. Does nothing where it exists."""
         view = self.input(payload)
         if view.exists():
             return
@@ -235,17 +246,17 @@ class PayloadTree:
             target = building / file.name.removeprefix("input/")
             files.new_folders(target.parent)
             files.link_or_copy(self.path(payload, file), target, flag=flag)
-        files.open_folders(building, 0o755)  # whatever our umask is: containers run as other users
-        files.sync_tree(building)  # before its name is: after a power cut what is there is whole
+        files.open_folders(building, 0o755)  # with any umask: containers run as other users
+        files.sync_tree(building)  # before its rename: what exists after a power cut is complete
         building.rename(view)
         files.sync_folder(view.parent)
 
     def collect(self, payload: str, folder: Path, prefix: str) -> tuple[list[PayloadFile], int]:
-        """Lists what an attempt wrote, made readable for all and durable.
+        """Lists what an attempt wrote, and makes it readable for all and durable.
 
-        Returns the regular files as `prefix/...`, and the count of entries that are no regular
-        files (links, devices): those are never followed, listed or delivered. Raises
-        UnusableOutputError for a tree that is too deep, too long in its paths, or too large.
+        Returns the regular files as `prefix/...`, and the number of other entries (links, devices),
+        which are never followed, listed or delivered. Raises UnusableOutputError for a tree that is
+        too deep, has too long paths, or is too large.
         """
         files.open_folders(folder, 0o755)
         written = []
@@ -279,7 +290,9 @@ class PayloadTree:
 
 
 def disposable_blob(payload: str, blob: bytes) -> str:
-    """The path of a blob, or of all whose names begin so, as it is recorded as disposable."""
+    """Returns the path under which a blob, or all blobs with that prefix, are recorded as
+    disposable.
+    """
     return _path(payload, os.fsdecode(blob))
 
 
@@ -288,13 +301,13 @@ def _path(*parts: str) -> str:
 
 
 def _is_disposable(payload: str, name: str, disposable: Collection[str]) -> bool:
-    """Whether a blob is, or those of its upload are."""
+    """Whether a blob, or all blobs of its upload, are disposable."""
     names = (name, name.partition("-")[0])
     return any(_path(payload, "blobs", one) in disposable for one in names)
 
 
 def _refuse_path(path: str) -> None:
-    """What is deeper or longer than names in a payload could be given to nobody."""
+    """Raises UnusableOutputError for a path that exceeds the limits of names in a payload."""
     if path.count("/") >= MAX_PARTS:
         raise UnusableOutputError(
             f"left more than {MAX_PARTS - 1} folders in each other in its outputs:"
@@ -308,14 +321,14 @@ def _refuse_path(path: str) -> None:
 
 
 def printable(name: str) -> str:
-    """A name of the file system as UTF-8 text: other bytes become backslash, x and two digits."""
+    """Returns a file name as UTF-8 text: other bytes become a backslash, x and two hex digits."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def listed_names(names: Iterable[str]) -> dict[str, str]:
-    """A listed name for each name of the file system, no two the same.
+    """Returns a unique listed name for each file name.
 
-    What is UTF-8 keeps its name; an escaped one that would be the same gets a `~` for each before.
+    Names in UTF-8 stay unchanged; an escaped name that would be a duplicate gets one or more `~`.
     """
     plain = {name: name for name in names if printable(name) == name}
     listed, taken = dict(plain), set(plain)

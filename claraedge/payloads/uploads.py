@@ -1,4 +1,4 @@
-"""Uploads: files on their way into a payload, which appear together or not at all."""
+"""Uploads: files on their way into a payload, which become visible together or not at all."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ from claraedge.payloads.tree import PayloadTree, disposable_blob
 from claraedge.store import disposable
 from claraedge.store.database import Database, Transaction
 
-#: Why nothing new may be stored now, in words; None: it may.
+#: Returns why nothing new may be stored now, as a text; None where it may.
 Held: TypeAlias = Callable[[], str | None]
 
-#: Bytes of one file, and of all files of a stream, that are kept in memory before they are written.
+#: Bytes that are buffered in memory before they are written: of one file, and of all files of a
+#: stream.
 _BUFFER = 256 * 1024
 _BUFFERS = 4 * _BUFFER
-#: A chunk of so many bytes is written as it comes.
+#: A chunk of at least this many bytes is written immediately.
 _LARGE = 64 * 1024
-#: Bytes of memory for a file of a stream until its end, beside its name and what it buffers.
+#: Bytes of memory for each file of a stream until its end, in addition to its name and buffer.
 _FILE = 280
 
 
@@ -45,30 +46,30 @@ def refuse_held(held: Held) -> None:
 
 
 class _Part:
-    """One file of an upload that is still open. A stream may hold very many: it is kept small."""
+    """One file of an open upload. A stream may contain very many, so it is kept small."""
 
     __slots__ = ("blob", "buffer", "mode", "number", "size")
 
     def __init__(self, number: int, mode: int) -> None:
         self.number = number
-        """Of its file in the upload's folder."""
+        """Number of its file in the upload's folder."""
         self.mode = mode
         self.size = 0
         self.buffer: bytearray | None = None
         self.blob: bytes | None = None
-        """Once its file is one of the payload's blobs; no row names it yet."""
+        """Set once its file is one of the payload's blobs, which no row names yet."""
 
     def file(self, name: str) -> PayloadFile:
-        """What is recorded of it under its name."""
+        """Returns the file as it is recorded under this name."""
         assert self.blob is not None, "stored before it is recorded"
         return PayloadFile(name=name, size=self.size, mode=self.mode, blob=self.blob)
 
 
 class Upload:
-    """Files on their way into a payload. All appear together at `commit`, or none.
+    """Files on their way into a payload. All of them become visible at `commit`, or none.
 
-    Source: Clara 0.8.1, Payloads Upload: a job's payload takes them below `input/`; chunks of one
-    name append, a name that was there before is replaced.
+    Source: Clara 0.8.1, Payloads Upload: a job's payload takes them below `input/`; chunks with the
+    same name are appended, a name that existed before is replaced.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Upload:
         held: Held,
         changing: Callable[[str], AbstractContextManager[None]],
     ) -> None:
-        """`changing` is open while the payload's files change."""
+        """`changing` is entered while the payload's files change."""
         self._held = held
         self._changing = changing
         self._database = database
@@ -99,7 +100,7 @@ class Upload:
     async def __aenter__(self) -> Self:
         try:
             await in_cancellable_thread(self._open)
-        except BaseException:  # no `__aexit__` follows
+        except BaseException:  # `__aexit__` is not called then
             await self._clean()
             raise
         return self
@@ -115,7 +116,10 @@ class Upload:
         await self._clean()
 
     async def write(self, name: str, mode: int, data: bytes) -> None:
-        """Appends a chunk to a file. Raises StorageFullError as `Payloads.upload`."""
+        """Appends a chunk to a file.
+
+        Raises StorageFullError as `Payloads.upload` does, and InvalidFileNameError.
+        """
         refuse_held(self._held)
         stored = self._prefix + check_depth(normalise(name))
         part = self._parts.get(stored)
@@ -124,8 +128,8 @@ class Upload:
             part = self._parts[stored] = _Part(len(self._parts), stored_mode(mode))
         self._last = stored
         part.size += len(data)
-        # What is written is written to its end, also for a caller that goes away: the folder is
-        # removed after it.
+        # A write continues to its end even when the caller is cancelled: only then the folder is
+        # removed.
         if len(data) >= _LARGE and not part.buffer:
             await in_cancellable_thread(self._append, part, data)
             return
@@ -141,7 +145,11 @@ class Upload:
             self._buffered = 0
 
     async def commit(self) -> PayloadFile:
-        """Makes all files durable and visible; returns the one that was written last."""
+        """Makes all files durable and visible; returns the one that was written last.
+
+        Raises InvalidRequestError for an upload without a file, PayloadNotFoundError,
+        PayloadStateError, FileCollisionError, StorageFullError.
+        """
         if self._last is None:
             raise InvalidRequestError(
                 "the upload holds no message, so it names no file; an empty file needs one message"
@@ -152,10 +160,10 @@ class Upload:
         self._noted = True
         try:
             await in_cancellable_thread(self._store)
-        except FileNotFoundError:  # the payload was deleted meanwhile: say so
+        except FileNotFoundError:  # the payload was deleted meanwhile: report that
             await self._database.read(lambda tx: records.get(tx, self._payload.id))
             raise
-        # From here to its end, even if the caller goes away: it may be committed already.
+        # Run this to its end even if the caller is cancelled: it may be committed already.
         self._committing = asyncio.create_task(self._record(self._last))
         return await asyncio.shield(self._committing)
 
@@ -171,7 +179,7 @@ class Upload:
             with self._changing(self._payload.id):
                 replaced = await self._database.write(work)
         except asyncio.CancelledError:
-            # At the daemon's end: it may be committed, and the sweep of the next start knows.
+            # When the daemon ends, it may be committed; the sweep at the next start finds out.
             self._parts = {}
             self._noted = False
             raise
@@ -190,11 +198,11 @@ class Upload:
 
     @property
     def _disposable(self) -> str:
-        """Stands for all its blobs."""
+        """The path that represents all blobs of this upload."""
         return disposable_blob(self._payload.id, b"blobs/" + self._key.encode())
 
     async def _forget(self, paths: Sequence[str]) -> None:
-        """What is removed needs no record; one that stays is forgotten at the next start."""
+        """Drops the records of what was removed; the next start drops those that remain."""
         with contextlib.suppress(ClaraedgeError):
             await self._database.write(lambda tx: disposable.drop(tx, paths))
 
@@ -205,7 +213,9 @@ class Upload:
         self._folder.mkdir(0o700)
 
     def _append(self, flag: CancelFlag, part: _Part, data: bytes | bytearray) -> None:
-        """Appends to a file. None stays open: a stream may hold more files than we may open."""
+        """Appends to a file without keeping it open: a stream may contain more files than we may
+        open.
+        """
         flag.check()
         files.append(self._path(part), data)
 
@@ -216,7 +226,7 @@ class Upload:
                 part.buffer = None
 
     def _store(self, flag: CancelFlag) -> None:
-        """Makes all files durable, with the modes that they will have, and blobs of them."""
+        """Makes all files durable with their final modes, and turns them into blobs."""
         for part in self._parts.values():
             self._append(flag, part, part.buffer or b"")
             part.buffer = None

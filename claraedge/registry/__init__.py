@@ -1,1 +1,1 @@
-"""The pipelines that this device knows: their definitions as sent, by id and by name."""
+"""The pipelines registered on this device: their definitions as sent, by id and by name."""

@@ -1,4 +1,4 @@
-"""Rows of pipelines that files of `pipelines.d` define."""
+"""Database rows of pipelines that files of `pipelines.d` define."""
 
 from __future__ import annotations
 
@@ -11,30 +11,32 @@ from claraedge.registry.pipelines import store_definition
 from claraedge.store.database import Transaction
 
 _NAMESPACE = uuid.UUID("4b7a2a5e-96cf-4c43-9d5c-5f0a3a4a8f0e")
-"""Never changed: ids of pipelines rest on it."""
+"""Must never change: ids of pipelines are derived from it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfFile:
-    """A pipeline that a file defines, or defined."""
+    """A pipeline that a file defines, or used to define."""
 
     id: str
     name: str
     source: str
-    """The file's path in the folder."""
+    """The path of the file in the folder."""
     definition: str
-    """Digest of its files."""
+    """The digest of its files."""
     gone: bool
-    """Its file is not there any more: it is none for new jobs."""
+    """Whether its file no longer exists, so that new jobs cannot use it."""
 
 
 def id_of(source: str) -> str:
-    """The id of the pipeline of a file: the same on every device and after every return."""
+    """Returns the id of the pipeline of a file: the same on every device, and again when a file
+    returns.
+    """
     return uuid.uuid5(_NAMESPACE, source).hex
 
 
 def known(tx: Transaction) -> Mapping[str, OfFile]:
-    """All, by their source, in the order of their creation."""
+    """Returns all of them by their source, in the order of their creation."""
     return {
         row["source"]: OfFile(
             id=row["id"],
@@ -52,7 +54,7 @@ def put(
 ) -> bool:
     """Registers, changes or enables the pipeline of a file.
 
-    False, and nothing is changed: a client gave the id to a pipeline of its own.
+    Returns False, and changes nothing, where a client gave the id to a pipeline of its own.
     """
     pipeline = id_of(source)
     before = tx.row("pipeline_ever", id=pipeline)
@@ -74,5 +76,5 @@ def put(
 
 
 def disable(tx: Transaction, source: str, now: float) -> None:
-    """Takes the pipeline of a file that is gone away from new jobs. Its metadata stay."""
+    """Disables the pipeline of a missing file for new jobs. Its metadata stay."""
     tx.run("remove_pipeline", id=id_of(source), now=now)

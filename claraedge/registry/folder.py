@@ -1,8 +1,9 @@
-"""`pipelines.d`: the files that lie there are pipelines; nothing there is changed or removed.
+"""`pipelines.d`: registers the files in this folder as pipelines, without changing or removing any.
 
-Each `*.yaml` and `*.yml` at the top is one; sub-folders hold what they import. A look compares what
-lies there with what is registered. It takes only what stood the same, imports and all, at the look
-before; a file that is wrong, or is being written, leaves what is registered as it is.
+Each `*.yaml` and `*.yml` at the top is a pipeline; sub-folders contain what they import. A scan
+compares the folder with what is registered. It takes only files that were unchanged, including
+their imports, since the previous scan. A file that is wrong, or is being written, leaves the
+registered pipeline unchanged.
 """
 
 from __future__ import annotations
@@ -44,15 +45,15 @@ _FACT = "pipelines.d"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineFile:
-    """A file of the folder, and what it stands for."""
+    """A file of the folder, with the pipeline that it defines."""
 
     name: str
-    """In the folder; escaped where it is no text."""
+    """The name in the folder, escaped where it is no text."""
     path: str
     pipeline: OfFile | None
-    """None: nothing was ever registered of it."""
+    """None: no pipeline was ever registered from it."""
     problems: tuple[str, ...]
-    """Why what is registered is not what the file says now."""
+    """Why the registered pipeline differs from the current content of the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,7 @@ class _Change:
 
 
 class PipelineFolder:
-    """Looks into one folder for as long as `run` runs."""
+    """Scans one folder while `run` runs."""
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class PipelineFolder:
         failpoint: Callable[[str], None] = lambda _: None,
         suspects: Suspects = UNRECORDED,
     ) -> None:
-        """`pause`: seconds between two looks."""
+        """`pause`: seconds between two scans."""
         self._database = database
         self._pipelines = pipelines
         self._clock = clock
@@ -87,22 +88,22 @@ class PipelineFolder:
         self._failpoint = failpoint
         self._suspects = suspects
         self._place: str | None = None
-        """The folder and its mount, as they were recorded; None: not read yet."""
+        """The recorded folder and mount point; None: not read yet."""
         self._names: frozenset[str] | None = None
-        """At the look before; None: there was none."""
+        """The names in the previous scan; None: there was none."""
         self._stood: dict[str, Mapping[str, Standing]] = {}
-        """Of files that were not dealt with at the look before: how each file of the set stood."""
+        """File -> the state of each file of its set when it was last read."""
         self._done: dict[str, Mapping[str, Standing]] = {}
-        """Of files that were dealt with, likewise: nothing is to be done while they stand so."""
+        """The same for files that were registered or refused: skipped while that is unchanged."""
         self._problems: dict[str, tuple[str, ...]] = {}
         self._misnamed: Mapping[str, str] = {}
-        """Entries whose name is no text, escaped, with why they are not taken."""
+        """Entries whose name is no text, escaped -> why they are not taken."""
         self._same_name: tuple[str, ...] = ()
         self._trouble = ""
-        """Why nothing is looked at now; empty where nothing keeps it."""
+        """Why nothing is scanned now; empty where nothing blocks it."""
 
     def warnings(self) -> Sequence[str]:
-        """What somebody should correct, for `claraedge status`."""
+        """Returns problems that need a correction, for `claraedge status`."""
         found = [f"{self._folder}: {self._trouble}"] if self._trouble else []
         for problems in self._problems.values():
             more = f" (and {len(problems) - 1} more: `claraedge list pipelines`)"
@@ -110,7 +111,9 @@ class PipelineFolder:
         return [*found, *self._misnamed.values(), *self._same_name]
 
     async def files(self) -> Sequence[PipelineFile]:
-        """What lies in the folder, by name, and what lay there and is gone."""
+        """Returns the files in the folder by name, including those that were registered and are
+        gone.
+        """
         known = await self._database.read(file_records.known)
         problems = {**self._problems, **{n: (why,) for n, why in self._misnamed.items()}}
         return [
@@ -124,14 +127,15 @@ class PipelineFolder:
         ]
 
     async def prepare(self) -> None:
-        """At start, before anything makes jobs: takes what changed while nobody looked.
+        """Takes what changed while the daemon did not run; call it at start, before anything
+        creates jobs.
 
-        What changed within the last pause is left to the looks that follow.
+        What changed within the last pause is left to later scans.
         """
         await self._try(at_start=True)
 
     async def run(self) -> None:
-        """Looks until cancelled. What does not work now is tried again."""
+        """Scans until cancelled. What fails now is tried again."""
         while True:
             await asyncio.sleep(self._pause)
             await self._try(at_start=False)
@@ -148,14 +152,14 @@ class PipelineFolder:
                 f"cannot be read ({error.strerror or error}); nothing changes until it can:"
                 " correct that, or set [pipelines] path to another folder"
             )
-        except Exception as error:  # noqa: BLE001 - it fails alone
+        except Exception as error:  # noqa: BLE001 - only this scan fails
             self._met(str(known(error, "a look at the folder of pipelines")))
 
     async def look(self, *, at_start: bool = False) -> None:
-        """One look: registers what is new or changed, and disables what is gone.
+        """Scans once: registers what is new or changed, and disables what is gone.
 
-        Raises PipelineStoreError where it cannot be stored now, and OSError where the folder cannot
-        be read: then nothing changes.
+        Raises PipelineStoreError where the result cannot be stored now, and OSError where the
+        folder cannot be read: then nothing changes.
         """
         before = self._clock.now() - self._pause
         known = await self._database.read(file_records.known)
@@ -184,7 +188,9 @@ class PipelineFolder:
         self._same_name = self._twins(await self._database.read(file_records.known))
 
     async def _is_unmounted(self, top: Top, present: Sequence[OfFile]) -> bool:
-        """Whether the mount that held the files seems to have gone. Records where they are."""
+        """Whether the mount with the files seems to be missing. Records the folder and its mount
+        point.
+        """
         if self._place is None:
             row = await self._database.read(lambda tx: tx.row("fact", key=_FACT))
             self._place = "" if row is None else str(row["value"])
@@ -200,11 +206,13 @@ class PipelineFolder:
         return False
 
     def _is_gone(self, source: str, names: Iterable[str]) -> bool:
-        """Programs that save a file may take it away for a moment: two looks have to miss it."""
+        """Programs that save a file may remove it for a moment: it must be missing in two scans."""
         return source not in names and self._names is not None and source not in self._names
 
     def _named(self, top: Top) -> Sequence[str]:
-        """Names that are text, the newest file last; what is wrong with others is told."""
+        """Returns the names that are text, the newest file last; logs what is wrong with the
+        others.
+        """
         names, misnamed = [], {}
         reasons = dict.fromkeys(top.almost, "its name has one more ending, which Windows hides")
         for name, _ in sorted(top.found.items(), key=lambda item: (item[1].modified, item[0])):
@@ -222,7 +230,7 @@ class PipelineFolder:
         return names
 
     def _forget(self, names: Sequence[str]) -> None:
-        """Drops what was known of files that are not there any more."""
+        """Drops what is known of files that no longer exist."""
         kept: dict[str, Mapping[str, Standing]] | dict[str, tuple[str, ...]]
         for kept in (self._stood, self._done, self._problems):
             for name in kept.keys() - set(names):
@@ -233,14 +241,16 @@ class PipelineFolder:
     async def _apart(
         self, name: str, registered: OfFile | None, settled_before: float | None
     ) -> _Change | None:
-        """As `_changed`. What is wrong with one file keeps no other from being read."""
+        """Calls `_changed`, so that an error in one file does not keep the others from
+        being read.
+        """
         try:
             async with self._suspects.during(Work.PIPELINE, name):
                 return await self._changed(name, registered, settled_before)
         except Exception as error:
             why = known(error, "a look at a pipeline file", file=name)
             if why is error and not isinstance(error, SetAsideError):
-                raise  # it concerns all files
+                raise  # it affects all files
         self._done.pop(name, None)
         self._problems[name] = (f"{self._folder}/{name}: {why}",)
         return None
@@ -248,7 +258,9 @@ class PipelineFolder:
     async def _changed(
         self, name: str, registered: OfFile | None, settled_before: float | None
     ) -> _Change | None:
-        """What has to be registered of a file now. `settled_before`: see `_has_settled`."""
+        """Returns what has to be registered for a file now. `settled_before`: see
+        `_has_settled`.
+        """
         done = self._done.get(name)
         enabled = registered is not None and not registered.gone
         if done is not None and (enabled or name in self._problems):
@@ -289,7 +301,7 @@ class PipelineFolder:
         return _Change(source=name, pipeline_name=pipeline.name, files=gathered.files)
 
     def _placed(self, problem: Problem) -> Problem:
-        """With the file as somebody finds it."""
+        """Returns the problem with the full path of the file."""
         return msgspec.structs.replace(problem, file=f"{self._folder}/{problem.file}")
 
     def _refuse(self, name: str, problems: tuple[str, ...], at: Mapping[str, Standing]) -> None:
@@ -308,7 +320,9 @@ class PipelineFolder:
     # --- the registry --------------------------------------------------------------------------
 
     async def _store(self, changes: Sequence[_Change], gone: Sequence[str]) -> None:
-        """All of one look in one transaction: a renamed file is never missing, nor there twice."""
+        """Stores the result of a scan in one transaction: a renamed file is never missing or
+        present twice.
+        """
         if not (changes or gone):
             return
 
@@ -354,7 +368,9 @@ class PipelineFolder:
         self._failpoint("pipelines.d: told")
 
     def _twins(self, known: Mapping[str, OfFile]) -> tuple[str, ...]:
-        """Tells files that define pipelines of one name: only the newest is found by it."""
+        """Returns warnings for files that define pipelines of the same name, which means only the
+        newest.
+        """
         newest: dict[str, OfFile] = {}
         found = []
         for one in known.values():
@@ -381,9 +397,10 @@ class PipelineFolder:
 def _has_settled(
     gathered: Gathered, stood: Mapping[str, Standing] | None, before: float | None
 ) -> bool:
-    """Whether nobody writes to any file of a set.
+    """Whether nobody is writing to any file of a set.
 
-    All stand as at the look before, or have not changed since a time, in Unix seconds.
+    All are in the same state as in the previous scan, or have not changed since `before`, a time in
+    Unix seconds.
     """
     if gathered.standings == stood:
         return True

@@ -35,20 +35,20 @@ from claraedge.store.pages import Listing, pages
 _log = logging.getLogger(__name__)
 
 MAX_DEFINITION_BYTES = 16 * 1024 * 1024
-#: The path of a file is only its name; this is more than any file system takes.
+#: The path of a file is only a name; this limit exceeds that of any file system.
 MAX_PATH_BYTES = 4096
-#: Bytes of a listed pipeline in memory, beside its metadata.
+#: Bytes of memory for a listed pipeline, in addition to its metadata.
 _LISTED = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
-    """A pipeline as it is registered."""
+    """A registered pipeline."""
 
     id: str
     name: str
     definition: str
-    """Digest of the definition's files."""
+    """The digest of the definition's files."""
     created: float
     files: tuple[DefinitionFile, ...] = ()
     metadata: Mapping[str, str]
@@ -58,26 +58,30 @@ class Registered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
-    """What a creation or an update answers."""
+    """The answer to a creation or an update."""
 
     id: str
     warnings: tuple[str, ...]
-    """What is kept and not used, and what will have to be given at the start of a job."""
+    """Parts of the definition that have no effect, and values that the start of a job
+    has to give.
+    """
 
 
 class Pipelines:
-    """The registry."""
+    """The registry of pipelines."""
 
     def __init__(
         self, database: Database, clock: Clock, new_id: NewId, device: Callable[[], Device]
     ) -> None:
-        """`device` looks at what this machine has; it may block."""
+        """`device` returns what this machine has; it may block."""
         self._database = database
         self._device = device
         self._clock = clock
         self._new_id = new_id
         self.on_created: Callable[[], None] = lambda: None
-        """Called after each commit of a new or changed pipeline: the inbox looks at what waits."""
+        """Called after each commit of a new or changed pipeline, so that the inbox checks waiting
+        items.
+        """
 
     async def create(
         self, parts: Sequence[DefinitionFile], entries: Mapping[str, str], forced_id: str | None
@@ -85,8 +89,8 @@ class Pipelines:
         """Registers a definition.
 
         Raises PipelineDefinitionError (nothing readable), PipelineLoadError (one message for each
-        problem), InvalidMetadataError, InvalidRequestError (the forced id is taken, also by a
-        pipeline that was removed: jobs still name that), PipelineStoreError.
+        problem), InvalidMetadataError, InvalidRequestError (the forced id is taken, possibly by a
+        removed pipeline that jobs still refer to), PipelineStoreError.
         """
         checked = metadata.check(entries)
         definition = merge_parts(parts)
@@ -120,12 +124,12 @@ class Pipelines:
         return Created(id=pipeline_id, warnings=tuple(map(str, loaded.warnings)))
 
     async def update(self, pipeline: str, parts: Sequence[DefinitionFile]) -> Created:
-        """Replaces a definition; jobs that exist keep the one that they were created with.
+        """Replaces a definition; existing jobs keep the one that they were created with.
 
         Raises what `create` raises for a definition, PipelineNotFoundError, PipelineOfFileError,
         PipelineUpdateError.
         """
-        # What keeps it from being changed at all is told before any problem of the definition.
+        # Report what prevents any change before problems of the definition.
         _refuse_file(await self.get(pipeline), "change")
         definition = merge_parts(parts)
         loaded = await self.check(definition)
@@ -153,7 +157,7 @@ class Pipelines:
         return Created(id=pipeline, warnings=tuple(map(str, loaded.warnings)))
 
     async def remove(self, pipeline: str) -> None:
-        """Takes a pipeline away from new jobs; those that exist keep theirs and go on.
+        """Removes a pipeline for new jobs; existing jobs keep it and continue.
 
         Raises PipelineNotFoundError, PipelineOfFileError.
         """
@@ -167,7 +171,10 @@ class Pipelines:
         _log.info("pipeline removed", extra={"pipeline": pipeline})
 
     async def add_metadata(self, pipeline: str, entries: Mapping[str, str]) -> dict[str, str]:
-        """Adds entries; returns the complete set. See `metadata.merge`."""
+        """Adds entries; returns the complete set. See `metadata.merge`.
+
+        Raises PipelineNotFoundError, InvalidMetadataError.
+        """
 
         def work(tx: Transaction) -> dict[str, str]:
             get(tx, pipeline)
@@ -176,7 +183,10 @@ class Pipelines:
         return await self._database.write(work)
 
     async def remove_metadata(self, pipeline: str, keys: Iterable[str]) -> dict[str, str]:
-        """Removes keys; returns what is left. See `metadata.remove`."""
+        """Removes keys; returns the remaining entries. See `metadata.remove`.
+
+        Raises PipelineNotFoundError.
+        """
 
         def work(tx: Transaction) -> dict[str, str]:
             get(tx, pipeline)
@@ -185,11 +195,14 @@ class Pipelines:
         return await self._database.write(work)
 
     async def get(self, pipeline: str) -> Registered:
-        """The pipeline with its files. Raises PipelineNotFoundError."""
+        """Returns the pipeline with its files. Raises PipelineNotFoundError."""
         return await self._database.read(lambda tx: get(tx, pipeline))
 
     async def each(self) -> AsyncGenerator[Registered, None]:
-        """All pipelines, in the order of their creation, without their files."""
+        """Yields all pipelines in the order of their creation, without their files.
+
+        Raises PipelineListError.
+        """
         listing = Listing(
             query="pipelines",
             key="sequence",
@@ -203,7 +216,7 @@ class Pipelines:
                     yield pipeline
 
     async def check(self, definition: Sequence[DefinitionFile]) -> Loaded:
-        """What comes of a definition on this device. Raises PipelineDefinitionError."""
+        """Loads a definition and checks it for this device. Raises PipelineDefinitionError."""
         return await in_thread(self._checked, definition)
 
     def _checked(self, definition: Sequence[DefinitionFile]) -> Loaded:
@@ -211,7 +224,10 @@ class Pipelines:
 
 
 def check_definition(definition: Sequence[DefinitionFile]) -> Pipeline:
-    """The pipeline of a definition without a job's variables; raises with every problem."""
+    """Returns the pipeline of a definition without a job's variables.
+
+    Raises PipelineDefinitionError, or PipelineLoadError with every problem.
+    """
     return _pipeline(_checked(definition))
 
 
@@ -237,7 +253,10 @@ def _checked(definition: Sequence[DefinitionFile], device: Device | None = None)
 def resolve(
     definition: Sequence[DefinitionFile], variables: Mapping[str, str], job: str
 ) -> Pipeline:
-    """The pipeline of a job that starts with these variables; raises with every problem."""
+    """Returns the pipeline of a job that starts with these variables.
+
+    Raises PipelineLoadError with every problem.
+    """
     return _pipeline(load(definition, variables, final=True, job=job))
 
 
@@ -248,7 +267,7 @@ def _pipeline(loaded: Loaded) -> Pipeline:
 
 
 def get(tx: Transaction, pipeline: str) -> Registered:
-    """The pipeline of an id. Raises PipelineNotFoundError."""
+    """Returns the pipeline of an id. Raises PipelineNotFoundError."""
     row = tx.row("pipeline", id=pipeline)
     if row is None:
         if why := why_missing(tx, pipeline):
@@ -260,7 +279,9 @@ def get(tx: Transaction, pipeline: str) -> Registered:
 
 
 def find(tx: Transaction, name_or_id: str) -> Registered | None:
-    """The pipeline of an id, or the newest of a name (without regard to case)."""
+    """Returns the pipeline of an id, or the newest of a name (without regard to case); None where
+    there is none.
+    """
     row = tx.row("pipeline", id=name_or_id.lower()) or tx.row(
         "newest_pipeline_of_name", name_folded=name_or_id.casefold()
     )
@@ -268,7 +289,9 @@ def find(tx: Transaction, name_or_id: str) -> Registered | None:
 
 
 def why_missing(tx: Transaction, name_or_id: str) -> str:
-    """Why `find` finds no such pipeline, and what to do; empty where there never was one."""
+    """Returns why `find` finds no such pipeline, and what to do; empty where there
+    never was one.
+    """
     row = tx.row(
         "pipeline_without_its_file", id=name_or_id.lower(), name_folded=name_or_id.casefold()
     )
@@ -288,19 +311,19 @@ def _refuse_file(pipeline: Registered, do: str) -> None:
 
 
 def definition_files(tx: Transaction, digest: str) -> tuple[DefinitionFile, ...]:
-    """The files of a stored definition."""
+    """Returns the files of a stored definition."""
     row = tx.row("definition", digest=digest)
     assert row is not None, "rows refer to definitions"
     return decode_json(row["files"], tuple[DefinitionFile, ...])
 
 
 def digest_of(definition: Sequence[DefinitionFile]) -> str:
-    """The digest under which a definition is stored."""
+    """Returns the digest under which a definition is stored."""
     return hashlib.sha256(msgspec.json.encode(definition)).hexdigest()
 
 
 def store_definition(tx: Transaction, definition: Sequence[DefinitionFile]) -> str:
-    """Stores a definition, where it is not known yet; returns its digest."""
+    """Stores a definition, unless it is stored already; returns its digest."""
     digest = digest_of(definition)
     tx.run("add_definition", digest=digest, files=msgspec.json.encode(definition).decode())
     return digest

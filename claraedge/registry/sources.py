@@ -1,6 +1,7 @@
-"""Reads a pipeline's file of `pipelines.d`, with all that it imports. Nothing outside is read.
+"""Reads a pipeline's file of `pipelines.d`, with all that it imports, and nothing outside the
+folder.
 
-A link is followed where it leads to a place in the same folder, and nowhere else.
+A symbolic link is followed only to a place in the same folder.
 """
 
 from __future__ import annotations
@@ -27,27 +28,27 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Standing(NamedTuple):
-    """How a path stood; None: nothing is there, or it cannot be seen."""
+    """The state of a path; None: nothing is there, or it cannot be accessed."""
 
     itself: Seen | None
     target: Seen | None
-    """Of a link, what it leads to."""
+    """The state of the target where the path is a link."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gathered:
-    """A definition as it lies in the folder. Paths are relative to the folder."""
+    """A definition as found in the folder. Paths are relative to the folder."""
 
     files: tuple[DefinitionFile, ...]
-    """The root first; those that could be read."""
+    """The files that could be read, the root first."""
     standings: Mapping[str, Standing]
-    """All that was looked for, as it stood after it was read."""
+    """The state of every path that was looked up, taken after it was read."""
     problems: tuple[Problem, ...]
-    """Why the set is not whole. All are errors."""
+    """Errors: why the set of files is incomplete."""
 
 
 class _RefusedError(Exception):
-    """A file that is not taken."""
+    """A file is not accepted."""
 
     def __init__(self, code: str, message: str, fix: str, at: Place | None = None) -> None:
         super().__init__(message)
@@ -55,7 +56,7 @@ class _RefusedError(Exception):
 
 
 def gather(folder: Path, root: str) -> Gathered:
-    """The file `root` of the folder, and what it imports. Blocking; raises no OSError."""
+    """Reads the file `root` of the folder, and what it imports. Blocks; raises no OSError."""
     report = Report()
     base = Path(os.path.realpath(folder))
     wanted: dict[str, Place] = {root: At(root)}
@@ -110,7 +111,7 @@ def gather(folder: Path, root: str) -> Gathered:
 
 
 def standing(folder: Path, path: str) -> Standing:
-    """How a path of the folder stands now. Blocking."""
+    """Returns the current state of a path of the folder. Blocks."""
     try:
         place = os.fsencode(folder / path)
         itself = os.lstat(place)
@@ -125,9 +126,10 @@ def standing(folder: Path, path: str) -> Standing:
 
 
 def remedy(place: Path) -> str:
-    """What to do, so that the daemon can read a file, or look into a folder.
+    """Returns what to do so that the daemon can read a file or a folder.
 
-    No command: whoever may write to a folder on the way could lead an administrator elsewhere.
+    The text contains no command: whoever may write to a folder on the way could lead an
+    administrator elsewhere.
     """
     closed = [p for p in reversed(place.parents) if not os.access(p, os.X_OK, effective_ids=True)]
     mode = "0755" if closed or os.path.isdir(place) else "0644"  # noqa: PTH112 raises nothing
@@ -149,7 +151,9 @@ def _text(path: str, content: bytes) -> str:
 
 
 def _content(base: Path, folder: Path, path: str) -> bytes:
-    """The bytes of a file. `base`: the folder without any link on the way. Raises _RefusedError."""
+    """Returns the content of a file. `base`: the folder with all links resolved. Raises
+    _RefusedError.
+    """
     place = folder / path
     try:
         real = Path(os.path.realpath(base / path, strict=True))
@@ -180,14 +184,14 @@ def _content(base: Path, folder: Path, path: str) -> bytes:
             f"{shown(str(place), 400)} cannot be read: {error.strerror or error}",
             "replace it by a plain file",
         ) from error
-    except ValueError as error:  # no name of a file system
+    except ValueError as error:  # no valid file name
         raise _RefusedError(
             "unknown-file", f"{shown(path)} is no name of a file", "choose another name"
         ) from error
 
 
 def _read(base: Path, path: Path) -> bytes:
-    """A file below the folder, read through no link. Raises OSError."""
+    """Reads a file below the folder without following links. Raises OSError."""
     *parents, name = path.parts or (".",)
     with ExitStack() as opened:
         inner = os.open(base, _FOLDER & ~os.O_NOFOLLOW)
@@ -195,7 +199,7 @@ def _read(base: Path, path: Path) -> bytes:
         for part in parents:
             inner = os.open(part, _FOLDER, dir_fd=inner)
             opened.callback(os.close, inner)
-        # Looked at first: opening a device can do something.
+        # Check before opening: opening a device can have side effects.
         _refuse_special(os.stat(name, dir_fd=inner, follow_symlinks=False))
         descriptor = os.open(name, _FILE, dir_fd=inner)
         with os.fdopen(descriptor, "rb") as file:

@@ -1,4 +1,4 @@
-"""`pipelines.d` itself at one look: what lies at its top, and where it is mounted."""
+"""One scan of `pipelines.d` itself: the entries at its top, and where it is mounted."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _ALMOST = re.compile(rb"\.ya?ml\.(txt|text)$", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Top:
-    """The folder itself, and what at its top is a pipeline's."""
+    """The state of the folder itself, and the pipeline files at its top."""
 
     mount: str
-    """Where the file system that holds it is mounted."""
+    """The mount point of its file system."""
     empty: bool
     changed: int
-    """Nanoseconds: when a name came or went last."""
+    """Time in nanoseconds at which a name was last added or removed."""
     found: Mapping[bytes, Seen]
     almost: tuple[bytes, ...]
-    """Names of pipelines with one more ending, which Windows hides."""
+    """Names of pipeline files with one more extension, which Windows hides."""
 
 
 def look_at(folder: Path, *, make: bool) -> Top:
-    """Blocking. Raises OSError. `make`: a folder that is missing is made."""
+    """Scans the folder. `make`: creates it where it is missing. Blocks. Raises OSError."""
     if make and not folder.exists():
         files.make_folders(folder)
     status = folder.stat()

@@ -1,1 +1,3 @@
-"""The definition language: text in, a checked immutable graph or a list of problems out. Pure."""
+"""The definition language: turns text into a checked, immutable graph, or a list of
+problems. Pure.
+"""

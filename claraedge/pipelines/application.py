@@ -1,4 +1,4 @@
-"""An image that says itself how it is run, and what an operator of it becomes. Pure.
+"""Completes an operator from the manifest in its image, which says how the image is run. Pure.
 
 Sources: MONAI Application Package (MONAI Deploy, guidelines) and its runner of App SDK 0.5;
 Holoscan Application Package (Holoscan SDK 2.7, cli/hap) and its runner.
@@ -22,39 +22,41 @@ _OUTPUT_VARIABLES = ("HOLOSCAN_OUTPUT_PATH", "MONAI_OUTPUTPATH")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Application:
-    """What the manifests of an image say, with the defaults of their specifications."""
+    """The values of the manifests in an image, with the defaults of their specifications."""
 
     command: tuple[str, ...]
-    """Program and arguments, run as they stand: the image's ENTRYPOINT has no part in it."""
+    """Program and arguments, run unchanged; the image's ENTRYPOINT is not used."""
     working_dir: str | None = None
-    """Absolute; None: not written, so the image's own."""
+    """An absolute path; None: not given in the manifest, so the image's own is used."""
     input: str
-    """Absolute folder in the container."""
+    """An absolute folder in the container."""
     output: str
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Literal texts."""
+    """Variables with literal values."""
     platform: Mapping[str, str] = field(default_factory=dict)
-    """Variables that whoever runs such a package sets; `$(NAME)` in them is expanded."""
+    """Variables that the platform which runs such a package has to set; `$(NAME)` in them is
+    expanded.
+    """
     cpu: int | None = None
     memory: int | None = None
     """Megabytes (2**20 bytes)."""
     gpu: int | None = None
     shared_memory: int
-    """Megabytes of /dev/shm."""
+    """Megabytes (2**20 bytes) of /dev/shm."""
 
 
 def may_be_application(operator: Operator) -> bool:
-    """Whether the image is to say how it is run: the definition writes no command."""
+    """Whether the image's manifest decides how it is run: the definition has no command."""
     container = operator.container
     return not (container.command or container.entrypoint or is_registration(operator))
 
 
 def applied(operator: Operator, application: Application) -> Operator:
-    """The operator with what its definition leaves open filled in from the application.
+    """Returns the operator with gaps in its definition filled from the application.
 
-    Without `input` it reads the job's payload, unless `order` puts it behind others; without
-    `output` it has one, without a name. The variables of the paths name the first folder that is
-    really mounted. Raises PipelineLoadError where the folders do not go together.
+    Without `input` it reads the job's payload, unless `order` puts it after others; without
+    `output` it gets one without a name. The path variables contain the first folder that is really
+    mounted. Raises PipelineLoadError where folders are inside one another.
     """
     if not may_be_application(operator):
         return operator
@@ -67,7 +69,7 @@ def applied(operator: Operator, application: Application) -> Operator:
         **dict.fromkeys(_INPUT_VARIABLES, _folder(inputs, application.input)),
         **dict.fromkeys(_OUTPUT_VARIABLES, _folder(outputs, application.output)),
     }
-    # `$` is doubled, because variables are expanded when the container is made.
+    # `$` is doubled, because variables are expanded when the container is created.
     literal = {k: v.replace("$", "$$") for k, v in {**application.environment, **paths}.items()}
     given = {**application.platform, **literal}
     written = operator.requests
@@ -76,7 +78,7 @@ def applied(operator: Operator, application: Application) -> Operator:
         container=_container(operator.container, application),
         inputs=inputs,
         outputs=outputs,
-        # The definition's own stand last: they win, and may refer to those before them.
+        # Variables of the definition come last: they win, and may refer to those before them.
         variables={
             **{k: v for k, v in given.items() if k not in operator.variables},
             **operator.variables,
@@ -95,7 +97,7 @@ def _container(container: Container, application: Application) -> Container:
         entrypoint=application.command,
         working_dir=application.working_dir,
         shared_memory=application.shared_memory,
-        # These packages are made for a root that they can write: MONAI's SDK keeps its work there.
+        # These packages expect a writable root: MONAI's SDK keeps its working files there.
         writable_root=True,
     )
 
@@ -105,7 +107,9 @@ def _folder(entries: Sequence[Entry], otherwise: str) -> str:
 
 
 def _check_folders(entries: Sequence[Entry]) -> None:
-    """Mounts inside one another would hide files, or show outputs as inputs."""
+    """Raises PipelineLoadError for nested mounts, which would hide files, or show outputs as
+    inputs.
+    """
     folders = sorted(f"{entry.path.rstrip('/')}/" for entry in entries if not entry.in_memory)
     for above, below in itertools.pairwise(folders):
         if below.startswith(above):

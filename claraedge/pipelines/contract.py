@@ -1,6 +1,6 @@
-"""What a container is told when it runs: its environment and its command. Pure.
+"""The contract with a container: the environment and the command that it gets. Pure.
 
-Source: Clara 0.7.4 and 0.8.1, operators; names as the platform's own images read them.
+Source: Clara 0.7.4 and 0.8.1, operators; variable names as the platform's own images read them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _REFERENCE = re.compile(r"\$\$|\$\(([^)]*)\)")
 def expand(text: str, variables: Mapping[str, str]) -> str:
     """Replaces `$(NAME)` by the variable, as Kubernetes does in commands and variables.
 
-    `$$` is one `$`, so `$$(NAME)` is the text `$(NAME)`; a reference to an unknown variable stays
-    as it stands. What was put in is not expanded again.
+    `$$` becomes one `$`, so that `$$(NAME)` is the text `$(NAME)`; a reference to an unknown
+    variable stays unchanged. Inserted values are not expanded again.
     """
 
     def value(found: re.Match[str]) -> str:
@@ -42,14 +42,14 @@ def environment(
     triton_ports: tuple[int, int] = (TRITON_HTTP_PORT, TRITON_GRPC_PORT),
     connections: Mapping[str, str] = _NONE,
 ) -> dict[str, str]:
-    """Environment of one operator's container.
+    """Returns the environment of an operator's container.
 
-    `triton`: host of the inference server that holds the operator's models ready; `triton_ports`:
-    its HTTP and gRPC ports. `connections`:
-    name of a connection of its services -> `host:port`, or a path in the container.
+    `triton`: host of the inference server that has loaded the operator's models; `triton_ports`:
+    its HTTP and gRPC ports. `connections`: name of a connection of its services -> `host:port`, or
+    a path in the container.
 
-    The platform's variables come first, then the connections, then the definition's own, which win:
-    they are given "as given". A variable may refer to all of those and to those before it.
+    The platform's variables come first, then the connections, then those of the definition, which
+    win. A variable may refer to all of the former, and to those before it.
     """
     result = {
         "NVIDIA_CLARA_INPUTPATHS": _entries(operator.inputs),
@@ -57,7 +57,7 @@ def environment(
         "NVIDIA_CLARA_JOBID": job_id,
         "NVIDIA_CLARA_JOBNAME": job_name,
         "NVIDIA_CLARA_STAGENAME": operator.name,
-        # Inputs are complete before a container starts, so the driver in it must not wait.
+        # Inputs are complete before a container starts, so the driver in it must not wait for them.
         "NVIDIA_CLARA_NOSYNCLOCK": "1",
     }
     values = fastio.description(operator.inputs, operator.outputs)
@@ -72,9 +72,9 @@ def environment(
 def service_environment(
     service: Service, *, data_path: str, connections: Mapping[str, str] = _NONE
 ) -> dict[str, str]:
-    """Environment of a service's container.
+    """Returns the environment of a service's container.
 
-    `data_path`: where the folder lies in it that all services share; `models/` in it is the model
+    `data_path`: path in it of the folder that all services share; `models/` in it is the model
     repository. `connections`: as for an operator, seen from the service. Its own variables win.
     """
     platform = {"NVIDIA_CLARA_SERVICE_DATA_PATH": data_path}
@@ -82,7 +82,9 @@ def service_environment(
 
 
 def command(operator: Operator, variables: Mapping[str, str]) -> tuple[str, ...]:
-    """The operator's command with `$(NAME)` expanded; empty where the image's own is to run."""
+    """Returns the operator's command with `$(NAME)` expanded; empty where the image's
+    own is used.
+    """
     return tuple(expand(part, variables) for part in operator.container.command)
 
 
@@ -93,7 +95,7 @@ def _with_own(given: dict[str, str], own: Mapping[str, str]) -> dict[str, str]:
 
 
 def _triton(host: str, ports: tuple[int, int]) -> dict[str, str]:
-    """Addresses under their present names, and under those of images before Clara 0.7.2."""
+    """Returns the addresses under their current names, and under those before Clara 0.7.2."""
     http = f"{host}:{ports[0]}"
     return {
         "NVIDIA_TRITON_HTTPURI": http,
@@ -104,5 +106,7 @@ def _triton(host: str, ports: tuple[int, int]) -> dict[str, str]:
 
 
 def _entries(entries: Iterable[Input | Output]) -> str:
-    """`name:path` of each entry; of a value in shared memory the path is its file's."""
+    """Returns `name:path` of each entry; the path of a value in shared memory is that
+    of its file.
+    """
     return ";".join(f"{entry.name or ''}:{entry.path}" for entry in entries)

@@ -1,8 +1,8 @@
-"""Values in shared memory: their types, their sizes, and their files in a container. Pure.
+"""Values in shared memory: their types, sizes, and files in a container. Pure.
 
 Source: Clara 0.8.1, operators from api-version 0.5.0 on (types and primitives). The original maps
-them by a library; here each value is a file in memory that both ends map. `docs/pipelines.md` says
-what an operator finds.
+them by a library; here each value is a file in memory that both ends map. `docs/pipelines.md`
+describes them from an operator's view.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Iterable, Mapping
 from claraedge.pipelines.model import Entry, Input, Output
 
 FOLDER = "/clara/fastio"
-"""Of the container; definitions mount nothing there."""
+"""A folder of the container, where definitions may not mount anything."""
 OUTPUTS = f"{FOLDER}/output"
-"""The folder that an operator's own values lie in."""
+"""The folder with the values that an operator writes."""
 VARIABLE = "CLARAEDGE_FASTIO"
-"""Environment variable that describes an operator's values; see `description`."""
+"""The environment variable that describes an operator's values; see `description`."""
 
 _SIZES = {"8": 1, "16": 2, "32": 4, "64": 8}
 #: Every spelling of a primitive -> its short form.
@@ -30,21 +30,23 @@ PRIMITIVES: Mapping[str, str] = {
     if not (short == "f" and bits == "8")
 }
 DYNAMIC = -1
-"""A length in a shape that is known at run time only."""
+"""A length in a shape that is known only at run time."""
 
 
 def input_path(source: str, name: str) -> str:
-    """The file of a value that another operator wrote."""
+    """Returns the path of the file with a value that another operator wrote."""
     return f"{FOLDER}/input/{source}/{name}"
 
 
 def output_path(name: str) -> str:
-    """The file of a value that the operator writes."""
+    """Returns the path of the file for a value that the operator writes."""
     return f"{OUTPUTS}/{name}"
 
 
 def size(entry: Entry) -> int | None:
-    """Bytes of a value; None where the writer decides (a string, a dynamic shape)."""
+    """Returns the size of a value in bytes; None where the writer decides (a string, a dynamic
+    shape).
+    """
     if entry.type is not None and entry.type in _BYTES:
         return _BYTES[entry.type]
     if entry.type != "array" or entry.element_type is None or DYNAMIC in (entry.shape or ()):
@@ -53,7 +55,7 @@ def size(entry: Entry) -> int | None:
 
 
 def description(inputs: Iterable[Input], outputs: Iterable[Output]) -> str | None:
-    """What an operator is told of its values, as JSON; None where it has none.
+    """Returns the JSON description of an operator's values; None where it has none.
 
     `{"inputs": [{"name", "path", "type", "element_type", "shape", "bytes"}], "outputs": [...]}`,
     with short type names (`f32`); `from` names the operator that wrote an input. What does not

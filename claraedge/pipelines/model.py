@@ -1,4 +1,4 @@
-"""A pipeline as the engine sees it: checked, resolved, immutable, and its own JSON snapshot."""
+"""A pipeline as the engine uses it: checked, resolved, immutable, with a JSON snapshot."""
 
 from __future__ import annotations
 
@@ -11,101 +11,106 @@ import msgspec
 class Value(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """Base of all parts: frozen, by keyword, and strict when read back."""
+    """Base class of all parts: immutable, created by keyword, and strict when decoded."""
 
 
 class Container(Value, frozen=True, kw_only=True):
-    """`container:` of an operator."""
+    """The `container:` of an operator or a service."""
 
     image: str
     tag: str = "latest"
     command: tuple[str, ...] = ()
     """Docker's CMD."""
     entrypoint: tuple[str, ...] = ()
-    """In place of the image's ENTRYPOINT and CMD. This and what follows no definition writes: they
-    come from the manifest of an application (`application.applied`)."""
+    """Replaces the image's ENTRYPOINT and CMD. No definition sets this and the following fields:
+    they come from the manifest of an application (`application.applied`).
+    """
     working_dir: str | None = None
-    """Absolute; None: the image's own."""
+    """An absolute path; None: the image's own."""
     shared_memory: int | None = None
-    """Megabytes (2**20 bytes) of /dev/shm; None: as `tmpfs` says."""
+    """Megabytes (2**20 bytes) of /dev/shm; None: by the rules in `tmpfs`."""
     writable_root: bool = False
 
     @property
     def reference(self) -> str:
-        """`image:tag`, or the image itself where it carries a digest."""
+        """`image:tag`, or the image itself where it contains a digest."""
         return self.image if "@" in self.image else f"{self.image}:{self.tag}"
 
 
 class Entry(Value, frozen=True, kw_only=True):
-    """One entry of `input:` or `output:`: a folder of files, or a value in shared memory."""
+    """An entry of `input:` or `output:`: a folder of files, or a value in shared memory."""
 
     path: str
-    """Absolute in the container: a folder, or for a value in shared memory its file, whose place is
-    the language's (`fastio`) and not the definition's."""
+    """An absolute path in the container: of a folder, or of the file of a value in shared memory,
+    which the language (`fastio`) decides and not the definition.
+    """
     name: str | None = None
     type: str | None = None
-    """As the definition's `type`, in its short form: `stream`, `array`, `string`, `u8`...; None:
-    not written, a folder of files."""
+    """The definition's `type` in its short form: `stream`, `array`, `string`, `u8`...; None: not
+    written, so a folder of files.
+    """
     element_type: str | None = None
-    """Of a stream: the label that both ends carry. Of an array: a primitive in its short form."""
+    """For a stream: the label that both ends have. For an array: a primitive in its short form."""
     shape: tuple[int, ...] | None = None
-    """Of an array: lengths, -1 where it is known at run time only."""
+    """For an array: its lengths, -1 where a length is known only at run time."""
 
     @property
     def in_memory(self) -> bool:
-        """Whether this is a value in shared memory, so a file and not a folder."""
+        """Whether this is a value in shared memory, and therefore a file and not a folder."""
         return self.type not in (None, "stream")
 
 
 class Input(Entry, frozen=True, kw_only=True):
     """What an operator reads: the job's payload, or an output of another operator.
 
-    Its name is the output's, in the spelling of the output. None with a source: that operator's
-    only output, which has no name, or, where it has several, its whole folder with one sub-folder
-    an output. Without a source the name is a label.
+    With a source, its name is that of the output, in the output's spelling; None: the only output
+    of that operator, which has no name, or, where it has several, its whole folder with one
+    sub-folder for each output. Without a source the name is a label.
     """
 
     source: str | None = None
-    """`from`: the operator that writes it, in that operator's own spelling; None is the payload."""
+    """`from`: the operator that writes it, in that operator's own spelling; None: the payload."""
 
 
 class Output(Entry, frozen=True, kw_only=True):
-    """What an operator writes."""
+    """What an operator writes: a folder of files, or a value in shared memory."""
 
 
 class Requests(Value, frozen=True, kw_only=True):
-    """What an operator asks of the device. None: not written in the definition."""
+    """Resources that an operator requests. None: not written in the definition."""
 
     cpu: int | None = None
-    """Logical cores, reserved only when written."""
+    """Logical cores, reserved only where this is written."""
     memory: int | None = None
     """Megabytes (2**20 bytes)."""
     gpu: int | None = None
-    """Whole devices; not written: none."""
+    """Number of whole devices; None: no device."""
     gpu_memory: int | None = None
-    """Megabytes of one device, which others share."""
+    """Megabytes (2**20 bytes) of one device that others share."""
 
 
 class HttpConnection(Value, frozen=True, kw_only=True):
-    """`connections.http` of a service: how operators reach it."""
+    """An entry of `connections.http` of a service: how operators reach it."""
 
     name: str
-    """The variable that holds `host:port` in the operator."""
+    """The operator's variable that contains `host:port`."""
     port: int | None = None
-    """The one that the service listens on, where the definition says it."""
+    """The port that the service listens on; None: not given in the definition."""
 
 
 class VolumeConnection(Value, frozen=True, kw_only=True):
-    """`connections.volume` (or `file`) of a service: a folder that it shares with the operator."""
+    """An entry of `connections.volume` (or `file`): a folder that a service shares with the
+    operator.
+    """
 
     name: str
-    """The variable that holds the path in the operator."""
+    """The operator's variable that contains the path."""
     path: str
-    """Absolute in the service's container."""
+    """An absolute path in the service's container."""
 
 
 class Service(Value, frozen=True, kw_only=True):
-    """A container that runs beside the operators that name it, and is shared by jobs."""
+    """A container that runs alongside the operators that name it, and is shared by jobs."""
 
     name: str
     container: Container
@@ -115,11 +120,13 @@ class Service(Value, frozen=True, kw_only=True):
     http: tuple[HttpConnection, ...] = ()
     volumes: tuple[VolumeConnection, ...] = ()
     owner: str = ""
-    """The id of the pipeline whose jobs alone share it; empty: all that name it do."""
+    """The id of the only pipeline whose jobs share it; empty: all that name it share it."""
 
     @property
     def identity(self) -> tuple[str, tuple[str, ...]]:
-        """What makes two services the same one (Clara 0.7.4: image, tag and command)."""
+        """What identifies a service: two with equal values are the same (Clara 0.7.4: image, tag
+        and command).
+        """
         return (self.container.reference, self.container.command)
 
 
@@ -127,15 +134,15 @@ class Retry(Value, frozen=True, kw_only=True):
     """How an operator that fails is run again."""
 
     attempts: int
-    """In all, the first one included."""
+    """Number of attempts, including the first one."""
     backoff: int = 1
-    """Seconds before the second attempt; doubled each time."""
+    """Seconds before the second attempt; doubled for each further one."""
     exceptions: tuple[int, ...] = ()
     """Exit codes after which it is not run again."""
 
 
 class Operator(Value, frozen=True, kw_only=True):
-    """One container of the pipeline."""
+    """An operator: one container of the pipeline."""
 
     name: str
     container: Container
@@ -145,14 +152,14 @@ class Operator(Value, frozen=True, kw_only=True):
     variables: Mapping[str, str] = {}
     requests: Requests = Requests()
     timeout: int | None = None
-    """Seconds of one attempt."""
+    """Seconds that one attempt may take."""
     retry: Retry | None = None
     outside: bool = False
-    """It reaches what this machine reaches; else its services at most."""
+    """Whether it reaches what this machine reaches; otherwise only its services."""
     order: tuple[str, ...] = ()
-    """Operators that come first although nothing of theirs is read, in their own spelling."""
+    """Operators that run first although none of their outputs is read, in their own spelling."""
     models: tuple[str, ...] = ()
-    """Names of models that an inference server holds ready."""
+    """Names of models that an inference server has to have loaded."""
     services: tuple[Service, ...] = ()
 
     @property
@@ -167,7 +174,7 @@ class Operator(Value, frozen=True, kw_only=True):
 
 
 class Pipeline(Value, frozen=True, kw_only=True):
-    """A definition, resolved once. A job keeps the one that it was started with."""
+    """A definition, resolved once. A job keeps the pipeline that it was started with."""
 
     api_version: str
     name: str
@@ -177,23 +184,26 @@ class Pipeline(Value, frozen=True, kw_only=True):
     timeout: int | None = None
     """Seconds that the operators of a job may run; None: the site's default."""
     pull_secrets: tuple[str, ...] = ()
-    """Names of configured credentials that pulling the images may use."""
+    """Names of configured credentials that pulls of the images may use."""
     operators: tuple[Operator, ...]
-    """In the order of the definition; at least one; names unique without regard to case."""
+    """At least one, in the order of the definition; names are unique without regard to case."""
 
     def operator(self, name: str) -> Operator | None:
-        """The operator of this name, compared without case."""
+        """Returns the operator of this name, compared without case; None where there is none."""
         folded = name.casefold()
         return next((o for o in self.operators if o.name.casefold() == folded), None)
 
     def with_operator(self, operator: Operator) -> Pipeline:
-        """The same pipeline with this operator in place of the one of its name."""
+        """Returns the same pipeline with this operator in place of the one with its name."""
         operators = tuple(operator if o.name == operator.name else o for o in self.operators)
         return msgspec.structs.replace(self, operators=operators)
 
     def owned(self, pipeline: str) -> Pipeline:
-        """As the registered pipeline of this id: what its services and operators leave in folders
-        that they share is not for those of others, so such a service is its own.
+        """Returns the pipeline as the registered one with this id, which owns its services with
+        volumes.
+
+        What services and operators leave in shared folders is not for other pipelines, so such a
+        service is not shared with them.
         """
         operators = tuple(
             msgspec.structs.replace(
@@ -208,11 +218,15 @@ class Pipeline(Value, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, operators=operators)
 
     def sorter(self) -> graphlib.TopologicalSorter[str]:
-        """A fresh sorter over operator names; the graph has no cycle (checked when loaded)."""
+        """Returns a new sorter over operator names; the graph has no cycle (checked
+        when loaded).
+        """
         return graphlib.TopologicalSorter({o.name: o.upstream for o in self.operators})
 
     def downstream(self) -> Mapping[str, tuple[str, ...]]:
-        """Operator name -> the operators that wait for it, in the order of the definition."""
+        """Returns operator name -> the operators that wait for it, in the order of the
+        definition.
+        """
         waiting: dict[str, list[str]] = {o.name: [] for o in self.operators}
         for operator in self.operators:
             for source in operator.upstream:
@@ -220,7 +234,7 @@ class Pipeline(Value, frozen=True, kw_only=True):
         return {name: tuple(names) for name, names in waiting.items()}
 
     def roots(self) -> tuple[str, ...]:
-        """Operators that wait for no other."""
+        """Returns the operators that wait for no other."""
         return tuple(o.name for o in self.operators if not o.upstream)
 
 
@@ -231,22 +245,22 @@ class DefinitionFile(Value, frozen=True, kw_only=True):
     content: str
 
 
-#: Made with the module: two threads at once must not be the first to decode a type.
+#: Created with the module: two threads must not be the first to decode a type at the same time.
 _DECODER = msgspec.json.Decoder(Pipeline)
 
 
 def encode(pipeline: Pipeline) -> str:
-    """The snapshot as JSON text."""
+    """Returns the snapshot as JSON text."""
     return msgspec.json.encode(pipeline).decode()
 
 
 def decode(snapshot: str) -> Pipeline:
-    """The pipeline of a snapshot that `encode` wrote."""
+    """Returns the pipeline of a snapshot that `encode` wrote."""
     return _DECODER.decode(snapshot)
 
 
 def merge_parts(parts: Iterable[DefinitionFile]) -> tuple[DefinitionFile, ...]:
-    """Joins parts of the same file, in order; names that differ by case alone are one file.
+    """Joins parts of the same file, in order; names that differ only by case are one file.
 
     Source: Clara 0.8.1, Pipelines Create ("all parts with the same file name are concatenated").
     """

@@ -1,7 +1,8 @@
-"""Where the folders of a job lie in its payload. Pure.
+"""The paths of a job's folders in its payload. Pure.
 
 All paths are relative to the payload's root, so that joining one to a folder stays inside it.
-Source: Clara 0.8.1, payload layout; the folder of a named output as NVIDIA's sizing tool makes it.
+Source: Clara 0.8.1, payload layout; the folder of a named output as NVIDIA's sizing tool creates
+it.
 """
 
 from __future__ import annotations
@@ -16,18 +17,22 @@ OPERATORS = PurePosixPath("operators")
 
 
 def operator_folder(name: str) -> PurePosixPath:
-    """`operators/<operator>`; the name is a checked one, so it is a single component."""
+    """Returns `operators/<operator>`; the name was checked, so it is a single component."""
     return OPERATORS / name
 
 
 def output_folder(operator: Operator, output: Output) -> PurePosixPath:
-    """`operators/<operator>` of an unnamed output, `operators/<operator>/<output>` of a named."""
+    """Returns `operators/<operator>` for an unnamed output, `operators/<operator>/<output>` for a
+    named.
+    """
     folder = operator_folder(operator.name)
     return folder if output.name is None else folder / output.name
 
 
 def input_folder(source: Input) -> PurePosixPath:
-    """What an input reads: the payload's input, one output, or an operator's whole folder."""
+    """Returns what an input reads: the payload's input, one output, or an operator's
+    whole folder.
+    """
     if source.source is None:
         return INPUT
     folder = operator_folder(source.source)

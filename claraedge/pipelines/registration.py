@@ -1,4 +1,4 @@
-"""Operators that register results with an agent: the platform serves them itself. Pure.
+"""Operators that register results with an agent, which the platform runs itself. Pure.
 
 Source: Clara 0.7.4 and 0.8.1, Results Service; published pipelines, whose operators of the image
 `register-results` run `python register.py --agent AGENT --data '["DESTINATION"]'`.
@@ -26,16 +26,16 @@ _INSIDE = re.compile(r"(?:^|\s)--(?:agent|data)(?=[\s=]|$)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """What a command registers."""
+    """The agent and the data that a command registers."""
 
     agent: str | None
-    """As written; None: the command names none."""
+    """The agent as written; None: the command names none."""
     data: object
-    """A list or a mapping where the text is one in JSON, else the text; None: no data."""
+    """A list or a mapping where the text is one in JSON, otherwise the text; None: no data."""
 
 
 def is_registration(operator: Operator) -> bool:
-    """Whether the operator's image is `register-results`, of whatever registry."""
+    """Whether the operator's image is `register-results`, of any registry."""
     path = operator.container.image.partition("@")[0]
     return path.rpartition("/")[2].partition(":")[0] == IMAGE
 
@@ -43,11 +43,11 @@ def is_registration(operator: Operator) -> bool:
 def registration(
     operator: Operator, variables: Mapping[str, str] | None = None
 ) -> Registration | None:
-    """What the operator registers; None where it is an ordinary one.
+    """Returns what the operator registers; None where it is an ordinary operator.
 
     `variables` are those of its container: `$(NAME)` in the command is expanded by them. Options
-    may come in any order and as `--name=value`; of one that comes twice the last counts, as for
-    Python's argparse. Nothing that a command may hold is an error.
+    may come in any order and as `--name=value`; the last of several counts, as in Python's
+    argparse. No content of a command is an error.
     """
     if not is_registration(operator):
         return None
@@ -69,7 +69,7 @@ def registration(
 
 
 def told(operator: Operator, registered: Registration) -> str:
-    """What was registered, in one line for people."""
+    """Returns a description of the registration, in one line for people."""
     agent = "no agent" if registered.agent is None else f"agent {_shown(registered.agent)}"
     data = "" if registered.data is None else f", data {_shown(registered.data)}"
     text = f"results registered for {agent}{data}; its inputs are delivered with the job's results"
@@ -82,7 +82,7 @@ def told(operator: Operator, registered: Registration) -> str:
 def registrations(
     pipeline: Pipeline, *, job_id: str, job_name: str
 ) -> Sequence[tuple[Operator, Registration]]:
-    """What the operators of a job register, in the order of the definition."""
+    """Returns what the operators of a job register, in the order of the definition."""
     found = []
     for operator in pipeline.operators:
         if is_registration(operator):
@@ -94,7 +94,7 @@ def registrations(
 
 
 def _words(command: Sequence[str]) -> Iterator[str]:
-    """The command's words; a whole line in one entry, as for `sh -c`, is taken apart."""
+    """Yields the command's words; an entry with a whole command line, as for `sh -c`, is split."""
     for part in command:
         option = _OPTION.fullmatch(part)
         if _INSIDE.search(part if option is None else option[2] or "") is None:
@@ -107,7 +107,7 @@ def _words(command: Sequence[str]) -> Iterator[str]:
 
 
 def _shown(value: object) -> str:
-    """On one line, and not too long for a message."""
+    """Returns the value as JSON on one line, shortened for a message."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 

@@ -1,11 +1,11 @@
-"""What an operator's `requests` mean. Pure.
+"""The meaning of an operator's `requests`. Pure.
 
 Clara changed the meaning between its releases, and kept the words; one profile for the whole site
-says which release is followed.
+decides which release is followed.
 
 | | 0.7 (Clara 0.7.1 to 0.7.4) | 0.8 (Clara 0.8.1) |
 | --- | --- | --- |
-| `memory` | the least that is there for the operator; it may use more | the most that it may use |
+| `memory` | the minimum for the operator, which may use more | the maximum that it may use |
 | `memory` not written | 512 MB | 1024 MB |
 | `cpu` | logical cores, reserved; not written: none | the same |
 | `gpu` | whole devices; not written: none | the same |
@@ -21,7 +21,7 @@ from claraedge.pipelines.registration import is_registration
 
 
 class Profile(enum.Enum):
-    """The release whose meaning of `requests` is followed."""
+    """The Clara release whose meaning of `requests` is followed."""
 
     CLARA_0_7 = "0.7"
     CLARA_0_8 = "0.8"
@@ -35,15 +35,15 @@ class Memory:
     """System memory of one operator, in megabytes (2**20 bytes)."""
 
     reserved: int
-    """What has to be there for it."""
+    """Memory that has to be available for it."""
     limit: int | None
-    """More than that ends it; None: the machine's own is its only limit."""
+    """Exceeding it ends the operator; None: only the machine's memory limits it."""
     written: bool
-    """Whether the definition, or its image's manifest, says so; else the profile does."""
+    """Whether the definition, or its image's manifest, sets it; otherwise the profile does."""
 
 
 def memory(requests: Requests, profile: Profile) -> Memory:
-    """What a request for memory means under a profile. Zero asks for nothing: not written."""
+    """Returns the meaning of a memory request under a profile. 0 is the same as no request."""
     amount = requests.memory or _UNWRITTEN[profile]
     return Memory(
         reserved=amount,
@@ -53,23 +53,23 @@ def memory(requests: Requests, profile: Profile) -> Memory:
 
 
 def cores(operator: Operator) -> int:
-    """Logical cores that are reserved for the operator while it runs."""
+    """Returns the logical cores that are reserved for the operator while it runs."""
     return 0 if is_registration(operator) else operator.requests.cpu or 0
 
 
 def gpus(operator: Operator) -> int:
-    """Whole GPUs that the operator has for itself while it runs."""
+    """Returns the number of GPUs that only this operator uses while it runs."""
     return 0 if is_registration(operator) else operator.requests.gpu or 0
 
 
 def devices(operator: Operator) -> int:
-    """GPUs that its container is given: whole ones, or one that it shares with others."""
+    """Returns the number of GPUs that its container gets: whole ones, or one shared with others."""
     shared = not is_registration(operator) and bool(operator.requests.gpu_memory)
     return max(gpus(operator), shared)
 
 
 def out_of_memory(meaning: Memory, profile: Profile) -> str:
-    """Why an operator was killed that ran out of memory, and what to change."""
+    """Explains why an operator that ran out of memory was killed, and what to change."""
     if meaning.limit is None:
         return (
             "ran out of memory and was killed: the device had no more for it (no limit is set, as"

@@ -1,10 +1,10 @@
-"""How much a container may keep in file systems that lie in memory: /dev/shm, and what stands in
-for folders that programs write next to a read-only root. Pure.
+"""Sizes of a container's file systems in memory: /dev/shm, and writable folders on a read-only
+root. Pure.
 
-What lies there counts as memory of the container, and costs only what is really written. So each
-holds as much as the container's memory limit; without a limit half of the machine's memory, as
-Linux itself has it. Podman's own default is 64 MB of /dev/shm, which programs that pass data
-between processes die of (pytorch/pytorch#5040, Project-MONAI/monai-deploy-app-sdk#283), and half of
+Their content counts as memory of the container, and only what is really written uses memory. So
+each may be as large as the container's memory limit; without a limit, half of the machine's memory,
+as in Linux itself. Podman's own default is 64 MB for /dev/shm, with which programs that pass data
+between processes fail (pytorch/pytorch#5040, Project-MONAI/monai-deploy-app-sdk#283), and half of
 the machine's memory for every other one.
 """
 
@@ -17,25 +17,27 @@ from claraedge.pipelines.model import Container
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tmpfs:
-    """Megabytes (2**20 bytes) of one container; None: half of the machine's memory."""
+    """Sizes for one container in megabytes (2**20 bytes); None: half of the machine's memory."""
 
     shared_memory: int | None
-    """Of /dev/shm."""
+    """Size of /dev/shm."""
     scratch: int | None
-    """Of each other one."""
+    """Size of each other one."""
     scratch_is_memory: bool = True
-    """False where its root can be written, so that /tmp lies on the disk."""
+    """False where the container's root is writable, so that /tmp is on the disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TmpfsRule:
-    """What a site sets; None: as the memory limit of each container is."""
+    """Sizes in megabytes that a site sets; None: the memory limit of each container."""
 
     shared_memory: int | None = None
     scratch: int | None = None
 
     def of(self, container: Container, limit: int | None) -> Tmpfs:
-        """For a container with a memory limit. What its image's manifest says goes first."""
+        """Returns the sizes for a container with this memory limit. The manifest of its image takes
+        precedence.
+        """
         return Tmpfs(
             shared_memory=container.shared_memory or self.shared_memory or limit,
             scratch=self.scratch or limit,

@@ -1,1 +1,1 @@
-"""What a definition means, and what is wrong with it."""
+"""Checks of a definition: what it means, and what is wrong with it."""

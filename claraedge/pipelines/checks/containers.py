@@ -1,4 +1,6 @@
-"""The container of an operator or a service: image, tag, command, variables, requests. Pure."""
+"""Checks the container of an operator or a service: image, tag, command, variables,
+requests. Pure.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from claraedge.pipelines.syntax.grammar import ContainerObject, RequestsObject
 from claraedge.pipelines.syntax.nodes import ScalarNode, kind
 from claraedge.pipelines.syntax.problems import Report, shown
 
-#: Set by whoever runs the containers, whatever a definition says.
+#: A variable that the daemon sets, whatever a definition contains.
 VISIBLE_DEVICES = "NVIDIA_VISIBLE_DEVICES"
 
 _VARIABLE = re.compile(grammar.VARIABLE)  # as Kubernetes
@@ -32,7 +34,7 @@ _LONGEST_IMAGE = 512
 def read_container(
     owner: Fields, what: str, report: Report
 ) -> tuple[Container | None, Mapping[str, str]]:
-    """`container:` of an operator or a service, and the variables written inside it."""
+    """Reads `container:` of an operator or a service, and the variables inside it."""
     example = "`container: {image: NAME, tag: TAG}`"
     if owner.get("container") is None:
         report.error(
@@ -57,7 +59,9 @@ def read_container(
 
 
 def _image(image: ScalarNode, tag: ScalarNode | None, report: Report) -> tuple[str, str] | None:
-    """(image, tag); a tag written in the image is moved to its place."""
+    """Returns (image, tag), with a tag inside the image name moved to the second place; None:
+    reported.
+    """
     if tag is not None and not tag.unresolved and _TAG.fullmatch(tag.text) is None:
         report.error(
             "invalid-tag",
@@ -88,7 +92,7 @@ def _image(image: ScalarNode, tag: ScalarNode | None, report: Report) -> tuple[s
                 "the image is pinned by its digest, so the tag has no effect",
                 "remove `tag`, or the digest",
             )
-        # Podman takes a tag or a digest, not both.
+        # Podman accepts a tag or a digest, but not both.
         return image.text[: found.start("tag")] + found["digest"] if inside else image.text, wanted
     if inside is None:
         return image.text, wanted
@@ -139,7 +143,7 @@ def _command(container: Fields, report: Report) -> tuple[str, ...]:
 
 
 def read_variables(fields: Fields, report: Report) -> dict[str, str]:
-    """`variables:`; whole numbers and booleans become texts as they are written."""
+    """Reads `variables:`; whole numbers and booleans are kept as they are written, as texts."""
     node = fields.object("variables", "`variables: {NAME: value}`")
     variables: dict[str, str] = {}
     for key, value in node.entries if node is not None else ():
@@ -183,18 +187,18 @@ def _no_nul(node: ScalarNode, report: Report) -> bool:
 
 
 def is_variable(text: str) -> bool:
-    """Whether this may be the name of an environment variable."""
+    """Whether this is a valid name of an environment variable."""
     return _VARIABLE.fullmatch(text) is not None
 
 
 def read_requests(owner: Fields, device: Device | None, report: Report) -> Requests:
-    """`requests:`, held against what the device has at all where that is known."""
+    """Reads `requests:`, and compares them with the totals of the device, where it is known."""
     node = owner.object("requests", "`requests: {cpu: 1, memory: 1024, gpu: 1}`")
     if node is None:
         return Requests()
     fields = Fields(node, "requests", RequestsObject, report)
     requests = Requests(
-        # Zero asks for nothing, as if it were not written.
+        # 0 is the same as no request.
         cpu=fields.integer("cpu", "logical cores") or None,
         memory=fields.integer("memory", "megabytes") or None,
         gpu=fields.integer("gpu", "devices"),

@@ -1,4 +1,4 @@
-"""What a device has, as a definition is checked against it. Pure."""
+"""The resources of a device, against which a definition is checked. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """Totals of one machine, whatever is free at the moment."""
+    """Totals of one machine, regardless of what is free at the moment."""
 
     cores: int
-    """Logical cores."""
+    """Number of logical cores."""
     memory: int
-    """Megabytes (2**20 bytes) of system memory."""
+    """System memory in megabytes (2**20 bytes)."""
     gpus: int
-    """Devices of the configured CDI kind; 0 may mean that the driver is late."""
+    """Devices of the configured CDI kind; 0 may mean that the driver is not loaded yet."""

@@ -1,4 +1,4 @@
-"""Inputs and outputs of one operator, and where its container finds them. Pure."""
+"""Checks the inputs and outputs of one operator, and their paths in its container. Pure."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from claraedge.pipelines.syntax.nodes import Node, ObjectNode, ScalarNode
 from claraedge.pipelines.syntax.problems import Report, shown, where
 
 _RESERVED = ("/proc", "/sys", "/dev")
-"""The kernel's: a mount there, or below, breaks the container."""
+"""Folders of the kernel: a mount there, or below, breaks the container."""
 _OF_THE_IMAGE = frozenset(
     ["/bin", "/etc", "/lib", "/lib32", "/lib64", "/run", "/sbin", "/usr", "/usr/bin", "/usr/lib"]
 )
-"""A mount exactly there hides what the container needs to start; below them it is fine."""
+"""A mount exactly there hides what the container needs to start; mounts below are allowed."""
 _LONGEST_PATH = 1024
 _LONGEST_PART = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftEntry:
-    """One entry of `input` or `output`, checked on its own."""
+    """An entry of `input` or `output`, checked on its own."""
 
     node: ObjectNode
     type: EntryType
     path: str | None
-    """None where it is wrong, rests on an unresolved placeholder, or is a value in memory."""
+    """None where it is wrong, contains an unresolved placeholder, or is a value in memory."""
     path_at: Node
     name: ScalarNode | None
     source: ScalarNode | None = None
-    """`from`."""
+    """The value of `from`."""
 
     @property
     def written(self) -> str:
-        """The path; as it stands in the text where it could not be checked."""
+        """The path, or its text in the definition where it could not be checked."""
         if self.path is None and isinstance(self.path_at, ScalarNode):
             return self.path_at.text
         return self.path or ""
 
 
 def read_inputs(operator: Fields, typed: bool, report: Report) -> tuple[DraftEntry, ...]:
-    """Entries of `input:`. `typed`: the api-version asks for types."""
+    """Reads the entries of `input:`. `typed`: whether the api-version requires types."""
     example = "`- path: /input` and, for another operator's output, `from: NAME`"
     inputs = []
     values: set[tuple[str, str]] = set()
@@ -76,7 +76,7 @@ def read_inputs(operator: Fields, typed: bool, report: Report) -> tuple[DraftEnt
 
 
 def read_outputs(operator: Fields, typed: bool, report: Report) -> tuple[DraftEntry, ...]:
-    """Entries of `output:`; each is named unless it is the only one."""
+    """Reads the entries of `output:`; each needs a name unless it is the only one."""
     nodes = operator.objects("output", "`- path: /output`")
     outputs = tuple(_read(n, "an output", OutputEntry, typed, report) for n in nodes)
     seen: dict[str, ScalarNode] = {}
@@ -95,7 +95,7 @@ def read_outputs(operator: Fields, typed: bool, report: Report) -> tuple[DraftEn
                     "give each output of the operator its own name",
                 )
         elif node.get("name") is None and output.type.in_memory:
-            pass  # told with its type
+            pass  # reported with its type
         elif node.get("name") is None and len(outputs) > 1:
             report.error(
                 "unnamed-output",
@@ -114,12 +114,12 @@ def read_outputs(operator: Fields, typed: bool, report: Report) -> tuple[DraftEn
 
 
 def check_paths(folders: Sequence[DraftEntry], report: Report) -> None:
-    """Refuses two folders of one operator at the same place, or one inside the other."""
+    """Reports folders of one operator at the same path, or inside one another."""
     placed = sorted(
         (f for f in folders if f.path is not None),
         key=lambda f: (f"{f.path}/", f.path_at.line, f.path_at.column),
     )
-    # Sorted with a closing slash, a folder stands before all that lies below it; `outer` holds the
+    # Sorted with a trailing slash, a folder comes before all that is below it; `outer` contains the
     # folders that are still open at this point.
     outer: list[DraftEntry] = []
     for folder in placed:
@@ -174,7 +174,9 @@ def _read(
 
 
 def container_path(node: ScalarNode, report: Report) -> str | None:
-    """The path without doubled or trailing slashes, or None; what is wrong is reported."""
+    """Returns the path without doubled or trailing slashes; None where it is wrong, which is
+    reported.
+    """
     if node.unresolved:
         return None
     parts = [p for p in node.text.split("/") if p]

@@ -1,4 +1,4 @@
-"""The properties of one object of a definition, read with their types checked."""
+"""Reads the properties of one object of a definition, and checks their types."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ _INTEGER = re.compile(r"0|[1-9][0-9]{0,11}")
 
 
 class Fields:
-    """Looks up properties; whatever has the wrong form is reported and answered as absent."""
+    """Looks up properties; one of the wrong form is reported and treated as absent."""
 
     def __init__(self, node: ObjectNode, where: str, kind: type[Object], report: Report) -> None:
-        """`where` names the object in messages: "an operator". `kind` declares its properties."""
+        """`where` names the object in messages, such as "an operator". `kind` declares its
+        properties.
+        """
         known = properties(kind)
         self.node = node
         self.kind = kind
@@ -36,12 +38,14 @@ class Fields:
                 )
 
     def key(self, name: str) -> ScalarNode | ObjectNode:
-        """The key of a property, or the object itself: where to point."""
+        """Returns the key of a property, or the object itself where it is missing, as a place for
+        messages.
+        """
         entry = self._entries.get(name)
         return entry[0] if entry else self.node
 
     def get(self, name: str) -> Node | None:
-        """The value of a property; None also where nothing is written after the colon."""
+        """Returns the value of a property; None also where nothing is written after the colon."""
         entry = self._entries.get(name)
         if entry is None or (isinstance(entry[1], ScalarNode) and entry[1].null):
             return None
@@ -51,7 +55,9 @@ class Fields:
         return name in self._entries
 
     def scalar(self, name: str, *, required: str = "") -> ScalarNode | None:
-        """A single value. `required` is the fix to tell where the property is missing."""
+        """Returns a single value; None where there is none. `required`: the fix to report where the
+        property is missing.
+        """
         entry = self._entries.get(name)
         if entry is None:
             if required:
@@ -74,7 +80,7 @@ class Fields:
         return value
 
     def name(self, name: str, what: str, *, required: str = "") -> ScalarNode | None:
-        """A single value that is a name by the rule of the language."""
+        """Returns a single value that is a valid name of the language; None where there is none."""
         value = self.scalar(name, required=required)
         if value is None or value.unresolved or is_name(value.text):
             return value
@@ -96,7 +102,7 @@ class Fields:
         return ()
 
     def objects(self, name: str, example: str) -> tuple[ObjectNode, ...]:
-        """A list of objects; what is no object is reported and left out."""
+        """Returns a list of objects; other entries are reported and skipped."""
         found = []
         for item in self.items(name, example):
             if isinstance(item, ObjectNode):
@@ -118,7 +124,7 @@ class Fields:
         return None
 
     def text(self, name: str) -> str:
-        """A text that has no effect but for people; empty where there is none."""
+        """Returns a text for people, which has no other effect; empty where there is none."""
         value = self.get(name)
         if value is None or isinstance(value, ScalarNode):
             return value.text if value is not None else ""
@@ -126,7 +132,7 @@ class Fields:
         return ""
 
     def texts(self, name: str, example: str) -> tuple[ScalarNode, ...]:
-        """A list of single values; what is none is reported and left out."""
+        """Returns a list of single values; other entries are reported and skipped."""
         found = []
         for item in self.items(name, example):
             if not isinstance(item, ScalarNode):
@@ -148,7 +154,9 @@ class Fields:
         return tuple(found)
 
     def integer(self, name: str, unit: str) -> int | None:
-        """A whole number within the bounds that its property declares; None: unknown or wrong."""
+        """Returns a whole number within the bounds that its property declares; None: unknown or
+        wrong.
+        """
         node = self.scalar(name)
         if node is None or node.unresolved:
             return None

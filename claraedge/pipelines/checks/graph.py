@@ -1,4 +1,4 @@
-"""Ties operators to those that they read from or wait for, and refuses cycles. Pure."""
+"""Links operators to those that they read from or wait for, and reports cycles. Pure."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from claraedge.pipelines.model import Container, Input, Operator, Output
 from claraedge.pipelines.syntax.nodes import ListNode, ScalarNode
 from claraedge.pipelines.syntax.problems import Report, listed, shown, where
 
-#: operator -> the operators that it waits for, each with the place that says so.
+#: Operator -> the operators that it waits for, each with the place that says so.
 Edges = dict[str, dict[str, ScalarNode]]
 
 
 def link(drafts: Sequence[Draft], report: Report) -> tuple[Operator, ...]:
-    """The operators, with every name of another one in that one's own spelling.
+    """Returns the operators; names of other operators are in the spelling of their own entry.
 
-    Complete only if the report is clean. An input whose `from` rests on an unresolved placeholder
-    is answered without a source, and an `order` entry that does is left out.
+    The result is complete only if the report has no errors. An input whose `from` contains an
+    unresolved placeholder has no source in the result, and such an entry of `order` is left out.
     """
     by_name = _by_name(drafts, report)
     edges: Edges = {}
@@ -116,13 +116,13 @@ def _order(
 
 
 def _add_edge(edges: Edges, draft: Draft, upstream: str, at: ScalarNode) -> None:
-    # The same name here is that of a second operator, which is told.
+    # The same name here belongs to a second operator, which is reported.
     if draft.name is not None and draft.name.text != upstream:
         edges.setdefault(draft.name.text, {}).setdefault(upstream, at)
 
 
 def _by_name(drafts: Sequence[Draft], report: Report) -> Mapping[str, Draft]:
-    """Folded name -> operator; the first of each name."""
+    """Returns folded name -> operator, the first of each name."""
     found: dict[str, Draft] = {}
     for draft in drafts:
         if draft.name is None:
@@ -150,7 +150,7 @@ def _named(
     otherwise: str,
     report: Report,
 ) -> Draft | None:
-    """The other operator that a text names; None: refused."""
+    """Returns the other operator that a text names; None where it is wrong, which is reported."""
     upstream = by_name.get(written.text.casefold())
     if upstream is draft:
         report.error(
@@ -174,13 +174,15 @@ def _named(
 
 
 def _output_name(entry: DraftEntry, upstream: Draft, report: Report) -> str | None:
-    """The output that an input reads, in that output's spelling; None: the operator's entry."""
+    """Returns the name of the output that an input reads, in that output's spelling; None: the
+    operator's only output has no name, or its whole folder is read, or an error is reported.
+    """
     assert upstream.name is not None
     where = shown(upstream.name.text)
     named = upstream.named_outputs
     if not upstream.outputs:
         written = upstream.node.get("output")
-        # What is written and yet no output is told there.
+        # Something written there that is no output is reported at its own place.
         empty = isinstance(written, ListNode) and not written.items
         if written is None or empty or (isinstance(written, ScalarNode) and written.null):
             report.error(
@@ -210,7 +212,7 @@ def _output_name(entry: DraftEntry, upstream: Draft, report: Report) -> str | No
         check_agreement(entry.type, output.type, report)
         return output.name.text
     if upstream.wrong_outputs:
-        return None  # a wrong name there is told there
+        return None  # a wrong name is reported at its own place
     if upstream.open_outputs:
         return entry.name.text
     report.error(
@@ -229,9 +231,9 @@ def _output_name(entry: DraftEntry, upstream: Draft, report: Report) -> str | No
 
 
 def _refuse_cycles(edges: Edges, report: Report) -> None:
-    """Tells each knot of operators that wait for each other once, by one of its cycles."""
+    """Reports each group of operators that wait for each other once, by one of its cycles."""
     for cycle in _cycles(edges):
-        # From the first member downward: `a -> b` reads "b takes what a made".
+        # Start with the first member and go downstream: `a -> b` reads "b takes what a made".
         first = cycle[0]
         at = edges[first][cycle[1]]
         path = " -> ".join([first, *reversed(cycle[1:]), first])
@@ -244,9 +246,9 @@ def _refuse_cycles(edges: Edges, report: Report) -> None:
 
 
 def _cycles(edges: Edges) -> Iterator[list[str]]:
-    """Cycles of a depth-first walk upstream, no operator in two of them.
+    """Yields cycles of a depth-first walk upstream, with no operator in two of them.
 
-    Each begins with the member that the definition names first and goes on upstream.
+    Each begins with the member that the definition names first, and continues upstream.
     """
     order = {name: index for index, name in enumerate(edges)}
     done: set[str] = set()
@@ -255,7 +257,7 @@ def _cycles(edges: Edges) -> Iterator[list[str]]:
             continue
         walk = [root]
         on_walk = {root: 0}
-        told = [-1]  # places on the walk that a cycle had, in order
+        told = [-1]  # ends of reported cycles on the walk, in order
         ahead = [iter(edges[root])]
         while walk:
             step = next(ahead[-1], None)

@@ -1,7 +1,8 @@
-"""Entries that are taken from another file: found, filled with their arguments, overridden. Pure.
+"""Imports entries from other files: finds the file, fills in its arguments, applies overrides.
+Pure.
 
-Source: Clara 0.7.4, import: what stands beside `import` replaces the imported property as a whole;
-a service is no template, so arguments and placeholders mean nothing to it.
+Source: Clara 0.7.4, import: properties next to `import` replace the imported properties as a whole;
+a service is no template, so arguments and placeholders have no effect in it.
 """
 
 from __future__ import annotations
@@ -17,21 +18,23 @@ from claraedge.pipelines.syntax.parameters import Argument, Parameters, Resolver
 from claraedge.pipelines.syntax.problems import At, Report, shown
 
 _EXAMPLE = "`import: {path: FILE}`"
-#: Of a document, and not of what it holds.
+#: Properties of a document itself, and not of the entry in it.
 _OF_DOCUMENT = frozenset(["api-version", "parameters", "import"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whole:
-    """An entry with all that it imports."""
+    """An entry together with all that it imports."""
 
     node: ObjectNode
     api_version: str | None
-    """Of the file that it comes from; None: it stands in the pipeline's own, or says none."""
+    """The version in the file that it comes from; None: it is written in the pipeline's own file,
+    or that file gives none.
+    """
 
 
 class Imports:
-    """Makes entries whole."""
+    """Resolves the imports of entries."""
 
     def __init__(self, documents: Documents, resolver: Resolver, report: Report) -> None:
         self._documents = documents
@@ -39,7 +42,7 @@ class Imports:
         self._report = report
 
     def operator(self, entry: ObjectNode) -> Whole | None:
-        """An entry of `operators`; None where its import fails, which is reported."""
+        """Resolves an entry of `operators`; None where its import fails, which is reported."""
         layers = [entry]
         chain = {entry.file: None}
         version = None
@@ -55,7 +58,7 @@ class Imports:
         return Whole(node=_overlaid(layers), api_version=version)
 
     def service(self, entry: ObjectNode) -> Whole | None:
-        """An entry of `services`; None where its import fails, which is reported."""
+        """Resolves an entry of `services`; None where its import fails, which is reported."""
         written = entry.get("import")
         if written is None:
             return Whole(node=entry, api_version=None)
@@ -89,7 +92,11 @@ class Imports:
         return Whole(node=_overlaid(layers), api_version=None)
 
     def _follow(self, written: Node, chain: Mapping[str, None], due: str) -> Document | None:
-        """The file that is imported. `chain`: files that led here, in order."""
+        """Returns the imported file; None where it is wrong, which is reported.
+
+        `chain`: the files that led to this import, in order. `due`: the kind of entry that is
+        needed.
+        """
         path = self._path(written)
         document = self._documents.imported(path) if path is not None else None
         if document is None or path is None:
@@ -186,7 +193,7 @@ class Imports:
 
 
 def _overlaid(layers: Iterable[ObjectNode]) -> ObjectNode:
-    """The first layer with the properties of the next ones that it does not have itself."""
+    """Merges layers: a property of a later layer is taken where the earlier ones do not have it."""
     first, *others = layers
     entries = [e for e in first.entries if e[0].text != "import"]
     taken = {*_OF_DOCUMENT, *(key.text for key, _ in entries)}

@@ -1,4 +1,6 @@
-"""A definition's text to a checked, resolved pipeline, or to all that is wrong with it. Pure."""
+"""Loads a definition: turns its text into a checked, resolved pipeline, or a list of problems.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ _ORCHESTRATORS = ("Clara", "Argo")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """What came of a definition."""
+    """The result of loading a definition."""
 
     pipeline: Pipeline | None
     """None if, and only if, there is an error."""
@@ -51,10 +53,10 @@ def load(
     """Reads, resolves and checks a definition; the first file is its root. Never raises.
 
     `arguments` are values for the definition's parameters. A placeholder without a value is a
-    warning, and an error with `final`. What rests on such a placeholder is not checked, and stands
-    in the pipeline as written, or as not written where it cannot (`from`, `requests`): a pipeline
-    that is to run is loaded with `final`. `device`: what is asked of it is held against what it
-    has. `job`: the id that the placeholder `JOB_ID` stands for.
+    warning, and an error with `final`. Values that contain such a placeholder are not checked, and
+    appear in the pipeline as written, or as missing where no text is possible (`from`, `requests`):
+    load a pipeline that is to run with `final`. `device`: requests are checked against it. `job`:
+    the id that the placeholder `JOB_ID` stands for.
     """
     report = Report()
     if not files:
@@ -79,7 +81,7 @@ def load(
 def _resolved(
     document: Document, arguments: Mapping[str, str], resolver: Resolver, report: Report
 ) -> ObjectNode:
-    """The root document with its placeholders filled."""
+    """Returns the root document with its placeholders filled."""
     root = document.root
     written = next((k for k, _ in root.entries if k.text == "parameters"), root)
     given = {name: Argument(text=text, at=written) for name, text in arguments.items()}
@@ -95,7 +97,7 @@ def _resolved(
 
 def _tell_unused(documents: Documents, root: Document, report: Report) -> None:
     if report.failed:
-        return  # an import that failed may have meant it
+        return  # an import that failed may refer to it
     for unused in documents.unused():
         report.opens(unused.path)
         report.warning(
@@ -179,7 +181,7 @@ def _one_of(
     *,
     required: str = "",
 ) -> str | None:
-    """One of a few words; None: not written, or reported."""
+    """Returns one of a few words; None where it is missing, or wrong, which is reported."""
     value = fields.scalar(name, required=required)
     if value is None or value.text in words:
         return value.text if value is not None else None

@@ -1,4 +1,4 @@
-"""One entry of `operators:`, checked on its own; links between operators are `graph`'s. Pure."""
+"""Checks one entry of `operators:` on its own; `graph` checks the links between operators. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NETWORKS = ("none", "outside")
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """An operator before its inputs are tied to outputs of others."""
+    """An operator before its inputs are linked to outputs of others."""
 
     node: ObjectNode
     name: ScalarNode | None
@@ -53,12 +53,12 @@ class Draft:
 
     @cached_property
     def open_outputs(self) -> bool:
-        """Whether the name of an output rests on a placeholder without a value."""
+        """Whether the name of an output contains a placeholder without a value."""
         return any(o.name is not None and o.name.unresolved for o in self.outputs)
 
     @property
     def name_at(self) -> Place:
-        """Where its name is decided: the entry itself for a name that is imported."""
+        """The place of its name: the entry itself for an imported name."""
         imported = self.name is None or self.name.file != self.node.file
         return self.node if imported or self.name is None else self.name
 
@@ -66,7 +66,10 @@ class Draft:
 def read_operator(
     node: ObjectNode, typed: bool, imports: Imports, device: Device | None, report: Report
 ) -> Draft:
-    """`node`: an entry with all that it imports. `typed`: its api-version asks for types."""
+    """Reads an operator from its entry, `node`, in which imports are resolved.
+
+    `typed`: whether its api-version requires types.
+    """
     fields = Fields(node, "an operator", OperatorEntry, report)
     name = fields.name("name", "an operator", required="add `name:`")
     container, inner = read_container(fields, "an operator", report)
@@ -80,7 +83,7 @@ def read_operator(
         container=container,
         inputs=inputs,
         outputs=outputs,
-        # Published pipelines write variables at both places; the operator's own win.
+        # Published pipelines write variables at both places; those of the operator win.
         variables={**inner, **read_variables(fields, report)},
         requests=read_requests(fields, device, report),
         timeout=fields.integer("timeout", "seconds"),
@@ -150,7 +153,7 @@ def _outside(operator: Fields, report: Report) -> bool:
 
 
 def _order(operator: Fields, report: Report) -> tuple[ScalarNode, ...]:
-    """Names that `order` lists: `- NAME` or `- from: NAME`."""
+    """Reads the names in `order`: `- NAME` or `- from: NAME`."""
     example = "`order: [NAME, NAME]`"
     names = []
     for item in operator.items("order", example):

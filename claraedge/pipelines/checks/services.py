@@ -1,4 +1,5 @@
-"""`services:` of an operator: containers that run beside it, and how it reaches them. Pure.
+"""Checks `services:` of an operator: containers that run alongside it, and connections to them.
+Pure.
 
 Source: Clara 0.7.4, service and connections (deprecated there since 0.7.1).
 """
@@ -29,7 +30,7 @@ from claraedge.pipelines.syntax.problems import Place, Report, shown, where
 def read_services(
     operator: Fields, imports: Imports, device: Device | None, report: Report
 ) -> tuple[Service, ...]:
-    """Entries of `services:`, with what they import."""
+    """Reads the entries of `services:`, with what they import."""
     services = []
     seen: dict[str, Place] = {}
     connections: dict[str, Place] = {}
@@ -87,7 +88,7 @@ def _connections(
 def _variable(
     connection: Fields, service: Fields, names: dict[str, Place], report: Report
 ) -> ScalarNode | None:
-    """A connection's name, which becomes a variable of the operator."""
+    """Reads the name of a connection, which becomes a variable of the operator."""
     name = connection.scalar("name", required="add `name:` with the operator's variable")
     if name is None or name.unresolved:
         return name
@@ -106,7 +107,7 @@ def _variable(
 def _unique(
     name: ScalarNode, service: Fields, seen: dict[str, Place], what: str, report: Report
 ) -> None:
-    # One file may be imported twice: told where it is imported.
+    # A file may be imported twice: report the place of the import.
     at = name if name.file == service.node.file else service.node
     folded = name.text.casefold()
     first = seen.get(folded)

@@ -1,6 +1,7 @@
-"""Types of inputs and outputs: `type`, `element-type`, `shape`, and which ends agree. Pure.
+"""Checks the types of inputs and outputs: `type`, `element-type`, `shape`, and that ends match.
+Pure.
 
-Source: Clara 0.8.1, operators from api-version 0.5.0 on. A primitive is an array of one.
+Source: Clara 0.8.1, operators from api-version 0.5.0 on. A primitive is an array with one element.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ _LENGTH = "a length is a whole number from 1 on, or -1 where only the run decide
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryType:
-    """The type of one entry; see `model.Entry` for the fields of the same names."""
+    """The type of one entry; `model.Entry` explains the fields of the same names."""
 
     type: str | None = None
     element_type: str | None = None
     shape: tuple[int, ...] | None = None
     at: Place
-    """Where it is written."""
+    """The place where the type is written."""
     element_at: Place | None = None
-    """Where `element_type` is written; None: it is not."""
+    """The place of `element_type`; None: it is not written."""
     shape_at: Place | None = None
     known: bool = True
-    """False: wrong, or it rests on a placeholder, so nothing is compared with it."""
+    """False where the type is wrong or contains a placeholder, so that it is not compared."""
 
     @property
     def in_memory(self) -> bool:
@@ -41,7 +42,7 @@ class EntryType:
 
 
 def read_type(fields: Fields, typed: bool, report: Report) -> EntryType:
-    """The type of an entry. `typed`: its api-version asks for one."""
+    """Reads the type of an entry. `typed`: whether its api-version requires one."""
     kind = fields.scalar("type")
     if kind is None:
         if not fields.has("type"):
@@ -68,7 +69,7 @@ def read_type(fields: Fields, typed: bool, report: Report) -> EntryType:
 
 
 def check_agreement(reader: EntryType, writer: EntryType, report: Report) -> None:
-    """Both ends of a connection have the same type, as far as both say one."""
+    """Reports different types at the two ends of a connection, as far as both ends declare one."""
     if not reader.known or not writer.known or reader.type is None or writer.type is None:
         _check_medium(reader, writer, report)
         return
@@ -82,7 +83,7 @@ def check_agreement(reader: EntryType, writer: EntryType, report: Report) -> Non
 
 
 def _check_medium(reader: EntryType, writer: EntryType, report: Report) -> None:
-    """One end is untyped, so a folder of files; a value in memory cannot be its other end."""
+    """Reports an untyped end, which is a folder of files, connected to a value in memory."""
     if reader.known and writer.known and reader.in_memory != writer.in_memory:
         words = [t.type or "stream" for t in (reader, writer)]
         _differs("type", words[0], words[1], reader, writer, report)
@@ -229,7 +230,7 @@ def _refuse(fields: Fields, name: str, kind: ScalarNode, report: Report) -> None
 
 
 def _whole(of: EntryType) -> tuple[str, str | None, tuple[int, ...]]:
-    """(type, element type, shape), a primitive as the array of one that it is."""
+    """Returns (type, element type, shape), with a primitive as an array with one element."""
     if of.type in PRIMITIVES:
         return "array", of.type, (1,)
     return of.type or "stream", of.element_type, of.shape or ()

@@ -1,7 +1,7 @@
-"""Placeholders without a value at places that a pipeline cannot carry. Pure.
+"""Reports placeholders without a value at places that a pipeline cannot represent. Pure.
 
 A pipeline keeps an open placeholder where it has a text (`command`, `path`, `image`); a number, a
-type or an edge of the graph has no room for one.
+type or an edge of the graph cannot contain one.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _NO_TEXT = frozenset(
     ]
 )
 _TEXTS = frozenset(["command", "variables", "description"])
-"""Whose contents are texts, whatever their names."""
+"""Properties whose contents are texts, whatever their names."""
 
 
 def unfilled(files: Sequence[DefinitionFile], arguments: Mapping[str, str]) -> tuple[Problem, ...]:
-    """An error for each; `files` are a definition that loads without errors."""
+    """Returns an error for each; `files` are a definition that loads without errors."""
     nothing, report = Report(), Report()
     documents = Documents(files, nothing)
     root = documents.root()
@@ -72,7 +72,9 @@ def _with_services(operator: ObjectNode, imports: Imports) -> ObjectNode:
 
 
 def _open(node: Node, name: str) -> Iterator[tuple[str, ScalarNode]]:
-    """The nearest property and the text of each such placeholder. `name`: where `node` stands."""
+    """Yields the nearest property and the text of each such placeholder. `name`: the property of
+    `node`.
+    """
     match node:
         case ScalarNode():
             if node.unresolved and name in _NO_TEXT:

@@ -1,1 +1,1 @@
-"""Definitions written out: as YAML, as graphs, as a JSON schema."""
+"""Exports definitions: as YAML, as graphs, and the language as a JSON schema."""

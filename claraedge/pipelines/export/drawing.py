@@ -1,4 +1,4 @@
-"""The graph of a pipeline for people: as text, and for Graphviz and Mermaid. Pure."""
+"""Draws the graph of a pipeline: as text, and for Graphviz and Mermaid. Pure."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import NamedTuple
 from claraedge.pipelines.model import Input, Pipeline
 
 WHOLE_FOLDER = "*"
-"""Stands for all outputs of an operator at once."""
+"""Represents all outputs of an operator together."""
 
 
 class Edge(NamedTuple):
-    """One operator waits for another."""
+    """An operator, `target`, that waits for another one, `source`."""
 
     source: str
     target: str
     output: str | None
     """What is read: the name of an output, `WHOLE_FOLDER`, or None for the only, unnamed output."""
     order: bool
-    """Nothing is read; the source only comes first."""
+    """Whether nothing is read, and the source only has to run first."""
 
 
 def levels(pipeline: Pipeline) -> tuple[tuple[str, ...], ...]:
-    """Names of operators in a legal order: each level waits for earlier ones only.
+    """Returns names of operators in an executable order: each level waits only for earlier ones.
 
-    Within a level in the order of the definition.
+    Within a level, names are in the order of the definition.
     """
     place = {o.name: index for index, o in enumerate(pipeline.operators)}
     sorter = pipeline.sorter()
@@ -39,9 +39,9 @@ def levels(pipeline: Pipeline) -> tuple[tuple[str, ...], ...]:
 
 
 def edges(pipeline: Pipeline) -> tuple[Edge, ...]:
-    """All edges, each once, in the order of the definition.
+    """Returns all edges, each once, in the order of the definition.
 
-    An `order` beside an input from the same operator adds nothing and is left out.
+    An `order` in addition to an input from the same operator has no effect and is left out.
     """
     return tuple(dict.fromkeys(_edges(pipeline)))
 
@@ -63,7 +63,7 @@ def _output(entry: Input, several: bool) -> str | None:
 
 
 def text(pipeline: Pipeline) -> str:
-    """One line an operator, by levels: `3  report <- split/mask, tags, cleanup (order)`."""
+    """Draws one line per operator, by levels: `3 report <- split/mask, tags, cleanup (order)`."""
     steps = levels(pipeline)
     width = len(str(len(steps)))
     waits: dict[str, list[str]] = {o.name: [] for o in pipeline.operators}
@@ -79,7 +79,9 @@ def text(pipeline: Pipeline) -> str:
 
 
 def dot(pipeline: Pipeline) -> str:
-    """For Graphviz: edges carry the names of outputs, those of `order` are dashed."""
+    """Draws for Graphviz: edges have the names of outputs as labels, those of `order`
+    are dashed.
+    """
     lines = [f"digraph {_dot(pipeline.name)} {{", "  rankdir=LR;", "  node [shape=box];"]
     lines += [f"  {_dot(o.name)};" for o in pipeline.operators]
     for edge in edges(pipeline):
@@ -93,8 +95,8 @@ def dot(pipeline: Pipeline) -> str:
 
 
 def mermaid(pipeline: Pipeline) -> str:
-    """For Mermaid: edges carry the names of outputs, those of `order` are dashed."""
-    # Ids of their own: a name may be a word of Mermaid's, as `end`.
+    """Draws for Mermaid: edges have the names of outputs as labels, those of `order` are dashed."""
+    # Use generated ids: a name may be a keyword of Mermaid, such as `end`.
     ids = {o.name: f"n{number}" for number, o in enumerate(pipeline.operators, 1)}
     lines = ["flowchart LR", *(f"  {ids[o.name]}[{_mermaid(o.name)}]" for o in pipeline.operators)]
     for edge in edges(pipeline):
@@ -106,7 +108,7 @@ def mermaid(pipeline: Pipeline) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Names hold letters, digits, `-` and `_`; one with an open placeholder may hold anything."""
+    """Escapes what is not printable: a name with an open placeholder may contain any character."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
@@ -121,4 +123,4 @@ def _mermaid(text: str) -> str:
 
 
 FORMS: Mapping[str, Callable[[Pipeline], str]] = {"text": text, "dot": dot, "mermaid": mermaid}
-"""Name of a form -> what draws it."""
+"""Name of a format -> its drawing function."""

@@ -1,4 +1,4 @@
-"""A resolved pipeline as one definition that loads to the same pipeline again. Pure."""
+"""Writes a resolved pipeline as one definition, which loads to the same pipeline again. Pure."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ from claraedge.pipelines.syntax.names import is_name
 from claraedge.pipelines.syntax.parameters import JOB_ID
 
 UNTYPED = "0.4.0"
-"""The newest api-version whose inputs and outputs need no types."""
+"""The newest api-version that does not require types of inputs and outputs."""
 
 Plain: TypeAlias = "str | int | list[Plain] | dict[str, Plain] | None"
 
 _PLACEHOLDER = re.compile(r"\$\{\{([^{}]*)\}\}")
-#: Plain texts that some YAML reader takes for a number, beyond those that PyYAML knows of.
+#: Plain texts that some YAML reader parses as a number, in addition to those known to PyYAML.
 _LIKE_A_NUMBER = re.compile(
     r"[-+]?(?:0[xXoObB][\da-fA-F_]+|(?:\d[\d_]*)?\.?[\d_]*(?:[eE][-+]?\d+)?)"
 )
 _BREAKS = re.compile("[\r\x85\u2028\u2029]")
-"""Line breaks of some version of YAML, which stay only where they are escaped."""
+"""Characters that are line breaks in some version of YAML and stay only where they are escaped."""
 
 
 def definition(pipeline: Pipeline) -> str:
-    """The YAML text of a pipeline: nothing imported, placeholders filled.
+    """Returns the YAML text of a pipeline, without imports and with placeholders filled.
 
-    It holds what was written and differs from the defaults, and loads to an equal pipeline; of
-    another api-version only where an imported operator has no types and the pipeline asks for them.
-    A placeholder that has no value stays, and its name is declared as a parameter without default.
+    It contains what was written and differs from the defaults, and loads to an equal pipeline. The
+    api-version differs only where an imported operator has no types and the pipeline requires them.
+    A placeholder without a value stays, and its name is declared as a parameter without default.
     """
     head, operators = document(pipeline), []
-    # One dump an operator: a blank line between them is what people write.
+    # Dump each operator separately, to put a blank line between them as people do.
     for operator in head.pop("operators"):  # type: ignore[union-attr]
         operators.append(_dump({"operators": [operator]}).removeprefix("operators:\n"))
     return f"{_dump(head)}\noperators:\n" + "\n".join(operators)
 
 
 def with_graph(pipeline: Pipeline) -> str:
-    """The definition, then its graph as comments."""
+    """Returns the definition, followed by its graph as comments."""
     graph = "".join(f"# {line}\n" for line in drawn(pipeline).splitlines())
     return f"{definition(pipeline)}\n{graph}"
 
 
 def document(pipeline: Pipeline) -> dict[str, Plain]:
-    """The definition as plain values, in the order of the language's reference."""
+    """Returns the definition as plain values, in the order of the language's reference."""
     operators: list[Plain] = [_operator(o) for o in pipeline.operators]
     found: dict[str, Plain] = {
         "api-version": _version(pipeline),
@@ -70,7 +70,7 @@ def document(pipeline: Pipeline) -> dict[str, Plain]:
     }
     found = _written(found)
     open_names = _placeholders([found, operators], {})
-    open_names.pop(JOB_ID.casefold(), None)  # it needs no declaration
+    open_names.pop(JOB_ID.casefold(), None)  # needs no declaration
     if open_names:
         found["parameters"] = dict.fromkeys(open_names.values())
     found["operators"] = operators
@@ -78,7 +78,7 @@ def document(pipeline: Pipeline) -> dict[str, Plain]:
 
 
 def _version(pipeline: Pipeline) -> str:
-    """The pipeline's own, or the newest that takes its operators as they are."""
+    """Returns the pipeline's own version, or the newest that accepts its operators unchanged."""
     entries = (e for o in pipeline.operators for e in (*o.inputs, *o.outputs))
     unnamed = any(e.name is None for o in pipeline.operators for e in o.outputs)
     if unnamed or any(e.type is None for e in entries):
@@ -137,7 +137,7 @@ def _entry(entry: Entry) -> dict[str, Plain]:
             "type": entry.type,
             "element-type": entry.element_type,
             "shape": list(entry.shape) if entry.shape is not None else None,
-            # A value in shared memory lies where the language says.
+            # The language decides the path of a value in shared memory.
             "path": None if entry.in_memory else entry.path,
         }
     )
@@ -167,12 +167,12 @@ def _retry(retry: Retry | None) -> dict[str, Plain]:
 
 
 def _written(properties: Mapping[str, Plain]) -> dict[str, Plain]:
-    """Without what says nothing. A number says something, also where it is 0."""
+    """Drops properties without a value. A number is a value, even 0."""
     return {k: v for k, v in properties.items() if v or isinstance(v, int)}
 
 
 def _placeholders(value: Plain, found: dict[str, str]) -> dict[str, str]:
-    """Folded name -> name of every placeholder, in the order of the text."""
+    """Returns folded name -> name of every placeholder, in the order of the text."""
     if isinstance(value, str):
         for inside in _PLACEHOLDER.findall(value):
             name = inside.strip()
@@ -185,7 +185,9 @@ def _placeholders(value: Plain, found: dict[str, str]) -> dict[str, str]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Block form, two blanks a level, texts quoted where any reader may take them otherwise."""
+    """Block style, two spaces per level, with texts quoted where a reader may parse
+    them otherwise.
+    """
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
         super().increase_indent(flow, indentless=False)
@@ -197,9 +199,9 @@ class _Dumper(yaml.SafeDumper):
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = None
     if _BREAKS.search(text) or text.endswith("\n\n") or text == "\n":
-        style = '"'  # in block form such an end would need a mark that ends the document, too
+        style = '"'  # in block style such an end would also need a document end marker
     elif "\n" in text:
-        style = "|"  # the emitter quotes a text that this form cannot hold
+        style = "|"  # the emitter quotes a text that this style cannot represent
     elif _LIKE_A_NUMBER.fullmatch(text):
         style = "'"
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)

@@ -1,8 +1,9 @@
-"""The definition language as a JSON schema (draft 2020-12), made of its declarations. Pure.
+"""Generates the JSON schema (draft 2020-12) of the definition language from its declarations. Pure.
 
-A schema sees one file, and texts as YAML reads them: what it refuses, the loader refuses too, and
-the loader sees more (edges of the graph, imports, types of both ends). Where YAML makes a number of
-a text (`name: 7`), or a placeholder may stand, the schema is as lenient as the loader.
+A schema applies to one file, and to texts as YAML reads them. The loader refuses all that the
+schema refuses, and finds more (edges of the graph, imports, types of both ends). Where YAML turns a
+text into a number (`name: 7`), or a placeholder is possible, the schema is as lenient as the
+loader.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ _DESCRIPTION = (
     " language does not have is no error, as it is none to claraedge, which warns of it: editors"
     " of the Visual Studio Code family show the same warning by `deprecationMessage`."
 )
-#: Validators take it; editors warn.
+#: Validators accept it; editors show a warning.
 _UNKNOWN: Schema = {
     "deprecated": True,
     "deprecationMessage": "The language has no such property; it has no effect.",
 }
 _SCALAR = ["string", "number", "boolean", "null"]
-#: A text that YAML may read as something else.
+#: Types as which YAML may read a text.
 _TEXT = ["string", "number", "boolean"]
 _WHOLE_NUMBER = r"^-?(?:0|[1-9][0-9]{0,11})$"
 _FILLED: Schema = {"type": "string", "pattern": PLACEHOLDER}
@@ -46,7 +47,9 @@ _REF = "#/$defs/"
 
 
 def schema() -> Schema:
-    """The schema of all kinds of files of a definition; which kind is told by its properties."""
+    """Returns the schema of all kinds of files of a definition, which are distinguished by
+    properties.
+    """
     _, parts = msgspec.json.schema_components(_DOCUMENTS, ref_template=_REF + "{name}")
     definitions = {name: _object(part) for name, part in sorted(parts.items())}
     for name in ("OperatorEntry", "ServiceEntry"):
@@ -67,12 +70,14 @@ def schema() -> Schema:
 
 
 def text() -> str:
-    """The schema as it is shipped."""
+    """Returns the schema as the text that is shipped."""
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def _kind() -> Schema:
-    """A file is what its properties make it; one that has too few of them is a pipeline."""
+    """Chooses the kind of a file by its properties; a file with too few properties is a
+    pipeline.
+    """
     of_pipeline = set(properties(PipelineDocument)) - set(properties(OperatorDocument))
     of_service = set(properties(ServiceDocument)) - set(properties(OperatorDocument))
     of_operator = set(properties(OperatorEntry)) - set(properties(PipelineDocument))
@@ -97,7 +102,7 @@ def _any_of(names: set[str]) -> Schema:
 
 
 def _typed() -> Schema:
-    """A folder has a path, an array says what it holds."""
+    """Returns the rules of types: a folder has a path, an array declares its elements."""
     in_memory = [t for t in _TYPES if t != "stream"]
     return {
         "allOf": [
@@ -120,7 +125,7 @@ def _typed() -> Schema:
 def _object(part: Schema) -> Schema:
     required = part["required"]
     found: Schema = {k: v for k, v in part.items() if k not in ("title", "required")}
-    # After the colon of an optional property may stand nothing, which is null.
+    # After the colon of an optional property, the value may be missing, which is null.
     found["type"] = ["object", "null"]
     found["properties"] = {
         name: _property(name, value, name in required or name == "container")
@@ -133,11 +138,11 @@ def _object(part: Schema) -> Schema:
 
 
 def _property(name: str, value: Schema, required: bool) -> Schema:
-    """`required`: nothing else than what is declared may stand there."""
+    """Returns the schema of a property. `required`: only the declared type is allowed."""
     if name == "import":
         return {"anyOf": [{"type": "string"}, value | {"type": "object"}]}
     if name == "type":
-        # The loader compares without case; only what has no capitals can be held against a list.
+        # The loader ignores case; only texts without capitals can be compared with the list.
         lenient = {"type": "string", "pattern": f"[A-Z]|{PLACEHOLDER}"}
         said = {"description": value["description"]}
         return said | {"anyOf": [{"enum": list(_TYPES)}, lenient]}
@@ -157,7 +162,7 @@ def _value(value: Schema, required: bool) -> Schema:
     if value["type"] == "array":
         kind = "array" if required else ["array", "null"]
         return value | {"type": kind, "items": _value(value["items"], True)}
-    if value["type"] == "object":  # names of the definition's own, as `variables`
+    if value["type"] == "object":  # names chosen by the definition, as in `variables`
         inner = _value(value["additionalProperties"], False)
         return value | {"type": ["object", "null"], "additionalProperties": inner}
     if value["type"] == "string" and not value.get("pattern", "").startswith("^/"):
@@ -172,7 +177,7 @@ def _alternatives(values: list[Schema]) -> Schema:
     if not numbers:
         return {"anyOf": [_value(v, True) for v in values]}
     (number,) = numbers
-    # Digits in quotes are a number to the loader.
+    # The loader accepts digits in quotes as a number.
     digits = {"type": "string", "pattern": f"{_WHOLE_NUMBER}|{PLACEHOLDER}"}
     said = {"description": number["description"]} if "description" in number else {}
     plain = {k: v for k, v in number.items() if k != "description"}

@@ -1,1 +1,1 @@
-"""From the text of a definition to nodes with their places, and problems."""
+"""Parses the text of a definition into nodes with their places, and reports problems."""

@@ -1,4 +1,4 @@
-"""The files of a definition: which is its root, and which one an `import` names. Pure."""
+"""The files of a definition: finds its root, and the file that an `import` names. Pure."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ _BEGIN = "begin the file with `api-version: 0.4.0`, `name: NAME` and `operators:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """One file, read."""
+    """One parsed file."""
 
     key: str
-    """The same for every spelling of its path."""
+    """Equal for every spelling of its path."""
     path: str
-    """As it was sent."""
+    """The path as it was sent."""
     root: ObjectNode
     nodes: int
-    """What it counts against the budget, each time that it is imported."""
+    """Number of nodes that each import of it takes from the budget."""
     characters: int
-    """Likewise."""
+    """Number of characters that each import of it takes from the budget."""
 
 
 class Documents:
-    """Reads each file that is needed, once.
+    """Parses each file that is needed, once.
 
     Source: Clara 0.8.1, Pipelines Create: paths are only names, compared without case; an import's
-    path is relative to the file that imports. Both kinds of slash are read as one.
+    path is relative to the importing file. Slashes and backslashes are equivalent.
     """
 
     def __init__(self, files: Sequence[DefinitionFile], report: Report) -> None:
@@ -50,7 +50,9 @@ class Documents:
         self._first = _key(files[0].path)
 
     def root(self) -> Document | None:
-        """The pipeline's own file: the first, or the one that has `operators` where it has none."""
+        """Returns the pipeline's own file: the first one, or the only other one with `operators`
+        where the first has none.
+        """
         root = self._root()
         self._used.add(root.key if root is not None else self._first)
         return root
@@ -69,9 +71,12 @@ class Documents:
         return others[0] if len(others) == 1 else first
 
     def imported(self, path: ScalarNode) -> Document | None:
-        """The file that an import's `path` names; None where that is wrong, which is reported."""
+        """Returns the file that an import's `path` names; None where it is wrong, which is
+        reported.
+        """
         if path.unresolved:
-            # Without the file there is no operator, and all that names it would be wrong.
+            # Without the file there is no operator, and all references to it would be reported as
+            # wrong.
             self._report.error(
                 "unresolved-import",
                 path,
@@ -97,12 +102,14 @@ class Documents:
         return self._document(key)
 
     def unused(self) -> Iterator[DefinitionFile]:
-        """Files that nothing needed."""
+        """Returns the files that nothing imported."""
         used = {id(self._files[key]) for key in self._used}
         return (file for file in self._sent if id(file) not in used)
 
     def _by_last_name(self, key: str, path: ScalarNode) -> str:
-        """Where a client sent its files without their folders, the last name says which."""
+        """Finds a file by the last part of its path, for clients that sent their files without
+        folders.
+        """
         same = self._by_last.get(_last(key), [])
         if len(same) == 1:
             found = self._files[same[0]].path
@@ -152,7 +159,7 @@ class Documents:
 
 
 def import_paths(root: Node) -> Iterator[ScalarNode]:
-    """What the imports of a document name, wherever they stand. For collecting files."""
+    """Yields the paths that a document imports, at any place. Used to collect files."""
     for entries in (_items(root, "operators"), [root]):
         for entry in entries:
             for each in (entry, *_items(entry, "services")):
@@ -168,13 +175,13 @@ def _items(node: Node, name: str) -> Sequence[Node]:
 
 
 def _key(path: str, beside: str = "") -> str:
-    """The path as names are compared: folded, with `.` and `..` worked out."""
+    """Normalises a path for comparison: folded, with `.` and `..` resolved."""
     parts = beside.split("/")[:-1]
     for part in path.replace("\\", "/").casefold().split("/"):
         if part == ".." and parts and parts[-1] not in ("", ".."):
             parts.pop()
         elif part == ".." and parts == [""]:
-            continue  # above the root of an absolute path is the root
+            continue  # the parent of the root is the root
         elif part != "." and (part or not parts):
             parts.append(part)
     return "/".join(parts)

@@ -1,4 +1,4 @@
-"""Which files a definition takes in, so that they can be gathered before it is loaded. Pure."""
+"""Finds the files that a definition imports, to collect them before it is loaded. Pure."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from claraedge.pipelines.syntax.parameters import Argument, Resolver, declare
 from claraedge.pipelines.syntax.problems import At, Report
 
 MAX_FILES = 1000
-"""Of one definition."""
+"""Limit for the files of one definition."""
 MAX_BYTES = 16 << 20
-"""Of all files of one definition; a daemon takes no more."""
+"""Limit in bytes for all files of one definition; a daemon accepts no more."""
 
 
 class Import(NamedTuple):
-    """Where a file takes another one in."""
+    """The place where a file imports another one."""
 
     path: str
-    """As written, with forward slashes; relative to the file."""
+    """The path as written, with forward slashes; relative to the file."""
     file: str
     line: int
     column: int
 
 
 def imports_of(node: Node, file: str, variables: Mapping[str, str]) -> tuple[Import, ...]:
-    """Imports that can be followed; what is wrong with others is the loader's to say."""
+    """Returns the imports that can be followed; the loader reports problems of others."""
     nothing = Report()
     resolver = Resolver(nothing, final=False, job=None)
     arguments = {k: Argument(text=v, at=At(file)) for k, v in variables.items()}
@@ -45,8 +45,8 @@ def imports_of(node: Node, file: str, variables: Mapping[str, str]) -> tuple[Imp
 
 
 def beside(file: str, path: str) -> str:
-    """What a path of an import in a file leads to.
+    """Returns the path to which an import in `file` leads.
 
-    Worked out by its text, as the loader does, whatever links lie on the way.
+    The path is computed from its text, as by the loader, regardless of symbolic links.
     """
     return posixpath.normpath(posixpath.join(posixpath.dirname(file), path))

@@ -1,7 +1,8 @@
-"""The objects of the definition language: their properties, what each means and may hold. Pure.
+"""Declares the objects of the definition language: their properties, meaning and bounds. Pure.
 
-The one place where a property is declared. The reader takes its names and bounds from here, and
-`schema` makes the JSON schema of it that editors use. Source: Clara 0.7.4 and 0.8.1, Pipelines.
+This is the only place where a property is declared. The reader takes its names and bounds from
+here, and `schema` generates the JSON schema for editors. The docstrings of the classes are texts of
+that schema. Source: Clara 0.7.4 and 0.8.1, Pipelines.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from msgspec import UNSET, Meta, UnsetType, field
 
 API_VERSIONS = ("0.3.0", "0.4.0", "0.5.0", "0.6.0", "0.7.0")
 TYPED_FROM = "0.5.0"
-"""From this version on inputs and outputs have a type, and outputs a name."""
+"""From this version on, inputs and outputs have a type, and outputs a name."""
 
 NAME = r"[A-Za-z0-9_-]{1,255}"
 VARIABLE = r"[A-Za-z_.-][A-Za-z0-9_.-]{0,254}"
@@ -358,13 +359,13 @@ class PipelineDocument(Object, kw_only=True):
 
 @cache
 def properties(kind: type[Object]) -> Sequence[str]:
-    """The names of an object's properties, as definitions write them."""
+    """Returns the names of an object's properties, as definitions write them."""
     return tuple(f.encode_name for f in msgspec.structs.fields(kind))
 
 
 @cache
 def bounds(kind: type[Object], name: str) -> tuple[int, int]:
-    """The smallest and the largest value of a property that is a whole number."""
+    """Returns the smallest and the largest allowed value of a whole-number property."""
     (found,) = (f for f in msgspec.structs.fields(kind) if f.encode_name == name)
     number = next(_integers(msgspec.inspect.type_info(found.type)))
     assert number.ge is not None, "the smallest is declared"

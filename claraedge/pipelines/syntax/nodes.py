@@ -1,6 +1,6 @@
 """The parts of a YAML document, each with the file, line and column where it was written.
 
-Names are those of the Clara reference: scalars, lists, objects.
+The names are those of the Clara reference: scalars, lists, objects.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ _NULL = re.compile(r"|~|null|Null|NULL")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalarNode:
-    """A single value. Its text is what stands in the source: `1.10` stays `1.10`."""
+    """A single value. Its text is that of the source: `1.10` stays `1.10`."""
 
     file: str
     line: int
     column: int
     text: str
     plain: bool = False
-    """Written without quotes."""
+    """Whether it is written without quotes."""
     unresolved: bool = False
-    """Holds a placeholder that has no value (yet), so nothing can be said about the text."""
+    """Whether it contains a placeholder without a value (yet), so that its text cannot
+    be checked.
+    """
 
     @property
     def null(self) -> bool:
-        """No value was written (YAML 1.2 core schema)."""
+        """Whether no value was written (YAML 1.2 core schema)."""
         return self.plain and _NULL.fullmatch(self.text) is not None
 
     def children(self) -> Iterator[Node]:
@@ -68,7 +70,7 @@ Node: TypeAlias = ScalarNode | ListNode | ObjectNode
 
 
 def kind(node: Node) -> str:
-    """What a node is, in words for a message."""
+    """Returns the kind of a node, in words for a message."""
     match node:
         case ListNode():
             return "a list"

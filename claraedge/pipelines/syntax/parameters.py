@@ -1,7 +1,7 @@
 """Parameters of a definition, and the placeholders `${{ NAME }}` that they fill. Pure.
 
-Source: Clara 0.7.4, template. An argument wins over the default; an argument whose name is not
-declared is refused. Names are compared without case, as all names of the language are.
+Source: Clara 0.7.4, template. An argument wins over the default; an argument with an undeclared
+name is refused. Names are compared without case, like all names of the language.
 """
 
 from __future__ import annotations
@@ -15,33 +15,34 @@ from claraedge.pipelines.syntax.names import is_name
 from claraedge.pipelines.syntax.nodes import ListNode, Node, ObjectNode, ScalarNode, kind
 from claraedge.pipelines.syntax.problems import Place, Report, listed, shown
 
-#: Of all scalars after their placeholders are filled: a few long defaults used often are a bomb.
+#: Limit for the characters of all scalars with filled placeholders: a few long defaults that are
+#: used many times would fill the memory.
 MAX_CHARACTERS = 4 << 20
 
 _PLACEHOLDER = re.compile(r"\$\{\{([^{}]*)\}\}|\$\{\{")
 
 
 JOB_ID = "JOB_ID"
-"""Stands for the id of the job without being declared: published pipelines use it so."""
+"""The id of the job; needs no declaration, because published pipelines use it without one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Argument:
-    """A value that is given to a template from outside."""
+    """A value that is passed to a template."""
 
     text: str
     at: Place
-    """Where an argument that does not fit is reported."""
+    """The place where an unsuitable argument is reported."""
     unresolved: bool = False
-    """It rests on a placeholder of the giver's that has no value (yet)."""
+    """Whether it contains a placeholder of the importing file without a value (yet)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """What a template declares, and what it was given."""
+    """The parameters that a template declares, and their values."""
 
     names: Mapping[str, str]
-    """Folded name -> as declared."""
+    """Folded name -> name as declared."""
     values: Mapping[str, str]
     """Folded name -> argument or default; a parameter with neither is absent."""
     unresolved: frozenset[str] = frozenset()
@@ -49,7 +50,7 @@ class Parameters:
 
 
 def declare(node: Node | None, arguments: Mapping[str, Argument], report: Report) -> Parameters:
-    """Reads `parameters:` and lays the arguments over the defaults."""
+    """Reads `parameters:` and overrides the defaults by the arguments."""
     names: dict[str, str] = {}
     values: dict[str, str] = {}
     if isinstance(node, ObjectNode):
@@ -137,7 +138,7 @@ class Resolver:
     """Fills placeholders in the scalars of the documents of one definition."""
 
     def __init__(self, report: Report, *, final: bool, job: str | None) -> None:
-        """`final`: nothing may stay without a value. `job`: the id that `JOB_ID` stands for."""
+        """`final`: every placeholder must have a value. `job`: the id that `JOB_ID` stands for."""
         self._report = report
         self._final = final
         self._job = job
@@ -145,7 +146,7 @@ class Resolver:
         self._overflowed = False
 
     def resolve(self, node: Node, parameters: Parameters) -> Node:
-        """The node with its placeholders filled; names of properties hold none."""
+        """Returns the node with its placeholders filled; names of properties contain none."""
         match node:
             case ScalarNode():
                 return self._scalar(node, parameters)
@@ -185,13 +186,13 @@ class Resolver:
             self._overflowed = True
             return replace(node, plain=False, unresolved=True)
         parts.append(node.text[end:])
-        # A value is a text, also where it is empty or reads `null`.
+        # A value is a text, even if it is empty or reads `null`.
         return replace(node, text="".join(parts), plain=False, unresolved=unresolved)
 
     def _value(
         self, found: re.Match[str], node: ScalarNode, parameters: Parameters
     ) -> tuple[str, bool]:
-        """The text to put in, and whether it is known."""
+        """Returns the text to insert, and whether it is known."""
         written = found.group(1)
         if written is None or not is_name(written.strip()):
             self._report.error(
@@ -210,7 +211,7 @@ class Resolver:
             if self._job is not None:
                 return self._job, True
             if not self._final:
-                return found.group(), False  # its job will have an id
+                return found.group(), False  # the job will have an id
         self._unresolved(name, node, parameters)
         return found.group(), False
 
@@ -229,5 +230,5 @@ class Resolver:
 
 
 def uses_job_id(text: str) -> bool:
-    """Whether a document may hold the placeholder `JOB_ID`, so that each job has its own form."""
+    """Whether a document may contain the placeholder `JOB_ID`, so that it differs for each job."""
     return JOB_ID.casefold() in text.casefold()

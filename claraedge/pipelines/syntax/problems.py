@@ -1,4 +1,4 @@
-"""What is wrong with a definition: where, why, and what would be right."""
+"""Problems of a definition: where, why, and what would be right."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import msgspec
 
 from claraedge.pipelines.syntax.spelling import Speller
 
-#: Of each severity; one more problem says how many were left out.
+#: Limit for the problems of each severity; one more problem reports how many were left out.
 MAX_PROBLEMS = 100
 
 
 class Place(Protocol):
-    """Anything that knows where it stands."""
+    """A node or any other object with a place in a file."""
 
     @property
     def file(self) -> str: ...
@@ -26,7 +26,7 @@ class Place(Protocol):
 
 
 class At(NamedTuple):
-    """A place, from 1."""
+    """A place in a file; lines and columns count from 1."""
 
     file: str
     line: int = 1
@@ -34,21 +34,21 @@ class At(NamedTuple):
 
 
 def where(place: Place, seen_from: Place) -> str:
-    """A place in words, as somebody at another place needs them: `line 3`, `line 3 of b.yaml`."""
+    """Describes a place as seen from another place: `line 3`, `line 3 of b.yaml`."""
     line = f"line {place.line}"
     return line if place.file == seen_from.file else f"{line} of {shown(place.file)}"
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """One finding. Programs match on `code`, which never changes its meaning."""
+    """One problem. Programs match on `code`, which never changes its meaning."""
 
     code: str
     severity: Literal["error", "warning"]
     file: str
     line: int
-    """From 1."""
+    """Line, from 1."""
     column: int
-    """From 1, in characters."""
+    """Column in characters, from 1."""
     message: str
     """What is wrong."""
     fix: str
@@ -59,7 +59,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report:
-    """Collects the problems of all files of a definition, so that they are told at once."""
+    """Collects the problems of all files of a definition, so that they are reported together."""
 
     def __init__(self) -> None:
         self.speller = Speller()
@@ -75,7 +75,9 @@ class Report:
         return bool(self._found["error"])
 
     def opens(self, file: str) -> None:
-        """A file is read: its problems stand after those of files that were opened before."""
+        """Notes that a file is read: its problems come after those of files that were opened
+        before.
+        """
         self._files.setdefault(file, len(self._files))
 
     def error(self, code: str, at: Place, message: str, fix: str) -> None:
@@ -85,7 +87,7 @@ class Report:
         self._add("warning", code, at, message, fix)
 
     def problems(self) -> tuple[Problem, ...]:
-        """All, by file, line and column."""
+        """Returns all problems, ordered by file, line and column."""
         found = [p for each in self._found.values() for p in each]
         found.sort(key=lambda p: (self._files.get(p.file, len(self._files)), p.line, p.column))
         for severity, more in self._more.items():
@@ -122,12 +124,12 @@ class Report:
 
 
 def listed(names: Iterable[str], most: int = 10) -> str:
-    """Names as messages list them; what goes beyond the most is told as dots."""
+    """Lists names for a message; names beyond `most` are replaced by dots."""
     first = [shown(name) for name in islice(names, most + 1)]
     return ", ".join(first[:most]) + (", ..." if len(first) > most else "")
 
 
 def shown(text: str, longest: int = 80) -> str:
-    """The text in backticks, on one line and cut, as messages quote it."""
+    """Returns the text in backticks, shortened to one line, as messages quote it."""
     cut = text if len(text) <= longest else text[: longest - 3] + "..."
     return "`" + "".join(c if c.isprintable() else repr(c)[1:-1] for c in cut) + "`"

@@ -1,7 +1,7 @@
-"""A strict YAML reader: text in, nodes with line and column out. Pure.
+"""A strict YAML reader that turns text into nodes with line and column. Pure.
 
-It works on the parser's events, not on its graph of nodes: events come one at a time, so that depth
-and size are refused before they cost anything, and aliases are counted as if they were written out.
+It uses the parser's events, not its graph of nodes: events arrive one at a time, so that excessive
+depth and size are refused before they cost anything, and aliases are counted as if written out.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from claraedge.pipelines.syntax.nodes import ListNode, Node, ObjectNode, ScalarN
 from claraedge.pipelines.syntax.problems import At, Report, shown
 
 MAX_BYTES = 1 << 20
-"""Of one file."""
+"""Limit in bytes for one file."""
 MAX_DEPTH = 64
-"""Lists and objects inside each other, aliases written out."""
+"""Limit for nested lists and objects, with aliases written out."""
 MAX_NODES = 100_000
-"""Scalars, lists and objects of one file, aliases written out."""
+"""Limit for the scalars, lists and objects of one file, with aliases written out."""
 MAX_SET_NODES = 200_000
-"""Of all files of a definition, each as often as it is imported."""
+"""Limit for all files of a definition, each counted for every import of it."""
 MAX_CHARACTERS = 4 << 20
-"""Of all scalars of one file, aliases written out."""
+"""Limit for the characters in all scalars of one file, with aliases written out."""
 MAX_SET_CHARACTERS = 16 << 20
-"""Of all files of a definition, each as often as it is imported."""
+"""Limit for all files of a definition, each counted for every import of it."""
 
-# libyaml gives the same events and marks as the Python parser, at about thirty times the speed.
+# libyaml produces the same events and marks as the Python parser, about thirty times as fast.
 Loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -44,7 +44,7 @@ class _RefusedError(Exception):
 
 
 class _Sized(NamedTuple):
-    """A node and what it costs when written out."""
+    """A node, and its cost when written out."""
 
     node: Node
     nodes: int
@@ -54,7 +54,7 @@ class _Sized(NamedTuple):
 
 @dataclass(slots=True)
 class _Open:
-    """A list or object whose end has not come yet."""
+    """A list or object whose end has not been read yet."""
 
     at: At
     anchor: str | None
@@ -64,33 +64,34 @@ class _Open:
     keys: dict[str, At] = field(default_factory=dict)
     key: ScalarNode | None = None
     skip: bool = False
-    """The key is a duplicate: its value is read and dropped (the problem is reported)."""
+    """Whether the key is a duplicate: its value is read and dropped (the problem is reported)."""
     nodes: int = 1
     characters: int = 0
     height: int = 1
 
 
 class Budget:
-    """What all files of a definition may hold together."""
+    """The limits that all files of a definition share."""
 
     def __init__(self) -> None:
         self.nodes = MAX_SET_NODES
         self.characters = MAX_SET_CHARACTERS
 
     def spend(self, nodes: int, characters: int) -> bool:
-        """False: more than there is."""
+        """Takes this much from the budget. Returns False where it is exceeded."""
         self.nodes -= nodes
         self.characters -= characters
         return self.nodes >= 0 and self.characters >= 0
 
 
 def read(text: str, file: str, report: Report, budget: Budget | None = None) -> Node | None:
-    """The single document of a file, or None if it cannot be read; then the report says why.
+    """Parses the single document of a file; returns None where it cannot be read, which is
+    reported.
 
     `file` is its name in problems. `budget` is shared by the files of a definition.
 
-    Duplicate keys are reported and reading goes on, so the answer counts only if the report is
-    clean. Never raises, whatever the text.
+    Reading continues after duplicate keys, which are reported, so the result is valid only if the
+    report has no errors. Never raises, whatever the text.
     """
     try:
         text = _checked(text, file, report)
@@ -149,7 +150,7 @@ def _report_syntax(text: str, file: str, error: yaml.MarkedYAMLError, report: Re
 
 
 class _Builder:
-    """Makes nodes from events."""
+    """Builds nodes from events."""
 
     def __init__(self, file: str, report: Report, budget: Budget) -> None:
         self._file = file
@@ -242,7 +243,7 @@ class _Builder:
         self._add(sized, None, at)
 
     def _add(self, sized: _Sized, anchor: str | None, at: At) -> None:
-        """Counts a node that is whole, and puts it where it belongs."""
+        """Counts a complete node, and adds it to its parent."""
         self._count(sized.nodes, sized.characters, at)
         self._place(sized, anchor)
 
@@ -289,7 +290,7 @@ class _Builder:
             )
 
     def _require_key(self, at: At, what: str) -> None:
-        """Refuses a list or object where the name of a property is due."""
+        """Refuses a list or object where the name of a property is expected."""
         if self._open and not self._open[-1].is_list and self._open[-1].key is None:
             self._refuse(
                 "key-not-text",

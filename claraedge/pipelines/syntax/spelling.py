@@ -1,4 +1,4 @@
-"""Did you mean: the known word that a written one comes nearest to."""
+"""Suggests the known word that is most similar to a written one."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import difflib
 from collections.abc import Iterable
 from itertools import islice
 
-#: Names beyond this are not compared; the comparison costs the product of both lengths.
+#: Names longer than this are not compared; a comparison costs the product of both lengths.
 LONGEST = 64
 
 
 class Speller:
-    """Looks for near words, up to a bounded number of words and of comparisons.
+    """Finds similar words, within a limited number of words and of comparisons.
 
-    The bound keeps a definition of a hundred thousand misspelt names from costing seconds.
+    The limit prevents a definition with a hundred thousand misspelt names from taking seconds.
     """
 
     def __init__(self, comparisons: int = 1000, words: int = 1000) -> None:
@@ -21,7 +21,7 @@ class Speller:
         self._words = words
 
     def nearest(self, word: str, known: Iterable[str]) -> str | None:
-        """The known word nearest to this one without regard to case, or None."""
+        """Returns the known word most similar to this one without regard to case, or None."""
         if len(word) > LONGEST or self._words == 0:
             return None
         self._words -= 1
@@ -34,6 +34,6 @@ class Speller:
         return candidates[near[0]] if near else None
 
     def fix(self, word: str, known: Iterable[str], otherwise: str) -> str:
-        """`did you mean ...?`, or the other text where nothing comes near."""
+        """Returns `did you mean ...?`, or `otherwise` where no word is similar."""
         near = self.nearest(word, known)
         return f"did you mean `{near}`?" if near is not None else otherwise

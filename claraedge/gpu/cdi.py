@@ -29,6 +29,7 @@ class _Node(msgspec.Struct, rename="camel"):
 
     @property
     def on_host(self) -> str:
+        """The path of the node on this machine."""
         return self.host_path or self.path
 
 

@@ -31,6 +31,7 @@ class _Verdict:
     state: object
     fault: str | None
     at: float
+    """Monotonic time of the test, in seconds."""
 
 
 class UsableGpus:

@@ -25,7 +25,7 @@ from claraedge.runner.references import full_names, host
 
 _log = logging.getLogger(__name__)
 
-_LIMIT = 1800.0
+_LIMIT = 1800.0  # seconds
 _LOAD = "or load it with `claraedge create image -f ARCHIVE.tar`"
 
 #: A reference, and the pull secrets that may be used for it.

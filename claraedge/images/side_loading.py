@@ -194,7 +194,7 @@ class SideLoading:
 
 
 def _scan(folder: Path) -> Mapping[bytes, Seen]:
-    """The folder's entries by name. Makes the folder."""
+    """Returns the folder's entries by name; creates the folder if missing. Blocks."""
     if not folder.exists():
         files.make_folders(folder)
     return entries(folder)

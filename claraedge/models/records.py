@@ -54,6 +54,7 @@ def drop(tx: Transaction, model: str) -> Model:
 
 
 def of_row(tx: Transaction, row: Row) -> Model:
+    """Returns the model of a row, with its metadata."""
     return Model(
         id=row["id"],
         name=row["name"],

@@ -52,6 +52,7 @@ class Lists:
         self._changing: Counter[str] = Counter()
 
     def is_changing(self, payload: str) -> bool:
+        """Whether clients are changing files of the payload now."""
         return self._changing[payload] > 0
 
     @contextmanager

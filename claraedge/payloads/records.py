@@ -17,6 +17,7 @@ _STOPPED = 3
 
 
 def add(tx: Transaction, payload: str, kind: PayloadType, now: float) -> None:
+    """Adds an empty payload. `now` is in Unix seconds."""
     tx.run("add_payload", id=payload, type=int(kind), created=now)
 
 
@@ -159,6 +160,7 @@ def refuse_sealed(payload: Payload) -> None:
 
 
 def of_row(row: Row) -> PayloadFile:
+    """Returns the file of a row."""
     return PayloadFile(
         name=row["name"],
         size=row["size"],

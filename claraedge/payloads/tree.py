@@ -93,12 +93,15 @@ class PayloadTree:
         return inputs_alone and (not claimed or (self._spool / folder.name).exists())
 
     def folder(self, payload: str) -> Path:
+        """Returns the folder of a payload."""
         return self.payloads / payload
 
     def input(self, payload: str) -> Path:
+        """Returns the folder with the inputs under their names."""
         return self.folder(payload) / "input"
 
     def attempt(self, payload: str, operator: str, attempt: int) -> Path:
+        """Returns the folder that one attempt of an operator writes to."""
         return self.operator(payload, operator) / str(attempt)
 
     def operator(self, payload: str, operator: str) -> Path:
@@ -112,6 +115,7 @@ class PayloadTree:
         return self.folder(payload) / "operators" / operator / f"{attempt}.values"
 
     def path(self, payload: str, file: PayloadFile) -> Path:
+        """Returns the path of a file's content."""
         return self.folder(payload) / os.fsdecode(file.blob)
 
     def why_damaged(
@@ -186,6 +190,7 @@ class PayloadTree:
         return away
 
     def sync_blobs(self, payload: str) -> None:
+        """Syncs the folder of blobs, so that new names in it are durable."""
         files.sync_folder(self.folder(payload) / "blobs")
 
     def discard(self, payload: str, blobs: Iterable[bytes]) -> None:

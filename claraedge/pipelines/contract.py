@@ -49,7 +49,8 @@ def environment(
     a path in the container.
 
     The platform's variables come first, then the connections, then those of the definition, which
-    win. A variable may refer to all of the former, and to those before it.
+    win: they are passed "as given". A variable may refer to all of the former, and to those before
+    it.
     """
     result = {
         "NVIDIA_CLARA_INPUTPATHS": _entries(operator.inputs),

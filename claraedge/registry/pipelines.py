@@ -50,6 +50,7 @@ class Registered:
     definition: str
     """The digest of the definition's files."""
     created: float
+    """Unix seconds."""
     files: tuple[DefinitionFile, ...] = ()
     metadata: Mapping[str, str]
     source: str | None = None

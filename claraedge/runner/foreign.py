@@ -14,7 +14,7 @@ from claraedge.fs import files
 from claraedge.fs.removal import remove
 from claraedge.runner.protocol import Runner
 
-_RECLAIM = 600.0
+_RECLAIM = 600.0  # seconds
 #: Both in one call: most of its cost is Podman's start (30 ms on an idle machine).
 _GIVE_BACK = 'chown -R 0:0 -- "$1" && chmod -R u+rwX -- "$1"'
 

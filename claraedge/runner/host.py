@@ -18,7 +18,7 @@ from claraedge.runner.workarounds.slices import Slices
 
 _log = logging.getLogger(__name__)
 
-_TIMEOUT = 20.0
+_TIMEOUT = 20.0  # seconds
 
 
 class Host:

@@ -54,7 +54,7 @@ from claraedge.runner.workarounds.slices import Slices
 
 _log = logging.getLogger(__name__)
 
-_PING = 3.0
+_PING = 3.0  # seconds
 
 
 class PodmanRunner:

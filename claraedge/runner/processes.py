@@ -27,6 +27,7 @@ class Process:
 
     @property
     def gone(self) -> bool:
+        """Whether the process has ended."""
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         return bool(poll.poll(0))

@@ -52,6 +52,7 @@ class Fields:
         return entry[1]
 
     def has(self, name: str) -> bool:
+        """Whether the property is written, even without a value."""
         return name in self._entries
 
     def scalar(self, name: str, *, required: str = "") -> ScalarNode | None:
@@ -93,6 +94,7 @@ class Fields:
         return None
 
     def items(self, name: str, example: str) -> tuple[Node, ...]:
+        """Returns the entries of a list; a value of another type is reported."""
         value = self.get(name)
         if value is None:
             return ()
@@ -117,6 +119,7 @@ class Fields:
         return tuple(found)
 
     def object(self, name: str, example: str) -> ObjectNode | None:
+        """Returns an object; None where there is none. Another type is reported."""
         value = self.get(name)
         if value is None or isinstance(value, ObjectNode):
             return value

@@ -257,7 +257,7 @@ def _cycles(edges: Edges) -> Iterator[list[str]]:
             continue
         walk = [root]
         on_walk = {root: 0}
-        told = [-1]  # ends of reported cycles on the walk, in order
+        told = [-1]  # positions on the walk that are in a reported cycle
         ahead = [iter(edges[root])]
         while walk:
             step = next(ahead[-1], None)

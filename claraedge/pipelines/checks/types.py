@@ -38,6 +38,7 @@ class EntryType:
 
     @property
     def in_memory(self) -> bool:
+        """Whether this is a value in shared memory, and not a folder of files."""
         return self.type not in (None, "stream")
 
 

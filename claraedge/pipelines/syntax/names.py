@@ -13,4 +13,5 @@ _NAME = re.compile(NAME)
 
 
 def is_name(text: str) -> bool:
+    """Whether this is a valid name of the language."""
     return _NAME.fullmatch(text) is not None

@@ -63,6 +63,7 @@ class ObjectNode:
         return (value for _, value in self.entries)
 
     def get(self, key: str) -> Node | None:
+        """Returns the value of a property; None where it is missing."""
         return next((value for k, value in self.entries if k.text == key), None)
 
 

@@ -72,6 +72,7 @@ class Report:
 
     @property
     def failed(self) -> bool:
+        """Whether there is an error."""
         return bool(self._found["error"])
 
     def opens(self, file: str) -> None:
@@ -81,9 +82,11 @@ class Report:
         self._files.setdefault(file, len(self._files))
 
     def error(self, code: str, at: Place, message: str, fix: str) -> None:
+        """Reports an error: the pipeline cannot be used."""
         self._add("error", code, at, message, fix)
 
     def warning(self, code: str, at: Place, message: str, fix: str) -> None:
+        """Reports a warning: the pipeline can be used."""
         self._add("warning", code, at, message, fix)
 
     def problems(self) -> tuple[Problem, ...]:

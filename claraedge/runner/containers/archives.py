@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 #: Size in bytes of a tar with one file of MAX_FILE bytes and its headers.
 MAX_ARCHIVE = MAX_FILE + 64 * 1024
-_TIMEOUT = 20.0
+_TIMEOUT = 20.0  # seconds
 
 
 class StandIns:

@@ -26,7 +26,7 @@ from claraedge.runner.protocol import Container, Phase
 from claraedge.runner.service.service import PodmanService
 from claraedge.runner.workarounds.slices import Slices
 
-_TIMEOUT = 20.0
+_TIMEOUT = 20.0  # seconds
 #: Seconds to wait for a service that is down, and the pause between two tries.
 _OUTAGE, _OUTAGE_PAUSE = 60.0, 0.5
 #: Seconds to wait for the exit code after the process ended: without, and with, a supervisor.

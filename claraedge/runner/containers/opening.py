@@ -27,7 +27,7 @@ from claraedge.runner.groups import inside
 
 _log = logging.getLogger(__name__)
 
-_SECONDS = 10.0
+_SECONDS = 10.0  # for opening all nodes
 _ENTER = ("nsenter", "--preserve-credentials", "-U")
 #: `$0` is the pid of the container's process; `$@` are setpriv's arguments and the command to run.
 _AS_IT = 'cd "/proc/$0/root" && exec setpriv "$@"'

@@ -22,7 +22,7 @@ from claraedge.runner.images.images import inspect_path, read_volumes
 from claraedge.runner.protocol import LABEL_INSTANCE, LABEL_SERVICES, ContainerSpec
 from claraedge.runner.service.service import PodmanService
 
-_TIMEOUT = 20.0
+_TIMEOUT = 20.0  # seconds
 #: Bytes of a tar that are enough for the first entries of a folder.
 _FIRST = 64 * 1024
 

@@ -31,7 +31,7 @@ _LIMIT = 1800.0
 #: could not read some (123), or it still runs, as the files have more bytes than they should
 #: (None). After any other code nothing is known of the files.
 _READ = (0, 123, None)
-_END = 5.0
+_END = 5.0  # seconds for the reading process to end
 
 
 class Integrity:

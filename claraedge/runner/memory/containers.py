@@ -32,6 +32,7 @@ class MemoryContainer:
     exit: Exit | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     ended_at: float | None = None
+    """Unix seconds."""
     task: asyncio.Task[None] | None = None
     networks: dict[str, str] = field(default_factory=dict)
 

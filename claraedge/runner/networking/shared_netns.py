@@ -23,7 +23,7 @@ from claraedge.runner.service.service import PodmanService
 _log = logging.getLogger(__name__)
 
 _HALF_MADE = "failed to mount runtime directory for rootless netns"
-_SECONDS = 20.0
+_SECONDS = 20.0  # for unmounting the name
 
 
 class SharedNetns:

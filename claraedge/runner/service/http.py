@@ -58,6 +58,7 @@ class Response:
 
     @property
     def ok(self) -> bool:
+        """Whether the status is one of success (2xx)."""
         return 200 <= self.status < 300
 
     @property

@@ -37,11 +37,11 @@ log = logging.getLogger(__name__)
 #: All calls use this version of the API, which every later Podman supports as well.
 API = "/v4.3.1/libpod"
 _OLDEST = (4, 3)
-_FAREWELL = 5.0
-_LAST_WORDS = 1.0
-_START = 20.0
-_PING = 2.0
-_BACK_OFF = (0.1, 5.0)
+_FAREWELL = 5.0  # seconds between TERM and KILL
+_LAST_WORDS = 1.0  # seconds to read the rest of its output after its end
+_START = 20.0  # seconds
+_PING = 2.0  # seconds
+_BACK_OFF = (0.1, 5.0)  # seconds: the first and the longest pause between starts
 #: A service that does not answer this many pings in a row is ended.
 _SILENT = 2
 _SOCKET_PATH_LIMIT = 107
@@ -88,7 +88,7 @@ class PodmanService:
 
         `only_shared`: it was configured by name, so nothing replaces it; where it does not answer,
         calls raise RunnerUnavailableError until it does. Calls wait `patience` seconds for a
-        service that is down. While a call takes longer than `slow` seconds, a private service is
+        service that is down. When a call takes longer than `slow` seconds, a private service is
         pinged, and gets as many seconds in total to answer.
         """
         self._slow = slow

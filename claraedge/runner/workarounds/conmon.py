@@ -22,8 +22,8 @@ from claraedge.runner.processes import Process, children, watched
 
 #: Seconds that conmon waits; only whole seconds are possible.
 _DELAY = 1
-_TRY = 10.0
-#: Seconds until the conmon of a removed container must have ended, and between two checks.
+_TRY = 10.0  # seconds for the test run of the script
+#: Longest wait in seconds for the conmon of a removed container, and the first pause in it.
 _END, _LOOK = 2.0, 0.001
 
 

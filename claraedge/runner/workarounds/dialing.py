@@ -24,7 +24,7 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _ENTER = ("nsenter", "--preserve-credentials", "-U", "-n")
 #: An empty line reports that the connection is established. Both copies end when either side ends.
 _COPY_BOTH_WAYS = 'exec 3<>"/dev/tcp/$0/$1" || exit 1; echo; cat <&0 >&3 & exec cat <&3'
-_CONNECT = 5.0
+_CONNECT = 5.0  # seconds
 
 
 @asynccontextmanager

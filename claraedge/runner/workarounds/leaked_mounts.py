@@ -33,7 +33,7 @@ _MOUNTED = re.compile(rb" (/\S*)/overlay/([0-9a-f]{64})/merged ")
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 #: Files in which Podman records which of its layers are half created or half removed.
 _LISTS = ("layers.json", "volatile-layers.json")
-_SECONDS = 10.0
+_SECONDS = 10.0  # for the removal of the folders
 
 
 class _Layer(msgspec.Struct):

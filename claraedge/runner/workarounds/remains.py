@@ -25,7 +25,7 @@ from claraedge.runner.processes import children, is_supervisor
 _log = logging.getLogger(__name__)
 
 _RUNTIMES = ("runc", "crun")
-_DELETE = 20.0
+_DELETE = 20.0  # seconds
 #: Seconds that killed processes get to disappear.
 _GONE = 2.0
 #: Seconds for a process to stop; one that sleeps in the kernel stops when it wakes.

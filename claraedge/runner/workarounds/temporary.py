@@ -25,8 +25,8 @@ _log = logging.getLogger(__name__)
 _PREFIX = "claraedge-podman-"
 #: Podman's default, and its replacement.
 _PLACES = ("/var/tmp", "/tmp")  # noqa: S108 a new folder is created in it, with a random name
-_TIMEOUT = 20.0
-_NONE = 1
+_TIMEOUT = 20.0  # seconds
+_NONE = 1  # exit code of the search where no folder is writable
 
 
 @asynccontextmanager

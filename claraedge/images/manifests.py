@@ -85,7 +85,7 @@ _KINDS = (
         folder="/etc/monai",
         app=_MonaiApp,
         working_dir="/var/monai",
-        # MONAI's runner sets the first, which its packager omits; the specification requires the
+        # MONAI's runner sets the first, which its packager omits; the specification defines the
         # second.
         platform={
             "MONAI_MODELPATH": "/opt/monai/models",

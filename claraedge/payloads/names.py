@@ -17,7 +17,7 @@ from claraedge.errors import (
 
 MAX_PART_BYTES = 255
 MAX_NAME_BYTES = 3072
-#: Limit for folders plus the file itself. Code that walks a tree of files recurses per level.
+#: Limit for folders plus the file itself. Code that walks a tree descends one level at a time.
 MAX_PARTS = 128
 
 

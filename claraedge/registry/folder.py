@@ -206,7 +206,7 @@ class PipelineFolder:
         return False
 
     def _is_gone(self, source: str, names: Iterable[str]) -> bool:
-        """Programs that save a file may remove it for a moment: it must be missing in two scans."""
+        """Whether a file is missing in two scans: programs that save it may remove it briefly."""
         return source not in names and self._names is not None and source not in self._names
 
     def _named(self, top: Top) -> Sequence[str]:

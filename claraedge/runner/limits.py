@@ -40,7 +40,7 @@ def warning(limits: Collection[Limit]) -> str | None:
 
 
 class Enforcement:
-    """Logs limits that are not enforced once, and returns the warning each time it is asked for."""
+    """Logs once which limits are not enforced, and returns the warning at each call."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner

@@ -63,7 +63,7 @@ def _output(entry: Input, several: bool) -> str | None:
 
 
 def text(pipeline: Pipeline) -> str:
-    """Draws one line per operator, by levels: `3 report <- split/mask, tags, cleanup (order)`."""
+    """Draws one line per operator, by levels: `3  report <- split/mask, tags, cleanup (order)`."""
     steps = levels(pipeline)
     width = len(str(len(steps)))
     waits: dict[str, list[str]] = {o.name: [] for o in pipeline.operators}

@@ -1,1 +1,1 @@
-"""Create, inspect, watch and remove containers."""
+"""Creates, inspects, watches and removes containers."""

@@ -1,7 +1,8 @@
 """Translates a ContainerSpec into the body of Podman's create call. Pure.
 
 Every option that Podman would take from its environment, its defaults or the image, and that could
-weaken the isolation or surprise, is set here; each choice was measured with Podman 4.3.
+weaken the isolation or have unexpected effects, is set here; each choice was measured with Podman
+4.3.
 """
 
 from __future__ import annotations

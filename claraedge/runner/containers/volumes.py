@@ -36,9 +36,9 @@ class ImageVolumes:
         self._known: dict[str, Volumes] = {}
 
     async def of(self, spec: ContainerSpec) -> Volumes:
-        """Returns the volumes for a container. None for an image that is not present: its creation
-        reports the error. Raises RunnerUnavailableError, DamagedImageError, and what creating a
-        container raises.
+        """Returns the volumes for a container; NO_VOLUMES where its image is not present, which
+        the container's creation reports. Raises RunnerUnavailableError, DamagedImageError, and what
+        creating a container raises.
         """
         if spec.writable_root:
             return NO_VOLUMES

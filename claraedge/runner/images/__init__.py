@@ -1,1 +1,1 @@
-"""Load, pull, check and remove container images."""
+"""Loads, pulls, checks and removes container images."""

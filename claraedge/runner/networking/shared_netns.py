@@ -1,7 +1,7 @@
 """The network namespace that this user's rootless containers share; Podman creates it on first use.
 
 Podman 4 that is killed while it creates or removes the namespace leaves the mount of its name
-behind, without the rest. From then on Podman takes the rest for present, and no container gets a
+behind, without the rest. From then on Podman assumes that the rest exists, and no container gets a
 network until somebody runs `podman system migrate`, which ends all containers of the user. Once the
 name is unmounted, Podman creates all of it again.
 """

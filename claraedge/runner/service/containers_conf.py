@@ -1,5 +1,4 @@
-"""Writes containers.conf of the private Podman service: the administrator's, without isolation
-keys.
+"""The private Podman service's containers.conf: the administrator's choices except isolation.
 
 An administrator's containers.conf may choose the OCI runtime, Podman's folders and its network
 programs. What an operator's container is given (namespaces, environment, mounts, devices, hooks,

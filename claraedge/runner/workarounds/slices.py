@@ -34,7 +34,7 @@ _PARENT = "claraedge.slice"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
-    """The slice for a container."""
+    """A systemd slice for a container, and the label that records it."""
 
     name: str
     label: str

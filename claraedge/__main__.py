@@ -1,4 +1,4 @@
-"""`python -m claraedge` is the command line."""
+"""Runs the command line as `python -m claraedge`."""
 
 from claraedge.cli.main import main
 

@@ -1,4 +1,4 @@
-"""The one way from the loop to blocking work: SQLite reads, fsync, podman-py, copies."""
+"""The only way to run blocking work from the event loop: SQLite reads, fsync, podman-py, copies."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ T = TypeVar("T")
 
 
 class Threads:
-    """Threads of their own, for calls to a part that may hang: they keep no other work waiting."""
+    """A separate thread pool, for calls to a component that may hang: other work is not blocked."""
 
     def __init__(self, count: int, name: str) -> None:
         self.pool = ThreadPoolExecutor(max_workers=count, thread_name_prefix=name)
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Runs blocking work in one of them and returns its result."""
+        """Runs blocking work in a thread of the pool and returns its result."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.pool, lambda: work(*args, **kwargs))
 
 
 _SHARED = Threads(16, "blocking")
-#: Apart from those: twenty uploads that wait for their fsync hold up nobody's look at the database.
+#: Separate from the shared pool: twenty uploads that wait for fsync do not block database reads.
 _LONG = Threads(16, "long")
-#: Apart from both: each of those folders may be a share whose server is dead, and hold its threads
-#: for ever. How many work on one folder is for the caller to bound.
+#: Separate from both: each of these folders may be on a network share whose server is dead, which
+#: blocks its threads for ever. The caller bounds the number of threads that work on one folder.
 _FOLDERS = Threads(64, "folders")
 
 
 class CancelledWorkError(Exception):
-    """The caller went away while a thread still worked for it."""
+    """The caller was cancelled while a thread still worked for it."""
 
 
 class CancelFlag:
-    """Asked by long work every few MiB, so that a caller's cancel ends it."""
+    """A flag that long work checks every few MiB, so that cancelling the caller ends the work."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -51,7 +51,7 @@ class CancelFlag:
         self._event.set()
 
     def check(self) -> None:
-        """Raises CancelledWorkError once the caller is gone."""
+        """Raises CancelledWorkError once the caller was cancelled."""
         if self._event.is_set():
             raise CancelledWorkError
 
@@ -64,10 +64,10 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 async def in_cancellable_thread(
     work: Callable[Concatenate[CancelFlag, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Runs long blocking work that looks at a flag, its first argument.
+    """Runs long blocking work that checks a cancel flag, its first argument; returns its result.
 
-    Where the caller is cancelled, the flag is set and the thread's end awaited, so that nothing of
-    the work outlives the call.
+    If the caller is cancelled, the flag is set and the end of the thread is awaited, so that no
+    part of the work outlives the call.
     """
     return await _cancellable(_LONG, work, *args, **kwargs)
 
@@ -75,7 +75,7 @@ async def in_cancellable_thread(
 async def in_folder_thread(
     work: Callable[Concatenate[CancelFlag, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """The same, of work on the inbox, the outbox and the folders beside them."""
+    """Same as `in_cancellable_thread`, for work on the inbox, the outbox and related folders."""
     return await _cancellable(_FOLDERS, work, *args, **kwargs)
 
 
@@ -92,17 +92,17 @@ async def _cancellable(
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         flag.set()
-        if not work_of_thread.cancel():  # else it never began
+        if not work_of_thread.cancel():  # otherwise it never started
             await wait_out(future)
         raise
 
 
-#: The loop itself holds tasks weakly.
+#: Strong references: the event loop itself keeps only weak references to tasks.
 _unfinished: set[asyncio.Task[Any]] = set()
 
 
 async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """Runs what must not stop half-way: a caller that is cancelled goes, and the work goes on."""
+    """Runs work that must not stop half-way: if the caller is cancelled, the work continues."""
     task = asyncio.ensure_future(work)
     _unfinished.add(task)
     task.add_done_callback(_unfinished.discard)
@@ -114,16 +114,19 @@ async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _tell(task: asyncio.Task[Any]) -> None:
-    """Logs how work ended whose caller has gone. A refusal was for the caller alone."""
+    """Logs the failure of work whose caller was cancelled, except refusals (ClaraedgeError).
+
+    A refusal concerned only that caller.
+    """
     error = None if task.cancelled() else task.exception()
     if error is not None and not isinstance(error, ClaraedgeError):
         _log.error("work failed whose caller had gone", exc_info=error)
 
 
 async def wait_out(future: asyncio.Future[Any]) -> None:
-    """Waits for what must not be left behind, however often the caller is cancelled meanwhile.
+    """Waits until `future` is done, even if the caller is cancelled several times meanwhile.
 
-    Its result and its error are dropped. A cancellation is raised once it has ended.
+    The result and the error of `future` are dropped. A cancellation is raised again at the end.
     """
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
@@ -132,6 +135,6 @@ async def wait_out(future: asyncio.Future[Any]) -> None:
         except asyncio.CancelledError as error:
             cancelled = error
     if not future.cancelled():
-        future.exception()  # taken here, or the loop reports it as never retrieved
+        future.exception()  # retrieved here; otherwise the loop reports it as never retrieved
     if cancelled is not None:
         raise cancelled

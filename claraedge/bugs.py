@@ -1,8 +1,8 @@
-"""What is done for one thing fails alone: an item, a job, a delivery, an image, a look.
+"""Isolates failures: work on one item, job, delivery, image or inspection fails on its own.
 
-Whoever works on many things catches `Exception` around each, and asks here what that means. A bug,
-a tree that is too deep for Python or a want of memory is then the reason of that one thing, with
-its traceback in the journal, and all others go on.
+A loop over many things catches `Exception` around each one and passes it to `known`. A bug, a tree
+that is too deep for Python or a lack of memory then becomes the failure reason of that one thing,
+with its traceback in the journal, and work on all others continues.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Known: TypeAlias = OSError | ClaraedgeError
 
 
 def known(error: Exception, what: str, **about: str) -> Known:
-    """An error that can be shown to people: one that was foreseen is returned as it is.
+    """Returns an error that can be shown to users; an expected error is returned unchanged.
 
-    Any other one is logged, with its traceback, as the failure of `what`; `about` says of which id.
-    Raises CancelledWorkError again: nobody waits for an answer then.
+    Any other error is logged with its traceback as the failure of `what`; `about` carries the ids
+    for the log. Raises CancelledWorkError again, because nobody waits for an answer then.
     """
     if isinstance(error, OSError | ClaraedgeError):
         return error
@@ -36,5 +36,5 @@ def known(error: Exception, what: str, **about: str) -> Known:
 
 
 def words(error: Known) -> str:
-    """It in words, without what it names."""
+    """Returns the message of an error, without the file names that an OSError adds."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -1,4 +1,4 @@
-"""Time, as a parameter: the wall clock for records, BOOTTIME for durations."""
+"""Time as a parameter: the wall clock for records, CLOCK_BOOTTIME for durations."""
 
 from __future__ import annotations
 
@@ -9,30 +9,33 @@ from typing import NamedTuple, Protocol
 
 
 class Clock(Protocol):
-    """What the daemon asks of time. Tests pass their own."""
+    """The clocks that the daemon reads. Tests pass their own implementation."""
 
     def now(self) -> float:
-        """Seconds since 1970-01-01 UTC, for records. May jump."""
+        """Returns seconds since 1970-01-01 UTC, for records. The value may jump."""
         ...
 
     def elapsed(self) -> float:
-        """Seconds of CLOCK_BOOTTIME, for durations. Never jumps, counts suspend."""
+        """Returns seconds of CLOCK_BOOTTIME, for durations. Never jumps; includes suspend."""
         ...
 
 
 class Moment(NamedTuple):
-    """Both clocks at once."""
+    """A reading of both clocks at the same point in time."""
 
     now: float
+    """Seconds since 1970-01-01 UTC."""
     elapsed: float
+    """Seconds of CLOCK_BOOTTIME."""
 
 
 def moment(clock: Clock) -> Moment:
+    """Reads both clocks."""
     return Moment(clock.now(), clock.elapsed())
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """The clocks of this machine."""
 
     def now(self) -> float:
         return time.time()
@@ -42,11 +45,11 @@ class SystemClock:
 
 
 def boot_id() -> str:
-    """The kernel's id of this boot: rows carry it, so that a restart of the machine is noticed."""
+    """Returns the kernel's id of this boot. Rows store it, so that a reboot is detected."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def rfc3339(seconds: float) -> str:
-    """UTC with milliseconds and `Z`, the form of all JSON that claraedge writes."""
+    """Formats Unix seconds as UTC with milliseconds and `Z`, as in all JSON of claraedge."""
     text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")

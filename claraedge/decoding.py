@@ -1,8 +1,8 @@
-"""The one way to read JSON into typed values, from any thread.
+"""The only way to decode JSON into typed values, from any thread.
 
-msgspec looks into a Struct when it first decodes one, and another thread that decodes the same type
-meanwhile finds it half done: that ends the process with a segmentation fault (msgspec 0.22). So the
-first look at each type is made by one thread at a time.
+msgspec analyses a Struct type when it first decodes one. If another thread decodes the same type at
+that moment, it sees a half-finished analysis, and the process ends with a segmentation fault
+(msgspec 0.22). Therefore a lock serialises the construction of the decoder of each type.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def decode_json(content: bytes | str, kind: Any) -> Any: ...
 
 
 def decode_json(content: bytes | str, kind: Any) -> Any:
-    """The value of this type in a JSON text. Raises msgspec.MsgspecError where it is none."""
+    """Decodes JSON into a value of type `kind`. Raises msgspec.MsgspecError if it is not one."""
     decoder = _decoders.get(kind)
     if decoder is None:
         with _making:
@@ -36,5 +36,5 @@ def decode_json(content: bytes | str, kind: Any) -> Any:
         return decoder.decode(content)
     except msgspec.MsgspecError:
         raise
-    except (ValueError, RecursionError) as error:  # no UTF-8, too long a number, too deep
+    except (ValueError, RecursionError) as error:  # not UTF-8, number too long, nested too deeply
         raise msgspec.DecodeError(str(error)) from error

@@ -8,21 +8,21 @@ from collections.abc import Callable
 
 from claraedge.errors import InvalidRequestError
 
-#: Makes a new id; a parameter wherever tests need to know it beforehand.
+#: Returns a new id; passed as a parameter wherever tests need to know the id beforehand.
 NewId = Callable[[], str]
 
 _FORM = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 def new_id() -> str:
-    """A random id (UUID version 4, 32 lower-case hex digits)."""
+    """Returns a random id (UUID version 4, 32 lower-case hex digits)."""
     return uuid.uuid4().hex
 
 
 def parse_id(text: str, error: type[InvalidRequestError] = InvalidRequestError) -> str:
-    """The id in its one stored form; accepts upper case and the dashed form.
+    """Returns the id in the form in which it is stored; accepts upper case and the dashed form.
 
-    Raises `error` where the text is no UUID.
+    Raises `error` if the text is not a UUID.
     """
     lowered = text.strip().lower()
     if not _FORM.fullmatch(lowered):

@@ -1,6 +1,7 @@
-"""The daemon's log: one event, one line, with its fields.
+"""The daemon's log: one line for each event, with its fields.
 
-On a terminal a readable line; under systemd the same with journald's priority prefix; else JSON.
+Lines are readable text on a terminal, the same text with journald's priority prefix under systemd,
+and JSON otherwise.
 """
 
 from __future__ import annotations
@@ -15,17 +16,20 @@ from claraedge.clock import rfc3339
 
 _KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
-#: syslog priorities, as sd-daemon(3) has them.
+#: syslog priorities of the levels; source: sd-daemon(3).
 _PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 
 
 def fields(record: logging.LogRecord) -> dict[str, object]:
-    """What a call gave as `extra`."""
+    """Returns the fields that the logging call passed as `extra`."""
     return {key: value for key, value in vars(record).items() if key not in _KNOWN}
 
 
 class TextFormatter(logging.Formatter):
-    """`12:00:00 INFO    job queued  job=... priority=NORMAL`, local time."""
+    """Formats a line such as `12:00:00 INFO    job queued  job=... priority=NORMAL` (local time).
+
+    With `prefix` the line starts with journald's priority instead of the time and the level.
+    """
 
     def __init__(self, *, prefix: bool) -> None:
         super().__init__()
@@ -45,7 +49,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line; `time` is RFC 3339, UTC."""
+    """Formats one JSON object for each line; `time` is RFC 3339 in UTC."""
 
     def format(self, record: logging.LogRecord) -> str:
         event = {
@@ -61,7 +65,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(level: str, form: str) -> None:
-    """Sends all logs to stderr. `form`: auto, text, json or journal."""
+    """Sends all logs to stderr. `form` is auto, text, json or journal."""
     if form == "auto":
         if "JOURNAL_STREAM" in os.environ:
             form = "journal"
@@ -72,7 +76,7 @@ def configure(level: str, form: str) -> None:
         JsonFormatter() if form == "json" else TextFormatter(prefix=form == "journal")
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # These tell of every request at INFO.
+    # These libraries log every request at INFO.
     for chatty in ("urllib3", "podman", "asyncio", "watchdog"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
@@ -84,7 +88,7 @@ def _shown(value: object) -> str:
 
 
 def _one_line(text: str) -> str:
-    """A message may name a file, and whoever dropped that chose its characters."""
+    """Escapes unprintable characters: a message may contain a file name chosen by others."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,7 +1,7 @@
-"""One budget of memory for what open calls keep: names of uploads, definitions, lists.
+"""One memory budget for data that open calls keep: names of uploads, definitions, lists.
 
-Each call has a share, which grows with what it keeps and ends with it. Code that works for a call
-says what it keeps with `take`; outside of calls that counts nothing.
+Each call has a share, which grows with the data that the call keeps and is released at its end.
+Code that works for a call reports what it keeps with `take`; outside of calls `take` does nothing.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from claraedge.errors import StreamMemoryError
 
 #: Bytes that all open calls together may keep.
 TOTAL = 64 * 1024 * 1024
-#: An entry of a mapping while that grows.
+#: Bytes that one entry of a growing mapping takes in addition to its texts.
 _ENTRY = 200
 
 
 class Budget:
-    """The bytes of all calls of a server. All of it runs on the server's loop."""
+    """The bytes that all calls of a server keep. Use it only on the server's event loop."""
 
     def __init__(self, total: int = TOTAL) -> None:
         self.total = total
@@ -28,7 +28,10 @@ class Budget:
 
     @contextmanager
     def share(self) -> Iterator[Share]:
-        """What is taken while it is open counts for this call, and is given back at its end."""
+        """Opens a share: bytes taken inside this context count for it, and are returned at the end.
+
+        Only code in the same context (contextvars) uses this share.
+        """
         share = Share(self)
         token = _share.set(share)
         try:
@@ -39,7 +42,7 @@ class Budget:
 
 
 class Share:
-    """What one call keeps."""
+    """The part of the budget that one call uses."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
@@ -47,12 +50,12 @@ class Share:
         self.taken = 0
 
     def close(self) -> None:
-        """Gives all back; what is given back afterwards counts no more."""
+        """Returns all bytes to the budget; later calls of `grow` have no effect."""
         self.grow(-self.taken)
         self._closed = True
 
     def grow(self, size: int) -> bool:
-        """Takes so many bytes more, or with less than none gives back; False: there is no room."""
+        """Takes `size` more bytes, or returns them if negative; False if the budget is used up."""
         if self._closed:
             return True
         if size > 0 and self._budget.used + size > self._budget.total:
@@ -62,7 +65,7 @@ class Share:
         return True
 
     def refused(self, size: int) -> StreamMemoryError:
-        """The error for so many bytes more."""
+        """Returns the error for a request of `size` more bytes."""
         return StreamMemoryError(
             f"the open calls keep {self._budget.used} of the {self._budget.total} bytes of memory"
             f" that they may keep together, {self.taken} of them for this one, and it needs {size}"
@@ -74,20 +77,20 @@ _share: ContextVar[Share | None] = ContextVar("share", default=None)
 
 
 def take(size: int) -> None:
-    """Counts so many bytes that this call keeps from now on. Raises StreamMemoryError."""
+    """Counts `size` bytes that this call keeps from now on. Raises StreamMemoryError."""
     share = _share.get()
     if share is not None and not share.grow(size):
         raise share.refused(size)
 
 
 def try_take(size: int) -> bool:
-    """As `take`, but says whether there was room."""
+    """Takes bytes as `take` does, but returns whether the budget had room instead of raising."""
     share = _share.get()
     return share is None or share.grow(size)
 
 
 def give_back(size: int) -> None:
-    """So many of the bytes that were taken are kept no more."""
+    """Returns `size` of the bytes that this call has taken."""
     share = _share.get()
     if share is not None:
         share.grow(-size)
@@ -95,7 +98,7 @@ def give_back(size: int) -> None:
 
 @contextmanager
 def kept(size: int) -> Iterator[None]:
-    """Counts so many bytes while it is open. Raises StreamMemoryError."""
+    """Counts `size` bytes while this context is open. Raises StreamMemoryError."""
     take(size)
     try:
         yield
@@ -104,5 +107,5 @@ def kept(size: int) -> Iterator[None]:
 
 
 def of_text(*texts: str) -> int:
-    """Bytes of texts that are kept in a mapping or a list, with what that costs beside them."""
+    """Returns the bytes that texts in a mapping or list use, including the cost of the entry."""
     return sum(map(sys.getsizeof, texts)) + _ENTRY

@@ -1,4 +1,4 @@
-"""Metadata of pipelines, jobs, models and reusable payloads: Clara's rules, and their rows."""
+"""Metadata of pipelines, jobs, models and reusable payloads: Clara's rules and the table rows."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from claraedge import memory
 from claraedge.errors import InvalidMetadataError
 from claraedge.store.database import Transaction
 
-#: Source: Clara 0.8.1; values are counted in characters because the original adapter cuts them so.
+#: Source: Clara 0.8.1. Values are counted in characters because the original adapter truncates
+#: them by characters.
 MAX_KEY_BYTES = 128
 MAX_VALUE_CHARACTERS = 256
-#: Clara says 4 MB. The whole set is part of answers, which original clients take up to 4 MiB, so it
-#: has to leave room for the framing of each entry and for what else an answer says.
+#: Clara's limit is 4 MB. The whole set is part of answers, of which original clients accept at most
+#: 4 MiB, so it must leave room for the framing of each entry and for the other fields of an answer.
 MAX_TOTAL_BYTES = 3_500_000
 ENTRY_BYTES = 16
 
 
 def check(entries: Mapping[str, str]) -> dict[str, str]:
-    """The entries, if they keep the rules; else InvalidMetadataError with every breach."""
+    """Returns the entries if they follow the rules.
+
+    Raises InvalidMetadataError that lists every violation.
+    """
     breaches = []
     folded: dict[str, str] = {}
     total = 0
@@ -51,7 +55,7 @@ def check(entries: Mapping[str, str]) -> dict[str, str]:
 
 
 def add(tx: Transaction, owner: str, entries: Mapping[str, str]) -> None:
-    """Stores checked entries of a new owner."""
+    """Stores entries, which must be checked already, for a new owner."""
     for key, value in entries.items():
         tx.run("add_metadata", owner=owner, key_folded=key.casefold(), key=key, value=value)
 
@@ -59,9 +63,10 @@ def add(tx: Transaction, owner: str, entries: Mapping[str, str]) -> None:
 def merge(tx: Transaction, owner: str, entries: Mapping[str, str]) -> dict[str, str]:
     """Adds entries to those of an owner; returns the complete set.
 
-    A key that is there (case does not count) with the same value changes nothing, so that a client
-    that lost an answer can ask again. With another value, or where the whole set would break a
-    limit: InvalidMetadataError, and nothing is changed. Source: Clara 0.8.1, AddMetadata.
+    A key that exists (ignoring case) with the same value changes nothing, so that a client that
+    lost an answer can repeat the call. Raises InvalidMetadataError, and changes nothing, if a key
+    exists with another value or the whole set would exceed a limit. Source: Clara 0.8.1,
+    AddMetadata.
     """
     checked = check(entries)
     present = read(tx, owner)
@@ -81,22 +86,22 @@ def merge(tx: Transaction, owner: str, entries: Mapping[str, str]) -> dict[str, 
 
 
 def remove(tx: Transaction, owner: str, keys: Iterable[str]) -> dict[str, str]:
-    """Removes keys, whatever their case; returns what is left. An absent key is no error."""
+    """Removes keys, ignoring case; returns the remaining entries. An absent key is no error."""
     for key in keys:
         tx.run("drop_metadata", owner=owner, key_folded=key.casefold())
     return read(tx, owner)
 
 
 def forget(tx: Transaction, owner: str) -> None:
-    """Removes all entries of an owner that is no more."""
+    """Removes all entries of an owner that was removed."""
     tx.run("forget_metadata", owner=owner)
 
 
 def read(tx: Transaction, owner: str) -> dict[str, str]:
-    """All entries of an owner, in the spelling that they came in."""
+    """Returns all entries of an owner, with the keys spelled as the client sent them."""
     return {row["key"]: row["value"] for row in tx.rows("metadata", owner=owner)}
 
 
 def size(entries: Mapping[str, str]) -> int:
-    """Bytes of memory that entries take."""
+    """Returns the bytes of memory that entries use."""
     return sum(memory.of_text(key, value) for key, value in entries.items())

@@ -1,8 +1,9 @@
-"""The one way to start a process.
+"""The only way to start a process.
 
-A frozen binary carries its own libraries and points the loader at them. A child that inherits that
-breaks in ways that are hard to see, so every child gets the environment that the binary was started
-with. Nothing here forks by hand: gRPC does not survive it.
+A frozen binary contains its own libraries and points the dynamic loader at them. A child process
+that inherits these settings breaks in ways that are hard to diagnose, so every child gets the
+environment that the binary was started with. This module never calls fork directly: gRPC does not
+survive it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _LOADER_VARIABLES = ("LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONHOME", "PYTHONPATH")
-# What systemd tells this one process. Podman's service would report READY in our name.
+# Variables that systemd sets for this process only. With them, Podman's service would report READY
+# in our name.
 _SYSTEMD_VARIABLES = (
     "NOTIFY_SOCKET",
     "WATCHDOG_PID",
@@ -30,7 +32,10 @@ _SYSTEMD_VARIABLES = (
 
 
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for a child: ours, less what the freezer and systemd put in, plus `extra`."""
+    """Returns the environment for a child process.
+
+    It is ours, without the variables that the freezer and systemd added, and with `extra`.
+    """
     environment = dict(os.environ)
     for name in _SYSTEMD_VARIABLES:
         environment.pop(name, None)
@@ -57,13 +62,14 @@ async def start(
     dies_with_parent: bool = False,
     own_session: bool = False,
 ) -> asyncio.subprocess.Process:
-    """Starts `command`. With `dies_with_parent` it gets SIGTERM when this process ends, however.
+    """Starts `command`.
 
-    With either flag it leads a session, and so a process group, of its own.
+    With `dies_with_parent` the child gets SIGTERM when this process ends for any reason. With
+    `dies_with_parent` or `own_session` it leads its own session, and thus its own process group.
 
-    Must be called on the main thread's loop where `dies_with_parent` is set: the kernel sends the
-    signal when the *thread* that started the child ends. `setpriv` sets it between fork and exec,
-    so that no code of ours runs there.
+    With `dies_with_parent` this must be called on the loop of the main thread: the kernel sends the
+    signal when the *thread* that started the child ends. `setpriv` requests the signal between fork
+    and exec, so that no code of ours runs there.
     """
     full = list(command)
     if dies_with_parent:
@@ -75,7 +81,7 @@ async def start(
         stderr=errors,
         env=child_environment(environment),
         cwd="/",
-        # A Ctrl-C at the daemon's terminal is for the daemon, which ends its child in its own turn.
+        # Ctrl-C at the daemon's terminal must reach only the daemon, which then ends its child.
         start_new_session=dies_with_parent or own_session,
     )
 
@@ -86,10 +92,10 @@ async def run(
     environment: Mapping[str, str] | None = None,
     timeout: float,
 ) -> tuple[int, str]:
-    """Runs `command` to its end: (exit code, stdout and stderr as text).
+    """Runs `command` until it ends; returns its exit code, and stdout and stderr as one text.
 
-    Raises TimeoutError after `timeout` seconds; the process is then killed and reaped, with all
-    that it started: a child that held its output open would keep us waiting.
+    Raises TimeoutError after `timeout` seconds. The whole process group is then killed, because a
+    child of the process that keeps the output open would make us wait; the process is reaped.
     """
     process = await start(
         command,
@@ -111,6 +117,6 @@ async def run(
 
 
 def executable(name: str) -> Path | None:
-    """The absolute path of a program on PATH, or None."""
+    """Returns the path of a program found on PATH, or None."""
     found = shutil.which(name)
     return None if found is None else Path(found)

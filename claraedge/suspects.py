@@ -1,11 +1,12 @@
-"""What ends the process twice while one thing is worked on is set aside at the next start.
+"""Sets aside things that crashed the daemon twice while it worked on them.
 
-Which things are in work stands in a file that no crash of the process takes back: `pwrite` puts it
-into the kernel's cache, without a sync. A start reads what the last process left there. What was in
-work at two ends in a row that were neither a stop (SIGTERM) nor those of the machine is set aside:
-work on it raises SetAsideError, for which its caller parks it alone, until `try_again`.
+The things in work are recorded in a file that survives a crash of the process: `pwrite` writes to
+the kernel's page cache, without a sync. At start the daemon reads what the previous process
+recorded. A thing that was in work at two consecutive crashes is set aside: work on it raises
+SetAsideError, on which the caller parks that thing alone, until `try_again`. A stop (SIGTERM) or a
+reboot of the machine is not a crash.
 
-A `kill -9` counts as a crash: nothing tells it from the end by an empty memory.
+A `kill -9` counts as a crash, because it cannot be distinguished from a kill for lack of memory.
 """
 
 from __future__ import annotations
@@ -34,15 +35,16 @@ from claraedge.store.database import Database
 _log = logging.getLogger(__name__)
 
 _FACT = "suspects"
-#: Bytes of a place in the file, and how many there are; the first one is the head.
+#: Bytes of a place in the file, and the number of places; the first place is the head.
 _PLACE, _PLACES = 1024, 256
+#: Bytes of the longest name that is written in full.
 _LONGEST = 320
-#: Seconds that a suspect waits for the others, which may hang; and between two looks at their end.
+#: Seconds that a suspect waits at most for other suspects, which may hang; and between two checks.
 _TURN, _POLL = 60.0, 0.05
 
 
 class Work(enum.Enum):
-    """What can be worked on, in the words of `claraedge retry`."""
+    """Kinds of things that can be worked on, named as in `claraedge retry`."""
 
     INBOX = "inbox"
     JOB = "job"
@@ -74,18 +76,19 @@ _Thing: TypeAlias = tuple[str, str]
 
 
 class Books(msgspec.Struct, frozen=True, kw_only=True):
-    """What is recorded of ends."""
+    """The record of crashes and their suspects, stored in the database."""
 
     suspects: frozenset[_Thing] = frozenset()
-    """In work at the last end, where that was a crash."""
+    """The things that were in work at the last end, if that was a crash."""
     judged: str = ""
-    """The life whose end that was."""
+    """The id of the process whose crash was counted last."""
     aside: frozenset[_Thing] = frozenset()
+    """The things that are set aside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """What a process left."""
+    """The state in which a process ended, read from its file."""
 
     life: str
     boot: str
@@ -94,20 +97,20 @@ class End:
 
 
 def judged(books: Books, end: End | None, boot: str) -> Books:
-    """The books after an end; `boot`: the machine's present one."""
+    """Returns the record after the end of a process; `boot` is the current boot id."""
     if end is None or end.stopped or end.boot != boot:
         return Books(aside=books.aside)
-    if end.life == books.judged:  # a crash came between the books and the new file
+    if end.life == books.judged:  # crash after the record was stored, before the new file
         return books
     twice = books.suspects & end.works
     return Books(suspects=end.works - twice, aside=books.aside | twice, judged=end.life)
 
 
 class Suspects:
-    """The things in work, and those that are set aside. Any thread may use it."""
+    """The things in work and those that are set aside. Thread-safe."""
 
     def __init__(self, path: Path | None = None, boot: str = "") -> None:
-        """`path`: its file; without one nothing is recorded. `boot`: the machine's boot id."""
+        """`path` is the file (None: nothing is recorded), `boot` the boot id of the machine."""
         self._path = path
         self._boot = boot
         self._life = new_id()
@@ -115,20 +118,20 @@ class Suspects:
         self._free: list[int] = []
         self._lock = threading.Lock()
         self._turn = threading.Lock()
-        """Of suspects one after the other is worked on: the next end tells which one it was."""
+        """Suspects are worked on one at a time, so that the next crash identifies the cause."""
         self._books = Books()
         self._database: Database | None = None
 
     async def prepare(self, database: Database) -> None:
-        """At start, before anything is worked on: judges the end of the last process."""
+        """Judges the end of the previous process. Call it at start, before any work begins."""
         self._database = database
         row = await database.read(lambda tx: tx.row("fact", key=_FACT))
         before = Books() if row is None else decode_json(row["value"], Books)
         end = None if self._path is None else _left(self._path)
         self._books = judged(before, end, self._boot)
         if self._books != before:
-            with contextlib.suppress(StorageFullError):  # a full disk keeps no start from work
-                await self._record()  # before the file is begun anew
+            with contextlib.suppress(StorageFullError):  # a full disk must not prevent the start
+                await self._record()  # before the file is started again
         for kind, name in sorted(self._books.aside - before.aside):
             _log.error(
                 "set aside: the daemon ended twice while it worked on this",
@@ -137,14 +140,17 @@ class Suspects:
         self._open()
 
     async def run(self) -> None:
-        """Until it is cancelled, which is a stop: what is in work then is not to blame."""
+        """Waits until it is cancelled, then records a regular stop.
+
+        Things that are in work at a regular stop do not become suspects.
+        """
         try:
             await asyncio.Event().wait()
         finally:
             self._write(0, self._head(stopped=True))
 
     def close(self) -> None:
-        """Nothing is worked on any more."""
+        """Closes the file; work is no longer recorded."""
         with self._lock:
             if self._file is not None:
                 os.close(self._file)
@@ -152,9 +158,10 @@ class Suspects:
 
     @contextlib.contextmanager
     def on(self, kind: Work, name: str) -> Iterator[None]:
-        """Something is worked on inside of this context, in a thread; it may wait for its turn.
+        """Records that a thing is in work while this context is open, in a thread.
 
-        Raises SetAsideError for what must not be worked on.
+        A suspect waits here until other suspects are done. Raises SetAsideError if the thing is set
+        aside.
         """
         self.refuse(kind, name)
         turn = self._is_suspect(kind, name) and self._turn.acquire(timeout=_TURN)
@@ -167,7 +174,7 @@ class Suspects:
 
     @contextlib.asynccontextmanager
     async def during(self, kind: Work, name: str) -> AsyncIterator[None]:
-        """The same on the loop."""
+        """Does the same as `on` for work on the event loop. Raises SetAsideError."""
         self.refuse(kind, name)
         turn, since = False, time.monotonic()
         while self._is_suspect(kind, name) and not turn and time.monotonic() < since + _TURN:
@@ -191,7 +198,7 @@ class Suspects:
         if place is not None:
             self._write(place, msgspec.json.encode((kind.value, _fitting(name))))
         try:
-            yield  # what ends the process skips what follows
+            yield  # if the process crashes here, the record stays
         finally:
             if place is not None:
                 self._write(place, b"")
@@ -199,17 +206,17 @@ class Suspects:
                     self._free.append(place)
 
     def refuse(self, kind: Work, name: str) -> None:
-        """Raises SetAsideError for what is set aside."""
+        """Raises SetAsideError if the thing is set aside."""
         thing = (kind.value, _fitting(name))
         if thing in self._books.aside:
             raise SetAsideError(_told(*thing))
 
     def warnings(self) -> Sequence[str]:
-        """What is set aside, for `claraedge status`."""
+        """Returns one warning for each thing that is set aside, for `claraedge status`."""
         return [_told(*thing) for thing in sorted(self._books.aside)]
 
     async def try_again(self, kind: Work, name: str) -> None:
-        """Has it worked on again. Raises NotSetAsideError."""
+        """Allows work on a thing that was set aside. Raises NotSetAsideError."""
         thing = (kind.value, _fitting(name))
         if thing not in self._books.aside:
             raise NotSetAsideError(
@@ -220,7 +227,7 @@ class Suspects:
         _log.info("no more set aside", extra={"kind": kind.value, "thing": name})
 
     async def forget(self, kind: Work, name: str) -> None:
-        """As `try_again`, of what may not be set aside: it is told elsewhere, or gone."""
+        """Does the same as `try_again`, but ignores a thing that is not set aside."""
         with contextlib.suppress(NotSetAsideError):
             await self.try_again(kind, name)
 
@@ -230,7 +237,7 @@ class Suspects:
         await self._database.write(lambda tx: tx.run("put_fact", key=_FACT, value=text))
 
     def _open(self) -> None:
-        """Begins the file anew. Where that cannot be, nothing is recorded: work goes on."""
+        """Starts the file again. If that fails, nothing is recorded, and work continues."""
         if self._path is None:
             return
         try:
@@ -248,18 +255,19 @@ class Suspects:
         return msgspec.json.encode(_Head(life=self._life, boot=self._boot, stopped=stopped))
 
     def _write(self, place: int, content: bytes) -> None:
-        # A full disk: a crash is then nobody's. The lock: a thread may outlive what it works for.
+        # On a full disk a crash is then attributed to nothing. The lock is needed because a thread
+        # may still work after `close`.
         with contextlib.suppress(OSError), self._lock:
             if self._file is not None:
                 os.pwrite(self._file, content.ljust(_PLACE, b"\0"), place * _PLACE)
 
 
-#: Records nothing, sets nothing aside: for parts that a test builds alone.
+#: Records nothing and sets nothing aside; for components that a test builds alone.
 UNRECORDED = Suspects()
 
 
 def _left(path: Path) -> End | None:
-    """What the last process left in its file; None: nothing can be said."""
+    """Reads what the previous process recorded; None if the file is missing or unreadable."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -278,7 +286,7 @@ def _left(path: Path) -> End | None:
 
 
 def _fitting(name: str) -> str:
-    """Itself, or what stands for it in a place: text that is not too long."""
+    """Returns the name, or if it does not fit into a place, a shortened form with a digest."""
     data = name.encode("utf-8", "backslashreplace")
     if len(data) <= _LONGEST and name.isprintable():
         return name

@@ -1,17 +1,17 @@
-"""Text that people write and read: UTF-8, whatever the locale of its writer is. Pure."""
+"""Text that people write and read: UTF-8, independent of the locale. Pure."""
 
 from __future__ import annotations
 
 import codecs
 
-#: An error handler for encoders: no text is refused, what UTF-8 has not becomes visible.
+#: Error handler for encoders: no text is refused; what UTF-8 cannot encode becomes an escape.
 ESCAPES = "claraedge.escapes"
-#: A byte that is no UTF-8 is one of these in a `str` that came from the file system (PEP 383).
+#: In a `str` from the file system, each byte that is not UTF-8 is one of these (PEP 383).
 _FIRST_BYTE, _LAST_BYTE = 0xDC80, 0xDCFF
 
 
 class NotTextError(ValueError):
-    """A file that somebody saved in another encoding than UTF-8."""
+    """A file is saved in an encoding other than UTF-8."""
 
     def __init__(self, problem: str, remedy: str, line: int, column: int) -> None:
         super().__init__(f"{problem}; {remedy}")
@@ -22,7 +22,7 @@ class NotTextError(ValueError):
 
 
 def decode(content: bytes) -> str:
-    """The text of a file, without the byte order mark that some editors put first.
+    """Returns the text of a file, without the byte order mark that some editors write first.
 
     Raises NotTextError.
     """
@@ -48,7 +48,7 @@ def decode(content: bytes) -> str:
 
 
 def shown(text: str) -> str:
-    """`text` as UTF-8 can have it: a byte of a name that is no UTF-8 is shown by its two digits."""
+    """Returns `text` in a form that UTF-8 can encode: other bytes of names become hex escapes."""
     return text.encode("utf-8", ESCAPES).decode("utf-8")
 
 

@@ -1,1 +1,1 @@
-"""gRPC servicers: translate messages to calls and back; no SQL, no Podman."""
+"""gRPC servicers: translate messages into calls of the parts and back; no SQL, no Podman."""

@@ -1,8 +1,8 @@
-"""What calls are answered: headers of successes, and errors.
+"""Builds the answers of calls: headers of successes, and errors.
 
-The Clara services answer errors in their header with gRPC status OK, as the original does. The
-services of claraedge itself have no header; they answer the gRPC status that stands for the error,
-and its stable name in the trailing metadata `claraedge-error`.
+The Clara services return errors in the header of the response with gRPC status OK, as the original
+does. The services of claraedge itself have no header; they return the gRPC status of the error, and
+its stable name in the trailing metadata `claraedge-error`.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ _log = logging.getLogger(__name__)
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
-#: Longest text of one error message, in characters.
+#: Length limit of one error message, in characters.
 MAX_TEXT = 8192
-#: Bytes of the text beside a gRPC status. It travels in a header, which takes 8 KiB, and there a
-#: byte that is not ASCII takes three.
+#: Bytes of the text of a gRPC status. It is sent in a header, which may have 8 KiB, and each byte
+#: that is not ASCII takes three bytes there.
 _MAX_DETAILS = 2048
 
-#: Errors of the call itself: every service answers them by their gRPC status.
+#: Errors of the call itself: every service returns them as a gRPC status.
 _BY_STATUS = (NotSupportedError, StreamMemoryError)
 
 
 def ok(*warnings: str) -> common.ResponseHeader:
-    """The header of a success; the original's clients leave its messages unread."""
+    """Returns the header of a success; the original clients ignore its messages."""
     return common.ResponseHeader(code=0, messages=warnings)
 
 
 def failure(error: ClaraedgeError) -> common.ResponseHeader:
-    """The header of an error: its code, and messages that are never empty."""
+    """Returns the header of an error: its code, and at least one message."""
     messages = [shown(text[:MAX_TEXT]) for text in error.messages] or [error.name]
     return common.ResponseHeader(code=error.code, messages=messages)
 
@@ -55,10 +55,12 @@ def failure(error: ClaraedgeError) -> common.ResponseHeader:
 async def answer_of(
     error: Exception, response: type[Message], context: Context, *, may_answer: bool = True
 ) -> Message:
-    """The message that says so; else, where no client would look at its header, the gRPC status.
+    """Returns the message that reports an error in its header, or aborts with a gRPC status.
 
-    The original's clients read the header of a stream's first message only: half a file must not
-    pass for a whole one.
+    It aborts if the response has no header, if the error belongs to the call itself, or if
+    `may_answer` is false because messages were sent already: the original clients read only the
+    header of the first message of a stream, and half a file must not pass for a whole one. Raises
+    CallTimeoutError and grpc.aio.AbortError again.
     """
     if isinstance(error, grpc.aio.AbortError):
         raise error
@@ -87,7 +89,7 @@ def _unforeseen(error: Exception) -> ClaraedgeError:
 
 
 def _is_of_a_disk(error: Exception) -> bool:
-    """Whether a disk takes or gives nothing; one that failed was made read-only by the kernel."""
+    """Returns whether an error means a failed disk, which the kernel may have made read-only."""
     if isinstance(error, sqlite3.Error):
         code = getattr(error, "sqlite_errorcode", None)  # Python's own errors have none
         return code is not None and code & 0xFF in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
@@ -95,6 +97,7 @@ def _is_of_a_disk(error: Exception) -> bool:
 
 
 async def abort(context: Context, error: ClaraedgeError) -> NoReturn:
+    """Ends a call with the gRPC status of an error, and its name in the trailing metadata."""
     try:
         await context.abort(
             grpc.StatusCode[error.status],
@@ -102,6 +105,6 @@ async def abort(context: Context, error: ClaraedgeError) -> NoReturn:
             trailing_metadata=(("claraedge-error", error.name),),
         )
     except (grpc.aio.InternalError, grpc.aio.UsageError) as gone:
-        # The client left meanwhile: nobody hears of it, and it is no failure of the call.
+        # The client disconnected meanwhile: no one receives the status, and the call did not fail.
         raise asyncio.CancelledError from gone
     raise AssertionError("abort always raises")

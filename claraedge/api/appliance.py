@@ -26,20 +26,20 @@ from claraedge.suspects import Work
 from claraedge.wire.claraedge.v1 import appliance_pb2 as wire
 
 _ITEMS_IN_A_MESSAGE = 500
-#: Clients take 4 MiB.
+#: Bytes of items in one message. Clients accept messages of 4 MiB.
 _BYTES = 2 << 20
 _BUFFER = 1024 * 1024
-#: Bytes of memory of an item, nearly.
+#: Approximate bytes of memory of an item.
 _ITEM = 400
 
 
 class ImagesServicer:
-    """Load, List, Remove."""
+    """Implements `claraedge.v1.Images`: Load, List, Remove."""
 
     def __init__(
         self, images: Images, scratch: Path, held: Held, warnings: Callable[[], Sequence[str]]
     ) -> None:
-        """`held` says why no upload may go on; None: it may. `warnings`: about images.d."""
+        """`held` returns why no upload may continue, or None; `warnings` those about images.d."""
         self._images = images
         self._warnings = warnings
         self._scratch = scratch
@@ -89,14 +89,14 @@ class ImagesServicer:
 
 
 class InboxServicer:
-    """List, Get, Retry."""
+    """Implements `claraedge.v1.Inbox`: List, Get, Retry."""
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
 
     async def List(self, request: wire.ListItemsRequest) -> AsyncIterator[wire.ListItemsResponse]:
         items = await self._inbox.items(_state(request.state))
-        # A list of very many is answered as well, but only a few of them at once.
+        # The share is capped: a very long list is answered as well, but only a few at a time.
         memory.take(min(len(items) * _ITEM, memory.TOTAL // 4))
         message = wire.ListItemsResponse()
         size = 0
@@ -117,7 +117,7 @@ class InboxServicer:
 
 
 class QueueServicer:
-    """Explain."""
+    """Implements `claraedge.v1.Queue`: Explain."""
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
@@ -133,7 +133,7 @@ class QueueServicer:
 
 
 class ApplianceServicer:
-    """Status, Names, TryAgain."""
+    """Implements `claraedge.v1.Appliance`: Status, Names, TryAgain."""
 
     def __init__(
         self,
@@ -174,7 +174,7 @@ class ApplianceServicer:
 
 
 def _state(number: int) -> ItemState | None:
-    """The state that a request names; None: all. Raises InvalidRequestError."""
+    """Returns the state that a request names; None for all. Raises InvalidRequestError."""
     if number == wire.ITEM_STATE_UNKNOWN:
         return None
     for state in ItemState:
@@ -192,7 +192,7 @@ def _write(_: CancelFlag, archive: Path, buffer: bytearray) -> None:
 def _item(item: Item) -> wire.Item:
     members, room = [], _BYTES // 2
     for member in item.members:
-        room -= 4 * len(member)  # at most so many bytes
+        room -= 4 * len(member)  # UTF-8 takes at most 4 bytes per character
         if room < 0:
             break
         members.append(member)
@@ -225,7 +225,7 @@ def _thing(thing: Thing) -> wire.Thing:
 
 
 def disk_of(figures: Figures) -> wire.Disk:
-    """How a disk is, as a message."""
+    """Returns the figures of a disk as a message."""
     return wire.Disk(
         name=figures.name,
         free=figures.free,
@@ -236,7 +236,7 @@ def disk_of(figures: Figures) -> wire.Disk:
 
 
 def removed_of(removed: Removed, last: float | None) -> wire.Removed:
-    """What retention removed, and when last in Unix seconds, as a message."""
+    """Returns as a message what retention removed; `last` is its last time in Unix seconds."""
     return wire.Removed(
         payloads=removed.payloads,
         logs=removed.logs,
@@ -247,5 +247,5 @@ def removed_of(removed: Removed, last: float | None) -> wire.Removed:
 
 
 def time_of(seconds: float) -> Timestamp:
-    """Unix seconds as the well-known type."""
+    """Converts Unix seconds into the well-known type Timestamp."""
     return Timestamp(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))

@@ -1,4 +1,4 @@
-"""`nvidia.clara.platform.Clara`."""
+"""Serves `nvidia.clara.platform.Clara`."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from claraedge.wire.nvidia.clara.platform import common_pb2
 
 _log = logging.getLogger(__name__)
 
-#: The release of Clara Deploy whose API this is: what a client of the original compares with.
+#: The release of Clara Deploy whose API this is; original clients compare their version with it.
 PLATFORM = (0, 8, 1)
 
-#: A megabyte of the driver's own tools.
+#: Bytes of a megabyte as the tools of the GPU driver count it.
 _MB = 1024 * 1024
 
 
 class ClaraServicer:
-    """Stop, Utilization, Version.
+    """Implements Stop, Utilization, Version.
 
     `node` is this machine's name. `stop_services` ends the services of pipelines and the inference
     server, once the jobs that use them have ended, and returns how many it ended.
@@ -47,10 +47,11 @@ class ClaraServicer:
     async def Utilization(
         self, request: wire.ClaraUtilizationRequest
     ) -> AsyncGenerator[wire.ClaraUtilizationResponse, None]:
-        """One message, or with `watch` one each interval until the caller goes.
+        """Yields one message, or with `watch` one per interval until the caller disconnects.
 
-        A figure that is unknown is left out, and the header's messages name it. Of the processes
-        on a GPU only operators are told: the original client's watch fails on one without a job.
+        Unknown figures are left out, and the messages of the header name them. Only those processes
+        on a GPU are listed that are operators: the watch of the original client fails on a process
+        without a job.
         """
         if not request.watch:
             yield self._message(await self._sampler.sample())

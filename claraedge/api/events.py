@@ -1,4 +1,4 @@
-"""`claraedge.v1.Events`."""
+"""Serves `claraedge.v1.Events`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from claraedge.ids import parse_id
 from claraedge.inbox.model import shown
 from claraedge.wire.claraedge.v1 import events_pb2 as wire
 
-#: Events under way without an acknowledgement.
+#: The number of events that are sent ahead of acknowledgements.
 WINDOW = 1000
-#: Bytes of an event in memory, beside its texts.
+#: Approximate bytes of an event in memory, without its texts.
 _EVENT = 1500
 
 
 class EventsServicer:
-    """Watch."""
+    """Implements Watch."""
 
     def __init__(self, log: EventLog, idle: float) -> None:
+        """`idle` is the seconds after which a client must have acknowledged a full window."""
         self._log = log
         self._idle = idle
 
@@ -37,15 +38,15 @@ class EventsServicer:
         try:
             async for event in watcher.events(self._idle):
                 yield event
-            await reading  # raises what the client said wrong
+            await reading  # raises the error of an invalid request
         finally:
-            # Not awaited: gRPC gives a pending read back only once the call itself has ended.
+            # Not awaited: gRPC returns a pending read only after the call itself has ended.
             reading.cancel()
             reading.add_done_callback(lambda task: task.cancelled() or task.exception())
 
 
 class _Watcher:
-    """One open stream: what it follows, and what is under way to it."""
+    """One open stream: what it follows, and the events that are sent but not acknowledged."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
@@ -58,12 +59,15 @@ class _Watcher:
         self._said = asyncio.Event()
 
     async def read(self, requests: AsyncIterator[wire.WatchRequest]) -> None:
-        """Takes in what the client says, until it says no more."""
+        """Reads the requests of the client until it closes its side.
+
+        Raises InvalidRequestError, InvalidJobIdError or StreamMemoryError.
+        """
         try:
             async for request in requests:
                 if request.HasField("follow"):
                     after = request.follow.after if request.follow.HasField("after") else None
-                    memory.give_back(self._kept)  # for the one that this one replaces
+                    memory.give_back(self._kept)  # of the request that this one replaces
                     self._kept = sum(map(memory.of_text, request.follow.job_ids))
                     memory.take(self._kept)
                     self._wanted = (_follow(request.follow), after)
@@ -88,7 +92,11 @@ class _Watcher:
             self._said.set()
 
     async def events(self, idle: float) -> AsyncGenerator[wire.WatchResponse, None]:
-        """What to send; CallTimeoutError where nothing is acknowledged for `idle` seconds."""
+        """Yields the messages to send.
+
+        Raises CallTimeoutError if the window is full and nothing is acknowledged for `idle`
+        seconds, and StreamMemoryError.
+        """
         follow, number = Follow(), self._log.newest
         while True:
             self._said.clear()
@@ -122,7 +130,7 @@ class _Watcher:
                 await self._something(number)
 
     async def _sent(self, event: Event, idle: float) -> AsyncGenerator[wire.WatchResponse, None]:
-        """The event, once the window has room for it."""
+        """Yields the event once the window has room; nothing if a new request arrives before."""
         while len(self._under_way) >= WINDOW and not self._half_closed:
             self._said.clear()
             if self._wanted is not None:
@@ -139,7 +147,7 @@ class _Watcher:
         yield wire.WatchResponse(event=_event(event, self._position(event.number)))
 
     async def _something(self, number: int) -> None:
-        """Returns once the client said something, or an event came after `number`."""
+        """Returns once the client sent a request or there is an event after `number`."""
         waits = [
             asyncio.ensure_future(self._said.wait()),
             asyncio.ensure_future(self._log.changed(number)),
@@ -165,7 +173,7 @@ def _follow(follow: wire.Follow) -> Follow:
 
 
 def _cost(event: Event) -> int:
-    """Bytes of memory, nearly."""
+    """Returns the approximate bytes of memory of an event."""
     return _EVENT + sum(len(text) for text in event.body.values() if isinstance(text, str))
 
 

@@ -1,4 +1,4 @@
-"""`nvidia.clara.platform.Jobs`."""
+"""Serves `nvidia.clara.platform.Jobs`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LOG_CHUNK = 512 * 1024
 
 
 class JobsServicer:
-    """AddMetadata, Cancel, Create, List, ReadLogs, RemoveMetadata, Start, Status."""
+    """Implements AddMetadata, Cancel, Create, List, ReadLogs, RemoveMetadata, Start, Status."""
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
@@ -146,7 +146,7 @@ class JobsServicer:
     async def _dag(self, job: Job) -> list[wire.JobsStatusResponse.JobDagNode]:
         try:
             return _graph(await self._jobs.graph(job))
-        except PipelineLoadError:  # a later version may refuse what an earlier one took
+        except PipelineLoadError:  # a newer version may refuse what an older one accepted
             return []
 
 
@@ -183,7 +183,7 @@ def _batch(lines: Iterator[str]) -> list[str]:
 
 
 def _filter(filter_: wire.JobsListRequest.JobFilter) -> JobFilter | None:
-    """What to list; None for an empty filter, which looks like no filter on the wire."""
+    """Returns what to list; None for an empty filter, which equals no filter on the wire."""
     wanted = JobFilter(
         states=frozenset(filter_.has_state),
         statuses=frozenset(filter_.has_status),
@@ -201,12 +201,15 @@ def _time(value: common.Timestamp) -> float | None:
 
 
 def _after(value: common.Timestamp) -> float | None:
-    """After a time of the wire, which has whole seconds only: from the next second on."""
+    """Returns the end of the second that a time of the wire names, because it has whole seconds.
+
+    Jobs created after the result were created in a later second.
+    """
     return math.nextafter(unix_seconds(value) + 1, 0) if value.value else None
 
 
 def _graph(pipeline: Pipeline) -> list[wire.JobsStatusResponse.JobDagNode]:
-    """Every operator once, with the names of those whose outputs it reads or that come first."""
+    """Returns every operator once, with the operators whose output it reads or that precede it."""
     node = wire.JobsStatusResponse.JobDagNode
     return [
         node(

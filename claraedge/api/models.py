@@ -1,4 +1,4 @@
-"""`nvidia.clara.platform.Models`."""
+"""Serves `nvidia.clara.platform.Models`."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from claraedge.payloads.uploads import Held, refuse_held
 from claraedge.wire.nvidia.clara.platform import common_pb2 as common
 from claraedge.wire.nvidia.clara.platform import models_pb2 as wire
 
-#: Models of one update of a catalog or an instance; a stream that names more is refused on the way.
+#: Models of one update of a catalog or instance; a stream that names more is refused at once.
 _MAX_MODELS = 10_000
 
 
 class ModelsServicer:
-    """All sixteen methods. Loading an instance into an inference server is not among them."""
+    """Implements all sixteen methods; none of them loads an instance into an inference server."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class ModelsServicer:
         instances: ModelSets,
         held: Held = lambda: None,
     ) -> None:
-        """`held` says why no upload may go on; None: it may."""
+        """`held` returns the reason why no upload may continue, or None."""
         self._held = held
         self._models = models
         self._catalogs = catalogs
@@ -207,7 +207,7 @@ class ModelsServicer:
 
 
 class _Details:
-    """What the messages of one upload say of its model; each may say it again, or nothing."""
+    """The model details of one upload; each message may repeat them or leave them out."""
 
     def __init__(self) -> None:
         self.name = ""
@@ -247,7 +247,7 @@ class _Details:
 
 
 class _Update:
-    """The messages of one update: the id once or in each, all models together the new set."""
+    """The content of one update: the models of all messages; each message may repeat the id."""
 
     def __init__(self, what: str, error: type[InvalidRequestError]) -> None:
         self.models: dict[str, None] = {}
@@ -273,7 +273,7 @@ class _Update:
                 raise InvalidRequestError(f"the update names more than {_MAX_MODELS} models")
 
     def id(self) -> str:
-        """The set's id. Raises InvalidRequestError where no message came."""
+        """Returns the id of the set. Raises InvalidRequestError if no message was sent."""
         if self._id is None:
             raise InvalidRequestError(
                 f"the update holds no message; send one with the id of the {self._what}"
@@ -308,14 +308,14 @@ def _details(model: Model, *, with_metadata: bool = True) -> wire.ModelDetails:
 
 
 class _Part:
-    """The models of one message."""
+    """Collects the models of one message."""
 
     def __init__(self) -> None:
         self.models: list[wire.ModelDetails] = []
         self._size = 0
 
     def add(self, model: Model) -> list[wire.ModelDetails]:
-        """Adds a model; returns those before it where the message has no room for it, else none."""
+        """Adds a model; if the message is full, returns its old models and starts a new message."""
         details = _details(model)
         full: list[wire.ModelDetails] = []
         if self.models and self._size + details.ByteSize() > MAX_MESSAGE - CHUNK:
@@ -326,7 +326,7 @@ class _Part:
 
 
 def _parts(models: Iterable[Model]) -> Iterator[list[wire.ModelDetails]]:
-    """The models in lists that fit a message each; at least one, which may be empty."""
+    """Yields the models in lists that each fit a message; at least one list, maybe empty."""
     part = _Part()
     for model in models:
         if full := part.add(model):
@@ -335,7 +335,7 @@ def _parts(models: Iterable[Model]) -> Iterator[list[wire.ModelDetails]]:
 
 
 async def _listed(sets: ModelSets) -> AsyncGenerator[wire.ModelCatalogDetails, None]:
-    """All sets, each with models that fit a message: the rest of one comes under its id again."""
+    """Yields all sets in parts that each fit a message; each part of a set carries its id."""
     async with aclosing(sets.each()) as found:
         async for one in found:
             for part in _parts(one.models):

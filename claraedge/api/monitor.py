@@ -1,4 +1,4 @@
-"""`nvidia.clara.platform.node_monitor.Monitor`."""
+"""Serves `nvidia.clara.platform.node_monitor.Monitor`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from claraedge.wire.nvidia.clara.platform.node_monitor import metrics_pb2 as wir
 
 
 class MonitorServicer:
-    """GpuMetrics: the figures of each interval until the caller goes; memory in bytes.
+    """Implements GpuMetrics: the figures of each interval until the caller disconnects.
 
-    The request has no field that asks for a single answer, as Clara.Utilization's has: who wants
-    one reads one and cancels. A figure that is unknown is left out, and the header names it.
+    Memory is in bytes. Unlike that of Clara.Utilization, the request has no field for a single
+    answer: a client that wants one reads one message and cancels. Unknown figures are left out, and
+    the header names them.
     """
 
     def __init__(self, sampler: Sampler) -> None:

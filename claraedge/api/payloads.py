@@ -1,4 +1,4 @@
-"""`nvidia.clara.platform.Payloads`."""
+"""Serves `nvidia.clara.platform.Payloads`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from claraedge.payloads.model import PayloadFile, PayloadType
 from claraedge.payloads.payloads import Payloads
 from claraedge.wire.nvidia.clara.platform import payloads_pb2 as wire
 
-#: Bytes of a file in one message. Of those that a slow reader has not taken, gRPC keeps copies.
+#: Bytes of a file in one message. gRPC keeps copies of messages that a slow reader has not read.
 _READ = 256 * 1024
 
 
 class PayloadsServicer:
-    """AddMetadata, Create, Delete, Details, Download, Remove, RemoveMetadata, Upload."""
+    """Implements AddMetadata, Create, Delete, Details, Download, Remove, RemoveMetadata, Upload."""
 
     def __init__(self, payloads: Payloads) -> None:
         self._payloads = payloads
@@ -34,7 +34,7 @@ class PayloadsServicer:
         self, request: wire.PayloadsDetailsRequest
     ) -> AsyncIterator[wire.PayloadsDetailsResponse]:
         wanted = _payload_id(request)
-        with self._payloads.readers.reading(wanted):  # a download follows, mostly
+        with self._payloads.readers.reading(wanted):  # usually a download follows
             payload = await self._payloads.get(wanted, with_files=False)
             first = True
 
@@ -52,8 +52,8 @@ class PayloadsServicer:
                 async for file in files:
                     yield message(file)
                     first = False
-            # The first file goes with the first message: the original client makes a nameless
-            # entry of every message without one.
+            # The first message contains the first file: the original client makes a nameless entry
+            # of every message without a file.
             if first:
                 yield message(None)
 
@@ -97,7 +97,7 @@ class PayloadsServicer:
                 del data
                 async for _, name, mode, data in chunks:
                     await upload.write(name, mode, data)
-                    del data  # not held while the client is waited for
+                    del data  # not kept in memory while waiting for the client
                 file = await upload.commit()
         return wire.PayloadsUploadResponse(header=ok(), details=_details(file))
 
@@ -131,8 +131,10 @@ class PayloadsServicer:
 async def _chunks(
     requests: AsyncIterator[wire.PayloadsUploadRequest],
 ) -> AsyncGenerator[tuple[str, str, int, bytes], None]:
-    """Payload, file name, mode and data of each message; a message without a name goes on with the
-    file before it. No message is held while its data are written.
+    """Yields payload, file name, mode and data of each message.
+
+    A message without a name continues the previous file. No message is kept in memory while its
+    data are written.
     """
     payload = name = ""
     async for request in requests:

@@ -1,4 +1,4 @@
-"""`nvidia.clara.platform.Pipelines`, and `claraedge.v1.PipelineFiles`."""
+"""Serves `nvidia.clara.platform.Pipelines` and `claraedge.v1.PipelineFiles`."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from claraedge.registry.pipelines import MAX_PATH_BYTES, Pipelines, check_defini
 from claraedge.wire.claraedge.v1 import pipeline_files_pb2 as own
 from claraedge.wire.nvidia.clara.platform import pipelines_pb2 as wire
 
-#: A definition is at most so many bytes; a stream that sends more is refused on the way.
+#: Maximum bytes of a definition; a stream that sends more is refused at once.
 _MAX_STREAM = 32 * 1024 * 1024
-#: What a part costs beside its text.
+#: Bytes that a part counts in addition to its text.
 _PART_COST = 64
-#: Characters of the first part, whatever stands beside it.
+#: Minimum characters of a part of a file in a message, however large the other fields are.
 _LEAST_PART = 1024
-#: Nodes of the graph that stand in each other.
+#: Maximum nesting depth of the nodes of the graph.
 _DEPTH = 64
 
 
 class PipelinesServicer:
-    """AddMetadata, Create, Details, List, Remove, RemoveMetadata, Update."""
+    """Implements AddMetadata, Create, Details, List, Remove, RemoveMetadata, Update."""
 
     def __init__(self, pipelines: Pipelines) -> None:
         self._pipelines = pipelines
@@ -98,7 +98,7 @@ class PipelinesServicer:
         memory.take(sum(memory.of_text(file.path, file.content) for file in pipeline.files))
         try:
             graph = _graph(await in_thread(check_definition, pipeline.files))
-        except PipelineLoadError:  # a later version may refuse what an earlier one took
+        except PipelineLoadError:  # a newer version may refuse what an older one accepted
             graph = []
         response = wire.PipelinesDetailsResponse(
             header=ok(),
@@ -107,8 +107,8 @@ class PipelinesServicer:
             dag=graph,
             metadata=pipeline.metadata,
         )
-        # A large file comes in parts of the same path, as it may be sent; the original client makes
-        # an entry of each message, so only what has to be split is.
+        # A large file is sent in parts with the same path, as uploads may do; the original client
+        # makes an entry of each message, so a file is split only if necessary.
         for file in pipeline.files:
             rest = file.content
             while True:
@@ -143,7 +143,7 @@ class PipelinesServicer:
 
 
 class PipelineFilesServicer:
-    """List."""
+    """Implements List."""
 
     def __init__(self, folder: PipelineFolder) -> None:
         self._folder = folder
@@ -171,7 +171,7 @@ def _file(file: PipelineFile) -> own.PipelineFile:
 
 
 class _Sent:
-    """What the messages of a Create or an Update say together."""
+    """The combined content of the messages of a Create or an Update."""
 
     def __init__(self) -> None:
         self.pipeline: str | None = None
@@ -179,7 +179,11 @@ class _Sent:
         self._size = 0
 
     def take(self, request: wire.PipelinesCreateRequest | wire.PipelinesUpdateRequest) -> None:
-        """Adds a message. The original client repeats the id on each; another one is an error."""
+        """Adds a message. The original client repeats the id in each.
+
+        Raises InvalidPipelineIdError if the id changes, and PipelineDefinitionError if the
+        definition is too large.
+        """
         if request.pipeline_id.value:
             named = _pipeline_id(request)
             if self.pipeline not in (None, named):
@@ -211,11 +215,11 @@ def _pipeline_id(
 
 
 def _graph(pipeline: Pipeline) -> list[wire.PipelinesDetailsResponse.PipelineDagNode]:
-    """The root nodes with what follows them.
+    """Returns the root nodes of the graph with their successors.
 
-    A node that is reached twice carries its successors at the first place only: every edge is
-    there once, and the message does not grow with the number of paths. One that would stand deeper
-    than _DEPTH goes on as a further entry of the list: no client decodes what nests 100 deep.
+    A node that is reached twice has its successors only at the first place: every edge appears
+    once, and the message does not grow with the number of paths. A node at depth _DEPTH continues
+    as a further entry of the list, because no client decodes messages that nest 100 deep.
     """
     downstream = pipeline.downstream()
     expanded: set[str] = set()

@@ -1,1 +1,1 @@
-"""What an appliance needs of its machine: lock, systemd notify, frozen binary."""
+"""Access of the daemon to its machine: disk space, locks, systemd notification, frozen binary."""

@@ -1,6 +1,6 @@
-"""A file that takes room while there is some, and is given up so that the state can be recorded.
+"""A reserve file that is removed when the disk is full, so that the state can still be recorded.
 
-Blocks are allocated for it, not only a size: its removal gives just as many back.
+Its disk blocks are really allocated (it is not sparse), so that its removal frees all of them.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ SIZE = 16 * 1024 * 1024
 
 
 class Ballast:
-    """The file in the state folder. Every method blocks, and may be called from any thread."""
+    """The reserve file in the state folder. Methods block and may be called from any thread."""
 
     def __init__(self, state: Path, size: int = SIZE) -> None:
-        """`size` in bytes."""
+        """`size` is in bytes."""
         self.path = state / "ballast"
         self.size = size
 
@@ -30,7 +30,7 @@ class Ballast:
         return self.path.exists()
 
     def give_up(self) -> bool:
-        """Removes it; False where it was given up before, and nothing is gained."""
+        """Removes the file; False if it does not exist or cannot be removed: no room was gained."""
         try:
             self.path.unlink()
         except FileNotFoundError:
@@ -44,10 +44,10 @@ class Ballast:
         return True
 
     def make(self) -> bool:
-        """Makes it, whole or not at all; False where that is not possible now."""
+        """Creates the file, complete or not at all; False if that is not possible now."""
         building = self.path.with_name("ballast.new")
         try:
-            # What a crash left is taken over.
+            # No O_EXCL: a file left by a crash is reused.
             descriptor = os.open(
                 building, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
             )

@@ -1,7 +1,7 @@
-"""Watches the disks that work needs, and makes room on them while there is too little.
+"""Watches the disks that work needs, and frees space on them while there is too little.
 
-What others ask is a value: `held` says in words why nothing new may begin. It never grows old by
-more than the time between two looks.
+Other components read a value: `held` returns the reason why no new work may begin. The value is at
+most as old as the time between two checks.
 """
 
 from __future__ import annotations
@@ -33,29 +33,30 @@ from claraedge.errors import ClaraedgeError
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between looks, while there is room and while there is not.
+#: Seconds between checks, while there is room and while there is not.
 _LOOK, _LOOK_LOW = 2.0, 0.5
-#: Seconds between tries to make room below the soft limit, and to make the ballast in vain.
+#: Seconds between attempts to free space below the soft limit, and to create the ballast again
+#: after a failure.
 _RELIEF, _BALLAST = 5.0, 60.0
 
-#: (free, total) bytes of a disk. Raises OSError or ClaraedgeError where it cannot be seen.
+#: Returns (free, total) bytes of a disk. Raises OSError or ClaraedgeError if it cannot be measured.
 Measure: TypeAlias = Callable[[], Awaitable[tuple[int, int]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
-    """A place on a disk that work needs."""
+    """A location on a disk that work needs."""
 
     name: str
-    """In words, with its path where it has one."""
+    """The name for messages, with its path if it has one."""
     measure: Measure
     jobs_write: bool = True
-    """Jobs write there, so that ending one may give room back."""
+    """Whether jobs write there, so that ending a job may free space."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """How a disk is, for `claraedge status`; bytes."""
+    """The figures of a disk for `claraedge status`, in bytes."""
 
     name: str
     free: int
@@ -66,7 +67,7 @@ class Figures:
 
 
 def measured(path: Path) -> Measure:
-    """Measures the disk of a folder, as much of it as this user may fill."""
+    """Returns a function that measures the disk of a folder: the space that this user may fill."""
 
     def look() -> tuple[int, int]:
         found = os.statvfs(path)
@@ -87,7 +88,7 @@ async def _nobody(_: str) -> None:
 
 
 class DiskGuard:
-    """Looks for as long as `run` runs; `prepare` looks once, before work begins."""
+    """Checks the disks while `run` runs; `prepare` checks them once, before work begins."""
 
     def __init__(
         self,
@@ -97,14 +98,14 @@ class DiskGuard:
         ballast: Ballast,
         clock: Clock,
     ) -> None:
-        """`state` is the store on whose disk `reclaim` and the ballast give room back."""
+        """`state` is the store on whose disk `reclaim` and the ballast free space."""
         self.reclaim: Callable[[int], Awaitable[int]] = _nothing
-        """Removes what is old by rule, and then what is oldest until so many bytes of the state's
-        disk are free; returns how many that were."""
+        """Removes data that has expired, then the oldest data, until the given number of bytes is
+        freed on the disk of the state; returns the number of bytes freed."""
         self.evict: Callable[[str], Awaitable[None]] = _nobody
-        """Ends a running job for this reason, where none is ending for it already."""
+        """Ends a running job for the given reason, unless one is already ending for it."""
         self.on_room: Callable[[], None] = lambda: None
-        """There is room again: what waited may go on."""
+        """Called when there is room again: waiting work may continue."""
         self._state = state
         self._stores = (state, *others)
         self._limits = limits
@@ -124,11 +125,11 @@ class DiskGuard:
         return worst(self._levels.values())
 
     def held(self) -> str | None:
-        """Why nothing new may begin; None: it may."""
+        """Returns the reason why no new work may begin; None if it may."""
         return None if self.level is Level.ROOM else f"disk: {self._told()}"
 
     def warnings(self) -> Sequence[str]:
-        """What somebody should look at, for `claraedge status`."""
+        """Returns the warnings about low disks for `claraedge status`."""
         if self.level is Level.ROOM:
             return []
         text = f"{self._told()}: until then nothing new is taken, started or uploaded"
@@ -143,7 +144,7 @@ class DiskGuard:
         return [text]
 
     def figures(self) -> Sequence[Figures]:
-        """The disks as they were at the last look."""
+        """Returns the figures of the disks at the last check."""
         return [
             Figures(
                 name=name,
@@ -159,12 +160,12 @@ class DiskGuard:
     # --- life -----------------------------------------------------------------------------------
 
     async def prepare(self) -> None:
-        """The first look: from now on the values are there."""
+        """Runs the first check; from then on the values are available."""
         await self._measure()
         await self._keep_ballast()
 
     async def run(self) -> None:
-        """Looks until cancelled. What keeps it from making room is tried again."""
+        """Checks the disks until cancelled. A failed check is logged and repeated."""
         while True:
             try:
                 await self.look()
@@ -178,14 +179,14 @@ class DiskGuard:
             await asyncio.sleep(_LOOK if self.level is Level.ROOM else _LOOK_LOW)
 
     async def look(self) -> None:
-        """One look, and what follows from it."""
+        """Checks the disks once and frees space, evicts a job or creates the ballast as needed."""
         await self._measure()
         now = self._clock.elapsed()
         try:
             if self.level is not Level.ROOM and (now >= self._next_relief or self._evicts()):
                 self._next_relief = now + _RELIEF
                 await self._relieve()
-        finally:  # whatever keeps old files from being removed
+        finally:  # even if the removal of old files failed
             if self._evicts():
                 await self.evict(self._told(Level.OUT))
         await self._keep_ballast()
@@ -198,7 +199,7 @@ class DiskGuard:
             await self._measure()
 
     def _low(self) -> bool:
-        """The state's own disk is low, so that removing what lies there helps."""
+        """Returns whether the disk of the state is low, so that removing files there helps."""
         return self._levels.get(self._state.name, Level.ROOM) is not Level.ROOM
 
     def _evicts(self) -> bool:
@@ -209,7 +210,7 @@ class DiskGuard:
     async def _measure(self) -> None:
         before = self.level
         for store in self._stores:
-            # One that cannot be seen now counts as it was seen last.
+            # For a disk that cannot be measured now, the last reading counts.
             with contextlib.suppress(OSError, ClaraedgeError):
                 free, total = await store.measure()
                 reading = Reading(name=store.name, free=free, total=total)
@@ -230,14 +231,15 @@ class DiskGuard:
         say("%s: work waits", self._told(), extra={"disk": after.name})
 
     def _told(self, limit: Level = Level.LOW) -> str:
-        """Of the disk that is worst: how full it is, and what must be free for new work; or, with
-        OUT, so that nothing is evicted.
+        """Describes the fullest disk: its free space, and the free space that new work needs.
+
+        With OUT: the free space above which no job is evicted.
         """
         low = next(name for name, one in self._levels.items() if one is self.level)
         return told(self._readings[low], limit, self._limits)
 
     async def _keep_ballast(self) -> None:
-        """Makes the ballast again, once its room is beyond the soft limit."""
+        """Creates the ballast again, once the disk stays above the soft limit with it."""
         now = self._clock.elapsed()
         reading = self._readings.get(self._state.name)
         if self.level is not Level.ROOM or reading is None or now < self._next_ballast:

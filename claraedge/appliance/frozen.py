@@ -1,8 +1,9 @@
-"""What the one-file form needs: the folder that it was unpacked to, which goes with its process.
+"""The extraction folder of the one-file form, which is removed when its process ends.
 
-The file is a script that unpacks the folder form at each start and becomes the program in it
-(build/lib/one_file.sh). The program removes that folder at its end; where it is killed, the next
-daemon does. The folder form and a run from source have no such folder: no-ops there.
+The one file is a script that unpacks the folder form at each start and then executes the program in
+it (build/lib/one_file.sh). The program removes the folder when it ends; if it is killed, the next
+daemon removes it. The folder form and a run from source have no such folder, so these functions do
+nothing there.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from types import FrameType
 from typing import NoReturn
 
 PREFIX = "claraedge-"
-#: In each unpacked folder, from its beginning.
+#: File in each unpacked folder, from its creation.
 MARKER = ".one-file"
-#: In those that a process has had its lock on.
+#: File in each unpacked folder that a process has locked at some time.
 _HELD = ".claraedge"
 
-_held: list[int] = []  # descriptors whose locks last as long as the process
+_held: list[int] = []  # descriptors that keep their locks until the process ends
 
 
 def extraction() -> Path | None:
-    """The folder that this process was unpacked to, or None in the other forms."""
+    """Returns the folder that this process was unpacked to, or None in the other forms."""
     inner = getattr(sys, "_MEIPASS", None)
     if not getattr(sys, "frozen", False) or inner is None:
         return None
@@ -41,9 +42,9 @@ def extraction() -> Path | None:
 def hold_extraction(folder: Path | None = None) -> None:
     """Marks `folder` (default: our extraction) as in use until this process ends.
 
-    The lock is on the folder itself: systemd-tmpfiles leaves a locked folder alone (tmpfiles.d(5)),
-    so that a daemon that runs for weeks keeps its files. The marker comes after the lock: a marked
-    folder without a lock has no process any more.
+    The lock is on the folder itself: systemd-tmpfiles skips a locked folder (tmpfiles.d(5)), so
+    that a daemon that runs for weeks keeps its files. The marker is created after the lock: a
+    marked folder without a lock belongs to no running process.
     """
     folder = folder or extraction()
     if folder is None or _held:
@@ -55,9 +56,9 @@ def hold_extraction(folder: Path | None = None) -> None:
 
 
 def remove_at_end() -> None:
-    """Removes our extraction when this process ends, also by a signal that can be caught.
+    """Removes our extraction folder when this process ends, also by a signal that can be caught.
 
-    To be called first, on the main thread: what is registered first runs last.
+    Call it first, on the main thread: `atexit` runs the function that was registered first last.
     """
     folder = extraction()
     if folder is None:
@@ -79,11 +80,11 @@ def _end(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def remove_stale_extractions(temporary: Path | None = None) -> list[Path]:
-    """Removes what killed one-file processes left behind, and returns what it removed.
+    """Removes the extraction folders of killed one-file processes; returns the removed folders.
 
-    Only folders in `temporary` (default: beside our own extraction) that belong to this user, carry
-    our marker and are locked by nobody; other users' and other programs' folders stay. A folder
-    whose removal fails is kept for the next start.
+    It removes only folders in `temporary` (default: next to our own extraction) that belong to this
+    user, contain our marker and are not locked. Folders of other users and programs stay. A folder
+    whose removal fails is left for the next start.
     """
     if temporary is None:
         ours = extraction()

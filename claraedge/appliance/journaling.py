@@ -1,7 +1,7 @@
-"""File systems without a journal, on which a power cut may undo what was durable.
+"""Detects file systems without a journal, on which a power cut may lose durable data.
 
-A rename there is not one step, and what fsync makes durable may be lost with a folder above it.
-What an outbox on such a disk held is then gone, while the database says that it was delivered.
+A rename is not atomic there, and a file that fsync made durable may be lost with a parent folder.
+The results in an outbox on such a disk are then lost, although the database records their delivery.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from claraedge.fs.mounts import Mount, mount_above
 
 _log = logging.getLogger(__name__)
 
-#: They have none at all.
+#: File systems that never have a journal.
 _WITHOUT = frozenset(("exfat", "ext2", "hfs", "minix", "msdos", "sysv", "udf", "ufs", "vfat"))
 
 
 def warn(folders: Iterable[Path]) -> None:
-    """Tells the daemon's journal once of each such file system that one of the folders lies on.
+    """Logs one warning for each file system without a journal on which one of the folders lies.
 
-    Blocking. A folder on a share is not touched: its server may be dead.
+    Blocks. A folder on a network share is not accessed, because its server may be dead.
     """
     told: set[int] = set()
     for folder in folders:
@@ -40,8 +40,9 @@ def warn(folders: Iterable[Path]) -> None:
 
 
 def _lacks(mount: Mount, folder: Path, root: Path) -> bool:
-    """Whether a mount has no journal; False where the kernel, whose files lie below `root`, does
-    not tell.
+    """Returns whether a mount has no journal; False if the kernel does not report it.
+
+    The files of the kernel are read below `root`.
     """
     if mount.fstype != "ext4":
         return mount.fstype in _WITHOUT
@@ -51,5 +52,5 @@ def _lacks(mount: Mount, folder: Path, root: Path) -> bool:
         options = (root / "proc/fs/ext4" / link.name / "options").read_text("ascii").split()
     except OSError:
         return False
-    # How data is written along with the journal: said of each that has one.
+    # The option `data=` (how data relates to the journal) is listed for each that has a journal.
     return not any(option.startswith("data=") for option in options)

@@ -1,7 +1,7 @@
-"""Tells systemd how the daemon is: the sd_notify protocol, which is one datagram a message.
+"""Reports the state of the daemon to systemd by the sd_notify protocol, one datagram per message.
 
-Every call returns whether a message went out: False where nobody asked (no $NOTIFY_SOCKET) and
-where the other end is gone. A daemon never ends because its supervisor does not listen.
+Every function returns whether the message was sent: False if there is no $NOTIFY_SOCKET or if the
+receiver is gone. The daemon never ends because its supervisor does not listen.
 Source: sd_notify(3).
 """
 
@@ -18,7 +18,7 @@ _SOCKET = "NOTIFY_SOCKET"
 def notify(state: str, *, environment: Mapping[str, str] = os.environ) -> bool:
     """Sends `state`, one or more `NAME=value` lines, to the supervisor.
 
-    A name that starts with `@` is in the abstract namespace, as the protocol has it.
+    A socket address that starts with `@` is in the abstract namespace (sd_notify(3)).
     """
     address = environment.get(_SOCKET, "")
     if not address.startswith(("/", "@")):
@@ -29,7 +29,7 @@ def notify(state: str, *, environment: Mapping[str, str] = os.environ) -> bool:
         contextlib.suppress(OSError),
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel,
     ):
-        # A supervisor that does not read must not hold the loop up.
+        # A supervisor that does not read must not block the event loop.
         channel.settimeout(1.0)
         channel.connect(address)
         channel.sendall(state.encode())
@@ -38,10 +38,10 @@ def notify(state: str, *, environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def ready(text: str, *, environment: Mapping[str, str] = os.environ) -> bool:
-    """The daemon serves and has recovered.
+    """Reports that the daemon has recovered and serves.
 
-    MAINPID goes along: what systemd started may be a script, and this its child, so that it needs
-    `NotifyAccess=all`.
+    The message includes MAINPID: systemd may have started a script whose child is this process. The
+    unit needs `NotifyAccess=all` for that.
     """
     return notify(
         f"READY=1\nMAINPID={os.getpid()}\nSTATUS={_one_line(text)}", environment=environment
@@ -49,20 +49,20 @@ def ready(text: str, *, environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def stopping(text: str = "stopping", *, environment: Mapping[str, str] = os.environ) -> bool:
-    """The daemon has begun to stop."""
+    """Reports that the daemon has begun to stop."""
     return notify(f"STOPPING=1\nSTATUS={_one_line(text)}", environment=environment)
 
 
 def status(text: str, *, environment: Mapping[str, str] = os.environ) -> bool:
-    """One line for `systemctl status`."""
+    """Sets the status line that `systemctl status` shows."""
     return notify(f"STATUS={_one_line(text)}", environment=environment)
 
 
 def extend_timeout(seconds: float, *, environment: Mapping[str, str] = os.environ) -> bool:
-    """Asks for `seconds` more, from now, to come up or to stop (a migration, a long recovery)."""
+    """Requests `seconds` more, from now, to start or stop (for a migration or a long recovery)."""
     return notify(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}", environment=environment)
 
 
 def _one_line(text: str) -> str:
-    """A line end would begin a new assignment."""
+    """Joins the words by single spaces: a line end would begin a new assignment."""
     return " ".join(text.split())

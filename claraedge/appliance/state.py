@@ -1,4 +1,4 @@
-"""The state folder: made, checked, and refused with a reason where it cannot be used."""
+"""Creates and checks the state folder, and refuses it with a reason if it cannot be used."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from claraedge.errors import StateFolderError
 from claraedge.fs import files, mounts
 from claraedge.fs.mounts import Mount
 
-#: The write-ahead log of SQLite is memory that its users share: no other machine does.
-#: Source: sqlite.org/wal.html.
+#: Network file systems. SQLite's write-ahead log needs memory that all its processes share, which
+#: is impossible across machines. Source: sqlite.org/wal.html.
 _NETWORK = frozenset(
     ("afs", "ceph", "cifs", "coda", "davfs", "ncpfs", "nfs", "nfs4", "smb3", "smbfs")
 )
@@ -23,7 +23,7 @@ _NETWORK = frozenset(
 def prepare_state(
     path: Path, *, mount_of: Callable[[Path], Mount | None] = mounts.mount_of
 ) -> None:
-    """Makes the state folder (0750) or checks that it is ours. Raises StateFolderError."""
+    """Creates the state folder (mode 0750) or checks that it is ours. Raises StateFolderError."""
     other = "choose another state folder (CLARAEDGE_STATE_DIR)"
     try:
         files.make_folders(path, 0o750)
@@ -51,7 +51,7 @@ def prepare_state(
             f"the state folder {path} is not writable; `chmod u+rwx {path}`, or {other}"
         )
     mount = None
-    with contextlib.suppress(OSError):  # of the mount alone: the folder was looked at above
+    with contextlib.suppress(OSError):  # only the mount is unknown: the folder was checked above
         mount = mount_of(path)
     if mount is not None and mount.fstype in _NETWORK:
         raise StateFolderError(
@@ -62,10 +62,11 @@ def prepare_state(
 
 
 def broken_disk(path: Path) -> str | None:
-    """Why the disk of a folder takes nothing at all, and what to do; None: it does, or is full.
+    """Returns why the disk of a folder cannot be written at all, and what to do; None otherwise.
 
-    The kernel makes a disk read-only that has failed (`errors=remount-ro`), while all that is open
-    seems to go on. So a file without a name is made.
+    A full disk also returns None. The kernel remounts a failed disk read-only
+    (`errors=remount-ro`), while open files seem to work as before. The test therefore creates a
+    file without a name (O_TMPFILE).
     """
     try:
         os.close(os.open(path, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600))
@@ -80,7 +81,7 @@ def broken_disk(path: Path) -> str | None:
 
 
 def user_name(uid: int) -> str:
-    """A user's name, or its number where it has none."""
+    """Returns the name of a user, or the uid as text if the user has no name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

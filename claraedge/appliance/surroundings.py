@@ -1,4 +1,4 @@
-"""What of the machine around the daemon does harm later, though the daemon can start."""
+"""Finds settings of the machine that cause harm later, although the daemon can start."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _IN_MEMORY = ("tmpfs", "ramfs")
 
 
 class Surroundings:
-    """Looks at the machine each time it is asked: what was corrected is told no more."""
+    """Inspects the machine at each call, so that corrected problems are no longer reported."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Surroundings:
         uid: int | None = None,
         mount_of: Callable[[Path], Mount | None] = mounts.mount_of,
     ) -> None:
-        """`root`: where the files of the system are; `uid`: the daemon's user."""
+        """`root` is the folder of the system's files, `uid` the daemon's user."""
         self._state = state
         self._root = root
         self._uid = os.geteuid() if uid is None else uid
@@ -39,7 +39,7 @@ class Surroundings:
         self._told: set[str] = set()
 
     async def warnings(self) -> Sequence[str]:
-        """For `claraedge status`; what is new goes to the journal as well."""
+        """Returns the warnings for `claraedge status`; new ones are also logged."""
         found = await in_thread(lambda: list(self._look()))
         for text in found:
             if text not in self._told:
@@ -52,11 +52,11 @@ class Surroundings:
             yield broken
         try:
             mount = self._mount_of(self._state)
-        except OSError:  # whoever writes there says so
+        except OSError:  # code that writes there reports the error
             mount = None
         if mount is not None:
             yield from _of_state(self._state, mount)
-        if self._uid != 0:  # root's containers need neither
+        if self._uid != 0:  # containers of root need neither ranges nor a login
             yield from self._of_ranges()
             yield from self._of_login()
 
@@ -84,7 +84,7 @@ class Surroundings:
         except OSError:
             switch = ""
         if re.search(r"^\s*subid\s*:(?!\s*files\s*$)", switch, re.MULTILINE):
-            return True  # a directory service knows them, and Podman asks it
+            return True  # a directory service has the ranges, and Podman asks it
         try:
             lines = (self._root / "etc" / name).read_text(errors="replace").splitlines()
         except OSError:
@@ -93,7 +93,7 @@ class Surroundings:
         return any(len(r) == 3 and r[0] in (user, str(self._uid)) for r in ranges)
 
     def _of_login(self) -> Iterator[str]:
-        if not (self._root / "run/systemd/system").is_dir():  # nobody ends what a login leaves
+        if not (self._root / "run/systemd/system").is_dir():  # no systemd ends processes at logout
             return
         user = user_name(self._uid)
         if not (self._root / "var/lib/systemd/linger" / user).exists():

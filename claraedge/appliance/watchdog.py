@@ -1,7 +1,7 @@
-"""Tells systemd that the daemon is alive, so that one that hangs is started again.
+"""Pings the systemd watchdog, so that a daemon that hangs is restarted.
 
-A restart costs little: containers run on, and the next daemon takes them up. So a sign is only sent
-where work can really go on. What is bad outside (a Podman that hangs, a disk that is full) is no
+A restart costs little: containers keep running, and the next daemon adopts them. Therefore a ping
+is sent only if work can really make progress. External faults (Podman hangs, a disk is full) are no
 reason for a restart. Source: sd_watchdog_enabled(3), sd_notify(3).
 """
 
@@ -23,14 +23,15 @@ from claraedge.errors import ClaraedgeError, UnavailableError
 
 _log = logging.getLogger(__name__)
 
-#: Seconds: a start asks for so much more, so often, but not for ever: then it hangs.
+#: Seconds. While the daemon starts, it requests `_MORE` more every `_ASK`, for `_LONGEST` at most:
+#: a start that takes longer is taken to hang.
 _MORE, _ASK, _LONGEST = 120.0, 30.0, 3600.0
 
 
 def period(environment: Mapping[str, str] = os.environ) -> float | None:
-    """Seconds within which the supervisor expects a sign; None: it expects none from us.
+    """Returns the seconds within which systemd expects a ping; None if it expects none from us.
 
-    What systemd started may be a script, which is our parent then.
+    WATCHDOG_PID may also be our parent, because systemd may have started a script.
     """
     if environment.get("WATCHDOG_PID", "") not in ("", str(os.getpid()), str(os.getppid())):
         return None
@@ -39,7 +40,7 @@ def period(environment: Mapping[str, str] = os.environ) -> float | None:
 
 
 class Watchdog:
-    """While it is open it asks for time to start, and from `run` on it sends signs of life."""
+    """Requests more time to start while it is open; `run` then sends the watchdog pings."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._environment = environment
@@ -49,7 +50,7 @@ class Watchdog:
 
     async def __aenter__(self) -> Self:
         if self._period is not None and not faulthandler.is_enabled():
-            # systemd ends what hangs by SIGABRT: the journal then has what each thread was at.
+            # systemd ends a hung process by SIGABRT; the journal then has the stack of each thread.
             with contextlib.suppress(OSError, ValueError):  # no stderr: nobody could read it
                 faulthandler.enable(sys.__stderr__ or sys.stderr)
         self._starting = asyncio.create_task(self._ask_for_time(), name="time to start")
@@ -68,11 +69,11 @@ class Watchdog:
         write: Callable[[Callable[[Any], None]], Awaitable[None]],
         stuck: Callable[[], str | None],
     ) -> None:
-        """Sends a sign at each half of the time, once READY=1 was sent; returns where none is
-        expected.
+        """Sends a ping every half period; returns at once if systemd expects none.
 
-        `write`: does something in a transaction of the state; `stuck`: why no job goes on, where
-        that is a bug. This itself runs on the loop: one that does not turn sends nothing.
+        Call it once READY=1 was sent. `write` runs a function in a transaction of the state;
+        `stuck` returns the reason why no job makes progress, if that is a bug. This coroutine runs
+        on the event loop, so a blocked loop sends no ping.
         """
         await self._started()
         if self._period is None:
@@ -91,20 +92,23 @@ class Watchdog:
     async def _silent(
         self, write: Callable[[Callable[[Any], None]], Awaitable[None]], limit: float
     ) -> str | None:
-        """Why nothing can be recorded; None: it can, or it is known why not."""
+        """Returns why nothing can be recorded; None if it can be, or if a known fault prevents it.
+
+        `limit` is in seconds.
+        """
         try:
             async with asyncio.timeout(limit):
                 await write(lambda _: None)
         except TimeoutError:
             return f"the state has not taken anything for {limit:g} s"
-        except UnavailableError as error:  # whoever writes it has ended
+        except UnavailableError as error:  # the writer of the database has ended
             return str(error)
-        except (ClaraedgeError, sqlite3.Error):  # a full or broken disk: an answer
+        except (ClaraedgeError, sqlite3.Error):  # full or broken disk: the database does respond
             pass
         return None
 
     async def _ask_for_time(self) -> None:
-        """A long migration or recovery is no reason to end a start, as long as the loop turns."""
+        """Requests more time to start while the loop runs: a migration or recovery may be long."""
         loop = asyncio.get_running_loop()
         last = loop.time() + _LONGEST
         while loop.time() < last:

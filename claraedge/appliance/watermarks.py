@@ -1,8 +1,8 @@
-"""How full a disk may be. Pure: a decision over figures.
+"""Decides from figures how full a disk may be. Pure.
 
-Below the soft limit the device takes on nothing new; below the hard limit it gives up what runs.
-A disk that was below a limit is over it again only some way above, so that work does not start and
-stop with every file.
+When free space is below the soft limit, the device accepts no new work; below the hard limit it
+also evicts running jobs. A disk that was below a limit counts as above it again only some way above
+the limit (hysteresis), so that work does not start and stop with every file.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 MIB = 1 << 20
 GIB = 1 << 30
-#: The way above a limit: this part of the disk, and at most this part of the limit. The second
-#: counts on big disks, whose limits are small parts of them.
+#: Hysteresis above a limit: this part of the disk, and at most this part of the limit. The second
+#: one applies on big disks, whose limits are small parts of the disk.
 _HYSTERESIS = 0.02
 _HYSTERESIS_OF_LIMIT = 0.1
 #: The hard limit is at most this part of the soft one, so that a small disk has both.
@@ -22,7 +22,7 @@ _HARD_OF_SOFT = 0.5
 
 
 class Level(enum.IntEnum):
-    """How a disk is."""
+    """The level of free space on a disk."""
 
     ROOM = 0
     LOW = 1
@@ -33,39 +33,40 @@ class Level(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """When a disk is low: free below the smaller of a share and a figure. Figures in bytes."""
+    """The limits of free space, in bytes; the soft one is also bounded by a share of the disk."""
 
     soft_share: float = 0.2
+    """Part of the disk, from 0 to 1."""
     soft: int = 10 * GIB
     hard: int = GIB
 
     def soft_of(self, total: int) -> int:
-        """The soft limit of a disk of so many bytes."""
+        """Returns the soft limit of a disk of `total` bytes."""
         return min(int(total * self.soft_share), self.soft)
 
     def hard_of(self, total: int) -> int:
-        """The hard limit of a disk of so many bytes: below the soft one, however small it is."""
+        """Returns the hard limit of a disk of `total` bytes: below the soft one on any disk."""
         return min(self.hard, int(self.soft_of(total) * _HARD_OF_SOFT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """One look at a disk, in bytes."""
+    """One measurement of a disk, in bytes."""
 
     name: str
-    """What lies there, in words."""
+    """What the disk stores, for messages."""
     free: int
-    """What this user can still write."""
+    """Bytes that this user can still write."""
     total: int
 
 
 def room_again(limit: int, total: int) -> int:
-    """What must be free so that a disk that was below the limit is over it."""
+    """Returns the bytes that must be free for a disk below the limit to count as above it again."""
     return limit + int(min(total * _HYSTERESIS, limit * _HYSTERESIS_OF_LIMIT))
 
 
 def level(before: Level, now: Reading, limits: Limits) -> Level:
-    """How a disk is now that was `before` at the last look."""
+    """Returns the level of a disk whose level at the last check was `before`."""
     for one, limit in (
         (Level.OUT, limits.hard_of(now.total)),
         (Level.LOW, limits.soft_of(now.total)),
@@ -77,12 +78,12 @@ def level(before: Level, now: Reading, limits: Limits) -> Level:
 
 
 def lacking(now: Reading, limits: Limits) -> int:
-    """Bytes to remove until the disk has room again; 0: it has."""
+    """Returns the bytes to remove until the disk has room again; 0 if it has room."""
     return max(0, room_again(limits.soft_of(now.total), now.total) - now.free)
 
 
 def told(now: Reading, wanted: Level, limits: Limits) -> str:
-    """How full a disk is, and what must be free to be over one of its limits, in words."""
+    """Describes the free space of a disk, and how much must be free to be above a limit."""
     limit = limits.hard_of(now.total) if wanted is Level.OUT else limits.soft_of(now.total)
     return (
         f"the disk of {now.name} has {amount(now.free)} of {amount(now.total)} free,"
@@ -91,12 +92,12 @@ def told(now: Reading, wanted: Level, limits: Limits) -> str:
 
 
 def amount(size: int) -> str:
-    """Bytes for people, in binary units."""
+    """Formats bytes for people, in binary units."""
     if size < GIB:
         return f"{size / MIB:.0f} MiB"
     return f"{size / GIB:.1f} GiB"
 
 
 def worst(levels: Iterable[Level]) -> Level:
-    """The level of a device with disks of these."""
+    """Returns the worst level of several disks, which is the level of the device."""
     return max(levels, default=Level.ROOM)

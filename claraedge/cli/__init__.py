@@ -1,1 +1,1 @@
-"""The command line: talks to a daemon through its socket only."""
+"""The command line, which calls a daemon only through its socket."""

@@ -1,4 +1,4 @@
-"""`claraedge adopt`: gives what others dropped to the daemon's user. For root."""
+"""`claraedge adopt`: gives files that others dropped to the daemon's user. For root."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def adopt(options: Options, items: tuple[str, ...]) -> None:
                     f": run `sudo claraedge adopt {item}`; on a share, its server has to do it"
                 ) from error
             with contextlib.suppress(ItemNotFoundError, ItemRetryError):
-                appliance.retry_item(connection, item)  # it is looked at now
+                appliance.retry_item(connection, item)  # so that it is inspected now
     if options.json:
         options.print_json({"adopted": dict(given)})
         return
@@ -56,7 +56,7 @@ def adopt(options: Options, items: tuple[str, ...]) -> None:
 
 
 def _target(host: str | None) -> str:
-    """The daemon that the one who called sudo talks to without it."""
+    """Returns the target of the daemon that the user who called sudo would use without sudo."""
     from claraedge.client.target import find_target
 
     user = os.geteuid()

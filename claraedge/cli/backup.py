@@ -1,4 +1,4 @@
-"""`claraedge backup` and `claraedge restore`: the state in one file, and out of it."""
+"""`claraedge backup` and `claraedge restore`: write the state to one file, and restore it."""
 
 from __future__ import annotations
 

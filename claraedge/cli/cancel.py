@@ -1,4 +1,4 @@
-"""`claraedge cancel job`."""
+"""`claraedge cancel job`: ends a job."""
 
 from __future__ import annotations
 

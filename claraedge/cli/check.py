@@ -1,4 +1,4 @@
-"""`claraedge check`: what is wrong with definitions, without a daemon."""
+"""`claraedge check`: reports mistakes in definitions, without a daemon."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def check(files: tuple[Path, ...], variable: tuple[str, ...], json: bool) -> int
 def checked(
     files: Sequence[Path], given: Mapping[str, str]
 ) -> tuple[tuple[str, ...], tuple[Problem, ...]]:
-    """The files that were looked at, and all problems of the pipelines among them, each once."""
+    """Returns the files that were checked, and all problems of the pipelines in them, each once."""
     from claraedge.cli.definition import Disk
 
     disk = Disk(given)
@@ -55,7 +55,7 @@ def checked(
     roots = [s for s in named if s.is_pipeline]
     reached = {s.place for s in disk.reached(roots)}
     others = [s for s in named if s.place not in reached]
-    # What is no YAML may be a pipeline: it is told what is wrong with it.
+    # A file that is not YAML may be meant as a pipeline, so its mistakes are reported.
     roots += [s for s in others if not s.is_yaml]
     others = [s for s in others if s.is_yaml]
     if not roots:
@@ -73,7 +73,7 @@ def checked(
 
 
 def as_json(files: Sequence[str], problems: Sequence[Problem]) -> dict[str, object]:
-    """The form of `--output json`."""
+    """Returns the value that `--output json` prints."""
     return {
         "files": files,
         "errors": sum(p.severity == "error" for p in problems),
@@ -83,8 +83,11 @@ def as_json(files: Sequence[str], problems: Sequence[Problem]) -> dict[str, obje
 
 
 def show(problems: Sequence[Problem], *, err: bool = False) -> None:
-    """A line each, as compilers write them, so that editors and CI find the places."""
-    colour = False if os.environ.get("NO_COLOR") else None  # None: on a terminal
+    """Prints one line for each problem in the form of compilers, which editors and CI understand.
+
+    With `err` it prints to stderr.
+    """
+    colour = False if os.environ.get("NO_COLOR") else None  # None: colours only on a terminal
     for problem in problems:
         place = clean(f"{problem.file}:{problem.line}:{problem.column}:")
         word = click.style(f"{problem.severity}:", fg=_COLOURS[problem.severity], bold=True)

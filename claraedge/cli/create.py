@@ -1,4 +1,4 @@
-"""`claraedge create pipeline | job | payload | model | image`."""
+"""`claraedge create pipeline | job | payload | model | image`: creates or loads them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from claraedge.cli.output import progress
 from claraedge.cli.transfer import gather, names_of
 from claraedge.errors import ClaraedgeError
 
-#: As Clara's command line and its adapter spell them.
+#: Priorities as Clara's command line and its adapter spell them, with their names in the protos.
 _PRIORITIES = {
     "low": "LOWER",
     "lower": "LOWER",
@@ -21,7 +21,7 @@ _PRIORITIES = {
     "higher": "HIGHER",
     "immediate": "IMMEDIATE",
 }
-#: Of Clara's command line too; `client.models.TYPES` has the wire's names for them.
+#: Types of models as in Clara's command line; `client.models.TYPES` maps them to the protos' names.
 _MODEL_TYPES = ("tensorflow", "tensorrt", "pytorch", "unknown")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FILE_OR_FOLDER = click.Path(exists=True, path_type=Path)
@@ -60,7 +60,7 @@ def create_pipeline(
 
 
 def show_warnings(warnings: Iterable[str]) -> None:
-    """Warnings about a definition or a model, apart from what a script reads."""
+    """Prints warnings to stderr, apart from the output that scripts read."""
     for warning in warnings:
         click.echo(f"claraedge: warning: {warning}", err=True)
 

@@ -1,4 +1,4 @@
-"""The files of a definition on this machine: those that are named, and those that they import."""
+"""Reads the files of a definition on this machine: the given files and those that they import."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from claraedge.pipelines.syntax.problems import Problem, Report
 from claraedge.pipelines.syntax.reader import read
 
 _SOME_JOB = "0" * 32
-"""An id as jobs have them."""
+"""A placeholder for the id of a job."""
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One file."""
+    """One file of a definition."""
 
     place: str
-    """Absolute, with `.` and `..` worked out."""
+    """The absolute path, with `.` and `..` resolved."""
     shown: str
-    """As it was named, or as the file that imports it leads to it."""
+    """The path as the user gave it, or relative to the path of the file that imports it."""
     content: str | None = None
-    """None: it could not be read; then `problems` say why."""
+    """None if the file could not be read; then `problems` has the reason."""
     problems: tuple[Problem, ...] = ()
-    """Of reading it as YAML; a file that can be loaded has its problems told again there."""
+    """Problems of reading it as YAML; loading the definition reports them again."""
     is_yaml: bool = False
     is_pipeline: bool = False
-    """It has `operators`, so it is the root of a definition."""
+    """Whether it has `operators`, so that it is the root of a definition."""
     imports: tuple[str, ...] = ()
-    """Paths as written, relative to the file."""
+    """Imported paths as written, relative to the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """What came of a definition; problems carry paths as the user knows them."""
+    """The result of checking a definition; problems have paths as the user knows them."""
 
     pipeline: Pipeline | None
     problems: tuple[Problem, ...]
@@ -55,23 +55,23 @@ class Checked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """A set of files, the root first."""
+    """The set of files of a definition, the root first."""
 
     files: tuple[DefinitionFile, ...]
-    """Under names relative to the folder that holds all of them, so that no name leads out of it
-    and imports find each other on a machine that knows nothing of this one."""
+    """The files, named relative to the folder that contains all of them, so that no name leads out
+    of it and imports can be resolved on another machine."""
     shown: Mapping[str, str]
-    """Name -> the path as the user knows it."""
+    """The paths as the user knows them, by name."""
     problems: tuple[Problem, ...]
-    """Of files that could not be read, and of the set itself. All are errors."""
+    """Problems of files that could not be read, and of the set itself. All are errors."""
 
     def load(
         self, variables: Mapping[str, str], *, final: bool = False, whole: bool = False
     ) -> Checked:
-        """Reads, resolves and checks it, as a daemon does.
+        """Reads, resolves and checks the definition, as a daemon does.
 
-        `final`: as when a job is started. `whole`: placeholders that a pipeline cannot carry are
-        errors.
+        With `final` it checks as at the start of a job. With `whole`, placeholders that cannot stay
+        in a pipeline are errors.
         """
         if not self.files:
             return Checked(pipeline=None, problems=self.problems)
@@ -86,23 +86,23 @@ class Definition:
 
 
 class Disk:
-    """Reads each file once."""
+    """Reads the files of definitions from the disk, each file once."""
 
     def __init__(self, variables: Mapping[str, str] | None = None) -> None:
-        """`variables` fill placeholders in the paths of imports of the files that are named."""
+        """`variables` fill placeholders in the import paths of the files that the user named."""
         self._variables = variables or {}
         self._sources: dict[str, Source | None] = {}
 
     def named(self, path: Path) -> Source:
-        """A file that the user named."""
+        """Returns a file that the user named."""
         source = self._source(os.path.normpath(Path.cwd() / path), str(path), named=True)
         assert source is not None, "a named file is told to be missing"
         return source
 
     def reached(self, roots: Iterable[Source]) -> list[Source]:
-        """The files, and all that they import, each once; missing ones are left to the loader.
+        """Returns the files and all that they import, each once; the loader reports missing ones.
 
-        Ends beyond the bounds of a definition: then there is more than it may hold.
+        Stops once the limits of a definition are exceeded.
         """
         found = {root.place: root for root in roots}
         waiting = list(found.values())
@@ -121,7 +121,7 @@ class Disk:
         return list(found.values())
 
     def definition(self, root: Source, more: Iterable[Source] = ()) -> Definition:
-        """The set of a root, with all that is imported, and what else the user named."""
+        """Returns the definition of a root, with all imports and the `more` files of the user."""
         sources = self.reached([root, *more])
         usable = [s for s in sources if s.content is not None]
         problems = [p for s in sources if s.content is None for p in s.problems]
@@ -172,9 +172,9 @@ class Disk:
 
 
 def of_files(paths: Sequence[Path]) -> Definition:
-    """The definition of files, the first of which is its root.
+    """Returns the definition of files, of which the first is the root.
 
-    Raises PipelineDefinitionError where one cannot be read, or where they are too many.
+    Raises PipelineDefinitionError if a file cannot be read, or if there are too many.
     """
     disk = Disk()
     first, *more = [disk.named(path) for path in paths]
@@ -185,7 +185,7 @@ def of_files(paths: Sequence[Path]) -> Definition:
 
 
 def _read(place: str, shown: str, variables: Mapping[str, str] | None) -> Source | None:
-    """`variables` None: the file is imported, and None is the answer where it is missing."""
+    """Reads a file. `variables` None means that it is imported: returns None if it is missing."""
     try:
         content = _content(place, special=variables is not None)
     except texts.NotTextError as error:
@@ -219,7 +219,10 @@ def _read(place: str, shown: str, variables: Mapping[str, str] | None) -> Source
 
 
 def _content(place: str, *, special: bool) -> str:
-    """`special`: also of a pipe, as the shell's `<(...)`, where one may wait for its writer."""
+    """Returns the text of a file. With `special` it may be a pipe, as the shell's `<(...)`.
+
+    Reading a pipe may wait for its writer.
+    """
 
     def opened(path: str, flags: int) -> int:
         return os.open(path, flags | os.O_CLOEXEC | (0 if special else os.O_NONBLOCK))
@@ -251,5 +254,5 @@ def _problem(
 
 
 def _text(path: str) -> str:
-    """A path as text, also where its bytes are none."""
+    """Returns a path as text, also if its bytes are not UTF-8."""
     return texts.shown(path)

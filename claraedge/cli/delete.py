@@ -1,4 +1,4 @@
-"""`claraedge delete models | pipelines | payloads | images`."""
+"""`claraedge delete models | pipelines | payloads | images`: removes them permanently."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _delete(
     ids: Iterable[str],
     delete_one: Callable[[Connection, str], object],
 ) -> None:
-    """Deletes one by one and tells each as it goes: after an error, what was told is gone."""
+    """Deletes one by one and prints each id at once, so that printed ids are deleted on error."""
     deleted = []
     for identifier in ids:
         delete_one(connection, identifier)

@@ -1,4 +1,4 @@
-"""`claraedge describe job | pipeline | inbox | names`."""
+"""`claraedge describe job | pipeline | inbox | names`: shows all details of one of them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def describe_job(options: Options, job: str, follow: bool) -> int:
 
 
 def job_lines(job: JobDetails) -> list[tuple[str, str]]:
-    """The lines of `describe job`, in their order."""
+    """Returns the lines of `describe job`, in their order."""
     return [
         ("NAME", job.name),
         ("JOB_ID", job.id),
@@ -82,7 +82,7 @@ def describe_inbox(options: Options, item: str) -> None:
 
 
 def item_lines(item: Item) -> list[tuple[str, str]]:
-    """The lines of `describe inbox`, in their order."""
+    """Returns the lines of `describe inbox`, in their order."""
     told = (
         ("NAME", item.name),
         ("ITEM_ID", item.id),
@@ -150,7 +150,7 @@ def describe_pipeline(options: Options, pipeline: str) -> None:
 
 
 def _problems(pipeline: PipelineDetails) -> tuple[Problem, ...]:
-    """What this program says of the definition. An error means that the daemon is a newer one."""
+    """Returns the problems that this program finds. An error means that the daemon is newer."""
     from claraedge.pipelines.checks.load import load
 
     return load(pipeline.files).problems
@@ -159,7 +159,7 @@ def _problems(pipeline: PipelineDetails) -> tuple[Problem, ...]:
 def pipeline_lines(
     pipeline: PipelineDetails, problems: Sequence[Problem], source: PipelineFile | None
 ) -> list[tuple[str, str]]:
-    """The lines of `describe pipeline`, in their order."""
+    """Returns the lines of `describe pipeline`, in their order."""
     own = [("SOURCE", source.path)] if source is not None else []
     return [
         ("NAME", pipeline.name),

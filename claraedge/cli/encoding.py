@@ -1,6 +1,6 @@
-"""The encoding of this process: UTF-8, whatever its locale says.
+"""Sets the encoding of this process to UTF-8, independent of its locale.
 
-Names of files are bytes, and those who dropped them had their own locale, not that of the service.
+Names of files are bytes, and users who dropped them had their own locale, not that of the service.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from claraedge import texts
 
 
 def ensure_utf8() -> None:
-    """Makes the interpreter take names, arguments and text for UTF-8. To be called first.
+    """Makes the interpreter use UTF-8 for names, arguments and text. Call it first.
 
-    Where the locale made it choose another encoding, the program starts again in the interpreter's
-    UTF-8 mode, with the same arguments, byte by byte. The frozen forms are made to start in it.
+    If the locale made the interpreter choose another encoding, the program executes itself again in
+    the interpreter's UTF-8 mode, with the same arguments, byte by byte. The frozen forms always
+    start in that mode.
     """
     if sys.getfilesystemencoding() != "utf-8":
         program, *arguments = Path("/proc/self/cmdline").read_bytes().split(b"\0")[:-1]
         os.execv(sys.executable, [program, b"-X", b"utf8", *arguments])  # noqa: S606
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # None where it is closed, as by `>&-`
+        if isinstance(stream, io.TextIOWrapper):  # None if it is closed, as by `>&-`
             stream.reconfigure(encoding="utf-8", errors=texts.ESCAPES)

@@ -1,4 +1,4 @@
-"""`claraedge list pipelines | jobs | models | images | inbox`."""
+"""`claraedge list pipelines | jobs | models | images | inbox`: prints a table of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`claraedge logs`."""
+"""`claraedge logs`: prints the output of an operator."""
 
 from __future__ import annotations
 

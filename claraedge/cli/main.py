@@ -1,4 +1,4 @@
-"""The entry of the command line: the verbs, and how an error looks to a person and to a script."""
+"""The entry point of the command line: its commands, error texts and exit codes."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ for _command in (
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs one command and returns its exit code; every error is one text on stderr."""
+    """Runs one command and returns its exit code; prints an error as one text on stderr."""
     try:
         code = app.main(list(arguments), prog_name="claraedge", standalone_mode=False)
-        if sys.stdout is not None:  # closed, as by `>&-`
+        if sys.stdout is not None:  # None if it is closed, as by `>&-`
             sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -95,7 +95,7 @@ def run(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read us has enough. The interpreter flushes once more at its end: into nothing.
+        # The reader has closed the pipe. The interpreter flushes again at exit, now to /dev/null.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except OSError as error:
@@ -111,6 +111,6 @@ def _fail(code: int, *messages: str) -> int:
 
 
 def main() -> None:
-    """The console script."""
+    """Runs the console script."""
     ensure_utf8()
     sys.exit(run(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""What all commands that talk to a daemon have in common."""
+"""Options and argument parsing that several commands share."""
 
 from __future__ import annotations
 
@@ -18,31 +18,34 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """`--host` and `--output`."""
+    """The values of `--host` and `--output`."""
 
     host: str | None
     json: bool
 
     def connect(self) -> Connection:
-        """The connection; gRPC is imported here, so that help and mistakes are quick."""
+        """Connects to the daemon; imports gRPC only here, so that help and usage errors are quick.
+
+        Raises InvalidRequestError if `--host` is not a valid target.
+        """
         from claraedge.client import connect
 
         return connect(self.host)
 
     def print_json(self, value: object) -> None:
-        """One line of JSON on stdout."""
+        """Prints a value as one line of JSON on stdout."""
         print_json(value)
 
 
 def print_json(value: object) -> None:
-    """One line of JSON on stdout."""
+    """Prints a value as one line of JSON on stdout."""
     from claraedge.client.values import to_json
 
     click.echo(to_json(value))
 
 
 def remote(command: Callable[Concatenate[Options, ...], R]) -> Callable[..., R]:
-    """Adds `--host` and `--output`, and gives the command an `Options` first."""
+    """Adds `--host` and `--output`, and passes an `Options` as the first argument."""
 
     @click.option("--host", help="The daemon: unix:/path or host:port.  [CLARAEDGE_HOST]")
     @click.option(
@@ -61,7 +64,7 @@ def remote(command: Callable[Concatenate[Options, ...], R]) -> Callable[..., R]:
 
 
 def output(command: Callable[..., R]) -> Callable[..., R]:
-    """Adds `--output` to a command that needs no daemon, and gives it `json`."""
+    """Adds `--output` to a command that needs no daemon, and passes `json`."""
 
     @click.option(
         "--output",
@@ -85,7 +88,7 @@ def variables(command: Callable[..., R]) -> Callable[..., R]:
 
 
 class Nouns(click.Group):
-    """A verb whose types may be given as singular or plural, as Clara's own command line has it."""
+    """A command group that accepts its subcommands in singular and plural, as Clara's does."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         for name in (cmd_name, f"{cmd_name}s", cmd_name.removesuffix("s")):
@@ -111,7 +114,7 @@ def metadata(command: Callable[..., R]) -> Callable[..., R]:
 
 
 def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
-    """NAME=VALUE arguments as a mapping; a name given twice is a mistake."""
+    """Returns NAME=VALUE arguments as a mapping. Raises click.BadParameter."""
     found: dict[str, str] = {}
     for text in values:
         name, equals, value = text.partition("=")

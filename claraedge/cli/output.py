@@ -1,4 +1,4 @@
-"""Text for people: tables, times in local time, sizes, progress."""
+"""Formats text for people: tables, local times, sizes, progress bars."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from datetime import datetime
 
 import click
 
+#: Bytes of a transfer from which on a progress bar is shown.
 _BAR_FROM = 8 * 1024 * 1024
 
 
-#: Values of one key that are shown.
+#: Maximum values of one key that are shown.
 _SOME = 20
-#: Characters: the longest cell that all rows make room for. UIDs of studies have 64.
+#: Characters of the longest cell that widens its column. UIDs of DICOM studies have 64.
 _WIDEST = 64
 
 
 def clean(text: str) -> str:
-    """`text` on one line, safe for a terminal: what is not printable is escaped."""
+    """Returns `text` on one line and safe for a terminal: unprintable characters are escaped."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
         for c in text
@@ -27,7 +28,10 @@ def clean(text: str) -> str:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns, two spaces apart, with headings; a cell beyond `_WIDEST` moves its own row alone."""
+    """Returns a table with headings and columns two spaces apart.
+
+    A cell longer than `_WIDEST` does not widen its column; it shifts only the rest of its row.
+    """
     cells = [list(headings), *([clean(cell) for cell in row] for row in rows)]
     widths = [
         max([len(headings[column]), *(len(r[column]) for r in cells if len(r[column]) <= _WIDEST)])
@@ -38,24 +42,24 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def lines(values: Sequence[tuple[str, str]]) -> str:
-    """`KEY: value`, one a line."""
+    """Returns lines of the form `KEY: value`."""
     return "\n".join(f"{key}: {clean(value)}".rstrip() for key, value in values)
 
 
 def some(key: str, values: Sequence[str]) -> list[tuple[str, str]]:
-    """Values of one key for `lines`: the first ones, and how many more there are."""
+    """Returns pairs for `lines`: the first values of one key, and the number of the others."""
     rest = len(values) - _SOME
     more = [(key, f"and {rest} more")] if rest > 0 else []
     return [(key, value) for value in values[:_SOME]] + more
 
 
 def local(moment: datetime | None) -> str:
-    """Local time to the second; `-` where it has not happened."""
+    """Formats a local time in whole seconds; `-` for None."""
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else "-"
 
 
 def size(count: int) -> str:
-    """Bytes with a unit."""
+    """Formats bytes with a binary unit."""
     value, units = float(count), ["KiB", "MiB", "GiB", "TiB"]
     if count < 1024:
         return f"{count} B"
@@ -67,7 +71,10 @@ def size(count: int) -> str:
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[[int], object]]:
-    """A bar on stderr for long transfers at a terminal; the function takes the bytes of a chunk."""
+    """Shows a progress bar on stderr for long transfers on a terminal.
+
+    Yields the function to call with the bytes of each chunk. `total` is in bytes.
+    """
     if total < _BAR_FROM or not sys.stderr.isatty():
         yield lambda _: None
         return

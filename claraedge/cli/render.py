@@ -1,4 +1,4 @@
-"""`claraedge render`: the definition that runs, with nothing left to resolve, and its graph."""
+"""`claraedge render`: prints the definition with everything resolved, and its graph."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ def render(
 
 
 def _prove(text: str, pipeline: Pipeline) -> None:
-    """Raises PipelineLoadError where the text is not this pipeline.
+    """Raises PipelineLoadError if loading the text does not result in this pipeline.
 
-    A value from outside may hold what no definition can write (`${{`), and operators of files with
-    different api-versions may not fit into one.
+    The value of a variable may contain text that a definition cannot express (`${{`), and operators
+    from files with different api-versions may not fit into one file.
     """
     from claraedge.pipelines.checks.load import load
     from claraedge.pipelines.model import DefinitionFile

@@ -1,4 +1,4 @@
-"""`claraedge repair state`: for a state that is damaged, while no daemon runs."""
+"""`claraedge repair state`: repairs a damaged state while no daemon runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`claraedge retry`: items of the inbox, and what the daemon set aside."""
+"""`claraedge retry`: retries items of the inbox, and things that the daemon set aside."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def retry_inbox(options: Options, items: tuple[str, ...]) -> None:
 
 
 def _of(kind: str, noun: str, text: str) -> None:
-    """A command for what the daemon set aside of a kind."""
+    """Adds a command that retries things of one kind that the daemon set aside."""
 
     @retry.command(kind, help=text)
     @click.argument("names", nargs=-1, required=True, metavar=f"{noun}...")

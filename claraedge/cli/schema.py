@@ -1,4 +1,4 @@
-"""`claraedge schema`: the definition language for editors."""
+"""`claraedge schema`: prints the JSON schema of the definition language, for editors."""
 
 from __future__ import annotations
 

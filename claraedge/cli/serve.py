@@ -1,4 +1,4 @@
-"""`claraedge serve`: the daemon itself, the one command that is not a client."""
+"""`claraedge serve`: runs the daemon itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from claraedge.cli.options import pairs
 
-#: Options for the settings that are most often changed by hand; --set reaches all settings.
+#: Flags for settings that people often change by hand; `--set` can change all of them.
 FLAGS = {
     "state_dir": "state_dir",
     "runtime_dir": "runtime_dir",
@@ -38,10 +38,10 @@ FLAGS = {
 )
 def serve(config: Path | None, settings: tuple[str, ...], **flags: str | None) -> int:
     """Run the daemon until it gets SIGTERM."""
-    from claraedge import daemon  # here alone: nothing else needs the whole product
+    from claraedge import daemon  # imported here: other commands do not need the whole product
 
     overrides = {FLAGS[flag]: value for flag, value in flags.items() if value is not None}
     for name in ("state_dir", "runtime_dir", "inbox.path", "outbox.path"):
-        if name in overrides:  # relative to the caller, not to wherever the daemon goes
+        if name in overrides:  # relative to the caller's folder, not to that of the daemon
             overrides[name] = str(Path(overrides[name]).absolute())
     return daemon.main(config, overrides | pairs(settings, "--set"))

@@ -1,4 +1,4 @@
-"""`claraedge start job`."""
+"""`claraedge start job`: queues a job."""
 
 from __future__ import annotations
 

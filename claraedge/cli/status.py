@@ -1,4 +1,4 @@
-"""`claraedge status` and `claraedge version`."""
+"""`claraedge status` and `claraedge version`: show the state and the version of a daemon."""
 
 from __future__ import annotations
 

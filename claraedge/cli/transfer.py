@@ -1,4 +1,4 @@
-"""`claraedge download` and `claraedge upload`."""
+"""`claraedge download` and `claraedge upload`: transfer files of jobs and payloads."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def upload(options: Options, identifier: str, files: tuple[Path, ...]) -> None:
 
 
 def gather(connection: Connection, paths: Sequence[Path]) -> Gathered:
-    """The files to upload, by the device's own table of names; says what is left out."""
+    """Returns the files to upload, by the device's table of names; prints which are left out."""
     from claraedge.client import payloads
 
     gathered = payloads.gather(paths, names_of(connection, paths))
@@ -100,7 +100,10 @@ def gather(connection: Connection, paths: Sequence[Path]) -> Gathered:
 
 
 def names_of(connection: Connection, paths: Sequence[Path]) -> Names:
-    """The device's table, for what lies in folders; a file that is given is taken as it is."""
+    """Returns the device's table of names if a path is a folder; else an empty one.
+
+    A file that is given by its own path is taken whatever its name is.
+    """
     from claraedge.client import appliance
 
     return appliance.names(connection) if any(path.is_dir() for path in paths) else Names(())

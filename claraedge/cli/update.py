@@ -1,4 +1,4 @@
-"""`claraedge update pipeline | job | payload`."""
+"""`claraedge update pipeline | job | payload`: changes definitions and metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`claraedge utilization` and `claraedge stop`."""
+"""`claraedge utilization` and `claraedge stop`: show the use of GPUs, and end services."""
 
 from __future__ import annotations
 

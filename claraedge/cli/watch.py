@@ -1,4 +1,4 @@
-"""The live view of a job: a table drawn over itself, or, without a terminal, a line per change."""
+"""The live view of a job: a table that is redrawn, or without a terminal a line per change."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ if TYPE_CHECKING:
     from claraedge.client import Connection
     from claraedge.client.values import JobDetails, JobOperator
 
-#: The times in the table run on, whether or not anything changes.
+#: Seconds between updates of the times in the table, also if nothing changes.
 _TICK = 1.0
+#: Seconds between attempts to connect.
 _RETRY = 0.2
-#: A wait that lasts for so many seconds is told in a line of its own.
+#: Seconds after which a wait is shown in its own line.
 _LASTING = 0.9
 
-#: A daemon that is started again within this time goes on with the job, and so does the view.
+#: Seconds: if the daemon is restarted within this time, the job continues, and so does the view.
 _PATIENCE = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Something that was not so at the last look. `operator` None: the job itself."""
+    """A change since the last status. `operator` is None if it concerns the job itself."""
 
     time: datetime
     operator: str | None
@@ -41,7 +42,10 @@ class Change:
 
 
 def watch(options: Options, connection: Connection, job_id: str) -> JobDetails:
-    """Shows the job until it has stopped; answers its last status."""
+    """Shows the job until it has stopped; returns its last status.
+
+    Raises UnavailableError if the daemon is gone for longer than `_PATIENCE`.
+    """
     view = _Table() if sys.stdout.isatty() and not options.json else _Lines(options, job_id)
     last: JobDetails | None = None
     for now in _looks(connection, job_id):
@@ -52,7 +56,7 @@ def watch(options: Options, connection: Connection, job_id: str) -> JobDetails:
 
 
 def _looks(connection: Connection, job_id: str) -> Iterator[JobDetails]:
-    """The job after each of its changes, and once a second as it was, until it has stopped."""
+    """Yields the status of the job after each change, and once a second, until it has stopped."""
     from claraedge.client import events, jobs
 
     seen = time.monotonic()
@@ -64,7 +68,7 @@ def _looks(connection: Connection, job_id: str) -> Iterator[JobDetails]:
                 if changed or job is None:
                     job = jobs.described(connection, job_id)
                 elif any(operator.status == "PENDING" for operator in job.operators):
-                    # What it waits for changes without an event of the job's own.
+                    # The reasons for waits may change without an event of the job.
                     job = msgspec.structs.replace(job, waits=jobs.waits(connection, job_id))
                 seen, told = time.monotonic(), False
                 yield job
@@ -80,14 +84,14 @@ def _looks(connection: Connection, job_id: str) -> Iterator[JobDetails]:
 
 
 def changes(before: JobDetails | None, after: JobDetails, now: datetime) -> list[Change]:
-    """What happened between two looks, in the order of time as far as it is known."""
+    """Returns the changes between two statuses, in order of time as far as it is known."""
     found: list[Change] = []
     known = {o.name: o.status for o in before.operators} if before else {}
     for operator in after.operators:
         before_status = known.get(operator.name, "PENDING")
         if operator.status in (before_status, "PENDING"):
             continue
-        if operator.started and before_status == "PENDING":  # also where the next look came late
+        if operator.started and before_status == "PENDING":  # also if it has ended since
             found.append(Change(time=operator.started, operator=operator.name, text="RUNNING"))
         if operator.status != "RUNNING":
             moment = operator.stopped or now
@@ -109,15 +113,15 @@ def changes(before: JobDetails | None, after: JobDetails, now: datetime) -> list
 
 
 class Waits:
-    """What was told of what a job waits for."""
+    """Remembers which waits of a job were shown."""
 
     def __init__(self) -> None:
         self._since: dict[str, tuple[str, datetime]] = {}
-        """Operator -> what it waits for, less how much of it there is, and since when it does."""
+        """By operator: what it waits for (its text up to the first `;`), and since when."""
         self._told: dict[str, str] = {}
 
     def news(self, job: JobDetails, now: datetime) -> list[Change]:
-        """Waits that are worth a line: those that last, each once, and not for other operators."""
+        """Returns new waits to show: those that last, each once, except waits for operators."""
         found: list[Change] = []
         present = {w.operator: w for w in job.waits if not w.upstream}
         for operator, wait in present.items():
@@ -138,7 +142,7 @@ class Waits:
 
 
 class _Lines:
-    """One line, or one JSON object, per change."""
+    """Prints one line, or one JSON object, per change."""
 
     def __init__(self, options: Options, job_id: str) -> None:
         self._options = options
@@ -164,7 +168,7 @@ class _Lines:
 
 
 class _Table:
-    """A few lines that are drawn over themselves."""
+    """Draws a table that replaces the previous one on the terminal."""
 
     def __init__(self) -> None:
         self._drawn: list[str] = []
@@ -179,7 +183,7 @@ class _Table:
 
 
 def draw(job: JobDetails, now: datetime, columns: int, rows: int) -> list[str]:
-    """The lines of the table, none wider than `columns`, at most `rows` - 1 of them."""
+    """Returns at most `rows` - 1 lines of the table, each narrower than `columns`."""
     width = max([len(clean(o.name)) for o in job.operators] + [3])
     found = [
         f"{clean(job.name)}  {job.id[:12]}  {job.state} {job.status}"
@@ -200,7 +204,7 @@ def draw(job: JobDetails, now: datetime, columns: int, rows: int) -> list[str]:
 
 
 def _beside(operator: JobOperator, waits: Mapping[str, str], now: datetime) -> str:
-    """What stands beside an operator's status: what it waits for, or how long it has run."""
+    """Returns the text after the status of an operator: what it waits for, or its run time."""
     if operator.name in waits:
         return f"waits: {clean(waits[operator.name])}"
     return _elapsed(operator.started, operator.stopped, now) if operator.started else ""

@@ -1,4 +1,4 @@
-"""`claraedge list inbox --watch`: a line for each item, and for each change of one."""
+"""`claraedge list inbox --watch`: prints a line for each item and for each change of an item."""
 
 from __future__ import annotations
 
@@ -15,16 +15,21 @@ if TYPE_CHECKING:
     from claraedge.client import Connection
     from claraedge.client.values import Item
 
-#: What settles or waits changes without an event.
+#: Seconds between lists: items that settle or wait change without an event.
 _TICK = 1.0
-#: A list of very many items takes the daemon a while: it has as many times that for its work.
+#: A list of very many items costs the daemon time: the pause is this multiple of that time.
 _REST = 5.0
+#: Seconds between attempts to connect.
 _RETRY = 0.5
+#: Seconds to wait for a daemon that does not answer.
 _PATIENCE = 60.0
 
 
 def watch_inbox(options: Options, connection: Connection, state: str | None) -> NoReturn:
-    """Until the caller is interrupted. A daemon that restarts within a minute is waited for."""
+    """Prints changes until the caller is interrupted.
+
+    Raises UnavailableError if the daemon is gone for longer than `_PATIENCE`.
+    """
     from claraedge.client import appliance, events
 
     known: dict[str, Item] = {}
@@ -33,7 +38,7 @@ def watch_inbox(options: Options, connection: Connection, state: str | None) -> 
         try:
             for _ in events.inbox_changes(connection, tick=_TICK):
                 if (began := time.monotonic()) < rest_until:
-                    continue  # there is another tick
+                    continue  # the next tick lists again
                 found = appliance.list_items(connection, state.upper() if state else None)
                 for item in found:
                     if known.get(item.id) != item:

@@ -1,9 +1,9 @@
-"""A daemon, as seen from outside: the one place that opens a channel to it.
+"""The client of a daemon: the only package that opens a gRPC channel to it.
 
     with connect() as connection:
         job_id, payload_id = jobs.create(connection, pipeline_id, "scan")
 
-Calls take and give plain values. What the daemon refuses is raised as the error that it raised.
+Calls take and return plain values. An error of the daemon is raised here as the same exception.
 """
 
 from __future__ import annotations

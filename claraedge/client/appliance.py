@@ -1,4 +1,4 @@
-"""Calls of the appliance's own services, and the platform's version."""
+"""Calls of the services of claraedge itself, and of the version of the platform."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from claraedge.wire.nvidia.clara.platform.clara_pb2 import ClaraVersionRequest
 from claraedge.wire.nvidia.clara.platform.clara_pb2_grpc import ClaraStub
 
 _CHUNK = 1024 * 1024
-#: Items of one name that are told where an id is needed.
+#: Maximum items that an error lists if several have the given name.
 _NAMED_SHOWN = 10
 
-#: States of items, as `list_items` takes and gives them.
+#: Names of the states of items, as `list_items` takes and returns them.
 ITEM_STATES = tuple(
     name.removeprefix("ITEM_STATE_") for name, number in pb.ItemState.items() if number
 )
@@ -29,8 +29,9 @@ ITEM_STATES = tuple(
 def load_images(
     connection: Connection, archive: Path, progress: Callable[[int], object]
 ) -> tuple[list[Image], list[str]]:
-    """Stores the images of an archive: those, and warnings. `progress` is told the bytes of each
-    chunk.
+    """Loads the images of an archive; returns them, and warnings.
+
+    `progress` is called with the bytes of each chunk. Raises InvalidImageError.
     """
 
     def requests() -> Iterator[pb.LoadRequest]:
@@ -41,19 +42,19 @@ def load_images(
 
     try:
         reply = connection.send(ImagesStub(connection.channel).Load, requests())
-    except InvalidImageError as error:  # the daemon knows no name of the file
+    except InvalidImageError as error:  # the daemon does not know the name of the file
         raise InvalidImageError(f"{archive}: {error}") from error
     return [_image(image) for image in reply.images], list(reply.warnings)
 
 
 def list_images(connection: Connection) -> tuple[list[Image], list[str]]:
-    """All images of the device, and warnings about archives that are not loaded."""
+    """Returns all images of the device, and warnings about archives that are not loaded."""
     reply = connection.unary(ImagesStub(connection.channel).List, pb.ListImagesRequest())
     return [_image(image) for image in reply.images], list(reply.warnings)
 
 
 def remove_image(connection: Connection, reference: str) -> Image:
-    """Removes an image, or one of several names of it; what it was."""
+    """Removes an image, or only the given name if it has several; returns the image."""
     request = pb.RemoveImageRequest(reference=reference)
     return _image(connection.unary(ImagesStub(connection.channel).Remove, request))
 
@@ -70,7 +71,7 @@ def _image(image: pb.Image) -> Image:
 
 
 def names(connection: Connection) -> Names:
-    """The device's table of names that are nobody's content."""
+    """Returns the device's table of names that are not content of users."""
     reply = connection.unary(ApplianceStub(connection.channel).Names, pb.NamesRequest())
     return Names(
         Row(
@@ -85,7 +86,7 @@ def names(connection: Connection) -> Names:
 
 
 def list_items(connection: Connection, state: str | None = None) -> list[Item]:
-    """The items of the drop folder in the order first seen; `state` None: all."""
+    """Returns the items of the drop folder in the order first seen; all if `state` is None."""
     wanted = pb.ItemState.Value(f"ITEM_STATE_{state or 'UNKNOWN'}")
     replies = connection.stream(
         InboxStub(connection.channel).List, pb.ListItemsRequest(state=wanted)
@@ -94,12 +95,12 @@ def list_items(connection: Connection, state: str | None = None) -> list[Item]:
 
 
 def resolve_item(connection: Connection, text: str) -> str:
-    """The id that `text` means: a whole one, a unique prefix, or the one item's name.
+    """Returns the id that `text` means: a full id, a unique prefix, or the name of a single item.
 
-    A name may follow that of its folder, as `ct/scan.dcm`.
+    A name may be preceded by that of its folder, as in `ct/scan.dcm`.
 
-    Raises InvalidRequestError, with the items, where several have the name: it is dropped again, or
-    in another folder, and nobody can tell which is meant.
+    Raises InvalidRequestError, with a list of the items, if several have the name (it was dropped
+    again, or in another folder) or if several ids begin with the prefix, and ItemNotFoundError.
     """
     found = list_items(connection)
     named = [item for item in found if item.name == text] or [
@@ -126,19 +127,19 @@ def resolve_item(connection: Connection, text: str) -> str:
 
 
 def item(connection: Connection, item_id: str) -> Item:
-    """One item of the drop folder."""
+    """Returns one item of the drop folder."""
     reply = connection.unary(InboxStub(connection.channel).Get, pb.GetItemRequest(id=item_id))
     return _item(reply)
 
 
 def retry_item(connection: Connection, item_id: str) -> Item:
-    """Has an item tried again; it as it is then."""
+    """Requests another attempt for an item; returns the item afterwards."""
     reply = connection.unary(InboxStub(connection.channel).Retry, pb.RetryItemRequest(id=item_id))
     return _item(reply)
 
 
 def thing_of(connection: Connection, item_id: str) -> Thing | None:
-    """What has to be given to the daemon's user, so that it can take the item; None: nothing."""
+    """Returns what must be given to the daemon's user so that it can take the item, or None."""
     reply = connection.unary(InboxStub(connection.channel).Get, pb.GetItemRequest(id=item_id))
     if not reply.HasField("thing"):
         return None
@@ -147,7 +148,7 @@ def thing_of(connection: Connection, item_id: str) -> Thing | None:
 
 
 def try_again(connection: Connection, kind: str, name: str) -> None:
-    """Has something worked on again that was set aside."""
+    """Requests work again on a thing that was set aside. Raises NotSetAsideError."""
     request = pb.TryAgainRequest(kind=kind, name=name)
     connection.unary(ApplianceStub(connection.channel).TryAgain, request)
 
@@ -177,7 +178,7 @@ def _item(item: pb.Item) -> Item:
 
 
 def status(connection: Connection) -> Status:
-    """How the daemon is doing."""
+    """Returns the status of the daemon."""
     reply = connection.unary(
         ApplianceStub(connection.channel).Status, pb.StatusRequest(), timeout=30.0
     )
@@ -226,7 +227,7 @@ def status(connection: Connection) -> Status:
 
 
 def platform_version(connection: Connection) -> str:
-    """The version of the platform that answers, such as `0.8.1`."""
+    """Returns the version of the platform, such as `0.8.1`, with its label if it has one."""
     version = connection.unary(
         ClaraStub(connection.channel).Version, ClaraVersionRequest(header=HEADER), timeout=10.0
     ).version

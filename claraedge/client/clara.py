@@ -1,4 +1,4 @@
-"""Calls of the Clara service about the machine: what its GPUs do, and its services' end."""
+"""Calls of the Clara service about the machine: utilization of GPUs, and the stop of services."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from claraedge.client.values import Value, moment
 from claraedge.wire.nvidia.clara.platform import clara_pb2 as pb
 from claraedge.wire.nvidia.clara.platform.clara_pb2_grpc import ClaraStub
 
-#: How the daemon names a figure that it left out, in the header's messages.
+#: A message in the header by which the daemon names a figure that it left out.
 _UNKNOWN = re.compile(r"gpu_metrics\[(\d+)\]\.(\w+): unknown")
 
 
 class GpuUser(Value, frozen=True, kw_only=True):
-    """Who uses a GPU. `job_id` is empty for a process of the platform itself."""
+    """A process that uses a GPU. `job_id` is empty for a process of the platform itself."""
 
     name: str
     job_id: str
 
 
 class GpuUtilization(Value, frozen=True, kw_only=True):
-    """One GPU at one moment. None: the daemon does not know."""
+    """The figures of one GPU at one point in time. None means unknown to the daemon."""
 
     node: str
     pci: str | None
-    """Address on the bus, such as `0000:01:00.0`."""
+    """PCI address, such as `0000:01:00.0`."""
     compute_utilization: float | None
     """0 to 1."""
     memory_used: int | None
     """MiB."""
     memory_free: int | None
+    """MiB."""
     memory_utilization: float | None
     """0 to 1."""
     users: tuple[GpuUser, ...] | None
@@ -40,7 +41,7 @@ class GpuUtilization(Value, frozen=True, kw_only=True):
 
 
 def utilization(connection: Connection, *, watch: bool) -> Iterator[tuple[GpuUtilization, ...]]:
-    """All GPUs once, or with `watch` again and again until the caller stops reading."""
+    """Yields the figures of all GPUs once, or with `watch` until the caller stops reading."""
     replies = connection.stream(
         ClaraStub(connection.channel).Utilization,
         pb.ClaraUtilizationRequest(header=HEADER, watch=watch),
@@ -58,7 +59,7 @@ def utilization(connection: Connection, *, watch: bool) -> Iterator[tuple[GpuUti
 
 
 def stop(connection: Connection) -> None:
-    """Ends the services of pipelines and the inference server; jobs and the daemon go on."""
+    """Ends the services of pipelines and the inference server; jobs and the daemon keep running."""
     connection.unary(ClaraStub(connection.channel).Stop, pb.ClaraStopRequest(header=HEADER))
 
 
@@ -82,6 +83,6 @@ def _gpu(
 
 
 def _address(number: int) -> str:
-    """16 bits domain, 8 bus, 5 device, 3 function."""
+    """Formats a PCI address: 16 bits domain, 8 bits bus, 5 bits device, 3 bits function."""
     bus, device, function = number >> 8 & 0xFF, number >> 3 & 0x1F, number & 0x7
     return f"{number >> 16:04x}:{bus:02x}:{device:02x}.{function}"

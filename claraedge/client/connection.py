@@ -1,4 +1,4 @@
-"""A channel to a daemon, and the reading of its errors."""
+"""The gRPC channel to a daemon, and the translation of its errors."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from claraedge.wire.nvidia.clara.platform.common_pb2 import RequestHeader, Respo
 Q = TypeVar("Q")
 R = TypeVar("R")
 
-#: Goes with every request that has a place for it.
+#: The header of every request that has one.
 HEADER = RequestHeader(
     api_version=Version(major=0, minor=8, patch=1), user_agent=f"claraedge/{__version__}"
 )
 
-#: Seconds for a call that answers once. Long: Cancel answers when the containers have ended.
+#: Seconds for a unary call. It is long because Cancel answers only when the containers have ended.
 _UNARY_TIMEOUT = 300.0
 
-# A source of an upload that fails is raised by `send`; gRPC would print it as well.
+# `send` raises the error of a failed source of an upload; gRPC would print it as well.
 logging.getLogger("grpc").addHandler(logging.NullHandler())
 
 
@@ -49,7 +49,7 @@ class AnsweredError(ClaraedgeError):
 
 
 class Connection:
-    """A channel. Use as a context manager; not connected before the first call."""
+    """A channel to a daemon. Use it as a context manager; it connects at the first call."""
 
     def __init__(self, target: str) -> None:
         self.target = target
@@ -57,7 +57,7 @@ class Connection:
 
     @property
     def channel(self) -> grpc.Channel:
-        """For the stubs."""
+        """The channel for gRPC stubs."""
         return self._channel
 
     def __enter__(self) -> Self:
@@ -77,14 +77,20 @@ class Connection:
         request: Q,
         timeout: float = _UNARY_TIMEOUT,
     ) -> R:
-        """The answer. Raises the daemon's error, or UnavailableError after `timeout` seconds."""
+        """Returns the answer of a unary call.
+
+        Raises the error of the daemon, or UnavailableError, also after `timeout` seconds.
+        """
         try:
             return _checked(method(request, timeout=timeout))
         except grpc.RpcError as error:
             self.fail(error)
 
     def stream(self, method: grpc.UnaryStreamMultiCallable[Q, R], request: Q) -> Iterator[R]:
-        """The answers as they come; the call is cancelled where the caller stops reading."""
+        """Yields the answers as they arrive; cancels the call if the caller stops reading.
+
+        Raises the error of the daemon, or UnavailableError.
+        """
         call = method(request)
         try:
             for reply in call:
@@ -95,7 +101,11 @@ class Connection:
             call.cancel()
 
     def send(self, method: grpc.StreamUnaryMultiCallable[Q, R], requests: Iterator[Q]) -> R:
-        """Sends all of `requests`. What they raise themselves ends the call and is raised here."""
+        """Sends all of `requests` and returns the answer.
+
+        An error that `requests` raises itself ends the call and is raised here. Raises the error of
+        the daemon, or UnavailableError.
+        """
         failures: list[Exception] = []
 
         def source() -> Iterator[Q]:
@@ -113,7 +123,7 @@ class Connection:
             self.fail(error)
 
     def fail(self, error: grpc.RpcError) -> NoReturn:
-        """Raises the error of ours that stands for one of gRPC's."""
+        """Raises the error of claraedge that corresponds to an error of gRPC."""
         assert isinstance(error, grpc.Call)
         details = error.details() or ""
         names = [v for k, v in error.trailing_metadata() or () if k == "claraedge-error"]
@@ -121,7 +131,7 @@ class Connection:
             if kind.name in names:
                 raise kind(*details.split("\n")) from error
         match error.code():
-            case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:  # the latter: it stops
+            case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:  # CANCELLED: it stops
                 raise UnavailableError(why_unreachable(self.target)) from error
             case grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise UnavailableError(
@@ -137,7 +147,10 @@ class Connection:
 
 
 def connect(host: str | None = None) -> Connection:
-    """A connection to `host`, or to where `find_target` finds a daemon."""
+    """Returns a connection to `host`, or to the daemon that `find_target` finds.
+
+    Raises InvalidRequestError if `host` is not a valid target.
+    """
     return Connection(find_target(host, os.environ, os.geteuid()))
 
 
@@ -152,7 +165,7 @@ def _checked(reply: R) -> R:
 
 
 def _kinds(root: type[ClaraedgeError]) -> Iterator[type[ClaraedgeError]]:
-    """All errors below `root` that the daemon may name."""
+    """Yields all subclasses of `root` that the daemon may raise."""
     for kind in root.__subclasses__():
         if kind is not AnsweredError:
             yield kind

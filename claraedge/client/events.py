@@ -14,19 +14,23 @@ from claraedge.wire.claraedge.v1.events_pb2_grpc import EventsStub
 
 
 def job_changes(connection: Connection, job_id: str, *, tick: float) -> Iterator[bool]:
-    """True at once and after each change of the job; False where none came for `tick` seconds."""
+    """Yields True at once and after each change of the job, and False after `tick` seconds without.
+
+    Raises the error of the daemon, and UnavailableError if the daemon is gone.
+    """
     return _changes(connection, pb.Follow(job_ids=[job_id]), tick)
 
 
 def inbox_changes(connection: Connection, *, tick: float) -> Iterator[bool]:
-    """The same for items of the drop folder."""
+    """Does the same as `job_changes` for the items of the drop folder."""
     return _changes(connection, pb.Follow(inbox=True), tick)
 
 
 def _changes(connection: Connection, follow: pb.Follow, tick: float) -> Iterator[bool]:
-    """Ends never by itself. Raises the daemon's error, and UnavailableError where it is gone.
+    """Yields whether there were changes within `tick` seconds; ends only with the stream.
 
-    Changes that come faster than the caller takes them are told together.
+    Changes that arrive faster than the caller reads them are reported as one. Raises the error of
+    the daemon, and UnavailableError if the daemon is gone.
     """
     said: queue.SimpleQueue[pb.WatchRequest | None] = queue.SimpleQueue()
     heard: queue.SimpleQueue[pb.WatchResponse | grpc.RpcError | None] = queue.SimpleQueue()

@@ -28,7 +28,7 @@ def create(
     metadata: Mapping[str, str] | None = None,
     inputs: Sequence[str] = (),
 ) -> tuple[str, str]:
-    """Makes a job that waits for its start: (job id, payload id).
+    """Creates a job that waits for its start; returns its job id and payload id.
 
     `inputs` are ids of reusable payloads, whose files are copied into the job in this order.
     """
@@ -47,7 +47,7 @@ def create(
 
 
 def start(connection: Connection, job_id: str, variables: Mapping[str, str]) -> tuple[str, str]:
-    """Queues a job: (state, status)."""
+    """Queues a job; returns its state and status."""
     named = [pb.JobsStartRequest.NamedValue(name=n, value=v) for n, v in variables.items()]
     reply = connection.unary(
         JobsStub(connection.channel).Start,
@@ -57,7 +57,7 @@ def start(connection: Connection, job_id: str, variables: Mapping[str, str]) -> 
 
 
 def cancel(connection: Connection, job_id: str, reason: str) -> tuple[str, str]:
-    """Ends a job: (state, status) as they now are; a job that had ended keeps its own."""
+    """Cancels a job; returns its new state and status. A job that has ended keeps its own."""
     reply = connection.unary(
         JobsStub(connection.channel).Cancel,
         pb.JobsCancelRequest(header=HEADER, job_id=Identifier(value=job_id), reason=reason),
@@ -68,7 +68,7 @@ def cancel(connection: Connection, job_id: str, reason: str) -> tuple[str, str]:
 def change_metadata(
     connection: Connection, job_id: str, add: Mapping[str, str], remove: Sequence[str]
 ) -> dict[str, str]:
-    """Removes keys, then adds entries: the complete set."""
+    """Removes keys, then adds entries; returns the complete set."""
     stub, job = JobsStub(connection.channel), Identifier(value=job_id)
     removed = connection.unary(
         stub.RemoveMetadata, pb.JobsRemoveMetadataRequest(header=HEADER, job_id=job, keys=remove)
@@ -82,7 +82,7 @@ def change_metadata(
 
 
 def list_all(connection: Connection) -> list[Job]:
-    """All jobs, the newest first."""
+    """Returns all jobs, the newest first."""
     only = pb.JobsListRequest.JobFilter(has_state=_STATES)
     replies = connection.stream(
         JobsStub(connection.channel).List, pb.JobsListRequest(header=HEADER, filter=only)
@@ -108,7 +108,7 @@ def list_all(connection: Connection) -> list[Job]:
 
 
 def status(connection: Connection, job_id: str, timeout: float = 30.0) -> JobDetails:
-    """Everything about one job."""
+    """Returns all details of one job, without its waits. `timeout` is in seconds."""
     reply = connection.unary(
         JobsStub(connection.channel).Status,
         pb.JobsStatusRequest(header=HEADER, job_id=Identifier(value=job_id)),
@@ -141,7 +141,7 @@ def status(connection: Connection, job_id: str, timeout: float = 30.0) -> JobDet
 
 
 def described(connection: Connection, job_id: str, timeout: float = 30.0) -> JobDetails:
-    """Everything about one job, and what it waits for."""
+    """Returns all details of one job, including what it waits for. `timeout` is in seconds."""
     job = status(connection, job_id, timeout)
     if job.ended:
         return job
@@ -149,7 +149,10 @@ def described(connection: Connection, job_id: str, timeout: float = 30.0) -> Job
 
 
 def waits(connection: Connection, job_id: str, timeout: float = 30.0) -> tuple[JobWait, ...]:
-    """What a job and its operators wait for; nothing from a daemon of before this call."""
+    """Returns what a job and its operators wait for; empty if the daemon is too old to say.
+
+    `timeout` is in seconds.
+    """
     try:
         reply = connection.unary(
             QueueStub(connection.channel).Explain, own.ExplainRequest(job_id=job_id), timeout
@@ -163,7 +166,7 @@ def waits(connection: Connection, job_id: str, timeout: float = 30.0) -> tuple[J
 
 
 def read_logs(connection: Connection, job_id: str, operator: str) -> Iterator[str]:
-    """What an operator has printed so far, by lines with their line ends."""
+    """Yields the output of an operator so far, in lines with their line ends."""
     request = pb.JobsReadLogsRequest(
         header=HEADER, job_id=Identifier(value=job_id), operator_name=operator
     )
@@ -172,7 +175,10 @@ def read_logs(connection: Connection, job_id: str, operator: str) -> Iterator[st
 
 
 def resolve(connection: Connection, text: str) -> str:
-    """The id that `text` means: a whole one, or a unique prefix."""
+    """Returns the id that `text` means: a full id or a unique prefix.
+
+    Raises InvalidJobIdError and JobNotFoundError.
+    """
     return full_id(text) or by_prefix(
         text,
         [(job.id, job.name) for job in list_all(connection)],
@@ -196,5 +202,5 @@ def priority_name(number: int) -> str:
 
 
 def _name(values: Iterable[tuple[str, int]], prefix: str, number: int) -> str:
-    """The word of the contract; a number that it lacks (a newer daemon) as itself."""
+    """Returns the name of an enum value; an unknown one (of a newer daemon) as its number."""
     return next((n.removeprefix(prefix) for n, v in values if v == number), str(number))

@@ -1,4 +1,4 @@
-"""Calls of the Models service, and the local folder on the other side of an upload."""
+"""Calls of the Models service, and the local folder that an upload reads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from claraedge.wire.nvidia.clara.platform import models_pb2 as pb
 from claraedge.wire.nvidia.clara.platform.common_pb2 import Identifier
 from claraedge.wire.nvidia.clara.platform.models_pb2_grpc import ModelsStub
 
-#: As Clara's command line spells the types, and as the contract does, without its prefix.
+#: Names of the types on Clara's command line, and in the protos without their prefix.
 TYPES = {
     "tensorflow": "TENSOR_FLOW",
     "tensorrt": "TENSOR_RT",
@@ -28,13 +28,13 @@ TYPES = {
 }
 
 _CONFIG = "config.pbtxt"
-#: Names of parts of split archives: 7-Zip's, and those of zip and WinRAR.
+#: Names of parts of split archives, as 7-Zip, zip and WinRAR make them.
 _PART = re.compile(r"\.(zip|7z|rar)\.\d{3}$|\.[zr]\d\d$", re.IGNORECASE)
 _CHUNK = 1024 * 1024
 
 
 def size_of(path: Path, names: Names = DEFAULT) -> int:
-    """Bytes that an upload of a folder or of an archive reads."""
+    """Returns the bytes that an upload of a folder or an archive reads."""
     if path.is_file():
         return path.stat().st_size
     return sum(file.stat().st_size for file in _content(path.resolve(), names).files)
@@ -47,11 +47,11 @@ def upload(
     progress: Callable[[int], object],
     names: Names = DEFAULT,
 ) -> tuple[Model, Sequence[str]]:
-    """Stores the model of a folder, or of a zip archive, with what to say of what was left out.
+    """Uploads the model of a folder or a zip archive; returns it, and notes on files left out.
 
-    `kind` is a name of the contract's. The folder's own name is the model's. `progress` gets the
-    bytes that are read; `names` say what is left out. Raises InvalidModelError before anything is
-    sent where the path is no model at first sight.
+    `kind` is the name of a type in the protos, without its prefix. The name of the folder becomes
+    that of the model. `progress` is called with the bytes that are read; `names` decide what is
+    left out. Raises InvalidModelError before anything is sent if the path is obviously not a model.
     """
     notes: tuple[str, ...] = ()
     if path.is_dir():
@@ -70,7 +70,7 @@ def upload(
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """What is in the folder of a model."""
+    """The contents of the folder of a model."""
 
     files: tuple[Path, ...]
     left_out: tuple[str, ...]
@@ -109,7 +109,7 @@ def _pack(
     def passes(found: Path) -> bool:
         return modelfiles.left_out(found.relative_to(folder).parts, names) is not None
 
-    name = path.name if path.name not in ("", "..") else folder.name  # that of a link, not its aim
+    name = path.name if path.name not in ("", "..") else folder.name  # of a link, not of its target
     pieces = zips.pack(folder, name, progress, passes)
     return pieces, modelfiles.note(content.left_out)
 
@@ -153,7 +153,7 @@ def _read(path: Path, progress: Callable[[int], object]) -> Iterator[bytes]:
 
 
 def list_all(connection: Connection) -> list[Model]:
-    """All models, in the order of their first upload."""
+    """Returns all models, in the order of their first upload."""
     replies = connection.stream(
         ModelsStub(connection.channel).ListModels, pb.ModelsListModelsRequest(header=HEADER)
     )
@@ -167,9 +167,10 @@ def delete(connection: Connection, model_id: str) -> None:
 
 
 def resolve_all(connection: Connection, texts: Iterable[str]) -> Sequence[str]:
-    """The models that the texts mean, each once: whole ids, or unique prefixes of one.
+    """Returns the ids of the models that the texts mean, each once.
 
-    Raises InvalidModelIdError, ModelNotFoundError for the first that means none.
+    Each text is a full id or a unique prefix of one. Raises InvalidModelIdError or
+    ModelNotFoundError for the first text that means no model.
     """
     known = {model.id: model.name for model in list_all(connection)}
     found: dict[str, None] = {}

@@ -1,4 +1,4 @@
-"""Calls of the Payloads service, and the local files on the other side of them."""
+"""Calls of the Payloads service, and the local files that they read and write."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from claraedge.wire.nvidia.clara.platform.payloads_pb2_grpc import PayloadsStub
 
 _CHUNK = 1024 * 1024
 
-#: Is told the bytes of each chunk that went over the wire.
+#: Called with the bytes of each chunk that was transferred.
 Progress = Callable[[int], object]
 
 
 def create(connection: Connection, metadata: Mapping[str, str]) -> str:
-    """Makes an empty reusable payload: its id."""
+    """Creates an empty reusable payload; returns its id."""
     reply = connection.unary(
         PayloadsStub(connection.channel).Create,
         pb.PayloadsCreateRequest(header=HEADER, metadata=metadata),
@@ -46,7 +46,7 @@ def create(connection: Connection, metadata: Mapping[str, str]) -> str:
 
 
 def delete(connection: Connection, payload_id: str) -> None:
-    """Deletes a payload with all its files, for good."""
+    """Deletes a payload with all its files permanently."""
     connection.unary(
         PayloadsStub(connection.channel).Delete,
         pb.PayloadsDeleteRequest(header=HEADER, payload_id=Identifier(value=payload_id)),
@@ -64,7 +64,7 @@ def remove(connection: Connection, payload_id: str, name: str) -> None:
 def change_metadata(
     connection: Connection, payload_id: str, add: Mapping[str, str], remove: Sequence[str]
 ) -> dict[str, str]:
-    """Removes keys of a reusable payload, then adds entries: the complete set."""
+    """Removes keys of a reusable payload, then adds entries; returns the complete set."""
     stub, payload = PayloadsStub(connection.channel), Identifier(value=payload_id)
     removed = connection.unary(
         stub.RemoveMetadata,
@@ -84,22 +84,22 @@ class Gathered:
     """Local files for a payload."""
 
     files: Mapping[str, Path]
-    """By their names in the payload; those in a folder are relative to it."""
+    """Files by their names in the payload; names of files in a given folder are relative to it."""
     left_out: Mapping[str, str]
-    """Files in given folders that belong to a program, and that program."""
+    """Names of files left out, which a program left in a given folder, with that program."""
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """The bytes of all files."""
         return sum(file.stat().st_size for file in self.files.values())
 
 
 def gather(paths: Sequence[Path], names: Names) -> Gathered:
-    """The files of these paths. A file that is given by its name is taken whatever that is.
+    """Collects the files of paths. A file whose own path is given is taken whatever its name is.
 
-    Raises FileCollisionError where two files would get one name, InvalidFileNameError for what is
-    neither a file nor a folder, has no UTF-8 name or, in a folder, that of an unfinished file, and
-    where there is no file at all; nothing has been sent then.
+    Raises FileCollisionError if two files would get the same name. Raises InvalidFileNameError for
+    a path that is neither a file nor a folder, a name that is not UTF-8, a file in a folder that
+    has the name of an unfinished file, and if there is no file at all. Nothing is sent then.
     """
     gathered: dict[str, Path] = {}
     left_out: dict[str, str] = {}
@@ -151,7 +151,7 @@ def _files(path: Path) -> Iterator[tuple[str, Path]]:
         return
     for folder, folders, names in os.walk(path, onerror=_raise):  # noqa: TID251 the caller's
         folders.sort()
-        links = [name for name in folders if Path(folder, name).is_symlink()]  # not walked into
+        links = [name for name in folders if Path(folder, name).is_symlink()]  # not followed
         for name in sorted([*names, *links]):
             file = Path(folder, name)
             yield file.relative_to(path).as_posix(), file
@@ -164,7 +164,7 @@ def _raise(error: OSError) -> None:
 def upload(
     connection: Connection, payload_id: str, files: Mapping[str, Path], progress: Progress
 ) -> None:
-    """Stores `files` in one stream: all appear together, or, after any error, none."""
+    """Uploads `files` in one stream: all appear together, or none after an error."""
     if not files:
         return
 
@@ -177,7 +177,7 @@ def upload(
                 )
                 first = True
                 while (data := _read(file, path)) or first:
-                    first = False  # an empty file is one message without data
+                    first = False  # an empty file is sent as one message without data
                     yield pb.PayloadsUploadRequest(
                         header=HEADER,
                         payload_id=Identifier(value=payload_id),
@@ -192,12 +192,12 @@ def upload(
 def _read(file: BinaryIO, path: Path) -> bytes:
     try:
         return file.read(_CHUNK)
-    except OSError as error:  # comes without the name that `open` gives
+    except OSError as error:  # lacks the file name, which an error of `open` has
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def list_files(connection: Connection, payload_id: str) -> list[PayloadFile]:
-    """All files of a payload."""
+    """Returns all files of a payload."""
     request = pb.PayloadsDetailsRequest(header=HEADER, payload_id=Identifier(value=payload_id))
     replies = connection.stream(PayloadsStub(connection.channel).Details, request)
     return [
@@ -210,11 +210,12 @@ def list_files(connection: Connection, payload_id: str) -> list[PayloadFile]:
 def select(
     files: Iterable[PayloadFile], pattern: str
 ) -> tuple[list[tuple[PayloadFile, PurePosixPath]], bool]:
-    """The files that `pattern` means, each with its path below the destination.
+    """Returns the files that match `pattern`, each with its path below the destination.
 
-    A name means that file; a folder all that is below it; `*`, `?` and `[...]` match as in a shell,
-    but `*` goes through `/`. Paths are relative to the last folder before any of these signs. The
-    second value: the pattern named exactly one file. Raises FileNotFoundInPayloadError for none.
+    The name of a file matches that file; that of a folder matches all files below it; `*`, `?` and
+    `[...]` match as in a shell, but `*` also matches `/`. Paths are relative to the last folder
+    before any of these characters. The second value returned is whether the pattern is the name of
+    a file. Raises FileNotFoundInPayloadError if no file matches.
     """
     wanted = "/" + pattern.removeprefix(".").lstrip("/")
     known = list(files)
@@ -238,7 +239,7 @@ def select(
 
 def _below(name: str) -> PurePosixPath:
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:  # a daemon that lies must not write elsewhere
+    if path.is_absolute() or ".." in path.parts:  # a malicious daemon must not write elsewhere
         raise InvalidFileNameError(
             f"the daemon sent the name {name!r}, which leaves the destination"
         )
@@ -248,7 +249,7 @@ def _below(name: str) -> PurePosixPath:
 def download(
     connection: Connection, payload_id: str, name: str, target: Path, progress: Progress
 ) -> None:
-    """Fetches one file; `target` appears, or is replaced, when all of it is there."""
+    """Downloads one file; `target` appears or is replaced only when the file is complete."""
     request = pb.PayloadsDownloadRequest(
         header=HEADER, payload_id=Identifier(value=payload_id), name=name
     )
@@ -265,9 +266,11 @@ def download(
 
 
 def resolve(connection: Connection, text: str) -> str:
-    """The payload that `text` means: an id of a payload or of a job, or a unique prefix of one.
+    """Returns the id of the payload that `text` means.
 
-    A reusable payload is known by its whole id only, since no call lists them.
+    `text` is the id of a payload or a job, or a unique prefix of one. A reusable payload must be
+    given by its full id, because no call lists them. Raises InvalidPayloadIdError and
+    PayloadNotFoundError.
     """
     whole = full_id(text)
     if whole is not None:

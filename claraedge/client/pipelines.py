@@ -15,7 +15,7 @@ from claraedge.wire.nvidia.clara.platform import pipelines_pb2 as pb
 from claraedge.wire.nvidia.clara.platform.common_pb2 import Identifier
 from claraedge.wire.nvidia.clara.platform.pipelines_pb2_grpc import PipelinesStub
 
-#: Characters in a message: at most 1 MiB, whatever they are. Parts of one path are joined again.
+#: Characters of a part in one message: at most 1 MiB of UTF-8. The daemon joins parts of one path.
 _PART = 256 * 1024
 
 
@@ -24,7 +24,7 @@ def create(
     files: Sequence[DefinitionFile],
     metadata: Mapping[str, str] | None = None,
 ) -> tuple[str, tuple[str, ...]]:
-    """Registers a pipeline: its id, and warnings about the definition."""
+    """Registers a pipeline; returns its id, and warnings about the definition."""
     requests = (
         pb.PipelinesCreateRequest(header=HEADER, definition=part, metadata=metadata or {})
         for part in _parts(files)
@@ -36,7 +36,7 @@ def create(
 def update(
     connection: Connection, pipeline_id: str, files: Sequence[DefinitionFile]
 ) -> tuple[str, ...]:
-    """Replaces the definition of a pipeline: warnings about it. Jobs keep the one they have."""
+    """Replaces the definition of a pipeline; returns warnings about it. Jobs keep the old one."""
     requests = (
         pb.PipelinesUpdateRequest(
             header=HEADER, pipeline_id=Identifier(value=pipeline_id), definition=part
@@ -48,7 +48,7 @@ def update(
 
 
 def remove(connection: Connection, pipeline_id: str) -> None:
-    """Takes a pipeline away from new jobs."""
+    """Removes a pipeline, so that no new jobs can use it."""
     connection.unary(
         PipelinesStub(connection.channel).Remove,
         pb.PipelinesRemoveRequest(header=HEADER, pipeline_id=Identifier(value=pipeline_id)),
@@ -58,7 +58,7 @@ def remove(connection: Connection, pipeline_id: str) -> None:
 def change_metadata(
     connection: Connection, pipeline_id: str, add: Mapping[str, str], remove: Sequence[str]
 ) -> dict[str, str]:
-    """Removes keys, then adds entries: the complete set."""
+    """Removes keys, then adds entries; returns the complete set."""
     stub, pipeline = PipelinesStub(connection.channel), Identifier(value=pipeline_id)
     removed = connection.unary(
         stub.RemoveMetadata,
@@ -81,7 +81,7 @@ def _parts(files: Sequence[DefinitionFile]) -> Iterator[pb.PipelineDefinitionFil
 
 
 def list_all(connection: Connection) -> list[Pipeline]:
-    """All pipelines in the order of their creation."""
+    """Returns all pipelines in the order of their creation."""
     replies = connection.stream(
         PipelinesStub(connection.channel).List, pb.PipelinesListRequest(header=HEADER)
     )
@@ -97,7 +97,7 @@ def list_all(connection: Connection) -> list[Pipeline]:
 
 
 def files(connection: Connection) -> list[PipelineFile]:
-    """The files of `pipelines.d` by name; none from a platform that has no such folder."""
+    """Returns the files of `pipelines.d` by name; none if the platform has no such folder."""
     replies = connection.stream(
         PipelineFilesStub(connection.channel).List, ListPipelineFilesRequest()
     )
@@ -119,7 +119,7 @@ def files(connection: Connection) -> list[PipelineFile]:
 
 
 def details(connection: Connection, pipeline_id: str) -> PipelineDetails:
-    """The graph and the files of one pipeline."""
+    """Returns the graph and the files of one pipeline. Raises PipelineNotFoundError."""
     request = pb.PipelinesDetailsRequest(header=HEADER, pipeline_id=Identifier(value=pipeline_id))
     replies = list(connection.stream(PipelinesStub(connection.channel).Details, request))
     if not replies:
@@ -142,7 +142,10 @@ def details(connection: Connection, pipeline_id: str) -> PipelineDetails:
 
 
 def resolve(connection: Connection, text: str) -> str:
-    """The id that `text` means: a whole id, a name (its newest pipeline), or a unique prefix."""
+    """Returns the id that `text` means: a full id, a name (its newest pipeline) or a unique prefix.
+
+    Raises InvalidPipelineIdError and PipelineNotFoundError.
+    """
     whole = full_id(text)
     if whole is not None:
         return whole

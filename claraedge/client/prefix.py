@@ -1,4 +1,4 @@
-"""Ids by any unique left prefix, as Clara's own command line takes them."""
+"""Resolves ids by any unique prefix, as Clara's own command line does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SHOWN = 10
 
 
 def full_id(text: str) -> str | None:
-    """The id, where `text` is a whole one."""
+    """Returns the id if `text` is a full one, else None."""
     try:
         return parse_id(text)
     except InvalidRequestError:
@@ -29,10 +29,10 @@ def by_prefix(
     look: str,
     article: str = "a",
 ) -> str:
-    """The one id that begins with `text`; `candidates` are (id, what to call it).
+    """Returns the only id that begins with `text`; `candidates` are pairs of id and name.
 
-    Raises `invalid` where the text is no beginning of an id or several ids begin with it (they are
-    listed), `missing` where none does; `look` is the command that shows them all.
+    Raises `invalid` if the text cannot begin an id or if several ids begin with it (the error lists
+    them), and `missing` if none does. `look` is the command that shows all ids.
     """
     prefix = text.strip().lower().replace("-", "")
     if not re.fullmatch(r"[0-9a-f]{1,32}", prefix):

@@ -1,4 +1,4 @@
-"""Where the daemon listens: an argument, CLARAEDGE_HOST, or the sockets that ARCHITECTURE names."""
+"""Finds the address of the daemon: an argument, CLARAEDGE_HOST, or one of the default sockets."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from claraedge.errors import InvalidRequestError, UnavailableError
 
 SYSTEM_SOCKET = Path("/run/claraedge/claraedge.sock")
 
-#: `sun_path` of a Unix socket address, less its final zero.
+#: Bytes of `sun_path` of a Unix socket address, without its terminating NUL.
 _LONGEST_PATH = 107
-#: Seconds for a daemon to take a connection.
+#: Seconds for a daemon to accept a connection.
 _KNOCK = 2.0
 
 
@@ -25,11 +25,11 @@ def find_target(
     user: int,
     exists: Callable[[Path], bool] = Path.exists,
 ) -> str:
-    """The gRPC target, `unix:/path` or `host:port`.
+    """Returns the gRPC target, `unix:/path` or `host:port`.
 
-    In this order: `host`, `CLARAEDGE_HOST`, `CLARAEDGE_RUNTIME_DIR`, the user's own socket if it is
-    there, the system's if it is there; and where neither is, the one that `claraedge serve` would
-    make for this `user` (a numeric id).
+    The first of these applies: `host`, `CLARAEDGE_HOST`, `CLARAEDGE_RUNTIME_DIR`, the user's own
+    socket if it exists, the system's socket if it exists, and otherwise the socket that `claraedge
+    serve` would create for this `user` (a uid). Raises InvalidRequestError.
     """
     named = host or environment.get("CLARAEDGE_HOST")
     if named:
@@ -46,10 +46,10 @@ def find_target(
 
 
 def user_of(target: str) -> int:
-    """The number of the user that the daemon at `target` runs as, as the kernel tells it.
+    """Returns the uid of the daemon at `target`, as the kernel reports it (SO_PEERCRED).
 
-    Raises InvalidRequestError where it is no socket of this machine, UnavailableError where nobody
-    answers.
+    Raises InvalidRequestError if it is not a Unix socket, and UnavailableError if no process
+    listens.
     """
     if not target.startswith("unix:"):
         raise InvalidRequestError(f"{target}: name the daemon's socket on this machine, unix:/path")
@@ -68,12 +68,12 @@ def user_of(target: str) -> int:
 def _seen(path: Path, exists: Callable[[Path], bool]) -> bool:
     try:
         return exists(path)
-    except PermissionError:  # a folder that this user may not enter: the call will say so
+    except PermissionError:  # this user may not enter the folder: the call reports that
         return True
 
 
 def parse_target(text: str) -> str:
-    """`text` in gRPC's form. Raises InvalidRequestError with the forms that are understood."""
+    """Returns `text` as a gRPC target. Raises InvalidRequestError that names the valid forms."""
     if text.startswith(("/", "unix:")):
         path = text.removeprefix("unix:")
         if path.startswith("//"):  # unix:///run/x.sock
@@ -92,7 +92,7 @@ def parse_target(text: str) -> str:
 
 
 def why_unreachable(target: str) -> str:
-    """What is wrong with `target`, found by knocking once, and what to do about it."""
+    """Connects to `target` once; returns the reason why it is unreachable, and what to do."""
     if not target.startswith("unix:"):
         return (
             f"no daemon answers at {target}: check the address, and that the daemon listens there"

@@ -1,4 +1,4 @@
-"""What the calls give: plain values, with their JSON form."""
+"""The plain values that calls return, and their JSON form."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from claraedge.clock import rfc3339
 from claraedge.pipelines.model import DefinitionFile
 from claraedge.wire.nvidia.clara.platform.common_pb2 import Timestamp
 
-#: Unix time of 0001-01-01T00:00:00Z, from which the platform counts, with the sign turned.
+#: Seconds from 0001-01-01T00:00:00Z, the epoch of the platform, to the Unix epoch.
 _YEAR_ONE = 62135596800
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all values. Times are aware and UTC; None where it has not happened."""
+    """Base class of all values. Times are aware datetimes in UTC; None means not yet."""
 
 
 class Pipeline(Value, frozen=True, kw_only=True):
-    """One line of the list of pipelines."""
+    """A pipeline as in the list of pipelines."""
 
     id: str
     name: str
@@ -34,7 +34,7 @@ class ListedPipeline(Pipeline, frozen=True, kw_only=True):
     """A pipeline, with the file of `pipelines.d` that defines it."""
 
     source: str
-    """Absolute path; empty: it came through the API."""
+    """Absolute path of the file; empty if the pipeline was created through the API."""
 
 
 class PipelineFile(Value, frozen=True, kw_only=True):
@@ -43,23 +43,23 @@ class PipelineFile(Value, frozen=True, kw_only=True):
     name: str
     path: str
     pipeline_id: str
-    """Empty: none was ever registered of it."""
+    """Empty if no pipeline was ever registered from the file."""
     pipeline_name: str
     gone: bool
     problems: tuple[str, ...]
-    """Why the pipeline is not what the file says now."""
+    """Why the pipeline does not match the present content of the file."""
 
 
 class PipelineDetails(Pipeline, frozen=True, kw_only=True):
     """A pipeline with its graph and its files."""
 
     operators: Mapping[str, tuple[str, ...]]
-    """name -> those that read from it."""
+    """Names of operators, each with the operators that follow it."""
     files: tuple[DefinitionFile, ...]
 
 
 class Job(Value, frozen=True, kw_only=True):
-    """One line of the list of jobs. Names of states as in the contract, without their prefix."""
+    """A job as in the list of jobs. Names of states are those of the protos without prefix."""
 
     id: str
     name: str
@@ -93,13 +93,13 @@ class JobOperator(Value, frozen=True, kw_only=True):
 
 
 class JobWait(Value, frozen=True, kw_only=True):
-    """What a job, or an operator of it, waits for."""
+    """What a job, or one of its operators, waits for."""
 
     operator: str
-    """Empty: the job as a whole."""
+    """The name of the operator; empty for the job as a whole."""
     text: str
     upstream: tuple[str, ...] = ()
-    """The operators that it waits for; empty where it waits for something else."""
+    """The operators that it waits for; empty if it waits for something else."""
 
 
 class JobDetails(Job, frozen=True, kw_only=True):
@@ -108,7 +108,7 @@ class JobDetails(Job, frozen=True, kw_only=True):
     messages: tuple[str, ...]
     operators: tuple[JobOperator, ...]
     waits: tuple[JobWait, ...] = ()
-    """Where it was asked for."""
+    """Set only by calls that request it."""
 
 
 class PayloadFile(Value, frozen=True, kw_only=True):
@@ -116,6 +116,7 @@ class PayloadFile(Value, frozen=True, kw_only=True):
 
     name: str
     size: int
+    """Bytes."""
     mode: int
 
 
@@ -135,6 +136,7 @@ class Image(Value, frozen=True, kw_only=True):
     names: tuple[str, ...]
     digests: tuple[str, ...]
     size: int
+    """Bytes."""
     created: datetime | None
     problem: str = ""
 
@@ -173,17 +175,18 @@ class Disk(Value, frozen=True, kw_only=True):
 
 
 class Removed(Value, frozen=True, kw_only=True):
-    """What was removed of stopped jobs since the daemon's start."""
+    """The number of things of stopped jobs that were removed since the daemon started."""
 
     payloads: int
     logs: int
     jobs: int
     size: int
+    """Bytes."""
     last: datetime | None
 
 
 class Status(Value, frozen=True, kw_only=True):
-    """How the daemon is doing."""
+    """The status of the daemon."""
 
     version: str
     instance: str
@@ -213,22 +216,22 @@ class Status(Value, frozen=True, kw_only=True):
 
 
 def moment(stamp: Timestamp) -> datetime | None:
-    """A time of the platform: whole seconds since the year 1; 0 or less has not happened."""
+    """Converts a time of the platform, in whole seconds since year 1; None if it is 0 or less."""
     if stamp.value <= 0:
         return None
     try:
         return datetime.fromtimestamp(stamp.value - _YEAR_ONE, UTC)
-    except (OverflowError, ValueError, OSError):  # no year that a calendar knows
+    except (OverflowError, ValueError, OSError):  # beyond the years that datetime supports
         return None
 
 
 def unix_moment(stamp: UnixTimestamp) -> datetime | None:
-    """A time of the appliance's own services."""
+    """Converts a time of the services of claraedge itself; None if it is unset."""
     return stamp.ToDatetime(UTC) if stamp.seconds or stamp.nanos else None
 
 
 def to_json(value: object) -> str:
-    """JSON on one line; times in RFC 3339, UTC."""
+    """Returns a value as JSON on one line; times are RFC 3339 in UTC."""
     return json.dumps(
         msgspec.to_builtins(value, builtin_types=(datetime,)), default=_text, ensure_ascii=False
     )

@@ -1,7 +1,7 @@
-"""The daemon: the composition root. It builds the parts, starts and stops them in order.
+"""The daemon: the composition root, which builds all parts and starts and stops them in order.
 
-`process` runs it as a process, `serving` for as long as a task lasts; `parts` says what it is made
-of.
+`process` runs the daemon as a process and handles signals, `serving` runs it in one task, and
+`parts` lists the parts and their dependencies.
 """
 
 from __future__ import annotations

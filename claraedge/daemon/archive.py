@@ -1,12 +1,12 @@
-"""The form of a backup: one tar file, which `tar` reads as well.
+"""The format of a backup: one tar file, which `tar` can read as well.
 
-    claraedge-backup.json     what it is: who made it, when, of which state
-    payloads/ID/blobs/...     files of the state, under their paths there
+    claraedge-backup.json     description: version, time and state of the backup
+    payloads/ID/blobs/...     files of the state, under their paths in it
     claraedge.db              the database
-    manifest.json             sizes and SHA-256 of all files that count, folders and links
+    manifest.json             sizes and SHA-256 of all valid files, folders and links
 
-The manifest comes last, so that a backup that was cut has none. Paths in it are written as in URLs,
-since names are bytes.
+The manifest comes last, so that a truncated backup has none. Paths in the manifest are
+percent-encoded as in URLs, because file names are bytes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
-    """What a backup is of."""
+    """The description of a backup."""
 
     form: int = FORM
     version: str
@@ -46,37 +46,39 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     created: float
     """Unix seconds."""
     state: str
-    """The path of the state."""
+    """The path of the state folder."""
     payloads: bool
-    """Whether files of payloads, dropped files on their way and logs are in it."""
+    """Whether it contains files of payloads, dropped files that are not yet jobs, and logs."""
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """One file."""
+    """One file of the backup, with its permission bits as `mode`."""
 
     size: int
+    """Bytes."""
     sha256: str
     mode: int
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What counts of a backup, by `quoted` path."""
+    """The valid contents of a backup, by `quoted` path."""
 
     files: Mapping[str, Stored]
     folders: Mapping[str, int]
-    """With their modes, each after the one that it lies in."""
+    """Folders with their modes, each after its parent folder."""
     links: Mapping[str, str]
-    """With their targets, quoted."""
+    """Symbolic links with their targets, quoted."""
     missing: int
-    """Files that the database names, and that were not there."""
+    """The number of files that the database names and that did not exist."""
 
 
 def quoted(path: bytes) -> str:
+    """Returns a path in percent-encoding."""
     return quote_from_bytes(path)
 
 
 def unquoted(path: str) -> bytes:
-    """Raises BackupError for a path that leads out of the state."""
+    """Decodes a `quoted` path. Raises BackupError if it leads out of the state."""
     found = unquote_to_bytes(path)
     if any(part in (b"", b".", b"..") for part in found.split(b"/")):
         raise BackupError(f"the backup is damaged: it has a file {path!r}; use another backup")
@@ -84,7 +86,7 @@ def unquoted(path: str) -> bytes:
 
 
 class ChangedFileError(Exception):
-    """A file became shorter while it was read; nothing of it is in the archive."""
+    """A file became shorter while it was read; the archive contains no part of it."""
 
 
 class Writer:
@@ -101,7 +103,7 @@ class Writer:
         )
 
     def add(self, path: bytes, descriptor: int) -> Stored:
-        """Copies an open file of the state. Raises ChangedFileError."""
+        """Copies an open file of the state into the archive. Raises ChangedFileError."""
         status = os.fstat(descriptor)
         info = tarfile.TarInfo(os.fsdecode(path))
         info.size, info.mode, info.mtime = status.st_size, status.st_mode & 0o777, status.st_mtime
@@ -110,13 +112,14 @@ class Writer:
         return Stored(status.st_size, reader.digest.hexdigest(), info.mode)
 
     def add_text(self, name: str, value: object) -> None:
+        """Adds a file that contains a value as JSON."""
         text = msgspec.json.encode(value)
         info = tarfile.TarInfo(name)
         info.size, info.mode, info.mtime = len(text), 0o600, int(time.time())
         self._put(info, io.BytesIO(text))
 
     def finish(self) -> None:
-        """Ends the archive and makes its bytes durable."""
+        """Completes the archive and syncs it to disk."""
         self._tar.close()
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -127,17 +130,17 @@ class Writer:
             try:
                 self._tar.addfile(info, reader)  # type: ignore[arg-type]
             except OSError as error:
-                if error.errno is not None:  # of the disk
+                if error.errno is not None:  # an error of the disk; a short read has no errno
                     raise
                 self._file.seek(start)
                 self._file.truncate()
                 self._tar.offset = start
                 raise ChangedFileError(info.name) from error
-        self._tar.members = []  # type: ignore[attr-defined] # it would remember each
+        self._tar.members = []  # type: ignore[attr-defined] # otherwise the list grows with each
 
 
 class _Reader:
-    """Reads a file, and takes its digest on the way."""
+    """Reads a file and computes its SHA-256 at the same time."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.digest = hashlib.sha256()
@@ -153,7 +156,7 @@ class _Reader:
 
 
 class Reader:
-    """Reads a backup. Open it by `opened`."""
+    """Reads a backup. Use `opened` to open one."""
 
     def __init__(self, path: Path, tar: tarfile.TarFile) -> None:
         self._path = path
@@ -179,7 +182,7 @@ class Reader:
             raise self._damaged(f"its {name} cannot be read") from error
 
     def extract(self, path: str, target: Path) -> None:
-        """Writes one file of the manifest to a new one. Raises BackupError where it is damaged."""
+        """Extracts one file of the manifest to a new file. Raises BackupError if it is damaged."""
         stored, member = self.manifest.files[path], self._members.get(path)
         file = None if member is None else self._tar.extractfile(member)
         if file is None:
@@ -203,7 +206,7 @@ class Reader:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Reader]:
-    """A backup for reading. Raises BackupError where it is none, or not whole."""
+    """Opens a backup for reading. Raises BackupError if it is not a backup or not complete."""
     try:
         tar = tarfile.open(path, "r:", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
     except tarfile.TarError as error:

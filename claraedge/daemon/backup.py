@@ -1,8 +1,8 @@
-"""`claraedge backup`: the state in one file, while the daemon runs or not.
+"""`claraedge backup`: writes the state into one file, whether the daemon runs or not.
 
-It reads the database as any reader does, beside the daemon, and copies it as it is at one moment.
-Then it copies the files that this copy names. They are never written again, but may be removed
-meanwhile: then a newer copy of the database is taken, which does not name them any more.
+It opens the database as an additional reader and copies a consistent snapshot of it. Then it copies
+the files that this snapshot names. These files are never modified, but the daemon may remove them
+meanwhile: then a newer snapshot of the database is taken, which no longer names them.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from claraedge.fs.walking import placed, walk
 from claraedge.store import copies, replacing, soundness
 from claraedge.store.migrations import refuse_newer, schema_version
 
-#: A file that is removed while it is looked for is looked for in a newer database, so often.
+#: The number of snapshots that are taken at most, if files vanish while they are copied.
 _PASSES = 5
-#: Seconds for which a lock of another process is waited for.
+#: Seconds to wait for a database lock of another process.
 _PATIENCE = 60.0
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -42,7 +42,7 @@ _BLOBS = (
     " WHERE p.deleted IS NULL"
 )
 _SPOOLED = "SELECT id FROM inbox_items WHERE state IN ('claimed', 'parked', 'submitted')"
-#: What is read by operators that are to come: empty folders and links as well.
+#: Outputs that operators of unfinished jobs may still read; copied with empty folders and links.
 _OUTPUTS = (
     "SELECT j.payload, o.name, o.attempt FROM jobs j JOIN operators o ON o.job = j.id"
     " WHERE j.state < 3 AND o.status = 3"
@@ -51,21 +51,21 @@ _OUTPUTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """A backup that was made."""
+    """The result of a backup."""
 
     size: int
-    """Bytes."""
+    """The size of the backup file in bytes."""
     files: int
     jobs: int
     unfinished: int
-    """Jobs that had not stopped."""
+    """The number of jobs that had not stopped."""
     missing: int
-    """Files that the database names, and that are not there."""
+    """The number of files that the database names and that do not exist."""
 
 
 @dataclass(slots=True)
 class _Taken:
-    """What is in the archive of one folder, or of all files that rows name one by one."""
+    """The entries written to the archive for one folder, or for all files named by single rows."""
 
     files: dict[str, archive.Stored] = field(default_factory=dict)
     folders: dict[str, int] = field(default_factory=dict)
@@ -74,14 +74,14 @@ class _Taken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Named:
-    """What one copy of the database names."""
+    """The files and folders that one snapshot of the database names, relative to the state."""
 
     blobs: Mapping[bytes, int]
-    """Files of payloads, with their sizes."""
+    """Files of payloads, with their sizes in bytes."""
     trees: frozenset[str]
-    """Folders with all that is in them, as far as they are there."""
+    """Folders that are copied with their contents if they exist."""
     versions: frozenset[str]
-    """Folders of models: these are there."""
+    """Folders of models, which must exist."""
 
 
 def backup(
@@ -92,10 +92,11 @@ def backup(
     payloads: bool,
     failpoint: Failpoint = nothing,
 ) -> Made:
-    """Makes a backup of the state of a configuration; the file appears when it is whole.
+    """Makes a backup of the state of a configuration; `target` appears only when it is complete.
 
-    Raises BackupError where `target` is there, StateFolderError where the state cannot be read,
-    DamagedStateError where it is damaged, and OSError (NoRoomError) where a disk has no room.
+    Raises BackupError if `target` exists or another backup is running, StateFolderError if the
+    state cannot be read, DamagedStateError if it is damaged, and OSError (NoRoomError) if a disk
+    has no room.
     """
     settings = load_config(config, os.environ, given)
     state = settings.state_dir
@@ -110,7 +111,7 @@ def backup(
         refuse_newer(database)
         building = target.with_name(f".{target.name}.part")
         copy = state / ".backup.tmp"
-        for old in (building, copy):  # a crash left it
+        for old in (building, copy):  # left by a crash
             remove(old)
         copy.mkdir(0o700)
         try:
@@ -142,7 +143,7 @@ def _locked(state: Path) -> Iterator[None]:
 
 
 class _Backup:
-    """One backup on its way."""
+    """A backup in progress."""
 
     def __init__(self, config: Config, copy: Path, payloads: bool, failpoint: Failpoint) -> None:
         self._config = config
@@ -156,7 +157,7 @@ class _Backup:
         self._missing = 0
 
     def write(self, file: IO[bytes], folder: Path) -> Made:
-        """Writes all of it, durable. `file` is empty, and lies in `folder`."""
+        """Writes the whole backup and syncs it. `file` must be empty; `folder` contains it."""
         writer = archive.Writer(file)
         for number in range(_PASSES):
             self._take_database()
@@ -210,7 +211,7 @@ class _Backup:
         )
 
     def _take_database(self) -> None:
-        """A copy of it as it is now, which is sound."""
+        """Copies a snapshot of the database and checks its integrity."""
         remove(self._copy)
         try:
             uri = f"{self._database.absolute().as_uri()}?mode=ro"
@@ -265,7 +266,7 @@ class _Backup:
             if archive.quoted(path) not in self._single.files:
                 self._take_single(writer, path, size)
         for root in sorted(named.trees | named.versions):
-            # What a newer copy of the database says of these may have come meanwhile.
+            # The contents of these may have changed between the snapshots.
             if root not in self._trees or root.startswith(("spool/", "jobs/")):
                 self._take_tree(writer, root, needed=root in named.versions)
 
@@ -285,7 +286,7 @@ class _Backup:
             self._missing += 1
 
     def _take_tree(self, writer: archive.Writer, root: str, *, needed: bool) -> None:
-        """All of a folder; what vanishes meanwhile is left out."""
+        """Adds a folder with all its contents; entries that vanish meanwhile are left out."""
         taken = self._trees.get(root, _Taken())
         try:
             for entry in walk(self._state / root):

@@ -1,4 +1,4 @@
-"""What this device has, in the words of those who ask: definitions, the engine, services."""
+"""The resources of this device, in the types that definitions, the engine and services use."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from claraedge.pipelines.checks.device import Device
 
 
 def device(config: Config) -> Device:
-    """What this machine has at all, for checking definitions. Blocks."""
+    """Returns the total resources of this machine, for checking definitions. Blocks."""
     return Device(cores=_cores(), memory=_memory(), gpus=len(gpus(config)))
 
 
 def gpus(config: Config) -> tuple[str, ...]:
-    """The CDI names of the GPUs that this machine has, whether they can be used or not. Blocks."""
+    """Returns the CDI names of all GPUs of this machine, usable or not. Blocks."""
     return cdi.devices(config.engine.cdi_kind)
 
 
 def resources(config: Config, usable: UsableGpus) -> Resources:
-    """What operators may take of it."""
+    """Returns the resources that operators may use."""
     cores = _cores()
     return Resources(
         operators=config.engine.max_operators or 2 * cores,
@@ -42,5 +42,5 @@ def _cores() -> int:
 
 
 def _memory() -> int:
-    """Megabytes of system memory."""
+    """Returns the system memory in MiB."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20

@@ -1,4 +1,4 @@
-"""The disks that the daemon writes, and the guard that watches them."""
+"""Builds the guard of the disks that the daemon writes to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from claraedge.runner.protocol import Runner
 
 
 def disk_guard(config: Config, runner: Runner, ballast: Ballast, clock: Clock) -> DiskGuard:
-    """Watches the disks that the configuration names, and Podman's."""
+    """Returns a guard of the disks of the state and the inbox, and of Podman's disk."""
 
     async def podmans() -> tuple[int, int]:
         space = await runner.image_space()
@@ -38,5 +38,5 @@ def disk_guard(config: Config, runner: Runner, ballast: Ballast, clock: Clock) -
 
 
 def advised(held: str | None) -> str | None:
-    """Why items wait, with what to do."""
+    """Returns why items wait, with what to do; None if they need not wait."""
     return None if held is None else f"{held}; free some space there, then it is taken by itself"

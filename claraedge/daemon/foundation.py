@@ -1,4 +1,4 @@
-"""What every part of the daemon stands on: its configuration, its state, its runner."""
+"""What every part of the daemon needs: its configuration, its state, its runner."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _START_RETRY = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foundation:
-    """Open for as long as the daemon serves."""
+    """Shared objects that stay open while the daemon serves."""
 
     config: Config
     clock: Clock
     ballast: Ballast
     database: Database
     instance: str
-    """The daemon's own id: the label of its containers, kept with the state."""
+    """The id of this daemon, stored in its state; its containers carry it as a label."""
     runner: Runner
     suspects: Suspects
     started: float
@@ -41,7 +41,10 @@ class Foundation:
 
 
 async def open_state(stack: AsyncExitStack, config: Config, ballast: Ballast) -> Database:
-    """The state, once the disk has room to open it: a full disk delays a start, as all work."""
+    """Opens the database; on a full disk it retries until there is room.
+
+    It removes the ballast first if that exists.
+    """
     told = False
     while True:
         database = Database(config.state_dir / "claraedge.db", on_full=ballast.give_up)
@@ -59,7 +62,7 @@ async def open_state(stack: AsyncExitStack, config: Config, ballast: Ballast) ->
 
 
 def instance(tx: Transaction) -> str:
-    """The daemon's own id, made at its first start."""
+    """Returns the id of this daemon, which is created at its first start."""
     row = tx.row("fact", key="instance")
     if row is None:
         tx.run("put_fact", key="instance", value=new_id())

@@ -1,4 +1,4 @@
-"""The parts of the daemon, and who of them knows whom."""
+"""The parts of the daemon and their dependencies."""
 
 from __future__ import annotations
 
@@ -57,7 +57,10 @@ from claraedge.suspects import Work
 
 
 class Parts:
-    """All of them, each built from those above it. `prepare` once, then all `work` at once."""
+    """All parts of the daemon, each built from those above it.
+
+    Call `prepare` once, then run all coroutines of `work` concurrently.
+    """
 
     def __init__(self, foundation: Foundation) -> None:
         base = self.foundation = foundation
@@ -160,7 +163,7 @@ class Parts:
         self.disk.evict = Evictions(database, clock, self.engine.evict).next
 
     async def prepare(self) -> None:
-        """Takes up what is recorded, in this order; nothing works yet."""
+        """Recovers the recorded state of all parts, in this order, before any work begins."""
         await self.surroundings.warnings()
         await self.enforcement.warnings()
         await self.gpus.faults()
@@ -181,7 +184,10 @@ class Parts:
         await in_thread(journaling.warn, (given.state_dir, given.inbox_dir, *kept))
 
     def work(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
-        """Name -> what goes on until it is cancelled; one that ends before has died of a bug."""
+        """Returns the coroutine functions of all parts by name.
+
+        Each runs until it is cancelled; one that ends earlier ended because of a bug.
+        """
         return {
             "services": self.services.run,
             "engine": self.engine.run,
@@ -199,7 +205,7 @@ class Parts:
         }
 
     async def try_again(self, kind: Work, name: str) -> None:
-        """Has something worked on again that was set aside. Raises NotSetAsideError."""
+        """Allows work again on a thing that was set aside. Raises NotSetAsideError."""
         await self.foundation.suspects.try_again(kind, name)
         self.delivery.try_again()
         self.inbox.poke()
@@ -259,7 +265,7 @@ class Parts:
         return TmpfsRule(shared_memory=engine.shared_memory_mb, scratch=engine.scratch_mb)
 
     def _rules(self) -> Rules:
-        """How long what stopped jobs leave is kept."""
+        """Returns the retention rules for the data of stopped jobs."""
         given = self.foundation.config.retention
         return Rules(
             payloads=Keep(
@@ -283,5 +289,5 @@ class Parts:
 
 
 def _running(tx: Transaction) -> list[str]:
-    """The jobs that ran when the daemon ended."""
+    """Returns the ids of the jobs that were running when the daemon ended."""
     return [row["id"] for row in tx.rows("started_jobs") if row["state"] == JobState.RUNNING]

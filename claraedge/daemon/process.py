@@ -1,4 +1,4 @@
-"""The daemon's process: its configuration, the signals that end it, its exit code."""
+"""The process of the daemon: configuration, termination signals, exit code."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def main(config_path: Path | None, overrides: Mapping[str, str]) -> int:
 
 
 def _has_terminal() -> bool:
-    """Whether a SIGHUP means that the daemon's terminal went."""
+    """Returns whether the process has a terminal, so that SIGHUP means that it was closed."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
     except OSError:
@@ -42,12 +42,18 @@ def _has_terminal() -> bool:
 
 
 def _on_hangup() -> None:
-    """What other daemons take for a reload. By default it kills, which systemd takes for a stop."""
+    """Ignores SIGHUP with a warning. Other daemons reload on it.
+
+    By default the signal kills the process, which systemd takes for a regular stop.
+    """
     _log.warning("SIGHUP does nothing: to have the configuration read again, restart the daemon")
 
 
 async def _main(config: Config) -> int:
-    """Runs the daemon in a task that a signal cancels: its contexts stop the parts in order."""
+    """Runs the daemon in a task that a signal cancels; its contexts then stop the parts in order.
+
+    Returns the exit code of the process.
+    """
     serving = asyncio.create_task(serve(config), name="daemon")
     stop = asyncio.Event()
 
@@ -67,9 +73,9 @@ async def _main(config: Config) -> int:
         if stop.is_set():
             _log.info("stopped")
             return 0
-        # What ends a part may be cancelled by the part's own death: no signal, so it is a bug.
+        # The failure of a part may also cancel the task: without a signal that is a bug.
         _log.exception(_DIED)
     except BaseExceptionGroup:
-        # systemd starts a fresh daemon, which recovers; limping on could lose work.
+        # systemd starts a new daemon, which recovers; to continue in part could lose work.
         _log.exception(_DIED)
     return 1

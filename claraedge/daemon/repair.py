@@ -1,7 +1,7 @@
-"""`claraedge repair state`: a new database of what can be read of a damaged one.
+"""`claraedge repair state`: builds a new database from the readable parts of a damaged one.
 
-Nothing is deleted: the damaged files go to a folder of their own, and so does what the new database
-does not know of, since the daemon removes that where it finds it.
+Nothing is deleted: the damaged files are moved to a separate folder, together with files that the
+new database does not know, because the daemon would remove these as orphans.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from claraedge.store.queries import load_queries
 from claraedge.store.salvage import Table, salvage
 from claraedge.store.soundness import wal
 
-#: Without all rows of these nobody knows what an unfinished job has to work on, or has done.
+#: Tables that must be complete: otherwise it is unknown what an unfinished job still has to do.
 _OF_JOBS = frozenset(
     ("definitions", "payloads", "payload_files", "jobs", "operators", "deliveries", "inbox_items")
 )
@@ -40,24 +40,25 @@ _ENDED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repaired:
-    """What was done."""
+    """The result of a repair."""
 
     damage: str
     put_aside: Path
-    """The damaged database, and what the new one does not know."""
+    """The folder of the damaged database and of files that the new one does not know."""
     tables: Sequence[Table]
     lost_jobs: Sequence[str]
-    """Ids that other rows and folders tell of."""
+    """Ids of jobs whose rows are lost, known from other rows and folders."""
     ended_jobs: Sequence[str]
-    """Unfinished ones that are FAULTED now."""
+    """Ids of unfinished jobs that are FAULTED now."""
     unknown: Sequence[str]
-    """What was put aside besides, relative to the state."""
+    """Other files and folders that were put aside, relative to the state."""
 
 
 def repair(config: Path | None, given: Mapping[str, str]) -> Repaired | None:
-    """Repairs the state of a configuration; None: it is sound. The daemon must not run.
+    """Repairs the state of a configuration; returns None if it is sound.
 
-    Raises AlreadyRunningError where it does, and StateFolderError where this is not damage.
+    The daemon must not run. Raises AlreadyRunningError if it does, and StateFolderError if the
+    state cannot be used for a reason other than damage.
     """
     state = load_config(config, os.environ, given).state_dir
     prepare_state(state)
@@ -85,7 +86,7 @@ def _repair(state: Path, path: Path, damage: str) -> Repaired:
     aside = state / time.strftime("damaged-%Y%m%d-%H%M%S")
     files.make_folders(aside)
     for old in (path, wal(path)):
-        if old.exists():  # by a link: a disk that fails may not give its bytes
+        if old.exists():  # prefers a hard link: a failing disk may not return the bytes
             files.link_or_copy(old, aside / old.name)
     files.sync_folder(aside)
     new = aside / "repaired.db"
@@ -112,7 +113,7 @@ def _repair(state: Path, path: Path, damage: str) -> Repaired:
 
 
 def _replace(path: Path, new: Path) -> None:
-    """Puts the new database into its place; a log next to it would be taken for its own."""
+    """Moves the new database into place; SQLite would take an old log next to it for its own."""
     for old in (wal(path), path.with_name(f"{path.name}-shm")):
         old.unlink(missing_ok=True)
     files.sync_folder(path.parent)
@@ -122,7 +123,7 @@ def _replace(path: Path, new: Path) -> None:
 
 
 def _end_unfinished(connection: sqlite3.Connection, tx: Transaction) -> list[str]:
-    """Ends the jobs that have not stopped: none runs on a part of what it was given."""
+    """Ends the jobs that have not stopped, because none may run on a part of its input."""
     ended = sorted(_ids(connection, "SELECT id FROM jobs WHERE state < 3"))
     clock = SystemClock()
     connection.execute("BEGIN")
@@ -142,7 +143,10 @@ def _ids(connection: sqlite3.Connection, query: str) -> set[str]:
 
 
 def _mentioned(connection: sqlite3.Connection, state: Path) -> set[str]:
-    """Ids of jobs that are known from what cannot exist without them."""
+    """Returns ids of jobs that are known from events and folders, which cannot exist without them.
+
+    Jobs that were removed are excluded.
+    """
     told = _ids(connection, "SELECT DISTINCT job FROM events WHERE job IS NOT NULL")
     removed = _ids(
         connection, "SELECT DISTINCT job FROM events WHERE json_extract(body, '$.removed')"
@@ -153,7 +157,10 @@ def _mentioned(connection: sqlite3.Connection, state: Path) -> set[str]:
 
 
 def _put_aside(state: Path, aside: Path, connection: sqlite3.Connection) -> Iterator[str]:
-    """Moves what no row names out of the way of those who remove it; what it was."""
+    """Moves files that no row names out of the state; yields their paths.
+
+    Otherwise the daemon would remove them.
+    """
     payloads = _ids(connection, "SELECT id FROM payloads WHERE deleted IS NULL")
     yield from _move(state, aside, "payloads", payloads)
     for payload in sorted(payloads):

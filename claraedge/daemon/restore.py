@@ -1,7 +1,7 @@
-"""`claraedge restore`: a state out of a backup, on this machine or on another one.
+"""`claraedge restore`: restores a state from a backup, on the same machine or on another one.
 
-It becomes an instance of its own: containers of the state that the backup was made of, which may
-still be running, are never taken for its own, and never removed.
+The restored state gets a new instance id: containers of the original state, which may still be
+running, are never adopted and never removed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from claraedge.store import replacing, soundness
 from claraedge.store.migrations import migrate, schema_version
 from claraedge.store.salvage import without_triggers
 
-#: Columns with absolute paths, which may lie in the state.
+#: Columns with absolute paths, which may be inside the state folder.
 _PATHS = {
     "inbox_items": ("folder", "path", "original"),
     "inbox_seen": ("folder",),
@@ -41,18 +41,18 @@ _PATHS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """What was done."""
+    """The result of a restore."""
 
     about: archive.About
     put_aside: Path | None
-    """What was there."""
+    """The folder that the previous state was moved to; None if there was none."""
     instance: str
-    """The new one."""
+    """The new instance id."""
     jobs: int
     unfinished: Sequence[str]
-    """Ids of started jobs that go on."""
+    """Ids of started jobs that continue."""
     lacking: int
-    """Files that the database names, and that are not in the backup."""
+    """The number of files that the database names and that are not in the backup."""
 
 
 def restore(
@@ -63,11 +63,11 @@ def restore(
     replace: bool,
     failpoint: Failpoint = nothing,
 ) -> Restored:
-    """Makes the state of a configuration of a backup. The daemon must not run.
+    """Restores the state of a configuration from a backup. The daemon must not run.
 
-    What is there is moved to a folder `replaced-DATE-TIME` of the state; without `replace` a state
-    that is not empty is refused. An end in the middle leaves the old state or the new one. Raises
-    BackupError, AlreadyRunningError, StateFolderError, and OSError (NoRoomError).
+    With `replace` the existing state is moved to its subfolder `replaced-DATE-TIME`; without it a
+    state that is not empty is refused. After an interruption either the old or the new state is in
+    place. Raises BackupError, AlreadyRunningError, StateFolderError, and OSError (NoRoomError).
     """
     state = load_config(config, os.environ, given).state_dir
     with archive.opened(source) as backup:
@@ -120,7 +120,7 @@ def _locked(state: Path) -> Iterator[None]:
 
 
 def _extract(backup: archive.Reader, building: Path, failpoint: Failpoint) -> None:
-    """Writes what the manifest names to a new folder. Not durable yet."""
+    """Extracts the contents of the manifest to a new folder, without a sync."""
     manifest = backup.manifest
     for name in ("payloads", "models", "spool", "jobs"):
         files.new_folders(building / name)
@@ -147,7 +147,7 @@ def _place(building: Path, path: str) -> Path:
 
 
 def _adopt(building: Path, state: Path, aside: Path | None, backup: archive.Reader) -> Restored:
-    """Makes the database that of a new instance, which says what it is."""
+    """Turns the extracted database into that of a new instance; returns the result to report."""
     path = building / archive.DATABASE
     instance, about = new_id(), backup.about
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -156,7 +156,7 @@ def _adopt(building: Path, state: Path, aside: Path | None, backup: archive.Read
         with without_triggers(connection):
             _move_paths(connection, about.state, str(state))
         connection.execute("BEGIN")
-        # What was remembered of the other machine: its mounts, its images, its watchers.
+        # Facts about the original machine: its mounts, its images, its event watchers.
         connection.execute("DELETE FROM facts")
         for key, value in (("instance", instance), ("version", __version__)):
             connection.execute("INSERT INTO facts (key, value) VALUES (?, ?)", (key, value))
@@ -181,7 +181,7 @@ def _adopt(building: Path, state: Path, aside: Path | None, backup: archive.Read
 
 
 def _move_paths(connection: sqlite3.Connection, old: str, new: str) -> None:
-    """Paths in the state that the backup was made of lead into this one."""
+    """Changes absolute paths inside the original state folder to paths inside the new one."""
     for table, columns in _PATHS.items():
         for column in columns:
             connection.execute(
@@ -192,7 +192,7 @@ def _move_paths(connection: sqlite3.Connection, old: str, new: str) -> None:
 
 
 def _tell(connection: sqlite3.Connection, about: archive.About) -> Sequence[str]:
-    """Says in each started job that has not stopped that it goes on from the backup; their ids."""
+    """Adds to each started, unfinished job a message about the restore; returns their ids."""
     date = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(about.created))
     text = (
         f"restored from a backup of {date}: what became of this job after that is not known here."

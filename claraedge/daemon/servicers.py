@@ -1,4 +1,4 @@
-"""Which service of the API is answered by which part of the daemon."""
+"""Connects each service of the API to the part of the daemon that answers it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from claraedge.wire.nvidia.clara.platform.node_monitor import metrics_pb2
 
 
 def servicers(parts: Parts, sampler: Sampler) -> Sequence[tuple[ServiceDescriptor, object]]:
-    """Each service with what answers its calls."""
+    """Returns each gRPC service with its servicer."""
     base, held = parts.foundation, parts.disk.held
     node = os.uname().nodename
     idle = base.config.api.idle_seconds

@@ -1,4 +1,4 @@
-"""The daemon's life: opened, prepared, serving, and closed in the reverse order."""
+"""The life cycle of the daemon: open, prepare, serve, and close in reverse order."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from claraedge.suspects import Suspects
 
 _log = logging.getLogger(__name__)
 
-#: Opens the runner for a daemon; tests pass one of `MemoryRunner`.
+#: Opens the runner for a daemon; tests pass a function that returns a `MemoryRunner`.
 OpenRunner: TypeAlias = Callable[[Config], AbstractAsyncContextManager[Runner]]
 
 
 @asynccontextmanager
 async def podman(config: Config) -> AsyncIterator[Runner]:
-    """The product's runner."""
+    """Opens the runner of the product, which uses Podman."""
     folder = config.runtime_dir / "podman"
     files.make_folders(folder)
     shared = config.podman.socket or user_socket(os.environ)
@@ -63,9 +63,9 @@ async def podman(config: Config) -> AsyncIterator[Runner]:
 
 
 async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
-    """Builds, recovers, serves; ends only by cancellation, or by a part's bug.
+    """Builds, recovers and serves the daemon; ends only by cancellation or by a bug of a part.
 
-    Raises StateFolderError once the state can be used no more.
+    Raises StateFolderError if the state cannot be used, also later while serving.
     """
     bound_arenas()
     removed = await in_thread(frozen.remove_stale_extractions)
@@ -118,7 +118,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 checking = watchdog.run(database.answers, parts.engine.stuck)
                 group.create_task(checking, name="watchdog")
         except BaseExceptionGroup:
-            if database.unusable is not None:  # whatever else comes of that
+            if database.unusable is not None:  # the cause of the other failures
                 raise database.unusable from None
             raise
         finally:

@@ -1,4 +1,4 @@
-"""How the daemon is, for `claraedge status`: told by its parts."""
+"""Collects the status of the daemon from its parts, for `claraedge status`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from claraedge.wire.claraedge.v1 import appliance_pb2
 
 
 async def status(parts: Parts) -> appliance_pb2.StatusResponse:
-    """What counts, what there is, and what keeps work from going on."""
+    """Returns the counts, the folders, the resources, and warnings about what blocks work."""
     base, config = parts.foundation, parts.foundation.config
     counts = await base.database.read(lambda tx: tx.row("status_counts"))
     assert counts is not None

@@ -1,1 +1,1 @@
-"""The gRPC server: sockets, kinds of calls and their bounds."""
+"""The gRPC server: its sockets, the kinds of calls, and their limits."""

@@ -1,7 +1,8 @@
-"""How a call runs: its slot, its requests, its time limits, its answers.
+"""Runs a call: its slot, its requests, its time limits, its answers.
 
-Every method is served as a stream both ways, which is the same on the wire. gRPC itself starts the
-handler of a method with one request only once that has come, and waits for it without a limit.
+Every method is served as a stream in both directions, which is the same on the wire. For a method
+with a single request, gRPC itself would start the handler only after the request has arrived, and
+would wait for it without a limit.
 """
 
 from __future__ import annotations
@@ -30,30 +31,30 @@ from claraedge.memory import Budget
 
 
 class Undecodable:
-    """Stands for a request whose bytes are no message of its method."""
+    """Represents a request whose bytes are not a message of its method."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How long a call may keep the server, in seconds, whatever deadline its client gave."""
+    """Time limits of a call in seconds, independent of the deadline that its client set."""
 
     unary: float
-    """From the request to the answer."""
+    """From the request to the answer of a unary call."""
     idle: float
-    """For the first message of a client, the next of an upload, and for a client to take ours."""
+    """For the first message of a client, the next one of an upload, and to read one of ours."""
 
 
-#: Answers a call by its request, or the messages of its stream.
+#: Answers a call, given its request or the messages of its stream.
 _Answer: TypeAlias = Callable[[Any, Context], Awaitable[None]]
 
 
 def handlers(
     service: ServiceDescriptor, servicer: object, limits: Limits, slots: Slots, budget: Budget
 ) -> grpc.GenericRpcHandler:
-    """All methods of a service, each as its descriptor says.
+    """Returns the handlers of all methods of a service, according to its descriptor.
 
-    A method that the servicer lacks answers UNIMPLEMENTED. Requests are decoded here, because
-    grpc.aio answers UNKNOWN by itself for what it cannot decode.
+    A method that the servicer lacks returns UNIMPLEMENTED. Requests are decoded here, because
+    grpc.aio itself returns UNKNOWN for requests that it cannot decode.
     """
     return grpc.method_handlers_generic_handler(
         service.full_name,
@@ -69,7 +70,7 @@ def _handler(
     kind = kind_of(method, call)
     make = _answer_stream if method.server_streaming else _answer
     answer = make(call, response, limits, limits.unary if kind is Kind.UNARY else None)
-    # A watch may be silent for ever, once it has said what it is about.
+    # The client of a watch may stay silent for ever after its first message.
     bounds = None if method.server_streaming else limits
 
     async def handle(_: object, context: Context) -> None:
@@ -82,7 +83,7 @@ def _handler(
                     request = _messages(first, context, bounds)
                 else:
                     request = await _decoded(first, context)
-                del first  # may be large
+                del first  # may be large; frees its memory
                 try:
                     with budget.share():
                         await answer(request, context)
@@ -163,9 +164,9 @@ def _answer_stream(
 
 
 async def _send(message: Message, context: Context, limits: Limits) -> None:
-    """Sends a message; a client that is gone cancels the call, as one that cancels does.
+    """Sends a message; if the client has disconnected, the call is cancelled.
 
-    Raises CallTimeoutError where the client does not take it in the idle time.
+    Raises CallTimeoutError if the client does not read the message within the idle time.
     """
     async with _idle(limits, "took no message"):
         try:
@@ -176,7 +177,7 @@ async def _send(message: Message, context: Context, limits: Limits) -> None:
 
 @asynccontextmanager
 async def _idle(limits: Limits | None, what: str) -> AsyncGenerator[None, None]:
-    """Bounds the wait for a client by the idle time. Raises CallTimeoutError."""
+    """Limits the wait for a client to the idle time. Raises CallTimeoutError."""
     seconds = None if limits is None else limits.idle
     try:
         async with asyncio.timeout(seconds):
@@ -204,15 +205,15 @@ async def _decoded(request: Any, context: Context) -> Any:
 async def _messages(
     request: Any, context: Context, limits: Limits | None
 ) -> AsyncGenerator[Any, None]:
-    """The messages of a stream from the first on; it ends normally only where its client ended it.
+    """Yields the messages of a stream from the first one on; ends only if its client ended it.
 
-    grpc.aio reports a stream whose client was cut off as one that ended, most of the time, and
+    If a client loses its connection, grpc.aio usually reports the end of the stream first and
     cancels the handler a little later. Sending the initial metadata, which is harmless before an
-    answer, meets that cancellation: so half an upload is never taken for a whole one.
+    answer, reveals that cancellation, so that half an upload is never taken for a whole one.
     """
     while request is not grpc.aio.EOF:
         yield await _decoded(request, context)
-        del request  # may be large, and the next may be long in coming
+        del request  # may be large, and the wait for the next one may be long
         async with _idle(limits, "sent no message"):
             request = await context.read()
     if limits is not None:

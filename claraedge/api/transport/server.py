@@ -1,4 +1,4 @@
-"""The gRPC server: on its Unix socket, and where configured on the loopback."""
+"""The gRPC server, which listens on its Unix socket and, if configured, on loopback addresses."""
 
 from __future__ import annotations
 
@@ -26,48 +26,50 @@ from claraedge.memory import Budget
 
 _log = logging.getLogger(__name__)
 
-#: Of sun_path, less the NUL.
+#: Bytes of `sun_path`, without the terminating NUL.
 _MAX_SOCKET_PATH = 107
-#: gRPC's own count of calls, of all kinds together: far above what `Slots` takes, for it also has
-#: those that are being refused. It bounds their memory, should their clients read nothing at all.
+#: gRPC's own limit of concurrent calls of all kinds: far above the limits of `Slots`, because it
+#: also counts calls that are being refused. It bounds their memory if their clients read nothing.
 _CALLS = 16_384
-#: Calls at a time on one connection; more wait in the client.
+#: Concurrent calls on one connection; more of them wait in the client.
 STREAMS = 256
-#: Bytes of a message, either way: gRPC's own default, which clients have as well.
+#: Maximum bytes of a message in either direction: gRPC's default, which clients have as well.
 MESSAGE = 4 * 1024 * 1024
-#: Milliseconds of silence after which a client is asked whether it is there, and to answer in.
+#: Milliseconds of silence after which a client gets a keepalive ping, and for its answer.
 ASKED_AFTER, ANSWERED_WITHIN = 60_000, 20_000
 _OPTIONS = [
     ("grpc.max_receive_message_length", MESSAGE),
     ("grpc.max_send_message_length", MESSAGE),
     ("grpc.max_concurrent_streams", STREAMS),
-    # Of more calls than these that come at once, gRPC cancels some by chance, whosever they are; by
-    # its default of 1,000 that hits `Status` of others while one client opens many streams.
+    # If more calls than these arrive at once, gRPC cancels random ones of any client; with its
+    # default of 1,000 it cancels `Status` calls of others while one client opens many streams.
     ("grpc.server.max_pending_requests", _CALLS),
     ("grpc.server.max_pending_requests_hard_limit", _CALLS),
     ("grpc.so_reuseport", 0),
-    # What a client may send ahead is bounded; left to itself gRPC lets it grow to tens of MiB.
+    # Bounds the data that a client may send ahead; by default gRPC lets it grow to tens of MiB.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 256 * 1024),
-    # A client that is gone without a word is noticed within a minute and a half.
+    # A client that vanished without closing its connection is noticed within a minute and a half.
     ("grpc.keepalive_time_ms", ASKED_AFTER),
     ("grpc.keepalive_timeout_ms", ANSWERED_WITHIN),
     ("grpc.keepalive_permit_without_calls", 1),
-    # Clients ask as often as they like. By gRPC's default one that asks twice within five minutes
-    # is sent away with "too_many_pings" and loses its calls, and 10 s is what many are set to: the
-    # least that grpc-go and grpc-java take. A limit near that fails by jitter, OpenC3/cosmos#3271.
+    # Clients may send keepalive pings at any rate. By default gRPC disconnects a client that pings
+    # twice within five minutes with "too_many_pings", and its calls fail. Many clients ping every
+    # 10 s, the minimum of grpc-go and grpc-java; a limit near that fails by jitter
+    # (OpenC3/cosmos#3271).
     ("grpc.http2.max_ping_strikes", 0),
 ]
-#: Calls get so many seconds to end when the daemon stops.
+#: Seconds that calls get to end when the daemon stops.
 _STOP_GRACE = 3.0
-#: Seconds for whoever listens on the socket's path to take a call.
+#: Seconds for a process that listens on the path of the socket to accept a connection.
 _PROBE = 1.0
 
 
 class RuntimeFolder:
-    """The folder of the socket, held by one daemon: the lock is taken before anything is bound.
+    """The folder of the socket, locked by one daemon before any address is bound.
 
-    gRPC itself would take the socket away from a living server.
+    Without the lock gRPC would take the socket away from a running server. Entering raises
+    ConfigurationError if the folder cannot be used, and AlreadyRunningError if it is locked.
     """
 
     def __init__(self, socket: Path) -> None:
@@ -108,10 +110,10 @@ class RuntimeFolder:
 
 
 class Server:
-    """Serves while its context lasts, on a socket of mode 0660: its group is the access control.
+    """Serves while its context is open, on a socket of mode 0660 whose group controls access.
 
-    Entering raises AlreadyRunningError where a stranger listens on the socket or on an address of
-    `listen`, ConfigurationError where one is not the loopback's.
+    Entering raises AlreadyRunningError if another program listens on the socket or on an address of
+    `listen`, and ConfigurationError if an address of `listen` is not a loopback address.
     """
 
     def __init__(
@@ -138,14 +140,14 @@ class Server:
 
     async def __aenter__(self) -> Self:
         _remove_stale(self._path)
-        # The mask is the process's own; nothing else of ours makes files while the daemon starts.
+        # The umask applies to the whole process; no other code of ours creates files at this point.
         before = os.umask(0o117)
         try:
             self._bind(f"unix:{self._path}")
         finally:
             os.umask(before)
         for address in self._listen:
-            if not is_loopback(address):  # no encryption and no login
+            if not is_loopback(address):  # connections have no encryption and no login
                 raise ConfigurationError(*mistakes_of([address]))
             self._bind(address)
         await self._server.start()
@@ -164,15 +166,15 @@ class Server:
         self._path.unlink(missing_ok=True)
 
     async def run(self) -> None:
-        """Ends only when the server has ended."""
-        # Shielded: gRPC's own shutdown waits for the same future, and a cancel of it would cut off
-        # every call at once instead of after the grace.
+        """Waits until the server has ended."""
+        # Shielded: gRPC's shutdown waits for the same future, and its cancellation would end every
+        # call at once instead of after the grace period.
         await asyncio.shield(self._server.wait_for_termination())
 
     def _bind(self, address: str) -> None:
         try:
             bound = self._server.add_insecure_port(address)
-        except RuntimeError:  # says nothing of use; gRPC has logged the reason
+        except RuntimeError:  # its text is not useful; gRPC has logged the reason
             bound = 0
         if bound == 0:
             raise AlreadyRunningError(
@@ -182,7 +184,11 @@ class Server:
 
 
 def _remove_stale(path: Path) -> None:
-    """Removes the socket that a killed daemon left; we hold the lock, so it is not another's."""
+    """Removes the socket of a killed daemon; we have the lock, so no other daemon uses it.
+
+    Raises ConfigurationError if the path is not a socket, and AlreadyRunningError if a program
+    listens on it.
+    """
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -201,7 +207,7 @@ def _remove_stale(path: Path) -> None:
             return
         except FileNotFoundError:
             return
-        except OSError:  # full, or not ours to call: somebody is there
+        except OSError:  # its backlog is full, or no permission: a program is listening
             pass
     raise AlreadyRunningError(
         f"another program listens on {path}; stop it, or choose another CLARAEDGE_RUNTIME_DIR"

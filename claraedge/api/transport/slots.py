@@ -1,9 +1,9 @@
-"""How many calls are served at a time: each kind has a bound of its own.
+"""Limits the number of concurrent calls; each kind of call has its own limit.
 
-So whatever a client keeps open, `Status` and `Cancel` of others are answered: uploads, downloads
-and watches take no slot of a simple call. A call counts once its first message has come. Those
-before that are bounded as well, and the oldest of them ends where one more comes: silence keeps
-nobody out.
+Therefore `Status` and `Cancel` are answered whatever other clients keep open: uploads, downloads
+and watches take no slot of a unary call. A call counts once its first message has arrived. The
+number of calls before that is limited as well; if one more arrives, the oldest of them is ended, so
+that silent clients cannot block others.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 
 class Kind(Enum):
-    """What a call is, in the words of its refusal."""
+    """The kind of a call; the value is its name in the text of a refusal."""
 
     UNARY = "calls with one request and one answer"
     UPLOAD = "uploads"
     DOWNLOAD = "downloads and lists"
     WATCH = "watches"
     UNREAD = "calls that are ended and whose client reads nothing"
-    """What they sent last lies in gRPC until their client reads it, or is gone."""
+    """gRPC keeps their last message until their client reads it or disconnects."""
 
 
-#: Calls of each kind at a time, of all clients together.
+#: Maximum concurrent calls of each kind, of all clients together.
 BOUNDS: Mapping[Kind, int] = {
     Kind.UNARY: 512,
     Kind.UPLOAD: 256,
@@ -41,9 +41,9 @@ BOUNDS: Mapping[Kind, int] = {
     Kind.WATCH: 512,
     Kind.UNREAD: 256,
 }
-#: Calls at a time whose first message has not come: far more than come at once by many clients.
+#: Maximum calls whose first message has not arrived: far more than many clients open at once.
 OPENING = 1024
-#: What would help, where a kind has no slot left.
+#: The advice in a refusal, if a kind has no free slot.
 _ADVICE = {
     Kind.UNARY: "try again when some have been answered",
     Kind.UPLOAD: "end those that nobody needs, or try again when some have ended",
@@ -53,13 +53,13 @@ _ADVICE = {
 
 
 def endless(method: C) -> C:
-    """Marks a method whose answers go on for as long as its client stays."""
+    """Marks a method that sends answers until its client disconnects."""
     method.endless = True  # type: ignore[attr-defined]
     return method
 
 
 def kind_of(method: MethodDescriptor, call: object) -> Kind:
-    """The kind of a method's calls; `call` is what answers them."""
+    """Returns the kind of the calls of a method; `call` is the function that answers them."""
     if method.client_streaming:
         return Kind.WATCH if method.server_streaming else Kind.UPLOAD
     if method.server_streaming:
@@ -68,37 +68,37 @@ def kind_of(method: MethodDescriptor, call: object) -> Kind:
 
 
 class Slot:
-    """One call's slot in its kind."""
+    """The slot of one call."""
 
     def __init__(self, slots: Slots, kind: Kind) -> None:
         self._slots = slots
         self.kind = kind
 
     def leave(self) -> None:
-        """The call is ended, and its client may never read that: others get the slot.
+        """Frees the slot for others after the call has ended, as its client may never read that.
 
-        It stays with its kind where too many calls are unread already.
+        The call then counts as UNREAD; it keeps its slot if too many calls are UNREAD already.
         """
         if self._slots.free(Kind.UNREAD):
             self._slots.move(self, Kind.UNREAD)
 
 
 class Slots:
-    """The calls of one server. All of it runs on the server's loop."""
+    """The slots of one server. Use it only on the server's event loop."""
 
     def __init__(self, bounds: Mapping[Kind, int] = BOUNDS, opening: int = OPENING) -> None:
         self._bounds = bounds
         self._taken: Counter[Kind] = Counter()
         self._most_opening = opening
         self._opening: dict[asyncio.Timeout, None] = {}
-        """The oldest first."""
+        """The calls whose first message has not arrived, the oldest first."""
 
     def free(self, kind: Kind) -> bool:
-        """Whether one more call of a kind is served."""
+        """Returns whether a kind has a free slot."""
         return self._taken[kind] < self._bounds[kind]
 
     def refuse_full(self, kind: Kind) -> None:
-        """Raises TooManyCallsError where a kind has no slot left."""
+        """Raises TooManyCallsError if a kind has no free slot."""
         if not self.free(kind):
             raise TooManyCallsError(
                 f"{self._bounds[kind]} {kind.value} are open, which is the most at a time;"
@@ -107,7 +107,7 @@ class Slots:
 
     @contextmanager
     def take(self, kind: Kind) -> Iterator[Slot]:
-        """A slot while it is open. Raises TooManyCallsError."""
+        """Takes a slot while the context is open. Raises TooManyCallsError."""
         self.refuse_full(kind)
         slot = Slot(self, kind)
         self._taken[kind] += 1
@@ -117,17 +117,17 @@ class Slots:
             self._taken[slot.kind] -= 1
 
     def move(self, slot: Slot, kind: Kind) -> None:
-        """Counts a call with another kind from now on."""
+        """Counts a call as another kind from now on."""
         self._taken[slot.kind] -= 1
         self._taken[kind] += 1
         slot.kind = kind
 
     @asynccontextmanager
     async def opening(self, seconds: float) -> AsyncGenerator[None, None]:
-        """Bounds the wait for a call's first message.
+        """Limits the wait for the first message of a call.
 
-        Raises CallTimeoutError after so many seconds, and TooManyCallsError where the call has
-        waited for the longest of too many.
+        Raises CallTimeoutError after `seconds`, and TooManyCallsError if too many calls wait and
+        this one has waited longest.
         """
         if len(self._opening) >= self._most_opening:
             oldest = next(iter(self._opening))

@@ -1,4 +1,4 @@
-"""The services that gRPC itself defines: health and reflection."""
+"""Implements the standard services of gRPC: health and reflection."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _Status = health_pb2.HealthCheckResponse
 
 
 class HealthServicer:
-    """Check, Watch. The empty name stands for the whole server."""
+    """Implements Check and Watch. The empty service name means the whole server."""
 
     def __init__(self, services: Sequence[str]) -> None:
         self._services = frozenset({"", *services})
@@ -28,7 +28,7 @@ class HealthServicer:
         self._changed = asyncio.Event()
 
     def set(self, *, serving: bool) -> None:
-        """What all services answer from now on."""
+        """Sets the status that all services report from now on."""
         self._status = _Status.SERVING if serving else _Status.NOT_SERVING
         self._changed.set()
         self._changed = asyncio.Event()
@@ -53,7 +53,7 @@ class HealthServicer:
 
 
 class ReflectionServicer:
-    """ServerReflectionInfo."""
+    """Implements ServerReflectionInfo."""
 
     def __init__(self, services: Sequence[str]) -> None:
         self._names = reflection.aio.ReflectionServicer(services)

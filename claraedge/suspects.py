@@ -131,7 +131,7 @@ class Suspects:
         self._books = judged(before, end, self._boot)
         if self._books != before:
             with contextlib.suppress(StorageFullError):  # a full disk must not prevent the start
-                await self._record()  # before the file is started again
+                await self._record()  # before the file is overwritten
         for kind, name in sorted(self._books.aside - before.aside):
             _log.error(
                 "set aside: the daemon ended twice while it worked on this",
@@ -237,7 +237,7 @@ class Suspects:
         await self._database.write(lambda tx: tx.run("put_fact", key=_FACT, value=text))
 
     def _open(self) -> None:
-        """Starts the file again. If that fails, nothing is recorded, and work continues."""
+        """Creates or overwrites the file. If that fails, work continues without a record."""
         if self._path is None:
             return
         try:

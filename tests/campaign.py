@@ -1,9 +1,10 @@
-"""What the environment asks of the suite, each with 1: CLARAEDGE_CAMPAIGN, that campaigns run in
-their full form; CLARAEDGE_MACHINE, that whole machines are booted; CLARAEDGE_REQUIRE_PODMAN, that
-no test which needs Podman or the binaries is skipped.
+"""Reads the environment variables that control the suite; each is enabled by the value 1.
 
-They get other names here: a daemon that a test starts takes every CLARAEDGE_* variable for a
-setting. The new ones are what the processes find that run tests side by side.
+CLARAEDGE_CAMPAIGN: campaigns run in their long form. CLARAEDGE_MACHINE: whole machines are booted.
+CLARAEDGE_REQUIRE_PODMAN: a test that needs Podman or the binaries must not be skipped.
+
+They are renamed here, because a daemon that a test starts takes every CLARAEDGE_* variable for a
+setting. Processes that run tests in parallel read the new names.
 """
 
 from __future__ import annotations

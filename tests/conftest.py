@@ -1,8 +1,8 @@
-"""What every test stands on: which tests can run on this machine, and which must.
+"""Decides which tests can run on this machine, and which must not be skipped.
 
-`podman` and `frozen` tests, and those of cases from the field that run programs of others, are
-skipped where their means are missing. With CLARAEDGE_REQUIRE_PODMAN=1 (build/test, CI) a skip of
-one of them is a failure, whoever asked: a suite that proved nothing must not pass.
+`podman` and `frozen` tests, and field tests that run third-party programs, are skipped if what they
+need is missing. With CLARAEDGE_REQUIRE_PODMAN=1 (build/test, CI) a skip of one of them is a
+failure, whatever requested the skip: a suite that tested nothing must not pass.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MUST_RUN = ("podman", "frozen")
 hypothesis.settings.register_profile("claraedge", deadline=None)
 hypothesis.settings.load_profile("claraedge")
 
-# `nohup build/test` has it ignored, and so would be the hangups that tests send.
+# Under `nohup build/test` SIGHUP is ignored, also in the daemons to which tests send it.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
@@ -79,7 +79,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _tools(item: pytest.Item) -> Sequence[str]:
-    """The programs of others that a test runs."""
+    """Returns the third-party programs that a test runs."""
     mark = item.get_closest_marker("field")
     return mark.kwargs["tools"] if mark else ()
 
@@ -90,7 +90,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     must_run = any(item.get_closest_marker(name) for name in MUST_RUN) or bool(_tools(item))
-    must_run = must_run and not item.get_closest_marker("gpu")  # not every machine has one
+    must_run = must_run and not item.get_closest_marker("gpu")  # not every machine has a GPU
     if REQUIRE_PODMAN and must_run and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
@@ -101,7 +101,7 @@ def pytest_runtest_makereport(
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     report = yield
-    # A module that skips itself hides its markers, so none may.
+    # A module that skips itself hides the markers of its tests, so no module may do that.
     if REQUIRE_PODMAN and report.skipped:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
@@ -111,10 +111,10 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish() -> None:
-    """Removes what a killed run left.
+    """Removes the folders that a killed run left.
 
-    For each folder pytest's own removal calls itself and keeps a descriptor, and tests of deep
-    trees leave more folders in each other than there may be of both.
+    For each nested folder, pytest's own removal recurses and keeps a descriptor open. Tests of deep
+    trees nest more folders than the limits of recursion and of descriptors allow.
     """
     sys.setrecursionlimit(10_000)
     for left in Path(tempfile.gettempdir(), f"pytest-of-{getpass.getuser()}").glob("garbage-*"):

@@ -1,4 +1,4 @@
-"""Trees that are deeper, or longer in their paths, than programs expect."""
+"""Creates trees that are deeper, or have longer paths, than programs expect."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def chain(top: Path, name: str, levels: int) -> Path:
-    """Makes `levels` folders in each other below `top`, with a file of one byte beside each."""
+    """Creates `levels` nested folders below `top`, with a file of one byte next to each."""
     top.mkdir(parents=True)
     inner = os.open(top, os.O_RDONLY)
     for _ in range(levels):

@@ -1,6 +1,6 @@
-"""How long it takes to read, check and order a definition of 200 operators.
+"""Measures the time to read, check and order a definition of 200 operators.
 
-`python -m tests.definition_bench [OPERATORS]`. The aim: 200 in under 300 ms.
+`python -m tests.definition_bench [OPERATORS]`. The goal is 200 operators in under 300 ms.
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ connections: {http: [{name: NVIDIA_CLARA_TRTISURI}]}
 
 
 def files(count: int) -> list[DefinitionFile]:
-    """Each operator reads two values of others and waits for a third; some use a service."""
+    """Returns a definition whose operators each read two values of others and wait for a third.
+
+    Some of them use a service.
+    """
     text = HEAD
     for n in range(count):
         inputs = order = ""
@@ -78,6 +81,7 @@ def files(count: int) -> list[DefinitionFile]:
 
 
 def median(what: str, call: Callable[[], object]) -> None:
+    """Prints the median and the maximum time of a call, in milliseconds."""
     taken = []
     for _ in range(ROUNDS):
         begin = time.perf_counter()

@@ -1,4 +1,4 @@
-"""An engine over a real SQLite file and real folders, with the in-memory runner."""
+"""A test rig: an engine on a real SQLite file and real folders, with the in-memory runner."""
 
 from __future__ import annotations
 
@@ -37,12 +37,13 @@ from claraedge.services.services import Services, Settings
 from claraedge.store.database import Database
 from claraedge.suspects import UNRECORDED
 
+#: Seconds that a condition is waited for.
 DEADLINE = 20.0
 
 
 @dataclass
 class Device:
-    """What outlives a daemon: the folder, the runner's containers, the GPUs."""
+    """What outlives a daemon: the state folder, the containers of the runner, the GPUs."""
 
     state: Path
     runner: MemoryRunner = field(default_factory=MemoryRunner)
@@ -51,7 +52,7 @@ class Device:
     max_operators: int = 4
     memory: int | None = None
     gpu_faults: dict[str, str] = field(default_factory=dict)
-    """CDI name -> why it cannot be used."""
+    """Reasons why GPUs cannot be used, by CDI name."""
     gpu_memory: int | None = None
     unified: bool = False
     timeouts: Timeouts = Timeouts(default=600, maximum=1800)  # noqa: RUF009 it is frozen
@@ -71,7 +72,7 @@ class Device:
 
 @dataclass
 class Bench:
-    """One life of a daemon's engine."""
+    """One run of an engine, from its start to its end."""
 
     device: Device
     database: Database
@@ -107,7 +108,7 @@ class Bench:
         return await self.jobs.start(job.id, variables or {}) if start else job
 
     async def end(self, job: str) -> Job:
-        """The job once it has stopped."""
+        """Waits until the job has stopped, and returns it."""
         async with asyncio.timeout(DEADLINE):
             while True:
                 found = await self.jobs.get(job)
@@ -120,7 +121,7 @@ class Bench:
             return await self.device.runner.running(operator)
 
     async def tick(self) -> None:
-        """Lets the engine look at what there is."""
+        """Triggers a scheduling pass of the engine and gives it time to run."""
         self.engine.look_again()
         await asyncio.sleep(0.02)
 
@@ -130,7 +131,7 @@ class Bench:
 
 @asynccontextmanager
 async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
-    """Opens the state and runs the engine; leaving it is a kill: containers go on."""
+    """Opens the state and runs the engine; at exit containers keep running, as after a kill."""
     clock = SystemClock()
     stopped: list[str] = []
     async with Database(device.state / "claraedge.db") as database:
@@ -221,14 +222,14 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
 
 
 async def emptied(runner: MemoryRunner) -> None:
-    """Waits until no container is left: they are removed after what waits for their end."""
+    """Waits until no container is left: they are removed after the waits for their end return."""
     async with asyncio.timeout(DEADLINE):
         while await runner.containers({}):
             await asyncio.sleep(0.01)
 
 
 async def copy(spec: ContainerSpec) -> int:
-    """An image's program: copies all that it reads to each of its outputs, and logs a line."""
+    """A container program that copies all its inputs to each of its outputs, and logs a line."""
     sources = [mount for mount in spec.mounts if mount.read_only]
     for target in (mount for mount in spec.mounts if not mount.read_only):
         for source in sources:
@@ -242,13 +243,13 @@ async def copy(spec: ContainerSpec) -> int:
 
 
 async def fail(spec: ContainerSpec) -> int:
-    """An image's program that fails with exit code 3."""
+    """A container program that fails with exit code 3."""
     write_log(spec, "first line\nno such slice")
     return 3
 
 
 def chain(*operators: str, image: str = "copy", extra: Sequence[str] = ()) -> str:
-    """A definition: each operator reads the one before it, the first the payload."""
+    """Returns a definition whose operators each read the previous one, the first the payload."""
     lines = ["api-version: 0.4.0", "name: chain", "operators:"]
     before = None
     for name in operators:

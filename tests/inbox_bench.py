@@ -1,4 +1,4 @@
-"""An inbox and a delivery over real folders and a real SQLite file, and a very small engine."""
+"""A test rig: an inbox and delivery on real folders and a real SQLite file, with a stub engine."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from claraedge.pipelines.model import DefinitionFile, Pipeline, decode
 from claraedge.registry.pipelines import Pipelines
 from claraedge.store.database import Database
 
+#: Seconds that a condition is waited for.
 DEADLINE = 20.0
 
 DEFINITION = """\
@@ -55,16 +56,16 @@ operators:
 
 
 class KilledError(BaseException):
-    """Raised at a failpoint: nothing that handles errors may handle it."""
+    """Raised at a failpoint to simulate a kill: no error handler may catch it."""
 
 
 def nothing(_: str) -> None:
-    """No failpoint."""
+    """Ignores all failpoints."""
 
 
 @dataclass
 class Engine:
-    """Runs jobs at once: each operator copies what it reads to each of its outputs."""
+    """Runs jobs immediately: each operator copies its inputs to each of its outputs."""
 
     database: Database
     tree: PayloadTree
@@ -92,7 +93,7 @@ class Engine:
 
     async def _run(self, job: Job) -> None:
         assert job.snapshot is not None
-        status = self.status  # of the whole job, whatever the next ones get
+        status = self.status  # for this whole job, even if a test changes it for later jobs
         await self.payloads.materialise(job.payload)
         source = self.tree.input(job.payload)
         for operator in decode(job.snapshot).operators:
@@ -131,7 +132,7 @@ class Engine:
 
 @dataclass
 class Bench:
-    """One life of a daemon."""
+    """One run of the inbox, the delivery and the engine, from their start to their end."""
 
     config: Config
     database: Database
@@ -148,7 +149,7 @@ class Bench:
         return created.id
 
     async def until(self, condition: Callable[[list[Item]], object]) -> list[Item]:
-        """The items once the condition holds."""
+        """Waits until the condition is true for the items, and returns them."""
         try:
             async with asyncio.timeout(DEADLINE):
                 while True:
@@ -160,14 +161,14 @@ class Bench:
             raise AssertionError(f"not in {DEADLINE} s; the items are {items}") from None
 
     async def delivered(self, count: int = 1) -> list[Item]:
-        """Those that have reached their end, once they are so many.
+        """Waits until at least `count` items have ended, and returns these.
 
-        Not what else is seen: a late event of a file that was taken is looked into once more.
+        Other items are left out: a late event of a file that was claimed may add one for a moment.
         """
         return ended(await self.until(lambda items: len(ended(items)) >= count))
 
     def input_of(self, job: Job) -> Mapping[str, bytes]:
-        """What a job that runs no more was given."""
+        """Returns the input files of a job that has stopped."""
         return tree_of(self.config.state_dir / "payloads" / job.payload / "input")
 
     async def jobs(self) -> list[Job]:
@@ -206,12 +207,12 @@ def make_config(
 
 
 async def plain(pipeline: Pipeline) -> Pipeline:
-    """No image is an application."""
+    """Returns the pipeline unchanged, as if no image had an application manifest."""
     return pipeline
 
 
 async def swept(state: Path) -> None:
-    """What is delivered leaves the spool just after it is recorded."""
+    """Waits until the spool is empty: delivered items leave it shortly after they are recorded."""
     async with asyncio.timeout(20):
         while any((state / "spool").iterdir()):
             await asyncio.sleep(0.01)
@@ -227,7 +228,7 @@ async def bench(
     applied: Callable[[Pipeline], Awaitable[Pipeline]] = plain,
     queued: Callable[[], int] = lambda: 0,
 ) -> AsyncIterator[Bench]:
-    """Opens the state and runs all; leaving it stops them where they are."""
+    """Opens the state and runs all parts; at exit they are cancelled wherever they are."""
     config.state_dir.mkdir(parents=True, exist_ok=True)
     clock = SystemClock()
     async with AsyncExitStack() as stack:
@@ -289,14 +290,14 @@ async def bench(
 
 
 def drop(path: Path, content: bytes = b"content") -> Path:
-    """Puts a file where it is, as `cp` does."""
+    """Writes a file directly under its final name, as `cp` does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
 
 
 def tree_of(root: Path) -> Mapping[str, bytes]:
-    """Every file below a folder with its bytes; links as what they point to."""
+    """Returns the contents of all files below a folder; for links, their targets."""
     return {
         os.fsencode(path.relative_to(root)).decode("utf-8", "backslashreplace"): (
             os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
@@ -307,7 +308,7 @@ def tree_of(root: Path) -> Mapping[str, bytes]:
 
 
 def other_file_system(tmp_path: Path) -> Path:
-    """A new folder on /dev/shm, where that is another one than the folder of the tests."""
+    """Creates a folder on /dev/shm; skips the test if that is the file system of `tmp_path`."""
     shm = Path("/dev/shm")
     if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("one file system only")
@@ -315,7 +316,7 @@ def other_file_system(tmp_path: Path) -> Path:
 
 
 def is_there(path: Path) -> bool:
-    """A name, be it that of a link to nowhere."""
+    """Returns whether a path exists, also as a broken link."""
     return os.path.lexists(path)
 
 

@@ -1,20 +1,21 @@
-"""What it costs to take a settled file in, against the least that is as durable, in one run.
+"""Compares the cost of taking in a settled file with a minimal, equally durable loop, in one run.
 
     python -m tests.intake_bench [FILES [ROUNDS]]
 
-Two sides over real folders of one disk and real SQLite files, which take turns. Each takes in the
-same small files, a pipeline's folder full at once, and is timed from "all are settled" to the
-commit of the last job:
+Two sides work in turns on real folders of one disk and real SQLite files. Each takes in the same
+small files, which fill the folder of a pipeline at once, and is timed from the moment that all are
+settled to the commit of the last job:
 
-- the inbox of the product: claims, takes out, looks, secures, hashes, makes payloads and jobs;
-- a bare loop: for batches of the same size, the rows of the claims are committed, each file is
-  renamed into a spool, fsynced, hashed and linked as a blob, the three folders are fsynced once,
-  and the rows of payloads, jobs and deliveries are committed.
+- the inbox of the product: claims, moves, inspects, syncs and hashes files, and creates payloads
+  and jobs;
+- a bare loop: for batches of the same size, it commits the rows of the claims, renames each file
+  into a spool, fsyncs, hashes and links it as a blob, fsyncs the three folders once, and commits
+  the rows of payloads, jobs and deliveries.
 
-Both write the same rows by the same functions. The bare loop makes no folder for an item, and looks
-at nothing: it would take a file that is half written, another user's, or a link.
+Both write the same rows by the same functions. The bare loop makes no folder for an item, and
+inspects nothing: it would take a half-written file, a file of another user, or a link.
 
-The aim: at most 3 times the bare loop. Exit code 1 where it is not met.
+The goal is at most 3 times the bare loop. The exit code is 1 if it is missed.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ DEADLINE = 300.0
 
 @dataclass
 class Product:
-    """An inbox in which nothing is claimed but while it is timed."""
+    """An inbox that claims files only while it is timed."""
 
     inbox: Inbox
     folder: Path
@@ -74,7 +75,7 @@ class Product:
             self.done.set()
 
     async def settled(self, count: int) -> None:
-        """Waits until so many entries could be claimed."""
+        """Waits until `count` entries are ready to be claimed."""
         async with asyncio.timeout(DEADLINE):
             while True:
                 items = [i for i in await self.inbox.items() if i.state is ItemState.PARKED]
@@ -83,7 +84,7 @@ class Product:
                 await asyncio.sleep(0.2)
 
     async def take(self, count: int) -> float:
-        """Seconds for all of them."""
+        """Lets the inbox take `count` files; returns the seconds for all of them."""
         self.done.clear()
         self.wanted = self.jobs + count
         begin = time.perf_counter()
@@ -138,7 +139,7 @@ async def register(database: Database) -> str:
 
 @dataclass
 class Bare:
-    """The loop that everything else is measured by."""
+    """The bare loop that the inbox is compared with."""
 
     state: Path
     database: Database
@@ -151,6 +152,7 @@ class Bare:
             folder.mkdir(parents=True)
 
     async def take(self, count: int) -> float:
+        """Takes `count` files; returns the seconds for all of them."""
         names = sorted(path.name for path in self.folder.iterdir())
         assert len(names) == count
         begin = time.perf_counter()
@@ -245,7 +247,7 @@ async def compared(folder: Path, count: int, rounds: int) -> bool:
             await side.settled(count)
             first = await bare.take(count) / count
             second = await side.take(count) / count
-            if turn:  # the first fills caches
+            if turn:  # the first round fills caches
                 ours.append(second)
                 theirs.append(first)
         for one in (bare.database, side.database):

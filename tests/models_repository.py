@@ -1,4 +1,4 @@
-"""A model repository with its service, served by a thread of the test."""
+"""A model repository with its gRPC service, served by a thread of the test."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def _no_status() -> appliance_pb2.StatusResponse:
 
 @contextmanager
 def served_repository() -> Iterator[Path]:
-    """The state folder; its socket is `s.sock` there."""
+    """Serves a repository; yields its state folder, which contains the socket `s.sock`."""
     ready = threading.Event()
 
     async def serve(state: Path, ended: asyncio.Event) -> None:
@@ -53,7 +53,7 @@ def served_repository() -> Iterator[Path]:
                 ready.set()
                 await ended.wait()
 
-    with tempfile.TemporaryDirectory(prefix="ce-") as folder:  # a socket's path must be short
+    with tempfile.TemporaryDirectory(prefix="ce-") as folder:  # the path of a socket must be short
         loop, ended = asyncio.new_event_loop(), asyncio.Event()
         thread = threading.Thread(
             target=loop.run_until_complete, args=(serve(Path(folder), ended),), daemon=True

@@ -1,14 +1,14 @@
-"""A stand-in for the inference server: Triton's calls for health, load, unload and readiness.
+"""A stub of the inference server: Triton's calls for health, load, unload and readiness.
 
-Twice: as an image that needs nothing but busybox, and as a handler for a MemoryRunner. The second
-one also keeps Triton's books of what it has seen: a model whose files are no newer than when it was
-loaded is not loaded again, an ensemble brings its parts along and goes with the first of them, and
-its own unload leaves them (triton-inference-server/core, model_repository_manager.cc: IsModified,
-PollModels, UpdateGraph, CheckNode).
-A model is loaded by reading its `1/weights`. Where a model has a file `1/fail`, loading it is
-refused with that text; where it has `1/crash`, the server ends with code 3 instead of an answer;
-where it has `1/slow`, loading it takes as many seconds as that says.
-`GET /v2/models/NAME/weights` answers what was loaded, for operators and tests to look at.
+It exists twice: as an image that needs only busybox, and as a handler for a MemoryRunner. The
+second one also tracks modification times as Triton does: a model whose files are not newer than at
+its last load is not loaded again, an ensemble loads its composing models too and is unloaded with
+the first of them, and its own unload keeps them (triton-inference-server/core,
+model_repository_manager.cc: IsModified, PollModels, UpdateGraph, CheckNode).
+To load a model, the stub reads its `1/weights`. If a model has a file `1/fail`, loading is refused
+with the text of that file; with `1/crash` the server ends with code 3 instead of an answer; with
+`1/slow` loading takes the number of seconds in that file.
+`GET /v2/models/NAME/weights` returns what was loaded, so that operators and tests can check it.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ esac
 
 
 def models_server_image(path: Path, name: str) -> Path:
-    """Writes a docker-archive of the server."""
+    """Writes a docker-archive of the server to `path`, and returns it."""
     return busybox_image(
         path,
         name,
@@ -99,19 +99,19 @@ def models_server_image(path: Path, name: str) -> Path:
 
 @dataclass
 class ModelsServer:
-    """The same in Python: `listens={PORT: server.handle}` of a MemoryRunner's image."""
+    """The stub in Python: pass `listens={PORT: server.handle}` to an image of a MemoryRunner."""
 
     models: Path
-    """The folder that the real one has at /models."""
+    """The folder that the real server has at /models."""
     crash: Callable[[], None] = lambda: None
     loaded: dict[str, str] = field(default_factory=dict)
-    """Model -> its weights; those of an ensemble with those of its parts behind them."""
+    """Weights by model; those of an ensemble are followed by those of its composing models."""
     calls: list[str] = field(default_factory=list)
     healthy: bool = True
     hold: asyncio.Event | None = None
-    """Loads wait for it."""
+    """If set, loads wait for it."""
     seen: dict[str, float] = field(default_factory=dict)
-    """Model -> the newest time of its files when it was loaded last."""
+    """By model: the newest mtime (Unix seconds) of its files when it was loaded last."""
 
     def restarted(self) -> None:
         self.loaded.clear()

@@ -1,7 +1,7 @@
-"""Images for tests, made without a registry and without Podman: one static busybox.
+"""Builds images for tests from one static busybox, without a registry and without Podman.
 
-`busybox_image` writes a docker-archive, the form that `docker save` gives, so that loading is
-tested with what users bring. Its root holds /bin/busybox and links for the common commands.
+`busybox_image` writes a docker-archive, the format that `docker save` writes, so that loading is
+tested with what users have. Its root contains /bin/busybox and links for the common commands.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ def busybox_image(
 ) -> Path:
     """Writes a docker-archive of a busybox image to `path`, and returns it.
 
-    `name` is `repo:tag`, or None for an image without a name. `files` are absolute paths with what
-    they hold, executable; `links` absolute paths with where they lead; `owners` folders that belong
-    to a user. `configuration` takes the place of fields of the image's own. The same arguments give
+    `name` is `repo:tag`, or None for an image without a name. `files` maps absolute paths to
+    contents, all executable; `links` maps absolute paths to targets; `owners` maps folders to uids.
+    `configuration` replaces fields of the configuration of the image. The same arguments result in
     the same image id.
     """
     layer = _layer(files or {}, links or {}, owners or {})

@@ -1,13 +1,13 @@
-"""What it costs to pick the next operator, with a long queue and with a short one, in one run.
+"""Compares the cost of picking the next operator with a long and a short queue, in one run.
 
     python -m tests.queue_bench [LONG [SHORT]]
 
-Two engines over real SQLite files, with the in-memory runner and one operator slot. They take
-turns: each runs some of its jobs while the other stands still, and is given as many new ones, so
-that both queues keep their length. Timed is the engine's own pick: from looking at the heads of the
-queue, with reading the jobs that have come to the head, to the operator that its task is given.
+Two engines on real SQLite files, with the in-memory runner and one operator slot, work in turns:
+each runs some of its jobs while the other is idle, and gets as many new ones, so that both queues
+keep their length. The time of the engine's own pick is measured: from checking the heads of the
+queue, including reads of the jobs that reached the head, to the start of the task of an operator.
 
-The aim: with 10,000 jobs at most twice what it costs with 100. Exit code 1 where it is not met.
+The goal is at most twice the cost of 100 jobs with 10,000 jobs. The exit code is 1 if it is missed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Side:
     picks: list[float] = field(default_factory=list)
     """Seconds of each pick that started an operator."""
     idle: list[float] = field(default_factory=list)
-    """Of each that found that all wait."""
+    """Seconds of each pick that found that all operators must wait."""
     queued: int = 0
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class Side:
         dispatcher.start_next = timed  # type: ignore[method-assign]
 
     async def fill(self, count: int) -> None:
-        """Starts so many jobs, as Jobs.Start does but in batches; all classes in turns."""
+        """Queues `count` jobs as Jobs.Start does, but in batches, with all priorities in turn."""
         database = self.bench.database
         registered = await database.read(lambda tx: registry.get(tx, self.pipeline))
         checked = registry.check_definition(registered.files)
@@ -87,7 +87,7 @@ class Side:
             self.queued += len(ids)
 
     async def take(self, count: int) -> None:
-        """Lets so many jobs run to their end, no more or few more, then holds the next one."""
+        """Lets `count` jobs, or a few more, run to their end, then blocks the next one."""
         runner, stopped = self.bench.device.runner, self.bench.stopped
         wanted = len(stopped) + count
         runner.release("only")
@@ -95,7 +95,7 @@ class Side:
             while len(stopped) < wanted:
                 await asyncio.sleep(0.001)
         runner.hold("only")
-        # What was between its start and its work goes on to the end; the next one is held.
+        # A job that has started but not begun its work runs to its end; the next one blocks.
         ran = -1
         while ran != len(stopped):
             ran = len(stopped)
@@ -148,14 +148,14 @@ async def compared(folder: Path, long: int, short: int) -> bool:
             sides.append(Side(each, await each.register(chain("only")), length))
         first, second = sides
         await second.fill(short)
-        await first.fill(min(long, 500))  # heads and caches of SQLite are not the queue's memory
+        await first.fill(min(long, 500))  # heads and SQLite caches do not count as memory of jobs
         await asyncio.sleep(0.5)
         tracemalloc.start()
         before = memory()
         await first.fill(long - first.queued)
         bytes_each = (memory() - before) / max(1, long - 500)
         tracemalloc.stop()
-        for side in sides:  # the first of each fills caches
+        for side in sides:  # the first round fills caches
             await side.take(PICKS)
             await side.fill(PICKS)
             side.picks.clear()

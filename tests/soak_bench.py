@@ -1,10 +1,11 @@
-"""What many jobs leave behind: a real daemon on real Podman, one job after the other.
+"""Checks what many jobs leave behind: a real daemon on real Podman, one job after the other.
 
     python -m tests.soak_bench [JOBS]
 
-Jobs of three operators in a row. The daemon's resident memory after the last one is compared with
-that after the 50th (at most 10 % more), its file descriptors and threads with those at that moment;
-and no container and no mount of one may be left. Exit code 1 where one of these does not hold.
+Each job is a chain of three operators. The daemon's resident memory after the last job is compared
+with that after the 50th (at most 10 % more), its file descriptors and threads with those at that
+time; and no container and no mount of a container may be left. The exit code is 1 if one of these
+checks fails.
 """
 
 from __future__ import annotations
@@ -26,22 +27,22 @@ from tests.start_bench import Daemon
 
 MARK = 50
 GROWTH = 1.10
-#: Threads and descriptors come and go with calls that are under way: the least of so many looks.
+#: Threads and descriptors vary with calls in progress: the minimum of this many samples counts.
 LOOKS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """A process at one moment."""
+    """The resource usage of a process at one point in time."""
 
     memory: int
-    """KiB, resident."""
+    """Resident memory in KiB."""
     descriptors: int
     threads: int
 
     @classmethod
     def of(cls, process: int) -> Figures:
-        """The least of some looks, one right after the other."""
+        """Samples a process a few times; returns the last memory, and the minimum of the others."""
         looks = [cls._look(process)]
         while len(looks) < LOOKS:
             time.sleep(0.1)
@@ -69,13 +70,13 @@ class Figures:
 
 
 def said(*command: str) -> Sequence[str]:
-    """The lines that a command prints."""
+    """Returns the lines that a command prints."""
     ended = subprocess.run(command, check=True, cwd="/", capture_output=True, text=True)
     return ended.stdout.splitlines()
 
 
 def tried(*command: str) -> Sequence[str]:
-    """The same; none where the command fails, as for a container that is gone meanwhile."""
+    """Returns the lines that a command prints, even if it fails, as for a removed container."""
     return subprocess.run(
         command, check=False, cwd="/", capture_output=True, text=True
     ).stdout.splitlines()
@@ -87,9 +88,10 @@ def containers(instance: str) -> Sequence[str]:
 
 
 def mounts() -> set[str]:
-    """What is mounted for containers of this user that are not there any more.
+    """Returns the mounts of containers of this user that no longer exist.
 
-    Other containers of this user may come and go meanwhile: first what is mounted, then whose.
+    Other containers of this user may come and go meanwhile, so the mounts are listed first and the
+    containers after them.
     """
     lines = said("podman", "unshare", "cat", "/proc/self/mountinfo")
     there = {line.split()[4] for line in lines if "/overlay" in line.split()[4]}
@@ -104,7 +106,7 @@ def mounts() -> set[str]:
 
 
 def soaked(site: Site, jobs: int) -> bool:
-    """Runs the jobs and prints the figures; whether all bounds hold."""
+    """Runs the jobs and prints the figures; returns whether all limits are kept."""
     site.say("create", "image", "-f", busybox_image(site.folder / "image.tar", f"{IMAGE}:1"))
     daemon = Daemon(site)
     chain = daemon.register("chain", {"a": [], "b": ["a"], "c": ["b"]})
@@ -126,7 +128,7 @@ def soaked(site: Site, jobs: int) -> bool:
     seconds += time.perf_counter() - begin
     print(f"throughput: {jobs / seconds:.2f} jobs, {3 * jobs / seconds:.2f} operators a second")
     until("the containers are removed", lambda: not containers(instance))
-    # A mount of a container that somebody else removes right now is gone at the next look.
+    # A mount of a container that another process is removing is gone in the second list.
     left = (mounts() & mounts()) - mounted
     at_end = Figures.of(process)
     print(f"after: {at_end}", flush=True)

@@ -1,12 +1,13 @@
-"""How fast jobs start: real daemons beside `podman run --rm`, in one run.
+"""Measures how fast jobs start: real daemons compared with `podman run --rm`, in one run.
 
     python -m tests.start_bench [ROUNDS]
 
-A chain of three operators, against three `podman run --rm` one after the other; four operators side
-by side, against four in sequence: with operators that do nothing, and with operators that write a
-file. The clock of a job runs from before Jobs.Start is sent until the event that it is STOPPED has
-come, so it includes both ways over the socket. One daemon for each `[engine] user_namespace`; all
-take turns in each round, so that whatever else the machine does meets all of them.
+A chain of three operators is compared with three `podman run --rm` in sequence, and four parallel
+operators with four in sequence: once with operators that do nothing, and once with operators that
+write a file. The time of a job runs from before Jobs.Start is sent until the event of STOPPED
+arrives, so it includes both directions over the socket. There is one daemon for each
+`[engine] user_namespace`; all take turns in each round, so that other load on the machine affects
+all of them.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from tests.integration.daemon.conftest import IMAGE, program
 from tests.operators import busybox_image
 
 Edges: TypeAlias = Mapping[str, Sequence[str]]
-"""Operator -> those that it reads."""
+"""The operators that each operator reads."""
 
 DEFAULT = "host"
 NOTHING = ("true",)
@@ -61,7 +62,7 @@ def definition(name: str, edges: Edges, command: Sequence[str]) -> str:
 
 
 class Daemon:
-    """A daemon with the benchmark's pipelines."""
+    """A daemon with the pipelines of the benchmark."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -75,7 +76,7 @@ class Daemon:
         return self._site.say("create", "pipeline", "-p", path).strip()
 
     def run(self, pipeline: str) -> float:
-        """Seconds of one job."""
+        """Runs one job; returns its time in seconds."""
         made = self._jobs.Create(
             jobs_pb2.JobsCreateRequest(
                 name="bench", pipeline_id=common_pb2.Identifier(value=pipeline)
@@ -103,7 +104,7 @@ class Daemon:
 
 
 def podman_run(count: int) -> float:
-    """Seconds of so many `podman run --rm` one after the other."""
+    """Runs `podman run --rm` `count` times in sequence; returns the time in seconds."""
     begin = time.perf_counter()
     for _ in range(count):
         subprocess.run(
@@ -117,14 +118,14 @@ def podman_run(count: int) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What is compared with so many `podman run`."""
+    """A job that is compared with `runs` times `podman run`."""
 
     name: str
     edges: Edges
     command: Sequence[str]
     runs: int
     most: float | None = None
-    """Of what `podman run` takes, with the default."""
+    """The limit with the default setting, as a part of the time of `podman run`."""
 
 
 CASES = (
@@ -136,13 +137,13 @@ CASES = (
 
 
 def compared(rounds: int, case: Case, daemons: Mapping[str, Daemon]) -> bool:
-    """Prints medians and minima, and their ratios; whether the default keeps its limit."""
+    """Prints medians and minima, and their ratios; returns whether the default keeps its limit."""
     ways: dict[str, Callable[[], float]] = {"podman run": lambda: podman_run(case.runs)}
     for setting, daemon in daemons.items():
         pipeline = daemon.register(case.name, case.edges, case.command)
         ways[setting] = partial(daemon.run, pipeline)
     for way in ways.values():
-        way()  # the first of each fills caches, and copies the image for another user namespace
+        way()  # the first run fills caches, and copies the image for another user namespace
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
@@ -165,7 +166,7 @@ def compared(rounds: int, case: Case, daemons: Mapping[str, Daemon]) -> bool:
 
 @contextmanager
 def serving(setting: str) -> Iterator[Daemon]:
-    """A daemon of its own with that `user_namespace`."""
+    """Runs a separate daemon with this `user_namespace`."""
     with (
         tempfile.TemporaryDirectory() as folder,
         tempfile.TemporaryDirectory(dir=os.environ["XDG_RUNTIME_DIR"]) as runtime,

@@ -1,7 +1,7 @@
-"""An image registry on the loopback for tests: as much of Docker's Registry API as a pull needs.
+"""A stub image registry on the loopback: the part of Docker's Registry API that a pull needs.
 
-It serves plain HTTP. What it was asked is kept; credentials may be required, an answer may be
-stalled in the middle of a layer, and a status may be answered instead of a manifest.
+It serves plain HTTP and records its requests. It can require credentials, stall an answer in the
+middle of a layer, and return an error status instead of a manifest.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PATH = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs)/(?P<refere
 
 
 class StubRegistry:
-    """A registry at `host`, while its context is open."""
+    """A registry that serves at `host` while its context is open."""
 
     def __init__(self) -> None:
         self.requests: list[str] = []
@@ -39,7 +39,7 @@ class StubRegistry:
         self.left = threading.Event()
         """Set once a client has closed the connection of a stalled answer."""
         self.status: int | None = None
-        """Answered instead of every manifest."""
+        """If set, the HTTP status returned instead of every manifest."""
         self._stall = False
         self._released = threading.Event()
         self._wanted: str | None = None
@@ -51,7 +51,7 @@ class StubRegistry:
 
     @property
     def host(self) -> str:
-        """Host and port, as a registry's prefix is written."""
+        """The host and port, in the form of the registry in an image name."""
         return f"127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
@@ -72,9 +72,9 @@ class StubRegistry:
     # --- what the test arranges ---------------------------------------------------------------
 
     def add(self, archive: Path, repository: str, tag: str = "latest", size: int = 65536) -> str:
-        """Serves the image of a docker-archive, and returns its digest.
+        """Serves the image of a docker-archive; returns its digest.
 
-        A layer of `size` random bytes is put on top, so that no storage has seen the image before.
+        A layer of `size` random bytes is added on top, so that the image is new to every storage.
         """
         with tarfile.open(archive) as tar:
             (entry,) = json.loads(_content(tar, "manifest.json"))
@@ -95,16 +95,16 @@ class StubRegistry:
         return digest
 
     def require(self, username: str, password: str) -> None:
-        """Every request needs these credentials from now on."""
+        """Requires these credentials for every request from now on."""
         self._wanted = "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
 
     def stall(self) -> None:
-        """Answers with layers stop half-way from now on, until `release`."""
+        """Makes answers with layers stop half-way from now on, until `release`."""
         self._released.clear()
         self._stall = True
 
     def release(self) -> None:
-        """Lets stalled answers go on, and those to come."""
+        """Lets stalled answers continue, and stalls no further ones."""
         self._stall = False
         self._released.set()
 
@@ -178,7 +178,7 @@ def _handler(registry: StubRegistry) -> Callable[..., BaseHTTPRequestHandler]:
         do_HEAD = do_GET  # noqa: N815 the name that the base class calls
 
         def log_message(self, *_: object) -> None:
-            """Requests are kept, not printed."""
+            """Prints nothing, because the requests are recorded."""
 
     return Handler
 

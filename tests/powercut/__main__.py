@@ -1,11 +1,11 @@
-"""The long form, by hand:
+"""Runs the long form of the power cut campaign, started by hand:
 
     python -m tests.powercut [--disk powercut|ext4|ext4-nojournal|xfs|btrfs] [--models strict,...]
         [--points 24] [--seed 1] [--lacks none|files|folders|all] [--user NAME] [FLOW...]
 
-One line for each flow, one for each life with a fault, a sum at the end; each life goes as JSON to
---out. Disks other than `powercut` need root, and the daemons then run as the user of --user. Runs
-side by side do not disturb each other.
+It prints one line for each flow, one for each life with a fault, and a sum at the end; --out gets
+each life as JSON. Disks other than `powercut` need root, and the daemons then run as the user of
+--user. Parallel runs do not disturb each other.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _MODELS = {"powercut": "strict,closed,journal,random"}
 
 def main() -> int:
     given = _arguments()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # unmounts as well
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM unmounts as well
     total: Counter[str] = Counter()
     with site(given.disk, user=given.user, lacks=given.lacks) as place:
         for flow in given.flows or FLOWS:
             try:
                 total += _campaign(place, flow, given)
-            except Exception as error:  # noqa: BLE001 the other flows go on
+            except Exception as error:  # noqa: BLE001 the other flows are still performed
                 print(f"{flow}: not performed: {error}", flush=True)
                 total["not performed"] += 1
                 place.unmount()

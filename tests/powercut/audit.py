@@ -1,7 +1,7 @@
-"""Compares what is there at the end of a life with what was promised. Each fault is of a class:
+"""Compares the state at the end of a life with what was promised. Each fault has a class:
 
-lost      promised, and not there                  doubled  there twice, or back again
-half      there, but not all of it, or otherwise   mode     there, and containers cannot read it
+lost      promised, but missing                    doubled  present twice, or present after removal
+half      present, but incomplete or different     mode     present, but unreadable for containers
 corrupt   the database is damaged                  left     neither used nor removed
 """
 
@@ -33,11 +33,11 @@ class Fault(NamedTuple):
 class Result(NamedTuple):
     folder: Path
     report: Mapping[str, Any]
-    """Its result.json."""
+    """The content of its result.json."""
 
 
 def contents(root: Path) -> dict[str, str]:
-    """Digests of all files below a folder, by their paths."""
+    """Returns the digests of all files below a folder, by their paths."""
     return {
         str(path.relative_to(root)): digest(path.read_bytes())
         for path in root.rglob("*")
@@ -46,10 +46,10 @@ def contents(root: Path) -> dict[str, str]:
 
 
 class Audit:
-    """Of one state; its daemon has ended."""
+    """Audits one state, whose daemon has ended."""
 
     def __init__(self, site: Site, promises: Promises, moment: float) -> None:
-        """`moment`: of the power cut, as `time.monotonic`."""
+        """`moment` is the time of the power cut, in seconds of `time.monotonic`."""
         self._state, self._site = site.state, site
         self._promises, self._moment = promises, moment
         self._jobs: dict[str, Row] = {r["id"]: r for r in site.rows("SELECT * FROM jobs")}
@@ -59,7 +59,7 @@ class Audit:
         self._results: dict[str, list[Result]] = defaultdict(list)
 
     def faults(self) -> Iterator[Fault]:
-        """All that is wrong."""
+        """Yields all faults."""
         yield from self._of_database()
         yield from self._of_payloads()
         yield from self._of_results()
@@ -219,7 +219,7 @@ class Audit:
         found, row = self._results[job], self._jobs.get(job)
         if row is None or (row["state"], row["status"]) != (3, 1) or len(found) != 1:
             return None
-        if True in allowed:  # its inputs are not known
+        if True in allowed:  # the inputs of the job are not known
             return True
         return tuple(sorted({file["sha256"] for file in found[0].report["files"]}))
 
@@ -231,7 +231,7 @@ class Audit:
         return contents(version / name) or None
 
     def _backup(self, name: str) -> Value:
-        """Whether a state can be made of it; its digests are compared then."""
+        """Returns whether a state can be restored from a backup, which compares its digests."""
         file = self._state.parent / name
         if not file.exists():
             return None
@@ -243,7 +243,7 @@ class Audit:
         return True
 
     def _copy_of_the_database(self, steps: str) -> Value:
-        """Whether a whole one of so many steps lies there."""
+        """Returns True if there is a complete copy of the database with this schema version."""
         for path in (self._state / "copies").glob(f"*-schema{steps}-*.db"):
             with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as copy:
                 if copy.execute("PRAGMA quick_check").fetchone() == ("ok",):
@@ -251,7 +251,7 @@ class Audit:
         return None
 
     def _definition(self, column: str, value: str) -> Value:
-        """The image of the first operator of a pipeline."""
+        """Returns the image of the first operator of a pipeline."""
         rows = self._site.rows(
             "SELECT files FROM pipelines p JOIN definitions d ON d.digest = p.definition"
             f" WHERE p.{column} = ? AND p.removed IS NULL",

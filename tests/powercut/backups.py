@@ -1,4 +1,4 @@
-"""Flows of backups: one is made while the daemon works, and one takes the place of the state."""
+"""Flows of backups: one is made while the daemon works, and one is restored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.powercut.promises import digest
 
 
 def upload(scene: Scene, name: str) -> tuple[str, str]:
-    """A payload with one file; its id and the file's digest."""
+    """Creates a payload with one file; returns its id and the digest of the file."""
     path, content = scene.site.folder / f"upload-{name}", scene.content(50_000)
     path.write_bytes(content)
     path.chmod(0o644)
@@ -22,7 +22,7 @@ def upload(scene: Scene, name: str) -> tuple[str, str]:
 
 @flow
 def backup(scene: Scene) -> None:
-    """The file of a backup is there whole once the command has ended, and not at all before."""
+    """The file of a backup is complete once the command has ended, and absent before."""
     upload(scene, "a.dcm")
     scene.drop("plain", "ct", scene.contents("folder/0.dcm", "folder/1.dcm"))
     for number in range(2):
@@ -34,7 +34,7 @@ def backup(scene: Scene) -> None:
 
 @flow
 def restore(scene: Scene) -> None:
-    """What came after a backup is gone once it took the place of the state, and there before."""
+    """Data from after a backup is gone once the backup is restored, and present before."""
     upload(scene, "a.dcm")
     scene.drop("plain", "ct", scene.contents("a.dcm"))
     scene.site.rest(1)

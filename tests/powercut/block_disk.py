@@ -1,7 +1,7 @@
 """A real file system (ext4, XFS, Btrfs) on a disk with a volatile write cache. Needs root.
 
-Its image lies on a `VolatileDisk`: what the file system did not have flushed is lost at a power
-cut, as in a disk's own cache, and it recovers by its own log.
+The image of the file system is a file on a `VolatileDisk`: at a power cut it loses what the file
+system did not flush, as a disk loses its own cache, and the file system recovers by its own log.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KINDS = tuple(_MAKE)
 
 
 class BlockDisk(VolatileDisk):
-    """The same as the disk below it, whose blocks take the place of files."""
+    """A VolatileDisk whose power cuts lose blocks of a file system instead of files."""
 
     def __init__(self, folder: Path, kind: str) -> None:
         below = folder / "below"
@@ -45,7 +45,7 @@ class BlockDisk(VolatileDisk):
             file.truncate(_SIZE)
         sync([image, self._below])
         self._attach()
-        # Smaller than mkfs.xfs makes them, but for its own tests.
+        # These variables allow sizes that mkfs.xfs otherwise refuses as too small.
         own_tests = {"TEST_DIR": "1", "TEST_DEV": "1", "QA_CHECK_FS": "1"}
         _run(*_MAKE[self._kind], self._loop, environment=own_tests)
         self._mount()
@@ -56,7 +56,7 @@ class BlockDisk(VolatileDisk):
         self.mount = self._below
         super().cut(copy, model, seed)
         self._attach()
-        if self._kind == "ext4-nojournal":  # as the start of the machine does
+        if self._kind == "ext4-nojournal":  # as a machine does at boot
             subprocess.run(["e2fsck", "-y", self._loop], capture_output=True)
         self._mount()
 

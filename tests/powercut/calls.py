@@ -1,4 +1,4 @@
-"""Flows over the socket."""
+"""Flows of calls over the socket."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.powercut.volatile_disk import sync
 
 @flow
 def upload(scene: Scene) -> None:
-    """A job that is started, one that is not, and one of a reusable payload."""
+    """Uploads for a job that is started, one that is not, and one of a reusable payload."""
     with scene.site.connect() as connection:
         job, payload = _create(scene, connection, "started")
         files = {"a.dcm": scene.content(), "x/b.dcm": scene.content(700_000)}
@@ -40,7 +40,7 @@ def upload(scene: Scene) -> None:
 
 @flow
 def remove(scene: Scene) -> None:
-    """What is removed, deleted or cancelled stays so."""
+    """Removed, deleted or cancelled things stay so."""
     with scene.site.connect() as connection:
         payload = payloads.create(connection, {})
         scene.promises.answered(("payload", payload))
@@ -63,7 +63,7 @@ def remove(scene: Scene) -> None:
 
 @flow
 def definitions(scene: Scene) -> None:
-    """Pipelines over the socket and as files: made, changed, removed, and used."""
+    """Pipelines over the socket and as files are created, changed, removed and used."""
     site = scene.site
     with site.connect() as connection:
         made, _ = pipelines.create(connection, _definition("api", "copy"), {"key": "value"})
@@ -86,7 +86,7 @@ def definitions(scene: Scene) -> None:
 
 @flow
 def model(scene: Scene) -> None:
-    """A model, another, the first again with other weights; one is deleted."""
+    """Two models are uploaded, the first again with other weights; the other is deleted."""
     with scene.site.connect() as connection:
         for name, size in (("net", 5000), ("other", 200_000), ("net", 7000)):
             folder, files = _model(scene, name, size)
@@ -99,7 +99,7 @@ def model(scene: Scene) -> None:
 
 @flow
 def slow_jobs(scene: Scene) -> None:
-    """Nine jobs of all kinds at once."""
+    """Nine jobs of several kinds run at once."""
     for number in range(6):
         files = scene.contents(f"m{number}.dcm")
         scene.drop("plain", "ct", files, foreign=number % 3 == 2)
@@ -137,7 +137,7 @@ def _create(
 
 
 def _start(scene: Scene, connection: Connection, job: str, inputs: tuple[str, ...] | bool) -> None:
-    """`inputs`: digests of what its result is made of, where they are known."""
+    """Starts a job; `inputs` are the digests of its result, or True if they are not known."""
     with scene.promises.changing((("result", job), inputs)):
         jobs.start(connection, job, {})
 
@@ -161,7 +161,7 @@ def _send(
 
 
 def _model(scene: Scene, name: str, size: int) -> tuple[Path, dict[str, str]]:
-    """A folder to upload, and the digests of its files."""
+    """Creates the folder of a model to upload; returns it, and the digests of its files."""
     folder = scene.site.folder / "models" / name
     shutil.rmtree(folder, ignore_errors=True)
     contents = {

@@ -1,4 +1,4 @@
-"""Records flows on a disk, and lives after power cuts at many points of them."""
+"""Records flows on a disk, and runs lives after power cuts at many points of them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests.powercut.promises import Promises
 from tests.powercut.site import Site, StuckError
 from tests.powercut.volatile_disk import Copy, VolatileDisk
 
-#: Of the lives, the share in whose start the power is cut once more.
+#: The share of lives during whose start the power is cut a second time.
 _AGAIN = 0.15
 _SETTLED = 0.3
-#: A copy costs little until something becomes of it.
+#: Maximum copies of a flow. A copy costs little until it is used.
 _MOST_COPIES = 400
 
-#: A copy, what is left of it, and whether the power is cut again.
+#: A copy, and the name of the model of the power cut.
 Cut: TypeAlias = tuple[Copy, str]
 
 
@@ -41,7 +41,7 @@ class Recording:
     copies: Sequence[Copy]
 
     def drop(self, copies: Sequence[Copy]) -> None:
-        """Ends the processes of copies."""
+        """Ends the processes that keep copies."""
         for copy in copies:
             with suppress(OSError):
                 copy.drop()
@@ -49,11 +49,11 @@ class Recording:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Life:
-    """A daemon's, from its start after a power cut until it rested."""
+    """The run of a daemon, from its start after a power cut until it was idle."""
 
     flow: str
     models: Sequence[str]
-    """What each cut left, the second one was in the start after the first."""
+    """The model of each power cut; a second one came during the start after the first."""
     seed: int
     operation: int
     what: str
@@ -68,7 +68,7 @@ class Life:
 
 @contextmanager
 def site(kind: str = "powercut", *, user: str | None = None, lacks: str = "none") -> Iterator[Site]:
-    """A place for a campaign. `kind`: of its file system; all but powercut need root."""
+    """Creates a site for a campaign. `kind` is its file system; all except powercut need root."""
     folder = Path(tempfile.mkdtemp(prefix="cut-", dir="/var/tmp"))
     folder.chmod(0o755)
     disk = VolatileDisk(folder) if kind == "powercut" else BlockDisk(folder, kind)
@@ -80,8 +80,10 @@ def site(kind: str = "powercut", *, user: str | None = None, lacks: str = "none"
 
 
 def record(place: Site, flow: str, seed: int, stride: int) -> Recording:
-    """Performs a flow, and copies the disk after each `stride`-th operation from one on that the
-    seed says. Raises AssertionError where the flow fails without any power cut.
+    """Performs a flow, and copies the disk after every `stride`-th operation.
+
+    The seed decides the first of these operations. Raises AssertionError if the flow has faults
+    without any power cut.
     """
     scene = Scene(site=place, random=Random(f"{seed} {flow}"))
     place.create()
@@ -103,7 +105,7 @@ def record(place: Site, flow: str, seed: int, stride: int) -> Recording:
 
 
 def chosen(recording: Recording, count: int) -> list[Copy]:
-    """Copies from the whole of a flow; the others are dropped."""
+    """Returns up to `count` copies, spread over the whole flow; the others are dropped."""
     all_of_them = recording.copies
     step = max(1.0, len(all_of_them) / count)
     kept = [all_of_them[int(number * step)] for number in range(min(count, len(all_of_them)))]
@@ -112,7 +114,7 @@ def chosen(recording: Recording, count: int) -> list[Copy]:
 
 
 def live(place: Site, recording: Recording, copy: Copy, model: str) -> list[Life]:
-    """A life after a power cut, and now and then the one after another cut in its start."""
+    """Runs the life after a power cut, and sometimes a second one, cut during its start."""
     random = Random(f"{recording.seed} {recording.flow} {copy.operation} {model}")
     lives, second = [], None
     place.disk.cut(copy, model, recording.seed * 1000 + copy.operation)
@@ -123,7 +125,7 @@ def live(place: Site, recording: Recording, copy: Copy, model: str) -> list[Life
         second = next(iter(place.disk.copies()), None)
     finally:
         place.unmount()
-        recording.drop(place.disk.copies())  # of the unmounting
+        recording.drop(place.disk.copies())  # copies made while unmounting
     if second is not None:
         other = random.choice(["strict", "closed", "journal", "random"])
         place.disk.cut(second, other, recording.seed)
@@ -146,13 +148,13 @@ def _life(place: Site, recording: Recording, copy: Copy, models: Sequence[str]) 
         _recover(place, recording)
     except (StuckError, OSError) as error:
         faults.append(Fault("stuck", str(error)))
-    except Exception:  # noqa: BLE001 of the campaign itself: tell which life it was
+    except Exception:  # noqa: BLE001 a bug of the campaign itself: report in which life
         faults.append(Fault("stuck", traceback.format_exc()[-800:]))
     journal = place.journal()
     place.kill()
     try:
         faults += Audit(place, promises, moment).faults()
-    except Exception:  # noqa: BLE001 what cannot be read
+    except Exception:  # noqa: BLE001 the state cannot be read
         faults.append(Fault("corrupt", traceback.format_exc()[-800:]))
     bugs = [line for line in journal.splitlines() if " ERROR " in line or "Traceback" in line]
     faults += [Fault("log", line[:300]) for line in bugs[:1]]
@@ -168,7 +170,7 @@ def _life(place: Site, recording: Recording, copy: Copy, models: Sequence[str]) 
 
 
 def _recover(place: Site, recording: Recording) -> None:
-    if recording.flow == "retry":  # a retry that was cut is repeated by whoever asked for it
+    if recording.flow == "retry":  # a user repeats a retry that was interrupted
         place.until(
             lambda: not [one for one in place.unfinished() if ".claraedge-retry" not in one],
             "nothing but a retry is left",

@@ -1,4 +1,4 @@
-"""Disks and sites for one test."""
+"""Fixtures: the disk and the site of one test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _can_be() -> None:
 
 @pytest.fixture
 def disk() -> Iterator[VolatileDisk]:
-    """An empty one."""
+    """Mounts an empty disk."""
     with tempfile.TemporaryDirectory(prefix="cut-", dir="/var/tmp") as folder:  # short, for sockets
         made = VolatileDisk(Path(folder))
         made.create()

@@ -32,7 +32,7 @@ def folder(scene: Scene) -> None:
 
 @flow
 def foreign(scene: Scene) -> None:
-    """Of another user: copied, and the original removed."""
+    """Files of another user are copied, and the originals removed."""
     scene.drop("plain", "ct", scene.contents("b.dcm"), foreign=True)
     scene.drop("plain", "ct", scene.contents("tree/1.dcm", "tree/x/2.dcm"), foreign=True)
     scene.site.rest(2)
@@ -40,7 +40,7 @@ def foreign(scene: Scene) -> None:
 
 @flow
 def study(scene: Scene) -> None:
-    """Two DICOM studies, whose slices come mixed."""
+    """The slices of two DICOM studies arrive mixed."""
     studies = [_study(), _study()]
     files = {
         f"{'in/' * (number % 2)}{which}-{number}.dcm": content
@@ -96,7 +96,7 @@ def quiet(scene: Scene) -> None:
 
 @flow
 def duplicates(scene: Scene) -> None:
-    """The same again: one trigger links to the first result, another leaves it at that."""
+    """The same files are dropped again: one trigger links to the first result, another skips."""
     contents = {"link": scene.content(), "skip": scene.content()}
     for number in (1, 2):
         for trigger, content in contents.items():
@@ -107,7 +107,7 @@ def duplicates(scene: Scene) -> None:
 
 @flow
 def faulty(scene: Scene) -> None:
-    """A folder that can never become a job."""
+    """A folder is dropped that can never become a job."""
     bad = scene.site.state / "inbox/ct/bad"
     files = scene.contents("bad/1.dcm")
     item = scene.promises.item("faulty", [bad / "link", bad / "1.dcm"], files.values())
@@ -121,14 +121,14 @@ def faulty(scene: Scene) -> None:
 
 @flow
 def zero(scene: Scene) -> None:
-    """The original is not kept."""
+    """The original of the item is not kept."""
     scene.drop("unkept", "zero", scene.contents("z.dcm"))
     scene.site.rest(1)
 
 
 @flow_after(lambda _: None)
 def first(scene: Scene) -> None:
-    """The first start of all, on an empty state."""
+    """The daemon starts for the first time, on an empty state."""
     scene.site.start("first-boot")
     scene.drop("plain", "ct", scene.contents("a.dcm"))
     scene.site.rest(1)
@@ -136,7 +136,7 @@ def first(scene: Scene) -> None:
 
 @flow
 def retry(scene: Scene) -> None:
-    """Jobs of a file and of a folder fail; repaired, they are tried again."""
+    """Jobs of a file and of a folder fail; after the repair they are retried."""
     scene.drop("retried", "flaky", scene.contents("f.dcm"))
     scene.drop("retried", "flaky", scene.contents("tree/1.dcm", "tree/x/2.dcm"))
     scene.site.rest(2)
@@ -145,7 +145,7 @@ def retry(scene: Scene) -> None:
 
 
 def retry_failed(scene: Scene) -> None:
-    """As a person does, who does so again for what a power cut came into."""
+    """Retries failed items as a user does, and repeats retries that a power cut interrupted."""
     (scene.site.folder / "repaired").touch()
     failed = scene.site.rows(
         "SELECT id FROM inbox_items WHERE state = 'failed' AND pipeline = 'flaky'"
@@ -155,7 +155,7 @@ def retry_failed(scene: Scene) -> None:
         for row in failed:
             try:
                 appliance.retry_item(connection, row["id"])
-            except ItemRetryError as error:  # a call that was not answered has put it back
+            except ItemRetryError as error:  # an earlier, unanswered call has put it back
                 known = ("any more", "is there already")
                 if not any(words in str(error) for words in known):
                     raise

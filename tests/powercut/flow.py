@@ -1,6 +1,7 @@
-"""A flow: what people do to a daemon while its disk is copied. `FLOWS` has those of `drops.py`,
-`calls.py`, `backups.py` and `migrations.py` by their names; one more is one more function with
-`@flow`, or `@flow_after(...)` where no daemon is to serve when it begins.
+"""Flows: what users do with a daemon while its disk is copied.
+
+`FLOWS` has the flows of `drops.py`, `calls.py`, `backups.py` and `migrations.py` by name. To add
+one, write a function with `@flow`, or `@flow_after(...)` if no daemon may serve when it begins.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from tests.powercut.site import Site
 
 @dataclass(kw_only=True)
 class Scene:
-    """What a flow works on."""
+    """The site, the random source and the promises of a flow."""
 
     site: Site
     random: Random
     promises: Promises = field(default_factory=Promises)
 
     def content(self, size: int | None = None) -> bytes:
-        """Bytes that nothing else has."""
+        """Returns random bytes; `size` in bytes, None for a random choice of sizes."""
         return self.random.randbytes(size or self.random.choice((20, 3000, 9000)))
 
     def contents(self, *names: str) -> dict[str, bytes]:
@@ -33,7 +34,7 @@ class Scene:
     def drop(
         self, kind: str, trigger: str, files: dict[str, bytes], *, foreign: bool = False
     ) -> Item:
-        """Drops one item, and waits until it is durable."""
+        """Drops one item and makes it durable; returns the item."""
         folder = self.site.state / "inbox" / trigger
         item = self.promises.item(kind, self.paths(folder, files), files.values())
         self.site.drop(folder, files, foreign=foreign)
@@ -49,7 +50,7 @@ Part: TypeAlias = Callable[[Scene], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Flow:
-    """What is done before the disk is copied, and meanwhile."""
+    """The function that runs before the disk is copied, and the one that runs meanwhile."""
 
     before: Part
     perform: Part

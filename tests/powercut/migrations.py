@@ -1,4 +1,4 @@
-"""The flow of a new version, which changes the database of an older one."""
+"""The flow of a new version that migrates the database of an older one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.powercut.backups import upload
 from tests.powercut.flow import Scene, flow_after
 from tests.powercut.volatile_disk import sync_tree
 
-#: The tables without the last step.
+#: The last migration, and SQL that reverts it.
 _LAST = "remedy"
 _BACK = f"""
 ALTER TABLE inbox_items RENAME COLUMN remedy TO mend;
@@ -20,7 +20,7 @@ DELETE FROM facts WHERE key = 'version';
 
 
 def older(scene: Scene) -> None:
-    """A state as an older version left it."""
+    """Creates a state as an older version leaves it."""
     scene.site.start("boot-of-the-older-version")
     upload(scene, "a.dcm")
     scene.drop("plain", "ct", scene.contents("a.dcm"))
@@ -37,7 +37,7 @@ def older(scene: Scene) -> None:
 
 @flow_after(older)
 def migrate(scene: Scene) -> None:
-    """The database is copied, then changed; all that it knows stays."""
+    """The database is copied, then migrated; all its content stays."""
     scene.site.start("boot-of-the-newer-version")
     scene.drop("plain", "ct", scene.contents("b.dcm"))
     scene.site.rest(2)

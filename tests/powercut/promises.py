@@ -1,7 +1,7 @@
-"""What was promised while the disk was copied, each with the moment from which on it is a promise.
+"""Records what was promised while the disk was copied, and the time from which on it is promised.
 
-A dropped item is one from the moment that its writer has fsynced it; what a call changes is one
-from its answer. Between a call and its answer a power cut may leave old or new.
+A dropped item is promised from the time when its writer has fsynced it, and the change of a call
+from its answer. A power cut between a call and its answer may leave the old or the new value.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-#: What a value belongs to: a kind, and an id or a name or both.
+#: The key of a value: a kind, and an id or a name or both.
 Key: TypeAlias = tuple[str, ...]
 Value: TypeAlias = str | bool | dict[str, str] | tuple[str, ...] | None
 
@@ -27,19 +27,20 @@ def digest(content: bytes) -> str:
 
 @dataclass(kw_only=True)
 class Item:
-    """Something that was dropped."""
+    """An item that was dropped."""
 
     kind: str
-    """plain, retried, faulty, linked, skipped, unkept: what becomes of it."""
+    """The expected outcome: plain, retried, faulty, linked, skipped or unkept."""
     paths: Sequence[Path]
     inputs: tuple[str, ...]
-    """Digests, sorted."""
+    """Digests of its files, sorted."""
     others: tuple[str, ...] = ()
-    """Digests of files that belong to it and are no inputs: markers."""
+    """Digests of files that belong to it but are not inputs: markers."""
     moment: float = math.inf
+    """Seconds of `time.monotonic` from which on it is promised."""
 
     def promise(self) -> None:
-        """It is durable now."""
+        """Records that the item is durable now."""
         self.moment = time.monotonic()
 
 
@@ -52,7 +53,7 @@ class _Write:
 
 @dataclass
 class Promises:
-    """Of one flow."""
+    """The promises of one flow."""
 
     items: list[Item] = field(default_factory=list)
     _writes: dict[Key, list[_Write]] = field(default_factory=lambda: defaultdict(list))
@@ -64,7 +65,7 @@ class Promises:
         inputs: Iterable[bytes],
         others: Sequence[bytes] = (),
     ) -> Item:
-        """Notes an item that is about to be dropped."""
+        """Records an item that is about to be dropped."""
         made = Item(
             kind=kind,
             paths=list(paths),
@@ -76,7 +77,7 @@ class Promises:
 
     @contextmanager
     def changing(self, *changes: tuple[Key, Value]) -> Iterator[None]:
-        """Around a call that gives each key this value; None: takes it away."""
+        """Wraps a call that sets each key to a value; None means that it removes the key."""
         writes = [(key, _Write(value=value, began=time.monotonic())) for key, value in changes]
         for key, write in writes:
             self._writes[key].append(write)
@@ -85,13 +86,15 @@ class Promises:
             write.answered = time.monotonic()
 
     def answered(self, key: Key, value: Value = True) -> None:
-        """What was not known before the answer: an id."""
+        """Records a value that was unknown before the answer, such as an id."""
         with self.changing((key, value)):
             pass
 
     def allowed(self, moment: float) -> Iterator[tuple[Key, Sequence[Value]]]:
-        """The values that each key may have after a power cut at that moment; the first is the one
-        that was answered last. Without those that nobody had asked for.
+        """Yields the values that each key may have after a power cut at this time.
+
+        The first value is the one that was answered last. Keys that no call had set by then are
+        left out.
         """
         for key, writes in self._writes.items():
             begun = [write for write in writes if write.began <= moment]
@@ -101,5 +104,5 @@ class Promises:
             yield key, [*last, *(write.value for write in begun if write.answered > moment)]
 
     def broken_off(self, moment: float) -> list[Item]:
-        """Items whose writer had not made them durable then: the cut ends the writer as well."""
+        """Returns the items that were not durable at this time: the cut ends their writers too."""
         return [item for item in self.items if item.moment > moment]

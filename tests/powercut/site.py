@@ -1,4 +1,4 @@
-"""A disk with a daemon on it, and what people do there: the place of a campaign."""
+"""The site of a campaign: a disk, a daemon on it, and what users do there."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from claraedge.client.connection import Connection
 from tests.powercut.volatile_disk import VolatileDisk, sync, sync_tree
 
 _ROOT = Path(__file__).resolve().parents[2]
-#: Another user, whose files are copied.
+#: The uid of another user, whose files the inbox copies.
 FOREIGN = 65534
+#: Seconds that a condition is waited for.
 PATIENCE = 30.0
 
 _CONFIGURATION = """
@@ -45,7 +46,7 @@ _FOLDERS = ("ct", "flaky", "study", "mark", "quiet", "link", "skip", "zero")
 
 
 def definition(name: str, image: str) -> str:
-    """A pipeline of two operators, the first of this image."""
+    """Returns the definition of a pipeline of two operators; the first one has this image."""
     return f"""\
 api-version: 0.4.0
 name: {name}
@@ -62,16 +63,16 @@ operators:
 
 
 class StuckError(Exception):
-    """What had to come did not."""
+    """An expected condition did not become true in time."""
 
 
 class Site:
-    """One disk and one daemon at a time."""
+    """A site with one disk and one daemon at a time."""
 
     def __init__(
         self, folder: Path, disk: VolatileDisk, *, user: str | None = None, lacks: str = "none"
     ) -> None:
-        """`user`: who daemons run as, where root asks; `lacks`: what they do not sync."""
+        """`user` is the user of the daemons if root runs this; `lacks` is what they do not sync."""
         self.folder, self.disk = folder, disk
         self.user = pwd.getpwnam(user) if user else pwd.getpwuid(os.geteuid())
         self.log = folder / "daemon.log"
@@ -94,7 +95,7 @@ class Site:
     # --- the disk -----------------------------------------------------------------------------
 
     def create(self) -> None:
-        """A new disk, with the configuration and two pipelines, durable."""
+        """Creates a new disk with the configuration and two pipelines, and syncs it."""
         (self.folder / "repaired").unlink(missing_ok=True)
         self.disk.create()
         configuration = self.disk.mount / "claraedge.toml"
@@ -110,7 +111,7 @@ class Site:
         sync_tree(self.disk.mount)
 
     def drop(self, folder: Path, files: Mapping[str, bytes], *, foreign: bool = False) -> None:
-        """Writes files below a folder; they are durable, with their names, when this returns."""
+        """Writes files below a folder; when it returns, they and their names are durable."""
         inside = {folder}
         for name, content in files.items():
             path = folder / name
@@ -137,7 +138,7 @@ class Site:
     # --- the daemon ---------------------------------------------------------------------------
 
     def start(self, boot: str) -> None:
-        """Returns once it serves. Raises StuckError."""
+        """Starts the daemon and waits until it serves. Raises StuckError."""
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         self._daemon = int(self._say(f"start {boot}"))
         self.until(lambda: " ready " in self.journal(), "the daemon serves")
@@ -150,7 +151,7 @@ class Site:
         self._command("backup", name)
 
     def restore(self, name: str) -> None:
-        """Puts a backup into the place of the state; no daemon may run."""
+        """Replaces the state by that of a backup; no daemon may run."""
         self._command("restore", name)
 
     def _command(self, what: str, name: str) -> None:
@@ -162,13 +163,13 @@ class Site:
             self._daemon = 0
 
     def journal(self) -> str:
-        """Of the present daemon."""
+        """Returns the log of the present daemon."""
         if not self.log.exists():
             return ""
         return self.log.read_bytes()[self._log_start :].decode("utf-8", "replace")
 
     def until(self, holds: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
-        """Raises StuckError."""
+        """Waits until a condition is true. Raises StuckError after `seconds`."""
         deadline = time.monotonic() + seconds
         while not holds():
             if not self.alive():
@@ -178,7 +179,7 @@ class Site:
             time.sleep(0.03)
 
     def unmount(self) -> None:
-        """As a machine that is switched off: nothing is told to sync."""
+        """Kills the daemon and unmounts the disk, as if the machine were switched off."""
         self.kill()
         self.disk.unmount()
 
@@ -200,19 +201,19 @@ class Site:
     # --- what it has done ---------------------------------------------------------------------
 
     def rows(self, query: str, *values: object) -> Sequence[Mapping[str, Any]]:
-        """Of its database."""
+        """Returns the rows of a query on the database."""
         address = f"file:{self.state}/claraedge.db?mode=ro"
         with closing(sqlite3.connect(address, uri=True, timeout=20)) as database:
             database.row_factory = sqlite3.Row
             return [dict(row) for row in database.execute(query, values)]
 
     def pipeline(self, name: str) -> str:
-        """The id of the newest of that name."""
+        """Returns the id of the newest pipeline of this name."""
         query = "SELECT id FROM pipelines WHERE name = ? AND removed IS NULL ORDER BY sequence DESC"
         return str(self.rows(query, name)[0]["id"])
 
     def unfinished(self) -> list[str]:
-        """What is left to do, in words."""
+        """Describes the work that is left."""
         items = [r for r in self.rows("SELECT * FROM inbox_items")
                  if r["state"] not in ("delivered", "failed")]  # fmt: skip
         jobs = self.rows(
@@ -223,7 +224,7 @@ class Site:
             "SELECT d.job, d.state FROM deliveries d JOIN jobs j ON j.id = d.job"
             " WHERE d.state <> 'done' AND j.state = 3"
         )
-        inbox = os.walk(self.state / "inbox")  # which the daemon empties meanwhile
+        inbox = os.walk(self.state / "inbox")  # the daemon may empty it meanwhile
         dropped = [Path(folder, name) for folder, _, names in inbox for name in names]
         return [
             *(f"item {row['name']!r} is {row['state']}: {row['reason']}" for row in items),
@@ -244,14 +245,14 @@ class Site:
         return [f"{path.name} is not read" for path in paths if path.read_text() not in known]
 
     def rest(self, items: int = 0) -> None:
-        """Returns once so many items have ended and nothing is left to do. Raises StuckError."""
+        """Waits until `items` items have ended and no work is left. Raises StuckError."""
         query = "SELECT id FROM inbox_items WHERE state IN ('delivered', 'failed')"
         try:
             self.until(lambda: len(self.rows(query)) >= items, f"{items} items have ended")
             calm = 0
 
             def rests() -> bool:
-                nonlocal calm  # what was just dropped is seen at the next look into the inbox
+                nonlocal calm  # a new file is found only by the next scan of the inbox
                 calm = 0 if self.unfinished() else calm + 1
                 return calm >= 4
 

@@ -1,4 +1,4 @@
-"""Services see whole models after a power cut at any moment of a change of their view."""
+"""Services see complete models after a power cut at any point of a change of their view."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MODELS = ("net", "other")
 
 
 class _Repository:
-    """Two generations of each model, durable, below a folder."""
+    """Two durable generations of each model below a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -49,14 +49,14 @@ def _wanted(generation: int) -> dict[str, Stored]:
 
 
 def _show(root: Path, generation: int) -> dict[str, dict[str, str]]:
-    """What a service sees once the view is brought to these."""
+    """Updates the view to a generation; returns what a service then sees."""
     view = ModelView(_Repository(root / "models"), root / "view/models", root / "view", new_id)
     asyncio.run(view.show(_wanted(generation)))
     return {name: contents(view.folder / name) for name in _MODELS}
 
 
 def _copied_change(disk: VolatileDisk, stride: int) -> tuple[dict[str, dict[str, str]], list[Copy]]:
-    """What the new generation holds, and copies of the disk while it takes the old one's place."""
+    """Returns the files of the new generation, and copies of the disk while it replaces the old."""
     repository = _Repository(disk.mount / "models")
     repository.make()
     _show(disk.mount, 1)

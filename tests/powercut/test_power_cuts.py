@@ -1,7 +1,7 @@
-"""After a power cut at any moment nothing that was promised is lost, doubled, half or unreadable.
+"""After a power cut at any time no promised data is lost, doubled, incomplete or unreadable.
 
-The short form cuts at two moments of each flow, a seed says which; CLARAEDGE_CAMPAIGN=1 at many.
-`python -m tests.powercut` does the same on ext4, XFS and Btrfs.
+The short form cuts at two points of each flow, which a seed selects; with CLARAEDGE_CAMPAIGN=1 it
+cuts at many. `python -m tests.powercut` does the same on ext4, XFS and Btrfs.
 """
 
 from __future__ import annotations
@@ -52,5 +52,5 @@ def test_it_finds_a_product_that_does_not_sync(lacks: str, model: str) -> None:
 def _damaged(
     place: Site, model: str, recording: Recording, copies: Sequence[Copy]
 ) -> Iterator[Life]:
-    for copy in reversed(copies):  # at the end all was promised
+    for copy in reversed(copies):  # at the end of the flow everything was promised
         yield from (life for life in live(place, recording, copy, model) if life.faults)

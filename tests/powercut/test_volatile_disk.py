@@ -1,4 +1,4 @@
-"""The disk of the campaigns keeps what its model says, and no more."""
+"""The disk of the campaigns keeps exactly what its model defines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.powercut.volatile_disk import VolatileDisk, sync
 
 
 def _cut(disk: VolatileDisk, model: str, seed: int = 1) -> Path:
-    """The root of the disk after a power cut now."""
+    """Cuts the power now; returns the root of the disk afterwards."""
     disk.copy_after(disk.operations + 1)
     (disk.mount / "last").touch()
     disk.unmount()

@@ -1,6 +1,6 @@
-"""A mounted disk that loses at a power cut what was not synced: `disk/main.cpp` serves it.
+"""A mounted disk that loses at a power cut what was not synced; `disk/main.cpp` serves it.
 
-No root: FUSE mounts it for this user.
+It needs no root, because FUSE mounts it for this user.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathlib import Path
 
 _SOURCES = Path(__file__).with_name("disk")
 _PROGRAM = "powercut-disk"
-#: What is kept of that which was not synced: `disk/cut.hpp`.
+#: Models that decide which unsynced data survive a power cut: see `disk/cut.hpp`.
 MODELS = ("strict", "closed", "journal", "names", "random")
 
 
 def why_there_is_none() -> str | None:
-    """Why this machine cannot have such a disk; None where it can."""
+    """Returns why this machine cannot have such a disk; None if it can."""
     lacks = [name for name in ("g++", "fusermount3") if shutil.which(name) is None]
     if not Path("/usr/include/fuse3/fuse_lowlevel.h").exists():
         lacks.append("libfuse3-dev")
@@ -33,7 +33,7 @@ def why_there_is_none() -> str | None:
 
 
 def built() -> Path:
-    """The program, compiled once for each state of its sources."""
+    """Returns the program, compiled once for each version of its sources."""
     sources = sorted(_SOURCES.iterdir())
     key = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]
     place = Path(tempfile.gettempdir()) / f"claraedge-{_PROGRAM}-{os.geteuid()}-{key}"
@@ -48,32 +48,32 @@ def built() -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
-    """The disk right after one operation."""
+    """A copy of the disk right after one operation."""
 
     operation: int
     moment: float
-    """Seconds of `time.monotonic`."""
+    """Time of the operation, in seconds of `time.monotonic`."""
     what: str
-    """The operation, in words."""
+    """Description of the operation."""
     control: Path
 
     def drop(self) -> None:
-        """Ends its process."""
+        """Ends the process that keeps the copy."""
         ask(self.control, "exit")
 
 
 class VolatileDisk:
-    """One mount point, on which disks follow each other: a new one, those after a power cut."""
+    """One mount point, for one disk at a time: a new one, or one after a power cut."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder`: empty; its path is short, since sockets lie in it."""
+        """`folder` must be empty, and its path short, because it contains sockets."""
         self.mount = folder / "disk"
         self.mount.mkdir()
         self._control = folder / "control"
         self._log = folder / "copies"
         self._copies = self._known = 0
         self._server: subprocess.Popen[str] | None = None
-        self._life, self._alive = os.pipe()  # copies end once nobody has the second one open
+        self._life, self._alive = os.pipe()  # copies end once no process has `_alive` open
 
     def create(self) -> None:
         """Mounts an empty disk."""
@@ -86,7 +86,7 @@ class VolatileDisk:
         assert said == "mounted\n", f"the disk is not mounted: {said}"
 
     def cut(self, copy: Copy, model: str, seed: int) -> None:
-        """Mounts the disk as a power cut right after that operation leaves it."""
+        """Mounts the disk as it is after a power cut right after the operation of the copy."""
         said = ask(copy.control, f"serve {self.mount} {model} {seed} {self._control} {self._log}")
         assert said == "mounted", f"the disk of {copy.control} is not mounted: {said}"
 
@@ -95,14 +95,17 @@ class VolatileDisk:
         return int(ask(self._control, "count"))
 
     def copy_after(self, operation: int, stride: int = 1, count: int = 1) -> None:
-        """Copies the disk after this operation, and after each `stride`-th one from there on."""
+        """Copies the disk after this operation and after every `stride`-th later one.
+
+        `count` is the maximum number of copies.
+        """
         self._copies += 1
         prefix = self._log.with_name(f"c{self._copies}")
         said = ask(self._control, f"copies {operation} {stride} {count} {prefix}")
         assert said == "ok", said
 
     def copies(self) -> list[Copy]:
-        """Those that were made since this was asked last."""
+        """Returns the copies that were made since the last call."""
         lines = self._log.read_text("utf-8", "replace").splitlines() if self._log.exists() else []
         parts = [line.split(" ", 3) for line in lines[self._known :]]
         self._known = len(lines)
@@ -112,18 +115,18 @@ class VolatileDisk:
         ]
 
     def own(self, path: Path, uid: int) -> None:
-        """Gives a file to another user; durable by its next fsync."""
+        """Gives a file to another user; the change is durable after the next fsync of the file."""
         said = ask(self._control, f"own {uid} /{path.relative_to(self.mount)}")
         assert said == "ok", f"{path}: {said}"
 
     def end(self) -> None:
-        """Unmounts, and ends all copies."""
+        """Unmounts the disk and ends the processes of all copies."""
         self.unmount()
         os.close(self._life)
         os.close(self._alive)
 
     def unmount(self) -> None:
-        """As a machine that is switched off: nothing is told to sync."""
+        """Unmounts the disk without a sync, as if the machine were switched off."""
         if os.path.ismount(self.mount):
             unmount_by(["fusermount3", "-u", self.mount])
         if self._server is not None:
@@ -132,7 +135,7 @@ class VolatileDisk:
 
 
 def unmount_by(command: Sequence[str | Path]) -> None:
-    """Tries until nobody uses it any more."""
+    """Runs the command until it succeeds: it fails while a process still uses the mount."""
     deadline = time.monotonic() + 60
     while (done := subprocess.run(command, capture_output=True, text=True)).returncode:
         assert time.monotonic() < deadline, done.stderr
@@ -140,7 +143,7 @@ def unmount_by(command: Sequence[str | Path]) -> None:
 
 
 def ask(control: Path, command: str) -> str:
-    """The answer to one command."""
+    """Sends one command to a control socket; returns the answer."""
     with socket.socket(socket.AF_UNIX) as asked:
         asked.settimeout(60)
         asked.connect(str(control))
@@ -152,7 +155,7 @@ def ask(control: Path, command: str) -> str:
 
 
 def sync(paths: Iterable[Path]) -> None:
-    """Makes files and folders durable."""
+    """Makes files and folders durable by fsync."""
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -162,7 +165,7 @@ def sync(paths: Iterable[Path]) -> None:
 
 
 def sync_tree(root: Path) -> None:
-    """Makes all below a folder durable, and the folder."""
+    """Makes a folder and everything below it durable."""
     for folder, _, names in os.walk(root, topdown=False):
         paths = [Path(folder, name) for name in names]
         sync([*(path for path in paths if path.is_file() and not path.is_symlink()), Path(folder)])

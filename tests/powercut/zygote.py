@@ -2,14 +2,14 @@
 
     python -m tests.powercut.zygote FOLDER USER LACKS
 
-All of the product but Podman. FOLDER/disk is the disk, FOLDER/run the runtime folder,
-FOLDER/daemon.log what daemons print. `start BOOT` on a line of the input forks one, in a boot of
-this id, and prints its process id; `alive PID` prints 1 or 0; `kill PID` answers once it is gone.
-`backup NAME` and `restore NAME` run that command with a file of the disk, and print its exit code.
-A forked one starts fast: its modules are loaded.
+The daemons are the whole product except Podman. FOLDER/disk is the disk, FOLDER/run the runtime
+folder, FOLDER/daemon.log the output of daemons. Commands are lines on stdin: `start BOOT` forks a
+daemon with this boot id and prints its process id; `alive PID` prints 1 or 0; `kill PID` answers
+once the process is gone; `backup NAME` and `restore NAME` run that command with a file on the disk,
+and print its exit code. A forked daemon starts fast, because its modules are loaded.
 
-LACKS spoils the product, for a campaign that has to find that: `none`, `files` or `folders` are not
-synced, or `all` of both.
+LACKS breaks the product, so that a campaign can prove that it finds such bugs: `files` or `folders`
+are not synced, or neither of them with `all`; `none` breaks nothing.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ async def slow(spec: ContainerSpec) -> int:
 
 
 async def flaky(folder: Path, spec: ContainerSpec) -> int:
-    """Fails until somebody has made FOLDER/repaired."""
+    """Fails until FOLDER/repaired exists."""
     if not (folder / "repaired").exists():
         write_log(spec, "not repaired yet")
         return 3
@@ -107,8 +107,8 @@ def _folders(folder: Path) -> dict[str, str]:
 
 
 def _work(folder: Path, command: str, given: str) -> None:
-    """Serves, in a boot of this id, or makes or restores a backup of this name."""
-    # The one FUSE program that is a disk of this machine's own.
+    """Serves with the boot id `given`, or makes or restores a backup of that name."""
+    # This FUSE file system counts as a local disk, unlike others, which may be shared.
     mounts._SHARED -= {"fuse"}  # type: ignore[misc]
     file = folder / "disk" / given
     if command == "backup":
@@ -130,7 +130,7 @@ def _child(folder: Path, user: pwd.struct_passwd, command: str, given: str) -> N
         os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
     os.umask(0o027)
     faulthandler.enable(log)
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; a change of the user undoes it
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; a change of user resets it
     _work(folder, command, given)
 
 
@@ -140,7 +140,7 @@ def _start(folder: Path, user: pwd.struct_passwd, command: str, given: str) -> i
         try:
             _child(folder, user, command, given)
             os._exit(0)
-        except BaseException:  # noqa: BLE001 its last words
+        except BaseException:  # noqa: BLE001 logged before the child exits
             traceback.print_exc()
         finally:
             os._exit(1)

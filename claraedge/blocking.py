@@ -48,6 +48,7 @@ class CancelFlag:
         self._event = threading.Event()
 
     def set(self) -> None:
+        """Requests the end of the work."""
         self._event.set()
 
     def check(self) -> None:

@@ -69,7 +69,7 @@ class StubRegistry:
         self._server.server_close()
         self._thread.join()
 
-    # --- what the test arranges ---------------------------------------------------------------
+    # --- setup by the test --------------------------------------------------------------------
 
     def add(self, archive: Path, repository: str, tag: str = "latest", size: int = 65536) -> str:
         """Serves the image of a docker-archive; returns its digest.
@@ -108,7 +108,7 @@ class StubRegistry:
         self._stall = False
         self._released.set()
 
-    # --- inside -------------------------------------------------------------------------------
+    # --- answers ------------------------------------------------------------------------------
 
     def _blob(self, content: bytes, kind: str) -> dict[str, Any]:
         digest = _digest(content)

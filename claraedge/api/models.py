@@ -215,6 +215,10 @@ class _Details:
         self.metadata: dict[str, str] = {}
 
     def take(self, details: wire.ModelDetails) -> None:
+        """Adds the details of a message.
+
+        Raises InvalidRequestError if they contradict an earlier message, and StreamMemoryError.
+        """
         if details.name not in ("", self.name):
             if self.name:
                 raise InvalidRequestError(
@@ -256,6 +260,11 @@ class _Update:
         self._id: str | None = None
 
     def take(self, set_id: common.Identifier, models: Iterable[common.Identifier]) -> None:
+        """Adds the models of a message.
+
+        Raises InvalidRequestError if the id changes or there are too many models, the errors of
+        invalid ids, and StreamMemoryError.
+        """
         if set_id.value or self._id is None:
             named = id_of(set_id, self._what, self._error)
             if self._id not in (None, named):

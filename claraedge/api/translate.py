@@ -22,6 +22,7 @@ CHUNK = 1024 * 1024
 
 
 def identifier(value: str) -> common.Identifier:
+    """Converts an id to its message."""
     return common.Identifier(value=value)
 
 

@@ -27,6 +27,7 @@ class Ballast:
         self.size = size
 
     def is_there(self) -> bool:
+        """Returns whether the file exists."""
         return self.path.exists()
 
     def give_up(self) -> bool:

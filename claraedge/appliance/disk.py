@@ -118,10 +118,11 @@ class DiskGuard:
         self._in_vain = False
         self._trouble = ""
 
-    # --- values for others ----------------------------------------------------------------------
+    # --- values for other components ------------------------------------------------------------
 
     @property
     def level(self) -> Level:
+        """The worst level of all disks at the last check."""
         return worst(self._levels.values())
 
     def held(self) -> str | None:
@@ -157,7 +158,7 @@ class DiskGuard:
             for name, reading in self._readings.items()
         ]
 
-    # --- life -----------------------------------------------------------------------------------
+    # --- life cycle -----------------------------------------------------------------------------
 
     async def prepare(self) -> None:
         """Runs the first check; from then on the values are available."""

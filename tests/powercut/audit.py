@@ -68,7 +68,7 @@ class Audit:
         yield from self._of_answers()
         yield from self._of_leftovers()
 
-    # --- what the rows say is on the disk -----------------------------------------------------
+    # --- the database compared with the disk --------------------------------------------------
 
     def _of_database(self) -> Iterator[Fault]:
         for check, sound in (
@@ -124,7 +124,7 @@ class Audit:
             except (OSError, ValueError) as error:
                 yield Fault("half", f"reason.json of {folder.name}: {error}")
 
-    # --- what was dropped ---------------------------------------------------------------------
+    # --- dropped items ------------------------------------------------------------------------
 
     def _of_items(self) -> Iterator[Fault]:
         places = {name: Counter(contents(self._state / name).values())
@@ -177,7 +177,7 @@ class Audit:
         files = self._files[job["payload"]]
         return [found for name, found in files.items() if name.startswith("input/")]
 
-    # --- what was answered --------------------------------------------------------------------
+    # --- answered calls -----------------------------------------------------------------------
 
     def _of_answers(self) -> Iterator[Fault]:
         for key, allowed in self._promises.allowed(self._moment):
@@ -263,7 +263,7 @@ class Audit:
             (name for name in ("slow", "forever") if f"image: {name}" in rows[0]["files"]), "copy"
         )
 
-    # --- what nobody needs --------------------------------------------------------------------
+    # --- orphans ------------------------------------------------------------------------------
 
     def _of_leftovers(self) -> Iterator[Fault]:
         hidden = [p for name in ("outbox", "failed", "originals", "inbox")

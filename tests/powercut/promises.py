@@ -48,7 +48,9 @@ class Item:
 class _Write:
     value: Value
     began: float
+    """Seconds of `time.monotonic` at the begin of the call."""
     answered: float = math.inf
+    """Seconds of `time.monotonic` at its answer."""
 
 
 @dataclass

@@ -198,7 +198,7 @@ class Site:
         self._zygote.stdin.flush()
         return self._zygote.stdout.readline().strip()
 
-    # --- what it has done ---------------------------------------------------------------------
+    # --- the results --------------------------------------------------------------------------
 
     def rows(self, query: str, *values: object) -> Sequence[Mapping[str, Any]]:
         """Returns the rows of a query on the database."""

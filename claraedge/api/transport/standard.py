@@ -34,6 +34,7 @@ class HealthServicer:
         self._changed = asyncio.Event()
 
     async def Check(self, request: health_pb2.HealthCheckRequest) -> health_pb2.HealthCheckResponse:
+        """Returns the status of a service. Raises ServiceNotFoundError."""
         if request.service not in self._services:
             raise ServiceNotFoundError(
                 f"there is no service {request.service[:80]!r}; server reflection lists those there"
@@ -45,6 +46,7 @@ class HealthServicer:
     async def Watch(
         self, request: health_pb2.HealthCheckRequest
     ) -> AsyncGenerator[health_pb2.HealthCheckResponse, None]:
+        """Yields the status of a service now and after each change."""
         known = request.service in self._services
         while True:
             changed = self._changed

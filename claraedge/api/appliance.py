@@ -1,4 +1,4 @@
-"""The services of claraedge itself: `claraedge.v1.Images`, `Inbox`, `Queue` and `Appliance`."""
+"""Serves the services of claraedge itself: `claraedge.v1.Images`, `Inbox`, `Queue`, `Appliance`."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ from tests.robustness.site import Site, site, until
 
 pytestmark = pytest.mark.timeout(TIMEOUT)
 
-#: No archive of a model may list more than about 30,000.
-FILES = min(MANY, 20_000)
+#: An archive of a model has at most 10,000 entries.
+FILES = min(MANY, 9_000)
 
 SOUND = {"m/config.pbtxt": b'name: "m"\n', "m/1/model.onnx": b"weights"}
 

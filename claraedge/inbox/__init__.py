@@ -1,1 +1,1 @@
-"""The drop folder: watch, settle, claim, submit."""
+"""The drop folder: watches, inspects, claims and submits what is dropped into it."""

@@ -1,7 +1,8 @@
-"""The drop folder: what is put into it becomes jobs.
+"""The drop folder: turns what is put into it into jobs.
 
-Three loops: one sees, hears and looks until an entry is settled; one claims what is settled; one
-makes jobs of what is claimed. The rescan is the truth, the watcher only makes it quick.
+Three loops run side by side. The first lists folders, receives file system events and inspects
+entries until they are settled; the second claims settled entries; the third makes jobs of claimed
+ones. Correctness depends on the periodic rescan alone; the watcher only makes it faster.
 """
 
 from __future__ import annotations
@@ -49,16 +50,18 @@ from claraedge.suspects import UNRECORDED, Suspects, Work
 
 _log = logging.getLogger(__name__)
 
+#: Entries inspected in one batch.
 _LOOKS = 256
+#: Items claimed in one transaction.
 _CLAIMS = 64
-#: While the queue is full, it is looked at so often.
+#: Interval (s) at which a full job queue is checked again.
 _QUEUE_SECONDS = 1.0
-#: The loops turn no faster than this, whatever is heard.
+#: Shortest duration (s) of one turn of a loop, however many events arrive.
 _TURN = 0.02
 
 
 class Inbox:
-    """Turns entries of the inbox into jobs, for as long as `run` runs."""
+    """Turns entries of the inbox into jobs, while `run` runs."""
 
     def __init__(
         self,
@@ -76,10 +79,12 @@ class Inbox:
         roots: Roots | None = None,
         suspects: Suspects = UNRECORDED,
     ) -> None:
-        """`applied` fills in what images say themselves (`Applications.applied`).
+        """Builds all parts of the inbox; nothing runs before `prepare` and `run`.
 
-        `held` says why nothing may be taken in now; None: it may. Who changes it pokes. `queued`:
-        how many started jobs wait for their turn. `roots`: those of the delivery.
+        `applied` fills in what manifests of images add to a pipeline (`Applications.applied`).
+        `held` returns why no item may be taken now, or None; whoever changes its answer calls
+        `poke`. `queued` returns the number of started jobs that wait for their turn. `roots`: the
+        folders that results are delivered to.
         """
         self._asked = held
         self._suspects = suspects
@@ -90,7 +95,7 @@ class Inbox:
         self._poll_seconds = config.inbox.poll_seconds
         self._group = config.inbox.group
         self._unfit: dict[Path, str] = {}
-        """Folders of which the group is not the one that is configured, and why."""
+        """Folders that do not belong to the configured group -> the reason, for people."""
         self._clock = clock
         self._definitions = Definitions(database)
         self._shares = Shares()
@@ -131,12 +136,12 @@ class Inbox:
         self._retries = Retries(database, clock, failpoint)
         self._watching: asyncio.Future[None] | None = None
         self._later: dict[Path, dict[str, Waiting]] = {}
-        """By folder on a share, entries that are looked at when it is asked nothing else."""
+        """Folder on a share -> entries (by id) to inspect once no other call to it is running."""
 
     async def prepare(self) -> None:
-        """At start: makes the folders, and finds what was on its way.
+        """Creates the folders, and loads what an earlier run had seen or claimed. Call at start.
 
-        A folder that cannot be made is told in the log; once it is there, the rescan sees it.
+        A folder that cannot be created is logged; once it exists, the rescan finds it.
         """
         for folder in self._folders.wanted():
             try:
@@ -156,7 +161,7 @@ class Inbox:
         await self._intake.prepare()
 
     async def run(self) -> None:
-        """Until it is cancelled. Raises only what is a bug."""
+        """Runs the inbox until it is cancelled. Any exception that it raises is a bug."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._see(), name="inbox: see")
@@ -166,18 +171,18 @@ class Inbox:
             await asyncio.shield(self._watcher.stop())
 
     def poke(self) -> None:
-        """A pipeline was created, or space was freed: looks at everything again, now."""
+        """Starts a rescan and all retries now. Call after a pipeline was created or space freed."""
         self._intake.poke()
         self._rescan = True
         self._changed.set()
         self._settled.set()
 
     def job_ended(self, job: str) -> None:
-        """What it made was delivered: items that wait for it go on."""
+        """Notes that a job's results are delivered: items that waited for them continue."""
         self._intake.job_ended(job)
 
     def _held(self) -> str | None:
-        """Why nothing is taken in now."""
+        """Returns why no item is taken now (`held`, or a full job queue); None: items are taken."""
         if (held := self._asked()) is not None:
             return held
         if (waiting := self._queued()) >= self._max_queued:
@@ -188,7 +193,7 @@ class Inbox:
         return None
 
     def warnings(self) -> list[str]:
-        """What is wrong with the inbox as a whole."""
+        """Returns problems of the inbox as a whole, as texts for people."""
         return [
             *self._folders.unreadable(),
             *self._folders.left_out(),
@@ -198,7 +203,7 @@ class Inbox:
         ]
 
     async def items(self, state: ItemState | None = None) -> Sequence[Item]:
-        """Items of a state, or all, in the order first seen, then by name."""
+        """Returns the items of a state, or all, ordered by the time first seen, then by name."""
         rows = await self._database.read(lambda tx: records.items(tx, None))
         held = self._held()
         known = [self._intake.overlay(item, held) for item in rows]
@@ -209,7 +214,7 @@ class Inbox:
         return [item for item in known if state is None or item.state is state]
 
     async def item(self, item: str) -> Item:
-        """One of them. Raises ItemNotFoundError."""
+        """Returns the item of this id. Raises ItemNotFoundError."""
         for found in await self.items():
             if found.id == item:
                 return found
@@ -218,9 +223,9 @@ class Inbox:
         )
 
     async def retry(self, item: str) -> Item:
-        """Has an item tried again: a failed one comes back into the inbox, as a new item.
+        """Tries an item again now: a failed one is put back into the inbox, as a new item.
 
-        Raises ItemNotFoundError, ItemRetryError.
+        Raises ItemNotFoundError, and ItemRetryError where there is nothing to try again.
         """
         found = await self.item(item)
         if found.state is ItemState.IGNORED:
@@ -241,12 +246,12 @@ class Inbox:
         return await self.item(item)
 
     def _takes(self, folder: Path) -> bool:
-        """Whether a trigger is there for what is put there, or will be once the folder is made."""
+        """Whether a trigger takes what is put into a folder, or will once the folder exists."""
         known = os.fsencode(folder) in self._layout.triggers
         return known or folder in self._folders.wanted() or folder.parent == self._folders.root
 
     def parked(self) -> int:
-        """How many entries are parked that no row says it of."""
+        """Returns the number of blocked entries that no row of the database counts as parked."""
         held = self._held()
         return self._room.parked(held) + (0 if held is None else self._intake.waiting())
 
@@ -257,7 +262,7 @@ class Inbox:
             await self._see_all(apart)
 
     async def _see_all(self, apart: asyncio.TaskGroup) -> None:
-        """`apart`: for looks at shares, which may hang."""
+        """`apart`: the task group for inspections of shares, which may hang."""
         next_rescan = next_poll = self._clock.elapsed()
         while True:
             self._changed.clear()
@@ -298,7 +303,7 @@ class Inbox:
             await self._take_looks(here, in_thread(self._room.look, here), self._clock.elapsed())
 
     async def _look_apart(self, folder: Path) -> None:
-        """Looks at what waits for it of one share; it may hang."""
+        """Inspects the waiting entries of one folder on a share; this may hang."""
         while not self._shares.busy(folder) and (later := self._later.pop(folder, None)):
             entries = list(later.values())
             some = self._room.wanted(entries[:_LOOKS])
@@ -317,7 +322,10 @@ class Inbox:
         self._changed.set()
 
     async def _watch(self, layout: Layout) -> None:
-        """A watch of a share may hang; the others are heard, or seen by the rescan, meanwhile."""
+        """Watches the folders of a layout, in a task of its own: a watch of a share may hang.
+
+        Meanwhile the other folders are still watched, or covered by the rescan.
+        """
         if self._watching is not None and not self._watching.done():
             return
         folders = [f for f in self._outermost(layout) if not self._shares.busy(f)]
@@ -325,7 +333,7 @@ class Inbox:
         await asyncio.wait([self._watching], timeout=shares.ANSWER)
 
     async def _try_watch(self, folders: Sequence[Path]) -> None:
-        """Without a watch the rescan sees what there is."""
+        """Watches folders; where that fails, it is logged, and only the rescan finds entries."""
         try:
             await self._watcher.watch(folders)
         except Exception as error:  # noqa: BLE001 - it fails alone
@@ -340,13 +348,13 @@ class Inbox:
         await asyncio.sleep(_TURN)
         until = min((t for t in times if t is not None), default=None)
         timeout = None if until is None else max(0.0, until - self._clock.elapsed())
-        # Not wait_for: that of Python 3.11 loses a cancel that meets the event.
+        # Not wait_for: in Python 3.11 it loses a cancellation that coincides with the event.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await event.wait()
 
     async def _look_everywhere(self) -> None:
-        """The rescan: triggers anew, then every folder of theirs."""
+        """Does the rescan: reads the triggers again, then lists the folder of each."""
         layout = await self._folders.layout()
         if layout is None:
             return
@@ -395,12 +403,14 @@ class Inbox:
             if self._names.first(Kind.LEFTOVER, place.inside) is not None:
                 continue
             if isinstance(select(place.trigger.rule, place.name, self._names), LeftOut):
-                # Not by its name; but a folder that files are moved in with has none that counts.
+                # Left out by its name. But a folder may have been moved in with files inside that
+                # a deep trigger takes, and the name of a folder does not matter there.
                 moved_in = signal.heard in (Heard.MOVED_IN, Heard.MOVED_FROM_TEMPORARY)
                 self._room.relist = self._room.relist or (place.trigger.deep and moved_in)
                 continue
             if (place.trigger.folder, place.name) in taken:
-                # Its own way out, or a new entry of that name: the rescan after the claim tells.
+                # Either our own move to the spool, or a new entry of the same name: the rescan
+                # after the claim shows which.
                 self._missed = self._missed or signal.heard is not Heard.REMOVED
                 continue
             self._room.hear(place.trigger, place.name, signal.heard, place.inside)

@@ -1,4 +1,4 @@
-"""An item of the inbox, as a value."""
+"""Items of the inbox, as values: what people see of them, and what is recorded at their claim."""
 
 from __future__ import annotations
 
@@ -17,82 +17,82 @@ from claraedge.jobs.model import Priority
 
 
 class ItemState(enum.Enum):
-    """Where an item is."""
+    """The step that an item has reached between its drop and its results."""
 
     SEEN = "seen"
-    """Found, not looked at yet."""
+    """Found, not inspected yet."""
     SETTLING = "settling"
     """Perhaps still being written."""
     PARKED = "parked"
-    """Something keeps it; the reason says what. It goes on by itself when that is gone."""
+    """Blocked for the reason that is given. It continues by itself once the reason is gone."""
     CLAIMED = "claimed"
-    """Out of the inbox, in the spool."""
+    """Moved out of the inbox, into the spool; it has no job yet."""
     SUBMITTED = "submitted"
-    """A job."""
+    """It has a job, whose results are not delivered yet."""
     DELIVERED = "delivered"
     FAILED = "failed"
     IGNORED = "ignored"
-    """It lies in a trigger's folder and is no item; the reason says why. Nothing happens to it."""
+    """It lies in a trigger's folder, but is never taken; the reason says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """What is known of an entry that was dropped."""
+    """A dropped entry, or a group of them, as users and the API see it."""
 
     id: str
-    """Of a settling one: only for as long as the daemon runs."""
+    """Of an entry that is not claimed yet: valid only while this daemon runs."""
     folder: str
     """The folder that it was dropped into: an absolute path, escaped as the name is."""
     name: str
     """Escaped where it is not printable or not UTF-8: safe for a terminal."""
     raw_name: bytes
-    """As the file system has it."""
+    """The name's bytes, as the file system has them."""
     pipeline: str
-    """Name or id, as the trigger has it; empty where the folder belongs to none."""
+    """Name or id, as the trigger names it; empty where the folder belongs to no pipeline."""
     state: ItemState
     reason: str = ""
     remedy: str = ""
-    """A shell command that takes the reason away, where there is one."""
+    """A shell command that removes the cause, where one exists."""
     thing: Thing | None = None
-    """What `claraedge adopt` has to give to the daemon's user."""
+    """The file or folder that `claraedge adopt` has to give to the daemon's user."""
     size: int = 0
-    """Bytes of all its files, as far as it was looked at."""
+    """Bytes of all its files; 0 before the first inspection."""
     job: str | None = None
     result_path: str | None = None
-    """Where its results or its failure lie."""
+    """The folder with its results, or with its failure report."""
     first_seen: float
     """Unix seconds."""
     members: tuple[str, ...] = ()
-    """Of a group: its entries, as paths for people."""
+    """The entries of a group, as printable paths."""
     digest: str = ""
     duplicate_of: str = ""
     removed: float | None = None
-    """When what lay at `result_path` was removed for its age, or found to be gone; Unix seconds."""
+    """Unix seconds at which `result_path` was removed for its age, or found to be missing."""
     original_path: str | None = None
-    """The folder that keeps what was dropped; a failure holds it itself."""
+    """The folder that keeps what was dropped; None for a failure, whose folder contains it."""
     original_removed: float | None = None
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What its trigger says of an item, fixed when it is claimed."""
+    """The settings that an item takes from its trigger, fixed when it is claimed."""
 
     parameters: Mapping[str, str] = {}
-    """For the pipeline."""
+    """Values for the parameters of the pipeline, by name."""
     metadata: Mapping[str, str] = {}
     priority: PriorityName = "normal"
     settle: float = 5.0
-    """Seconds of quiet, if it is written to while it is taken."""
+    """Seconds without a change that are required if it is written to during its claim."""
     duplicates: Duplicates = "run"
     marker: bool = False
-    """The last member only ended the group: it is kept with the others, and no input."""
+    """The last member is the marker file that ended the group: it is kept, but is no input."""
     incomplete: str = ""
     """What its group lacks: "3 of 6 files: ..."; its job says so."""
     lenient: bool = False
-    """Its group becomes a job also where parts of it are taken away while it is claimed."""
+    """Its group becomes a job even if members are removed while it is claimed."""
     study: bool = False
-    """It is called by the UID of its study or series: of one that came before it is a part."""
+    """It is named after the UID of its study or series, of which an earlier job may be a part."""
     fault: str = ""
-    """Why it can never become a job, where more than its place and name had to be looked at."""
+    """Why it can never become a job, where its content had to be inspected to know it."""
 
     @property
     def jobs_priority(self) -> Priority:
@@ -101,42 +101,44 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """An item whose claim is recorded; what was done of it is on the disk."""
+    """An item whose claim is recorded; how far the claim got is visible on the disk."""
 
     id: str
     folder: Path
-    """The trigger's."""
+    """The folder of its trigger."""
     inside: bytes = b""
-    """Where in it the entry lies: the path of a folder, or b''."""
+    """The path below `folder` of the folder that contains the entry; b'' for `folder` itself."""
     name: bytes
-    """Of the entry; of a group, what the group is called."""
+    """The name of the entry, or the label of the group."""
     members: tuple[bytes, ...] = ()
-    """Of a group: the paths of its entries below `folder`. They are gathered under `name`."""
+    """The paths below `folder` of a group's entries, which are gathered in a folder `name`."""
     pipeline: str
     deliver: tuple[str, ...]
     options: Options
     fingerprint: str
-    """Of the entries when they were settled."""
+    """Fingerprint of the entries when they were settled."""
     content: str
-    """The part of it that a rename leaves as it is."""
+    """Fingerprint of the properties that a rename does not change (`Survey.content`)."""
     size: int
+    """Bytes of all its files."""
     first_seen: float
+    """Unix seconds."""
     keep_originals_days: float | None = None
-    """None: as configured for all."""
+    """Days for which the original is kept; None: the setting that applies to all triggers."""
     reason: str = ""
-    """Why it is held, as recorded."""
+    """Why it is blocked, as recorded; empty: it is not."""
     remedy: str = ""
 
     @property
     def paths(self) -> tuple[bytes, ...]:
-        """Its entries, below `folder`."""
+        """The paths of its entries below `folder`."""
         if self.members:
             return self.members
         return (self.inside + b"/" + self.name if self.inside else self.name,)
 
     @property
     def place(self) -> Path:
-        """The folder that it was dropped into, for people."""
+        """The folder that it was dropped into, to be shown to people."""
         return self.folder / os.fsdecode(self.inside)
 
     @property
@@ -145,16 +147,16 @@ class Claimed:
 
 
 def shown(name: bytes) -> str:
-    """A name or path for people: what is not UTF-8 or not printable is escaped."""
+    """Returns a name or path as printable text: what is not UTF-8 or not printable is escaped."""
     text = name.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def is_text(path: str) -> bool:
-    """Whether a name or path, as Python has it, is UTF-8: it can stand in a row then."""
+    """Whether a name or path, as Python's `str`, is valid UTF-8 and can be stored in a row."""
     return all(not "\ud800" <= c <= "\udfff" for c in path)
 
 
 def name_of(name: bytes) -> str:
-    """The name as Python's paths take it."""
+    """Returns the name as a `str` for Python's paths, with bytes that are not UTF-8 preserved."""
     return name.decode("utf-8", "surrogateescape")

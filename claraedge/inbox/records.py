@@ -1,4 +1,7 @@
-"""Rows of items, from their claim on. Each function runs inside a transaction of its caller."""
+"""Rows of items (from their claim on) and of entries that are seen but not claimed.
+
+Each function runs inside a transaction of its caller.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from claraedge.store.database import Row, Transaction
 
 
 def claim(tx: Transaction, item: Claimed, now: float) -> None:
-    """Records the intent; the entries are still in the inbox."""
+    """Records the claim of an item, before its entries are moved out of the inbox."""
     tx.run(
         "add_item",
         id=item.id,
@@ -36,12 +39,12 @@ def claim(tx: Transaction, item: Claimed, now: float) -> None:
 
 
 def release(tx: Transaction, item: str) -> None:
-    """Undoes a claim: the entry was never moved, or is gone."""
+    """Deletes the row of a claim whose entries were never moved, or are gone."""
     tx.run("drop_item", id=item)
 
 
 def hold(tx: Transaction, item: str, reason: str, remedy: str, now: float) -> None:
-    """Says why a claimed item does not go on; an empty reason: it does."""
+    """Records why a claimed item is blocked; an empty reason: it is not blocked any more."""
     state = ItemState.PARKED if reason else ItemState.CLAIMED
     tx.run("item_held", id=item, state=state.value, reason=reason, remedy=remedy, now=now)
 
@@ -56,32 +59,33 @@ def submit(
     work: str,
     duplicate_of: str | None = None,
 ) -> bool:
-    """Binds an item to its job; False where it has one already, and nothing may be added then.
+    """Binds an item to its job; returns False, and changes nothing, where it has one already.
 
-    `duplicate_of`: the job is that of another item, which had the same content.
+    The caller must not add a job then. `duplicate_of`: the earlier item with the same content,
+    whose job it is.
     """
     values = {"digest": digest, "work": work, "duplicate_of": duplicate_of}
     return tx.run("item_submitted", id=item, job=job, now=now, **values) == 1
 
 
 def fail(tx: Transaction, item: str, reason: str, path: str, now: float) -> None:
-    """The end of an item that never became a job."""
+    """Records the failure of an item that never became a job; `path`: the folder of its report."""
     tx.run("item_failed", id=item, reason=reason, path=path, now=now)
 
 
 def claimed(tx: Transaction) -> Sequence[Claimed]:
-    """Items that are claimed and no job yet, in order."""
+    """Returns the items that are claimed and have no job yet, in order."""
     return [_claimed(row) for row in tx.rows("claimed_items")]
 
 
 def get(tx: Transaction, item: str) -> Claimed | None:
-    """What was claimed as this item, or None where no row knows it."""
+    """Returns the item of this id as it was claimed, or None where there is no such row."""
     row = tx.row("item", id=item)
     return None if row is None else _claimed(row)
 
 
 def put_back(tx: Transaction, item: str, reason: str, now: float) -> None:
-    """Says of a failed item that its original is in the inbox again."""
+    """Records that the original of a failed item is in the inbox again."""
     tx.run("item_put_back", id=item, reason=reason, now=now)
 
 
@@ -106,7 +110,7 @@ def _claimed(row: Row) -> Claimed:
 
 
 def earlier_part(tx: Transaction, item: Claimed) -> str | None:
-    """The last job that was made of the same study or series by the same trigger, or None."""
+    """Returns the last job that the same trigger made of the same study or series, or None."""
     row = tx.row("earlier_part", id=item.id, folder=str(item.folder), name=item.name)
     return None if row is None else str(row["job"])
 
@@ -116,28 +120,32 @@ def earlier_part(tx: Transaction, item: Claimed) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Before:
-    """The item that did the same work last."""
+    """The last item that did the same work as a later one."""
 
     id: str
     name: bytes
     job: str
     state: ItemState
     removed: bool
-    """Its results were, for their age, or somebody took them away."""
+    """Its results are gone: removed for their age, or taken away by somebody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duplicate:
-    """An item whose work was done before: what is left to do is to put it away."""
+    """An item whose work an earlier item did; only its original has to be put away still."""
 
     item: Claimed
     of: str
     of_name: bytes
     path: str | None
-    """Where the results of before are."""
+    """The folder with the results of the earlier item."""
 
 
 def done_before(tx: Transaction, item: str, work: str) -> Before | None:
+    """Returns the last item that did this work and is no duplicate itself, or None.
+
+    `work`: the digest of pipeline, content and parameters; `item`: the item to leave out.
+    """
     row = tx.row("done_before", id=item, work=work)
     if row is None:
         return None
@@ -151,7 +159,7 @@ def done_before(tx: Transaction, item: str, work: str) -> Before | None:
 
 
 def duplicates(tx: Transaction) -> Sequence[Duplicate]:
-    """Those that are not put away yet."""
+    """Returns the duplicates that are not put away yet, in order."""
     return [
         Duplicate(
             item=_claimed(row),
@@ -166,18 +174,21 @@ def duplicates(tx: Transaction) -> Sequence[Duplicate]:
 def put_away(
     tx: Transaction, item: str, reason: str, path: str | None, original: str | None, now: float
 ) -> None:
-    """The end of a duplicate; `original` is the folder that keeps what was dropped, if one does."""
+    """Records that a duplicate is put away.
+
+    `path`: the folder with the results; `original`: the folder that keeps what was dropped, if any.
+    """
     tx.run("duplicate_put_away", id=item, reason=reason, path=path, original=original, now=now)
 
 
 def run_again(tx: Transaction, duplicate: Duplicate, now: float) -> None:
-    """What it is a duplicate of has no results any more: it is a claimed item as before."""
+    """Makes a duplicate a claimed item again, because the results of the earlier item are gone."""
     tx.run("results_are_gone", id=duplicate.of, now=now)
     tx.run("no_duplicate", id=duplicate.item.id, now=now)
 
 
 def link_removed(tx: Transaction, item: str, now: float) -> None:
-    """The results that a duplicate was linked to are gone, and its link with them."""
+    """Records that the results which a duplicate's link leads to are gone."""
     tx.run("results_are_gone", id=item, now=now)
 
 
@@ -192,9 +203,11 @@ class Seen:
     folder: Path
     name: bytes
     first_seen: float
+    """Unix seconds."""
 
 
 def seen(tx: Transaction) -> Sequence[Seen]:
+    """Returns all entries that are recorded as seen."""
     return [
         Seen(
             id=row["id"],
@@ -207,6 +220,7 @@ def seen(tx: Transaction) -> Sequence[Seen]:
 
 
 def see(tx: Transaction, entry: Seen) -> None:
+    """Records an entry as seen."""
     tx.run(
         "see",
         id=entry.id,
@@ -217,11 +231,12 @@ def see(tx: Transaction, entry: Seen) -> None:
 
 
 def unsee_claimed(tx: Transaction) -> None:
-    """Forgets those that are items."""
+    """Deletes the records of seen entries that are claimed items by now."""
     tx.run("unsee_claimed")
 
 
 def unsee(tx: Transaction, entry: str) -> None:
+    """Deletes the record of a seen entry, by its id."""
     tx.run("unsee", id=entry)
 
 
@@ -229,13 +244,13 @@ def unsee(tx: Transaction, entry: str) -> None:
 
 
 def state(tx: Transaction, item: str) -> ItemState | None:
-    """The state of an item, or None where no row knows it."""
+    """Returns the state of an item, or None where there is no such row."""
     row = tx.row("item", id=item)
     return None if row is None else ItemState(row["state"])
 
 
 def items(tx: Transaction, wanted: ItemState | None) -> Sequence[Item]:
-    """Items of a state, or all, in the order of their claims."""
+    """Returns the items of a state, or all, in the order of their claims."""
     rows = tx.rows("items", state=None if wanted is None else wanted.value)
     return [_item(row) for row in rows]
 

@@ -1,7 +1,7 @@
-"""Asks folders on shares, whose server may be dead: such a call never returns.
+"""Calls to folders on network shares, which never return while their server is dead.
 
-Each of those folders has one thread. While that hangs nobody else waits for it, and the folder is
-asked nothing more; when the server is back, its answer comes late and everything goes on.
+Each of those folders has one thread. While a call hangs in it, no other folder waits, and no
+further call to that folder starts; when the server is back, the call returns and work continues.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from claraedge.fs.mounts import mount_above
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Seconds; a server that takes longer to tell of one folder is called dead.
+#: Longest duration (s) of a short call to one folder; after it, the share counts as hanging.
 ANSWER = 5.0
-#: The same of one look at many entries, or at a big tree.
+#: Longest duration (s) of an inspection of many entries or a big tree, for the same decision.
 LOOK = 30.0
 NO_ANSWER = "its folder does not answer: check the server and the network of that share"
 
@@ -38,11 +38,11 @@ class StalledError(OSError):
 
 
 class StillBusyError(StalledError):
-    """Not yet: something else of it is being looked at."""
+    """Another call to the folder is running, and does not hang: try again later."""
 
 
 def on_share(folder: Path) -> bool:
-    """Whether calls to a folder may never return, by its path alone: it is not touched."""
+    """Whether calls to a folder may never return. Decided by its path; the folder is not read."""
     mount = mount_above(folder)
     return mount is not None and not mount.sends_events
 
@@ -52,23 +52,25 @@ class _Lane:
         self.threads = Threads(1, f"ask {folder}"[:60])
         self.running: asyncio.Future[Any] | None = None
         self.until = 0.0
-        """It hangs where it runs then still; of `time.monotonic`."""
+        """`time.monotonic` (s) after which a call that still runs counts as hanging."""
 
 
 class Shares:
-    """Those that were asked."""
+    """Runs blocking calls to folders, with one thread for each folder on a share."""
 
     def __init__(self) -> None:
         self._lanes: dict[Path, _Lane] = {}
 
     def busy(self, folder: Path) -> bool:
-        """Its last call has not returned yet."""
+        """Whether the last call to a folder has not returned yet."""
         lane = self._lanes.get(folder)
         return lane is not None and lane.running is not None and not lane.running.done()
 
     async def ask(self, folder: Path, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Runs short blocking work on a folder. Raises StalledError where it hangs, StillBusyError
-        where something else runs that may well return.
+        """Runs short blocking work on a folder, and returns its result.
+
+        Raises StalledError where it hangs, StillBusyError while an earlier call is running that may
+        still return, and whatever the work raises.
         """
         if not on_share(folder):
             return await in_thread(work, *args, **kwargs)
@@ -84,11 +86,11 @@ class Shares:
     def begin(
         self, folder: Path, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> asyncio.Future[T]:
-        """Begins with blocking work, however long it takes, on a share that is not `busy`."""
+        """Starts blocking work of any duration on a share, which must not be `busy`."""
         return self._begin(LOOK, folder, work, *args, **kwargs)
 
     def hangs(self, folder: Path) -> bool:
-        """It is busy for longer than anything should take."""
+        """Whether the last call to a folder runs for longer than it should ever take."""
         lane = self._lanes.get(folder)
         return lane is not None and self.busy(folder) and time.monotonic() >= lane.until
 

@@ -1,1 +1,1 @@
-"""Entries that were seen and not claimed yet."""
+"""Entries that are seen and not claimed yet: when to inspect them, which of them to claim."""

@@ -1,4 +1,4 @@
-"""Entries that are seen and not taken yet, and what may be taken of them."""
+"""Entries that are seen and not taken yet, and which of them may be taken."""
 
 from __future__ import annotations
 
@@ -27,22 +27,23 @@ from claraedge.inbox.triggers.selection import Selected, select
 from claraedge.inbox.triggers.triggers import Trigger
 from claraedge.suspects import UNRECORDED, Suspects, Work
 
-#: After a hint, an entry is looked at so soon; hints that follow do not put it off.
+#: Delay (s) between a hint and the inspection of its entry; further hints do not postpone it.
 _SOON = 0.1
-#: A look may take this part of the time at most: big trees are looked at less often.
+#: Share of the time that inspections of one entry may take: big trees are inspected less often.
 _SHARE = 0.05
-#: What cannot be looked at, or is not ours to take, is looked at again after so long at the latest.
+#: Longest pause (s) before an unreadable or blocked entry is inspected again.
 _AGAIN = 10.0
-#: A folder that has more entries than are watched is listed again once so few of them are left.
+#: A folder with more entries than `max_entries` is listed again once the number of watched ones
+#: has fallen to this share of `max_entries`.
 _REFILL = 0.8
-#: Hints that say nothing new of the bytes.
+#: Hints that do not mean a change of the content.
 _IDLE = frozenset({Heard.OPENED, Heard.CLOSED_UNWRITTEN})
 
 _NOT_A_FOLDER = "this trigger takes only folders: put the file into a folder here"
 
 
 class Candidates:
-    """All of them, by folder and name."""
+    """All entries that wait, by folder and name."""
 
     def __init__(
         self,
@@ -54,7 +55,7 @@ class Candidates:
         *,
         max_entries: int,
     ) -> None:
-        """Of each folder, `max_entries` are watched at once."""
+        """`max_entries`: how many entries of each folder are watched at once."""
         self._clock = clock
         self._new_id = new_id
         self._book = book
@@ -66,12 +67,12 @@ class Candidates:
         self._schedule = Schedule(self._wants_look)
         self._takes = ReadyQueue(clock, self._folders, self._park_misnamed)
         self.relist = False
-        """Folders whose files are entries were found: they are to be listed."""
+        """Folders have to be listed again: new ones of deep triggers, or `refills`."""
 
     # --- seen and heard -------------------------------------------------------------------------
 
     def see(self, trigger: Trigger, names: Iterable[bytes]) -> None:
-        """The entries that a folder has now: new ones are noted, gone ones dropped."""
+        """Takes the listing of a folder: adds new entries, and drops those that are gone."""
         now, wall = self._clock.elapsed(), self._clock.now()
         present = set(names)
         self._book.present(trigger.folder, present)
@@ -91,7 +92,7 @@ class Candidates:
             self._schedule.put(entry, min(entry.due, self._earliest(entry, now)))
 
     def _admitted(self, folder: TriggerFolder, new: set[bytes]) -> Iterable[bytes]:
-        """Those that there is room for: the ones from before the start first, then by name."""
+        """Returns the new names that fit: those known from before the start first, then by name."""
         room, folder.refill = max(0, self._max_entries - len(folder.entries)), False
         before, folder.unseen = folder.unseen, max(0, len(new) - room)
         if before and not folder.unseen:
@@ -103,7 +104,7 @@ class Candidates:
         )
 
     def forget_folders(self, folders: Iterable[Path]) -> None:
-        """Keeps only the entries of these folders: others are no triggers any more."""
+        """Drops the entries of all folders but these: the others are no triggers any more."""
         kept = set(folders)
         for path in [path for path in self._folders if path not in kept]:
             for entry in list(self._folders[path].entries.values()):
@@ -111,7 +112,7 @@ class Candidates:
             del self._folders[path]
 
     def hear(self, trigger: Trigger, name: bytes, heard: Heard, inside: bytes) -> None:
-        """A hint from a watcher."""
+        """Takes a hint from a watcher; `inside` is the path below the entry that it is about."""
         now = self._clock.elapsed()
         entry = self._folder(trigger).entries.get(name)
         if entry is None:
@@ -129,17 +130,17 @@ class Candidates:
             self._schedule.put(entry, min(entry.due, max(soon, self._earliest(entry, now))))
 
     def refills(self, folder: Path) -> bool:
-        """Whether there is room for many of the entries of a folder that were not seen yet."""
+        """Whether there is room again for many entries of a folder that are not watched yet."""
         known = self._folders.get(folder)
         return known is not None and known.refill
 
     def forget_hints(self) -> None:
-        """Some were lost: what the others said may be outdated."""
+        """Discards the hints of all entries: some were lost, and the others may be outdated."""
         for entry in self._all():
             entry.hints = NO_HINTS
 
     def look_now(self, item: str) -> bool:
-        """Has an entry looked at again at once; False where none has this id."""
+        """Schedules the inspection of an entry for now; False where none has this id."""
         for entry in self._all():
             if entry.id == item:
                 self._schedule.put(entry, self._clock.elapsed())
@@ -147,7 +148,7 @@ class Candidates:
         return False
 
     def thing(self, item: str) -> str | None:
-        """What the looks at an entry are called among the suspects; None where none has this id."""
+        """Returns the name of an entry's inspections among the suspects, or None: no such entry."""
         return next((_thing(entry) for entry in self._all() if entry.id == item), None)
 
     def _folder(self, trigger: Trigger) -> TriggerFolder:
@@ -164,7 +165,7 @@ class Candidates:
             id=self._new_id() if known is None else known.id,
             trigger=trigger,
             name=name,
-            # What was there before the start comes first, in its old order.
+            # Entries known from before the start come first, in their earlier order.
             order=(known is None, now if known is None else known.first_seen, name),
             first_seen=wall if known is None else known.first_seen,
             due=now,
@@ -179,7 +180,7 @@ class Candidates:
         return entry
 
     def _drop(self, entry: Waiting) -> None:
-        """It is gone."""
+        """Forgets an entry that is gone."""
         self._remove(entry)
         self._book.forget(entry.id)
 
@@ -198,22 +199,22 @@ class Candidates:
     # --- looking --------------------------------------------------------------------------------
 
     def next_due(self) -> float | None:
-        """When a further look can tell more, or None."""
+        """Returns the time (s) of the next inspection, by the clock's `elapsed`, or None."""
         return self._schedule.next()
 
     def due(self, most: int) -> Sequence[Waiting]:
-        """Entries to look at now."""
+        """Returns up to `most` entries to inspect now, and takes them off the schedule."""
         return self._schedule.take(self._clock.elapsed(), most)
 
     def _wants_look(self, entry: Waiting) -> bool:
         return not entry.ready and not entry.trigger.problem and lives(self._folders, entry)
 
     def wanted(self, entries: Iterable[Waiting]) -> list[Waiting]:
-        """Those of which another look can tell more."""
+        """Returns those of these entries for which another inspection can change something."""
         return [entry for entry in entries if self._wants_look(entry)]
 
     def silent(self, folder: Path, reason: str) -> None:
-        """It does not answer: nobody knows more of its entries until it does."""
+        """Parks the entries of a folder that does not answer, with this reason."""
         known = self._folders.get(folder)
         for entry in () if known is None else known.entries.values():
             if not entry.ready:
@@ -221,7 +222,7 @@ class Candidates:
                 entry.parked = entry.held = True
 
     def look(self, entries: Sequence[Waiting]) -> list[Found | Known]:
-        """Looks at each. Blocking; changes nothing."""
+        """Inspects each entry; returns what was found, or the error. Blocking; changes nothing."""
         now = self._clock.elapsed()
         devices: Devices = {}
         return [self._look(entry, now, devices) for entry in entries]
@@ -243,7 +244,10 @@ class Candidates:
     def take_looks(
         self, entries: Sequence[Waiting], looks: Sequence[Found | Known], began: float
     ) -> bool:
-        """Decides by the looks, which began at `began`; True where more may be taken now."""
+        """Applies the results of inspections; returns True where more may be taken now.
+
+        `began`: when the inspections began, by the clock's `elapsed` (s).
+        """
         more = False
         for entry, found in zip(entries, looks, strict=True):
             if not lives(self._folders, entry):
@@ -261,7 +265,7 @@ class Candidates:
                 self.relist = True
             else:
                 self._decide(entry, found.survey, found, began)
-            # A group may be whole without an entry that is gone, or that is seen to lack.
+            # A group may be complete now, without an entry that is gone or found to be missing.
             if not lives(self._folders, entry) or unit_of(entry) != before:
                 self._folders[entry.trigger.folder].regroup()
                 more = True
@@ -281,7 +285,7 @@ class Candidates:
         unfinished = self._unfinished(entry)
         entry.partial = unfinished or unfinished_inside(seen.look)
         if unfinished:
-            # It is looked at on: a program that writes it counts as activity in its group.
+            # Inspections continue: a program that writes it counts as activity in its group.
             entry.superseded = found.whole is not None
             if found.whole is not None:
                 unfinished = (
@@ -302,7 +306,10 @@ class Candidates:
             self._takes.offer(entry)
 
     def _unfinished(self, entry: Waiting) -> str:
-        """Why an entry is not whole by its name, or by that of a file next to it; empty: it is."""
+        """Returns why its own name, or that of a file next to it, marks an entry as unfinished.
+
+        Empty: neither does.
+        """
         if entry.unfinished:
             return entry.unfinished
         others = self._folders[entry.trigger.folder].entries
@@ -317,7 +324,7 @@ class Candidates:
     # --- taking ---------------------------------------------------------------------------------
 
     def next_group(self) -> float | None:
-        """When time alone makes a group whole, or None."""
+        """Returns the time (s, `elapsed`) at which a group may be complete by waiting, or None."""
         return self._takes.next_group()
 
     def any_ready(self) -> bool:
@@ -325,21 +332,24 @@ class Candidates:
         return self._takes.any()
 
     def ready(self, most: int) -> Sequence[Take]:
-        """What may be claimed, in order. It is offered until it is taken, parked or changed."""
+        """Returns up to `most` future items, in order; again until taken, parked or changed."""
         return self._takes.ready(most)
 
     def _park_misnamed(self, entries: Iterable[Waiting], reason: str) -> None:
         self.park(entries, reason, _AGAIN)
 
     def park(self, entries: Iterable[Waiting], reason: str, wait: float | None = None) -> None:
-        """They cannot be claimed as it is: they settle once more."""
+        """Parks entries that cannot be claimed now, and has them inspected again.
+
+        `wait`: seconds until then; None: the settle time of the trigger.
+        """
         now = self._clock.elapsed()
         for entry in entries:
             entry.ready, entry.parked, entry.reason = False, True, reason
             self._schedule.put(entry, now + (entry.trigger.settle if wait is None else wait))
 
     def leave(self, takes: Iterable[Take]) -> None:
-        """They are claimed: their names are free."""
+        """Removes entries that are claimed: new entries may have their names."""
         for take in takes:
             for entry in take.entries:
                 if lives(self._folders, entry):
@@ -349,14 +359,17 @@ class Candidates:
     # --- telling --------------------------------------------------------------------------------
 
     def parked(self, held: str | None) -> int:
-        """How many wait for somebody, or could be claimed and are `held`."""
+        """Returns the number of entries that wait for somebody's action, or are ready but blocked.
+
+        `held`: why nothing may be claimed now; None: it may.
+        """
         return sum(
             e.parked or bool(e.trigger.problem) or bool(e.waits) or (e.ready and held is not None)
             for e in self._all()
         )
 
     def warnings(self) -> list[str]:
-        """Which folders have more entries than are watched at once."""
+        """Returns which folders have more entries than are watched at once, as texts for people."""
         return [
             f"{path} has more than the {self._max_entries} entries that are watched at once"
             f" (inbox.max_entries), by {folder.unseen}: "
@@ -366,12 +379,12 @@ class Candidates:
         ]
 
     def items(self, held: str | None) -> list[Item]:
-        """All of them as values, in order; `held` says why none is claimed that could be."""
+        """Returns all entries as items, in order; `held`: why ready ones are not claimed now."""
         return [item_of(e, held) for e in sorted(self._all(), key=lambda e: e.order)]
 
 
 def _thing(entry: Waiting) -> str:
-    """An entry that is not claimed has another id after each start."""
+    """Returns a name for an entry that survives restarts; its id may not, before its claim."""
     return shown(os.fsencode(entry.trigger.folder) + b"/" + entry.name)
 
 

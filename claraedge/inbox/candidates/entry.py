@@ -1,4 +1,4 @@
-"""One entry of a trigger's folder that is seen and not taken yet, and what is told of it."""
+"""One entry of a trigger's folder that is seen and not taken yet, and how it is shown."""
 
 from __future__ import annotations
 
@@ -15,46 +15,50 @@ from claraedge.inbox.model import Item, ItemState, shown
 from claraedge.inbox.triggers.grouping import Unit, stem_of
 from claraedge.inbox.triggers.triggers import Trigger
 
-#: Trigger folders of these groupings have each of their entries taken alone.
+#: Groupings in which each entry becomes an item of its own.
 ALONE = ("entry", "file", "folder")
 
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """One entry."""
+    """One entry, with what its inspections and hints have shown so far."""
 
     id: str
     trigger: Trigger
     name: bytes
     """Path below the trigger's folder."""
     order: tuple[bool, float, bytes]
-    """First seen, then name bytes."""
+    """Sort key: known from before the start or not, time first seen (s), name."""
     first_seen: float
     """Unix seconds."""
     due: float
+    """Time of the next inspection, seconds of the clock's `elapsed`."""
     hints: Hints = NO_HINTS
     quiet: Quiet | None = None
     survey: Survey | None = None
     identified: Identified | None = None
     looked: float = float("-inf")
+    """When the last inspection began, seconds of the clock's `elapsed`."""
     cost: float = 0.0
+    """Processor seconds that the last inspection took."""
     unfinished: str = ""
-    """Why its name says that it is not whole yet."""
+    """Why its own name marks it as unfinished; empty: it does not."""
     partial: str = ""
-    """Why it is not whole, as the last look found: by its name, that of a file next to it, or one
-    in it."""
+    """Why the last inspection found it unfinished: by its own name, by that of a file next to it,
+    or by one in it."""
     reason: str = ""
     remedy: str = ""
     thing: Thing | None = None
-    """What `claraedge adopt` has to give to us."""
+    """The file or folder that `claraedge adopt` has to give to the daemon's user."""
     superseded: bool = False
-    """It is a part of a broken transfer of a file that is whole."""
+    """It is a part of a broken transfer, and the whole file has arrived since."""
     waits: str = ""
-    """What it waits for of its group, where somebody has to see to that."""
+    """Which members of its group it waits for, where a person has to act on that."""
     parked: bool = False
     held: bool = False
-    """Parked for what it is itself: not ours to take, or not to be looked at."""
+    """Parked because of the entry itself: it may not be taken, or cannot be inspected."""
     ready: bool = False
+    """Settled, and free to be claimed."""
 
 
 @dataclass(slots=True)
@@ -64,18 +68,18 @@ class TriggerFolder:
     trigger: Trigger
     entries: dict[bytes, Waiting] = field(default_factory=dict)
     look_again: float = float("inf")
-    """When its groups may be other ones, seconds of the clock for durations."""
+    """Time at which to group its entries again, seconds of the clock's `elapsed`."""
 
     unseen: int = 0
-    """How many more lie in it than are watched at once."""
+    """Number of entries in the folder beyond those that are watched at once."""
     refill: bool = False
-    """There is room for many of these: it is to be listed."""
+    """There is room for many unseen entries again: the folder has to be listed."""
 
     rest_until: float = 0.0
-    """Not before: making groups of many entries is work."""
+    """Earliest time (s, `elapsed`) of the next grouping, which is expensive for many entries."""
 
     def regroup(self) -> None:
-        """Something is other than before."""
+        """Marks the folder for grouping again, after a change of its entries."""
         if self.is_grouped:
             self.look_again = self.rest_until
 
@@ -85,7 +89,7 @@ class TriggerFolder:
         return self.trigger.rule.grouping not in ALONE
 
     def has(self, entry: Waiting) -> bool:
-        """Whether it is this one's still: another may have its name by now."""
+        """Whether an entry is still the one of its name; another may have the name by now."""
         return self.entries.get(entry.name) is entry
 
 
@@ -96,7 +100,7 @@ def lives(folders: Mapping[Path, TriggerFolder], entry: Waiting) -> bool:
 
 
 def unit_of(entry: Waiting) -> Unit | None:
-    """The entry for grouping; None before its first look."""
+    """Returns the entry as a value for grouping; None before its first inspection."""
     if entry.survey is None or entry.quiet is None:
         if not entry.held:
             return None
@@ -122,7 +126,7 @@ def unit_of(entry: Waiting) -> Unit | None:
 
 
 def item_of(entry: Waiting, held: str | None) -> Item:
-    """The entry as a value; `held` says why none is claimed that could be."""
+    """Returns the entry as an item; `held`: why ready entries are not claimed now, or None."""
     item = Item(
         id=entry.id,
         folder=shown(os.fsencode(entry.trigger.folder)),

@@ -1,6 +1,7 @@
-"""Remembers what was seen and not taken yet, so that ids and order outlive a restart.
+"""Remembers entries that are seen and not taken yet, so that ids and order survive a restart.
 
-It is an aid: where it cannot be written, entries are seen anew after a restart; nothing is lost.
+This is an aid only: where it cannot be written, entries count as new after a restart, and no data
+is lost.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from claraedge.store.database import Database, Transaction
 
 
 class FirstSeen:
-    """What earlier runs saw, and what is to be written of this one."""
+    """The entries that earlier runs saw, and changes of this run that are not written yet."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -28,10 +29,11 @@ class FirstSeen:
         self._to_drop: set[str] = set()
 
     async def load(self) -> None:
-        """At start.
+        """Loads the entries that earlier runs saw. Call at start.
 
-        Where a stop came between a claim and the end of a write of ours, the book has an entry that
-        is an item already. Its name may be another entry's by now, which must not have its id.
+        If the daemon stopped between a claim and the end of `write`, the table has an entry that is
+        an item already. Another entry may have its name by now, and must not get its id: such rows
+        are deleted first.
         """
         with contextlib.suppress(ClaraedgeError, sqlite3.OperationalError):
             await self._database.write(records.unsee_claimed)
@@ -39,38 +41,42 @@ class FirstSeen:
             self._recalled[entry.folder][entry.name] = entry
 
     def recall(self, folder: Path, name: bytes) -> Seen | None:
-        """What is known of an entry from before the start; asked once."""
+        """Returns an entry as known from before the start, or None. Forgets it: ask once."""
         return self._recalled[folder].pop(name, None)
 
     def recalls(self, folder: Path, name: bytes) -> bool:
-        """Whether an entry is known from before the start, and nobody asked for it yet."""
+        """Whether an entry is known from before the start, and was not recalled yet."""
         return name in self._recalled[folder]
 
     def note(self, entry: Seen) -> None:
-        """An entry that is new.
+        """Notes a new entry, for the next `write`.
 
-        In a folder whose name is no text nothing is ever taken: it needs no place in the order.
+        Not in a folder whose name is no UTF-8: nothing in it is ever taken, so its order does not
+        matter.
         """
         if is_text(str(entry.folder)):
             self._to_write[entry.id] = entry
 
     def forget(self, entry: str) -> None:
-        """It is gone."""
+        """Forgets an entry that is gone; its row is deleted by the next `write`."""
         if self._to_write.pop(entry, None) is None:
             self._to_drop.add(entry)
 
     def claimed(self, entry: str) -> None:
-        """It was taken, and its row with it."""
+        """Forgets an entry that was claimed; the claim has deleted its row."""
         self._to_write.pop(entry, None)
 
     def present(self, folder: Path, names: Collection[bytes]) -> None:
-        """All that a folder holds: what else was seen there before the start is gone."""
+        """Takes the listing of a folder: what earlier runs saw there and is missing is gone."""
         recalled = self._recalled[folder]
         for name in [name for name in recalled if name not in names]:
             self._to_drop.add(recalled.pop(name).id)
 
     async def write(self) -> None:
-        """Writes what there is to write, in one transaction."""
+        """Writes all changes in one transaction.
+
+        Where that fails, they are dropped: after a restart, those entries count as new.
+        """
         entries, gone = list(self._to_write.values()), list(self._to_drop)
         if not entries and not gone:
             return
@@ -84,7 +90,7 @@ class FirstSeen:
         with contextlib.suppress(ClaraedgeError, sqlite3.OperationalError):
             await self._database.write(work)
         for entry in entries:
-            # Taken meanwhile: its row came after the claim dropped it.
+            # Claimed meanwhile: this write added its row after the claim had deleted it.
             if self._to_write.pop(entry.id, None) is None:
                 self._to_drop.add(entry.id)
         self._to_drop.difference_update(gone)

@@ -1,4 +1,4 @@
-"""What may be taken of the entries that wait: one alone, or a group."""
+"""Which of the waiting entries may be claimed: one alone, or a group."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from claraedge.inbox.triggers.grouping import Group, group
 from claraedge.inbox.triggers.naming import NameDoesNotFitError, named
 from claraedge.inbox.triggers.triggers import Trigger
 
-#: What was not looked at yet may belong to any group: they are made again after so long.
+#: Delay (s) of grouping while an entry is not inspected yet, which may belong to any group.
 _SOON = 0.1
-#: Making groups may take this part of the time at most: in big folders it is done less often.
+#: Share of the time that grouping may take: in big folders it is done less often.
 _SHARE = 0.3
 
-#: Of a folder that has more entries than are watched at once: any may belong to any group.
+#: Reason for entries of a folder with more than are watched at once: any may belong to any group.
 UNSEEN = (
     "its folder has more entries than inbox.max_entries, so that nobody knows which belong"
     " together; raise max_entries, or move some out of the folder"
 )
 
-#: For what can never become a job: its names do not matter.
+#: Rule for items that can never become jobs, for which parameters from names do not matter.
 _BARE = Rule(folder=".", pipeline="-")
 
 
@@ -51,7 +51,7 @@ class ReadyQueue:
         folders: Mapping[Path, TriggerFolder],
         park: Callable[[Iterable[Waiting], str], None],
     ) -> None:
-        """`park` gets entries whose names do not fit, with the reason."""
+        """`park` is called with entries whose names do not fit their trigger, and the reason."""
         self._clock = clock
         self._folders = folders
         self._park = park
@@ -59,12 +59,15 @@ class ReadyQueue:
         self._count = 0
 
     def next_group(self) -> float | None:
-        """When time alone makes a group whole, or None."""
+        """Returns the time (s, `elapsed`) at which a group may be complete by waiting, or None."""
         times = [f.look_again for f in self._folders.values() if not f.trigger.problem]
         return min((time for time in times if time != float("inf")), default=None)
 
     def offer(self, entry: Waiting) -> None:
-        """It is settled and free to be taken."""
+        """Queues an entry that is settled and free to be claimed.
+
+        Members of groups are not queued: they are found when their folder is grouped.
+        """
         if entry.trigger.rule.grouping in ALONE:
             self._count += 1
             heapq.heappush(self._ready, (entry.order, self._count, entry))
@@ -82,7 +85,7 @@ class ReadyQueue:
         )
 
     def ready(self, most: int) -> Sequence[Take]:
-        """What may be claimed, in order. It is offered until it is taken, parked or changed."""
+        """Returns up to `most` future items, in order; again until taken, parked or changed."""
         takes: list[Take] = []
         offered: dict[int, tuple[tuple[bool, float, bytes], int, Waiting]] = {}
         while self._ready and len(offered) < most:
@@ -104,8 +107,8 @@ class ReadyQueue:
     def _add_groups(self, takes: list[Take], folder: TriggerFolder, now: float, most: int) -> None:
         began = time.monotonic()
         if any(entry.survey is None and not entry.held for entry in folder.entries.values()):
-            # What was not looked at yet may belong to any group: of a big one that lay there at
-            # the start, the first are whole before the last are looked at.
+            # An entry that is not inspected yet may belong to any group: of a big one that was
+            # there at the start, the first entries settle before the last are inspected.
             folder.look_again = now + _SOON
             return
         entries = sorted(folder.entries.values(), key=lambda entry: entry.order)
@@ -129,7 +132,7 @@ class ReadyQueue:
             self._add_take(takes, folder.trigger, one, members)
         folder.rest_until = now + (time.monotonic() - began) / _SHARE
         if groups:
-            folder.look_again = folder.rest_until  # until they are taken
+            folder.look_again = folder.rest_until  # offers them again until they are taken
 
     def _add_take(
         self, takes: list[Take], trigger: Trigger, one: Group, entries: Sequence[Waiting]
@@ -139,7 +142,7 @@ class ReadyQueue:
         fault = one.fault or None
         if first.survey is not None and not one.members:
             fault = first.survey.look.fault
-        # What can never become a job may lack what its names are made of.
+        # What can never become a job may lack the UIDs that names and parameters are made of.
         rule = trigger.rule if fault is None else _BARE
         try:
             said = named(rule, one.label, uids)
@@ -162,7 +165,7 @@ class ReadyQueue:
 
 
 def claimed(take: Take) -> Claimed:
-    """The claim of what is ready."""
+    """Returns the claim to record for a future item."""
     first = take.entries[0]
     if take.group.members:
         surveys = [(e.name, e.survey) for e in take.entries if e.survey is not None]

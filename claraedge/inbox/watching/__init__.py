@@ -1,1 +1,1 @@
-"""The folders of the inbox: events of the kernel, and lists of what is there."""
+"""Discovery of entries: file system events of the kernel, and listings of trigger folders."""

@@ -1,4 +1,4 @@
-"""Finds the triggers, and lists what lies in their folders."""
+"""Finds the triggers, and lists the entries of their folders."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """What lies in the folder of a trigger."""
+    """The entries of a trigger's folder, as paths below it, and what is never taken."""
 
     entries: Sequence[bytes]
     left_out: Sequence[LeftOut]
 
 
 class Folders:
-    """The folders of an inbox, as they are now."""
+    """Reads the inbox: which triggers there are, and what lies in their folders."""
 
     def __init__(
         self, config: Config, definitions: Definitions, shares: Shares, names: Names
@@ -56,19 +56,19 @@ class Folders:
         self._polls: set[Path] = set()
 
     def wanted(self) -> list[Path]:
-        """Those that are made at start."""
+        """Returns the folders that are created at start: the inbox, and its configured triggers."""
         relative = [t.folder for t in self._settings.trigger if not Path(t.folder).is_absolute()]
         return [self.root, *(folder_of(self.root, folder) for folder in relative)]
 
     def unreadable(self) -> list[str]:
-        """What cannot be read now, as texts for people."""
+        """Returns which folders cannot be read now, as texts for people."""
         return [
             f"the inbox folder {shown(os.fsencode(path))} cannot be read ({why})"
             for path, why in self._told.items()
         ]
 
     def left_out(self) -> list[str]:
-        """What lies where nothing takes it, as texts for people."""
+        """Returns which entries lie where no trigger takes them, as texts for people."""
         return [
             f"{name}{f' and {len(more)} more' if more else ''} in the inbox folder"
             f" {shown(os.fsencode(path))} will not become a job, because the folder of another"
@@ -80,7 +80,7 @@ class Folders:
     # --- triggers -------------------------------------------------------------------------------
 
     async def layout(self) -> Layout | None:
-        """All triggers; None where the inbox cannot be read, and nothing else is configured."""
+        """Reads all triggers. None where the inbox cannot be read and no trigger is configured."""
         try:
             names = await self._shares.ask(self.root, _folders, self.root, self.names)
             self._told.pop(self.root, None)
@@ -117,7 +117,10 @@ class Folders:
         return Trigger(folder=folder, rule=rule, settle=settle, polled=await self._polled(folder))
 
     async def _polled(self, folder: Path) -> bool:
-        """Whether the kernel does not hear of all that happens there; told once."""
+        """Whether a folder has to be polled, since the kernel does not see all changes in it.
+
+        Logged once for each folder.
+        """
         try:
             mount = await self._shares.ask(folder, mount_of, folder)
         except StalledError:
@@ -139,7 +142,7 @@ class Folders:
     # --- what lies in them ----------------------------------------------------------------------
 
     async def entries(self, trigger: Trigger, layout: Layout) -> Listing | None:
-        """What lies in a trigger's folder, as paths below it; None where it cannot be read."""
+        """Lists a trigger's folder; None where it cannot be read, or is still being read."""
         top = os.fsencode(trigger.folder)
 
         def leads_away(path: bytes) -> bool:
@@ -196,7 +199,7 @@ class Folders:
 
 
 def _sorted(paths: Iterable[bytes], rule: Rule, names: Names, *, root: bool) -> Listing:
-    """Which of the paths below a trigger's folder are entries."""
+    """Sorts paths below a trigger's folder into entries and those that are left out."""
     entries, left_out = [], []
     for path in paths:
         selected = select(rule, path, names)
@@ -225,7 +228,11 @@ def _names(folder: Path, leads_away: Callable[[bytes], bool]) -> list[bytes]:
 
 
 def _names_in_root(folder: Path, leads_away: Callable[[bytes], bool], names: Names) -> list[bytes]:
-    """All but folders that are triggers, or will be once there is a pipeline of their name."""
+    """Lists the inbox itself, without the folders that are triggers.
+
+    Any folder whose name is not ignored counts as one: it becomes a trigger as soon as a pipeline
+    of that name exists.
+    """
     with opened(folder) as path, os.scandir(os.fsencode(path)) as entries:
         return [
             entry.name
@@ -243,8 +250,9 @@ def _beside(
     is_between: Callable[[bytes], bool],
     names: Names,
 ) -> list[bytes]:
-    """Paths below a trigger's folder that share a folder with that of another trigger; a hundred
-    at most. What lies at its own top is an entry.
+    """Returns paths below a trigger's folder that lie next to the folder of another trigger.
+
+    At most about a hundred. What lies directly in the trigger's folder is an entry instead.
     """
     found: list[bytes] = []
     top = os.fsencode(folder)
@@ -266,7 +274,7 @@ def _beside(
 def _files_below(
     folder: Path, leads_away: Callable[[bytes], bool], *, is_trigger: Callable[[bytes], bool]
 ) -> list[bytes]:
-    """All but folders, of the whole tree; and folders that cannot be looked into."""
+    """Lists all files of a folder's whole tree, and those folders in it that cannot be read."""
     found = []
     with opened(folder) as top:  # what cannot be read raises
         for entry in walk(top):

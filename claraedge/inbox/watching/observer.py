@@ -1,9 +1,14 @@
-"""watchdog's observer, corrected where it loses events or watches without a word.
+"""watchdog's observer, corrected where it loses events or watches without reporting it.
 
-watchdog only logs that the kernel dropped events, keeps to itself which inner folders got no watch,
-leaves its watches on folders that were moved away, a slip in its books ends its thread, and half a
-second passes before anything is heard that came after a move out: after each claim. It walks new
-folders by path, and so lists and watches what a link leads to that somebody puts there meanwhile.
+Differences from watchdog:
+
+- it only logs that the kernel dropped events; here, `lost` is called;
+- it does not report which inner folders got no watch; here, `refused` is called;
+- it leaves its watches on folders that were moved out of the tree;
+- an inconsistency in its own tables ends its thread;
+- it delays all events that follow a move out of the tree by half a second, so after each claim;
+- it walks new folders by path, and so lists and watches the target of a link that somebody puts in
+  the place of a folder meanwhile.
 """
 
 from __future__ import annotations
@@ -38,10 +43,11 @@ from claraedge.fs.walking import walk
 
 
 class Observer(InotifyObserver):
-    """Tells, in its own threads, what else is lost.
+    """An observer that reports, from its own threads, what watchdog loses.
 
-    `lost`: the kernel dropped events; make another observer. `refused`: a folder got no watch
-    because the limit of watches is reached. Raises OSError where there is no inotify instance.
+    `lost` is called when the kernel dropped events: create another observer then. `refused` is
+    called when a folder got no watch because the limit of watches is reached. Raises OSError where
+    no inotify instance is left.
     """
 
     def __init__(self, lost: Callable[[], None], refused: Callable[[Path, OSError], None]) -> None:
@@ -50,7 +56,7 @@ class Observer(InotifyObserver):
         self._inotify_fd.start()
 
     def hears(self) -> bool:
-        """Whether its threads live: an error in watchdog ends them, and nobody is told."""
+        """Whether its threads are alive: an error in watchdog ends them without a report."""
         return self._inotify_fd.is_alive() and self.is_alive()
 
 
@@ -63,7 +69,10 @@ class _Descriptor(InotifyFD):
         self.refused = refused
 
     def handle_event(self, event: InotifyEvent) -> None:
-        """Not as watchdog: it would watch all anew here, and be deaf where that fails."""
+        """Handles an event; reports an overflow instead of watching all folders again.
+
+        watchdog does the latter, and receives no more events where that fails.
+        """
         if event.is_queue_overflow:
             self._lost()
         else:
@@ -72,7 +81,7 @@ class _Descriptor(InotifyFD):
     def add_callback(
         self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId
     ) -> WatchDescriptor:
-        """Raises OSError also for a folder that may not be read."""
+        """Adds a watch. Raises OSError, unlike watchdog, also for a folder that may not be read."""
         watch = super().add_callback(path, mask, callback, id_)
         if watch == -1:
             with self._lock:
@@ -82,9 +91,10 @@ class _Descriptor(InotifyFD):
 
 
 class _Pairs(InotifyMoveEventGrouper):
-    """The two events of a move are read together, or one right after the other."""
+    """Pairs the two events of a move, which the kernel delivers together or in succession."""
 
     delay = 0.1
+    """Seconds that the first event of a move waits for the second."""
 
 
 @dataclass
@@ -93,7 +103,7 @@ class _Group(InotifyWatchGroup):
 
     _move_event_grouper: InotifyMoveEventGrouper = field(default_factory=_Pairs, init=False)
     _leaving: dict[int, Sequence[WatchDescriptor]] = field(default_factory=dict, init=False)
-    """Cookie of a move -> the watches in the folder that is moved, until it is known whereto."""
+    """Cookie of a move -> the watches in the moved folder, until its destination is known."""
 
     def on_event(self, event: InotifyEvent) -> None:
         if event.is_moved_from and event.is_directory:
@@ -104,12 +114,15 @@ class _Group(InotifyWatchGroup):
         super().on_event(event)
 
     def stays(self, cookie: int) -> None:
-        """It was moved to another place in the tree."""
+        """Keeps the watches of a moved folder: it was moved to another place in the tree."""
         with self._lock:
             self._leaving.pop(cookie, None)
 
     def left(self, cookie: int) -> None:
-        """It was moved out of the tree: what happens in it is not ours to hear, and not to pay."""
+        """Removes the watches of a folder that was moved out of the tree.
+
+        Events in it do not concern us any more, and watches are limited.
+        """
         with self._lock:
             for watch in self._leaving.pop(cookie, ()):
                 path = self._active_callbacks_by_watch.get(watch)
@@ -117,20 +130,25 @@ class _Group(InotifyWatchGroup):
                     self._remove_callbacks([watch])
 
     def _is_at(self, path: bytes, watch: WatchDescriptor) -> bool:
-        """Whether this watch is of the folder that is there now: the next one of that name may have
-        been watched before the move of the first was read. The kernel has one watch per folder.
+        """Whether a watch belongs to the folder that is at this path now.
+
+        A new folder of the same name may have been watched before the move of the first was read.
+        The kernel has one watch for each folder, so that adding it again returns the same one.
         """
         with contextlib.suppress(OSError), self._opened(path) as folder:
             self._add(os.fsencode(folder) + b"/.", path)
         return self._active_callbacks_by_path.get(path) == watch
 
     def _opened(self, path: bytes) -> contextlib.AbstractContextManager[Path]:
-        """A folder of the tree, through no link below the top. Raises OSError."""
+        """Opens a folder of the tree, following no link below the top. Raises OSError."""
         top = os.fsencode(self.path)
         return opened(Path(os.fsdecode(top)), path[len(top) :].lstrip(b"/"))
 
     def _add(self, place: bytes, path: bytes) -> None:
-        """Watches the folder at `place`, which is no link, as `path`. Raises OSError at the top."""
+        """Watches the folder at `place`, which is no link, under the path `path`.
+
+        Raises OSError only for the top of the tree; inner folders that fail are passed over.
+        """
         descriptor = self._inotify_fd
         assert isinstance(descriptor, _Descriptor)
         try:
@@ -140,7 +158,7 @@ class _Group(InotifyWatchGroup):
                 descriptor.refused(Path(os.fsdecode(path)), error)
             if path == self.path:
                 raise
-            return  # it is gone, or may not be read
+            return  # the folder is gone, may not be read, or the limit is reached
         self._active_callbacks_by_path[path] = watch
         self._active_callbacks_by_watch[watch] = path
 
@@ -156,7 +174,7 @@ class _Group(InotifyWatchGroup):
                 raise
 
     def _recursive_simulate(self, src_path: bytes) -> list[InotifyEvent]:
-        """What was made in a new folder before it was watched."""
+        """Returns events for what was created in a new folder before it was watched."""
         found = []
         with contextlib.suppress(OSError), self._opened(src_path) as top:
             for entry in walk(top):
@@ -177,7 +195,10 @@ class _Group(InotifyWatchGroup):
         ]
 
     def _remove_watch_internally(self, wd: WatchDescriptor) -> None:
-        """For any order of events, also where a folder took the path of one that was moved."""
+        """Forgets a watch. Correct for any order of events.
+
+        Also where another folder has taken the path of a moved one.
+        """
         path = self._active_callbacks_by_watch.pop(wd, None)
         if path is not None and self._active_callbacks_by_path.get(path) == wd:
             del self._active_callbacks_by_path[path]
@@ -196,7 +217,9 @@ class _Emitter(InotifyFullEmitter):
     def build_and_queue_event(
         self, event: GroupedInotifyEvent, *, full_events: bool = True
     ) -> None:
-        """Not as watchdog for moved folders: what it would tell of their content, nobody asks."""
+        """Queues an event. Unlike watchdog, a moved folder gives no events for its content, which
+        are not used here.
+        """
         group = self._inotify
         if not isinstance(event, PathedInotifyEvent):
             source, target = event

@@ -1,4 +1,4 @@
-"""Hears of changes from the kernel. What it says are hints: the rescan is the truth."""
+"""Receives file system events. They are hints only: correctness depends on the rescan alone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 _EMITTER_LOGGER = "watchdog.observers.inotify"
 
-#: What bounds the watches of a user, of which the second is that of a user namespace.
+#: Limits of a user's inotify watches; the second is that of the user namespace.
 _LIMITS = (
     Path("/proc/sys/fs/inotify/max_user_watches"),
     Path("/proc/sys/user/max_inotify_watches"),
@@ -55,7 +55,7 @@ _PLAIN = {
     events.FileClosedEvent: Heard.CLOSED,
     events.FileClosedNoWriteEvent: Heard.CLOSED_UNWRITTEN,
     events.FileDeletedEvent: Heard.REMOVED,
-    # A new folder has no writer; what is made in it says so itself.
+    # A new folder has no writer itself; files created in it send events of their own.
     events.DirCreatedEvent: Heard.MOVED_IN,
     events.DirDeletedEvent: Heard.REMOVED,
 }
@@ -63,14 +63,14 @@ _PLAIN = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
-    """A hint."""
+    """A hint that something happened to a path."""
 
     path: bytes
     heard: Heard
 
 
 def signals(event: FileSystemEvent, names: Names) -> list[Signal]:
-    """The hints of an event of watchdog's."""
+    """Returns the hints that an event of watchdog stands for."""
     source, target = os.fsencode(event.src_path or b""), os.fsencode(event.dest_path or b"")
     plain = _PLAIN.get(type(event))
     if plain is not None:
@@ -88,7 +88,10 @@ def signals(event: FileSystemEvent, names: Names) -> list[Signal]:
 
 
 def _is_temporary(path: bytes, names: Names) -> bool:
-    """A file's name until it is whole, or the folder for such files (rsync --partial-dir)."""
+    """Whether a path is that of an unfinished file: by its name, or by its folder's.
+
+    Folders for such files are those of rsync --partial-dir.
+    """
     folder, _, name = path.rpartition(b"/")
     inner = folder.rpartition(b"/")[2]
     return name.startswith(b".") or any(map(names.unfinished, (name, inner)))
@@ -115,12 +118,12 @@ class _Watched:
 
 
 class Watcher:
-    """Watches folders with all that is in them, and hands hints to the loop.
+    """Watches folders with their whole trees, and passes hints to the event loop.
 
-    `heard` gets them in batches. `lost` is called where some were lost, because the kernel dropped
-    them or a folder was replaced: what was heard before may be outdated, and nothing of it comes
-    after. A folder that cannot be watched is told of once and tried again by `watch`; until then
-    only looking tells what happens there.
+    `heard` receives hints in batches. `lost` is called when some were lost, because the kernel
+    dropped them or a folder was replaced: earlier hints may be outdated then, and none of them
+    is delivered after that call. A folder that cannot be watched is logged once and tried again at
+    each `watch`; until then, changes in it are found only by listing it.
     """
 
     def __init__(
@@ -138,29 +141,30 @@ class Watcher:
         self._told: set[Path | None] = set()
         self._roots: frozenset[Path] = frozenset()
         self._refused_at: bytes | None = None
-        """The limit of watches at which folders inside of the watched ones got none."""
+        """The limits of watches in force when an inner folder got no watch; None: all have one."""
         self._queue: collections.deque[Signal] = collections.deque()
         self._lock = threading.Lock()
         self._scheduled = False
         self._era = 0
-        """What an observer of an earlier one still tells is not heard."""
+        """Number of the current observer: hints from earlier ones are dropped."""
         self._outdated = False
         """The observer of this era has lost events."""
 
     @property
     def partial(self) -> bool:
-        """Some folders cannot be watched: they are to be looked at instead."""
+        """Whether some folders cannot be watched, and have to be polled instead."""
         return bool(self._told) or self._refused_at is not None
 
     async def watch(self, folders: Sequence[Path]) -> bool:
-        """Watches these folders and no others; True where a folder is watched anew.
+        """Watches these folders and no others; True where a folder got a new watch.
 
-        Called again at every rescan: a folder that was moved, unmounted or made anew is noticed.
+        Call it at every rescan: it detects folders that were moved, unmounted or created again.
         """
         self._loop = asyncio.get_running_loop()
         return await in_thread(self._watch, folders)
 
     async def stop(self) -> None:
+        """Removes all watches and ends the threads of the observer."""
         await in_thread(self._stop)
 
     # --- in threads -----------------------------------------------------------------------------
@@ -175,7 +179,7 @@ class Watcher:
             return False
         anew = False
         for folder in [f for f in self._watched if f not in folders]:
-            with contextlib.suppress(KeyError, OSError):  # it may have ended by itself
+            with contextlib.suppress(KeyError, OSError):  # the watch may have ended by itself
                 observer.unschedule(self._watched.pop(folder).watch)
         self._told &= {None, *folders}
         for folder in folders:
@@ -196,7 +200,7 @@ class Watcher:
         return anew
 
     def _is_over(self, observer: Observer) -> bool:
-        """Whether what it tells is not, or no longer, what happens in the folders."""
+        """Whether an observer misses events, or watches folders that are not the current ones."""
         if self._outdated or not observer.hears():
             return True
         if self._refused_at is not None and self._refused_at != _limit():
@@ -209,7 +213,7 @@ class Watcher:
 
     def _observe(self) -> Observer | None:
         if self._observer is None:
-            # A folder that is seen twice while its watch is added is no matter for a log.
+            # A folder that is found twice while its watch is added is harmless: no warning.
             warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
             logging.getLogger(_EMITTER_LOGGER).addFilter(_says_more_than_that_it_stops)
             self._outdated, self._refused_at = False, None
@@ -229,7 +233,7 @@ class Watcher:
             _warn(folder or "the inbox", error)
 
     def _refuse(self, folder: Path, error: OSError) -> None:
-        """One of the folders that lie in the watched ones gets no watch."""
+        """Notes, and logs once, that a folder inside a watched one got no watch."""
         if self._refused_at is None and folder not in self._roots:
             self._refused_at = _limit()
             _warn(f"{folder}, and perhaps others,", error)
@@ -263,7 +267,7 @@ class Watcher:
         self._on_loop(self._drain)
 
     def _on_loop(self, call: Callable[[], None]) -> None:
-        # A closed loop means that the process is ending; nobody listens any more.
+        # A closed loop means that the process is ending: the call is not needed any more.
         with contextlib.suppress(RuntimeError):
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(call)

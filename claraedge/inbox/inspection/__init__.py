@@ -1,1 +1,1 @@
-"""What an entry of the inbox is, and whether it is whole."""
+"""Inspection of entries: what they contain, whether they are complete, whether we may take them."""

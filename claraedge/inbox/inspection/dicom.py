@@ -1,9 +1,9 @@
-"""Which study, series and instance a file belongs to: the UIDs in the header of a DICOM file.
+"""Reads the UIDs in the header of a DICOM file: which study, series and instance it belongs to.
 
-It reads as far as the UIDs, whatever the file says of its own encoding, and jumps over every other
-value: it costs the same for a file of 5 GB. Work and memory are bounded, and no content makes it
-raise. UIDs are compared as they are: that devices write others than the standard has is no reason
-to keep the files of a study apart.
+It reads as far as the UIDs, whatever encoding the file declares, and skips every other value: it
+costs the same for a file of 5 GB. Work and memory are bounded, and no content makes it raise. UIDs
+are compared as they are: that some devices write UIDs which the standard does not allow is no
+reason to separate the files of a study.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ _MAGIC = b"DICM"
 _STUDY, _SERIES, _INSTANCE = 0x0020000D, 0x0020000E, 0x00080018
 _NAMES = {_STUDY: "StudyInstanceUID", _SERIES: "SeriesInstanceUID", _INSTANCE: "SOPInstanceUID"}
 _META_GROUP, _MEDIA_STORAGE_CLASS = 0x0002, 0x00020002
-#: Of a DICOMDIR: its class, and the elements of its records (PS3.3 F.3).
+#: What identifies a DICOMDIR: its class, and the elements of its records (PS3.3 F.3).
 _DIRECTORY_CLASS, _DIRECTORY = b"1.2.840.10008.1.3.10", range(0x00041130, 0x00041601)
 
-#: Longer than any that was ever seen (the standard has 64): its length is damaged.
+#: Most bytes of a UID (the standard allows 64): a longer one means that its length is damaged.
 _MAX_UID = 1024
-#: What pads a UID; the standard has one NUL.
+#: Characters that devices pad a UID with; the standard has one NUL.
 _PADDING = b"\0 \t\r\n"
 
-#: UIDs that are names as they are. Longer ones, or others, may be no name of a folder.
+#: UIDs that are used as names unchanged. Longer or other ones may be invalid names of folders.
 _NAME = re.compile(rb"[0-9]+(\.[0-9]+)*")
 _MAX_NAME = 128
 
-#: Why a file without a series is in no group of a series; follows the file's name.
+#: Why a file without a series belongs to no group by series; follows the file's name.
 NO_SERIES = (
     f"is a DICOM file without a {_NAMES[_SERIES]} (0020,000E): have it sent or exported again with"
     ' one, or let its trigger group by study (grouping = "dicom-study")'
 )
 
-#: What people drop instead, by its first bytes.
+#: First bytes of other files that people drop -> what they are, and what to do.
 _OTHERS: Mapping[bytes, str] = {
     b"PK\x03\x04": "a ZIP archive, not a DICOM file: unpack it, and drop what is in it",
     b"\x1f\x8b": "a gzip archive, not a DICOM file: unpack it, and drop what is in it",
@@ -69,7 +69,7 @@ _OTHERS: Mapping[bytes, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """The UIDs of a DICOM file: the bytes of the file, without padding."""
+    """The UIDs of a DICOM file: bytes as in the file, without padding."""
 
     study: bytes
     series: bytes
@@ -77,25 +77,26 @@ class Identity:
     instance: bytes
     """SOP instance UID; empty where the file has none."""
     cut: str = field(default="", compare=False)
-    """What its end lacks; follows the file's name. Empty: nothing, as far as that can be seen."""
+    """What is missing at its end; follows the file's name. Empty: nothing that can be detected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unidentified:
-    """A file that belongs to no study."""
+    """A file whose study cannot be read."""
 
     reason: str
-    """A sentence's end, to follow the file's name: "is not a DICOM file"; with what to do."""
+    """The rest of a sentence that begins with the file's name: "is not a DICOM file: ...". It says
+    what to do."""
     cut: bool = False
     """It begins as a DICOM file and ends inside its header: perhaps it is still being written."""
     other: bool = False
-    """It is certainly no file of a study: no DICOM at all, or an index."""
+    """It is certainly no file of a study: no DICOM file at all, or an index."""
 
 
 def identify(descriptor: int) -> Identity | Unidentified:
     """Reads the header of an open regular file; its position is neither used nor moved. Blocking.
 
-    Raises OSError where the disk says no, and for nothing else.
+    Raises OSError where the disk fails, and no other error.
     """
     file = FileBytes(descriptor)
     try:
@@ -110,9 +111,9 @@ def identify(descriptor: int) -> Identity | Unidentified:
 
 
 def name_of(uid: bytes) -> str:
-    """A text for a UID that is a safe name of a folder or a job; the same for no other UID.
+    """Returns a text for a UID that is a safe name of a folder or a job, and unique to this UID.
 
-    It is the UID itself where that is of digits and dots.
+    It is the UID itself where that consists of digits and dots.
     """
     if len(uid) <= _MAX_NAME and _NAME.fullmatch(uid):
         return uid.decode("ascii")
@@ -121,9 +122,12 @@ def name_of(uid: bytes) -> str:
 
 
 def _data_set(file: FileBytes) -> tuple[Source, int]:
-    """Where the data set begins, and in what. Raises UnreadableError for what is none."""
+    """Returns the bytes that contain the data set, and its offset in them.
+
+    Raises UnreadableError where there is no data set.
+    """
     place = _start(file)
-    # Its file meta group ends where another begins: its length (0002,0000) is often wrong.
+    # The file meta group ends where another begins: its length (0002,0000) is often wrong.
     for element in Elements(file, place):
         place = element.place
         if element.tag >> 16 != _META_GROUP:
@@ -136,24 +140,27 @@ def _data_set(file: FileBytes) -> tuple[Source, int]:
             raise _directory()
         place = element.start + element.length
         if file.at(place, 2) not in (b"\2\0", b"\0\2"):
-            break  # in another coding, perhaps
+            break  # the data set begins here, perhaps in another coding
     if begins_at(file, place) or file.at(place, 6)[4:] in REPRESENTATIONS:
         return file, place
-    # Whether it is deflated (PS3.5 A.5) is better tried than believed.
+    # Whether the data set is deflated (PS3.5 A.5) is tried: what the file declares may be wrong.
     inflated = InflatedBytes(file, place)
     is_cut = len(inflated.at(0, 8)) < 8 and not inflated.damaged
     return (inflated, 0) if is_cut or begins_at(inflated, 0) else (file, place)
 
 
 def _start(file: FileBytes) -> int:
-    """Where the first element is: after the preamble, which some files lack, or its magic word."""
+    """Returns the offset of the first element: after the preamble and magic word, if it has them.
+
+    Raises UnreadableError for what is no DICOM file.
+    """
     start = file.at(0, _PREAMBLE + len(_MAGIC))
     after_magic = [
         place + len(_MAGIC)
         for place in (_PREAMBLE, 0)
         if start[place : place + len(_MAGIC)] == _MAGIC
     ]
-    # The word may be in a value: it alone decides only where no place looks like a beginning.
+    # The magic word may be part of a value: it decides only where no offset looks like a beginning.
     for place in (*after_magic, 0, _PREAMBLE):
         if begins_at(file, place):
             return place
@@ -176,13 +183,13 @@ def _start(file: FileBytes) -> int:
 def _uids(source: Source, place: int) -> Identity | Unidentified:
     found: dict[int, bytes] = {}
     last = 0
-    # The order of tags is not relied on for what is there, only for what is not.
+    # The order of tags is relied on only to conclude that an element is missing.
     data_set = Elements(source, place)
     elements = iter(data_set)
     for element in elements:
         place = element.place
         if element.tag in _NAMES:
-            if not element.followed:  # its length is damaged, and so is its value
+            if not element.followed:  # its length is damaged, and so its value is too
                 raise data_set.broken(element.tag, element.start + element.length)
             if not found.get(element.tag):
                 found[element.tag] = _uid(source, element.start, element.length)
@@ -223,7 +230,7 @@ def _uid(source: Source, start: int, length: int) -> bytes:
         raise UnreadableError(
             f"has a damaged DICOM header: a UID of {what}; have it sent or exported again"
         )
-    # What is after a NUL is what was in the device's memory.
+    # Bytes after a NUL are remains of the device's memory.
     return source.at(start, length).strip(_PADDING).partition(b"\0")[0].rstrip(_PADDING)
 
 

@@ -1,6 +1,6 @@
-"""The bytes of a DICOM file, at any place: those of the file, or those that it has deflated.
+"""Random access to the bytes of a DICOM file: as they are, or inflated from its deflated part.
 
-Both read no more than they are asked for, and MAX_BYTES in all.
+Both read only what they are asked for, and about MAX_BYTES in all.
 """
 
 from __future__ import annotations
@@ -8,42 +8,42 @@ from __future__ import annotations
 import os
 import zlib
 
-#: Read of a file, or inflated of it, until it is given up.
+#: Bytes read or inflated of a file, after which reading is given up.
 MAX_BYTES = 32 << 20
 
 _BLOCK = 8192
-#: Inflated at once, whatever a block holds.
+#: Most bytes that are inflated in one step, whatever a block contains.
 _PORTION = 64 << 10
-#: Inflated, and not kept, to find the end: no image that is deflated has more.
+#: Most bytes that are inflated, and not kept, to find the end: no deflated image is larger.
 _MAX_END = 256 << 20
 
 
 class TooLongError(Exception):
-    """MAX_BYTES are read."""
+    """MAX_BYTES are read, and what was searched is not found yet."""
 
 
 class Source:
-    """Bytes that are read where they are wanted."""
+    """Bytes that are read at any offset, on demand."""
 
     size: int
-    """There is nothing at or after this place."""
+    """Number of bytes; there is nothing at or after this offset."""
     limited = False
-    """Perhaps there is, and it is not given: MAX_BYTES are read."""
+    """More bytes may follow than are readable here, because of MAX_BYTES."""
     inflated = ""
-    """What to say after a place where it is not one of the file."""
+    """What error texts add to an offset that is not one of the file itself."""
     damaged = False
-    """It ends there because the rest cannot be inflated."""
+    """The bytes end early because the rest cannot be inflated."""
 
     def at(self, place: int, count: int) -> bytes:
-        """The bytes from a place on; fewer only at the end."""
+        """Returns `count` bytes from an offset on; fewer only at the end."""
         raise NotImplementedError
 
     def peek(self, place: int, count: int) -> bytes:
-        """The same, of a place that is only looked at: what is read on is elsewhere."""
+        """Returns the same for an offset that is only probed: reading continues elsewhere."""
         return self.at(place, count)
 
     def find(self, pattern: bytes, place: int) -> int:
-        """Where a pattern begins, at a place or after it; -1: nowhere."""
+        """Returns the offset of a pattern, at `place` or after it; -1 where there is none."""
         before = len(pattern) - 1
         while block := self.at(place, _BLOCK):
             found = block.find(pattern)
@@ -56,7 +56,7 @@ class Source:
 
 
 class FileBytes(Source):
-    """A file. Its descriptor's position is neither used nor moved."""
+    """The bytes of an open file. The position of its descriptor is neither used nor moved."""
 
     def __init__(self, descriptor: int) -> None:
         self.size = os.fstat(descriptor).st_size
@@ -88,7 +88,7 @@ class FileBytes(Source):
 
 
 class InflatedBytes(Source):
-    """What the rest of a file is when it is inflated: a raw deflate stream, or one of zlib."""
+    """The inflated rest of a file, which is a raw deflate stream or a zlib stream."""
 
     inflated = " of the inflated data"
 
@@ -111,9 +111,9 @@ class InflatedBytes(Source):
         return bytes(self._made[place : place + count])
 
     def is_cut(self) -> bool:
-        """Whether the file ends before what is deflated does; False where nobody can tell.
+        """Whether the file ends before the deflated stream does; False where that is unknown.
 
-        Nothing can be read here afterwards.
+        Inflates to the end: nothing can be read from this object afterwards.
         """
         made = 0
         try:

@@ -1,9 +1,10 @@
-"""The elements of a DICOM data set, as devices really write them.
+"""Reads the elements of a DICOM data set, as devices really write them.
 
-PS3.5 chapter 7 says how an element begins: with or without a value representation, whose length has
-16 or 32 bits. Devices mix these forms within one file, write representations that do not exist, and
-count wrong. So no form is believed: each element is read in the form after which another element
-begins, the form that the standard has first. What is in sequences is passed by, without recursion.
+PS3.5 chapter 7 says how an element begins: with or without a value representation, and with a
+length of 16 or 32 bits. Devices mix these forms within one file, write representations that do not
+exist, and write wrong lengths. So no form is trusted: each element is read in the form after which
+another element begins; the form of the standard is tried first. The content of sequences is
+skipped, without recursion.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from typing import NamedTuple, TypeAlias
 
 from claraedge.inbox.inspection.dicom_bytes import Source, TooLongError
 
-#: Elements looked at, with those in sequences, until a file is given up.
+#: Elements read of a file, including those in sequences, before it is given up.
 MAX_ELEMENTS = 200_000
 
-#: What helps where the UIDs come after more than is read.
+#: Remedy for files whose UIDs lie behind more elements than are read.
 WITHOUT_PRIVATE = "export or send it again without private elements"
 
 PIXELS, _LAST_GROUP = 0x7FE00000, 0x7FE0
 UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-#: No value is as long as this before the pixels, unless its element says so beyond doubt.
+#: Bytes that no value before the pixels reaches, unless its element is certain.
 _LONG_VALUE = 1 << 28
 
 #: Value representations with a length of 32 bits (PS3.5 7.1.2), and all the others.
@@ -33,12 +34,12 @@ _SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL
 REPRESENTATIONS = _LONG | _SHORT
 
 
-#: Length of an element's header, and of its value.
+#: Bytes of an element's header, and of its value.
 _Form: TypeAlias = tuple[int, int]
 
 
 class Order:
-    """A byte order."""
+    """A byte order: how to unpack numbers, and the bytes of the delimiters in it."""
 
     def __init__(self, sign: str) -> None:
         self.head = struct.Struct(sign + "HHI").unpack_from
@@ -54,10 +55,10 @@ _SEQUENCES = {first: o for o in (LITTLE, BIG) for first in (o.item, o.sequence_e
 
 
 class UnreadableError(Exception):
-    """The elements end, or cannot be followed any further."""
+    """The elements of a file end early, or cannot be read any further."""
 
     def __init__(self, reason: str, *, cut: bool = False, other: bool = False) -> None:
-        """`reason` follows the file's name. `cut`: more may have been meant to follow.
+        """`reason`: a text that follows the file's name. `cut`: the file seems to be truncated.
 
         `other`: it is certainly no file of a study.
         """
@@ -68,16 +69,16 @@ class UnreadableError(Exception):
 
 
 class Element(NamedTuple):
-    """Where an element is, and its value."""
+    """The offsets of an element and its value, in bytes."""
 
     tag: int
     place: int
     start: int
-    """Where its value begins."""
+    """Offset at which its value begins."""
     length: int
-    """Of the value; UNDEFINED: it is a sequence that ends with a delimiter."""
+    """Bytes of its value; UNDEFINED: it is a sequence that ends with a delimiter."""
     followed: bool = True
-    """Something that may be an element is after it, or the end."""
+    """It is followed by something that may be an element, or by the end."""
 
 
 @dataclass(slots=True)
@@ -86,25 +87,25 @@ class _Scope:
 
     order: Order
     implicit: bool
-    """Elements without a representation are expected."""
+    """Elements without a value representation are expected."""
     last: int = 0
-    """The last tag in it; of a sequence, its own."""
+    """The last tag read in it; for a sequence, its own tag."""
     is_sequence: bool = False
 
 
 def shown(tag: int) -> str:
-    """As documents have a tag."""
+    """Returns a tag in the notation of documents: (0020,000D)."""
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
 def order_at(source: Source, place: int) -> Order:
-    """The byte order of a data set that begins with one of the low groups."""
+    """Returns the byte order of a data set that begins at an offset with one of the low groups."""
     group = source.at(place, 2)
     return BIG if group[:1] == b"\0" and group[1:] != b"\0" else LITTLE
 
 
 def begins_at(source: Source, place: int) -> bool:
-    """Whether an element of the groups with which data sets begin is there."""
+    """Whether an element of one of the groups with which data sets begin is at an offset."""
     head = source.at(place, 8)
     if len(head) < 8:
         return False
@@ -116,18 +117,18 @@ def begins_at(source: Source, place: int) -> bool:
 
 
 class Elements:
-    """Those of a data set, without those in its sequences."""
+    """Iterates over the elements of a data set, without those in its sequences."""
 
     def __init__(self, source: Source, place: int) -> None:
         self.lost: tuple[int, int] | None = None
-        """The first place where no element follows as it should, and the tag before it."""
+        """The tag after which, and the offset where, the first valid element is missing."""
         self._source = source
         self._place = place
         self._seen = 0
         self._scopes = [_Scope(order_at(source, place), implicit=False)]
         first = source.at(place, 8)
         if len(first) == 8 and first[4:6] not in REPRESENTATIONS:
-            # It is implicit if another follows in that form, which has no representation either.
+            # It is implicit if another element follows in that form, also without a representation.
             scope = self._scopes[0]
             group, number, length = scope.order.head(first)
             second = place + 8 + length
@@ -137,7 +138,7 @@ class Elements:
             )
 
     def __iter__(self) -> Iterator[Element]:
-        """Raises UnreadableError and TooLongError."""
+        """Yields the elements in order. Raises UnreadableError, TooLongError."""
         while True:
             self._count()
             scope = self._scopes[-1]
@@ -179,11 +180,11 @@ class Elements:
     # --- forms ----------------------------------------------------------------------------------
 
     def _element(self, scope: _Scope, tag: int, head: bytes) -> Element:
-        """In the form after which the next element is where it should be."""
+        """Returns an element, read in the form after which another element follows."""
         form, followed = _standard_form(scope, head), True
         score = self._score(scope, tag, form)
         if score < 3:
-            # The form of the standard is left only for something certain.
+            # Only a form that is certain replaces that of the standard.
             least = 3 if head[4:6] in REPRESENTATIONS else score + 1
             for other in _other_forms(scope, head, form):
                 other_score = self._score(scope, tag, other) + self._begins_with_item(scope, other)
@@ -198,11 +199,11 @@ class Elements:
         return Element(tag, self._place, self._place + form[0], form[1], followed)
 
     def _doubt(self, scope: _Scope, tag: int, place: int) -> None:
-        """Notes it where what follows the element is none that may be there."""
+        """Notes the offset after an element where what follows cannot be a valid element."""
         head = self._source.peek(place, 8)
         if self.lost is None and len(head) == 8 and head.strip(b"\0"):
             group, number, length = scope.order.head(head)
-            # Only its length tells an implicit element out of order from noise.
+            # Only its length distinguishes an implicit element out of order from noise.
             is_known = head[4:6] in REPRESENTATIONS or (
                 scope.implicit and place + 8 + length <= self._source.size
             )
@@ -214,7 +215,7 @@ class Elements:
         return self._source.peek(self._place + form[0], 4) == scope.order.item
 
     def _by_items(self, scope: _Scope, tag: int, form: _Form) -> _Form:
-        """A sequence, up to the end of its items, if its own length does not lead there."""
+        """Corrects the length of a sequence to the end of its items, if its own is wrong."""
         start = self._place + form[0]
         if self._follows(scope, tag, start + form[1]) >= 2:
             return form
@@ -228,7 +229,7 @@ class Elements:
         return (form[0], place - start) if self._follows(scope, tag, place) >= 2 else form
 
     def _score(self, scope: _Scope, tag: int, form: _Form) -> int:
-        """How sure it is that the next element follows: 3 is sure, 0 is impossible."""
+        """Returns how sure it is that the next element follows: 3 is certain, 0 is impossible."""
         header, length = form
         place = self._place
         if length == UNDEFINED:
@@ -238,7 +239,7 @@ class Elements:
         return self._follows(scope, tag, place + header + length)
 
     def _follows(self, scope: _Scope, tag: int, place: int) -> int:
-        """How sure it is that at this place there is an element after that of the tag."""
+        """Returns how sure it is (0 to 3) that the element after `tag` begins at an offset."""
         head = self._source.peek(place, 8)
         if len(head) < 8:
             return 3 if place == self._source.size else 0
@@ -260,7 +261,7 @@ class Elements:
     # --- what is in it --------------------------------------------------------------------------
 
     def _require(self, element: Element) -> None:
-        """Its value is there."""
+        """Raises UnreadableError where the file ends inside the value of an element."""
         if element.length != UNDEFINED and element.start + element.length > self._source.size:
             left = max(0, self._source.size - element.start)
             raise self._ended(
@@ -270,18 +271,18 @@ class Elements:
             )
 
     def _pass(self, scope: _Scope, element: Element, is_unknown: bool) -> None:
-        """Goes to what is after its header if it is a sequence without a length; else after it."""
+        """Skips an element; for a sequence without a length, only its header."""
         if element.length != UNDEFINED:
             self._place = element.start + element.length
             return
         start = element.start
         order = _sequence_order(self._source.at(start, 4))
         if order is not None:
-            # Unknown ones are to be implicit in it (PS3.5 6.2.2), and are not always.
+            # In an unknown (UN) sequence elements should be implicit (PS3.5 6.2.2); not always.
             implicit = scope.implicit or is_unknown
             self._scopes.append(_Scope(order, implicit, last=element.tag, is_sequence=True))
         elif self._follows(scope, element.tag, start) < 3:
-            # Not a sequence: bytes up to a delimiter.
+            # It is no sequence: it is bytes up to a delimiter.
             end = self._source.find(scope.order.sequence_end + bytes(4), start)
             if end < 0:
                 raise self._ended(
@@ -291,12 +292,12 @@ class Elements:
         self._place = start
 
     def _delimiter(self, scope: _Scope, tag: int, length: int) -> None:
-        """An item, or the end of an item or a sequence. The length of an end is never believed."""
+        """Handles an item, or the end of an item or sequence; ignores the length of an end."""
         self._place += 8
         if tag == _ITEM:
             if not scope.is_sequence and len(self._scopes) > 1:  # the item before it has no end
                 scope = self._close()
-            elif not scope.is_sequence:  # its sequence said that it ends before
+            elif not scope.is_sequence:  # the length of its sequence is too small
                 scope = _Scope(scope.order, scope.implicit, last=scope.last, is_sequence=True)
                 self._scopes.append(scope)
             after = self._place + length
@@ -312,10 +313,10 @@ class Elements:
                 scope = self._close()
             if scope.is_sequence:
                 self._close()
-        # One that ends nothing follows a sequence or item that has a length as well.
+        # An end without a scope to close follows a sequence or item that also has a length.
 
     def _ends_item(self, scope: _Scope, length: int, place: int) -> bool:
-        """Whether an item of a length ends there: else its delimiter says where."""
+        """Whether an item ends where its length says; otherwise its delimiter decides."""
         following = self._source.peek(place, 4)
         ends = (scope.order.item, scope.order.item_end, scope.order.sequence_end)
         if following in ends:
@@ -323,12 +324,15 @@ class Elements:
         return length > 0 and self._follows(self._scopes[-2], scope.last, place) >= 2
 
     def _close(self) -> _Scope:
-        """Leaves the scope that is read for the one around it."""
+        """Ends the current scope, and returns the one around it."""
         self._scopes.pop()
         return self._scopes[-1]
 
     def _no_item(self, scope: _Scope, tag: int) -> None:
-        """A sequence that has no end ends where an element of the data set around it follows."""
+        """Ends a sequence without a delimiter, where an element of the outer data set follows.
+
+        Raises UnreadableError where the element cannot be one of that data set.
+        """
         if tag <= scope.last:
             raise self.broken(scope.last, self._place)
         self._close()
@@ -350,7 +354,7 @@ class Elements:
         )
 
     def broken(self, tag: int, place: int) -> UnreadableError:
-        """Why nothing can be read from a place on, which is after the element of the tag."""
+        """Returns the error that nothing can be read at an offset, after the element `tag`."""
         rest = self._source.at(place, 4096)
         if self.lost is None and not self._source.inflated and not rest.strip(b"\0"):
             return UnreadableError(
@@ -384,14 +388,14 @@ def _other_forms(scope: _Scope, head: bytes, standard: _Form) -> Iterator[_Form]
     implicit = (8, scope.order.long(head, 4)[0])
     if not (scope.implicit and head[4:6] not in REPRESENTATIONS):
         short = (8, scope.order.short(head, 6)[0])
-        # What has no sound representation may still have a length of 32 bits.
+        # An element without a valid representation may still have a length of 32 bits.
         long = (12, scope.order.long(head, 8)[0]) if len(head) == 12 else implicit
         yield from (short, long) if head[4:6] in REPRESENTATIONS else (implicit, long)
         yield implicit
     if standard[1] & 1:
-        yield standard[0], standard[1] + 1  # padded, and the padding not counted
+        yield standard[0], standard[1] + 1  # padded, without the padding in its length
 
 
 def _sequence_order(first: bytes) -> Order | None:
-    """The byte order of a sequence's items; None where no sequence begins."""
+    """Returns the byte order of a sequence by its first bytes; None where no sequence begins."""
     return _SEQUENCES.get(first)

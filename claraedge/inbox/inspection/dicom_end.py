@@ -1,7 +1,7 @@
-"""Whether the end of a DICOM file is there: a broken transfer leaves a part under the final name.
+"""Detects truncated DICOM files: a broken transfer leaves a part under the final name.
 
-FTP's end of a file is the end of the connection; scp, SMB and exports of scanners leave what came.
-Nothing of the pixels is read but, where they have no length, the end of the file.
+FTP marks the end of a file by closing the connection; scp, SMB and exports of scanners keep what
+arrived. Pixel data is not read, except for the end of the file where they have no length.
 """
 
 from __future__ import annotations
@@ -12,25 +12,26 @@ from collections.abc import Iterator
 from claraedge.inbox.inspection.dicom_bytes import FileBytes, TooLongError
 from claraedge.inbox.inspection.dicom_elements import Element, UnreadableError
 
-#: How far from the UIDs the pixels are looked for.
+#: Bytes after the UIDs in which the pixels are searched.
 _SEARCHED = 4 << 20
-#: The end of pixels without a length is looked for so far from that of the file: signatures and
-#: padding may follow.
+#: Bytes before the end of the file in which the end of pixels without a length is searched:
+#: signatures and padding may follow it.
 _TAIL = 64 << 10
 _BLOCK = 64 << 10
 
 _UNDEFINED = 0xFFFFFFFF
-#: A byte that makes a length even is not always written.
+#: Bytes that may be missing at the end: the byte that pads to an even length is not always written.
 _PAD = 1
-#: Elements that hold pixels: integers, floats, doubles (PS3.6 chapter 6).
+#: Elements that contain pixels: integers, floats, doubles (PS3.6 chapter 6).
 _PIXELS = (0x0010, 0x0008, 0x0009)
 _REPRESENTATIONS = frozenset({b"OB", b"OW", b"UN", b"OF", b"OD"})
 
 
 def cut_off(file: FileBytes, place: int, rest: Iterator[Element]) -> str:
-    """What the end of a file lacks, to follow its name; '' where nothing, or nobody can tell.
+    """Returns what is missing at the end of a file, as a text that follows its name.
 
-    `place`: of an element before the pixels. `rest`: the elements after it.
+    Empty where nothing is missing, or that is unknown. `place`: the offset of an element before
+    the pixels. `rest`: the elements after it.
     """
     found = False
     try:
@@ -57,7 +58,10 @@ def _text(what: str) -> str:
 
 
 def _pixels(file: FileBytes, place: int) -> tuple[int, int, bytes] | None:
-    """Where the next pixels begin, their length, and the delimiter that ends them without one."""
+    """Returns where the next pixels begin, their length, and the delimiter used without a length.
+
+    None where no pixels are found.
+    """
     last = min(file.size, place + _SEARCHED)
     while place < last:
         block = file.at(place, _BLOCK)
@@ -71,7 +75,7 @@ def _pixels(file: FileBytes, place: int) -> tuple[int, int, bytes] | None:
 
 
 def _hits(block: bytes) -> list[int]:
-    """Where the tag of an element with pixels may be, in either byte order."""
+    """Returns the offsets where the tag of a pixel element may be, in either byte order."""
     hits = []
     for sign in "<>":
         for element in _PIXELS:
@@ -84,7 +88,7 @@ def _hits(block: bytes) -> list[int]:
 
 
 def _header(file: FileBytes, place: int) -> tuple[int, int, bytes] | None:
-    """The header of an element with pixels; None where there is none after all."""
+    """Parses the header of a pixel element; None where the tag is something else after all."""
     head = file.at(place, 12)
     if len(head) < 12:
         return None
@@ -96,7 +100,7 @@ def _header(file: FileBytes, place: int) -> tuple[int, int, bytes] | None:
         (length,) = struct.unpack_from(sign + "I", head, 8)
         return place + 12, length, delimiter
     (length,) = struct.unpack_from(sign + "I", head, 4)
-    # Without a representation (implicit coding) little says that these bytes are an element: only
+    # Without a representation (implicit coding) little shows that these bytes are an element: only
     # a length that leads to the end of the file, or behind it by no more than pixels may have.
     if length == _UNDEFINED or length & 1 or head[4:6].isalpha():
         return None
@@ -104,7 +108,10 @@ def _header(file: FileBytes, place: int) -> tuple[int, int, bytes] | None:
 
 
 def _fragments(file: FileBytes, place: int, delimiter: bytes) -> str:
-    """What lacks of pixels without a length and without an end, which some devices never write."""
+    """Returns what is missing of pixels without a length and without an end delimiter, or ''.
+
+    Some devices never write that delimiter, so its absence alone proves nothing.
+    """
     sign = "<" if delimiter[:2] == b"\xfe\xff" else ">"
     item = struct.pack(sign + "HH", 0xFFFE, 0xE000)
     count = 0
@@ -118,6 +125,6 @@ def _fragments(file: FileBytes, place: int, delimiter: bytes) -> str:
 
 
 def _has_end(file: FileBytes, start: int, delimiter: bytes) -> bool:
-    """Whether the end of pixels without a length is near the end of the file."""
+    """Whether the end delimiter of pixels without a length is near the end of the file."""
     begin = max(start, file.size - _TAIL)
     return delimiter[:4] in file.at(begin, file.size - begin)

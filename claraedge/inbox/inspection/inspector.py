@@ -1,4 +1,4 @@
-"""What a look at an entry of a trigger's folder finds. Blocking; changes nothing."""
+"""Inspects entries of triggers' folders. Blocking; changes nothing."""
 
 from __future__ import annotations
 
@@ -29,42 +29,44 @@ from claraedge.inbox.triggers.triggers import Trigger
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identified:
-    """What the files of a study say of themselves, for the bytes of one fingerprint."""
+    """The DICOM UIDs of a file, read when it had this fingerprint."""
 
     fingerprint: str
     uids: Mapping[str, str] = field(default_factory=dict)
-    """`study` and `series`."""
+    """The UIDs named `study` and `series`, as texts that are safe in names."""
     key: str = ""
-    """The one of them that the trigger groups by."""
+    """The UID that the trigger groups by; empty where the file has none."""
     fault: str = ""
+    """Why the file can never be an input of a study; empty: it can."""
     stray: bool = False
-    """It is certainly a part of no study."""
+    """It certainly belongs to no study."""
 
 
-#: Of names that call a file an image, packed ones too: whatever is in it, a study may lack it.
+#: Names of DICOM images, also of packed ones. Whatever such a file contains, a study may need it.
 _IMAGE = re.compile(r"\.(dcm|dicom|dic|ima)(\.|$)", re.IGNORECASE)
-#: Groupings by what a file says of itself, and by which of it.
+#: Grouping by content -> which UID of a file it groups by.
 UIDS = {"dicom-study": "study", "dicom-series": "series"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What is there."""
+    """The result of one inspection of an entry."""
 
     survey: Survey | None
-    """None: nothing is."""
+    """None: the entry does not exist any more."""
     verdict: Free | Held = field(default_factory=Free)
     cost: float = 0.0
-    """Seconds of the processor that the look took: not those that a hung disk made it wait."""
+    """Processor seconds that the inspection took; the time that a slow disk added does not count.
+    """
     identified: Identified | None = None
     whole: bytes | None = None
-    """It is a part of a broken transfer of this file, which came later."""
+    """The name of a file that arrived whole after the broken transfer of which this is a part."""
     is_folder_of_more: bool = False
-    """A folder whose files are entries of their own."""
+    """It is a folder whose files are entries of their own."""
 
 
 class EntryInspector:
-    """Looks at entries as the user that the daemon runs as."""
+    """Inspects entries with the permissions of the user that the daemon runs as."""
 
     def __init__(self, names: Names) -> None:
         self.uid = os.geteuid()
@@ -80,14 +82,16 @@ class EntryInspector:
         nearly: bool,
         devices: Devices | None = None,
     ) -> Found | OSError:
-        """`identified`: as of the last look. `nearly`: it may be settled by this look.
+        """Inspects an entry; returns what was found, or the error of the file system.
 
-        `devices`: for several looks one after the other.
+        `identified`: the result of the last inspection, reused while the file is unchanged.
+        `nearly`: the entry may be settled by this inspection, so that writers are checked too.
+        `devices`: a cache for several inspections in succession.
         """
         began = time.thread_time()
         try:
             if name.count(b"/") > MAX_DEPTH:
-                return Found(survey=None)  # the folder that it lies in is an entry
+                return Found(survey=None)  # too deep: a folder above it is the entry instead
             with placed(trigger.folder, name) as path:
                 return self._look(trigger, name, path, identified, began, nearly, devices)
         except (FileNotFoundError, NotADirectoryError):
@@ -146,7 +150,7 @@ class EntryInspector:
 
 
 def _read_only(folder: Path) -> str | None:
-    """The mount point of a folder that nobody can write to."""
+    """Returns the mount point of a folder whose file system is mounted read-only, else None."""
     if not os.statvfs(folder).f_flag & os.ST_RDONLY:
         return None
     mount = mount_of(folder)
@@ -158,7 +162,7 @@ def _may_look_into(folder: Path) -> bool:
 
 
 def _identified(path: Path, grouping: str, seen: Survey) -> Identified | None:
-    """What a file says of itself; None where it may not be read."""
+    """Reads the DICOM UIDs of a file; None where it may not be read."""
     fingerprint = seen.look.fingerprint
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

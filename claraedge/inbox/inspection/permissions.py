@@ -1,7 +1,8 @@
-"""Whether an entry may be taken by the user that the daemon runs as, and who can change that.
+"""Whether the user that the daemon runs as may take an entry, and what helps where it may not.
 
-No command is suggested that works on the path of an entry: whoever may write to a folder on the way
-can lead it elsewhere, and an administrator would run it. `claraedge adopt` goes by descriptors.
+No suggested command works on the path of an entry: whoever may write to a folder above it could
+redirect that path, and an administrator would run the command. `claraedge adopt` works by
+descriptors instead.
 """
 
 from __future__ import annotations
@@ -15,36 +16,36 @@ from typing import Literal, TypeAlias
 from claraedge.fs.adopting import Thing
 from claraedge.inbox.inspection.survey import Survey
 
-#: What `claraedge adopt` has to give: the entry, or the folder that it lies in.
+#: What `claraedge adopt` has to give to the daemon's user: the entry, or the folder it lies in.
 What: TypeAlias = Literal["entry", "folder"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Free:
-    """It can be taken."""
+    """The entry can be taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """It cannot be taken yet."""
+    """The entry is blocked: it cannot be taken yet."""
 
     reason: str
     remedy: str = ""
     adopt: What | None = None
-    """What has to be given to the daemon's user."""
+    """What has to be given to the daemon's user; None: that would not help."""
     thing: Thing | None = None
-    """The same, where `claraedge adopt` can give it."""
+    """The same as an exact place, where `claraedge adopt` can give it."""
 
     def remedy_of(self, item: str) -> str:
-        """The command that takes the reason away, for the item of this id, or ''."""
+        """Returns the command that removes the cause, for the item of this id, or ''."""
         return self.remedy if self.thing is None else f"sudo claraedge adopt {item}"
 
 
 def judge(found: Survey, user: str, *, folder_open: bool) -> Free | Held:
-    """Whether all steps of a claim are permitted, looked at before the first of them. Pure.
+    """Decides, before the first step of a claim, whether all of them are permitted. Pure.
 
-    `folder_open`: entries of the folder that it lies in may be moved out by us. `user`: the name of
-    the one that we act as.
+    `folder_open`: we may move entries out of the folder that it lies in. `user`: the name of the
+    user that we act as.
     """
     if not folder_open:
         return Held(
@@ -71,9 +72,9 @@ def judge(found: Survey, user: str, *, folder_open: bool) -> Free | Held:
 
 
 def located(held: Held, entry: Path) -> Held:
-    """The same with what `claraedge adopt` can give, or in words where it cannot. Blocking.
+    """Adds to a blocked entry what `claraedge adopt` can give, or advice where it cannot. Blocking.
 
-    `entry` lies in the folder that `placed` opened, or in one of ours.
+    `entry` must lie in a folder that `placed` opened, or in one of ours.
     """
     folder = Path(os.path.realpath(entry.parent))
     if held.adopt is None:
@@ -96,7 +97,7 @@ def located(held: Held, entry: Path) -> Held:
 
 
 def folder_is_open(folder: Path, entry_foreign: bool, uid: int) -> bool:
-    """Whether an entry of this folder may be renamed by us."""
+    """Whether we may rename an entry of this folder: by its mode, owner and sticky bit."""
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
         return False
     status = folder.stat()

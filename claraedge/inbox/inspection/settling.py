@@ -1,9 +1,9 @@
-"""When an entry of the inbox is whole. Pure: looks and hints in, a decision out.
+"""Decides when an entry of the inbox is complete. Pure: inspections and hints in, a decision out.
 
-An entry is settled once two looks, the settle time or more apart, found it the same, and nobody is
-known to write to it still. A watcher's hints hold an entry back, and spare the quiet time for one
-that was renamed in from a temporary name; without hints the quiet time alone counts, as for what
-lay there at the start, or what arrives over a network mount that sends no events.
+An entry is settled once two inspections, at least the settle time apart, found it unchanged, and
+nobody is known to be writing to it. A watcher's hints can delay an entry, or skip the quiet time of
+one that was renamed in from a temporary name. Without hints only the quiet time counts: for what
+was there at the start, and for what arrives over a network mount that sends no events.
 """
 
 from __future__ import annotations
@@ -12,54 +12,56 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-#: Other names of a file that is claimed may be a writer's own, on its way to be removed.
+#: Longest time (s) that a file waits for its other hard links to be removed: they may be the
+#: writer's own, which it removes at the end.
 LINKS_SECONDS = 60.0
-#: Paths in an entry that are remembered though nobody is known to write them. What is made without
-#: being opened (a link) is never heard of again, and there may be 100,000 of them.
+#: Number of paths in an entry that are remembered although nobody is known to write them. What is
+#: created without being opened (a link) sends no further event, and there may be 100,000 of them.
 _IDLE_WRITERS = 64
 
 # --- hints ------------------------------------------------------------------------------------
 
 
 class Heard(enum.Enum):
-    """What a watcher may tell of a path."""
+    """The kinds of events that a watcher reports of a path."""
 
     CREATED = "created"
     OPENED = "opened"
     MODIFIED = "modified"
     CLOSED = "closed"
-    """Closed by one who could write."""
+    """Closed by a program that had it open for writing."""
     CLOSED_UNWRITTEN = "closed-unwritten"
-    """Closed by a reader."""
+    """Closed by a program that had it open for reading only."""
     MOVED_IN = "moved-in"
     MOVED_FROM_TEMPORARY = "moved-from-temporary"
-    """Renamed in place from a name that `is_temporary`."""
+    """Renamed within the folder from the name of an unfinished file."""
     REMOVED = "removed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Writer:
-    """What is known of the one who writes a path."""
+    """What is known of the program that writes a path."""
 
     opened: bool = False
-    """Opened right after it was made; nothing written yet."""
+    """It was opened right after its creation; nothing is written yet."""
     perhaps: bool = False
-    """What was there before was opened, perhaps to be read."""
+    """An existing file was opened, perhaps only for reading."""
     modified: bool = False
+    """It was written to, and not closed since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hints:
-    """What a watcher told of an entry and of what lies in it."""
+    """What a watcher has reported of an entry and of the paths in it."""
 
     writers: Mapping[bytes, Writer] = field(default_factory=dict)
     """Path inside the entry (b'' is the entry) -> its writer, while one is known."""
     complete: bool = False
-    """Renamed in from a temporary name, and not written to since."""
+    """It was renamed in from a temporary name, and not written to since."""
 
     @property
     def writing(self) -> bool:
-        """Somebody is known to have a file open that he writes."""
+        """Whether a program is known to have a file open for writing."""
         return any(writer.opened or writer.modified for writer in self.writers.values())
 
 
@@ -67,7 +69,7 @@ NO_HINTS = Hints()
 
 
 def hear(hints: Hints, heard: Heard, inside: bytes = b"") -> Hints:
-    """The hints after one more, of the path `inside` the entry (b'' for the entry itself)."""
+    """Returns the hints with one more event, of a path `inside` the entry (b'': the entry)."""
     writers = dict(hints.writers)
     complete = hints.complete
     known = writers.get(inside)
@@ -75,14 +77,14 @@ def hear(hints: Hints, heard: Heard, inside: bytes = b"") -> Hints:
         case Heard.CREATED:
             writers[inside] = Writer()
         case Heard.OPENED:
-            # Of a file that was there before, it may as well be a reader's.
+            # An existing file may as well have been opened by a reader.
             if known is None:
                 writers[inside] = Writer(perhaps=True)
             elif not known.perhaps:
                 writers[inside] = replace(known, opened=True)
         case Heard.MODIFIED:
-            # The kernel says so also of times and lengths that are set by name, as 7-Zip and
-            # `touch -m` do after the end: without an open, no close would follow.
+            # The kernel also sends this event for times and lengths that are set by name, as 7-Zip
+            # and `touch -m` do after the end: without an open, no close would follow.
             if known is not None and (known.opened or known.perhaps or known.modified):
                 writers[inside] = Writer(opened=known.opened, modified=True)
             complete = False
@@ -99,7 +101,7 @@ def hear(hints: Hints, heard: Heard, inside: bytes = b"") -> Hints:
                 for path in [p for p in writers if p == inside or p.startswith(inside + b"/")]:
                     del writers[path]
     if len(writers) > _IDLE_WRITERS:
-        # Without them, one who opens such a file is only known once he has written to it.
+        # Once forgotten, a program that opens such a file is known only after it has written.
         busy = {path: w for path, w in writers.items() if w.opened or w.modified}
         writers = busy if len(busy) + _IDLE_WRITERS // 2 < len(writers) else writers
     return Hints(writers=writers, complete=complete)
@@ -112,48 +114,48 @@ _TAKEN = "it is taken once it stays the same for"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What one look at an entry found."""
+    """What one inspection of an entry found."""
 
     fingerprint: str
-    """Of (path, device, inode, size, blocks, mtime, ctime) of the entry and all that is in it."""
+    """Hash over (path, device, inode, size, blocks, mtime, ctime) of the entry and its content."""
     files: int = 1
-    """Count of regular files."""
+    """Number of regular files."""
     linked: bool = False
-    """A file in it has other names elsewhere."""
+    """A file in it has further hard links."""
     unfinished: str | None = None
-    """A temporary name in it: somebody is still filling the folder."""
+    """The first name of an unfinished file in it, quoted: the folder is still being filled."""
     fault: str | None = None
-    """Why it can never become a job: there is nothing to wait for then but quiet."""
+    """Why it can never become a job; such an entry waits only until it does not change any more."""
     written: bool = False
-    """The system tells that somebody has it open for writing, as far as it was asked: that needs
-    to be asked only of what would be settled else."""
+    """A file in it is open for writing, by a check of the system. The check is made only for what
+    would be settled otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quiet:
-    """What is remembered between looks."""
+    """What is remembered from one inspection of an entry to the next."""
 
     first_seen: float
-    """Seconds of the clock for durations, as all times here."""
+    """Time of the first inspection, seconds of the clock's `elapsed` (as all times here)."""
     fingerprint: str
     since: float
-    """The first look that found this fingerprint."""
+    """Time (s) of the first inspection that found this fingerprint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What follows from a look."""
+    """What follows from an inspection."""
 
     settled: bool
     quiet: Quiet
     look_again: float
-    """When a further look can tell more, if no hint comes before."""
+    """Time (s) of the next inspection, if no hint comes before."""
     reason: str = ""
-    """Why it is not taken, where that is worth telling."""
+    """Why it is not taken, where people should see that."""
 
 
 def unfinished_inside(look: Look) -> str:
-    """Why a folder is not whole by a name in it; empty: it is."""
+    """Returns why a folder is unfinished, by a name in it; empty: no name says so."""
     if look.unfinished is None or look.fault is not None:
         return ""
     return f"it holds {look.unfinished}, the name of an unfinished file"
@@ -162,7 +164,10 @@ def unfinished_inside(look: Look) -> str:
 def decide(
     before: Quiet | None, look: Look, now: float, settle: float, hints: Hints = NO_HINTS
 ) -> Decision:
-    """Whether the entry is whole, `settle` seconds being the quiet that it takes."""
+    """Decides whether an entry is complete. `settle`: the seconds without a change that it takes.
+
+    `before`: what the last decision returned as `quiet`. `now`: when the inspection began (s).
+    """
     if before is None:
         quiet = Quiet(first_seen=now, fingerprint=look.fingerprint, since=now)
     elif before.fingerprint != look.fingerprint:
@@ -177,7 +182,7 @@ def decide(
         return wait(now + settle, "a program has it open for writing; close it there")
     whole_by_name = hints.complete and not look.linked and look.unfinished is None
     if now - quiet.since < settle and not whole_by_name:
-        # Of what arrives there is nothing to say; of what still changes there is.
+        # A file that has just arrived needs no explanation; one that keeps changing does.
         restless = now - quiet.first_seen >= 2 * settle
         return wait(quiet.since + settle, f"it still changes: {_TAKEN} {settle:g} s" * restless)
     if look.fault is not None:

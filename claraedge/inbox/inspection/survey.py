@@ -1,4 +1,4 @@
-"""One look at an entry of a folder and all that lies in it."""
+"""Surveys of an entry: one walk over its whole tree, for its size, fingerprint and obstacles."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """What a tree is, as far as taking it is concerned."""
+    """The properties of a tree that matter for taking it."""
 
     look: Look
     content: str
-    """Fingerprint of what a rename, a chmod and a flush leave as it is: another one means that the
-    tree was written to."""
+    """Fingerprint of what a rename, a chmod and a flush do not change. If it differs, the tree was
+    written to."""
     size: int
     """Bytes of all regular files."""
     is_folder: bool
     foreign: bool
     """Something in it belongs to another user."""
     top_foreign: bool
-    """The entry itself does."""
+    """The entry itself belongs to another user."""
     blocked: bytes | None = None
-    """Path of the first thing that cannot be read, or not be removed once it is copied."""
+    """Path of the first file or folder that we cannot read, or cannot remove after a copy."""
     blocked_foreign: bool = False
-    """That thing belongs to another user."""
+    """What `blocked` names belongs to another user."""
 
     @property
     def to_copy(self) -> bool:
-        """Only copies are inodes that nobody else can write."""
+        """Whether it has to be copied, to get inodes that nobody else can write to."""
         return self.foreign or self.look.linked
 
 
 def survey(root: Path, uid: int, names: Names) -> Survey:
-    """Looks at everything but what programs left there. Raises FileNotFoundError.
+    """Surveys a tree, without the files that programs leave there for themselves.
 
-    `uid` is the user that we act as.
+    `uid` is the user that we act as. Raises FileNotFoundError where the root does not exist.
     """
     full, content = hashlib.blake2b(digest_size=20), hashlib.blake2b(digest_size=20)
     files = size = 0
@@ -109,9 +109,10 @@ def survey(root: Path, uid: int, names: Names) -> Survey:
 def superseded(
     name: bytes, status: os.stat_result, names: Names, sibling: Callable[[bytes], os.stat_result]
 ) -> bytes | None:
-    """The whole file in whose folder a part of an earlier, broken transfer lies; None: none does.
+    """Returns the name of the whole file that replaced a part of a broken transfer, or None.
 
-    `sibling` gives the status of another name in that folder, without following a link.
+    `name` and `status` are those of the part. `sibling` returns the status of another name in its
+    folder, without following a link.
     """
     final = names.final(name)
     if final is None:
@@ -125,14 +126,14 @@ def superseded(
 
 
 class _Inside:
-    """What the names in a walked tree say, of folders also for all that is in them."""
+    """Classifies the names in a walked tree; that of a folder counts for all that is in it."""
 
     def __init__(self, names: Names) -> None:
         self._names = names
         self._left_over = self._unfinished = b"/"  # the beginning of no path
 
     def is_left_over(self, entry: Entry) -> bool:
-        """A program put it there for itself."""
+        """Whether a program created it for itself, or it is a part that a whole file replaced."""
         if not entry.path:
             return False
         if entry.path.startswith(self._left_over):
@@ -150,7 +151,7 @@ class _Inside:
         return superseded(entry.name, entry.status, self._names, sibling) is not None
 
     def is_unfinished(self, entry: Entry) -> bool:
-        """A file that is still being written, or lies in a folder for such files."""
+        """Whether it is a file that is still being written, or lies in a folder for such files."""
         if entry.path.startswith(self._unfinished):
             return not entry.is_folder
         if self._names.unfinished(entry.name) is None:
@@ -162,24 +163,24 @@ class _Inside:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surveyor:
-    """Looks at trees as the user that we act as."""
+    """Surveys trees with the permissions of the user that we act as."""
 
     uid: int
     names: Names
 
     def tree(self, root: Path) -> Survey:
-        """One tree. Raises FileNotFoundError."""
+        """Surveys one tree. Raises FileNotFoundError."""
         return survey(root, self.uid, self.names)
 
     def at(self, folder: Path, path: bytes) -> Survey:
-        """An entry below a folder. Raises FileNotFoundError, NotADirectoryError."""
+        """Surveys an entry below a folder. Raises FileNotFoundError, NotADirectoryError."""
         with placed(folder, path) as entry:
             return self.tree(entry)
 
     def all(self, folder: Path, paths: Sequence[bytes]) -> Survey:
-        """These entries of a folder as one; those that are gone are left out.
+        """Surveys several entries of a folder as one; those that are gone are left out.
 
-        Raises FileNotFoundError where all are.
+        Raises FileNotFoundError where all are gone.
         """
         found = []
         for path in paths:
@@ -193,7 +194,7 @@ class Surveyor:
 
 
 def combined(found: Iterable[tuple[bytes, Survey]]) -> Survey:
-    """Several entries as one: paths below the folder that they are gathered in, and their looks."""
+    """Combines surveys of several entries into one; `found`: paths below a folder, and surveys."""
     full, content = hashlib.blake2b(digest_size=20), hashlib.blake2b(digest_size=20)
     files = size = 0
     linked = foreign = blocked_foreign = False
@@ -225,7 +226,7 @@ def combined(found: Iterable[tuple[bytes, Survey]]) -> Survey:
 
 
 def fault_of(entry: Entry) -> str | None:
-    """Why an entry keeps its whole item from ever becoming a job, or None."""
+    """Returns why a file or folder prevents its whole item from ever becoming a job, or None."""
     quoted = f"'{shown(entry.path or entry.name)}'"
     if not (entry.is_file or entry.is_folder):
         kind = _KINDS.get(stat.S_IFMT(entry.status.st_mode), "no regular file")
@@ -241,12 +242,12 @@ def fault_of(entry: Entry) -> str | None:
 
 
 def too_deep_fault(path: bytes) -> str:
-    """Why nothing is made of what lies there."""
+    """Returns the text that a path lies too deep to be taken."""
     return f"'{shown(path)[:200]}'... lies more than {MAX_DEPTH} folders deep; use fewer folders"
 
 
 def name_fault(name: bytes, *, folder: bool = False) -> str | None:
-    """Why no job can be made of an entry of this name, or None."""
+    """Returns why no job can be made of an entry of this name, or None."""
     try:
         text = name.decode()
     except UnicodeDecodeError:
@@ -261,7 +262,7 @@ def name_fault(name: bytes, *, folder: bool = False) -> str | None:
 
 
 def _free(entry: Entry, own: bool) -> bool:
-    """Whether an entry can be read and, where a copy takes its place, be removed."""
+    """Whether we can read an entry and, if it has to be copied, remove it afterwards."""
     if entry.is_folder:
         if entry.unreadable:
             return False

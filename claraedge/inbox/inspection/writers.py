@@ -1,12 +1,12 @@
-"""Whether somebody has a file open for writing, where the system tells.
+"""Checks whether a program has a file open for writing, where the system can answer that.
 
 A read lease, fcntl(2) F_SETLEASE, is granted only for a file that nobody can write through any
-descriptor or mapping, whatever its name, in whatever process. It is asked for and given back at
-once. Who opens the file for writing in between waits for that long, some microseconds; one who may
-not wait (O_NONBLOCK, as Samba with kernel oplocks) is told to come again.
+descriptor or mapping, whatever its name, in whatever process. It is taken and returned at once. A
+program that opens the file for writing in between waits for that time, some microseconds; with
+O_NONBLOCK (as Samba with kernel oplocks) its open fails, and it has to try again.
 
-To ask, the file is opened for reading: inotify tells of that, `Heard.OPENED` and
-`Heard.CLOSED_UNWRITTEN`. So it is asked last, of what has come to rest by all other signs.
+For this check the file is opened for reading, which inotify reports as `Heard.OPENED` and
+`Heard.CLOSED_UNWRITTEN`. So it comes last, for files that are settled by all other signs.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from typing import TypeAlias
 from claraedge.fs.mounts import mount_of_open
 from claraedge.fs.walking import walk
 
-#: In <fcntl.h>, and not in Python's fcntl.
+#: Defined in <fcntl.h>, but not in Python's fcntl.
 _F_SETSIG = 10
-#: Sent to us when somebody opens the file while we have the lease. Left alone that is SIGIO, which
+#: Signal sent to us when a program opens the file during the lease. The default is SIGIO, which
 #: ends a process; this one is ignored by default, and so is not even delivered.
 _BROKEN = signal.SIGURG
 
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
 
-#: By number, whether all who write there pass this kernel.
+#: Device number -> whether all writers of that file system go through this kernel.
 Devices: TypeAlias = dict[int, bool]
 
 
 def has_writer(name: bytes, folder: int) -> bool | None:
     """Whether a regular file, by its name in an open folder, is open for writing. Blocking.
 
-    None where the system does not tell: the file is another user's and we lack CAP_LEASE, others
-    may write it past this kernel (`sends_events`), its file system has no leases, it cannot be
-    read, or is no regular file. Raises FileNotFoundError.
+    None where that is unknown: the file is another user's and we lack CAP_LEASE, others may write
+    it without this kernel (`sends_events`), its file system has no leases, it cannot be read, or it
+    is no regular file. Raises FileNotFoundError.
     """
     return _has_writer(name, folder, {})
 
 
 def first_writer(root: Path, devices: Devices | None = None) -> bytes | None:
-    """The path in a tree of the first regular file that is known to have a writer, or None.
+    """Returns the path of the first regular file in a tree that is known to be open for writing.
 
-    Relative to the tree's root, which is b'' where it is that file itself. `devices`: for several
-    trees that are asked of at about the same time. Blocking; raises FileNotFoundError where there
-    is no root.
+    The path is relative to the root; b'' is the root itself. None: no such file is known.
+    `devices`: a cache for several trees that are checked at about the same time. Blocking. Raises
+    FileNotFoundError where the root does not exist.
     """
     local = {} if devices is None else devices
     for entry in walk(root):
@@ -70,7 +70,7 @@ def _has_writer(name: bytes, folder: int, local: Devices) -> bool | None:
     try:
         descriptor = os.open(name, _OPEN, dir_fd=folder)
     except BlockingIOError:
-        return True  # somebody has it for himself: a write lease, as Samba gives to its clients
+        return True  # a program has a write lease on it, as Samba takes for its clients
     except FileNotFoundError:
         raise
     except OSError:
@@ -94,5 +94,5 @@ def _is_written(descriptor: int) -> bool | None:
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError:
-        return True  # the kernel took it back: a writer had waited for fs.lease-break-time
+        return True  # the kernel revoked the lease: a writer waited for fs.lease-break-time
     return False

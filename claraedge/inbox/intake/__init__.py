@@ -1,1 +1,1 @@
-"""From a claimed entry to a job, or to a failure with a reason."""
+"""Makes jobs of claimed entries, or failures with a reason."""

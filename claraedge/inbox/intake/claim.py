@@ -1,12 +1,12 @@
-"""Takes an entry out of the inbox, so that it ends in inodes that the daemon owns.
+"""Moves an entry out of the inbox into the spool, so that only the daemon can write to its inodes.
 
-The claim is in the rows before this begins. Every step is found again on the disk, so that `secure`
-may be called anew after a crash at any of them:
+The claim is recorded in the database before this begins. Each step can be recognised on the disk,
+so that `secure` may be called again after a crash at any of them:
 
     in the inbox -> raw (a rename of each entry) -> own (copies, where others could write to it)
 
-What a group is made of is gathered in one folder. Once its first entry is moved, only forward: a
-change of the others meanwhile is found afterwards, and the whole settles in the spool.
+The entries of a group are gathered in one folder. Once the first of them is moved, the claim is not
+undone any more: a change of the others is detected afterwards, and the group settles in the spool.
 """
 
 from __future__ import annotations
@@ -36,34 +36,35 @@ from claraedge.inbox.intake.unsynced import Unsynced
 from claraedge.inbox.model import Claimed, shown
 from claraedge.spool.spool import Spool
 
-#: Folders of one group that are kept open while it is gathered.
+#: Most folders of one group that are kept open while it is gathered.
 _FOLDERS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gone:
-    """It was never taken, and is changed or gone: the claim is void."""
+    """The entry changed or disappeared before it was moved: the claim has to be deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsettled:
-    """Somebody wrote to it while it was taken; it lies in the spool and has to settle there."""
+    """The entry was written to during its claim: it lies in the spool and has to settle there."""
 
     content: str
+    """The fingerprint of its content now (`Survey.content`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faulty:
-    """It can never become a job."""
+    """The entry can never become a job."""
 
     reason: str
     path: Path
-    """Where it lies."""
+    """Where it lies now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secured:
-    """It is ours and durable."""
+    """The entry belongs to the daemon alone, and lies at `path` in the spool."""
 
     path: Path
 
@@ -81,11 +82,11 @@ def secure(
     *,
     devices: Devices,
 ) -> Progress:
-    """Takes the steps that are left, and returns how far it came. Blocking.
+    """Takes the remaining steps of a claim, and returns how far it got. Blocking.
 
-    What is secured is durable but for what is noted in `unsynced`; that has to be before a job is,
-    or a power cut shows the entry in the inbox again. Raises OSError where the disk says no;
-    nothing is lost then, and it may be called again.
+    What is secured is durable, except for what is noted in `unsynced`. Sync that before the job is
+    recorded, or the entry may be in the inbox again after a power cut. Raises OSError where the
+    disk fails; nothing is lost then, and the call may be repeated.
     """
     own = spool.own(item.id, item.name)
     if os.path.lexists(own):
@@ -103,7 +104,7 @@ def secure(
         unsynced.add(raw.parent, raw.parent.parent, spool.root)
     failpoint("claim: taken")
     found = looked_at(item, raw, surveyor)
-    # The item's own name: on another file system the entry has a hidden one by now.
+    # Checks the item's own name: on another file system the entry has a hidden name by now.
     fault = item.options.fault or found.look.fault or name_fault(item.name, folder=found.is_folder)
     if not fault and not item.options.lenient:
         fault = taken_away(item, raw)
@@ -112,7 +113,7 @@ def secure(
         return Faulty(reason=fault, path=raw)
     if found.content != item.content or first_writer(raw, devices) is not None:
         return Unsettled(content=found.content)
-    if found.blocked is not None:  # it changed hands between the look and the rename
+    if found.blocked is not None:  # its owner or mode changed between inspection and rename
         return _held_in_spool(found, raw)
     if not found.to_copy and raw.parent != item.folder:
         unsynced.add_tree(raw)
@@ -120,7 +121,7 @@ def secure(
         return Secured(path=raw)
     if item.members:
         unsynced.add_tree(raw)
-    unsynced.sync(flag)  # before the copy is, by which the raw entry is called done
+    unsynced.sync(flag)  # before the copy exists, which marks the raw entry as done
     new = spool.new(item.id, item.name)
     remove(new.parent)
     files.make_folders(new.parent)
@@ -128,7 +129,7 @@ def secure(
     try:
         copy_tree(raw, new, link_own=surveyor.uid, flag=flag)
     except OSError:
-        with contextlib.suppress(OSError):  # a full disk must not stay full of a part
+        with contextlib.suppress(OSError):  # a partial copy must not keep a full disk full
             remove(new.parent)
         raise
     failpoint("claim: copied")
@@ -144,12 +145,12 @@ def secure(
 
 
 def looked_at(item: Claimed, path: Path, surveyor: Surveyor) -> Survey:
-    """The item, where it lies as `path` in the spool."""
+    """Surveys an item that lies at `path` in the spool. Raises FileNotFoundError."""
     return surveyor.all(path, item.members) if item.members else surveyor.tree(path)
 
 
 def taken_away(item: Claimed, path: Path) -> str:
-    """What is not at `path` of a group's entries, for people; '' where all are."""
+    """Returns a text about the members of a group that are missing at `path`, or ''."""
     gone = [one for one in item.members if not os.path.lexists(path / os.fsdecode(one))]
     if not gone:
         return ""
@@ -170,9 +171,9 @@ def _raw(item: Claimed, spool: Spool) -> Path | None:
 def _take(
     item: Claimed, raw: Path | None, spool: Spool, surveyor: Surveyor, failpoint: Failpoint
 ) -> Path | None:
-    """Moves the entries out of everybody's way; None where they are not as they were.
+    """Moves the entries out of the inbox, and returns where they are; None where they changed.
 
-    `raw`: where a group is gathered already.
+    `raw`: the folder in which a group is gathered already.
     """
     if raw is None or not _any_in(raw, item):
         try:
@@ -186,7 +187,7 @@ def _take(
             return _gather_hidden(item, raw, spool, failpoint)
         return _gather(item, raw or spool.raw(item.id, item.name), spool, failpoint)
     target = spool.raw(item.id, item.name)
-    files.make_folders(target.parent)  # a power cut must not take it with what is moved into it
+    files.make_folders(target.parent)  # durable first, or a power cut loses what is moved into it
     failpoint("claim: before rename")
     try:
         with placed(item.folder, item.paths[0]) as source:
@@ -205,7 +206,7 @@ def _in_the_inbox(item: Claimed, surveyor: Surveyor) -> Survey:
 
 
 def _open_up(source: Path) -> None:
-    """Lets us write to a folder of ours that nobody may write to: else it cannot be moved."""
+    """Makes a folder of ours writable for us, since a read-only folder cannot be moved."""
     status = source.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_mode & stat.S_IWUSR:
         return
@@ -218,10 +219,11 @@ def _open_up(source: Path) -> None:
 
 
 def _gather(item: Claimed, into: Path, spool: Spool, failpoint: Failpoint) -> Path | None:
-    """Moves what is still in the inbox of a group to what was moved of it; that folder.
+    """Moves the remaining members of a group into the folder `into`, and returns that folder.
 
-    A name that was moved already and is there again is another entry's. The folders that the
-    entries lie in are opened first: renaming one meanwhile takes nothing away.
+    A name that was moved already and exists again belongs to another entry. The folders that the
+    entries lie in are opened first, so that nothing is missed if one is renamed meanwhile. None
+    where no member is left at all.
     """
     files.make_folders(into)
     failpoint("claim: before gathering")
@@ -239,7 +241,7 @@ def _gather(item: Claimed, into: Path, spool: Spool, failpoint: Failpoint) -> Pa
                     with placed(item.folder, path) as source:
                         _rename_out(source, target)
             except (FileNotFoundError, NotADirectoryError):
-                continue  # its writer took it back
+                continue  # somebody removed or renamed it again
             except OSError as error:
                 hidden = spool.hidden(item.id, item.folder)
                 if error.errno != errno.EXDEV or into.name == hidden.name or _any_in(into, item):
@@ -250,12 +252,12 @@ def _gather(item: Claimed, into: Path, spool: Spool, failpoint: Failpoint) -> Pa
             failpoint("claim: gathered one")
     if _any_in(into, item):
         return into
-    remove(into)  # it may be a name in the inbox
+    remove(into)  # it may lie in the inbox, under its hidden name
     return None
 
 
 def _gather_hidden(item: Claimed, hidden: Path, spool: Spool, failpoint: Failpoint) -> Path | None:
-    """The same in the trigger's folder, which stays that one whatever is swapped meanwhile."""
+    """Gathers a group in a hidden folder of the trigger's folder, which is kept open meanwhile."""
     with opened(item.folder) as folder:
         found = _gather(item, folder / hidden.name, spool, failpoint)
     return None if found is None else hidden
@@ -263,7 +265,7 @@ def _gather_hidden(item: Claimed, hidden: Path, spool: Spool, failpoint: Failpoi
 
 @contextlib.contextmanager
 def _opened(item: Claimed) -> Iterator[dict[bytes, int]]:
-    """Descriptors of the folders that the entries of a group lie in; of very many only some."""
+    """Opens folders that members of a group lie in, at most _FOLDERS: path -> descriptor."""
     folders: dict[bytes, int] = {}
     try:
         for path in sorted({path.rpartition(b"/")[0] for path in item.members})[:_FOLDERS]:
@@ -285,7 +287,10 @@ def _any_in(folder: Path, item: Claimed) -> bool:
 
 
 def _move_out(item: Claimed, source: Path, target: Path, spool: Spool) -> Path:
-    """One rename, out of sight on another file system; where the entry is then."""
+    """Renames an entry into the spool, and returns where it is then.
+
+    On another file system than the spool's, it gets a hidden name in the trigger's folder instead.
+    """
     try:
         source.rename(target)
     except OSError as error:
@@ -293,14 +298,17 @@ def _move_out(item: Claimed, source: Path, target: Path, spool: Spool) -> Path:
             raise
         _note_where(item, spool)
         hidden = spool.hidden(item.id, item.folder)
-        with opened(item.folder) as folder:  # who swaps it leads nothing elsewhere
+        with opened(item.folder) as folder:  # by descriptor: a swapped folder has no effect
             source.rename(folder / hidden.name)
         return hidden
     return target
 
 
 def _note_where(item: Claimed, spool: Spool) -> None:
-    """Before anything of it is hidden in its folder: that disk may be away when we come back."""
+    """Notes the mount point of an item's folder, before the item is hidden there.
+
+    Its disk may not be mounted after a restart; `_away` recognises that by the note.
+    """
     mount = mount_of(item.folder)
     if mount is not None:
         files.replace(spool.away(item.id), mount.point)
@@ -308,7 +316,10 @@ def _note_where(item: Claimed, spool: Spool) -> None:
 
 
 def _away(item: Claimed, spool: Spool) -> Held | None:
-    """Why an entry that was hidden in its folder may be there, although it is not seen."""
+    """Returns why an entry hidden in its folder may still exist, although it is not found there.
+
+    That is so while the disk of the folder is not mounted. None: the entry is really gone.
+    """
     note = spool.away(item.id)
     try:
         known = note.read_bytes()

@@ -1,4 +1,4 @@
-"""The pipelines that triggers name, resolved as their jobs would start, and kept by digest."""
+"""Resolves the pipelines that triggers name, as their jobs will run them; cached by digest."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from claraedge.registry.pipelines import Registered, find, resolve, why_missing
 from claraedge.store.database import Database
 
 _KEPT = 256
-#: Digest of the definition, outputs to deliver, parameters.
+#: Key of the cache: digest of the definition, outputs to deliver, parameters.
 _Key: TypeAlias = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]]
-#: An id to check a definition with before there is a job.
+#: An id of a job, to check a definition before there is one.
 _ANY_JOB = "0" * 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """What a trigger's pipeline is now."""
+    """The current pipeline of a trigger, or why no job can run it."""
 
     resolved: Resolved | None = None
     problem: str = ""
-    """Why no job can be made of it."""
+    """Why no job can run it; empty: jobs can."""
     remedy: str = ""
     per_job: Registered | None = None
-    """Set where the definition names the id of its job: each one is resolved on its own."""
+    """Set where the definition uses the id of its job, so that each job resolves it again."""
 
 
 class Definitions:
-    """Looks pipelines up; resolves each definition once."""
+    """Finds pipelines by name or id, and resolves each definition once."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._kept: dict[_Key, Definition] = {}
 
     async def of_rule(self, rule: Rule) -> Definition:
-        """What is wrong with a trigger's pipeline, as far as it is the same for all its items."""
+        """Checks a trigger's pipeline, as far as the result is the same for all its items."""
         if any(unknown(text, ()) for text in rule.parameters.values()):
             registered = (await self.registered([rule.pipeline]))[rule.pipeline]
             return Definition() if registered else await self.missing(rule.pipeline)
@@ -56,7 +56,7 @@ class Definitions:
     async def find(
         self, pipeline: str, deliver: tuple[str, ...], parameters: Mapping[str, str]
     ) -> Definition:
-        """The newest of a name, or that of an id, with these parameters."""
+        """Returns the newest pipeline of a name, or that of an id, with these parameters."""
         registered = (await self.registered([pipeline]))[pipeline]
         if registered is None:
             return await self.missing(pipeline)
@@ -70,7 +70,10 @@ class Definitions:
     async def for_job(
         self, definition: Definition, job: str, parameters: Mapping[str, str]
     ) -> Resolved:
-        """The pipeline that this job runs. Raises PipelineLoadError."""
+        """Returns the pipeline that this job will run. Raises PipelineLoadError.
+
+        The definition must have no problem.
+        """
         assert definition.resolved is not None, "it has no problem"
         if definition.per_job is None:
             return definition.resolved
@@ -78,13 +81,13 @@ class Definitions:
         return Resolved(definition=definition.resolved.definition, pipeline=pipeline)
 
     async def registered(self, names: Iterable[str]) -> Mapping[str, Registered | None]:
-        """Each name or id with its pipeline, where there is one."""
+        """Returns the registered pipeline of each name or id, or None where there is none."""
         wanted = tuple(names)
         return await self._database.read(lambda tx: {name: find(tx, name) for name in wanted})
 
     async def missing(self, pipeline: str) -> Definition:
-        """Why there is no pipeline of this name or id."""
-        if not is_text(pipeline):  # of a folder: no pipeline can ever be called that
+        """Returns a definition whose problem says why there is no pipeline of this name or id."""
+        if not is_text(pipeline):  # the name of a folder, which no pipeline can ever have
             return Definition(
                 problem=f"{no_pipeline(printable(pipeline))}: the folder's name is not UTF-8;"
                 " rename it"

@@ -1,7 +1,8 @@
-"""Puts items away whose content came before: the original is kept, and the old results stand.
+"""Puts away items whose content came before: keeps the original, and reuses the earlier results.
 
-The row that says so comes first; each step may be repeated after a crash. Whether the results are
-still there is asked here alone: a dead share keeps waiting what is to be linked, and nothing else.
+That an item is a duplicate is recorded first; each further step may be repeated after a crash. Only
+this module checks whether the earlier results still exist, so that a dead share blocks only items
+to be linked.
 """
 
 from __future__ import annotations
@@ -38,21 +39,23 @@ from claraedge.store.database import Database
 
 _log = logging.getLogger(__name__)
 
+#: Seconds after which a failed step is tried again.
 _RETRY = 10.0
 
 
 class _ResultsGoneError(Exception):
-    """There is nothing to link to, and the original is still ours."""
+    """The results to link to are gone, and the original is still in the spool."""
 
 
 @dataclass(slots=True)
 class _Waiting:
     duplicate: Duplicate
     due: float
+    """Time of the next try, seconds of the clock's `elapsed`."""
 
 
 class Duplicates:
-    """Those that are not put away yet."""
+    """Puts away duplicates, one after the other, while `run` runs."""
 
     def __init__(
         self,
@@ -64,7 +67,7 @@ class Duplicates:
         on_again: Callable[[Claimed], None],
         failpoint: Failpoint = nothing,
     ) -> None:
-        """`on_again` gets those that become jobs of their own after all."""
+        """`on_again` is called with items that become jobs of their own after all."""
         self._on_again = on_again
         self._wake = asyncio.Event()
         self._database = database
@@ -77,25 +80,25 @@ class Duplicates:
         self._waiting: dict[str, _Waiting] = {}
 
     async def look(self) -> None:
-        """Finds new ones, and at start those that a stop left."""
+        """Loads new duplicates from the database, and at start those of an earlier run."""
         for duplicate in await self._database.read(records.duplicates):
             self._waiting.setdefault(duplicate.item.id, _Waiting(duplicate, 0.0))
         self._wake.set()
 
     def poke(self) -> None:
-        """What kept some waiting may be gone."""
+        """Retries all waiting duplicates now. Call when what blocked them may be gone."""
         for waiting in self._waiting.values():
             waiting.due = 0.0
         self._wake.set()
 
     async def run(self) -> None:
-        """Puts away what there is until it is cancelled. A large one holds up no submission."""
+        """Puts away duplicates until it is cancelled; a large one does not delay new jobs."""
         while True:
             self._wake.clear()
             await self._advance()
             due = min((waiting.due for waiting in self._waiting.values()), default=None)
             timeout = None if due is None else max(0.0, due - self._clock.elapsed())
-            # Not wait_for: that of Python 3.11 loses a cancel that meets the event.
+            # Not wait_for: in Python 3.11 it loses a cancellation that coincides with the event.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self._wake.wait()
@@ -143,7 +146,7 @@ class Duplicates:
     # --- in threads -----------------------------------------------------------------------------
 
     def _keep(self, flag: CancelFlag, duplicate: Duplicate) -> tuple[str | None, str | None]:
-        """Links the results, and moves the original to its place; where both are then.
+        """Links the results and moves the original to its place; returns both new places.
 
         Raises _ResultsGoneError.
         """
@@ -162,7 +165,10 @@ class Duplicates:
         return path, original
 
     def _link(self, item: Claimed, results: Path, link: Path) -> bool:
-        """False: the file system of the outbox has no links."""
+        """Links an item to earlier results; False where the outbox's file system has no links.
+
+        Raises _ResultsGoneError where the results are gone.
+        """
         self._roots.outbox.refuse()
         if not results.is_dir() and os.path.lexists(self._spool.original(item.id, item.name)):
             remove_link(link)
@@ -175,7 +181,7 @@ class Duplicates:
         return True
 
     def _keep_original(self, flag: CancelFlag, item: Claimed, folder: Path) -> str | None:
-        """The folder that it lies in then; None where originals are not kept."""
+        """Moves the original to its folder, and returns that; None where originals are not kept."""
         days = self._keep_days if item.keep_originals_days is None else item.keep_originals_days
         if days == 0:
             return None
@@ -189,7 +195,10 @@ class Duplicates:
         return str(target.parent)
 
     def _sweep(self, flag: CancelFlag, item: Claimed, path: str | None) -> bool:
-        """Whether its results went while it was linked to them: then the link does, too."""
+        """Removes what is left of an item in the spool and the payloads.
+
+        Returns True where its results were removed meanwhile, and so its dead link was removed too.
+        """
         flag.check()
         remove(self._spool.folder(item.id))
         remove(self._tree.put_away(item.id))

@@ -1,4 +1,4 @@
-"""Where items go that never become a job: a folder each, with the reason and the original."""
+"""Puts items that never become a job into the folder of failures, with reason and original."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class Failures:
-    """The folder of failures, for items. What is done may be repeated after a crash."""
+    """Writes failures of items into `failed/`. Each call may be repeated after a crash."""
 
     def __init__(self, root: Root, clock: Clock, failpoint: Failpoint) -> None:
         self._root = root
@@ -34,11 +34,14 @@ class Failures:
 
     @property
     def unknown(self) -> Path:
-        """Where items lie that no row knows."""
+        """The folder for items of the spool that the database does not know."""
         return self._root.path / "unknown"
 
     def of(self, item: Claimed) -> Path | None:
-        """Where the item lies if it failed already, whole. Raises OSError where nobody can tell."""
+        """Returns the folder of an item's complete failure, or None where it has not failed yet.
+
+        Raises OSError where the folder of failures cannot be read.
+        """
         self._root.refuse()
         target = published(
             self._root.path, _folder(item), item.id, marker="reason.json", key="item_id"
@@ -48,7 +51,10 @@ class Failures:
         return None
 
     def put(self, flag: CancelFlag, item: Claimed, reason: str, path: Path) -> Path:
-        """Moves what lies at `path` there; the folder."""
+        """Writes the failure of an item, moves what lies at `path` into it, and returns its folder.
+
+        Raises OSError where the folder of failures is not available.
+        """
 
         def build(building: Path) -> None:
             now = self._clock.now()
@@ -79,9 +85,10 @@ class Failures:
         return target
 
     def put_unknown(self, flag: CancelFlag, folder: Path) -> bool:
-        """For a folder of the spool that no row knows: an older database was put back.
+        """Moves a folder of the spool that the database does not know to the unknown items.
 
-        It is somebody's data. False: there was no file in it.
+        This happens after an older database was restored; the folder may be somebody's data. False:
+        it had no file in it, and was removed.
         """
         if not holds_files(folder):
             remove(folder)

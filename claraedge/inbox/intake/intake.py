@@ -1,4 +1,4 @@
-"""Takes claimed items the rest of their way: secured, a payload, a job; or failed with a reason."""
+"""Processes claimed items: secures them, fills their payloads and submits jobs, or fails them."""
 
 from __future__ import annotations
 
@@ -52,24 +52,27 @@ from claraedge.suspects import UNRECORDED, Suspects, Work
 
 _log = logging.getLogger(__name__)
 
-#: Threads that take items; of those on one share.
+#: Most threads that process items; and most of them for each folder on a share.
 _AT_ONCE = 4
 _AT_ONCE_OF_SHARE = 2
-#: Jobs are made together, as many as come in so many seconds.
+#: Most jobs created in one transaction.
 _BATCH = 64
+#: Seconds that a job waits for others to share its transaction.
 _LINGER = 0.03
-#: Jobs come to be in the order of their claims, unless one takes longer than this to be read.
+#: Jobs are created in the order of their claims, but wait for an earlier one no longer than this
+#: (s) while it is read.
 _IN_ORDER = 1.0
-#: No more is claimed while so much is on its way.
+#: No further item is claimed while this number of them is in progress.
 _BACKLOG = 256
+#: Shortest and longest pause (s) between two tries of an item; it doubles with each.
 _FIRST_RETRY = 2.0
 _LAST_RETRY = 60.0
-#: What a disk had no room for is tried so often: it is known before it is copied.
+#: Retry interval (s) after "no space", which is checked before any copy.
 _ROOM_RETRY = 5.0
 
 
 class Intake:
-    """The items between their claim and their job, for as long as `run` runs."""
+    """Processes the items between their claim and their job, while `run` runs."""
 
     def __init__(
         self,
@@ -88,7 +91,10 @@ class Intake:
         on_progress: Callable[[], None],
         suspects: Suspects = UNRECORDED,
     ) -> None:
-        """`held` says why nothing goes on now; `on_progress` is told where items went on."""
+        """`held` returns why no item may be processed now, or None.
+
+        `on_progress` is called after items made progress. `applied`: see `Inbox`.
+        """
         self._database = database
         self._suspects = suspects
         self._tree = tree
@@ -109,9 +115,9 @@ class Intake:
         self._asked: Counter[Path] = Counter()  # threads, by folder on a share: they may hang
         self._pending: dict[str, Pending] = {}
         self._unknown = 0
-        """How many dropped items the database did not know at the start."""
+        """Number of items in the spool that the database did not know at the start."""
         self._awaiting: dict[str, set[str]] = {}
-        """By job, the items that wait for its end."""
+        """Job -> the items that wait for its end."""
         self._entries = Entries()
         self._duplicates = Duplicates(
             database, tree, config, clock, roots, self._take_again, failpoint
@@ -120,19 +126,19 @@ class Intake:
     # --- what is known --------------------------------------------------------------------------
 
     def taken(self) -> Container[tuple[Path, bytes]]:
-        """Entries of triggers' folders that are being taken: no other items."""
+        """Entries of triggers' folders that are being claimed, and so are no new entries."""
         return self._entries.taken
 
     def full(self) -> bool:
-        """So much is on its way that nothing more is to be claimed."""
+        """Whether so many items are in progress that no further one is to be claimed."""
         return self.waiting() >= _BACKLOG
 
     def waiting(self) -> int:
-        """How many would go on at once: nothing keeps them that was recorded."""
+        """Returns the number of items that are in progress, and not recorded as blocked."""
         return sum(not p.item.reason for p in self._pending.values())
 
     def warnings(self) -> list[str]:
-        """What the start found, for `claraedge status`."""
+        """Returns problems that were found at start, as texts for people."""
         if not self._unknown:
             return []
         return [
@@ -142,9 +148,9 @@ class Intake:
         ]
 
     def overlay(self, item: Item, held: str | None) -> Item:
-        """The item with what is known beyond its row: a full disk cannot be written down.
+        """Adds to an item what its row does not say, since a full disk prevents writing it.
 
-        `held` says why none goes on.
+        `held`: why no item is processed now, or None.
         """
         pending = self._pending.get(item.id)
         if pending is None:
@@ -160,19 +166,19 @@ class Intake:
         )
 
     def poke(self) -> None:
-        """What held items may be gone: try them all again."""
+        """Retries all items now. Call when what blocked them may be gone."""
         for pending in self._pending.values():
             pending.due = min(pending.due, self._clock.elapsed())
         self._duplicates.poke()
         self._wake.set()
 
     def job_ended(self, job: str) -> None:
-        """Its results were delivered, or its failure: items of the same content waited for that."""
+        """Continues items of the same content that waited for a job, whose delivery is done."""
         for item in self._awaiting.pop(job, ()):
             self.try_now(item)
 
     def try_now(self, item: str) -> bool:
-        """Has a claimed item tried again at once; False where none has this id."""
+        """Tries a claimed item again now; False where none has this id."""
         pending = self._pending.get(item)
         if pending is None:
             return False
@@ -183,7 +189,7 @@ class Intake:
     # --- at start -------------------------------------------------------------------------------
 
     async def prepare(self) -> None:
-        """Finds the items that a stop or a crash left between two steps."""
+        """Loads the items that a stop or crash left unfinished, and clears the spool."""
         await in_thread(files.make_folders, self._spool.root)
         for item in await self._database.read(records.claimed):
             self._add(item)
@@ -193,9 +199,9 @@ class Intake:
     # --- taking in ------------------------------------------------------------------------------
 
     async def claim(self, items: Sequence[Claimed], seen: Sequence[str]) -> None:
-        """Records the claims, together, of what was `seen` as these entries.
+        """Records claims in one transaction; `seen`: the ids that their entries had before.
 
-        Raises StorageFullError where that cannot be.
+        Raises StorageFullError where the disk is full.
         """
         now = self._clock.now()
 
@@ -217,18 +223,18 @@ class Intake:
         self._entries.take(self._pending[item.id])
 
     def _take_again(self, item: Claimed) -> None:
-        """A duplicate that has to become a job of its own."""
+        """Adds a duplicate that has to become a job of its own after all."""
         self._add(item)
-        self._entries.leave(self._pending[item.id])  # it lies in the spool since long
-        self._pending[item.id].tries = 1  # it has had its turn
+        self._entries.leave(self._pending[item.id])  # it has been moved to the spool before
+        self._pending[item.id].tries = 1  # others do not wait for it: it had its turn
         self._wake.set()
 
     def _drop(self, item: str) -> None:
-        """Its way ends here."""
+        """Removes an item that is submitted, failed or released."""
         self._entries.leave(self._pending.pop(item))
 
     async def run(self) -> None:
-        """Takes items on until it is cancelled. Raises only what is a bug."""
+        """Processes items until it is cancelled. Any exception that it raises is a bug."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._duplicates.run(), name="put duplicates away")
             while True:
@@ -241,13 +247,13 @@ class Intake:
     async def _pause(self, times: Iterable[float | None]) -> None:
         until = min((t for t in times if t is not None), default=None)
         timeout = None if until is None else max(0.0, until - self._clock.elapsed())
-        # Not wait_for: that of Python 3.11 loses a cancel that meets the event.
+        # Not wait_for: in Python 3.11 it loses a cancellation that coincides with the event.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._wake.wait()
 
     def _start(self, group: asyncio.TaskGroup) -> float | None:
-        """Begins with items that are due, in order; when another one will be."""
+        """Starts due items, in order; returns when (s, `elapsed`) another one is due, or None."""
         now = self._clock.elapsed()
         waiting = [p for p in self._pending.values() if p.began is None]
         due = deque(p for p in waiting if p.due <= now and not self._hangs(p))
@@ -267,7 +273,7 @@ class Intake:
         return min((p.due for p in waiting if p.due > now), default=None)
 
     def _hangs(self, pending: Pending) -> bool:
-        """Its share is busy with others, perhaps for ever."""
+        """Whether an item's share is busy with as many others as it may be, perhaps for ever."""
         return self._asked[pending.item.folder] >= _AT_ONCE_OF_SHARE
 
     async def _work(self, together: Sequence[Pending]) -> None:
@@ -293,7 +299,7 @@ class Intake:
             else:
                 pending.known = pending.known if isinstance(step, NotBegun) else None
                 others.append((pending, step))
-        self._wake.set()  # what is whole waits for none of the others
+        self._wake.set()  # complete items do not wait for the others
         for pending, step in others:
             if isinstance(step, NotBegun):
                 pending.began = None
@@ -314,7 +320,7 @@ class Intake:
         pending: Pending,
         step: Held | Gone | Unsettled | Faulty | OSError | ClaraedgeError,
     ) -> None:
-        """What an item's step means that is not whole."""
+        """Acts on the step of an item that could not be completed."""
         match step:
             case Gone():
                 await self._release(pending)
@@ -331,7 +337,10 @@ class Intake:
                     pending.due = min(pending.due, self._clock.elapsed() + _ROOM_RETRY)
 
     async def _submit_filled(self) -> float | None:
-        """Makes jobs of what is whole, in order; when to look again, where some has to wait."""
+        """Submits complete items, in order.
+
+        Returns when (s, `elapsed`) to call again, where some have to wait; else None.
+        """
         now = self._clock.elapsed()
         whole: list[Pending] = []
         look_again: float | None = None
@@ -397,7 +406,7 @@ class Intake:
         pending.item = replace(item, reason=reason, remedy=remedy)
         _log.warning("%s waits: %s", item.text, reason, extra={"item": item.id})
         now = self._clock.now()
-        # On a full disk the row stays as it is; `overlay` tells the reason all the same.
+        # On a full disk the row cannot be updated; `overlay` shows the reason all the same.
         with contextlib.suppress(ClaraedgeError, sqlite3.OperationalError):
             await self._database.write(lambda tx: records.hold(tx, item.id, reason, remedy, now))
 
@@ -405,7 +414,7 @@ class Intake:
         item = pending.item
         async with self._at_failures:
             failure = await in_folder_thread(lambda _: self._failures.of(item))
-        if failure is not None:  # a crash came between its failure and the row that says so
+        if failure is not None:  # a crash came between writing its failure and updating its row
             await self._failed_row(
                 item, "failed before; reason.json in its folder says why", failure
             )

@@ -1,4 +1,4 @@
-"""What an earlier life left in the spool, compared with the rows at start."""
+"""Clears the spool at start: compares what earlier runs left there with the database."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _log = logging.getLogger(__name__)
 
 
 async def clear(database: Database, spool: Spool, failures: Failures) -> int:
-    """Removes what is kept elsewhere by now, and puts what no row knows to the failures.
+    """Removes folders of items that are done, and moves unknown ones to the failures.
 
-    Returns how many of the latter there were.
+    Returns the number of unknown ones. A folder that cannot be moved or removed is logged.
     """
     unknown = 0
     for name in await in_thread(os.listdir, spool.root):

@@ -1,4 +1,4 @@
-"""Items between their claim and their job, and which of them one thread takes at once."""
+"""Items between their claim and their job, and which of them one thread processes together."""
 
 from __future__ import annotations
 
@@ -11,64 +11,68 @@ from claraedge.inbox.intake.submit import Filled
 from claraedge.inbox.model import Claimed
 from claraedge.inbox.shares import on_share
 
-#: What one thread takes at a time, at most.
+#: Most items, and most bytes, that one thread processes together.
 _TOGETHER, _TOGETHER_BYTES = 16, 8 << 20
 
 
 @dataclass(slots=True)
 class Pending:
-    """One of them."""
+    """A claimed item that has no job yet. Times are seconds of the clock's `elapsed`."""
 
     item: Claimed
     wait: float
-    """Seconds until it is tried again, should it be in vain."""
+    """Seconds between a failed try and the next one."""
     tries: int = 0
+    """Number of failed tries."""
     due: float = 0.0
+    """Time of the next try."""
     thing: Thing | None = None
-    """What `claraedge adopt` has to give to us, of what keeps it."""
+    """The file or folder that `claraedge adopt` has to give to the daemon's user."""
     moved: bool = False
-    """No more in the inbox under its name, which may be another entry's by now."""
+    """It has left the inbox, where another entry may have its name by now."""
     began: float | None = None
-    """When its present step began; None: it waits."""
+    """When its current step began; None: it waits."""
     turn: float | None = None
-    """The same, also while it was passed over since; those behind it wait for it for a while."""
+    """Like `began`, but kept when the item was postponed: later items wait for it for a while."""
     filled: Filled | None = None
-    """Whole: only its rows are missing."""
+    """Its payload, once that is complete: only the rows of its job are missing."""
     since: float = 0.0
-    """When it was."""
+    """When `filled` was set."""
     known: Filled | None = None
-    """It was whole before, and could not become a job yet."""
+    """Its payload from an earlier try, after which it could not become a job."""
 
     @property
     def tried(self) -> bool:
-        """In vain: it goes on its own, and keeps no other waiting."""
+        """Whether a try has failed: it is processed alone then, and delays no other item."""
         return self.tries > 0 or bool(self.item.reason)
 
     def hold(self, now: float, longest: float) -> None:
-        """It was tried in vain."""
+        """Notes a failed try, and plans the next one; `longest`: the longest pause (s)."""
         self.due = now + self.wait
         self.wait = min(self.wait * 2, longest)
         self.tries += 1
 
     def rest(self) -> None:
-        """Its step has ended."""
+        """Notes the end of its current step: it waits again."""
         self.began = self.turn = self.filled = None
 
 
 class Entries:
-    """The entries of triggers' folders that are being taken.
+    """The entries of triggers' folders that are being claimed, counted.
 
-    Of an earlier life two items may have the same: the first was moved, and nobody knows that yet.
+    After a restart, two items may have the same entry: the first was moved to the spool before, but
+    that is not known yet.
     """
 
     def __init__(self) -> None:
         self.taken: Counter[tuple[Path, bytes]] = Counter()
 
     def take(self, pending: Pending) -> None:
+        """Adds the entries of an item."""
         self.taken.update((pending.item.folder, path) for path in pending.item.paths)
 
     def leave(self, pending: Pending) -> None:
-        """They are no more in the inbox as what was taken; once is enough."""
+        """Removes the entries of an item that has left the inbox. Further calls change nothing."""
         if pending.moved:
             return
         pending.moved = True
@@ -80,7 +84,10 @@ class Entries:
 
 
 def take_together(due: deque[Pending], most: int) -> list[Pending]:
-    """Takes the next ones that one thread is to take at once, `most` of them or fewer."""
+    """Removes from `due`, and returns, the next items for one thread: at least one, at most `most`.
+
+    An item that was tried before, and each share, gets a thread of its own.
+    """
     taken = [due.popleft()]
     size, folder = taken[0].item.size, taken[0].item.folder
     shared = on_share(folder)

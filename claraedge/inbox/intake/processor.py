@@ -1,4 +1,4 @@
-"""Takes claimed items out of the inbox and makes their payloads, some at a time, in one thread."""
+"""Moves claimed items out of the inbox and fills their payloads, several in one thread."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from claraedge.payloads.tree import PayloadTree
 from claraedge.spool.spool import Spool
 from claraedge.suspects import UNRECORDED, Suspects, Work
 
-#: Seconds; where the first items take longer, the others go without them.
+#: Seconds after which the remaining items of a call are left for another one.
 _SLOW = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotBegun:
-    """Those before it took too long: it is to be taken on its own."""
+    """The item was not processed, because those before it took too long: call again with it."""
 
 
-#: How far an item came: `Filled` is all but its rows.
+#: How far an item got. `Filled`: only the rows of its job are missing.
 Step: TypeAlias = Held | Gone | Unsettled | Faulty | Filled | NotBegun | OSError | ClaraedgeError
 
 
@@ -47,7 +47,7 @@ class _Whole:
 
 
 class Processor:
-    """Takes the steps of items that are left, whatever a crash or a full disk left of them."""
+    """Takes the remaining steps of items, also after a crash or a full disk interrupted them."""
 
     def __init__(
         self,
@@ -66,10 +66,9 @@ class Processor:
     def take(
         self, flag: CancelFlag, items: Sequence[Claimed], known: Mapping[str, Filled] | None = None
     ) -> list[Step]:
-        """A step for each. Blocking; what it says was done is durable.
+        """Processes items, and returns the result for each. Blocking; `Filled` means durable.
 
-        `known`: what an earlier call said of some, by id; while they are as they were then, they
-        are not read once more.
+        `known`: earlier results by id. Items that have not changed since are not read again.
         """
         began = time.monotonic()
         steps: list[Step] = []
@@ -126,14 +125,14 @@ class Processor:
         return _Whole(position=position, path=progress.path, filled=filled, unsynced=unsynced)
 
     def _is_as_it_was(self, item: Claimed) -> bool:
-        """Whether it is what was hashed: a copy, that nobody else has, or not written to since."""
+        """Whether an item is unchanged since it was hashed; a copy of our own always is."""
         if os.path.lexists(self._spool.own(item.id, item.name)):
             return True
         raw = self._spool.raw(item.id, item.name)
         return os.path.lexists(raw) and looked_at(item, raw, self._surveyor).content == item.content
 
     def _look_again(self, item: Claimed, one: _Whole) -> Filled | Unsettled:
-        """Whether it is still what was hashed. A copy is: nobody else has it."""
+        """Checks that an item is unchanged since it was hashed; a copy of our own always is."""
         self._failpoint("submit: durable")
         if one.path == self._spool.raw(item.id, item.name):
             content = looked_at(item, one.path, self._surveyor).content

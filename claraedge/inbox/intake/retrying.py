@@ -30,30 +30,34 @@ from claraedge.store.database import Database
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Move:
     inside: bytes
-    """Where it lies, below the folder `original` of the failure."""
+    """Where it lies now, below the folder `original` of the failure."""
     folder: Path
-    """Of the trigger."""
+    """The trigger's folder."""
     path: bytes
-    """Where it came from, below that folder."""
+    """Where it came from, below the trigger's folder."""
     source: Path = Path()
     target: Path = Path()
-    """Both below folders that are open: others may swap what lies there. See `_placed`."""
+    """Both lie in folders that are kept open, since others may swap what lies there. See `_placed`.
+    """
     hidden: str
-    """The name of what is neither in the failure nor in the inbox, beside both of them."""
+    """The name of intermediate files, next to the source and next to the target."""
 
     @property
     def building(self) -> Path:
-        """The copy, until it is shown."""
+        """The place of the copy until it gets its name in the inbox."""
         return self.target.with_name(self.hidden)
 
     @property
     def aside(self) -> Path:
-        """The source of a copy that is whole: it was shown if it is not `building` any more."""
+        """The place of the source once its copy is complete.
+
+        If it exists and `building` does not, the copy has got its name in the inbox.
+        """
         return self.source.with_name(self.hidden)
 
 
 class Retries:
-    """Puts one item back at a time: of two calls for one the second finds nothing."""
+    """Puts one item back at a time: of two calls for one item, the second finds nothing."""
 
     def __init__(self, database: Database, clock: Clock, failpoint: Failpoint) -> None:
         self._database = database
@@ -62,7 +66,10 @@ class Retries:
         self._turn = asyncio.Lock()
 
     async def put_back(self, found: Item, takes: Callable[[Path], bool]) -> None:
-        """`takes`: whether a trigger takes what lies in a folder. Raises ItemRetryError."""
+        """Puts a failed item back into the inbox, and records that. Raises ItemRetryError.
+
+        `takes`: whether a trigger takes what lies in a folder.
+        """
         async with self._turn:
             claim = await self._database.read(lambda tx: records.get(tx, found.id))
             if claim is None or found.result_path is None:
@@ -92,8 +99,8 @@ def put_back(
 ) -> None:
     """Moves what lies in `failure/original` to where the item came from. Blocking; repeatable.
 
-    Raises ItemRetryError where it is not there any more, or its place is taken; nothing is moved
-    then.
+    Raises ItemRetryError where the original is not there any more, or its old place is occupied;
+    nothing is moved then, except where a place became occupied during the call.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -116,7 +123,7 @@ def put_back(
             with _placed(item, one, original, make=0o775) as at:
                 try:
                     _move(flag, at, failpoint)
-                except FileExistsError as error:  # it came meanwhile, and may be another content
+                except FileExistsError as error:  # it was created meanwhile, and may differ
                     raise _taken(item, one) from error
             failpoint("retry: moved one")
 
@@ -133,7 +140,10 @@ def _is_there(original: Path, one: _Move) -> bool:
 def _placed(
     item: Claimed, one: _Move, original: Path, *, make: int | None = None
 ) -> Iterator[_Move]:
-    """With a source and a target that stay in their folders, whatever is swapped meanwhile."""
+    """Yields the move with a source and target in open folders, safe against swapped folders.
+
+    Raises ItemRetryError where one of the folders was replaced.
+    """
     above, _, name = one.path.rpartition(b"/")
     with contextlib.ExitStack() as stack:
         try:
@@ -167,8 +177,8 @@ def _taken(item: Claimed, one: _Move) -> ItemRetryError:
 
 
 def _move(flag: CancelFlag, one: _Move, failpoint: Failpoint) -> None:
-    """Raises FileExistsError; the original stays where it is then."""
-    if os.path.lexists(one.aside):  # a crash came between
+    """Moves one entry. Raises FileExistsError; the original stays where it is then."""
+    if os.path.lexists(one.aside):  # a crash interrupted an earlier call
         _show(one, failpoint)
         return
     if not any(entry.is_file and entry.status.st_nlink > 1 for entry in walk(one.source)):
@@ -185,12 +195,12 @@ def _move(flag: CancelFlag, one: _Move, failpoint: Failpoint) -> None:
 
 
 def _copy(flag: CancelFlag, one: _Move, failpoint: Failpoint) -> None:
-    """In place of a move: to another file system, or since the payload has the same files.
+    """Copies instead of moving: to another file system, or where the payload links the same files.
 
-    The source is set aside before its copy is shown, which may become a job at once: to whom looks
-    after a crash, there is never both a failure to try again and an entry that was.
+    The source is set aside before its copy gets its name in the inbox, where it may become a job at
+    once. So after a crash there is never both a failure to retry and its entry in the inbox.
     """
-    remove(one.building)  # a crash left it
+    remove(one.building)  # left by a crash
     failpoint("retry: copying")
     try:
         copy_tree(one.source, one.building, flag=flag)
@@ -219,11 +229,11 @@ def _show(one: _Move, failpoint: Failpoint) -> None:
 
 
 def _moves(item: Claimed, original: Path) -> Sequence[_Move]:
-    """Each entry; a marker comes last, as it did."""
+    """Returns a move for each entry of an item; a marker comes last, as it did at its drop."""
     hidden = f"{HIDDEN}retry-{item.id}"
 
     def inside(path: bytes) -> bytes:
-        """Where it lies, whatever name the file system has for it."""
+        """Returns where a path lies, also where the file system needed another name for it."""
         return os.fsencode(located(original, path).relative_to(original))
 
     if not item.members:

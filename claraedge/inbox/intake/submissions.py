@@ -1,4 +1,4 @@
-"""Makes jobs of whole items, many in one transaction."""
+"""Makes jobs of items with complete payloads, many in one transaction."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ from claraedge.pipelines.model import Pipeline
 from claraedge.store.database import Database, Transaction
 from claraedge.suspects import UNRECORDED, Suspects, Work
 
-#: Digest of a definition, parameters, and the job where it names that.
+#: Digest of a definition, parameters, and the id of the job where the definition uses it.
 _Whole: TypeAlias = tuple[str, tuple[tuple[str, str], ...], str]
-#: A pipeline's name, outputs to deliver, parameters.
+#: Name or id of a pipeline, outputs to deliver, parameters.
 _Wish: TypeAlias = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """It is a job, and queued."""
+    """The item has a job, which is queued."""
 
     job: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duplicated:
-    """The job of before stands for it; it is to be put away."""
+    """The job of an earlier item stands for this one, which has to be put away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """Its pipeline was changed meanwhile: try it again at once."""
+    """The pipeline was changed meanwhile: try the item again at once."""
 
 
-#: What became of an item.
+#: The result of a submission.
 End: TypeAlias = Submitted | Duplicated | Later | Changed | Held
 
 
@@ -77,7 +77,7 @@ class Submissions:
         self._suspects = suspects
 
     async def submit(self, whole: Sequence[tuple[Claimed, Filled]]) -> Sequence[End]:
-        """What became of each."""
+        """Submits items, and returns the result for each."""
         known: dict[_Whole, Pipeline] = {}
         found: dict[_Wish, Definition] = {}
         ready = [await self._prepared(item, filled, found, known) for item, filled in whole]
@@ -117,11 +117,11 @@ class Submissions:
         try:
             outcomes = await self._database.write(work)
         except PipelineChangedError:
-            return [Changed() for _ in prepared]  # rare: all are resolved again
+            return [Changed() for _ in prepared]  # rare, so that all are resolved again
         except Exception as error:  # noqa: BLE001 - it fails alone
             ids = ", ".join(one.item.id for one in prepared)
             why = bugs.known(error, "the jobs of some items", items=ids)
-            if why is not error and len(prepared) > 1:  # one of them is to blame: each alone
+            if why is not error and len(prepared) > 1:  # one of them is the cause: try each alone
                 return [end for one in prepared for end in await self._write([one])]
             return [Held(reason=reason_of(why)) for _ in prepared]
         self._failpoint("submit: committed")
@@ -130,9 +130,10 @@ class Submissions:
     async def _resolved(
         self, definition: Definition, job: str, item: Claimed, whole: dict[_Whole, Pipeline]
     ) -> Resolved:
-        """The pipeline of a job, with what images say themselves; `whole` keeps those of a batch.
+        """Returns the pipeline of a job, completed by the manifests of its images.
 
-        Raises PipelineLoadError, InvalidRequestError where `deliver` names what it does not have.
+        `whole`: a cache for one batch. Raises PipelineLoadError, and InvalidRequestError where
+        `deliver` names an output that the pipeline does not have.
         """
         parameters = item.options.parameters
         resolved = await self._definitions.for_job(definition, job, parameters)

@@ -39,7 +39,7 @@ class Resolved:
     """The pipeline that an item's job will run, read before the transaction."""
 
     definition: str
-    """Digest: the pipeline may be changed meanwhile."""
+    """Its digest, to detect that the pipeline was changed meanwhile."""
     pipeline: Pipeline
 
 
@@ -49,14 +49,14 @@ class Filled:
 
     files: Sequence[PayloadFile]
     incomplete: str = ""
-    """What was taken away of its group while it was claimed."""
+    """Which members of its group were removed while it was claimed; empty: none."""
     digest: str
-    """sha256 of a file, or of the names and digests of all files of a folder."""
+    """SHA-256 of a file, or of the names and digests of all files of a folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """An item that needs no more than its rows."""
+    """An item for which only the rows of its job are missing."""
 
     item: Claimed
     job: str
@@ -65,23 +65,23 @@ class Prepared:
 
     @property
     def work(self) -> str:
-        """The same for items whose jobs would do the same."""
+        """A digest that is equal for items whose jobs would do the same work."""
         parameters = json.dumps(dict(self.item.options.parameters), sort_keys=True)
         parts = (self.resolved.definition, self.filled.digest, parameters)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 class Outcome(enum.Enum):
-    """What became of a prepared item."""
+    """The result of submitting a prepared item."""
 
     JOB = "job"
     DUPLICATE = "duplicate"
-    """Bound to the job of before."""
+    """The item was bound to the job of an earlier item."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Later:
-    """The job of before is not done yet."""
+    """The job of an earlier item with the same content is not done yet: wait for it."""
 
     job: str
 
@@ -93,7 +93,7 @@ class PipelineChangedError(InvalidRequestError):
 
 
 def job_name(text: str) -> str:
-    """A name that a job may have, near to the item's: printable, cut where it is too long."""
+    """Returns a valid name of a job for an item's name: printable, cut where it is too long."""
     printable = "".join("_" if unicodedata.category(c)[0] == "C" else c for c in text)
     return printable.encode()[: jobs.MAX_NAME].decode("utf-8", "ignore")
 
@@ -106,10 +106,11 @@ def fill_payload(
     unsynced: Unsynced,
     names: Names,
 ) -> Filled:
-    """The item's files as blobs of its payload. Blocking; may be repeated.
+    """Stores the item's files as blobs of its payload. Blocking; may be repeated.
 
-    What programs left among them is no input. Durable once what is noted in `unsynced` is. The
-    payload has the id of the item, so that what a crash left of an earlier try is found.
+    Files that programs left among them are no input. The payload is durable once what is noted in
+    `unsynced` is. It has the id of the item, so that parts of an earlier try are found after a
+    crash.
     """
     blobs = tree.folder(item.id) / "blobs"
     if not files.new_folders(blobs):
@@ -122,7 +123,7 @@ def fill_payload(
         flag.check()
         if not entry.is_file or entry.path in left_out:
             continue
-        # A part of a broken transfer may be left: else nothing unfinished was claimed.
+        # Only a part of a broken transfer, which a whole file replaced, can be unfinished here.
         if entry.path and any(map(names.find, entry.path.split(b"/"))):
             continue
         source = path / os.fsdecode(entry.path) if entry.path else path
@@ -142,7 +143,7 @@ def fill_payload(
 
 
 def _digest(item: Claimed, digests: Mapping[bytes, str]) -> str:
-    """Of the whole content. The name of an item does not count, nor those of a group's entries."""
+    """Returns the digest of an item's content, without its name and the names of group members."""
     if not item.members:
         if b"" in digests:
             return digests[b""]
@@ -153,9 +154,9 @@ def _digest(item: Claimed, digests: Mapping[bytes, str]) -> str:
 
 
 def submit(tx: Transaction, prepared: Prepared, now: float) -> Outcome | Later:
-    """Payload, files, queued job, delivery and the item's state: all, or nothing.
+    """Writes the rows of payload, files, queued job, delivery and item state: all, or none.
 
-    Raises PipelineChangedError. An item that is a job already is left as it is.
+    An item that has a job already is not changed. Raises PipelineChangedError.
     """
     item, pipeline = prepared.item, prepared.resolved.pipeline
     registered = find(tx, item.pipeline)
@@ -206,10 +207,10 @@ def submit(tx: Transaction, prepared: Prepared, now: float) -> Outcome | Later:
 
 
 def _before(tx: Transaction, prepared: Prepared) -> records.Before | None:
-    """The item whose results stand for this one's, where its trigger wants that."""
+    """Returns the earlier item whose results stand for this one's; None where a job is needed."""
     wish = prepared.item.options.duplicates
     before = None if wish == "run" else records.done_before(tx, prepared.item.id, prepared.work)
     if before is None or before.state not in (ItemState.SUBMITTED, ItemState.DELIVERED):
         return None
-    # To what was removed there is no link: it is made again.
+    # Removed results cannot be linked, so that the job runs again.
     return None if wish == "link" and before.removed else before

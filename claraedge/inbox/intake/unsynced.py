@@ -1,7 +1,7 @@
-"""What has to be on the disk before a commit says that it is there, noted to be synced together.
+"""Collects what has to be durable before a commit says that it exists, and syncs it together.
 
 An fsync waits for the journal of its file system, and those of several threads wait for the same
-one: a hundred at once take little longer than two.
+commit of it: a hundred at once take little longer than two.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ from claraedge.fs import files, syncing
 from claraedge.fs.walking import placed, walk
 from claraedge.inbox.model import Claimed
 
-#: No more of them wait at a time, so that a big tree leaves room for others.
+#: Most fsyncs that one call has queued at a time, so that a big tree leaves room for others.
 _AHEAD = 32
 _THREADS = ThreadPoolExecutor(8, "sync")
 _OURS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-#: Who dropped a tree may still be in it.
+#: Flags for files of others: whoever dropped a tree may still replace what is in it.
 _THEIRS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Unsynced:
-    """Of one item."""
+    """The files and folders of one item that have to be synced."""
 
     def __init__(self, item: Claimed) -> None:
-        """With the folders of the inbox that its entries are moved out of."""
+        """Notes the folders of the inbox that the item's entries are moved out of."""
         self._paths: dict[Path, int] = {}
         inside = {path.rpartition(b"/")[0] for path in item.paths}
         self._sources = {(item.folder, one) for one in (b"", *inside)}
 
     def add(self, *folders: Path) -> None:
-        """Folders of ours, for the names in them."""
+        """Notes folders of ours, to make the names in them durable."""
         self._paths.update(dict.fromkeys(folders, _OURS))
 
     def add_tree(self, root: Path) -> None:
-        """A file, or a folder with all files and folders in it."""
+        """Notes a file, or a folder with all files and folders in it."""
         for entry in walk(root):
             if entry.is_file or entry.is_folder:
                 path = root / os.fsdecode(entry.path) if entry.path else root
                 self._paths[path] = _THEIRS
 
     def sync(self, flag: CancelFlag) -> None:
-        """Returns once all of it is durable, and is noted no more: it may be moved or go then.
+        """Makes everything durable and forgets it: it may be moved or removed then. Blocking.
 
-        Raises OSError where something cannot be. Blocking.
+        Raises OSError where something cannot be synced.
         """
         for error in sync(flag, [self]):
             if error is not None:
@@ -59,11 +59,14 @@ class Unsynced:
 
 
 def sync(flag: CancelFlag, noted: Sequence[Unsynced]) -> list[OSError | None]:
-    """Makes all of it durable, what several noted once; for each, why it is not. Blocking."""
+    """Makes everything durable; what several items noted, only once. Blocking.
+
+    Returns for each of `noted` why it is not durable, or None.
+    """
     paths = {path: how for one in noted for path, how in one._paths.items()}
     failed = dict(_sync_all(flag, paths))
-    # Then the folders of the inbox: what is gone there is somewhere else by now. In this thread:
-    # those of a dead share hold up nobody else.
+    # Then the folders of the inbox: what is gone there is durable in its new place by now. In this
+    # thread, so that folders of a dead share block no other item.
     at_source = {
         source: _sync_source(*source)
         for source in dict.fromkeys(source for one in noted for source in one._sources)
@@ -87,7 +90,7 @@ def sync(flag: CancelFlag, noted: Sequence[Unsynced]) -> list[OSError | None]:
 def _sync_source(folder: Path, inside: bytes) -> OSError | None:
     try:
         with (
-            contextlib.suppress(FileNotFoundError, NotADirectoryError),  # then it shows nothing
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),  # it is gone as a whole
             placed(folder, inside + b"/." if inside else b".") as source,
         ):
             files.sync_folder(source)
@@ -97,7 +100,7 @@ def _sync_source(folder: Path, inside: bytes) -> OSError | None:
 
 
 def _sync_all(flag: CancelFlag, paths: Mapping[Path, int]) -> Iterator[tuple[Path, OSError]]:
-    """Those that failed."""
+    """Syncs paths in several threads, and yields those that failed, with the error."""
     running: deque[tuple[Path, Future[OSError | None]]] = deque()
     try:
         for path, how in paths.items():

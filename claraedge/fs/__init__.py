@@ -1,5 +1,5 @@
-"""Files and trees on the disk: the one way to read, write, move and remove them.
+"""Files and trees on the disk: the only way to read, write, move and remove them.
 
-What others made (droppers, operators, images) is reached by descriptors below a folder that is
-opened once, and no link in it is followed. What is written is durable before it counts.
+What others created (droppers, operators, images) is accessed by descriptors below a folder that is
+opened once, and no link in it is followed. What is written is durable before it is relied on.
 """

@@ -1,10 +1,11 @@
-"""Gives what somebody dropped to the user that the daemon runs as. Runs as root.
+"""Changes the owner of a dropped file or folder to the user of the daemon. Runs as root.
 
-Whoever may write to a folder can swap what lies in it while root works there. So nothing here goes
-by a path: each folder is opened below the one before, no link is followed, and owner and mode are
-set on what is open. Each folder is given away before its content is listed, so that nobody else
-changes that meanwhile. A file with a second name may be anybody's: it is refused. How it went
-elsewhere: systemd-tmpfiles (CVE-2017-18078), npm and RPM scripts with `chown -R`.
+Whoever may write to a folder can swap what lies in it while root works there. So nothing here works
+by path: each folder is opened below the previous one, no link is followed, and owner and mode are
+set on open descriptors. The owner of each folder is changed before its content is listed, so that
+nobody else can change the content meanwhile. A file with several hard links may be anybody's: it is
+refused. Known failures elsewhere: systemd-tmpfiles (CVE-2017-18078), npm and RPM scripts with
+`chown -R`.
 """
 
 from __future__ import annotations
@@ -22,28 +23,29 @@ from claraedge.fs.walking import Place, descend
 
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-#: As the daemon makes folders of its inbox: for their group, where nobody moves what is others'.
+#: Mode of a drop folder: writable for its group; the sticky bit protects files of others.
 _SHARED = 0o3770
-#: Of one thing, the daemon's user among them: a dropper may have moved somebody else's file there.
+#: Most owners in one tree, including the daemon's user: a dropper may have moved the file of
+#: somebody else there.
 _OWNERS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thing:
-    """What is to be given away."""
+    """A file or folder whose owner is to be changed."""
 
     path: bytes
     """Absolute, without links."""
     device: int
     inode: int
-    """What was found there: anything else is refused."""
+    """With `device`, the file or folder that was found at the path: any other is refused."""
     alone: bool = False
-    """A folder that others drop into, without what lies in it."""
+    """It is a folder that others drop into: only itself is changed, without its content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adopted:
-    """What was given away."""
+    """The numbers of files and folders whose owner was changed."""
 
     files: int = 0
     folders: int = 0
@@ -52,12 +54,12 @@ class Adopted:
 
 
 def adopt(thing: Thing, user: int) -> Adopted:
-    """Makes a file, or a folder with all that is in it, the user's, readable for it and closed to
-    writes of others. What is neither file nor folder keeps its owner.
+    """Gives a file, or a folder with its content, to a user: readable for it, not writable for
+    others. What is neither file nor folder keeps its owner.
 
-    Below a folder of that user alone. Raises AdoptionError, before anything is changed, where the
-    thing is another one than was found, has files with a second name or on another file system, or
-    belongs to several users; OSError where the file system refuses.
+    Works only below a folder of that user. Raises AdoptionError, before anything is changed, where
+    the thing is not the one that was found, contains files with several hard links or on another
+    file system, or belongs to several users; OSError where the file system refuses.
     """
     with _folder_of(thing, user) as above:
         root = above / os.fsdecode(thing.path.rpartition(b"/")[2])
@@ -69,7 +71,7 @@ def adopt(thing: Thing, user: int) -> Adopted:
 
 @contextlib.contextmanager
 def _folder_of(thing: Thing, user: int) -> Iterator[Path]:
-    """A path of the folder that it lies in, which leads there whatever is swapped meanwhile."""
+    """Yields a path of the parent folder, which stays valid if something is swapped meanwhile."""
     parts = thing.path.split(b"/")[1:-1]
     at, ours = os.open("/", _STEP), False
     try:
@@ -139,14 +141,17 @@ def _share(root: Path, thing: Thing, user: int) -> Adopted:
 
 
 def _hand_over(descriptor: int, user: int, least: int) -> None:
-    """The owner first: who owned it could set the mode once more."""
+    """Sets owner and mode. The owner first: a previous owner could change the mode again."""
     place = Path(f"/proc/self/fd/{descriptor}")
     os.chown(place, user, -1)
     place.chmod(stat.S_IMODE(place.stat().st_mode) & 0o755 | least)
 
 
 def _check(thing: Thing, place: Place, status: os.stat_result, owners: set[int]) -> None:
-    """`owners`: of what was met of it; two at most, the user's own among them."""
+    """Raises AdoptionError where something in the tree must not change its owner.
+
+    `owners`: all owners found so far; at most two, including the daemon's user.
+    """
     if place.depth == 0 and (status.st_dev, status.st_ino) != (thing.device, thing.inode):
         raise _changed(thing)
     name = _shown(thing.path) if place.depth == 0 else f"'{_shown(place.name)}' in it"

@@ -1,9 +1,9 @@
-"""What not every file system has: modes, times, symbolic links, pipes.
+"""Properties that not every file system supports: modes, times, symbolic links, pipes.
 
 On a share whose files belong to another owner (CIFS without `uid=`, NFS with `all_squash`), on FAT
-and exFAT and behind many FUSE programs, files can be made and written, and setting anything else of
-them is refused. Bytes that arrived have arrived: what is refused here is reported once for each
-file system, and is never a reason to fail or to try again. How it went elsewhere:
+and exFAT, and with many FUSE programs, files can be created and written, but setting anything else
+is refused. The content is what matters: a refusal here is logged once for each file system, and is
+never a reason to fail or to retry. How other programs failed:
 rclone/rclone#738, libuv/libuv#2596, sindresorhus/copy-file#41, LatentNoise/content#64.
 """
 
@@ -20,15 +20,15 @@ from claraedge import texts
 
 _log = logging.getLogger(__name__)
 
-#: How file systems say that they have no such thing, or not for us.
+#: Errors by which file systems report that a property is not supported, or not permitted to us.
 REFUSALS = frozenset(
     {
-        errno.EPERM,  # another owner's; FAT; no links there
+        errno.EPERM,  # the file of another owner; FAT; no support for links
         errno.EACCES,  # SMB servers
         errno.EOPNOTSUPP,
         errno.ENOSYS,  # a FUSE program without that call
         errno.EINVAL,
-        errno.EROFS,  # bind mounts of a file alone
+        errno.EROFS,  # bind mounts of a single file
         errno.ENOTTY,
     }
 )
@@ -37,26 +37,26 @@ _told: set[tuple[int, str]] = set()
 
 
 def set_mode(made: Path | int, mode: int) -> None:
-    """Gives what was just made, or is open as a descriptor, its permission bits, where they differ.
+    """Sets the permission bits of a new path, or of an open descriptor, where they differ.
 
-    Where that is refused, the options of the mount say who reads it.
+    Where that is refused, the options of the mount decide who can read it.
     """
     if stat.S_IMODE(_stat(made).st_mode) != mode:
         _attempt(made, "modes", lambda: os.chmod(made, mode))  # noqa: PTH101 descriptors
 
 
 def set_times(made: int, status: os.stat_result) -> None:
-    """Gives an open file the times of another one; where that is refused, it keeps its own."""
+    """Sets the times of an open file to those of another; where refused, it keeps its own."""
     _attempt(made, "times", lambda: os.utime(made, ns=(status.st_atime_ns, status.st_mtime_ns)))
 
 
 def make_link(path: Path, to: str) -> bool:
-    """Makes a symbolic link; False: there are none in that file system."""
+    """Creates a symbolic link; returns False where the file system does not support links."""
     return _attempt(path.parent, "symbolic links", lambda: path.symlink_to(to))
 
 
 def make_pipe(path: Path) -> bool:
-    """Makes a named pipe; False: there are none in that file system."""
+    """Creates a named pipe; returns False where the file system does not support pipes."""
     return _attempt(path.parent, "pipes", lambda: os.mkfifo(path, 0o600))
 
 

@@ -1,4 +1,4 @@
-"""The one way to write, replace, move and remove files so that a power cut leaves old or new."""
+"""The only way to write, replace and move files, so that a power cut leaves the old or the new."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from claraedge.fs.syncing import LACKS, sync
 from claraedge.fs.walking import Place, descend
 from claraedge.ids import new_id
 
-#: Called at moments at which a test ends the program, to see what a crash there leaves.
+#: Called at points where a test can end the program, to check the state that a crash leaves.
 Failpoint: TypeAlias = Callable[[str], None]
 
 _FICLONE = 0x40049409
@@ -36,7 +36,7 @@ _READ_STEP = 1024 * 1024
 
 
 def nothing(_: str) -> None:
-    """The failpoint of the product."""
+    """Does nothing: the failpoint used outside of tests."""
 
 
 def is_full(error: OSError) -> bool:
@@ -45,7 +45,7 @@ def is_full(error: OSError) -> bool:
 
 
 def sync_folder(path: Path) -> None:
-    """Makes the names in a folder durable, as far as its file system does that."""
+    """Makes the names in a folder durable, where its file system supports that."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         sync(descriptor)
@@ -54,7 +54,7 @@ def sync_folder(path: Path) -> None:
 
 
 def sync_folders(paths: Iterable[Path]) -> None:
-    """The same for some folders."""
+    """Makes the names in several folders durable."""
     for path in paths:
         sync_folder(path)
 
@@ -69,8 +69,9 @@ def sync_file(path: Path) -> None:
 
 
 def sync_tree(root: Path) -> None:
-    """Makes every regular file and folder below `root`, and `root` itself, durable: what lies in a
-    folder before the folder.
+    """Makes every regular file and folder below `root`, and `root` itself, durable.
+
+    The content of a folder comes before the folder. Raises PermissionError at an unreadable folder.
     """
     for place in descend(root):
         if place.is_file:
@@ -86,14 +87,17 @@ def sync_tree(root: Path) -> None:
 
 
 def make_folders(path: Path, mode: int = 0o700) -> None:
-    """Makes a folder and its parents, each durable in its own parent; existing ones stay."""
+    """Creates a folder and its parents, each durable in its own parent; existing ones are kept.
+
+    Raises FileExistsError where something else has that name.
+    """
     sync_folders(new_folders(path, mode))
 
 
 def new_folders(path: Path, mode: int = 0o700) -> list[Path]:
-    """Makes a folder and its parents; existing ones stay.
+    """Creates a folder and its parents; existing ones are kept.
 
-    Returns the folders to sync for what was made to be durable. Raises FileExistsError where
+    Returns the folders to sync, to make the new ones durable. Raises FileExistsError where
     something else has that name.
     """
     unsynced: list[Path] = []
@@ -104,14 +108,17 @@ def new_folders(path: Path, mode: int = 0o700) -> list[Path]:
             unsynced.append(missing.pop().parent)
         except FileNotFoundError:
             missing.append(missing[-1].parent)
-        except OSError:  # of one that is there, a kernel may say other things than that
+        except OSError:  # for an existing folder, the kernel may report other errors than EEXIST
             if not missing.pop().is_dir():
                 raise
     return unsynced
 
 
 def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Writes `content` to `path`: a reader, or the next boot, sees the old file or the new one."""
+    """Writes `content` to `path` atomically and durably.
+
+    A reader, or the next boot after a power cut, sees the old file or the new one.
+    """
     temporary = path.with_name(f".{new_id()}.tmp")
     descriptor = os.open(
         temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode
@@ -129,7 +136,7 @@ def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
 
 
 def append(path: Path, data: bytes | bytearray | memoryview) -> None:
-    """Appends to a file, made for this user alone where it is missing. Not durable yet."""
+    """Appends to a file; creates it for this user only where it is missing. Not durable yet."""
     descriptor = os.open(
         path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
     )
@@ -144,7 +151,8 @@ def append(path: Path, data: bytes | bytearray | memoryview) -> None:
 def rename_new(source: Path, target: Path) -> None:
     """Renames to a name that does not exist. Raises FileExistsError, and nothing is lost then.
 
-    Where the file system has no such rename, one who makes the name in that moment loses it.
+    On a file system without such a rename, a file that another program creates under that name at
+    the same moment is overwritten.
     """
     flags, here = 1, -100  # RENAME_NOREPLACE, AT_FDCWD
     if not _renameat2(here, os.fsencode(source), here, os.fsencode(target), flags):
@@ -158,13 +166,13 @@ def rename_new(source: Path, target: Path) -> None:
 
 
 def copy_descriptor(source: int, target: int, flag: CancelFlag | None = None) -> int:
-    """Copies all bytes from one open file to another: a reflink where the file system has it.
+    """Copies all bytes from one open file to another: by a reflink where that is supported.
 
-    Returns the size, and fsyncs the target. Holes stay holes.
+    Returns the size in bytes. Syncs the target to the disk; preserves holes.
     """
     try:
         fcntl.ioctl(target, _FICLONE, source)
-    except OSError:  # whatever else is wrong, the copy meets as well
+    except OSError:  # any other problem makes the copy fail as well
         _copy_data(source, target, flag)
     sync(target)
     return os.fstat(target).st_size
@@ -188,7 +196,7 @@ def _copy_data(source: int, target: int, flag: CancelFlag | None) -> None:
             while at < end:
                 sent = _send(target, source, at, min(_COPY_STEP, end - at))
                 if not sent:
-                    return  # it was cut: the target is as short as it is now
+                    return  # the source was truncated meanwhile: the target ends here, too
                 at += sent
                 if flag is not None:
                     flag.check()
@@ -196,7 +204,10 @@ def _copy_data(source: int, target: int, flag: CancelFlag | None) -> None:
 
 
 def _send(target: int, source: int, at: int, count: int) -> int:
-    """Copies to where `target` is; some FUSE programs and shares cannot be asked to do it alone."""
+    """Copies bytes to the position of `target`, also where sendfile is not supported.
+
+    Some FUSE programs and shares do not support it. Returns the number of bytes copied.
+    """
     try:
         return os.sendfile(target, source, at, count)
     except OSError as error:
@@ -209,7 +220,7 @@ def _send(target: int, source: int, at: int, count: int) -> int:
 
 
 class _NoDataError(Exception):
-    """Nothing but a hole follows."""
+    """No data follows in the file, only a hole."""
 
 
 def _seek_data(source: int, at: int) -> int:
@@ -222,14 +233,15 @@ def _seek_data(source: int, at: int) -> int:
 
 
 def allocated(status: os.stat_result) -> int:
-    """Bytes of a file that are more than holes: what a copy of it takes."""
+    """Returns the bytes of a file without its holes, which is what a copy of it takes."""
     return min(status.st_size, status.st_blocks * 512)
 
 
 def copy_file(source: Path, target: Path, *, mode: int, flag: CancelFlag | None = None) -> int:
-    """Copies one regular file, following no link; keeps its mtime; returns its size.
+    """Copies one regular file, following no link; keeps its mtime; returns its size in bytes.
 
-    The target must not exist. It is fsynced; its folder is not (callers batch that).
+    The target must not exist. It is synced to the disk; its folder is not (callers batch that).
+    Raises OSError, also where the source is no regular file.
     """
     reader = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
@@ -240,12 +252,12 @@ def copy_file(source: Path, target: Path, *, mode: int, flag: CancelFlag | None 
             target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
         try:
-            extras.set_mode(writer, mode)  # before the fsync, or a power cut undoes it
+            extras.set_mode(writer, mode)  # before the fsync, or a power cut could undo it
             size = copy_descriptor(reader, writer, flag)
             extras.set_times(writer, found)
         except BaseException as error:
             target.unlink(missing_ok=True)
-            if isinstance(error, OSError) and error.filename is None:  # of a descriptor: say where
+            if isinstance(error, OSError) and error.filename is None:  # from a call by descriptor
                 error.filename = str(target)
             raise
         finally:
@@ -256,9 +268,9 @@ def copy_file(source: Path, target: Path, *, mode: int, flag: CancelFlag | None 
 
 
 def uncache(path: Path) -> None:
-    """Gives back the memory in which the system caches a file that is on the disk already.
+    """Drops a file that is on the disk already from the system's page cache.
 
-    An aid: where the file system has no such thing, or the file is gone, nothing happens.
+    Only a hint: where it is not supported, or the file is gone, nothing happens.
     """
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -269,12 +281,12 @@ def uncache(path: Path) -> None:
 
 
 def cannot_link(error: OSError) -> bool:
-    """Whether a hard link cannot be there, so that a copy has to do."""
+    """Whether an error means that a hard link is not possible, so that a copy is needed."""
     return error.errno in LACKS | {errno.EXDEV, errno.EPERM, errno.EMLINK}
 
 
 def link_or_copy(source: Path, target: Path, *, flag: CancelFlag | None = None) -> None:
-    """A second name for a file that nobody writes any more: a hard link, else a copy."""
+    """Gives a second name to a file that nobody writes any more: by a hard link, else a copy."""
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError as error:
@@ -284,9 +296,9 @@ def link_or_copy(source: Path, target: Path, *, flag: CancelFlag | None = None) 
 
 
 def open_folders(root: Path, mode: int) -> None:
-    """Gives `root` and every folder below it this mode, from the top: what was closed opens.
+    """Gives `root` and every folder below it this mode, from the top, so that all can be opened.
 
-    Raises PermissionError at a folder of another owner.
+    Raises PermissionError at a folder of another owner that cannot be opened.
     """
     for place in descend(root, opening=True):
         if place.opened is not None and not place.left:
@@ -301,6 +313,9 @@ def _closed(place: Place) -> PermissionError:
 
 
 def has_foreign(root: Path) -> bool:
-    """Whether anything at or below `root` belongs to another user. Our own folders are opened."""
+    """Whether anything at or below `root` belongs to another user.
+
+    Our own folders get the owner's permission bits where these are missing.
+    """
     ours = os.geteuid()
     return any(place.status.st_uid != ours for place in descend(root, opening=True))

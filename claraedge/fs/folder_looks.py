@@ -1,6 +1,6 @@
-"""What lies in a folder that people put files into, at one look.
+"""Snapshots of a folder that people put files into.
 
-Where two looks, a pause apart, agree on an entry, nobody writes to it any more.
+If two snapshots, a pause apart, agree on an entry, nobody is writing to it any more.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ from claraedge.formats.filenames import is_ignored
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """An entry of a folder at one look."""
+    """The status of a folder's entry in one snapshot."""
 
     inode: int
     size: int
+    """Bytes."""
     modified: int
+    """Time of the last change of the content (mtime), Unix nanoseconds."""
     changed: int
-    """Nanoseconds, as `modified`; also another mode or another name changes it."""
+    """Time of the last change of content, mode or name (ctime), Unix nanoseconds."""
     mode: int
 
     @classmethod
     def of(cls, status: os.stat_result) -> Self:
+        """Returns the entry for a result of `stat`."""
         return cls(
             inode=status.st_ino,
             size=status.st_size,
@@ -37,14 +40,14 @@ class Seen:
 
     @property
     def content(self) -> str:
-        """Stays the same where the file is only renamed."""
+        """A text that identifies the content, and does not change when the file is renamed."""
         return f"{self.inode}-{self.size}-{self.modified}"
 
 
 def entries(folder: Path) -> Mapping[bytes, Seen]:
-    """The folder's entries by name, but for those that stand for nothing.
+    """Returns the folder's entries by name, without ignored names (`is_ignored`).
 
-    A link counts as what it leads to, or as itself where that is nothing. Raises OSError.
+    A link counts as its target, or as itself where the target is missing. Raises OSError.
     """
     found = {}
     with os.scandir(os.fsencode(folder)) as listed:
@@ -53,7 +56,7 @@ def entries(folder: Path) -> Mapping[bytes, Seen]:
                 continue
             try:
                 status = entry.stat()
-            except OSError:  # gone meanwhile, or a link to nowhere, to itself, to a closed folder
+            except OSError:  # gone, or a link to a missing file, to itself, or into a closed folder
                 try:
                     status = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a file's bytes are known by."""
+"""Digests of file contents, also of files with large holes."""
 
 from __future__ import annotations
 
@@ -13,22 +13,25 @@ from pathlib import Path
 from claraedge.blocking import CancelFlag
 
 _BLOCK = 1024 * 1024
-#: Files with larger holes than this are not read through: a terabyte of nothing takes an hour.
+#: Most bytes of holes in a file that is read as a whole: a terabyte of holes would take an hour.
 _HOLES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Digest:
-    """Of a file's content."""
+    """The digest of a file's content."""
 
     sha256: str | None
-    """Hex; None for a file with large holes, which is not read through."""
+    """Hexadecimal; None for a file with large holes, which is not read as a whole."""
     identity: str
-    """Equal for equal content, as far as holes are equal."""
+    """Equal for equal content; files with large holes are equal only if their holes are, too."""
 
 
 def digest(path: Path, flag: CancelFlag | None = None) -> Digest:
-    """Of a regular file; a link is not followed, and a pipe not waited for. Blocking."""
+    """Computes the digest of a regular file. Blocking; follows no link, and waits for no pipe.
+
+    Raises OSError, also for anything but a regular file.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)
@@ -61,7 +64,7 @@ def _of_data(descriptor: int, size: int, flag: CancelFlag | None) -> str:
 
 
 def _blocks(descriptor: int, start: int, end: int, flag: CancelFlag | None) -> Iterator[bytes]:
-    """What is there; a file that is cut meanwhile ends early."""
+    """Yields the bytes from `start` to `end`; fewer where the file is truncated meanwhile."""
     while start < end and (block := os.pread(descriptor, min(_BLOCK, end - start), start)):
         if flag is not None:
             flag.check()

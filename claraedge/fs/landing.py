@@ -1,8 +1,8 @@
-"""Names in a folder of another file system, which may refuse them.
+"""Chooses names in a folder of another file system, which may refuse the original ones.
 
-FAT, exFAT and SMB take no `:` or `?` and no dot at the end, and call `A.dcm` and `a.dcm` one file;
-encrypted folders take shorter names. Results have to arrive all the same: such a name is tried as
-it is, then with `_` for what Windows refuses, then with a number. How it went elsewhere:
+FAT, exFAT and SMB refuse `:`, `?` and a dot at the end, and treat `A.dcm` and `a.dcm` as one file;
+encrypted folders allow only shorter names. Results have to arrive all the same: a name is tried
+unchanged, then with `_` for what Windows refuses, then with a number. How other programs failed:
 syncthing/syncthing#5098 and #7746, rclone/rclone#1350, owncloud/client#1127,
 nextcloud/desktop#5099.
 """
@@ -22,7 +22,8 @@ from claraedge.formats.filenames import shown
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: How file systems refuse a name; some of it may mean something else, which then comes again.
+#: Errors by which file systems refuse a name. Some may have another cause; then the other names
+#: that are tried fail in the same way.
 _REFUSED = frozenset(
     {
         errno.EINVAL,  # FAT, exFAT, NTFS
@@ -37,14 +38,15 @@ _REFUSED = frozenset(
     }
 )
 _NOT_PORTABLE = re.compile(r'[<>:"\\|?*\x00-\x1f\x7f\udc80-\udcff]')
-#: Names that Windows gives to devices, whatever their ending.
+#: Names that Windows reserves for devices, with any ending.
 _DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
+#: Most bytes of a portable name.
 _LONGEST = 140
 _TRIES = 99
 
 
 def portable(name: str) -> str:
-    """A name that every file system takes, the same for the same name. Pure."""
+    """Returns a name that every file system accepts, always the same for the same name. Pure."""
     text = _NOT_PORTABLE.sub("_", name)
     if _DEVICES.match(text):
         text = f"_{text}"
@@ -59,9 +61,9 @@ def portable(name: str) -> str:
 
 
 def located(root: Path, path: bytes) -> Path:
-    """Where `Landing` put a path that collided with no other one; else where it would put it.
+    """Returns where `Landing` has put a path, or would put it, if it collided with no other one.
 
-    Raises nothing: a file system that refuses even to look a name up has no such file.
+    Raises nothing: a file system that refuses to look up a name has no such file.
     """
     place = root
     for part in os.fsdecode(path).split("/"):
@@ -71,22 +73,23 @@ def located(root: Path, path: bytes) -> Path:
 
 
 class Landing:
-    """A folder that a tree is copied into, name by name."""
+    """A folder that a tree is copied into, with names that its file system accepts."""
 
     def __init__(self, root: Path) -> None:
-        """`root` is there, and nothing that is to be put there."""
+        """`root` must exist, and contain nothing of what is to be put there."""
         self._folders = {b"": root}
 
     def folder(self, path: bytes) -> Path:
-        """The folder for a path of the tree; made, with those above, where it is not there yet."""
+        """Returns the folder for a path of the tree; creates it and those above where missing."""
         if path not in self._folders:
             self._folders[path] = self.put(path, lambda place: place.mkdir(0o700))
         return self._folders[path]
 
     def put(self, path: bytes, make: Callable[[Path], object]) -> Path:
-        """Calls `make` with the place for a path of the tree, and returns that.
+        """Calls `make` with a place for a path of the tree, and returns the place that worked.
 
-        Where the name is refused, with the next one. `make` makes no file that it does not finish.
+        Where a name is refused, tries the next one. `make` must leave nothing where it fails.
+        Raises the OSError of `make` where all names are refused, or where it has another cause.
         """
         above, _, name = path.rpartition(b"/")
         folder = self.folder(above)

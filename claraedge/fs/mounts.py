@@ -1,7 +1,7 @@
-"""Which file system a folder lies on, and whether the kernel hears of all that happens there.
+"""Finds the file system that a folder lies on, and whether the kernel sees all changes in it.
 
-inotify tells of what goes through this kernel. What another machine writes to a share, or a FUSE
-program puts behind the kernel's back, makes no event: such folders are looked at instead.
+inotify reports changes that go through this kernel. What another machine writes to a share, or what
+a FUSE program changes by itself, causes no event: such folders are polled instead.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from claraedge.fs.trusted import open_folder
 _MOUNTS = Path("/proc/self/mountinfo")
 _DESCRIPTORS = Path("/proc/self/fdinfo")
 
-#: Shared with other machines, or with the host of a virtual one. A name ends at its first dot.
+#: Types of file systems shared with other machines, or with the host of a virtual one. Only the
+#: part of a type before its first dot is compared.
 _SHARED = frozenset(
     {
         # network
@@ -29,7 +30,7 @@ _SHARED = frozenset(
         "hostfs", "prl_fs", "vboxsf", "virtiofs", "vmhgfs",
         # sshfs, rclone, glusterfs, mergerfs: "fuse" or "fuse.NAME". Not "fuseblk": see below
         "fuse",
-        # nothing is mounted there yet; what will be is mostly a share
+        # not mounted yet; what will be mounted is usually a share
         "autofs",
     }
 )  # fmt: skip
@@ -45,15 +46,16 @@ class Mount:
     point: bytes
     fstype: str
     source: str
-    """What is mounted, for people: a device or `server:/export`."""
+    """What is mounted, as text for people: a device or `server:/export`."""
 
     @property
     def sends_events(self) -> bool:
+        """Whether all changes on it pass this kernel; see the function of the same name."""
         return sends_events(self.fstype)
 
 
 def parse(text: bytes) -> tuple[Mount, ...]:
-    """The mounts of a mountinfo, in its order; lines that are none are left out. Pure."""
+    """Parses the text of a mountinfo file, in its order; skips invalid lines. Pure."""
     return tuple(_parse(text))
 
 
@@ -76,21 +78,21 @@ def _unescaped(field: bytes) -> bytes:
 
 
 def sends_events(fstype: str) -> bool:
-    """Whether every change on such a file system passes this kernel, so that inotify tells of it.
+    """Whether every change on a file system of this type passes this kernel, and so its inotify.
 
-    True for what is unknown: most are local, and the rescan sees what no event told. True for
+    True for unknown types: most are local, and the rescan finds what no event reported. True for
     "fuseblk" as well (NTFS and exFAT on a USB stick): a FUSE program writes there only what the
-    kernel asks it to, on a disk that nobody else has. True for "overlay": its layers may not be
-    written to from beside it.
+    kernel asks it to, on a disk that nobody else uses. True for "overlay": writing to its layers
+    directly is not allowed.
     """
     return fstype.partition(".")[0] not in _SHARED
 
 
 def mount_of(folder: Path) -> Mount | None:
-    """What a folder lies on; None where the system does not tell. Blocking.
+    """Returns the mount that a folder lies on; None where that is unknown. Blocking.
 
-    Opens the folder, so that what mounts itself at its first use is mounted. Raises OSError where
-    it cannot be opened, as `trusted.open_folder`.
+    Opens the folder, so that an automount is mounted. Raises OSError where the folder cannot be
+    opened, as `trusted.open_folder` does.
     """
     descriptor = open_folder(folder.absolute())
     try:
@@ -100,10 +102,10 @@ def mount_of(folder: Path) -> Mount | None:
 
 
 def mount_above(folder: Path) -> Mount | None:
-    """What a folder seems to lie on by its path alone; None where the system does not tell.
+    """Returns the mount that a folder seems to lie on by its path; None where that is unknown.
 
-    Touches nothing of it, so that it returns also where its server is dead. Behind a link it is
-    wrong. Blocking, for no longer than it takes to read a file of the kernel's.
+    Does not access the folder, so that it returns even if the folder's server is dead. The result
+    is wrong behind a link. Blocking, only to read a file of the kernel.
     """
     try:
         mounts = _by_id(_MOUNTS.read_bytes())
@@ -119,10 +121,10 @@ def _inside(point: bytes) -> bytes:
 
 
 def mount_of_open(descriptor: int) -> Mount | None:
-    """What an open file or folder lies on; None where the system does not tell. Blocking.
+    """Returns the mount that an open file or folder lies on; None where that is unknown. Blocking.
 
-    The kernel says which mount it is. The longest mount point that fits its path would be a guess:
-    wrong behind links, and below a mount that a later one covers.
+    The kernel names the mount. The longest mount point that fits the path would be a guess: wrong
+    behind links, and below a mount that a later one covers.
     """
     try:
         information = (_DESCRIPTORS / str(descriptor)).read_bytes()
@@ -135,6 +137,6 @@ def mount_of_open(descriptor: int) -> Mount | None:
     return mounts.get(int(found[1]))
 
 
-@lru_cache(maxsize=1)  # asked of file after file, while the mounts stay what they are
+@lru_cache(maxsize=1)  # called for one file after another, while the mounts rarely change
 def _by_id(text: bytes) -> Mapping[int, Mount]:
     return {mount.id: mount for mount in parse(text)}

@@ -1,4 +1,4 @@
-"""Removes files and trees, however deep they are and whatever lies in them."""
+"""Removes files and trees of any depth and content."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from claraedge.fs.walking import descend
 
 
 def remove(path: Path) -> None:
-    """Removes a file or a tree; nothing there is no error, nor what vanishes meanwhile.
+    """Removes a file or a tree. It is no error if it is missing, or parts of it vanish meanwhile.
 
-    No link is followed. Folders of ours are opened where their mode is closed. Raises
-    PermissionError where a foreign owner keeps something: the runner's `reclaim` changes that.
+    Follows no link. Folders of ours get the owner's permission bits where these are missing. Raises
+    PermissionError where another user owns something that we cannot remove: the runner's `reclaim`
+    changes the owner.
     """
     with contextlib.suppress(FileNotFoundError):
         for place in descend(path, opening=True):
@@ -29,7 +30,7 @@ def remove(path: Path) -> None:
 
 
 def _remove_closed(name: bytes, folder: int) -> None:
-    """A folder that may not be looked into goes where it is empty."""
+    """Removes a folder that cannot be read, if it is empty. Raises PermissionError where not."""
     try:
         os.rmdir(name, dir_fd=folder)
     except OSError as error:
@@ -39,9 +40,9 @@ def _remove_closed(name: bytes, folder: int) -> None:
 
 
 def remove_link(path: Path, *, dead: bool = False) -> bool:
-    """Removes a symbolic link, through no link of others; whether it did.
+    """Removes a symbolic link, whose parents are no links of others. Returns whether it did.
 
-    `dead`: only one that leads to nothing. What is there besides stays.
+    `dead`: removes it only if its target is missing. Anything but a link is left alone.
     """
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), opened(path.parent) as above:
         link = above / path.name

@@ -1,7 +1,6 @@
-"""Whether a disk has room for what is to be put there, asked before the first byte of it.
+"""Checks that a disk has enough free space before the first byte is copied to it.
 
-A copy that cannot fit would take what is left of the disk from those who write there meanwhile,
-until it fails.
+A copy that cannot fit would use up the free space that other writers need, until it fails.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from claraedge.fs import files
 from claraedge.fs.mounts import mount_of
 
 _MIB = 1 << 20
-#: Bytes of a file on these.
+#: File systems with a limit on the size of a file, and that limit in bytes.
 _FAT, _FAT_LIMIT = frozenset({"msdos", "vfat"}), 2**32 - 1
-#: File systems on which a copy may have the blocks of its original, so that it needs none.
+#: File systems on which a copy may share the blocks of its original, and so need no space.
 _SHARING = frozenset({"bcachefs", "btrfs", "ocfs2", "xfs", "zfs"})
 
-#: What helps, by what the system says.
+#: Error codes -> the remedy.
 _REMEDIES = {
     (
         errno.EIO,
@@ -41,14 +40,15 @@ _REMEDIES = {
 
 
 class NoRoomError(OSError):
-    """The disk has no room; nothing was written."""
+    """The disk has too little free space; nothing was written."""
 
 
 def need_room(folder: Path, size: int, *, source: int, largest: int = 0) -> None:
     """Raises NoRoomError where the disk of a folder has less than `size` bytes free.
 
-    `source`: the device that they are copied from. What a file system does not tell is there.
-    `largest`: bytes of the largest file; raises OSError where it is one too large for FAT.
+    `source`: the device number of the original. A file system that does not report its size counts
+    as large enough. `largest`: bytes of the largest file; raises OSError where that is too large
+    for FAT.
     """
     found = os.statvfs(folder)
     free = found.f_bavail * found.f_frsize
@@ -70,7 +70,7 @@ def need_room(folder: Path, size: int, *, source: int, largest: int = 0) -> None
 
 
 def reason_of(error: Exception) -> str:
-    """Why something waits that met this error, and what to do, in words."""
+    """Returns a text that describes an error for people, with what to do about it."""
     if not isinstance(error, OSError) or error.strerror is None:
         return texts.shown(str(error))
     where = None if error.filename is None else texts.shown(str(error.filename))

@@ -1,4 +1,4 @@
-"""The one fsync: of files and folders, as far as their file system has it."""
+"""fsync of files and folders, where their file system supports it. The only one in this code."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import errno
 import os
 from pathlib import Path
 
-#: How file systems of shares and FUSE programs say that they have no such call.
+#: Errors by which file systems of shares and FUSE programs report that a call is not supported.
 LACKS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 def sync(descriptor: int) -> None:
-    """Those of shares (vboxsf, SMB of older kernels, gocryptfs) have no fsync for folders.
+    """Makes an open file or folder durable, where its file system supports that. Raises OSError.
 
-    Sources: libgit2/libgit2#5356, borgbackup/borg#1287, rfjakob/gocryptfs#587.
+    Some file systems have no fsync for folders: vboxsf, SMB of older kernels, gocryptfs. Sources:
+    libgit2/libgit2#5356, borgbackup/borg#1287, rfjakob/gocryptfs#587.
     """
     try:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno not in LACKS:
-            with contextlib.suppress(OSError):  # longer than a path can be
+            with contextlib.suppress(OSError):  # the path may be longer than paths can be
                 error.filename = str(Path(f"/proc/self/fd/{descriptor}").readlink())
             raise

@@ -1,4 +1,4 @@
-"""Trees that others made: copied and moved without following a link."""
+"""Copies and moves trees that others created, without following a link."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 def copy_tree(
     source: Path, target: Path, *, link_own: int | None = None, flag: CancelFlag | None = None
 ) -> None:
-    """Copies a tree, durable, to a name that does not exist; what is copied is ours.
+    """Copies a tree to a name that does not exist, durably; the copy belongs to us.
 
-    Links and pipes are made anew as what they are, never followed; sockets and devices hold no data
-    and are left out. `link_own`: the id of a user whose files that have no other name get a hard
-    link instead of a copy. Raises NoRoomError before anything is made where the disk
-    has too little room, and OSError also where a file changes its size meanwhile.
+    Links and pipes are created again as links and pipes, never followed; sockets and devices
+    contain no data and are left out. `link_own`: a user id; files of that user with no other name
+    are hard-linked instead of copied. Raises NoRoomError, before anything is created, where the
+    disk has too little room; OSError also where a file changes meanwhile.
     """
     _need_room(source, target.parent, link_own, flag)
     folders = []
@@ -111,7 +111,7 @@ def _copy_file(entry: Entry, target: Path, flag: CancelFlag | None) -> None:
             extras.set_times(writer, before)
         except BaseException as error:
             target.unlink(missing_ok=True)
-            if isinstance(error, OSError) and error.filename is None:  # of a descriptor: say where
+            if isinstance(error, OSError) and error.filename is None:  # from a call by descriptor
                 error.filename = str(target.parent)
             raise
         finally:
@@ -127,11 +127,11 @@ def move(
     flag: CancelFlag | None = None,
     failpoint: Failpoint = nothing,
 ) -> None:
-    """Moves a tree, durable, also to another file system, where it appears by one rename.
+    """Moves a tree durably, also to another file system, where it appears by a single rename.
 
-    May be repeated after a crash at any step: a target that is there is complete, and what is left
-    of the source is removed. The target's folder exists; where it refuses the target's name,
-    `located` finds it.
+    May be repeated after a crash at any step: a target that exists is complete, and what is left of
+    the source is removed. The target's folder must exist; where it refuses the target's name,
+    `located` finds the name that was used. Raises NoRoomError and OSError as `copy_tree` does.
     """
     building = target.with_name(".moving" if target.name != ".moving" else ".moving-")
     if os.path.lexists(located(target.parent, os.fsencode(target.name))):
@@ -150,7 +150,7 @@ def move(
         try:
             copy_tree(source, building / "whole", flag=flag)
         except OSError:
-            with contextlib.suppress(OSError):  # a full disk must not stay full of a part
+            with contextlib.suppress(OSError):  # a partial copy must not keep a full disk full
                 remove(building)
             raise
         failpoint("move: copied")

@@ -1,10 +1,10 @@
-"""Opens a folder by its path through no link that somebody else may have put there.
+"""Opens a folder by its path, following no link that another user may have put there.
 
-An administrator may reach a folder by links of his own. Whoever else may write to a folder on the
-way could swap what lies in it for a link, and so have the daemon read and write where he may not.
-So a link is followed only where nobody but root and this user could have put it: the rule of the
-kernel's protected_symlinks, for all folders. How it went elsewhere: kubelet's subPath
-(CVE-2017-1002101, CVE-2021-25741).
+An administrator may use links of their own to reach a folder. But any other user who may write to a
+folder above it could replace its content by a link, and so make the daemon read and write where
+that user may not. So a link is followed only where nobody but root and this user could have created
+it: the rule of the kernel's protected_symlinks, applied to all folders. Known failures elsewhere:
+kubelet's subPath (CVE-2017-1002101, CVE-2021-25741).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from claraedge.fs.syncing import sync
 
-#: O_DIRECTORY: a folder that is mounted when somebody looks (autofs) is mounted.
+#: O_DIRECTORY makes an automount (autofs) mount the folder.
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LINK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _LAST = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -28,18 +28,18 @@ _OWN = "/proc/self/fd/"
 
 
 class ForeignLinkError(NotADirectoryError):
-    """A folder is reached by a link that somebody else may have put there."""
+    """The path of a folder contains a link that another user may have put there."""
 
 
 def open_folder(folder: Path, path: bytes = b"", *, make: int | None = None) -> int:
-    """A descriptor of the folder `path` below `folder`, for reading; b'' is that one.
+    """Returns a descriptor for reading of the folder `path` below `folder`; b'': `folder` itself.
 
-    `folder` is absolute, or lies below one that `opened` gave. Below it no link is followed at all.
-    `make`: what is missing is made with this mode, durable. Raises FileNotFoundError,
+    `folder` is absolute, or lies below one that `opened` yielded. Below it no link is followed at
+    all. `make`: missing folders are created with this mode, durably. Raises FileNotFoundError,
     ForeignLinkError, or NotADirectoryError where a part of the path is no folder.
     """
     below = path.split(b"/") if path else []
-    if str(folder).startswith(_OWN):  # one that `opened` gave, or a folder below it
+    if str(folder).startswith(_OWN):  # one that `opened` yielded, or a folder below it
         descriptor, *inside = str(folder).removeprefix(_OWN).split("/")
         at = os.open(_OWN + descriptor, _LAST)
         below = [*map(os.fsencode, inside), *below]
@@ -55,13 +55,16 @@ def open_folder(folder: Path, path: bytes = b"", *, make: int | None = None) -> 
 
 
 def is_opened(folder: Path) -> bool:
-    """Whether it is a path that `opened` gave."""
+    """Whether a path is one that `opened` yielded."""
     return str(folder.parent) == _OWN.rstrip("/")
 
 
 @contextlib.contextmanager
 def opened(folder: Path, path: bytes = b"", *, make: int | None = None) -> Iterator[Path]:
-    """A path of the folder that leads there whatever is moved or swapped meanwhile."""
+    """Yields a path of a folder that stays valid if something is moved or swapped meanwhile.
+
+    Raises as `open_folder` does.
+    """
     descriptor = open_folder(folder, path, make=make)
     try:
         yield Path(f"{_OWN}{descriptor}")
@@ -70,7 +73,10 @@ def opened(folder: Path, path: bytes = b"", *, make: int | None = None) -> Itera
 
 
 def _follow(at: int, folder: Path, make: int | None) -> int:
-    """From the descriptor `at`, which is closed, along a path; links of our own are followed."""
+    """Opens a path step by step from the descriptor `at`, and closes that; follows trusted links.
+
+    Raises ForeignLinkError at a link that is not trusted.
+    """
     parts = deque(os.fsencode(folder).split(b"/"))
     links = 0
     while parts:
@@ -100,7 +106,7 @@ def _follow(at: int, folder: Path, make: int | None) -> int:
 
 
 class _LinkError(Exception):
-    """A link, where a folder is looked for."""
+    """A part of a path is a link instead of a folder."""
 
     def __init__(self, target: bytes, *, trusted: bool) -> None:
         super().__init__()
@@ -109,7 +115,10 @@ class _LinkError(Exception):
 
 
 def _enter(at: int, part: bytes, make: int | None, *, keep: bool = False) -> int:
-    """The descriptor of a folder in the one of `at`, which is closed; `keep`: not for a link."""
+    """Opens the folder `part` in the folder `at`, and closes `at`.
+
+    `keep`: where `part` is a link, raises _LinkError and leaves `at` open.
+    """
     close = True
     try:
         try:
@@ -145,7 +154,7 @@ def _make(at: int, part: bytes, mode: int) -> None:
 
 
 def _link(at: int, part: bytes) -> _LinkError | None:
-    """The link of this name; None where it is none."""
+    """Returns the link of this name, as an error to raise; None where it is no link."""
     descriptor = os.open(part, _LINK, dir_fd=at)
     try:
         status = os.fstat(descriptor)

@@ -1,8 +1,8 @@
-"""Trees that others made, walked by descriptors: no link is followed, whatever they contain.
+"""Walks trees that others created, by descriptors and without following any link.
 
-Each folder is opened below the descriptor of the one that it lies in, so that a folder that is
-swapped for a link meanwhile leads nowhere. A tree may be of any depth, with paths longer than the
-kernel accepts: nothing calls itself, and only some folders are open at a time.
+Each folder is opened below the descriptor of its parent, so that replacing a folder by a link
+meanwhile has no effect. A tree may be of any depth, with paths longer than the kernel accepts: the
+walk does not use recursion, and keeps only a limited number of folders open.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from pathlib import Path
 
 from claraedge.fs.trusted import is_opened, opened
 
-#: Where `walk` looks no further.
+#: Depth below which `walk` does not descend.
 MAX_DEPTH = 256
-#: Folders that one walk has open at once.
+#: Most folders that one walk keeps open at once.
 _OPEN = 64
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Met:
-    """One thing in a tree."""
+    """A file, folder or other entry of a tree."""
 
     folder: int
-    """Descriptor of the folder that it lies in; open until the walk goes on."""
+    """Descriptor of its parent folder; open until the walk continues."""
     name: bytes
     """Its name in that folder."""
     status: os.stat_result
@@ -45,40 +45,41 @@ class _Met:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place(_Met):
-    """As `descend` meets it."""
+    """An entry of a tree, as `descend` yields it."""
 
     depth: int
-    """Of the root 0, of what lies in it 1."""
+    """0 for the root, 1 for what lies in it, and so on."""
     opened: int | None = None
-    """Descriptor of a folder that may be looked into; open until the walk goes on."""
+    """Descriptor of a folder that can be read; open until the walk continues."""
     left: bool = False
-    """A folder that is met again, after all that is in it."""
+    """It is a folder that is yielded again, after its content."""
 
 
 @dataclass(slots=True)
 class _Level:
-    """A folder that is being looked through."""
+    """A folder whose content is being walked."""
 
     descriptor: int
-    """-1: closed meanwhile, since too many were open."""
+    """-1: closed meanwhile, because too many were open."""
     status: os.stat_result
     name: bytes
     names: list[bytes]
-    """Those in it that are left, last first."""
+    """The names in it that remain to be walked, in reverse order."""
 
 
 def descend(
     root: Path, enter: Callable[[Place], bool] = lambda _: True, *, opening: bool = False
 ) -> Iterator[Place]:
-    """The root, then all that is in it, by name bytes: each folder before its content and after it.
+    """Yields the root and all that is in it, in order of name bytes.
 
-    `enter`: whether a folder is looked into; asked after it was met. `opening`: folders of ours
-    whose mode is closed are opened by their owner's bits. Raises FileNotFoundError where there is
-    no root, and OSError (EAGAIN) where a folder is moved while it is looked through. What vanishes
-    meanwhile is left out.
+    Each folder is yielded before its content, and again after it. `enter` decides whether the
+    content of a folder is walked; it is called after the folder was yielded. `opening`: folders of
+    ours get the owner's permission bits where these are missing. What vanishes meanwhile is left
+    out. Raises FileNotFoundError where there is no root, and OSError (EAGAIN) where a folder is
+    moved while its content is walked.
     """
-    # A path alone: an inbox is watched, and its folders are not to tell of every look at them.
-    # Of a folder that is opened already: itself, since its path is a link.
+    # O_PATH, since an inbox is watched: walking an entry should cause no event for its parent.
+    # For a folder that is opened already, the walk starts in itself, since its path is a link.
     start, first = (root, b".") if is_opened(root) else (root.parent, os.fsencode(root.name))
     above = os.open(start, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     levels = [_Level(above, os.fstat(above), b"", [first])]
@@ -133,14 +134,17 @@ def descend(
 
 
 def _close_some(levels: list[_Level]) -> None:
-    """Of a deep chain the innermost stay open, and the first, above the root."""
+    """Closes a folder of a deep chain; the innermost, and the one above the root, stay open."""
     if len(levels) > _OPEN and (far := levels[len(levels) - _OPEN]).descriptor >= 0:
         os.close(far.descriptor)
         far.descriptor = -1
 
 
 def _reopened(above: _Level, level: _Level) -> int:
-    """The descriptor of the folder above, which is opened again where it was closed."""
+    """Returns the descriptor of the parent folder, which is opened again where it was closed.
+
+    Raises OSError (EAGAIN) where the folder was moved meanwhile.
+    """
     if above.descriptor < 0:
         descriptor = os.open("..", FOLDER, dir_fd=level.descriptor)
         found, known = os.fstat(descriptor), above.status
@@ -153,9 +157,9 @@ def _reopened(above: _Level, level: _Level) -> int:
 
 def _open(name: bytes, parent: int, ours: os.stat_result | None) -> int | None:
     if ours is not None and ours.st_uid == os.geteuid() and ours.st_mode & 0o700 != 0o700:
-        with contextlib.suppress(OSError):  # a share that has no modes; what is refused comes next
+        with contextlib.suppress(OSError):  # a share without modes; a refusal shows up below
             os.chmod(name, stat.S_IMODE(ours.st_mode) | 0o700, dir_fd=parent)
-    with contextlib.suppress(OSError):  # not permitted, or no folder any more: a later look tells
+    with contextlib.suppress(OSError):  # not permitted, or no folder any more: callers see None
         inner = os.open(name, FOLDER, dir_fd=parent)
         if os.access(".", os.R_OK | os.X_OK, dir_fd=inner, effective_ids=True):
             return inner
@@ -168,20 +172,20 @@ def _open(name: bytes, parent: int, ours: os.stat_result | None) -> int | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry(_Met):
-    """As `walk` meets it."""
+    """An entry of a tree, as `walk` yields it."""
 
     path: bytes
-    """Relative to the tree's root, which is b''."""
+    """Path relative to the tree's root, which is b''."""
     unreadable: bool = False
-    """A folder that may not be looked into."""
+    """It is a folder that we may not read."""
     too_deep: bool = False
-    """Lies where `walk` looks no further."""
+    """It lies deeper than MAX_DEPTH; its content is not walked."""
 
 
 def walk(root: Path) -> Iterator[Entry]:
-    """The root, then all that is in it, each folder before its content, by name bytes.
+    """Yields the root and all that is in it, each folder before its content, by name bytes.
 
-    Looks into no folder that is `too_deep`. Raises as `descend` does.
+    Does not walk the content of a folder that is `too_deep`. Raises as `descend` does.
     """
     above: list[bytes] = []
     for place in descend(root, lambda place: place.depth <= MAX_DEPTH):
@@ -204,9 +208,9 @@ def walk(root: Path) -> Iterator[Entry]:
 
 @contextlib.contextmanager
 def placed(folder: Path, path: bytes) -> Iterator[Path]:
-    """A path for an entry below a folder, that leads through no link on its way there.
+    """Yields a path for an entry below a folder; no link is followed to its parent folder.
 
-    Raises as `trusted.open_folder` does where there is no way.
+    Raises as `trusted.open_folder` does where that folder cannot be opened.
     """
     parents, _, name = path.rpartition(b"/")
     with opened(folder, parents) as inner:
@@ -214,25 +218,25 @@ def placed(folder: Path, path: bytes) -> Iterator[Path]:
 
 
 def holds_files(path: Path) -> bool:
-    """Whether there is anything but folders at or below a path. Blocks."""
+    """Whether there is anything but folders at or below a path. Blocking."""
     return not all(entry.is_folder for entry in walk(path))
 
 
-# How much a tree takes: what vanishes meanwhile, or may not be read, is nothing.
+# Sizes of trees: what vanishes meanwhile, or may not be read, counts as nothing.
 
 
 def size(root: Path) -> int:
-    """Bytes of all that is no folder, as `ls` shows them."""
+    """Returns the sizes in bytes, as `ls` shows them, of everything but folders."""
     return sum(place.status.st_size for place in _files(root))
 
 
 def allocated(root: Path) -> int:
-    """Bytes of the disk, or of memory, that all that is no folder takes."""
+    """Returns the bytes of the disk, or of memory, that everything but folders takes."""
     return sum(place.status.st_blocks * 512 for place in _files(root))
 
 
 def size_alone(root: Path) -> int:
-    """Bytes on the disk of what has no name outside `root`: what its removal gives back."""
+    """Returns the bytes that removing `root` frees: those of files with no name outside of it."""
     total = 0
     left: dict[tuple[int, int], int] = {}
     for place in _files(root):

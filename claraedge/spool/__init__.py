@@ -1,1 +1,1 @@
-"""Where claimed items wait for their results, and what the folders of results are called."""
+"""The spool, where claimed items wait for their results; and names and modes of result folders."""

@@ -1,8 +1,8 @@
-"""Who may read what is delivered: whoever may read the folder that it is put into.
+"""Permissions of delivered files: whoever may read the outbox may read what is put into it.
 
-The umask of a service says what its own files are like, and an outbox is for others. So the mode of
-the outbox, which its administrator sets, is that of all below it, whatever the umask; its group and
-its default ACL come from the kernel (setgid).
+The umask of a service is meant for its own files, but an outbox is for others. So the mode of the
+outbox, which its administrator sets, applies to everything below it, whatever the umask is. Group
+and default ACL are inherited through the kernel (setgid).
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def show(building: Path, mode: int) -> None:
-    """Gives a tree that nobody else can reach the permission bits that `mode` allows, top last."""
+    """Sets the permission bits that `mode` allows in a tree, its top last.
+
+    Nobody else may have access to the tree before.
+    """
     for place in descend(building):
         if place.is_file:
             descriptor = os.open(place.name, _READ, dir_fd=place.folder)
@@ -34,16 +37,16 @@ def show(building: Path, mode: int) -> None:
 
 
 def folder_mode(status: os.stat_result, mode: int) -> int:
-    """For a folder of ours: what `mode` allows, and the setgid bit that it has from above."""
+    """Returns the mode for a folder of ours: what `mode` allows, and its inherited setgid bit."""
     return status.st_mode & 0o7000 | mode & 0o777 | 0o700
 
 
 @contextlib.contextmanager
 def opened_shown(root: Path, path: bytes, mode: int) -> Iterator[Path]:
-    """A path of the folder `path` below `root`, made with those above it where it is not there.
+    """Yields a path of the folder `path` below `root`; creates it and its parents where missing.
 
-    It stays that folder, whoever else may write to `root` and swaps something meanwhile. Those
-    that are there keep their mode. Raises NotADirectoryError where one of them is a link.
+    The path stays valid if others who may write to `root` swap something meanwhile. Existing
+    folders keep their mode. Raises NotADirectoryError where one of them is a link.
     """
     with contextlib.ExitStack() as stack:
         at = stack.enter_context(opened(root))

@@ -1,7 +1,7 @@
 """Names of result folders. Pure.
 
-A name of the outside never becomes a path: what is not plain is replaced, and the id makes it one's
-own.
+A name from outside is never used as a path: all but plain characters are replaced, and a part of
+the id makes the result unique.
 """
 
 from __future__ import annotations
@@ -16,24 +16,30 @@ _NOT_PLAIN = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def slug(name: str) -> str:
-    """Letters, digits, `.`, `_` and `-` of a name: 1 to 100 bytes, no dot or dash at its ends."""
+    """Reduces a name to letters, digits, `.`, `_` and `-`: 1 to 100 bytes.
+
+    The result neither begins nor ends with a dot or dash.
+    """
     ascii_form = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    # Where nothing of a word is left, a dash stands for it.
+    # A word without any plain character is replaced by a dash.
     text = ascii_form if ascii_form.strip("._- ") else ""
     plain = re.sub(r"-{2,}", "-", _NOT_PLAIN.sub("-", text)).strip(".-")
     return plain[:MAX_SLUG_BYTES].rstrip(".-") or "item"
 
 
 def folder_name(name: str, owner: str) -> str:
-    """`<slug>-<first 8 digits of the id>`: the folder of a job's results, or a failure."""
+    """Returns `<slug>-<first 8 digits of the id>`: the folder of a job's results, or a failure."""
     return f"{slug(name)}-{owner[:ID_DIGITS]}"
 
 
 def result_folder(pipeline: str, name: str, job: str) -> str:
-    """`<pipeline>/<slug>-<8 digits>`, relative to the outbox; pipeline names are plain already."""
+    """Returns `<pipeline>/<slug>-<8 digits>`, a path below the outbox.
+
+    Names of pipelines are plain already.
+    """
     return f"{pipeline}/{folder_name(name, job)}"
 
 
 def whole_id(folder: str, owner: str) -> str:
-    """The same folder with all digits of the id, for where the short one is another's."""
+    """Returns a folder name with all digits of the id, for when another owner has the short one."""
     return folder.removesuffix(owner[:ID_DIGITS]) + owner

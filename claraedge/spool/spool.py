@@ -1,14 +1,14 @@
-"""Where what was claimed from an inbox waits until its job's results are delivered.
+"""The spool: claimed entries wait here until the results of their job are delivered.
 
-    spool/<item>/raw/<name>   as it was claimed
-    spool/<item>/own/<name>   copies, where files of other users or with further names were in it
-    spool/<item>/new/<name>   the same, on its way
+    spool/<item>/raw/<name>   the entry as it was claimed
+    spool/<item>/own/<name>   copies, where it had files of other users, or with other hard links
+    spool/<item>/new/<name>   these copies, while they are not complete
 
-    spool/<item>/away         the mount point that its folder had when it was hidden there
+    spool/<item>/away         the mount point of its folder, at the time it was hidden there
 
-An inbox on another file system cannot be renamed from: there the raw entry keeps to its folder,
-under a hidden name, until the copy is complete. That it is not there then may mean that its disk is
-not mounted.
+From an inbox on another file system, an entry cannot be renamed into the spool: the raw entry stays
+in its folder, under a hidden name, until the copy is complete. If it is missing there later, its
+disk may not be mounted.
 """
 
 from __future__ import annotations
@@ -25,31 +25,36 @@ def is_ours(path: bytes) -> bool:
 
 
 class Spool:
-    """Paths of claimed items."""
+    """The paths of claimed items."""
 
     def __init__(self, state: Path) -> None:
         self.root = state / "spool"
 
     def folder(self, item: str) -> Path:
+        """Returns the folder that contains everything of an item."""
         return self.root / item
 
     def raw(self, item: str, name: bytes) -> Path:
+        """Returns the place of the entry as it was claimed."""
         return self.root / item / "raw" / os.fsdecode(name)
 
     def own(self, item: str, name: bytes) -> Path:
+        """Returns the place of a complete copy."""
         return self.root / item / "own" / os.fsdecode(name)
 
     def new(self, item: str, name: bytes) -> Path:
+        """Returns the place of a copy that is not complete yet."""
         return self.root / item / "new" / os.fsdecode(name)
 
     def hidden(self, item: str, folder: Path) -> Path:
-        """The raw entry's name in the inbox, where that is another file system."""
+        """Returns the raw entry's place in an inbox on another file system."""
         return folder / f"{HIDDEN}{item}"
 
     def away(self, item: str) -> Path:
+        """Returns the file that notes the mount point of an entry hidden in its folder."""
         return self.root / item / "away"
 
     def original(self, item: str, name: bytes) -> Path:
-        """The entry that is to be kept: the copy where there is one, else as it was claimed."""
+        """Returns the entry to be kept: the copy where there is one, else the raw entry."""
         own = self.own(item, name)
         return own if os.path.lexists(own) else self.raw(item, name)

@@ -1,1 +1,1 @@
-"""Which entries of which folders belong to which pipeline, and what they are called."""
+"""Triggers: which entries of which folders become jobs of which pipeline, and their names."""

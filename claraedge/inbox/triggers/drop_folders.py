@@ -1,4 +1,4 @@
-"""The folders that others drop into: made for their group, whatever the umask of the daemon is."""
+"""Creates the folders that others drop into, for their group and independent of the umask."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from claraedge.appliance.state import user_name
 from claraedge.fs import extras
 from claraedge.fs.trusted import open_folder
 
-#: With the sticky bit, so that nobody renames or removes what belongs to others; with the setgid
-#: bit, so that what is made there is of that group as well.
+#: The sticky bit prevents users from renaming or removing files of others; the setgid bit gives
+#: the group of the folder to what is created in it.
 MODE = 0o3775
 
 
 class ForeignGroupError(PermissionError):
-    """A folder cannot be given to the group that the configuration names; it stays as it was."""
+    """A folder cannot be given to the configured group; it is left unchanged."""
 
 
 def make(folder: Path, group: str | None) -> None:
-    """Makes a folder where it is missing, and gives it, if it is ours, to `group`. Blocking.
+    """Creates a folder where it is missing and, if it is ours, gives it to `group`. Blocking.
 
-    Raises ForeignGroupError where that is refused, OSError where it cannot be made.
+    Raises ForeignGroupError where that is refused, OSError where it cannot be created.
     """
     try:
         descriptor, made = open_folder(folder), False

@@ -1,12 +1,12 @@
-"""What one job is made of. Pure: entries of a trigger's folder in, items that may be taken out.
+"""Groups entries into items. Pure: entries of a trigger's folder in, items that may be taken out.
 
-An entry is a path below the folder: its top ones, or each file of its tree. Each settles by itself;
-here is decided which of the settled belong together, and whether more is to be waited for.
+An entry is a path below the folder: each path at its top, or each file of its tree. Each settles by
+itself; this module decides which of the settled ones belong together, and whether to wait for more.
 
-An entry that cannot become an input now (it is unfinished, refused, or not ours to take) may be a
-part of a group. What is known to be, or may be, keeps the group waiting, is named by its job, or
-fails it, as the trigger says: a part of a study never passes for the whole. What is a part of no
-group and can never become a job goes alone, so that it takes nothing else with it.
+An entry that cannot become an input now (unfinished, refused, or not ours to take) may be a part of
+a group. If it is one, or may be one, then the group waits, its job reports what is missing, or the
+group fails, as the trigger says: a part of a study never passes for the whole study. An entry that
+belongs to no group and can never become a job fails alone, and affects no other entry.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from dataclasses import dataclass, field
 
 from claraedge.config.inbox import Trigger
 
-#: So many files are named that a group lacks.
+#: Most missing files of a group that a text names.
 _NAMED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """An entry, as far as grouping is concerned."""
+    """The properties of an entry that matter for grouping."""
 
     name: bytes
     """Path below the trigger's folder."""
     shown: str = ""
-    """The same for people."""
+    """The same path as printable text."""
     changed: float
-    """When a look found it new or other than before; seconds of the clock for durations."""
+    """When an inspection first found its present state, seconds of the clock's `elapsed`."""
     first_seen: float = 0.0
     """Unix seconds."""
     ready: bool
     """Settled, and free to be taken."""
     lacking: str = ""
-    """Why it cannot become an input as it is: unfinished, refused, not ours to take."""
+    """Why it cannot become an input now: unfinished, refused, not ours to take; empty: it can."""
     faulty: bool = False
-    """It never can, and says so in `lacking`; it is ours to take."""
+    """It can never become an input, for the reason in `lacking`; but we may take it."""
     files: int = 1
-    """Count of regular files in it."""
+    """Number of regular files in it."""
     stray: bool = False
-    """Certainly a part of no group: it is no DICOM file, or an empty folder."""
+    """It certainly belongs to no group: no DICOM file, an empty folder, or a replaced part."""
     key: str = ""
-    """UID of its study or series; empty while that is not known."""
+    """UID of its study or series; empty while that is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,32 +52,34 @@ class Group:
     """Entries that become one job."""
 
     label: bytes
-    """What the item is called."""
+    """The name of the item."""
     members: tuple[bytes, ...]
-    """In the order first seen. Empty: the item is the one entry named `label`."""
+    """In the order first seen. Empty: the item is the single entry named `label`."""
     key: str = ""
+    """UID of the study or series; empty for other groups."""
     marker: bool = False
-    """The last member only ended the group; it is no input."""
+    """The last member is the marker that ended the group; it is no input."""
     incomplete: str = ""
-    """What it lacks: "3 of 6 files: ..."."""
+    """What is missing: "3 of 6 files: ..."; empty: nothing."""
     fault: str = ""
-    """Why it fails as a whole."""
+    """Why it fails as a whole; empty: it does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grouped:
-    """What may be taken now."""
+    """The result of grouping."""
 
     groups: Sequence[Group]
+    """Items that may be taken now."""
     look_again: float | None
-    """When more may be taken without anything else happening."""
+    """Time (s) at which more may be taken merely by waiting; None: only changes matter."""
     waits: Mapping[bytes, str] = field(default_factory=dict)
-    """Entries that are whole, or refused, and wait for others of their group: what for."""
+    """Complete or refused entries that wait for others of their group -> what they wait for."""
 
 
 @dataclass(slots=True)
 class _Crowd:
-    """Entries that belong together, and those that keep them from being whole."""
+    """Entries that belong together, and those because of which they are incomplete."""
 
     members: list[Unit]
     lacking: list[Unit] = field(default_factory=list)
@@ -87,7 +89,10 @@ class _Crowd:
 
 
 def group(trigger: Trigger, units: Sequence[Unit], now: float) -> Grouped:
-    """Which items can be made of the entries, which come in the order first seen."""
+    """Decides which items can be made of the entries of a trigger's folder.
+
+    `units` must be in the order first seen. `now`: seconds of the clock's `elapsed`.
+    """
     match trigger.grouping:
         case "entry" | "file" | "folder":
             singles = [Group(label=u.name, members=()) for u in units if u.ready]
@@ -116,11 +121,12 @@ def _decided(
     waits: dict[bytes, str] = {}
     due: list[_Crowd] = []
     kept: set[bytes] = set()
-    """Entries that nothing is decided of: they may be a part of a group that is not taken yet."""
+    """Entries that stay: each belongs to a failing group, or may belong to one that still waits."""
     for crowd in crowds:
         until = max(unit.changed for unit in (*crowd.members, *crowd.lacking)) + trigger.quiet
         if settling := [unit for unit in crowd.members if not unit.ready]:
-            # The end of its settling wakes us; where that takes long, the others say so.
+            # The end of its settling triggers the next grouping. Where that takes long, the other
+            # members show what they wait for.
             if until > now:
                 times.append(until)
             else:
@@ -149,7 +155,7 @@ def _decided(
         if trigger.grouping == "marker" and unit.name not in ended:
             waits[unit.name] = f"{unit.lacking}; it waits for the marker of its group"
             continue
-        # A group that it is a part of may come yet.
+        # The group that it belongs to may still arrive.
         until = unit.changed if unit.stray else unit.changed + trigger.quiet
         if until > now and trigger.grouping != "marker":
             times.append(until)
@@ -173,7 +179,7 @@ def _group_of(crowd: _Crowd, faulty: Sequence[bytes], *, fails: bool) -> Group:
 
 
 def _lacks(crowd: _Crowd) -> str:
-    """What a group lacks, as "5 of 6 files: 'IM3.dcm': ..."; empty where it is whole."""
+    """Returns what a group lacks, as "5 of 6 files: 'IM3.dcm': ..."; empty: nothing."""
     lacking = crowd.lacking
     if not lacking:
         return ""
@@ -188,11 +194,10 @@ def _lacks(crowd: _Crowd) -> str:
 
 
 def _add_lacking(crowds: Sequence[_Crowd], lacking: Iterable[Unit], window: float) -> None:
-    """Gives each crowd the entries that are, or may be, a part of it.
+    """Adds to each crowd the lacking entries that belong, or may belong, to it.
 
-    One that says what it belongs to is a part of that. Of the others nobody knows: they may be a
-    part of what came at the same time, give or take `window` seconds, into the same folder of the
-    trigger's.
+    An entry with a known key belongs to the crowd of that key. Any other may belong to whatever
+    arrived within `window` seconds of it, in the same folder below the trigger's.
     """
     by_key = {crowd.key: crowd for crowd in crowds if crowd.key}
     spans = []
@@ -214,7 +219,7 @@ def _add_lacking(crowds: Sequence[_Crowd], lacking: Iterable[Unit], window: floa
 
 
 def _top(name: bytes) -> bytes:
-    """The folder at the trigger's top that an entry lies in; b'' where it lies there itself."""
+    """Returns the first folder of an entry's path; b'' where it lies in the trigger's folder."""
     return name.partition(b"/")[0] if b"/" in name else b""
 
 
@@ -222,7 +227,7 @@ def _top(name: bytes) -> bytes:
 
 
 def stem_of(marker: str, name: bytes) -> bytes | None:
-    """What the `*` of a marker's name stands for (b'' where it has none); None: it is no marker."""
+    """Returns what the `*` of a marker stands for (b'' without one); None: `name` is no marker."""
     before, star, after = (part.encode() for part in marker.partition("*"))
     if not star:
         return b"" if _folded(name) == _folded(before) else None
@@ -232,12 +237,12 @@ def stem_of(marker: str, name: bytes) -> bytes | None:
 
 
 def _folded(name: bytes) -> str:
-    """Case does not count: devices write the same ending in both."""
+    """Returns a name for comparison without case: devices write the same ending in both."""
     return name.decode("utf-8", "surrogateescape").casefold()
 
 
 def _ended(trigger: Trigger, units: Sequence[Unit]) -> list[_Crowd]:
-    """The group of each marker that is there. Empty folders are waited for by none."""
+    """Returns the group of each marker that exists. No group waits for empty folders."""
     assert trigger.marker is not None
     stems = {u.name: stem_of(trigger.marker, u.name) for u in units}
     others: dict[bytes, list[Unit]] = defaultdict(list)
@@ -254,11 +259,11 @@ def _ended(trigger: Trigger, units: Sequence[Unit]) -> list[_Crowd]:
             continue
         found = [other for other in others[stem] if other.name not in taken]
         members = [unit for unit in found if not unit.lacking]
-        # Hidden names of unfinished files have what they will be called in them.
+        # Hidden names of unfinished files contain their final names.
         names = {unit.name for unit in found} if unplaced else ()
         hidden = [u for u in unplaced if stem in u.name and u.name not in names]
         lacking = [*(unit for unit in found if unit.lacking), *hidden]
-        # Without anything that it ends, a marker stays: what it ends may come after it.
+        # A marker without members stays: the files that it ends may arrive after it.
         if members and all(member.ready for member in members):
             taken.update(member.name for member in members)
             crowds.append(_Crowd(members, lacking, label=stem, marker=marker))
@@ -266,7 +271,7 @@ def _ended(trigger: Trigger, units: Sequence[Unit]) -> list[_Crowd]:
 
 
 def _ends(name: bytes) -> Iterator[bytes]:
-    """Every stem that a name belongs to: itself, what is before one of its dots, and b''."""
+    """Yields every stem that a name belongs to: b'', what precedes each of its dots, and itself."""
     yield b""
     at = name.find(b".", 1)
     while at > 0:

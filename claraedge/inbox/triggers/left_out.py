@@ -1,4 +1,4 @@
-"""What lies in the folders of triggers and is no entry: each is an item that is ignored."""
+"""Shows what lies in triggers' folders but is never taken, as ignored items."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from claraedge.inbox.model import Item, ItemState, shown
 from claraedge.inbox.triggers.selection import LeftOut
 from claraedge.inbox.triggers.triggers import Trigger
 
-#: Of one folder; of the others only the number is shown.
+#: Most ignored items listed for one folder; of the rest only the number is shown.
 _MOST = 1000
 
 
@@ -21,20 +21,20 @@ _MOST = 1000
 class _Noted:
     found: LeftOut
     since: float
-    """When it was first found, in seconds of the clock for durations."""
+    """When it was first found, seconds of the clock's `elapsed`."""
     first_seen: float
-    """The same as Unix seconds."""
+    """The same time in Unix seconds."""
 
 
 class LeftOuts:
-    """All of them, as the last listing of each folder found them."""
+    """What is left out of each folder, as its last listing found it."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._noted: dict[Path, tuple[Trigger, Mapping[bytes, _Noted], int]] = {}
 
     def note(self, trigger: Trigger, found: Iterable[LeftOut]) -> None:
-        """All that a folder holds now which is no entry."""
+        """Takes what the last listing of a folder found and left out."""
         before = self._noted.get(trigger.folder, (trigger, {}, 0))[1]
         now, wall = self._clock.elapsed(), self._clock.now()
         by_path = {one.path: one for one in found}
@@ -57,7 +57,7 @@ class LeftOuts:
         self._noted = {folder: noted for folder, noted in self._noted.items() if folder in kept}
 
     def items(self) -> list[Item]:
-        """Those that lie there for longer than twice the settle time of their trigger."""
+        """Returns what has been there for at least twice the settle time of its trigger."""
         now = self._clock.elapsed()
         return [
             _item(trigger, one, more if number == len(noted) else 0)
@@ -73,7 +73,7 @@ def _item(trigger: Trigger, noted: _Noted, more: int) -> Item:
     if more:
         reason += f" ({more} more entries of this folder are left out and not listed)"
     return Item(
-        # The same at each call, so that it can be described: it is in no row.
+        # The same at each call, so that `describe` finds it, although no row contains it.
         id=hashlib.sha256(folder + b"\0" + found.path).hexdigest()[:32],
         folder=shown(folder),
         name=shown(found.path),

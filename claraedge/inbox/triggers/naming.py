@@ -1,4 +1,4 @@
-"""Which entries a trigger takes, and the texts that an item gives to its job. Pure."""
+"""Decides by name which entries a trigger takes, and derives parameters from names. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from claraedge.metadata import MAX_VALUE_CHARACTERS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
-    """What an item's name and place say."""
+    """The parameters and metadata that an item's name and place give to its job."""
 
     parameters: Mapping[str, str]
     metadata: Mapping[str, str]
@@ -26,23 +26,22 @@ class NameDoesNotFitError(ValueError):
 
 
 def is_marker(trigger: Trigger, name: bytes) -> bool:
-    """Whether an entry ends a group. It need not be included: without it there would be none."""
+    """Whether an entry is a marker, which ends a group. It need not be in `include`."""
     return trigger.marker is not None and stem_of(trigger.marker, name) is not None
 
 
 def included(trigger: Trigger, name: bytes) -> bool:
-    """Whether the trigger wants entries of this name: a path below its folder.
+    """Whether `include` of the trigger accepts this name, which is a path below its folder.
 
-    A pattern with a slash is for the whole path, one without for the last part.
+    A pattern with a slash applies to the whole path, one without to the last part.
     """
     return not trigger.include or _first_fit(trigger.include, name) is not None
 
 
 def may_be_included(trigger: Trigger, name: bytes) -> bool:
-    """Whether an unfinished file may get a name that the trigger wants.
+    """Whether an unfinished file may later get a name that the trigger accepts.
 
-    Most programs write that name with something before or behind it: `IM1.dcm.part`,
-    `.IM1.dcm.4FgT2x`.
+    Most programs add something before or after the final name: `IM1.dcm.part`, `.IM1.dcm.4FgT2x`.
     """
     return any(_first_fit((around,), name) for around in map(_around, trigger.include))
 
@@ -53,12 +52,12 @@ def _around(pattern: str) -> str:
 
 
 def ignored_by(trigger: Trigger, name: bytes) -> str | None:
-    """The pattern by which the trigger leaves an entry of this name where it is, or None."""
+    """Returns the pattern in `ignore` of the trigger that matches this name, or None."""
     return _first_fit(trigger.ignore, name)
 
 
 def _first_fit(patterns: Sequence[str], name: bytes) -> str | None:
-    """Case does not count: devices write the same ending in both."""
+    """Returns the first matching pattern. Ignores case: devices write the same ending in both."""
     path = name.decode("utf-8", "surrogateescape").casefold()
     last = path.rpartition("/")[2]
     for pattern in patterns:
@@ -68,9 +67,9 @@ def _first_fit(patterns: Sequence[str], name: bytes) -> str | None:
 
 
 def named(trigger: Trigger, name: bytes, uids: Mapping[str, str]) -> Named:
-    """The parameters and metadata for an item of this name; `uids` are those of its files.
+    """Returns the parameters and metadata for an item of this name.
 
-    Raises NameDoesNotFitError.
+    `uids`: the DICOM UIDs of its files, as further values. Raises NameDoesNotFitError.
     """
     path = name.decode("utf-8", "backslashreplace")
     folder, _, last = path.rpartition("/")

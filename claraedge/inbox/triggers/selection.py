@@ -1,4 +1,4 @@
-"""Which paths below a trigger's folder are entries, and why the others are not. Pure."""
+"""Decides which paths below a trigger's folder are entries, and why others are not. Pure."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from claraedge.inbox.triggers.naming import ignored_by, included, is_marker, may
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selected:
-    """An entry."""
+    """The path is an entry."""
 
     unfinished: str = ""
-    """Why its name says that it is not whole yet, and what to do; empty where it does not."""
+    """Why its name marks it as unfinished, and what to do; empty: it does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """No entry."""
+    """The path is no entry, and is never taken."""
 
     path: bytes
-    """The outermost part of the path that says so: a folder stands for all that is in it."""
+    """The outermost part of the path that causes this: a folder stands for all that is in it."""
     reason: str
     remedy: str
 
 
 def select(rule: Trigger, path: bytes, names: Names) -> Selected | LeftOut:
-    """What a path below a trigger's folder is: of a deep one a file, else a name at its top."""
+    """Decides whether a path below a trigger's folder is an entry.
+
+    For a deep trigger, `path` is that of a file in its tree; else a name at the top of its folder.
+    """
     parts = path.split(b"/")
     unfinished = ""
     for count, part in enumerate(parts, 1):
@@ -59,8 +62,8 @@ def select(rule: Trigger, path: bytes, names: Names) -> Selected | LeftOut:
     return Selected(unfinished=unfinished)
 
 
-#: Groupings that know by a file's content what it belongs to. A folder may be called what its
-#: series is called there, also with a dot in front (commontk/CTK#797).
+#: Groupings that know by the content of a file what it belongs to. With them, folders may be named
+#: after their series, also with a leading dot (commontk/CTK#797).
 _BY_CONTENT = ("dicom-study", "dicom-series")
 
 _HIDDEN = (
@@ -85,7 +88,7 @@ def _left_over(path: bytes, row: Row) -> LeftOut:
 
 
 def no_trigger(path: bytes) -> LeftOut:
-    """What is not looked into at the top of the inbox, where folders are triggers."""
+    """Returns why a path at the top of the inbox, where folders are triggers, is none."""
     return LeftOut(
         path=path,
         reason="is hidden, or has the name of an unfinished file: it is no folder of a trigger",

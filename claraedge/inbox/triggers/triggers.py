@@ -1,4 +1,4 @@
-"""Which folder makes which jobs. Pure: folders and paths in, triggers out."""
+"""Maps folders and paths to triggers: which folder makes jobs of which pipeline. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from claraedge.config.inbox import DEEP
 from claraedge.config.inbox import Trigger as Rule
 
-#: What corrects a missing pipeline.
+#: The remedy for a missing pipeline.
 CREATE = "claraedge create pipeline -p FILE"
 NOT_IN_A_FOLDER = (
     "it lies in the inbox itself: move it into a folder there that is named like a pipeline"
@@ -23,36 +23,36 @@ class Trigger:
     """A folder whose entries become jobs of one pipeline."""
 
     folder: Path
-    """Absolute."""
+    """An absolute path."""
     rule: Rule
-    """As configured, or that of a folder which is named like a pipeline."""
+    """The configured rule, or that of a folder which is named like a pipeline."""
     settle: float
-    """Seconds."""
+    """Seconds without a change after which an entry is settled."""
     problem: str = ""
-    """Why its entries stay where they are, for now."""
+    """Why none of its entries is taken for now; empty: they are."""
     remedy: str = ""
     polled: bool = False
-    """Its file system sends no events for what others change."""
+    """Its file system sends no events for changes by other machines, so that it is polled."""
 
     @property
     def deep(self) -> bool:
-        """Its entries are the files of its tree; else what lies at its top."""
+        """Whether its entries are all files of its tree, and not only what lies at its top."""
         return self.rule.grouping in DEEP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a path lies."""
+    """The trigger and the entry that a path belongs to."""
 
     trigger: Trigger
     name: bytes
-    """Of the entry of the trigger's folder."""
+    """The entry, as a path below the trigger's folder."""
     inside: bytes
-    """The path below that entry; b'' is the entry."""
+    """The path below that entry; b'' is the entry itself."""
 
 
 class Layout:
-    """All triggers of an inbox."""
+    """All triggers of an inbox, by folder."""
 
     def __init__(self, root: Path, triggers: Iterable[Trigger]) -> None:
         self.root = root
@@ -62,7 +62,10 @@ class Layout:
         }
 
     def place(self, path: bytes) -> Place | None:
-        """The entry that a path is, or lies in; None for triggers' folders and what is outside."""
+        """Returns the entry that a path is, or lies in.
+
+        None for triggers' folders, for folders above them, and for paths outside of all of them.
+        """
         inside: list[bytes] = []
         folder = path
         while True:
@@ -82,31 +85,34 @@ class Layout:
         return Place(trigger=trigger, name=inside[0], inside=b"/".join(inside[1:]))
 
     def is_trigger(self, path: bytes) -> bool:
-        """The path is a trigger's folder: what lies below is its own."""
+        """Whether a path is a trigger's folder, so that what lies below belongs to that trigger."""
         return path in self.triggers
 
     def is_between(self, path: bytes) -> bool:
-        """The path leads from a trigger's folder to another one: nothing there is an entry."""
+        """Whether a path lies above a trigger's folder and is none, so that it has no entries."""
         return path in self._above and path not in self.triggers
 
     def has_between(self, trigger: Trigger) -> bool:
-        """Whether there are such folders below the trigger's. Files of deep ones are entries."""
+        """Whether folders that are `is_between` lie below a trigger's folder.
+
+        False for deep triggers, for which files in such folders are entries.
+        """
         top = os.fsencode(trigger.folder) + b"/"
         return not trigger.deep and any(
             self.is_between(path) for path in self._above if path.startswith(top)
         )
 
     def leads_to_trigger(self, path: bytes) -> bool:
-        """The path is a trigger's folder, or one above it: no entry."""
+        """Whether a path is a trigger's folder, or lies above one, and so is no entry."""
         return path in self.triggers or path in self._above
 
 
 def folder_of(root: Path, written: str) -> Path:
-    """The absolute folder of a configured trigger."""
+    """Returns the absolute folder of a configured trigger; `written` is relative or absolute."""
     return Path(os.path.normpath(root / written))
 
 
 def no_pipeline(pipeline: str) -> str:
-    """Why entries of a trigger stay that names what is not registered."""
-    # A blank at an end would not be seen.
+    """Returns the text that a trigger's pipeline is not registered."""
+    # A blank at either end would be invisible without quotes.
     return f"no such pipeline: {pipeline if pipeline == pipeline.strip() else repr(pipeline)}"

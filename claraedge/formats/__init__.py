@@ -1,1 +1,1 @@
-"""What files are, by their names and bytes."""
+"""Recognises files by their names and bytes, and writes zip archives."""

@@ -1,7 +1,7 @@
-"""Names that are nobody's content: unfinished files, and what programs leave among those of a user.
+"""Recognises names that are not user content: unfinished files, and files that programs leave.
 
-One table for all that takes files of people: the inbox, folders dropped into it, uploads by the
-command line, models, `pipelines.d` and `images.d`. Pure.
+One table for everything that takes files of users: the inbox, folders dropped into it, uploads by
+the command line, models, `pipelines.d` and `images.d`. Pure.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from fnmatch import translate
 
 
 class Kind(enum.Enum):
-    """What a name says of the file or folder that has it."""
+    """The meaning of a name for the file or folder that has it."""
 
     UNFINISHED = "unfinished"
     """It is still being written; its program renames it at the end."""
     LEFTOVER = "leftover"
-    """A program put it there for itself; it is no content of the user's."""
+    """A program created it for itself; it is no content of the user."""
     CONTENT = "content"
-    """The user's, although a later row fits its name."""
+    """It is content of the user, although a later row matches its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,14 +31,14 @@ class Row:
 
     kind: Kind
     program: str
-    """Who makes such names, for people."""
+    """The program that creates such names, as text for people."""
     pattern: str
-    """A shell pattern for the last part of a path; case does not count."""
+    """A shell pattern for the last part of a path; case is ignored."""
     source: str
-    """Where the program's authors, or those who met it, say so."""
+    """Where the authors of the program, or people who met such names, document them."""
     expression: str = ""
-    """A regular expression for the whole name, where a shell pattern cannot say it; `pattern` is
-    then only what people are shown. Its group `final` is what an unfinished file will be called."""
+    """A regular expression for the whole name, where a shell pattern is not enough; `pattern` is
+    then only shown to people. Its group `final` is the final name of an unfinished file."""
 
 
 def _rows(kind: Kind, *rows: tuple[str, str, str] | tuple[str, str, str, str]) -> Iterable[Row]:
@@ -53,11 +53,11 @@ def _rows(kind: Kind, *rows: tuple[str, str, str] | tuple[str, str, str, str]) -
             )
 
 
-#: The first row that fits a name counts. Patterns of one program are two spaces apart.
+#: The first row that matches a name counts. Two spaces separate the patterns of one program.
 TABLE: tuple[Row, ...] = (
     *_rows(
         Kind.CONTENT,
-        # mkstemp makes one of these by chance once in 56 thousand million names.
+        # mkstemp creates one of these by chance once in 56 thousand million names.
         (
             "endings of six letters, which are none of rsync's",
             ".*.backup  .*.config  .*.sqlite  .*.sample  .*.jsonld  .*.schema  .*.parser",
@@ -101,7 +101,7 @@ TABLE: tuple[Row, ...] = (
             "the AWS command line",
             "*.6eF5A0bE",
             "aws/aws-cli#701; s3transfer: random_file_extension",
-            # Eight hexadecimal digits in letters of both cases: what people write has one case.
+            # Eight hexadecimal digits with letters of both cases: people write only one case.
             r"(?-i:(?P<final>.+)\.(?=[0-9A-F]*[a-f])(?=[0-9a-f]*[A-F])[0-9A-Fa-f]{8})",
         ),
         ("azcopy", ".azDownload-*", "Azure/azure-storage-azcopy: AZCOPY_DOWNLOAD_TO_TEMP_PATH"),
@@ -169,7 +169,7 @@ TABLE: tuple[Row, ...] = (
             "Thumbs.db  Thumbs.db:encryptable  ehthumbs.db  ehthumbs_vista.db  desktop.ini",
             "github/gitignore: Global/Windows; paperless-ng#1062",
         ),
-        # With the colon, or what WSL and SMB clients write for it.
+        # With the colon, or the characters that WSL and SMB clients write instead.
         (
             "Windows, where a file came from",
             "*[:\uf03a\uf022]Zone.Identifier",
@@ -223,15 +223,15 @@ TABLE: tuple[Row, ...] = (
 )
 
 
-#: Endings of files that programs keep next to one which they write under its final name, with all
-#: its size from the start: aria2c(1), control file; lftp(1), pget.
+#: Endings of control files, which programs keep next to a file that they write under its final name
+#: and with its full size from the start: aria2c(1), control file; lftp(1), pget.
 _CONTROLS = (b".aria2", b".lftp-pget-status")
 
 
 def rows_of_device(
     *, unfinished: Sequence[str] = (), leftovers: Sequence[str] = (), content: Sequence[str] = ()
 ) -> tuple[Row, ...]:
-    """Rows for the shell patterns of a device's configuration."""
+    """Returns rows for the shell patterns in the configuration of a device."""
     added = {Kind.CONTENT: content, Kind.UNFINISHED: unfinished, Kind.LEFTOVER: leftovers}
     return tuple(
         Row(kind=kind, program=_DEVICE, pattern=pattern, source="[names]")
@@ -244,10 +244,10 @@ _DEVICE = "the configuration of this device"
 
 
 class Names:
-    """A table, ready to be asked."""
+    """A table of rows, compiled for fast queries."""
 
     def __init__(self, rows: Iterable[Row] = TABLE) -> None:
-        """`rows`: of those that fit a name, the first counts."""
+        """`rows`: the first one that matches a name counts."""
         self.rows = tuple(rows)
         self._exact: dict[str, int] = {}
         self._endings: dict[str, int] = {}
@@ -265,7 +265,7 @@ class Names:
         self._find = functools.lru_cache(maxsize=4096)(self._found)
 
     def find(self, name: bytes) -> Row | None:
-        """The row for a name, the last part of a path; None where it is the user's content."""
+        """Returns the row for a name (the last part of a path); None where it is user content."""
         row = self._find(name)
         return None if row is None or row.kind is Kind.CONTENT else row
 
@@ -280,11 +280,11 @@ class Names:
         return self.rows[min(n for n in numbers if n is not None)] if numbers else None
 
     def controls(self, name: bytes) -> Iterable[bytes]:
-        """Names of files that say of the one called `name` that it is not whole."""
+        """Returns names of control files, whose existence marks the file `name` as unfinished."""
         return (name + ending for ending in _CONTROLS)
 
     def final(self, name: bytes) -> bytes | None:
-        """What an unfinished file will be called at the end, where its name says so."""
+        """Returns the final name of an unfinished file, where its name contains that; else None."""
         row = self.unfinished(name)
         if row is None:
             return None
@@ -299,30 +299,33 @@ class Names:
         return name[: -len(ending.encode())] or None
 
     def unfinished(self, name: bytes) -> Row | None:
-        """The row, where a file of this name is still being written."""
+        """Returns the row for a name that means "still being written", else None."""
         row = self.find(name)
         return row if row is not None and row.kind is Kind.UNFINISHED else None
 
     def leftover(self, name: bytes) -> Row | None:
-        """The row, where a program put a file of this name there for itself."""
+        """Returns the row for a name that programs use for themselves, else None."""
         row = self.find(name)
         return row if row is not None and row.kind is Kind.LEFTOVER else None
 
     def first(self, kind: Kind, path: bytes) -> Row | None:
-        """The row of the first part of a path that is of this kind: all below it is as well."""
+        """Returns the row of the first part of a path that is of this kind, else None.
+
+        What lies below a folder of a kind is of that kind as well.
+        """
         rows = map(self.find, path.split(b"/"))
         return next((row for row in rows if row is not None and row.kind is kind), None)
 
 
-#: Without what a device adds.
+#: The table without the rows that a device adds.
 DEFAULT = Names()
 
 
 def is_ignored(name: bytes, names: Names = DEFAULT) -> bool:
-    """Whether it stands for nothing of the user's in a folder of single files, or not yet."""
+    """Whether a name in a folder of single files is hidden, unfinished or no user content."""
     return name.startswith(b".") or names.find(name) is not None
 
 
 def shown(name: bytes) -> str:
-    """The name as text; what is no UTF-8 is escaped."""
+    """Returns the name as text; bytes that are not UTF-8 are escaped."""
     return name.decode("utf-8", "backslashreplace")

@@ -1,11 +1,11 @@
-"""What a file is, by its first bytes, where it is not what its name says. Pure."""
+"""Recognises by its first bytes a file that is not what its name says. Pure."""
 
 from __future__ import annotations
 
-#: Bytes from a file's beginning that tell.
+#: Number of bytes from a file's beginning that are needed for that.
 HEAD = 512
 
-#: (offset, bytes, what such a file is): the magic numbers that `file` and libarchive know.
+#: (offset, bytes, description of such a file): the magic numbers that `file` and libarchive know.
 _ARCHIVES = (
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (0, b"Rar!\x1a\x07", "a RAR archive"),
@@ -30,7 +30,10 @@ _SEND_FOLDER = "unpack it, and send the folder: claraedge create model -p FOLDER
 
 
 def not_content(head: bytes) -> str | None:
-    """What a file is that lies in the place of a model's content, and what to do about it."""
+    """Returns what a file is that replaces the content of a model, and what to do; else None.
+
+    The text follows the file's name, as in all functions here.
+    """
     if head.startswith(_POINTERS):
         return (
             "is a Git LFS pointer, a few lines of text in place of the file: run `git lfs pull` in"
@@ -50,7 +53,7 @@ def not_content(head: bytes) -> str | None:
 
 
 def is_page(head: bytes) -> bool:
-    """Whether it is HTML, or the XML by which object stores refuse a download."""
+    """Whether a file is HTML, or the XML with which object stores refuse a download."""
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith(b"<?xml"):
         text = text.partition(b"?>")[2].lstrip()
@@ -59,7 +62,7 @@ def is_page(head: bytes) -> bool:
 
 
 def not_a_zip(head: bytes) -> str:
-    """What a file is that should be a zip archive and cannot be read as one, and what to do."""
+    """Returns what a file is that should be a zip archive but cannot be read, and what to do."""
     if not head:
         return "is empty: copy or download it again"
     for offset, magic, what in _ARCHIVES:
@@ -82,7 +85,7 @@ def not_a_zip(head: bytes) -> str:
 
 
 def is_split() -> str:
-    """The same of one part of several."""
+    """Returns the text for one part of a split archive, and what to do."""
     return (
         "is one part of a split zip archive: unpack all parts together, as 7-Zip does from the"
         " first one, and send the folder: claraedge create model -p FOLDER -t TYPE"
@@ -90,7 +93,7 @@ def is_split() -> str:
 
 
 def is_of_large_mac() -> str:
-    """The same of an archive whose offsets lack their upper half."""
+    """Returns the text for an archive whose offsets lack their upper 32 bits, and what to do."""
     return (
         "is an archive of a Mac's Archive Utility of more than 4 GB, which has wrong places of"
         " its files: make it in the Terminal, zip -r model.zip FOLDER, or send the folder itself:"

@@ -1,4 +1,4 @@
-"""Which names in the folder of a model are the model's, in folders and archives alike. Pure."""
+"""Decides which names in the folder or archive of a model belong to the model. Pure."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from collections.abc import Iterable, Sequence
 
 from claraedge.formats.filenames import Names
 
-#: Windows hides endings, and its Notepad adds one.
+#: Names under which people save `config.pbtxt` by mistake: Windows hides endings, and its Notepad
+#: adds one.
 _MEANT = frozenset({"config.pbtxt", "config.pbtxt.txt", "config.txt", "config.pbtext", "config.pb"})
 _MAX_SHOWN = 5
 
 
 def is_unfinished(name: str, names: Names) -> bool:
-    """Whether it is the name of a download or a copy that has not ended."""
+    """Whether a name is that of an unfinished download or copy."""
     return names.unfinished(_raw(name)) is not None
 
 
 def left_out(parts: Sequence[str], names: Names) -> str | None:
-    """The outermost part of a path that is nobody's content, with what is above it; else None.
+    """Returns the path of the outermost folder or file that is not part of the model, or None.
 
-    That is what programs leave in a folder, and all that is hidden: no model has hidden files, and
-    editors, version control and caches of its author's have nothing else.
+    This covers files that programs leave in a folder, and all hidden files: no model has hidden
+    files, but editors, version control and caches of its author do.
     """
     for depth, name in enumerate(parts, 1):
         hidden = name.startswith(".") and not is_unfinished(name, names)
@@ -30,12 +31,12 @@ def left_out(parts: Sequence[str], names: Names) -> str | None:
 
 
 def is_meant_as_config(name: str) -> bool:
-    """Whether somebody meant `config.pbtxt` and saved it under this name."""
+    """Whether a name is a frequent mistake for `config.pbtxt`."""
     return name.lower() in _MEANT
 
 
 def note(paths: Iterable[str]) -> tuple[str, ...]:
-    """What the answer to an upload says of what was left out: one sentence, or none."""
+    """Returns a note about what was left out of an upload, for its answer: one sentence or none."""
     names = sorted(set(paths))
     if not names:
         return ()
@@ -46,7 +47,7 @@ def note(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def _raw(name: str) -> bytes:
-    """Names of a file system hold bytes that are no UTF-8 as surrogates."""
+    """Returns the bytes of a name. Surrogates in it stand for bytes that are not UTF-8."""
     return name.encode(
         "utf-8", "surrogateescape" if "\udc80" <= max(name) <= "\udcff" else "replace"
     )

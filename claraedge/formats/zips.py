@@ -1,4 +1,4 @@
-"""The one way to make a zip archive of a folder: as a stream, file by file, never whole."""
+"""Creates zip archives of folders as a stream, file by file. The only code that does so."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 
 _STEP = 256 * 1024
-#: Fast: weights hardly shrink. Not stored plain, because a reader of a stream could not see the end
-#: of an entry whose size comes behind it.
+#: The fastest compression, since weights hardly shrink. Entries are not stored uncompressed: with
+#: the size after its data, a reader of the stream could not find the end of such an entry.
 _LEVEL = 1
 
 
 class _Sink(io.RawIOBase):
-    """Takes what the archive writes until somebody asks for it. Cannot seek, so nothing does."""
+    """Buffers what the archive writes. It cannot seek, so that zipfile writes a pure stream."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,6 +32,7 @@ class _Sink(io.RawIOBase):
         return view.nbytes
 
     def take(self) -> bytes:
+        """Returns the buffered bytes, and empties the buffer."""
         taken = bytes(self._held)
         self._held.clear()
         return taken
@@ -43,11 +44,12 @@ def pack(
     progress: Callable[[int], object] = lambda _: None,
     passes: Callable[[Path], bool] = lambda _: False,
 ) -> Generator[bytes, None, None]:
-    """The archive of a folder in pieces of any size, empty ones too; entries begin with `top`/.
+    """Yields the archive of a folder in pieces of any size, also empty ones.
 
-    Reads at most 256 KiB between two pieces, and tells `progress` how many bytes. Links to files
-    are read through. What `passes` is left out, with all that is in it. Raises OSError, with the
-    path, for a name that is not UTF-8 and for what is neither a file nor a folder.
+    All names in it begin with `top`/. Reads at most 256 KiB between two pieces, and passes their
+    number of bytes to `progress`. Links to files are followed. Paths for which `passes` is true are
+    left out, with their content. Raises OSError, with the path, for a name that is not UTF-8 and
+    for what is neither a file nor a folder, and for links to folders.
     """
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -65,7 +67,10 @@ def pack(
 
 
 def regroup(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """The same bytes in pieces of `size`; the last one is shorter, and there is always one."""
+    """Yields the same bytes in pieces of `size` bytes; only the last may be shorter or empty.
+
+    There is always at least one piece.
+    """
     held = bytearray()
     for piece in pieces:
         held += piece

@@ -1,1 +1,1 @@
-"""State in one SQLite file: one writer, read-only readers, migrations, named queries."""
+"""The state in one SQLite file: one writer, read-only readers, migrations, named queries."""

@@ -1,4 +1,4 @@
-"""Another process that holds a lock of the database: it is waited for, and named."""
+"""Detects that another process has a lock on the database, and names that process."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 
 _LOCKS = Path("/proc/locks")
 _PRIMARY = 0xFF
-"""Of the codes of SQLite, these bits say the kind."""
+"""The bits of SQLite's error codes that contain the primary code."""
 
 
 def is_busy(error: BaseException) -> bool:
-    """Whether SQLite met a lock of another process."""
+    """Whether an error means that another process has a lock on the database."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & _PRIMARY == sqlite3.SQLITE_BUSY
 
 
 def holder(database: Path, lock: str = "WRITE") -> str:
-    """Who holds a lock of it, READ or WRITE, as far as that is known."""
+    """Returns a text that names the process with a lock (READ or WRITE) on a database, if known."""
     inodes = set()
     for name in (database.name, f"{database.name}-wal", f"{database.name}-shm"):
         with contextlib.suppress(OSError):

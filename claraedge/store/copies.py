@@ -1,4 +1,4 @@
-"""Whole copies of the database: of a backup, and before another version changes it."""
+"""Complete copies of the database: for backups, and before another version changes it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from claraedge.store.migrations import schema_version, steps_taken
 _log = logging.getLogger(__name__)
 
 NAME = "copies"
-#: Copies that are kept, each of another version or schema.
+#: Number of copies that are kept, each of another version or schema.
 _KEPT = 2
 _COPY = re.compile(r"(?P<label>claraedge-.+-schema\d+)-\d{8}-\d{6}\.db")
 
 
 def write(source: sqlite3.Connection, target: Path) -> None:
-    """Copies all that is committed to a new file of this user's alone, durable; its name is not.
+    """Copies everything committed to a new file that only this user can read.
 
-    One file: it has no log next to it. Raises NoRoomError before anything is written, and errors of
-    SQLite and of the disk; nothing is left then.
+    The content is durable, but its name in the folder is not yet. The copy is a single file,
+    without a log next to it. Raises NoRoomError before anything is written, and errors of SQLite
+    and of the disk; the new file is removed then.
     """
     (name,) = (row[2] for row in source.execute("PRAGMA database_list") if row[1] == "main")
     need_room(target.parent, size_of(Path(name)), source=0)
@@ -43,7 +44,7 @@ def write(source: sqlite3.Connection, target: Path) -> None:
 
 
 def size_of(database: Path) -> int:
-    """Bytes that a copy of it takes, at most."""
+    """Returns the most bytes that a copy of a database can take."""
     size = 0
     for file in (database, database.with_name(f"{database.name}-wal")):
         with contextlib.suppress(FileNotFoundError):
@@ -52,9 +53,10 @@ def size_of(database: Path) -> int:
 
 
 def before_change(connection: sqlite3.Connection, path: Path) -> None:
-    """Copies the database where this is not the version that wrote it last, or not its schema.
+    """Copies the database if another version wrote it last, or it has another schema.
 
-    The copies lie in `copies` of the state, named by version, schema and date. Raises as `write`.
+    The copies lie in `copies` of the state, named by version, schema and date. Raises as `write`
+    does.
     """
     steps = steps_taken(connection)
     written_by = _version(connection) if steps else __version__
@@ -62,7 +64,7 @@ def before_change(connection: sqlite3.Connection, path: Path) -> None:
         return
     folder = path.parent / NAME
     files.make_folders(folder)
-    for old in folder.glob(".*.tmp"):  # a crash left it
+    for old in folder.glob(".*.tmp"):  # left by a crash
         old.unlink()
     label = "claraedge-" + re.sub(r"[^\w.+]", "_", written_by) + f"-schema{steps}"
     target = folder / f"{label}-{time.strftime('%Y%m%d-%H%M%S')}.db"
@@ -75,7 +77,7 @@ def before_change(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def note_version(connection: sqlite3.Connection) -> None:
-    """Records that this version has the database now."""
+    """Records that this version has opened the database last."""
     if _version(connection) != __version__:
         connection.execute(
             "INSERT INTO facts (key, value) VALUES ('version', ?)"
@@ -90,8 +92,9 @@ def _version(connection: sqlite3.Connection) -> str:
 
 
 def _remove_old(folder: Path, made: Path) -> None:
-    """Keeps the newest of each version and schema, and of these the newest ones; `made`, whatever
-    the clock says.
+    """Removes old copies: keeps the newest of each version and schema, and of these the newest.
+
+    `made` counts as the newest, whatever the clock says.
     """
     newest_first = sorted(
         folder.iterdir(), key=lambda path: (path == made, path.stat().st_mtime_ns), reverse=True

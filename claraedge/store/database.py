@@ -1,9 +1,9 @@
 """One SQLite file, one writer thread, read-only readers.
 
-The writer drains its queue into one `BEGIN IMMEDIATE` transaction with a savepoint a task, commits,
-and only then answers: many callers share one fsync, and nobody hears of a change that a power cut
-can still undo. Plain `BEGIN` is never used for a write: it answers SQLITE_BUSY_SNAPSHOT at once
-where a reader's snapshot is upgraded.
+The writer drains its queue into one `BEGIN IMMEDIATE` transaction with a savepoint for each task,
+commits, and only then answers: many callers share one fsync, and no caller learns of a change that
+a power cut can still undo. Plain `BEGIN` is never used for a write: it fails with
+SQLITE_BUSY_SNAPSHOT at once where a reader's snapshot is upgraded.
 """
 
 from __future__ import annotations
@@ -41,17 +41,19 @@ Row: TypeAlias = sqlite3.Row
 
 _log = logging.getLogger(__name__)
 
+#: Most concurrent reads.
 _READERS = 4
-#: Of these, how many may read pages of lists: the others are left to short reads.
+#: Most concurrent reads of pages of lists: the other readers are left to short reads.
 _PAGE_READERS = 2
-#: A lock of another process is asked for again after so long, for as long as it takes.
+#: Milliseconds after which a lock of another process is requested again, without a limit.
 _BUSY_MS = 500
-#: What the write-ahead log keeps of the disk once a long reader let it grow.
+#: Size (bytes) to which the write-ahead log is truncated after a long reader has let it grow.
 _WAL_BYTES = 8 << 20
-#: A log of this size is told: it grows for as long as somebody reads.
+#: Size (bytes) of the log from which `warnings` reports it: it grows while another process reads.
 _WAL_IS_LONG = 128 << 20
-#: Seconds after which who asks whether all is well learns that the state waits for a lock.
+#: Interval (s) at which `answers` checks whether the state waits for a lock.
 _ASK = 0.2
+#: Most tasks in one transaction.
 _BATCH = 256
 
 
@@ -63,7 +65,7 @@ class Transaction:
         self._queries = queries
 
     def run(self, query: str, **parameters: Parameter) -> int:
-        """Runs a change; returns the count of rows that it touched."""
+        """Runs a change; returns the number of rows that it affected."""
         return self._connection.execute(self._queries[query], parameters).rowcount
 
     def run_many(self, query: str, rows: Iterator[Mapping[str, Parameter]]) -> None:
@@ -71,15 +73,15 @@ class Transaction:
         self._connection.executemany(self._queries[query], rows)
 
     def rows(self, query: str, **parameters: Parameter) -> list[Row]:
-        """All rows of a query."""
+        """Returns all rows of a query."""
         return self._connection.execute(self._queries[query], parameters).fetchall()
 
     def each(self, query: str, **parameters: Parameter) -> Iterator[Row]:
-        """The rows of a query, one after the other: of a long list the first can be taken alone."""
+        """Iterates over the rows of a query, which are read as needed."""
         return self._connection.execute(self._queries[query], parameters)
 
     def row(self, query: str, **parameters: Parameter) -> Row | None:
-        """The first row of a query, or None."""
+        """Returns the first row of a query, or None."""
         return cast(
             "Row | None", self._connection.execute(self._queries[query], parameters).fetchone()
         )
@@ -95,14 +97,14 @@ class _Task(Generic[T]):
 
     def answer(self) -> None:
         def settle() -> None:
-            if self.future.done():  # the caller was cancelled; the change stands all the same
+            if self.future.done():  # the caller was cancelled; the change is kept all the same
                 return
             if self.error is not None:
                 self.future.set_exception(self.error)
             else:
                 self.future.set_result(cast("T", self.result))
 
-        # A closed loop means that the process is ending; the commit stands.
+        # A closed loop means that the process is ending; the commit is kept.
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(settle)
 
@@ -126,17 +128,17 @@ class Database:
     """The state of one daemon. Open it with `async with Database(path)`.
 
     Raises AlreadyRunningError where another process has it open, NewerStateError (and does not
-    touch the file) where a newer claraedge wrote it, StateFolderError where it is no database,
-    DamagedStateError where any of it is damaged, or it is gone.
+    change the file) where a newer claraedge wrote it, StateFolderError where it is no database, and
+    DamagedStateError where any part of it is damaged or missing.
 
-    A lock that another process holds is waited for, also at the start: it costs nothing but time.
+    Where another process has a lock, all calls wait for it, also at the start.
 
-    Once damage or a broken disk is met at work, nothing is read or written any more: every call
-    raises what was met, and so does `watch`.
+    Once damage or a broken disk is found while working, nothing is read or written any more: every
+    call raises that error, and so does `watch`.
     """
 
     def __init__(self, path: Path, *, on_full: Callable[[], bool] = lambda: False) -> None:
-        """`on_full` makes room on a full disk, if it can, and says so; any thread may call it."""
+        """`on_full` frees space on a full disk and returns whether it did; called in any thread."""
         self.path = path
         self._on_full = on_full
         self._queries = load_queries()
@@ -150,12 +152,12 @@ class Database:
         self._writer: sqlite3.Connection | None = None
         self._thread: threading.Thread | None = None
         self._held = contextlib.ExitStack()
-        """Files that may be closed once no connection is open."""
+        """Files that may be closed only once no connection is open."""
         self._closed = True
         self._stopping = False
         self._contended: str | None = None
         self.unusable: StateFolderError | None = None
-        """What was met that ends all work with the state."""
+        """The error that ended all work with the state; None: it is usable."""
         self._met = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -164,7 +166,7 @@ class Database:
         try:
             await in_thread(self._open)
         except asyncio.CancelledError:
-            self._stopping = True  # the thread may wait for a lock
+            self._stopping = True  # ends the thread, which may wait for a lock
             raise
         self._thread = threading.Thread(target=self._write_all, name="database", daemon=True)
         self._thread.start()
@@ -178,18 +180,19 @@ class Database:
         trace: TracebackType | None,
     ) -> None:
         self._stopping = True
-        self._closed = True  # before the writer is told to end: nothing is queued behind that
+        self._closed = True  # before the end of the queue: no task may follow that
         self._tasks.put(None)
         if self._thread is not None:
             await in_thread(self._thread.join)
         await in_thread(self._close)
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
-        """Runs `work` in a transaction and returns its result once that is on the disk.
+        """Runs `work` in a transaction and returns its result once the changes are on the disk.
 
-        What `work` raises undoes its own changes only, and is raised here. Raises StorageFullError
-        where the disk is full; nothing is changed then. A cancelled caller does not undo it. Where
-        `on_full` made room, `work` runs a second time: all it does is done to the transaction.
+        An error of `work` undoes only its own changes, and is raised here. Raises StorageFullError
+        where the disk is full; nothing is changed then. Cancelling the caller does not undo the
+        changes. Where `on_full` has freed space, `work` runs a second time: it must have no effect
+        other than on the transaction. Raises UnavailableError after the database was closed.
         """
         self._refuse_closed()
         loop = asyncio.get_running_loop()
@@ -198,7 +201,7 @@ class Database:
         return await future
 
     def warnings(self) -> list[str]:
-        """What keeps the state from being written, or lets it grow, for `claraedge status`."""
+        """Returns what prevents writing the state, or lets it grow, as texts for people."""
         found = [] if self._contended is None else [self._contended]
         log = self.path.with_name(f"{self.path.name}-wal")
         with contextlib.suppress(OSError):
@@ -210,7 +213,10 @@ class Database:
         return found
 
     async def answers(self, work: Callable[[Transaction], object]) -> None:
-        """Returns once `work` is written, or as soon as it is known to wait for a lock."""
+        """Returns once `work` is written, or as soon as it is known to wait for a lock.
+
+        Raises as `write` does.
+        """
         writing = asyncio.ensure_future(self.write(work))
         try:
             while self._contended is None:
@@ -223,22 +229,29 @@ class Database:
             writing.cancel()
 
     async def watch(self) -> None:
-        """Until the state cannot be used any more; raises why."""
+        """Waits until the state cannot be used any more, and raises the StateFolderError."""
         await self._met.wait()
         self._refuse_unusable()
 
     def after_commit(self, query: str, callback: Callable[[int], None]) -> None:
-        """Calls `callback` on this loop after each commit that changed the query's one number."""
+        """Calls `callback` in this event loop after each commit that changed a query's number.
+
+        The query returns one row with one number, which `callback` receives. A further call
+        replaces the callback.
+        """
         self._watched = (query, callback, asyncio.get_running_loop())
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        """Runs `work` on one consistent snapshot, beside the writer."""
+        """Runs `work` on one consistent snapshot, concurrently with the writer.
+
+        Raises UnavailableError after the database was closed.
+        """
         async with self._reader_slots:
             self._refuse_closed()
             return await in_thread(self._read, work)
 
     async def read_page(self, work: Callable[[Transaction], T]) -> T:
-        """As `read`, for a page of a list: however many are read, others find a reader."""
+        """Runs `work` like `read`, for a page of a list: some readers stay free for other reads."""
         async with self._page_slots:
             return await self.read(work)
 
@@ -248,11 +261,11 @@ class Database:
             raise UnavailableError("the daemon is stopping; try again once it runs")
 
     def _refuse_unusable(self) -> None:
-        if self.unusable is not None:  # each caller has an error of its own, with its own trace
+        if self.unusable is not None:  # a new error for each caller, with its own traceback
             raise type(self.unusable)(*self.unusable.messages)
 
     def _meaning(self, error: BaseException) -> BaseException:
-        """What an error means for its caller. One that is the state's own ends all work with it."""
+        """Returns the error to raise for another one; damage of the state ends all work with it."""
         found = soundness.explain(error, self.path)
         if found is None:
             return error
@@ -318,7 +331,10 @@ class Database:
         copies.note_version(self._writer)
 
     def _patiently(self, step: Callable[[], T]) -> T:
-        """Takes a step that another process may lock out, again until it does not."""
+        """Runs a step, again and again while another process has a lock on the database.
+
+        Raises UnavailableError where the database is being closed meanwhile.
+        """
         said: str | None = None
         while True:
             try:
@@ -347,7 +363,7 @@ class Database:
         while not self._readers.empty():
             self._readers.get().close()
         if self._writer is not None:
-            with contextlib.suppress(sqlite3.Error):  # only tidies; the WAL is complete without it
+            with contextlib.suppress(sqlite3.Error):  # cleanup only; the WAL is complete without it
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._writer.close()
             self._writer = None
@@ -355,7 +371,11 @@ class Database:
         self._lock.release()
 
     def _leave_as_it_is(self, writer: sqlite3.Connection) -> None:
-        """Closes what writes, while one is open that cannot: the last one to go tidies up."""
+        """Closes the writer while a read-only connection is open.
+
+        The last connection that closes would write the log into the file and remove it; a
+        read-only one cannot, and so a damaged database is not changed.
+        """
         with contextlib.suppress(sqlite3.Error):
             reader = _connect(self.path, read_only=True)
             self._readers.put(reader)
@@ -382,7 +402,7 @@ class Database:
             try:
                 return work(Transaction(connection, self._queries))
             finally:
-                if connection.in_transaction:  # SQLite itself ends it where the disk fails
+                if connection.in_transaction:  # SQLite ends it itself where the disk fails
                     connection.execute("ROLLBACK")
         finally:
             self._readers.put(connection)
@@ -392,7 +412,7 @@ class Database:
             self._write_batches()
         finally:
             self._closed = True
-            while True:  # whoever still waits is told, also where a bug ended this thread
+            while True:  # answers waiting callers, also where a bug ended this thread
                 try:
                     task = self._tasks.get_nowait()
                 except queue.Empty:
@@ -430,7 +450,7 @@ class Database:
         self._tell_watcher(Transaction(self._writer, self._queries))
 
     def _try(self, batch: list[_Task[Any]]) -> list[_Task[Any]]:
-        """Runs tasks in one transaction; returns those that met a full disk."""
+        """Runs tasks in one transaction; returns those that failed because the disk is full."""
         writer = self._writer
         assert writer is not None
         transaction = Transaction(writer, self._queries)
@@ -443,15 +463,15 @@ class Database:
                 try:
                     task.result = task.work(transaction)
                 except BaseException as error:
-                    if not writer.in_transaction:  # SQLite itself rolled all back (disk full)
+                    if not writer.in_transaction:  # SQLite rolled back everything (disk full)
                         raise
                     writer.execute("ROLLBACK TO task")
                     task.error = self._meaning(error)
                     self._refuse_unusable()
                 writer.execute("RELEASE task")
             writer.execute("COMMIT")
-        except BaseException as error:  # noqa: BLE001 - every caller hears of it
-            with contextlib.suppress(sqlite3.Error):  # rolled back with the connection, then
+        except BaseException as error:  # noqa: BLE001 - every caller receives it
+            with contextlib.suppress(sqlite3.Error):  # else rolled back when the connection closes
                 if writer.in_transaction:
                     writer.execute("ROLLBACK")
             failure = self._meaning(error)
@@ -465,7 +485,7 @@ class Database:
         query, callback, loop = self._watched
         try:
             row = transaction.row(query)
-        except sqlite3.Error:  # the next commit tells of this one as well
+        except sqlite3.Error:  # the next commit will report this change as well
             return
         number = 0 if row is None else int(row[0])
         if number != self._last_seen:

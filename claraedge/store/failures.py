@@ -1,4 +1,4 @@
-"""Failures of the state itself, told as the error that the platform has for the call."""
+"""Reports failures of the state itself as the error that the platform defines for the call."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from claraedge.errors import ClaraedgeError, StateFolderError, StorageFullError
 
 @contextmanager
 def reported_as(kind: type[ClaraedgeError], what: str) -> Iterator[None]:
-    """Raises `kind` where the disk is full, or the state cannot be used; says why and what to do.
+    """Raises `kind` where the disk is full or the state cannot be used, with reason and remedy.
 
-    Other errors pass.
+    `what`: the beginning of the message. Other errors are not changed.
     """
     try:
         yield

@@ -1,7 +1,7 @@
-"""The schema, as the steps that lead to it. A step that was released is never changed.
+"""The schema, as the migrations that lead to it. A released migration is never changed.
 
-Two records say how far a file is: sqlite-utils' own table, and `user_version` in the file's header,
-which is readable without opening the file as a database.
+Two records say which migrations a file has: the table of sqlite-utils, and `user_version` in the
+file's header, which is readable without opening the file as a database.
 """
 
 from __future__ import annotations
@@ -27,74 +27,74 @@ _USER_VERSION_AT = 60
 
 @SCHEMA()
 def first(db: Any) -> None:
-    """Pipelines, payloads, jobs, deliveries and the inbox."""
+    """Creates pipelines, payloads, jobs, deliveries and the inbox."""
     _run(db, _FIRST)
 
 
 @SCHEMA()
 def events(db: Any) -> None:
-    """The log of state changes, written by triggers."""
+    """Adds the log of state changes, which triggers write."""
     _run(db, (_SCRIPTS / "events.sql").read_text(encoding="utf-8"))
 
 
 @SCHEMA()
 def job_log(db: Any) -> None:
-    """What happened to each job, written by triggers."""
+    """Adds the log of each job, which triggers write."""
     _run(db, (_SCRIPTS / "job_log.sql").read_text(encoding="utf-8"))
 
 
 @SCHEMA()
 def engine(db: Any) -> None:
-    """How long jobs ran, and attempts that follow failures."""
+    """Adds running times of jobs, and attempts that follow failures."""
     _run(db, (_SCRIPTS / "engine.sql").read_text(encoding="utf-8"))
 
 
 @SCHEMA()
 def leavings(db: Any) -> None:
-    """What stopped jobs left, written by triggers."""
+    """Adds the data that stopped jobs leave, recorded by triggers."""
     _run(db, (_SCRIPTS / "leavings.sql").read_text(encoding="utf-8"))
 
 
 @SCHEMA()
 def inbox(db: Any) -> None:
-    """Groups, options of triggers, duplicates; and what is seen before it is claimed."""
+    """Adds groups, options of triggers, duplicates, and entries that are seen and not claimed."""
     _run(db, (_SCRIPTS / "inbox.sql").read_text(encoding="utf-8"))
 
 
 @SCHEMA()
 def pipeline_files(db: Any) -> None:
-    """Which file of pipelines.d defines a pipeline."""
+    """Adds which file of pipelines.d defines a pipeline."""
     _run(db, (_SCRIPTS / "pipeline_files.sql").read_text(encoding="utf-8"))
 
 
 @SCHEMA()
 def kept(db: Any) -> None:
-    """What lies in the outbox and beside it, written by triggers; digests of payloads' files."""
+    """Adds records of results, failures and originals, and digests of the files of payloads."""
     _run(db, (_SCRIPTS / "kept.sql").read_text(encoding="utf-8"))
 
 
 @SCHEMA()
 def groups(db: Any) -> None:
-    """Where the items of one study or series are found."""
+    """Adds an index to find the items of one study or series."""
     _run(db, (_SCRIPTS / "groups.sql").read_text(encoding="utf-8"))
 
 
 @SCHEMA()
 def disposable(db: Any) -> None:
-    """Which files of the state nobody needs, though they are there."""
+    """Adds the files of the state that may be removed (see `disposable`)."""
     _run(db, (_SCRIPTS / "disposable.sql").read_text(encoding="utf-8"))
 
 
 @SCHEMA()
 def remedy(db: Any) -> None:
-    """One name for what to do about an item."""
+    """Renames the command that helps with an item to `remedy`."""
     _run(db, (_SCRIPTS / "remedy.sql").read_text(encoding="utf-8"))
 
 
 def _run(db: Any, script: str) -> None:
-    """Runs a script inside the transaction of its step: sqlite3's own executescript would end it.
+    """Runs a script inside the transaction of its migration, which executescript would end.
 
-    Each statement ends a line with its semicolon.
+    The semicolon of each statement must be at the end of a line.
     """
     statement = ""
     for line in script.splitlines(keepends=True):
@@ -256,12 +256,12 @@ CREATE INDEX model_set_members_of_model ON model_set_members (model);
 
 
 def schema_version() -> int:
-    """How many steps this version knows."""
+    """Returns the number of migrations that this version knows."""
     return len(SCHEMA._migrations)
 
 
 def steps_taken(connection: sqlite3.Connection) -> int:
-    """How many steps a database of ours has behind it; an empty one 0."""
+    """Returns the number of migrations that a database of ours has; 0 for an empty one."""
     database = sqlite_utils.Database(connection)
     if Migrations.migrations_table not in database.table_names():
         return 0
@@ -269,7 +269,10 @@ def steps_taken(connection: sqlite3.Connection) -> int:
 
 
 def refuse_newer(path: Path) -> None:
-    """Raises NewerStateError where a newer claraedge wrote the file. Reads 100 bytes, no more."""
+    """Raises NewerStateError where a newer claraedge wrote the file. Reads only 100 bytes.
+
+    Raises DamagedStateError where the file does not begin like a database.
+    """
     try:
         with path.open("rb") as file:
             header = file.read(100)
@@ -297,19 +300,20 @@ def _newer(path: Path | str, version: int) -> NewerStateError:
 
 
 def begin(connection: sqlite3.Connection, steps: int) -> None:
-    """Makes the tables of an empty file as they were after so many steps."""
+    """Creates the tables of an empty file as they were after the first `steps` migrations."""
     following = [step.name for step in SCHEMA._migrations[steps:]]
     SCHEMA.apply(sqlite_utils.Database(connection), stop_before=following[:1])
 
 
 def refuse_foreign(connection: sqlite3.Connection) -> None:
-    """Raises NewerStateError where a newer claraedge made the tables, StateFolderError where
-    another program did.
+    """Raises NewerStateError where a newer claraedge created the tables.
+
+    Raises StateFolderError where another program did.
     """
     database = sqlite_utils.Database(connection)
     (recorded,) = connection.execute("PRAGMA user_version").fetchone()
     unknown = {m.name for m in SCHEMA.applied(database)} - {m.name for m in SCHEMA._migrations}
-    if recorded > schema_version() or unknown:  # a crash kept it out of the header's 100 bytes
+    if recorded > schema_version() or unknown:  # after a crash, the header may not show it
         raise _newer(_path(connection), max(recorded, schema_version() + len(unknown)))
     tables = set(database.table_names())
     if tables and Migrations.migrations_table not in tables:
@@ -320,7 +324,7 @@ def refuse_foreign(connection: sqlite3.Connection) -> None:
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Takes the steps that are missing, each in its own transaction. Raises as `refuse_foreign`."""
+    """Applies the missing migrations, each in its own transaction. Raises as `refuse_foreign`."""
     refuse_foreign(connection)
     database = sqlite_utils.Database(connection)
     (recorded,) = connection.execute("PRAGMA user_version").fetchone()
@@ -329,5 +333,5 @@ def migrate(connection: sqlite3.Connection) -> None:
         SCHEMA.apply(database)
     if pending or recorded != schema_version():  # a crash may have come between the two records
         connection.execute(f"PRAGMA user_version = {schema_version()}")
-        # The header must say so even while the WAL holds everything else.
+        # The header in the file must show it, even while all other changes are only in the WAL.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

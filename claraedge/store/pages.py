@@ -1,8 +1,8 @@
-"""Long lists, a page at a time.
+"""Reads long lists, one page at a time.
 
-Each page is a read of its own, so that a client that is slow to take the list keeps no transaction
-open, and in memory there is one page. Rows come in the order of their key: each is there once, as
-it was when its page was read.
+Each page is a read of its own, so that a client that is slow to receive the list keeps no
+transaction open, and only one page is in memory. Rows come in the order of their key: each appears
+once, in the state that it had when its page was read.
 """
 
 from __future__ import annotations
@@ -16,32 +16,34 @@ from claraedge.store.database import Database, Parameter, Row, Transaction
 
 T = TypeVar("T")
 
-#: Rows that are looked at for a page, and bytes of what it keeps.
+#: Most rows that are read for a page, and bytes of results after which it ends.
 _ROWS = 500
 _BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing(Generic[T]):
-    """A query of rows after the key `:after`, and what to make of them."""
+    """A query for the rows after the key `:after`, and how to convert them."""
 
     query: str
     key: str
-    """The column by which it is ordered."""
+    """The column by which the query is ordered."""
     first: str | int
-    """Less than any key."""
+    """A value less than any key."""
     read: Callable[[Transaction, Row], T]
+    """Converts a row."""
     cost: Callable[[T], int]
-    """Bytes of memory, nearly."""
+    """Returns the approximate bytes of memory of a result."""
     wanted: Callable[[Row], bool] = lambda _: True
+    """Decides whether a row is listed."""
     check: Callable[[Transaction], object] = lambda _: None
-    """Raises where there is nothing to list (any more); called for each page."""
+    """Raises an error where there is nothing to list (any more); called for each page."""
 
 
 async def pages(
     database: Database, listing: Listing[T], **parameters: Parameter
 ) -> AsyncGenerator[T, None]:
-    """What is listed. Raises StreamMemoryError where open calls keep too much already."""
+    """Yields what is listed. Raises StreamMemoryError where open calls use too much memory."""
     after: str | int | None = listing.first
     while after is not None:
         start = after
@@ -61,7 +63,7 @@ async def pages(
 def _page(
     tx: Transaction, listing: Listing[T], after: str | int, parameters: dict[str, Parameter]
 ) -> tuple[list[T], int, str | int | None]:
-    """What is listed of one page, its size, and the key to go on after; None: that was all."""
+    """Reads one page: its results, their bytes, and the key to continue after (None: the end)."""
     listing.check(tx)
     found, size = [], 0
     for count, row in enumerate(tx.each(listing.query, after=after, **parameters), 1):

@@ -1,4 +1,4 @@
-"""SQL by name: each file of `queries/` holds statements that begin with `-- name: NAME`."""
+"""SQL by name: each file of `queries/` contains statements that begin with `-- name: NAME`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MARK = "-- name:"
 
 
 def load_queries(folder: Path = FOLDER) -> Mapping[str, str]:
-    """Statements by name, of every `*.sql` file. A name that stands twice is a KeyError."""
+    """Returns the statements of every `*.sql` file by name. Raises KeyError for duplicate names."""
     queries: dict[str, str] = {}
     for path in sorted(folder.glob("*.sql")):
         name: str | None = None

@@ -1,8 +1,8 @@
-"""Puts a whole new state into the place of the old one, so that a crash leaves one of them.
+"""Replaces the whole state by a new one, so that a crash leaves either the old or the new state.
 
-It is built in `restoring` of the state, durable. Then `restoring.json` is written: from now on the
-new one counts, and whoever opens the state next ends what is left of the moves. What was there is
-moved to a folder of its own.
+The new state is built in `restoring` of the state, durably. Then `restoring.json` is written: from
+then on the new state counts, and whoever opens the state next completes the remaining moves. The
+old state is moved to a folder of its own.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ from claraedge.fs.removal import remove
 BUILDING = "restoring"
 MARK = "restoring.json"
 DATABASE = "claraedge.db"
-#: What is replaced, where there is a new one; the database last: without it a start is refused.
+#: The parts that are replaced where a new one exists. The database comes last: without it, the
+#: daemon refuses to start.
 PARTS = ("payloads", "models", "spool", "jobs", "pipelines.d", DATABASE)
-#: The old database's; they would be taken for the new one's.
+#: Files next to the old database, which SQLite would take for those of the new one.
 _LOGS = (f"{DATABASE}-wal", f"{DATABASE}-shm")
 
 
 class _Mark(msgspec.Struct, frozen=True):
     aside: str
-    """Name of the folder for what was there."""
+    """Name of the folder for the old state."""
 
 
 def occupied(state: Path) -> Sequence[str]:
-    """The parts of a state that are there and not empty."""
+    """Returns the parts of a state that exist and are not empty."""
     found = []
     for name in (*PARTS, *_LOGS):
         path = state / name
@@ -46,14 +47,14 @@ def occupied(state: Path) -> Sequence[str]:
 
 
 def begin(state: Path, aside: str) -> None:
-    """Records that what was built is to replace the state, with `aside` for what was there."""
+    """Records that the new state replaces the old one; `aside`: the folder for the old state."""
     files.replace(state / MARK, msgspec.json.encode(_Mark(aside)))
 
 
 def settle(state: Path, failpoint: Failpoint = nothing) -> None:
-    """Ends a replacement that was recorded, or removes what was built for none.
+    """Completes a recorded replacement, or removes a new state that was not recorded.
 
-    Who calls it has the lock of the state. Raises StateFolderError where the record is damaged.
+    The caller must have the lock of the state. Raises StateFolderError where the record is damaged.
     """
     building = state / BUILDING
     try:
@@ -71,7 +72,7 @@ def settle(state: Path, failpoint: Failpoint = nothing) -> None:
         if os.path.lexists(state / name):
             _move(state / name, aside)
     for name in PARTS:
-        if os.path.lexists(building / name):  # else it is in its place already
+        if os.path.lexists(building / name):  # otherwise it was moved before
             if os.path.lexists(state / name):
                 _move(state / name, aside)
             failpoint(f"restore: {name} aside")
@@ -91,7 +92,7 @@ def _move(old: Path, aside: Path) -> None:
 
 
 def refuse_unsettled(state: Path) -> None:
-    """Raises StateFolderError where a replacement was recorded and has not ended."""
+    """Raises StateFolderError where a replacement was recorded and is not completed."""
     if (state / MARK).exists():
         raise StateFolderError(
             f"a restore of {state} was interrupted; start the daemon, or run `claraedge restore`"

@@ -1,8 +1,8 @@
-"""Reads what can be read of a damaged database into a new one.
+"""Copies everything readable of a damaged database into a new one.
 
 SQLite stops at the first damaged page of a scan. So a table is read from its beginning up to the
-damage, then from behind it: the next place that can be read is looked for in steps that double, and
-from there it is read back to the damage, too.
+damage, and then from behind it: the next readable place is searched in steps that double, and from
+there the table is also read backwards to the damage.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ from pathlib import Path
 from claraedge.store.migrations import begin, migrate, schema_version
 from claraedge.store.soundness import IMPOSSIBLE, check
 
-#: Ids and digests are hex digits: so many of the first ones are a number that orders them.
+#: Ids and digests are hexadecimal: this number of leading digits is used as a number to order them.
 _DIGITS = 15
 _END = 1 << 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """What became of one table."""
+    """The result for one table."""
 
     name: str
     rows: int
-    """Those that are there again."""
+    """Number of rows in the new database."""
     whole: bool
-    """No damage was met, and none of its rows had to go."""
+    """No damage was found in it, and none of its rows had to be removed."""
 
 
 def salvage(old: Path, new: Path) -> Sequence[Table]:
-    """Makes `new` of what can be read of `old`, which is not changed; by table, in order.
+    """Creates `new` from everything readable of `old`, and returns the result for each table.
 
-    Rows that belong to rows that are lost, and rows with impossible values, are lost as well.
+    `old` is not changed. Rows that refer to lost rows, and rows with impossible values, are lost as
+    well. Raises DamagedStateError where the new database is damaged, too.
     """
     with contextlib.closing(sqlite3.connect(new)) as target:
         target.isolation_level = None
@@ -46,7 +47,7 @@ def salvage(old: Path, new: Path) -> Sequence[Table]:
                 uri = f"{old.absolute().as_uri()}?mode=ro"
                 source = stack.enter_context(contextlib.closing(sqlite3.connect(uri, uri=True)))
                 source.execute("PRAGMA cell_size_check = ON")
-                # Of a schema that is damaged, what comes before the damage counts. The first
+                # With this, the part of a damaged schema before the damage is used. The first
                 # statement fails all the same. Source: SQLite's prepare.c, NoSchemaError.
                 source.execute("PRAGMA writable_schema = ON")
                 source.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
@@ -77,7 +78,7 @@ def _tables(connection: sqlite3.Connection) -> list[str]:
 
 
 def _copy(source: sqlite3.Connection | None, target: sqlite3.Connection) -> set[str]:
-    """Copies all rows that can be read; returns the tables in which damage was met."""
+    """Copies all readable rows; returns the tables in which damage was found."""
     steps = schema_version()
     if source is not None:
         with contextlib.suppress(sqlite3.Error):
@@ -94,7 +95,10 @@ def _copy(source: sqlite3.Connection | None, target: sqlite3.Connection) -> set[
 
 @contextlib.contextmanager
 def without_triggers(target: sqlite3.Connection) -> Iterator[None]:
-    """A transaction in which they are not there: they tell of changes, and this is none."""
+    """Runs a transaction without the triggers of the database.
+
+    They record changes of the state, and copying rows is no such change.
+    """
     triggers = target.execute(
         "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
     ).fetchall()
@@ -127,7 +131,7 @@ class _Reader:
         self._sound = True
 
     def read(self) -> bool:
-        """Whether all of it could be read."""
+        """Copies the table; returns whether all of it could be read."""
         last, ended = self._scan(f"{self._select} ORDER BY {self._up}", ())
         if ended:
             return self._sound
@@ -152,14 +156,14 @@ class _Reader:
         )
 
     def _scan(self, query: str, given: tuple[object, ...]) -> tuple[object, bool]:
-        """Copies rows until the end or the damage: the last key, and whether it was the end."""
+        """Copies rows to the end or the damage; returns the last key, and whether all were read."""
         last = None
         try:
             for key, *values in self._source.execute(query, given):
                 last = key
                 try:
                     self._target.execute(self._insert, values)
-                except sqlite3.Error:  # a value that its column does not take
+                except sqlite3.Error:  # a value that its column does not accept
                     self._sound = False
         except sqlite3.Error:
             return last, False
@@ -191,7 +195,10 @@ def _drop_impossible(target: sqlite3.Connection) -> set[str]:
 
 
 def _keep_history(target: sqlite3.Connection) -> set[str]:
-    """Stopped jobs need neither their definition nor their payload: both count as removed."""
+    """Keeps stopped jobs whose definition or payload is lost: both count as removed.
+
+    Returns the tables that lost rows.
+    """
     removed = target.execute(
         "DELETE FROM pipelines WHERE definition NOT IN (SELECT digest FROM definitions)"
     ).rowcount
@@ -210,7 +217,7 @@ def _keep_history(target: sqlite3.Connection) -> set[str]:
 
 
 def _drop_orphans(target: sqlite3.Connection) -> set[str]:
-    """Removes rows that belong to lost ones, and then those that belong to these."""
+    """Removes rows that refer to lost rows, repeatedly until none is left; returns the tables."""
     found: set[str] = set()
     while more := set(_orphans(target)):
         found |= more
@@ -227,7 +234,7 @@ def _orphans(target: sqlite3.Connection) -> Iterator[str]:
             ).rowcount
             if removed:
                 yield table
-    # An item that became a job ends with its delivery: without one it would wait for ever.
+    # An item with a job ends when that is delivered: without a delivery it would wait for ever.
     if target.execute(
         "DELETE FROM inbox_items WHERE state = 'submitted' AND duplicate_of IS NULL"
         " AND (job IS NULL OR job NOT IN (SELECT job FROM deliveries))"
@@ -236,7 +243,7 @@ def _orphans(target: sqlite3.Connection) -> Iterator[str]:
 
 
 def _complete(target: sqlite3.Connection) -> None:
-    """Makes what follows from other rows, and lets watchers begin again."""
+    """Creates rows that follow from other rows, and makes watchers of events start again."""
     target.execute("DELETE FROM facts WHERE key = 'epoch'")
     target.execute(
         "INSERT INTO leavings (job, payload, stopped)"

@@ -1,8 +1,7 @@
-"""Whether the files of the database are sound, and which errors say that they, or their disk, are
-not.
+"""Checks that the files of the database are sound, and explains errors of SQLite and of the disk.
 
-SQLite finds a damaged page when it comes across it, which may be after days of answers that are
-wrong. So all of the file is looked at before it is used: 100 MB take about a second.
+SQLite detects a damaged page when it reads it, which may be after days of wrong answers. So the
+whole file is checked before it is used: 100 MB take about a second.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ from claraedge.errors import (
     StorageFullError,
 )
 
-#: Bytes; with less SQLite cannot make its shared-memory file.
+#: Free bytes that SQLite needs to create its shared-memory file.
 _LEAST_FREE = 256 * 1024
 
 # --- the form of the files, as sqlite.org/fileformat2.html has it ------------------------------
-_FREE_AT = 32  # in the header: number of the first page of the list of free pages
+_FREE_AT = 32  # offset in the header of the number of the first page of the list of free pages
 _LOCKED_AT = 1 << 30  # the page at this byte is never used
 _WAL_HEADER, _FRAME_HEADER = 32, 24
 _WAL_MAGIC = 0x377F0682  # the lowest bit is the byte order of the checksums
 
 
 def damaged(path: Path, what: str) -> DamagedStateError:
-    """The error for a database that is damaged, with what to do."""
+    """Returns the error for a damaged database, with what to do."""
     return DamagedStateError(
         f"{path} is damaged: {what}. Nothing was changed in it. A power cut or a failing disk does"
         " that: `sudo dmesg` shows errors of the disk. Stop the service, then run `claraedge repair"
@@ -47,7 +46,7 @@ def damaged(path: Path, what: str) -> DamagedStateError:
 
 
 def explain(error: BaseException, path: Path) -> ClaraedgeError | None:
-    """What an error means for the state as a whole; None: nothing, it is the caller's own."""
+    """Returns what an error means for the state as a whole; None: it concerns only its caller."""
     if isinstance(error, sqlite3.Error):
         return _explain_sqlite(error, path)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -57,14 +56,14 @@ def explain(error: BaseException, path: Path) -> ClaraedgeError | None:
 
 def _explain_sqlite(error: sqlite3.Error, path: Path) -> ClaraedgeError | None:
     code = getattr(error, "sqlite_errorcode", None)
-    if code is None:  # of Python's own module: a text that is no UTF-8 was never written so
+    if code is None:  # raised by Python's module: texts are always written as UTF-8
         return damaged(path, str(error)) if "Could not decode to UTF-8" in str(error) else None
     match code & 0xFF:
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_FORMAT:
             return damaged(path, str(error))
         case sqlite3.SQLITE_FULL:
             return _full(path)
-        # A full disk shows as one of these where the files next to the database cannot be made.
+        # A full disk causes one of these where the files next to the database cannot be created.
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN if _no_space(path):
             return _full(path)
         case sqlite3.SQLITE_IOERR if code != sqlite3.SQLITE_IOERR_NOMEM:
@@ -93,9 +92,9 @@ def _no_space(path: Path) -> bool:
         free = os.statvfs(path.parent)
         if free.f_bavail * free.f_frsize < _LEAST_FREE:
             return True
-        # a quota shows only to those who write
+        # a quota becomes visible only by writing
         descriptor = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    except OSError:  # a disk that is gone says neither
+    except OSError:  # the disk is gone, which is no lack of space
         return False
     try:
         os.write(descriptor, bytes(_LEAST_FREE))
@@ -106,7 +105,7 @@ def _no_space(path: Path) -> bool:
     return False
 
 
-#: Table -> what holds of no row that was ever written.
+#: Table -> a condition that is true for no row that was ever written.
 IMPOSSIBLE: Mapping[str, str] = {
     "facts": "instr(CAST(value AS BLOB), X'00') OR (key = 'instance' AND value GLOB '*[^0-9a-f]*')"
     " OR (substr(value, 1, 1) IN ('{', '[') AND NOT json_valid(value))",
@@ -125,9 +124,9 @@ IMPOSSIBLE: Mapping[str, str] = {
 
 
 def refuse_unusable(path: Path) -> None:
-    """Raises StateFolderError where a file of the database is no file, or not ours.
+    """Raises StateFolderError where a file of the database is no regular file, or not ours.
 
-    Ours get the mode that they need.
+    Sets the mode of our files, so that only this user can read and write them.
     """
     for file in (path, wal(path), path.with_name(f"{path.name}-shm")):
         try:
@@ -149,9 +148,9 @@ def refuse_unusable(path: Path) -> None:
 
 
 def refuse_lost(path: Path) -> None:
-    """Raises DamagedStateError where there is no database, and there are the files of one.
+    """Raises DamagedStateError where the database is missing, but files that it knew exist.
 
-    A new one would know none of them, and what no row knows is removed.
+    A new database would not know these files.
     """
     if (path.exists() and path.stat().st_size) or _size(wal(path)):
         return
@@ -171,7 +170,7 @@ def refuse_lost(path: Path) -> None:
 
 
 def wal(path: Path) -> Path:
-    """The write-ahead log: what was recorded last, and is not in the file itself yet."""
+    """Returns the path of the write-ahead log, with the changes that are not in the file yet."""
     return path.with_name(f"{path.name}-wal")
 
 
@@ -186,11 +185,11 @@ def _size(path: Path) -> int:
 
 
 def check(connection: sqlite3.Connection, path: Path, held: contextlib.ExitStack) -> None:
-    """Raises DamagedStateError where any page of the database is damaged. Nobody else has it open.
+    """Raises DamagedStateError where any page of the database is damaged. Nobody else may use it.
 
-    All is in the file itself afterwards, if the disk has room. Errors of SQLite pass. `held` is to
-    be closed after the connection: a process that closes a file loses all its locks on it, also
-    those of SQLite.
+    Afterwards, all changes are in the file itself, if the disk has enough space. Errors of SQLite
+    are passed on. `held` collects open files, and has to be closed after the connection: a process
+    that closes a file loses all its locks on it, also those of SQLite.
     Source: sqlite.org/howtocorrupt.html, "POSIX advisory locks canceled".
     """
     check_pages(connection, path)
@@ -204,16 +203,16 @@ def check(connection: sqlite3.Connection, path: Path, held: contextlib.ExitStack
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
-            return  # it stays in the log, where it was just read; no reason not to start
+            return  # the changes stay in the log, which was checked: no reason not to start
         raise
     if (page := zeroed_page(held.enter_context(path.open("rb")))) is not None:
         raise damaged(path, f"page {page} holds nothing but zeros")
 
 
 def check_pages(connection: sqlite3.Connection, path: Path) -> None:
-    """Raises DamagedStateError where SQLite finds damage, or a row lacks the one it belongs to.
+    """Raises DamagedStateError where SQLite finds damage, or a row refers to a missing one.
 
-    `path`: the database that is said to be damaged.
+    `path`: the database that the message names.
     """
     (first,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if first != "ok":
@@ -224,7 +223,7 @@ def check_pages(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _whole_frames(path: Path, held: contextlib.ExitStack) -> int:
-    """How many pages of the log are whole, beyond which SQLite does not look.
+    """Returns the number of valid pages in the log; SQLite does not read beyond them.
 
     Source: sqlite.org/walformat.html 2.1, `mxFrame` in the header of the index of the log.
     """
@@ -234,9 +233,9 @@ def _whole_frames(path: Path, held: contextlib.ExitStack) -> int:
 
 
 def check_values(connection: sqlite3.Connection, path: Path) -> None:
-    """Raises DamagedStateError where a row has values that are never written; the schema is ours.
+    """Raises DamagedStateError where a row has values that are never written.
 
-    A part of a page that is damaged leaves the page in its form.
+    The schema must be the current one. This finds damage inside a page whose structure is valid.
     """
     for table, condition in IMPOSSIBLE.items():
         if connection.execute(f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1").fetchone():
@@ -244,10 +243,11 @@ def check_values(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def lost_commits(log: int, whole: int) -> int:
-    """How many commits lie in a log beyond its first `whole` pages, where that is no power cut's.
+    """Returns the number of commits in a log that are lost behind its first `whole` pages.
 
-    Each commit is synced before the next one is written: a cut leaves at most one that is not
-    whole. Two say that a page before them was damaged later.
+    Each commit is synced before the next one is written, so that a power cut leaves at most one
+    incomplete commit, which counts as none lost. Two or more mean that a page before them was
+    damaged later.
     """
     commits = sum(_commits_after(log, whole))
     return commits if commits > 1 else 0
@@ -259,7 +259,7 @@ def _commits_after(descriptor: int, whole: int) -> Iterator[bool]:
         return
     magic, _, size, _, *salt = struct.unpack(">6I", header[:24])
     sound = magic & ~1 == _WAL_MAGIC
-    if not sound:  # the frames themselves tell which ones belong together
+    if not sound:  # the salt in the frames shows which ones belong together
         size = 4096
         salt = list(struct.unpack(">2I", os.pread(descriptor, 8, _WAL_HEADER + 8).ljust(8, b"\0")))
     at = _WAL_HEADER + whole * (_FRAME_HEADER + size)
@@ -271,9 +271,9 @@ def _commits_after(descriptor: int, whole: int) -> Iterator[bool]:
 
 
 def zeroed_page(file: BinaryIO) -> int | None:
-    """The number of a page in use that holds nothing but zeros, which none does.
+    """Returns the number of a page in use that contains only zeros, or None.
 
-    SQLite takes those for text, where only text is expected.
+    No valid page is like that. SQLite does not detect such a page where only text is expected.
     """
     header = file.read(100)
     (size,) = struct.unpack_from(">H", header, 16)

@@ -1,6 +1,7 @@
-"""What lies in the state and is in no record: neither what it is, nor that it was given up.
+"""Files of the state that no record mentions: neither as in use, nor as disposable.
 
-An older database was put back, so that it belongs to a newer one. It is somebody's data.
+They belong to a newer database, after an older one was restored. They may be somebody's data, and
+so are kept.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ class Unknown:
         self.root = state / NAME
 
     def put(self, path: Path) -> Path:
-        """Moves a file or folder of the state there, under its path in the state; where it is."""
+        """Moves a file or folder of the state there, and returns its new place.
+
+        Its path below `unknown` is the one that it had in the state.
+        """
         target = self.root / path.relative_to(self._state)
         files.make_folders(target.parent)
         if os.path.lexists(target):
@@ -43,7 +47,7 @@ class Unknown:
         return target
 
     def warnings(self) -> list[str]:
-        """What lies there, and what to do, for `claraedge status`."""
+        """Returns what lies there, and what to do about it, as texts for people."""
         kinds = {path.name: len(_entries(path)) for path in _entries(self.root)}
         counts = {name: count for name, count in kinds.items() if count}
         if not counts:

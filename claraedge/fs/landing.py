@@ -32,7 +32,7 @@ _REFUSED = frozenset(
         errno.ENOENT,  # SMB servers
         errno.EPERM,  # Android's storage
         errno.EACCES,
-        errno.EEXIST,  # the same name but for its case, or its accents' form
+        errno.EEXIST,  # the same name except for case, or for the Unicode form of its accents
         errno.EISDIR,
         errno.ENOTDIR,
     }

@@ -36,10 +36,12 @@ class _Met:
 
     @property
     def is_file(self) -> bool:
+        """Whether it is a regular file."""
         return stat.S_ISREG(self.status.st_mode)
 
     @property
     def is_folder(self) -> bool:
+        """Whether it is a folder; a link to one is not."""
         return stat.S_ISDIR(self.status.st_mode)
 
 

@@ -255,7 +255,7 @@ class Inbox:
         held = self._held()
         return self._room.parked(held) + (0 if held is None else self._intake.waiting())
 
-    # --- seeing ---------------------------------------------------------------------------------
+    # --- listing and inspecting -----------------------------------------------------------------
 
     async def _see(self) -> None:
         async with asyncio.TaskGroup() as apart:
@@ -373,7 +373,7 @@ class Inbox:
                 taken = self._intake.taken()
                 entries = [n for n in found.entries if (trigger.folder, n) not in taken]
                 self._room.see(trigger, entries)
-                self._settled.set()  # a group may be whole without what is gone
+                self._settled.set()  # a group may be complete without entries that are gone
                 self._left_out.note(trigger, found.left_out)
 
     def _outermost(self, layout: Layout) -> list[Path]:
@@ -387,7 +387,7 @@ class Inbox:
             *(f for f in outside if not any(o in f.parents for o in outside)),
         ]
 
-    # --- hearing --------------------------------------------------------------------------------
+    # --- file system events ---------------------------------------------------------------------
 
     def _heard(self, batch: Sequence[Signal]) -> None:
         taken, root = self._intake.taken(), os.fsencode(self._folders.root)
@@ -395,7 +395,7 @@ class Inbox:
             place = self._layout.place(signal.path)
             root_level = signal.path.rpartition(b"/")[0] == root
             if root_level or signal.path in self._layout.triggers:
-                self._rescan = True  # a trigger may have come or gone
+                self._rescan = True  # a trigger may have been added or removed
             if place is None or is_ours(place.name):
                 continue
             if place.trigger.folder == self._folders.root:
@@ -422,7 +422,7 @@ class Inbox:
         self._rescan = True
         self._changed.set()
 
-    # --- taking ---------------------------------------------------------------------------------
+    # --- claiming -------------------------------------------------------------------------------
 
     async def _claim(self) -> None:
         while True:
@@ -443,7 +443,7 @@ class Inbox:
 
     async def _claim_some(self) -> None:
         takes = self._room.ready(_CLAIMS)
-        if not takes:  # what was ready fits no `match`, or is no more: others come first
+        if not takes:  # ready entries do not fit `match`, or are gone: lets other tasks run
             await asyncio.sleep(_TURN)
             return
         seen = [entry.id for take in takes for entry in take.entries]

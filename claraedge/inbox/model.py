@@ -71,6 +71,7 @@ class Item:
     original_path: str | None = None
     """The folder that keeps what was dropped; None for a failure, whose folder contains it."""
     original_removed: float | None = None
+    """Unix seconds at which `original_path` was removed, or found to be missing."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -96,6 +97,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def jobs_priority(self) -> Priority:
+        """The priority of the item's job."""
         return Priority[self.priority.upper()]
 
 
@@ -143,6 +145,7 @@ class Claimed:
 
     @property
     def text(self) -> str:
+        """The name as text; bytes that are not UTF-8 are escaped."""
         return self.name.decode("utf-8", "backslashreplace")
 
 

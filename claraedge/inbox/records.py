@@ -192,7 +192,7 @@ def link_removed(tx: Transaction, item: str, now: float) -> None:
     tx.run("results_are_gone", id=item, now=now)
 
 
-# --- seen -------------------------------------------------------------------------------------
+# --- seen entries -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

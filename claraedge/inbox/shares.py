@@ -27,7 +27,7 @@ NO_ANSWER = "its folder does not answer: check the server and the network of tha
 
 
 class StalledError(OSError):
-    """The folder does not answer."""
+    """A folder on a share does not answer."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(
@@ -106,4 +106,4 @@ class Shares:
 
 def _drop(running: asyncio.Future[Any]) -> None:
     if not running.cancelled():
-        running.exception()  # nobody waits for it any more
+        running.exception()  # nobody waits for it any more; marks its error as retrieved

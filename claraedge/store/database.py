@@ -96,6 +96,8 @@ class _Task(Generic[T]):
     error: BaseException | None = None
 
     def answer(self) -> None:
+        """Gives the result or error to the caller, in the caller's event loop."""
+
         def settle() -> None:
             if self.future.done():  # the caller was cancelled; the change is kept all the same
                 return
@@ -272,7 +274,7 @@ class Database:
         if isinstance(found, StateFolderError) and self.unusable is None:
             self.unusable = found
             if self._loop is not None:
-                with contextlib.suppress(RuntimeError):  # it is closed: the process ends
+                with contextlib.suppress(RuntimeError):  # a closed loop: the process ends
                     self._loop.call_soon_threadsafe(self._met.set)
         found.__cause__ = error
         return found

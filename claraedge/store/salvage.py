@@ -112,7 +112,7 @@ def without_triggers(target: sqlite3.Connection) -> Iterator[None]:
 
 
 class _Reader:
-    """Copies one table."""
+    """Copies one table, around any damage in it."""
 
     def __init__(self, source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> None:
         self._source = source

@@ -28,7 +28,7 @@ from claraedge.errors import (
 #: Free bytes that SQLite needs to create its shared-memory file.
 _LEAST_FREE = 256 * 1024
 
-# --- the form of the files, as sqlite.org/fileformat2.html has it ------------------------------
+# --- offsets in the files, from sqlite.org/fileformat2.html ------------------------------------
 _FREE_AT = 32  # offset in the header of the number of the first page of the list of free pages
 _LOCKED_AT = 1 << 30  # the page at this byte is never used
 _WAL_HEADER, _FRAME_HEADER = 32, 24

@@ -69,7 +69,7 @@ class Candidates:
         self.relist = False
         """Folders have to be listed again: new ones of deep triggers, or `refills`."""
 
-    # --- seen and heard -------------------------------------------------------------------------
+    # --- listings and hints ---------------------------------------------------------------------
 
     def see(self, trigger: Trigger, names: Iterable[bytes]) -> None:
         """Takes the listing of a folder: adds new entries, and drops those that are gone."""
@@ -196,7 +196,7 @@ class Candidates:
     def _earliest(entry: Waiting, now: float) -> float:
         return max(now, entry.looked + max(_SOON, entry.cost / _SHARE))
 
-    # --- looking --------------------------------------------------------------------------------
+    # --- inspection -----------------------------------------------------------------------------
 
     def next_due(self) -> float | None:
         """Returns the time (s) of the next inspection, by the clock's `elapsed`, or None."""
@@ -321,7 +321,7 @@ class Candidates:
                 )
         return ""
 
-    # --- taking ---------------------------------------------------------------------------------
+    # --- claims ---------------------------------------------------------------------------------
 
     def next_group(self) -> float | None:
         """Returns the time (s, `elapsed`) at which a group may be complete by waiting, or None."""
@@ -356,7 +356,7 @@ class Candidates:
                     self._remove(entry)
                 self._book.claimed(entry.id)
 
-    # --- telling --------------------------------------------------------------------------------
+    # --- status for people ----------------------------------------------------------------------
 
     def parked(self, held: str | None) -> int:
         """Returns the number of entries that wait for somebody's action, or are ready but blocked.

@@ -258,7 +258,7 @@ class Elements:
             return 3 if scope.implicit else 2
         return 1 if group and (is_up or fits) else 0
 
-    # --- what is in it --------------------------------------------------------------------------
+    # --- values and sequences -------------------------------------------------------------------
 
     def _require(self, element: Element) -> None:
         """Raises UnreadableError where the file ends inside the value of an element."""
@@ -337,7 +337,7 @@ class Elements:
             raise self.broken(scope.last, self._place)
         self._close()
 
-    # --- reasons --------------------------------------------------------------------------------
+    # --- errors ---------------------------------------------------------------------------------
 
     def _ended(self, where: str) -> UnreadableError:
         if self._source.limited:

@@ -109,7 +109,7 @@ def hear(hints: Hints, heard: Heard, inside: bytes = b"") -> Hints:
 
 _TAKEN = "it is taken once it stays the same for"
 
-# --- looks ------------------------------------------------------------------------------------
+# --- decision ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

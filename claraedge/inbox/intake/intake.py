@@ -111,7 +111,7 @@ class Intake:
         self._wake = asyncio.Event()
         self._taker = Processor(self._spool, tree, failpoint, names, suspects)
         self._at_work = 0
-        self._at_failures = asyncio.Semaphore(_AT_ONCE)  # their share may hang
+        self._at_failures = asyncio.Semaphore(_AT_ONCE)  # the share of failures may hang
         self._asked: Counter[Path] = Counter()  # threads, by folder on a share: they may hang
         self._pending: dict[str, Pending] = {}
         self._unknown = 0
@@ -123,7 +123,7 @@ class Intake:
             database, tree, config, clock, roots, self._take_again, failpoint
         )
 
-    # --- what is known --------------------------------------------------------------------------
+    # --- status ---------------------------------------------------------------------------------
 
     def taken(self) -> Container[tuple[Path, bytes]]:
         """Entries of triggers' folders that are being claimed, and so are no new entries."""
@@ -196,7 +196,7 @@ class Intake:
         self._unknown = await clear(self._database, self._spool, self._failures)
         await self._duplicates.look()
 
-    # --- taking in ------------------------------------------------------------------------------
+    # --- processing -----------------------------------------------------------------------------
 
     async def claim(self, items: Sequence[Claimed], seen: Sequence[str]) -> None:
         """Records claims in one transaction; `seen`: the ids that their entries had before.
@@ -361,7 +361,7 @@ class Intake:
         self._wake.set()
         return look_again
 
-    # --- the ends -------------------------------------------------------------------------------
+    # --- results --------------------------------------------------------------------------------
 
     async def _submit(self, filled: Sequence[Pending]) -> None:
         whole = [(pending.item, pending.filled) for pending in filled if pending.filled is not None]

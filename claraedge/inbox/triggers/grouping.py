@@ -190,7 +190,7 @@ def _lacks(crowd: _Crowd) -> str:
     return f"{count} of {total} files: {named}{more}"
 
 
-# --- parts that lack --------------------------------------------------------------------------
+# --- missing parts ----------------------------------------------------------------------------
 
 
 def _add_lacking(crowds: Sequence[_Crowd], lacking: Iterable[Unit], window: float) -> None:

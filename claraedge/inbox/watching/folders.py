@@ -126,7 +126,7 @@ class Folders:
         except StalledError:
             return True
         except OSError:
-            return False  # it is not there now: the listing says so
+            return False  # the folder is missing now: the listing reports that
         polled = mount is not None and not mount.sends_events
         if polled and mount is not None and folder not in self._polls:
             _log.info(
@@ -139,7 +139,7 @@ class Folders:
         (self._polls.add if polled else self._polls.discard)(folder)
         return polled
 
-    # --- what lies in them ----------------------------------------------------------------------
+    # --- listings -------------------------------------------------------------------------------
 
     async def entries(self, trigger: Trigger, layout: Layout) -> Listing | None:
         """Lists a trigger's folder; None where it cannot be read, or is still being read."""
@@ -276,7 +276,7 @@ def _files_below(
 ) -> list[bytes]:
     """Lists all files of a folder's whole tree, and those folders in it that cannot be read."""
     found = []
-    with opened(folder) as top:  # what cannot be read raises
+    with opened(folder) as top:  # raises OSError where the folder cannot be read
         for entry in walk(top):
             if entry.is_folder and not (entry.unreadable or entry.too_deep):
                 continue

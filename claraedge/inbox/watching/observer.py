@@ -106,6 +106,7 @@ class _Group(InotifyWatchGroup):
     """Cookie of a move -> the watches in the moved folder, until its destination is known."""
 
     def on_event(self, event: InotifyEvent) -> None:
+        """Handles an event; notes the watches below a folder that is moved."""
         if event.is_moved_from and event.is_directory:
             with self._lock:
                 path = self._build_event_source_path(event)
@@ -206,6 +207,7 @@ class _Group(InotifyWatchGroup):
 
 class _Emitter(InotifyFullEmitter):
     def on_thread_start(self) -> None:
+        """Creates the watches of the tree, with the group class of this module."""
         self._inotify = _Group(
             self._inotify_fd,
             os.fsencode(self.watch.path),

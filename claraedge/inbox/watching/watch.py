@@ -107,6 +107,7 @@ class _Handler(FileSystemEventHandler):
         self._names = names
 
     def dispatch(self, event: FileSystemEvent) -> None:
+        """Passes the hints of an event on, except for events that watchdog has made up itself."""
         if not event.is_synthetic:
             self._hear(signals(event, self._names))
 
@@ -272,7 +273,7 @@ class Watcher:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(call)
 
-    # --- on the loop ----------------------------------------------------------------------------
+    # --- in the event loop ----------------------------------------------------------------------
 
     def _drain(self) -> None:
         with self._lock:

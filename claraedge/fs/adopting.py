@@ -54,10 +54,12 @@ class Adopted:
 
 
 def adopt(thing: Thing, user: int) -> Adopted:
-    """Gives a file, or a folder with its content, to a user: readable for it, not writable for
-    others. What is neither file nor folder keeps its owner.
+    """Gives a file, or a folder with its content, to a user.
 
-    Works only below a folder of that user. Raises AdoptionError, before anything is changed, where
+    They become readable for that user, and not writable for others. What is neither file nor folder
+    keeps its owner. Works only below a folder of that user.
+
+    Raises AdoptionError, before anything is changed, where there is no such folder above it, where
     the thing is not the one that was found, contains files with several hard links or on another
     file system, or belongs to several users; OSError where the file system refuses.
     """

@@ -40,7 +40,7 @@ class Item:
     """A dropped entry, or a group of them, as users and the API see it."""
 
     id: str
-    """Of an entry that is not claimed yet: valid only while this daemon runs."""
+    """Kept from the first sight of the entry on; after a restart only if it could be recorded."""
     folder: str
     """The folder that it was dropped into: an absolute path, escaped as the name is."""
     name: str

@@ -31,7 +31,7 @@ from claraedge.suspects import UNRECORDED, Suspects, Work
 _SOON = 0.1
 #: Share of the time that inspections of one entry may take: big trees are inspected less often.
 _SHARE = 0.05
-#: Longest pause (s) before an unreadable or blocked entry is inspected again.
+#: Pause (s) before a blocked entry is inspected again, and longest pause before an unreadable one.
 _AGAIN = 10.0
 #: A folder with more entries than `max_entries` is listed again once the number of watched ones
 #: has fallen to this share of `max_entries`.
@@ -324,7 +324,7 @@ class Candidates:
     # --- claims ---------------------------------------------------------------------------------
 
     def next_group(self) -> float | None:
-        """Returns the time (s, `elapsed`) at which a group may be complete by waiting, or None."""
+        """Returns the time (s, `elapsed`) at which waiting alone may complete a group, or None."""
         return self._takes.next_group()
 
     def any_ready(self) -> bool:
@@ -332,7 +332,10 @@ class Candidates:
         return self._takes.any()
 
     def ready(self, most: int) -> Sequence[Take]:
-        """Returns up to `most` future items, in order; again until taken, parked or changed."""
+        """Returns up to `most` items that may be claimed, in order.
+
+        Further calls return the same ones until they are taken, parked or changed.
+        """
         return self._takes.ready(most)
 
     def _park_misnamed(self, entries: Iterable[Waiting], reason: str) -> None:

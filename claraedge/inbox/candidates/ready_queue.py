@@ -59,7 +59,7 @@ class ReadyQueue:
         self._count = 0
 
     def next_group(self) -> float | None:
-        """Returns the time (s, `elapsed`) at which a group may be complete by waiting, or None."""
+        """Returns the time (s, `elapsed`) at which waiting alone may complete a group, or None."""
         times = [f.look_again for f in self._folders.values() if not f.trigger.problem]
         return min((time for time in times if time != float("inf")), default=None)
 
@@ -85,7 +85,10 @@ class ReadyQueue:
         )
 
     def ready(self, most: int) -> Sequence[Take]:
-        """Returns up to `most` future items, in order; again until taken, parked or changed."""
+        """Returns up to `most` items that may be claimed, in order.
+
+        Further calls return the same ones until they are taken, parked or changed.
+        """
         takes: list[Take] = []
         offered: dict[int, tuple[tuple[bool, float, bytes], int, Waiting]] = {}
         while self._ready and len(offered) < most:
@@ -165,7 +168,7 @@ class ReadyQueue:
 
 
 def claimed(take: Take) -> Claimed:
-    """Returns the claim to record for a future item."""
+    """Returns the claim to record for entries that are ready."""
     first = take.entries[0]
     if take.group.members:
         surveys = [(e.name, e.survey) for e in take.entries if e.survey is not None]

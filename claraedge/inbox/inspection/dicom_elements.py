@@ -25,7 +25,7 @@ WITHOUT_PRIVATE = "export or send it again without private elements"
 PIXELS, _LAST_GROUP = 0x7FE00000, 0x7FE0
 UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-#: Bytes that no value before the pixels reaches, unless its element is certain.
+#: Longest plausible value (bytes) before the pixels, unless the form of its element is certain.
 _LONG_VALUE = 1 << 28
 
 #: Value representations with a length of 32 bits (PS3.5 7.1.2), and all the others.
@@ -121,7 +121,7 @@ class Elements:
 
     def __init__(self, source: Source, place: int) -> None:
         self.lost: tuple[int, int] | None = None
-        """The tag after which, and the offset where, the first valid element is missing."""
+        """The last tag before the first place where no valid element follows, and its offset."""
         self._source = source
         self._place = place
         self._seen = 0

@@ -1,9 +1,9 @@
 """watchdog's observer, corrected where it loses events or watches without reporting it.
 
-Differences from watchdog:
+Behaviour of watchdog that this module corrects:
 
-- it only logs that the kernel dropped events; here, `lost` is called;
-- it does not report which inner folders got no watch; here, `refused` is called;
+- it only logs that the kernel dropped events (here, `lost` is called);
+- it does not report which inner folders got no watch (here, `refused` is called);
 - it leaves its watches on folders that were moved out of the tree;
 - an inconsistency in its own tables ends its thread;
 - it delays all events that follow a move out of the tree by half a second, so after each claim;
@@ -196,9 +196,9 @@ class _Group(InotifyWatchGroup):
         ]
 
     def _remove_watch_internally(self, wd: WatchDescriptor) -> None:
-        """Forgets a watch. Correct for any order of events.
+        """Forgets a watch, correctly for any order of events.
 
-        Also where another folder has taken the path of a moved one.
+        Another folder may have taken the path of a moved one.
         """
         path = self._active_callbacks_by_watch.pop(wd, None)
         if path is not None and self._active_callbacks_by_path.get(path) == wd:
@@ -219,8 +219,9 @@ class _Emitter(InotifyFullEmitter):
     def build_and_queue_event(
         self, event: GroupedInotifyEvent, *, full_events: bool = True
     ) -> None:
-        """Queues an event. Unlike watchdog, a moved folder gives no events for its content, which
-        are not used here.
+        """Queues an event; for a moved folder, unlike watchdog, no events of its content.
+
+        Nothing here uses those.
         """
         group = self._inotify
         if not isinstance(event, PathedInotifyEvent):

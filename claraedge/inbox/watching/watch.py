@@ -88,9 +88,9 @@ def signals(event: FileSystemEvent, names: Names) -> list[Signal]:
 
 
 def _is_temporary(path: bytes, names: Names) -> bool:
-    """Whether a path is that of an unfinished file: by its name, or by its folder's.
+    """Whether a path is that of an unfinished file, by its name or that of its folder.
 
-    Folders for such files are those of rsync --partial-dir.
+    rsync --partial-dir is a program with a folder for such files.
     """
     folder, _, name = path.rpartition(b"/")
     inner = folder.rpartition(b"/")[2]

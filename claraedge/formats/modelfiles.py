@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from claraedge.formats.filenames import Names
 
-#: Names under which people save `config.pbtxt` by mistake: Windows hides endings, and its Notepad
-#: adds one.
+#: Names under which people save `config.pbtxt`: Windows hides endings, and its Notepad adds one.
 _MEANT = frozenset({"config.pbtxt", "config.pbtxt.txt", "config.txt", "config.pbtext", "config.pb"})
 _MAX_SHOWN = 5
 
@@ -31,7 +30,7 @@ def left_out(parts: Sequence[str], names: Names) -> str | None:
 
 
 def is_meant_as_config(name: str) -> bool:
-    """Whether a name is a frequent mistake for `config.pbtxt`."""
+    """Whether a name was probably meant to be `config.pbtxt`; case is ignored."""
     return name.lower() in _MEANT
 
 

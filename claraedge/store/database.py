@@ -333,7 +333,7 @@ class Database:
         copies.note_version(self._writer)
 
     def _patiently(self, step: Callable[[], T]) -> T:
-        """Runs a step, again and again while another process has a lock on the database.
+        """Runs a step, and repeats it while another process has a lock on the database.
 
         Raises UnavailableError where the database is being closed meanwhile.
         """

@@ -183,6 +183,7 @@ class Attempt:
                 placement.cancel()
                 await asyncio.gather(placement, return_exceptions=True)
             spec = self._spec(image.id, attempt, log)
+            await self._machine.removals.room()
             if self._ending.is_set():
                 return None
             self.placed = attempt

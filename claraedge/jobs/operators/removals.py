@@ -17,6 +17,10 @@ _log = logging.getLogger(__name__)
 DELAY = 0.3
 #: Seconds for which a stopping daemon still removes containers; the next start removes the rest.
 _LAST = 2.0
+#: Ended containers that may exist at once. Podman makes containers faster than it removes them, and
+#: each has one of the locks of its user (`num_locks`, 2,048): without a bound, an hour of small
+#: jobs uses them up, and no container can be made any more.
+MOST = 64
 
 
 class Removals:
@@ -28,11 +32,18 @@ class Removals:
         """Called if containers may remain, because the runner did not answer."""
         self._waiting: deque[tuple[str, dict[str, str]]] = deque()
         self._added = asyncio.Event()
+        self._removed = asyncio.Event()
 
     def add(self, container: str, **about: str) -> None:
         """Queues a container for removal; `about`: fields for the log, if the removal fails."""
         self._waiting.append((container, about))
         self._added.set()
+
+    async def room(self) -> None:
+        """Waits, before a container is made, until fewer than `MOST` wait for their removal."""
+        while len(self._waiting) >= MOST:
+            self._removed.clear()
+            await self._removed.wait()
 
     async def run(self) -> None:
         """Removes queued containers until cancelled, and then for `_LAST` seconds more."""
@@ -55,6 +66,7 @@ class Removals:
             container, about = self._waiting[0]
             await self.remove(container, **about)
             self._waiting.popleft()
+            self._removed.set()
 
     async def remove(self, container: str, **about: str) -> bool:
         """Removes a container now. Returns False if Podman fails; orphan removal retries it.

@@ -1,0 +1,45 @@
+"""Ended containers are removed in the background, and never more than a few of them are left."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from claraedge.jobs.model import JobStatus
+from claraedge.jobs.operators import removals
+from claraedge.runner.memory import MemoryRunner
+from tests.engine_bench import Device, bench, chain, copy
+
+MOST = 3
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    device = Device(state=tmp_path)
+    device.runner.add_image("copy:1", copy)
+    return device
+
+
+async def test_containers_are_made_no_faster_than_they_are_removed(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove, most = MemoryRunner.remove, 0
+
+    async def slow(runner: MemoryRunner, container: str) -> None:
+        nonlocal most
+        most = max(most, len(await runner.containers({})))
+        await asyncio.sleep(0.05)
+        await remove(runner, container)
+
+    monkeypatch.setattr(MemoryRunner, "remove", slow)
+    monkeypatch.setattr(removals, "MOST", MOST)
+    monkeypatch.setattr(removals, "DELAY", 0.0)
+    async with bench(device) as b:
+        pipeline = await b.register(chain("one", "two"))
+        jobs = [await b.job(pipeline) for _ in range(15)]
+        ended = [await b.end(job.id) for job in jobs]
+    assert {job.status for job in ended} == {JobStatus.HEALTHY}
+    # Those that wait, the one that is being removed, and what each operator's slot may have made.
+    assert MOST < most <= MOST + 2 * device.max_operators

@@ -7,6 +7,8 @@ Behaviour of watchdog that this module corrects:
 - it leaves its watches on folders that were moved out of the tree;
 - an inconsistency in its own tables ends its thread;
 - it delays all events that follow a move out of the tree by half a second, so after each claim;
+- it walks a new folder again for each folder in it, so that a deep tree that is made fast overflows
+  the kernel's queue with the events of these walks;
 - it walks new folders by path, and so lists and watches the target of a link that somebody puts in
   the place of a folder meanwhile.
 """
@@ -104,6 +106,10 @@ class _Group(InotifyWatchGroup):
     _move_event_grouper: InotifyMoveEventGrouper = field(default_factory=_Pairs, init=False)
     _leaving: dict[int, Sequence[WatchDescriptor]] = field(default_factory=dict, init=False)
     """Cookie of a move -> the watches in the moved folder, until its destination is known."""
+    _ends: set[bytes] = field(default_factory=set, init=False)
+    """Folders whose inner folders were too deep for the walk that watched them."""
+    _was_walked: bool = field(default=False, init=False)
+    """The folder of the present event was watched and reported by the walk of one above it."""
 
     def on_event(self, event: InotifyEvent) -> None:
         """Handles an event; notes the watches below a folder that is moved."""
@@ -164,19 +170,31 @@ class _Group(InotifyWatchGroup):
         self._active_callbacks_by_watch[watch] = path
 
     def _add_all_callbacks(self, path: bytes) -> None:
+        watch = self._active_callbacks_by_path.get(path)
+        is_end = path in self._ends
+        self._ends.discard(path)
+        self._was_walked = watch is not None and not is_end and self._is_at(path, watch)
+        if self._was_walked:
+            return
         try:
             with self._opened(path) as top:
                 for entry in walk(top):
-                    if entry.is_folder and not entry.too_deep:
-                        place = b"/proc/self/fd/%d/%s" % (entry.folder, entry.name)
-                        self._add(place, path + b"/" + entry.path if entry.path else path)
+                    if not entry.is_folder:
+                        continue
+                    inner = path + b"/" + entry.path if entry.path else path
+                    if entry.too_deep:
+                        self._ends.add(inner.rpartition(b"/")[0])
+                        continue
+                    self._add(b"/proc/self/fd/%d/%s" % (entry.folder, entry.name), inner)
         except OSError:
             if path == self.path:
                 raise
 
     def _recursive_simulate(self, src_path: bytes) -> list[InotifyEvent]:
         """Returns events for what was created in a new folder before it was watched."""
-        found = []
+        found: list[InotifyEvent] = []
+        if self._was_walked:
+            return found
         with contextlib.suppress(OSError), self._opened(src_path) as top:
             for entry in walk(top):
                 above = (src_path + b"/" + entry.path).rpartition(b"/")[0]
@@ -203,6 +221,7 @@ class _Group(InotifyWatchGroup):
         path = self._active_callbacks_by_watch.pop(wd, None)
         if path is not None and self._active_callbacks_by_path.get(path) == wd:
             del self._active_callbacks_by_path[path]
+            self._ends.discard(path)
 
 
 class _Emitter(InotifyFullEmitter):

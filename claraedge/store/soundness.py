@@ -165,7 +165,7 @@ def refuse_lost(path: Path) -> None:
                     " knew. If somebody has moved it, put it back, with the files next to it that"
                     f" begin with {path.name}. If it is lost, `claraedge repair state --state-dir"
                     f" {path.parent}`, run as user {user_name(os.geteuid())}, puts what it knew"
-                    f" into {path.parent / 'unknown'} and begins a new one (docs/state.md)"
+                    f" into {path.parent}/damaged-DATE/unknown and begins a new one (docs/state.md)"
                 )
 
 

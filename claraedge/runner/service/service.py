@@ -45,8 +45,6 @@ _BACK_OFF = (0.1, 5.0)  # seconds: the first and the longest pause between start
 #: A service that does not answer this many pings in a row is ended.
 _SILENT = 2
 _SOCKET_PATH_LIMIT = 107
-#: How a Go program reports an internal fault; after that it may keep locks for ever.
-_PANIC = re.compile(r"runtime error: ")
 _SERVE = ("system", "service", "--time", "0")
 
 _HOW_TO_INSTALL = (
@@ -226,7 +224,7 @@ class PodmanService:
             socket = await self.socket()
             try:
                 with self.attended():
-                    response = await request(
+                    return await request(
                         socket,
                         method,
                         API + path,
@@ -236,16 +234,9 @@ class PodmanService:
                         most=most,
                         timeout=timeout,
                     )
-                if _PANIC.match(response.cause):
-                    self._end_broken()
-                    raise BrokenOffError(
-                        f"Podman's service failed inside itself in {method} {path}"
-                        f" ({response.cause}); a private one is started again by itself"
-                    )
-                return response
             except UnreachableError:
                 if time.monotonic() >= deadline:
-                    self._end_broken()
+                    self._end_unreachable()
                     raise
                 await asyncio.sleep(0.05)
             except TimedOutError:
@@ -396,10 +387,8 @@ class PodmanService:
                 self._last_words = line.decode(errors="replace").strip()
                 log.debug("podman: %s", self._last_words)
 
-    def _end_broken(self) -> None:
-        """Kills a private service that cannot be reached (the file of its socket was removed), or
-        panicked.
-        """
+    def _end_unreachable(self) -> None:
+        """Kills a private service that cannot be reached: the file of its socket was removed."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
 

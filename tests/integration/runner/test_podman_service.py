@@ -21,7 +21,6 @@ import pytest
 from claraedge.errors import ConfigurationError, RunnerUnavailableError
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import Image
-from claraedge.runner.service.http import Response
 from claraedge.runner.service.service import PodmanService
 
 pytestmark = pytest.mark.podman
@@ -335,23 +334,3 @@ async def test_a_layer_that_podman_cannot_remove_is_freed_while_calls_wait_for_i
         assert answer.ok, answer.reason
         assert service.process_id == serving
     assert not own_podman.exists()
-
-
-async def test_a_service_that_failed_inside_itself_is_replaced(
-    other_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cause = "runtime error: invalid memory address or nil pointer dereference"
-    body = json.dumps({"cause": cause, "message": cause, "response": 500}).encode()
-
-    async def panicked(*_: object, **__: object) -> Response:
-        monkeypatch.undo()
-        return Response(status=500, headers={}, body=body)
-
-    async with PodmanService(other_folder) as service:
-        before = service.process_id
-        monkeypatch.setattr("claraedge.runner.service.service.request", panicked)
-        with pytest.raises(RunnerUnavailableError, match="failed inside itself in GET /info"):
-            await service.request("GET", "/info")
-        async with asyncio.timeout(20):
-            assert (await service.request("GET", "/info", repeatable=True)).ok
-        assert service.process_id != before

@@ -59,6 +59,9 @@ def remove(scene: Scene) -> None:
         scene.site.until(lambda: scene.site.rows(query, job), "the job runs")
         with scene.promises.changing((("cancelled", job), True)):
             jobs.cancel(connection, job, "enough")
+    stopped = "SELECT state FROM jobs WHERE id = ? AND state = 3"
+    scene.site.until(lambda: scene.site.rows(stopped, job), "the job has stopped")
+    scene.site.rest()
 
 
 @flow

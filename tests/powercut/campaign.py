@@ -22,7 +22,6 @@ from tests.powercut.volatile_disk import Copy, VolatileDisk
 
 #: The share of lives during whose start the power is cut a second time.
 _AGAIN = 0.15
-_SETTLED = 0.3
 #: Maximum copies of a flow. A copy costs little until it is used.
 _MOST_COPIES = 400
 

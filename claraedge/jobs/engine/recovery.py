@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from claraedge.blocking import in_thread
 from claraedge.errors import RunnerUnavailableError
 from claraedge.jobs import records
-from claraedge.jobs.engine import downtime as away
+from claraedge.jobs.engine import downtime
 from claraedge.jobs.engine.active import ActiveJob
 from claraedge.jobs.engine.context import OUTAGES, EngineContext
 from claraedge.jobs.engine.service_leases import Serving
@@ -106,7 +106,7 @@ class Recovery:
         return found
 
     async def _settle(self, found: Sequence[Container]) -> None:
-        await away.settle(self._context.machine, self._context.active.values(), found)
+        await downtime.settle(self._context.machine, self._context.active.values(), found)
         self.recalled = True
 
     def _activate(self, job: Job, gpus: tuple[str, ...]) -> None:

@@ -56,7 +56,7 @@ class Retention:
         self,
         database: Database,
         payloads: Payloads,
-        leavings: Artifacts,
+        artifacts: Artifacts,
         clock: Clock,
         *,
         unstarted_after: float,
@@ -66,7 +66,7 @@ class Retention:
         """`unstarted_after`: seconds that a job may wait; `trust`: shared with `Expiry`."""
         self._database = database
         self._payloads = payloads
-        self._artifacts = leavings
+        self._artifacts = artifacts
         self._clock = clock
         self._limit = unstarted_after
         self._rules = rules
@@ -128,27 +128,27 @@ class Retention:
         return self._tell(removed, "kept for long enough, or too much")
 
     async def _by_age(self, now: float) -> Removed:
-        rules, leavings = self._rules, self._artifacts
-        jobs = await leavings.remove_jobs(ALL, now - rules.jobs.seconds)
-        payloads = await leavings.remove_payloads(ALL, now - rules.payloads.seconds)
-        logs = await leavings.remove_logs(ALL, now - rules.logs.seconds)
+        rules, artifacts = self._rules, self._artifacts
+        jobs = await artifacts.remove_jobs(ALL, now - rules.jobs.seconds)
+        payloads = await artifacts.remove_payloads(ALL, now - rules.payloads.seconds)
+        logs = await artifacts.remove_logs(ALL, now - rules.logs.seconds)
         if self._clock.elapsed() >= self._next_tidy:
             self._next_tidy = self._clock.elapsed() + _TIDY
             await self._database.write(lambda tx: _tidy(tx, now - rules.jobs.seconds))
         return _sum(payloads, logs, jobs)
 
     async def _by_amount(self) -> Removed:
-        rules, leavings = self._rules, self._artifacts
+        rules, artifacts = self._rules, self._artifacts
         jobs = payloads = logs = Totals()
-        over = surplus(await leavings.totals("job_totals"), rules.jobs)
+        over = surplus(await artifacts.totals("job_totals"), rules.jobs)
         if not over.is_none:
-            jobs = await leavings.remove_jobs(over)
-        over = surplus(await leavings.totals("payload_totals"), rules.payloads)
+            jobs = await artifacts.remove_jobs(over)
+        over = surplus(await artifacts.totals("payload_totals"), rules.payloads)
         if not over.is_none:
-            payloads = await leavings.remove_payloads(over)
-        over = surplus(await leavings.totals("log_totals"), rules.logs)
+            payloads = await artifacts.remove_payloads(over)
+        over = surplus(await artifacts.totals("log_totals"), rules.logs)
         if not over.is_none:
-            logs = await leavings.remove_logs(over)
+            logs = await artifacts.remove_logs(over)
         return _sum(payloads, logs, jobs)
 
     async def _by_need(self, lacking: int) -> Removed:

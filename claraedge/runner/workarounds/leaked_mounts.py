@@ -18,7 +18,7 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -26,11 +26,11 @@ import msgspec
 from claraedge import spawn
 from claraedge.blocking import in_thread
 from claraedge.decoding import decode_json
+from claraedge.fs.mounts import parse
 
 _log = logging.getLogger(__name__)
 
-_MOUNTED = re.compile(rb" (/\S*)/overlay/([0-9a-f]{64})/merged ")
-_OCTAL = re.compile(rb"\\([0-7]{3})")
+_LAYER = re.compile(rb"(/.*)/overlay/([0-9a-f]{64})/merged", re.DOTALL)
 #: Files in which Podman records which of its layers are half created or half removed.
 _LISTS = ("layers.json", "volatile-layers.json")
 _SECONDS = 10.0  # for the removal of the folders
@@ -41,19 +41,18 @@ class _Layer(msgspec.Struct):
     flags: dict[str, object] | None = None
 
 
-async def release(service: int | None = None) -> Sequence[Path]:
-    """Unmounts what is mounted on half-removed layers, and returns the folders where that was.
+async def release(service: int | None = None) -> None:
+    """Unmounts what is mounted on half-removed layers.
 
     `service` is a process of Podman, where one is known. Failures are only logged.
     """
     try:
-        return await _release({await in_thread(_pause_process), service} - {None})
+        await _release({await in_thread(_pause_process), service} - {None})
     except (OSError, msgspec.MsgspecError, TimeoutError) as error:
         _log.warning("mounts that Podman cannot take away are not looked for: %r", error)
-        return []
 
 
-async def _release(processes: Iterable[int | None]) -> Sequence[Path]:
+async def _release(processes: Iterable[int | None]) -> None:
     for process in processes:
         stuck = await in_thread(_stuck, process)
         if not stuck:
@@ -64,13 +63,12 @@ async def _release(processes: Iterable[int | None]) -> Sequence[Path]:
         if code == 0:
             for folder in stuck:
                 _log.warning("took away what kept Podman from removing a layer: %s", folder)
-            return stuck
+            return
         _log.error(
             "Podman cannot remove a layer that is still mounted, and fails until that is gone: %s;"
             " restart this machine if it stays so",
             text.strip(),
         )
-    return []
 
 
 def _pause_process() -> int | None:
@@ -94,9 +92,9 @@ def _stuck(process: int | None) -> list[Path]:
     except (FileNotFoundError, ProcessLookupError):
         return []
     found: dict[Path, set[str]] = {}
-    for place, layer in _MOUNTED.findall(mounts):
-        plain = _OCTAL.sub(lambda octal: bytes([int(octal[1], 8)]), place)
-        found.setdefault(Path(os.fsdecode(plain)), set()).add(layer.decode())
+    for mount in parse(mounts):
+        if (layer := _LAYER.fullmatch(mount.point)) is not None:
+            found.setdefault(Path(os.fsdecode(layer[1])), set()).add(layer[2].decode())
     return [
         root / "overlay" / layer / "merged"
         for root, layers in found.items()

@@ -26,13 +26,16 @@ from claraedge.wire.nvidia.clara.platform.payloads_pb2_grpc import PayloadsStub
 
 #: As many as a server takes on one connection.
 ON_ONE = 250
+#: Without the second, the transport of the client takes as much ahead as it measures that the
+#: connection carries: 6 MiB or, on a slow machine, the whole file, whose reader has then ended.
+OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0)]
 STATUS = "/nvidia.clara.platform.Jobs/Status"
 
 
 def channels(target: str, kept: list[grpc.aio.Channel]) -> Iterator[grpc.aio.Channel]:
     """A connection for each call, the same for as many as it takes; `kept` has them all."""
     while True:
-        channel = grpc.aio.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1)])
+        channel = grpc.aio.insecure_channel(target, OPTIONS)
         kept.append(channel)  # one that is not referenced any more cancels its calls
         yield from itertools.repeat(channel, ON_ONE)
 

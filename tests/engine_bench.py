@@ -122,7 +122,7 @@ class Bench:
 
     async def tick(self) -> None:
         """Triggers a scheduling pass of the engine and gives it time to run."""
-        self.engine.look_again()
+        self.engine.wake()
         await asyncio.sleep(0.02)
 
     async def listing(self, payload: str) -> list[str]:

@@ -284,7 +284,7 @@ class Parts:
 
     def _on_room(self) -> None:
         self.inbox.poke()
-        self.engine.look_again()
+        self.engine.wake()
         self.delivery.try_again()
 
 

@@ -64,10 +64,10 @@ class ActiveJob:
     """The count of releases when shared memory had no room for it; None: it does not wait."""
     delays: dict[str, float] = field(default_factory=dict)
     """Operators that are to be retried -> BOOTTIME (seconds) before which they do not start."""
-    beside: Lease | None = None
+    service_lease: Lease | None = None
     """The lease of the services and models that the job uses; None: not granted yet."""
-    serving: asyncio.Task[None] | None = None
-    """The task that acquires them; None: none is running."""
+    service_task: asyncio.Task[None] | None = None
+    """The task that acquires this lease; None: none is running."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
@@ -99,14 +99,14 @@ class ActiveJob:
             profile=profile,
             demand=demand,
             demands=demand(pipeline),
-            beside=None if uses_services(pipeline) else Lease(job=job.id),
+            service_lease=None if uses_services(pipeline) else Lease(job=job.id),
         )
         for record in job.operators:
             active._delay(record)
         return active
 
     def note(self, record: OperatorRecord) -> None:
-        """Takes over a changed operator record, after it was committed."""
+        """Applies a changed operator record, after it was committed."""
         self.operators[record.name] = record
         self._delay(record)
         now = self.clock.elapsed()
@@ -124,25 +124,25 @@ class ActiveJob:
         """Sets the job's final status, unless one is set; stops its tasks and operators."""
         if self.ending is None:
             self.ending = status
-        if self.serving is not None and self.serving is not asyncio.current_task():
-            self.serving.cancel()
+        if self.service_task is not None and self.service_task is not asyncio.current_task():
+            self.service_task.cancel()
         for task in self.fetching.values():
             task.cancel()
         self.end_operators()
 
-    def lease_beside(self) -> Lease:
+    def require_service_lease(self) -> Lease:
         """Returns the lease of services and models.
 
         Raises RunnerUnavailableError where they are not restored yet after a restart or an outage.
         """
-        if self.beside is None:
+        if self.service_lease is None:
             raise RunnerUnavailableError(f"the services of the job {self.job.id} are not back yet")
-        return self.beside
+        return self.service_lease
 
     @property
     def began(self) -> bool:
         """Whether its turn has come: an operator ran or runs, or its services are acquired."""
-        served = self.beside is not None and self.beside.network is not None
+        served = self.service_lease is not None and self.service_lease.network is not None
         return (
             self.taken
             or bool(self.running)
@@ -192,7 +192,7 @@ class ActiveJob:
 
     def candidates(self) -> Iterable[Candidate]:
         """Yields its operators that may start; none while it ends or acquires services."""
-        if self.ending is not None or self.serving is not None:
+        if self.ending is not None or self.service_task is not None:
             return
         now = self.clock.elapsed()
         for name in ready(self.pipeline, self.statuses()):
@@ -219,7 +219,7 @@ class ActiveJob:
             gpu=requests.gpus(operator),
             job_gpus=self.demands.gpus,
             gpu_memory=0 if alone else operator.requests.gpu_memory or 0,
-            gpu_beside=self.demands.gpu_beside and self.beside is None,
+            gpu_beside=self.demands.gpu_beside and self.service_lease is None,
         )
 
     def soonest(self, limit: float) -> float | None:
@@ -265,7 +265,7 @@ class ActiveJob:
 
     def verdict(self) -> JobStatus | None:
         """Returns the final status once nothing runs and nothing can start; else None."""
-        if self.running or self.serving or self.fetching:
+        if self.running or self.service_task or self.fetching:
             return None
         return verdict(self.statuses(), self.ending)
 

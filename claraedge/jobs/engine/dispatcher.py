@@ -1,4 +1,4 @@
-"""Takes jobs from the queue, and starts the operators whose turn it is.
+"""Dequeues jobs, and starts the operators whose turn it is.
 
 The scheduler chooses among the waiting operators by the free resources; both are collected here.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from claraedge.jobs import records
 from claraedge.jobs.engine.active import ActiveJob
 from claraedge.jobs.engine.context import EngineContext
-from claraedge.jobs.engine.service_leases import Serving
+from claraedge.jobs.engine.service_leases import ServiceLeases
 from claraedge.jobs.engine.termination import Termination
 from claraedge.jobs.engine.workers import Workers
 from claraedge.jobs.model import JobState, JobStatus, Priority
@@ -24,7 +24,7 @@ from claraedge.store.database import Transaction
 
 #: Seconds between two checks while a job waits for a GPU that no CDI spec names or that cannot be
 #: used, or while the start of all jobs is blocked.
-_LOOK_AGAIN = 5.0
+_RECHECK = 5.0
 
 
 class Dispatcher:
@@ -36,18 +36,18 @@ class Dispatcher:
         jobs: JobQueue[ActiveJob],
         resources: Resources,
         termination: Termination,
-        serving: Serving,
+        service_leases: ServiceLeases,
         workers: Workers,
         may_start: Callable[[], str | None],
     ) -> None:
         """`may_start` returns why no job may start now; None: jobs may start."""
-        self.held_back: str | None = None
+        self.blocked_by: str | None = None
         """Why no queued job was started in the last round; None: they may start."""
         self._context = context
         self._queue = jobs
         self._resources = resources
         self._termination = termination
-        self._serving = serving
+        self._service_leases = service_leases
         self._workers = workers
         self._may_start = may_start
         self._scheduler = Scheduler(resources, context.machine.clock)
@@ -55,13 +55,13 @@ class Dispatcher:
 
     def soonest(self) -> float | None:
         """Returns the seconds until the next round is due without a change; None: never."""
-        look_again = _LOOK_AGAIN if self._without_gpu or self.held_back else None
-        due = (self._scheduler.soonest(), look_again)
+        recheck = _RECHECK if self._without_gpu or self.blocked_by else None
+        due = (self._scheduler.soonest(), recheck)
         return min((d for d in due if d is not None), default=None)
 
     def waits_for(self, active: ActiveJob) -> Mapping[str, str]:
         """Returns, per operator that could start, the reason why it waits, as text for users."""
-        return self._scheduler.waits_for(list(active.candidates()), self._held())
+        return self._scheduler.waits_for(list(active.candidates()), self._usage())
 
     async def start_next(self) -> bool:
         """Starts the operator whose turn it is. Returns False if all of them wait."""
@@ -69,21 +69,21 @@ class Dispatcher:
             c
             for active in self._context.active.values()
             if active.refused != self._context.machine.values.releases
-            and self._serving.may_begin(active)
+            and self._service_leases.may_begin(active)
             for c in active.candidates()
         ]
-        self.held_back = self._may_start() if len(self._queue) else None
-        if self.held_back is None:
+        self.blocked_by = self._may_start() if len(self._queue) else None
+        if self.blocked_by is None:
             candidates += await self._heads({c.job for c in candidates})
         await self._scheduler.look(candidates)
-        choice = self._scheduler.choose(candidates, self._held())
+        choice = self._scheduler.choose(candidates, self._usage())
         if choice.idle_memory:
             wanted = {
                 key for active in self._context.active.values() for key in active.demands.services
             }
             self._context.machine.services.yield_memory(choice.idle_memory, wanted | choice.wanted)
         if choice.candidate is None:
-            await self._tell(candidates)
+            await self._report_missing_gpus(candidates)
             return False
         job = choice.candidate.job
         active = self._context.active.get(job) or self._queue.decoded(job)
@@ -93,8 +93,8 @@ class Dispatcher:
         active.taken = True
         if active.ending is not None:
             return True  # its end was decided meanwhile; the next round ends it
-        if active.beside is None:
-            self._serving.begin(active)
+        if active.service_lease is None:
+            self._service_leases.begin(active)
             return True
         active.lease = choice.lease
         self._workers.begin(active, choice.candidate, choice.gpus)
@@ -126,7 +126,7 @@ class Dispatcher:
         crowds = Counter(
             active.lane(pulled)
             for active in self._context.active.values()
-            if active.job.id in waiting or active.serving is not None or active.fetching
+            if active.job.id in waiting or active.service_task is not None or active.fetching
         )
         found: list[Candidate] = []
         for job in self._queue.head():
@@ -143,22 +143,26 @@ class Dispatcher:
                 self._context.wake.set()  # another one is at the head where it was
             urgent = active.job.priority is Priority.IMMEDIATE
             near = self._queue.decoded(job) is active
-            if near and (urgent or crowds[lane] < queue.CROWD) and self._serving.may_begin(active):
+            if (
+                near
+                and (urgent or crowds[lane] < queue.CROWD)
+                and self._service_leases.may_begin(active)
+            ):
                 found += active.candidates()
         return found
 
-    async def _tell(self, candidates: Sequence[Candidate]) -> None:
-        """Says once in a job's messages that it waits for GPUs that this machine does not have."""
+    async def _report_missing_gpus(self, candidates: Sequence[Candidate]) -> None:
+        """Reports once in a job's messages that it waits for GPUs that this machine lacks."""
         capacity = self._scheduler.capacity
         waiting = {c.job: (c.operator, text) for c in candidates if (text := absent(c, capacity))}
-        untold = {job: told for job, told in waiting.items() if job not in self._without_gpu}
+        unreported = {job: why for job, why in waiting.items() if job not in self._without_gpu}
         self._without_gpu &= waiting.keys()
-        if not untold:
+        if not unreported:
             return
 
         def work(tx: Transaction) -> None:
             now = self._context.machine.clock.now()
-            for job, (operator, missing) in untold.items():
+            for job, (operator, missing) in unreported.items():
                 waits = "it waits, and continues by itself once that is done"
                 if not capacity.gpu_faults:
                     waits = (
@@ -168,17 +172,17 @@ class Dispatcher:
                 records.say(tx, job, now, f"operator {operator}: {_sentence(missing)}; {waits}")
 
         await self._context.machine.database.write(work)
-        self._without_gpu |= untold.keys()
+        self._without_gpu |= unreported.keys()
 
-    def _held(self) -> Held:
+    def _usage(self) -> Held:
         running = [r for a in self._context.active.values() for r in a.running.values()]
         use = self._context.machine.services.gpu_use()
-        used, idle = self._serving.memory()
+        used, idle = self._service_leases.memory()
         served = [a for a in self._context.active.values() if a.demands.services]
-        beside: dict[str, int] = {}  # definitions of a service may differ in cores
+        service_cores: dict[str, int] = {}  # definitions of a service may differ in cores
         for each_served in served:
             for key, count in each_served.demands.cores.items():
-                beside[key] = max(count, beside.get(key, 0))
+                service_cores[key] = max(count, service_cores.get(key, 0))
         shared: dict[str, int] = {}
         for each in running:
             if each.candidate.gpu_memory and each.gpus:
@@ -186,7 +190,7 @@ class Dispatcher:
         return Held(
             operators=sum(r.candidate.slot for r in running),
             cores=sum(min(r.candidate.cpu, self._resources.cores) for r in running),
-            cores_beside=sum(beside.values()),
+            cores_beside=sum(service_cores.values()),
             memory=sum(memory_of(r.candidate, self._scheduler.capacity) for r in running),
             services=used,
             service_users=frozenset(a.job.id for a in served),

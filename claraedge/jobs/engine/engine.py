@@ -1,4 +1,4 @@
-"""The engine: takes jobs from the queue, runs their operators in parallel, and ends them.
+"""The engine: dequeues jobs, runs their operators in parallel, and ends them.
 
 One scheduler coroutine decides; each running operator is a task. When a task finds Podman
 unavailable or the disk full, it returns its operator, and the scheduler retries after a pause: work
@@ -18,7 +18,7 @@ from claraedge.jobs.engine.dispatcher import Dispatcher
 from claraedge.jobs.engine.orphans import Orphans
 from claraedge.jobs.engine.pause import Pause
 from claraedge.jobs.engine.recovery import Recovery
-from claraedge.jobs.engine.service_leases import Serving
+from claraedge.jobs.engine.service_leases import ServiceLeases
 from claraedge.jobs.engine.termination import Termination
 from claraedge.jobs.engine.timeouts import Timeouts
 from claraedge.jobs.engine.workers import Workers
@@ -65,21 +65,21 @@ class Engine:
             unified=resources.unified,
         )
         self._termination = Termination(context, timeouts, on_stopped)
-        self._serving = Serving(context, self._termination)
+        self._service_leases = ServiceLeases(context, self._termination)
         self._workers = Workers(context, resources.operators)
         self._dispatcher = Dispatcher(
             context,
             self._queue,
             resources,
             self._termination,
-            self._serving,
+            self._service_leases,
             self._workers,
             may_start,
         )
         self._recovery = Recovery(
-            context, self._queue, self._serving, self._workers, resources.gpus
+            context, self._queue, self._service_leases, self._workers, resources.gpus
         )
-        self._looking_since: float | None = None
+        self._round_since: float | None = None
         """BOOTTIME (seconds) at which the current scheduling round began; None: between rounds."""
         machine.removals.on_outage = context.expect_orphans
 
@@ -94,7 +94,7 @@ class Engine:
         self._queue.push(job, priority)
         self._wake.set()
 
-    def look_again(self) -> None:
+    def wake(self) -> None:
         """Wakes the scheduler, because something that jobs wait for may have changed."""
         self._wake.set()
 
@@ -135,18 +135,18 @@ class Engine:
             return {}
         if self._pause.reason:
             return {waits.WHOLE: f"work waits: {self._pause.reason}"}
-        held_back = self._dispatcher.held_back
-        if held_back is not None and job in self._queue:
-            return {waits.WHOLE: f"no job starts: {held_back}"}
+        blocked_by = self._dispatcher.blocked_by
+        if blocked_by is not None and job in self._queue:
+            return {waits.WHOLE: f"no job starts: {blocked_by}"}
         active = self._active.get(job) or self._queue.decoded(job)
         if active is None:
             ahead = self._queue.ahead(job)
             return {waits.WHOLE: f"its turn; {ahead} jobs of its class were started before it"}
         if active.ending is not None:
             return {}
-        if active.serving is not None:
+        if active.service_task is not None:
             return {waits.WHOLE: self._machine.services.waits_for(job) or "its services"}
-        if not self._serving.may_begin(active):
+        if not self._service_leases.may_begin(active):
             return {waits.WHOLE: "a GPU for its services or models, which another job has"}
         if active.refused == self._machine.values.releases:
             return {waits.WHOLE: "room in shared memory, which other jobs hold"}
@@ -159,12 +159,12 @@ class Engine:
     def warnings(self) -> Sequence[str]:
         """Returns the reasons why work is paused, for `claraedge status`."""
         found = [f"work waits: {self._pause.reason}"] if self._pause.reason else []
-        held_back = self._dispatcher.held_back
-        return [*found, f"no job starts: {held_back}"] if held_back else found
+        blocked_by = self._dispatcher.blocked_by
+        return [*found, f"no job starts: {blocked_by}"] if blocked_by else found
 
     def stuck(self) -> str | None:
         """Returns why the engine is hung, so that only a restart helps; None: it is not."""
-        since = self._looking_since
+        since = self._round_since
         lasted = 0.0 if since is None else self._machine.clock.elapsed() - since
         if lasted < _STUCK:
             return None
@@ -189,9 +189,9 @@ class Engine:
         self._tasks.begin(self._machine.removals.run(), "removals")
         try:
             while self._tasks.failure is None:
-                self._looking_since = self._machine.clock.elapsed()
+                self._round_since = self._machine.clock.elapsed()
                 tried = await self._schedule()
-                self._looking_since = None
+                self._round_since = None
                 await self._woken(tried=tried)
             raise self._tasks.failure
         finally:

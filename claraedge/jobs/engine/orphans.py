@@ -7,7 +7,7 @@ from collections.abc import Callable, Container
 
 from claraedge.blocking import in_thread
 from claraedge.errors import ContainerError
-from claraedge.jobs.operators.container import PREFIX, told_by
+from claraedge.jobs.operators.container import PREFIX, parse_name
 from claraedge.jobs.operators.machine import Machine
 from claraedge.runner.foreign import clear
 from claraedge.runner.protocol import LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, LABEL_OPERATOR
@@ -55,13 +55,13 @@ class Orphans:
             return
         first, self._expected = self._expected, False
         try:
-            await self._look(active)
+            await self._search(active)
         except BaseException:
             self._expected = True
             raise
         self._late = self._machine.clock.elapsed() + LATE if first else None
 
-    async def _look(self, active: Container[str]) -> None:
+    async def _search(self, active: Container[str]) -> None:
         await self._remove_containers()
         await self._remove_halves()
         for job in await in_thread(self._machine.values.jobs):
@@ -94,7 +94,7 @@ class Orphans:
     async def _remove_halves(self) -> None:
         """Removes partial containers of a killed Podman: a reserved name and a layer."""
         for name in await self._machine.runner.half_made(PREFIX):
-            whose = told_by(name)
+            whose = parse_name(name)
             if whose is None:
                 continue
             job, place = whose
@@ -113,10 +113,10 @@ class Orphans:
             await self._machine.runner.remove(container)
         except ContainerError as error:  # for example, another user's container depends on it
             _log.warning(
-                "stray container left behind", extra={"container": name, "reason": str(error)}
+                "orphan container left behind", extra={"container": name, "reason": str(error)}
             )
         else:
-            _log.info("stray container removed", extra={"container": name})
+            _log.info("orphan container removed", extra={"container": name})
 
     async def _remove_values(self, job: str) -> None:
         """Removes the values in shared memory of a job that does not run."""
@@ -125,5 +125,5 @@ class Orphans:
         except (OSError, ContainerError) as error:
             _log.warning("values left behind", extra={"job": job, "reason": str(error)})
         else:
-            _log.info("stray values removed", extra={"job": job})
+            _log.info("orphan values removed", extra={"job": job})
         await in_thread(self._machine.values.release, job)

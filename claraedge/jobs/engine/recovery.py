@@ -12,7 +12,7 @@ from claraedge.jobs import records
 from claraedge.jobs.engine import downtime
 from claraedge.jobs.engine.active import ActiveJob
 from claraedge.jobs.engine.context import OUTAGES, EngineContext
-from claraedge.jobs.engine.service_leases import Serving
+from claraedge.jobs.engine.service_leases import ServiceLeases
 from claraedge.jobs.engine.workers import Workers
 from claraedge.jobs.model import Job, JobState
 from claraedge.jobs.operators.values import has_values, known_size
@@ -36,7 +36,7 @@ class Recovery:
         self,
         context: EngineContext,
         jobs: JobQueue[ActiveJob],
-        serving: Serving,
+        service_leases: ServiceLeases,
         workers: Workers,
         gpus: Callable[[], tuple[str, ...]],
     ) -> None:
@@ -45,7 +45,7 @@ class Recovery:
         """Whether the containers were read: what became of them, and which GPUs they have."""
         self._context = context
         self._queue = jobs
-        self._serving = serving
+        self._service_leases = service_leases
         self._workers = workers
         self._gpus = gpus
 
@@ -91,18 +91,18 @@ class Recovery:
                 self._workers.begin(active, active.candidate(record.name), gpus)
             if active.ending is not None:
                 active.end_operators()
-            elif active.beside is None and active.serving is None:
-                self._serving.begin(active)  # after a restart, or again after an outage
+            elif active.service_lease is None and active.service_task is None:
+                self._service_leases.begin(active)  # after a restart, or again after an outage
 
     async def _recall(self) -> Sequence[Container]:
         """Reads from container labels which GPUs are assigned. Raises RunnerUnavailableError."""
         labels = {LABEL_INSTANCE: self._context.machine.instance}
         found = await self._context.machine.runner.containers(labels)
         for container in found:
-            told = container.labels
-            if LABEL_DEVICES in told and container.phase in (Phase.RUNNING, Phase.STOPPED):
-                operator = (told[LABEL_JOB], told[LABEL_OPERATOR])
-                self._context.given[operator] = tuple(told[LABEL_DEVICES].split(","))
+            assigned = container.labels
+            if LABEL_DEVICES in assigned and container.phase in (Phase.RUNNING, Phase.STOPPED):
+                operator = (assigned[LABEL_JOB], assigned[LABEL_OPERATOR])
+                self._context.given[operator] = tuple(assigned[LABEL_DEVICES].split(","))
         return found
 
     async def _settle(self, found: Sequence[Container]) -> None:

@@ -12,8 +12,8 @@ from claraedge.jobs.engine.termination import Termination
 from claraedge.jobs.model import JobStatus
 
 
-class Serving:
-    """Acquires the services of jobs, and fails the jobs that cannot have theirs."""
+class ServiceLeases:
+    """Acquires the service leases of jobs, and fails the jobs that cannot have theirs."""
 
     def __init__(self, context: EngineContext, termination: Termination) -> None:
         self._context = context
@@ -24,7 +24,7 @@ class Serving:
 
     def may_begin(self, active: ActiveJob) -> bool:
         """Whether the job's services may use the GPU: not while another job has it."""
-        if active.beside is not None or not self._services.want_gpu(active.pipeline):
+        if active.service_lease is not None or not self._services.want_gpu(active.pipeline):
             return True
         users = self._services.gpu_use().jobs
         return not any(
@@ -50,20 +50,20 @@ class Serving:
     def begin(self, active: ActiveJob) -> None:
         """Starts to acquire the services of a job; its operators are admitted after that."""
         task = self._context.tasks.begin(self._served(active), f"services of {active.job.id}")
-        active.serving = task
+        active.service_task = task
         # Not at the end of the coroutine: a task that is cancelled before its first step runs none
         # of it.
         task.add_done_callback(lambda _: self._over(active))
 
     def _over(self, active: ActiveJob) -> None:
-        active.serving = None
+        active.service_task = None
         self._context.wake.set()
 
     async def _served(self, active: ActiveJob) -> None:
         job = active.job.id
         try:
-            active.beside = await self._services.acquire(job, active.pipeline)
-            for note in active.beside.notes:
+            active.service_lease = await self._services.acquire(job, active.pipeline)
+            for note in active.service_lease.notes:
                 await self._context.say(job, note)
             self._context.pause.over()
         except OUTAGES as error:

@@ -35,7 +35,7 @@ class Termination:
         """Ends a job whose operators have run for as long as its time-out."""
         ran = active.run_time.elapsed(self._context.machine.clock.elapsed())
         if active.ending is None and ran >= self._timeouts.of(active.pipeline):
-            await self.decide(active, JobStatus.TERMINATED, self._timeouts.told(active.pipeline))
+            await self.decide(active, JobStatus.TERMINATED, self._timeouts.message(active.pipeline))
 
     async def decide(self, active: ActiveJob, status: JobStatus, text: str) -> None:
         """Ends a job by a decision, which is recorded before it is carried out."""

@@ -23,7 +23,7 @@ class Timeouts:
         """Returns the time-out of a pipeline's jobs in seconds."""
         return min(self.maximum, pipeline.timeout or self.default)
 
-    def told(self, pipeline: Pipeline) -> str:
+    def message(self, pipeline: Pipeline) -> str:
         """Returns the message why a job of this pipeline was ended, and what to change."""
         seconds = f"{self.of(pipeline):g}"
         if pipeline.timeout is None:

@@ -61,7 +61,7 @@ class Workers:
             upstream=active.attempts(),
             devices=devices,
             lookups=active.lookups,
-            beside=active.lease_beside,
+            service_lease=active.require_service_lease,
         )
         record = replace(active.operators[name], not_before=None)
 

@@ -82,7 +82,7 @@ class Setting:
     devices: tuple[str, ...]
     """CDI names of the GPUs that are assigned to it."""
     lookups: Lookups
-    beside: Callable[[], Lease]
+    service_lease: Callable[[], Lease]
     """Returns the job's lease, or raises RunnerUnavailableError while it is not restored."""
 
     @property
@@ -278,5 +278,5 @@ class Attempt:
             devices=setting.devices,
             memory=requests.memory(setting.operator.requests, self._machine.profile).limit,
             tmpfs=self._machine.tmpfs(setting.operator),
-            beside=setting.beside(),
+            service_lease=setting.service_lease(),
         )

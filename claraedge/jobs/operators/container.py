@@ -39,21 +39,21 @@ def container_spec(
     devices: tuple[str, ...],
     memory: int | None,
     tmpfs: Tmpfs,
-    beside: Lease,
+    service_lease: Lease,
 ) -> ContainerSpec:
     """Returns the specification of the container.
 
     `attempts`: upstream operator -> the attempt whose output is read. `memory`: the limit in
-    megabytes. `beside`: the services and models of the job.
+    megabytes. `service_lease`: the lease of the services and models of the job.
     """
     folder = tree.attempt(job.payload, operator.name, attempt)
     variables = environment(
         operator,
         job_id=job.id,
         job_name=job.name,
-        triton=beside.triton,
-        triton_ports=beside.triton_ports,
-        connections=beside.connections(operator),
+        triton=service_lease.triton,
+        triton_ports=service_lease.triton_ports,
+        connections=service_lease.connections(operator),
     )
     inputs = (
         Mount(source=_source(tree, values, job, entry, attempts), target=entry.path, read_only=True)
@@ -84,19 +84,19 @@ def container_spec(
         command=command(operator, variables),
         working_dir=operator.container.working_dir,
         environment=variables,
-        mounts=(*inputs, *outputs, *shared, *beside.mounts(operator)),
+        mounts=(*inputs, *outputs, *shared, *service_lease.mounts(operator)),
         labels={**labels, **given, LABEL_ATTEMPT: str(attempt)},
         log_path=log,
         memory=_bytes(memory),
         shared_memory=_bytes(tmpfs.shared_memory),
         scratch=_bytes(tmpfs.scratch),
         devices=devices,
-        networks={OUTSIDE: ""} if operator.outside else beside.networks(operator),
+        networks={OUTSIDE: ""} if operator.outside else service_lease.networks(operator),
         writable_root=operator.container.writable_root,
     )
 
 
-def told_by(name: str) -> tuple[str, int] | None:
+def parse_name(name: str) -> tuple[str, int] | None:
     """Parses an operator's container name into (job, position of the operator), or None."""
     found = _NAME.fullmatch(name)
     return (found[1], int(found[2])) if found else None

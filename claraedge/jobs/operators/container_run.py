@@ -91,8 +91,8 @@ class ContainerRun:
             await asyncio.wait({waiting, ending}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             if not waiting.done():
                 self.timed_out = not ending.done()
-                told = await self._machine.runner.stop(container, self._machine.grace)
-                self.cut_short |= told or self.timed_out
+                stopped = await self._machine.runner.stop(container, self._machine.grace)
+                self.cut_short |= stopped or self.timed_out
             return await waiting
         finally:
             waiting.cancel()

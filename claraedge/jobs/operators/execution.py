@@ -260,7 +260,7 @@ class Execution:
         except SetAsideError:  # the failed job is reported, and is not run again
             await self._machine.suspects.forget(Work.JOB, self._job.id)
             await self._fail(
-                "the daemon ended twice while it took up what this operator left; look into"
+                "the daemon ended twice while it collected the output of this operator; read"
                 " `journalctl -u claraedge`, then run it as a new job",
                 0,
             )

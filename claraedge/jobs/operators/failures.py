@@ -50,12 +50,12 @@ async def reason(machine: Machine, setting: Setting, record: OperatorRecord, end
         )
     return (
         text
-        + await _told_of_program(machine, setting, record)
-        + _told_of_disk(machine, setting, record.attempt)
+        + await _program_hint(machine, setting, record)
+        + _disk_hint(machine, setting, record.attempt)
     )
 
 
-async def _told_of_program(machine: Machine, setting: Setting, record: OperatorRecord) -> str:
+async def _program_hint(machine: Machine, setting: Setting, record: OperatorRecord) -> str:
     """Returns the meaning of its last line, or that its image is damaged or foreign; else ""."""
     job, name, image = setting.job.id, setting.operator.name, record.image or ""
     damage = await machine.images.why_damaged(setting.operator.container.reference, image)
@@ -69,7 +69,7 @@ async def _told_of_program(machine: Machine, setting: Setting, record: OperatorR
     return f": {other or cause}"
 
 
-def _told_of_disk(machine: Machine, setting: Setting, attempt: int) -> str:
+def _disk_hint(machine: Machine, setting: Setting, attempt: int) -> str:
     """Returns a hint if the disk of its outputs is nearly full, the likely cause; else ""."""
     folder = machine.payloads.tree.attempt(setting.job.payload, setting.operator.name, attempt)
     try:

@@ -42,7 +42,7 @@ class Progress:
         self._on_change = on_change
 
     def note(self, record: OperatorRecord) -> None:
-        """Takes over a committed record, and reports it."""
+        """Applies a committed record, and reports it."""
         self.record = record
         self._on_change(record)
 
@@ -117,7 +117,7 @@ class Progress:
 
     async def fail(self, reason: str, code: int | None, ending: JobStatus) -> None:
         """Records the final failure; `ending`: the status with which the job ends."""
-        await self._fault(await self._told(reason), code, ending)
+        await self._fault(await self._message(reason), code, ending)
         self.log("operator failed", reason=reason, exit_code=code)
 
     async def abort(self, text: str) -> None:
@@ -143,7 +143,7 @@ class Progress:
         `attempts`: the most attempts in total, for the message.
         """
         count = self.record.retries + 1
-        text = await self._told(
+        text = await self._message(
             f"{reason}; it is run again in {delay} s (attempt {count + 1} of {attempts})"
         )
 
@@ -218,6 +218,6 @@ class Progress:
 
         self.note(await self._machine.database.write(work))
 
-    async def _told(self, reason: str) -> str:
+    async def _message(self, reason: str) -> str:
         attempt = self.record.attempt
         return await failures.with_last_line(self._machine, self._setting, attempt, reason)

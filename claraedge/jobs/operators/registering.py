@@ -27,7 +27,7 @@ async def register(
     name, attempt = record.name, record.attempt + 1
     variables = contract.environment(operator, job_id=job.id, job_name=job.name)
     registered = registration.registration(operator, variables)
-    assert registered is not None, "its image was looked at"
+    assert registered is not None, "its image was inspected"
     text = registration.told(operator, registered)
     # Operators that read an output of it find an empty folder.
     folder = machine.payloads.tree.attempt(job.payload, name, attempt)

@@ -90,7 +90,7 @@ class SharedMemory:
     # --- room ----------------------------------------------------------------------------------
 
     def adopt(self, job: str, size: int) -> None:
-        """Takes over the reservation of a job that began before this start of the daemon."""
+        """Restores the reservation of a job that began before this start of the daemon."""
         with self._lock:
             self._claims[job] = size
 
@@ -280,8 +280,8 @@ def _check(folder: Path, output: Output, where: Path) -> None:
         wanted = fastio.size(output)
         if wanted is not None and found.st_size != wanted:
             raise UnusableValueError(
-                f"left {found.st_size} bytes in its value `{name}` ({output.path}), which takes"
-                f" {wanted} by its type"
+                f"left {found.st_size} bytes in its value `{name}` ({output.path}), whose type"
+                f" needs {wanted}"
             )
         os.fchmod(descriptor, 0o644)
         try:

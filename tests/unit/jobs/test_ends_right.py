@@ -10,7 +10,7 @@ import pytest
 from claraedge.clock import SystemClock
 from claraedge.errors import StorageFullError
 from claraedge.jobs.engine.active import ActiveJob
-from claraedge.jobs.engine.service_leases import Serving
+from claraedge.jobs.engine.service_leases import ServiceLeases
 from claraedge.jobs.engine.termination import Termination
 from claraedge.jobs.engine.timeouts import Timeouts
 from claraedge.jobs.model import JobStatus, OperatorStatus
@@ -285,13 +285,13 @@ async def test_a_job_whose_container_went_while_no_daemon_ran_is_run_again_in_ti
 async def test_a_job_that_is_cancelled_before_its_services_were_even_asked_for_ends(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin = Serving.begin
+    begin = ServiceLeases.begin
 
-    def begun(self: Serving, active: ActiveJob) -> None:
+    def begun(self: ServiceLeases, active: ActiveJob) -> None:
         begin(self, active)
         active.end(JobStatus.CANCELED)  # as by a cancel in the same turn of the loop
 
-    monkeypatch.setattr(Serving, "begin", begun)
+    monkeypatch.setattr(ServiceLeases, "begin", begun)
     async with bench(device) as b:
         job = await b.job(await b.register(beside("one")), {"x": b"1"})
         assert (await b.end(job.id)).status is JobStatus.CANCELED

@@ -54,7 +54,7 @@ def test_the_sites_maximum_holds(asked: int | None, seconds: float, told: str) -
     pipeline = Pipeline(api_version="0.4.0", name="p", operators=(operator,), timeout=asked)
     timeouts = Timeouts(default=600, maximum=1800)
     assert timeouts.of(pipeline) == seconds
-    assert told in timeouts.told(pipeline)
+    assert told in timeouts.message(pipeline)
 
 
 @pytest.mark.parametrize(

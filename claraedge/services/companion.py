@@ -53,7 +53,7 @@ class Found:
 class Companion:
     """A service container that jobs share.
 
-    Its owner controls `users`, `networks`, `ports` and `asked`, and calls `tell` after a change;
+    Its owner controls `users`, `networks`, `ports` and `asked`, and calls `notify` after a change;
     its keeper controls the container.
     """
 
@@ -118,7 +118,7 @@ class Companion:
         """An event that the next change sets."""
         return self._news
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Wakes all that wait for a change."""
         news, self._news = self._news, asyncio.Event()
         news.set()
@@ -128,12 +128,12 @@ class Companion:
         if job in self.users:
             self.users.discard(job)
             self.idle_since = self._clock.elapsed()
-            self.tell()
+            self.notify()
 
     def ask(self) -> None:
         """Makes it end once no job uses it."""
         self.asked = True
-        self.tell()
+        self.notify()
 
     # --- for its users -------------------------------------------------------------------------
 

@@ -73,7 +73,7 @@ class Companions:
         if found.recipe is None:
             found.recipe, found.name = recipe, recipe.name
         found.ports |= set(recipe.ports)
-        found.tell()
+        found.notify()
         if found.digest == recipe.digest:
             return found, []
         note = (
@@ -107,7 +107,7 @@ class Companions:
             self.expected.discard(job)
             if not self.expected:
                 for companion in self.living:
-                    companion.tell()
+                    companion.notify()
 
     # --- to end --------------------------------------------------------------------------------
 
@@ -166,7 +166,7 @@ class Companions:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    # --- to look at ----------------------------------------------------------------------------
+    # --- to inspect ----------------------------------------------------------------------------
 
     def runs(self, key: str) -> bool:
         """Returns whether a companion with this key exists, even one that is ending."""

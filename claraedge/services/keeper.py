@@ -130,7 +130,7 @@ class Keeper:
         companion.closed = True
         companion.fit = False
         self._owner.closing(companion)
-        companion.tell()
+        companion.notify()
 
     async def _serve(self) -> None:
         companion = self._companion
@@ -196,7 +196,7 @@ class Keeper:
                 companion.key, companion.name, recipe, name=name, networks=companion.networks
             )
             await workshop.runner.start(companion.container)
-        companion.tell()
+        companion.notify()
         _log.info(
             "service started",
             extra={
@@ -234,7 +234,7 @@ class Keeper:
                 if fitting.done() and not companion.fit:
                     fitting.result()
                     companion.fit = companion.was_fit = True
-                    companion.tell()
+                    companion.notify()
         finally:
             for task in (ending, fitting):
                 task.cancel()

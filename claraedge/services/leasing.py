@@ -119,7 +119,7 @@ class Leasing:
         used = {recipe.key: self._companions.use(job, recipe) for recipe in recipes}
         companions = {key: companion for key, (companion, _) in used.items()}
         self.waits[job] = "a private network"
-        network = await self._networks.take(job, wanted.keys)
+        network = await self._networks.acquire(job, wanted.keys)
         places = network.addresses
         # All start at once; then each is awaited in turn.
         for key, companion in companions.items():
@@ -144,7 +144,7 @@ class Leasing:
 
     async def _load(self, job: str, names: Sequence[str], server: Companion) -> None:
         await server.up()
-        await self._companions.models[server].hold(
+        await self._companions.models[server].acquire(
             job, names, server, partial(self.waits.__setitem__, job)
         )
 

@@ -47,7 +47,7 @@ class JobNetworks:
         self._new_id = new_id
         self._all: dict[str, JobNetwork] = {}
 
-    async def take(self, job: str, keys: tuple[str, ...]) -> JobNetwork:
+    async def acquire(self, job: str, keys: tuple[str, ...]) -> JobNetwork:
         """Returns the network of a job with these services: its own, a free one, or a new one.
 
         Raises NetworkError. After any failure, `give_back` releases what was created.
@@ -112,7 +112,7 @@ class JobNetworks:
                 await self._remove(network)
 
     async def _remove(self, network: JobNetwork) -> None:
-        network.draining = True  # no job takes it from now on
+        network.draining = True  # no job gets it from now on
         try:
             await self._runner.remove_network(network.name)
         except ContainerError as error:

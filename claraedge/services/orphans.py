@@ -148,10 +148,10 @@ class OrphanRecovery:
         self._companions.begin(companion)
         _log.info("service adopted", extra={"service": name, "container": container.id[:12]})
 
-    def _kept(self, key: str, told: str) -> int:
+    def _kept(self, key: str, label: str) -> int:
         """Returns the reserved megabytes, even for an older daemon's container without them."""
-        if told.isdecimal():
-            return int(told)
+        if label.isdecimal():
+            return int(label)
         return (self._memory.of_inference() if key == INFERENCE else self._memory.unwritten).amount
 
     async def _remove(self, container: Container) -> None:

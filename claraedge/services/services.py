@@ -158,7 +158,7 @@ class Services:
         try:
             await self._orphan_recovery.take_up()
         except RunnerUnavailableError as error:
-            _log.warning("services are looked for later", extra={"reason": str(error)})
+            _log.warning("the search for services is repeated later", extra={"reason": str(error)})
 
     async def run(self) -> None:
         """Does the work that could not be done at once, until cancelled.
@@ -219,7 +219,7 @@ class Services:
         """
         return self._companions.spare(megabytes, wanted)
 
-    # --- to look at ----------------------------------------------------------------------------
+    # --- to inspect ----------------------------------------------------------------------------
 
     def memory_of(self, pipeline: Pipeline) -> Mapping[str, Kept]:
         """Returns, per key, the reservation of each container that a job of the pipeline needs."""
@@ -249,8 +249,8 @@ class Services:
 
         An operator that failed may have failed because of that.
         """
-        told = [c.trouble for c in self._companions.living if job in c.users and c.trouble]
-        return "; ".join(told) or None
+        found = [c.trouble for c in self._companions.living if job in c.users and c.trouble]
+        return "; ".join(found) or None
 
     def count(self) -> int:
         """Returns the number of these containers that run."""

@@ -100,7 +100,7 @@ class LoadedModels:
 
     # --- for jobs ------------------------------------------------------------------------------
 
-    async def hold(
+    async def acquire(
         self,
         job: str,
         names: Sequence[str],

@@ -134,7 +134,7 @@ async def test_one_that_nobody_used_for_the_idle_time_ends_with_its_network(
         await services.release("two")
         assert await beside.containers() == [container]
         beside.clock.ahead += 61
-        services._companions.living.copy().pop().tell()
+        services._companions.living.copy().pop().notify()
         await until(lambda: services.count() == 0)
         await until(lambda: _none(beside))
         assert not (services._workshop.volumes / "x").parent.exists() or not list(

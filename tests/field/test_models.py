@@ -16,7 +16,7 @@ from tests.field.archives import Entry, model, zipped
 from tests.field.case import case
 from tests.field.model_site import Site
 from tests.models_repository import served_repository
-from tests.unit.services.beside import Beside, until, using
+from tests.unit.services.service_device import ServiceDevice, until, using
 
 POINTER = (
     b"version https://git-lfs.github.com/spec/v1\n"
@@ -31,9 +31,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
-async def beside(tmp_path: Path) -> AsyncIterator[Beside]:
+async def beside(tmp_path: Path) -> AsyncIterator[ServiceDevice]:
     async with Database(tmp_path / "claraedge.db") as database:
-        made = Beside(tmp_path, database)
+        made = ServiceDevice(tmp_path, database)
         await made.models.prepare()
         yield made
 
@@ -53,7 +53,7 @@ async def job(services: Services, name: str, *models: str) -> None:
     source="triton-inference-server/server#4828, #5791",
     outcome="The next job gets the ensemble with the new step.",
 )
-async def test_a_step_of_an_ensemble_is_replaced(beside: Beside) -> None:
+async def test_a_step_of_an_ensemble_is_replaced(beside: ServiceDevice) -> None:
     await beside.store("pre", "pre1")
     await beside.store("net", "net1")
     await beside.store("all", "e", of=("pre", "net"))
@@ -70,7 +70,7 @@ async def test_a_step_of_an_ensemble_is_replaced(beside: Beside) -> None:
     source="triton-inference-server/server, architecture.md (ensembles of ensembles)",
     outcome="The next job gets it, however deep it is.",
 )
-async def test_a_step_of_a_step_is_replaced(beside: Beside) -> None:
+async def test_a_step_of_a_step_is_replaced(beside: ServiceDevice) -> None:
     await beside.store("net", "net1")
     await beside.store("inner", "i", of=("net",))
     await beside.store("outer", "o", of=("inner",))
@@ -87,7 +87,7 @@ async def test_a_step_of_a_step_is_replaced(beside: Beside) -> None:
     source="triton-inference-server/server#7013, #2853 (times are compared)",
     outcome="The next job gets it: what is loaded does not depend on times of files.",
 )
-async def test_a_model_is_replaced_by_older_files(beside: Beside) -> None:
+async def test_a_model_is_replaced_by_older_files(beside: ServiceDevice) -> None:
     await beside.store("net", "old")
     async with beside.daemon() as services:
         await job(services, "one", "net")
@@ -104,7 +104,7 @@ async def test_a_model_is_replaced_by_older_files(beside: Beside) -> None:
     source="triton-inference-server/server#2607, #4783, #5757",
     outcome="The running job keeps the old one to its end; the next waits for that and says so.",
 )
-async def test_a_model_is_replaced_under_a_job(beside: Beside) -> None:
+async def test_a_model_is_replaced_under_a_job(beside: ServiceDevice) -> None:
     await beside.store("net", "old")
     async with beside.daemon() as services:
         await services.acquire("one", using(models=("net",)))
@@ -123,7 +123,7 @@ async def test_a_model_is_replaced_under_a_job(beside: Beside) -> None:
     source="triton-inference-server/server#2607",
     outcome="The running job finds the version that it began with.",
 )
-async def test_restarts_after_a_replacement(beside: Beside) -> None:
+async def test_restarts_after_a_replacement(beside: ServiceDevice) -> None:
     await beside.store("net", "old")
     async with beside.daemon() as services:
         await services.acquire("one", using(models=("net",)))
@@ -144,7 +144,7 @@ async def test_restarts_after_a_replacement(beside: Beside) -> None:
     source="triton-inference-server/server#2023; vespa-engine/vespa#35324",
     outcome="Jobs that run end with it, no other begins, and its memory and disk are given back.",
 )
-async def test_a_model_is_deleted_while_it_is_loaded(beside: Beside) -> None:
+async def test_a_model_is_deleted_while_it_is_loaded(beside: ServiceDevice) -> None:
     model = await beside.store("net")
     async with beside.daemon() as services:
         await services.acquire("one", using(models=("net",)))
@@ -164,7 +164,7 @@ async def test_a_model_is_deleted_while_it_is_loaded(beside: Beside) -> None:
     source="triton-inference-server/server#4630",
     outcome="The next job fails and names both: the step that is missing, and the ensemble.",
 )
-async def test_a_step_of_an_ensemble_is_deleted(beside: Beside) -> None:
+async def test_a_step_of_an_ensemble_is_deleted(beside: ServiceDevice) -> None:
     net = await beside.store("net")
     await beside.store("all", of=("net",))
     async with beside.daemon() as services:
@@ -182,7 +182,7 @@ async def test_a_step_of_an_ensemble_is_deleted(beside: Beside) -> None:
     source="instill-ai/community#264; triton-inference-server/server#2993",
     outcome="Steps count as models of their own, and make room like them.",
 )
-async def test_steps_of_an_ensemble_make_room(beside: Beside) -> None:
+async def test_steps_of_an_ensemble_make_room(beside: ServiceDevice) -> None:
     for name in ("a", "b", "c", "d"):
         await beside.store(name)
     await beside.store("one", of=("a", "b"))
@@ -199,7 +199,7 @@ async def test_steps_of_an_ensemble_make_room(beside: Beside) -> None:
     source="triton-inference-server/server#4366, #5452, #4549",
     outcome="Where its configuration names them, they are loaded first and are as new as it is.",
 )
-async def test_a_python_model_names_what_it_calls(beside: Beside) -> None:
+async def test_a_python_model_names_what_it_calls(beside: ServiceDevice) -> None:
     calls = 'parameters [{key: "claraedge_models", value: {string_value: "net"}}]\n'
     await beside.store("net", "net1")
     await beside.store("logic", config=f'backend: "python"\n{calls}')
@@ -217,7 +217,7 @@ async def test_a_python_model_names_what_it_calls(beside: Beside) -> None:
     source="triton-inference-server/core, model_repository_manager.cc: CircularDependencyCheck",
     outcome="The job fails and names the circle.",
 )
-async def test_models_that_are_made_of_each_other(beside: Beside) -> None:
+async def test_models_that_are_made_of_each_other(beside: ServiceDevice) -> None:
     await beside.store("a", of=("b",))
     await beside.store("b", of=("a",))
     async with beside.daemon() as services:
@@ -231,7 +231,7 @@ async def test_models_that_are_made_of_each_other(beside: Beside) -> None:
     source="NVIDIA/TensorRT#3130, #2176; triton-inference-server/server#6064",
     outcome="The job fails with TensorRT's reason, and the step: build it on this device.",
 )
-async def test_a_plan_of_another_gpu(beside: Beside) -> None:
+async def test_a_plan_of_another_gpu(beside: ServiceDevice) -> None:
     reason = (
         "The engine plan file is generated on an incompatible device, expecting compute 7.5 got"
         " compute 8.6, please rebuild."
@@ -250,7 +250,7 @@ async def test_a_plan_of_another_gpu(beside: Beside) -> None:
     source="triton-inference-server/server#7445, #8342, #4200",
     outcome="The job fails with the server's reason, and names what to correct.",
 )
-async def test_an_unknown_backend(beside: Beside) -> None:
+async def test_an_unknown_backend(beside: ServiceDevice) -> None:
     await beside.store("net", fail="unable to find backend library for backend 'onnxruntime'")
     async with beside.daemon() as services:
         with pytest.raises(ModelNotReadyError, match=r"correct `platform` or `backend`.*log"):

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from beside import Beside
+from service_device import ServiceDevice
 
 from claraedge.store.database import Database
 
 
 @pytest.fixture
-async def beside(tmp_path: Path) -> AsyncIterator[Beside]:
+async def device(tmp_path: Path) -> AsyncIterator[ServiceDevice]:
     async with Database(tmp_path / "claraedge.db") as database:
-        made = Beside(tmp_path, database)
+        made = ServiceDevice(tmp_path, database)
         await made.models.prepare()
         yield made

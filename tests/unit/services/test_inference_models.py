@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from beside import Beside, read, until, using, viewer
+from service_device import ServiceDevice, read, until, using, viewer
 
 from claraedge.errors import ModelNotReadyError, ServiceError
 from claraedge.pipelines.contract import environment
@@ -13,59 +13,61 @@ from claraedge.runner.memory import host_path
 
 
 async def test_all_models_of_a_job_are_loaded_before_it_starts_and_kept_for_the_next(
-    beside: Beside,
+    device: ServiceDevice,
 ) -> None:
-    await beside.store("a")
-    await beside.store("b")
+    await device.store("a")
+    await device.store("b")
     pipeline = using(models=("a", "b"))
     uses = pipeline.operators[0]
-    async with beside.daemon() as services:
+    async with device.daemon() as services:
         lease = await services.acquire("one", pipeline)
-        assert beside.server.loaded == {"a": "w", "b": "w"}
+        assert device.server.loaded == {"a": "w", "b": "w"}
         assert lease.triton is not None
         variables = environment(uses, job_id="one", job_name="n", triton=lease.triton)
         assert variables["NVIDIA_TRITON_HTTPURI"] == f"{lease.triton}:8000"
-        (spec,) = beside.runner.created
+        (spec,) = device.runner.created
         assert spec.networks == {str(lease.network): lease.triton}
         assert spec.command[0] == "tritonserver"
         await services.release("one")
         await services.acquire("two", using(models=("b",)))
-        assert beside.server.calls == ["load a", "load b"]
-        assert len(beside.runner.created) == 1
+        assert device.server.calls == ["load a", "load b"]
+        assert len(device.runner.created) == 1
 
 
 async def test_a_model_that_is_missing_or_refused_fails_the_job_with_the_reason(
-    beside: Beside,
+    device: ServiceDevice,
 ) -> None:
-    await beside.store("good")
-    await beside.store("bad", fail="bad: no version is available")
-    async with beside.daemon() as services:
+    await device.store("good")
+    await device.store("bad", fail="bad: no version is available")
+    async with device.daemon() as services:
         with pytest.raises(ModelNotReadyError, match="no model absent"):
             await services.acquire("one", using(models=("absent",)))
-        assert beside.runner.created == []
+        assert device.runner.created == []
         with pytest.raises(ModelNotReadyError, match="bad: no version is available"):
             await services.acquire("two", using(models=("good", "bad")))
         await services.acquire("three", using(models=("good",)))  # the server is none the worse
-        assert beside.server.loaded == {"good": "w"}
+        assert device.server.loaded == {"good": "w"}
 
 
-async def test_the_least_recently_used_model_makes_room(beside: Beside) -> None:
+async def test_the_least_recently_used_model_makes_room(device: ServiceDevice) -> None:
     for name in "abc":
-        await beside.store(name)
-    async with beside.daemon(inference={"model_limit": 2}) as services:
+        await device.store(name)
+    async with device.daemon(inference={"model_limit": 2}) as services:
         for job, name in (("1", "a"), ("2", "b"), ("3", "a"), ("4", "c")):
             await services.acquire(job, using(models=(name,)))
             await services.release(job)
-        assert set(beside.server.loaded) == {"a", "c"}
-        assert beside.server.calls == ["load a", "load b", "unload b", "load c"]
+        assert set(device.server.loaded) == {"a", "c"}
+        assert device.server.calls == ["load a", "load b", "unload b", "load c"]
         with pytest.raises(ModelNotReadyError, match="need 3 models"):
             await services.acquire("5", using(models=("a", "b", "c")))
 
 
-async def test_a_job_waits_in_line_while_running_jobs_hold_all_places(beside: Beside) -> None:
+async def test_a_job_waits_in_line_while_running_jobs_hold_all_places(
+    device: ServiceDevice,
+) -> None:
     for name in "abc":
-        await beside.store(name)
-    async with beside.daemon(inference={"model_limit": 2}) as services:
+        await device.store(name)
+    async with device.daemon(inference={"model_limit": 2}) as services:
         await services.acquire("one", using(models=("a",)))
         await services.acquire("two", using(models=("b",)))
         large = asyncio.create_task(services.acquire("large", using(models=("b", "c"))))
@@ -79,16 +81,18 @@ async def test_a_job_waits_in_line_while_running_jobs_hold_all_places(beside: Be
         assert not small.done()  # it came later
         await services.release("one")
         await large
-        assert set(beside.server.loaded) == {"b", "c"}
+        assert set(device.server.loaded) == {"b", "c"}
         assert not small.done()
         await services.release("large")
         await small
 
 
-async def test_who_waits_for_room_may_be_cancelled_and_holds_up_nobody(beside: Beside) -> None:
+async def test_who_waits_for_room_may_be_cancelled_and_holds_up_nobody(
+    device: ServiceDevice,
+) -> None:
     for name in "ab":
-        await beside.store(name)
-    async with beside.daemon(inference={"model_limit": 1}) as services:
+        await device.store(name)
+    async with device.daemon(inference={"model_limit": 1}) as services:
         await services.acquire("one", using(models=("a",)))
         waiting = asyncio.create_task(services.acquire("two", using(models=("b",))))
         await until(lambda: "room" in str(services.waits_for("two")))
@@ -98,115 +102,115 @@ async def test_who_waits_for_room_may_be_cancelled_and_holds_up_nobody(beside: B
         await services.acquire("three", using(models=("a",)))
 
 
-async def test_a_replaced_model_is_loaded_again_for_the_next_job(beside: Beside) -> None:
-    await beside.store("m", "old")
-    async with beside.daemon() as services:
+async def test_a_replaced_model_is_loaded_again_for_the_next_job(device: ServiceDevice) -> None:
+    await device.store("m", "old")
+    async with device.daemon() as services:
         await services.acquire("one", using(models=("m",)))
         await services.release("one")
-        await beside.store("m", "new")
+        await device.store("m", "new")
         await services.acquire("two", using(models=("m",)))
-        assert beside.server.loaded == {"m": "new"}
-        assert beside.server.calls == ["load m", "unload m", "load m"]
+        assert device.server.loaded == {"m": "new"}
+        assert device.server.calls == ["load m", "unload m", "load m"]
 
 
-async def test_running_services_see_models_that_change(beside: Beside) -> None:
-    await beside.store("m", "old")
-    async with beside.daemon() as services:
+async def test_running_services_see_models_that_change(device: ServiceDevice) -> None:
+    await device.store("m", "old")
+    async with device.daemon() as services:
         await services.acquire("one", using(viewer()))
-        (spec,) = beside.runner.created
+        (spec,) = device.runner.created
         shown = host_path(spec, "/clara/common/models")
         assert await read(shown / "m/1/weights") == "old"
-        model = await beside.store("m", "new")
+        model = await device.store("m", "new")
         services.models_changed()
         await until(lambda: (shown / "m/1/weights").read_text() == "new")
-        stored = beside.models.tree.folder(model) / "1/weights"
+        stored = device.models.tree.folder(model) / "1/weights"
         assert (shown / "m/1/weights").samefile(stored)  # it costs no space
-        await beside.models.delete(model.id)
+        await device.models.delete(model.id)
         services.models_changed()
         await until(lambda: not (shown / "m").exists())
 
 
 async def test_a_server_that_ends_comes_back_with_the_models_of_running_jobs(
-    beside: Beside,
+    device: ServiceDevice,
 ) -> None:
     for name in "ab":
-        await beside.store(name)
-    async with beside.daemon() as services:
+        await device.store(name)
+    async with device.daemon() as services:
         await services.acquire("one", using(models=("a",)))
         await services.acquire("two", using(models=("b",)))
         await services.release("two")
-        beside.crash()
-        await until(lambda: len(beside.runner.started) == 2)
-        await until(lambda: set(beside.server.loaded) == {"a"})
+        device.crash()
+        await until(lambda: len(device.runner.started) == 2)
+        await until(lambda: set(device.server.loaded) == {"a"})
         assert "exit code 3" in str(services.trouble("one"))
         again = await services.acquire("three", using(models=("a", "b")))
         assert again.triton is not None
-        assert set(beside.server.loaded) == {"a", "b"}
+        assert set(device.server.loaded) == {"a", "b"}
 
 
 async def test_a_server_that_breaks_on_a_model_fails_the_job_and_not_the_others(
-    beside: Beside,
+    device: ServiceDevice,
 ) -> None:
-    await beside.store("good")
-    await beside.store("breaks", crash="x")
-    async with beside.daemon(inference={"restarts": 9}) as services:
+    await device.store("good")
+    await device.store("breaks", crash="x")
+    async with device.daemon(inference={"restarts": 9}) as services:
         await services.acquire("one", using(models=("good",)))
         with pytest.raises(ModelNotReadyError, match="broke off"):
             await services.acquire("two", using(models=("breaks",)))
-        await until(lambda: set(beside.server.loaded) == {"good"})
-        assert beside.lost == []
+        await until(lambda: set(device.server.loaded) == {"good"})
+        assert device.lost == []
 
 
 async def test_a_server_that_is_never_ready_fails_the_job_after_a_bounded_time(
-    beside: Beside,
+    device: ServiceDevice,
 ) -> None:
-    await beside.store("m")
-    beside.server.healthy = False
-    async with beside.daemon(inference={"start_seconds": 0.2}) as services:
+    await device.store("m")
+    device.server.healthy = False
+    async with device.daemon(inference={"start_seconds": 0.2}) as services:
         with pytest.raises(ServiceError, match=r"not ready within 0.2 s"):
             await services.acquire("one", using(models=("m",)))
         await until(lambda: services.count() == 0)
 
 
-async def test_a_model_that_takes_too_long_to_load_fails_the_job(beside: Beside) -> None:
-    await beside.store("m")
-    beside.server.hold = asyncio.Event()
-    async with beside.daemon(inference={"load_seconds": 0.2}) as services:
+async def test_a_model_that_takes_too_long_to_load_fails_the_job(device: ServiceDevice) -> None:
+    await device.store("m")
+    device.server.hold = asyncio.Event()
+    async with device.daemon(inference={"load_seconds": 0.2}) as services:
         with pytest.raises(ModelNotReadyError, match=r"model m within 0.2 s"):
             await services.acquire("one", using(models=("m",)))
 
 
-async def test_a_next_daemon_knows_what_is_loaded(beside: Beside) -> None:
-    await beside.store("a")
-    await beside.store("b")
-    async with beside.daemon() as services:
+async def test_a_next_daemon_knows_what_is_loaded(device: ServiceDevice) -> None:
+    await device.store("a")
+    await device.store("b")
+    async with device.daemon() as services:
         first = await services.acquire("one", using(models=("a",)))
-    beside.server.loaded["strange"] = "by hand"
-    async with beside.daemon(running=("one",), inference={"model_limit": 2}) as services:
+    device.server.loaded["strange"] = "by hand"
+    async with device.daemon(running=("one",), inference={"model_limit": 2}) as services:
         again = await services.acquire("one", using(models=("a",)))
         assert again.triton == first.triton
-        assert beside.server.calls == ["load a"]
+        assert device.server.calls == ["load a"]
         await services.acquire("two", using(models=("b",)))
-        assert beside.server.calls == ["load a", "unload strange", "load b"]
+        assert device.server.calls == ["load a", "unload strange", "load b"]
 
 
-async def test_the_gpu_goes_to_the_server_where_there_is_one(beside: Beside) -> None:
-    await beside.store("m")
-    async with beside.daemon(inference={"gpus": 1}) as services:
+async def test_the_gpu_goes_to_the_server_where_there_is_one(device: ServiceDevice) -> None:
+    await device.store("m")
+    async with device.daemon(inference={"gpus": 1}) as services:
         await services.acquire("one", using(models=("m",)))
-        assert beside.runner.created[0].devices == ("nvidia.com/gpu=0",)
+        assert device.runner.created[0].devices == ("nvidia.com/gpu=0",)
         await services.release("one")
-        beside.gpus = ()
+        device.gpus = ()
         await services.acquire("two", using(models=("m",)))
-        assert beside.runner.created[1].devices == ()
+        assert device.runner.created[1].devices == ()
 
 
-async def test_ports_of_another_server_are_asked_and_told(beside: Beside) -> None:
-    await beside.store("m")
-    beside.runner.add_image("site/other:1", beside._serve, listens={9100: beside.server.handle})
+async def test_operators_get_the_ports_of_another_server(device: ServiceDevice) -> None:
+    await device.store("m")
+    device.runner.add_image("site/other:1", device._serve, listens={9100: device.server.handle})
     settings = {"image": "site/other:1", "http_port": 9100, "grpc_port": 9101}
     pipeline = using(models=("m",))
-    async with beside.daemon(inference=settings) as services:
+    async with device.daemon(inference=settings) as services:
         lease = await services.acquire("one", pipeline)
         variables = environment(
             pipeline.operators[0],

@@ -1,9 +1,9 @@
-"""What a job is told where the inference server does not load its model."""
+"""The message of a job where the inference server does not load its model."""
 
 from __future__ import annotations
 
 import pytest
-from beside import Beside, using
+from service_device import ServiceDevice, using
 
 from claraedge.errors import ModelNotReadyError
 from claraedge.services.inference.load_failures import step
@@ -45,9 +45,11 @@ def test_known_reasons_come_with_a_step(reason: str, advice: str) -> None:
     assert bool(step(reason)) == bool(advice)
 
 
-async def test_a_job_is_told_the_reason_the_step_and_the_log(beside: Beside) -> None:
-    await beside.store("m", fail="unable to find backend library for backend 'foo'")
-    async with beside.daemon() as services:
+async def test_the_error_of_a_job_has_the_reason_the_step_and_the_log(
+    device: ServiceDevice,
+) -> None:
+    await device.store("m", fail="unable to find backend library for backend 'foo'")
+    async with device.daemon() as services:
         with pytest.raises(ModelNotReadyError) as raised:
             await services.acquire("one", using(models=("m",)))
     text = str(raised.value)

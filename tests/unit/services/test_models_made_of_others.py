@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from beside import Beside, until, using
+from service_device import ServiceDevice, until, using
 
 from claraedge.errors import ModelNotReadyError
 from claraedge.models.model import Model
@@ -43,7 +43,9 @@ def test_a_digest_changes_with_any_part_however_deep() -> None:
         (PRESENT, 2, "more than 2 models at once"),
     ],
 )
-def test_what_cannot_be_composed_is_told(present: dict[str, Stored], limit: int, text: str) -> None:
+def test_what_cannot_be_composed_is_an_error(
+    present: dict[str, Stored], limit: int, text: str
+) -> None:
     with pytest.raises(ModelNotReadyError, match=text):
         compose(("a",), present, limit)
 
@@ -55,221 +57,223 @@ def test_whatever_is_made_of_a_model_is_unloaded_before_it() -> None:
     assert wholes_first({"x"}, {**loaded, "x": None}) == ["x"]
 
 
-async def test_an_ensemble_is_loaded_again_with_a_part_that_was_replaced(beside: Beside) -> None:
+async def test_an_ensemble_is_loaded_again_with_a_part_that_was_replaced(
+    device: ServiceDevice,
+) -> None:
     for name in ("pre", "net"):
-        await beside.store(name, f"{name}1")
-    await beside.store("all", "e", of=("pre", "net"))
-    async with beside.daemon() as services:
+        await device.store(name, f"{name}1")
+    await device.store("all", "e", of=("pre", "net"))
+    async with device.daemon() as services:
         await job(services, "one", "all")
-        assert beside.server.loaded["all"] == "e+pre1+net1"
-        await beside.store("net", "net2")
+        assert device.server.loaded["all"] == "e+pre1+net1"
+        await device.store("net", "net2")
         await job(services, "two", "all")
-        assert beside.server.loaded == {"pre": "pre1", "net": "net2", "all": "e+pre1+net2"}
+        assert device.server.loaded == {"pre": "pre1", "net": "net2", "all": "e+pre1+net2"}
 
 
 async def test_a_model_with_older_files_than_before_is_loaded_all_the_same(
-    beside: Beside,
+    device: ServiceDevice,
 ) -> None:
-    await beside.store("net", "old")
-    await beside.store("all", "e", of=("net",))
-    async with beside.daemon() as services:
+    await device.store("net", "old")
+    await device.store("all", "e", of=("net",))
+    async with device.daemon() as services:
         await job(services, "one", "all")
-        aged(beside.models.tree.folder(await beside.store("net", "new")))
+        aged(device.models.tree.folder(await device.store("net", "new")))
         await job(services, "two", "all")
-        assert beside.server.loaded == {"net": "new", "all": "e+new"}
+        assert device.server.loaded == {"net": "new", "all": "e+new"}
 
 
-async def test_an_ensemble_takes_its_parts_along_when_it_makes_room(beside: Beside) -> None:
+async def test_an_ensemble_takes_its_parts_along_when_it_makes_room(device: ServiceDevice) -> None:
     for name in ("pre", "net", "other"):
-        await beside.store(name)
-    await beside.store("all", of=("pre", "net"))
-    async with beside.daemon(inference={"model_limit": 3}) as services:
+        await device.store(name)
+    await device.store("all", of=("pre", "net"))
+    async with device.daemon(inference={"model_limit": 3}) as services:
         await job(services, "one", "all")
         await job(services, "two", "other")
-        assert set(beside.server.loaded) == {"pre", "net", "other"}
-        await beside.store("more", of=("other", "pre"))
+        assert set(device.server.loaded) == {"pre", "net", "other"}
+        await device.store("more", of=("other", "pre"))
         await job(services, "three", "more")
-        assert set(beside.server.loaded) == {"pre", "other", "more"}
-        await beside.store("huge", of=("other", "pre", "net"))
+        assert set(device.server.loaded) == {"pre", "other", "more"}
+        await device.store("huge", of=("other", "pre", "net"))
         with pytest.raises(ModelNotReadyError, match="more than 3 models at once"):
             await services.acquire("four", using(models=("huge",)))
 
 
 async def test_models_that_a_python_model_calls_are_loaded_where_it_names_them(
-    beside: Beside,
+    device: ServiceDevice,
 ) -> None:
     calls = (
         'backend: "python"\n'
         'parameters { key: "claraedge_models" value: { string_value: "net, other" } }\n'
     )
-    await beside.store("net", "net1")
-    await beside.store("other")
-    await beside.store("logic", config=calls)
-    async with beside.daemon() as services:
+    await device.store("net", "net1")
+    await device.store("other")
+    await device.store("logic", config=calls)
+    async with device.daemon() as services:
         await job(services, "one", "logic")
-        assert beside.server.calls == ["load net", "load other", "load logic"]
-        await beside.store("net", "net2")
+        assert device.server.calls == ["load net", "load other", "load logic"]
+        await device.store("net", "net2")
         await job(services, "two", "logic")
-        assert beside.server.loaded["net"] == "net2"
-        assert beside.server.calls[3:] == [
+        assert device.server.loaded["net"] == "net2"
+        assert device.server.calls[3:] == [
             "unload logic", "unload net", "load net", "load logic",
         ]  # fmt: skip
 
 
 async def test_a_running_job_keeps_its_models_and_the_next_waits_for_the_new_ones(
-    beside: Beside,
+    device: ServiceDevice,
 ) -> None:
-    await beside.store("net", "old")
-    await beside.store("all", "e", of=("net",))
-    async with beside.daemon() as services:
+    await device.store("net", "old")
+    await device.store("all", "e", of=("net",))
+    async with device.daemon() as services:
         await services.acquire("one", using(models=("all",)))
-        await beside.store("net", "new")
+        await device.store("net", "new")
         services.models_changed()
         next_one = asyncio.create_task(services.acquire("two", using(models=("all",))))
         await until(lambda: services.waits_for("two") == "jobs that use an earlier version of net")
-        assert beside.server.loaded == {"net": "old", "all": "e+old"}
-        beside.crash()  # the server comes back with what the running job began with
-        await until(lambda: len(beside.runner.started) == 2)
-        await until(lambda: beside.server.loaded == {"net": "old", "all": "e+old"})
+        assert device.server.loaded == {"net": "old", "all": "e+old"}
+        device.crash()  # the server comes back with what the running job began with
+        await until(lambda: len(device.runner.started) == 2)
+        await until(lambda: device.server.loaded == {"net": "old", "all": "e+old"})
         assert not next_one.done()
         await services.release("one")
         await next_one
-        assert beside.server.loaded == {"net": "new", "all": "e+new"}
+        assert device.server.loaded == {"net": "new", "all": "e+new"}
 
 
-async def test_two_models_share_a_part_and_one_of_them_is_in_use(beside: Beside) -> None:
-    await beside.store("net", "old")
-    await beside.store("left", "l", of=("net",))
-    await beside.store("right", "r", of=("net",))
-    async with beside.daemon() as services:
+async def test_two_models_share_a_part_and_one_of_them_is_in_use(device: ServiceDevice) -> None:
+    await device.store("net", "old")
+    await device.store("left", "l", of=("net",))
+    await device.store("right", "r", of=("net",))
+    async with device.daemon() as services:
         await job(services, "zero", "right")
         await services.acquire("one", using(models=("left",)))
-        await beside.store("net", "new")
+        await device.store("net", "new")
         waits = asyncio.create_task(services.acquire("two", using(models=("right",))))
         await until(lambda: "earlier version of net" in str(services.waits_for("two")))
         await services.release("one")
         await waits
-        assert beside.server.loaded["right"] == "r+new"
+        assert device.server.loaded["right"] == "r+new"
 
 
 async def test_a_deleted_model_serves_running_jobs_to_their_end_and_no_other(
-    beside: Beside,
+    device: ServiceDevice,
 ) -> None:
-    model = await beside.store("net", "old")
-    await beside.store("all", "e", of=("net",))
-    shown = beside.server.models / "net"
-    async with beside.daemon() as services:
+    model = await device.store("net", "old")
+    await device.store("all", "e", of=("net",))
+    shown = device.server.models / "net"
+    async with device.daemon() as services:
         await services.acquire("one", using(models=("all",)))
-        await beside.models.delete(model.id)
+        await device.models.delete(model.id)
         services.models_changed()
         with pytest.raises(ModelNotReadyError, match="no model net, of which the model all"):
             await services.acquire("two", using(models=("all",)))
-        beside.crash()
-        await until(lambda: len(beside.runner.started) == 2)
-        await until(lambda: beside.server.loaded == {"net": "old", "all": "e+old"})
+        device.crash()
+        await until(lambda: len(device.runner.started) == 2)
+        await until(lambda: device.server.loaded == {"net": "old", "all": "e+old"})
         await services.release("one")
-        await until(lambda: beside.server.loaded == {})  # its memory is free
+        await until(lambda: device.server.loaded == {})  # its memory is free
         await until(lambda: not shown.exists())  # and its disk
 
 
 async def test_what_is_replaced_while_nobody_uses_it_gives_its_memory_and_disk_back(
-    beside: Beside,
+    device: ServiceDevice,
 ) -> None:
-    first = await beside.store("net")
-    async with beside.daemon() as services:
+    first = await device.store("net")
+    async with device.daemon() as services:
         await job(services, "one", "net")
-        await beside.models.delete(first.id)
+        await device.models.delete(first.id)
         services.models_changed()
-        await until(lambda: beside.server.loaded == {})
-        second = await beside.store("net")
+        await until(lambda: device.server.loaded == {})
+        second = await device.store("net")
         services.models_changed()
         await job(services, "two", "net")
         await services.stop()
         await until(lambda: services.count() == 0)
-        await beside.models.delete(second.id)
+        await device.models.delete(second.id)
         services.models_changed()
-        await until(lambda: not (beside.server.models / "net").exists())
+        await until(lambda: not (device.server.models / "net").exists())
 
 
 async def test_a_next_daemon_keeps_a_running_job_with_the_models_that_it_began_with(
-    beside: Beside,
+    device: ServiceDevice,
 ) -> None:
-    gone = await beside.store("gone", "g")
-    await beside.store("net", "old")
+    gone = await device.store("gone", "g")
+    await device.store("net", "old")
     both = using(models=("net", "gone"))
-    async with beside.daemon() as services:
+    async with device.daemon() as services:
         await services.acquire("one", both)
-    await beside.store("net", "new")
-    await beside.models.delete(gone.id)
-    async with beside.daemon(running=("one",)) as services:
+    await device.store("net", "new")
+    await device.models.delete(gone.id)
+    async with device.daemon(running=("one",)) as services:
         waits = asyncio.create_task(services.acquire("two", using(models=("net",))))
         await until(lambda: "earlier version of net" in str(services.waits_for("two")))
         await services.acquire("one", both)  # nobody who waits in line is in its way
-        assert beside.server.loaded == {"net": "old", "gone": "g"}
-        beside.crash()
-        await until(lambda: len(beside.runner.started) == 2)
-        await until(lambda: beside.server.loaded == {"net": "old", "gone": "g"})
+        assert device.server.loaded == {"net": "old", "gone": "g"}
+        device.crash()
+        await until(lambda: len(device.runner.started) == 2)
+        await until(lambda: device.server.loaded == {"net": "old", "gone": "g"})
         await services.release("one")
         await waits
-        assert beside.server.loaded["net"] == "new"
+        assert device.server.loaded["net"] == "new"
 
 
-async def test_a_job_that_did_not_come_back_keeps_nobody_waiting(beside: Beside) -> None:
-    await beside.store("net", "old")
-    async with beside.daemon() as services:
+async def test_a_job_that_did_not_come_back_keeps_nobody_waiting(device: ServiceDevice) -> None:
+    await device.store("net", "old")
+    async with device.daemon() as services:
         await services.acquire("one", using(models=("net",)))
-    await beside.store("net", "new")
-    async with beside.daemon() as services:
+    await device.store("net", "new")
+    async with device.daemon() as services:
         await services.acquire("two", using(models=("net",)))
-        assert beside.server.loaded == {"net": "new"}
+        assert device.server.loaded == {"net": "new"}
 
 
 async def test_a_model_that_is_replaced_while_a_job_waits_comes_in_its_newest_version(
-    beside: Beside,
+    device: ServiceDevice,
 ) -> None:
-    await beside.store("a")
-    await beside.store("b", "old")
-    async with beside.daemon(inference={"model_limit": 1}) as services:
+    await device.store("a")
+    await device.store("b", "old")
+    async with device.daemon(inference={"model_limit": 1}) as services:
         await services.acquire("one", using(models=("a",)))
         waits = asyncio.create_task(services.acquire("two", using(models=("b",))))
         await until(lambda: "room" in str(services.waits_for("two")))
-        await beside.store("b", "new")
+        await device.store("b", "new")
         await services.release("one")
         await waits
-        assert beside.server.loaded == {"b": "new"}
+        assert device.server.loaded == {"b": "new"}
 
 
 async def test_a_model_that_is_replaced_just_before_it_is_loaded_is_never_the_old_one(
-    beside: Beside, monkeypatch: pytest.MonkeyPatch
+    device: ServiceDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await beside.store("m", "old")
-    async with beside.daemon() as services:
+    await device.store("m", "old")
+    async with device.daemon() as services:
         await job(services, "zero", "m")
-        await beside.store("m", "middle")
+        await device.store("m", "middle")
         view = services._served
         real = view.show
         replaced: list[Model] = []
 
         async def show(wanted: dict[str, Stored]) -> frozenset[str]:
             if not replaced:
-                replaced.append(await beside.store("m", "new"))
+                replaced.append(await device.store("m", "new"))
             return await real(wanted)
 
         monkeypatch.setattr(view, "show", show)
         await job(services, "one", "m")
         assert replaced
-        assert beside.server.loaded == {"m": "new"}
+        assert device.server.loaded == {"m": "new"}
 
 
 async def test_a_model_whose_files_are_gone_fails_the_job_with_that_reason(
-    beside: Beside,
+    device: ServiceDevice,
 ) -> None:
-    model = await beside.store("m")
-    beside.models.tree.remove(beside.models.tree.folder(model))
-    async with beside.daemon() as services:
+    model = await device.store("m")
+    device.models.tree.remove(device.models.tree.folder(model))
+    async with device.daemon() as services:
         with pytest.raises(ModelNotReadyError, match="files of the model m are gone"):
             await services.acquire("one", using(models=("m",)))
-        await beside.store("m")
+        await device.store("m")
         await services.acquire("two", using(models=("m",)))
 
 

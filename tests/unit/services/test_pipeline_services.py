@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from beside import INSTANCE, VIEWER, Beside, accept, until, using, viewer
+from service_device import INSTANCE, VIEWER, ServiceDevice, accept, until, using, viewer
 
 from claraedge.errors import (
     ImageNotFoundError,
@@ -22,27 +22,27 @@ from claraedge.runner.protocol import (
     LABEL_SERVICES,
     ContainerSpec,
 )
-from claraedge.services import orphans as leavings
+from claraedge.services import orphans
 
 
-async def test_a_job_without_services_gets_nothing_and_costs_nothing(beside: Beside) -> None:
-    async with beside.daemon() as services:
+async def test_a_job_without_services_gets_nothing_and_costs_nothing(device: ServiceDevice) -> None:
+    async with device.daemon() as services:
         lease = await services.acquire("one", using())
         assert lease.network is None
         assert lease.networks(using().operators[0]) == {}
-        assert beside.runner.created == []
-        assert await beside.networks() == []
+        assert device.runner.created == []
+        assert await device.networks() == []
 
 
-async def test_an_operator_is_told_the_address_of_its_service_on_the_private_network(
-    beside: Beside,
+async def test_an_operator_gets_the_address_of_its_service_on_the_private_network(
+    device: ServiceDevice,
 ) -> None:
     pipeline = using(viewer(volume="/data"))
     uses, alone = pipeline.operators
-    async with beside.daemon() as services:
+    async with device.daemon() as services:
         lease = await services.acquire("one", pipeline)
-        (network,) = await beside.networks()
-        (spec,) = beside.runner.created
+        (network,) = await device.networks()
+        (spec,) = device.runner.created
         host = spec.networks[network]
         assert lease.networks(uses) == {network: ""}
         assert lease.networks(alone) == {}
@@ -63,21 +63,21 @@ async def test_an_operator_is_told_the_address_of_its_service_on_the_private_net
 
 
 async def test_jobs_share_what_has_the_same_image_tag_and_command_and_nothing_else(
-    beside: Beside,
+    device: ServiceDevice,
 ) -> None:
-    async with beside.daemon() as services:
+    async with device.daemon() as services:
         leases = [
             await services.acquire("one", using(viewer("a"))),
             await services.acquire("two", using(viewer("b"))),
             await services.acquire("three", using(viewer("a", command=("other",)))),
         ]
-        assert len(beside.runner.created) == 2
+        assert len(device.runner.created) == 2
         assert len({lease.network for lease in leases}) == 3  # each job alone with its services
         assert services.count() == 2
 
 
-async def test_other_variables_of_a_shared_service_are_told(beside: Beside) -> None:
-    async with beside.daemon() as services:
+async def test_other_variables_of_a_shared_service_are_reported(device: ServiceDevice) -> None:
+    async with device.daemon() as services:
         first = await services.acquire("one", using(viewer(variables={"MODE": "a"})))
         second = await services.acquire("two", using(viewer(variables={"MODE": "b"})))
         assert first.notes == ()
@@ -85,73 +85,73 @@ async def test_other_variables_of_a_shared_service_are_told(beside: Beside) -> N
         await services.release("one")
         await services.release("two")
         third = await services.acquire("three", using(viewer(variables={"MODE": "b"})))
-        assert third.notes == ()  # nobody used it: it was made anew
-        assert [s.environment["MODE"] for s in beside.runner.created] == ["a", "b"]
+        assert third.notes == ()  # nobody used it: it was made again
+        assert [s.environment["MODE"] for s in device.runner.created] == ["a", "b"]
         assert services.count() == 1
 
 
 async def test_a_network_goes_to_the_next_job_with_the_same_services_once_it_is_empty(
-    beside: Beside,
+    device: ServiceDevice,
 ) -> None:
     pipeline = using(viewer())
 
     async def idle(_: ContainerSpec) -> int:
         return 0
 
-    app = beside.runner.add_image("site/app:1", idle)
-    async with beside.daemon() as services:
+    app = device.runner.add_image("site/app:1", idle)
+    async with device.daemon() as services:
         first = await services.acquire("one", pipeline)
-        left = await beside.runner.create(
+        left = await device.runner.create(
             ContainerSpec(
                 name="left",
                 image=app.id,
                 labels={LABEL_INSTANCE: INSTANCE, LABEL_JOB: "one", LABEL_OPERATOR: "uses"},
-                log_path=beside.state / "left.log",
+                log_path=device.state / "left.log",
                 networks=first.networks(pipeline.operators[0]),
             )
         )
         await services.release("one")
         second = await services.acquire("two", pipeline)
         assert second.network != first.network  # a container of the first job is still on it
-        await beside.runner.remove(left)
+        await device.runner.remove(left)
         await until(lambda: services._networks.settled(services._companions.runs))
         third = await services.acquire("three", pipeline)
         assert third.network == first.network
         assert third.connections(pipeline.operators[0]) == first.connections(pipeline.operators[0])
-        assert len(beside.runner.created) == 2  # the service, and the test's own
+        assert len(device.runner.created) == 2  # the service, and the test's own
 
 
 async def test_one_that_nobody_used_for_the_idle_time_ends_with_its_network(
-    beside: Beside,
+    device: ServiceDevice,
 ) -> None:
-    async with beside.daemon(idle_seconds=60.0) as services:
+    async with device.daemon(idle_seconds=60.0) as services:
         await services.acquire("one", using(viewer(volume="/data")))
-        beside.clock.ahead += 100
+        device.clock.ahead += 100
         await services.release("one")
-        (container,) = await beside.containers()
-        beside.clock.ahead += 50
+        (container,) = await device.containers()
+        device.clock.ahead += 50
         await services.acquire("two", using(viewer(volume="/data")))
         await services.release("two")
-        assert await beside.containers() == [container]
-        beside.clock.ahead += 61
+        assert await device.containers() == [container]
+        device.clock.ahead += 61
         services._companions.living.copy().pop().notify()
         await until(lambda: services.count() == 0)
-        await until(lambda: _none(beside))
+        await until(lambda: _none(device))
         assert not (services._workshop.volumes / "x").parent.exists() or not list(
             services._workshop.volumes.iterdir()
         )
 
 
-async def _networks(beside: Beside, count: int) -> bool:
-    return len(await beside.networks()) == count
+async def _networks(device: ServiceDevice, count: int) -> bool:
+    return len(await device.networks()) == count
 
 
-async def _none(beside: Beside) -> bool:
-    return not await beside.containers() and not await beside.networks()
+async def _none(device: ServiceDevice) -> bool:
+    return not await device.containers() and not await device.networks()
 
 
-async def test_stop_ends_each_when_the_jobs_that_use_it_have_ended(beside: Beside) -> None:
-    async with beside.daemon() as services:
+async def test_stop_ends_each_when_the_jobs_that_use_it_have_ended(device: ServiceDevice) -> None:
+    async with device.daemon() as services:
         await services.acquire("one", using(viewer()))
         await services.acquire("two", using(viewer(command=("x",))))
         await services.release("two")
@@ -160,127 +160,131 @@ async def test_stop_ends_each_when_the_jobs_that_use_it_have_ended(beside: Besid
         await until(lambda: services.count() == 1)
         waiting = asyncio.create_task(services.acquire("three", using(viewer())))
         await until(lambda: services.waits_for("three") == "service viewer")
-        assert len(beside.runner.created) == 2  # the old one is not given to new jobs
+        assert len(device.runner.created) == 2  # the old one is not given to new jobs
         await services.release("one")
         await waiting
-        assert len(beside.runner.created) == 3
+        assert len(device.runner.created) == 3
         assert services.count() == 1
 
 
 async def test_one_that_ends_while_it_is_used_comes_back_at_its_address_and_says_why(
-    beside: Beside,
+    device: ServiceDevice,
 ) -> None:
-    async with beside.daemon(restarts=2) as services:
+    async with device.daemon(restarts=2) as services:
         await services.acquire("one", using(viewer()))
         for count in (2, 3):
-            beside.crash()
-            await until(lambda c=count: len(beside.runner.started) == c)  # type: ignore[misc]
-            assert beside.runner.created[-1].networks == beside.runner.created[0].networks
+            device.crash()
+            await until(lambda c=count: len(device.runner.started) == c)  # type: ignore[misc]
+            assert device.runner.created[-1].networks == device.runner.created[0].networks
             await until(lambda: services.count() == 1)
         assert "exit code 7" in str(services.trouble("one"))
         assert "no licence" in str(services.trouble("one"))
-        assert beside.lost == []
-        beside.crash()
-        await until(lambda: bool(beside.lost))
-        ((job, reason),) = beside.lost
+        assert device.lost == []
+        device.crash()
+        await until(lambda: bool(device.lost))
+        ((job, reason),) = device.lost
         assert job == "one"
         assert "exit code 7" in reason
         assert "started again 2 times" in reason
         await until(lambda: services.count() == 0)
         await services.release("one")
-        await until(lambda: _none(beside))
+        await until(lambda: _none(device))
 
 
-async def test_one_that_ends_unused_is_not_started_again(beside: Beside) -> None:
-    async with beside.daemon() as services:
+async def test_one_that_ends_unused_is_not_started_again(device: ServiceDevice) -> None:
+    async with device.daemon() as services:
         await services.acquire("one", using(viewer()))
         await services.release("one")
-        beside.crash()
-        await until(lambda: _none(beside))
-        assert len(beside.runner.started) == 1
-        assert beside.lost == []
+        device.crash()
+        await until(lambda: _none(device))
+        assert len(device.runner.started) == 1
+        assert device.lost == []
 
 
 async def test_one_that_ends_before_it_is_healthy_fails_the_job_with_its_last_words(
-    beside: Beside,
+    device: ServiceDevice,
 ) -> None:
     async def breaks(spec: ContainerSpec) -> int:
-        return await beside._viewer(spec)
+        return await device._viewer(spec)
 
-    beside.runner.add_image("site/broken:1", breaks, ports=(1,))
-    async with beside.daemon() as services:
-        beside.exits.set()
+    device.runner.add_image("site/broken:1", breaks, ports=(1,))
+    async with device.daemon() as services:
+        device.exits.set()
         with pytest.raises(ServiceError, match=r"exit code 7.*viewer: no licence"):
             await services.acquire("one", using(viewer(image="site/broken:1")))
-        await until(lambda: _none(beside))
+        await until(lambda: _none(device))
 
 
-async def test_one_that_ends_as_its_image_is_damaged_says_so(beside: Beside) -> None:
+async def test_one_that_ends_as_its_image_is_damaged_says_so(device: ServiceDevice) -> None:
     async def breaks(spec: ContainerSpec) -> int:
-        return await beside._viewer(spec)
+        return await device._viewer(spec)
 
-    beside.runner.add_image("site/broken:1", breaks, ports=(1,))
-    beside.runner.damage_image("site/broken:1", contents=True)
-    async with beside.daemon() as services:
-        beside.exits.set()
+    device.runner.add_image("site/broken:1", breaks, ports=(1,))
+    device.runner.damage_image("site/broken:1", contents=True)
+    async with device.daemon() as services:
+        device.exits.set()
         with pytest.raises(ServiceError, match=r"exit code 7.*is damaged on this device.*bin/a"):
             await services.acquire("one", using(viewer(image="site/broken:1")))
-        await until(lambda: _none(beside))
+        await until(lambda: _none(device))
 
 
-async def test_one_that_never_listens_fails_the_job_after_a_bounded_time(beside: Beside) -> None:
-    async with beside.daemon(start_seconds=0.3) as services:
+async def test_one_that_never_listens_fails_the_job_after_a_bounded_time(
+    device: ServiceDevice,
+) -> None:
+    async with device.daemon(start_seconds=0.3) as services:
         with pytest.raises(ServiceError, match=r"port 5000 within 0.3 s.*no licence"):
             await services.acquire("one", using(viewer(port=5000)))
-        await until(lambda: _none(beside))
+        await until(lambda: _none(device))
 
 
 async def test_a_connection_without_a_port_of_an_image_without_ports_is_refused(
-    beside: Beside,
+    device: ServiceDevice,
 ) -> None:
-    beside.runner.add_image("site/portless:1", beside._viewer)
-    async with beside.daemon() as services:
+    device.runner.add_image("site/portless:1", device._viewer)
+    async with device.daemon() as services:
         with pytest.raises(ServiceError, match=r"VIEWER.*no `port:`"):
             await services.acquire("one", using(viewer(image="site/portless:1")))
         with pytest.raises(ImageNotFoundError):
             await services.acquire("one", using(viewer(image="site/absent:1")))
         with pytest.raises(ServiceError, match="asks for 2 GPUs, and the device has 1"):
             await services.acquire("one", using(viewer(gpu=2)))
-        assert beside.runner.created == []
+        assert device.runner.created == []
 
 
-async def test_a_machine_without_networks_fails_only_jobs_that_need_one(beside: Beside) -> None:
-    async with beside.daemon() as services:
-        beside.runner.refuse_networks("no /dev/net/tun")
+async def test_a_machine_without_networks_fails_only_jobs_that_need_one(
+    device: ServiceDevice,
+) -> None:
+    async with device.daemon() as services:
+        device.runner.refuse_networks("no /dev/net/tun")
         with pytest.raises(NetworkError, match="/dev/net/tun"):
             await services.acquire("one", using(viewer()))
         await services.acquire("two", using())
-        beside.runner.refuse_networks(None)
+        device.runner.refuse_networks(None)
         await services.acquire("one", using(viewer()))
 
 
-async def test_while_podman_is_away_work_waits_and_nothing_is_lost(beside: Beside) -> None:
-    async with beside.daemon() as services:
+async def test_while_podman_is_away_work_waits_and_nothing_is_lost(device: ServiceDevice) -> None:
+    async with device.daemon() as services:
         await services.acquire("one", using(viewer()))
-        beside.runner.available = False
+        device.runner.available = False
         with pytest.raises(RunnerUnavailableError):
             await services.acquire("two", using(viewer(command=("x",))))
         await services.release("two")
         await services.release("one")
-        beside.runner.available = True
+        device.runner.available = True
         await services.acquire("three", using(viewer()))
-        assert len(beside.runner.created) == 1
+        assert len(device.runner.created) == 1
         await services.stop()
         await services.release("three")
-        await until(lambda: _none(beside))
+        await until(lambda: _none(device))
 
 
 @pytest.mark.parametrize("steps", range(0, 60, 2))
 async def test_an_acquire_that_is_cancelled_anywhere_leaves_nothing(
-    beside: Beside, steps: int
+    device: ServiceDevice, steps: int
 ) -> None:
-    await beside.store("m")
-    async with beside.daemon() as services:
+    await device.store("m")
+    async with device.daemon() as services:
         pipeline = using(viewer(volume="/data"), models=("m",))
         task = asyncio.create_task(services.acquire("one", pipeline))
         for _ in range(steps):
@@ -291,15 +295,15 @@ async def test_an_acquire_that_is_cancelled_anywhere_leaves_nothing(
         await asyncio.gather(task, return_exceptions=True)
         await services.release("one")
         await services.stop()
-        await until(lambda: _none(beside))
+        await until(lambda: _none(device))
         assert services._companions.living == set()
         assert services._companions.models == {}
 
 
-async def test_many_jobs_that_come_and_go_at_once_leave_nothing(beside: Beside) -> None:
+async def test_many_jobs_that_come_and_go_at_once_leave_nothing(device: ServiceDevice) -> None:
     for name in "abcdef":
-        await beside.store(name)
-    async with beside.daemon(inference={"model_limit": 3}) as services:
+        await device.store(name)
+    async with device.daemon(inference={"model_limit": 3}) as services:
 
         async def one(number: int) -> None:
             models = tuple("abcdef"[(number + i) % 6] for i in range(number % 3))
@@ -310,10 +314,10 @@ async def test_many_jobs_that_come_and_go_at_once_leave_nothing(beside: Beside) 
                 task.cancel()
             (found,) = await asyncio.gather(task, return_exceptions=True)
             if not isinstance(found, BaseException):
-                assert set(models) <= set(beside.server.loaded)
-                assert len(beside.server.loaded) <= 3
+                assert set(models) <= set(device.server.loaded)
+                assert len(device.server.loaded) <= 3
                 await asyncio.sleep(0.001 * (number % 5))
-                assert set(models) <= set(beside.server.loaded)
+                assert set(models) <= set(device.server.loaded)
             elif not isinstance(found, asyncio.CancelledError):
                 raise found
             if number % 10 == 5:
@@ -323,18 +327,20 @@ async def test_many_jobs_that_come_and_go_at_once_leave_nothing(beside: Beside) 
         async with asyncio.timeout(30):
             await asyncio.gather(*(one(number) for number in range(60)))
         await services.stop()
-        await until(lambda: _none(beside))
-        assert beside.lost == []
+        await until(lambda: _none(device))
+        assert device.lost == []
 
 
-async def test_an_idle_holder_of_the_gpu_yields_and_a_used_one_does_not(beside: Beside) -> None:
-    async with beside.daemon() as services:
+async def test_an_idle_holder_of_the_gpu_yields_and_a_used_one_does_not(
+    device: ServiceDevice,
+) -> None:
+    async with device.daemon() as services:
         await services.acquire("one", using(viewer(gpu=1)))
         await services.acquire("two", using(viewer()))
         assert services.gpu_use().gpus == {"nvidia.com/gpu=0"}
         assert services.gpu_use().jobs == {"one"}
         assert await services.yield_gpu() is False
-        assert beside.runner.created[0].devices == ("nvidia.com/gpu=0",)
+        assert device.runner.created[0].devices == ("nvidia.com/gpu=0",)
         await services.release("one")
         assert services.gpu_use().jobs == set()
         assert await services.yield_gpu() is True
@@ -343,7 +349,7 @@ async def test_an_idle_holder_of_the_gpu_yields_and_a_used_one_does_not(beside: 
 
 
 async def test_a_next_daemon_adopts_what_runs_and_gives_running_jobs_the_same(
-    beside: Beside,
+    device: ServiceDevice,
 ) -> None:
     pipeline = using(viewer(volume="/data"))
     uses = pipeline.operators[0]
@@ -352,125 +358,127 @@ async def test_a_next_daemon_adopts_what_runs_and_gives_running_jobs_the_same(
         await asyncio.Event().wait()
         return 0
 
-    app = beside.runner.add_image("site/app:1", idle)
-    async with beside.daemon() as services:
+    app = device.runner.add_image("site/app:1", idle)
+    async with device.daemon() as services:
         first = await services.acquire("one", pipeline)
         await services.acquire("over", using(viewer(command=("x",))))
-        operator = await beside.runner.create(
+        operator = await device.runner.create(
             ContainerSpec(
                 name="operator",
                 image=app.id,
                 labels={LABEL_INSTANCE: INSTANCE, LABEL_JOB: "one", LABEL_OPERATOR: "uses"},
-                log_path=beside.state / "operator.log",
+                log_path=device.state / "operator.log",
                 networks=first.networks(uses),
             )
         )
         (first.mounts(uses)[0].source / "kept").write_text("x")
-    before = set(await beside.containers())
-    async with beside.daemon(running=("one",), idle_seconds=0.05) as services:
-        assert set(await beside.containers()) == before  # whatever the idle time: it may come back
+    before = set(await device.containers())
+    async with device.daemon(running=("one",), idle_seconds=0.05) as services:
+        assert set(await device.containers()) == before  # whatever the idle time: it may come back
         again = await services.acquire("one", pipeline)
         assert again == first
         assert (again.mounts(uses)[0].source / "kept").read_text() == "x"
         await until(lambda: services.count() == 1)  # what nobody came back for
-        await until(lambda: _networks(beside, 1))
-        await beside.runner.remove(operator)
+        await until(lambda: _networks(device, 1))
+        await device.runner.remove(operator)
         await services.release("one")
-        await until(lambda: _none(beside))
+        await until(lambda: _none(device))
 
 
-async def test_a_next_daemon_knows_which_gpu_an_idle_service_holds(beside: Beside) -> None:
-    async with beside.daemon() as services:
+async def test_a_next_daemon_knows_which_gpu_an_idle_service_holds(device: ServiceDevice) -> None:
+    async with device.daemon() as services:
         await services.acquire("one", using(viewer(gpu=1)))
-    async with beside.daemon(running=("one",)) as services:
+    async with device.daemon(running=("one",)) as services:
         assert services.gpu_use().gpus == {"nvidia.com/gpu=0"}
         assert await services.yield_gpu() is False  # its job may come back for it
         await services.release("one")
         assert await services.yield_gpu() is True
-        assert await beside.containers() == []
+        assert await device.containers() == []
 
 
 async def test_a_next_daemon_removes_what_does_not_run_and_what_belongs_to_no_job(
-    beside: Beside,
+    device: ServiceDevice,
 ) -> None:
-    async with beside.daemon() as services:
+    async with device.daemon() as services:
         await services.acquire("one", using(viewer(volume="/data")))
-    beside.runner.cut_power()
-    async with beside.daemon() as services:
-        await until(lambda: _none(beside))
+    device.runner.cut_power()
+    async with device.daemon() as services:
+        await until(lambda: _none(device))
         assert list(services._workshop.volumes.iterdir()) == []
         await services.acquire("two", using(viewer()))
-        assert len(beside.runner.started) == 2
+        assert len(device.runner.started) == 2
 
 
-async def test_a_next_daemon_without_podman_takes_up_later(beside: Beside) -> None:
-    async with beside.daemon() as services:
+async def test_a_next_daemon_without_podman_takes_up_later(device: ServiceDevice) -> None:
+    async with device.daemon() as services:
         await services.acquire("one", using(viewer()))
-    beside.runner.available = False
-    async with beside.daemon() as services:
+    device.runner.available = False
+    async with device.daemon() as services:
         assert services.count() == 0
-        beside.runner.available = True
+        device.runner.available = True
         await services.acquire("two", using(viewer()))
-        assert len(beside.runner.started) == 1
+        assert len(device.runner.started) == 1
 
 
-async def test_a_container_that_podman_keeps_is_tried_again(beside: Beside) -> None:
-    async with beside.daemon() as services:
+async def test_a_container_that_podman_keeps_is_tried_again(device: ServiceDevice) -> None:
+    async with device.daemon() as services:
         await services.acquire("one", using(viewer()))
-        beside.runner.refuse_removal("service viewer")
+        device.runner.refuse_removal("service viewer")
         await services.stop()
         await services.release("one")
         await until(lambda: services._companions.living == set())
-        assert len(await beside.containers()) == 1
-        beside.runner._kept.clear()
-        await until(lambda: _none(beside))
+        assert len(await device.containers()) == 1
+        device.runner._kept.clear()
+        await until(lambda: _none(device))
 
 
 async def test_what_is_half_made_goes_at_the_start_and_a_moment_later(
-    beside: Beside,
+    device: ServiceDevice,
 ) -> None:
     own, strangers = f"claraedge-service-{INSTANCE[:12]}-", "claraedge-service-abc-"
-    halves = beside.runner.halves
+    halves = device.runner.halves
     halves |= {f"{own}one", f"{strangers}one"}
-    async with beside.daemon() as services:
+    async with device.daemon() as services:
         assert halves == {f"{strangers}one"}
         lease = await services.acquire("one", using(viewer()))
         (making,) = (c.making for c in services._companions.living)
         assert making is not None
         assert making.startswith(own)
-        # A Podman that an earlier daemon was killed beside makes these only now; the listing still
-        # tells of the one that is just being made.
+        # A Podman that was in a call when the daemon was killed makes the first one only now. The
+        # list still has the one that is just being made.
         halves |= {f"{own}late", making}
-        late = await beside.runner.create(
+        late = await device.runner.create(
             ContainerSpec(
                 name=f"{own}whole",
-                image=beside.runner.created[0].image,
+                image=device.runner.created[0].image,
                 labels={LABEL_SERVICES: INSTANCE},
-                log_path=beside.state / "late.log",
+                log_path=device.state / "late.log",
             )
         )
-        beside.clock.ahead += leavings._LATE
+        device.clock.ahead += orphans._LATE
         await until(lambda: halves == {f"{strangers}one", making})
 
         async def gone() -> bool:
-            return late not in await beside.containers()
+            return late not in await device.containers()
 
         await until(gone)
-        assert len(await beside.containers()) == 1
+        assert len(await device.containers()) == 1
         assert await services.acquire("one", using(viewer())) == lease
         halves.discard(making)
 
 
-async def test_a_newer_image_takes_over_once_nobody_uses_the_older_one(beside: Beside) -> None:
-    async with beside.daemon() as services:
+async def test_a_newer_image_takes_over_once_nobody_uses_the_older_one(
+    device: ServiceDevice,
+) -> None:
+    async with device.daemon() as services:
         await services.acquire("one", using(viewer()))
-        newer = beside.runner.add_image(
-            VIEWER, beside._viewer, ports=(8080,), listens={8080: accept}
+        newer = device.runner.add_image(
+            VIEWER, device._viewer, ports=(8080,), listens={8080: accept}
         )
         await services.acquire("two", using(viewer()))
-        assert len(beside.runner.created) == 1
+        assert len(device.runner.created) == 1
         await services.release("one")
         await services.release("two")
         await services.acquire("three", using(viewer()))
-        assert beside.runner.created[-1].image == newer.id
+        assert device.runner.created[-1].image == newer.id
         assert services.count() == 1

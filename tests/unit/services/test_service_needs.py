@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from beside import using, viewer
+from service_device import using, viewer
 
 from claraedge.errors import ModelNotReadyError, NetworkError, ServiceError
 from claraedge.pipelines.model import Operator, Pipeline

@@ -1,4 +1,4 @@
-"""What tests of services stand on: the real parts, over a runner in memory."""
+"""A device for tests of services: the real parts, over a runner in memory."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TickingClock(SystemClock):
         return super().elapsed() + self.ahead
 
 
-class Beside:
+class ServiceDevice:
     """A device with two images; `services` is the present daemon's part."""
 
     def __init__(self, state: Path, database: Database) -> None:
@@ -126,8 +126,8 @@ class Beside:
     async def store(
         self, name: str, weights: str = "w", of: Sequence[str] = (), config: str = "", **files: str
     ) -> Model:
-        """Puts a model into the repository, an ensemble where it is `of` others; `files` lie beside
-        its weights, `config` is added to its configuration.
+        """Puts a model into the repository, an ensemble where it is `of` others; `files` lie next
+        to its weights, `config` is added to its configuration.
         """
         steps = "".join(f'step {{ model_name: "{part}" model_version: -1 }}\n' for part in of)
         ensemble = f'platform: "ensemble"\nensemble_scheduling {{\n{steps}}}\n' if of else ""

@@ -61,4 +61,6 @@ def site(a_site: FaultySite) -> Iterator[FaultySite]:
         a_site.start()
     yield a_site
     if a_site.process is not None and a_site.process.poll() is None:
-        until("nothing is left", lambda: not a_site.leftovers(), seconds=20, told=a_site.leftovers)
+        until(
+            "nothing is left", lambda: not a_site.leftovers(), seconds=20, details=a_site.leftovers
+        )

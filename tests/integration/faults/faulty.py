@@ -42,7 +42,7 @@ STUBBORN = "trap '' TERM; echo on; while :; do sleep 0.1; done"
 
 @dataclass
 class FaultySite(Site):
-    """Looks into the state by itself: a command line for each look would take too long."""
+    """Reads the state directly: a command line for each reading would be too slow."""
 
     extra: Mapping[str, str] = field(default_factory=dict)
     """More environment for the daemon."""
@@ -103,7 +103,9 @@ class FaultySite(Site):
             assert self.process.poll() is None, (self.folder / "daemon.log").read_text()[-4000:]
             return bool(self.rows("SELECT state FROM jobs WHERE id = ?", job)[0][0] == _STOPPED)
 
-        until(f"job {job} has stopped", stopped, seconds=seconds, told=lambda: self.describe(job))
+        until(
+            f"job {job} has stopped", stopped, seconds=seconds, details=lambda: self.describe(job)
+        )
         return self.describe(job)
 
     # --- processes ----------------------------------------------------------------------------
@@ -164,12 +166,14 @@ class FaultySite(Site):
         return [str(path) for path in found if folders != [path]]
 
     def _processes(self) -> list[str]:
-        """conmon and others that were told of the state folder, other than the daemon itself."""
+        """conmon and others that have the state folder as an argument, without the daemon."""
         assert self.process is not None
         state = str(self.state) + "/"
         pids = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit()]
-        told = {pid: _command(pid) for pid in pids if pid not in (self.process.pid, os.getpid())}
-        return [f"{pid} {command}" for pid, command in told.items() if state in command]
+        commands = {
+            pid: _command(pid) for pid in pids if pid not in (self.process.pid, os.getpid())
+        }
+        return [f"{pid} {command}" for pid, command in commands.items() if state in command]
 
     def _attempts(self) -> list[str]:
         """Folders of attempts, other than those that completed."""
@@ -228,7 +232,7 @@ class FaultySite(Site):
         ]
 
     def _is_orphan(self, point: str) -> bool:
-        """Whether no container of anybody has this layer: others' come and go while we look."""
+        """Whether no container of anybody has this layer: others' come and go meanwhile."""
         containers = podman("ps", "-aq", "--no-trunc").split()
         form = "{{.GraphDriver.Data.MergedDir}}"
         found = podman("inspect", "--format", form, *containers, check=False) if containers else ""
@@ -237,7 +241,7 @@ class FaultySite(Site):
 
 
 def podman(*arguments: str, check: bool = True) -> str:
-    """What Podman prints. It fails now and then where a container goes away under a list."""
+    """What Podman prints. It fails now and then where a container disappears during a list."""
     for left in (2, 1, 0):
         ran = subprocess.run(
             ["podman", *arguments],
@@ -249,7 +253,7 @@ def podman(*arguments: str, check: bool = True) -> str:
 
 
 def _texts(folder: Path) -> list[bytes]:
-    """The files in a folder that may go away meanwhile."""
+    """The files in a folder that may disappear meanwhile."""
     found = []
     with suppress(FileNotFoundError, NotADirectoryError):
         for path in folder.iterdir():
@@ -269,9 +273,9 @@ def until(
     what: str,
     holds: Callable[[], object],
     seconds: float = 60,
-    told: Callable[[], object] = lambda: "",
+    details: Callable[[], object] = lambda: "",
 ) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}: {told()}"
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}: {details()}"
         time.sleep(0.02)

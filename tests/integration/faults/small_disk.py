@@ -47,7 +47,7 @@ def free() -> int:
 
 @contextlib.contextmanager
 def filled(left: int = 0) -> Iterator[Path]:
-    """A stranger's file takes all of it but so many bytes; it is removed at the end."""
+    """A foreign file fills all of it but `left` bytes; it is removed at the end."""
     filler = PLACE / "filler"
     fill(filler, left)
     try:

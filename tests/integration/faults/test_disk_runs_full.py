@@ -1,4 +1,4 @@
-"""The disk of the state is full, to the last byte: nothing is lost, and work goes on later."""
+"""The disk of the state is full, to the last byte: nothing is lost, and work continues later."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def a_site(
 def chain(
     site: FaultySite, name: str, *, first: str = "echo 1 >/out/n", seconds: float = 0.5
 ) -> str:
-    """Three operators; each adds a line to what it read. The second takes so long."""
+    """Three operators; each adds a line to what it read. The second lasts `seconds`."""
     second = f"echo second; sleep {seconds}; (cat /in-first/n; echo 2) >/out/n"
     return site.register(
         name,
@@ -74,18 +74,18 @@ def works(site: FaultySite) -> None:
 
 def evicted(ended: Any) -> bool:
     """It was ended for its room, and its messages say what to do."""
-    told = any(
+    explained = any(
         text.startswith("evicted: the disk of the state folder") and "free some space there" in text
         for text in ended["messages"]
     )
-    return ended["status"] == "EVICTED" and told
+    return ended["status"] == "EVICTED" and explained
 
 
 def tail(log: Path, start: int) -> str:
     return log.read_bytes()[start:].decode(errors="replace")
 
 
-def held(site: FaultySite) -> bool:
+def warns_of_disk(site: FaultySite) -> bool:
     return any("disk" in warning for warning in site.ask("status")["warnings"])
 
 
@@ -101,10 +101,10 @@ def test_an_operator_that_fills_the_disk_is_evicted_and_its_files_go(site: Fault
 def test_an_operator_that_fails_of_a_full_disk_says_so(site: FaultySite) -> None:
     job = site.begin(chain(site, "fails", first="dd if=/dev/zero of=/out/big bs=1M"))
     ended = site.end(job)
-    # It ends by itself, unless the disk is looked at before that.
+    # It ends by itself, unless the disk is checked before that.
     assert ended["status"] in ("FAULTED", "EVICTED"), ended
-    told = "failed with exit code 1; the disk of its outputs may be full: 0 MiB of it are free"
-    assert evicted(ended) or told in ended["messages"][0], ended
+    text = "failed with exit code 1; the disk of its outputs may be full: 0 MiB of it are free"
+    assert evicted(ended) or text in ended["messages"][0], ended
     works(site)
 
 
@@ -118,18 +118,18 @@ def test_strangers_fill_the_disk_while_a_job_runs(site: FaultySite) -> None:
         assert ended["status"] == "EVICTED", ended
         assert evicted(ended)
         assert not (site.state / "ballast").exists()
-        until("new work is held", lambda: held(site))
+        until("new work is blocked", lambda: warns_of_disk(site))
     works(site)
 
 
-def test_a_job_waits_on_a_disk_without_any_room_and_goes_on(site: FaultySite) -> None:
+def test_a_job_waits_on_a_disk_without_any_room_and_continues(site: FaultySite) -> None:
     """Not even its end can be recorded; nothing is lost by that."""
     job = site.begin(chain(site, "nothing", first="echo 1 >/out/n; sleep 1"))
     site.until_runs(job, "first")
     (site.state / "ballast").unlink()  # spent before
     with small_disk.filled():
         until("the job waits for the disk", lambda: "the disk is full" in str(site.describe(job)))
-        assert held(site)
+        assert warns_of_disk(site)
     assert site.end(job)["status"] in ("HEALTHY", "EVICTED")
     works(site)
 

@@ -74,7 +74,7 @@ def took(site: FaultySite, job: str) -> float:
 # --- time-outs -----------------------------------------------------------------------------------
 
 
-def test_a_job_takes_too_long(site: FaultySite) -> None:
+def test_a_job_exceeds_its_time_out(site: FaultySite) -> None:
     pipeline = site.register("late", operator("only", STUBBORN), more="timeout: 1\n")
     job = site.begin(pipeline)
     ended = site.end(job)
@@ -83,7 +83,7 @@ def test_a_job_takes_too_long(site: FaultySite) -> None:
     assert 1 + GRACE <= took(site, job) < 1 + _WITHIN
 
 
-def test_an_operator_takes_too_long(site: FaultySite) -> None:
+def test_an_operator_exceeds_its_time_out(site: FaultySite) -> None:
     pipeline = site.register(
         "slow",
         operator("only", STUBBORN, more="  timeout: 1\n"),
@@ -117,7 +117,7 @@ def test_an_operator_that_answers_term_with_exit_code_0_did_not_complete(
 
 def test_what_ended_in_time_while_no_daemon_ran_did_not_take_too_long(site: FaultySite) -> None:
     pipeline = site.register(
-        "away",
+        "offline",
         operator("first", "echo on; sleep 1; echo 1 >/out/n", more="  timeout: 4\n"),
         operator("second", "echo on; cp /in-first/n /out/n", "first"),
         more="timeout: 4\n",
@@ -231,20 +231,20 @@ def test_a_job_is_cancelled_while_an_operator_waits_for_its_next_attempt(site: F
     assert site.log(job, "only") == ["on"]
 
 
-# --- what runs beside the job --------------------------------------------------------------------
+# --- services and models of the job --------------------------------------------------------------
 
 
 @pytest.fixture
 def served(site: FaultySite, archives: TestImages, tmp_path: Path) -> Iterator[FaultySite]:
-    """With the inference server; after the test nothing runs beside jobs, and nothing is left."""
+    """With the inference server; after the test no service runs, and nothing is left."""
     site.say("create", "image", "-f", models_server_image(tmp_path / "m.tar", f"{SERVER}:1"))
     yield site
     site.say("stop")
     until(
-        "nothing runs beside jobs",
+        "no service runs",
         lambda: beside(site) == [] and networks(site) == [],
         seconds=20,
-        told=lambda: (beside(site), networks(site)),
+        details=lambda: (beside(site), networks(site)),
     )
 
 
@@ -281,7 +281,7 @@ def test_a_job_is_cancelled_while_the_inference_server_loads_a_model(served: Fau
     server = beside(served)
     ended = cancelled(served, job)
     assert ended["operators"][0]["status"] == "PENDING"
-    # The server was healthy and goes on, and others have their models of it.
+    # The server was healthy and continues, and others have their models of it.
     light = "  models: [{name: light}]\n"
     other = served.begin(served.register("light", operator("only", "echo on", more=light)))
     assert served.end(other)["status"] == "HEALTHY"
@@ -314,5 +314,5 @@ def test_a_job_is_cancelled_at_any_moment(served: FaultySite) -> None:
             "nothing is left",
             lambda: beside(served) == [] and not served.leftovers(),
             seconds=20,
-            told=lambda at=moment: (seed, at, beside(served), served.leftovers()),
+            details=lambda at=moment: (seed, at, beside(served), served.leftovers()),
         )

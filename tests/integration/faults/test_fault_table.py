@@ -45,27 +45,28 @@ def result(site: FaultySite, job: str, name: str = "n5") -> str:
 _NAMES = ("n1", "n2", "n3", "n4", "n5")
 
 
-def ran_once(site: FaultySite, job: str, told: object) -> None:
+def ran_once(site: FaultySite, job: str, details: object) -> None:
     """All five operators ran, each of them once, and the right files came out."""
-    assert result(site, job) == "n1n2n1n3n4n5", told
+    assert result(site, job) == "n1n2n1n3n4n5", details
     for name in _NAMES:
-        assert site.log(job, name) == [f"ran {name}"], (name, told)
+        assert site.log(job, name) == [f"ran {name}"], (name, details)
 
 
-def ran_once_but_for_starts(site: FaultySite, job: str, told: object) -> None:
+def ran_once_but_for_starts(site: FaultySite, job: str, details: object) -> None:
     """The same where Podman was killed once: what it was about to start, two side by side at most,
-    may have started, and nobody lived to say so. Then it is ended, and run again; and told.
+    may have started, and nobody lived to say so. Then it is ended, and run again, and a message
+    says so.
     """
-    assert result(site, job) == "n1n2n1n3n4n5", told
+    assert result(site, job) == "n1n2n1n3n4n5", details
     runs = {name: site.log(job, name) for name in _NAMES}
-    assert all(set(lines) == {f"ran {name}"} for name, lines in runs.items()), (runs, told)
+    assert all(set(lines) == {f"ran {name}"} for name, lines in runs.items()), (runs, details)
     again = [name for name, lines in runs.items() if len(lines) > 1]
-    assert again in ([], ["n1"], ["n2"], ["n3"], ["n2", "n3"], ["n4"], ["n5"]), (runs, told)
-    assert all(len(lines) <= 2 for lines in runs.values()), (runs, told)
+    assert again in ([], ["n1"], ["n2"], ["n3"], ["n2", "n3"], ["n4"], ["n5"]), (runs, details)
+    assert all(len(lines) <= 2 for lines in runs.values()), (runs, details)
     messages = [text for (text,) in site.rows("SELECT text FROM job_messages WHERE job = ?", job)]
     for name in again:
         text = f"operator {name}: interrupted (Podman ended while it started it); run again"
-        assert text in messages, (messages, told)
+        assert text in messages, (messages, details)
 
 
 def moments(most: float) -> list[float]:
@@ -98,7 +99,7 @@ def test_the_daemon_is_killed_at_random_moments(site: FaultySite) -> None:
         ended = site.end(job)
         assert ended["status"] == "HEALTHY", (moment, ended)
         ran_once(site, job, (moment, ended))
-        until("nothing is left", lambda: not site.leftovers(), seconds=20, told=site.leftovers)
+        until("nothing is left", lambda: not site.leftovers(), seconds=20, details=site.leftovers)
 
 
 def test_podmans_service_is_killed_at_random_moments(site: FaultySite) -> None:
@@ -110,7 +111,7 @@ def test_podmans_service_is_killed_at_random_moments(site: FaultySite) -> None:
         ended = site.end(job)
         assert ended["status"] == "HEALTHY", (moment, ended)
         ran_once_but_for_starts(site, job, (moment, ended))
-        until("nothing is left", lambda: not site.leftovers(), seconds=20, told=site.leftovers)
+        until("nothing is left", lambda: not site.leftovers(), seconds=20, details=site.leftovers)
 
 
 def test_podmans_service_is_killed_again_and_again(site: FaultySite) -> None:

@@ -81,7 +81,7 @@ def states(site: FaultySite) -> dict[str, str]:
     return {name: item["state"] for name, item in items(site).items()}
 
 
-def until_parked(site: FaultySite, names: set[str], *told: str) -> None:
+def until_parked(site: FaultySite, names: set[str], *texts: str) -> None:
     """Until all of these wait, and say so to people and to programs."""
 
     def parked() -> bool:
@@ -89,16 +89,16 @@ def until_parked(site: FaultySite, names: set[str], *told: str) -> None:
         return all(
             name in found
             and found[name]["state"] == "PARKED"
-            and all(text in found[name]["reason"] for text in told)
+            and all(text in found[name]["reason"] for text in texts)
             for name in names
         )
 
-    until(f"{sorted(names)} say {told}", parked, told=lambda: items(site))
+    until(f"{sorted(names)} say {texts}", parked, details=lambda: items(site))
     shown = site.say("list", "inbox")
     for name in names:
         (line,) = [line for line in shown.splitlines() if name in line]
         assert "PARKED" in line
-    assert all(text in shown for text in told), shown
+    assert all(text in shown for text in texts), shown
 
 
 def evicted(site: FaultySite) -> set[str]:
@@ -127,7 +127,7 @@ def until_delivered(
         rest = {state for name, state in found.items() if name not in gone}
         return set(found) == set(wanted) and rest == {"DELIVERED"}
 
-    until("all is delivered", done, seconds=90, told=lambda: items(site))
+    until("all is delivered", done, seconds=90, details=lambda: items(site))
     gone = evicted(site)
     count, wanted = len(wanted), {n: c for n, c in wanted.items() if n not in gone}
     results = list((outbox or site.state / "outbox").glob("ct/*/only/*"))
@@ -151,7 +151,7 @@ def prepared(inbox: Path, wanted: dict[str, bytes]) -> None:
 
 
 def arrive(inbox: Path, names: list[str]) -> None:
-    """By a rename, which takes no room."""
+    """By a rename, which needs no room."""
     for name in names:
         (inbox / f"{name}.part").rename(inbox / name)
 
@@ -173,8 +173,8 @@ def test_items_that_come_in_while_the_disk_fills_wait_and_finish(
         if ballast == "without any room":
             (site.state / "ballast").unlink()
         with small_disk.filled() as filler:
-            arrive(inbox, names[5:12])  # nobody has looked at the disk by now
-            until("new work is held", lambda: is_low(site))
+            arrive(inbox, names[5:12])  # the disk was not checked yet
+            until("new work is blocked", lambda: is_low(site))
             small_disk.fill(filler)
             arrive(inbox, names[12:])
             until_parked(site, set(names[12:]), "the disk of", "free some space there")
@@ -183,7 +183,7 @@ def test_items_that_come_in_while_the_disk_fills_wait_and_finish(
         assert list(inbox.iterdir()) == []
 
 
-def test_a_daemon_that_is_killed_while_items_wait_for_room_takes_each_once(
+def test_a_daemon_that_is_killed_while_items_wait_for_room_claims_each_once(
     disk: Path, home: Path, runtime_folder: Path, archives: TestImages
 ) -> None:
     wanted = {f"{number}.dcm": b"%d" % number * 1000 for number in range(6)}
@@ -192,7 +192,7 @@ def test_a_daemon_that_is_killed_while_items_wait_for_room_takes_each_once(
         prepared(inbox, wanted)
         arrive(inbox, list(wanted)[:3])
         with small_disk.filled() as filler:
-            until("new work is held", lambda: is_low(site))
+            until("new work is blocked", lambda: is_low(site))
             small_disk.fill(filler)
             arrive(inbox, list(wanted)[3:])
             until_parked(site, set(list(wanted)[3:]), "free some space")
@@ -223,14 +223,14 @@ def test_a_file_that_has_no_room_in_the_state_folder_waits_and_keeps_nobody_wait
             until(
                 "the small one is delivered",
                 lambda: states(site).get("small.dcm") == "DELIVERED",
-                told=lambda: items(site),
+                details=lambda: items(site),
             )
             assert items(site)["big.dcm"]["state"] == "PARKED"
             assert free - small_disk.free() < MIB, "a part of the copy is left"
         until(
             "it is delivered",
             lambda: set(states(site).values()) == {"DELIVERED"},
-            told=lambda: items(site),
+            details=lambda: items(site),
         )
         assert site.rows("SELECT COUNT(*), COUNT(DISTINCT payload) FROM jobs") == [(2, 2)]
         assert [path.name for path in other.rglob("*")] == ["ct"]
@@ -240,7 +240,7 @@ def test_a_file_that_has_no_room_in_the_state_folder_waits_and_keeps_nobody_wait
 def test_results_wait_for_a_full_outbox_and_are_delivered_once_there_is_room(
     disk: Path, home: Path, runtime_folder: Path, archives: TestImages
 ) -> None:
-    """The state is elsewhere: everything else goes on."""
+    """The state is elsewhere: everything else continues."""
     outbox = disk / "outbox"
     settings = f'[outbox]\npath = "{outbox}"\n{ANY_DISK}'
     wanted = {"big.dcm": os.urandom(32 * MIB), "small.dcm": b"small"}
@@ -250,14 +250,14 @@ def test_results_wait_for_a_full_outbox_and_are_delivered_once_there_is_room(
             free = small_disk.free()
             drop(inbox / "big.dcm", wanted["big.dcm"])
             needed = f"the disk of {outbox} is full; free some space there: 32 MiB are needed"
-            until("it says so", lambda: needed in str(items(site)), told=lambda: items(site))
+            until("it says so", lambda: needed in str(items(site)), details=lambda: items(site))
             assert states(site) == {"big.dcm": "SUBMITTED"}
             assert needed in site.say("list", "inbox")
             drop(inbox / "small.dcm", wanted["small.dcm"])
             until(
                 "the small one is delivered",
                 lambda: states(site).get("small.dcm") == "DELIVERED",
-                told=lambda: items(site),
+                details=lambda: items(site),
             )
             assert states(site)["big.dcm"] == "SUBMITTED"
             assert free - small_disk.free() < MIB, "a part of the result is left"

@@ -61,7 +61,7 @@ class Device:
     folder: Path
 
     async def store(self, name: str, weights: str, config: str = "", **files: str) -> None:
-        """Puts a model into the repository; `files` lie beside its weights."""
+        """Puts a model into the repository; `files` lie next to its weights."""
         content = io.BytesIO()
         with zipfile.ZipFile(content, "w") as archive:
             archive.writestr(f"{name}/config.pbtxt", config or f'name: "{name}"')
@@ -109,7 +109,7 @@ class Device:
         return end.code
 
     async def left(self) -> tuple[int, int]:
-        """Containers beside jobs, and networks."""
+        """The numbers of service containers and networks."""
         found = await self.runner.containers({LABEL_SERVICES: self.instance})
         networks = await self.runner.networks({LABEL_INSTANCE: self.instance})
         return len(found), len(networks)
@@ -129,7 +129,7 @@ async def device(
     inference: dict[str, Any] | None = None,
     **own: Any,
 ) -> AsyncIterator[Device]:
-    """Opens it; what runs goes on after its end."""
+    """Opens it; what runs continues after its end."""
     async with (
         PodmanService(runtime) as service,
         PodmanRunner(service, runtime) as runner,
@@ -167,7 +167,7 @@ async def device(
 
 
 def echo(**changes: Any) -> Service:
-    """A service that answers what it is told."""
+    """A service that returns what it receives."""
     return Service(
         **(
             {

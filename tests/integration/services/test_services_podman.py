@@ -1,4 +1,4 @@
-"""Services and the inference server beside jobs, on real rootless Podman."""
+"""Services and the inference server for jobs, on real rootless Podman."""
 
 from __future__ import annotations
 
@@ -103,9 +103,9 @@ while true; do busybox nc -l -p 7000 -e cat; done
         one = await made.services.acquire("one", listener)
         two = await made.services.acquire("two", caller)
         await made.start(one, listener.operators[0])
-        told = one.mounts(listener.operators[0])[0].source / "address"
+        address = one.mounts(listener.operators[0])[0].source / "address"
         async with asyncio.timeout(10):
-            while not told.exists() or not told.read_text():
+            while not address.exists() or not address.read_text():
                 await asyncio.sleep(0.02)
         assert await made.run(one, caller.operators[0]) == 0
         assert await made.run(two, caller.operators[0]) == 1

@@ -62,7 +62,7 @@ async def test_the_least_recently_used_model_makes_room(device: ServiceDevice) -
             await services.acquire("5", using(models=("a", "b", "c")))
 
 
-async def test_a_job_waits_in_line_while_running_jobs_hold_all_places(
+async def test_a_job_waits_in_line_while_running_jobs_use_all_places(
     device: ServiceDevice,
 ) -> None:
     for name in "abc":
@@ -87,7 +87,7 @@ async def test_a_job_waits_in_line_while_running_jobs_hold_all_places(
         await small
 
 
-async def test_who_waits_for_room_may_be_cancelled_and_holds_up_nobody(
+async def test_who_waits_for_room_may_be_cancelled_and_delays_nobody(
     device: ServiceDevice,
 ) -> None:
     for name in "ab":
@@ -172,7 +172,7 @@ async def test_a_server_that_is_never_ready_fails_the_job_after_a_bounded_time(
         await until(lambda: services.count() == 0)
 
 
-async def test_a_model_that_takes_too_long_to_load_fails_the_job(device: ServiceDevice) -> None:
+async def test_a_model_that_loads_too_slowly_fails_the_job(device: ServiceDevice) -> None:
     await device.store("m")
     device.server.hold = asyncio.Event()
     async with device.daemon(inference={"load_seconds": 0.2}) as services:

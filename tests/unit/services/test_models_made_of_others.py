@@ -83,7 +83,7 @@ async def test_a_model_with_older_files_than_before_is_loaded_all_the_same(
         assert device.server.loaded == {"net": "new", "all": "e+new"}
 
 
-async def test_an_ensemble_takes_its_parts_along_when_it_makes_room(device: ServiceDevice) -> None:
+async def test_an_ensemble_and_a_part_that_only_it_needs_make_room(device: ServiceDevice) -> None:
     for name in ("pre", "net", "other"):
         await device.store(name)
     await device.store("all", of=("pre", "net"))

@@ -263,7 +263,9 @@ async def test_a_machine_without_networks_fails_only_jobs_that_need_one(
         await services.acquire("one", using(viewer()))
 
 
-async def test_while_podman_is_away_work_waits_and_nothing_is_lost(device: ServiceDevice) -> None:
+async def test_while_podman_is_unavailable_work_waits_and_nothing_is_lost(
+    device: ServiceDevice,
+) -> None:
     async with device.daemon() as services:
         await services.acquire("one", using(viewer()))
         device.runner.available = False
@@ -409,7 +411,7 @@ async def test_a_next_daemon_removes_what_does_not_run_and_what_belongs_to_no_jo
         assert len(device.runner.started) == 2
 
 
-async def test_a_next_daemon_without_podman_takes_up_later(device: ServiceDevice) -> None:
+async def test_a_next_daemon_without_podman_adopts_services_later(device: ServiceDevice) -> None:
     async with device.daemon() as services:
         await services.acquire("one", using(viewer()))
     device.runner.available = False
@@ -467,7 +469,7 @@ async def test_what_is_half_made_goes_at_the_start_and_a_moment_later(
         halves.discard(making)
 
 
-async def test_a_newer_image_takes_over_once_nobody_uses_the_older_one(
+async def test_a_newer_image_is_used_once_nobody_uses_the_older_one(
     device: ServiceDevice,
 ) -> None:
     async with device.daemon() as services:

@@ -219,7 +219,7 @@ class ActiveJob:
             gpu=requests.gpus(operator),
             job_gpus=self.demands.gpus,
             gpu_memory=0 if alone else operator.requests.gpu_memory or 0,
-            gpu_beside=self.demands.gpu_beside and self.service_lease is None,
+            services_want_gpu=self.demands.services_want_gpu and self.service_lease is None,
         )
 
     def soonest(self, limit: float) -> float | None:

@@ -78,7 +78,7 @@ class EngineContext:
             self.machine.services.memory_of(pipeline),
             self.machine.profile,
             unified=self.unified,
-            gpu_beside=self.machine.services.want_gpu(pipeline),
+            services_want_gpu=self.machine.services.want_gpu(pipeline),
         )
 
     def expect_orphans(self) -> None:

@@ -16,7 +16,7 @@ from claraedge.jobs.engine.termination import Termination
 from claraedge.jobs.engine.workers import Workers
 from claraedge.jobs.model import JobState, JobStatus, Priority
 from claraedge.jobs.scheduling import queue
-from claraedge.jobs.scheduling.budget import Candidate, Held, memory_of
+from claraedge.jobs.scheduling.budget import Candidate, Usage, memory_of
 from claraedge.jobs.scheduling.gpu_leases import absent
 from claraedge.jobs.scheduling.queue import JobQueue
 from claraedge.jobs.scheduling.scheduler import Resources, Scheduler
@@ -75,7 +75,7 @@ class Dispatcher:
         self.blocked_by = self._may_start() if len(self._queue) else None
         if self.blocked_by is None:
             candidates += await self._heads({c.job for c in candidates})
-        await self._scheduler.look(candidates)
+        await self._scheduler.read_capacity(candidates)
         choice = self._scheduler.choose(candidates, self._usage())
         if choice.idle_memory:
             wanted = {
@@ -174,7 +174,7 @@ class Dispatcher:
         await self._context.machine.database.write(work)
         self._without_gpu |= unreported.keys()
 
-    def _usage(self) -> Held:
+    def _usage(self) -> Usage:
         running = [r for a in self._context.active.values() for r in a.running.values()]
         use = self._context.machine.services.gpu_use()
         used, idle = self._service_leases.memory()
@@ -187,10 +187,10 @@ class Dispatcher:
         for each in running:
             if each.candidate.gpu_memory and each.gpus:
                 shared[each.gpus[0]] = shared.get(each.gpus[0], 0) + each.candidate.gpu_memory
-        return Held(
+        return Usage(
             operators=sum(r.candidate.slot for r in running),
             cores=sum(min(r.candidate.cpu, self._resources.cores) for r in running),
-            cores_beside=sum(service_cores.values()),
+            service_cores=sum(service_cores.values()),
             memory=sum(memory_of(r.candidate, self._scheduler.capacity) for r in running),
             services=used,
             service_users=frozenset(a.job.id for a in served),
@@ -199,8 +199,8 @@ class Dispatcher:
             leases={a.job.id: a.lease for a in self._context.active.values() if a.lease},
             gpus_in_use=frozenset(g for r in running if r.candidate.gpu for g in r.gpus),
             gpu_memory=shared,
-            beside=use.used,
-            beside_users=use.jobs,
+            service_gpus=use.used,
+            service_gpu_users=use.jobs,
         )
 
 

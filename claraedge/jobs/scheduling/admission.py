@@ -14,7 +14,7 @@ from claraedge.jobs.model import Priority
 from claraedge.jobs.scheduling.budget import (
     Candidate,
     Capacity,
-    Held,
+    Usage,
     idle_to_end,
     memory_obstacle,
     with_memory,
@@ -22,29 +22,29 @@ from claraedge.jobs.scheduling.budget import (
 from claraedge.jobs.scheduling.gpu_leases import absent, gpu_obstacle, with_gpus
 
 
-def obstacle(candidate: Candidate, capacity: Capacity, held: Held) -> str | None:
+def obstacle(candidate: Candidate, capacity: Capacity, usage: Usage) -> str | None:
     """Returns what a candidate waits for, as text for users; None: it may start."""
-    if candidate.slot and held.operators >= capacity.operators:
+    if candidate.slot and usage.operators >= capacity.operators:
         return f"all {capacity.operators} operator slots are taken"
     return (
-        _core_obstacle(candidate, capacity, held)
-        or memory_obstacle(candidate, capacity, held)
-        or gpu_obstacle(candidate, capacity, held)
+        _core_obstacle(candidate, capacity, usage)
+        or memory_obstacle(candidate, capacity, usage)
+        or gpu_obstacle(candidate, capacity, usage)
     )
 
 
-def _core_obstacle(candidate: Candidate, capacity: Capacity, held: Held) -> str | None:
+def _core_obstacle(candidate: Candidate, capacity: Capacity, usage: Usage) -> str | None:
     """Returns the cores that a candidate waits for, as text.
 
     Services reduce the cores of operators, but do not block an operator while no other one reserves
     cores: nothing that runs would release any.
     """
     cpu = min(candidate.cpu, capacity.cores)  # a larger request means all cores
-    free = max(0, capacity.cores - held.cores - held.cores_beside)
-    if not cpu or not held.cores or cpu <= free:
+    free = max(0, capacity.cores - usage.cores - usage.service_cores)
+    if not cpu or not usage.cores or cpu <= free:
         return None
     text = f"{cpu} cores; {free} of {capacity.cores} are free"
-    return f"{text}, services hold {held.cores_beside}" if held.cores_beside else text
+    return f"{text}, services hold {usage.service_cores}" if usage.service_cores else text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class Decision:
 def decide(
     candidates: Iterable[Candidate],
     capacity: Capacity,
-    held: Held,
+    usage: Usage,
     *,
     classes: Sequence[Priority] = tuple(reversed(Priority)),
     reserved: Candidate | None = None,
@@ -74,23 +74,23 @@ def decide(
     """
     first = None if reserved is None else reserved.job
     ranked = sorted(candidates, key=lambda c: (c.queued and c.job != first, *_rank(c, classes)))
-    kept = held if reserved is None else _with(reserved, capacity, held)
+    kept = usage if reserved is None else _with(reserved, capacity, usage)
     immediate_waits = False
     idle_memory, wanted = 0, frozenset[str]()
     for candidate in ranked:
         if candidate.queued and immediate_waits:
             continue
         others = candidate.queued and reserved is not None and candidate.job != reserved.job
-        room = kept if others else held
+        room = kept if others else usage
         waits_for = obstacle(candidate, capacity, room)
         if waits_for is None:
             return Decision(candidate=candidate, idle_memory=idle_memory, wanted=wanted)
         ended = room.without_idle(candidate.services)
         if room.idle and obstacle(candidate, capacity, ended) is None:
             # Its turn has come: candidates after it may only use the remaining resources.
-            held, kept = _with(candidate, capacity, held), _with(candidate, capacity, kept)
+            usage, kept = _with(candidate, capacity, usage), _with(candidate, capacity, kept)
             wanted |= candidate.services.keys()
-            idle_memory = idle_to_end(held, capacity)
+            idle_memory = idle_to_end(usage, capacity)
         if candidate.priority is Priority.IMMEDIATE and not candidate.job_runs:
             # Its queue has to be empty before any other job starts (Clara 0.8.1).
             immediate_waits = immediate_waits or absent(candidate, capacity) is None
@@ -109,11 +109,11 @@ def _rank(candidate: Candidate, classes: Sequence[Priority]) -> tuple[bool, bool
     )
 
 
-def _with(candidate: Candidate, capacity: Capacity, held: Held) -> Held:
+def _with(candidate: Candidate, capacity: Capacity, usage: Usage) -> Usage:
     """Returns the usage with the resources of a waiting candidate reserved."""
-    held = with_gpus(candidate, capacity, with_memory(candidate, capacity, held))
+    usage = with_gpus(candidate, capacity, with_memory(candidate, capacity, usage))
     return replace(
-        held,
-        operators=held.operators + candidate.slot,
-        cores=held.cores + min(candidate.cpu, capacity.cores),
+        usage,
+        operators=usage.operators + candidate.slot,
+        cores=usage.cores + min(candidate.cpu, capacity.cores),
     )

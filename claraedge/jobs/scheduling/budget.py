@@ -1,6 +1,6 @@
 """Capacity of the device, its usage, and the requests of operators. Pure.
 
-Deadlocks are excluded, because nothing waits while it occupies what another waits for: a job takes
+Deadlocks are excluded, because nothing waits while it occupies what another waits for: a job leases
 all of its GPUs at once; services and the inference server of a job only start if they leave memory
 for the largest operator of every job that uses services; everything else is occupied by operators
 that run and end.
@@ -33,13 +33,13 @@ class Capacity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Usage:
     """The usage: resources of running operators, and of services and the inference server."""
 
     operators: int = 0
     cores: int = 0
     """Cores that operators reserve."""
-    cores_beside: int = 0
+    service_cores: int = 0
     """Cores that services reserve while jobs use them."""
     memory: int = 0
     """Megabytes of operators; on a unified device including GPU memory."""
@@ -55,14 +55,14 @@ class Held:
     """job -> the GPUs that are leased to it."""
     gpus_in_use: frozenset[str] = frozenset()
     """GPUs that a running operator uses as a whole now."""
-    beside: frozenset[str] = frozenset()
+    service_gpus: frozenset[str] = frozenset()
     """GPUs of services and of the inference server that jobs use."""
-    beside_users: frozenset[str] = frozenset()
+    service_gpu_users: frozenset[str] = frozenset()
     """The jobs that use these, and share the GPUs with them."""
     gpu_memory: Mapping[str, int] = field(default_factory=dict)
     """GPU -> megabytes that running operators share of it."""
 
-    def without_idle(self, wanted: Container[str]) -> Held:
+    def without_idle(self, wanted: Container[str]) -> Usage:
         """Returns the usage after all idle services have ended, except those in `wanted`."""
         return replace(self, idle={k: size for k, size in self.idle.items() if k in wanted})
 
@@ -93,13 +93,13 @@ class Candidate:
     """The most whole GPUs that one operator of its job requests: the size of the job's lease."""
     gpu_memory: int = 0
     """Megabytes that it requests of one shared GPU."""
-    gpu_beside: bool = False
+    services_want_gpu: bool = False
     """Whether services of its job that do not run yet request a GPU."""
 
     @property
     def wants_gpu(self) -> bool:
         """Whether its start depends on GPUs."""
-        return bool(self.gpu or self.gpu_memory or self.gpu_beside)
+        return bool(self.gpu or self.gpu_memory or self.services_want_gpu)
 
     @property
     def queued(self) -> bool:
@@ -112,7 +112,7 @@ class Candidate:
         return self.job, self.operator
 
 
-def memory_obstacle(candidate: Candidate, capacity: Capacity, held: Held) -> str | None:
+def memory_obstacle(candidate: Candidate, capacity: Capacity, usage: Usage) -> str | None:
     """Returns the memory that a candidate waits for, as text; None: there is enough.
 
     A job that is alone on the device always has enough: there is nothing to wait for.
@@ -120,25 +120,25 @@ def memory_obstacle(candidate: Candidate, capacity: Capacity, held: Held) -> str
     whole = capacity.memory
     if whole is None:
         return None
-    growth, asked = _growth(candidate, held), memory_of(candidate, capacity)
-    used = sum(held.services.values())
-    has_its_services = candidate.job in held.service_users
+    growth, asked = _growth(candidate, usage), memory_of(candidate, capacity)
+    used = sum(usage.services.values())
+    has_its_services = candidate.job in usage.service_users
     if candidate.services and used and not has_its_services:
-        largest = max(held.largest, candidate.largest)
+        largest = max(usage.largest, candidate.largest)
         if used + growth + largest > whole:
             # Otherwise all jobs that use services could block each other at their largest
             # operators.
             return (
                 f"{growth + largest} MB of memory for its services and their largest operator;"
-                f" {max(0, whole - used)} of {whole} are not held by services of other jobs"
+                f" {max(0, whole - used)} of {whole} are not reserved by services of other jobs"
             )
     wanted = min(growth + asked, whole)
     if not wanted:
         return None
-    taken = held.memory + used
-    if has_its_services and not held.memory:
+    taken = usage.memory + used
+    if has_its_services and not usage.memory:
         taken = min(taken, whole - wanted)  # no operator runs that could release memory
-    idle = sum(size for key, size in held.idle.items() if key not in candidate.services)
+    idle = sum(size for key, size in usage.idle.items() if key not in candidate.services)
     if taken + idle + wanted <= whole:
         return None
     free = max(0, whole - taken - idle)
@@ -146,27 +146,28 @@ def memory_obstacle(candidate: Candidate, capacity: Capacity, held: Held) -> str
     return f"{text}, services hold {used + idle}" if used + idle else text
 
 
-def idle_to_end(held: Held, capacity: Capacity) -> int:
+def idle_to_end(usage: Usage, capacity: Capacity) -> int:
     """Returns the megabytes that idle services must release so that the usage fits."""
     if capacity.memory is None:
         return 0
-    idle = sum(held.idle.values())
-    taken = min(held.memory + sum(held.services.values()), capacity.memory)
+    idle = sum(usage.idle.values())
+    taken = min(usage.memory + sum(usage.services.values()), capacity.memory)
     return max(0, taken + idle - capacity.memory) if idle else 0
 
 
-def with_memory(candidate: Candidate, capacity: Capacity, held: Held) -> Held:
+def with_memory(candidate: Candidate, capacity: Capacity, usage: Usage) -> Usage:
     """Returns the usage after a candidate has the memory that it waits for."""
-    services = dict(held.services)
+    services = dict(usage.services)
     for key, size in candidate.services.items():
-        services[key] = max(size, services.get(key, 0), held.idle.get(key, 0))
+        services[key] = max(size, services.get(key, 0), usage.idle.get(key, 0))
     return replace(
-        held,
-        memory=held.memory + memory_of(candidate, capacity),
+        usage,
+        memory=usage.memory + memory_of(candidate, capacity),
         services=services,
-        service_users=held.service_users | ({candidate.job} if candidate.services else frozenset()),
-        largest=max(held.largest, candidate.largest if candidate.services else 0),
-        idle={key: size for key, size in held.idle.items() if key not in candidate.services},
+        service_users=usage.service_users
+        | ({candidate.job} if candidate.services else frozenset()),
+        largest=max(usage.largest, candidate.largest if candidate.services else 0),
+        idle={key: size for key, size in usage.idle.items() if key not in candidate.services},
     )
 
 
@@ -175,9 +176,9 @@ def memory_of(candidate: Candidate, capacity: Capacity) -> int:
     return candidate.memory + (candidate.gpu_memory if capacity.unified else 0)
 
 
-def _growth(candidate: Candidate, held: Held) -> int:
+def _growth(candidate: Candidate, usage: Usage) -> int:
     """Returns the megabytes of services that would start for its job, or get their first user."""
     return sum(
-        max(0, max(size, held.idle.get(key, 0)) - held.services.get(key, 0))
+        max(0, max(size, usage.idle.get(key, 0)) - usage.services.get(key, 0))
         for key, size in candidate.services.items()
     )

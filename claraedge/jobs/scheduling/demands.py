@@ -20,7 +20,7 @@ class Demands:
     """The most whole GPUs that one of its operators requests: the size of the job's lease."""
     devices: int
     """GPUs that must exist: `gpus`, or at least one if a GPU is shared or services need one."""
-    gpu_beside: bool
+    services_want_gpu: bool
     """Whether its services or the inference server request a GPU."""
     largest: int
     """Megabytes of its largest operator."""
@@ -42,12 +42,12 @@ class Demands:
         profile: requests.Profile,
         *,
         unified: bool,
-        gpu_beside: bool,
+        services_want_gpu: bool,
     ) -> Self:
         """Returns the demands of a job of a pipeline.
 
-        `kept`: key -> what is reserved for each service of the job; `gpu_beside`: whether one of
-        these requests a GPU.
+        `kept`: key -> what is reserved for each service of the job; `services_want_gpu`: whether
+        one of these requests a GPU.
         """
         operators = pipeline.operators
         memory = {o.name: _memory(o, profile, unified=unified) for o in operators}
@@ -62,8 +62,8 @@ class Demands:
         gpus = max(requests.gpus(o) for o in operators)
         return cls(
             gpus=gpus,
-            devices=max(gpus, gpu_beside, *(requests.devices(o) for o in operators)),
-            gpu_beside=gpu_beside,
+            devices=max(gpus, services_want_gpu, *(requests.devices(o) for o in operators)),
+            services_want_gpu=services_want_gpu,
             largest=max(memory.values()),
             services={key: each.amount for key, each in kept.items()},
             cores={key: each.cores for key, each in kept.items() if each.cores},

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from claraedge.jobs.scheduling.budget import Candidate, Capacity, Held
+from claraedge.jobs.scheduling.budget import Candidate, Capacity, Usage
 
 NO_GPU = "no GPU present"
 #: The wait of an operator whose job has its GPUs, while another operator of the job uses them.
@@ -23,7 +23,7 @@ def absent(candidate: Candidate, capacity: Capacity) -> str | None:
     if not capacity.gpus:
         if capacity.gpu_faults:
             return f"a GPU that can be used: {capacity.gpu_faults[0]}"
-        return None if candidate.gpu_beside and not _asks(candidate) else NO_GPU
+        return None if candidate.services_want_gpu and not _asks(candidate) else NO_GPU
     if candidate.gpu and candidate.job_gpus > len(capacity.gpus):
         text = f"{candidate.job_gpus} GPUs; this device shows {len(capacity.gpus)}"
         return "; ".join([text, *capacity.gpu_faults])
@@ -35,104 +35,106 @@ def _asks(candidate: Candidate) -> bool:
     return bool(candidate.gpu or candidate.gpu_memory)
 
 
-def gpu_obstacle(candidate: Candidate, capacity: Capacity, held: Held) -> str | None:
+def gpu_obstacle(candidate: Candidate, capacity: Capacity, usage: Usage) -> str | None:
     """Returns the GPUs that a candidate waits for, as text for users; None: they are free."""
     if not _asks(candidate):
         return absent(candidate, capacity)
-    lease = held.leases.get(candidate.job)
+    lease = usage.leases.get(candidate.job)
     if lease is None and (missing := absent(candidate, capacity)) is not None:
         return missing
     if not capacity.gpus:
         return absent(candidate, capacity)
     if candidate.gpu_memory:
-        if _shared(candidate, capacity, held) is not None:
+        if _shared(candidate, capacity, usage) is not None:
             return None
-        state = _shared_state(candidate.job, capacity, held)
+        state = _shared_state(candidate.job, capacity, usage)
         return f"{candidate.gpu_memory} MB of GPU memory; {state}"
     if lease is None:
-        free = len(_unleased(candidate.job, capacity, held))
+        free = len(_unleased(candidate.job, capacity, usage))
         if candidate.job_gpus > free:
             return f"{candidate.job_gpus} GPUs; {free} of {len(capacity.gpus)} are free"
-    elif candidate.gpu > len(_idle(lease, held)):
+    elif candidate.gpu > len(_idle(lease, usage)):
         return OWN_TURN
     return None
 
 
 def grant(
-    candidate: Candidate, capacity: Capacity, held: Held
+    candidate: Candidate, capacity: Capacity, usage: Usage
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Returns (the job's lease, the GPUs of this operator) for a candidate without an obstacle."""
-    lease = held.leases.get(candidate.job, ())
+    lease = usage.leases.get(candidate.job, ())
     if candidate.gpu_memory:
-        device = _shared(candidate, capacity, held)
+        device = _shared(candidate, capacity, usage)
         return lease, () if device is None else (device,)
     if candidate.gpu == 0:
         return lease, ()
-    lease = lease or _unleased(candidate.job, capacity, held)[: candidate.job_gpus]
-    return lease, _idle(lease, held)[: candidate.gpu]
+    lease = lease or _unleased(candidate.job, capacity, usage)[: candidate.job_gpus]
+    return lease, _idle(lease, usage)[: candidate.gpu]
 
 
-def with_gpus(candidate: Candidate, capacity: Capacity, held: Held) -> Held:
+def with_gpus(candidate: Candidate, capacity: Capacity, usage: Usage) -> Usage:
     """Returns the usage after a candidate has the GPUs that it waits for."""
-    gpu_memory = dict(held.gpu_memory)
-    leases = dict(held.leases)
+    gpu_memory = dict(usage.gpu_memory)
+    leases = dict(usage.leases)
     if candidate.job_gpus and candidate.job not in leases:
-        leases[candidate.job] = _unleased(candidate.job, capacity, held)[: candidate.job_gpus]
+        leases[candidate.job] = _unleased(candidate.job, capacity, usage)[: candidate.job_gpus]
     if candidate.gpu_memory:
         # On the device with the least memory in use, where it will fit first.
-        free = [gpu for gpu in capacity.gpus if not _leased(gpu, candidate.job, held)]
+        free = [gpu for gpu in capacity.gpus if not _leased(gpu, candidate.job, usage)]
         if free:
             device = min(free, key=lambda gpu: gpu_memory.get(gpu, 0))
             gpu_memory[device] = gpu_memory.get(device, 0) + candidate.gpu_memory
-    return replace(held, leases=leases, gpu_memory=gpu_memory)
+    return replace(usage, leases=leases, gpu_memory=gpu_memory)
 
 
-def _shared(candidate: Candidate, capacity: Capacity, held: Held) -> str | None:
+def _shared(candidate: Candidate, capacity: Capacity, usage: Usage) -> str | None:
     """Returns the device whose memory a candidate may share: the fullest that still has room."""
-    lease = held.leases.get(candidate.job, ())
+    lease = usage.leases.get(candidate.job, ())
     fitting = [
         gpu
         for gpu in capacity.gpus
-        if (gpu in lease or not _leased(gpu, candidate.job, held))
-        and gpu not in held.gpus_in_use
-        and _fits(candidate.gpu_memory, held.gpu_memory.get(gpu, 0), capacity.gpu_memory)
+        if (gpu in lease or not _leased(gpu, candidate.job, usage))
+        and gpu not in usage.gpus_in_use
+        and _fits(candidate.gpu_memory, usage.gpu_memory.get(gpu, 0), capacity.gpu_memory)
     ]
-    return max(fitting, key=lambda gpu: held.gpu_memory.get(gpu, 0), default=None)
+    return max(fitting, key=lambda gpu: usage.gpu_memory.get(gpu, 0), default=None)
 
 
 def _fits(asked: int, taken: int, whole: int | None) -> bool:
     return taken == 0 if whole is None else taken + min(asked, whole) <= whole
 
 
-def _shared_state(job: str, capacity: Capacity, held: Held) -> str:
+def _shared_state(job: str, capacity: Capacity, usage: Usage) -> str:
     if capacity.gpu_memory is None:
         return "the size of the GPU's memory is unknown, so it is not shared"
     free = max(
         (
-            capacity.gpu_memory - held.gpu_memory.get(g, 0)
+            capacity.gpu_memory - usage.gpu_memory.get(g, 0)
             for g in capacity.gpus
-            if not _leased(g, job, held)
+            if not _leased(g, job, usage)
         ),
         default=0,
     )
     return f"{free} of {capacity.gpu_memory} are free"
 
 
-def _unleased(job: str, capacity: Capacity, held: Held) -> tuple[str, ...]:
+def _unleased(job: str, capacity: Capacity, usage: Usage) -> tuple[str, ...]:
     """Returns the GPUs that a job may lease: neither leased nor shared."""
     return tuple(
-        gpu for gpu in capacity.gpus if not _leased(gpu, job, held) and not held.gpu_memory.get(gpu)
+        gpu
+        for gpu in capacity.gpus
+        if not _leased(gpu, job, usage) and not usage.gpu_memory.get(gpu)
     )
 
 
-def _leased(gpu: str, job: str, held: Held) -> bool:
+def _leased(gpu: str, job: str, usage: Usage) -> bool:
     """Returns whether this GPU is leased, or used by services that this job does not use."""
-    if gpu in held.beside and job not in held.beside_users:
+    if gpu in usage.service_gpus and job not in usage.service_gpu_users:
         return True
-    return any(gpu in lease for lease in held.leases.values())
+    return any(gpu in lease for lease in usage.leases.values())
 
 
-def _idle(lease: Sequence[str], held: Held) -> tuple[str, ...]:
+def _idle(lease: Sequence[str], usage: Usage) -> tuple[str, ...]:
     return tuple(
-        gpu for gpu in lease if gpu not in held.gpus_in_use and not held.gpu_memory.get(gpu)
+        gpu for gpu in lease if gpu not in usage.gpus_in_use and not usage.gpu_memory.get(gpu)
     )

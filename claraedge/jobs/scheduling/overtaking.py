@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from claraedge.jobs.model import Priority
 from claraedge.jobs.scheduling.admission import obstacle
-from claraedge.jobs.scheduling.budget import Candidate, Capacity, Held
+from claraedge.jobs.scheduling.budget import Candidate, Capacity, Usage
 from claraedge.jobs.scheduling.gpu_leases import OWN_TURN, absent
 
 #: Seconds for which a waiting operator may be overtaken; then its resources are reserved for it.
@@ -19,7 +19,7 @@ Who: TypeAlias = tuple[str, str]
 
 
 def overtaken(
-    candidates: Iterable[Candidate], capacity: Capacity, held: Held
+    candidates: Iterable[Candidate], capacity: Capacity, usage: Usage
 ) -> Sequence[Candidate]:
     """Returns, of each class and of running jobs, the first operator that others may overtake."""
     found: dict[Priority | None, Candidate] = {}
@@ -27,7 +27,7 @@ def overtaken(
         group = candidate.priority if candidate.queued else None
         if group in found or (not candidate.queued and not candidate.job_runs):
             continue
-        waits_for = obstacle(candidate, capacity, held)
+        waits_for = obstacle(candidate, capacity, usage)
         if waits_for in (None, OWN_TURN) or absent(candidate, capacity) is not None:
             continue
         found[group] = candidate

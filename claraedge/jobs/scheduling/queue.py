@@ -55,7 +55,7 @@ class JobQueue(Generic[T]):
     def __init__(self) -> None:
         self._places = count()
         self._entries: dict[str, _Entry[T]] = {}
-        # Sorted. Removing the first entry of a list of 10,000 moves 80 kB, which takes
+        # Sorted. Removing the first entry of a list of 10,000 moves 80 kB, which needs
         # microseconds.
         self._lanes: dict[Priority, dict[Lane, list[tuple[int, str]]]] = {
             p: {} for p in reversed(Priority)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from claraedge.blocking import in_thread
 from claraedge.clock import Clock
 from claraedge.jobs.scheduling.admission import decide, obstacle
-from claraedge.jobs.scheduling.budget import Candidate, Capacity, Held
+from claraedge.jobs.scheduling.budget import Candidate, Capacity, Usage
 from claraedge.jobs.scheduling.gpu_leases import grant
 from claraedge.jobs.scheduling.overtaking import OVERTAKEN, Overtaking, overtaken
 from claraedge.jobs.scheduling.turns import Turns
@@ -70,7 +70,7 @@ class Scheduler:
 
     @property
     def capacity(self) -> Capacity:
-        """The capacity as of the last `look`."""
+        """The capacity as of the last `read_capacity`."""
         return self._capacity
 
     def soonest(self) -> float | None:
@@ -80,7 +80,7 @@ class Scheduler:
         first = min(self._overtaking.since.values())
         return max(0.0, first + OVERTAKEN - self._clock.elapsed())
 
-    async def look(self, candidates: Iterable[Candidate]) -> None:
+    async def read_capacity(self, candidates: Iterable[Candidate]) -> None:
         """Reads the capacity; detects GPUs only if a candidate needs one."""
         gpus: tuple[str, ...] = ()
         faults: Mapping[str, str] = {}
@@ -100,22 +100,22 @@ class Scheduler:
             unified=self._resources.unified,
         )
 
-    def choose(self, candidates: Collection[Candidate], held: Held) -> Choice:
+    def choose(self, candidates: Collection[Candidate], usage: Usage) -> Choice:
         """Chooses what starts now, among all waiting operators."""
         capacity = self._capacity
         waiting = {c.who: c for c in candidates}
-        blocked = (c.who for c in overtaken(candidates, capacity, held))
+        blocked = (c.who for c in overtaken(candidates, capacity, usage))
         self._overtaking = self._overtaking.after(blocked, waiting, self._clock.elapsed())
         who = self._overtaking.reserved
         found = decide(
             candidates,
             capacity,
-            held,
+            usage,
             classes=self._turns.order({c.priority for c in candidates}),
             reserved=None if who is None else waiting[who],
         )
         chosen = found.candidate
-        lease, gpus = ((), ()) if chosen is None else grant(chosen, capacity, held)
+        lease, gpus = ((), ()) if chosen is None else grant(chosen, capacity, usage)
         if chosen is not None and chosen.queued:
             self._turns = self._turns.taken(chosen.priority)
         return Choice(
@@ -126,9 +126,9 @@ class Scheduler:
             wanted=found.wanted,
         )
 
-    def waits_for(self, candidates: Sequence[Candidate], held: Held) -> Mapping[str, str]:
+    def waits_for(self, candidates: Sequence[Candidate], usage: Usage) -> Mapping[str, str]:
         """Returns, per operator of a job, what it waits for, as text."""
         return {
-            c.operator: obstacle(c, self._capacity, held) or "its turn: others go before it"
+            c.operator: obstacle(c, self._capacity, usage) or "its turn: others go before it"
             for c in candidates
         }

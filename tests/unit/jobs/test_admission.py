@@ -8,7 +8,7 @@ import pytest
 
 from claraedge.jobs.model import Priority
 from claraedge.jobs.scheduling.admission import decide, obstacle
-from claraedge.jobs.scheduling.budget import Candidate, Capacity, Held
+from claraedge.jobs.scheduling.budget import Candidate, Capacity, Usage
 from claraedge.jobs.scheduling.gpu_leases import grant
 
 G0, G1 = "nvidia.com/gpu=0", "nvidia.com/gpu=1"
@@ -32,83 +32,83 @@ def gpu(job: str = "j", count: int = 1, **more: Any) -> Candidate:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "capacity", "held", "waits_for"),
+    ("wanted", "capacity", "usage", "waits_for"),
     [
-        (candidate(), Capacity(operators=1, cores=1), Held(), None),
-        (candidate(), Capacity(operators=1, cores=1), Held(operators=1), "all 1 operator slots"),
+        (candidate(), Capacity(operators=1, cores=1), Usage(), None),
+        (candidate(), Capacity(operators=1, cores=1), Usage(operators=1), "all 1 operator slots"),
         # Cores count only where a definition asks for them.
-        (candidate(), Capacity(operators=2, cores=2), Held(operators=1, cores=2), None),
-        (candidate(cpu=1), Capacity(operators=2, cores=2), Held(cores=1), None),
-        (candidate(cpu=2), Capacity(operators=2, cores=2), Held(cores=1), "2 cores; 1 of 2"),
+        (candidate(), Capacity(operators=2, cores=2), Usage(operators=1, cores=2), None),
+        (candidate(cpu=1), Capacity(operators=2, cores=2), Usage(cores=1), None),
+        (candidate(cpu=2), Capacity(operators=2, cores=2), Usage(cores=1), "2 cores; 1 of 2"),
         # More cores than there are means all there are.
-        (candidate(cpu=64), Capacity(operators=2, cores=2), Held(), None),
-        (candidate(cpu=64), Capacity(operators=2, cores=2), Held(cores=1), "2 cores; 1 of 2"),
+        (candidate(cpu=64), Capacity(operators=2, cores=2), Usage(), None),
+        (candidate(cpu=64), Capacity(operators=2, cores=2), Usage(cores=1), "2 cores; 1 of 2"),
         # Services reserve cores as well, but never the turn of an operator that would be alone.
-        (candidate(), Capacity(operators=9, cores=4), Held(cores=1, cores_beside=3), None),
-        (candidate(cpu=1), Capacity(operators=9, cores=4), Held(cores=1, cores_beside=2), None),
+        (candidate(), Capacity(operators=9, cores=4), Usage(cores=1, service_cores=3), None),
+        (candidate(cpu=1), Capacity(operators=9, cores=4), Usage(cores=1, service_cores=2), None),
         (
             candidate(cpu=2),
             Capacity(operators=9, cores=4),
-            Held(cores=1, cores_beside=2),
+            Usage(cores=1, service_cores=2),
             "2 cores; 1 of 4 are free, services hold 2",
         ),
         (
             candidate(cpu=1),
             Capacity(operators=9, cores=4),
-            Held(cores=1, cores_beside=9),
+            Usage(cores=1, service_cores=9),
             "1 cores; 0 of 4 are free, services hold 9",
         ),
-        (candidate(cpu=4), Capacity(operators=9, cores=4), Held(cores_beside=9), None),
+        (candidate(cpu=4), Capacity(operators=9, cores=4), Usage(service_cores=9), None),
         # GPUs.
-        (gpu(), Capacity(operators=1, cores=1), Held(), "no GPU present"),
-        (gpu(), ONE_GPU, Held(), None),
-        (gpu(), ONE_GPU, Held(leases={"other": (G0,)}), "1 GPUs; 0 of 1 are free"),
-        (gpu(), TWO_GPUS, Held(leases={"other": (G0,)}), None),
-        (gpu(count=2), TWO_GPUS, Held(leases={"other": (G0,)}), "2 GPUs; 1 of 2 are free"),
-        (gpu(job_gpus=2), TWO_GPUS, Held(leases={"other": (G0,)}), "2 GPUs; 1 of 2"),
-        (gpu(count=2), ONE_GPU, Held(), "2 GPUs; this device shows 1"),
+        (gpu(), Capacity(operators=1, cores=1), Usage(), "no GPU present"),
+        (gpu(), ONE_GPU, Usage(), None),
+        (gpu(), ONE_GPU, Usage(leases={"other": (G0,)}), "1 GPUs; 0 of 1 are free"),
+        (gpu(), TWO_GPUS, Usage(leases={"other": (G0,)}), None),
+        (gpu(count=2), TWO_GPUS, Usage(leases={"other": (G0,)}), "2 GPUs; 1 of 2 are free"),
+        (gpu(job_gpus=2), TWO_GPUS, Usage(leases={"other": (G0,)}), "2 GPUs; 1 of 2"),
+        (gpu(count=2), ONE_GPU, Usage(), "2 GPUs; this device shows 1"),
         # A job's own operators take turns on its GPU.
-        (gpu(), ONE_GPU, Held(leases={"j": (G0,)}), None),
+        (gpu(), ONE_GPU, Usage(leases={"j": (G0,)}), None),
         (
             gpu(),
             ONE_GPU,
-            Held(leases={"j": (G0,)}, gpus_in_use=frozenset({G0})),
+            Usage(leases={"j": (G0,)}, gpus_in_use=frozenset({G0})),
             "another operator of this job",
         ),
-        (gpu(), TWO_GPUS, Held(leases={"j": (G0, G1)}, gpus_in_use=frozenset({G0})), None),
+        (gpu(), TWO_GPUS, Usage(leases={"j": (G0, G1)}, gpus_in_use=frozenset({G0})), None),
         # An operator without a GPU does not wait for one.
-        (candidate(job_gpus=1), ONE_GPU, Held(leases={"other": (G0,)}), None),
+        (candidate(job_gpus=1), ONE_GPU, Usage(leases={"other": (G0,)}), None),
     ],
 )
 def test_what_an_operator_waits_for(
-    wanted: Candidate, capacity: Capacity, held: Held, waits_for: str | None
+    wanted: Candidate, capacity: Capacity, usage: Usage, waits_for: str | None
 ) -> None:
-    found = obstacle(wanted, capacity, held)
+    found = obstacle(wanted, capacity, usage)
     if waits_for is None:
         assert found is None
     else:
         assert found is not None
         assert waits_for in found
-    assert (decide([wanted], capacity, held).candidate is None) is (waits_for is not None)
+    assert (decide([wanted], capacity, usage).candidate is None) is (waits_for is not None)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "held", "lease", "gpus"),
+    ("wanted", "usage", "lease", "gpus"),
     [
-        (candidate(), Held(), (), ()),
-        (candidate(), Held(leases={"j": (G0,)}), (G0,), ()),
-        (gpu(), Held(), (G0,), (G0,)),
-        (gpu(), Held(leases={"other": (G0,)}), (G1,), (G1,)),
-        (gpu(job_gpus=2), Held(), (G0, G1), (G0,)),
-        (gpu(count=2), Held(), (G0, G1), (G0, G1)),
-        (gpu(), Held(leases={"j": (G0, G1)}, gpus_in_use=frozenset({G0})), (G0, G1), (G1,)),
+        (candidate(), Usage(), (), ()),
+        (candidate(), Usage(leases={"j": (G0,)}), (G0,), ()),
+        (gpu(), Usage(), (G0,), (G0,)),
+        (gpu(), Usage(leases={"other": (G0,)}), (G1,), (G1,)),
+        (gpu(job_gpus=2), Usage(), (G0, G1), (G0,)),
+        (gpu(count=2), Usage(), (G0, G1), (G0, G1)),
+        (gpu(), Usage(leases={"j": (G0, G1)}, gpus_in_use=frozenset({G0})), (G0, G1), (G1,)),
     ],
 )
 def test_what_is_granted(
-    wanted: Candidate, held: Held, lease: tuple[str, ...], gpus: tuple[str, ...]
+    wanted: Candidate, usage: Usage, lease: tuple[str, ...], gpus: tuple[str, ...]
 ) -> None:
-    assert obstacle(wanted, TWO_GPUS, held) is None
-    assert grant(wanted, TWO_GPUS, held) == (lease, gpus)
+    assert obstacle(wanted, TWO_GPUS, usage) is None
+    assert grant(wanted, TWO_GPUS, usage) == (lease, gpus)
 
 
 def test_the_order_of_turns() -> None:
@@ -123,7 +123,7 @@ def test_the_order_of_turns() -> None:
     waiting = list(reversed(in_order))
     room = Capacity(operators=1, cores=1)
     turns = []
-    while (chosen := decide(waiting, room, Held()).candidate) is not None:
+    while (chosen := decide(waiting, room, Usage()).candidate) is not None:
         turns.append(chosen.job)
         waiting.remove(chosen)
     assert turns == [c.job for c in in_order]
@@ -131,6 +131,6 @@ def test_the_order_of_turns() -> None:
 
 def test_one_that_waits_does_not_hold_up_others() -> None:
     waiting = [gpu("first", position=1), candidate("second", position=2)]
-    chosen = decide(waiting, ONE_GPU, Held(leases={"other": (G0,)})).candidate
+    chosen = decide(waiting, ONE_GPU, Usage(leases={"other": (G0,)})).candidate
     assert chosen is waiting[1]
-    assert decide([], ONE_GPU, Held()).candidate is None
+    assert decide([], ONE_GPU, Usage()).candidate is None

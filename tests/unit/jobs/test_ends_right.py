@@ -301,25 +301,25 @@ async def test_a_job_that_is_cancelled_before_its_services_were_even_asked_for_e
 async def test_a_job_that_is_cancelled_while_it_is_chosen_asks_for_no_services(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looking, go_on = asyncio.Event(), asyncio.Event()
-    look = Scheduler.look
+    reading, proceed = asyncio.Event(), asyncio.Event()
+    read = Scheduler.read_capacity
 
     async def slow(self: Scheduler, candidates: object) -> None:
-        if candidates and not go_on.is_set():
-            looking.set()
-            await go_on.wait()
-        await look(self, candidates)  # type: ignore[arg-type]
+        if candidates and not proceed.is_set():
+            reading.set()
+            await proceed.wait()
+        await read(self, candidates)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Scheduler, "look", slow)
+    monkeypatch.setattr(Scheduler, "read_capacity", slow)
     async with bench(device) as b:
         job = await b.job(await b.register(beside("one")), {"x": b"1"})
         async with asyncio.timeout(DEADLINE):
-            await looking.wait()
+            await reading.wait()
         cancelling = asyncio.create_task(b.jobs.cancel(job.id, "enough"))
         async with asyncio.timeout(DEADLINE):
             while job.id not in b.engine._active:
                 await asyncio.sleep(0.005)
-        go_on.set()
+        proceed.set()
         await cancelling
         assert (await b.end(job.id)).status is JobStatus.CANCELED
         assert device.runner.created == []

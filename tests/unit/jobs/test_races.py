@@ -183,20 +183,20 @@ async def test_an_image_that_is_removed_between_create_and_start_is_what_the_job
 async def test_an_operator_that_is_chosen_while_its_job_is_cancelled_is_not_started(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looking, go_on = asyncio.Event(), asyncio.Event()
-    look = Scheduler.look
+    reading, proceed = asyncio.Event(), asyncio.Event()
+    read = Scheduler.read_capacity
 
     async def slow(self: Scheduler, candidates: object) -> None:
         if [c.operator for c in candidates] == ["two"]:  # type: ignore[attr-defined]
-            looking.set()
-            await go_on.wait()
-        await look(self, candidates)  # type: ignore[arg-type]
+            reading.set()
+            await proceed.wait()
+        await read(self, candidates)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Scheduler, "look", slow)
+    monkeypatch.setattr(Scheduler, "read_capacity", slow)
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
         async with asyncio.timeout(DEADLINE):
-            await looking.wait()
+            await reading.wait()
         cancelling = asyncio.create_task(b.jobs.cancel(job.id, "enough"))
         async with asyncio.timeout(DEADLINE):
             while (await b.jobs.get(job.id)).cancel_reason is None:
@@ -204,7 +204,7 @@ async def test_an_operator_that_is_chosen_while_its_job_is_cancelled_is_not_star
         await asyncio.sleep(0)
         while not any(a.ending for a in b.engine._active.values()):
             await asyncio.sleep(0.005)
-        go_on.set()
+        proceed.set()
         assert (await cancelling).status is JobStatus.CANCELED
         assert ran(device) == ["one"]
         await emptied(device.runner)

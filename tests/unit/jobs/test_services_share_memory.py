@@ -91,15 +91,15 @@ async def test_an_operator_waits_for_the_services_of_other_jobs_and_describe_say
     async with bench(device) as b:
         first = await start(b, with_service("viewer", service="memory: 3000"))
         await b.until_runs("asks")
-        beside = await start(b, plain("beside", 4000))
-        await healthy(b, beside)
+        small = await start(b, plain("small", 4000))
+        await healthy(b, small)
         large = await start(b, plain("large", 5000))
         text = "5000 MB of memory; 4000 of 8000 are free, services hold 3000"
         await until_waits(b, large, text)
         assert await services(device) == ["service viewer"]
         device.runner.release("asks")
         await healthy(b, first, large)
-        assert await services(device) == ["service viewer"], "it fits beside: it stays"
+        assert await services(device) == ["service viewer"], "there is memory for both: it stays"
 
 
 async def test_cores_of_a_service_are_taken_from_operators_while_jobs_use_it(
@@ -164,7 +164,7 @@ async def test_services_of_two_jobs_that_would_wait_for_each_other_do_not_begin_
         two = await start(b, with_service("other", "two", service="memory: 3000", second=4000))
         text = (
             "7000 MB of memory for its services and their largest operator; 5000 of 8000 are not"
-            " held by services of other jobs"
+            " reserved by services of other jobs"
         )
         await until_waits(b, two, text)
         assert await services(device) == ["service viewer"]
@@ -254,7 +254,7 @@ async def test_jobs_that_wait_for_room_for_a_model_hide_nobody_behind_them(
         await until_waits(b, jobs[0], "room for its models in the inference server")
         await healthy(b, await start(b, plain("other", 100)))
         begun = [job for job in jobs if "room" in str(b.engine.waits(job.id))]
-        assert len(begun) == 3, "the others are not even looked at"
+        assert len(begun) == 3, "the others are not considered"
         device.runner.release("infers")
         await healthy(b, first, *jobs)
         assert server.loaded == {"liver": "w"}

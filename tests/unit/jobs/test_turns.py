@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from claraedge.jobs.model import Priority
 from claraedge.jobs.scheduling.admission import decide
-from claraedge.jobs.scheduling.budget import Candidate, Capacity, Held
+from claraedge.jobs.scheduling.budget import Candidate, Capacity, Usage
 from claraedge.jobs.scheduling.overtaking import Overtaking, overtaken
 from claraedge.jobs.scheduling.turns import Turns
 
@@ -105,8 +105,8 @@ def test_every_job_starts_within_a_stated_bound(jobs: Jobs) -> None:
     reserved_at: dict[str, int] = {}
     while waiting:
         while True:
-            held = Held(operators=len(running), cores=sum(jobs[int(job)][1] for job in running))
-            blocked = [c.who for c in overtaken(waiting.values(), capacity, held)]
+            usage = Usage(operators=len(running), cores=sum(jobs[int(job)][1] for job in running))
+            blocked = [c.who for c in overtaken(waiting.values(), capacity, usage)]
             left = {c.who: c for c in waiting.values()}
             overtaking = overtaking.after(blocked, left, now, patience)
             reserved = left.get(overtaking.reserved or ("", ""))
@@ -114,7 +114,7 @@ def test_every_job_starts_within_a_stated_bound(jobs: Jobs) -> None:
                 reserved_at.setdefault(reserved.job, now)
             classes = turns.order({c.priority for c in waiting.values()})
             chosen = decide(
-                waiting.values(), capacity, held, classes=classes, reserved=reserved
+                waiting.values(), capacity, usage, classes=classes, reserved=reserved
             ).candidate
             if chosen is None:
                 break

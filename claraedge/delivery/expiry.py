@@ -105,7 +105,7 @@ class Expiry:
 
     async def look(self) -> None:
         """Removes once what is due, unless the clock is not trusted."""
-        if not (await self._trust.look()).steady:
+        if not (await self._trust.check()).steady:
             return
         now = self._clock.now()
         while await self._database.write(lambda tx: kept.date(tx, now, _DATED)) == _DATED:

@@ -45,7 +45,7 @@ class Trust:
         return self.last.boot - self.since >= STEADY
 
 
-def look(before: Trust | None, now: Reading, newest_row: float | None) -> Trust:
+def assess(before: Trust | None, now: Reading, newest_row: float | None) -> Trust:
     """Returns the trust after a reading; `newest_row`: Unix time of the newest record."""
     if before is None:
         before = Trust(last=now, since=now.boot)

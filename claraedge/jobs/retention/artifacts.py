@@ -20,7 +20,7 @@ from claraedge.fs.walking import size_alone
 from claraedge.jobs import records
 from claraedge.jobs.logs.logs import JobLogs
 from claraedge.jobs.model import JobStatus
-from claraedge.jobs.retention.keeping import Leaving, Totals, oldest_first
+from claraedge.jobs.retention.keeping import Artifact, Totals, oldest_first
 from claraedge.payloads.payloads import Payloads
 from claraedge.store.database import Database, Row, Transaction
 from claraedge.suspects import UNRECORDED, Suspects, Work
@@ -33,7 +33,7 @@ _PAGE, _MEASURED, _STEP = 500, 200, 20
 ALL = Totals(count=sys.maxsize)
 ALWAYS = float("inf")
 
-MayGo: TypeAlias = Callable[[Leaving], bool]
+MayGo: TypeAlias = Callable[[Artifact], bool]
 
 
 class Artifacts:
@@ -88,7 +88,7 @@ class Artifacts:
     async def _remove(
         self,
         query: str,
-        drop: Callable[[Sequence[Leaving]], Awaitable[Sequence[Leaving]]],
+        drop: Callable[[Sequence[Artifact]], Awaitable[Sequence[Artifact]]],
         over: Totals,
         before: float,
         may_go: MayGo,
@@ -108,36 +108,36 @@ class Artifacts:
                     break
                 page = page[page.index(chosen[-1]) + 1 :]
                 gone = await drop(chosen)
-                removed += Totals(count=len(gone), size=sum(leaving.size for leaving in gone))
+                removed += Totals(count=len(gone), size=sum(artifact.size for artifact in gone))
         return removed
 
-    async def _page(self, query: str, after: int, before: float) -> Sequence[Leaving]:
+    async def _page(self, query: str, after: int, before: float) -> Sequence[Artifact]:
         rows = await self._database.read(
             lambda tx: tx.rows(query, after=after, before=before, limit=_PAGE)
         )
-        return [_leaving(row) for row in rows]
+        return [_artifact(row) for row in rows]
 
-    async def _drop_payloads(self, leavings: Sequence[Leaving]) -> Sequence[Leaving]:
-        gone = await self._payloads.delete_unneeded([i.payload for i in leavings if i.payload])
-        return [leaving for leaving in leavings if leaving.payload in gone]
+    async def _drop_payloads(self, artifacts: Sequence[Artifact]) -> Sequence[Artifact]:
+        gone = await self._payloads.delete_unneeded([i.payload for i in artifacts if i.payload])
+        return [artifact for artifact in artifacts if artifact.payload in gone]
 
-    async def _drop_logs(self, leavings: Sequence[Leaving]) -> Sequence[Leaving]:
-        gone = await in_cancellable_thread(self._remove_logs, leavings)
+    async def _drop_logs(self, artifacts: Sequence[Artifact]) -> Sequence[Artifact]:
+        gone = await in_cancellable_thread(self._remove_logs, artifacts)
 
         def work(tx: Transaction) -> None:
-            for leaving in gone:
-                tx.run("logs_gone", job=leaving.job)
+            for artifact in gone:
+                tx.run("logs_gone", job=artifact.job)
 
         await self._database.write(work)
         return gone
 
-    async def _drop_jobs(self, leavings: Sequence[Leaving]) -> Sequence[Leaving]:
-        await self._drop_payloads(leavings)
-        await self._drop_logs(leavings)
+    async def _drop_jobs(self, artifacts: Sequence[Artifact]) -> Sequence[Artifact]:
+        await self._drop_payloads(artifacts)
+        await self._drop_logs(artifacts)
         gone = await self._database.write(
-            lambda tx: {i.job for i in leavings if records.forget_stopped(tx, i.job)}
+            lambda tx: {i.job for i in artifacts if records.forget_stopped(tx, i.job)}
         )
-        return [leaving for leaving in leavings if leaving.job in gone]
+        return [artifact for artifact in artifacts if artifact.job in gone]
 
     async def _record(self, sizes: Sequence[tuple[str, int, int]]) -> None:
         def work(tx: Transaction) -> None:
@@ -156,21 +156,21 @@ class Artifacts:
             found.append((row["job"], payload, _size(self._logs.folder(row["job"]), row["job"])))
         return found
 
-    def _remove_logs(self, flag: CancelFlag, leavings: Sequence[Leaving]) -> Sequence[Leaving]:
+    def _remove_logs(self, flag: CancelFlag, artifacts: Sequence[Artifact]) -> Sequence[Artifact]:
         """Removes logs; returns those that were removed."""
         gone = []
-        for leaving in leavings:
+        for artifact in artifacts:
             flag.check()
             try:
-                with self._suspects.on(Work.REMOVAL, leaving.job):
-                    remove(self._logs.folder(leaving.job))
+                with self._suspects.on(Work.REMOVAL, artifact.job):
+                    remove(self._logs.folder(artifact.job))
             except SetAsideError:
                 continue  # `claraedge status` reports it
             except Exception as error:  # noqa: BLE001 - it fails alone
-                why = known(error, "the removal of logs", job=leaving.job)
-                _log.warning("logs stay: %s", why, extra={"job": leaving.job})
+                why = known(error, "the removal of logs", job=artifact.job)
+                _log.warning("logs stay: %s", why, extra={"job": artifact.job})
             else:
-                gone.append(leaving)
+                gone.append(artifact)
         return gone
 
 
@@ -183,8 +183,8 @@ def _size(folder: Path, job: str) -> int:
         return 0
 
 
-def _leaving(row: Row) -> Leaving:
-    return Leaving(
+def _artifact(row: Row) -> Artifact:
+    return Artifact(
         sequence=row["sequence"],
         job=row["job"],
         payload=row["payload"],

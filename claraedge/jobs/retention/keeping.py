@@ -51,7 +51,7 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leaving:
+class Artifact:
     """An artifact of a stopped job, of one kind, that no delivery needs any more."""
 
     sequence: int
@@ -75,21 +75,21 @@ def surplus(kept: Totals, keep: Keep) -> Totals:
     )
 
 
-def oldest_first(leavings: Iterable[Leaving], over: Totals) -> list[Leaving]:
-    """Returns the artifacts to remove so that `over` is none; `leavings`: oldest first."""
-    chosen: list[Leaving] = []
-    for leaving in leavings:
+def oldest_first(artifacts: Iterable[Artifact], over: Totals) -> list[Artifact]:
+    """Returns the artifacts to remove so that `over` is none; `artifacts`: oldest first."""
+    chosen: list[Artifact] = []
+    for artifact in artifacts:
         if over.is_none:
             break
-        chosen.append(leaving)
-        over -= Totals(count=1, size=leaving.size)
+        chosen.append(artifact)
+        over -= Totals(count=1, size=artifact.size)
     return chosen
 
 
-def may_make_room(leaving: Leaving, now: float | None, rules: Rules) -> bool:
+def may_make_room(artifact: Artifact, now: float | None, rules: Rules) -> bool:
     """Returns whether a full disk may remove it; `now` None: the clock is not trusted."""
-    if leaving.size <= 0:  # hard links keep its bytes: nothing would be freed
+    if artifact.size <= 0:  # hard links keep its bytes: nothing would be freed
         return False
-    if leaving.spent or not rules.undelivered:
+    if artifact.spent or not rules.undelivered:
         return True
-    return now is not None and now - leaving.stopped >= rules.undelivered
+    return now is not None and now - artifact.stopped >= rules.undelivered

@@ -89,13 +89,13 @@ class Retention:
         pause = min(_LONGEST_PAUSE, max(_LEAST_PAUSE, self._limit / 20))
         while True:
             try:
-                await self.look()
+                await self.remove_due()
             except Exception as error:  # noqa: BLE001 - it fails alone
                 why = known(error, "the removal of what is old")
                 _log.warning("what is old cannot be removed now: %s", why)
             await asyncio.sleep(pause)
 
-    async def look(self) -> None:
+    async def remove_due(self) -> None:
         """Applies the rules once: removes artifacts that are too old, or over a limit."""
         async with self._turn:
             await self._by_rule()
@@ -104,7 +104,7 @@ class Retention:
         """Applies the rules, then removes the oldest artifacts until `lacking` bytes are freed.
 
         Results that only an API client can fetch are kept for a while even then, as is everything
-        that `look` would never remove. Returns the freed bytes.
+        that `remove_due` would never remove. Returns the freed bytes.
         """
         async with self._turn:
             removed = await self._by_rule()
@@ -115,7 +115,7 @@ class Retention:
 
     async def _by_rule(self) -> Removed:
         waiting = await self._database.read(records.unstarted)
-        self._last = trust = await self._trust.look()
+        self._last = trust = await self._trust.check()
         now = trust.last
         self._seen = {job.id: self._seen.get(job.id, now.boot) for job in waiting}
         old = expired(waiting, self._seen, trust, self._limit)
@@ -125,7 +125,7 @@ class Retention:
         await self._artifacts.measure()
         removed = await self._by_age(now.wall) if trust.steady else Removed()
         removed += await self._by_amount()
-        return self._tell(removed, "kept for long enough, or too much")
+        return self._report(removed, "kept for long enough, or too much")
 
     async def _by_age(self, now: float) -> Removed:
         rules, artifacts = self._rules, self._artifacts
@@ -152,7 +152,7 @@ class Retention:
         return _sum(payloads, logs, jobs)
 
     async def _by_need(self, lacking: int) -> Removed:
-        assert self._last is not None, "there was a look"
+        assert self._last is not None, "the clocks were checked"
         now = None if self._last.why else self._clock.now()
 
         payloads = await self._artifacts.remove_payloads(
@@ -164,9 +164,9 @@ class Retention:
                 Totals(size=lacking - payloads.size),
                 may_go=lambda one: may_make_room(one, now, self._rules),
             )
-        return self._tell(_sum(payloads, logs, Totals()), "the disk is low")
+        return self._report(_sum(payloads, logs, Totals()), "the disk is low")
 
-    def _tell(self, removed: Removed, why: str) -> Removed:
+    def _report(self, removed: Removed, why: str) -> Removed:
         """Logs a run that removed something, and adds it to the sum."""
         if removed != Removed():
             self.removed += removed

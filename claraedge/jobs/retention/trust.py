@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from claraedge.clock import Clock
-from claraedge.jobs.retention.ageing import Reading, Trust, look
+from claraedge.jobs.retention.ageing import Reading, Trust, assess
 from claraedge.store.database import Database
 
 
@@ -17,11 +17,11 @@ class ClockTrust:
         self._clock = clock
         self._trust: Trust | None = None
 
-    async def look(self) -> Trust:
+    async def check(self) -> Trust:
         """Reads the clocks; returns the present trust."""
         newest = await self._database.read(lambda tx: tx.row("newest_record"))
         now = Reading(wall=self._clock.now(), boot=self._clock.elapsed())
-        self._trust = look(self._trust, now, None if newest is None else newest["time"])
+        self._trust = assess(self._trust, now, None if newest is None else newest["time"])
         return self._trust
 
     def warnings(self) -> Sequence[str]:

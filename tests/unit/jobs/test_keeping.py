@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from claraedge.jobs.retention.keeping import (
+    Artifact,
     Keep,
-    Leaving,
     Rules,
     Totals,
     may_make_room,
@@ -17,8 +17,8 @@ from claraedge.jobs.retention.keeping import (
 HOUR = 3600.0
 
 
-def leaving(number: int, size: int = 10, *, spent: bool = False, stopped: float = 0.0) -> Leaving:
-    return Leaving(
+def artifact(number: int, size: int = 10, *, spent: bool = False, stopped: float = 0.0) -> Artifact:
+    return Artifact(
         sequence=number,
         job=f"job-{number}",
         payload=f"payload-{number}",
@@ -56,22 +56,22 @@ def test_what_is_too_much(keep: Keep, kept: Totals, over: Totals) -> None:
     ],
 )
 def test_the_oldest_go_until_it_is_enough(over: Totals, gone: list[int]) -> None:
-    leavings = [leaving(number) for number in (1, 2, 3, 4)]
-    assert [one.sequence for one in oldest_first(leavings, over)] == gone
+    artifacts = [artifact(number) for number in (1, 2, 3, 4)]
+    assert [one.sequence for one in oldest_first(artifacts, over)] == gone
 
 
 @pytest.mark.parametrize(
     ("one", "now", "may"),
     [
-        (leaving(1, spent=True), None, True),
-        (leaving(1, spent=True), 0.0, True),
-        (leaving(1, 0, spent=True), 0.0, False),
-        (leaving(1, stopped=100.0), 100.0 + HOUR, True),
-        (leaving(1, stopped=100.0), 99.0 + HOUR, False),
-        (leaving(1, stopped=100.0), None, False),
+        (artifact(1, spent=True), None, True),
+        (artifact(1, spent=True), 0.0, True),
+        (artifact(1, 0, spent=True), 0.0, False),
+        (artifact(1, stopped=100.0), 100.0 + HOUR, True),
+        (artifact(1, stopped=100.0), 99.0 + HOUR, False),
+        (artifact(1, stopped=100.0), None, False),
     ],
 )
 def test_results_that_a_client_may_come_for_stay_on_a_full_disk(
-    one: Leaving, now: float | None, may: bool
+    one: Artifact, now: float | None, may: bool
 ) -> None:
     assert may_make_room(one, now, Rules(undelivered=HOUR)) is may

@@ -45,9 +45,9 @@ def device(tmp_path: Path) -> Device:
 
 
 def retention(b: Bench, clock: Hands) -> Retention:
-    leavings = Artifacts(b.database, b.payloads, JobLogs(b.device.state))
+    artifacts = Artifacts(b.database, b.payloads, JobLogs(b.device.state))
     return Retention(
-        b.database, b.payloads, leavings, clock, unstarted_after=24 * HOUR, rules=Rules()
+        b.database, b.payloads, artifacts, clock, unstarted_after=24 * HOUR, rules=Rules()
     )
 
 
@@ -75,12 +75,12 @@ async def test_a_job_that_is_never_started_goes_with_all_that_is_its_own(device:
 
         clock = Hands(wall=never.created)
         keeper = retention(b, clock)
-        await keeper.look()
+        await keeper.remove_due()
         clock.passes(24 * HOUR - 1)
-        await keeper.look()
+        await keeper.remove_due()
         assert (await b.jobs.get(never.id)).state is JobState.PENDING
         clock.passes(1)
-        await keeper.look()
+        await keeper.remove_due()
 
         with pytest.raises(JobNotFoundError):
             await b.jobs.get(never.id)
@@ -102,10 +102,10 @@ async def test_a_job_that_was_started_meanwhile_stays(device: Device) -> None:
         job = await b.job(await b.register(chain("one")), {"x": b"1"}, start=False)
         clock = Hands(wall=job.created)
         keeper = retention(b, clock)
-        await keeper.look()
+        await keeper.remove_due()
         clock.passes(48 * HOUR)
         await b.jobs.start(job.id, {})
-        await keeper.look()
+        await keeper.remove_due()
         device.runner.release("one")
         await b.end(job.id)
 
@@ -115,16 +115,16 @@ async def test_a_clock_that_jumped_removes_nothing_and_says_so(device: Device) -
         job = await b.job(await b.register(chain("one")), start=False)
         clock = Hands(wall=job.created)
         keeper = retention(b, clock)
-        await keeper.look()
+        await keeper.remove_due()
         clock.passes(2 * HOUR)
-        await keeper.look()
+        await keeper.remove_due()
         assert keeper.warnings() == []
         clock.wall += 365 * 24 * HOUR
-        await keeper.look()
+        await keeper.remove_due()
         assert (await b.jobs.get(job.id)).state is JobState.PENDING
         assert "jumped" in keeper.warnings()[0]
         clock.passes(HOUR)
-        await keeper.look()  # steady for an hour: the new time is believed
+        await keeper.remove_due()  # steady for an hour: the new time is believed
         assert keeper.warnings() == []
         with pytest.raises(JobNotFoundError):
             await b.jobs.get(job.id)
@@ -137,25 +137,25 @@ async def test_a_clock_behind_the_records_removes_only_what_was_seen_to_wait(
         job = await b.job(await b.register(chain("one")), start=False)
         clock = Hands(wall=1000.0)
         keeper = retention(b, clock)
-        await keeper.look()
+        await keeper.remove_due()
         assert "behind" in keeper.warnings()[0]
         clock.passes(23 * HOUR)
-        await keeper.look()
+        await keeper.remove_due()
         assert (await b.jobs.get(job.id)).state is JobState.PENDING
         clock.passes(HOUR)
-        await keeper.look()
+        await keeper.remove_due()
         with pytest.raises(JobNotFoundError):
             await b.jobs.get(job.id)
 
 
-async def test_it_looks_by_itself(device: Device) -> None:
+async def test_it_removes_periodically(device: Device) -> None:
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), start=False)
-        leavings = Artifacts(b.database, b.payloads, JobLogs(device.state))
+        artifacts = Artifacts(b.database, b.payloads, JobLogs(device.state))
         keeper = Retention(
             b.database,
             b.payloads,
-            leavings,
+            artifacts,
             b.payloads._clock,
             unstarted_after=0.01,
             rules=Rules(),

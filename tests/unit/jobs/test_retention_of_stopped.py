@@ -63,11 +63,11 @@ class Kept:
         job = await self.b.job(pipeline or self.pipeline, {"x": b"x" * size})
         return await self.b.end(job.id)
 
-    async def look_later(self, seconds: float) -> None:
-        """A look after so much time, in which the clock was steady."""
-        await self.keeper.look()
+    async def remove_due_after(self, seconds: float) -> None:
+        """Removes what is due after so many seconds in which the clock is steady."""
+        await self.keeper.remove_due()
         self.clock.passes(max(seconds, HOUR))
-        await self.keeper.look()
+        await self.keeper.remove_due()
 
     async def payloads(self, *jobs: Job) -> list[bool]:
         """Which of them have their payload, on the disk as in the rows."""
@@ -112,9 +112,9 @@ async def kept(device: Device, rules: Rules = Rules(), *, run: bool = True) -> A
     async with bench(device, run=run) as b:
         clock = Hands(wall=time.time() + 30)  # after all that the jobs record
         b.payloads.readers = Readers(clock)
-        leavings = Artifacts(b.database, b.payloads, JobLogs(device.state))
+        artifacts = Artifacts(b.database, b.payloads, JobLogs(device.state))
         keeper = Retention(
-            b.database, b.payloads, leavings, clock, unstarted_after=9e9, rules=rules
+            b.database, b.payloads, artifacts, clock, unstarted_after=9e9, rules=rules
         )
         yield Kept(b, clock, keeper, await b.register(chain("one")))
 
@@ -147,17 +147,17 @@ async def test_payloads_then_logs_then_jobs_go_by_their_age(
     async with kept(device) as k:
         job = await k.job()
         reusable = await k.b.payloads.create({})
-        await k.look_later(29 * DAY)
+        await k.remove_due_after(29 * DAY)
         assert (await k.payloads(job), k.logs(job)) == ([True], True)
         assert k.keeper.removed == Removed()
-        await k.look_later(2 * DAY)
+        await k.remove_due_after(2 * DAY)
         assert (await k.payloads(job), k.logs(job)) == ([False], True)
         assert list(await k.b.jobs.logs(job.id, "one")) == ["copied\n"]
-        await k.look_later(60 * DAY)
+        await k.remove_due_after(60 * DAY)
         assert not k.logs(job)
         assert "copied\n" not in list(await k.b.jobs.logs(job.id, "one"))
         assert (await k.b.jobs.get(job.id)).status is JobStatus.HEALTHY
-        await k.look_later(275 * DAY)
+        await k.remove_due_after(275 * DAY)
         with pytest.raises(JobNotFoundError):
             await k.b.jobs.get(job.id)
         assert set((await k.rows(job)).values()) == {0}
@@ -169,20 +169,20 @@ async def test_payloads_then_logs_then_jobs_go_by_their_age(
         )
         assert k.keeper.removed.size > BIG
         assert k.keeper.last == k.clock.wall
-    told = [r for r in caplog.records if r.message.startswith("removed what stopped jobs left")]
-    assert [(r.payloads, r.logs, r.jobs) for r in told] == [(1, 0, 0), (0, 1, 0), (0, 0, 1)]  # type: ignore[attr-defined]
+    logged = [r for r in caplog.records if r.message.startswith("removed what stopped jobs left")]
+    assert [(r.payloads, r.logs, r.jobs) for r in logged] == [(1, 0, 0), (0, 1, 0), (0, 0, 1)]  # type: ignore[attr-defined]
 
 
 async def test_a_clock_that_jumped_removes_nothing_by_age(device: Device) -> None:
     async with kept(device) as k:
         job = await k.job()
-        await k.look_later(HOUR)
+        await k.remove_due_after(HOUR)
         k.clock.wall += 400 * DAY
-        await k.keeper.look()
+        await k.keeper.remove_due()
         assert await k.payloads(job) == [True]
         assert "jumped" in k.keeper.warnings()[0]
         k.clock.passes(HOUR)
-        await k.keeper.look()  # steady: the new time is believed
+        await k.keeper.remove_due()  # steady: the new time is believed
         with pytest.raises(JobNotFoundError):
             await k.b.jobs.get(job.id)
 
@@ -193,7 +193,7 @@ async def test_a_clock_that_jumped_removes_nothing_by_age(device: Device) -> Non
 async def test_payloads_go_by_count_the_oldest_ends_first(device: Device) -> None:
     async with kept(device, Rules(payloads=Keep(seconds=DAY, count=2))) as k:
         jobs = [await k.job() for _ in range(4)]
-        await k.keeper.look()
+        await k.keeper.remove_due()
         assert await k.payloads(*jobs) == [False, False, True, True]
         assert k.keeper.removed.payloads == 2
 
@@ -201,7 +201,7 @@ async def test_payloads_go_by_count_the_oldest_ends_first(device: Device) -> Non
 async def test_payloads_go_by_bytes_with_what_failed_attempts_wrote(device: Device) -> None:
     async with kept(device, Rules(payloads=Keep(seconds=DAY, size=5 * BIG))) as k:
         first, second = await k.job(), await k.job()
-        await k.keeper.look()
+        await k.keeper.remove_due()
         assert await k.payloads(first, second) == [True, True]
         attempt = k.b.payloads.tree.attempt(second.payload, "one", 7)
         attempt.mkdir()
@@ -210,7 +210,7 @@ async def test_payloads_go_by_bytes_with_what_failed_attempts_wrote(device: Devi
         await k.b.database.write(
             lambda tx: tx._connection.execute("UPDATE leavings SET measured = 0")
         )
-        await k.keeper.look()
+        await k.keeper.remove_due()
         assert await k.payloads(first, second, third) == [False, False, True]
 
 
@@ -224,7 +224,7 @@ async def test_jobs_go_by_count_with_all_that_is_left_of_them(device: Device) ->
         failed = await k.job(pipeline=await k.b.register(chain("one", image="fail")))
         new = await k.job()
         assert min(count for t, count in (await k.rows(old)).items() if t in ("jobs", "job_log", "leavings", "payload_files", "metadata")) > 0  # fmt: skip  # noqa: E501
-        await k.keeper.look()
+        await k.keeper.remove_due()
         for job in (old, failed):
             assert set((await k.rows(job)).values()) == {0}
             assert not k.logs(job)
@@ -235,7 +235,7 @@ async def test_jobs_go_by_count_with_all_that_is_left_of_them(device: Device) ->
 async def test_logs_go_by_bytes(device: Device) -> None:
     async with kept(device, Rules(logs=Keep(seconds=DAY, size=4096))) as k:
         old, new = await k.job(), await k.job()
-        await k.keeper.look()
+        await k.keeper.remove_due()
         assert [k.logs(old), k.logs(new)] == [False, True]
         assert await k.payloads(old, new) == [True, True]
 
@@ -243,7 +243,9 @@ async def test_logs_go_by_bytes(device: Device) -> None:
 # --- need --------------------------------------------------------------------------------------
 
 
-async def test_a_low_disk_takes_the_oldest_of_what_nobody_comes_for(device: Device) -> None:
+async def test_a_low_disk_removes_the_oldest_that_no_client_fetches(
+    device: Device,
+) -> None:
     async with kept(device) as k:
         fresh = await k.job()
         delivered = await k.job()
@@ -263,7 +265,7 @@ async def test_a_low_disk_takes_the_oldest_of_what_nobody_comes_for(device: Devi
         assert (await k.b.jobs.get(fresh.id)).status is JobStatus.HEALTHY
 
 
-async def test_a_low_disk_takes_no_more_than_is_lacking(device: Device) -> None:
+async def test_a_low_disk_removes_no_more_than_is_lacking(device: Device) -> None:
     async with kept(device, Rules(undelivered=0)) as k:
         jobs = [await k.job() for _ in range(5)]
         await k.keeper.reclaim(3 * BIG)
@@ -302,7 +304,7 @@ async def test_what_is_needed_is_never_removed(device: Device) -> None:
         await k.b.until_runs("one")
         queued = [await k.b.job(k.pipeline, {"x": b"1"}) for _ in range(4)]
         reusable = await k.b.payloads.create({})
-        await k.look_later(1000 * DAY)
+        await k.remove_due_after(1000 * DAY)
         await k.keeper.reclaim(1 << 50)
         assert await k.payloads(undelivered, never, running, *queued) == [True] * 7
         assert k.logs(undelivered)
@@ -313,7 +315,7 @@ async def test_what_is_needed_is_never_removed(device: Device) -> None:
         await k.b.database.write(
             lambda tx: tx.run("delivery_done", job=undelivered.id, path="/outbox/f", size=1)
         )
-        await k.look_later(1000 * DAY)
+        await k.remove_due_after(1000 * DAY)
         with pytest.raises(JobNotFoundError):
             await k.b.jobs.get(undelivered.id)
 
@@ -372,9 +374,9 @@ async def test_a_crash_between_two_steps_leaves_nothing_dangling(
             else:
                 patch.setattr(artifacts.records, "forget_stopped", _raise)
             with pytest.raises(RuntimeError, match="killed"):
-                await k.keeper.look()
+                await k.keeper.remove_due()
     async with kept(device, rules) as k:
-        await k.keeper.look()
+        await k.keeper.remove_due()
         assert set((await k.rows(old)).values()) == {0}
         assert await k.payloads(new) == [True]
         assert [p.name for p in (device.state / "payloads").iterdir()] == [new.payload]
@@ -411,7 +413,7 @@ async def test_results_of_forgotten_jobs_are_counted_all_the_same(device: Device
             return row["results"], row["failures"]
 
         assert await counts() == (1, 1)
-        await k.keeper.look()
+        await k.keeper.remove_due()
         assert k.keeper.removed.jobs == 2
         assert await counts() == (1, 1)
 
@@ -424,7 +426,7 @@ async def test_definitions_of_forgotten_jobs_go(device: Device) -> None:
             lambda tx: tx._connection.execute("SELECT COUNT(*) FROM definitions").fetchone()
         )
         assert row[0] == 1
-        await k.look_later(400 * DAY)
+        await k.remove_due_after(400 * DAY)
         left = await k.b.database.read(
             lambda tx: tx._connection.execute("SELECT COUNT(*) FROM payloads").fetchone()
         )
@@ -457,6 +459,6 @@ async def test_many_jobs_go_in_small_steps(device: Device) -> None:
             return await delete(payloads)
 
         k.b.payloads.delete_unneeded = counted  # type: ignore[method-assign]
-        await k.keeper.look()
+        await k.keeper.remove_due()
         assert sum(await k.payloads(*jobs)) == 3
         assert steps == [20, 20, 7]

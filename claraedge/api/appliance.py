@@ -20,7 +20,7 @@ from claraedge.inbox.inbox import Inbox
 from claraedge.inbox.model import Item, ItemState
 from claraedge.jobs.jobs import Jobs
 from claraedge.jobs.retention.retention import Removed
-from claraedge.payloads.uploads import Held, refuse_held
+from claraedge.payloads.uploads import BlockedBy, refuse_blocked
 from claraedge.runner.protocol import Image
 from claraedge.suspects import Work
 from claraedge.wire.claraedge.v1 import appliance_pb2 as wire
@@ -37,7 +37,7 @@ class ImagesServicer:
     """Implements `claraedge.v1.Images`: Load, List, Remove."""
 
     def __init__(
-        self, images: Images, scratch: Path, held: Held, warnings: Callable[[], Sequence[str]]
+        self, images: Images, scratch: Path, held: BlockedBy, warnings: Callable[[], Sequence[str]]
     ) -> None:
         """`held` returns why no upload may continue, or None; `warnings` those about images.d."""
         self._images = images
@@ -51,7 +51,7 @@ class ImagesServicer:
             size = 0
             buffer = bytearray()
             async for request in requests:
-                refuse_held(self._held)
+                refuse_blocked(self._held)
                 buffer += request.data
                 size += len(request.data)
                 if len(buffer) >= _BUFFER:

@@ -19,7 +19,7 @@ from claraedge.formats import zips
 from claraedge.models.model import Model, ModelType
 from claraedge.models.models import Models
 from claraedge.models.sets import ModelSets
-from claraedge.payloads.uploads import Held, refuse_held
+from claraedge.payloads.uploads import BlockedBy, refuse_blocked
 from claraedge.wire.nvidia.clara.platform import common_pb2 as common
 from claraedge.wire.nvidia.clara.platform import models_pb2 as wire
 
@@ -35,7 +35,7 @@ class ModelsServicer:
         models: Models,
         catalogs: ModelSets,
         instances: ModelSets,
-        held: Held = lambda: None,
+        held: BlockedBy = lambda: None,
     ) -> None:
         """`held` returns the reason why no upload may continue, or None."""
         self._held = held
@@ -52,7 +52,7 @@ class ModelsServicer:
         empty = True
         async with self._models.upload() as upload:
             async for request in requests:
-                refuse_held(self._held)
+                refuse_blocked(self._held)
                 empty = False
                 details.take(request.details)
                 await upload.write(request.data)

@@ -77,7 +77,7 @@ class Parts:
         self.unknown = Unknown(config.state_dir)
         self.tree = PayloadTree(config.state_dir)
         self.payloads = Payloads(
-            database, self.tree, clock, new_id, runner.reclaim, held=held, suspects=suspects
+            database, self.tree, clock, new_id, runner.reclaim, blocked_by=held, suspects=suspects
         )
         self.models = Models(
             database,

@@ -1,8 +1,8 @@
 """File names inside a payload; every name is resolved here. Pure.
 
 Source: Clara 0.8.1, Payloads: names are relative to the payload's root, a leading `/` or `./` is
-ignored, case is preserved, and a download takes the only match without regard to case, or else the
-exact one.
+ignored, case is preserved, and a download returns the only match without regard to case, or else
+the exact one.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ from claraedge.payloads.model import Payload, PayloadFile, PayloadType
 from claraedge.payloads.names import normalise
 from claraedge.payloads.readers import Readers
 from claraedge.payloads.tree import PayloadTree, disposable_blob
-from claraedge.payloads.uploads import Held, Upload, refuse_held
+from claraedge.payloads.uploads import BlockedBy, Upload, refuse_blocked
 from claraedge.store import disposable as disposables
 from claraedge.store.database import Database, Transaction
 from claraedge.store.pages import Listing, pages
@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 #: Makes a tree that containers wrote belong to this user again: the runner's `reclaim`.
 Reclaim = Callable[[Path], Awaitable[None]]
 
-#: Look-ups of a file that is replaced while it is looked up.
+#: Attempts to open a file that uploads may replace at the same time.
 _TRIES = 5
 #: Bytes of memory for a listed file, in addition to its name.
 _FILE = 400
@@ -62,17 +62,17 @@ class Payloads:
         new_id: NewId,
         reclaim: Reclaim | None = None,
         *,
-        held: Held = lambda: None,
+        blocked_by: BlockedBy = lambda: None,
         suspects: Suspects = UNRECORDED,
     ) -> None:
         """`reclaim`: None where no containers run, so that no file belongs to another user.
 
-        `held` returns why no upload may continue; None where it may.
+        `blocked_by` returns why no upload may continue; None where it may.
         """
         self.tree = tree
         self.readers = Readers(clock)
         self._lists = Lists()
-        self._held = held
+        self._blocked_by = blocked_by
         self._suspects = suspects
         self._database = database
         self._clock = clock
@@ -115,7 +115,7 @@ class Payloads:
         """Returns payloads that were found damaged at the start, for `claraedge status`."""
         return [
             f"the payload {payload} is damaged: {why}; a job of it fails. Send its files again, and"
-            " look into `dmesg` for errors of the disk"
+            " check `dmesg` for errors of the disk"
             for payload, why in self._damaged.items()
         ]
 
@@ -259,7 +259,7 @@ class Payloads:
         """
         for payload in payloads:
             self._damaged.pop(payload, None)
-            await in_thread(self.tree.put_away, payload)
+            await in_thread(self.tree.move_to_removed, payload)
         await self.empty()
 
     async def empty(self) -> None:
@@ -330,9 +330,9 @@ class Payloads:
         """
         found = await self._database.read(lambda tx: records.get(tx, payload, with_files=False))
         records.refuse_sealed(found)
-        refuse_held(self._held)
+        refuse_blocked(self._blocked_by)
         return Upload(
-            self._database, self.tree, found, self._new_id(), self._held, self._lists.changing
+            self._database, self.tree, found, self._new_id(), self._blocked_by, self._lists.changing
         )
 
 

@@ -154,7 +154,7 @@ def refuse_sealed(payload: Payload) -> None:
     """Raises PayloadStateError where clients may not change the payload any more."""
     if payload.sealed:
         raise PayloadStateError(
-            f"the payload {payload.id} takes no changes: its job {payload.job} was started or"
+            f"the payload {payload.id} accepts no changes: its job {payload.job} was started or"
             " cancelled; create a new job for other inputs"
         )
 

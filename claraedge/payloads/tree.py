@@ -81,7 +81,7 @@ class PayloadTree:
                 or not holds_files(folder)
             ):
                 _log.info("payload without a row found", extra={"payload": folder.name})
-                self.put_away(folder.name)
+                self.move_to_removed(folder.name)
             else:
                 self._unknown.put(folder)
 
@@ -153,7 +153,7 @@ class PayloadTree:
         it.
         """
         try:
-            remove(self.put_away(payload))
+            remove(self.move_to_removed(payload))
         except OSError as error:  # it only costs space for a while: its removal is tried again
             _log.warning("payload left behind", extra={"payload": payload, "reason": str(error)})
 
@@ -179,15 +179,15 @@ class PayloadTree:
             source.rename(target)
         return blob
 
-    def put_away(self, payload: str) -> Path:
+    def move_to_removed(self, payload: str) -> Path:
         """Moves the folder of a payload that no row names any more to `removed`, atomically.
 
         Returns its new place; a folder that does not exist is no error.
         """
-        away = self.removed / f"{payload}-{new_id()}"
+        target = self.removed / f"{payload}-{new_id()}"
         with contextlib.suppress(FileNotFoundError):
-            self.folder(payload).rename(away)
-        return away
+            self.folder(payload).rename(target)
+        return target
 
     def sync_blobs(self, payload: str) -> None:
         """Syncs the folder of blobs, so that new names in it are durable."""

@@ -24,7 +24,7 @@ from claraedge.store import disposable
 from claraedge.store.database import Database, Transaction
 
 #: Returns why nothing new may be stored now, as a text; None where it may.
-Held: TypeAlias = Callable[[], str | None]
+BlockedBy: TypeAlias = Callable[[], str | None]
 
 #: Bytes that are buffered in memory before they are written: of one file, and of all files of a
 #: stream.
@@ -36,9 +36,9 @@ _LARGE = 64 * 1024
 _FILE = 280
 
 
-def refuse_held(held: Held) -> None:
+def refuse_blocked(blocked_by: BlockedBy) -> None:
     """Raises StorageFullError where nothing new may be stored now."""
-    why = held()
+    why = blocked_by()
     if why is not None:
         raise StorageFullError(
             f"no upload is taken now: {why}; free some space, or wait for it, and try again"
@@ -68,7 +68,7 @@ class _Part:
 class Upload:
     """Files on their way into a payload. All of them become visible at `commit`, or none.
 
-    Source: Clara 0.8.1, Payloads Upload: a job's payload takes them below `input/`; chunks with the
+    Source: Clara 0.8.1, Payloads Upload: a job's payload keeps them below `input/`; chunks with the
     same name are appended, a name that existed before is replaced.
     """
 
@@ -78,11 +78,11 @@ class Upload:
         tree: PayloadTree,
         payload: Payload,
         key: str,
-        held: Held,
+        blocked_by: BlockedBy,
         changing: Callable[[str], AbstractContextManager[None]],
     ) -> None:
         """`changing` is entered while the payload's files change."""
-        self._held = held
+        self._blocked_by = blocked_by
         self._changing = changing
         self._database = database
         self._tree = tree
@@ -120,7 +120,7 @@ class Upload:
 
         Raises StorageFullError as `Payloads.upload` does, and InvalidFileNameError.
         """
-        refuse_held(self._held)
+        refuse_blocked(self._blocked_by)
         stored = self._prefix + check_depth(normalise(name))
         part = self._parts.get(stored)
         if part is None:

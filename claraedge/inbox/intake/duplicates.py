@@ -201,5 +201,5 @@ class Duplicates:
         """
         flag.check()
         remove(self._spool.folder(item.id))
-        remove(self._tree.put_away(item.id))
+        remove(self._tree.move_to_removed(item.id))
         return path is not None and remove_link(Path(path), dead=True)

@@ -61,7 +61,7 @@ async def test_a_reusable_payload_is_gone_with_its_bytes_and_metadata(device: De
         assert rows == []
 
 
-async def test_a_download_that_is_open_goes_on_after_the_deletion(device: Device) -> None:
+async def test_an_open_download_continues_after_the_deletion(device: Device) -> None:
     async with bench(device) as b:
         payload = await reusable(b, "a")
         _, content = await b.payloads.open(payload, "a")
@@ -70,7 +70,7 @@ async def test_a_download_that_is_open_goes_on_after_the_deletion(device: Device
             assert content.read() == b"a"
 
 
-async def test_an_upload_that_ends_after_the_deletion_is_told_so(device: Device) -> None:
+async def test_an_upload_that_ends_after_the_deletion_is_refused(device: Device) -> None:
     async with bench(device) as b:
         payload = await reusable(b, "a")
         async with await b.payloads.upload(payload) as upload:
@@ -172,7 +172,7 @@ async def test_leftovers_of_other_users_go_through_the_runner_and_wait_for_it(
         assert on_disk(device) == []
 
 
-async def test_remove_takes_one_file_by_the_name_rules_of_download(device: Device) -> None:
+async def test_remove_finds_one_file_by_the_name_rules_of_download(device: Device) -> None:
     async with bench(device) as b:
         payload = await reusable(b, "Scan.dcm", "scan.dcm", "other", "a/b")
         with pytest.raises(AmbiguousFileNameError):

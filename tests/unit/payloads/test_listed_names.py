@@ -7,7 +7,7 @@ import os
 from claraedge.payloads.tree import listed_names
 
 
-def test_names_that_would_be_the_same_are_told_apart() -> None:
+def test_names_that_would_be_the_same_are_made_distinct() -> None:
     raw = [os.fsdecode(name) for name in (b"bad\xff", b"bad\\xff", b"plain", b"bad\\xff~")]
     listed = listed_names(raw)
     assert listed[raw[1]] == "bad\\xff"

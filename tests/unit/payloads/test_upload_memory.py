@@ -28,7 +28,7 @@ async def payloads(tmp_path: Path) -> AsyncIterator[Payloads]:
 
 
 @pytest.mark.parametrize("name", ["study/series/image-{:08}.dcm", "\N{SNOWMAN}{:08}", "{:0200}"])
-async def test_a_name_counts_as_much_as_it_takes(payloads: Payloads, name: str) -> None:
+async def test_a_name_counts_as_much_memory_as_it_uses(payloads: Payloads, name: str) -> None:
     payload = await payloads.create({})
     budget = Budget()
     async with await payloads.upload(payload.id) as upload:
@@ -62,7 +62,7 @@ async def test_the_bytes_of_small_files_count_until_they_are_written(payloads: P
     assert budget.used == 0
 
 
-async def test_an_upload_without_room_is_refused_and_the_others_go_on(payloads: Payloads) -> None:
+async def test_an_upload_without_room_is_refused_and_others_continue(payloads: Payloads) -> None:
     payload = await payloads.create({})
     budget = Budget(100_000)
     begun, full = asyncio.Event(), asyncio.Event()

@@ -81,8 +81,8 @@ async def test_many_small_files_do_not_stay_in_memory(payloads: Payloads) -> Non
     async with await payloads.upload(payload.id) as upload:
         for number in range(200):
             await upload.write(f"{number}", 0, b"x" * 100_000)
-        held = sum(len(part.buffer or b"") for part in upload._parts.values())
-        assert held <= 9_000_000
+        buffered = sum(len(part.buffer or b"") for part in upload._parts.values())
+        assert buffered <= 9_000_000
         await upload.commit()
     found = await payloads.get(payload.id)
     assert {file.size for file in found.files} == {100_000}
@@ -125,7 +125,7 @@ async def test_a_full_disk_leaves_what_was_there(
     await put(payloads, payload, a=b"new")
 
 
-async def test_a_commit_that_is_being_recorded_is_finished_though_its_caller_goes_away(
+async def test_a_commit_that_is_being_recorded_is_finished_though_its_caller_disappears(
     payloads: Payloads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payload = await payloads.create({})
@@ -150,7 +150,7 @@ async def test_a_commit_that_is_being_recorded_is_finished_though_its_caller_goe
     monkeypatch.setattr(payloads.tree, "sync_blobs", stores)
     call = asyncio.ensure_future(sending())
     assert await in_thread(stored.wait, DEADLINE)
-    holding = asyncio.ensure_future(payloads._database.write(holds_the_writer))
+    writing = asyncio.ensure_future(payloads._database.write(holds_the_writer))
     assert await in_thread(entered.wait, DEADLINE)
     go.set()
     async with asyncio.timeout(DEADLINE):
@@ -159,7 +159,7 @@ async def test_a_commit_that_is_being_recorded_is_finished_though_its_caller_goe
     call.cancel()
     await asyncio.sleep(0)
     gate.set()
-    await holding
+    await writing
     with pytest.raises(asyncio.CancelledError):
         await call
     _, path = await payloads.find(payload.id, "a")
@@ -168,7 +168,7 @@ async def test_a_commit_that_is_being_recorded_is_finished_though_its_caller_goe
     assert list(payloads.tree.uploads.iterdir()) == []
 
 
-async def test_a_caller_that_goes_away_while_a_chunk_is_written_waits_for_that(
+async def test_a_caller_that_disappears_while_a_chunk_is_written_waits_for_that(
     payloads: Payloads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The folder is removed after the thread that writes into it has ended, not under it."""
@@ -204,10 +204,10 @@ async def test_a_start_sweeps_what_a_crash_left(payloads: Payloads, tmp_path: Pa
     payload = await payloads.create({})
     await put(payloads, payload, a=b"1")
     kept = blobs(payloads, payload)
-    stray, upload = payloads.tree.folder(payload.id) / "blobs" / new_id(), new_id()
-    stray.write_bytes(b"given up by a row")
-    stray.with_name(f"{upload}-0").write_bytes(b"adopted, and never named by a row")
-    given_up = [f"payloads/{payload.id}/blobs/{name}" for name in (stray.name, upload)]
+    orphan, upload = payloads.tree.folder(payload.id) / "blobs" / new_id(), new_id()
+    orphan.write_bytes(b"given up by a row")
+    orphan.with_name(f"{upload}-0").write_bytes(b"adopted, and never named by a row")
+    given_up = [f"payloads/{payload.id}/blobs/{name}" for name in (orphan.name, upload)]
     await payloads._database.write(lambda tx: disposable.add(tx, given_up))
     (payloads.tree.uploads / "broken").mkdir()
     (payloads.tree.uploads / "broken" / "0").write_bytes(b"half")
@@ -290,13 +290,13 @@ async def test_a_download_finds_the_new_file_where_one_was_replaced_meanwhile(
     payload = await payloads.create({})
     await put(payloads, payload, a=b"old")
     find = payloads.find
-    looked = 0
+    calls = 0
 
     async def overtaken(payload_id: str, name: str) -> tuple[PayloadFile, Path]:
-        nonlocal looked
-        looked += 1
+        nonlocal calls
+        calls += 1
         found = await find(payload_id, name)
-        if looked == 1:
+        if calls == 1:
             await put(payloads, payload, a=b"newer")
         return found
 
@@ -348,7 +348,7 @@ class TestTree:
         assert view.stat().st_ino == again
         assert (view / "a").read_bytes() == b"1"
 
-    def test_an_input_that_a_crash_left_half_made_is_made_anew(self, tree: PayloadTree) -> None:
+    def test_an_input_that_a_crash_left_half_made_is_made_again(self, tree: PayloadTree) -> None:
         half = tree.input("p").with_name("input.new")
         half.mkdir()
         (half / "stale").write_text("1")

@@ -107,7 +107,7 @@ def _decoded(content: bytes) -> str:
     if text.lstrip().startswith("{"):
         raise InvalidModelError(
             'config.pbtxt is JSON; the inference server reads protobuf text, as `name: "lung"`:'
-            " take away the outermost braces, the quotes around names, and commas at ends of lines"
+            " remove the outermost braces, the quotes around names, and commas at ends of lines"
         )
     return text
 

@@ -64,7 +64,7 @@ def locations(piece: bytes) -> Iterator[str]:
         if len(name) == found.group(1)[0]:
             try:
                 yield name.decode()
-            except UnicodeDecodeError:  # bytes of weights that look similar
+            except UnicodeDecodeError:  # bytes of weights that match by chance
                 continue
 
 

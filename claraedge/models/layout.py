@@ -28,7 +28,7 @@ _RATIO_FROM = 16 * 1024 * 1024
 MAX_DEPTH = 16
 _MAX_PART_BYTES = 255
 _MAX_PATH_BYTES = 1024
-_MAX_TOLD = 20
+_MAX_PROBLEMS = 20
 
 #: Numbers of compression methods (APPNOTE.TXT, 4.4.5). Windows Explorer uses the third one for
 #: files larger than 2 GB, and has no option for it.
@@ -122,7 +122,7 @@ def plan(entries: Sequence[Entry], names: Names = DEFAULT) -> Layout:
         for path in folders & set(files)
     ]
     if problems:
-        raise InvalidModelError(*problems[:_MAX_TOLD])
+        raise InvalidModelError(*problems[:_MAX_PROBLEMS])
     if passed and not files:
         shown = ", ".join(_shown(path) for path in sorted(passed)[:5])
         raise InvalidModelError(

@@ -223,7 +223,7 @@ async def test_a_foreign_position_is_reset(site: Site, position: dict[str, objec
         assert (await watch.next()).HasField("caught_up")
 
 
-async def test_a_pruned_position_is_reset_and_numbers_go_on(
+async def test_a_pruned_position_is_reset_and_numbers_continue(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_log, "KEEP_COUNT", 2)

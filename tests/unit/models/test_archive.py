@@ -169,7 +169,7 @@ def test_what_cannot_fit_on_the_disk_is_refused_before_it_is_unpacked(
     assert not (tmp_path / "tree").exists()
 
 
-def test_a_caller_that_goes_away_ends_the_work(tmp_path: Path) -> None:
+def test_a_caller_that_disappears_ends_the_work(tmp_path: Path) -> None:
     (tmp_path / "archive.zip").write_bytes(zipped(sound()))
     flag = CancelFlag()
     flag.set()
@@ -267,7 +267,7 @@ def test_a_packed_folder_is_a_zip_that_others_can_read_as_a_stream(tmp_path: Pat
                 assert info.compress_type == zipfile.ZIP_DEFLATED
 
 
-def test_names_that_no_archive_can_hold_are_told(tmp_path: Path) -> None:
+def test_names_that_no_archive_can_contain_are_reported(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"\xff")).write_bytes(b"")
     with pytest.raises(OSError, match="not UTF-8"):
         list(zips.pack(tmp_path, "m"))

@@ -84,12 +84,12 @@ def test_dots_in_names_and_what_finder_adds_are_left_out() -> None:
         (entry("loose"), "outside it are 'loose'"),
     ],
 )
-def test_a_wrong_entry_is_told_and_refuses_all(wrong: Entry, text: str) -> None:
+def test_a_wrong_entry_is_reported_and_the_whole_archive_refused(wrong: Entry, text: str) -> None:
     with pytest.raises(InvalidModelError, match=r"(?s)" + text.replace(".", r"\.")):
         plan([*MODEL, wrong])
 
 
-def test_every_wrong_entry_is_told() -> None:
+def test_every_wrong_entry_is_reported() -> None:
     with pytest.raises(InvalidModelError) as raised:
         plan([*MODEL, entry("/a"), entry("m/../b"), entry("m/c", encrypted=True)])
     assert len(raised.value.messages) == 3

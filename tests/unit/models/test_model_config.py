@@ -51,7 +51,7 @@ def test_the_name_at_the_top_level_is_found(text: str, name: str | None) -> None
         (b"<?xml?>", "no protobuf text"),
     ],
 )
-def test_what_is_no_configuration_is_told(content: bytes, text: str) -> None:
+def test_what_is_no_configuration_is_reported(content: bytes, text: str) -> None:
     with pytest.raises(InvalidModelError, match=text):
         read_config(content)
 

@@ -1,4 +1,4 @@
-"""The repository over a real database and a real disk: crashes, failures, callers that go away."""
+"""The repository with a real database and disk: crashes, failures, callers that disappear."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ async def test_what_a_crash_left_in_the_way_of_the_next_version_is_replaced(
     assert not (models.tree.folder(again) / "stale").exists()
 
 
-async def test_a_model_without_files_is_told_at_the_start_and_can_be_deleted(
+async def test_a_model_without_files_is_reported_at_the_start_and_can_be_deleted(
     tmp_path: Path, database: Database, models: Models, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = await store(models)
@@ -158,7 +158,7 @@ async def test_a_commit_that_fails_leaves_the_old_version_alone(
         assert (found, (folder / "1/w").read_bytes()) == (model, b"old")
 
 
-async def test_wrong_metadata_are_told_before_anything_is_unpacked(
+async def test_wrong_metadata_are_reported_before_anything_is_unpacked(
     tmp_path: Path, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "unpack", lambda *_: pytest.fail("it was unpacked"))
@@ -167,7 +167,7 @@ async def test_wrong_metadata_are_told_before_anything_is_unpacked(
     assert on_disk(tmp_path) == {"staging"}
 
 
-async def test_a_caller_that_goes_away_while_it_is_unpacked_leaves_nothing(
+async def test_a_caller_that_disappears_while_it_is_unpacked_leaves_nothing(
     tmp_path: Path, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unpacking = threading.Event()
@@ -189,7 +189,7 @@ async def test_a_caller_that_goes_away_while_it_is_unpacked_leaves_nothing(
     assert await models.list() == []
 
 
-async def test_a_caller_that_goes_away_after_the_rename_leaves_a_whole_model(
+async def test_a_caller_that_disappears_after_the_rename_leaves_a_whole_model(
     tmp_path: Path, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     placed = asyncio.Event()

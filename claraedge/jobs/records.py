@@ -39,7 +39,7 @@ def check_name(name: str) -> str:
     if not name or not printable or len(name) > MAX_NAME or len(name.encode()) > MAX_NAME:
         shown = repr(name if len(name) <= 40 else name[:37] + "...")
         raise InvalidJobNameError(
-            f"{shown} is no name for a job: it takes 1 to {MAX_NAME} printable characters,"
+            f"{shown} is no name for a job: it needs 1 to {MAX_NAME} printable characters,"
             f" at most {MAX_NAME} bytes of UTF-8"
         )
     return name

@@ -53,7 +53,7 @@ def verdict(statuses: Statuses, ending: JobStatus | None) -> JobStatus | None:
 
     `ending`: the decided status, by the first of: an operator's failure, a cancellation, a
     time-out, a full disk. A job whose last operator completed before that took effect is healthy:
-    what happened takes precedence over what was requested.
+    what happened is decisive, not what was requested.
     """
     if any(status is OperatorStatus.RUNNING for status in statuses.values()):
         return None

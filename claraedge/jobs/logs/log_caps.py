@@ -90,7 +90,7 @@ class LogCaps:
             if loop.time() >= ends:
                 ends = loop.time() + _ENDS_PAUSE
                 ended = await self._ended()
-            grown = await self._look(ended)
+            grown = await self._check(ended)
             now = loop.time()
             rate = grown / max(now - before, _LEAST_PAUSE)
             before = now
@@ -148,7 +148,7 @@ class LogCaps:
             _log.warning("it is not known which logs are complete: %s", error)
             return ()
 
-    async def _look(self, ended: Collection[AttemptLog]) -> int:
+    async def _check(self, ended: Collection[AttemptLog]) -> int:
         """Cuts logs that are over the limit; returns the largest growth of one log, in bytes."""
         watched = list(self._sizes)
         sizes = await self._threads.run(self._cut_all, watched)

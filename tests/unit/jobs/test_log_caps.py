@@ -101,7 +101,7 @@ def data_from_path(path: Path, position: int) -> int:
         return data_from(file.fileno(), position, path.stat().st_size)
 
 
-def test_a_writer_that_goes_on_notices_nothing_and_the_hole_stays_one(logs: JobLogs) -> None:
+def test_a_writer_that_continues_notices_nothing_and_the_hole_stays_one(logs: JobLogs) -> None:
     path = logs.prepare("j", "op", 1)
     count = 0
     with path.open("ab", buffering=0) as writer:

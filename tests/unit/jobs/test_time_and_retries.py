@@ -109,7 +109,7 @@ async def test_a_job_that_waits_is_not_timed_out(device: Device) -> None:
         assert (await b.end(waits.id)).status is JobStatus.HEALTHY
 
 
-async def test_time_goes_on_over_a_restart(device: Device) -> None:
+async def test_the_time_of_a_job_continues_over_a_restart(device: Device) -> None:
     device.timeouts = Timeouts(default=0.5, maximum=1)
     device.runner.hold("one")
     async with bench(device) as b:

@@ -1,4 +1,4 @@
-"""What a caller that goes away leaves behind, and an engine that has nothing to do."""
+"""The effects of calls whose caller disappears, and an engine that has nothing to do."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ def device(tmp_path: Path) -> Device:
 
 
 @contextmanager
-def writer_held(b: Bench) -> Iterator[None]:
-    """Keeps the database's writer at work, so that what is written waits."""
+def blocked_writer(b: Bench) -> Iterator[None]:
+    """Blocks the writer of the database, so that all changes wait."""
     entered, gate = threading.Event(), threading.Event()
 
     def work(_: Transaction) -> None:
         entered.set()
         assert gate.wait(DEADLINE)
 
-    holding = asyncio.ensure_future(b.database.write(work))
+    blocking = asyncio.ensure_future(b.database.write(work))
     try:
         yield
     finally:
         gate.set()
-        holding.add_done_callback(lambda task: task.exception())
+        blocking.add_done_callback(lambda task: task.exception())
 
 
 async def gone(call: asyncio.Task[object]) -> None:
-    """The caller goes away while its change waits to be written."""
+    """Cancels a call while its change waits to be written."""
     for _ in range(50):  # far enough to have queued the change
         await asyncio.sleep(0.002)
     assert not call.done()
@@ -59,20 +59,20 @@ async def reusable(b: Bench, /, **files: bytes) -> str:
     return payload
 
 
-async def test_a_job_whose_starter_went_away_runs_all_the_same(device: Device) -> None:
+async def test_a_job_whose_starter_disappeared_runs_all_the_same(device: Device) -> None:
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"}, start=False)
-        with writer_held(b):
+        with blocked_writer(b):
             await gone(asyncio.ensure_future(b.jobs.start(job.id, {})))
         assert (await b.end(job.id)).status is JobStatus.HEALTHY
 
 
-async def test_a_cancel_whose_caller_went_away_ends_the_job_all_the_same(device: Device) -> None:
+async def test_a_cancel_whose_caller_disappeared_ends_the_job_all_the_same(device: Device) -> None:
     device.runner.hold("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
         await b.until_runs("one")
-        with writer_held(b):
+        with blocked_writer(b):
             await gone(asyncio.ensure_future(b.jobs.cancel(job.id, "wrong slice")))
         assert (await b.end(job.id)).status is JobStatus.CANCELED
 

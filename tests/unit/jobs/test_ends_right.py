@@ -70,12 +70,12 @@ async def polite(spec: ContainerSpec) -> int:
 
 
 async def mute(_spec: ContainerSpec) -> int:
-    """A service that never takes connections."""
+    """A service that never accepts connections."""
     await asyncio.Event().wait()
     return 0
 
 
-def beside(*operators: str) -> str:
+def with_service(*operators: str) -> str:
     """A chain whose first operator asks for the service that never listens."""
     service = (
         "  services:\n  - name: mute\n    container: {image: mute, tag: '1'}\n"
@@ -123,7 +123,7 @@ async def test_an_operator_that_ends_well_before_anybody_stops_it_has_completed(
         assert ended.status is (JobStatus.HEALTHY if completed else JobStatus.CANCELED)
 
 
-async def test_an_operator_that_was_told_to_end_did_not_complete_for_the_next_daemon_either(
+async def test_an_operator_that_was_asked_to_end_did_not_complete_for_the_next_daemon_either(
     device: Device, podman: Podman
 ) -> None:
     podman.stubborn.add("one")
@@ -172,7 +172,7 @@ async def test_how_a_job_ends_is_known_to_the_next_daemon_while_its_operators_st
         assert not any("canceled" in message for message in ended.messages)
 
 
-async def test_an_operator_that_takes_too_long_is_not_run_again_where_its_container_vanishes(
+async def test_an_operator_over_its_timeout_is_not_run_again_where_its_container_vanishes(
     device: Device, podman: Podman
 ) -> None:
     podman.hold("one")
@@ -196,8 +196,8 @@ class AheadClock:
         monkeypatch.setattr(SystemClock, "elapsed", lambda clock: elapsed(clock) + self.seconds)
 
 
-async def ended_away(podman: Podman, *operators: str) -> None:
-    """Lets these end while no daemon runs."""
+async def ended_without_daemon(podman: Podman, *operators: str) -> None:
+    """Lets these operators end while no daemon runs."""
     for operator in operators:
         podman.release(operator)
     async with asyncio.timeout(DEADLINE):
@@ -218,12 +218,12 @@ async def test_what_ended_in_time_while_no_daemon_ran_did_not_take_too_long(
     async with bench(device) as b:
         job = await b.job(await b.register(definition), {"x": b"1"})
         await b.until_runs("one")
-    await ended_away(podman, "one")
+    await ended_without_daemon(podman, "one")
     clock.seconds = 3600.0
     podman.hold("two")
     async with bench(device) as b:  # its time-out is 600 s
         await b.until_runs("two")
-    async with bench(device) as b:  # and so it is told to the one after that
+    async with bench(device) as b:  # and the next daemon reads the same time
         podman.release("two")
         ended = await b.end(job.id)
         assert ended.status is JobStatus.HEALTHY, ended.messages
@@ -241,7 +241,7 @@ async def test_what_ran_on_for_too_long_while_no_daemon_ran_is_ended(
         job = await b.job(await b.register(definition), {"x": b"1"})
         await b.until_runs("one")
         await b.until_runs("other")
-    await ended_away(podman, "one")
+    await ended_without_daemon(podman, "one")
     clock.seconds = 3600.0
     async with bench(device) as b:
         ended = await b.end(job.id)
@@ -258,7 +258,7 @@ async def test_what_ended_too_late_while_no_daemon_ran_took_too_long(
         job = await b.job(await b.register(chain("one", extra=["timeout: 60"])), {"x": b"1"})
         await b.until_runs("one")
     clock.seconds = 100.0
-    await ended_away(podman, "one")
+    await ended_without_daemon(podman, "one")
     async with bench(device) as b:
         ended = await b.end(job.id)
         assert ended.status is JobStatus.TERMINATED
@@ -293,7 +293,7 @@ async def test_a_job_that_is_cancelled_before_its_services_were_even_asked_for_e
 
     monkeypatch.setattr(ServiceLeases, "begin", begun)
     async with bench(device) as b:
-        job = await b.job(await b.register(beside("one")), {"x": b"1"})
+        job = await b.job(await b.register(with_service("one")), {"x": b"1"})
         assert (await b.end(job.id)).status is JobStatus.CANCELED
         await emptied(device.runner)
 
@@ -312,7 +312,7 @@ async def test_a_job_that_is_cancelled_while_it_is_chosen_asks_for_no_services(
 
     monkeypatch.setattr(Scheduler, "read_capacity", slow)
     async with bench(device) as b:
-        job = await b.job(await b.register(beside("one")), {"x": b"1"})
+        job = await b.job(await b.register(with_service("one")), {"x": b"1"})
         async with asyncio.timeout(DEADLINE):
             await reading.wait()
         cancelling = asyncio.create_task(b.jobs.cancel(job.id, "enough"))

@@ -110,7 +110,7 @@ async def test_a_failed_operator_faults_its_job_and_says_why(device: Device) -> 
         assert list(await b.jobs.logs(job.id, "ONE")) == ["first line\n", "no such slice\n"]
 
 
-async def test_a_failure_stops_the_operators_beside_it(device: Device) -> None:
+async def test_a_failure_stops_concurrent_operators(device: Device) -> None:
     text = FORK.replace(
         "- name: left\n  container: {image: copy", "- name: left\n  container: {image: fail"
     )
@@ -147,7 +147,7 @@ async def test_a_container_that_cannot_be_made_or_started_faults_the_job(device:
         await emptied(device.runner)
 
 
-async def test_a_lost_supervisor_and_a_memory_limit_are_told_apart(device: Device) -> None:
+async def test_a_lost_supervisor_and_a_memory_limit_are_distinguished(device: Device) -> None:
     device.runner.hold("one")
     async with bench(device) as b:
         text = chain("one", extra=("requests: {memory: 64}",))
@@ -216,7 +216,7 @@ async def test_variables_that_the_definition_does_not_declare_are_refused(device
         assert (await b.jobs.get(job.id)).state is JobState.PENDING
 
 
-async def test_a_started_jobs_payload_takes_no_changes(device: Device) -> None:
+async def test_a_started_jobs_payload_accepts_no_changes(device: Device) -> None:
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), start=False)
         async with await b.payloads.upload(job.payload) as upload:

@@ -22,15 +22,15 @@ def device(tmp_path: Path) -> Device:
     return device
 
 
-async def until_told(b: Bench, job: str) -> str:
-    """The message that says what it waits for."""
+async def until_reported(b: Bench, job: str) -> str:
+    """Waits for the message that no GPU can be used, and returns it."""
     async with asyncio.timeout(20):
         while True:
             found = await b.jobs.get(job)
             assert found.state is not JobState.STOPPED, found.messages
-            told = [text for text in found.messages if "no GPU can be used" in text]
-            if told:
-                (text,) = told
+            texts = [text for text in found.messages if "no GPU can be used" in text]
+            if texts:
+                (text,) = texts
                 return text
             await asyncio.sleep(0.01)
 
@@ -43,7 +43,7 @@ async def test_they_wait_in_the_queue_and_run_once_it_can_be_used(
     async with bench(device) as b:
         pipeline = await b.register(chain("one", extra=[f"requests: {{{asked}}}"]))
         jobs = [await b.job(pipeline, {"x": b"1"}) for _ in range(3)]
-        assert await until_told(b, jobs[0].id) == (
+        assert await until_reported(b, jobs[0].id) == (
             f"operator one: no GPU can be used: {FAULT}; it waits, and continues by itself once"
             " that is done"
         )
@@ -67,7 +67,7 @@ async def test_one_that_breaks_just_then_makes_its_operator_wait(device: Device)
     async with bench(device) as b:
         pipeline = await b.register(chain("one", extra=["requests: {gpu: 1}"]))
         job = await b.job(pipeline, {"x": b"1"})
-        assert FAULT in await until_told(b, job.id)
+        assert FAULT in await until_reported(b, job.id)
         (operator,) = (await b.jobs.get(job.id)).operators
         assert operator.status is OperatorStatus.PENDING
         device.gpu_faults.clear()
@@ -85,7 +85,7 @@ async def test_a_container_that_cannot_be_made_for_another_reason_fails(device: 
         assert "no such program" in str(found.messages)
 
 
-async def test_others_are_not_held_up(device: Device) -> None:
+async def test_others_are_not_delayed(device: Device) -> None:
     device.gpu_faults[GPU] = FAULT
     async with bench(device) as b:
         waits = await b.job(
@@ -93,7 +93,7 @@ async def test_others_are_not_held_up(device: Device) -> None:
         )
         plain = await b.job(await b.register(chain("two")), {"x": b"1"})
         assert (await b.end(plain.id)).status is JobStatus.HEALTHY
-        await until_told(b, waits.id)
+        await until_reported(b, waits.id)
 
 
 async def test_services_that_ask_for_it_are_not_begun(device: Device) -> None:
@@ -108,5 +108,5 @@ async def test_services_that_ask_for_it_are_not_begun(device: Device) -> None:
     )
     async with bench(device) as b:
         job = await b.job(await b.register(text), {"x": b"1"})
-        assert FAULT in await until_told(b, job.id)
+        assert FAULT in await until_reported(b, job.id)
         assert device.runner.created == []

@@ -22,7 +22,7 @@ def device(tmp_path: Path) -> Device:
     return device
 
 
-async def told(b: Bench, job: str, name: str = NAMES[0]) -> list[str]:
+async def history(b: Bench, job: str, name: str = NAMES[0]) -> list[str]:
     """The lines without their times; each has one, and ends in a newline."""
     found = list(await b.jobs.logs(job, name))
     assert all(TIME.match(line) and line.endswith("\n") for line in found)
@@ -34,7 +34,7 @@ async def test_every_step_of_a_job_that_ends_well_is_a_line(device: Device) -> N
     device.runner.hold("two")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one", "two")), {"x": b"1"}, start=False)
-        assert await told(b, job.id) == ["job created, of the pipeline chain"]
+        assert await history(b, job.id) == ["job created, of the pipeline chain"]
         await b.jobs.start(job.id, {})
         await b.until_runs("two")
         so_far = [
@@ -45,7 +45,7 @@ async def test_every_step_of_a_job_that_ends_well_is_a_line(device: Device) -> N
             "operator one ended: COMPLETED, exit code 0",
             "operator two started, attempt 1",
         ]
-        assert await told(b, job.id) == so_far
+        assert await history(b, job.id) == so_far
         device.runner.release("two")
         await b.end(job.id)
         whole = [
@@ -53,7 +53,7 @@ async def test_every_step_of_a_job_that_ends_well_is_a_line(device: Device) -> N
             "operator two ended: COMPLETED, exit code 0",
             "job stopped: HEALTHY",
         ]
-        assert [await told(b, job.id, name) for name in (*NAMES, "Clara-Pod-Manager")] == [
+        assert [await history(b, job.id, name) for name in (*NAMES, "Clara-Pod-Manager")] == [
             whole
         ] * 3
 
@@ -62,18 +62,18 @@ async def test_a_failure_has_its_exit_code_and_its_message(device: Device) -> No
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one", image="fail")), {"x": b"1"})
         await b.end(job.id)
-        assert (await told(b, job.id))[-3:] == [
+        assert (await history(b, job.id))[-3:] == [
             "operator one ended: FAULTED, exit code 3",
             "operator one: failed with exit code 3; its last line: no such slice",
             "job stopped: FAULTED",
         ]
 
 
-async def test_a_cancel_is_told_with_its_reason(device: Device) -> None:
+async def test_a_cancel_is_logged_with_its_reason(device: Device) -> None:
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), start=False)
         await b.jobs.cancel(job.id, "wrong\npatient")
-        assert (await told(b, job.id))[1:] == [
+        assert (await history(b, job.id))[1:] == [
             "cancel asked for: wrong",
             "patient",
             "canceled: wrong",
@@ -87,10 +87,10 @@ async def test_an_operator_of_that_name_keeps_its_own_log(device: Device) -> Non
         job = await b.job(await b.register(chain(NAMES[0])), {"x": b"1"})
         await b.end(job.id)
         assert list(await b.jobs.logs(job.id, NAMES[0])) == ["copied\n"]
-        assert (await told(b, job.id, NAMES[1]))[-1] == "job stopped: HEALTHY"
+        assert (await history(b, job.id, NAMES[1]))[-1] == "job stopped: HEALTHY"
 
 
-async def test_another_name_is_told_what_there_is(device: Device) -> None:
+async def test_for_another_name_the_error_lists_what_there_is(device: Device) -> None:
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), start=False)
         with pytest.raises(

@@ -1,4 +1,4 @@
-"""A log stays below its limit by a hole in its middle, while its operator goes on writing."""
+"""A log stays below its limit by a hole in its middle, while its operator continues to write."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ async def test_what_is_prepared_ahead_is_watched_until_its_job_ends(device: Devi
         }
 
 
-async def test_a_file_system_without_holes_is_told_of_once_and_costs_no_log(
+async def test_a_file_system_without_holes_is_reported_once_and_costs_no_log(
     device: Device, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def unable(_descriptor: int, _start: int, _end: int) -> None:
@@ -235,7 +235,7 @@ async def test_a_file_system_without_holes_is_told_of_once_and_costs_no_log(
         assert len([r for r in caplog.records if "cut" in r.getMessage()]) == 1
 
 
-async def test_a_cut_that_fails_is_tried_again_and_told_of_once(
+async def test_a_cut_that_fails_is_tried_again_and_reported_once(
     device: Device, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(_descriptor: int, _start: int, _end: int) -> None:
@@ -280,7 +280,7 @@ async def test_what_an_operator_wrote_while_no_daemon_ran_is_cut_after_its_end(
         assert next(iter(logs.lines(job.id, "one", 1))).startswith("00000000")
 
 
-async def test_a_fast_writer_is_looked_at_more_often(
+async def test_a_fast_writer_is_checked_more_often(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_caps, "_PAUSE", 30.0)  # what is seen sooner is seen for its speed

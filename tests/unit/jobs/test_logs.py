@@ -44,7 +44,7 @@ def lines(*records: bytes) -> list[str]:
         ),
         # A line that nothing ends, as a killed operator leaves it.
         ([record(b"one"), record(b"half", b"P")], ["one\n", "half\n"]),
-        # A record that is being written at this moment waits for the next look.
+        # A record that is being written at this moment is returned by the next reading.
         ([record(b"one"), TIME + b" stdout F tw"], ["one\n"]),
         # A character that a piece cuts.
         ([record(b"\xe2\x98", b"P"), record(b"\x83")], ["\N{SNOWMAN}\n"]),
@@ -204,7 +204,7 @@ def test_a_gap_within_a_long_line_shows_both_ends_of_it(logs: JobLogs) -> None:
 
 
 @pytest.mark.parametrize("end", [3, 4])
-def test_a_gap_that_reaches_the_end_is_told(logs: JobLogs, end: int) -> None:
+def test_a_gap_that_reaches_the_end_is_reported(logs: JobLogs, end: int) -> None:
     path = logs.prepare("j", "op", 1)
     path.write_bytes(record(b"first") + record(b"x" * 8000) * (4 * BLOCK // 8000))
     os.truncate(path, 4 * BLOCK)
@@ -245,7 +245,7 @@ def test_the_tail_of_a_log_with_a_gap_in_its_last_megabyte(logs: JobLogs) -> Non
     assert logs.tail("j", "op", 1, 3) == found[-3:]
 
 
-def test_reading_a_large_log_takes_little_memory(logs: JobLogs) -> None:
+def test_reading_a_large_log_needs_little_memory(logs: JobLogs) -> None:
     path = logs.prepare("j", "op", 1)
     with path.open("wb") as file:
         for _ in range(40):
@@ -285,7 +285,7 @@ def test_lines_with_a_gap_are_lines_of_the_whole(data: st.DataObject) -> None:
         assert shown_gap(found[at]) == len(content) - kept
 
 
-def test_logs_that_were_removed_are_told_of(logs: JobLogs) -> None:
+def test_logs_that_were_removed_are_reported(logs: JobLogs) -> None:
     logs.prepare("j", "op", 1).write_bytes(record(b"one"))
     logs.prepare("other", "op", 1)
     shutil.rmtree(logs.folder("j"))

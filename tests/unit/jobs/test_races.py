@@ -19,14 +19,14 @@ from tests.engine_bench import DEADLINE, Bench, Device, bench, chain, copy, empt
 
 
 class Podman(MemoryRunner):
-    """One that loses answers, and takes its time."""
+    """Loses answers, and may be slow."""
 
     def __init__(self) -> None:
         super().__init__()
         self.answers_lost: list[str] = []
-        """Operators whose next container is made, and nobody is told."""
+        """Operators whose next container is created, but the answer is lost."""
         self.removing = 0.0
-        """Seconds that a removal takes."""
+        """Duration of a removal in seconds."""
         self.removals_lost = 0
         """So many removals are not answered, and do nothing."""
         self.gone_at_start: list[str] = []
@@ -267,7 +267,7 @@ async def test_an_outage_that_nobody_meets_any_more_is_over(
         assert (await b.end(job.id)).status is JobStatus.HEALTHY
 
 
-async def test_a_container_that_appears_after_the_first_look_is_removed_at_the_second(
+async def test_a_container_that_appears_after_the_first_scan_is_removed_by_the_second(
     device: Device, podman: Podman, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(orphans, "LATE", 0.3)

@@ -63,7 +63,7 @@ async def test_it_waits_for_its_inputs(device: Device) -> None:
         assert (await b.end(job.id)).status is JobStatus.HEALTHY
 
 
-async def test_it_takes_no_slot_no_core_and_no_gpu(device: Device) -> None:
+async def test_it_uses_no_slot_no_core_and_no_gpu(device: Device) -> None:
     device.max_operators = 1
     device.runner.hold("one")
     alone = "api-version: 0.4.0\nname: alone\noperators:\n" + REGISTER.replace(", from: two", "")

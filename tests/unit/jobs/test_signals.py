@@ -28,7 +28,7 @@ def test_the_size_of_what_lies_in_memory(
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "expected"),
     [
         (1, ""),
         (128, ""),
@@ -44,10 +44,10 @@ def test_the_size_of_what_lies_in_memory(
         (159, "SIGSYS"),
     ],
 )
-def test_the_signal_of_an_exit_code(code: int, told: str) -> None:
+def test_the_signal_of_an_exit_code(code: int, expected: str) -> None:
     text = of_exit(code, ROOM)
-    assert told in text
-    assert (text == "") is (told == "")
+    assert expected in text
+    assert (text == "") is (expected == "")
 
 
 @pytest.mark.parametrize(

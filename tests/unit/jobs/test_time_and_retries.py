@@ -1,4 +1,4 @@
-"""Jobs and operators that take too long are ended; operators that fail are run again as told."""
+"""Jobs and operators that exceed their time-out end; failed operators run again as configured."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ def test_run_time_never_runs_backwards() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "seconds", "told"),
+    ("asked", "seconds", "origin"),
     [
         (None, 600, "engine.timeout_seconds"),
         (300, 300, "`timeout` of the pipeline"),
         (7200, 1800, "engine.timeout_max_seconds"),
     ],
 )
-def test_the_sites_maximum_holds(asked: int | None, seconds: float, told: str) -> None:
+def test_the_sites_maximum_holds(asked: int | None, seconds: float, origin: str) -> None:
     operator = Operator(name="o", container=Container(image="i"))
     pipeline = Pipeline(api_version="0.4.0", name="p", operators=(operator,), timeout=asked)
     timeouts = Timeouts(default=600, maximum=1800)
     assert timeouts.of(pipeline) == seconds
-    assert told in timeouts.message(pipeline)
+    assert origin in timeouts.message(pipeline)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_when_an_operator_is_run_again(retries: int, code: int | None, expected:
 # --- time-outs -----------------------------------------------------------------------------------
 
 
-async def test_a_job_that_takes_too_long_is_terminated(device: Device) -> None:
+async def test_a_job_over_its_timeout_is_terminated(device: Device) -> None:
     device.timeouts = Timeouts(default=1, maximum=2)
     device.runner.hold("two")
     async with bench(device) as b:
@@ -121,7 +121,7 @@ async def test_the_time_of_a_job_continues_over_a_restart(device: Device) -> Non
         assert [o.attempt for o in ended.operators] == [1]
 
 
-async def test_an_operator_that_takes_too_long_terminates_its_job(device: Device) -> None:
+async def test_an_operator_over_its_timeout_terminates_its_job(device: Device) -> None:
     device.runner.hold("one")
     async with bench(device) as b:
         text = chain("one", "two", extra=["timeout: 1"])
@@ -162,10 +162,10 @@ async def test_an_operator_that_fails_is_run_again(device: Device) -> None:
         assert ended.status is JobStatus.HEALTHY
         assert seen == [1, 2, 3, 1]
         assert [(o.attempt, o.retries) for o in ended.operators] == [(3, 2), (1, 0)]
-        told = [m for m in ended.messages if "run again" in m]
-        assert len(told) == 2
-        assert "failed with exit code 3; it is run again in 0 s (attempt 2 of 3)" in told[0]
-        assert "last line: attempt 1" in told[0]
+        retries = [m for m in ended.messages if "run again" in m]
+        assert len(retries) == 2
+        assert "failed with exit code 3; it is run again in 0 s (attempt 2 of 3)" in retries[0]
+        assert "last line: attempt 1" in retries[0]
         await emptied(device.runner)
 
 

@@ -74,7 +74,7 @@ def test_how_a_job_ends(
     assert verdict(dict(zip("ab", statuses, strict=True)), ending) is end
 
 
-def test_a_job_never_ends_while_an_operator_runs_and_always_ends_when_told_to() -> None:
+def test_a_job_never_ends_while_an_operator_runs_and_always_ends_once_decided() -> None:
     for statuses in product(OperatorStatus, repeat=3):
         named = dict(zip("abc", statuses, strict=True))
         for ending in (None, *JobStatus):

@@ -44,7 +44,7 @@ async def test_a_container_that_stays_does_not_change_how_its_operator_ended(
         )
 
 
-async def test_a_stray_container_that_stays_does_not_keep_the_daemon_from_starting(
+async def test_an_orphan_container_that_stays_does_not_keep_the_daemon_from_starting(
     device: Device,
 ) -> None:
     device.runner.refuse_removal("one")

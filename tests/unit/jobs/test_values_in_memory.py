@@ -15,8 +15,7 @@ import pytest
 from claraedge.fs import files
 from claraedge.fs.walking import allocated
 from claraedge.jobs.model import Job, JobState, JobStatus, OperatorStatus
-from claraedge.jobs.operators import shared_values as placing
-from claraedge.jobs.operators import values
+from claraedge.jobs.operators import shared_values, values
 from claraedge.jobs.operators.values import SharedMemory
 from claraedge.runner.memory import Program, host_path
 from claraedge.runner.protocol import ContainerSpec, Space
@@ -153,19 +152,19 @@ async def test_a_break_at_any_point_loses_no_value(
     device: Device, what: str, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reached = asyncio.Event()
-    held = "make" if moment == "make runs" else "read"
+    operator = "make" if moment == "make runs" else "read"
     if moment == "between":
-        real = placing.SharedValues.place
+        real = shared_values.SharedValues.place
 
-        async def place(values_of: placing.SharedValues, attempt: int) -> None:
+        async def place(values_of: shared_values.SharedValues, attempt: int) -> None:
             if values_of._operator.name == "read":
                 reached.set()
                 await asyncio.Event().wait()
             await real(values_of, attempt)
 
-        monkeypatch.setattr(placing.SharedValues, "place", place)
+        monkeypatch.setattr(shared_values.SharedValues, "place", place)
     else:
-        device.runner.hold(held)
+        device.runner.hold(operator)
     async with bench(device) as b:
         job = await b.job(await b.register(text()), {"x": b"1"})
         if moment == "between":
@@ -173,13 +172,13 @@ async def test_a_break_at_any_point_loses_no_value(
                 await reached.wait()
             monkeypatch.undo()
         else:
-            await b.until_runs(held)
+            await b.until_runs(operator)
     if what == "restart of the machine":
         device.runner.cut_power()
         device.boot = "boot-2"
         shutil.rmtree(root(device))
     if moment != "between":
-        device.runner.release(held)
+        device.runner.release(operator)
     async with bench(device) as b:
         ended = await b.end(job.id)
         assert ended.status is JobStatus.HEALTHY, ended.messages
@@ -194,7 +193,7 @@ async def test_a_break_at_any_point_loses_no_value(
 async def test_values_that_the_machine_took_before_they_were_kept_are_made_again(
     device: Device,
 ) -> None:
-    """The container has ended well, and the machine restarts before anybody looks."""
+    """The container has ended well, and the machine restarts before the daemon notices."""
     device.runner.hold("make")
     async with bench(device) as b:
         job = await b.job(await b.register(text()), {"x": b"1"})
@@ -265,7 +264,7 @@ async def test_a_value_that_no_reader_could_use_faults_its_writer(
     assert not root(device).exists()
 
 
-async def test_another_file_in_place_of_a_value_and_files_beside_it_are_fine(
+async def test_another_file_in_place_of_a_value_and_files_next_to_it_are_accepted(
     device: Device,
 ) -> None:
     async def replaces(spec: ContainerSpec) -> int:
@@ -355,7 +354,7 @@ async def test_a_job_waits_for_room_that_others_hold_and_keeps_its_turn(device: 
     device.runner.hold("make")
     async with bench(device) as b:
         large = await b.register(text("[60, 1024]"))
-        # It would fit beside the first: it waits because the second asked before it.
+        # There is room for it and the first one: it waits because the second asked before it.
         small = await b.register(text("[36, 1024]"))
         first = await b.job(large)
         await b.until_runs("make")

@@ -64,7 +64,7 @@ async def test_a_job_waits_for_its_start_then_for_slots_and_operators_and_at_the
         assert await b.jobs.waits(job.id) == await b.jobs.waits(second.id) == ()
 
 
-async def test_a_job_that_nobody_looked_at_yet_knows_how_many_are_before_it(device: Device) -> None:
+async def test_a_job_that_was_not_considered_yet_knows_its_position(device: Device) -> None:
     device.runner.hold("a")
     async with bench(device) as b:
         pipeline = await b.register(chain("a"))
@@ -100,7 +100,7 @@ async def test_an_outage_and_its_end(device: Device) -> None:
         await b.end(job.id)
 
 
-async def test_a_pull_is_told_while_it_runs(
+async def test_a_pull_is_reported_while_it_runs(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config.Images(pull="missing")

@@ -114,7 +114,7 @@ async def product(state: Path) -> AsyncIterator[Product]:
             new_id,
             lambda job, priority: side.submitted(job, priority),
             applied=plain,
-            held=lambda: side.held,
+            blocked_by=lambda: side.held,
         )
         Product.__init__(side, inbox, config.inbox_dir / "ct", database)
         await register(database)

@@ -148,7 +148,7 @@ class Parts:
             new_id,
             self.jobs.queued,
             applied=self.applications.applied,
-            held=lambda: advised(held()),
+            blocked_by=lambda: advised(held()),
             queued=self.engine.waiting,
             roots=roots,
             suspects=suspects,

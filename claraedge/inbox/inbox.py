@@ -1,6 +1,6 @@
 """The drop folder: turns what is put into it into jobs.
 
-Three loops run side by side. The first lists folders, receives file system events and inspects
+Three loops run at the same time. The first lists folders, receives file system events and inspects
 entries until they are settled; the second claims settled entries; the third makes jobs of claimed
 ones. Correctness depends on the periodic rescan alone; the watcher only makes it faster.
 """
@@ -51,7 +51,7 @@ from claraedge.suspects import UNRECORDED, Suspects, Work
 _log = logging.getLogger(__name__)
 
 #: Entries inspected in one batch.
-_LOOKS = 256
+_INSPECTIONS = 256
 #: Items claimed in one transaction.
 _CLAIMS = 64
 #: Interval (s) at which a full job queue is checked again.
@@ -74,7 +74,7 @@ class Inbox:
         *,
         applied: Callable[[Pipeline], Awaitable[Pipeline]],
         failpoint: Failpoint = nothing,
-        held: Callable[[], str | None] = lambda: None,
+        blocked_by: Callable[[], str | None] = lambda: None,
         queued: Callable[[], int] = lambda: 0,
         roots: Roots | None = None,
         suspects: Suspects = UNRECORDED,
@@ -82,11 +82,11 @@ class Inbox:
         """Builds all parts of the inbox; nothing runs before `prepare` and `run`.
 
         `applied` fills in what manifests of images add to a pipeline (`Applications.applied`).
-        `held` returns why no item may be taken now, or None; whoever changes its answer calls
-        `poke`. `queued` returns the number of started jobs that wait for their turn. `roots`: the
-        folders that results are delivered to.
+        `blocked_by` returns why no item may be claimed now, or None; whoever changes its result
+        calls `poke`. `queued` returns the number of started jobs that wait for their turn. `roots`:
+        the folders that results are delivered to.
         """
-        self._asked = held
+        self._outside_reason = blocked_by
         self._suspects = suspects
         self._queued = queued
         self._max_queued = config.inbox.max_queued
@@ -125,7 +125,7 @@ class Inbox:
             applied,
             roots or Roots(database, config),
             self._names,
-            held,
+            blocked_by,
             self._settled.set,
             suspects,
         )
@@ -181,10 +181,10 @@ class Inbox:
         """Notes that a job's results are delivered: items that waited for them continue."""
         self._intake.job_ended(job)
 
-    def _held(self) -> str | None:
-        """Returns why no item is taken now (`held`, or a full job queue); None: items are taken."""
-        if (held := self._asked()) is not None:
-            return held
+    def _blocked_by(self) -> str | None:
+        """Returns why no item is claimed now (see `blocked_by`; or a full job queue), or None."""
+        if (reason := self._outside_reason()) is not None:
+            return reason
         if (waiting := self._queued()) >= self._max_queued:
             return (
                 f"the queue is full: {waiting} jobs wait for their turn, and inbox.max_queued is"
@@ -205,10 +205,10 @@ class Inbox:
     async def items(self, state: ItemState | None = None) -> Sequence[Item]:
         """Returns the items of a state, or all, ordered by the time first seen, then by name."""
         rows = await self._database.read(lambda tx: records.items(tx, None))
-        held = self._held()
-        known = [self._intake.overlay(item, held) for item in rows]
+        blocked_by = self._blocked_by()
+        known = [self._intake.overlay(item, blocked_by) for item in rows]
         present = {item.id for item in known}
-        known += [item for item in self._room.items(held) if item.id not in present]
+        known += [item for item in self._room.items(blocked_by) if item.id not in present]
         known += self._left_out.items()
         known.sort(key=lambda item: (item.first_seen, item.raw_name))
         return [item for item in known if state is None or item.state is state]
@@ -235,7 +235,7 @@ class Inbox:
         for thing in {item, self._room.thing(item) or item}:
             await self._suspects.forget(Work.INBOX, thing)
         if found.state is ItemState.FAILED:
-            await self._retries.put_back(found, self._takes)
+            await self._retries.put_back(found, self._has_trigger)
         elif not (self._room.look_now(item) or self._intake.try_now(item)):
             raise ItemRetryError(
                 f"{found.name} ({item}) is {found.state.value}: there is nothing to try again;"
@@ -245,15 +245,16 @@ class Inbox:
         self._changed.set()
         return await self.item(item)
 
-    def _takes(self, folder: Path) -> bool:
-        """Whether a trigger takes what is put into a folder, or will once the folder exists."""
+    def _has_trigger(self, folder: Path) -> bool:
+        """Whether a folder belongs to a trigger, or will once the folder exists."""
         known = os.fsencode(folder) in self._layout.triggers
         return known or folder in self._folders.wanted() or folder.parent == self._folders.root
 
     def parked(self) -> int:
         """Returns the number of blocked entries that no row of the database counts as parked."""
-        held = self._held()
-        return self._room.parked(held) + (0 if held is None else self._intake.waiting())
+        blocked_by = self._blocked_by()
+        waiting = 0 if blocked_by is None else self._intake.waiting()
+        return self._room.parked(blocked_by) + waiting
 
     # --- listing and inspecting -----------------------------------------------------------------
 
@@ -268,28 +269,28 @@ class Inbox:
             self._changed.clear()
             if self._rescan or self._clock.elapsed() >= next_rescan:
                 self._rescan = False
-                await self._look_everywhere()
+                await self._rescan_all()
                 next_rescan = self._clock.elapsed() + self._rescan_seconds
                 next_poll = self._next_poll()
             elif self._room.relist or self._clock.elapsed() >= next_poll:
                 self._room.relist = False
                 partial = self._watcher.partial
-                await self._look_at(
+                await self._list(
                     t
                     for t in self._layout.triggers.values()
                     if partial or t.deep or t.polled or self._room.refills(t.folder)
                 )
                 next_poll = self._next_poll()
-            while entries := self._room.due(_LOOKS):
-                await self._look(entries)
+            while entries := self._room.due(_INSPECTIONS):
+                await self._inspect(entries)
             for folder in [f for f in self._later if not self._shares.busy(f)]:
-                apart.create_task(self._look_apart(folder), name=f"look at {folder}")
+                apart.create_task(self._inspect_on_share(folder), name=f"inspect {folder}")
             if self._room.relist:
                 self._changed.set()
             await self._book.write()
             await self._pause(self._changed, next_rescan, next_poll, self._room.next_due())
 
-    async def _look(self, entries: Sequence[Waiting]) -> None:
+    async def _inspect(self, entries: Sequence[Waiting]) -> None:
         by_folder: dict[Path, list[Waiting]] = {}
         for entry in entries:
             by_folder.setdefault(entry.trigger.folder, []).append(entry)
@@ -300,24 +301,25 @@ class Inbox:
             else:
                 self._later.setdefault(folder, {}).update((entry.id, entry) for entry in some)
         if here:
-            await self._take_looks(here, in_thread(self._room.look, here), self._clock.elapsed())
+            began = self._clock.elapsed()
+            await self._apply_inspections(here, in_thread(self._room.look, here), began)
 
-    async def _look_apart(self, folder: Path) -> None:
+    async def _inspect_on_share(self, folder: Path) -> None:
         """Inspects the waiting entries of one folder on a share; this may hang."""
         while not self._shares.busy(folder) and (later := self._later.pop(folder, None)):
             entries = list(later.values())
-            some = self._room.wanted(entries[:_LOOKS])
-            if len(entries) > _LOOKS:
-                self._later[folder] = {entry.id: entry for entry in entries[_LOOKS:]}
+            some = self._room.wanted(entries[:_INSPECTIONS])
+            if len(entries) > _INSPECTIONS:
+                self._later[folder] = {entry.id: entry for entry in entries[_INSPECTIONS:]}
             if some:
                 began = self._clock.elapsed()
-                looks = self._shares.begin(folder, self._room.look, some)
-                await self._take_looks(some, looks, began)
+                results = self._shares.begin(folder, self._room.look, some)
+                await self._apply_inspections(some, results, began)
 
-    async def _take_looks(
-        self, entries: Sequence[Waiting], looks: Awaitable[list[Found | Known]], began: float
+    async def _apply_inspections(
+        self, entries: Sequence[Waiting], results: Awaitable[list[Found | Known]], began: float
     ) -> None:
-        if self._room.take_looks(entries, await looks, began):
+        if self._room.take_looks(entries, await results, began):
             self._settled.set()
         self._changed.set()
 
@@ -338,7 +340,7 @@ class Inbox:
             await self._watcher.watch(folders)
         except Exception as error:  # noqa: BLE001 - it fails alone
             why = known(error, "the watch of the inbox")
-            _log.warning("the inbox is looked at, and not watched: %s", why)
+            _log.warning("the inbox is only rescanned, and not watched: %s", why)
 
     def _next_poll(self) -> float:
         polled = self._watcher.partial or any(t.polled for t in self._layout.triggers.values())
@@ -353,7 +355,7 @@ class Inbox:
             async with asyncio.timeout(timeout):
                 await event.wait()
 
-    async def _look_everywhere(self) -> None:
+    async def _rescan_all(self) -> None:
         """Does the rescan: reads the triggers again, then lists the folder of each."""
         layout = await self._folders.layout()
         if layout is None:
@@ -362,9 +364,9 @@ class Inbox:
         self._room.forget_folders(t.folder for t in layout.triggers.values())
         self._left_out.keep(t.folder for t in layout.triggers.values())
         await self._watch(layout)
-        await self._look_at(layout.triggers.values())
+        await self._list(layout.triggers.values())
 
-    async def _look_at(self, triggers: Iterable[Trigger]) -> None:
+    async def _list(self, triggers: Iterable[Trigger]) -> None:
         for trigger in list(triggers):
             found = await self._folders.entries(trigger, self._layout)
             if found is None and self._shares.hangs(trigger.folder):
@@ -404,7 +406,7 @@ class Inbox:
                 continue
             if isinstance(select(place.trigger.rule, place.name, self._names), LeftOut):
                 # Left out by its name. But a folder may have been moved in with files inside that
-                # a deep trigger takes, and the name of a folder does not matter there.
+                # a deep trigger selects, and the name of a folder does not matter there.
                 moved_in = signal.heard in (Heard.MOVED_IN, Heard.MOVED_FROM_TEMPORARY)
                 self._room.relist = self._room.relist or (place.trigger.deep and moved_in)
                 continue
@@ -417,7 +419,7 @@ class Inbox:
         self._changed.set()
 
     def _lost(self) -> None:
-        _log.warning("file system events were lost: looking at every folder of the inbox")
+        _log.warning("file system events were lost: every folder of the inbox is listed again")
         self._room.forget_hints()
         self._rescan = True
         self._changed.set()
@@ -427,10 +429,10 @@ class Inbox:
     async def _claim(self) -> None:
         while True:
             self._settled.clear()
-            if self._asked() is not None:
+            if self._outside_reason() is not None:
                 await self._pause(self._settled)  # until somebody pokes
                 continue
-            if self._held() is not None:
+            if self._blocked_by() is not None:
                 await self._pause(self._settled, self._clock.elapsed() + _QUEUE_SECONDS)
                 continue
             if not self._intake.full():
@@ -442,15 +444,15 @@ class Inbox:
                 await self._pause(self._settled, self._room.next_group())
 
     async def _claim_some(self) -> None:
-        takes = self._room.ready(_CLAIMS)
-        if not takes:  # ready entries do not fit `match`, or are gone: lets other tasks run
+        ready = self._room.ready(_CLAIMS)
+        if not ready:  # ready entries do not fit `match`, or are gone: lets other tasks run
             await asyncio.sleep(_TURN)
             return
-        seen = [entry.id for take in takes for entry in take.entries]
+        seen = [entry.id for one in ready for entry in one.entries]
         try:
-            await self._intake.claim([claimed(take) for take in takes], seen)
+            await self._intake.claim([claimed(one) for one in ready], seen)
         except ClaraedgeError as error:
-            for take in takes:
-                self._room.park(take.entries, str(error))
+            for one in ready:
+                self._room.park(one.entries, str(error))
         else:
-            self._room.leave(takes)
+            self._room.leave(ready)

@@ -22,7 +22,7 @@ T = TypeVar("T")
 #: Longest duration (s) of a short call to one folder; after it, the share counts as hanging.
 ANSWER = 5.0
 #: Longest duration (s) of an inspection of many entries or a big tree, for the same decision.
-LOOK = 30.0
+INSPECTION = 30.0
 NO_ANSWER = "its folder does not answer: check the server and the network of that share"
 
 
@@ -87,7 +87,7 @@ class Shares:
         self, folder: Path, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> asyncio.Future[T]:
         """Starts blocking work of any duration on a share, which must not be `busy`."""
-        return self._begin(LOOK, folder, work, *args, **kwargs)
+        return self._begin(INSPECTION, folder, work, *args, **kwargs)
 
     def hangs(self, folder: Path) -> bool:
         """Whether the last call to a folder runs for longer than it should ever take."""

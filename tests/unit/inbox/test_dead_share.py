@@ -31,7 +31,7 @@ def state(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _it_is_called_dead_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shares, "ANSWER", 0.3)
-    monkeypatch.setattr(shares, "LOOK", 0.5)
+    monkeypatch.setattr(shares, "INSPECTION", 0.5)
 
 
 def config(state: Path, share: Path) -> Config:
@@ -137,7 +137,7 @@ async def test_many_files_on_a_share_are_looked_at_one_batch_after_the_other(
 ) -> None:
     share = tmp_path / "share"
     monkeypatch.setattr(shares, "mount_above", lambda f: SHARE if f == share else None)
-    monkeypatch.setattr(inbox, "_LOOKS", 4)
+    monkeypatch.setattr(inbox, "_INSPECTIONS", 4)
     for number in range(60):
         drop(share / f"{number}.dcm")
     async with bench(config(state, share)) as b:

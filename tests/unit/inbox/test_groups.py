@@ -282,7 +282,7 @@ async def test_a_group_that_lies_there_at_the_start_is_not_taken_before_all_was_
         return look(self, *args, **more)
 
     monkeypatch.setattr(EntryInspector, "look", slow)
-    monkeypatch.setattr("claraedge.inbox.inbox._LOOKS", 4)
+    monkeypatch.setattr("claraedge.inbox.inbox._INSPECTIONS", 4)
     async with bench(config(state, "quiet", quiet_seconds=0.1)) as b:
         await b.register("ct")
         (item,) = await b.delivered()

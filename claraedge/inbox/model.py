@@ -75,7 +75,7 @@ class Item:
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The settings that an item takes from its trigger, fixed when it is claimed."""
+    """The settings of an item from its trigger, fixed when it is claimed."""
 
     parameters: Mapping[str, str] = {}
     """Values for the parameters of the pipeline, by name."""

@@ -43,7 +43,7 @@ def release(tx: Transaction, item: str) -> None:
     tx.run("drop_item", id=item)
 
 
-def hold(tx: Transaction, item: str, reason: str, remedy: str, now: float) -> None:
+def block(tx: Transaction, item: str, reason: str, remedy: str, now: float) -> None:
     """Records why a claimed item is blocked; an empty reason: it is not blocked any more."""
     state = ItemState.PARKED if reason else ItemState.CLAIMED
     tx.run("item_held", id=item, state=state.value, reason=reason, remedy=remedy, now=now)
@@ -127,12 +127,12 @@ class Before:
     job: str
     state: ItemState
     removed: bool
-    """Its results are gone: removed for their age, or taken away by somebody."""
+    """Its results are gone: removed for their age, or by somebody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duplicate:
-    """An item whose work an earlier item did; only its original has to be put away still."""
+    """An item whose work an earlier item did; only its original is still to be kept."""
 
     item: Claimed
     of: str
@@ -159,7 +159,7 @@ def done_before(tx: Transaction, item: str, work: str) -> Before | None:
 
 
 def duplicates(tx: Transaction) -> Sequence[Duplicate]:
-    """Returns the duplicates that are not put away yet, in order."""
+    """Returns the duplicates that are not finished yet, in order."""
     return [
         Duplicate(
             item=_claimed(row),
@@ -171,10 +171,10 @@ def duplicates(tx: Transaction) -> Sequence[Duplicate]:
     ]
 
 
-def put_away(
+def finish_duplicate(
     tx: Transaction, item: str, reason: str, path: str | None, original: str | None, now: float
 ) -> None:
-    """Records that a duplicate is put away.
+    """Records that a duplicate is finished.
 
     `path`: the folder with the results; `original`: the folder that keeps what was dropped, if any.
     """

@@ -50,7 +50,7 @@ class Spool:
         """Returns the raw entry's place in an inbox on another file system."""
         return folder / f"{HIDDEN}{item}"
 
-    def away(self, item: str) -> Path:
+    def mount_note(self, item: str) -> Path:
         """Returns the file that notes the mount point of an entry hidden in its folder."""
         return self.root / item / "away"
 

@@ -82,7 +82,7 @@ def secure(
     *,
     devices: Devices,
 ) -> Progress:
-    """Takes the remaining steps of a claim, and returns how far it got. Blocking.
+    """Does the remaining steps of a claim, and returns how far it got. Blocking.
 
     What is secured is durable, except for what is noted in `unsynced`. Sync that before the job is
     recorded, or the entry may be in the inbox again after a power cut. Raises OSError where the
@@ -94,27 +94,27 @@ def secure(
         _drop_raw(item, spool)
         return Secured(path=own)
     raw = _raw(item, spool)
-    if raw is None and (away := _away(item, spool)) is not None:
-        return away
+    if raw is None and (unmounted := _unmounted(item, spool)) is not None:
+        return unmounted
     if raw is None or item.members:
-        raw = _take(item, raw, spool, surveyor, failpoint)
+        raw = _move_from_inbox(item, raw, spool, surveyor, failpoint)
         if raw is None:
             return Gone()
     if raw.parent != item.folder:
         unsynced.add(raw.parent, raw.parent.parent, spool.root)
     failpoint("claim: taken")
-    found = looked_at(item, raw, surveyor)
+    found = survey_moved(item, raw, surveyor)
     # Checks the item's own name: on another file system the entry has a hidden name by now.
     fault = item.options.fault or found.look.fault or name_fault(item.name, folder=found.is_folder)
     if not fault and not item.options.lenient:
-        fault = taken_away(item, raw)
+        fault = missing_members(item, raw)
     if fault:
         unsynced.sync(flag)
         return Faulty(reason=fault, path=raw)
     if found.content != item.content or first_writer(raw, devices) is not None:
         return Unsettled(content=found.content)
     if found.blocked is not None:  # its owner or mode changed between inspection and rename
-        return _held_in_spool(found, raw)
+        return _blocked_in_spool(found, raw)
     if not found.to_copy and raw.parent != item.folder:
         unsynced.add_tree(raw)
         failpoint("claim: checked")
@@ -133,7 +133,7 @@ def secure(
             remove(new.parent)
         raise
     failpoint("claim: copied")
-    after = looked_at(item, raw, surveyor)
+    after = survey_moved(item, raw, surveyor)
     if after.content != found.content:
         return Unsettled(content=after.content)
     new.parent.rename(own.parent)
@@ -144,12 +144,12 @@ def secure(
     return Secured(path=own)
 
 
-def looked_at(item: Claimed, path: Path, surveyor: Surveyor) -> Survey:
+def survey_moved(item: Claimed, path: Path, surveyor: Surveyor) -> Survey:
     """Surveys an item that lies at `path` in the spool. Raises FileNotFoundError."""
     return surveyor.all(path, item.members) if item.members else surveyor.tree(path)
 
 
-def taken_away(item: Claimed, path: Path) -> str:
+def missing_members(item: Claimed, path: Path) -> str:
     """Returns a text about the members of a group that are missing at `path`, or ''."""
     gone = [one for one in item.members if not os.path.lexists(path / os.fsdecode(one))]
     if not gone:
@@ -168,7 +168,7 @@ def _raw(item: Claimed, spool: Spool) -> Path | None:
     return None
 
 
-def _take(
+def _move_from_inbox(
     item: Claimed, raw: Path | None, spool: Spool, surveyor: Surveyor, failpoint: Failpoint
 ) -> Path | None:
     """Moves the entries out of the inbox, and returns where they are; None where they changed.
@@ -307,20 +307,20 @@ def _move_out(item: Claimed, source: Path, target: Path, spool: Spool) -> Path:
 def _note_where(item: Claimed, spool: Spool) -> None:
     """Notes the mount point of an item's folder, before the item is hidden there.
 
-    Its disk may not be mounted after a restart; `_away` recognises that by the note.
+    Its disk may not be mounted after a restart; `_unmounted` recognises that by the note.
     """
     mount = mount_of(item.folder)
     if mount is not None:
-        files.replace(spool.away(item.id), mount.point)
+        files.replace(spool.mount_note(item.id), mount.point)
         files.sync_folder(spool.root)
 
 
-def _away(item: Claimed, spool: Spool) -> Held | None:
+def _unmounted(item: Claimed, spool: Spool) -> Held | None:
     """Returns why an entry hidden in its folder may still exist, although it is not found there.
 
     That is so while the disk of the folder is not mounted. None: the entry is really gone.
     """
-    note = spool.away(item.id)
+    note = spool.mount_note(item.id)
     try:
         known = note.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -355,7 +355,7 @@ def _drop_raw(item: Claimed, spool: Spool) -> None:
             files.sync_folder(above)
 
 
-def _held_in_spool(found: Survey, raw: Path) -> Held:
-    held = judge(found, str(os.geteuid()), folder_open=True)
-    assert isinstance(held, Held)
-    return located(held, raw)
+def _blocked_in_spool(found: Survey, raw: Path) -> Held:
+    verdict = judge(found, str(os.geteuid()), folder_open=True)
+    assert isinstance(verdict, Held)
+    return located(verdict, raw)

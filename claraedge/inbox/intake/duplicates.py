@@ -1,4 +1,4 @@
-"""Puts away items whose content came before: keeps the original, and reuses the earlier results.
+"""Finishes items whose content came before: keeps the original, and reuses the earlier results.
 
 That an item is a duplicate is recorded first; each further step may be repeated after a crash. Only
 this module checks whether the earlier results still exist, so that a dead share blocks only items
@@ -55,7 +55,7 @@ class _Waiting:
 
 
 class Duplicates:
-    """Puts away duplicates, one after the other, while `run` runs."""
+    """Finishes duplicates, one after the other, while `run` runs."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Duplicates:
         self._failpoint = failpoint
         self._waiting: dict[str, _Waiting] = {}
 
-    async def look(self) -> None:
+    async def load(self) -> None:
         """Loads new duplicates from the database, and at start those of an earlier run."""
         for duplicate in await self._database.read(records.duplicates):
             self._waiting.setdefault(duplicate.item.id, _Waiting(duplicate, 0.0))
@@ -92,7 +92,7 @@ class Duplicates:
         self._wake.set()
 
     async def run(self) -> None:
-        """Puts away duplicates until it is cancelled; a large one does not delay new jobs."""
+        """Finishes duplicates until it is cancelled; a large one does not delay new jobs."""
         while True:
             self._wake.clear()
             await self._advance()
@@ -108,17 +108,19 @@ class Duplicates:
         for name, waiting in [(n, w) for n, w in self._waiting.items() if w.due <= now]:
             item = waiting.duplicate.item
             try:
-                await self._put_away(waiting.duplicate)
+                await self._finish(waiting.duplicate)
             except _ResultsGoneError:
                 await self._run_again(waiting)
             except Exception as error:  # noqa: BLE001 - it fails alone
                 waiting.due = self._clock.elapsed() + _RETRY
                 why = known(error, "a duplicate", item=name)
-                _log.warning("%s cannot be put away: %s", item.text, why, extra={"item": name})
+                _log.warning(
+                    "%s cannot be finished as a duplicate: %s", item.text, why, extra={"item": name}
+                )
             else:
                 del self._waiting[name]
 
-    async def _put_away(self, duplicate: Duplicate) -> None:
+    async def _finish(self, duplicate: Duplicate) -> None:
         item = duplicate.item
         path, original = await in_folder_thread(self._keep, duplicate)
         done = "skipped" if path == duplicate.path else "linked to its results"
@@ -126,7 +128,7 @@ class Duplicates:
         now = self._clock.now()
         self._failpoint("duplicate: before commit")
         await self._database.write(
-            lambda tx: records.put_away(tx, item.id, reason, path, original, now)
+            lambda tx: records.finish_duplicate(tx, item.id, reason, path, original, now)
         )
         self._failpoint("duplicate: committed")
         if await in_folder_thread(self._sweep, item, path):

@@ -31,7 +31,7 @@ from claraedge.inbox.intake.definitions import Definitions
 from claraedge.inbox.intake.duplicates import Duplicates
 from claraedge.inbox.intake.failures import Failures
 from claraedge.inbox.intake.leftovers import clear
-from claraedge.inbox.intake.pending import Entries, Pending, take_together
+from claraedge.inbox.intake.pending import Entries, Pending, next_together
 from claraedge.inbox.intake.processor import NotBegun, Processor
 from claraedge.inbox.intake.submissions import (
     Changed,
@@ -87,11 +87,11 @@ class Intake:
         applied: Callable[[Pipeline], Awaitable[Pipeline]],
         roots: Roots,
         names: Names,
-        held: Callable[[], str | None],
+        blocked_by: Callable[[], str | None],
         on_progress: Callable[[], None],
         suspects: Suspects = UNRECORDED,
     ) -> None:
-        """`held` returns why no item may be processed now, or None.
+        """`blocked_by` returns why no item may be processed now, or None.
 
         `on_progress` is called after items made progress. `applied`: see `Inbox`.
         """
@@ -106,10 +106,10 @@ class Intake:
         self._submissions = Submissions(
             database, clock, new_id, definitions, applied, failpoint, suspects
         )
-        self._held = held
+        self._blocked_by = blocked_by
         self._on_progress = on_progress
         self._wake = asyncio.Event()
-        self._taker = Processor(self._spool, tree, failpoint, names, suspects)
+        self._processor = Processor(self._spool, tree, failpoint, names, suspects)
         self._at_work = 0
         self._at_failures = asyncio.Semaphore(_AT_ONCE)  # the share of failures may hang
         self._asked: Counter[Path] = Counter()  # threads, by folder on a share: they may hang
@@ -120,7 +120,7 @@ class Intake:
         """Job -> the items that wait for its end."""
         self._entries = Entries()
         self._duplicates = Duplicates(
-            database, tree, config, clock, roots, self._take_again, failpoint
+            database, tree, config, clock, roots, self._add_again, failpoint
         )
 
     # --- status ---------------------------------------------------------------------------------
@@ -147,16 +147,18 @@ class Intake:
             " them"
         ]
 
-    def overlay(self, item: Item, held: str | None) -> Item:
+    def overlay(self, item: Item, blocked_by: str | None) -> Item:
         """Adds to an item what its row does not say, since a full disk prevents writing it.
 
-        `held`: why no item is processed now, or None.
+        `blocked_by`: why no item is processed now, or None.
         """
         pending = self._pending.get(item.id)
         if pending is None:
             return item
         if not pending.item.reason:
-            return item if held is None else replace(item, state=ItemState.PARKED, reason=held)
+            if blocked_by is None:
+                return item
+            return replace(item, state=ItemState.PARKED, reason=blocked_by)
         return replace(
             item,
             state=ItemState.PARKED,
@@ -194,7 +196,7 @@ class Intake:
         for item in await self._database.read(records.claimed):
             self._add(item)
         self._unknown = await clear(self._database, self._spool, self._failures)
-        await self._duplicates.look()
+        await self._duplicates.load()
 
     # --- processing -----------------------------------------------------------------------------
 
@@ -220,9 +222,9 @@ class Intake:
 
     def _add(self, item: Claimed) -> None:
         self._pending[item.id] = Pending(item, _FIRST_RETRY)
-        self._entries.take(self._pending[item.id])
+        self._entries.add(self._pending[item.id])
 
-    def _take_again(self, item: Claimed) -> None:
+    def _add_again(self, item: Claimed) -> None:
         """Adds a duplicate that has to become a job of its own after all."""
         self._add(item)
         self._entries.leave(self._pending[item.id])  # it has been moved to the spool before
@@ -236,11 +238,11 @@ class Intake:
     async def run(self) -> None:
         """Processes items until it is cancelled. Any exception that it raises is a bug."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._duplicates.run(), name="put duplicates away")
+            group.create_task(self._duplicates.run(), name="finish duplicates")
             while True:
                 self._wake.clear()
                 times: list[float | None] = []
-                if self._held() is None:
+                if self._blocked_by() is None:
                     times = [self._start(group), await self._submit_filled()]
                 await self._pause(times)
 
@@ -258,7 +260,7 @@ class Intake:
         waiting = [p for p in self._pending.values() if p.began is None]
         due = deque(p for p in waiting if p.due <= now and not self._hangs(p))
         while due and self._at_work < _AT_ONCE:
-            together = take_together(due, most=-(-len(due) // (_AT_ONCE - self._at_work)))
+            together = next_together(due, most=-(-len(due) // (_AT_ONCE - self._at_work)))
             if self._hangs(together[0]):
                 continue
             for pending in together:
@@ -269,7 +271,7 @@ class Intake:
                 self._asked[folder] += 1
             else:
                 self._at_work += 1
-            group.create_task(self._work(together), name=f"take {together[0].item.id}")
+            group.create_task(self._work(together), name=f"process {together[0].item.id}")
         return min((p.due for p in waiting if p.due > now), default=None)
 
     def _hangs(self, pending: Pending) -> bool:
@@ -279,7 +281,7 @@ class Intake:
     async def _work(self, together: Sequence[Pending]) -> None:
         try:
             steps = await in_folder_thread(
-                self._taker.take,
+                self._processor.process,
                 [pending.item for pending in together],
                 {p.item.id: p.known for p in together if p.known is not None},
             )
@@ -309,7 +311,7 @@ class Intake:
                     await self._follow_up(pending, step)
             except Exception as error:  # noqa: BLE001 - it fails alone
                 why = known(error, "the claim of an item", item=pending.item.id)
-                await self._hold(pending, reason_of(why))
+                await self._block(pending, reason_of(why))
             pending.rest()
         if others:
             self._on_progress()
@@ -325,14 +327,14 @@ class Intake:
             case Gone():
                 await self._release(pending)
             case Held(reason=reason, thing=thing):
-                await self._hold(pending, reason, step.remedy_of(pending.item.id), thing)
+                await self._block(pending, reason, step.remedy_of(pending.item.id), thing)
             case Unsettled(content=content):
                 pending.item = replace(pending.item, content=content)
                 pending.due = self._clock.elapsed() + pending.item.options.settle
             case Faulty(reason=reason, path=path):
                 await self._fail(pending, reason, path)
             case OSError() | ClaraedgeError():
-                await self._hold(pending, reason_of(step))
+                await self._block(pending, reason_of(step))
                 if isinstance(step, NoRoomError):
                     pending.due = min(pending.due, self._clock.elapsed() + _ROOM_RETRY)
 
@@ -343,23 +345,23 @@ class Intake:
         """
         now = self._clock.elapsed()
         whole: list[Pending] = []
-        look_again: float | None = None
+        call_again: float | None = None
         for pending in self._pending.values():
             if pending.filled is not None:
                 whole.append(pending)
             elif pending.turn is not None and now - pending.turn < _IN_ORDER:
-                look_again = pending.turn + _IN_ORDER
+                call_again = pending.turn + _IN_ORDER
                 break
         if not whole:
-            return look_again
+            return call_again
         oldest = min(pending.since for pending in whole)
         more = any(p.began is None and p.due <= now for p in self._pending.values())
-        if (look_again is not None or more) and len(whole) < _BATCH and now - oldest < _LINGER:
+        if (call_again is not None or more) and len(whole) < _BATCH and now - oldest < _LINGER:
             return oldest + _LINGER
         await self._submit(whole[:_BATCH])
         self._on_progress()
         self._wake.set()
-        return look_again
+        return call_again
 
     # --- results --------------------------------------------------------------------------------
 
@@ -374,18 +376,18 @@ class Intake:
         item = pending.item
         match end:
             case Held(reason=reason, remedy=remedy):
-                await self._hold(pending, reason, remedy)
+                await self._block(pending, reason, remedy)
             case Changed():
                 pending.due = self._clock.elapsed()
             case Later(job=job):
                 self._awaiting.setdefault(job, set()).add(item.id)
-                await self._hold(
+                await self._block(
                     pending,
                     f"job {job} has the same content and still runs; it waits for the end of that",
                 )
             case Duplicated():
                 self._drop(item.id)
-                await self._duplicates.look()
+                await self._duplicates.load()
             case Submitted(job=job):
                 self._drop(item.id)
                 _log.info(
@@ -395,10 +397,10 @@ class Intake:
                 )
                 self._on_submitted(job, item.options.jobs_priority)
 
-    async def _hold(
+    async def _block(
         self, pending: Pending, reason: str, remedy: str = "", thing: Thing | None = None
     ) -> None:
-        pending.hold(self._clock.elapsed(), _LAST_RETRY)
+        pending.plan_retry(self._clock.elapsed(), _LAST_RETRY)
         pending.thing = thing
         item = pending.item
         if (item.reason, item.remedy) == (reason, remedy):
@@ -408,7 +410,7 @@ class Intake:
         now = self._clock.now()
         # On a full disk the row cannot be updated; `overlay` shows the reason all the same.
         with contextlib.suppress(ClaraedgeError, sqlite3.OperationalError):
-            await self._database.write(lambda tx: records.hold(tx, item.id, reason, remedy, now))
+            await self._database.write(lambda tx: records.block(tx, item.id, reason, remedy, now))
 
     async def _release(self, pending: Pending) -> None:
         item = pending.item
@@ -422,7 +424,9 @@ class Intake:
             self._failpoint("release: before commit")
             await self._database.write(lambda tx: records.release(tx, item.id))
             self._failpoint("release: committed")
-            _log.info("%s is not as it was, or gone; looking again", item.text)
+            _log.info(
+                "%s changed or disappeared before it was moved; its claim is deleted", item.text
+            )
         await in_thread(remove, self._spool.folder(item.id))
         self._drop(item.id)
 

@@ -31,5 +31,5 @@ async def clear(database: Database, spool: Spool, failures: Failures) -> int:
             elif state is None:
                 unknown += await in_folder_thread(failures.put_unknown, folder)
         except OSError as error:
-            _log.warning("%s in the spool cannot be put away: %s", name, error)
+            _log.warning("%s in the spool cannot be moved or removed: %s", name, error)
     return unknown

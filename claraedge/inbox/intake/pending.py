@@ -46,7 +46,7 @@ class Pending:
         """Whether a try has failed: it is processed alone then, and delays no other item."""
         return self.tries > 0 or bool(self.item.reason)
 
-    def hold(self, now: float, longest: float) -> None:
+    def plan_retry(self, now: float, longest: float) -> None:
         """Notes a failed try, and plans the next one; `longest`: the longest pause (s)."""
         self.due = now + self.wait
         self.wait = min(self.wait * 2, longest)
@@ -67,7 +67,7 @@ class Entries:
     def __init__(self) -> None:
         self.taken: Counter[tuple[Path, bytes]] = Counter()
 
-    def take(self, pending: Pending) -> None:
+    def add(self, pending: Pending) -> None:
         """Adds the entries of an item."""
         self.taken.update((pending.item.folder, path) for path in pending.item.paths)
 
@@ -83,19 +83,19 @@ class Entries:
                 del self.taken[key]
 
 
-def take_together(due: deque[Pending], most: int) -> list[Pending]:
+def next_together(due: deque[Pending], most: int) -> list[Pending]:
     """Removes from `due`, and returns, the next items for one thread: at least one, at most `most`.
 
     An item that was tried before, and each share, gets a thread of its own.
     """
-    taken = [due.popleft()]
-    size, folder = taken[0].item.size, taken[0].item.folder
+    chosen = [due.popleft()]
+    size, folder = chosen[0].item.size, chosen[0].item.folder
     shared = on_share(folder)
-    while due and len(taken) < min(most, _TOGETHER) and not taken[-1].tried and not due[0].tried:
+    while due and len(chosen) < min(most, _TOGETHER) and not chosen[-1].tried and not due[0].tried:
         if due[0].item.folder != folder and (shared or on_share(due[0].item.folder)):
             break
         size += due[0].item.size
         if size > _TOGETHER_BYTES:
             break
-        taken.append(due.popleft())
-    return taken
+        chosen.append(due.popleft())
+    return chosen

@@ -17,7 +17,7 @@ from claraedge.fs.files import Failpoint
 from claraedge.inbox.inspection.permissions import Held
 from claraedge.inbox.inspection.survey import Surveyor
 from claraedge.inbox.inspection.writers import Devices
-from claraedge.inbox.intake.claim import Faulty, Gone, Secured, Unsettled, looked_at, secure
+from claraedge.inbox.intake.claim import Faulty, Gone, Secured, Unsettled, secure, survey_moved
 from claraedge.inbox.intake.submit import Filled, fill_payload
 from claraedge.inbox.intake.unsynced import Unsynced, sync
 from claraedge.inbox.model import Claimed
@@ -47,7 +47,7 @@ class _Whole:
 
 
 class Processor:
-    """Takes the remaining steps of items, also after a crash or a full disk interrupted them."""
+    """Does the remaining steps of items, also after a crash or a full disk interrupted them."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Processor:
         self._suspects = suspects
         self._surveyor = Surveyor(uid=os.geteuid(), names=names)
 
-    def take(
+    def process(
         self, flag: CancelFlag, items: Sequence[Claimed], known: Mapping[str, Filled] | None = None
     ) -> list[Step]:
         """Processes items, and returns the result for each. Blocking; `Filled` means durable.
@@ -99,7 +99,7 @@ class Processor:
                 steps[one.position] = not_durable
                 continue
             try:
-                steps[one.position] = self._look_again(items[one.position], one)
+                steps[one.position] = self._recheck(items[one.position], one)
             except Exception as error:  # noqa: BLE001 - it fails alone
                 why = bugs.known(error, "the claim of an item", item=items[one.position].id)
                 steps[one.position] = why
@@ -129,13 +129,15 @@ class Processor:
         if os.path.lexists(self._spool.own(item.id, item.name)):
             return True
         raw = self._spool.raw(item.id, item.name)
-        return os.path.lexists(raw) and looked_at(item, raw, self._surveyor).content == item.content
+        return (
+            os.path.lexists(raw) and survey_moved(item, raw, self._surveyor).content == item.content
+        )
 
-    def _look_again(self, item: Claimed, one: _Whole) -> Filled | Unsettled:
+    def _recheck(self, item: Claimed, one: _Whole) -> Filled | Unsettled:
         """Checks that an item is unchanged since it was hashed; a copy of our own always is."""
         self._failpoint("submit: durable")
         if one.path == self._spool.raw(item.id, item.name):
-            content = looked_at(item, one.path, self._surveyor).content
+            content = survey_moved(item, one.path, self._surveyor).content
             if content != item.content:
                 return Unsettled(content=content)
         return one.filled

@@ -65,10 +65,10 @@ class Retries:
         self._failpoint = failpoint
         self._turn = asyncio.Lock()
 
-    async def put_back(self, found: Item, takes: Callable[[Path], bool]) -> None:
+    async def put_back(self, found: Item, has_trigger: Callable[[Path], bool]) -> None:
         """Puts a failed item back into the inbox, and records that. Raises ItemRetryError.
 
-        `takes`: whether a trigger takes what lies in a folder.
+        `has_trigger`: whether a folder belongs to a trigger.
         """
         async with self._turn:
             claim = await self._database.read(lambda tx: records.get(tx, found.id))
@@ -81,9 +81,9 @@ class Retries:
                     " failure, which was kept for outbox.failed_keep_days; drop it into the inbox"
                     " again"
                 )
-            if not takes(claim.folder):
+            if not has_trigger(claim.folder):
                 raise ItemRetryError(
-                    f"{found.name} ({found.id}) cannot be put back: no trigger takes files from"
+                    f"{found.name} ({found.id}) cannot be put back: no trigger reads files from"
                     f" {found.folder} any more; configure one again, or drop"
                     f" {found.result_path}/original/{found.name} into another folder of the inbox"
                 )
@@ -117,14 +117,14 @@ def put_back(
             with contextlib.suppress(FileNotFoundError), _placed(item, one, original) as at:
                 shown_before = os.path.lexists(at.aside) and not os.path.lexists(at.building)
                 if os.path.lexists(at.target) and not shown_before:
-                    raise _taken(item, one)
+                    raise _occupied(item, one)
         for one in left:
             flag.check()
             with _placed(item, one, original, make=0o775) as at:
                 try:
                     _move(flag, at, failpoint)
                 except FileExistsError as error:  # it was created meanwhile, and may differ
-                    raise _taken(item, one) from error
+                    raise _occupied(item, one) from error
             failpoint("retry: moved one")
 
 
@@ -169,9 +169,9 @@ def _not_there(item: Claimed, failure: Path) -> ItemRetryError:
     )
 
 
-def _taken(item: Claimed, one: _Move) -> ItemRetryError:
+def _occupied(item: Claimed, one: _Move) -> ItemRetryError:
     return ItemRetryError(
-        f"{shown(os.fsencode(one.folder) + b'/' + one.path)} is there already; take it away, or"
+        f"{shown(os.fsencode(one.folder) + b'/' + one.path)} is there already; remove it, or"
         f" rename it, and retry {item.id} again"
     )
 

@@ -43,7 +43,7 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duplicated:
-    """The job of an earlier item stands for this one, which has to be put away."""
+    """The job of an earlier item stands for this one, which has to be finished as a duplicate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from claraedge.fs import files
 from claraedge.fs.hashing import digest
 from claraedge.fs.walking import walk
 from claraedge.inbox import records
-from claraedge.inbox.intake.claim import taken_away
+from claraedge.inbox.intake.claim import missing_members
 from claraedge.inbox.intake.unsynced import Unsynced
 from claraedge.inbox.model import Claimed, ItemState
 from claraedge.jobs import records as jobs
@@ -139,7 +139,9 @@ def fill_payload(
                 sha256=hashed.sha256,
             )
         )
-    return Filled(files=filled, incomplete=taken_away(item, path), digest=_digest(item, digests))
+    return Filled(
+        files=filled, incomplete=missing_members(item, path), digest=_digest(item, digests)
+    )
 
 
 def _digest(item: Claimed, digests: Mapping[bytes, str]) -> str:

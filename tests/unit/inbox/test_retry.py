@@ -131,6 +131,6 @@ async def test_it_is_not_put_where_no_trigger_would_take_it(tmp_path: Path) -> N
         drop(away / "scan.dcm", b"content")
         (failed,) = await b.delivered()
     async with bench(make_config(tmp_path / "state")) as b:
-        with pytest.raises(ItemRetryError, match="no trigger takes files from"):
+        with pytest.raises(ItemRetryError, match="no trigger reads files from"):
             await b.inbox.retry(failed.id)
     assert list(away.iterdir()) == []

@@ -246,7 +246,7 @@ async def bench(
             clock,
             failpoint=failpoint,
             first_retry=0.1,
-            look_again=0.1,
+            check_again=0.1,
         )
         engine.on_stopped = delivery.poke
         inbox = Inbox(

@@ -38,8 +38,9 @@ _log = logging.getLogger(__name__)
 _AT_ONCE = 4
 _FIRST_RETRY = 2.0
 #: Longest seconds between attempts; and seconds between checks for the return of a missing folder.
-_LAST_RETRY, _LOOK_AGAIN = 60.0, 5.0
-_LOOK = 60.0
+_LAST_RETRY, _CHECK_AGAIN = 60.0, 5.0
+#: Longest time (s) between two scans for due deliveries.
+_SCAN = 60.0
 #: Seconds that each due delivery adds to the pause between two scans of all of them.
 _REST = 1e-4
 
@@ -58,10 +59,10 @@ class Delivery:
         roots: Roots | None = None,
         failpoint: Failpoint = nothing,
         first_retry: float = _FIRST_RETRY,
-        look_again: float = _LOOK_AGAIN,
+        check_again: float = _CHECK_AGAIN,
         suspects: Suspects = UNRECORDED,
     ) -> None:
-        """`roots`: shared with other parts that write there. `first_retry`, `look_again`: seconds.
+        """`roots`: shared with other parts that write there. `first_retry`, `check_again`: seconds.
 
         The attribute `on_done` is called with the job at the end of each delivery.
         """
@@ -73,7 +74,7 @@ class Delivery:
         self._suspects = suspects
         self._parcels = Parcels(tree, logs, config, self._roots, clock, failpoint)
         self._first_retry = first_retry
-        self._look_again = look_again
+        self._check_again = check_again
         self._lanes = tuple(Lane(root) for root in (self._roots.outbox, self._roots.failed))
 
     async def prepare(self) -> None:
@@ -108,9 +109,9 @@ class Delivery:
         while True:
             lane.wake.clear()
             if not lane.queue:
-                if (rest := lane.looked + lane.rest - self._clock.elapsed()) > 0:
+                if (rest := lane.scanned + lane.rest - self._clock.elapsed()) > 0:
                     await asyncio.sleep(rest)
-                await self._look(lane)
+                await self._scan(lane)
             while lane.queue and len(lane.busy) < _AT_ONCE:
                 record = lane.queue.popleft()
                 lane.busy.add(record.job)
@@ -122,17 +123,17 @@ class Delivery:
 
     def _pause(self, lane: Lane) -> float:
         now = self._clock.elapsed()
-        waits = [_LOOK]
+        waits = [_SCAN]
         for job, parked in lane.parked.items():
-            if job not in lane.busy and parked.until > lane.looked:
+            if job not in lane.busy and parked.until > lane.scanned:
                 waits.append(parked.until - now)
             if parked.needed is not None:
-                waits.append(self._look_again)
+                waits.append(self._check_again)
         if lane.trouble is not None:
-            waits.append(self._look_again)
+            waits.append(self._check_again)
         return max(0.01, min(waits))
 
-    async def _look(self, lane: Lane) -> None:
+    async def _scan(self, lane: Lane) -> None:
         """Queues the due deliveries; if the folder cannot be written now, parks all of them."""
         healthy = lane.root is self._roots.outbox
         due = await self._database.read(lambda tx: records.due(tx, healthy=healthy))
@@ -141,10 +142,10 @@ class Delivery:
         lane.rest = len(due) * _REST
         before, lane.trouble = lane.trouble, None
         if due:
-            lane.trouble = await self._roots.look(lane.root)
-        now = lane.looked = self._clock.elapsed()
+            lane.trouble = await self._roots.check(lane.root)
+        now = lane.scanned = self._clock.elapsed()
         if lane.trouble is not None:
-            await self._tell(lane, due, lane.trouble, before)
+            await self._park_due(lane, due, lane.trouble, before)
             return
         if before is not None:
             lane.parked.clear()
@@ -157,14 +158,14 @@ class Delivery:
                 free -= parked.needed
             lane.queue.append(record)
 
-    async def _tell(
+    async def _park_due(
         self, lane: Lane, due: Sequence[DeliveryRecord], trouble: str, before: str | None
     ) -> None:
         if trouble != before:
             _log.warning("deliveries wait: %s", trouble)
-        told = [r for r in due if r.reason != trouble and r.job not in lane.busy]
-        if told:
-            await self._write(lambda tx: _park_all(tx, told, trouble))
+        changed = [r for r in due if r.reason != trouble and r.job not in lane.busy]
+        if changed:
+            await self._write(lambda tx: _park_all(tx, changed, trouble))
 
     async def _attempt(self, lane: Lane, record: DeliveryRecord) -> None:
         try:

@@ -33,7 +33,8 @@ from claraedge.store.database import Database, Transaction
 
 _log = logging.getLogger(__name__)
 
-_LOOK = 60.0
+#: Seconds between two removals of what is due.
+_INTERVAL = 60.0
 #: Folders removed per recorded step, and rows dated at once.
 _STEP, _DATED = 20, 1000
 #: Seconds until a failed removal is retried.
@@ -46,7 +47,7 @@ class _End(enum.Enum):
     """Somebody else removed it."""
     FOREIGN = "foreign"
     """Another folder has its place now; it is not removed."""
-    AWAY = "away"
+    UNAVAILABLE = "unavailable"
     """Unknown: the disk that it is on is not available."""
 
 
@@ -95,15 +96,15 @@ class Expiry:
         """Removes until cancelled. Retries after a full disk or a dead share."""
         while True:
             try:
-                await self.look()
+                await self.remove_due()
             except Exception as error:  # noqa: BLE001 - it fails alone
                 why = known(error, "the removal of results that are old")
                 _log.warning(
                     "folders that are older than their keep_days cannot be removed now: %s", why
                 )
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_INTERVAL)
 
-    async def look(self) -> None:
+    async def remove_due(self) -> None:
         """Removes once what is due, unless the clock is not trusted."""
         if not (await self._trust.check()).steady:
             return
@@ -114,7 +115,7 @@ class Expiry:
         self._later = {one: due for one, due in self._later.items() if due > elapsed}
         self._troubles = {one: text for one, text in self._troubles.items() if one in self._later}
         for kind, rule in self._rules.items():
-            if await self._roots.look(rule.root) is None:
+            if await self._roots.check(rule.root) is None:
                 await self._remove_all(kind, rule, now)
 
     async def _remove_all(self, kind: Kind, rule: _Rule, now: float) -> None:
@@ -128,7 +129,7 @@ class Expiry:
             if not due:
                 break
             ends = await in_folder_thread(self._remove, rule.root, due)
-            gone = [one for one, end in ends if end is not _End.AWAY]
+            gone = [one for one, end in ends if end is not _End.UNAVAILABLE]
             await self._database.write(lambda tx, gone=gone: self._record(tx, gone))  # type: ignore[misc]
             late = await self._database.read(
                 lambda tx, gone=gone: [  # type: ignore[misc]
@@ -160,7 +161,7 @@ class Expiry:
             try:
                 end = self._remove_one(root, one)
             except Exception as error:  # noqa: BLE001 - it fails alone
-                end = _End.AWAY
+                end = _End.UNAVAILABLE
                 why = words(
                     known(error, "the removal of a folder that is old", folder=str(one.path))
                 )
@@ -179,7 +180,7 @@ class Expiry:
             with opened(one.path.parent) as above:
                 return self._remove_in(root, one, above)
         except FileNotFoundError:
-            return _End.GONE if self._is_there(root, one.path) else _End.AWAY
+            return _End.GONE if self._is_there(root, one.path) else _End.UNAVAILABLE
 
     def _remove_in(self, root: Root, one: Kept, above: Path) -> _End:
         path, hidden = above / one.path.name, above / f".removed-{one.owner}"
@@ -189,7 +190,7 @@ class Expiry:
             if not os.path.lexists(path):
                 return _End.REMOVED
         if not os.path.lexists(path):
-            return _End.GONE if self._is_there(root, one.path) else _End.AWAY
+            return _End.GONE if self._is_there(root, one.path) else _End.UNAVAILABLE
         if not _is_what_was_put(one, above):
             return _End.FOREIGN
         for link in one.links:

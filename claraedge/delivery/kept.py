@@ -49,7 +49,7 @@ def expired(
 ) -> Sequence[Kept]:
     """Returns the oldest expired folders, at most `limit`; `days` None: they never expire.
 
-    A time that is set in the row takes precedence over `days`. `now`: Unix seconds.
+    A time that is set in the row has precedence over `days`. `now`: Unix seconds.
     """
     rows = list(tx.rows("kept_as_wished", kind=kind.value, now=now, limit=limit))
     if days is not None:

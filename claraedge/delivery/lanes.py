@@ -42,7 +42,7 @@ class Lane:
     """Job -> its failed delivery, which waits for a retry."""
     queue: deque[DeliveryRecord] = field(default_factory=deque)
     """The due deliveries that the last scan found; when it is empty, the next scan follows."""
-    looked: float = 0.0
+    scanned: float = 0.0
     """BOOTTIME (seconds) of the last scan."""
     rest: float = 0.0
     """Seconds until the next scan, because a scan reads all due deliveries."""

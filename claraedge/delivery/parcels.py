@@ -106,7 +106,7 @@ class Parcels:
 
     def _publish_result(self, flag: CancelFlag, due: Due) -> Path:
         chosen = _chosen(due)
-        needed = sum(self._takes(due, file) for _, file, _ in chosen)
+        needed = sum(self._disk_size(due, file) for _, file, _ in chosen)
         largest = max((file.size for _, file, _ in chosen), default=0)
 
         def build(building: Path) -> None:
@@ -159,7 +159,7 @@ class Parcels:
             failpoint=self._failpoint,
         )
 
-    def _takes(self, due: Due, file: PayloadFile) -> int:
+    def _disk_size(self, due: Due, file: PayloadFile) -> int:
         """Returns the bytes of the disk that a copy of a file occupies."""
         try:
             return files.allocated(self._tree.path(due.job.payload, file).lstat())

@@ -49,7 +49,7 @@ def publish(
     folder is readable to those who may read `root`. If `build` fails, the partial folder is
     removed.
 
-    Raises FileNotFoundError if `root` does not exist, and StateFolderError if both names are taken.
+    Raises FileNotFoundError if `root` does not exist, and StateFolderError if both names exist.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is gone; mount it again, or make it: mkdir -p '{root}'")
@@ -69,7 +69,7 @@ def publish(
         return target
     raise StateFolderError(
         f"{root / folder} cannot be made: folders of that name, and of that name with the whole id"
-        f" {owner}, are there and hold no {marker} of this job; move them away"
+        f" {owner}, exist and have no {marker} of this job; move them to another place"
     )
 
 
@@ -84,7 +84,7 @@ def _put(
     """Fills a folder and renames it to `place`, which is shown to people as `target`.
 
     The paths begin with descriptors. A user who may write to the root can replace the partial
-    folder: then it is built in the folder that was moved away, or an error is raised, but no path
+    folder: then it is built in the folder that was moved, or an error is raised, but no path
     leads elsewhere.
     """
     remove(temporary)

@@ -1,6 +1,6 @@
 """The root folders of results, failures and originals: whether they are available and mounted.
 
-A folder whose disk is not mounted looks like an empty folder. So the mount point of each folder is
+A folder whose disk is not mounted appears to be empty. So the mount point of each folder is
 remembered, and deliveries wait while only an outer mount point is there.
 """
 
@@ -38,29 +38,29 @@ class Root:
         self._point: bytes | None = None
         self.free = 0
         """Free bytes of its disk at the last check."""
-        self._thread = Threads(1, f"look at {name}")
-        self._looking: asyncio.Future[str | None] | None = None
+        self._thread = Threads(1, f"check {name}")
+        self._checking: asyncio.Future[str | None] | None = None
 
-    async def look(self) -> str | None:
+    async def check(self) -> str | None:
         """Returns why nothing can be written there now, as text; None: it can.
 
         Concurrent callers share one check, so that a folder that hangs blocks one thread only.
         """
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.ensure_future(self._thread.run(self.trouble))
-        looking = self._looking
-        done, _ = await asyncio.wait([looking], timeout=ANSWER)
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.ensure_future(self._thread.run(self.trouble))
+        checking = self._checking
+        done, _ = await asyncio.wait([checking], timeout=ANSWER)
         if not done:
             return (
                 f"{self.path} ({self.name}) does not answer; check its disk, or the server of that"
                 " share"
             )
-        return looking.result()
+        return checking.result()
 
     # --- in threads -----------------------------------------------------------------------------
 
     def trouble(self) -> str | None:
-        """As `look`, but blocking; it may never return on a dead share."""
+        """As `check`, but blocking; it may never return on a dead share."""
         try:
             return self._trouble()
         except OSError as error:
@@ -179,11 +179,11 @@ class Roots:
             except OSError as error:
                 reason = error.strerror or str(error)
                 _log.warning("%s cannot be made: %s; results wait for it", root.path, reason)
-            await self.look(root)
+            await self.check(root)
 
-    async def look(self, root: Root) -> str | None:
-        """As `Root.look`; also stores a new mount point."""
-        trouble = await root.look()
+    async def check(self, root: Root) -> str | None:
+        """As `Root.check`; also stores a new mount point."""
+        trouble = await root.check()
         fact = root.fact
         if fact is not None and fact != self._known.get(root.name):
             try:

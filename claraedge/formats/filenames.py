@@ -1,6 +1,6 @@
 """Recognises names that are not user content: unfinished files, and files that programs leave.
 
-One table for everything that takes files of users: the inbox, folders dropped into it, uploads by
+One table for everything that reads files of users: the inbox, folders dropped into it, uploads by
 the command line, models, `pipelines.d` and `images.d`. Pure.
 """
 
@@ -59,7 +59,7 @@ TABLE: tuple[Row, ...] = (
         Kind.CONTENT,
         # mkstemp creates one of these by chance once in 56 thousand million names.
         (
-            "endings of six letters, which are none of rsync's",
+            "suffixes of six letters, which are none of rsync's",
             ".*.backup  .*.config  .*.sqlite  .*.sample  .*.jsonld  .*.schema  .*.parser",
             "rsync: util1.c, get_tmpname; mkstemp(3)",
         ),
@@ -223,8 +223,8 @@ TABLE: tuple[Row, ...] = (
 )
 
 
-#: Endings of control files, which programs keep next to a file that they write under its final name
-#: and with its full size from the start: aria2c(1), control file; lftp(1), pget.
+#: Suffixes of control files. Programs keep these next to a file that they write under its final
+#: name and with its full size from the start: aria2c(1), control file; lftp(1), pget.
 _CONTROLS = (b".aria2", b".lftp-pget-status")
 
 
@@ -250,14 +250,14 @@ class Names:
         """`rows`: the first one that matches a name counts."""
         self.rows = tuple(rows)
         self._exact: dict[str, int] = {}
-        self._endings: dict[str, int] = {}
+        self._suffixes: dict[str, int] = {}
         others: list[str] = []
         for number, row in enumerate(self.rows):
             pattern = row.pattern.casefold()
             if not row.expression and not re.search(r"[*?\[]", pattern):
                 self._exact.setdefault(pattern, number)
             elif not row.expression and re.fullmatch(r"\*\.[^*?\[.]+", pattern):
-                self._endings.setdefault(pattern[2:], number)
+                self._suffixes.setdefault(pattern[2:], number)
             else:
                 expression = row.expression.replace("(?P<final>", "(?:")
                 others.append(f"(?P<r{number}>{expression or translate(pattern)})")
@@ -272,8 +272,8 @@ class Names:
     def _found(self, name: bytes) -> Row | None:
         text = name.decode("utf-8", "surrogateescape")
         folded = text.casefold()
-        ending = folded.rpartition(".")[2] if "." in folded else ""
-        found = {self._exact.get(folded), self._endings.get(ending)}
+        suffix = folded.rpartition(".")[2] if "." in folded else ""
+        found = {self._exact.get(folded), self._suffixes.get(suffix)}
         if (match := self._others.fullmatch(text)) is not None and match.lastgroup is not None:
             found.add(int(match.lastgroup[1:]))
         numbers = found - {None}
@@ -281,7 +281,7 @@ class Names:
 
     def controls(self, name: bytes) -> Iterable[bytes]:
         """Returns names of control files, whose existence marks the file `name` as unfinished."""
-        return (name + ending for ending in _CONTROLS)
+        return (name + suffix for suffix in _CONTROLS)
 
     def final(self, name: bytes) -> bytes | None:
         """Returns the final name of an unfinished file, where its name contains that; else None."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from claraedge.formats.filenames import Names
 
-#: Names under which people save `config.pbtxt`: Windows hides endings, and its Notepad adds one.
+#: Names under which people save `config.pbtxt`: Windows hides suffixes, and its Notepad adds one.
 _MEANT = frozenset({"config.pbtxt", "config.pbtxt.txt", "config.txt", "config.pbtext", "config.pb"})
 _MAX_SHOWN = 5
 

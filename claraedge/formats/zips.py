@@ -21,21 +21,21 @@ class _Sink(io.RawIOBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self._held = bytearray()
+        self._buffer = bytearray()
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: object) -> int:
         view = memoryview(data)  # type: ignore[arg-type]
-        self._held += view
+        self._buffer += view
         return view.nbytes
 
-    def take(self) -> bytes:
+    def drain(self) -> bytes:
         """Returns the buffered bytes, and empties the buffer."""
-        taken = bytes(self._held)
-        self._held.clear()
-        return taken
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        return data
 
 
 def pack(
@@ -62,8 +62,8 @@ def pack(
                     raise OSError(errno.EINVAL, "is a link to a folder", str(below / name))
             for name in sorted(name for name in names if not passes(below / name)):
                 yield from _file(archive, below / name, root, top, sink, progress)
-            yield sink.take()
-    yield sink.take()
+            yield sink.drain()
+    yield sink.drain()
 
 
 def regroup(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
@@ -71,13 +71,13 @@ def regroup(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
 
     There is always at least one piece.
     """
-    held = bytearray()
+    buffer = bytearray()
     for piece in pieces:
-        held += piece
-        while len(held) > size:
-            yield bytes(held[:size])
-            del held[:size]
-    yield bytes(held)
+        buffer += piece
+        while len(buffer) > size:
+            yield bytes(buffer[:size])
+            del buffer[:size]
+    yield bytes(buffer)
 
 
 def _file(
@@ -97,7 +97,7 @@ def _file(
         while data := source.read(_STEP):
             target.write(data)
             progress(len(data))
-            yield sink.take()
+            yield sink.drain()
 
 
 def _info(path: Path, root: Path, top: str) -> zipfile.ZipInfo:

@@ -106,9 +106,9 @@ async def test_a_folder_that_is_no_folder_parks_and_stops_nothing_else(state: Pa
 async def test_several_may_look_at_a_folder_at_once(tmp_path: Path) -> None:
     root = Root("the outbox", tmp_path / "outbox")
     root.path.mkdir()
-    assert await asyncio.gather(root.look(), root.look(), root.look()) == [None] * 3
+    assert await asyncio.gather(root.check(), root.check(), root.check()) == [None] * 3
     root.path.rmdir()
-    for trouble in await asyncio.gather(root.look(), root.look()):
+    for trouble in await asyncio.gather(root.check(), root.check()):
         assert "mkdir" in str(trouble)
 
 
@@ -120,9 +120,9 @@ async def test_a_disk_that_fails_keeps_waiting_what_goes_there(
 
     root = Root("the outbox", tmp_path)
     monkeypatch.setattr(os, "statvfs", fail)
-    assert "Input/output error; check its disk" in str(await root.look())
+    assert "Input/output error; check its disk" in str(await root.check())
     monkeypatch.undo()
-    assert await root.look() is None
+    assert await root.check() is None
 
 
 async def test_a_result_folder_of_another_is_never_touched(state: Path) -> None:

@@ -24,7 +24,7 @@ from tests.integration.conftest import TestImages, why_podman_cannot_work
 from tests.integration.daemon.conftest import IMAGE, program
 from tests.integration.faults import small_disk
 from tests.integration.faults.faulty import GRACE, FaultySite, operator, until
-from tests.integration.inbox.test_other_users import give_away
+from tests.integration.inbox.test_other_users import give_to_other_user
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
 
@@ -306,7 +306,7 @@ async def test_a_disk_that_fills_while_a_foreign_drop_is_copied_keeps_no_part_of
             if what == "a linked file":
                 (inbox / "scan").hardlink_to(disk / "outside")
             elif what == "another user's file":
-                give_away(disk / "outside")
+                give_to_other_user(disk / "outside")
                 (disk / "outside").rename(inbox / "scan")
             else:
                 (inbox / ".scan").mkdir()

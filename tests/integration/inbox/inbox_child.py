@@ -39,7 +39,7 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
 
     state: str
     inbox: str
-    away: str = ""
+    kept_in: str = ""
     """Where originals and failures go, if not below the state."""
     trigger: dict[str, str | float]
     wanted: int
@@ -82,8 +82,8 @@ def _change(path: Path) -> None:
 
 async def live(life: Life, fuse: Failpoint) -> None:
     settling.LINKS_SECONDS = 0.0
-    state, away = Path(life.state), Path(life.away)
-    folders = {"originals": away / "originals", "failed": away / "failed"} if life.away else {}
+    state, kept_in = Path(life.state), Path(life.kept_in)
+    folders = {name: kept_in / name for name in ("originals", "failed")} if life.kept_in else {}
     trigger = {"folder": "in", "pipeline": "ct", **life.trigger}
     config = make_config(
         state, inbox=Path(life.inbox), trigger=[trigger], settle=0.03, rescan=0.3, **folders
@@ -100,7 +100,7 @@ async def live(life: Life, fuse: Failpoint) -> None:
                 await asyncio.sleep(0.01)
         if life.act == "remove":
             keeper = await keeper_of(b, fuse, keep_days=1.0)
-            await keeper.look_after(26 * HOUR)
+            await keeper.run_for(26 * HOUR)
 
 
 async def _retry(b: Bench) -> None:
@@ -134,7 +134,7 @@ def _fork(life: Life) -> int:
         asyncio.run(live(life, fuse))
         fuse.note()
         code = 0
-    finally:  # the fork must not go on where its parent does
+    finally:  # the fork must not continue with its parent's code
         if code:
             traceback.print_exc()
         sys.stderr.flush()

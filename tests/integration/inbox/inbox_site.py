@@ -74,11 +74,13 @@ class InboxSite:
         what: str,
         holds: Callable[[], object],
         seconds: float,
-        told: Callable[[], object] = lambda: "",
+        details: Callable[[], object] = lambda: "",
     ) -> None:
         deadline = time.monotonic() + seconds
         while not holds():
-            assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}: {told()}"
+            assert time.monotonic() < deadline, (
+                f"waited {seconds} s in vain until {what}: {details()}"
+            )
             self.lives()
             time.sleep(0.02)
 

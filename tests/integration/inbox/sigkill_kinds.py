@@ -72,7 +72,7 @@ def series(root: Path) -> None:
 
 
 def remedy(failed: Path) -> None:
-    """What made `faulty` fail is taken away."""
+    """What made `faulty` fail is removed."""
     (link,) = failed.glob("*/*/original/study/link")
     link.unlink()
 
@@ -91,8 +91,8 @@ class Kind:
     trigger: dict[str, str | float] = field(default_factory=dict)
     elsewhere: bool = False
     """The inbox is on another file system than the state."""
-    away: bool = False
-    """Originals and failures are."""
+    kept_elsewhere: bool = False
+    """Originals and failures are on another file system than the state."""
     faulted: bool = False
     faulted_before: bool = False
     act: str = ""
@@ -103,28 +103,32 @@ class Kind:
     duplicates: int = 0
 
 
-RESULT, AWAY = delivery.RESULT, delivery.RESULT_AWAY
+RESULT, RESULT_MOVED = delivery.RESULT, delivery.RESULT_AWAY
 QUIET: dict[str, str | float] = {"grouping": "quiet", "quiet_seconds": 0.05}
 MARKED: dict[str, str | float] = {"grouping": "marker", "marker": MARKER}
 STUDY: dict[str, str | float] = {"grouping": "dicom-study", "quiet_seconds": 0.05}
 SKIP: dict[str, str | float] = {"duplicates": "skip"}
 LINK: dict[str, str | float] = {"duplicates": "link"}
 #: What goes to the folder of failures on another file system.
-FAULTY_AWAY = (
+FAULTY_MOVED = (
     *inbox.FAULTY[: inbox.FAULTY.index("fail: moved")],
-    *(name for name in AWAY if name.startswith("move:")),
+    *(name for name in RESULT_MOVED if name.startswith("move:")),
     *inbox.FAULTY[inbox.FAULTY.index("fail: moved") :],
 )
 
 KINDS: dict[str, Kind] = {
     "file": Kind(steps=(*inbox.TAKEN, *RESULT), make=file),
-    "file, original away": Kind(steps=(*inbox.TAKEN, *AWAY), make=file, away=True),
+    "file, original kept elsewhere": Kind(
+        steps=(*inbox.TAKEN, *RESULT_MOVED), make=file, kept_elsewhere=True
+    ),
     "folder": Kind(steps=(*inbox.TAKEN, *RESULT), make=folder),
     "copied": Kind(steps=(*inbox.COPIED, *RESULT), make=linked),
     "folder copied": Kind(steps=(*inbox.COPIED, *RESULT), make=linked_inside),
     "file from elsewhere": Kind(steps=(*inbox.COPIED, *RESULT), make=file, elsewhere=True),
     "faulty": Kind(steps=inbox.FAULTY, make=faulty, failures=1, results=0, jobs=0),
-    "faulty, away": Kind(steps=FAULTY_AWAY, make=faulty, away=True, failures=1, results=0, jobs=0),
+    "faulty, kept elsewhere": Kind(
+        steps=FAULTY_MOVED, make=faulty, kept_elsewhere=True, failures=1, results=0, jobs=0
+    ),
     "faulted job": Kind(
         steps=(*inbox.TAKEN, *delivery.FAILURE), make=file, faulted=True, failures=1, results=0
     ),
@@ -179,15 +183,15 @@ KINDS: dict[str, Kind] = {
 
 
 class Site:
-    """The folders of one item, and what they are to hold in the end."""
+    """The folders of one item, and what they are to contain in the end."""
 
     def __init__(self, kind: Kind, base: Path, other: Path) -> None:
         self.kind = kind
         self.state = base / "state"
         self.inbox = (other if kind.elsewhere else self.state) / "inbox"
-        away = other / "away" if kind.away else self.state
-        self.originals, self.failed = away / "originals", away / "failed"
-        self._away = str(away) if kind.away else ""
+        kept_in = other / "kept" if kind.kept_elsewhere else self.state
+        self.originals, self.failed = kept_in / "originals", kept_in / "failed"
+        self._kept_in = str(kept_in) if kind.kept_elsewhere else ""
         self._names = base / "passed"
         self.wanted: Counter[bytes] = Counter()
         self.inputs: Counter[str] = Counter()
@@ -247,7 +251,7 @@ class Site:
         return Life(
             state=str(self.state),
             inbox=str(self.inbox),
-            away=self._away,
+            kept_in=self._kept_in,
             trigger=self.kind.trigger,
             wanted=wanted,
             faulted=faulted,
@@ -280,16 +284,16 @@ class Site:
 
     def _results(self) -> Iterator[str]:
         found = list((self.state / "outbox").glob("ct/*"))
-        told = [path for path in found if not path.is_symlink()]
+        folders = [path for path in found if not path.is_symlink()]
         failures = list(self.failed.glob("*/*"))
-        yield from _counted("results", self.kind.results, len(told))
-        yield from _counted("links", self.kind.links, len(found) - len(told))
+        yield from _counted("results", self.kind.results, len(folders))
+        yield from _counted("links", self.kind.links, len(found) - len(folders))
         yield from _counted("failures", self.kind.failures, len(failures))
-        documents = [json.loads((path / "result.json").read_bytes()) for path in told]
+        documents = [json.loads((path / "result.json").read_bytes()) for path in folders]
         healthy = [job for job, status in self._jobs() if status == JobStatus.HEALTHY]
         if self.kind.results:
             yield from _compared("delivered jobs", Counter(healthy), _ids(documents))
-        for path, document in zip(told, documents, strict=True):
+        for path, document in zip(folders, documents, strict=True):
             given = {one["sha256"] for one in document["inputs"]}
             delivered = {hashlib.sha256(c).hexdigest() for c in _contents(path)}
             if not given or given - delivered:
@@ -373,7 +377,7 @@ def site_of(kind: Kind) -> Iterator[Site]:
     """Below two new folders, of which one is on another file system where the kind needs that."""
     base = other = Path(tempfile.mkdtemp(prefix="ce-"))
     try:
-        if kind.elsewhere or kind.away:
+        if kind.elsewhere or kind.kept_elsewhere:
             shm = Path("/dev/shm")
             if not shm.is_dir() or shm.stat().st_dev == base.stat().st_dev:
                 pytest.skip("one file system only")

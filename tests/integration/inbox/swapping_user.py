@@ -4,8 +4,8 @@
 
 Needs nothing but the standard library: it runs as another user, who cannot read the project. JSON:
 `folders` that he may make, swap and drop into, `tops` whose entries he swaps as well (the outbox),
-and `targets`, closed folders to lead the daemon to. A byte on stdin ends him; he then takes away
-what is his, and puts back what he moved.
+and `targets`, closed folders to lead the daemon to. A byte on stdin ends him; he then removes what
+is his, and puts back what he moved.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Swapper:
     def run(self) -> None:
         steps: list[Callable[[], object]] = [
             self.link, self.exchange, self.exchange, self.remake, self.close, self.drop, self.drop,
-            self.inside, self.top, self.top, self.take_away,
+            self.inside, self.top, self.top, self.collect,
         ]  # fmt: skip
         for folder in self.folders:
             self.make(folder)
@@ -59,13 +59,13 @@ class Swapper:
     def link(self) -> None:
         """A link in a folder's place, for a moment."""
         folder = self.chance.choice(self.folders)
-        away = folder.with_name(f".x-{self.next()}")
-        folder.rename(away)
-        self.moved.append((away, folder))
+        aside = folder.with_name(f".x-{self.next()}")
+        folder.rename(aside)
+        self.moved.append((aside, folder))
         folder.symlink_to(self.chance.choice(self.targets))
         self.wait()
         folder.unlink()
-        away.rename(folder)
+        aside.rename(folder)
 
     def exchange(self) -> None:
         """Never a moment without one of the two."""
@@ -137,29 +137,29 @@ class Swapper:
         self.wait()
         exchange(entry, link)
 
-    def take_away(self) -> None:
-        """As somebody who takes results does; or a link before the daemon's next folder is made."""
+    def collect(self) -> None:
+        """As somebody collects results; or a link before the daemon makes its next folder."""
         top = self.chance.choice(self.tops)
         found = [*top.iterdir(), *top.glob("*/*")]
         if not found:
             raise FileNotFoundError
         entry = self.chance.choice(found)
-        away = top / f".x-{self.next()}"
-        entry.rename(away)
+        aside = top / f".x-{self.next()}"
+        entry.rename(aside)
         if self.chance.random() < 0.5:
             entry.symlink_to(self.chance.choice(self.targets))
             self.wait()
             entry.unlink()
 
-    # --- besides --------------------------------------------------------------------------------
+    # --- helpers --------------------------------------------------------------------------------
 
     def leave(self) -> None:
-        for away, folder in self.moved:
+        for aside, folder in self.moved:
             with contextlib.suppress(OSError):
                 if folder.is_symlink():
                     folder.unlink()
-                if not away.is_symlink() and not os.path.lexists(folder):
-                    away.rename(folder)
+                if not aside.is_symlink() and not os.path.lexists(folder):
+                    aside.rename(folder)
         for top in {*self.tops, *(folder.parent for folder in self.folders)}:
             for path in [top, *top.rglob("*")]:
                 with contextlib.suppress(OSError):

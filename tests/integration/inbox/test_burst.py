@@ -52,7 +52,7 @@ def until(site: InboxSite, progress: float) -> None:
         f"{progress:.3f} of it is done",
         lambda: sum(figures(site)) >= progress * 3 * FILES,
         DEADLINE,
-        told=lambda: figures(site),
+        details=lambda: figures(site),
     )
 
 
@@ -141,10 +141,12 @@ def check(site: InboxSite) -> None:
     ]
     results = list((state / "outbox/ct").iterdir())
     assert len(results) == FILES
-    told = [json.loads((path / "result.json").read_text()) for path in results]
-    assert {one["job_id"] for one in told} == {job for (job,) in site.rows("SELECT id FROM jobs")}
-    assert {one["status"] for one in told} == {"HEALTHY"}
-    given = {one["inputs"][0]["sha256"]: one["inputs"][0]["path"] for one in told}
+    documents = [json.loads((path / "result.json").read_text()) for path in results]
+    assert {one["job_id"] for one in documents} == {
+        job for (job,) in site.rows("SELECT id FROM jobs")
+    }
+    assert {one["status"] for one in documents} == {"HEALTHY"}
+    given = {one["inputs"][0]["sha256"]: one["inputs"][0]["path"] for one in documents}
     assert given == wanted
     assert all((path / "only/hello.txt").read_text() == "hello" for path in results)
     # Each original is there once, as it was dropped; and nothing half done is.

@@ -117,12 +117,14 @@ def test_a_folder_is_made_for_the_group_that_is_configured(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("group", "told"),
+    ("group", "text"),
     [("daemon", "of which {user} is no member"), ("no-such-group", "which is not there")],
 )
-async def test_a_group_that_cannot_be_given_is_told(tmp_path: Path, group: str, told: str) -> None:
+async def test_a_group_that_cannot_be_set_is_reported(
+    tmp_path: Path, group: str, text: str
+) -> None:
     config = make_config(tmp_path / "state", group=group)
     async with bench(config) as b:
         (warning,) = b.inbox.warnings()
-        assert told.format(user=user_name(os.geteuid())) in warning
+        assert text.format(user=user_name(os.geteuid())) in warning
         assert config.inbox_dir.stat().st_mode & 0o7777 == 0o3775

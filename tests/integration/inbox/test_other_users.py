@@ -25,7 +25,7 @@ def unshare(*command: str) -> None:
     subprocess.run(["podman", "unshare", *command], check=True, timeout=60, cwd="/")
 
 
-def give_away(path: Path) -> None:
+def give_to_other_user(path: Path) -> None:
     unshare("chown", "-R", "1:1", str(path))
 
 
@@ -80,14 +80,14 @@ def make(folder: Path, case: Case) -> Path:
     if case.folder_mode is None:
         entry = drop(folder / "scan.dcm", b"scan")
         entry.chmod(case.file_mode)
-        give_away(entry)
+        give_to_other_user(entry)
         return entry
     entry = folder / "study"
     file = drop(entry / "a/scan.dcm", b"scan")
     file.chmod(case.file_mode)
     for made in (entry / "a", entry):
         made.chmod(case.folder_mode)
-    give_away(entry if case.whole else file)
+    give_to_other_user(entry if case.whole else file)
     return entry
 
 
@@ -134,10 +134,10 @@ async def test_another_users_drop_on_another_file_system(
         shutil.rmtree(other)
 
 
-async def test_a_folder_of_the_inbox_that_is_another_users_is_told(state: Path) -> None:
+async def test_a_folder_of_the_inbox_that_is_another_users_is_reported(state: Path) -> None:
     inbox = state / "inbox/ct"
     drop(inbox / "scan.dcm", b"scan")
-    give_away(inbox)
+    give_to_other_user(inbox)
     async with bench(make_config(state)) as b:
         await b.register("ct")
         (item,) = await b.until(lambda items: items and items[0].remedy.startswith("sudo"))
@@ -150,7 +150,7 @@ async def test_a_link_in_another_users_folder_is_parked_until_it_can_be_moved(st
     folder = state / "inbox/ct/study"
     drop(folder / "scan.dcm", b"scan")
     (folder / "link").symlink_to("/etc/passwd")
-    give_away(folder)
+    give_to_other_user(folder)
     async with bench(make_config(state)) as b:
         await b.register("ct")
         (item,) = await b.until(lambda items: items and items[0].remedy.startswith("sudo"))

@@ -1,6 +1,6 @@
 """SIGKILL between any two steps, with nothing that could tidy up: one job and one result an item.
 
-In short, the daemon dies again and again on the way of one item, and what came out is looked at in
+In short, the daemon dies again and again on the way of one item, and what came out is checked in
 the end. As a campaign it dies at each failpoint of each kind of item alone, and once more in the
 life that recovers.
 """

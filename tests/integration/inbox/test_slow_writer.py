@@ -118,8 +118,7 @@ def test_a_big_file_in_pieces_is_taken_once_and_whole() -> None:
 
 
 def test_a_file_that_is_half_written_at_a_restart_is_not_taken_early() -> None:
-    """Its last change may be long ago by then: it has to be quiet anew, under the eyes of this
-    daemon."""
+    """Its last change may be long ago by then: this daemon waits for `settle_seconds` again."""
     settle = 2.0
     with inbox_site(f"[inbox]\nsettle_seconds = {settle}\n") as site:
         site.start()

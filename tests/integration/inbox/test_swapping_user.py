@@ -40,7 +40,7 @@ _EVENTS = struct.Struct("iIII")
 #: Opened, read, written, made, moved, removed, other mode.
 _ALL = 0x00000FFF
 #: Of a folder, that it was opened, listed and closed: no byte of what is in it.
-_FOLDER, _LOOKED = 0x40000000, 0x00000031
+_FOLDER, _LISTED = 0x40000000, 0x00000031
 _NONBLOCK = os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -53,7 +53,7 @@ class Closed:
     before: dict[str, tuple[int, int, bytes]]
 
     def happened(self) -> list[tuple[int, str]]:
-        """Masks and names, as inotify(7) tells them."""
+        """Masks and names, as inotify(7) reports them."""
         found = []
         while True:
             try:
@@ -63,7 +63,7 @@ class Closed:
             while data:
                 _, mask, _, size = _EVENTS.unpack_from(data)
                 name = data[_EVENTS.size : _EVENTS.size + size].rstrip(b"\0")
-                if not (mask & _FOLDER and mask & _LOOKED):
+                if not (mask & _FOLDER and mask & _LISTED):
                     found.append((mask, os.fsdecode(name)))
                 data = data[_EVENTS.size + size :]
 
@@ -130,14 +130,14 @@ def open_folders(home: Path, tmp_path: Path, *, sticky: bool, apart: bool) -> Co
 
 async def swapping(config: Config, targets: list[str]) -> asyncio.subprocess.Process:
     inbox = config.inbox_dir
-    told = {
+    given = {
         "folders": [str(inbox / "ct"), str(inbox / "mine"), str(inbox / "mine-too")],
         "tops": [str(config.outbox_dir), str(config.failed_dir), str(config.originals_dir)],
         "targets": targets,
     }
     return await asyncio.create_subprocess_exec(
         "podman", "unshare", "setpriv", "--reuid=6", "--regid=0", "--clear-groups",
-        "--inh-caps=-all", "/usr/bin/python3", "-c", SCRIPT.read_text(), SEED, json.dumps(told),
+        "--inh-caps=-all", "/usr/bin/python3", "-c", SCRIPT.read_text(), SEED, json.dumps(given),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/",
     )  # fmt: skip
 
@@ -200,8 +200,8 @@ async def test_no_link_of_another_user_is_followed(
         try:
             await asyncio.wait_for(work(b, chance), 3000)
         finally:
-            told, _ = await asyncio.wait_for(swapper.communicate(b"."), 60)
-        print("he did", told.decode())
+            output, _ = await asyncio.wait_for(swapper.communicate(b"."), 60)
+        print("he did", output.decode())
         assert swapper.returncode == 0
         b.inbox.poke()
         items = await b.until(lambda items: not unsettled(items))

@@ -43,7 +43,7 @@ async def becomes(condition: Callable[[], object]) -> None:
 
 
 async def full(state: Path) -> None:
-    """A result that does not fit waits, holds up no other, leaves no part, goes on by itself."""
+    """A result that does not fit waits, delays no other, leaves no part, continues by itself."""
     outbox = state / "outbox"
     mount(outbox, 8 * MIB)
     ballast = drop(outbox / "ballast", bytes(7 * MIB))
@@ -88,8 +88,8 @@ async def unmounted(state: Path) -> None:
         unmount(outbox)
         drop(state / "inbox/ct/two.dcm", b"two")
         await waits(b, "two.dcm", f"is not mounted; mount it again: mount '{outbox}'")
-        (told,) = b.delivery.warnings()
-        assert "is not mounted" in told
+        (warning,) = b.delivery.warnings()
+        assert "is not mounted" in warning
     async with bench(config) as b:
         await waits(b, "two.dcm", "is not mounted")
         assert list(outbox.iterdir()) == []

@@ -103,7 +103,7 @@ async def test_a_folder_that_is_no_folder_parks_and_stops_nothing_else(state: Pa
         await b.delivered(2)
 
 
-async def test_several_may_look_at_a_folder_at_once(tmp_path: Path) -> None:
+async def test_several_may_check_a_folder_at_once(tmp_path: Path) -> None:
     root = Root("the outbox", tmp_path / "outbox")
     root.path.mkdir()
     assert await asyncio.gather(root.check(), root.check(), root.check()) == [None] * 3
@@ -129,13 +129,13 @@ async def test_a_result_folder_of_another_is_never_touched(state: Path) -> None:
     async with bench(make_config(state), run=False) as b:
         await b.register("ct")
         drop(state / "inbox/ct/scan.dcm")
-        taking = b.group.create_task(b.inbox.run())
+        intake = b.group.create_task(b.inbox.run())
         await b.until(lambda items: items and items[0].state is ItemState.SUBMITTED)
         (job,) = await b.jobs()
         other = drop(state / f"outbox/ct/scan.dcm-{job.id[:8]}/result.json", b"{}").parent
         running = [b.group.create_task(b.engine.run()), b.group.create_task(b.delivery.run())]
         (item,) = await b.delivered()
-        for task in (taking, *running):
+        for task in (intake, *running):
             task.cancel()
     assert item.result_path == str(state / f"outbox/ct/scan.dcm-{job.id}")
     assert tree_of(other) == {"result.json": b"{}"}
@@ -148,7 +148,7 @@ async def test_a_restart_delivers_what_was_parked(state: Path) -> None:
         (state / "outbox").rmdir()
         drop(state / "inbox/ct/scan.dcm")
         await parked(b)
-    async with bench(config) as b:  # made anew at start
+    async with bench(config) as b:  # created again at start
         await b.delivered()
 
 
@@ -202,7 +202,7 @@ operators:
 """
 
 
-async def test_results_tell_what_was_registered_and_hold_what_that_read(state: Path) -> None:
+async def test_results_name_what_was_registered_and_contain_what_that_read(state: Path) -> None:
     async with bench(make_config(state)) as b:
         await b.register("ct", REGISTERING)
         drop(state / "inbox/ct/scan.dcm", b"slice")
@@ -216,8 +216,8 @@ async def test_results_tell_what_was_registered_and_hold_what_that_read(state: P
     ]
     files = tree_of(folder)
     assert files["push/scan.dcm"] == files["first/scan.dcm"] == files["second/scan.dcm"] == b"slice"
-    told = {(f["path"], f["operator"]) for f in result["files"]}
-    assert ("push/scan.dcm", "push") in told
+    delivered = {(f["path"], f["operator"]) for f in result["files"]}
+    assert ("push/scan.dcm", "push") in delivered
 
 
 async def test_a_job_of_the_api_that_registers_results_is_delivered_unasked(state: Path) -> None:

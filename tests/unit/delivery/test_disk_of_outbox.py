@@ -1,4 +1,4 @@
-"""An outbox whose disk is full or gone: results wait, say so, and go on by themselves."""
+"""An outbox whose disk is full or gone: results wait, say so, and continue by themselves."""
 
 from __future__ import annotations
 

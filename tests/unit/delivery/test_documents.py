@@ -1,4 +1,4 @@
-"""result.json and reason.json tell what came in, what ran and what came out."""
+"""result.json and reason.json say what came in, what ran and what came out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-async def test_result_json_tells_all(tmp_path: Path) -> None:
+async def test_result_json_has_all(tmp_path: Path) -> None:
     async with bench(make_config(tmp_path)) as b:
         pipeline = await b.register("ct")
         drop(tmp_path / "inbox/ct/study/a/1.dcm", b"one")
@@ -67,8 +67,8 @@ async def test_names_that_the_folder_has_itself_collide_with_nothing(
         (item,) = await b.delivered()
     folder = Path(str(item.result_path))
     healthy = status is JobStatus.HEALTHY
-    told = document(folder / ("result.json" if healthy else "reason.json"))
-    assert (told["item"]["name"], told["status"]) == (name, status.name)
+    found = document(folder / ("result.json" if healthy else "reason.json"))
+    assert (found["item"]["name"], found["status"]) == (name, status.name)
     original = folder / "original"
     if healthy:
         original = tmp_path / "originals" / folder.relative_to(tmp_path / "outbox")
@@ -76,7 +76,7 @@ async def test_names_that_the_folder_has_itself_collide_with_nothing(
     assert tree_of(original) == {name: b"what was dropped"}
 
 
-async def test_a_name_that_is_not_utf8_is_told_byte_by_byte(tmp_path: Path) -> None:
+async def test_a_name_that_is_not_utf8_is_shown_byte_by_byte(tmp_path: Path) -> None:
     raw = b"caf\xe9\n.dcm"
     async with bench(make_config(tmp_path)) as b:
         await b.register("ct")

@@ -70,8 +70,8 @@ class Keeping:
             )
         }  # fmt: skip
 
-    async def look_after(self, seconds: float) -> None:
-        """Looks while so much time passes, in steps that no clock's jump would have."""
+    async def run_for(self, seconds: float) -> None:
+        """Removes what is due while this time passes, in steps that are too short for a jump."""
         await self.expiry.remove_due()
         while seconds > 0:
             step = min(seconds, HOUR)
@@ -116,7 +116,7 @@ async def deliver(k: Keeping, *names: str) -> list[Path]:
 async def test_nothing_goes_unless_that_is_configured(tmp_path: Path) -> None:
     async with keeping(tmp_path) as k:
         (result,) = await deliver(k, "a.dcm")
-        await k.look_after(2 * HOUR)
+        await k.run_for(2 * HOUR)
         assert result.is_dir()
         assert (await k.totals())["result"][0] == 1
 
@@ -127,12 +127,12 @@ async def test_each_kind_goes_after_its_own_days(tmp_path: Path) -> None:
         original = tmp_path / "originals" / result.relative_to(tmp_path / "outbox")
         size = sum(len(content) for content in tree_of(result).values())
         assert await k.totals() == {"result": (1, size), "failure": (0, 0), "original": (1, 5)}
-        await k.look_after(12 * HOUR)  # the first of them only made the clock trusted
+        await k.run_for(12 * HOUR)  # the first of them only made the clock trusted
         assert (result.is_dir(), original.is_dir()) == (True, True)
-        await k.look_after(2 * HOUR)
+        await k.run_for(2 * HOUR)
         assert (result.is_dir(), original.is_dir()) == (True, False)
         assert await k.totals() == {"result": (1, size), "failure": (0, 0), "original": (0, 0)}
-        await k.look_after(12 * HOUR)
+        await k.run_for(12 * HOUR)
         assert not result.exists()
         assert await k.totals() == dict.fromkeys(("result", "failure", "original"), (0, 0))
         item = await k.row("SELECT path, original, removed, original_removed FROM inbox_items")
@@ -151,8 +151,8 @@ async def test_a_marker_that_somebody_spoiled_keeps_no_other_result(
     async with keeping(tmp_path, keep_days=1.0) as k:
         spoiled, other = await deliver(k, "a.dcm", "b.dcm")
         (spoiled / "result.json").write_bytes(content)
-        await k.look_after(HOUR)
-        await k.look_after(26 * HOUR)
+        await k.run_for(HOUR)
+        await k.run_for(26 * HOUR)
         assert (spoiled.is_dir(), other.exists()) == (True, False)
 
 
@@ -165,7 +165,7 @@ async def test_failures_of_jobs_and_of_items_go_with_their_originals(tmp_path: P
         await k.b.delivered(2)
         assert (await k.totals())["failure"][0] == 2
         assert len(list((tmp_path / "failed/ct").glob("*/original"))) == 2
-        await k.look_after(26 * HOUR)
+        await k.run_for(26 * HOUR)
         assert list((tmp_path / "failed/ct").iterdir()) == []
         count = await k.row("SELECT COUNT(*) FROM inbox_items WHERE removed IS NOT NULL")
         assert (count[0], (await k.totals())["failure"]) == (2, (0, 0))
@@ -190,9 +190,9 @@ async def test_what_a_trigger_says_of_originals_wins(tmp_path: Path) -> None:
         async with asyncio.timeout(20):
             while list((tmp_path / "spool").iterdir()):
                 await asyncio.sleep(0.01)
-        await k.look_after(26 * HOUR)
+        await k.run_for(26 * HOUR)
         assert [path.name for path in (tmp_path / "originals").glob("ct/*/*")] == ["long"]
-        await k.look_after(48 * HOUR)
+        await k.run_for(48 * HOUR)
         assert list((tmp_path / "originals").glob("ct/*/*")) == []
 
 
@@ -200,10 +200,10 @@ async def test_what_a_trigger_says_of_originals_wins(tmp_path: Path) -> None:
 async def test_links_of_duplicates_go_with_the_results_that_they_lead_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
 ) -> None:
-    if late:  # the link came after the look at what there is to remove
-        look = kept.expired
+    if late:  # the link came after the search for what there is to remove
+        search = kept.expired
         monkeypatch.setattr(
-            kept, "expired", lambda *args: [replace(one, links=()) for one in look(*args)]
+            kept, "expired", lambda *args: [replace(one, links=()) for one in search(*args)]
         )
     trigger = [{"folder": "ct", "pipeline": "ct", "duplicates": "link"}]
     async with keeping(tmp_path, trigger=trigger, keep_days=1.0) as k:
@@ -215,7 +215,7 @@ async def test_links_of_duplicates_go_with_the_results_that_they_lead_to(
         found = {path.is_symlink() for path in (tmp_path / "outbox/ct").iterdir()}
         assert found == {True, False}
         assert (await k.totals())["result"][0] == 1
-        await k.look_after(26 * HOUR)
+        await k.run_for(26 * HOUR)
         assert list((tmp_path / "outbox/ct").iterdir()) == []
         count = await k.row("SELECT COUNT(*) FROM inbox_items WHERE removed IS NOT NULL")
         assert count[0] == 2
@@ -224,7 +224,7 @@ async def test_links_of_duplicates_go_with_the_results_that_they_lead_to(
 async def test_a_clock_that_jumps_removes_nothing_and_says_so(tmp_path: Path) -> None:
     async with keeping(tmp_path, keep_days=1.0) as k:
         (result,) = await deliver(k, "a.dcm")
-        await k.look_after(2 * HOUR)
+        await k.run_for(2 * HOUR)
         k.clock.wall += 30 * DAY
         await k.expiry.remove_due()
         assert result.is_dir()
@@ -243,19 +243,19 @@ async def test_time_counts_from_when_the_clock_was_right(tmp_path: Path) -> None
         await k.expiry.remove_due()
         k.clock.passes(HOUR / 2)
         k.clock.wall = right
-        await k.look_after(12 * HOUR)
+        await k.run_for(12 * HOUR)
         assert result.is_dir()
-        await k.look_after(14 * HOUR)
+        await k.run_for(14 * HOUR)
         assert not result.exists()
 
 
-async def test_what_people_took_away_or_put_there_is_left_alone(tmp_path: Path) -> None:
+async def test_what_people_removed_or_put_there_is_left_alone(tmp_path: Path) -> None:
     async with keeping(tmp_path, keep_days=1.0) as k:
         taken, mine, whole = await deliver(k, "a.dcm", "b.dcm", "c.dcm")
         taken.rename(tmp_path / "taken")
         (mine / "result.json").write_text("{}")
         stranger = drop(tmp_path / "outbox/ct/mine/notes.txt")
-        await k.look_after(26 * HOUR)
+        await k.run_for(26 * HOUR)
         assert (mine.is_dir(), whole.exists(), stranger.exists()) == (True, False, True)
         assert len(tree_of(tmp_path / "taken")) > 0
         assert (await k.totals())["result"] == (0, 0)  # nobody waits for them here any more
@@ -265,16 +265,16 @@ async def test_a_vanished_folder_is_no_removal(tmp_path: Path) -> None:
     async with keeping(tmp_path, keep_days=1.0) as k:
         (result,) = await deliver(k, "a.dcm")
         root = tmp_path / "outbox"
-        root.rename(tmp_path / "away")
-        await k.look_after(26 * HOUR)
+        root.rename(tmp_path / "unmounted")
+        await k.run_for(26 * HOUR)
         assert (await k.totals())["result"][0] == 1
-        (tmp_path / "away").rename(root)
+        (tmp_path / "unmounted").rename(root)
         assert result.is_dir()
-        await k.look_after(HOUR)
+        await k.run_for(HOUR)
         assert (result.exists(), (await k.totals())["result"][0]) == (False, 0)
 
 
-async def test_what_cannot_be_removed_is_told_and_stops_nothing_else(
+async def test_what_cannot_be_removed_is_reported_and_stops_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refusing(path: Path) -> None:
@@ -286,13 +286,13 @@ async def test_what_cannot_be_removed_is_told_and_stops_nothing_else(
         first, second = await deliver(k, "a.dcm", "b.dcm")
         job = document(first / "result.json")["job_id"]
         monkeypatch.setattr(expiry, "remove", refusing)
-        await k.look_after(26 * HOUR)
+        await k.run_for(26 * HOUR)
         assert not second.exists()
         (warning,) = k.expiry.warnings()
         assert f"{first}: Permission denied" in warning
         assert (await k.totals())["result"][0] == 1
         monkeypatch.undo()
-        await k.look_after(2 * HOUR)  # and tries again
+        await k.run_for(2 * HOUR)  # and tries again
         assert list((tmp_path / "outbox/ct").iterdir()) == []
         assert (k.expiry.warnings(), (await k.totals())["result"]) == ([], (0, 0))
 
@@ -306,9 +306,9 @@ async def test_a_crash_at_any_step_of_a_removal_leaves_no_trace(tmp_path: Path, 
     async with keeping(tmp_path, keep_days=1.0, failpoint=failpoint) as k:
         await deliver(k, "a.dcm")
         with pytest.raises(KilledError):
-            await k.look_after(26 * HOUR)
+            await k.run_for(26 * HOUR)
     async with keeping(tmp_path, keep_days=1.0) as k:
-        await k.look_after(26 * HOUR)
+        await k.run_for(26 * HOUR)
         assert list((tmp_path / "outbox/ct").iterdir()) == []
         assert (await k.totals())["result"] == (0, 0)
         assert (await k.row("SELECT removed FROM deliveries"))["removed"] is not None
@@ -319,7 +319,7 @@ async def test_many_go_in_bounded_steps(tmp_path: Path) -> None:
     steps: list[str] = []
     async with keeping(tmp_path, keep_days=1.0, failpoint=steps.append) as k:
         await deliver(k, *names)
-        await k.look_after(26 * HOUR)
+        await k.run_for(26 * HOUR)
         assert list((tmp_path / "outbox/ct").iterdir()) == []
     assert steps.count("expire: recorded") == 3
 
@@ -335,6 +335,6 @@ async def test_a_link_in_place_of_a_folder_of_results_leads_to_nothing_that_is_r
         result.parent.rename(tmp_path / "archive" / "ct")
         (tmp_path / "outbox" / "ct").symlink_to(tmp_path / "archive" / "ct")
         kept_there = tree_of(tmp_path / "archive")
-        await k.look_after(26 * HOUR)
+        await k.run_for(26 * HOUR)
         assert tree_of(tmp_path / "archive") == kept_there
         assert "put a folder in its place" in k.expiry.warnings()[0]

@@ -74,7 +74,7 @@ def test_a_name_that_the_pipeline_does_not_have_is_refused(named: list[str], hin
     assert hint in str(caught.value)
 
 
-def test_all_wrong_names_are_told_at_once() -> None:
+def test_all_wrong_names_are_reported_at_once() -> None:
     with pytest.raises(InvalidRequestError) as caught:
         plan(NAMED, ["x", "split", "y"])
     assert len(caught.value.messages) == 2
@@ -103,7 +103,7 @@ def test_values_in_shared_memory_are_not_delivered() -> None:
 
 
 @pytest.mark.parametrize("named", ["split/Mean", "only", "only/text"])
-def test_a_value_that_is_named_is_refused_and_told_why(named: str) -> None:
+def test_a_value_that_is_named_is_refused_with_a_reason(named: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         plan(VALUES, [named])
     assert "is a value in shared memory" in str(caught.value)

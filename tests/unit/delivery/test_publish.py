@@ -45,7 +45,7 @@ def test_what_is_half_made_can_be_swapped_and_leads_nowhere(tmp_path: Path, mome
 
     def failpoint(name: str) -> None:
         if name == moment:
-            (root / ".tmp-id").rename(root / "away")
+            (root / ".tmp-id").rename(root / "aside")
             (root / ".tmp-id").mkdir()
             (root / ".tmp-id" / "sub").symlink_to(outside)
 

@@ -64,8 +64,8 @@ async def test_reasons_and_logs_are_open_as_the_failures_are(tmp_path: Path, uma
         await b.delivered()
     folders, _ = modes(failed)
     assert folders == {0o2750}
-    told = [*failed.glob("ct/*/reason.json"), *failed.glob("ct/*/logs/*")]
-    assert [stat.S_IMODE(path.stat().st_mode) for path in told] == [0o640, 0o640]
+    paths = [*failed.glob("ct/*/reason.json"), *failed.glob("ct/*/logs/*")]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [0o640, 0o640]
 
 
 async def test_an_outbox_that_is_made_follows_the_umask(tmp_path: Path, umask: int) -> None:
@@ -85,7 +85,7 @@ def test_programs_stay_programs(tmp_path: Path) -> None:
     assert found == {"tool": 0o740, "text": 0o640}
 
 
-async def test_a_disk_that_knows_no_modes_takes_results_all_the_same(
+async def test_a_disk_that_knows_no_modes_gets_results_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As FAT on a USB stick: it refuses a chmod even to the owner of a file."""

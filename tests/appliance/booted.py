@@ -1,4 +1,4 @@
-"""A whole machine, emulated: it boots, runs what it is told, and can lose its power."""
+"""A whole machine, emulated: it boots, runs the scripts of a test, and can lose its power."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Machine:
     program: Path
     boot_id: str = ""
     boots: list[float] = field(default_factory=list)
-    """Seconds that each boot took until it could be told something."""
+    """Seconds that each boot took until the machine accepted scripts."""
     _process: subprocess.Popen[bytes] | None = None
     _channel: socket.socket | None = None
     _unread: bytes = b""
@@ -72,7 +72,7 @@ class Machine:
         self._wait_up()
 
     def run(self, script: str, timeout: float = 120.0) -> Ran:
-        """Runs a bash script as root of the machine; TimeoutError where it goes on for longer."""
+        """Runs a bash script as root of the machine; TimeoutError if it runs for longer."""
         self._send(script)
         deadline = time.monotonic() + timeout
         while True:
@@ -88,7 +88,7 @@ class Machine:
         return ran.output
 
     def until(self, what: str, holds: Callable[[], bool], seconds: float = 240.0) -> None:
-        """Asks again and again until it holds; each question takes some tenths of a second."""
+        """Asks again and again until it holds; each question lasts some tenths of a second."""
         deadline = time.monotonic() + seconds
         while not holds():
             assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"

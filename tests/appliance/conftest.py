@@ -1,4 +1,4 @@
-"""One machine for all tests of a file: what the README tells an administrator was done on it."""
+"""One machine for all tests of a file, set up as the README describes for administrators."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ operators:
     requests: {memory: 64}
 """
 
-#: A child takes too much; a shell that goes on after that would call it a success.
+#: A child uses too much memory; a shell that continues after that would call it a success.
 HUNGRY = """
 api-version: 0.4.0
 name: hungry
@@ -46,12 +46,12 @@ operators:
     container:
       image: localhost/ce-test/busybox
       tag: "1"
-      command: [sh, -c, "dd if=/dev/zero of=/dev/null bs=200M count=1; echo the shell goes on"]
+      command: [sh, -c, "dd if=/dev/zero of=/dev/null bs=200M count=1; echo the shell continues"]
     output: [{path: /output}]
     requests: {memory: 64}
 """
 
-#: Looks like the same from outside.
+#: Seems the same from outside.
 CRASHED = """
 api-version: 0.4.0
 name: crashed
@@ -91,24 +91,24 @@ class Service:
     def call(self, *words: str, user: str = MEMBER) -> Ran:
         return self.machine.run(as_user(user, shlex.join(("/opt/claraedge/claraedge", *words))))
 
-    def told(self, *words: str) -> str:
+    def output_of(self, *words: str) -> str:
         ran = self.call(*words)
         assert ran.code == 0, f"{words}: {ran.output}\n{self.journal()}"
         return ran.output
 
     def asked(self, *words: str) -> Any:
-        return json.loads(self.told(*words, "--output", "json"))
+        return json.loads(self.output_of(*words, "--output", "json"))
 
     def prepare(self) -> None:
         """The image and the pipelines."""
-        self.told("create", "image", "-f", "/mnt/busybox.tar")
+        self.output_of("create", "image", "-f", "/mnt/busybox.tar")
         for name, text in PIPELINES.items():
             self.machine.check(f"cat >/tmp/{name}.yaml <<'END'\n{text}END")
-            self.told("create", "pipeline", "-p", f"/tmp/{name}.yaml")
+            self.output_of("create", "pipeline", "-p", f"/tmp/{name}.yaml")
 
     def start(self, name: str, pipeline: str) -> str:
         """A new job's id."""
-        made = self.told("create", "job", "-n", name, "-p", pipeline, "--start")
+        made = self.output_of("create", "job", "-n", name, "-p", pipeline, "--start")
         job: str
         (job,) = re.findall(r"JOB_ID:([0-9a-f]{32})", made)
         return job
@@ -125,11 +125,11 @@ class Service:
 
     def history(self, job: str) -> list[str]:
         """What happened to it, without the times."""
-        lines = self.told("logs", "-j", job, "-o", "claraedge-engine").splitlines()
+        lines = self.output_of("logs", "-j", job, "-o", "claraedge-engine").splitlines()
         return [line.partition(" ")[2] for line in lines]
 
     def log(self, job: str, operator: str) -> list[str]:
-        return self.told("logs", "-j", job, "-o", operator).splitlines()
+        return self.output_of("logs", "-j", job, "-o", operator).splitlines()
 
     def until_it_waits(self, job: str) -> None:
         """Until the slow operator of a job does what it does."""

@@ -60,7 +60,7 @@ def test_podman_is_at_its_best_there(service: Service) -> None:
         " {{.Host.CgroupsVersion}}'"
     )
     assert info.split() == ["overlay", "systemd", "v2"]
-    assert "not enforced" not in service.told("status")
+    assert "not enforced" not in service.output_of("status")
     assert "vfs" not in service.journal()
 
 
@@ -73,7 +73,7 @@ def test_an_operator_over_its_memory_ends_as_a_whole_and_the_job_says_so(service
     assert "requests: {memory: 128}" in said
 
 
-def test_an_operator_that_crashed_beside_it_is_not_taken_for_one(service: Service) -> None:
+def test_a_crash_at_the_same_time_is_not_reported_as_out_of_memory(service: Service) -> None:
     hungry, crashed = service.start("hungry", "hungry"), service.start("crashed", "crashed")
     assert service.ended(hungry) == service.ended(crashed) == "FAULTED"
     assert "ran out of memory" in "\n".join(service.history(hungry))
@@ -144,7 +144,7 @@ def test_a_daemon_that_hangs_is_started_again_and_keeps_a_running_job(service: S
     )
     service.systemctl("restart claraedge")
     before = number_of_starts(service)
-    job = service.start("held", "slow")
+    job = service.start("stays", "slow")
     service.until_it_waits(job)
     containers = service.containers()
     service.machine.check("kill -STOP $(systemctl show claraedge -p MainPID --value)")

@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TypeAlias
 
 from tests.powercut import backups, calls, drops, migrations  # noqa: F401 they register their flows
 from tests.powercut.audit import Audit, Fault
@@ -24,9 +23,6 @@ from tests.powercut.volatile_disk import Copy, VolatileDisk
 _AGAIN = 0.15
 #: Maximum copies of a flow. A copy costs little until it is used.
 _MOST_COPIES = 400
-
-#: A copy, and the name of the model of the power cut.
-Cut: TypeAlias = tuple[Copy, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

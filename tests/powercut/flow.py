@@ -59,7 +59,7 @@ class Flow:
 FLOWS: dict[str, Flow] = {}
 
 
-def serving(scene: Scene) -> None:
+def boot_and_rest(scene: Scene) -> None:
     scene.site.start("boot-before")
     scene.site.rest()
 
@@ -72,4 +72,4 @@ def flow_after(before: Part) -> Callable[[Part], Part]:
     return register
 
 
-flow = flow_after(serving)
+flow = flow_after(boot_and_rest)

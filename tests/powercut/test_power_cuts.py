@@ -27,7 +27,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("flow", FLOWS)
-def test_a_power_cut_takes_nothing_that_was_promised(place: Site, flow: str) -> None:
+def test_a_power_cut_loses_nothing_that_was_promised(place: Site, flow: str) -> None:
     recording = record(place, flow, SEED, stride=5)
     copies = chosen(recording, POINTS)
     lives = [

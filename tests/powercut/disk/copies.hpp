@@ -17,7 +17,7 @@
 
 namespace disk {
 
-// Where a disk is served, and where it takes commands and logs its copies.
+// Where a disk is served, and where it receives commands and logs its copies.
 struct Place {
     std::string mount, control, log;
 };
@@ -45,7 +45,7 @@ inline std::string command_of(int connection) {
 
 class Copies {
    public:
-    // `serve`: serves the files at a place, and tells the descriptor that it does.
+    // `serve`: serves the files at a place, and reports to the descriptor that it does.
     using Serve = std::function<void(const Place &, int)>;
 
     Copies(Files &files, Serve serve) : files_(files), serve_(std::move(serve)) {}

@@ -35,7 +35,7 @@ struct File {
     unsigned long touched = 0;       // the operation that last changed attributes or bytes
     std::string bytes, durable_bytes;
     bool dirty = false;              // bytes differ from the durable ones
-    bool synced = false;             // was itself told to be durable once
+    bool synced = false;             // was itself fsynced at least once
     size_t shortest = SIZE_MAX;      // since the last fsync
     std::set<size_t> written;        // blocks, since the last fsync
     std::string target;              // of a symbolic link

@@ -31,8 +31,8 @@ DEFINITION = """\
 api-version: 0.4.0
 name: ct
 operators:
-- name: look
-  container: {image: look, tag: '1'}
+- name: lister
+  container: {image: lister, tag: '1'}
   input: [{path: /in}]
   output: [{path: /out}]
 """
@@ -201,7 +201,7 @@ class Drop:
 
 
 def _given(item: Item) -> dict[str, tuple[int, str]]:
-    found = json.loads(Path(item.result_path, "look/list.json").read_text())
+    found = json.loads(Path(item.result_path, "lister/list.json").read_text())
     return {name: (size, digest) for name, (size, digest) in found.items()}
 
 

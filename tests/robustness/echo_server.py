@@ -1,6 +1,6 @@
 """The least that a gRPC server does with a stream: `echo_server.py SOCKET`.
 
-`/echo/Sink` takes messages and drops them; `/echo/Source` sends as many MiB as its request says. No
+`/echo/Sink` reads messages and drops them; `/echo/Source` sends as many MiB as its request says. No
 protobuf, no disk: what a transfer of the daemon is to be compared with.
 """
 

@@ -153,7 +153,7 @@ class Requests:
         return bytes(changed)
 
     def raw(self) -> bytes:
-        """Bytes that never were a message, though some look like fields of one."""
+        """Bytes that never were a message, though some could be fields of one."""
         rng = self._rng
         if rng.random() < 0.5:
             return rng.randbytes(rng.choice((0, 1, 2, 7, 64, 1000, 40_000)))

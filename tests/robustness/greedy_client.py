@@ -1,4 +1,4 @@
-"""A client that opens all it can and takes nothing: `greedy_client.py TARGET JSON`.
+"""A client that opens all it can and reads nothing: `greedy_client.py TARGET JSON`.
 
 JSON: `silent` watches without a word, `following` a job in which nothing happens, `requestless`
 calls of Status without a request, `uploads` of one chunk to `payload`, `readers` of its file
@@ -24,16 +24,16 @@ from claraedge.wire.claraedge.v1.events_pb2_grpc import EventsStub
 from claraedge.wire.nvidia.clara.platform import common_pb2, payloads_pb2
 from claraedge.wire.nvidia.clara.platform.payloads_pb2_grpc import PayloadsStub
 
-#: As many as a server takes on one connection.
+#: As many as a server accepts on one connection.
 ON_ONE = 250
-#: Without the second, the transport of the client takes as much ahead as it measures that the
+#: Without the second, the transport of the client reads as much ahead as it measures that the
 #: connection carries: 6 MiB or, on a slow machine, the whole file, whose reader has then ended.
 OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0)]
 STATUS = "/nvidia.clara.platform.Jobs/Status"
 
 
 def channels(target: str, kept: list[grpc.aio.Channel]) -> Iterator[grpc.aio.Channel]:
-    """A connection for each call, the same for as many as it takes; `kept` has them all."""
+    """Yields the connection for each call, a new one after `ON_ONE` calls; `kept` has all."""
     while True:
         channel = grpc.aio.insecure_channel(target, OPTIONS)
         kept.append(channel)  # one that is not referenced any more cancels its calls

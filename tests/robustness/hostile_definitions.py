@@ -255,7 +255,7 @@ def imports_of_missing_files() -> Files:
 
 
 @hostile
-def a_root_to_be_looked_for() -> Files:
+def a_root_among_large_files() -> Files:
     return {"p.yaml": "a: b\n", **{f"f{n}": f"a: {'x' * 900_000}\n" for n in range(16)}}
 
 

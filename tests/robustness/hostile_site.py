@@ -25,7 +25,7 @@ operators:
   input: [{{path: /in}}]
   output: [{{path: /out}}]
 """
-#: What keeps only the newest payload, looks each second, and delivers the result of every job.
+#: Keeps only the newest payload, checks each second, and delivers the result of every job.
 SETTINGS = """
 [retention]
 payload_count = 1

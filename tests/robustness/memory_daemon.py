@@ -1,8 +1,8 @@
 """A daemon of its own process whose containers are coroutines: `memory_daemon.py FOLDER`.
 
 All of the product but Podman. `FOLDER/claraedge.toml` is its configuration, `FOLDER/state` its
-state, `FOLDER/run/claraedge.sock` its socket. `FOLDER/probe.sock` tells what no client may see: the
-calls that are still open in the server, the containers; and gives slack of the allocator back.
+state, `FOLDER/run/claraedge.sock` its socket. `FOLDER/probe.sock` returns what no client may see:
+the calls that are still open in the server, the containers; and gives slack of the allocator back.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ async def hello(spec: ContainerSpec) -> int:
     return 0
 
 
-async def look(spec: ContainerSpec) -> int:
-    """Tells what it was given: `list.json`, path -> [size, sha256] of each file of its inputs."""
+async def lister(spec: ContainerSpec) -> int:
+    """Lists each file of its inputs in `list.json`: path -> [size, sha256]."""
     found: dict[str, list[int | str]] = {}
     for mount in spec.mounts:
         for path in sorted(mount.source.rglob("*")) if mount.read_only else ():
@@ -112,7 +112,7 @@ async def stubborn(spec: ContainerSpec) -> int:
 @asynccontextmanager
 async def runner(folder: Path) -> AsyncIterator[Runner]:
     containers = Containers()
-    for program in (hello, look, failing, chatty, hostile, stubborn):
+    for program in (hello, lister, failing, chatty, hostile, stubborn):
         containers.add_image(f"{program.__name__}:1", program)
     trim = ctypes.CDLL(None).malloc_trim
 
@@ -148,10 +148,10 @@ async def run(folder: Path) -> None:
         async with runner(folder) as opened:
             yield opened
 
-    serving = asyncio.create_task(serve(config, open_runner))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
+    daemon = asyncio.create_task(serve(config, open_runner))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, daemon.cancel)
     with suppress(asyncio.CancelledError):
-        await serving
+        await daemon
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def poison(owner: Any, name: str, is_bad: Callable[..., bool]) -> None:
 
 
 def lists_bad(_: PayloadTree, __: str, folder: Path, *___: Any) -> bool:
-    """What the operator wrote tells of its input."""
+    """Whether the list that the operator wrote of its input has the bad file."""
     return any("bad.dcm" in path.read_text() for path in folder.rglob("list.json"))
 
 
@@ -63,7 +63,7 @@ def chosen(leftover: Path) -> bool:
 
 
 POISONS: dict[str, Callable[[], None]] = {
-    "look": lambda: poison(Surveyor, "at", lambda _, __, path, *___: b"bad.dcm" in path),
+    "inspection": lambda: poison(Surveyor, "at", lambda _, __, path, *___: b"bad.dcm" in path),
     "claim": lambda: poison(Processor, "_fill", lambda _, __, item, *___: item.name == b"bad.dcm"),
     "job": lambda: poison(PayloadTree, "collect", lists_bad),
     "delivery": lambda: poison(

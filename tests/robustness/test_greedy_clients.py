@@ -29,7 +29,7 @@ from tests.robustness.test_idle_clients import work
 pytestmark = pytest.mark.timeout(300)
 
 PROGRAM = Path(__file__).with_name("greedy_client.py")
-#: What the greedy client opens: of most kinds more than the daemon takes.
+#: What the greedy client opens: of most kinds more than the daemon accepts.
 MANY = {"silent": 600, "following": 600, "requestless": 600, "uploads": 300, "readers": 40}
 if CAMPAIGN:
     MANY = {"silent": 2000, "following": 600, "requestless": 600, "uploads": 500, "readers": 200}
@@ -93,7 +93,7 @@ def cancelled(client: Client, job: common_pb2.Identifier) -> bool:
     return answer.header.code == 0 and client.stopped(job)
 
 
-def told(what: str, taken: list[float]) -> float:
+def print_times(what: str, taken: list[float]) -> float:
     """Prints the times of calls; returns the one that 99 of 100 keep."""
     p99 = taken[len(taken) * 99 // 100]
     print(f"Status {what}: p50 {taken[len(taken) // 2] * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms")
@@ -107,12 +107,12 @@ def test_one_client_with_all_it_can_open_denies_nothing_to_others() -> None:
         payload, job = client.payload(), client.job("hello")
         client.upload(payload, "large", 16 * MIB)
         until("the job has ended", lambda: client.stopped(job))
-        told("alone", asked(client, job))
+        print_times("alone", asked(client, job))
         running = [client.job("stubborn") for _ in range(2)]
         before = daemon.memory()
         with greedy(daemon, payload=payload.value, job=job.value, **MANY) as other:
             begin = time.monotonic()
-            p99 = told("beside the greedy client", asked(client, job))
+            p99 = print_times("with the greedy client", asked(client, job))
             assert cancelled(client, running[0])
             print(f"{daemon.calls()} calls are open, {time.monotonic() - begin:.1f} s later")
             readers = min(MANY["readers"], BOUNDS[Kind.UNREAD])

@@ -1,4 +1,4 @@
-"""Clients that hold on and say nothing keep nobody else from being served."""
+"""Clients that stay connected and send nothing do not block others."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def daemon() -> Iterator[Site]:
 
 
 def work(daemon: Site) -> float:
-    """A new client's call without threads, a write, an upload and a look; the seconds of it all."""
+    """A new client's call without threads, a write, an upload and a read; the seconds of it all."""
     begin = time.monotonic()
     with daemon.channel() as channel:
         version = ClaraStub(channel).Version(clara_pb2.ClaraVersionRequest(), timeout=10)
@@ -58,7 +58,7 @@ def sockets(daemon: Site) -> int:
     return sum("socket:" in str(link.readlink()) for link in links if link.is_symlink())
 
 
-def test_silent_connections_and_streams_hold_nobody_up(daemon: Site) -> None:
+def test_silent_connections_and_streams_block_nobody(daemon: Site) -> None:
     alone = work(daemon)
     before = sockets(daemon)
     over = threading.Event()

@@ -24,7 +24,7 @@ SIZE = (2048 if CAMPAIGN else 256) * MIB
 MORE = 32 * MIB
 CHUNK = bytes(MIB)
 PARALLEL = 20
-#: Seconds for which a reader takes nothing.
+#: Seconds for which a reader reads nothing.
 STALL = 1.0
 
 
@@ -146,7 +146,7 @@ def test_readers_that_stall_side_by_side(daemon: Site, payload: common_pb2.Ident
         assert {future.result() for future in read} == {64 * MIB}
 
 
-def test_throughput_beside_a_server_that_does_nothing(
+def test_throughput_compared_with_a_server_that_does_nothing(
     daemon: Site, payload: common_pb2.Identifier
 ) -> None:
     """Prints figures; the machine says what they are worth."""
@@ -173,5 +173,5 @@ def test_throughput_beside_a_server_that_does_nothing(
     begin = time.monotonic()
     assert receive(daemon, payload, "large") == size
     down = size / MIB / (time.monotonic() - begin)
-    print(f"upload {up:.0f} MiB/s durable, beside a raw sink of {sink:.0f}")
-    print(f"download {down:.0f} MiB/s, beside a raw source of {source:.0f}")
+    print(f"upload {up:.0f} MiB/s durable, compared with a raw sink of {sink:.0f}")
+    print(f"download {down:.0f} MiB/s, compared with a raw source of {source:.0f}")

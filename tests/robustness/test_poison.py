@@ -23,7 +23,7 @@ api-version: 0.4.0
 name: {name}
 operators:
 - name: one
-  container: {{image: look, tag: '1'}}
+  container: {{image: lister, tag: '1'}}
   input: [{{path: /in}}]
   output: [{{path: /out}}]
 """
@@ -89,7 +89,7 @@ class Poisoned:
         with Connection(self.site.target) as connection:
             yield connection
 
-    def told(self) -> list[str]:
+    def warnings(self) -> list[str]:
         with self.connected() as connection:
             return [w for w in appliance.status(connection).warnings if "ended twice" in w]
 
@@ -127,7 +127,7 @@ def poisoned(
 
 @pytest.mark.parametrize(
     ("poison", "end"),
-    [("look", "fault"), ("claim", "exit"), ("claim", "kill"), ("job", "fault")],
+    [("inspection", "fault"), ("claim", "exit"), ("claim", "kill"), ("job", "fault")],
 )
 def test_an_item_that_ends_the_process_is_set_aside(poison: str, end: str) -> None:
     with poisoned(poison, end) as daemon:
@@ -141,11 +141,11 @@ def test_an_item_that_ends_the_process_is_set_aside(poison: str, end: str) -> No
         item, _, reason = daemon.items()["bad.dcm"]
         assert "the daemon ended twice" in reason
         if poison != "job":  # a failure is counted as such
-            assert len(daemon.told()) == 1
+            assert len(daemon.warnings()) == 1
         daemon.stays()
         daemon.retry("inbox", item)
         until("it is delivered as well", lambda: daemon.delivered("bad.dcm"), 30)
-        assert daemon.told() == []
+        assert daemon.warnings() == []
 
 
 def test_a_delivery_that_ends_the_process_is_set_aside() -> None:
@@ -155,12 +155,12 @@ def test_a_delivery_that_ends_the_process_is_set_aside() -> None:
         daemon.drop("three.dcm")
         for name in ("one.dcm", "two.dcm", "three.dcm"):
             until(f"{name} is delivered", lambda name=name: daemon.delivered(name), 30)  # type: ignore[misc]
-        (told,) = daemon.told()
-        job = told.rpartition("claraedge retry delivery ")[2].rstrip("`")
+        (warning,) = daemon.warnings()
+        job = warning.rpartition("claraedge retry delivery ")[2].rstrip("`")
         daemon.stays()
         daemon.retry("delivery", job)
         until("it is delivered as well", lambda: daemon.delivered("bad.dcm"), 30)
-        assert daemon.told() == []
+        assert daemon.warnings() == []
 
 
 def test_a_removal_that_ends_the_process_is_set_aside() -> None:
@@ -173,11 +173,11 @@ def test_a_removal_that_ends_the_process_is_set_aside() -> None:
         removed = daemon.state / "removed"
         until("the others are removed", lambda: len(list(removed.iterdir())) == 1, 40)
         assert [path.name for path in removed.iterdir()] == [chosen]
-        assert chosen in daemon.told()[0]
+        assert chosen in daemon.warnings()[0]
         daemon.stays()
         daemon.retry("removal", chosen)
         until("it is removed as well", lambda: not list(removed.iterdir()), 40)
-        assert daemon.told() == []
+        assert daemon.warnings() == []
 
 
 def test_an_archive_that_ends_the_process_is_set_aside() -> None:
@@ -186,13 +186,13 @@ def test_an_archive_that_ends_the_process_is_set_aside() -> None:
         for name in ("bad.tar", "good.tar"):
             (folder / name).write_bytes(b"image")
         daemon.start_until_it_stays()
-        until("the others are loaded", lambda: bool(daemon.told()), 20)
-        assert "bad.tar" in daemon.told()[0]
+        until("the others are loaded", lambda: bool(daemon.warnings()), 20)
+        assert "bad.tar" in daemon.warnings()[0]
         daemon.drop("one.dcm")
         until("a job ends well", lambda: daemon.delivered("one.dcm"), 30)
         daemon.stays()
         daemon.retry("image", "bad.tar")
-        assert daemon.told() == []
+        assert daemon.warnings() == []
 
 
 def test_a_definition_that_ends_the_process_is_set_aside() -> None:
@@ -209,11 +209,11 @@ def test_a_definition_that_ends_the_process_is_set_aside() -> None:
 
         until("the other one is registered", lambda: "good" in names(), 30)
         assert "bad" not in names()
-        assert "bad.yaml" in daemon.told()[0]
+        assert "bad.yaml" in daemon.warnings()[0]
         daemon.stays()
         daemon.retry("pipeline", "bad.yaml")
         until("it is registered as well", lambda: "bad" in names(), 30)
-        assert daemon.told() == []
+        assert daemon.warnings() == []
 
 
 def test_a_rest_of_a_model_that_ends_each_start_is_set_aside() -> None:
@@ -223,7 +223,7 @@ def test_a_rest_of_a_model_that_ends_each_start_is_set_aside() -> None:
         daemon.site.process.terminate()
         daemon.site.start()
         daemon.start_until_it_stays()
-        assert "x/7" in daemon.told()[0]
+        assert "x/7" in daemon.warnings()[0]
         assert rest.exists()
         daemon.drop("one.dcm")
         until("a job ends well", lambda: daemon.delivered("one.dcm"), 30)
@@ -233,4 +233,4 @@ def test_a_rest_of_a_model_that_ends_each_start_is_set_aside() -> None:
         daemon.site.start()
         until("it serves again", daemon.site.serves, 40)
         assert not rest.exists()
-        assert daemon.told() == []
+        assert daemon.warnings() == []

@@ -3,7 +3,7 @@
 CLARAEDGE_CAMPAIGN: campaigns run in their long form. CLARAEDGE_MACHINE: whole machines are booted.
 CLARAEDGE_REQUIRE_PODMAN: a test that needs Podman or the binaries must not be skipped.
 
-They are renamed here, because a daemon that a test starts takes every CLARAEDGE_* variable for a
+They are renamed here, because a daemon that a test starts reads every CLARAEDGE_* variable as a
 setting. Processes that run tests in parallel read the new names.
 """
 

@@ -29,7 +29,7 @@ from tests.field.tools import why_missing
 ROOT = Path(__file__).resolve().parents[1]
 MUST_RUN = ("podman", "frozen")
 
-# An example takes as long as the machine is busy.
+# How long an example runs depends on the load of the machine.
 hypothesis.settings.register_profile("claraedge", deadline=None)
 hypothesis.settings.load_profile("claraedge")
 

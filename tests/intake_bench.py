@@ -2,7 +2,7 @@
 
     python -m tests.intake_bench [FILES [ROUNDS]]
 
-Two sides work in turns on real folders of one disk and real SQLite files. Each takes in the same
+Two sides work in turns on real folders of one disk and real SQLite files. Each processes the same
 small files, which fill the folder of a pipeline at once, and is timed from the moment that all are
 settled to the commit of the last job:
 
@@ -13,7 +13,7 @@ settled to the commit of the last job:
   the rows of payloads, jobs and deliveries.
 
 Both write the same rows by the same functions. The bare loop makes no folder for an item, and
-inspects nothing: it would take a half-written file, a file of another user, or a link.
+inspects nothing: it would accept a half-written file, a file of another user, or a link.
 
 The goal is at most 3 times the bare loop. The exit code is 1 if it is missed.
 """
@@ -64,7 +64,7 @@ class Product:
     inbox: Inbox
     folder: Path
     database: Database
-    held: str | None = "not yet"
+    blocked_by: str | None = "not yet"
     jobs: int = 0
     done: asyncio.Event = field(default_factory=asyncio.Event)
     wanted: int = 0
@@ -79,21 +79,21 @@ class Product:
         async with asyncio.timeout(DEADLINE):
             while True:
                 items = [i for i in await self.inbox.items() if i.state is ItemState.PARKED]
-                if sum(i.reason == self.held for i in items) == count:
+                if sum(i.reason == self.blocked_by for i in items) == count:
                     return
                 await asyncio.sleep(0.2)
 
-    async def take(self, count: int) -> float:
-        """Lets the inbox take `count` files; returns the seconds for all of them."""
+    async def process(self, count: int) -> float:
+        """Lets the inbox process `count` files; returns the seconds for all of them."""
         self.done.clear()
         self.wanted = self.jobs + count
         begin = time.perf_counter()
-        self.held = None
+        self.blocked_by = None
         self.inbox._settled.set()
         async with asyncio.timeout(DEADLINE):
             await self.done.wait()
         spent = time.perf_counter() - begin
-        self.held = "not yet"
+        self.blocked_by = "not yet"
         return spent
 
 
@@ -114,7 +114,7 @@ async def product(state: Path) -> AsyncIterator[Product]:
             new_id,
             lambda job, priority: side.submitted(job, priority),
             applied=plain,
-            blocked_by=lambda: side.held,
+            blocked_by=lambda: side.blocked_by,
         )
         Product.__init__(side, inbox, config.inbox_dir / "ct", database)
         await register(database)
@@ -151,8 +151,8 @@ class Bare:
         for folder in (self.folder, self.spool, self.blobs):
             folder.mkdir(parents=True)
 
-    async def take(self, count: int) -> float:
-        """Takes `count` files; returns the seconds for all of them."""
+    async def process(self, count: int) -> float:
+        """Processes `count` files; returns the seconds for all of them."""
         names = sorted(path.name for path in self.folder.iterdir())
         assert len(names) == count
         begin = time.perf_counter()
@@ -174,16 +174,16 @@ class Bare:
                 submit(tx, one, now)
 
         await self.database.write(claim)
-        prepared = await asyncio.to_thread(self._take_all, items)
+        prepared = await asyncio.to_thread(self._prepare_all, items)
         await self.database.write(make)
 
-    def _take_all(self, items: Sequence[Claimed]) -> list[Prepared]:
-        taken = [self._take(item) for item in items]
+    def _prepare_all(self, items: Sequence[Claimed]) -> list[Prepared]:
+        prepared = [self._prepare(item) for item in items]
         for folder in (self.folder, self.spool, self.blobs):
             files.sync_folder(folder)
-        return taken
+        return prepared
 
-    def _take(self, item: Claimed) -> Prepared:
+    def _prepare(self, item: Claimed) -> Prepared:
         raw = self.spool / item.id
         (self.folder / os.fsdecode(item.name)).rename(raw)
         with raw.open("rb") as file:
@@ -222,7 +222,7 @@ def drop(folder: Path, count: int, around: int) -> None:
         (folder / f"scan-{around}-{number}.dcm").write_bytes(content[:SIZE])
 
 
-def told(what: str, seconds: Sequence[float]) -> float:
+def print_times(what: str, seconds: Sequence[float]) -> float:
     median = statistics.median(seconds)
     spread = f"{min(seconds) * 1e6:.0f} to {max(seconds) * 1e6:.0f}"
     print(f"{what:20} {median * 1e6:8.0f} us an item ({spread}, of {len(seconds)})", flush=True)
@@ -245,15 +245,15 @@ async def compared(folder: Path, count: int, rounds: int) -> bool:
             drop(bare.folder, count, turn)
             drop(side.folder, count, turn)
             await side.settled(count)
-            first = await bare.take(count) / count
-            second = await side.take(count) / count
+            first = await bare.process(count) / count
+            second = await side.process(count) / count
             if turn:  # the first round fills caches
                 ours.append(second)
                 theirs.append(first)
         for one in (bare.database, side.database):
             jobs = await one.read(lambda tx: len(tx.rows("all_jobs", after=0)))
             assert jobs == count * (rounds + 1), jobs
-    bare_median, median = told("the bare loop", theirs), told("the inbox", ours)
+    bare_median, median = print_times("the bare loop", theirs), print_times("the inbox", ours)
     ratio = statistics.median(o / t for o, t in zip(ours, theirs, strict=True))
     print(f"ratio {ratio:.2f}, of the medians {median / bare_median:.2f} (at most {MOST})")
     return ratio <= MOST

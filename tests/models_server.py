@@ -7,7 +7,7 @@ the first of them, and its own unload keeps them (triton-inference-server/core,
 model_repository_manager.cc: IsModified, PollModels, UpdateGraph, CheckNode).
 To load a model, the stub reads its `1/weights`. If a model has a file `1/fail`, loading is refused
 with the text of that file; with `1/crash` the server ends with code 3 instead of an answer; with
-`1/slow` loading takes the number of seconds in that file.
+`1/slow` loading lasts the number of seconds in that file.
 `GET /v2/models/NAME/weights` returns what was loaded, so that operators and tests can check it.
 """
 
@@ -25,9 +25,9 @@ from tests.operators import busybox_image
 PORT = 8000
 
 _SERVE = b"""#!/bin/sh
-echo "serving with $*"
+echo "started with $*"
 mkdir -p /tmp/loaded
-trap 'echo "told to end"; exit 0' TERM
+trap 'echo "ended by TERM"; exit 0' TERM
 trap 'echo "the server broke"; exit 3' HUP
 busybox nc -ll -p ${PORT:-8000} -e /handle &
 wait
@@ -108,7 +108,7 @@ class ModelsServer:
     """Weights by model; those of an ensemble are followed by those of its composing models."""
     calls: list[str] = field(default_factory=list)
     healthy: bool = True
-    hold: asyncio.Event | None = None
+    load_gate: asyncio.Event | None = None
     """If set, loads wait for it."""
     seen: dict[str, float] = field(default_factory=dict)
     """By model: the newest mtime (Unix seconds) of its files when it was loaded last."""
@@ -148,8 +148,8 @@ class ModelsServer:
         return (200 if name in self.loaded else 400), self.loaded.get(name, "")
 
     async def _load(self, name: str) -> tuple[int, str]:
-        if self.hold is not None:
-            await self.hold.wait()
+        if self.load_gate is not None:
+            await self.load_gate.wait()
         for one in [n for n in (*self._parts(name), name) if self._changed(n)]:
             version = self.models / one / "1"
             if (version / "crash").exists():

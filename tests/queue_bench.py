@@ -86,7 +86,7 @@ class Side:
                 self.bench.engine.enqueue(job, priority)
             self.queued += len(ids)
 
-    async def take(self, count: int) -> None:
+    async def run(self, count: int) -> None:
         """Lets `count` jobs, or a few more, run to their end, then blocks the next one."""
         runner, stopped = self.bench.device.runner, self.bench.stopped
         wanted = len(stopped) + count
@@ -123,7 +123,7 @@ def _add(
     records.queue(tx, records.get(tx, job), checked, {})
 
 
-def told(what: str, seconds: Sequence[float]) -> float:
+def print_times(what: str, seconds: Sequence[float]) -> float:
     median = statistics.median(seconds) * 1e6
     print(f"{what:34} {median:8.0f} us, of {len(seconds)} picks", flush=True)
     return median
@@ -156,22 +156,22 @@ async def compared(folder: Path, long: int, short: int) -> bool:
         bytes_each = (memory() - before) / max(1, long - 500)
         tracemalloc.stop()
         for side in sides:  # the first round fills caches
-            await side.take(PICKS)
+            await side.run(PICKS)
             await side.fill(PICKS)
             side.picks.clear()
             side.idle.clear()
         for _ in range(ROUNDS):
             for side in sides:
-                await side.take(PICKS)
+                await side.run(PICKS)
                 await side.fill(side.length + 1 - (side.queued - len(side.bench.stopped)))
             for side in sides:
                 for job in side.bench.stopped[-PICKS:]:
                     ended = await side.bench.jobs.get(job)
                     assert ended.status is JobStatus.HEALTHY, ended
-        large = told(f"{long} jobs queued", first.picks)
-        small = told(f"{short} jobs queued", second.picks)
-        told(f"{long} queued, all wait", first.idle)
-        told(f"{short} queued, all wait", second.idle)
+        large = print_times(f"{long} jobs queued", first.picks)
+        small = print_times(f"{short} jobs queued", second.picks)
+        print_times(f"{long} queued, all wait", first.idle)
+        print_times(f"{short} queued, all wait", second.idle)
     print(f"memory of a queued job: {bytes_each:.0f} bytes")
     print(f"ratio {large / small:.2f} (at most {MOST})")
     return large <= MOST * small

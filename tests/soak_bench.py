@@ -28,7 +28,7 @@ from tests.start_bench import Daemon
 MARK = 50
 GROWTH = 1.10
 #: Threads and descriptors vary with calls in progress: the minimum of this many samples counts.
-LOOKS = 10
+SAMPLES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,18 +43,18 @@ class Figures:
     @classmethod
     def of(cls, process: int) -> Figures:
         """Samples a process a few times; returns the last memory, and the minimum of the others."""
-        looks = [cls._look(process)]
-        while len(looks) < LOOKS:
+        samples = [cls._sample(process)]
+        while len(samples) < SAMPLES:
             time.sleep(0.1)
-            looks.append(cls._look(process))
+            samples.append(cls._sample(process))
         return cls(
-            memory=looks[-1].memory,
-            descriptors=min(look.descriptors for look in looks),
-            threads=min(look.threads for look in looks),
+            memory=samples[-1].memory,
+            descriptors=min(each.descriptors for each in samples),
+            threads=min(each.threads for each in samples),
         )
 
     @classmethod
-    def _look(cls, process: int) -> Figures:
+    def _sample(cls, process: int) -> Figures:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
         status = dict(line.split(":", 1) for line in lines)
         return cls(

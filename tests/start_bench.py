@@ -165,7 +165,7 @@ def compared(rounds: int, case: Case, daemons: Mapping[str, Daemon]) -> bool:
 
 
 @contextmanager
-def serving(setting: str) -> Iterator[Daemon]:
+def started_daemon(setting: str) -> Iterator[Daemon]:
     """Runs a separate daemon with this `user_namespace`."""
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -185,7 +185,9 @@ def serving(setting: str) -> Iterator[Daemon]:
 
 def main(rounds: int) -> int:
     with ExitStack() as stack:
-        daemons = {setting: stack.enter_context(serving(setting)) for setting in (DEFAULT, "nomap")}
+        daemons = {
+            setting: stack.enter_context(started_daemon(setting)) for setting in (DEFAULT, "nomap")
+        }
         kept = [compared(rounds, case, daemons) for case in CASES]
     return 0 if all(kept) else 1
 

@@ -174,7 +174,7 @@ async def test_a_server_that_is_never_ready_fails_the_job_after_a_bounded_time(
 
 async def test_a_model_that_loads_too_slowly_fails_the_job(device: ServiceDevice) -> None:
     await device.store("m")
-    device.server.hold = asyncio.Event()
+    device.server.load_gate = asyncio.Event()
     async with device.daemon(inference={"load_seconds": 0.2}) as services:
         with pytest.raises(ModelNotReadyError, match=r"model m within 0.2 s"):
             await services.acquire("one", using(models=("m",)))

@@ -1,12 +1,12 @@
-"""Calls the original client, nvidia-clara-client 0.8.1.7, as it is told line by line.
+"""Calls the original client, nvidia-clara-client 0.8.1.7, as each line of its input asks.
 
     contract-venv/bin/python driver.py TARGET
 
 Runs under the client's own environment, with a protobuf of its time, so it imports nothing else.
-One request a line: `{"call": "jobs.create_job", "arguments": {...}, "take": null}`; one answer a
-line: `{"result": ...}`, or for what the client raised `{"error": {"kind": ..., "text": ...,
-"status": ...}}` (`status`: of gRPC, where that is what it raised). `take`: how many items of a
-stream to read before it is left. The call `methods` answers the public methods of each client.
+One request a line: `{"call": "jobs.create_job", "arguments": {...}, "max_items": null}`; one answer
+a line: `{"result": ...}`, or for what the client raised `{"error": {"kind": ..., "text": ...,
+"status": ...}}` (`status`: of gRPC, where that is what it raised). `max_items`: how many items of a
+stream to read before it is left. The call `methods` returns the public methods of each client.
 """
 
 from __future__ import annotations
@@ -107,9 +107,9 @@ def answer(clients: Mapping[str, Any], request: Mapping[str, Any]) -> Mapping[st
     }
     try:
         result = getattr(clients[client], method)(**arguments)
-        if request["take"] is not None:
+        if request["max_items"] is not None:
             stream = result
-            result = list(itertools.islice(stream, request["take"]))
+            result = list(itertools.islice(stream, request["max_items"]))
             stream.close()
         return {"result": plain(result)}
     except grpc.RpcError as error:

@@ -27,8 +27,8 @@ class Service:
         self._original, self._name = original, name
 
     def __getattr__(self, method: str) -> Any:
-        def call(*, take: int | None = None, **arguments: Any) -> Any:
-            return self._original.ask(f"{self._name}.{method}", arguments, take)
+        def call(*, max_items: int | None = None, **arguments: Any) -> Any:
+            return self._original.ask(f"{self._name}.{method}", arguments, max_items)
 
         return call
 
@@ -54,10 +54,10 @@ class Original:
         self.payloads = Service(self, "payloads")
         self.pipelines = Service(self, "pipelines")
 
-    def ask(self, call: str, arguments: dict[str, Any], take: int | None = None) -> Any:
+    def ask(self, call: str, arguments: dict[str, Any], max_items: int | None = None) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        request = {"call": call, "arguments": arguments, "take": take}
+        request = {"call": call, "arguments": arguments, "max_items": max_items}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()

@@ -43,10 +43,10 @@ pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
 BROKEN = {
     "models.upload_model": "uses the field `tags`, which is gone",
     "models.download_model": "calls a method of the stub that does not exist",
-    "models.list_models": "takes the list of models for one model",
+    "models.list_models": "reads the list of models as one model",
     "models.delete_model": "sets a field of another request",
     "models.delete_instance": "sets a field of another request",
-    "models.read_catalog": "takes the list of models for one model",
+    "models.read_catalog": "reads the list of models as one model",
     "models.read_instance": "sends the request of another call",
     "models.update_catalog": "gives gRPC a list where an iterator is needed",
     "models.update_instance": "sends the request of another call",
@@ -352,7 +352,7 @@ def test_jobs_are_listed_by_every_filter_and_their_combination(client: Original)
 
     def listed(**filters: Any) -> set[str]:
         found = client.jobs.list_jobs(job_filter=filters)
-        streamed = client.jobs.stream_jobs(job_filter=filters, take=1000)
+        streamed = client.jobs.stream_jobs(job_filter=filters, max_items=1000)
         assert found == streamed
         return {job["name"] for job in found if job["pipeline_id"] in (first, second)}
 
@@ -393,7 +393,7 @@ def test_without_a_filter_the_jobs_that_have_not_stopped_are_listed(client: Orig
     client.jobs.cancel_job(job_id=jobs[1])
     listed = [j["job_id"] for j in client.jobs.list_jobs() if j["pipeline_id"] == pipeline]
     assert listed == [jobs[0], jobs[2]]
-    streamed = client.jobs.stream_jobs(take=1000)
+    streamed = client.jobs.stream_jobs(max_items=1000)
     assert [j["job_id"] for j in streamed if j["pipeline_id"] == pipeline] == listed
 
 
@@ -475,24 +475,24 @@ def check_card(utilization: dict[str, Any]) -> None:
     assert gpu["node_id"]
     assert gpu["process_details"] == []
     # This class of the client counts from the year 0: 366 days early against any server.
-    told = datetime.fromisoformat(gpu["timestamp"]) + timedelta(days=366)
-    assert abs(told - datetime.now()) < timedelta(seconds=10)  # noqa: DTZ005 - the client's TZ is UTC
+    shown = datetime.fromisoformat(gpu["timestamp"]) + timedelta(days=366)
+    assert abs(shown - datetime.now()) < timedelta(seconds=10)  # noqa: DTZ005 - the client's TZ is UTC
 
 
-def test_the_utilization_is_told_once_and_ends(client: Original) -> None:
+def test_the_utilization_is_sent_once_and_ends(client: Original) -> None:
     (utilization,) = client.clara.list_utilization()
     check_card(utilization)
 
 
 def test_the_utilization_is_watched_for_as_long_as_the_client_wants(client: Original) -> None:
     began = time.monotonic()
-    for utilization in client.clara.stream_utilization(take=4):
+    for utilization in client.clara.stream_utilization(max_items=4):
         check_card(utilization)
     assert 0.3 < time.monotonic() - began < 10, "an interval of 0.2 s is set"
 
 
 def test_stop_leaves_jobs_and_the_daemon_alive(client: Original) -> None:
-    job = job_of(client, register(client, ENDLESS), "goes on")["job_id"]
+    job = job_of(client, register(client, ENDLESS), "endless")["job_id"]
     client.jobs.start_job(job_id=job)
     runs(client, job, "wait")
     assert client.clara.stop() is None
@@ -527,5 +527,5 @@ def test_errors_come_in_the_header_as_the_client_expects(client: Original) -> No
 
 def test_a_deadline_of_the_client_is_one_of_grpc(client: Original) -> None:
     with pytest.raises(OriginalError) as raised:
-        client.clara.stream_utilization(take=1000, timeout=0.5)
+        client.clara.stream_utilization(max_items=1000, timeout=0.5)
     assert raised.value.status == "DEADLINE_EXCEEDED"

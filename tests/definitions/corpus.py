@@ -1,6 +1,6 @@
 """The right definitions: `NAME.yaml`, or a folder of files of which `pipeline.yaml` is the root.
 
-`NAME.json` beside it is what comes of it: `pipeline` as the snapshot writes it (defaults left out),
+`NAME.json` next to it has the result: `pipeline` as the snapshot writes it (defaults left out),
 the warnings as `CODE:LINE`, in a set as `CODE:FILE:LINE`, and if there are any the `arguments` and
 the `job` that it is loaded with, finally.
 """

@@ -9,10 +9,10 @@ _PUBLISH = (
     "publish: renamed",
     "publish: synced",
 )
-_MOVE_AWAY = ("move: copying", "move: copied", "move: moved", "move: source removed")
+_MOVE_ACROSS = ("move: copying", "move: copied", "move: moved", "move: source removed")
 _END = ("deliver: original moved", "deliver: before commit", "deliver: committed")
 
-#: A folder of results, with an original; and the same where that goes to another file system.
+#: A folder of results, with an original. RESULT_ACROSS: the original goes to another file system.
 RESULT = (
     "deliver: begun",
     "publish: building",
@@ -21,7 +21,7 @@ RESULT = (
     "deliver: before original",
     *_END,
 )
-RESULT_AWAY = (*RESULT[: -len(_END)], *_MOVE_AWAY, *_END)
+RESULT_ACROSS = (*RESULT[: -len(_END)], *_MOVE_ACROSS, *_END)
 #: The failure of a job.
 FAILURE = tuple("deliver: logs" if name == "deliver: copied" else name for name in RESULT)
 #: The failure of an item that never became a job.

@@ -1,4 +1,4 @@
-"""The one-file form is a process and a folder: they end together, and work goes on after."""
+"""The one-file form is a process and a folder: they end together, and work continues after."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_next_start_removes_what_a_killed_one_left(
     assert len(remaining) == 1, "the running daemon's own"
 
 
-def test_a_command_beside_a_daemon_leaves_its_files_alone(
+def test_a_command_next_to_a_daemon_leaves_its_files_alone(
     one_file: Path, site: Callable[[Path], Site]
 ) -> None:
     here = site(one_file)

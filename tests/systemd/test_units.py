@@ -112,9 +112,9 @@ def test_a_mistake_is_noticed(
 def test_the_account_can_be_made(staged: Path) -> None:
     made = tool("systemd-sysusers", f"--root={staged}", "--dry-run", "claraedge.conf")
     assert made.returncode == 0, made.stderr
-    told = made.stderr + made.stdout
-    assert "user 'claraedge'" in told, told
-    assert "group 'claraedge-drop'" in told, told
+    printed = made.stderr + made.stdout
+    assert "user 'claraedge'" in printed, printed
+    assert "group 'claraedge-drop'" in printed, printed
 
 
 @pytest.mark.skipif(shutil.which("systemd-tmpfiles") is None, reason="no systemd-tmpfiles")

@@ -103,7 +103,7 @@ class Kind:
     duplicates: int = 0
 
 
-RESULT, RESULT_MOVED = delivery.RESULT, delivery.RESULT_AWAY
+RESULT, RESULT_MOVED = delivery.RESULT, delivery.RESULT_ACROSS
 QUIET: dict[str, str | float] = {"grouping": "quiet", "quiet_seconds": 0.05}
 MARKED: dict[str, str | float] = {"grouping": "marker", "marker": MARKER}
 STUDY: dict[str, str | float] = {"grouping": "dicom-study", "quiet_seconds": 0.05}

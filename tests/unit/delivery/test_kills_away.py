@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.inbox.model import ItemState
-from tests.failpoints.delivery import RESULT_AWAY
+from tests.failpoints.delivery import RESULT_ACROSS
 from tests.inbox_bench import (
     bench,
     drop,
@@ -48,10 +48,10 @@ async def test_the_steps_are_these(tmp_path: Path, other: Path) -> None:
     fuse = Fuse()
     await life(tmp_path, other, fuse)
     steps = [name for name in fuse.passed if name.startswith(("deliver", "publish", "move"))]
-    assert steps == list(RESULT_AWAY)
+    assert steps == list(RESULT_ACROSS)
 
 
-@pytest.mark.parametrize("at", RESULT_AWAY)
+@pytest.mark.parametrize("at", RESULT_ACROSS)
 async def test_a_kill_loses_and_doubles_nothing(tmp_path: Path, other: Path, at: str) -> None:
     study(tmp_path)
     with pytest.raises(KilledError):

@@ -2,14 +2,14 @@
 """A share that a user without privileges can mount: by FUSE, with rules that a test writes.
 
 It is not Samba's, nor NFS, nor FAT: it answers as they answer, so that one machine without any of
-them can tell what claraedge makes of it. The kernel checks permissions by the owners and modes that
+them can show what claraedge makes of it. The kernel checks permissions by the owners and modes that
 it shows (`default_permissions`), as it does on a CIFS mount.
 
     /usr/bin/python3 share.py BACKING MOUNT RULES     # python3-fusepy
 
 RULES is a JSON file, read again at each call: `uid`, `gid` (shown for everything), `refuse` (a name
-of an operation to the name of an errno), `names`: "windows" (what SMB and FAT refuse, and case is
-not told apart), `granularity` (seconds of a time), `largest` (bytes of a file), `read_only`.
+of an operation to the name of an errno), `names`: "windows" (what SMB and FAT refuse, and case does
+not count), `granularity` (seconds of a time), `largest` (bytes of a file), `read_only`.
 """
 
 # ruff: noqa: PTH101, PTH102, PTH104, PTH106, PTH108, PTH115, PTH118, PTH123, PTH208, PTH211
@@ -47,7 +47,7 @@ class Share(Operations):
         return super().__call__(op, *args)
 
     def _place(self, path: str) -> str:
-        """Where a path lies, whatever its case, if that is not told apart."""
+        """Where a path lies, in any case of its letters if `names` is "windows"."""
         if self.rules.get("names") != "windows":
             return os.path.join(self._backing, path.lstrip("/"))
         place = self._backing

@@ -103,10 +103,10 @@ class Drop:
             found.append([kept[digest] for digest in given])
         return found
 
-    def makes(self, *jobs: Files, waits: Iterable[str] = (), beside: Iterable[str] = ()) -> None:
+    def makes(self, *jobs: Files, waits: Iterable[str] = (), ignoring: Iterable[str] = ()) -> None:
         """Waits until there is exactly one job for each of these, with exactly its files, and
-        nothing else is on its way but items that wait, with these texts in their reasons. What is
-        called as `beside` says may wait or be left out.
+        nothing else is on its way but items that wait, with these texts in their reasons. Items
+        with the names in `ignoring` may wait or be left out.
         """
         wanted = sorted(map(_digests, jobs), key=repr)
         reasons = list(waits)
@@ -114,7 +114,7 @@ class Drop:
         def holds() -> bool:
             items = self.items()
             on_the_way = [
-                item for item in items if item.state not in _RESTING and item.name not in beside
+                item for item in items if item.state not in _RESTING and item.name not in ignoring
             ]
             return (
                 len([i for i in items if i.state == "DELIVERED"]) >= len(wanted)
@@ -123,7 +123,7 @@ class Drop:
             )
 
         self.until("its files are jobs", holds)
-        assert sorted(self.jobs(), key=repr) == wanted, self.told()
+        assert sorted(self.jobs(), key=repr) == wanted, self.report()
         assert [item.name for item in self.items() if item.state == "FAILED"] == []
 
     def makes_no_more(self) -> None:
@@ -142,17 +142,17 @@ class Drop:
         """Exactly these lie in the folder, and for each of them there is a word: its name in
         `list inbox` or `status`.
         """
-        assert sorted(path.name for path in self.folder.iterdir()) == sorted(names), self.told()
+        assert sorted(path.name for path in self.folder.iterdir()) == sorted(names), self.report()
 
         def without() -> list[str]:
             words = self.words()
             return [name for name in names if name.rstrip(". ") not in words]
 
-        self.until("what is left is told", lambda: not without(), told=lambda: without())
+        self.until("what is left is reported", lambda: not without(), detail=without)
 
     def is_explained(self) -> None:
         """Waits until there is a word for every file that lies in the folder."""
-        self.until("there is a word", lambda: not self.unexplained(), told=self.unexplained)
+        self.until("there is a word", lambda: not self.unexplained(), detail=self.unexplained)
 
     def unexplained(self) -> list[str]:
         """Files that lie in the folder, though neither they nor a folder of theirs is named."""
@@ -175,7 +175,7 @@ class Drop:
         end = time.monotonic() + 1.5 * SETTLE
         self.until("a pause", lambda: time.monotonic() > end)
 
-    def told(self) -> str:
+    def report(self) -> str:
         """For the message of a test that failed."""
         lines = [f"{i.state} {i.name}: {i.reason} {i.members}" for i in self.items()]
         names = [sorted(job) for job in self.jobs()]
@@ -189,13 +189,13 @@ class Drop:
         what: str,
         holds: Callable[[], object],
         seconds: float = DEADLINE,
-        told: Callable[[], object] = lambda: "",
+        detail: Callable[[], object] = lambda: "",
     ) -> None:
         deadline = time.monotonic() + seconds
         while not holds():
             self.site.lives()
             assert time.monotonic() < deadline, (
-                f"waited {seconds} s in vain until {what}: {told()}\n{self.told()}"
+                f"waited {seconds} s in vain until {what}: {detail()}\n{self.report()}"
             )
             time.sleep(0.1)
 
@@ -207,7 +207,7 @@ def _given(item: Item) -> dict[str, tuple[int, str]]:
 
 @dataclass
 class Drops:
-    """The folders of one daemon, each given away once."""
+    """The folders of one daemon, each used by one test only."""
 
     site: InboxSite
     connection: Connection

@@ -21,7 +21,7 @@ from tests.robustness.site import launch
 
 PROGRAM = Path(__file__).with_name("state_daemon.py")
 COMMAND = Path(sys.executable).with_name("claraedge")
-#: Longer than a page, so that its rows go on in further pages.
+#: Longer than a page, so that its rows continue in further pages.
 _COMMENT = "# " + "a definition with a long comment; " * 300
 PIPELINE = f"""{_COMMENT}
 api-version: 0.4.0
@@ -187,7 +187,7 @@ def spoil(database: Path, page: int, content: bytes) -> None:
 
 
 def files_of(state: Path) -> dict[str, bytes]:
-    """What lies in the state beside the database: relative path -> content."""
+    """What lies in the state next to the database: relative path -> content."""
     return {
         str(path.relative_to(state)): path.read_bytes()
         for path in state.rglob("*")

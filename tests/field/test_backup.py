@@ -458,7 +458,7 @@ def test_a_backup_that_leads_out_of_the_state_is_refused(
     assert not list(other.folder.rglob("x"))
 
 
-def test_what_keeps_a_backup_from_being_made_is_told(copied: StateSite, tmp_path: Path) -> None:
+def test_what_keeps_a_backup_from_being_made_is_reported(copied: StateSite, tmp_path: Path) -> None:
     there = tmp_path / "there.tar"
     there.write_bytes(b"")
     for file, state, says, code in (

@@ -79,8 +79,8 @@ FIGURES = {
 )
 def test_every_figure_of_the_page_is_that_of_the_code() -> None:
     rows = re.findall(r"^\| (.+?) \| (.+?) \|", PAGE.read_text("utf-8"), re.MULTILINE)
-    told = {what: limit for what, limit in rows if what not in ("what", "---")}
-    assert told == FIGURES
+    shown = {what: limit for what, limit in rows if what not in ("what", "---")}
+    assert shown == FIGURES
     assert f"have {server._STOP_GRACE:g} s to end" in PAGE.read_text("utf-8")
 
 
@@ -91,7 +91,7 @@ class Line:
     target: str
     pings: int = 0
     """Of the client."""
-    sent_away: bool = False
+    goaway: bool = False
     """The server said GOAWAY."""
 
 
@@ -122,7 +122,7 @@ async def line(tmp_path: Path) -> AsyncIterator[Line]:
         here.pings += kind == _PING and not flags & _ACK
 
     def of_server(kind: int, flags: int) -> None:
-        here.sent_away |= kind == _GOAWAY
+        here.goaway |= kind == _GOAWAY
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         to_server, from_server = None, None
@@ -156,9 +156,9 @@ async def test_a_client_with_frequent_keepalive_stays(tmp_path: Path) -> None:
 
 
 async def _asks_often(folder: Path, *, calls: bool) -> None:
-    """A server that gRPC's defaults govern sends its client away at the third ping."""
+    """A server that gRPC's defaults govern disconnects its client at the third ping."""
     options = [
-        ("grpc.keepalive_time_ms", 1000),  # the least that gRPC takes
+        ("grpc.keepalive_time_ms", 1000),  # the least that gRPC accepts
         ("grpc.keepalive_timeout_ms", 5000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
@@ -173,9 +173,9 @@ async def _asks_often(folder: Path, *, calls: bool) -> None:
             await health.Check(request)
         before = here.pings
         async with asyncio.timeout(40):
-            while here.pings < before + 6 and not here.sent_away:
+            while here.pings < before + 6 and not here.goaway:
                 await asyncio.sleep(0.01)
-        assert not here.sent_away
+        assert not here.goaway
         assert (await health.Check(request)).status == health_pb2.HealthCheckResponse.SERVING
         assert watch is None or not watch.done()
 
@@ -195,4 +195,4 @@ async def test_a_message_that_is_too_large_is_refused_alone(tmp_path: Path) -> N
             await health.Check(health_pb2.HealthCheckRequest(service="x" * (server.MESSAGE + 1)))
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert await health.Check(health_pb2.HealthCheckRequest())
-        assert not here.sent_away
+        assert not here.goaway

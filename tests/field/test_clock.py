@@ -1,4 +1,4 @@
-"""A device whose clock says 1970 until somebody tells it the time."""
+"""A device whose clock says 1970 until somebody sets it."""
 
 from __future__ import annotations
 

@@ -115,14 +115,14 @@ def test_an_input_that_waited_for_a_start_is_compared(daemon: StateSite) -> None
     source="paperless-ngx/paperless-ngx#1144",
     outcome="`claraedge status` names the payload and the file from the start on.",
 )
-def test_the_status_tells_of_files_that_are_gone(daemon: StateSite) -> None:
+def test_the_status_names_files_that_are_gone(daemon: StateSite) -> None:
     job = created(daemon, "copy")
     daemon.stop()
     stored = blob(daemon, job["payload_id"])
     stored.unlink()
     daemon.start()
-    told = str(daemon.say("status")["warnings"])
-    assert f"the payload {job['payload_id']} is damaged: {stored} is gone" in told
+    warnings = str(daemon.say("status")["warnings"])
+    assert f"the payload {job['payload_id']} is damaged: {stored} is gone" in warnings
 
 
 @case(

@@ -88,7 +88,7 @@ def test_a_log_that_ends_anywhere_is_no_damage(cut: Path) -> None:
     outcome="The start ends with 73 and says how many recorded changes cannot be read, where SQLite"
     " alone would leave them out without a word.",
 )
-def test_a_log_with_changes_behind_the_damage_is_told(cut: Path, place: str) -> None:
+def test_a_log_with_changes_behind_the_damage_is_reported(cut: Path, place: str) -> None:
     log = cut.with_name("claraedge.db-wal")
     content = bytearray(log.read_bytes())
     frames = (len(content) - HEADER) // FRAME
@@ -97,7 +97,7 @@ def test_a_log_with_changes_behind_the_damage_is_told(cut: Path, place: str) -> 
     log.write_bytes(content)
     with pytest.raises(DamagedStateError, match=r"db-wal is damaged: .* changes cannot be read"):
         asyncio.run(kept(cut))
-    assert log.read_bytes() == content, "what is left of it was thrown away"
+    assert log.read_bytes() == content, "what is left of it was removed"
     with pytest.raises(DamagedStateError, match="changes cannot be read"):
         asyncio.run(kept(cut))
     tables = {t.name: t.rows for t in salvage(cut, cut.with_name("new.db"))}

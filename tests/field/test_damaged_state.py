@@ -210,7 +210,7 @@ def test_a_repaired_state_serves_and_has_lost_no_file(copied: StateSite, table: 
     assert not set(before) - set(everywhere(copied.state))
 
 
-def test_a_lost_database_is_begun_anew_and_its_files_are_put_aside(copied: StateSite) -> None:
+def test_a_lost_database_is_created_again_and_its_files_are_put_aside(copied: StateSite) -> None:
     before = everywhere(copied.state)
     copied.database.unlink()
     copied.refused()
@@ -220,7 +220,7 @@ def test_a_lost_database_is_begun_anew_and_its_files_are_put_aside(copied: State
     assert everywhere(copied.state) == before
 
 
-def test_a_repair_beside_a_daemon_that_runs_is_refused(copied: StateSite) -> None:
+def test_a_repair_while_a_daemon_runs_is_refused(copied: StateSite) -> None:
     copied.start()
     done = copied.run("repair", "state", "--state-dir", copied.state)
     assert done.returncode == 75
@@ -269,7 +269,7 @@ def test_files_of_the_database_that_nobody_may_read_are_given_their_modes(
 def test_small_files_of_the_state_that_are_damaged_keep_no_start_back(
     copied: StateSite, content: bytes
 ) -> None:
-    """What is only remembered is made anew: the lock's process, the records of the model server."""
+    """Small records are created again: the lock's process, the records of the model server."""
     (copied.state / "claraedge.lock").write_bytes(content)
     for record in copied.state.rglob("*.json"):
         if "outbox" not in record.parts and "failed" not in record.parts:

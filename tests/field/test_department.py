@@ -211,7 +211,7 @@ def test_a_day(department: Department) -> None:
         f" {jobs} jobs, wrong {len(wrong)}, in {seconds:.0f} s;"
         f" {left} files of others left, each with a word"
     )
-    assert wrong == {}, f"{wrong}\n{drop.told()}"
+    assert wrong == {}, f"{wrong}\n{drop.report()}"
     assert [item.name for item in drop.items() if item.state == "FAILED"] == []
     assert jobs == len(wanted)
 

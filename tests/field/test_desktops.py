@@ -1,4 +1,4 @@
-"""What desktops, office programs and network storage leave in the drop folder beside a study.
+"""What desktops, office programs and network storage leave in the drop folder next to a study.
 
 None of them runs here: the names, and the order in which they come, are theirs.
 """
@@ -67,7 +67,7 @@ def test_explorer(drop: Drop) -> None:
 def test_linux_desktops(drop: Drop) -> None:
     files = some_files("kde")
     write(drop.source / "study", {**files, ".directory": b"[Dolphin]\nTimestamp=2024\n"})
-    write(drop.folder, {".Trash-1000/files/old.dcm": b"thrown away"})
+    write(drop.folder, {".Trash-1000/files/old.dcm": b"deleted"})
     write(drop.folder, {".Trash-1000/info/old.dcm.trashinfo": b"[Trash Info]\n"})
     run("cp", "-r", drop.source / "study", drop.folder)
     drop.makes(files)
@@ -111,7 +111,7 @@ def test_office(drop: Drop, program: str) -> None:
     lock, name, temporary = OFFICE[program]
     write(drop.folder, {lock: b",user,host;", temporary: b"the new text"})
     (drop.folder / temporary).rename(drop.folder / name)
-    drop.makes({name: b"the new text"}, beside=[lock])
+    drop.makes({name: b"the new text"}, ignoring=[lock])
     drop.is_left(lock)
     (drop.folder / lock).unlink()
     drop.makes({name: b"the new text"})

@@ -49,8 +49,8 @@ class Row:
 
     @property
     def agrees(self) -> bool:
-        told = {study for study in (self.pydicom, self.dcmdump) if study} or {self.made_of or b""}
-        return told == {self.study}
+        reported = {study for study in (self.pydicom, self.dcmdump) if study}
+        return (reported or {self.made_of or b""}) == {self.study}
 
 
 def row(path: Path) -> Row:
@@ -75,19 +75,19 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     8,
     "the files of pydicom, and what dcmtk, gdcm and pydicom make of them",
     source="pydicom/pydicom, src/pydicom/data; DCMTK, dcmconv, dump2dcm; GDCM, gdcmconv",
-    outcome="Each is of the study that dcmdump and pydicom tell.",
+    outcome="Each is of the study that dcmdump and pydicom report.",
     tools=("DCMTK", "GDCM", "pydicom"),
 )
-def test_each_file_is_of_the_study_that_toolkits_tell(corpus: list[Row]) -> None:
+def test_each_file_is_of_the_study_that_toolkits_report(corpus: list[Row]) -> None:
     kinds = Counter(r.path.name.split(" ")[0] if " " in r.path.name else "sample" for r in corpus)
     identified = [r for r in corpus if isinstance(r.found, Identity)]
     by_both = [r for r in identified if r.pydicom == r.dcmdump == r.study]
     print(f"{len(corpus)} files: {dict(kinds)}")
-    print(f"{len(identified)} have a study; pydicom and dcmdump tell the same of {len(by_both)}")
+    print(f"{len(identified)} have a study; pydicom and dcmdump report the same for {len(by_both)}")
     print(f"by pydicom alone: {[r.path.name for r in identified if r.dcmdump != r.study]}")
     print(f"by dcmdump alone: {[r.path.name for r in identified if r.pydicom != r.study]}")
     different = [r for r in corpus if not r.agrees]
-    print(f"{len(different)} are told otherwise")
+    print(f"{len(different)} have another study")
     assert different == []
     assert len(corpus) > 500
     assert len(identified) > 450
@@ -131,7 +131,7 @@ OF_A_BEGINNING = (
     tools=("pydicom",),
 )
 def test_a_beginning_is_never_of_another_study() -> None:
-    told = Counter[str]()
+    counts = Counter[str]()
     for path in samples():
         whole = path.read_bytes()
         if not 400 < len(whole) < 60_000 or path.suffix not in (".dcm", ""):
@@ -145,16 +145,16 @@ def test_a_beginning_is_never_of_another_study() -> None:
                 found = identify(descriptor)
                 if isinstance(found, Identity):
                     assert found == right, (path, end)
-                    told["of its study"] += 1
+                    counts["of its study"] += 1
                     continue
                 texts = [text for text in OF_A_BEGINNING if found.reason.startswith(text)]
                 assert texts or found == right, (path, end, found)
-                told[texts[0] if texts else "as the whole of it"] += 1
+                counts[texts[0] if texts else "as the whole of it"] += 1
         finally:
             os.close(descriptor)
-    print(dict(told))
-    assert told["of its study"] > 1000
-    assert told["ends "] > 1000
+    print(dict(counts))
+    assert counts["of its study"] > 1000
+    assert counts["ends "] > 1000
 
 
 def test_the_samples_are_there() -> None:

@@ -1,4 +1,4 @@
-"""No content of a file makes the DICOM reader raise, hang, or take memory without bound."""
+"""No content of a file makes the DICOM reader raise, hang, or use memory without bound."""
 
 from __future__ import annotations
 

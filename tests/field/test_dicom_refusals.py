@@ -241,7 +241,7 @@ def test_work_is_bounded(content: bytes) -> None:
 
 
 def test_the_form_of_the_standard_is_first() -> None:
-    """A right file is read as it is, even where its values look like elements."""
+    """A right file is read as it is, even where its values could be elements."""
     trap = short(0x0020000D, b"UI", b"9.9\0") + short(0x0020000E, b"UI", b"9.8\0")
     for odd in (
         OWNER + long(0x00091010, b"OB", trap * 3),

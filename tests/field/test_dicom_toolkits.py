@@ -20,7 +20,7 @@ def makes(drop: Drop, wanted: Sequence[Study]) -> None:
     drop.until("each is a job", lambda: len(drop.jobs()) >= len(wanted))
     drop.makes_no_more()
     expected = sorted(sorted(map(identity, one.files.values())) for one in wanted)
-    assert sorted(sorted(map(identity, job)) for job in drop.contents()) == expected, drop.told()
+    assert sorted(sorted(map(identity, job)) for job in drop.contents()) == expected, drop.report()
 
 
 RECEIVERS: Mapping[str, tuple[str, ...]] = {

@@ -98,9 +98,9 @@ def test_no_folder_may_hold_programs() -> None:
     ended = shell(f"TMPDIR=/var/tmp {ONE_FILE} --version", mounts=mounts)
     assert ended.returncode == 1
     assert ended.stdout == ""
-    told = ended.stderr.splitlines()
-    assert told[0] == "claraedge: there is no folder that this program can be unpacked to:"
-    assert "  /tmp: it forbids programs (it is mounted with noexec)" in told
+    lines = ended.stderr.splitlines()
+    assert lines[0] == "claraedge: there is no folder that this program can be unpacked to:"
+    assert "  /tmp: it forbids programs (it is mounted with noexec)" in lines
     assert "TMPDIR=$HOME claraedge" in ended.stderr
     assert "claraedge-dir" in ended.stderr
     with tempfile.TemporaryDirectory(dir=Path.home()) as other:
@@ -112,8 +112,8 @@ def test_no_folder_may_hold_programs() -> None:
     11,
     "The one-file program where the temporary folders are full",
     source="pyinstaller/pyinstaller#1428; docker/compose#1761",
-    outcome="One message says how much room is needed and where it was looked for; nothing is left"
-    " behind.",
+    outcome="One message says how much room is needed and which folders were checked; nothing is"
+    " left behind.",
 )
 def test_full_temporary_folders() -> None:
     ended = shell(
@@ -130,7 +130,7 @@ def test_full_temporary_folders() -> None:
     11,
     "The one-file program where TMPDIR names a folder that is not there",
     source="pyinstaller/pyinstaller#978 and #8083",
-    outcome="It takes another folder and works.",
+    outcome="It uses another folder and works.",
 )
 def test_a_temporary_folder_that_is_not_there(tmp_path: Path) -> None:
     for missing in (str(tmp_path / "missing"), "./relative", "/proc"):

@@ -272,7 +272,7 @@ async def test_an_old_damaged_file_holds_up_no_later_study(state: Path) -> None:
     1,
     "A study folder that is renamed while its files are taken",
     source="damienhaynes/moving-pictures#287 (renames in a watched folder)",
-    outcome="One job with all its files: the folders are held open while they are emptied.",
+    outcome="One job with all its files: the folders are kept open while they are emptied.",
 )
 async def test_a_folder_renamed_while_it_is_taken_loses_nothing(state: Path) -> None:
     folder, renamed = state / "inbox/in/study", state / "inbox/in/Smith 2026"

@@ -19,10 +19,10 @@ def state(tmp_path: Path) -> Path:
 
 @case(
     7,
-    "Endings in capital letters",
+    "File extensions in capital letters",
     source="nroduit/Weasis#190; dcm4che/dcm4che#946; scalableminds/webknossos-libs#1099; "
     "bastula/dicompyler#4",
-    outcome='`include = ["*.dcm"]` takes FILE08.DCM as well: case does not count.',
+    outcome='`include = ["*.dcm"]` accepts FILE08.DCM as well: case does not count.',
 )
 async def test_the_case_of_an_ending_does_not_count(state: Path) -> None:
     trigger = {"folder": "in", "pipeline": "ct", "include": ("*.dcm",)}
@@ -75,7 +75,7 @@ async def test_what_fits_no_pattern_says_so(state: Path, grouping: str) -> None:
     source="commontk/CTK#797",
     outcome="Where folders are walked for files, the hidden folder is shown with the reason.",
 )
-async def test_a_hidden_folder_says_that_it_is_not_looked_into(state: Path) -> None:
+async def test_a_hidden_folder_says_that_it_is_not_read(state: Path) -> None:
     trigger = {"folder": "in", "pipeline": "ct", "grouping": "file"}
     async with bench(make_config(state, trigger=[trigger])) as b:
         await b.register("ct")
@@ -94,7 +94,7 @@ async def test_a_hidden_folder_says_that_it_is_not_looked_into(state: Path) -> N
     source="paperless-ngx/paperless-ngx#2670",
     outcome="It is shown as no folder of a trigger.",
 )
-async def test_a_hidden_folder_of_the_inbox_is_told(state: Path) -> None:
+async def test_a_hidden_folder_of_the_inbox_is_reported(state: Path) -> None:
     async with bench(make_config(state)) as b:
         drop(state / "inbox/.ct/a.dcm", b"1")
         drop(state / "inbox/.DS_Store", b"1")
@@ -133,7 +133,7 @@ async def test_a_restless_file_says_so(state: Path) -> None:
 @case(
     7,
     "A time set by name after the file was closed",
-    source="7-Zip and touch -m; Linux tells IN_MODIFY of a time alone (fsnotify.h)",
+    source="7-Zip and touch -m; Linux reports IN_MODIFY for a time alone (fsnotify.h)",
     outcome="The file is taken after the settle time; no close is waited for.",
 )
 async def test_a_time_that_is_set_by_name_is_no_writer(state: Path) -> None:

@@ -110,7 +110,7 @@ async def test_leftovers_make_no_other_content(state: Path) -> None:
     2,
     "A link or a pipe among what a storage keeps",
     source="Synology: @eaDir; NetApp: .snapshot links",
-    outcome="What lies in a leftover folder is not looked at, so it fails nothing.",
+    outcome="What lies in a leftover folder is not read, so it fails nothing.",
 )
 async def test_what_lies_in_leftovers_fails_nothing(state: Path) -> None:
     async with bench(make_config(state)) as b:
@@ -255,7 +255,7 @@ async def test_a_file_waits_for_its_control_file_to_go(state: Path) -> None:
 
 @case(
     2,
-    "A site's own temporary names, and content that the table takes for temporary",
+    "A site's own temporary names, and content that the table counts as temporary",
     source="paperless-ngx/paperless-ngx: PAPERLESS_CONSUMER_IGNORE_PATTERNS",
     outcome="[names] in the configuration adds both; `claraedge describe names` shows the table.",
 )

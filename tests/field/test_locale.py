@@ -228,9 +228,9 @@ def test_output_is_utf_8(tmp_path: Path, iso: Mapping[str, str], locale: str) ->
     good = cli(SOURCE, "check", "Müller.yaml".encode(), env=env, cwd=tmp_path)
     assert good.returncode == 0, good.stderr
     missing = "Jürgen\udcff 山田.yaml".encode("utf-8", "surrogateescape")
-    told = cli(SOURCE, "check", missing, env=env, cwd=tmp_path)
-    assert told.returncode == 1
-    text = (told.stdout + told.stderr).decode("utf-8")
+    refused = cli(SOURCE, "check", missing, env=env, cwd=tmp_path)
+    assert refused.returncode == 1
+    text = (refused.stdout + refused.stderr).decode("utf-8")
     assert "Jürgen\\xff 山田.yaml" in text
     assert "Traceback" not in text
     wrong = cli(SOURCE, b"check", missing, b"--h\xfcst=1", env=env, cwd=tmp_path)
@@ -239,7 +239,7 @@ def test_output_is_utf_8(tmp_path: Path, iso: Mapping[str, str], locale: str) ->
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "named"),
     [
         (copying("x").encode("utf-16"), "UTF-16"),
         (("# Müller\n" + copying("x")).encode("latin-1"), "Windows-1252"),
@@ -253,20 +253,20 @@ def test_output_is_utf_8(tmp_path: Path, iso: Mapping[str, str], locale: str) ->
     outcome="A byte order mark is passed over; UTF-16 and Windows-1252 are named, with what to"
     " choose when it is saved.",
 )
-def test_files_of_windows_editors(tmp_path: Path, content: bytes, told: str) -> None:
+def test_files_of_windows_editors(tmp_path: Path, content: bytes, named: str) -> None:
     (tmp_path / "p.yaml").write_bytes(content)
     answer = cli(SOURCE, "check", "p.yaml", env={}, cwd=tmp_path)
     assert answer.returncode == 1
-    assert told in answer.stdout.decode()
+    assert named in answer.stdout.decode()
     assert "UTF-8" in answer.stdout.decode()
     config = tmp_path / "claraedge.toml"
     config.write_bytes(b'\xef\xbb\xbf[log]\nlevel = "wrong"\n')
     served = cli(SOURCE, "serve", "--config", str(config), env={}, cwd=tmp_path)
     assert "log.level" in served.stderr.decode(), "the mark at its beginning is passed over"
-    config.write_bytes('[log]\nlevel = "Ä"\n'.encode("utf-16" if told == "UTF-16" else "latin-1"))
+    config.write_bytes('[log]\nlevel = "Ä"\n'.encode("utf-16" if named == "UTF-16" else "latin-1"))
     served = cli(SOURCE, "serve", "--config", str(config), env={}, cwd=tmp_path)
     assert served.returncode != 0
-    assert told in served.stderr.decode()
+    assert named in served.stderr.decode()
     assert "Traceback" not in served.stderr.decode()
 
 

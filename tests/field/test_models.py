@@ -31,7 +31,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
-async def beside(tmp_path: Path) -> AsyncIterator[ServiceDevice]:
+async def device(tmp_path: Path) -> AsyncIterator[ServiceDevice]:
     async with Database(tmp_path / "claraedge.db") as database:
         made = ServiceDevice(tmp_path, database)
         await made.models.prepare()
@@ -53,15 +53,15 @@ async def job(services: Services, name: str, *models: str) -> None:
     source="triton-inference-server/server#4828, #5791",
     outcome="The next job gets the ensemble with the new step.",
 )
-async def test_a_step_of_an_ensemble_is_replaced(beside: ServiceDevice) -> None:
-    await beside.store("pre", "pre1")
-    await beside.store("net", "net1")
-    await beside.store("all", "e", of=("pre", "net"))
-    async with beside.daemon() as services:
+async def test_a_step_of_an_ensemble_is_replaced(device: ServiceDevice) -> None:
+    await device.store("pre", "pre1")
+    await device.store("net", "net1")
+    await device.store("all", "e", of=("pre", "net"))
+    async with device.daemon() as services:
         await job(services, "one", "all")
-        await beside.store("net", "net2")
+        await device.store("net", "net2")
         await job(services, "two", "all")
-        assert beside.server.loaded["all"] == "e+pre1+net2"
+        assert device.server.loaded["all"] == "e+pre1+net2"
 
 
 @case(
@@ -70,32 +70,32 @@ async def test_a_step_of_an_ensemble_is_replaced(beside: ServiceDevice) -> None:
     source="triton-inference-server/server, architecture.md (ensembles of ensembles)",
     outcome="The next job gets it, however deep it is.",
 )
-async def test_a_step_of_a_step_is_replaced(beside: ServiceDevice) -> None:
-    await beside.store("net", "net1")
-    await beside.store("inner", "i", of=("net",))
-    await beside.store("outer", "o", of=("inner",))
-    async with beside.daemon() as services:
+async def test_a_step_of_a_step_is_replaced(device: ServiceDevice) -> None:
+    await device.store("net", "net1")
+    await device.store("inner", "i", of=("net",))
+    await device.store("outer", "o", of=("inner",))
+    async with device.daemon() as services:
         await job(services, "one", "outer")
-        await beside.store("net", "net2")
+        await device.store("net", "net2")
         await job(services, "two", "outer")
-        assert beside.server.loaded["outer"] == "o+i+net2"
+        assert device.server.loaded["outer"] == "o+i+net2"
 
 
 @case(
     1,
-    "A model was replaced by files that look older",
+    "A model was replaced by files with older times",
     source="triton-inference-server/server#7013, #2853 (times are compared)",
     outcome="The next job gets it: what is loaded does not depend on times of files.",
 )
-async def test_a_model_is_replaced_by_older_files(beside: ServiceDevice) -> None:
-    await beside.store("net", "old")
-    async with beside.daemon() as services:
+async def test_a_model_is_replaced_by_older_files(device: ServiceDevice) -> None:
+    await device.store("net", "old")
+    async with device.daemon() as services:
         await job(services, "one", "net")
-        folder = beside.models.tree.folder(await beside.store("net", "new"))
+        folder = device.models.tree.folder(await device.store("net", "new"))
         for path in (*folder.rglob("*"), folder):
             os.utime(path, (0, 0))
         await job(services, "two", "net")
-        assert beside.server.loaded == {"net": "new"}
+        assert device.server.loaded == {"net": "new"}
 
 
 @case(
@@ -104,17 +104,17 @@ async def test_a_model_is_replaced_by_older_files(beside: ServiceDevice) -> None
     source="triton-inference-server/server#2607, #4783, #5757",
     outcome="The running job keeps the old one to its end; the next waits for that and says so.",
 )
-async def test_a_model_is_replaced_under_a_job(beside: ServiceDevice) -> None:
-    await beside.store("net", "old")
-    async with beside.daemon() as services:
+async def test_a_model_is_replaced_under_a_job(device: ServiceDevice) -> None:
+    await device.store("net", "old")
+    async with device.daemon() as services:
         await services.acquire("one", using(models=("net",)))
-        await beside.store("net", "new")
+        await device.store("net", "new")
         waits = asyncio.create_task(services.acquire("two", using(models=("net",))))
         await until(lambda: "an earlier version of net" in str(services.waits_for("two")))
-        assert beside.server.loaded == {"net": "old"}
+        assert device.server.loaded == {"net": "old"}
         await services.release("one")
         await waits
-        assert beside.server.loaded == {"net": "new"}
+        assert device.server.loaded == {"net": "new"}
 
 
 @case(
@@ -123,19 +123,19 @@ async def test_a_model_is_replaced_under_a_job(beside: ServiceDevice) -> None:
     source="triton-inference-server/server#2607",
     outcome="The running job finds the version that it began with.",
 )
-async def test_restarts_after_a_replacement(beside: ServiceDevice) -> None:
-    await beside.store("net", "old")
-    async with beside.daemon() as services:
+async def test_restarts_after_a_replacement(device: ServiceDevice) -> None:
+    await device.store("net", "old")
+    async with device.daemon() as services:
         await services.acquire("one", using(models=("net",)))
-    await beside.store("net", "new")
-    async with beside.daemon(running=("one",)) as services:
+    await device.store("net", "new")
+    async with device.daemon(running=("one",)) as services:
         await services.acquire("one", using(models=("net",)))
-        beside.crash()
-        await until(lambda: len(beside.runner.started) == 2)
-        await until(lambda: beside.server.loaded == {"net": "old"})
+        device.crash()
+        await until(lambda: len(device.runner.started) == 2)
+        await until(lambda: device.server.loaded == {"net": "old"})
         await services.release("one")
         await job(services, "two", "net")
-        assert beside.server.loaded == {"net": "new"}
+        assert device.server.loaded == {"net": "new"}
 
 
 @case(
@@ -144,18 +144,18 @@ async def test_restarts_after_a_replacement(beside: ServiceDevice) -> None:
     source="triton-inference-server/server#2023; vespa-engine/vespa#35324",
     outcome="Jobs that run end with it, no other begins, and its memory and disk are given back.",
 )
-async def test_a_model_is_deleted_while_it_is_loaded(beside: ServiceDevice) -> None:
-    model = await beside.store("net")
-    async with beside.daemon() as services:
+async def test_a_model_is_deleted_while_it_is_loaded(device: ServiceDevice) -> None:
+    model = await device.store("net")
+    async with device.daemon() as services:
         await services.acquire("one", using(models=("net",)))
-        await beside.models.delete(model.id)
+        await device.models.delete(model.id)
         services.models_changed()
         with pytest.raises(ModelNotReadyError, match="the repository has no model net"):
             await services.acquire("two", using(models=("net",)))
-        assert beside.server.loaded == {"net": "w"}
+        assert device.server.loaded == {"net": "w"}
         await services.release("one")
-        await until(lambda: not beside.server.loaded)
-        await until(lambda: not (beside.server.models / "net").exists())
+        await until(lambda: not device.server.loaded)
+        await until(lambda: not (device.server.models / "net").exists())
 
 
 @case(
@@ -164,12 +164,12 @@ async def test_a_model_is_deleted_while_it_is_loaded(beside: ServiceDevice) -> N
     source="triton-inference-server/server#4630",
     outcome="The next job fails and names both: the step that is missing, and the ensemble.",
 )
-async def test_a_step_of_an_ensemble_is_deleted(beside: ServiceDevice) -> None:
-    net = await beside.store("net")
-    await beside.store("all", of=("net",))
-    async with beside.daemon() as services:
+async def test_a_step_of_an_ensemble_is_deleted(device: ServiceDevice) -> None:
+    net = await device.store("net")
+    await device.store("all", of=("net",))
+    async with device.daemon() as services:
         await job(services, "one", "all")
-        await beside.models.delete(net.id)
+        await device.models.delete(net.id)
         with pytest.raises(
             ModelNotReadyError, match="no model net, of which the model all is made"
         ):
@@ -182,15 +182,15 @@ async def test_a_step_of_an_ensemble_is_deleted(beside: ServiceDevice) -> None:
     source="instill-ai/community#264; triton-inference-server/server#2993",
     outcome="Steps count as models of their own, and make room like them.",
 )
-async def test_steps_of_an_ensemble_make_room(beside: ServiceDevice) -> None:
+async def test_steps_of_an_ensemble_make_room(device: ServiceDevice) -> None:
     for name in ("a", "b", "c", "d"):
-        await beside.store(name)
-    await beside.store("one", of=("a", "b"))
-    await beside.store("two", of=("c", "d"))
-    async with beside.daemon(inference={"model_limit": 3}) as services:
+        await device.store(name)
+    await device.store("one", of=("a", "b"))
+    await device.store("two", of=("c", "d"))
+    async with device.daemon(inference={"model_limit": 3}) as services:
         await job(services, "1", "one")
         await job(services, "2", "two")
-        assert set(beside.server.loaded) == {"c", "d", "two"}
+        assert set(device.server.loaded) == {"c", "d", "two"}
 
 
 @case(
@@ -199,16 +199,16 @@ async def test_steps_of_an_ensemble_make_room(beside: ServiceDevice) -> None:
     source="triton-inference-server/server#4366, #5452, #4549",
     outcome="Where its configuration names them, they are loaded first and are as new as it is.",
 )
-async def test_a_python_model_names_what_it_calls(beside: ServiceDevice) -> None:
+async def test_a_python_model_names_what_it_calls(device: ServiceDevice) -> None:
     calls = 'parameters [{key: "claraedge_models", value: {string_value: "net"}}]\n'
-    await beside.store("net", "net1")
-    await beside.store("logic", config=f'backend: "python"\n{calls}')
-    async with beside.daemon() as services:
+    await device.store("net", "net1")
+    await device.store("logic", config=f'backend: "python"\n{calls}')
+    async with device.daemon() as services:
         await job(services, "one", "logic")
-        await beside.store("net", "net2")
+        await device.store("net", "net2")
         await job(services, "two", "logic")
-        assert beside.server.loaded["net"] == "net2"
-        assert beside.server.calls[-2:] == ["load net", "load logic"]
+        assert device.server.loaded["net"] == "net2"
+        assert device.server.calls[-2:] == ["load net", "load logic"]
 
 
 @case(
@@ -217,10 +217,10 @@ async def test_a_python_model_names_what_it_calls(beside: ServiceDevice) -> None
     source="triton-inference-server/core, model_repository_manager.cc: CircularDependencyCheck",
     outcome="The job fails and names the circle.",
 )
-async def test_models_that_are_made_of_each_other(beside: ServiceDevice) -> None:
-    await beside.store("a", of=("b",))
-    await beside.store("b", of=("a",))
-    async with beside.daemon() as services:
+async def test_models_that_are_made_of_each_other(device: ServiceDevice) -> None:
+    await device.store("a", of=("b",))
+    await device.store("b", of=("a",))
+    async with device.daemon() as services:
         with pytest.raises(ModelNotReadyError, match="a of b of a"):
             await services.acquire("one", using(models=("a",)))
 
@@ -231,13 +231,13 @@ async def test_models_that_are_made_of_each_other(beside: ServiceDevice) -> None
     source="NVIDIA/TensorRT#3130, #2176; triton-inference-server/server#6064",
     outcome="The job fails with TensorRT's reason, and the step: build it on this device.",
 )
-async def test_a_plan_of_another_gpu(beside: ServiceDevice) -> None:
+async def test_a_plan_of_another_gpu(device: ServiceDevice) -> None:
     reason = (
         "The engine plan file is generated on an incompatible device, expecting compute 7.5 got"
         " compute 8.6, please rebuild."
     )
-    await beside.store("net", fail=reason)
-    async with beside.daemon() as services:
+    await device.store("net", fail=reason)
+    async with device.daemon() as services:
         with pytest.raises(ModelNotReadyError) as raised:
             await services.acquire("one", using(models=("net",)))
     assert reason in str(raised.value)
@@ -250,9 +250,9 @@ async def test_a_plan_of_another_gpu(beside: ServiceDevice) -> None:
     source="triton-inference-server/server#7445, #8342, #4200",
     outcome="The job fails with the server's reason, and names what to correct.",
 )
-async def test_an_unknown_backend(beside: ServiceDevice) -> None:
-    await beside.store("net", fail="unable to find backend library for backend 'onnxruntime'")
-    async with beside.daemon() as services:
+async def test_an_unknown_backend(device: ServiceDevice) -> None:
+    await device.store("net", fail="unable to find backend library for backend 'onnxruntime'")
+    async with device.daemon() as services:
         with pytest.raises(ModelNotReadyError, match=r"correct `platform` or `backend`.*log"):
             await services.acquire("one", using(models=("net",)))
 
@@ -454,7 +454,7 @@ def test_configurations_of_windows(site: Site) -> None:
     10,
     "config.pbtxt was written as JSON",
     source="triton-inference-server/server#7856 (clients give JSON, files are protobuf text)",
-    outcome="It is refused with how the file must look.",
+    outcome="It is refused with the form that the file must have.",
 )
 def test_a_configuration_of_json(site: Site) -> None:
     folder = site.lung()

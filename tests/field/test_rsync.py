@@ -13,7 +13,7 @@ from tests.field.site import Drop, some_bytes, some_files, write
 from tests.field.tools import interrupt, run, start
 
 BIG = 600_000
-#: KiB a second: a big file takes longer than the settle time.
+#: KiB a second: a big file needs more than the settle time.
 SLOW = "--bwlimit=150"
 
 

@@ -105,9 +105,9 @@ def test_a_share_of_another_owner(tmp_path: Path) -> None:
         assert failure.is_relative_to(failed.path)
         assert (failure / "original" / "bad.dcm").read_bytes() == b"bad"
         assert (failure / "logs" / "copy.log").exists()
-        told = [text for text in warnings(here) if "refuses" in text]
-        assert any("refuses times" in text for text in told), told
-        assert len(told) == len(set(told)) <= 6, "once for each share and kind"
+        refusals = [text for text in warnings(here) if "refuses" in text]
+        assert any("refuses times" in text for text in refusals), refusals
+        assert len(refusals) == len(set(refusals)) <= 6, "once for each share and kind"
         assert [text for text in warnings(here) if "waits" in text] == []
 
 
@@ -226,7 +226,7 @@ def reason_of(here: Place, name: str) -> str:
     return next((i["reason"] for i in here.items() if i["name"] == name), "")
 
 
-def waits_and_arrives(tmp_path: Path, rules: dict[str, object], told: str) -> None:
+def waits_and_arrives(tmp_path: Path, rules: dict[str, object], reason: str) -> None:
     """An item waits with a reason while the share has these rules, and is delivered afterwards."""
     with (
         share(tmp_path, "one") as outbox,
@@ -236,7 +236,7 @@ def waits_and_arrives(tmp_path: Path, rules: dict[str, object], told: str) -> No
         drop(here, "good", "scan.dcm", b"scan")
         until(
             f"it waits with a reason: {here.log[-2000:]}",
-            lambda: told in reason_of(here, "scan.dcm") or told in here.say("status"),
+            lambda: reason in reason_of(here, "scan.dcm") or reason in here.say("status"),
         )
         outbox.rule()
         ends = ends_of(here, 1)
@@ -248,7 +248,7 @@ def waits_and_arrives(tmp_path: Path, rules: dict[str, object], told: str) -> No
 @pytest.mark.parametrize(("when", "code"), [("flush", "ENOSPC"), ("fsync", "EDQUOT")])
 @case(
     4,
-    "A share that tells of its quota only when a file is closed, as NFS and AFS do",
+    "A share that reports its quota only when a file is closed, as NFS and AFS do",
     source="llvm/llvm-project#56501; cooperative-computing-lab/cctools#2784; close(2)",
     outcome="No half file counts as delivered: the item waits, says that the disk is full, and is"
     " delivered once there is room.",
@@ -269,7 +269,7 @@ def test_a_share_that_fails(tmp_path: Path, operation: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rules", "told"),
+    ("rules", "reason"),
     [
         ({"read_only": True}, "mounted read-only"),
         ({"refuse": {"create": "EACCES"}}, "read and write there"),
@@ -284,16 +284,16 @@ def test_a_share_that_fails(tmp_path: Path, operation: str) -> None:
     " that is done.",
 )
 def test_an_outbox_that_may_not_be_written(
-    tmp_path: Path, rules: dict[str, object], told: str
+    tmp_path: Path, rules: dict[str, object], reason: str
 ) -> None:
-    waits_and_arrives(tmp_path, rules, told)
+    waits_and_arrives(tmp_path, rules, reason)
 
 
 @case(
     4,
-    "A result that is larger than the file system takes, as 4 GiB on FAT32",
+    "A result that is larger than the file system accepts, as 4 GiB on FAT32",
     source="linuxmint/nemo#2201; MidnightCommander/mc#4199; webtorrent/webtorrent#1970",
-    outcome="The item waits and says that the file system takes no file of that size; nothing is"
+    outcome="The item waits and says that the file system accepts no file of that size; nothing is"
     " cut off. On FAT32 that is known before the first byte is written.",
 )
 def test_a_file_that_is_too_large_for_the_share(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A database that is removed, emptied, older, locked or damaged: what is told, and what is left.
+"""A database that is removed, emptied, older, locked or damaged: the reports, and what is left.
 
 The table is printed (`pytest -s`). In each row no file of a payload is deleted, and no job is lost
 without a word.
@@ -47,12 +47,12 @@ class Outcome:
     """One row of the table."""
 
     state: str
-    told: str
+    reported: str
     left: str
     deleted: int
     """Files of payloads and models that are nowhere any more."""
     silent: int
-    """Jobs that are neither there nor told of."""
+    """Jobs that are neither there nor reported."""
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +67,11 @@ def table() -> Iterator[list[Outcome]]:
     found: list[Outcome] = []
     yield found
     print(
-        "\n| state | told | left | deleted | lost without a word |\n| --- | --- | --- | --- | --- |"
+        "\n| state | reported | left | deleted | lost without a word |"
+        "\n| --- | --- | --- | --- | --- |"
     )
     for row in found:
-        print(f"| {row.state} | {row.told} | {row.left} | {row.deleted} | {row.silent} |")
+        print(f"| {row.state} | {row.reported} | {row.left} | {row.deleted} | {row.silent} |")
 
 
 @contextmanager
@@ -103,9 +104,11 @@ def payloads_of(database: Path) -> dict[str, str]:
         return dict(connection.execute("SELECT id, payload FROM jobs").fetchall())
 
 
-def silent(jobs: dict[str, str], there: Container[str], told: str) -> int:
-    """How many jobs are neither there, nor told of by their id or by that of their payload."""
-    return len([j for j, p in jobs.items() if j not in there and j not in told and p not in told])
+def silent(jobs: dict[str, str], there: Container[str], reported: str) -> int:
+    """How many jobs are neither there, nor reported by their id or that of their payload."""
+    return len(
+        [j for j, p in jobs.items() if j not in there and j not in reported and p not in reported]
+    )
 
 
 def refusal(made: StateSite) -> str:
@@ -130,7 +133,7 @@ def test_a_database_that_is_gone(
     with copy_of(sound) as made:
         before, jobs = contents(made.state), payloads_of(made.database)
         harm(made.database)
-        told = refusal(made)
+        reported = refusal(made)
         kept = gone(before, made.state)
         done = made.run("repair", "state", "--state-dir", made.state)
         assert done.returncode == 0, done.stderr
@@ -138,7 +141,11 @@ def test_a_database_that_is_gone(
         made.start()
         made.stop()
         row = Outcome(
-            state, told, "all files, in damaged-* after a repair", gone(before, made.state), lost
+            state,
+            reported,
+            "all files, in damaged-* after a repair",
+            gone(before, made.state),
+            lost,
         )
         table.append(row)
         assert (kept, row.deleted, row.silent) == (0, 0, 0)
@@ -178,18 +185,18 @@ def test_a_database_that_is_older(sound: StateSite, table: list[Outcome], tmp_pa
         shutil.copy(older, made.database)
         made.start()
         warnings = [w for w in made.say("status")["warnings"] if "unknown" in w]
-        made.until("all is looked at", lambda: "ready  " in made.log)
+        made.until("all is checked", lambda: "ready  " in made.log)
         assert set(made.jobs()) == set(known)
         made.stop()
         deleted = gone(before, made.state)
         assert deleted == 0
         unknown = {path.name for path in (made.state / "unknown" / "payloads").iterdir()}
-        told = made.log.count("an older one was put back")
+        reported = made.log.count("an older one was put back")
         lost = silent(newer, (), made.log)
         row = Outcome(
             "older",
             "status and journal: unknown/",
-            f"{told} folders and files in unknown",
+            f"{reported} folders and files in unknown",
             deleted,
             lost,
         )
@@ -197,7 +204,7 @@ def test_a_database_that_is_older(sound: StateSite, table: list[Outcome], tmp_pa
         assert (row.deleted, row.silent) == (0, 0)
         assert len(warnings) == 1
         assert new["payload_id"] in unknown
-        assert told >= 4  # payloads of two jobs, a reusable one, a file of one that is known
+        assert reported >= 4  # payloads of two jobs, a reusable one, a file of one that is known
         assert removed not in unknown  # given up on purpose
         assert not [bug for bug in BUGS if bug in made.log], made.log
 
@@ -229,13 +236,13 @@ def test_a_database_that_is_locked(sound: StateSite, table: list[Outcome], when:
                 made.launch()
             for name in ("one", "two"):
                 (made.state / "inbox" / "copy" / f"{name}.dcm").write_bytes(name.encode())
-            told = f"the process {child.pid} (python"
-            made.until("it is told", lambda: told in made.log)
+            reported = f"the process {child.pid} (python"
+            made.until("it is reported", lambda: reported in made.log)
             while time.monotonic() - began < LOCKED:
                 assert made.process is not None
                 assert made.process.poll() is None, made.log
                 time.sleep(0.1)
-        made.until("it goes on", lambda: "the state can be written again" in made.log)
+        made.until("it continues", lambda: "the state can be written again" in made.log)
         made.until("it serves", lambda: "ready  " in made.log)
         made.until("both ran", lambda: list(made.jobs().values()).count("HEALTHY") == 17)
         lost = silent(jobs, made.jobs(), "")
@@ -282,11 +289,11 @@ def test_a_database_of_which_a_page_is_damaged(sound: StateSite, table: list[Out
             assert not [bug for bug in BUGS if bug in made.log], made.log
             assert gone(before, made.state) == 0, page
             assert silent(jobs, there, said) == 0, page
-    for told, number in found.items():
+    for reported, number in found.items():
         table.append(
             Outcome(
                 f"{number} of {len(chosen)} pages damaged",
-                told,
+                reported,
                 "all files; what can be read after a repair",
                 0,
                 0,

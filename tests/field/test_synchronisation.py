@@ -53,8 +53,8 @@ def syncthing(home: Path, source: Path, target: Path, rate: int) -> Iterator[tup
     for name in ports:
         (home / name).mkdir()
         run("syncthing", "generate", f"--home={home / name}", environment={"HOME": str(home)})
-        told = run("syncthing", f"--home={home / name}", "--device-id")
-        ids[name] = told.split()[-1]
+        answer = run("syncthing", f"--home={home / name}", "--device-id")
+        ids[name] = answer.split()[-1]
     with ExitStack() as stack:
         for name, other in (("sender", "receiver"), ("receiver", "sender")):
             (home / name / "config.xml").write_text(
@@ -156,5 +156,5 @@ def test_names_of_clients(drop: Drop, client: str) -> None:
     else:
         write(drop.folder / "study", files)
     tops = {name.partition("/")[0] for name in own}
-    drop.makes(files, beside=tops)
+    drop.makes(files, ignoring=tops)
     drop.is_left(*tops)

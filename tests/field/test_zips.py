@@ -76,7 +76,7 @@ def test_deflate64_of_7zip_is_read_in_little_memory(site: Site) -> None:
     outcome="It is refused as damaged, with the advice to get it again.",
 )
 @pytest.mark.parametrize("how", ["bits", "sum", "end"])
-def test_damaged_deflate64_is_told(site: Site, how: str) -> None:
+def test_damaged_deflate64_is_reported(site: Site, how: str) -> None:
     entries = archives.model(archives.DEFLATED64)
     if how == "sum":
         entries[1] = Entry(name=entries[1].name, content=WEIGHTS, method=9, crc=1)
@@ -195,7 +195,7 @@ def test_wrapping_folders(site: Site, top: bytes) -> None:
 @case(
     10,
     "Notepad saved config.pbtxt as config.pbtxt.txt",
-    source="Windows hides endings; triton-inference-server/server, model_repository.md",
+    source="Windows hides file extensions; triton-inference-server/server, model_repository.md",
     outcome="It is refused with the name that is meant, and how to see whole names.",
 )
 @pytest.mark.parametrize("name", [b"config.pbtxt.txt", b"Config.pbtxt", b"config.txt"])
@@ -492,7 +492,7 @@ def test_a_torchscript_file(site: Site) -> None:
     2,
     "A bomb of Deflate64",
     source="madler/zlib, contrib/infback9; manyfold3d/manyfold#2488",
-    outcome="It is refused by its sizes, or where they lie, at the size that it tells.",
+    outcome="It is refused by its sizes, or where they lie, at the size that it states.",
 )
 def test_a_bomb(site: Site) -> None:
     zeros = Entry(name=b"lung/1/zeros", content=bytes(64 * 2**20), method=9)

@@ -43,7 +43,7 @@ _VERSION = re.compile(r"\d+(\.\d+)+(p\d+)?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """A program. Exactly one of `command`, `python` and `imitated` says how it takes part."""
+    """A program. Exactly one of `command`, `python` and `imitated` says how it is used."""
 
     name: str
     group: str
@@ -54,7 +54,7 @@ class Tool:
     asks: tuple[str, ...] = ("--version",)
     """What makes the command print its version."""
     versioned: str = ""
-    """The Debian package to ask instead, of a command that does not tell."""
+    """The Debian package to ask instead, of a command that does not print it."""
     python: str = ""
     """The distribution on PyPI that tests import."""
     imitated: str = ""
@@ -156,7 +156,7 @@ def why_missing(names: Iterable[str]) -> str | None:
 
 
 def version(tool: Tool) -> str:
-    """Raises LookupError where it is not installed, or tells no version."""
+    """Raises LookupError where it is not installed, or prints no version."""
     if tool.imitated:
         return IMITATED
     if tool.python:
@@ -164,12 +164,12 @@ def version(tool: Tool) -> str:
     command = [find(tool.command), *tool.asks]
     if tool.versioned:
         command = ["dpkg-query", "-W", "-f", "${Version}", tool.versioned]
-    told = subprocess.run(
+    ended = subprocess.run(
         command, capture_output=True, text=True, errors="replace", timeout=30, check=False
     )
-    found = _VERSION.search(told.stdout + told.stderr)
+    found = _VERSION.search(ended.stdout + ended.stderr)
     if found is None:
-        raise LookupError(f"{command} tells no version")
+        raise LookupError(f"{command} prints no version")
     return found.group()
 
 

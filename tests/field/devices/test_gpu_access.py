@@ -145,10 +145,10 @@ def spec_of(image: Image, device: str, folder: Path) -> ContainerSpec:
 
 def keeps_groups() -> bool:
     """Whether the runtime of this machine can give a container the group of the stand-in."""
-    told = subprocess.run(
+    info = subprocess.run(
         ["podman", "info", "--format", "json"], capture_output=True, check=True, cwd="/"
     )
-    host = json.loads(told.stdout)["host"]
+    host = json.loads(info.stdout)["host"]
     group = grp.getgrnam(GROUP).gr_gid
     mapped = (
         r["host_id"] <= group < r["host_id"] + r["size"] for r in host["idMappings"]["gidmap"]
@@ -249,7 +249,7 @@ def test_a_node_whose_driver_is_not_loaded(start: Start) -> None:
     source="Igalia/webkit-container-sdk#23",
     outcome="Jobs wait; the message names the library and the command that writes the spec again.",
 )
-def test_a_library_that_an_update_took_away(start: Start) -> None:
+def test_a_library_that_an_update_removed(start: Start) -> None:
     why = waiting(start("claraedge.test/updated"))
     assert "/usr/lib/libcuda.so.claraedge-test of /etc/cdi/claraedge-test-updated.json" in why
     assert "nvidia-ctk cdi generate --output=/etc/cdi/claraedge-test-updated.json" in why

@@ -38,10 +38,10 @@ class Ended:
     def failure(self) -> str:
         """What the job says of its operator."""
         assert self.status == "FAULTED", self.found
-        return next(text for text in self.found["messages"] if text.startswith("operator look: "))
+        return next(text for text in self.found["messages"] if text.startswith("operator probe: "))
 
     def log(self) -> str:
-        return self.site.say("logs", "-j", self.job, "-o", "look")
+        return self.site.say("logs", "-j", self.job, "-o", "probe")
 
 
 Run = Callable[..., Ended]
@@ -60,7 +60,7 @@ def run(idle_site: Site, archives: TestImages) -> Run:
             idle_site.say("create", "image", "-f", archives.archive(f"{IMAGE}:1"))
         path = idle_site.folder / "pipeline.yaml"
         path.write_text(
-            "api-version: 0.4.0\nname: look\noperators:\n- name: look\n"
+            "api-version: 0.4.0\nname: probe\noperators:\n- name: probe\n"
             f"  container: {{image: {image}, tag: '1', command: [sh, -c, {json.dumps(script)}]}}\n"
             f"  output: [{{path: /out}}]\n  requests: {requests}\n"
         )

@@ -122,7 +122,7 @@ async def test_wrong_content_of_the_right_size_is_found_when_an_operator_fails(
     script = 'head -c 70000 /dev/zero | dd of="$1/diff/opt/model" conv=notrunc'
     store.run(script, store.folder(top))
     images = Images(runner)
-    assert await images.find(named(name)) == image  # sizes alone do not tell
+    assert await images.find(named(name)) == image  # sizes alone do not show it
     said = await images.why_damaged(named(name), image.id)
     assert f"its layer {top[:12]} is damaged" in said
     assert "do not have the content that they had" in said
@@ -170,7 +170,7 @@ UNREADABLE: dict[str, tuple[str, Callable[[Store, str], None]]] = {
 async def test_an_image_that_podman_cannot_read_harms_no_other(
     runner: PodmanRunner, store: Store, tmp_path: Path, what: str
 ) -> None:
-    name, other = f"unreadable-{what}", f"beside-{what}"
+    name, other = f"unreadable-{what}", f"sibling-{what}"
     await Images(runner).load(archive(tmp_path, name))
     await Images(runner).load(archive(tmp_path, other))
     UNREADABLE[what][1](store, name)

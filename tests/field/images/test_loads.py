@@ -345,7 +345,7 @@ MACHINES = {
         for machine, source in MACHINES.items()
     ],
 )
-async def test_an_image_for_another_machine_is_told_at_its_load(
+async def test_an_image_for_another_machine_is_reported_at_its_load(
     runner: PodmanRunner, tmp_path: Path, machine: str
 ) -> None:
     images = Images(runner)

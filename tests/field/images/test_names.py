@@ -76,7 +76,9 @@ async def test_an_oci_archive_keeps_its_digest(
     source="moby/moby#22011",
     outcome="The message says that the file has lost the digest, and which id to write instead.",
 )
-async def test_a_lost_digest_is_told_with_the_id_to_write(images: Images, tmp_path: Path) -> None:
+async def test_a_lost_digest_is_reported_with_the_id_to_write(
+    images: Images, tmp_path: Path
+) -> None:
     image = await loaded(images, tmp_path, "registry.example:5000/app:1")
     for reference in (f"registry.example:5000/app@{_OTHER}", f"app:1@{_OTHER}"):
         with pytest.raises(ImageNotFoundError) as met:
@@ -96,7 +98,7 @@ async def test_a_lost_digest_is_told_with_the_id_to_write(images: Images, tmp_pa
 @pytest.mark.parametrize(
     "reference", ["localhost/app:2", "localhost/app", "app:2", "nvcr.io/app:1", "docker.io/app:1"]
 )
-async def test_another_tag_is_told_with_the_names_that_are_here(
+async def test_another_tag_is_reported_with_the_names_that_are_here(
     images: Images, tmp_path: Path, reference: str
 ) -> None:
     await loaded(images, tmp_path, "localhost/app:1")
@@ -110,7 +112,9 @@ async def test_another_tag_is_told_with_the_names_that_are_here(
     source="distribution/reference, reference.go",
     outcome="The message has the name in lower case.",
 )
-async def test_upper_case_is_told_with_the_name_to_write(images: Images, tmp_path: Path) -> None:
+async def test_upper_case_is_reported_with_the_name_to_write(
+    images: Images, tmp_path: Path
+) -> None:
     image = await loaded(images, tmp_path, "localhost/app:V1")
     assert await images.find("localhost/app:V1") == image
     with pytest.raises(ImageNotFoundError, match="write `localhost/app:V1`"):

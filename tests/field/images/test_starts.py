@@ -16,7 +16,7 @@ from tests.integration.daemon.conftest import program
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(300)]
 
-_TOLD = "The job fails with the cause and what to change."
+_REPORTED = "The job fails with the cause and what to change."
 _ARM = BASE["bin/busybox"][:18] + b"\xb7\x00" + bytes(4096)  # type: ignore[index, operator]
 ODD: Tree = {
     **BASE,
@@ -32,7 +32,7 @@ ODD: Tree = {
 }
 _MODES = {"bin/closed": 0o644}
 
-#: What is odd -> the command, what the image says beside it, and words of the job's message.
+#: What is odd -> the command, what else the image says, and words of the job's message.
 STARTS: dict[str, tuple[list[str], dict[str, object], tuple[str, ...]]] = {
     "a program that is not there": (["/bin/gone"], {}, ("no program `/bin/gone`", "`command:`")),
     "a program in another case": (["/app/main"], {}, ("no program `/app/main`", "lower case")),
@@ -116,7 +116,7 @@ def run(site: Site, image: str, command: list[str]) -> dict[str, Any]:
     path = site.folder / "p.yaml"
     shown = ", ".join(f'"{word}"' for word in command)
     path.write_text(
-        "api-version: 0.4.0\nname: odd\noperators:\n- name: look\n"
+        "api-version: 0.4.0\nname: odd\noperators:\n- name: starts\n"
         f"  container: {{image: {image}, command: [{shown}]}}\n"
     )
     pipeline = site.say("create", "pipeline", "-p", path).strip()
@@ -131,7 +131,7 @@ def run(site: Site, image: str, command: list[str]) -> dict[str, Any]:
     10,
     "operators that cannot start",
     source="; ".join(sorted(set(_SOURCES.values()))),
-    outcome=_TOLD,
+    outcome=_REPORTED,
 )
 def test_each_failed_start_has_its_cause_and_a_step(site: Site) -> None:
     wrong = {}
@@ -152,9 +152,9 @@ def test_each_failed_start_has_its_cause_and_a_step(site: Site) -> None:
     10,
     "an image without a program, in a pipeline without a command",
     source="moby/moby#38174",
-    outcome=_TOLD,
+    outcome=_REPORTED,
 )
-def test_an_image_without_a_program_is_told(site: Site) -> None:
+def test_an_image_without_a_program_is_reported(site: Site) -> None:
     archive = pack(site.folder / "a.tar", docker_parts("localhost/field/bare:1", [layer(BASE)]))
     site.say("create", "image", "-f", archive)
     job = run(site, "localhost/field/bare:1", [])
@@ -167,7 +167,7 @@ def test_an_image_without_a_program_is_told(site: Site) -> None:
     source="containers/podman#5986",
     outcome="Job, list and status name the damage; loading the image again makes it right.",
 )
-def test_damage_is_told_everywhere_and_a_load_makes_it_right(site: Site, store: Store) -> None:
+def test_damage_is_reported_everywhere_and_a_load_makes_it_right(site: Site, store: Store) -> None:
     name = "localhost/field/cut:1"
     tree = layer({**BASE, "etc/cut": b"cut"})
     archive = pack(site.folder / "cut.tar", docker_parts(name, [tree]))
@@ -198,7 +198,7 @@ def test_damage_is_told_everywhere_and_a_load_makes_it_right(site: Site, store: 
     source="ansible-collections/community.docker#46",
     outcome="List and status say why it is not loaded; once it is whole, it is loaded by itself.",
 )
-def test_an_archive_that_cannot_be_loaded_is_told_until_it_is_replaced(site: Site) -> None:
+def test_an_archive_that_cannot_be_loaded_is_reported_until_it_is_replaced(site: Site) -> None:
     name = "localhost/field/dropped:1"
     tree = layer({**BASE, "etc/dropped": b"dropped"})
     whole = pack(site.folder / "whole.tar", docker_parts(name, [tree])).read_bytes()
@@ -206,12 +206,12 @@ def test_an_archive_that_cannot_be_loaded_is_told_until_it_is_replaced(site: Sit
     (dropped.parent / "later.tar.part").write_bytes(whole[:1000])
     dropped.write_bytes(whole[:900_000])
 
-    def told() -> list[str]:
+    def image_warnings() -> list[str]:
         warnings: list[str] = site.ask("list", "images")["warnings"]
         return warnings
 
-    until("the archive is refused", lambda: len(told()) == 1)
-    (warning,) = told()
+    until("the archive is refused", lambda: len(image_warnings()) == 1)
+    (warning,) = image_warnings()
     assert f"{dropped} is not loaded: it ends in the middle" in warning
     assert warning in site.ask("status")["warnings"]
     dropped.write_bytes(whole)
@@ -220,5 +220,5 @@ def test_an_archive_that_cannot_be_loaded_is_told_until_it_is_replaced(site: Sit
         return [n for i in site.ask("list", "images")["images"] for n in i["names"]]
 
     until("the archive is loaded", lambda: name in names())
-    assert not told()
+    assert not image_warnings()
     assert run(site, name, ["true"])["status"] == "HEALTHY"

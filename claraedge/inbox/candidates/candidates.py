@@ -17,7 +17,7 @@ from claraedge.inbox.candidates.first_seen import FirstSeen
 from claraedge.inbox.candidates.ready_queue import UNSEEN, ReadyQueue, Take
 from claraedge.inbox.candidates.schedule import Schedule
 from claraedge.inbox.inspection.inspector import EntryInspector, Found
-from claraedge.inbox.inspection.permissions import Held
+from claraedge.inbox.inspection.permissions import Blocked
 from claraedge.inbox.inspection.settling import NO_HINTS, Heard, decide, hear, unfinished_inside
 from claraedge.inbox.inspection.survey import Survey
 from claraedge.inbox.inspection.writers import Devices
@@ -391,11 +391,11 @@ def _thing(entry: Waiting) -> str:
     return shown(os.fsencode(entry.trigger.folder) + b"/" + entry.name)
 
 
-def _held(entry: Waiting, found: Found) -> Held | None:
-    if isinstance(found.verdict, Held):
+def _held(entry: Waiting, found: Found) -> Blocked | None:
+    if isinstance(found.verdict, Blocked):
         return found.verdict
     seen = found.survey
     assert seen is not None
     if entry.trigger.rule.grouping == "folder" and not seen.is_folder and seen.look.fault is None:
-        return Held(reason=_NOT_A_FOLDER)
+        return Blocked(reason=_NOT_A_FOLDER)
     return None

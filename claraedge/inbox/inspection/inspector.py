@@ -15,7 +15,7 @@ from claraedge.formats.filenames import Names
 from claraedge.fs.mounts import mount_of
 from claraedge.fs.walking import MAX_DEPTH, placed
 from claraedge.inbox.inspection.dicom import NO_SERIES, Unidentified, identify, name_of
-from claraedge.inbox.inspection.permissions import Free, Held, folder_is_open, judge, located
+from claraedge.inbox.inspection.permissions import Blocked, Free, folder_is_open, judge, located
 from claraedge.inbox.inspection.survey import (
     Survey,
     Surveyor,
@@ -54,7 +54,7 @@ class Found:
 
     survey: Survey | None
     """None: the entry does not exist any more."""
-    verdict: Free | Held = field(default_factory=Free)
+    verdict: Free | Blocked = field(default_factory=Free)
     cost: float = 0.0
     """Processor seconds that the inspection took; the time that a slow disk added does not count.
     """
@@ -116,11 +116,11 @@ class EntryInspector:
         is_open = folder_is_open(path.parent, seen.top_foreign, self.uid)
         verdict = judge(seen, self.user, folder_open=is_open)
         if not is_open and (point := _read_only(path.parent)) is not None:
-            verdict = Held(
+            verdict = Blocked(
                 reason="its file system is mounted read-only: nothing can be moved out of it",
                 remedy=f"sudo mount -o remount,rw {shlex.quote(point)}",
             )
-        if isinstance(verdict, Held):
+        if isinstance(verdict, Blocked):
             verdict = located(verdict, path)
         fault = seen.look.fault
         if fault is None and too_deep:

@@ -26,7 +26,7 @@ class Free:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Blocked:
     """The entry is blocked: it cannot be taken yet."""
 
     reason: str
@@ -41,21 +41,21 @@ class Held:
         return self.remedy if self.thing is None else f"sudo claraedge adopt {item}"
 
 
-def judge(found: Survey, user: str, *, folder_open: bool) -> Free | Held:
+def judge(found: Survey, user: str, *, folder_open: bool) -> Free | Blocked:
     """Decides, before the first step of a claim, whether all of them are permitted. Pure.
 
     `folder_open`: we may move entries out of the folder that it lies in. `user`: the name of the
     user that we act as.
     """
     if not folder_open:
-        return Held(
+        return Blocked(
             reason=f"the user {user} cannot move it out of its folder: the folder belongs to"
             " another user, and does not let others write, or has the sticky bit",
             adopt="folder",
         )
     if found.look.fault is not None:
         if found.is_folder and found.top_foreign and found.blocked == b"":
-            return Held(
+            return Blocked(
                 reason=f"{found.look.fault}; and it cannot be moved: the folder is another user's",
                 adopt="entry",
             )
@@ -64,36 +64,38 @@ def judge(found: Survey, user: str, *, folder_open: bool) -> Free | Held:
         return Free()
     what = repr(os.fsdecode(found.blocked)) + " in it" if found.blocked else "it"
     if not found.blocked_foreign:
-        return Held(reason=f"{what} cannot be read: its permissions do not allow it", adopt="entry")
-    return Held(
+        return Blocked(
+            reason=f"{what} cannot be read: its permissions do not allow it", adopt="entry"
+        )
+    return Blocked(
         reason=f"{what} belongs to another user, and claraedge cannot read or remove it",
         adopt="entry",
     )
 
 
-def located(held: Held, entry: Path) -> Held:
+def located(blocked: Blocked, entry: Path) -> Blocked:
     """Adds to a blocked entry what `claraedge adopt` can give, or advice where it cannot. Blocking.
 
     `entry` must lie in a folder that `placed` opened, or in one of ours.
     """
     folder = Path(os.path.realpath(entry.parent))
-    if held.adopt is None:
-        return held
-    at = folder if held.adopt == "folder" else folder / entry.name
+    if blocked.adopt is None:
+        return blocked
+    at = folder if blocked.adopt == "folder" else folder / entry.name
     if not any(one.stat().st_uid == os.geteuid() for one in at.parents):
         return replace(
-            held,
-            reason=f"{held.reason}; let its owner open it to a group of claraedge's user, or drop"
-            " into a folder that claraedge's user owns",
+            blocked,
+            reason=f"{blocked.reason}; let its owner open it to a group of claraedge's user, or"
+            " drop into a folder that claraedge's user owns",
         )
-    status = entry.parent.stat() if held.adopt == "folder" else entry.lstat()
+    status = entry.parent.stat() if blocked.adopt == "folder" else entry.lstat()
     thing = Thing(
         path=os.fsencode(at),
         device=status.st_dev,
         inode=status.st_ino,
-        alone=held.adopt == "folder",
+        alone=blocked.adopt == "folder",
     )
-    return replace(held, thing=thing)
+    return replace(blocked, thing=thing)
 
 
 def folder_is_open(folder: Path, entry_foreign: bool, uid: int) -> bool:

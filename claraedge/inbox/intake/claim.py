@@ -29,7 +29,7 @@ from claraedge.fs.removal import remove
 from claraedge.fs.trees import copy_tree
 from claraedge.fs.trusted import open_folder, opened
 from claraedge.fs.walking import placed
-from claraedge.inbox.inspection.permissions import Held, judge, located
+from claraedge.inbox.inspection.permissions import Blocked, judge, located
 from claraedge.inbox.inspection.survey import Survey, Surveyor, name_fault
 from claraedge.inbox.inspection.writers import Devices, first_writer
 from claraedge.inbox.intake.unsynced import Unsynced
@@ -69,7 +69,7 @@ class Secured:
     path: Path
 
 
-Progress: TypeAlias = Held | Gone | Unsettled | Faulty | Secured
+Progress: TypeAlias = Blocked | Gone | Unsettled | Faulty | Secured
 
 
 def secure(
@@ -315,7 +315,7 @@ def _note_where(item: Claimed, spool: Spool) -> None:
         files.sync_folder(spool.root)
 
 
-def _unmounted(item: Claimed, spool: Spool) -> Held | None:
+def _unmounted(item: Claimed, spool: Spool) -> Blocked | None:
     """Returns why an entry hidden in its folder may still exist, although it is not found there.
 
     That is so while the disk of the folder is not mounted. None: the entry is really gone.
@@ -326,7 +326,7 @@ def _unmounted(item: Claimed, spool: Spool) -> Held | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     if not known.startswith(b"/") or b"\0" in known:
-        return Held(
+        return Blocked(
             reason=f"{note}, which says where the disk of {item.folder} is mounted, is damaged; see"
             " that the disk is mounted, then remove that file",
             remedy=f"rm {shlex.quote(str(note))}",
@@ -339,7 +339,7 @@ def _unmounted(item: Claimed, spool: Spool) -> Held | None:
         if mount is None or mount.point == known:
             return None
     where = os.fsdecode(known)
-    return Held(
+    return Blocked(
         reason=f"claraedge hid it in {item.folder} to copy it, and the disk of that folder is not"
         f" mounted any more (at {where}): mount it again; if that disk is lost, remove"
         f" {note}",
@@ -355,7 +355,7 @@ def _drop_raw(item: Claimed, spool: Spool) -> None:
             files.sync_folder(above)
 
 
-def _blocked_in_spool(found: Survey, raw: Path) -> Held:
+def _blocked_in_spool(found: Survey, raw: Path) -> Blocked:
     verdict = judge(found, str(os.geteuid()), folder_open=True)
-    assert isinstance(verdict, Held)
+    assert isinstance(verdict, Blocked)
     return located(verdict, raw)

@@ -25,7 +25,7 @@ from claraedge.fs.removal import remove
 from claraedge.fs.room import NoRoomError, reason_of
 from claraedge.ids import NewId
 from claraedge.inbox import records
-from claraedge.inbox.inspection.permissions import Held
+from claraedge.inbox.inspection.permissions import Blocked
 from claraedge.inbox.intake.claim import Faulty, Gone, Unsettled
 from claraedge.inbox.intake.definitions import Definitions
 from claraedge.inbox.intake.duplicates import Duplicates
@@ -320,13 +320,13 @@ class Intake:
     async def _follow_up(
         self,
         pending: Pending,
-        step: Held | Gone | Unsettled | Faulty | OSError | ClaraedgeError,
+        step: Blocked | Gone | Unsettled | Faulty | OSError | ClaraedgeError,
     ) -> None:
         """Acts on the step of an item that could not be completed."""
         match step:
             case Gone():
                 await self._release(pending)
-            case Held(reason=reason, thing=thing):
+            case Blocked(reason=reason, thing=thing):
                 await self._block(pending, reason, step.remedy_of(pending.item.id), thing)
             case Unsettled(content=content):
                 pending.item = replace(pending.item, content=content)
@@ -375,7 +375,7 @@ class Intake:
     async def _follow(self, pending: Pending, end: End) -> None:
         item = pending.item
         match end:
-            case Held(reason=reason, remedy=remedy):
+            case Blocked(reason=reason, remedy=remedy):
                 await self._block(pending, reason, remedy)
             case Changed():
                 pending.due = self._clock.elapsed()

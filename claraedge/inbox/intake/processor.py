@@ -14,7 +14,7 @@ from claraedge.blocking import CancelFlag
 from claraedge.errors import ClaraedgeError
 from claraedge.formats.filenames import Names
 from claraedge.fs.files import Failpoint
-from claraedge.inbox.inspection.permissions import Held
+from claraedge.inbox.inspection.permissions import Blocked
 from claraedge.inbox.inspection.survey import Surveyor
 from claraedge.inbox.inspection.writers import Devices
 from claraedge.inbox.intake.claim import Faulty, Gone, Secured, Unsettled, secure, survey_moved
@@ -35,7 +35,7 @@ class NotBegun:
 
 
 #: How far an item got. `Filled`: only the rows of its job are missing.
-Step: TypeAlias = Held | Gone | Unsettled | Faulty | Filled | NotBegun | OSError | ClaraedgeError
+Step: TypeAlias = Blocked | Gone | Unsettled | Faulty | Filled | NotBegun | OSError | ClaraedgeError
 
 
 @dataclass(slots=True, kw_only=True)
@@ -107,7 +107,7 @@ class Processor:
 
     def _fill(
         self, flag: CancelFlag, item: Claimed, position: int, devices: Devices
-    ) -> Held | Gone | Unsettled | Faulty | _Whole:
+    ) -> Blocked | Gone | Unsettled | Faulty | _Whole:
         unsynced = Unsynced(item)
         progress = secure(
             flag,

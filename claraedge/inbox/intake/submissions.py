@@ -12,7 +12,7 @@ from claraedge.delivery.plan import plan
 from claraedge.fs.files import Failpoint
 from claraedge.fs.room import reason_of
 from claraedge.ids import NewId
-from claraedge.inbox.inspection.permissions import Held
+from claraedge.inbox.inspection.permissions import Blocked
 from claraedge.inbox.intake.definitions import Definition, Definitions
 from claraedge.inbox.intake.submit import (
     Filled,
@@ -52,7 +52,7 @@ class Changed:
 
 
 #: The result of a submission.
-End: TypeAlias = Submitted | Duplicated | Later | Changed | Held
+End: TypeAlias = Submitted | Duplicated | Later | Changed | Blocked
 
 
 class Submissions:
@@ -91,20 +91,20 @@ class Submissions:
         filled: Filled,
         found: dict[_Wish, Definition],
         known: dict[_Whole, Pipeline],
-    ) -> Prepared | Held:
+    ) -> Prepared | Blocked:
         parameters = item.options.parameters
         wish = (item.pipeline, item.deliver, tuple(sorted(parameters.items())))
         if wish not in found:
             found[wish] = await self._definitions.find(item.pipeline, item.deliver, parameters)
         definition = found[wish]
         if definition.resolved is None:
-            return Held(reason=definition.problem, remedy=definition.remedy)
+            return Blocked(reason=definition.problem, remedy=definition.remedy)
         job = self._new_id()
         try:
             async with self._suspects.during(Work.INBOX, item.id):
                 resolved = await self._resolved(definition, job, item, known)
         except Exception as error:  # noqa: BLE001 - it fails alone
-            return Held(reason=reason_of(bugs.known(error, "a job of an item", item=item.id)))
+            return Blocked(reason=reason_of(bugs.known(error, "a job of an item", item=item.id)))
         return Prepared(item=item, job=job, filled=filled, resolved=resolved)
 
     async def _write(self, prepared: Sequence[Prepared]) -> Sequence[End]:
@@ -123,7 +123,7 @@ class Submissions:
             why = bugs.known(error, "the jobs of some items", items=ids)
             if why is not error and len(prepared) > 1:  # one of them is the cause: try each alone
                 return [end for one in prepared for end in await self._write([one])]
-            return [Held(reason=reason_of(why)) for _ in prepared]
+            return [Blocked(reason=reason_of(why)) for _ in prepared]
         self._failpoint("submit: committed")
         return [_end(one, outcome) for one, outcome in zip(prepared, outcomes, strict=True)]
 

@@ -13,7 +13,7 @@ from claraedge.config.inbox import Trigger as Rule
 from claraedge.formats.filenames import DEFAULT
 from claraedge.inbox.inspection import inspector as looks
 from claraedge.inbox.inspection.inspector import EntryInspector, Found
-from claraedge.inbox.inspection.permissions import Free, Held, judge
+from claraedge.inbox.inspection.permissions import Blocked, Free, judge
 from claraedge.inbox.inspection.settling import Look
 from claraedge.inbox.inspection.survey import Survey
 from claraedge.inbox.triggers.triggers import Trigger
@@ -58,7 +58,7 @@ def test_the_verdict(found: Survey, folder_open: bool, adopt: str | None) -> Non
     if adopt is None:
         assert verdict == Free()
     else:
-        assert isinstance(verdict, Held)
+        assert isinstance(verdict, Blocked)
         assert verdict.adopt == adopt
         assert verdict.reason
 
@@ -77,5 +77,5 @@ def test_a_medium_that_is_mounted_read_only_is_told_as_that(
         monkeypatch.setattr(os, "statvfs", lambda _, found=found: found)
         look = EntryInspector(DEFAULT).look(trigger, b"scan.dcm", None, nearly=False)
         assert isinstance(look, Found)
-        assert isinstance(look.verdict, Held)
+        assert isinstance(look.verdict, Blocked)
         assert look.verdict.remedy_of("ID").startswith(wanted)

@@ -275,7 +275,7 @@ class Candidates:
     def _decide(self, entry: Waiting, seen: Survey, found: Found, began: float) -> None:
         entry.survey, entry.cost, entry.looked = seen, found.cost, began
         entry.identified = found.identified
-        decision = decide(entry.quiet, seen.look, began, entry.trigger.settle, entry.hints)
+        decision = decide(entry.quiet, seen.reading, began, entry.trigger.settle, entry.hints)
         entry.quiet = decision.quiet
         held = _held(entry, found)
         entry.parked = entry.held = held is not None
@@ -283,7 +283,7 @@ class Candidates:
         entry.remedy = held.remedy_of(entry.id) if held else ""
         entry.thing = held.thing if held else None
         unfinished = self._unfinished(entry)
-        entry.partial = unfinished or unfinished_inside(seen.look)
+        entry.partial = unfinished or unfinished_inside(seen.reading)
         if unfinished:
             # Inspections continue: a program that writes it counts as activity in its group.
             entry.superseded = found.whole is not None
@@ -298,7 +298,7 @@ class Candidates:
             again = stale if began < stale else began + max(_AGAIN, entry.cost / _SHARE)
             self._schedule.put(entry, max(again, self._earliest(entry, began)))
         elif not decision.settled:
-            self._schedule.put(entry, max(decision.look_again, self._earliest(entry, began)))
+            self._schedule.put(entry, max(decision.next_inspection, self._earliest(entry, began)))
         elif held is not None:
             self._schedule.put(entry, began + max(_AGAIN, entry.cost / _SHARE))
         else:
@@ -396,6 +396,7 @@ def _held(entry: Waiting, found: Found) -> Blocked | None:
         return found.verdict
     seen = found.survey
     assert seen is not None
-    if entry.trigger.rule.grouping == "folder" and not seen.is_folder and seen.look.fault is None:
+    only_folders = entry.trigger.rule.grouping == "folder"
+    if only_folders and not seen.is_folder and seen.reading.fault is None:
         return Blocked(reason=_NOT_A_FOLDER)
     return None

@@ -106,7 +106,7 @@ def unit_of(entry: Waiting) -> Unit | None:
             return None
         files, fault, changed = 1, None, float("-inf")
     else:
-        files, fault = entry.survey.look.files, entry.survey.look.fault
+        files, fault = entry.survey.reading.files, entry.survey.reading.fault
         changed = entry.quiet.since
     lacking = entry.partial or (entry.reason if entry.held else "") or fault or ""
     empty = files == 0 and not lacking

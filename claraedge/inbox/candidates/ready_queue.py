@@ -144,7 +144,7 @@ class ReadyQueue:
         uids = {} if first.identified is None else first.identified.uids
         fault = one.fault or None
         if first.survey is not None and not one.members:
-            fault = first.survey.look.fault
+            fault = first.survey.reading.fault
         # What can never become a job may lack the UIDs that names and parameters are made of.
         rule = trigger.rule if fault is None else _BARE
         try:
@@ -186,7 +186,7 @@ def claimed(take: Take) -> Claimed:
         pipeline=take.trigger.rule.pipeline,
         deliver=take.trigger.rule.deliver,
         options=take.options,
-        fingerprint=seen.look.fingerprint,
+        fingerprint=seen.reading.fingerprint,
         content=seen.content,
         size=seen.size,
         first_seen=min(entry.first_seen for entry in take.entries),

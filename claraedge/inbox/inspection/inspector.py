@@ -122,18 +122,20 @@ class EntryInspector:
             )
         if isinstance(verdict, Blocked):
             verdict = located(verdict, path)
-        fault = seen.look.fault
+        fault = seen.reading.fault
         if fault is None and too_deep:
             fault = too_deep_fault(name)
         if fault is None and b"/" in name:
             fault = name_fault(name, folder=seen.is_folder)
         if fault is None and not seen.is_folder and trigger.rule.grouping in UIDS:
-            if identified is None or identified.fingerprint != seen.look.fingerprint:
+            if identified is None or identified.fingerprint != seen.reading.fingerprint:
                 identified = _identified(path, trigger.rule.grouping, seen)
             if identified is not None and isinstance(verdict, Free):
                 fault = identified.fault or None
         written = first_writer(path, devices) if nearly else None
-        seen = replace(seen, look=replace(seen.look, fault=fault, written=written is not None))
+        seen = replace(
+            seen, reading=replace(seen.reading, fault=fault, written=written is not None)
+        )
         whole = superseded(
             os.fsencode(path.name),
             path.lstat(),
@@ -163,7 +165,7 @@ def _may_look_into(folder: Path) -> bool:
 
 def _identified(path: Path, grouping: str, seen: Survey) -> Identified | None:
     """Reads the DICOM UIDs of a file; None where it may not be read."""
-    fingerprint = seen.look.fingerprint
+    fingerprint = seen.reading.fingerprint
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except PermissionError:

@@ -53,10 +53,11 @@ def judge(found: Survey, user: str, *, folder_open: bool) -> Free | Blocked:
             " another user, and does not let others write, or has the sticky bit",
             adopt="folder",
         )
-    if found.look.fault is not None:
+    if found.reading.fault is not None:
         if found.is_folder and found.top_foreign and found.blocked == b"":
             return Blocked(
-                reason=f"{found.look.fault}; and it cannot be moved: the folder is another user's",
+                reason=f"{found.reading.fault}; and it cannot be moved: the folder is another"
+                " user's",
                 adopt="entry",
             )
         return Free()

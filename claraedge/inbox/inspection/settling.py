@@ -113,8 +113,8 @@ _TAKEN = "it is taken once it stays the same for"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What one inspection of an entry found."""
+class Reading:
+    """What one inspection of an entry found, as far as it matters for settling."""
 
     fingerprint: str
     """Hash over (path, device, inode, size, blocks, mtime, ctime) of the entry and its content."""
@@ -148,53 +148,53 @@ class Decision:
 
     settled: bool
     quiet: Quiet
-    look_again: float
+    next_inspection: float
     """Time (s) of the next inspection, if no hint comes before."""
     reason: str = ""
     """Why it is not taken, where people should see that."""
 
 
-def unfinished_inside(look: Look) -> str:
+def unfinished_inside(reading: Reading) -> str:
     """Returns why a folder is unfinished, by a name in it; empty: no name says so."""
-    if look.unfinished is None or look.fault is not None:
+    if reading.unfinished is None or reading.fault is not None:
         return ""
-    return f"it holds {look.unfinished}, the name of an unfinished file"
+    return f"it holds {reading.unfinished}, the name of an unfinished file"
 
 
 def decide(
-    before: Quiet | None, look: Look, now: float, settle: float, hints: Hints = NO_HINTS
+    before: Quiet | None, reading: Reading, now: float, settle: float, hints: Hints = NO_HINTS
 ) -> Decision:
-    """Decides whether an entry is complete. `settle`: the seconds without a change that it takes.
+    """Decides whether an entry is complete. `settle`: the seconds without a change that it needs.
 
     `before`: what the last decision returned as `quiet`. `now`: when the inspection began (s).
     """
     if before is None:
-        quiet = Quiet(first_seen=now, fingerprint=look.fingerprint, since=now)
-    elif before.fingerprint != look.fingerprint:
-        quiet = replace(before, fingerprint=look.fingerprint, since=now)
+        quiet = Quiet(first_seen=now, fingerprint=reading.fingerprint, since=now)
+    elif before.fingerprint != reading.fingerprint:
+        quiet = replace(before, fingerprint=reading.fingerprint, since=now)
     else:
         quiet = before
 
     def wait(until: float, reason: str = "") -> Decision:
-        return Decision(settled=False, quiet=quiet, look_again=max(until, now), reason=reason)
+        return Decision(settled=False, quiet=quiet, next_inspection=max(until, now), reason=reason)
 
-    if hints.writing or look.written:
+    if hints.writing or reading.written:
         return wait(now + settle, "a program has it open for writing; close it there")
-    whole_by_name = hints.complete and not look.linked and look.unfinished is None
+    whole_by_name = hints.complete and not reading.linked and reading.unfinished is None
     if now - quiet.since < settle and not whole_by_name:
         # A file that has just arrived needs no explanation; one that keeps changing does.
         restless = now - quiet.first_seen >= 2 * settle
         return wait(quiet.since + settle, f"it still changes: {_TAKEN} {settle:g} s" * restless)
-    if look.fault is not None:
-        return Decision(settled=True, quiet=quiet, look_again=now)
-    if look.unfinished is not None:
-        return wait(now + settle, unfinished_inside(look))
-    if look.files == 0:
+    if reading.fault is not None:
+        return Decision(settled=True, quiet=quiet, next_inspection=now)
+    if reading.unfinished is not None:
+        return wait(now + settle, unfinished_inside(reading))
+    if reading.files == 0:
         return wait(now + settle, "an empty folder: put files into it, or remove it")
-    if look.linked and now - quiet.first_seen < LINKS_SECONDS:
+    if reading.linked and now - quiet.first_seen < LINKS_SECONDS:
         return wait(
             quiet.first_seen + LINKS_SECONDS,
             "it has a second name (a hard link), perhaps of a program that still writes it; it is"
             f" taken once that name is gone, or after {LINKS_SECONDS:g} s",
         )
-    return Decision(settled=True, quiet=quiet, look_again=now)
+    return Decision(settled=True, quiet=quiet, next_inspection=now)

@@ -12,7 +12,7 @@ from pathlib import Path
 from claraedge.errors import InvalidFileNameError
 from claraedge.formats.filenames import Names
 from claraedge.fs.walking import MAX_DEPTH, Entry, placed, walk
-from claraedge.inbox.inspection.settling import Look
+from claraedge.inbox.inspection.settling import Reading
 from claraedge.inbox.model import shown
 from claraedge.payloads.names import normalise
 
@@ -29,7 +29,7 @@ _KINDS = {
 class Survey:
     """The properties of a tree that matter for taking it."""
 
-    look: Look
+    reading: Reading
     content: str
     """Fingerprint of what a rename, a chmod and a flush do not change. If it differs, the tree was
     written to."""
@@ -48,7 +48,7 @@ class Survey:
     @property
     def to_copy(self) -> bool:
         """Whether it has to be copied, to get inodes that nobody else can write to."""
-        return self.foreign or self.look.linked
+        return self.foreign or self.reading.linked
 
 
 def survey(root: Path, uid: int, names: Names) -> Survey:
@@ -89,7 +89,7 @@ def survey(root: Path, uid: int, names: Names) -> Survey:
             unfinished = f"'{shown(path)}'"
         fault = fault or fault_of(entry)
     return Survey(
-        look=Look(
+        reading=Reading(
             fingerprint=full.hexdigest(),
             files=files,
             linked=linked,
@@ -201,20 +201,20 @@ def combined(found: Iterable[tuple[bytes, Survey]]) -> Survey:
     blocked: bytes | None = None
     fault: str | None = None
     for path, one in sorted(found, key=lambda pair: pair[0]):
-        full.update(b"%s\0%s\0" % (path, one.look.fingerprint.encode()))
+        full.update(b"%s\0%s\0" % (path, one.reading.fingerprint.encode()))
         content.update(b"%s\0%s\0" % (path, one.content.encode()))
-        files += one.look.files
+        files += one.reading.files
         size += one.size
-        linked = linked or one.look.linked
+        linked = linked or one.reading.linked
         foreign = foreign or one.foreign
-        fault = fault or one.look.fault
+        fault = fault or one.reading.fault
         if blocked is None and one.blocked is not None:
             blocked, blocked_foreign = path + b"/" + one.blocked, one.blocked_foreign
-    look = Look(
+    reading = Reading(
         fingerprint=full.hexdigest(), files=files, linked=linked, unfinished=None, fault=fault
     )
     return Survey(
-        look=look,
+        reading=reading,
         content=content.hexdigest(),
         size=size,
         is_folder=True,

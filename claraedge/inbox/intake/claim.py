@@ -105,7 +105,9 @@ def secure(
     failpoint("claim: taken")
     found = survey_moved(item, raw, surveyor)
     # Checks the item's own name: on another file system the entry has a hidden name by now.
-    fault = item.options.fault or found.look.fault or name_fault(item.name, folder=found.is_folder)
+    fault = (
+        item.options.fault or found.reading.fault or name_fault(item.name, folder=found.is_folder)
+    )
     if not fault and not item.options.lenient:
         fault = missing_members(item, raw)
     if fault:
@@ -180,7 +182,7 @@ def _move_from_inbox(
             found = _in_the_inbox(item, surveyor)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        if found.look.fingerprint != item.fingerprint:
+        if found.reading.fingerprint != item.fingerprint:
             return None
     if item.members:
         if raw is not None and raw.parent == item.folder:

@@ -14,12 +14,12 @@ from claraedge.formats.filenames import DEFAULT
 from claraedge.inbox.inspection import inspector as looks
 from claraedge.inbox.inspection.inspector import EntryInspector, Found
 from claraedge.inbox.inspection.permissions import Blocked, Free, judge
-from claraedge.inbox.inspection.settling import Look
+from claraedge.inbox.inspection.settling import Reading
 from claraedge.inbox.inspection.survey import Survey
 from claraedge.inbox.triggers.triggers import Trigger
 
 OWN = Survey(
-    look=Look(fingerprint="f"),
+    reading=Reading(fingerprint="f"),
     content="c",
     size=1,
     is_folder=False,
@@ -27,7 +27,7 @@ OWN = Survey(
     top_foreign=False,
 )
 FOREIGN = replace(OWN, foreign=True, top_foreign=True)
-FAULT = Look(fingerprint="f", fault="'x' is a symbolic link")
+FAULT = Reading(fingerprint="f", fault="'x' is a symbolic link")
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,11 @@ FAULT = Look(fingerprint="f", fault="'x' is a symbolic link")
             "entry",
         ),
         (replace(OWN, blocked=b""), True, "entry"),
-        (replace(OWN, look=FAULT), True, None),  # it is moved as it is, to fail
-        (replace(OWN, look=FAULT, blocked=b"a"), True, None),
-        (replace(OWN, look=FAULT), False, "folder"),
+        (replace(OWN, reading=FAULT), True, None),  # it is moved as it is, to fail
+        (replace(OWN, reading=FAULT, blocked=b"a"), True, None),
+        (replace(OWN, reading=FAULT), False, "folder"),
         (
-            replace(FOREIGN, look=FAULT, is_folder=True, blocked=b"", blocked_foreign=True),
+            replace(FOREIGN, reading=FAULT, is_folder=True, blocked=b"", blocked_foreign=True),
             True,
             "entry",
         ),

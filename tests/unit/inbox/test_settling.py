@@ -11,8 +11,8 @@ from claraedge.inbox.inspection.settling import (
     NO_HINTS,
     Heard,
     Hints,
-    Look,
     Quiet,
+    Reading,
     decide,
     hear,
 )
@@ -32,8 +32,8 @@ def heard(*events: Heard | tuple[Heard, bytes]) -> Hints:
     return hints
 
 
-def look(fingerprint: str = "a", **changes: object) -> Look:
-    return Look(fingerprint=fingerprint, **changes)  # type: ignore[arg-type]
+def reading(fingerprint: str = "a", **changes: object) -> Reading:
+    return Reading(fingerprint=fingerprint, **changes)  # type: ignore[arg-type]
 
 
 def quiet_since(since: float, fingerprint: str = "a", first_seen: float = 0.0) -> Quiet:
@@ -41,14 +41,14 @@ def quiet_since(since: float, fingerprint: str = "a", first_seen: float = 0.0) -
 
 
 def test_what_is_seen_for_the_first_time_has_to_stay_as_it_is() -> None:
-    decision = decide(None, look(), 100.0, SETTLE)
+    decision = decide(None, reading(), 100.0, SETTLE)
     assert not decision.settled
     assert decision.quiet == Quiet(first_seen=100.0, fingerprint="a", since=100.0)
-    assert decision.look_again == 105.0
+    assert decision.next_inspection == 105.0
 
 
 @pytest.mark.parametrize(
-    ("before", "seen", "now", "settled", "look_again"),
+    ("before", "seen", "now", "settled", "next_inspection"),
     [
         (quiet_since(100.0), "a", 104.9, False, 105.0),  # not long enough
         (quiet_since(100.0), "a", 105.0, True, 105.0),  # exactly long enough
@@ -56,15 +56,15 @@ def test_what_is_seen_for_the_first_time_has_to_stay_as_it_is() -> None:
         (quiet_since(100.0), "a", 4000.0, True, 4000.0),  # after a suspend
     ],
 )
-def test_two_equal_looks_the_settle_time_apart_settle_it(
-    before: Quiet, seen: str, now: float, settled: bool, look_again: float
+def test_two_equal_readings_the_settle_time_apart_settle_it(
+    before: Quiet, seen: str, now: float, settled: bool, next_inspection: float
 ) -> None:
-    decision = decide(before, look(seen), now, SETTLE)
-    assert (decision.settled, decision.look_again) == (settled, look_again)
+    decision = decide(before, reading(seen), now, SETTLE)
+    assert (decision.settled, decision.next_inspection) == (settled, next_inspection)
 
 
 def test_a_change_keeps_the_time_of_the_first_sight() -> None:
-    decision = decide(quiet_since(100.0, first_seen=3.0), look("b"), 200.0, SETTLE)
+    decision = decide(quiet_since(100.0, first_seen=3.0), reading("b"), 200.0, SETTLE)
     assert decision.quiet == Quiet(first_seen=3.0, fingerprint="b", since=200.0)
 
 
@@ -97,15 +97,15 @@ def test_hints_tell_of_a_writer(hints: Hints, writing: bool) -> None:
 
 def test_an_open_writer_holds_it_however_long_it_is_quiet() -> None:
     hints = heard(Heard.CREATED, Heard.OPENED)
-    decision = decide(quiet_since(0.0), look(), 10_000.0, SETTLE, hints)
+    decision = decide(quiet_since(0.0), reading(), 10_000.0, SETTLE, hints)
     assert not decision.settled
-    assert decision.look_again == 10_005.0
+    assert decision.next_inspection == 10_005.0
     assert "open for writing" in decision.reason
 
 
 def test_a_rename_from_a_temporary_name_spares_the_quiet_time() -> None:
     hints = heard(Heard.MOVED_FROM_TEMPORARY)
-    assert decide(None, look(), 1.0, SETTLE, hints).settled
+    assert decide(None, reading(), 1.0, SETTLE, hints).settled
 
 
 @pytest.mark.parametrize(
@@ -117,31 +117,31 @@ def test_a_rename_from_a_temporary_name_spares_the_quiet_time() -> None:
     ],
 )
 def test_other_renames_do_not(hints: Hints) -> None:
-    assert not decide(None, look(), 1.0, SETTLE, hints).settled
+    assert not decide(None, reading(), 1.0, SETTLE, hints).settled
 
 
 @pytest.mark.parametrize(
     ("found", "reason"),
     [
-        (look(files=0), "an empty folder"),
-        (look(unfinished="'x.part'"), "'x.part'"),
-        (look(linked=True), "hard link"),
+        (reading(files=0), "an empty folder"),
+        (reading(unfinished="'x.part'"), "'x.part'"),
+        (reading(linked=True), "hard link"),
     ],
 )
-def test_what_is_not_whole_is_waited_for(found: Look, reason: str) -> None:
+def test_what_is_not_whole_is_waited_for(found: Reading, reason: str) -> None:
     decision = decide(quiet_since(0.0), found, 10.0, SETTLE)
     assert not decision.settled
     assert reason in decision.reason
-    assert decision.look_again > 10.0
+    assert decision.next_inspection > 10.0
 
 
 def test_a_hard_link_is_waited_for_a_minute_and_no_longer() -> None:
-    assert decide(quiet_since(0.0), look(linked=True), 59.9, SETTLE).look_again == 60.0
-    assert decide(quiet_since(0.0), look(linked=True), 60.0, SETTLE).settled
+    assert decide(quiet_since(0.0), reading(linked=True), 59.9, SETTLE).next_inspection == 60.0
+    assert decide(quiet_since(0.0), reading(linked=True), 60.0, SETTLE).settled
 
 
 def test_what_can_never_become_a_job_is_settled_by_quiet_alone() -> None:
-    hopeless = look(fault="a link", files=0, unfinished="'x.tmp'", linked=True)
+    hopeless = reading(fault="a link", files=0, unfinished="'x.tmp'", linked=True)
     assert not decide(quiet_since(0.0), hopeless, 4.0, SETTLE).settled
     assert decide(quiet_since(0.0), hopeless, 5.0, SETTLE).settled
 

@@ -10,14 +10,14 @@ from claraedge.clock import SystemClock
 from claraedge.config.inbox import Trigger as Rule
 from claraedge.inbox.candidates.entry import TriggerFolder, Waiting
 from claraedge.inbox.candidates.ready_queue import ReadyQueue
-from claraedge.inbox.inspection.settling import Look, Quiet
+from claraedge.inbox.inspection.settling import Quiet, Reading
 from claraedge.inbox.inspection.survey import Survey
 from claraedge.inbox.triggers.triggers import Trigger
 
 
 def settled(trigger: Trigger, name: bytes, number: int) -> Waiting:
     survey = Survey(
-        look=Look(fingerprint="f"),
+        reading=Reading(fingerprint="f"),
         content="c",
         size=1,
         is_folder=False,

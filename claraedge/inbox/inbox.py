@@ -236,7 +236,7 @@ class Inbox:
             await self._suspects.forget(Work.INBOX, thing)
         if found.state is ItemState.FAILED:
             await self._retries.put_back(found, self._has_trigger)
-        elif not (self._room.look_now(item) or self._intake.try_now(item)):
+        elif not (self._room.inspect_now(item) or self._intake.try_now(item)):
             raise ItemRetryError(
                 f"{found.name} ({item}) is {found.state.value}: there is nothing to try again;"
                 " to run it once more, drop it again"
@@ -302,7 +302,7 @@ class Inbox:
                 self._later.setdefault(folder, {}).update((entry.id, entry) for entry in some)
         if here:
             began = self._clock.elapsed()
-            await self._apply_inspections(here, in_thread(self._room.look, here), began)
+            await self._apply_inspections(here, in_thread(self._room.inspect, here), began)
 
     async def _inspect_on_share(self, folder: Path) -> None:
         """Inspects the waiting entries of one folder on a share; this may hang."""
@@ -313,13 +313,13 @@ class Inbox:
                 self._later[folder] = {entry.id: entry for entry in entries[_INSPECTIONS:]}
             if some:
                 began = self._clock.elapsed()
-                results = self._shares.begin(folder, self._room.look, some)
+                results = self._shares.begin(folder, self._room.inspect, some)
                 await self._apply_inspections(some, results, began)
 
     async def _apply_inspections(
         self, entries: Sequence[Waiting], results: Awaitable[list[Found | Known]], began: float
     ) -> None:
-        if self._room.take_looks(entries, await results, began):
+        if self._room.apply_results(entries, await results, began):
             self._settled.set()
         self._changed.set()
 

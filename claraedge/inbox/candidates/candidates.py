@@ -63,8 +63,8 @@ class Candidates:
         self._folders: dict[Path, TriggerFolder] = {}
         self._names = names
         self._suspects = suspects
-        self._onlooker = EntryInspector(names)
-        self._schedule = Schedule(self._wants_look)
+        self._inspector = EntryInspector(names)
+        self._schedule = Schedule(self._needs_inspection)
         self._takes = ReadyQueue(clock, self._folders, self._park_misnamed)
         self.relist = False
         """Folders have to be listed again: new ones of deep triggers, or `refills`."""
@@ -139,7 +139,7 @@ class Candidates:
         for entry in self._all():
             entry.hints = NO_HINTS
 
-    def look_now(self, item: str) -> bool:
+    def inspect_now(self, item: str) -> bool:
         """Schedules the inspection of an entry for now; False where none has this id."""
         for entry in self._all():
             if entry.id == item:
@@ -194,7 +194,7 @@ class Candidates:
 
     @staticmethod
     def _earliest(entry: Waiting, now: float) -> float:
-        return max(now, entry.looked + max(_SOON, entry.cost / _SHARE))
+        return max(now, entry.inspected + max(_SOON, entry.cost / _SHARE))
 
     # --- inspection -----------------------------------------------------------------------------
 
@@ -206,12 +206,12 @@ class Candidates:
         """Returns up to `most` entries to inspect now, and takes them off the schedule."""
         return self._schedule.take(self._clock.elapsed(), most)
 
-    def _wants_look(self, entry: Waiting) -> bool:
+    def _needs_inspection(self, entry: Waiting) -> bool:
         return not entry.ready and not entry.trigger.problem and lives(self._folders, entry)
 
     def wanted(self, entries: Iterable[Waiting]) -> list[Waiting]:
         """Returns those of these entries for which another inspection can change something."""
-        return [entry for entry in entries if self._wants_look(entry)]
+        return [entry for entry in entries if self._needs_inspection(entry)]
 
     def silent(self, folder: Path, reason: str) -> None:
         """Parks the entries of a folder that does not answer, with this reason."""
@@ -221,17 +221,17 @@ class Candidates:
                 entry.reason, entry.remedy, entry.thing = reason, "", None
                 entry.parked = entry.held = True
 
-    def look(self, entries: Sequence[Waiting]) -> list[Found | Known]:
+    def inspect(self, entries: Sequence[Waiting]) -> list[Found | Known]:
         """Inspects each entry; returns what was found, or the error. Blocking; changes nothing."""
         now = self._clock.elapsed()
         devices: Devices = {}
-        return [self._look(entry, now, devices) for entry in entries]
+        return [self._inspect(entry, now, devices) for entry in entries]
 
-    def _look(self, entry: Waiting, now: float, devices: Devices) -> Found | Known:
+    def _inspect(self, entry: Waiting, now: float, devices: Devices) -> Found | Known:
         settled = entry.quiet is not None and now - entry.quiet.since >= entry.trigger.settle
         try:
             with self._suspects.on(Work.INBOX, _thing(entry)):
-                return self._onlooker.look(
+                return self._inspector.inspect(
                     entry.trigger,
                     entry.name,
                     entry.identified,
@@ -239,17 +239,17 @@ class Candidates:
                     devices=devices,
                 )
         except Exception as error:  # noqa: BLE001 - it fails alone
-            return known(error, "a look at an entry of the inbox", item=entry.id)
+            return known(error, "the inspection of an entry of the inbox", item=entry.id)
 
-    def take_looks(
-        self, entries: Sequence[Waiting], looks: Sequence[Found | Known], began: float
+    def apply_results(
+        self, entries: Sequence[Waiting], results: Sequence[Found | Known], began: float
     ) -> bool:
-        """Applies the results of inspections; returns True where more may be taken now.
+        """Applies the results of inspections; returns True where more may be claimed now.
 
         `began`: when the inspections began, by the clock's `elapsed` (s).
         """
         more = False
-        for entry, found in zip(entries, looks, strict=True):
+        for entry, found in zip(entries, results, strict=True):
             if not lives(self._folders, entry):
                 continue
             before = unit_of(entry)
@@ -273,7 +273,7 @@ class Candidates:
         return more
 
     def _decide(self, entry: Waiting, seen: Survey, found: Found, began: float) -> None:
-        entry.survey, entry.cost, entry.looked = seen, found.cost, began
+        entry.survey, entry.cost, entry.inspected = seen, found.cost, began
         entry.identified = found.identified
         decision = decide(entry.quiet, seen.reading, began, entry.trigger.settle, entry.hints)
         entry.quiet = decision.quiet

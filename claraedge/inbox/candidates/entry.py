@@ -37,7 +37,7 @@ class Waiting:
     quiet: Quiet | None = None
     survey: Survey | None = None
     identified: Identified | None = None
-    looked: float = float("-inf")
+    inspected: float = float("-inf")
     """When the last inspection began, seconds of the clock's `elapsed`."""
     cost: float = 0.0
     """Processor seconds that the last inspection took."""

@@ -73,7 +73,7 @@ class EntryInspector:
         self._surveyor = Surveyor(uid=self.uid, names=names)
         self.user = user_name(self.uid)
 
-    def look(
+    def inspect(
         self,
         trigger: Trigger,
         name: bytes,
@@ -93,13 +93,13 @@ class EntryInspector:
             if name.count(b"/") > MAX_DEPTH:
                 return Found(survey=None)  # too deep: a folder above it is the entry instead
             with placed(trigger.folder, name) as path:
-                return self._look(trigger, name, path, identified, began, nearly, devices)
+                return self._inspect(trigger, name, path, identified, began, nearly, devices)
         except (FileNotFoundError, NotADirectoryError):
             return Found(survey=None)
         except OSError as error:
             return error
 
-    def _look(
+    def _inspect(
         self,
         trigger: Trigger,
         name: bytes,
@@ -111,7 +111,7 @@ class EntryInspector:
     ) -> Found:
         seen = self._surveyor.tree(path)
         too_deep = trigger.deep and name.count(b"/") >= MAX_DEPTH
-        if trigger.deep and seen.is_folder and not too_deep and _may_look_into(path):
+        if trigger.deep and seen.is_folder and not too_deep and _may_list(path):
             return Found(survey=seen, is_folder_of_more=True)
         is_open = folder_is_open(path.parent, seen.top_foreign, self.uid)
         verdict = judge(seen, self.user, folder_open=is_open)
@@ -159,7 +159,7 @@ def _read_only(folder: Path) -> str | None:
     return None if mount is None else os.fsdecode(mount.point)
 
 
-def _may_look_into(folder: Path) -> bool:
+def _may_list(folder: Path) -> bool:
     return os.access(folder, os.R_OK | os.X_OK, effective_ids=True)
 
 

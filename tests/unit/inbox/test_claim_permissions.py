@@ -11,7 +11,7 @@ import pytest
 
 from claraedge.config.inbox import Trigger as Rule
 from claraedge.formats.filenames import DEFAULT
-from claraedge.inbox.inspection import inspector as looks
+from claraedge.inbox.inspection import inspector
 from claraedge.inbox.inspection.inspector import EntryInspector, Found
 from claraedge.inbox.inspection.permissions import Blocked, Free, judge
 from claraedge.inbox.inspection.settling import Reading
@@ -67,7 +67,7 @@ def test_a_medium_that_is_mounted_read_only_is_told_as_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "scan.dcm").write_bytes(b"scan")
-    monkeypatch.setattr(looks, "folder_is_open", lambda *_: False)  # as access(2) says of it
+    monkeypatch.setattr(inspector, "folder_is_open", lambda *_: False)  # as access(2) says of it
     trigger = Trigger(folder=tmp_path, rule=Rule(folder="in", pipeline="ct"), settle=1.0)
     for flags, wanted in (
         (os.ST_RDONLY, "sudo mount -o remount,rw "),
@@ -75,7 +75,7 @@ def test_a_medium_that_is_mounted_read_only_is_told_as_that(
     ):
         found = SimpleNamespace(f_flag=flags)
         monkeypatch.setattr(os, "statvfs", lambda _, found=found: found)
-        look = EntryInspector(DEFAULT).look(trigger, b"scan.dcm", None, nearly=False)
-        assert isinstance(look, Found)
-        assert isinstance(look.verdict, Blocked)
-        assert look.verdict.remedy_of("ID").startswith(wanted)
+        result = EntryInspector(DEFAULT).inspect(trigger, b"scan.dcm", None, nearly=False)
+        assert isinstance(result, Found)
+        assert isinstance(result.verdict, Blocked)
+        assert result.verdict.remedy_of("ID").startswith(wanted)

@@ -44,7 +44,7 @@ def test_what_a_folder_lies_on_is_told_without_touching_it(tmp_path: Path) -> No
     assert mount_above(Path("/")) == mount_of(Path("/"))
 
 
-@pytest.mark.parametrize("at", ["mount", "list", "look", "take"])
+@pytest.mark.parametrize("at", ["mount", "list", "inspect", "claim"])
 async def test_a_call_that_never_returns_holds_up_no_other_folder(
     state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
@@ -62,23 +62,23 @@ async def test_a_call_that_never_returns_holds_up_no_other_folder(
         monkeypatch.setattr(folders, "mount_of", lambda f: (hang(f), mount(f))[1])
     elif at == "list":
         monkeypatch.setattr(folders, "_names", lambda f, a: (hang(f), names(f, a))[1])
-    elif at == "take":
+    elif at == "claim":
         monkeypatch.setattr(claim, "_in_the_inbox", lambda i, s: (hang(i.folder), secure(i, s))[1])
     async with bench(config(state, share)) as b:
         await b.register("ct")
-        if at == "look":
-            look = b.inbox._room._onlooker.look
+        if at == "inspect":
+            inspect = b.inbox._room._inspector.inspect
             monkeypatch.setattr(
-                b.inbox._room._onlooker,
-                "look",
-                lambda t, *a, **k: (hang(t.folder), look(t, *a, **k))[1],
+                b.inbox._room._inspector,
+                "inspect",
+                lambda t, *a, **k: (hang(t.folder), inspect(t, *a, **k))[1],
             )
         drop(share / "first.dcm")
         await b.delivered(1)
         alive.clear()
         for number in range(3):
             drop(share / f"{number}.dcm")
-        if at == "look":
+        if at == "inspect":
             items = await b.until(lambda items: any("does not answer" in i.reason for i in items))
             assert {i.state for i in items if "answer" in i.reason} == {ItemState.PARKED}
         if at in ("mount", "list"):

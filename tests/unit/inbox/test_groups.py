@@ -269,19 +269,19 @@ async def test_a_group_waits_for_one_that_is_being_written(state: Path) -> None:
         assert await inputs(b) == {"a.dcm": {"a.dcm": b"content", "b.dcm": b"half and half"}}
 
 
-async def test_a_group_that_lies_there_at_the_start_is_not_taken_before_all_was_looked_at(
+async def test_a_group_that_lies_there_at_the_start_is_not_taken_before_all_was_inspected(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its first files are whole and quiet long before the last was looked at."""
+    """Its first files are complete and quiet long before the last is inspected."""
     for i in range(40):
         drop(state / f"inbox/in/{i:02}.dcm", b"%d" % i)
-    look = EntryInspector.look
+    inspect = EntryInspector.inspect
 
     def slow(self: Any, *args: Any, **more: Any) -> Any:
         time.sleep(0.02)
-        return look(self, *args, **more)
+        return inspect(self, *args, **more)
 
-    monkeypatch.setattr(EntryInspector, "look", slow)
+    monkeypatch.setattr(EntryInspector, "inspect", slow)
     monkeypatch.setattr("claraedge.inbox.inbox._INSPECTIONS", 4)
     async with bench(config(state, "quiet", quiet_seconds=0.1)) as b:
         await b.register("ct")
@@ -289,18 +289,18 @@ async def test_a_group_that_lies_there_at_the_start_is_not_taken_before_all_was_
         assert len(item.members) == 40
 
 
-async def test_a_group_waits_for_the_first_look_at_what_just_came(
+async def test_a_group_waits_for_the_first_inspection_of_what_just_came(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As at a folder with very many files: while it is looked at, it is not known what it is."""
-    look, go_on = EntryInspector.look, threading.Event()
+    """As at a folder with very many files: until a file is inspected, nobody knows its group."""
+    inspect, resume = EntryInspector.inspect, threading.Event()
 
     def slow(self: Any, trigger: Any, name: bytes, *args: Any, **more: Any) -> Any:
         if name == b"b.dcm":
-            go_on.wait(20)
-        return look(self, trigger, name, *args, **more)
+            resume.wait(20)
+        return inspect(self, trigger, name, *args, **more)
 
-    monkeypatch.setattr(EntryInspector, "look", slow)
+    monkeypatch.setattr(EntryInspector, "inspect", slow)
     async with bench(config(state, "quiet", quiet_seconds=1.5)) as b:
         await b.register("ct")
         drop(state / "inbox/in/a.dcm", b"a")
@@ -309,7 +309,7 @@ async def test_a_group_waits_for_the_first_look_at_what_just_came(
         await b.until(lambda items: len(items) == 2)
         await asyncio.sleep(2.0)  # a.dcm alone was quiet for long enough
         assert await b.jobs() == []
-        go_on.set()
+        resume.set()
         (item,) = await b.delivered()
         assert item.members == ("a.dcm", "b.dcm")
 

@@ -219,7 +219,7 @@ class Candidates:
         for entry in () if known is None else known.entries.values():
             if not entry.ready:
                 entry.reason, entry.remedy, entry.thing = reason, "", None
-                entry.parked = entry.held = True
+                entry.parked = entry.blocked = True
 
     def inspect(self, entries: Sequence[Waiting]) -> list[Found | Known]:
         """Inspects each entry; returns what was found, or the error. Blocking; changes nothing."""
@@ -255,7 +255,7 @@ class Candidates:
             before = unit_of(entry)
             if isinstance(found, OSError | ClaraedgeError):
                 entry.reason, entry.remedy, entry.thing = words(found), "", None
-                entry.parked = entry.held = True
+                entry.parked = entry.blocked = True
                 again = min(entry.trigger.settle, _AGAIN)
                 self._schedule.put(entry, self._clock.elapsed() + again)
             elif found.survey is None:
@@ -277,11 +277,11 @@ class Candidates:
         entry.identified = found.identified
         decision = decide(entry.quiet, seen.reading, began, entry.trigger.settle, entry.hints)
         entry.quiet = decision.quiet
-        held = _held(entry, found)
-        entry.parked = entry.held = held is not None
-        entry.reason = held.reason if held else decision.reason
-        entry.remedy = held.remedy_of(entry.id) if held else ""
-        entry.thing = held.thing if held else None
+        blocked = _obstacle(entry, found)
+        entry.parked = entry.blocked = blocked is not None
+        entry.reason = blocked.reason if blocked else decision.reason
+        entry.remedy = blocked.remedy_of(entry.id) if blocked else ""
+        entry.thing = blocked.thing if blocked else None
         unfinished = self._unfinished(entry)
         entry.partial = unfinished or unfinished_inside(seen.reading)
         if unfinished:
@@ -299,7 +299,7 @@ class Candidates:
             self._schedule.put(entry, max(again, self._earliest(entry, began)))
         elif not decision.settled:
             self._schedule.put(entry, max(decision.next_inspection, self._earliest(entry, began)))
-        elif held is not None:
+        elif blocked is not None:
             self._schedule.put(entry, began + max(_AGAIN, entry.cost / _SHARE))
         else:
             entry.ready = True
@@ -361,13 +361,14 @@ class Candidates:
 
     # --- status for people ----------------------------------------------------------------------
 
-    def parked(self, held: str | None) -> int:
+    def parked(self, blocked_by: str | None) -> int:
         """Returns the number of entries that wait for somebody's action, or are ready but blocked.
 
-        `held`: why nothing may be claimed now; None: it may.
+        `blocked_by`: why nothing may be claimed now; None: it may.
         """
+        none_claimed = blocked_by is not None
         return sum(
-            e.parked or bool(e.trigger.problem) or bool(e.waits) or (e.ready and held is not None)
+            e.parked or bool(e.trigger.problem) or bool(e.waits) or (e.ready and none_claimed)
             for e in self._all()
         )
 
@@ -381,9 +382,9 @@ class Candidates:
             if folder.unseen
         ]
 
-    def items(self, held: str | None) -> list[Item]:
-        """Returns all entries as items, in order; `held`: why ready ones are not claimed now."""
-        return [item_of(e, held) for e in sorted(self._all(), key=lambda e: e.order)]
+    def items(self, blocked_by: str | None) -> list[Item]:
+        """Returns all entries as items, in order; `blocked_by`: why none is claimed now, or None."""
+        return [item_of(e, blocked_by) for e in sorted(self._all(), key=lambda e: e.order)]
 
 
 def _thing(entry: Waiting) -> str:
@@ -391,7 +392,7 @@ def _thing(entry: Waiting) -> str:
     return shown(os.fsencode(entry.trigger.folder) + b"/" + entry.name)
 
 
-def _held(entry: Waiting, found: Found) -> Blocked | None:
+def _obstacle(entry: Waiting, found: Found) -> Blocked | None:
     if isinstance(found.verdict, Blocked):
         return found.verdict
     seen = found.survey

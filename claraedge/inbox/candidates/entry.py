@@ -55,8 +55,8 @@ class Waiting:
     waits: str = ""
     """Which members of its group it waits for, where a person has to act on that."""
     parked: bool = False
-    held: bool = False
-    """Parked because of the entry itself: it may not be taken, or cannot be inspected."""
+    blocked: bool = False
+    """Parked because of the entry itself: it may not be claimed, or cannot be inspected."""
     ready: bool = False
     """Settled, and free to be claimed."""
 
@@ -102,13 +102,13 @@ def lives(folders: Mapping[Path, TriggerFolder], entry: Waiting) -> bool:
 def unit_of(entry: Waiting) -> Unit | None:
     """Returns the entry as a value for grouping; None before its first inspection."""
     if entry.survey is None or entry.quiet is None:
-        if not entry.held:
+        if not entry.blocked:
             return None
         files, fault, changed = 1, None, float("-inf")
     else:
         files, fault = entry.survey.reading.files, entry.survey.reading.fault
         changed = entry.quiet.since
-    lacking = entry.partial or (entry.reason if entry.held else "") or fault or ""
+    lacking = entry.partial or (entry.reason if entry.blocked else "") or fault or ""
     empty = files == 0 and not lacking
     identified = entry.identified
     return Unit(
@@ -125,8 +125,8 @@ def unit_of(entry: Waiting) -> Unit | None:
     )
 
 
-def item_of(entry: Waiting, held: str | None) -> Item:
-    """Returns the entry as an item; `held`: why ready entries are not claimed now, or None."""
+def item_of(entry: Waiting, blocked_by: str | None) -> Item:
+    """Returns the entry as an item; `blocked_by`: why no entry is claimed now, or None."""
     item = Item(
         id=entry.id,
         folder=shown(os.fsencode(entry.trigger.folder)),
@@ -150,8 +150,8 @@ def item_of(entry: Waiting, held: str | None) -> Item:
         )
     if entry.waits and not entry.reason:
         return replace(item, state=ItemState.PARKED, reason=entry.waits, remedy="")
-    if entry.ready and held is not None:
-        return replace(item, state=ItemState.PARKED, reason=held)
+    if entry.ready and blocked_by is not None:
+        return replace(item, state=ItemState.PARKED, reason=blocked_by)
     if entry.ready and entry.trigger.rule.grouping not in ALONE and not entry.reason:
         marker = entry.trigger.rule.marker
         if marker is not None and stem_of(marker, entry.name) is not None:

@@ -109,7 +109,7 @@ class ReadyQueue:
 
     def _add_groups(self, takes: list[Take], folder: TriggerFolder, now: float, most: int) -> None:
         began = time.monotonic()
-        if any(entry.survey is None and not entry.held for entry in folder.entries.values()):
+        if any(entry.survey is None and not entry.blocked for entry in folder.entries.values()):
             # An entry that is not inspected yet may belong to any group: of a big one that was
             # there at the start, the first entries settle before the last are inspected.
             folder.look_again = now + _SOON

@@ -1,4 +1,4 @@
-"""Entries that are seen and not taken yet, and which of them may be taken."""
+"""Entries that are seen and not claimed yet, and which of them may be claimed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from claraedge.formats.filenames import Names
 from claraedge.ids import NewId
 from claraedge.inbox.candidates.entry import TriggerFolder, Waiting, item_of, lives, unit_of
 from claraedge.inbox.candidates.first_seen import FirstSeen
-from claraedge.inbox.candidates.ready_queue import UNSEEN, ReadyQueue, Take
+from claraedge.inbox.candidates.ready_queue import UNSEEN, ReadyItem, ReadyQueue
 from claraedge.inbox.candidates.schedule import Schedule
 from claraedge.inbox.inspection.inspector import EntryInspector, Found
 from claraedge.inbox.inspection.permissions import Blocked
@@ -29,7 +29,7 @@ from claraedge.suspects import UNRECORDED, Suspects, Work
 
 #: Delay (s) between a hint and the inspection of its entry; further hints do not postpone it.
 _SOON = 0.1
-#: Share of the time that inspections of one entry may take: big trees are inspected less often.
+#: Share of the time that inspections of one entry may use: big trees are inspected less often.
 _SHARE = 0.05
 #: Pause (s) before a blocked entry is inspected again, and longest pause before an unreadable one.
 _AGAIN = 10.0
@@ -39,7 +39,7 @@ _REFILL = 0.8
 #: Hints that do not mean a change of the content.
 _IDLE = frozenset({Heard.OPENED, Heard.CLOSED_UNWRITTEN})
 
-_NOT_A_FOLDER = "this trigger takes only folders: put the file into a folder here"
+_NOT_A_FOLDER = "this trigger accepts only folders: put the file into a folder here"
 
 
 class Candidates:
@@ -65,14 +65,14 @@ class Candidates:
         self._suspects = suspects
         self._inspector = EntryInspector(names)
         self._schedule = Schedule(self._needs_inspection)
-        self._takes = ReadyQueue(clock, self._folders, self._park_misnamed)
+        self._ready_queue = ReadyQueue(clock, self._folders, self._park_misnamed)
         self.relist = False
         """Folders have to be listed again: new ones of deep triggers, or `refills`."""
 
     # --- listings and hints ---------------------------------------------------------------------
 
     def see(self, trigger: Trigger, names: Iterable[bytes]) -> None:
-        """Takes the listing of a folder: adds new entries, and drops those that are gone."""
+        """Applies the listing of a folder: adds new entries, and drops those that are gone."""
         now, wall = self._clock.elapsed(), self._clock.now()
         present = set(names)
         self._book.present(trigger.folder, present)
@@ -88,7 +88,7 @@ class Candidates:
             if had_problem and not trigger.problem:
                 self._schedule.put(entry, now)
                 if entry.ready:
-                    self._takes.offer(entry)
+                    self._ready_queue.offer(entry)
             self._schedule.put(entry, min(entry.due, self._earliest(entry, now)))
 
     def _admitted(self, folder: TriggerFolder, new: set[bytes]) -> Iterable[bytes]:
@@ -112,7 +112,7 @@ class Candidates:
             del self._folders[path]
 
     def hear(self, trigger: Trigger, name: bytes, heard: Heard, inside: bytes) -> None:
-        """Takes a hint from a watcher; `inside` is the path below the entry that it is about."""
+        """Applies a hint from a watcher; `inside` is the path below the entry that it is about."""
         now = self._clock.elapsed()
         entry = self._folder(trigger).entries.get(name)
         if entry is None:
@@ -203,8 +203,8 @@ class Candidates:
         return self._schedule.next()
 
     def due(self, most: int) -> Sequence[Waiting]:
-        """Returns up to `most` entries to inspect now, and takes them off the schedule."""
-        return self._schedule.take(self._clock.elapsed(), most)
+        """Returns up to `most` entries to inspect now, and removes them from the schedule."""
+        return self._schedule.pop(self._clock.elapsed(), most)
 
     def _needs_inspection(self, entry: Waiting) -> bool:
         return not entry.ready and not entry.trigger.problem and lives(self._folders, entry)
@@ -303,7 +303,7 @@ class Candidates:
             self._schedule.put(entry, began + max(_AGAIN, entry.cost / _SHARE))
         else:
             entry.ready = True
-            self._takes.offer(entry)
+            self._ready_queue.offer(entry)
 
     def _unfinished(self, entry: Waiting) -> str:
         """Returns why its own name, or that of a file next to it, marks an entry as unfinished.
@@ -325,18 +325,18 @@ class Candidates:
 
     def next_group(self) -> float | None:
         """Returns the time (s, `elapsed`) at which waiting alone may complete a group, or None."""
-        return self._takes.next_group()
+        return self._ready_queue.next_group()
 
     def any_ready(self) -> bool:
         """Whether something may be claimed."""
-        return self._takes.any()
+        return self._ready_queue.any()
 
-    def ready(self, most: int) -> Sequence[Take]:
+    def ready(self, most: int) -> Sequence[ReadyItem]:
         """Returns up to `most` items that may be claimed, in order.
 
-        Further calls return the same ones until they are taken, parked or changed.
+        Further calls return the same ones until they are claimed, parked or changed.
         """
-        return self._takes.ready(most)
+        return self._ready_queue.ready(most)
 
     def _park_misnamed(self, entries: Iterable[Waiting], reason: str) -> None:
         self.park(entries, reason, _AGAIN)
@@ -351,10 +351,10 @@ class Candidates:
             entry.ready, entry.parked, entry.reason = False, True, reason
             self._schedule.put(entry, now + (entry.trigger.settle if wait is None else wait))
 
-    def leave(self, takes: Iterable[Take]) -> None:
+    def leave(self, items: Iterable[ReadyItem]) -> None:
         """Removes entries that are claimed: new entries may have their names."""
-        for take in takes:
-            for entry in take.entries:
+        for item in items:
+            for entry in item.entries:
                 if lives(self._folders, entry):
                     self._remove(entry)
                 self._book.claimed(entry.id)
@@ -383,7 +383,7 @@ class Candidates:
         ]
 
     def items(self, blocked_by: str | None) -> list[Item]:
-        """Returns all entries as items, in order; `blocked_by`: why none is claimed now, or None."""
+        """Returns all entries as items, in order; `blocked_by`: why none is claimed, or None."""
         return [item_of(e, blocked_by) for e in sorted(self._all(), key=lambda e: e.order)]
 
 

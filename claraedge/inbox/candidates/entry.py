@@ -1,4 +1,4 @@
-"""One entry of a trigger's folder that is seen and not taken yet, and how it is shown."""
+"""One entry of a trigger's folder that is seen and not claimed yet, and how it is shown."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class TriggerFolder:
 
     trigger: Trigger
     entries: dict[bytes, Waiting] = field(default_factory=dict)
-    look_again: float = float("inf")
+    next_grouping: float = float("inf")
     """Time at which to group its entries again, seconds of the clock's `elapsed`."""
 
     unseen: int = 0
@@ -81,11 +81,11 @@ class TriggerFolder:
     def regroup(self) -> None:
         """Marks the folder for grouping again, after a change of its entries."""
         if self.is_grouped:
-            self.look_again = self.rest_until
+            self.next_grouping = self.rest_until
 
     @property
     def is_grouped(self) -> bool:
-        """Whether its entries are taken together with others."""
+        """Whether its entries are claimed together with others."""
         return self.trigger.rule.grouping not in ALONE
 
     def has(self, entry: Waiting) -> bool:
@@ -94,7 +94,7 @@ class TriggerFolder:
 
 
 def lives(folders: Mapping[Path, TriggerFolder], entry: Waiting) -> bool:
-    """Whether an entry was neither taken nor dropped."""
+    """Whether an entry was neither claimed nor dropped."""
     folder = folders.get(entry.trigger.folder)
     return folder is not None and folder.has(entry)
 
@@ -120,7 +120,7 @@ def unit_of(entry: Waiting) -> Unit | None:
         lacking="an empty folder" if empty else lacking,
         faulty=fault is not None,
         files=files,
-        stray=empty or entry.superseded or (identified is not None and identified.stray),
+        unrelated=empty or entry.superseded or (identified is not None and identified.unrelated),
         key="" if identified is None else identified.key,
     )
 

@@ -1,4 +1,4 @@
-"""Remembers entries that are seen and not taken yet, so that ids and order survive a restart.
+"""Remembers entries that are seen and not claimed yet, so that ids and order survive a restart.
 
 This is an aid only: where it cannot be written, entries count as new after a restart, and no data
 is lost.
@@ -51,7 +51,7 @@ class FirstSeen:
     def note(self, entry: Seen) -> None:
         """Notes a new entry, for the next `write`.
 
-        Not in a folder whose name is no UTF-8: nothing in it is ever taken, so its order does not
+        Not in a folder whose name is no UTF-8: nothing in it is ever claimed, so its order does not
         matter.
         """
         if is_text(str(entry.folder)):
@@ -67,7 +67,7 @@ class FirstSeen:
         self._to_write.pop(entry, None)
 
     def present(self, folder: Path, names: Collection[bytes]) -> None:
-        """Takes the listing of a folder: what earlier runs saw there and is missing is gone."""
+        """Applies the listing of a folder: what earlier runs saw there and is missing is gone."""
         recalled = self._recalled[folder]
         for name in [name for name in recalled if name not in names]:
             self._to_drop.add(recalled.pop(name).id)

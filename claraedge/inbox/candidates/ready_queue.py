@@ -19,7 +19,7 @@ from claraedge.inbox.triggers.triggers import Trigger
 
 #: Delay (s) of grouping while an entry is not inspected yet, which may belong to any group.
 _SOON = 0.1
-#: Share of the time that grouping may take: in big folders it is done less often.
+#: Share of the time that grouping may use: in big folders it is done less often.
 _SHARE = 0.3
 
 #: Reason for entries of a folder with more than are watched at once: any may belong to any group.
@@ -33,8 +33,8 @@ _BARE = Rule(folder=".", pipeline="-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Take:
-    """Entries that become one item."""
+class ReadyItem:
+    """Entries that may be claimed, and become one item."""
 
     trigger: Trigger
     group: Group
@@ -43,7 +43,7 @@ class Take:
 
 
 class ReadyQueue:
-    """Entries that are settled, in the order in which they are taken."""
+    """Entries that are settled, in the order in which they are claimed."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class ReadyQueue:
 
     def next_group(self) -> float | None:
         """Returns the time (s, `elapsed`) at which waiting alone may complete a group, or None."""
-        times = [f.look_again for f in self._folders.values() if not f.trigger.problem]
+        times = [f.next_grouping for f in self._folders.values() if not f.trigger.problem]
         return min((time for time in times if time != float("inf")), default=None)
 
     def offer(self, entry: Waiting) -> None:
@@ -81,15 +81,15 @@ class ReadyQueue:
             heapq.heappop(self._ready)
         now = self._clock.elapsed()
         return bool(self._ready) or any(
-            f.look_again <= now and not f.trigger.problem for f in self._folders.values()
+            f.next_grouping <= now and not f.trigger.problem for f in self._folders.values()
         )
 
-    def ready(self, most: int) -> Sequence[Take]:
+    def ready(self, most: int) -> Sequence[ReadyItem]:
         """Returns up to `most` items that may be claimed, in order.
 
-        Further calls return the same ones until they are taken, parked or changed.
+        Further calls return the same ones until they are claimed, parked or changed.
         """
-        takes: list[Take] = []
+        items: list[ReadyItem] = []
         offered: dict[int, tuple[tuple[bool, float, bytes], int, Waiting]] = {}
         while self._ready and len(offered) < most:
             place = heapq.heappop(self._ready)
@@ -100,30 +100,32 @@ class ReadyQueue:
         for place in offered.values():
             entry = place[2]
             alone = Group(label=entry.name, members=())
-            self._add_take(takes, entry.trigger, alone, [entry])
+            self._add_item(items, entry.trigger, alone, [entry])
         now = self._clock.elapsed()
         for folder in self._folders.values():
-            if folder.look_again <= now and not folder.trigger.problem:
-                self._add_groups(takes, folder, now, most)
-        return sorted(takes, key=lambda take: take.entries[0].order)[:most]
+            if folder.next_grouping <= now and not folder.trigger.problem:
+                self._add_groups(items, folder, now, most)
+        return sorted(items, key=lambda item: item.entries[0].order)[:most]
 
-    def _add_groups(self, takes: list[Take], folder: TriggerFolder, now: float, most: int) -> None:
+    def _add_groups(
+        self, items: list[ReadyItem], folder: TriggerFolder, now: float, most: int
+    ) -> None:
         began = time.monotonic()
         if any(entry.survey is None and not entry.blocked for entry in folder.entries.values()):
             # An entry that is not inspected yet may belong to any group: of a big one that was
             # there at the start, the first entries settle before the last are inspected.
-            folder.look_again = now + _SOON
+            folder.next_grouping = now + _SOON
             return
         entries = sorted(folder.entries.values(), key=lambda entry: entry.order)
         if folder.unseen:
-            folder.look_again = float("inf")
+            folder.next_grouping = float("inf")
             for entry in entries:
                 entry.waits = UNSEEN
             folder.rest_until = now + (time.monotonic() - began) / _SHARE
             return
         units = [unit for entry in entries if (unit := unit_of(entry)) is not None]
         found = group(folder.trigger.rule, units, now)
-        folder.look_again = float("inf") if found.look_again is None else found.look_again
+        folder.next_grouping = float("inf") if found.next_grouping is None else found.next_grouping
         for entry in entries:
             entry.waits = found.waits.get(entry.name, "")
         groups = [
@@ -132,13 +134,13 @@ class ReadyQueue:
         ]
         groups.sort(key=lambda pair: pair[1][0].order)
         for one, members in groups[:most]:
-            self._add_take(takes, folder.trigger, one, members)
+            self._add_item(items, folder.trigger, one, members)
         folder.rest_until = now + (time.monotonic() - began) / _SHARE
         if groups:
-            folder.look_again = folder.rest_until  # offers them again until they are taken
+            folder.next_grouping = folder.rest_until  # offers them again until they are claimed
 
-    def _add_take(
-        self, takes: list[Take], trigger: Trigger, one: Group, entries: Sequence[Waiting]
+    def _add_item(
+        self, items: list[ReadyItem], trigger: Trigger, one: Group, entries: Sequence[Waiting]
     ) -> None:
         first = entries[0]
         uids = {} if first.identified is None else first.identified.uids
@@ -164,31 +166,31 @@ class ReadyQueue:
             study=bool(one.key),
             lenient=trigger.rule.incomplete == "run",
         )
-        takes.append(Take(trigger=trigger, group=one, entries=entries, options=options))
+        items.append(ReadyItem(trigger=trigger, group=one, entries=entries, options=options))
 
 
-def claimed(take: Take) -> Claimed:
+def claimed(item: ReadyItem) -> Claimed:
     """Returns the claim to record for entries that are ready."""
-    first = take.entries[0]
-    if take.group.members:
-        surveys = [(e.name, e.survey) for e in take.entries if e.survey is not None]
-        seen, inside, name = combined(surveys), b"", take.group.label
+    first = item.entries[0]
+    if item.group.members:
+        surveys = [(e.name, e.survey) for e in item.entries if e.survey is not None]
+        seen, inside, name = combined(surveys), b"", item.group.label
     else:
         assert first.survey is not None
         seen = first.survey
         inside, _, name = first.name.rpartition(b"/")
     return Claimed(
         id=first.id,
-        folder=take.trigger.folder,
+        folder=item.trigger.folder,
         inside=inside,
         name=name,
-        members=take.group.members,
-        pipeline=take.trigger.rule.pipeline,
-        deliver=take.trigger.rule.deliver,
-        options=take.options,
+        members=item.group.members,
+        pipeline=item.trigger.rule.pipeline,
+        deliver=item.trigger.rule.deliver,
+        options=item.options,
         fingerprint=seen.reading.fingerprint,
         content=seen.content,
         size=seen.size,
-        first_seen=min(entry.first_seen for entry in take.entries),
-        keep_originals_days=take.trigger.rule.originals_keep_days,
+        first_seen=min(entry.first_seen for entry in item.entries),
+        keep_originals_days=item.trigger.rule.originals_keep_days,
     )

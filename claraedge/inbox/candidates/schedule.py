@@ -29,7 +29,7 @@ class Schedule:
             heapq.heappop(self._due)
         return self._due[0][0] if self._due else None
 
-    def take(self, now: float, most: int) -> Sequence[Waiting]:
+    def pop(self, now: float, most: int) -> Sequence[Waiting]:
         """Returns up to `most` entries whose inspection is due, and removes them from the plan."""
         found: dict[int, Waiting] = {}
         while self._due and self._due[0][0] <= now and len(found) < most:

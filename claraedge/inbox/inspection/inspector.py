@@ -38,7 +38,7 @@ class Identified:
     """The UID that the trigger groups by; empty where the file has none."""
     fault: str = ""
     """Why the file can never be an input of a study; empty: it can."""
-    stray: bool = False
+    unrelated: bool = False
     """It certainly belongs to no study."""
 
 
@@ -175,8 +175,8 @@ def _identified(path: Path, grouping: str, seen: Survey) -> Identified | None:
     finally:
         os.close(descriptor)
     if isinstance(found, Unidentified):
-        stray = found.other and _IMAGE.search(path.name) is None
-        return Identified(fingerprint=fingerprint, fault=f"it {found.reason}", stray=stray)
+        unrelated = found.other and _IMAGE.search(path.name) is None
+        return Identified(fingerprint=fingerprint, fault=f"it {found.reason}", unrelated=unrelated)
     uids = {
         "study": name_of(found.study),
         "series": name_of(found.series) if found.series else "",

@@ -41,7 +41,7 @@ class Unit:
     """It can never become an input, for the reason in `lacking`; but we may take it."""
     files: int = 1
     """Number of regular files in it."""
-    stray: bool = False
+    unrelated: bool = False
     """It certainly belongs to no group: no DICOM file, an empty folder, or a replaced part."""
     key: str = ""
     """UID of its study or series; empty while that is unknown."""
@@ -71,7 +71,7 @@ class Grouped:
 
     groups: Sequence[Group]
     """Items that may be taken now."""
-    look_again: float | None
+    next_grouping: float | None
     """Time (s) at which more may be taken merely by waiting; None: only changes matter."""
     waits: Mapping[bytes, str] = field(default_factory=dict)
     """Complete or refused entries that wait for others of their group -> what they wait for."""
@@ -96,7 +96,7 @@ def group(trigger: Trigger, units: Sequence[Unit], now: float) -> Grouped:
     match trigger.grouping:
         case "entry" | "file" | "folder":
             singles = [Group(label=u.name, members=()) for u in units if u.ready]
-            return Grouped(groups=singles, look_again=None)
+            return Grouped(groups=singles, next_grouping=None)
         case "marker":
             crowds = _ended(trigger, units)
         case "quiet":
@@ -109,7 +109,7 @@ def group(trigger: Trigger, units: Sequence[Unit], now: float) -> Grouped:
                     by_key[unit.key].append(unit)
             crowds = [_Crowd(members, key=key) for key, members in by_key.items()]
     if trigger.grouping != "marker":
-        _add_lacking(crowds, [u for u in units if u.lacking and not u.stray], trigger.quiet)
+        _add_lacking(crowds, [u for u in units if u.lacking and not u.unrelated], trigger.quiet)
     return _decided(trigger, crowds, units, now)
 
 
@@ -156,12 +156,12 @@ def _decided(
             waits[unit.name] = f"{unit.lacking}; it waits for the marker of its group"
             continue
         # The group that it belongs to may still arrive.
-        until = unit.changed if unit.stray else unit.changed + trigger.quiet
+        until = unit.changed if unit.unrelated else unit.changed + trigger.quiet
         if until > now and trigger.grouping != "marker":
             times.append(until)
         else:
             groups.append(Group(label=unit.name, members=()))
-    return Grouped(groups=groups, look_again=min(times, default=None), waits=waits)
+    return Grouped(groups=groups, next_grouping=min(times, default=None), waits=waits)
 
 
 def _group_of(crowd: _Crowd, faulty: Sequence[bytes], *, fails: bool) -> Group:
@@ -247,10 +247,10 @@ def _ended(trigger: Trigger, units: Sequence[Unit]) -> list[_Crowd]:
     stems = {u.name: stem_of(trigger.marker, u.name) for u in units}
     others: dict[bytes, list[Unit]] = defaultdict(list)
     for unit in units:
-        if stems[unit.name] is None and not unit.stray:
+        if stems[unit.name] is None and not unit.unrelated:
             for end in _ends(unit.name):
                 others[end].append(unit)
-    unplaced = [u for u in units if u.lacking and not u.stray and u.name.startswith(b".")]
+    unplaced = [u for u in units if u.lacking and not u.unrelated and u.name.startswith(b".")]
     taken: set[bytes] = set()
     crowds = []
     for marker in units:

@@ -34,13 +34,13 @@ def found(trigger: Trigger, units: Sequence[Unit], now: float = NOW) -> dict[str
 def test_each_ready_entry_is_an_item_of_its_own(grouping: str) -> None:
     units = [unit("a"), unit("b", ready=False), unit("c", faulty=True), unit("d", changed=NOW)]
     wanted = [Group(label=name, members=()) for name in (b"a", b"c", b"d")]
-    assert group(rule(grouping), units, NOW) == Grouped(groups=wanted, look_again=None)
+    assert group(rule(grouping), units, NOW) == Grouped(groups=wanted, next_grouping=None)
 
 
 def test_nothing_makes_nothing() -> None:
     for grouping in ("entry", "quiet", "dicom-study", "dicom-series"):
-        assert group(rule(grouping), [], NOW) == Grouped(groups=[], look_again=None)
-    assert group(rule("marker", marker="READY"), [], NOW) == Grouped(groups=[], look_again=None)
+        assert group(rule(grouping), [], NOW) == Grouped(groups=[], next_grouping=None)
+    assert group(rule("marker", marker="READY"), [], NOW) == Grouped(groups=[], next_grouping=None)
 
 
 # --- quiet ------------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ QUIET = rule("quiet", quiet_seconds=10)
         ([unit("b", changed=80), unit("a", changed=90.5)], {}, 100.5),
         ([unit("a", changed=80), unit("b", ready=False)], {}, None),
         # an empty folder is no part of it
-        ([unit("a"), unit("b", ready=False, lacking="empty", stray=True)], {"a": ["a"]}, None),
+        ([unit("a"), unit("b", ready=False, lacking="empty", unrelated=True)], {"a": ["a"]}, None),
         # without a group, what can never become a job goes alone, once none may come any more
         ([unit("f", faulty=True, lacking="a link")], {"f": []}, None),
         ([unit("f", faulty=True, lacking="a link", changed=99)], {}, 109.0),
@@ -73,12 +73,12 @@ def test_quiet_takes_all_once_nothing_changed_for_long_enough(
     units: list[Unit], wanted: dict[str, list[str]], again: float | None
 ) -> None:
     assert found(QUIET, units) == wanted
-    assert group(QUIET, units, NOW).look_again == again
+    assert group(QUIET, units, NOW).next_grouping == again
 
 
 def test_quiet_is_thirty_seconds_unless_it_is_set() -> None:
     units = [unit("a", changed=NOW - 29)]
-    assert group(rule("quiet"), units, NOW) == Grouped(groups=[], look_again=NOW + 1)
+    assert group(rule("quiet"), units, NOW) == Grouped(groups=[], next_grouping=NOW + 1)
     assert found(rule("quiet"), units, NOW + 1) == {"a": ["a"]}
 
 
@@ -123,7 +123,7 @@ STARRED = rule("marker", marker="*.ready")
         (READY, [unit("a"), unit("b")], {}),
         (READY, [unit("a"), unit("READY", ready=False)], {}),
         (READY, [unit("a"), unit("b", ready=False), unit("READY")], {}),
-        (READY, [unit("a"), unit("b", ready=False, lacking="empty", stray=True), unit("READY")],
+        (READY, [unit("a"), unit("b", ready=False, lacking="empty", unrelated=True), unit("READY")],
          {"a": ["a", "READY"]}),
         (READY, [unit("f", faulty=True, lacking="a link"), unit("READY")], {}),
         (
@@ -152,7 +152,7 @@ def test_a_marker_ends_its_group(
 ) -> None:
     assert found(trigger, units) == wanted
     assert all(one.marker for one in group(trigger, units, NOW).groups if one.members)
-    assert group(trigger, units, NOW).look_again is None
+    assert group(trigger, units, NOW).next_grouping is None
 
 
 # --- studies ----------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def test_studies_are_taken_each_when_it_is_quiet() -> None:
         unit("d", key="3", ready=False),
         unit("e", key="4", changed=97),
         unit("unknown", ready=False),
-        unit("no.dcm", faulty=True, stray=True, lacking="no DICOM", changed=99),
+        unit("no.dcm", faulty=True, unrelated=True, lacking="no DICOM", changed=99),
         unit("theirs", key="9", ready=False, lacking="not ours"),
     ]
     result = group(STUDY, units, NOW)
@@ -177,12 +177,12 @@ def test_studies_are_taken_each_when_it_is_quiet() -> None:
         Group(label=b"1", members=(b"a", b"sub/b"), key="1"),
         Group(label=b"no.dcm", members=()),
     ]
-    assert result.look_again == 105.0
+    assert result.next_grouping == 105.0
 
 
 def test_a_study_of_which_one_file_changes_waits_as_a_whole() -> None:
     units = [unit("a", key="1"), unit("b", key="1", ready=False, changed=99)]
-    assert group(STUDY, units, NOW) == Grouped(groups=[], look_again=109)
+    assert group(STUDY, units, NOW) == Grouped(groups=[], next_grouping=109)
 
 
 # --- what lacks -------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ def test_a_group_of_which_a_part_lacks_waits_and_says_for_what(
     result = group(trigger, crowd(trigger, **lacks), NOW)
     text = f"its group waits: 2 of 3 files: 'c': {lacks['lacking']}"
     assert result == Grouped(
-        groups=[], look_again=None, waits=dict.fromkeys((b"a", b"b", b"c"), text)
+        groups=[], next_grouping=None, waits=dict.fromkeys((b"a", b"b", b"c"), text)
     )
 
 
@@ -244,13 +244,13 @@ def test_a_group_of_which_a_part_lacks_may_fail_as_a_whole(
 def test_what_may_be_a_part_is_not_decided_before_the_group_is_quiet(wish: str) -> None:
     trigger = rule("dicom-study", quiet_seconds=10, incomplete=wish)
     units = [unit("s/a", key="1", changed=95), unit("s/b", changed=80, **LINK)]
-    assert group(trigger, units, NOW) == Grouped(groups=[], look_again=105.0)
+    assert group(trigger, units, NOW) == Grouped(groups=[], next_grouping=105.0)
 
 
 def test_an_unfinished_file_that_still_grows_keeps_the_others_waiting() -> None:
     trigger = rule("dicom-study", quiet_seconds=10, incomplete="run")
     units = [unit("a", key="1"), unit("b.part", key="1", changed=99, **HALF)]
-    assert group(trigger, units, NOW) == Grouped(groups=[], look_again=109.0)
+    assert group(trigger, units, NOW) == Grouped(groups=[], next_grouping=109.0)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_an_unfinished_file_that_still_grows_keeps_the_others_waiting() -> None:
         ("x", {"key": "1"}, True),  # it says that it is of the study
         ("x", {"key": "1", "first_seen": 0}, True),
         ("s1/x", {"key": "2"}, False),
-        ("s1/x", {"stray": True}, False),  # certainly no part of a study
+        ("s1/x", {"unrelated": True}, False),  # certainly no part of a study
     ],
 )
 def test_a_part_of_a_study_is_known_by_its_uid_or_else_by_place_and_time(

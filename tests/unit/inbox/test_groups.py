@@ -214,7 +214,7 @@ async def test_folder_makes_a_job_of_each_folder_and_loose_files_are_told_and_wa
         await b.delivered(2)
         items = await b.until(lambda items: any(i.state is ItemState.PARKED for i in items))
         (item,) = [i for i in items if i.name == "loose.dcm"]
-        assert item.reason == "this trigger takes only folders: put the file into a folder here"
+        assert item.reason == "this trigger accepts only folders: put the file into a folder here"
         assert await inputs(b) == {"one": {"a/1.dcm": b"1"}, "two": {"2.dcm": b"2"}}
         staged = state / "inbox/in/.staged"
         staged.mkdir()

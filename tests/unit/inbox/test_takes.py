@@ -1,4 +1,4 @@
-"""What is taken, and what it costs to find out."""
+"""Which items may be claimed, and what it costs to find out."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ def test_groups_of_a_big_folder_are_made_some_at_a_time_and_leave_time_for_other
     for number in range(20_000):
         name = b"scan%d.%s" % (number // 2, b"ready" if number % 2 else b"dcm")
         folder.entries[name] = settled(trigger, name, number)
-    takes = ReadyQueue(SystemClock(), {trigger.folder: folder}, unexpected)
+    queue = ReadyQueue(SystemClock(), {trigger.folder: folder}, unexpected)
     folder.regroup()
     began = time.monotonic()
-    found = takes.ready(64)
+    found = queue.ready(64)
     cost = time.monotonic() - began
-    assert [take.group.label for take in found] == [b"scan%d" % n for n in range(64)]
-    folder.regroup()  # an entry was looked at
-    assert not takes.any()
-    again = takes.next_group()
+    assert [item.group.label for item in found] == [b"scan%d" % n for n in range(64)]
+    folder.regroup()  # an entry was inspected
+    assert not queue.any()
+    again = queue.next_group()
     assert again is not None
     assert again - SystemClock().elapsed() > cost  # at most a part of the time goes to this
 
@@ -66,7 +66,7 @@ def test_a_small_folder_is_grouped_as_soon_as_something_changes() -> None:
     trigger = Trigger(folder=Path("/in"), rule=rule, settle=1.0)
     folder = TriggerFolder(trigger)
     folder.entries[b"a"] = settled(trigger, b"a", 1)
-    takes = ReadyQueue(SystemClock(), {trigger.folder: folder}, unexpected)
+    queue = ReadyQueue(SystemClock(), {trigger.folder: folder}, unexpected)
     folder.regroup()
-    assert takes.any()
-    assert [take.group.members for take in takes.ready(64)] == [(b"a",)]
+    assert queue.any()
+    assert [item.group.members for item in queue.ready(64)] == [(b"a",)]

@@ -160,7 +160,7 @@ def _start(file: FileBytes) -> int:
         for place in (_PREAMBLE, 0)
         if start[place : place + len(_MAGIC)] == _MAGIC
     ]
-    # The magic word may be part of a value: it decides only where no offset looks like a beginning.
+    # The magic word may be part of a value: it decides only where `begins_at` finds none.
     for place in (*after_magic, 0, _PREAMBLE):
         if begins_at(file, place):
             return place

@@ -70,7 +70,7 @@ def _has_writer(name: bytes, folder: int, local: Devices) -> bool | None:
     try:
         descriptor = os.open(name, _OPEN, dir_fd=folder)
     except BlockingIOError:
-        return True  # a program has a write lease on it, as Samba takes for its clients
+        return True  # a program has a write lease on it, as Samba requests for its clients
     except FileNotFoundError:
         raise
     except OSError:

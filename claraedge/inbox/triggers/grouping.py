@@ -1,4 +1,4 @@
-"""Groups entries into items. Pure: entries of a trigger's folder in, items that may be taken out.
+"""Groups entries into items. Pure: entries of a trigger's folder in, claimable items out.
 
 An entry is a path below the folder: each path at its top, or each file of its tree. Each settles by
 itself; this module decides which of the settled ones belong together, and whether to wait for more.
@@ -70,9 +70,9 @@ class Grouped:
     """The result of grouping."""
 
     groups: Sequence[Group]
-    """Items that may be taken now."""
+    """Items that may be claimed now."""
     next_grouping: float | None
-    """Time (s) at which more may be taken merely by waiting; None: only changes matter."""
+    """Time (s) at which more may be claimed by waiting alone; None: only changes matter."""
     waits: Mapping[bytes, str] = field(default_factory=dict)
     """Complete or refused entries that wait for others of their group -> what they wait for."""
 
@@ -125,7 +125,7 @@ def _decided(
     for crowd in crowds:
         until = max(unit.changed for unit in (*crowd.members, *crowd.lacking)) + trigger.quiet
         if settling := [unit for unit in crowd.members if not unit.ready]:
-            # The end of its settling triggers the next grouping. Where that takes long, the other
+            # The end of its settling triggers the next grouping. Where that lasts long, the other
             # members show what they wait for.
             if until > now:
                 times.append(until)

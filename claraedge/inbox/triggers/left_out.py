@@ -1,4 +1,4 @@
-"""Shows what lies in triggers' folders but is never taken, as ignored items."""
+"""Shows what lies in triggers' folders but is never claimed, as ignored items."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class LeftOuts:
         self._noted: dict[Path, tuple[Trigger, Mapping[bytes, _Noted], int]] = {}
 
     def note(self, trigger: Trigger, found: Iterable[LeftOut]) -> None:
-        """Takes what the last listing of a folder found and left out."""
+        """Notes what the last listing of a folder found and left out."""
         before = self._noted.get(trigger.folder, (trigger, {}, 0))[1]
         now, wall = self._clock.elapsed(), self._clock.now()
         by_path = {one.path: one for one in found}

@@ -1,4 +1,4 @@
-"""Decides by name which entries a trigger takes, and derives parameters from names. Pure."""
+"""Decides by name which entries a trigger accepts, and derives parameters from names. Pure."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Folders:
         self.root = Path(os.path.normpath(config.inbox_dir.absolute()))
         self._settings = config.inbox
         self._definitions = definitions
-        self._told: dict[Path, str] = {}
+        self._unreadable: dict[Path, str] = {}
         self._between: dict[Path, list[str]] = {}
         self._polls: set[Path] = set()
 
@@ -64,11 +64,11 @@ class Folders:
         """Returns which folders cannot be read now, as texts for people."""
         return [
             f"the inbox folder {shown(os.fsencode(path))} cannot be read ({why})"
-            for path, why in self._told.items()
+            for path, why in self._unreadable.items()
         ]
 
     def left_out(self) -> list[str]:
-        """Returns which entries lie where no trigger takes them, as texts for people."""
+        """Returns which entries lie where no trigger accepts them, as texts for people."""
         return [
             f"{name}{f' and {len(more)} more' if more else ''} in the inbox folder"
             f" {shown(os.fsencode(path))} will not become a job, because the folder of another"
@@ -83,9 +83,9 @@ class Folders:
         """Reads all triggers. None where the inbox cannot be read and no trigger is configured."""
         try:
             names = await self._shares.ask(self.root, _folders, self.root, self.names)
-            self._told.pop(self.root, None)
+            self._unreadable.pop(self.root, None)
         except OSError as error:
-            self._tell(self.root, error)
+            self._report(self.root, error)
             names = []
             if not self._settings.trigger:
                 return None
@@ -130,7 +130,7 @@ class Folders:
         polled = mount is not None and not mount.sends_events
         if polled and mount is not None and folder not in self._polls:
             _log.info(
-                "%s lies on %s (%s), which does not tell of changes: it is looked at every %g s",
+                "%s lies on %s (%s), which does not report changes: it is listed every %g s",
                 folder,
                 mount.source,
                 mount.fstype,
@@ -145,7 +145,7 @@ class Folders:
         """Lists a trigger's folder; None where it cannot be read, or is still being read."""
         top = os.fsencode(trigger.folder)
 
-        def leads_away(path: bytes) -> bool:
+        def leads_to_trigger(path: bytes) -> bool:
             return layout.leads_to_trigger(top + b"/" + path)
 
         def is_trigger(path: bytes) -> bool:
@@ -161,7 +161,7 @@ class Folders:
 
         def listed(folder: Path) -> Listing:
             return _sorted(
-                lists(folder, leads_away), trigger.rule, self.names, root=folder == self.root
+                lists(folder, leads_to_trigger), trigger.rule, self.names, root=folder == self.root
             )
 
         try:
@@ -169,29 +169,29 @@ class Folders:
         except StillBusyError:
             return None
         except Exception as error:  # noqa: BLE001 - it fails alone
-            self._tell(trigger.folder, known(error, f"a look into {trigger.folder}"))
+            self._report(trigger.folder, known(error, f"the listing of {trigger.folder}"))
             return None
-        self._told.pop(trigger.folder, None)
-        await self._look_between(trigger, layout)
+        self._unreadable.pop(trigger.folder, None)
+        await self._find_between(trigger, layout)
         return found
 
-    async def _look_between(self, trigger: Trigger, layout: Layout) -> None:
+    async def _find_between(self, trigger: Trigger, layout: Layout) -> None:
         self._between.pop(trigger.folder, None)
         if layout.has_between(trigger):
-            looked = partial(
-                _beside,
+            listed = partial(
+                _paths_between,
                 is_trigger=layout.is_trigger,
                 is_between=layout.is_between,
                 names=self.names,
             )
             with suppress(StillBusyError, OSError):
-                if found := await self._shares.ask(trigger.folder, looked, trigger.folder):
+                if found := await self._shares.ask(trigger.folder, listed, trigger.folder):
                     self._between[trigger.folder] = [shown(name) for name in sorted(found)]
 
-    def _tell(self, folder: Path, error: Known) -> None:
+    def _report(self, folder: Path, error: Known) -> None:
         text = words(error)
-        if self._told.get(folder) != text:
-            self._told[folder] = text
+        if self._unreadable.get(folder) != text:
+            self._unreadable[folder] = text
             name = shown(os.fsencode(folder))
             _log.warning(
                 "the inbox folder %s cannot be read (%s); it is tried again by itself", name, text
@@ -221,13 +221,15 @@ def _folders(root: Path, names: Names) -> list[bytes]:
         ]
 
 
-def _names(folder: Path, leads_away: Callable[[bytes], bool]) -> list[bytes]:
+def _names(folder: Path, leads_to_trigger: Callable[[bytes], bool]) -> list[bytes]:
     with opened(folder) as path, os.scandir(os.fsencode(path)) as entries:
         found = [entry.name for entry in entries]
-    return [name for name in found if not is_ours(name) and not leads_away(name)]
+    return [name for name in found if not is_ours(name) and not leads_to_trigger(name)]
 
 
-def _names_in_root(folder: Path, leads_away: Callable[[bytes], bool], names: Names) -> list[bytes]:
+def _names_in_root(
+    folder: Path, leads_to_trigger: Callable[[bytes], bool], names: Names
+) -> list[bytes]:
     """Lists the inbox itself, without the folders that are triggers.
 
     Any folder whose name is not ignored counts as one: it becomes a trigger as soon as a pipeline
@@ -239,11 +241,11 @@ def _names_in_root(folder: Path, leads_away: Callable[[bytes], bool], names: Nam
             for entry in entries
             if (is_ignored(entry.name, names) or not entry.is_dir(follow_symlinks=False))
             and not is_ours(entry.name)
-            and not leads_away(entry.name)
+            and not leads_to_trigger(entry.name)
         ]
 
 
-def _beside(
+def _paths_between(
     folder: Path,
     *,
     is_trigger: Callable[[bytes], bool],
@@ -272,7 +274,7 @@ def _beside(
 
 
 def _files_below(
-    folder: Path, leads_away: Callable[[bytes], bool], *, is_trigger: Callable[[bytes], bool]
+    folder: Path, leads_to_trigger: Callable[[bytes], bool], *, is_trigger: Callable[[bytes], bool]
 ) -> list[bytes]:
     """Lists all files of a folder's whole tree, and those folders in it that cannot be read."""
     found = []
@@ -282,7 +284,7 @@ def _files_below(
                 continue
             if not entry.path or is_ours(entry.path) or _in_other_trigger(entry.path, is_trigger):
                 continue
-            if entry.is_folder and leads_away(entry.path):
+            if entry.is_folder and leads_to_trigger(entry.path):
                 continue
             found.append(entry.path)
     return found

@@ -139,7 +139,8 @@ class Watcher:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._observer: Observer | None = None
         self._watched: dict[Path, _Watched] = {}
-        self._told: set[Path | None] = set()
+        self._unwatched: set[Path | None] = set()
+        """Folders that cannot be watched, which is logged; None: nothing can be watched."""
         self._roots: frozenset[Path] = frozenset()
         self._refused_at: bytes | None = None
         """The limits of watches in force when an inner folder got no watch; None: all have one."""
@@ -154,7 +155,7 @@ class Watcher:
     @property
     def partial(self) -> bool:
         """Whether some folders cannot be watched, and have to be polled instead."""
-        return bool(self._told) or self._refused_at is not None
+        return bool(self._unwatched) or self._refused_at is not None
 
     async def watch(self, folders: Sequence[Path]) -> bool:
         """Watches these folders and no others; True where a folder got a new watch.
@@ -178,27 +179,27 @@ class Watcher:
         observer = self._observe()
         if observer is None:
             return False
-        anew = False
+        added = False
         for folder in [f for f in self._watched if f not in folders]:
             with contextlib.suppress(KeyError, OSError):  # the watch may have ended by itself
                 observer.unschedule(self._watched.pop(folder).watch)
-        self._told &= {None, *folders}
+        self._unwatched &= {None, *folders}
         for folder in folders:
             if folder in self._watched:
                 continue
             try:
                 identity = _identity(folder)
-                handler = _Handler(functools.partial(self._take, self._era), self._names)
+                handler = _Handler(functools.partial(self._receive, self._era), self._names)
                 watch = observer.schedule(
                     handler, str(folder), recursive=True, event_filter=_WATCHED
                 )
             except OSError as error:
-                self._tell(folder, error)
+                self._report(folder, error)
                 continue
             self._watched[folder] = _Watched(watch, identity)
-            self._told.discard(folder)
-            anew = True
-        return anew
+            self._unwatched.discard(folder)
+            added = True
+        return added
 
     def _is_over(self, observer: Observer) -> bool:
         """Whether an observer misses events, or watches folders that are not the current ones."""
@@ -222,15 +223,15 @@ class Watcher:
                 observer = Observer(self._lose, self._refuse)
                 observer.start()
             except OSError as error:
-                self._tell(None, error)
+                self._report(None, error)
                 return None
             self._observer = observer
-            self._told.discard(None)
+            self._unwatched.discard(None)
         return self._observer
 
-    def _tell(self, folder: Path | None, error: OSError) -> None:
-        if folder not in self._told:
-            self._told.add(folder)
+    def _report(self, folder: Path | None, error: OSError) -> None:
+        if folder not in self._unwatched:
+            self._unwatched.add(folder)
             _warn(folder or "the inbox", error)
 
     def _refuse(self, folder: Path, error: OSError) -> None:
@@ -255,7 +256,7 @@ class Watcher:
             observer.stop()
             observer.join()
 
-    def _take(self, era: int, found: list[Signal]) -> None:
+    def _receive(self, era: int, found: list[Signal]) -> None:
         if not found:
             return
         with self._lock:

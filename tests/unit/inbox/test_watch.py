@@ -102,7 +102,7 @@ async def test_an_overflow_makes_the_inbox_look_at_once(
     async with bench(config, run=False) as b:
         await b.register("ct")
     drop(tmp_path / "inbox/ct/there-at-start.dcm")
-    monkeypatch.setattr(Watcher, "_take", lambda *_: None)  # every event is lost
+    monkeypatch.setattr(Watcher, "_receive", lambda *_: None)  # every event is lost
     async with bench(config) as b:
         await b.delivered(1)
         drop(tmp_path / "inbox/ct/scan.dcm")

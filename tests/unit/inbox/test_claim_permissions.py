@@ -1,4 +1,4 @@
-"""All moves are permitted before the first is made; else it is told what has to be given to us."""
+"""No move is made before all are permitted; else the reason says what has to be given to us."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_verdict(found: Survey, folder_open: bool, adopt: str | None) -> Non
         assert verdict.reason
 
 
-def test_a_medium_that_is_mounted_read_only_is_told_as_that(
+def test_a_medium_that_is_mounted_read_only_is_reported_as_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "scan.dcm").write_bytes(b"scan")

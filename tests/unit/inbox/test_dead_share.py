@@ -1,4 +1,4 @@
-"""The server of a share dies: its items wait and say so, all others go on."""
+"""The server of a share dies: its items wait and say so, all others continue."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def config(state: Path, share: Path) -> Config:
     return make_config(state, trigger=[{"folder": str(share), "pipeline": "ct"}])
 
 
-def test_what_a_folder_lies_on_is_told_without_touching_it(tmp_path: Path) -> None:
+def test_the_mount_of_a_folder_is_found_without_touching_the_folder(tmp_path: Path) -> None:
     assert mount_above(tmp_path) == mount_of(tmp_path)
     assert mount_above(Path("/proc/none/of/it")) == mount_of(Path("/proc"))
     assert mount_above(Path("/")) == mount_of(Path("/"))
 
 
 @pytest.mark.parametrize("at", ["mount", "list", "inspect", "claim"])
-async def test_a_call_that_never_returns_holds_up_no_other_folder(
+async def test_a_call_that_never_returns_delays_no_other_folder(
     state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     share, alive = tmp_path / "share", threading.Event()
@@ -132,7 +132,7 @@ async def test_a_share_that_is_stopped_for_a_while(state: Path, mounted: tuple[P
         assert len(await b.jobs()) == 14
 
 
-async def test_many_files_on_a_share_are_looked_at_one_batch_after_the_other(
+async def test_many_files_on_a_share_are_inspected_one_batch_after_the_other(
     state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     share = tmp_path / "share"

@@ -239,12 +239,12 @@ def test_what_is_after_a_nul_is_no_part_of_a_uid() -> None:
 
 
 @pytest.mark.parametrize("value", [b"", b"\0\0", b"  "])
-def test_an_empty_study_is_told(value: bytes) -> None:
+def test_an_empty_study_is_reported(value: bytes) -> None:
     text = reason(CHARACTER_SET + short(0x0020000D, b"UI", value) + UIDS[16:])
     assert text.startswith("is a DICOM file whose StudyInstanceUID (0020,000D) is empty: ")
 
 
-def test_a_uid_without_end_is_told() -> None:
+def test_a_uid_without_end_is_reported() -> None:
     assert "a UID of 5000 bytes" in reason(CHARACTER_SET + short(0x0020000D, b"UI", b"1" * 5000))
 
 
@@ -299,10 +299,10 @@ TRUNCATED = [
 
 
 @pytest.mark.parametrize("path", TRUNCATED, ids=lambda p: p.name)
-def test_a_truncated_file_tells_right_or_not_at_all(path: Path) -> None:
+def test_a_truncated_file_gives_the_right_uids_or_none(path: Path) -> None:
     whole, right = path.read_bytes(), read(path)
     assert isinstance(right, Identity)
-    told = 0
+    identified = 0
     with tempfile.TemporaryFile() as file:
         file.write(whole)
         file.flush()
@@ -311,10 +311,10 @@ def test_a_truncated_file_tells_right_or_not_at_all(path: Path) -> None:
             found = identify(file.fileno())
             if isinstance(found, Identity):
                 assert found == right, end
-                told += 1
+                identified += 1
             elif end > 140:
                 assert found.cut, (end, found)
-    assert 0 < told < min(len(whole), 4000)
+    assert 0 < identified < min(len(whole), 4000)
 
 
 def test_a_file_that_ends_in_a_value_before_the_uids_is_cut() -> None:

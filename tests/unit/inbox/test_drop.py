@@ -136,7 +136,7 @@ async def test_what_lay_there_before_the_start_is_settled_too(state: Path) -> No
 
 
 async def test_an_open_file_is_not_taken_until_it_is_closed(state: Path) -> None:
-    # The watcher holds events back for half a second, to pair those of a rename.
+    # The watcher delays events for half a second, to pair those of a rename.
     async with bench(make_config(state, settle=1.0)) as b:
         await b.register("ct")
         folder = state / "inbox/ct"
@@ -319,15 +319,15 @@ async def test_an_unknown_output_of_a_trigger_parks_with_a_hint(state: Path) -> 
         assert "did you mean `last`?" in item.reason
 
 
-async def test_an_inbox_that_vanishes_and_comes_back_goes_on(state: Path) -> None:
+async def test_an_inbox_that_vanishes_and_comes_back_continues(state: Path) -> None:
     async with bench(make_config(state, rescan=0.1)) as b:
         await b.register("ct")
         drop(state / "inbox/ct/one.dcm")
         await b.delivered(1)
-        (state / "inbox").rename(state / "away")
+        (state / "inbox").rename(state / "moved")
         await asyncio.sleep(0.3)
-        drop(state / "away/ct/two.dcm")
-        (state / "away").rename(state / "inbox")
+        drop(state / "moved/ct/two.dcm")
+        (state / "moved").rename(state / "inbox")
         await b.delivered(2)
         drop(state / "inbox/ct/three.dcm")
         await b.delivered(3)

@@ -68,7 +68,7 @@ async def test_many_drops_at_once_ask_once_a_batch(
     assert applications.asked <= 20
 
 
-async def test_a_wrong_manifest_holds_the_item_until_it_is_right(
+async def test_a_wrong_manifest_blocks_the_item_until_it_is_right(
     tmp_path: Path, applications: Applications
 ) -> None:
     applications.reason = "operator `app`: the image app:latest: /etc/monai/app.json: no command"
@@ -82,7 +82,7 @@ async def test_a_wrong_manifest_holds_the_item_until_it_is_right(
         assert item.state is ItemState.DELIVERED
 
 
-async def test_an_output_that_the_application_does_not_have_holds_the_item(
+async def test_an_output_that_the_application_does_not_have_blocks_the_item(
     tmp_path: Path, applications: Applications
 ) -> None:
     trigger = {"folder": "app", "pipeline": "app", "deliver": ("app/mask",)}
@@ -94,7 +94,7 @@ async def test_an_output_that_the_application_does_not_have_holds_the_item(
         assert ended(items) == []
 
 
-def test_only_an_image_can_tell_whether_an_operator_without_a_command_has_outputs() -> None:
+def test_only_an_image_says_whether_an_operator_without_a_command_has_outputs() -> None:
     def pipeline(*command: str) -> Pipeline:
         container = Container(image="app", command=command)
         operator = Operator(name="app", container=container)

@@ -41,7 +41,7 @@ def state(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _held_items_are_tried_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+def _blocked_items_are_tried_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake, "_FIRST_RETRY", 0.1)
     monkeypatch.setattr(intake, "_LAST_RETRY", 0.1)
 
@@ -142,7 +142,7 @@ async def test_one_that_comes_while_the_first_runs_waits_for_its_end(state: Path
             task.cancel()
 
 
-async def test_one_that_waits_is_read_once_and_goes_on_when_the_first_has_ended(
+async def test_one_that_waits_is_read_once_and_continues_when_the_first_has_ended(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
@@ -174,7 +174,7 @@ async def test_one_that_waits_is_read_once_and_goes_on_when_the_first_has_ended(
             task.cancel()
 
 
-async def test_a_large_duplicate_holds_up_no_submission(
+async def test_a_large_duplicate_delays_no_submission(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     over = threading.Event()
@@ -201,15 +201,16 @@ async def test_results_that_go_before_the_link_to_them_is_made_are_made_again(st
         await b.register("ct")
         drop(state / "inbox/in/one.dcm", b"same")
         (one,) = await b.delivered(1)
-        (state / "originals").rename(state / "away")
+        (state / "originals").rename(state / "moved")
         drop(state / "inbox/in/two.dcm", b"same")
         await b.until(lambda items: any(i.duplicate_of for i in items))
         links = lambda: [p for p in (state / "outbox/ct").iterdir() if p.is_symlink()]  # noqa: E731
         async with asyncio.timeout(20):
             while not links():
                 await asyncio.sleep(0.01)
-        shutil.rmtree(one.result_path or "")  # the link leads to nothing, and the item is not away
-        (state / "away").rename(state / "originals")
+        # The link leads to nothing, and the original is still in the spool.
+        shutil.rmtree(one.result_path or "")
+        (state / "moved").rename(state / "originals")
         b.inbox.poke()
         items = await b.delivered(2)
         assert [(i.state, i.duplicate_of) for i in items] == [(DONE, ""), (DONE, "")]

@@ -52,12 +52,12 @@ def overflow(folder: Path) -> None:
     noise.unlink()
 
 
-def told(caplog: pytest.LogCaptureFixture, text: str) -> list[str]:
+def logged(caplog: pytest.LogCaptureFixture, text: str) -> list[str]:
     return [r.getMessage() for r in caplog.records if text in r.getMessage()]
 
 
 async def heard_of(b: Bench) -> None:
-    """Waits until the inbox has looked after an overflow, and hears again."""
+    """Waits until the inbox was scanned after an overflow, and receives events again."""
     observer = b.inbox._watcher._observer
     async with asyncio.timeout(20):
         while b.inbox._watcher._observer in (None, observer):
@@ -100,7 +100,7 @@ async def test_an_overflow_loses_nothing(
             await b.delivered(108)
     results = [p for p in (tmp_path / "outbox/ct").rglob("slow.dcm") if p.is_file()]
     assert {p.read_bytes() for p in results} == {b"begun, ended"}
-    assert len(told(caplog, "file system events were lost")) == 1
+    assert len(logged(caplog, "file system events were lost")) == 1
     print(f"106 items, {seconds:.2f} s after the overflow")
 
 
@@ -140,7 +140,7 @@ async def test_overflow_after_overflow_ends_well(
                     await asyncio.to_thread(overflow, inbox)
                     drop(inbox / f"{number}.dcm")
                 await b.delivered(2 + number)
-    assert len(told(caplog, "file system events were lost")) == 3
+    assert len(logged(caplog, "file system events were lost")) == 3
 
 
 # --- watches refused --------------------------------------------------------------------------
@@ -260,7 +260,7 @@ def in_user_namespace(name: str, state: Path) -> list[str]:
 def test_where_the_limit_leaves_folders_unwatched_nothing_is_lost(tmp_path: Path) -> None:
     lines = in_user_namespace("some_folders_get_no_watch", tmp_path)
     refused = [line for line in lines if "max_user_watches" in line]
-    assert 1 <= len(refused) <= 2  # once for each time that it began to hold
+    assert 1 <= len(refused) <= 2  # once for each time that the limit was reached
     assert all("cannot be watched" in line and "rescan" in line for line in refused)
 
 
@@ -340,7 +340,7 @@ def watches() -> int:
     return count
 
 
-async def test_folders_that_were_moved_away_keep_no_watch(tmp_path: Path) -> None:
+async def test_folders_that_were_moved_out_keep_no_watch(tmp_path: Path) -> None:
     ears, inbox, before = Ears(), tmp_path / "in", watches()
     inbox.mkdir()
     await ears.watcher.watch([inbox])

@@ -17,7 +17,7 @@ ROOT = Path(claraedge.__file__).parent
 
 
 def named(module: ModuleType) -> set[str]:
-    """All names of its tuples, but for those of another room that they hold."""
+    """All names in its tuples, which may contain names of another package."""
     return {
         name
         for value in vars(module).values()

@@ -48,10 +48,10 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-@pytest.fixture(params=["beside", "elsewhere"])
+@pytest.fixture(params=["same", "elsewhere"])
 def inbox(request: pytest.FixtureRequest, state: Path, tmp_path: Path) -> Iterator[Path]:
     """On the file system of the state, and on another one."""
-    if request.param == "beside":
+    if request.param == "same":
         yield state / "inbox"
         return
     root = other_file_system(tmp_path)
@@ -89,8 +89,8 @@ COPIES = [("claim: before copy", 1), ("claim: copied", 1), ("claim: own", 1)]
 
 
 PLACED = [
-    *[(place, *point) for place in ("beside", "elsewhere") for point in POINTS],
-    *[("elsewhere", *point) for point in COPIES],  # beside, nothing is copied
+    *[(place, *point) for place in ("same", "elsewhere") for point in POINTS],
+    *[("elsewhere", *point) for point in COPIES],  # on the same file system, nothing is copied
 ]
 #: In short, a marked group and a study at every third point, each at others.
 CASES = [
@@ -133,7 +133,7 @@ async def test_a_kill_between_two_renames_leaves_one_group(
 
 
 @pytest.mark.parametrize("inbox", ["elsewhere"], indirect=True)
-async def test_a_group_that_is_copied_is_held_by_nothing(
+async def test_a_group_that_is_copied_is_blocked_by_nothing(
     state: Path, inbox: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name, content in MEMBERS.items():
@@ -210,7 +210,7 @@ async def test_a_group_that_goes_before_it_is_taken_leaves_nothing(
     def go(name: str) -> None:
         if name == at and not gone:
             gone.append(name)
-            (inbox / "in").rename(inbox / ".away")
+            (inbox / "in").rename(inbox / ".moved")
             (inbox / "in").mkdir()
 
     for name, content in MEMBERS.items():
@@ -220,7 +220,7 @@ async def test_a_group_that_goes_before_it_is_taken_leaves_nothing(
         await b.until(lambda items: gone and not [i for i in items if i.state is not IGNORED])
         assert await b.jobs() == []
         assert list((inbox / "in").iterdir()) == []
-        (inbox / ".away/a.dcm").rename(inbox / "in/a.dcm")
+        (inbox / ".moved/a.dcm").rename(inbox / "in/a.dcm")
         await b.delivered()
         (job,) = await b.jobs()
         assert b.input_of(job) == {"a.dcm": b"a"}

@@ -69,7 +69,7 @@ QUIET = rule("quiet", quiet_seconds=10)
         ),
     ],
 )
-def test_quiet_takes_all_once_nothing_changed_for_long_enough(
+def test_quiet_groups_all_once_nothing_changed_for_long_enough(
     units: list[Unit], wanted: dict[str, list[str]], again: float | None
 ) -> None:
     assert found(QUIET, units) == wanted

@@ -89,7 +89,7 @@ async def test_file_makes_a_job_of_each_file_wherever_it_lies(state: Path) -> No
     assert tree_of(state / "inbox/in") == left
 
 
-async def test_files_beside_another_triggers_folder_are_taken(state: Path) -> None:
+async def test_files_next_to_another_triggers_folder_are_taken(state: Path) -> None:
     triggers = [
         {"folder": "in", "pipeline": "ct", "grouping": "file"},
         {"folder": "in/site/urgent", "pipeline": "fast"},
@@ -109,7 +109,7 @@ async def test_files_beside_another_triggers_folder_are_taken(state: Path) -> No
     }
 
 
-async def test_what_lies_between_the_folders_of_two_triggers_is_told(state: Path) -> None:
+async def test_what_lies_between_the_folders_of_two_triggers_is_reported(state: Path) -> None:
     triggers = [
         {"folder": "in", "pipeline": "ct"},
         {"folder": "in/a/b/urgent", "pipeline": "fast"},
@@ -167,7 +167,7 @@ async def test_what_is_not_included_is_not_taken_by_an_event_either(state: Path)
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
 @pytest.mark.parametrize("grouping", ["file", "dicom-study"])
-async def test_a_folder_below_that_cannot_be_read_is_told_and_goes_on(
+async def test_a_folder_below_that_cannot_be_read_is_reported_and_continues(
     state: Path, grouping: str
 ) -> None:
     locked = drop(state / "inbox/in/sub/locked/a.dcm").parent
@@ -203,7 +203,7 @@ async def test_a_dicom_file_that_cannot_be_read_says_what_corrects_it(state: Pat
 # --- folder -----------------------------------------------------------------------------------
 
 
-async def test_folder_makes_a_job_of_each_folder_and_loose_files_are_told_and_wait(
+async def test_folder_makes_a_job_of_each_folder_and_loose_files_are_reported_and_wait(
     state: Path,
 ) -> None:
     async with bench(config(state, "folder")) as b:
@@ -374,7 +374,7 @@ async def test_an_unfinished_file_keeps_its_group_waiting_where_only_some_names_
 
 
 @pytest.mark.parametrize("rescan", [0.5, 600])
-async def test_a_group_goes_on_when_what_lacks_is_removed(state: Path, rescan: float) -> None:
+async def test_a_group_continues_when_what_lacks_is_removed(state: Path, rescan: float) -> None:
     async with bench(config(state, "quiet", rescan, quiet_seconds=0.5)) as b:
         await b.register("ct")
         drop(state / "inbox/in/a.dcm", b"a")
@@ -484,7 +484,7 @@ async def test_names_reach_the_job_as_parameters_and_metadata(state: Path) -> No
 @pytest.mark.parametrize(
     "parameters", [{"patient": "x", "size": "1"}, {"patient": "{name}", "size": "1"}]
 )
-async def test_a_parameter_that_the_pipeline_does_not_have_is_told(
+async def test_a_parameter_that_the_pipeline_does_not_have_is_reported(
     state: Path, parameters: dict[str, str]
 ) -> None:
     async with bench(config(state, parameters=parameters)) as b:
@@ -523,7 +523,7 @@ async def test_each_trigger_has_its_own_settle_time(state: Path) -> None:
         assert time.monotonic() - began >= 3.0
 
 
-async def test_a_full_queue_parks_and_goes_on_by_itself(state: Path) -> None:
+async def test_a_full_queue_parks_and_continues_by_itself(state: Path) -> None:
     waiting_jobs = [5]
     rules = make_config(state, max_queued=5)
     async with bench(rules, queued=lambda: waiting_jobs[0]) as b:

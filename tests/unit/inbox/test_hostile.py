@@ -164,7 +164,7 @@ def _folder_named(name: str) -> Callable[[Path], Path]:
 
 
 def _too_long(folder: Path) -> Path:
-    """A path that no payload takes, and no call of the system in one piece."""
+    """A path that is too long for a payload, and for one system call."""
     below = os.open(folder, os.O_RDONLY)
     for name in ["long", *["x" * 255] * 17]:
         os.mkdir(name, dir_fd=below)
@@ -227,7 +227,7 @@ DROPS = [
     Drop(id="a path of 4,300 bytes", make=_too_long, end=FAILED, reason="longer than 3072"),
     Drop(id="a hard link inside", make=_linked_inside, end=DONE),
     Drop(id="a hard link to the outside", make=_linked_outside, end=DONE),
-    Drop(id="names that look the same", make=_named_twice, end=DONE),
+    Drop(id="names that are shown alike", make=_named_twice, end=DONE),
     Drop(id="special bits of modes", make=_modes, end=DONE),
     Drop(id="backslashes", make=_named("a\\..\\x"), end=DONE),
     Drop(id="right to left", make=_named("\u202egpj.exe"), end=DONE),
@@ -314,7 +314,7 @@ async def test_a_file_with_a_second_name_is_copied(
 
 
 async def test_a_sparse_file_is_claimed_without_being_filled(state: Path) -> None:
-    """One TiB, which no disk here has: the rename takes it as it is."""
+    """One TiB, which no disk here has: the rename moves it as it is."""
     folder = state / "inbox/ct"
     folder.mkdir(parents=True)
     _sparse(folder)
@@ -333,10 +333,10 @@ FOLDERS = 100_000 if CAMPAIGN else 1_000
 
 
 @pytest.mark.timeout(1800 if CAMPAIGN else 120)
-async def test_very_many_empty_folders_are_told_and_left(
+async def test_very_many_empty_folders_are_reported_and_left(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if CAMPAIGN:  # a look takes seconds, and so comes seldom
+    if CAMPAIGN:  # an inspection lasts seconds, and so is rare
         monkeypatch.setattr(inbox_bench, "DEADLINE", 900.0)
     for i in range(FOLDERS):
         (state / f"inbox/ct/study/{i}").mkdir(parents=True)
@@ -377,7 +377,7 @@ async def test_a_name_that_is_not_utf8_in_an_inbox_on_another_file_system_fails_
 # --- under the claim --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("change", ["appended", "replaced", "made anew"])
+@pytest.mark.parametrize("change", ["appended", "replaced", "created again"])
 @pytest.mark.parametrize(
     "at", OWN[OWN.index("claim: renamed") : OWN.index("submit: committed") + 1]
 )
@@ -435,7 +435,7 @@ async def test_a_folder_that_is_swapped_for_a_link_is_not_followed(state: Path, 
     entry = state / "inbox/ct/study"
 
     def act() -> None:
-        entry.rename(state / "away")
+        entry.rename(state / "moved")
         entry.symlink_to(outside.parent)
 
     async with bench(make_config(state), failpoint=Once(at, act)) as b:
@@ -446,7 +446,7 @@ async def test_a_folder_that_is_swapped_for_a_link_is_not_followed(state: Path, 
     assert item.state is FAILED
     assert "symbolic link" in item.reason
     assert outside.read_bytes() == b"outside"
-    assert (state / "away/1.dcm").read_bytes() == b"mine"
+    assert (state / "moved/1.dcm").read_bytes() == b"mine"
 
 
 # --- owners and modes -------------------------------------------------------------------------

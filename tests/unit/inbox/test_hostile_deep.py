@@ -110,7 +110,7 @@ def _deep(levels: int) -> Callable[[Path], None]:
 
 
 def _too_long(folder: Path) -> None:
-    """A path that no payload takes, and no call of the system in one piece."""
+    """A path that is too long for a payload, and for one system call."""
     below = os.open(folder, os.O_RDONLY)
     for name in ["x" * 255] * 17:
         os.mkdir(name, dir_fd=below)
@@ -170,7 +170,7 @@ DROPS = [
 async def test_a_hostile_drop_below_ends_as_written(
     state: Path, case: Drop, grouping: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if CAMPAIGN:  # a look at a hundred thousand folders takes seconds
+    if CAMPAIGN:  # an inspection of a hundred thousand folders lasts seconds
         monkeypatch.setattr(inbox_bench, "DEADLINE", 600.0)
     folder = state / "inbox/in/below"
     (folder / "a").mkdir(parents=True)
@@ -219,7 +219,7 @@ async def test_an_inner_folder_that_is_swapped_for_a_link_leads_nowhere(
     outside = drop(state / "outside/1.dcm", DICOM)
 
     def swap() -> None:
-        inner.rename(state / "away")
+        inner.rename(state / "moved")
         inner.symlink_to(outside.parent)
 
     once = Once(at, swap)
@@ -231,7 +231,7 @@ async def test_an_inner_folder_that_is_swapped_for_a_link_leads_nowhere(
         assert "symbolic link" in item.reason
         assert await b.jobs() == []
     assert outside.read_bytes() == DICOM
-    assert (state / "away/1.dcm").read_bytes() == DICOM
+    assert (state / "moved/1.dcm").read_bytes() == DICOM
     assert outside.stat().st_nlink == 1
 
 
@@ -243,8 +243,8 @@ async def test_an_inner_folder_of_links_to_the_same_file_leads_nowhere(
     inner = state / "inbox/in/p1"
 
     def swap() -> None:
-        inner.rename(state / "away")
-        inner.symlink_to(state / "away")
+        inner.rename(state / "moved")
+        inner.symlink_to(state / "moved")
 
     async with bench(config(state, grouping), failpoint=Once("claim: row", swap)) as b:
         await b.register("ct")
@@ -252,7 +252,7 @@ async def test_an_inner_folder_of_links_to_the_same_file_leads_nowhere(
         (item,) = await b.delivered()
         assert (item.name, item.state) == ("p1", FAILED)
         assert await b.jobs() == []
-    assert (state / "away/1.dcm").read_bytes() == DICOM
+    assert (state / "moved/1.dcm").read_bytes() == DICOM
 
 
 @pytest.mark.parametrize("change", ["appended", "truncated", "replaced", "removed"])

@@ -37,7 +37,7 @@ async def live_until_it_is_hidden(config: Config) -> None:
 
 
 @pytest.mark.parametrize("grouping", ["entry", "quiet"])
-async def test_what_is_hidden_on_a_disk_that_is_away_is_waited_for(
+async def test_what_is_hidden_on_a_missing_disk_is_waited_for(
     tmp_path: Path, share: Path, monkeypatch: pytest.MonkeyPatch, grouping: str
 ) -> None:
     monkeypatch.setattr(intake, "_FIRST_RETRY", 0.1)

@@ -36,7 +36,7 @@ async def test_each_of_more_entries_than_are_watched_becomes_one_job(state: Path
         await b.until(lambda _: not b.inbox.warnings())
 
 
-async def test_what_is_not_watched_yet_is_told(state: Path) -> None:
+async def test_what_is_not_watched_yet_is_reported(state: Path) -> None:
     for n in range(3 * MOST):
         drop(state / f"inbox/ct/{n:03}.dcm")
     async with bench(make_config(state, max_entries=MOST), queued=lambda: 10**6) as b:

@@ -73,7 +73,7 @@ def test_a_folder_is_on_the_mount_that_its_device_says(tmp_path: Path) -> None:
         other.rmdir()
 
 
-def test_a_file_that_is_open_tells_the_same_as_its_folder(tmp_path: Path) -> None:
+def test_an_open_file_and_its_folder_have_the_same_mount(tmp_path: Path) -> None:
     with (tmp_path / "a").open("wb") as file:
         assert mount_of_open(file.fileno()) == mount_of(tmp_path)
 
@@ -97,7 +97,7 @@ def mount(source, target, data):
 root = Path(sys.argv[1])
 inner = root / "outer" / "in ner"
 inner.mkdir(parents=True)
-held = os.open(inner, os.O_RDONLY)
+descriptor = os.open(inner, os.O_RDONLY)
 mount(b"first", inner, b"")
 mount(b"second", inner, b"")  # over the first
 print(mount_of(inner).source, mount_of(inner).point == bytes(inner))

@@ -47,7 +47,7 @@ class FullDisk:
     [(file, at) for at in OWN if at not in AFTER]
     + [(link, at) for at in FAULTY if at not in AFTER],
 )
-async def test_a_full_disk_parks_and_goes_on_by_itself(
+async def test_a_full_disk_parks_and_continues_by_itself(
     tmp_path: Path, make: Callable[[Path], Path], at: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake, "_FIRST_RETRY", 0.05)
@@ -117,7 +117,7 @@ async def test_what_changes_before_it_is_taken_is_taken_as_it_is_then(
 
 
 @pytest.mark.parametrize("at", ["claim: renamed", "claim: checked", "submit: payload"])
-async def test_a_writer_that_goes_on_in_the_spool_is_waited_for(tmp_path: Path, at: str) -> None:
+async def test_a_writer_that_continues_in_the_spool_is_waited_for(tmp_path: Path, at: str) -> None:
     # One who writes again: no writer when it is taken, and found wherever it is then.
     stream = drop(tmp_path / "elsewhere", b"first").open("rb")
 
@@ -171,7 +171,7 @@ async def test_a_file_that_is_removed_under_the_claim_leaves_nothing(
     assert list(tree_of(tmp_path / "originals").values()) == [b"again"]
 
 
-async def test_a_pipeline_that_goes_under_the_claim_holds_the_item_in_the_spool(
+async def test_a_pipeline_that_is_deleted_during_the_claim_blocks_the_item_in_the_spool(
     tmp_path: Path,
 ) -> None:
     config = make_config(tmp_path)
@@ -194,7 +194,7 @@ def _remove_pipelines(state: Path) -> None:
         database.execute("UPDATE pipelines SET removed = 1")
 
 
-async def test_a_folder_that_goes_after_the_claim_holds_nothing_up(tmp_path: Path) -> None:
+async def test_a_folder_that_is_removed_after_the_claim_delays_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "inbox/ct"
     async with bench(make_config(tmp_path), failpoint=Once("claim: renamed", folder.rmdir)) as b:
         await b.register("ct")

@@ -51,7 +51,7 @@ async def test_nothing_is_moved_where_its_place_is_taken(tmp_path: Path) -> None
     assert is_link(failed.result_path, "original/link")
 
 
-async def test_a_parked_item_is_looked_at_now(tmp_path: Path) -> None:
+async def test_a_parked_item_is_inspected_now(tmp_path: Path) -> None:
     async with bench(make_config(tmp_path)) as b:
         drop(tmp_path / "inbox/ct/scan.dcm")
         (item,) = await b.until(lambda items: items)
@@ -123,14 +123,14 @@ async def test_an_original_that_was_removed_for_its_age_says_so(tmp_path: Path) 
 
 
 async def test_it_is_not_put_where_no_trigger_would_take_it(tmp_path: Path) -> None:
-    away = tmp_path / "elsewhere"
-    trigger = [{"folder": str(away), "pipeline": "ct"}]
+    folder = tmp_path / "elsewhere"
+    trigger = [{"folder": str(folder), "pipeline": "ct"}]
     async with bench(make_config(tmp_path / "state", trigger=trigger)) as b:
         await b.register("ct")
         b.engine.status = JobStatus.FAULTED
-        drop(away / "scan.dcm", b"content")
+        drop(folder / "scan.dcm", b"content")
         (failed,) = await b.delivered()
     async with bench(make_config(tmp_path / "state")) as b:
         with pytest.raises(ItemRetryError, match="no trigger reads files from"):
             await b.inbox.retry(failed.id)
-    assert list(away.iterdir()) == []
+    assert list(folder.iterdir()) == []

@@ -91,11 +91,11 @@ def test_a_change_keeps_the_time_of_the_first_sight() -> None:
         (heard(*writes(b"a"), Heard.MOVED_IN), False),
     ],
 )
-def test_hints_tell_of_a_writer(hints: Hints, writing: bool) -> None:
+def test_hints_report_a_writer(hints: Hints, writing: bool) -> None:
     assert hints.writing is writing
 
 
-def test_an_open_writer_holds_it_however_long_it_is_quiet() -> None:
+def test_an_open_writer_keeps_it_unsettled_however_long_it_is_quiet() -> None:
     hints = heard(Heard.CREATED, Heard.OPENED)
     decision = decide(quiet_since(0.0), reading(), 10_000.0, SETTLE, hints)
     assert not decision.settled

@@ -117,7 +117,7 @@ async def test_a_late_file_of_a_study_is_a_job_of_its_own(state: Path) -> None:
         )
 
 
-async def test_a_file_that_is_no_dicom_fails_and_takes_nothing_with_it(state: Path) -> None:
+async def test_a_file_that_is_no_dicom_fails_alone(state: Path) -> None:
     ((uid, files), _) = studies_of_several_series()
     async with bench(config(state, quiet=0.5, incomplete="run")) as b:
         await b.register("ct")

@@ -18,9 +18,9 @@ from claraedge.jobs.model import JobStatus
 from tests.inbox_bench import bench, drop, make_config
 
 
-async def until(holds: Callable[[], bool]) -> None:
+async def until(is_true: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not holds():
+        while not is_true():
             await asyncio.sleep(0.01)
 
 
@@ -81,7 +81,7 @@ async def test_a_retry_puts_nothing_behind_a_link(tmp_path: Path) -> None:
     assert names(secret) == set()
 
 
-async def test_a_retry_takes_nothing_from_behind_a_link(tmp_path: Path) -> None:
+async def test_a_retry_moves_nothing_from_behind_a_link(tmp_path: Path) -> None:
     """Who may write to the folder of failures, as docs/results.md lets groups, leads it nowhere."""
     secret = tmp_path / "config"
     drop(secret / "containers.conf", b"secret")

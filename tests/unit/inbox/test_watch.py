@@ -1,4 +1,4 @@
-"""What the kernel tells reaches the loop; what it does not tell is looked for."""
+"""What the kernel reports reaches the loop; a scan finds what it does not report."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_a_write_is_heard_from_open_to_close(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-async def test_renames_tell_where_they_came_from(tmp_path: Path) -> None:
+async def test_renames_report_where_they_came_from(tmp_path: Path) -> None:
     ears = Ears()
     folder = tmp_path / "in"
     folder.mkdir()
@@ -65,13 +65,13 @@ async def test_renames_tell_where_they_came_from(tmp_path: Path) -> None:
     assert ears.of(folder / "b.dcm") == [Heard.MOVED_IN]
 
 
-async def test_a_folder_that_was_replaced_is_watched_anew(tmp_path: Path) -> None:
+async def test_a_folder_that_was_replaced_is_watched_again(tmp_path: Path) -> None:
     ears = Ears()
     folder = tmp_path / "in"
     folder.mkdir()
     assert await ears.watcher.watch([folder])
     assert not await ears.watcher.watch([folder])
-    folder.rename(tmp_path / "away")
+    folder.rename(tmp_path / "moved")
     assert not await ears.watcher.watch([folder])
     folder.mkdir()
     assert await ears.watcher.watch([folder])
@@ -86,7 +86,7 @@ def overflow(observer: InotifyObserver) -> None:
     observer._inotify_fd.handle_event(event)
 
 
-async def test_an_overflow_is_told(tmp_path: Path) -> None:
+async def test_an_overflow_is_reported(tmp_path: Path) -> None:
     ears = Ears()
     await ears.watcher.watch([tmp_path])
     assert ears.watcher._observer is not None
@@ -95,7 +95,7 @@ async def test_an_overflow_is_told(tmp_path: Path) -> None:
     await ears.watcher.stop()
 
 
-async def test_an_overflow_makes_the_inbox_look_at_once(
+async def test_an_overflow_makes_the_inbox_scan_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = make_config(tmp_path, rescan=3600)
@@ -133,5 +133,5 @@ async def test_without_watches_the_rescan_still_sees(
             drop(tmp_path / "inbox/ct/scan.dcm")
             (item,) = await b.delivered()
     assert item.state is ItemState.DELIVERED
-    told = [r.getMessage() for r in caplog.records if limit in r.getMessage()]
-    assert len(told) == 1
+    logged = [r.getMessage() for r in caplog.records if limit in r.getMessage()]
+    assert len(logged) == 1

@@ -62,7 +62,7 @@ def other_process(code: str, *arguments: object) -> Iterator[subprocess.Popen[st
         process.stdout.close()
 
 
-_HOLD = """
+_OPENS = """
 import mmap, os, sys
 kind, path = sys.argv[1:]
 descriptor = os.open(path, {"read": os.O_RDONLY, "append": os.O_WRONLY | os.O_APPEND}.get(kind, os.O_RDWR))
@@ -74,7 +74,7 @@ sys.stdin.read()
 """  # noqa: E501
 
 
-# --- tells ------------------------------------------------------------------------------------
+# --- answers ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["append", "both", "mapped"])
@@ -82,7 +82,7 @@ def test_a_writer_in_another_process_is_seen_until_it_ends(place: Path, kind: st
     path = drop(place / "a.dcm")
     os.link(path, place / "second name")
     assert ask(path) is False
-    with other_process(_HOLD, kind, path):
+    with other_process(_OPENS, kind, path):
         assert ask(path) is True
         assert ask(place / "second name") is True
     assert ask(path) is False
@@ -91,7 +91,7 @@ def test_a_writer_in_another_process_is_seen_until_it_ends(place: Path, kind: st
 
 def test_a_reader_is_no_writer(place: Path) -> None:
     path = drop(place / "a.dcm")
-    with other_process(_HOLD, "read", path):
+    with other_process(_OPENS, "read", path):
         assert ask(path) is False
 
 
@@ -127,7 +127,7 @@ def test_a_file_of_another_user_says_nothing(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     folder = os.open(tmp_path, os.O_RDONLY)
     assert has_writer(b"a.dcm", folder) is False
-    os.seteuid(65534)  # takes CAP_LEASE away
+    os.seteuid(65534)  # drops CAP_LEASE
     try:
         assert has_writer(b"a.dcm", folder) is None
     finally:
@@ -168,7 +168,7 @@ def test_the_first_writer_of_a_tree_is_named(tmp_path: Path) -> None:
     assert first_writer(root) is None
     with (root / "z.dcm").open("ab"):
         assert first_writer(root) == b"z.dcm"
-        with other_process(_HOLD, "append", root / "b/c/3.dcm"):
+        with other_process(_OPENS, "append", root / "b/c/3.dcm"):
             assert first_writer(root) == b"b/c/3.dcm"
         assert first_writer(root / "z.dcm") == b""
     assert first_writer(root) is None
@@ -224,23 +224,23 @@ def test_a_storm_of_opens_and_questions_hurts_neither(place: Path, kind: str, bu
             assert process.stdin is not None
             assert process.stdout is not None
             process.stdin.close()
-            told = json.loads(process.stdout.readline())
+            report = json.loads(process.stdout.readline())
         assert process.returncode == 0
     finally:
         stop.set()
         if busy:
             spinner.join()
         signal.signal(signal.SIGIO, before)
-    print(answers, told)
+    print(answers, report)
     assert arrived == []
-    assert told["errors"] == []
+    assert report["errors"] == []
     assert answers[None] == 0
     assert answers[True] > 0
     assert answers[False] > 0
-    assert told["opens"] > 100
-    assert told["median"] < 0.005
+    assert report["opens"] > 100
+    assert report["median"] < 0.005
     # Both share two cores with whatever else runs: one in a hundred may be put off by that.
-    assert told["slow"] <= told["opens"] // 100 + 1, told
+    assert report["slow"] <= report["opens"] // 100 + 1, report
     assert ask(path) is False
 
 
@@ -261,7 +261,7 @@ print(writers.has_writer(os.fsencode(path.name), folder), flush=True)
 """
 
 
-def test_a_lease_that_is_broken_while_it_is_held_kills_nobody(place: Path) -> None:
+def test_a_lease_that_is_broken_before_it_is_returned_kills_nobody(place: Path) -> None:
     """What the storm meets by luck: a writer comes between the question and its end."""
     path = drop(place / "a.dcm")
     environment = os.environ.get("PYTHONPATH")

@@ -296,7 +296,7 @@ def forget_stopped(tx: Transaction, job: str) -> bool:
         return False
     tx.run("forget_delivery", job=job)
     tx.run("forget_item", job=job)
-    tx.run("forget_leaving", job=job)
+    tx.run("forget_artifacts", job=job)
     _forget(tx, job, row["payload"])
     return True
 

@@ -246,10 +246,10 @@ def _complete(target: sqlite3.Connection) -> None:
     """Creates rows that follow from other rows, and makes watchers of events start again."""
     target.execute("DELETE FROM facts WHERE key = 'epoch'")
     target.execute(
-        "INSERT INTO leavings (job, payload, stopped)"
+        "INSERT INTO artifacts (job, payload, stopped)"
         " SELECT j.id, p.id, coalesce(j.stopped, j.created) FROM jobs j"
         " LEFT JOIN payloads p ON p.id = j.payload AND p.deleted IS NULL"
-        " WHERE j.state = 3 AND j.id NOT IN (SELECT job FROM leavings) ORDER BY j.sequence"
+        " WHERE j.state = 3 AND j.id NOT IN (SELECT job FROM artifacts) ORDER BY j.sequence"
     )
     for kind in ("result", "failure", "original"):
         target.execute(

@@ -24,9 +24,11 @@ from claraedge.daemon import archive, backup
 from claraedge.daemon import restore as restore_module
 from claraedge.errors import BackupError, NewerStateError
 from claraedge.fs.room import NoRoomError
+from claraedge.store import migrations
 from claraedge.store.migrations import begin, schema_version, steps_taken
 from tests import campaign
 from tests.field.state_site import BUGS, StateSite, files_of, fill, site
+from tests.later_schema import later_schema
 
 KILLS = 60 if campaign.CAMPAIGN else 6
 
@@ -477,8 +479,9 @@ def test_what_keeps_a_backup_from_being_made_is_reported(copied: StateSite, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["there.tar"]
 
 
-def older_state(folder: Path, steps: int) -> Path:
-    """A state as an older version left it."""
+def older_state(folder: Path) -> Path:
+    """A state as a version before the last migration left it."""
+    steps = schema_version() - 1
     folder.mkdir()
     with closing(sqlite3.connect(folder / "claraedge.db", isolation_level=None)) as connection:
         begin(connection, steps)
@@ -489,9 +492,10 @@ def older_state(folder: Path, steps: int) -> Path:
 
 
 def test_a_backup_of_an_older_version_is_restored_and_one_of_a_newer_version_is_not(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old, new, file = older_state(tmp_path / "old", 3), tmp_path / "new", tmp_path / "state.tar"
+    monkeypatch.setattr(migrations, "SCHEMA", later_schema())
+    old, new, file = older_state(tmp_path / "old"), tmp_path / "new", tmp_path / "state.tar"
     backup.backup(None, {"state_dir": str(old)}, file, payloads=True)
     restore_module.restore(None, {"state_dir": str(new)}, file, replace=False)
     assert rows(new / "claraedge.db", "definitions") == {"definitions": [("d", "[]")]}
@@ -512,7 +516,7 @@ def test_a_backup_of_an_older_version_is_restored_and_one_of_a_newer_version_is_
 
 
 def test_without_room_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    old, file = older_state(tmp_path / "old", 3), tmp_path / "state.tar"
+    old, file = older_state(tmp_path / "old"), tmp_path / "state.tar"
     given = {"state_dir": str(old)}
 
     def full(folder: Path, size: int, *, source: int) -> None:

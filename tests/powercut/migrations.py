@@ -1,20 +1,26 @@
-"""The flow of a new version that migrates the database of an older one."""
+"""The flow of a new version that migrates the database of an older one.
+
+The daemons of all flows have one migration more than the product, so that there is an older schema.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
 
-from claraedge.store.migrations import SCHEMA, schema_version
+from claraedge.store import migrations
+from claraedge.store.migrations import schema_version
+from tests.later_schema import NAME, later_schema
 from tests.powercut.backups import upload
 from tests.powercut.flow import Scene, flow_after
 from tests.powercut.volatile_disk import sync_tree
 
-#: The last migration, and SQL that reverts it.
-_LAST = "remedy"
+migrations.SCHEMA = later_schema()
+
+#: SQL that reverts the last migration.
 _BACK = f"""
-ALTER TABLE inbox_items RENAME COLUMN remedy TO mend;
-DELETE FROM _sqlite_migrations WHERE name = '{_LAST}';
+ALTER TABLE jobs DROP COLUMN later;
+DELETE FROM _sqlite_migrations WHERE name = '{NAME}';
 DELETE FROM facts WHERE key = 'version';
 """
 
@@ -27,7 +33,6 @@ def older(scene: Scene) -> None:
     scene.site.rest(1)
     scene.site.kill()
     steps = schema_version() - 1
-    assert SCHEMA._migrations[steps].name == _LAST
     with closing(sqlite3.connect(scene.site.state / "claraedge.db")) as database:
         database.executescript(_BACK)
         database.execute(f"PRAGMA user_version = {steps}")

@@ -37,7 +37,7 @@ MayGo: TypeAlias = Callable[[Artifact], bool]
 
 
 class Artifacts:
-    """The rows of the table `leavings`, and the files that they record."""
+    """The rows of the table `artifacts`, and the files that they record."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Artifacts:
     async def measure(self) -> None:
         """Measures the sizes of artifacts that are not measured yet."""
         while rows := await self._database.read(
-            lambda tx: tx.rows("unmeasured_leavings", limit=_MEASURED)
+            lambda tx: tx.rows("unmeasured_artifacts", limit=_MEASURED)
         ):
             await self._record(await in_cancellable_thread(self._sizes, rows))
 
@@ -142,7 +142,7 @@ class Artifacts:
     async def _record(self, sizes: Sequence[tuple[str, int, int]]) -> None:
         def work(tx: Transaction) -> None:
             for job, payload, logs in sizes:
-                tx.run("leaving_measured", job=job, payload_size=payload, log_size=logs)
+                tx.run("artifacts_measured", job=job, payload_size=payload, log_size=logs)
 
         await self._database.write(work)
 

@@ -1,5 +1,5 @@
 -- The numbered log of state changes. Triggers write it, so that no change can be forgotten and each
--- event is committed with its change. The views are the one place that says what an event tells.
+-- event is committed with its change. The views alone define the body of an event.
 
 CREATE TABLE events (
     number INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used again, also not after pruning

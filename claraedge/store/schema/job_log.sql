@@ -1,8 +1,8 @@
--- What happened to each job, in the order in which it was committed: a job's own log. Triggers write
--- it, so that no change can be forgotten. It is kept for as long as the job is.
+-- The log of each job: what happened to it, in the order of the commits. Triggers write it, so that no
+-- change can be forgotten. It is kept as long as the job.
 
 CREATE TABLE job_log (
-    sequence INTEGER PRIMARY KEY,   -- order of the changes, whatever the clock did
+    sequence INTEGER PRIMARY KEY,   -- order of the changes, whatever the clock says
     job TEXT NOT NULL REFERENCES jobs (id),
     time REAL NOT NULL,             -- Unix seconds
     what TEXT NOT NULL,             -- created, queued, started, operator, message, canceling, stopped
@@ -64,19 +64,3 @@ END;
 CREATE TRIGGER log_message AFTER INSERT ON job_messages BEGIN
     INSERT INTO job_log (job, time, what, text) VALUES (NEW.job, NEW.time, 'message', NEW.text);
 END;
-
--- Jobs that are there already, as far as their rows tell.
-INSERT INTO job_log (job, time, what, operator, attempt, number, exit_code, text)
-SELECT job, time, what, operator, attempt, number, exit_code, text FROM (
-    SELECT id AS job, created AS time, 0 AS rank, 'created' AS what, NULL AS operator,
-        NULL AS attempt, NULL AS number, NULL AS exit_code, pipeline_name AS text FROM jobs
-    UNION ALL SELECT id, started, 1, 'started', NULL, NULL, NULL, NULL, ''
-        FROM jobs WHERE started IS NOT NULL
-    UNION ALL SELECT job, started, 2, 'operator', name, attempt, 2, NULL, ''
-        FROM operators WHERE started IS NOT NULL
-    UNION ALL SELECT job, stopped, 3, 'operator', name, attempt, status, exit_code, ''
-        FROM operators WHERE stopped IS NOT NULL
-    UNION ALL SELECT job, time, 4, 'message', NULL, NULL, NULL, NULL, text FROM job_messages
-    UNION ALL SELECT id, stopped, 5, 'stopped', NULL, NULL, status, NULL, ''
-        FROM jobs WHERE stopped IS NOT NULL
-) ORDER BY time, rank;

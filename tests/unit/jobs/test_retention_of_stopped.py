@@ -26,7 +26,7 @@ from tests.engine_bench import Bench, Device, bench, chain, copy, fail
 HOUR = 3600.0
 BIG = 100_000
 TABLES = (
-    "jobs", "operators", "job_messages", "job_log", "deliveries", "inbox_items", "leavings",
+    "jobs", "operators", "job_messages", "job_log", "deliveries", "inbox_items", "artifacts",
     "payloads", "payload_files", "metadata",
 )  # fmt: skip
 
@@ -208,7 +208,7 @@ async def test_payloads_go_by_bytes_with_what_failed_attempts_wrote(device: Devi
         (attempt / "left").write_bytes(b"x" * (4 * BIG))
         third = await k.job()
         await k.b.database.write(
-            lambda tx: tx._connection.execute("UPDATE leavings SET measured = 0")
+            lambda tx: tx._connection.execute("UPDATE artifacts SET measured = 0")
         )
         await k.keeper.remove_due()
         assert await k.payloads(first, second, third) == [False, False, True]

@@ -13,13 +13,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlite_utils import Migrations
 
 from claraedge.errors import NewerStateError, StorageFullError
 from claraedge.fs import room
 from claraedge.store import copies, migrations
 from claraedge.store.database import Database
 from claraedge.store.migrations import begin, schema_version, steps_taken
+from tests.later_schema import later_schema
 
 #: Opens the database with one step more than the version that made it, and dies at a statement.
 KILLED = """
@@ -98,8 +98,11 @@ async def test_a_database_of_this_version_is_not_copied(path: Path) -> None:
     assert not (path.parent / "copies").exists()
 
 
-async def test_an_older_schema_is_copied_before_it_is_changed(path: Path) -> None:
-    before = schema_version() - 2
+async def test_an_older_schema_is_copied_before_it_is_changed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "SCHEMA", later_schema())
+    before = schema_version() - 1
     made_by(path, "0.9.1", before)
     await opened(path)
     (copy,) = copied(path)
@@ -138,12 +141,8 @@ async def test_the_older_version_goes_on_with_the_copy(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await opened(path)
-    longer = Migrations("claraedge")
-    for step in migrations.SCHEMA._migrations:
-        longer(name=step.name)(step.fn)
-    longer(name="next")(lambda db: db.execute("CREATE TABLE following (id INTEGER)"))
     with monkeypatch.context() as patch:
-        patch.setattr(migrations, "SCHEMA", longer)
+        patch.setattr(migrations, "SCHEMA", later_schema())
         patch.setattr(copies, "__version__", "99")
         await opened(path)
     with pytest.raises(NewerStateError, match=str(path.parent / "copies")):
@@ -157,7 +156,9 @@ async def test_the_older_version_goes_on_with_the_copy(
 async def test_without_room_for_the_copy_nothing_is_changed(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made_by(path, "0.9.1", 3)
+    monkeypatch.setattr(migrations, "SCHEMA", later_schema())
+    before = schema_version() - 1
+    made_by(path, "0.9.1", before)
 
     def full(folder: Path, size: int, *, source: int) -> None:
         raise room.NoRoomError(28, "1 MiB are needed, and 0 MiB are free", str(folder))
@@ -167,7 +168,7 @@ async def test_without_room_for_the_copy_nothing_is_changed(
         with pytest.raises(StorageFullError):
             await opened(path)
     with closing(sqlite3.connect(path)) as connection:
-        assert steps_taken(connection) == 3
+        assert steps_taken(connection) == before
     await opened(path)
 
 

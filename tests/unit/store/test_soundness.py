@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from claraedge.errors import BrokenDiskError, DamagedStateError, StateFolderError, StorageFullError
-from claraedge.store import soundness
+from claraedge.store import migrations, soundness
 from claraedge.store.database import Database, Transaction
-from claraedge.store.migrations import begin
+from claraedge.store.migrations import begin, schema_version
 from claraedge.store.salvage import salvage
+from tests.later_schema import later_schema
 
 
 def of(code: int | None, text: str = "what SQLite says") -> sqlite3.Error:
@@ -132,11 +133,15 @@ async def test_a_text_that_is_none_any_more_is_damage(tmp_path: Path) -> None:
             await database.read(lambda tx: tx.row("fact", key="k"))
 
 
-def test_a_damaged_database_of_an_older_version_is_brought_up_to_this_one(tmp_path: Path) -> None:
+def test_a_damaged_database_of_an_older_version_is_brought_up_to_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "SCHEMA", later_schema())
+    steps = schema_version() - 1
     old, new = tmp_path / "old.db", tmp_path / "new.db"
     with closing(sqlite3.connect(old, isolation_level=None)) as connection:
-        begin(connection, 3)
-        connection.execute("PRAGMA user_version = 3")
+        begin(connection, steps)
+        connection.execute(f"PRAGMA user_version = {steps}")
         connection.execute("INSERT INTO facts VALUES ('instance', '0123')")
         connection.execute("INSERT INTO definitions VALUES ('d', '[]')")
         connection.execute("INSERT INTO payloads (id, type, created) VALUES ('p', 1, 1.0)")
@@ -146,11 +151,12 @@ def test_a_damaged_database_of_an_older_version_is_brought_up_to_this_one(tmp_pa
             " VALUES ('j', 'n', 'x', 'x', 'p', 'd', 3, 1, 2, 1.0, 2.0)"
         )
     tables = {table.name: table for table in salvage(old, new)}
-    assert tables["jobs"].rows == tables["leavings"].rows == 1
+    assert tables["jobs"].rows == tables["artifacts"].rows == 1
     assert all(table.whole for table in tables.values())
     with closing(sqlite3.connect(new)) as connection:
         assert connection.execute("SELECT value FROM facts").fetchall() == [("0123",)]
         assert connection.execute("SELECT count(*) FROM events").fetchone() == (1,)
+        assert connection.execute("SELECT later FROM jobs").fetchone() == ("n",)
 
 
 async def test_who_looks_into_the_database_meanwhile_does_not_take_its_log_away(

@@ -1,0 +1,25 @@
+"""A schema that is one migration longer than the product's: what the next version will have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlite_utils import Migrations
+
+from claraedge.store import migrations
+
+NAME = "later"
+
+
+def _later(db: Any) -> None:
+    db.execute("ALTER TABLE jobs ADD COLUMN later TEXT")
+    db.execute("UPDATE jobs SET later = name")
+
+
+def later_schema() -> Migrations:
+    """Returns the migrations of the product and one more, which changes each job."""
+    schema = Migrations("claraedge")
+    for step in migrations.SCHEMA._migrations:
+        schema(name=step.name)(step.fn)
+    schema(name=NAME)(_later)
+    return schema

@@ -28,7 +28,7 @@ BASE = (
     "dbus", "e2fsprogs", "kmod", "libpam-systemd", "linux-image-cloud-amd64", "procps", "systemd",
     "systemd-sysv", "udev",
 )  # fmt: skip
-#: What the README tells administrators to install.
+#: The packages that docs/installation.md has administrators install.
 TOLD = ("podman", "uidmap", "slirp4netns", "fuse-overlayfs", "dbus-user-session")
 
 #: Runs what the host sends as root: a line is a number and a script in base64, an answer is the

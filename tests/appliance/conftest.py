@@ -1,4 +1,4 @@
-"""One machine for all tests of a file, set up as the README describes for administrators."""
+"""One machine for all tests of a file: installed as docs/installation.md says."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def service(booted: Machine) -> Service:
-    """The service of the system, installed by the README's own words."""
-    installing, _ = blocks("Run it as a service")
+    """The service of the system, installed by the commands of docs/installation.md."""
+    (installing,) = blocks("A service of the system")
     packages, _, rest = installing.partition("\n")
     assert packages.startswith("apt-get install ")
     booted.check(f"dpkg --verify {packages.removeprefix('apt-get install ')}")  # all are there
@@ -49,7 +49,10 @@ def service(booted: Machine) -> Service:
 @pytest.fixture(scope="module")
 def own_service(booted: Machine) -> Service:
     """The same for a service of a user's own."""
-    installing, own = blocks("Run it as a service")
+    (installing,), (own,) = (
+        blocks("A service of the system"),
+        blocks("A service of your own account"),
+    )
     (program,) = (line for line in installing.splitlines() if line.startswith("cp "))
     booted.check(f"cd /mnt && {program}")
     # What a login would start.

@@ -69,8 +69,8 @@ PIPELINES = {"slow": SLOW, "hungry": HUNGRY, "crashed": CRASHED}
 
 
 def blocks(heading: str) -> list[str]:
-    """The shell commands below a heading of the README, block by block."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    """The shell commands below a heading of docs/installation.md, block by block."""
+    text = (ROOT / "docs" / "installation.md").read_text(encoding="utf-8")
     (section,) = re.findall(rf"^## {re.escape(heading)}\n(.*?)(?=^## )", text, re.M | re.S)
     return re.findall(r"^```sh\n(.*?)^```", section, re.M | re.S)
 

@@ -223,7 +223,7 @@ async def test_jobs_go_by_count_with_all_that_is_left_of_them(device: Device) ->
         await k.b.jobs.add_metadata(old.id, {"Source": "CT"})
         failed = await k.job(pipeline=await k.b.register(chain("one", image="fail")))
         new = await k.job()
-        assert min(count for t, count in (await k.rows(old)).items() if t in ("jobs", "job_log", "leavings", "payload_files", "metadata")) > 0  # fmt: skip  # noqa: E501
+        assert min(count for t, count in (await k.rows(old)).items() if t in ("jobs", "job_log", "artifacts", "payload_files", "metadata")) > 0  # fmt: skip  # noqa: E501
         await k.keeper.remove_due()
         for job in (old, failed):
             assert set((await k.rows(job)).values()) == {0}

@@ -1,7 +1,7 @@
 """Watches the disks that work needs, and frees space on them while there is too little.
 
-Other components read a value: `held` returns the reason why no new work may begin. The value is at
-most as old as the time between two checks.
+Other components read a value: `blocked_by` returns the reason why no new work may begin. The value
+is at most as old as the time between two checks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from claraedge.appliance.watermarks import (
     lacking,
     level,
     room_again,
-    told,
+    shortage,
     worst,
 )
 from claraedge.blocking import in_thread
@@ -34,7 +34,7 @@ from claraedge.errors import ClaraedgeError
 _log = logging.getLogger(__name__)
 
 #: Seconds between checks, while there is room and while there is not.
-_LOOK, _LOOK_LOW = 2.0, 0.5
+_PAUSE, _PAUSE_LOW = 2.0, 0.5
 #: Seconds between attempts to free space below the soft limit, and to create the ballast again
 #: after a failure.
 _RELIEF, _BALLAST = 5.0, 60.0
@@ -69,12 +69,12 @@ class Figures:
 def measured(path: Path) -> Measure:
     """Returns a function that measures the disk of a folder: the space that this user may fill."""
 
-    def look() -> tuple[int, int]:
+    def read() -> tuple[int, int]:
         found = os.statvfs(path)
         return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
 
     async def measure() -> tuple[int, int]:
-        return await in_thread(look)
+        return await in_thread(read)
 
     return measure
 
@@ -125,15 +125,15 @@ class DiskGuard:
         """The worst level of all disks at the last check."""
         return worst(self._levels.values())
 
-    def held(self) -> str | None:
+    def blocked_by(self) -> str | None:
         """Returns the reason why no new work may begin; None if it may."""
-        return None if self.level is Level.ROOM else f"disk: {self._told()}"
+        return None if self.level is Level.ROOM else f"disk: {self._shortage()}"
 
     def warnings(self) -> Sequence[str]:
         """Returns the warnings about low disks for `claraedge status`."""
         if self.level is Level.ROOM:
             return []
-        text = f"{self._told()}: until then nothing new is taken, started or uploaded"
+        text = f"{self._shortage()}: until then nothing new is taken, started or uploaded"
         if self._evicts():
             text += ", and running jobs are evicted one after the other"
         if self._in_vain:
@@ -169,17 +169,17 @@ class DiskGuard:
         """Checks the disks until cancelled. A failed check is logged and repeated."""
         while True:
             try:
-                await self.look()
+                await self.check()
             except Exception as error:  # noqa: BLE001 - it fails alone
-                why = str(known(error, "a look at the disks"))
+                why = str(known(error, "the check of the disks"))
                 if why != self._trouble:
                     self._trouble = why
                     _log.warning("no room can be made now: %s", why)
             else:
                 self._trouble = ""
-            await asyncio.sleep(_LOOK if self.level is Level.ROOM else _LOOK_LOW)
+            await asyncio.sleep(_PAUSE if self.level is Level.ROOM else _PAUSE_LOW)
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Checks the disks once and frees space, evicts a job or creates the ballast as needed."""
         await self._measure()
         now = self._clock.elapsed()
@@ -189,7 +189,7 @@ class DiskGuard:
                 await self._relieve()
         finally:  # even if the removal of old files failed
             if self._evicts():
-                await self.evict(self._told(Level.OUT))
+                await self.evict(self._shortage(Level.OUT))
         await self._keep_ballast()
 
     async def _relieve(self) -> None:
@@ -229,15 +229,15 @@ class DiskGuard:
             return
         self._next_relief = self._clock.elapsed()
         say = _log.error if after is Level.OUT else _log.warning
-        say("%s: work waits", self._told(), extra={"disk": after.name})
+        say("%s: work waits", self._shortage(), extra={"disk": after.name})
 
-    def _told(self, limit: Level = Level.LOW) -> str:
+    def _shortage(self, limit: Level = Level.LOW) -> str:
         """Describes the fullest disk: its free space, and the free space that new work needs.
 
         With OUT: the free space above which no job is evicted.
         """
         low = next(name for name, one in self._levels.items() if one is self.level)
-        return told(self._readings[low], limit, self._limits)
+        return shortage(self._readings[low], limit, self._limits)
 
     async def _keep_ballast(self) -> None:
         """Creates the ballast again, once the disk stays above the soft limit with it."""

@@ -82,7 +82,7 @@ def lacking(now: Reading, limits: Limits) -> int:
     return max(0, room_again(limits.soft_of(now.total), now.total) - now.free)
 
 
-def told(now: Reading, wanted: Level, limits: Limits) -> str:
+def shortage(now: Reading, wanted: Level, limits: Limits) -> str:
     """Describes the free space of a disk, and how much must be free to be above a limit."""
     limit = limits.hard_of(now.total) if wanted is Level.OUT else limits.soft_of(now.total)
     return (

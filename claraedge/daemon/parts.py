@@ -71,7 +71,7 @@ class Parts:
         self.gpus = UsableGpus(runner, config.engine.cdi_kind, {LABEL_INSTANCE: base.instance})
         self.surroundings = Surroundings(config.state_dir)
         self.disk = disk_guard(config, runner, base.ballast, clock)
-        held = self.disk.held
+        held = self.disk.blocked_by
         suspects = base.suspects
 
         self.unknown = Unknown(config.state_dir)
@@ -257,7 +257,7 @@ class Parts:
             resources=device.resources(base.config, self.gpus),
             timeouts=Timeouts(default=engine.timeout_seconds, maximum=engine.timeout_max_seconds),
             on_stopped=lambda _job: self.delivery.poke(),
-            may_start=lambda: advised(self.disk.held()),
+            may_start=lambda: advised(self.disk.blocked_by()),
         )
 
     def _tmpfs_rule(self) -> TmpfsRule:

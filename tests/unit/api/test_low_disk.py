@@ -32,8 +32,8 @@ OUT = Space(free=GIB // 2, total=100 * GIB)
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disk, "_LOOK", 0.01)
-    monkeypatch.setattr(disk, "_LOOK_LOW", 0.01)
+    monkeypatch.setattr(disk, "_PAUSE", 0.01)
+    monkeypatch.setattr(disk, "_PAUSE_LOW", 0.01)
 
     async def ample() -> tuple[int, int]:
         return ROOM.free, ROOM.total

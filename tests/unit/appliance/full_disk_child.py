@@ -16,7 +16,7 @@ from claraedge.store.database import Database
 
 
 def fill(path: Path) -> None:
-    """Takes all that is left of the disk."""
+    """Fills all the space that is left on the disk."""
     with path.open("ab", buffering=0) as file:
         for size in (1 << 20, 4096, 1):
             try:
@@ -42,13 +42,13 @@ async def main(folder: Path) -> None:
             return "recorded"
 
         fill(folder / "filler")
-        await guard.look()
+        await guard.check()
         print("filled", guard.level.name, ballast.is_there())
         print("with ballast", await put("a", 4 << 20), ballast.is_there())
         fill(folder / "filler")
         print("without", await put("b", 12 << 20))  # more than the log of SQLite has
         (folder / "filler").unlink()
-        await guard.look()
+        await guard.check()
         print("freed", guard.level.name, await put("c", 100_000), ballast.is_there())
         assert guard.level is Level.ROOM
 

@@ -1,4 +1,4 @@
-"""The ballast: it takes blocks, gives them back once, and is whole or not there."""
+"""The ballast: it reserves blocks, frees them once, and is whole or absent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from claraedge.appliance.ballast import SIZE, Ballast
 
 
-def test_it_takes_room_on_the_disk_and_gives_it_back_once(tmp_path: Path) -> None:
+def test_it_reserves_room_on_the_disk_and_frees_it_once(tmp_path: Path) -> None:
     ballast = Ballast(tmp_path)
     assert not ballast.give_up()
     assert ballast.make()

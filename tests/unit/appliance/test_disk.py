@@ -71,12 +71,12 @@ class Bench:
     async def evict(self, reason: str) -> None:
         self.did.append(f"evict: {reason}")
 
-    async def look(self, seconds: float = 0.0, **free: int) -> list[str]:
-        """What it does at a look so many seconds later, with these figures."""
+    async def check(self, seconds: float = 0.0, **free: int) -> list[str]:
+        """Returns what it does at a check so many seconds later, with these figures."""
         self.free.update(free)
         self.time += seconds
         self.did.clear()
-        await self.guard.look()
+        await self.guard.check()
         return list(self.did)
 
 
@@ -85,76 +85,76 @@ def b(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-async def test_room_holds_nothing(b: Bench) -> None:
+async def test_enough_room_blocks_nothing(b: Bench) -> None:
     await b.guard.prepare()
-    assert await b.look() == []
-    assert (b.guard.held(), b.guard.warnings(), b.guard.level) == (None, [], Level.ROOM)
+    assert await b.check() == []
+    assert (b.guard.blocked_by(), b.guard.warnings(), b.guard.level) == (None, [], Level.ROOM)
     assert [(f.name, f.free, f.soft, f.hard) for f in b.guard.figures()] == [
         (name, 1000 * MIB, 400 * MIB, 200 * MIB) for name in ("state", "inbox", "podman")
     ]
 
 
 @pytest.mark.parametrize("name", ["state", "inbox", "podman"])
-async def test_any_low_disk_holds_and_says_which(b: Bench, name: str) -> None:
+async def test_any_low_disk_blocks_work_and_says_which(b: Bench, name: str) -> None:
     await b.guard.prepare()
-    await b.look(**{name: 300})
+    await b.check(**{name: 300})
     why = f"the disk of {name} has 300 MiB of 2.0 GiB free, but 440 MiB must be free"
-    assert b.guard.held() == f"disk: {why}"
+    assert b.guard.blocked_by() == f"disk: {why}"
     assert b.guard.warnings()[0].startswith(why)
 
 
-async def test_it_holds_from_the_first_look_on(tmp_path: Path) -> None:
+async def test_it_blocks_work_from_the_first_check_on(tmp_path: Path) -> None:
     b = Bench(tmp_path)
     b.free["state"] = 1
     await b.guard.prepare()
-    assert b.guard.held() is not None
+    assert b.guard.blocked_by() is not None
     assert not b.ballast.is_there()
 
 
 async def test_retention_runs_at_once_and_then_now_and_then(b: Bench) -> None:
     await b.guard.prepare()
-    assert await b.look(state=300) == ["reclaim 140"]
-    assert await b.look(0.5) == []
+    assert await b.check(state=300) == ["reclaim 140"]
+    assert await b.check(0.5) == []
     assert "nothing more that it may remove" in b.guard.warnings()[0]
-    assert await b.look(5) == ["reclaim 140"]
+    assert await b.check(5) == ["reclaim 140"]
     b.removable = 500
-    assert await b.look(5) == ["reclaim 140", "room"]
+    assert await b.check(5) == ["reclaim 140", "room"]
     assert b.free["state"] == 440
-    assert b.guard.held() is None
+    assert b.guard.blocked_by() is None
 
 
 async def test_what_lies_on_another_disk_is_not_removed_in_vain(b: Bench) -> None:
     await b.guard.prepare()
     b.removable = 500
-    assert await b.look(podman=300) == ["reclaim 0"]
+    assert await b.check(podman=300) == ["reclaim 0"]
     assert b.removable == 500
     assert "nothing more" not in b.guard.warnings()[0]
 
 
 async def test_it_ends_some_way_above_the_limit_and_pokes_once(b: Bench) -> None:
     await b.guard.prepare()
-    await b.look(podman=300)
-    assert await b.look(0.5, podman=439) == []
-    assert b.guard.held() is not None
-    assert await b.look(0.5, podman=440) == ["room"]
-    assert await b.look(0.5) == []
+    await b.check(podman=300)
+    assert await b.check(0.5, podman=439) == []
+    assert b.guard.blocked_by() is not None
+    assert await b.check(0.5, podman=440) == ["room"]
+    assert await b.check(0.5) == []
 
 
 async def test_below_the_hard_limit_it_removes_and_then_evicts(b: Bench) -> None:
     await b.guard.prepare()
-    assert await b.look(state=100) == [
+    assert await b.check(state=100) == [
         "reclaim 340",
         "evict: the disk of state has 100 MiB of 2.0 GiB free, but 220 MiB must be free",
     ]
     # New work needs more than those that run.
     why = "the disk of state has 100 MiB of 2.0 GiB free, but 440 MiB must be free"
-    assert b.guard.held() == f"disk: {why}"
+    assert b.guard.blocked_by() == f"disk: {why}"
     assert b.guard.warnings()[0].startswith(f"{why}: until then nothing new is taken")
     assert "evicted" in b.guard.warnings()[0]
-    did = await b.look(0.5)
-    assert [one.split()[0] for one in did] == ["reclaim", "evict:"], "at every look"
+    did = await b.check(0.5)
+    assert [one.split()[0] for one in did] == ["reclaim", "evict:"], "at every check"
     b.removable = 200
-    assert await b.look(0.5) == ["reclaim 340"], "that was enough"
+    assert await b.check(0.5) == ["reclaim 340"], "that was enough"
     assert b.guard.level is Level.LOW
 
 
@@ -163,25 +163,25 @@ async def test_it_evicts_also_where_nothing_can_be_removed(b: Bench, trouble: Ex
     await b.guard.prepare()
     b.trouble = trouble
     with pytest.raises(type(trouble)):
-        await b.look(state=100)
+        await b.check(state=100)
     assert [one.split()[0] for one in b.did] == ["reclaim", "evict:"]
 
 
 async def test_no_job_is_evicted_for_a_disk_that_jobs_do_not_write_to(b: Bench) -> None:
     await b.guard.prepare()
-    assert await b.look(inbox=10) == ["reclaim 0"]
+    assert await b.check(inbox=10) == ["reclaim 0"]
     assert b.guard.level is Level.OUT
     assert "evicted" not in b.guard.warnings()[0]
-    assert b.guard.held() is not None
+    assert b.guard.blocked_by() is not None
 
 
 async def test_a_disk_that_cannot_be_seen_counts_as_it_was_last(b: Bench) -> None:
     await b.guard.prepare()
-    await b.look(podman=-1)
-    assert b.guard.held() is None
-    await b.look(podman=300)
-    await b.look(podman=-1)
-    assert "podman" in (b.guard.held() or "")
+    await b.check(podman=-1)
+    assert b.guard.blocked_by() is None
+    await b.check(podman=300)
+    await b.check(podman=-1)
+    assert "podman" in (b.guard.blocked_by() or "")
 
 
 async def test_the_log_says_it_once_with_figures(
@@ -190,7 +190,7 @@ async def test_the_log_says_it_once_with_figures(
     caplog.set_level(logging.INFO, disk.__name__)
     await b.guard.prepare()
     for free in (300, 290, 280, 500):
-        await b.look(1, state=free)
+        await b.check(1, state=free)
     assert caplog.messages == [
         "the disk of state has 300 MiB of 2.0 GiB free, but 440 MiB must be free: work waits",
         "the disks have room again: work continues",
@@ -201,21 +201,21 @@ async def test_the_ballast_is_made_when_there_is_room_beyond_the_soft_limit(b: B
     b.free["state"] = 455  # 440 would be enough without it
     await b.guard.prepare()
     assert not b.ballast.is_there()
-    await b.look(1, state=456)
+    await b.check(1, state=456)
     assert b.ballast.is_there()
     b.ballast.give_up()
-    await b.look(1, state=300)
-    await b.look(70)
+    await b.check(1, state=300)
+    await b.check(70)
     assert not b.ballast.is_there()
-    await b.look(70, state=1000)
+    await b.check(70, state=1000)
     assert b.ballast.is_there()
 
 
 async def test_what_keeps_it_from_making_room_is_tried_again(
     b: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(disk, "_LOOK", 0.001)
-    monkeypatch.setattr(disk, "_LOOK_LOW", 0.001)
+    monkeypatch.setattr(disk, "_PAUSE", 0.001)
+    monkeypatch.setattr(disk, "_PAUSE_LOW", 0.001)
     monkeypatch.setattr(disk, "_RELIEF", 0.0)
     await b.guard.prepare()
     b.trouble = StorageFullError("claraedge.db: the disk is full")
@@ -226,13 +226,13 @@ async def test_what_keeps_it_from_making_room_is_tried_again(
             while len(b.did) < 5:
                 await asyncio.sleep(0.001)
             b.trouble, b.removable = None, 500
-            while b.guard.held() is not None:
+            while b.guard.blocked_by() is not None:
                 await asyncio.sleep(0.001)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-    told = [m for m in caplog.messages if m.startswith("no room can be made")]
-    assert told == ["no room can be made now: claraedge.db: the disk is full"]
+    logged = [m for m in caplog.messages if m.startswith("no room can be made")]
+    assert logged == ["no room can be made now: claraedge.db: the disk is full"]
 
 
 async def test_a_real_disk_is_measured_as_this_user_may_fill_it(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from claraedge.appliance.watermarks import (
     lacking,
     level,
     room_again,
-    told,
+    shortage,
 )
 
 LIMITS = Limits()
@@ -84,9 +84,11 @@ def test_what_is_lacking_brings_the_disk_back() -> None:
     assert lacking(reading(500 * MIB, 2000 * MIB), LIMITS) == 0
 
 
-def test_it_is_told_with_figures() -> None:
-    assert told(reading(100 * MIB, 15 * GIB), Level.OUT, LIMITS) == (
+def test_a_shortage_is_described_with_figures() -> None:
+    assert shortage(reading(100 * MIB, 15 * GIB), Level.OUT, LIMITS) == (
         "the disk of the state folder /s has 100 MiB of 15.0 GiB free, but 1.1 GiB must be free"
     )
-    assert told(reading(2 * GIB, 15 * GIB), Level.LOW, LIMITS).endswith("but 3.3 GiB must be free")
+    assert shortage(reading(2 * GIB, 15 * GIB), Level.LOW, LIMITS).endswith(
+        "but 3.3 GiB must be free"
+    )
     assert (amount(0), amount(1023 * MIB), amount(GIB)) == ("0 MiB", "1023 MiB", "1.0 GiB")

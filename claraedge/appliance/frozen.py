@@ -25,9 +25,9 @@ PREFIX = "claraedge-"
 #: File in each unpacked folder, from its creation.
 MARKER = ".one-file"
 #: File in each unpacked folder that a process has locked at some time.
-_HELD = ".claraedge"
+_LOCKED = ".claraedge"
 
-_held: list[int] = []  # descriptors that keep their locks until the process ends
+_locks: list[int] = []  # descriptors that keep their locks until the process ends
 
 
 def extraction() -> Path | None:
@@ -39,7 +39,7 @@ def extraction() -> Path | None:
     return folder if (folder / MARKER).is_file() else None
 
 
-def hold_extraction(folder: Path | None = None) -> None:
+def lock_extraction(folder: Path | None = None) -> None:
     """Marks `folder` (default: our extraction) as in use until this process ends.
 
     The lock is on the folder itself: systemd-tmpfiles skips a locked folder (tmpfiles.d(5)), so
@@ -47,12 +47,12 @@ def hold_extraction(folder: Path | None = None) -> None:
     marked folder without a lock belongs to no running process.
     """
     folder = folder or extraction()
-    if folder is None or _held:
+    if folder is None or _locks:
         return
     descriptor = _open_folder(folder)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    (folder / _HELD).touch()
-    _held.append(descriptor)
+    (folder / _LOCKED).touch()
+    _locks.append(descriptor)
 
 
 def remove_at_end() -> None:
@@ -103,7 +103,7 @@ def _is_stale(folder: Path) -> bool:
     try:
         if os.fstat(descriptor).st_uid != os.geteuid():
             return False
-        marker = os.stat(_HELD, dir_fd=descriptor, follow_symlinks=False)
+        marker = os.stat(_LOCKED, dir_fd=descriptor, follow_symlinks=False)
         if not stat.S_ISREG(marker.st_mode):
             return False
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

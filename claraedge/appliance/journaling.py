@@ -24,12 +24,12 @@ def warn(folders: Iterable[Path]) -> None:
 
     Blocks. A folder on a network share is not accessed, because its server may be dead.
     """
-    told: set[int] = set()
+    reported: set[int] = set()
     for folder in folders:
         mount = mount_above(folder)
-        if mount is None or mount.id in told or not _lacks(mount, folder, Path("/")):
+        if mount is None or mount.id in reported or not _lacks(mount, folder, Path("/")):
             continue
-        told.add(mount.id)
+        reported.add(mount.id)
         _log.warning(
             "%s lies on a file system without a journal (%s): a power cut may lose results and"
             " originals that were there; put it on ext4 with a journal, XFS or Btrfs (ext4 gets"

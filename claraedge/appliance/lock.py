@@ -18,7 +18,7 @@ class FileLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Takes the lock without waiting.
+        """Acquires the lock without waiting.
 
         Raises AlreadyRunningError, with the pid of the owner, if another process has locked it.
         """

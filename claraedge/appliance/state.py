@@ -29,7 +29,7 @@ def prepare_state(
         files.make_folders(path, 0o750)
         owner = path.stat().st_uid
     except (FileExistsError, NotADirectoryError) as error:
-        raise StateFolderError(f"{path} is not a folder; move it away, or {other}") from error
+        raise StateFolderError(f"{path} is not a folder; move it elsewhere, or {other}") from error
     except PermissionError as error:
         raise StateFolderError(
             f"the state folder {path} cannot be made by user {user_name(os.geteuid())};"

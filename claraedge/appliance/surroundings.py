@@ -36,18 +36,18 @@ class Surroundings:
         self._root = root
         self._uid = os.geteuid() if uid is None else uid
         self._mount_of = mount_of
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     async def warnings(self) -> Sequence[str]:
         """Returns the warnings for `claraedge status`; new ones are also logged."""
-        found = await in_thread(lambda: list(self._look()))
+        found = await in_thread(lambda: list(self._problems()))
         for text in found:
-            if text not in self._told:
+            if text not in self._reported:
                 _log.warning(text)
-        self._told = set(found)
+        self._reported = set(found)
         return found
 
-    def _look(self) -> Iterator[str]:
+    def _problems(self) -> Iterator[str]:
         if (broken := broken_disk(self._state)) is not None:
             yield broken
         try:

@@ -24,7 +24,7 @@ from claraedge.errors import ClaraedgeError, UnavailableError
 _log = logging.getLogger(__name__)
 
 #: Seconds. While the daemon starts, it requests `_MORE` more every `_ASK`, for `_LONGEST` at most:
-#: a start that takes longer is taken to hang.
+#: a start that lasts longer is assumed to hang.
 _MORE, _ASK, _LONGEST = 120.0, 30.0, 3600.0
 
 
@@ -35,8 +35,8 @@ def period(environment: Mapping[str, str] = os.environ) -> float | None:
     """
     if environment.get("WATCHDOG_PID", "") not in ("", str(os.getpid()), str(os.getppid())):
         return None
-    told = environment.get("WATCHDOG_USEC", "")
-    return int(told) / 1e6 if told.isdecimal() and int(told) > 0 else None
+    microseconds = environment.get("WATCHDOG_USEC", "")
+    return int(microseconds) / 1e6 if microseconds.isdecimal() and int(microseconds) > 0 else None
 
 
 class Watchdog:
@@ -46,7 +46,7 @@ class Watchdog:
         self._environment = environment
         self._period = period(environment)
         self._starting: asyncio.Task[None] | None = None
-        self._told: str | None = None
+        self._reported: str | None = None
 
     async def __aenter__(self) -> Self:
         if self._period is not None and not faulthandler.is_enabled():
@@ -84,9 +84,9 @@ class Watchdog:
             trouble = await self._silent(write, self._period) or stuck()
             if trouble is None:
                 notify.notify("WATCHDOG=1", environment=self._environment)
-            elif trouble != self._told:
+            elif trouble != self._reported:
                 _log.error("no sign of life is sent to systemd", extra={"reason": trouble})
-            self._told = trouble
+            self._reported = trouble
             await asyncio.sleep(max(0.0, begun + self._period / 2 - loop.time()))
 
     async def _silent(

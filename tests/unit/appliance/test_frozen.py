@@ -17,8 +17,8 @@ from claraedge.appliance import frozen
 @pytest.fixture(autouse=True)
 def _release() -> Iterator[None]:
     yield
-    while frozen._held:
-        os.close(frozen._held.pop())
+    while frozen._locks:
+        os.close(frozen._locks.pop())
 
 
 def extracted(parent: Path, name: str, *, marked: bool) -> Path:
@@ -37,17 +37,17 @@ def test_an_extraction_whose_process_is_gone_is_removed(tmp_path: Path) -> None:
 
 
 def test_an_extraction_in_use_stays(tmp_path: Path) -> None:
-    held = extracted(tmp_path, "claraedge-abc123", marked=False)
-    frozen.hold_extraction(held)
+    used = extracted(tmp_path, "claraedge-abc123", marked=False)
+    frozen.lock_extraction(used)
     assert frozen.remove_stale_extractions(tmp_path) == []
-    assert (held / "grpc" / "cygrpc.so").exists()
+    assert (used / "grpc" / "cygrpc.so").exists()
 
 
-def test_an_extraction_held_by_another_process_stays_until_that_is_killed(tmp_path: Path) -> None:
+def test_an_extraction_locked_by_another_process_stays_until_that_is_killed(tmp_path: Path) -> None:
     folder = extracted(tmp_path, "claraedge-abc123", marked=False)
     code = (
         "import sys, pathlib; from claraedge.appliance import frozen;"
-        " frozen.hold_extraction(pathlib.Path(sys.argv[1])); print('held', flush=True);"
+        " frozen.lock_extraction(pathlib.Path(sys.argv[1])); print('locked', flush=True);"
         " sys.stdin.read()"
     )
     holder = subprocess.Popen(
@@ -58,7 +58,7 @@ def test_an_extraction_held_by_another_process_stays_until_that_is_killed(tmp_pa
     )
     assert holder.stdout is not None
     try:
-        assert holder.stdout.readline() == "held\n"
+        assert holder.stdout.readline() == "locked\n"
         assert frozen.remove_stale_extractions(tmp_path) == []
     finally:
         holder.send_signal(signal.SIGKILL)
@@ -113,8 +113,8 @@ import pathlib, signal, sys
 sys.frozen, sys._MEIPASS = True, sys.argv[1]
 from claraedge.appliance import frozen
 frozen.remove_at_end()
-frozen.hold_extraction()
-print("held", flush=True)
+frozen.lock_extraction()
+print("locked", flush=True)
 if len(sys.argv) > 2:
     signal.pause()
 """
@@ -141,7 +141,7 @@ def test_the_unpacked_folder_goes_with_its_process(
         text=True,
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
+    assert process.stdout.readline() == "locked\n"
     if number is not None:
         process.send_signal(number)
     process.communicate(timeout=20)

@@ -1,4 +1,4 @@
-"""A file system without a journal is told at the start, once."""
+"""A file system without a journal is reported once, at the start."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def test_ext4_has_one_or_not(kernel: Path, options: str, lacks: bool) -> None:
     assert journaling._lacks(_mount("ext4"), kernel, kernel) is lacks
 
 
-def test_a_kernel_that_does_not_tell(kernel: Path) -> None:
+def test_a_kernel_that_does_not_report_it(kernel: Path) -> None:
     assert not journaling._lacks(_mount("ext4"), kernel, kernel)
 
 
-def test_each_file_system_is_told_once(
+def test_each_file_system_is_reported_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     mounts = {Path("/state"): None, Path("/inbox"): _mount("vfat"), Path("/outbox"): _mount("vfat")}

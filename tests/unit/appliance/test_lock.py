@@ -12,17 +12,17 @@ from claraedge.appliance.lock import FileLock
 from claraedge.errors import AlreadyRunningError
 
 #: A limit on the size of files stands for a full disk: every write is refused.
-_TAKES_IT_WITHOUT_ROOM = """
+_LOCKS_IT_WITHOUT_ROOM = """
 import pathlib, resource, sys
 from claraedge.appliance.lock import FileLock
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 FileLock(pathlib.Path(sys.argv[1])).acquire()
-print("held", flush=True)
+print("locked", flush=True)
 sys.stdin.read()
 """
 
 
-def test_the_second_one_hears_who_holds_it(tmp_path: Path) -> None:
+def test_the_second_one_gets_the_pid_of_the_owner(tmp_path: Path) -> None:
     first = FileLock(tmp_path / "lock")
     first.acquire()
     with pytest.raises(AlreadyRunningError, match=r"locked by process \d+"):
@@ -31,17 +31,17 @@ def test_the_second_one_hears_who_holds_it(tmp_path: Path) -> None:
     FileLock(tmp_path / "lock").acquire()
 
 
-def test_it_holds_where_nothing_can_be_written_to_it(tmp_path: Path) -> None:
+def test_it_works_where_nothing_can_be_written_to_it(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with subprocess.Popen(
-        [sys.executable, "-c", _TAKES_IT_WITHOUT_ROOM, str(path)],
+        [sys.executable, "-c", _LOCKS_IT_WITHOUT_ROOM, str(path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdin is not None
-        assert holder.stdout.readline() == "held\n"
+        assert holder.stdout.readline() == "locked\n"
         with pytest.raises(AlreadyRunningError, match="locked by process"):
             FileLock(path).acquire()
         holder.stdin.close()

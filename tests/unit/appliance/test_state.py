@@ -33,9 +33,9 @@ def test_a_folder_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("below", ["", "state"])
-def test_a_file_in_the_way_is_told(tmp_path: Path, below: str) -> None:
+def test_a_file_in_the_way_is_refused(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_text("notes")
-    with pytest.raises(StateFolderError, match="move it away, or choose another"):
+    with pytest.raises(StateFolderError, match="move it elsewhere, or choose another"):
         prepare_state(tmp_path / "file" / below)
     assert (tmp_path / "file").read_text() == "notes"
 
@@ -49,7 +49,7 @@ def test_the_folder_of_another_user_is_refused_with_both_names(
         prepare_state(tmp_path)
 
 
-def test_a_place_where_nothing_can_be_made_is_told(
+def test_a_place_where_nothing_can_be_made_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -61,7 +61,7 @@ def test_a_place_where_nothing_can_be_made_is_told(
 
 
 @pytest.mark.parametrize("number", [30, 28])
-def test_a_disk_that_takes_no_folder_is_told(
+def test_a_disk_that_refuses_a_folder_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -72,7 +72,7 @@ def test_a_disk_that_takes_no_folder_is_told(
         prepare_state(tmp_path / "state")
 
 
-def test_a_folder_without_write_bits_is_told_with_the_command(
+def test_a_folder_without_write_bits_is_refused_with_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
@@ -93,12 +93,12 @@ def test_a_share_is_refused_with_its_server(tmp_path: Path, fstype: str) -> None
 
 
 @pytest.mark.parametrize("fstype", ["ext4", "tmpfs", "virtiofs", "fuse.mergerfs"])
-def test_what_is_no_share_of_the_network_is_taken(tmp_path: Path, fstype: str) -> None:
+def test_what_is_no_share_of_the_network_is_accepted(tmp_path: Path, fstype: str) -> None:
     mount = Mount(id=1, point=b"/srv", fstype=fstype, source="x")
     prepare_state(tmp_path, mount_of=lambda _: mount)
 
 
-def test_a_system_that_does_not_tell_of_its_mounts_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_system_that_does_not_report_its_mounts_is_no_obstacle(tmp_path: Path) -> None:
     def fails(_path: Path) -> Mount | None:
         raise PermissionError
 
@@ -106,20 +106,20 @@ def test_a_system_that_does_not_tell_of_its_mounts_is_no_obstacle(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("number", "reason"),
     [(errno.EROFS, "Read-only file system"), (errno.EIO, "Input/output error"), (None, None)],
 )
-def test_a_disk_that_takes_nothing_is_told_with_what_to_look_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int | None, told: str | None
+def test_a_disk_that_cannot_be_written_is_reported_with_what_to_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int | None, reason: str | None
 ) -> None:
     if number is not None:
         monkeypatch.setattr(os, "open", partial(fails, number))
     text = broken_disk(tmp_path)
-    assert (text is None) is (told is None)
+    assert (text is None) is (reason is None)
     if text is None:
         prepare_state(tmp_path)
         return
-    said = f"the disk of the state folder {tmp_path} cannot be written ({told}): `sudo dmesg`"
+    said = f"the disk of the state folder {tmp_path} cannot be written ({reason}): `sudo dmesg`"
     assert said in text
     with pytest.raises(StateFolderError, match="start claraedge again; or choose another"):
         prepare_state(tmp_path)

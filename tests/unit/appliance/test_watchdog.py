@@ -1,4 +1,4 @@
-"""Signs of life, read from a real datagram socket: none where work cannot go on."""
+"""Signs of life, read from a real datagram socket: none where work makes no progress."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Supervisor:
             "WATCHDOG_PID": str(os.getpid()),
         }
 
-    def told(self) -> list[bytes]:
-        """All that came since the last look."""
+    def received(self) -> list[bytes]:
+        """Returns all messages since the last call."""
         found = []
         try:
             while True:
@@ -44,13 +44,13 @@ class Supervisor:
             return found
 
     def signs(self) -> int:
-        """How many signs of life came since the last look."""
-        return self.told().count(b"WATCHDOG=1")
+        """Returns the number of signs of life since the last call."""
+        return self.received().count(b"WATCHDOG=1")
 
-    async def until_told(self, word: bytes, times: int = 1) -> None:
+    async def until_received(self, word: bytes, times: int = 1) -> None:
         async with asyncio.timeout(DEADLINE):
             while times > 0:
-                times -= self.told().count(word)
+                times -= self.received().count(word)
                 await asyncio.sleep(0.005)
 
 
@@ -78,7 +78,7 @@ async def test_a_daemon_that_lives_says_so_at_each_half_of_the_time(
     ):
         task = asyncio.create_task(tested.run(database.write, fine))
         begun = time.monotonic()
-        await supervisor.until_told(b"WATCHDOG=1", times=4)
+        await supervisor.until_received(b"WATCHDOG=1", times=4)
         assert time.monotonic() - begun >= 3 * PERIOD / 2 - 0.05
         task.cancel()
 
@@ -86,14 +86,14 @@ async def test_a_daemon_that_lives_says_so_at_each_half_of_the_time(
 async def test_a_loop_that_does_not_turn_says_nothing(supervisor: Supervisor) -> None:
     async with Watchdog(supervisor.environment) as tested:
         task = asyncio.create_task(tested.run(answers, fine))
-        await supervisor.until_told(b"WATCHDOG=1")
+        await supervisor.until_received(b"WATCHDOG=1")
         time.sleep(2 * PERIOD)  # noqa: ASYNC251 - the loop hangs
         assert supervisor.signs() == 0
-        await supervisor.until_told(b"WATCHDOG=1")
+        await supervisor.until_received(b"WATCHDOG=1")
         task.cancel()
 
 
-async def test_a_state_that_takes_nothing_says_nothing(
+async def test_a_state_that_accepts_nothing_sends_no_sign(
     supervisor: Supervisor, caplog: pytest.LogCaptureFixture
 ) -> None:
     hangs = asyncio.Event()
@@ -108,7 +108,7 @@ async def test_a_state_that_takes_nothing_says_nothing(
                 await asyncio.sleep(0.01)
         assert supervisor.signs() == 0
         hangs.set()
-        await supervisor.until_told(b"WATCHDOG=1")
+        await supervisor.until_received(b"WATCHDOG=1")
         task.cancel()
     assert caplog.text.count("no sign of life") == 1
 
@@ -135,18 +135,18 @@ async def test_a_full_or_broken_disk_is_no_reason_for_a_restart(
 
     async with Watchdog(supervisor.environment) as tested:
         task = asyncio.create_task(tested.run(full, fine))
-        await supervisor.until_told(b"WATCHDOG=1", times=2)
+        await supervisor.until_received(b"WATCHDOG=1", times=2)
         task.cancel()
 
 
-async def test_an_engine_that_does_not_go_on_is_no_life(supervisor: Supervisor) -> None:
+async def test_an_engine_without_progress_is_no_life(supervisor: Supervisor) -> None:
     trouble: list[str] = ["one step for 900 s"]
     async with Watchdog(supervisor.environment) as tested:
         task = asyncio.create_task(tested.run(answers, lambda: trouble[0] if trouble else None))
         await asyncio.wait([task], timeout=2 * PERIOD)
         assert supervisor.signs() == 0
         trouble.clear()
-        await supervisor.until_told(b"WATCHDOG=1")
+        await supervisor.until_received(b"WATCHDOG=1")
         task.cancel()
 
 
@@ -155,12 +155,12 @@ async def test_a_long_start_asks_for_more_time_until_it_is_over(
 ) -> None:
     monkeypatch.setattr(watchdog, "_ASK", 0.01)
     async with Watchdog(supervisor.environment) as tested:
-        await supervisor.until_told(b"EXTEND_TIMEOUT_USEC=120000000", times=3)
+        await supervisor.until_received(b"EXTEND_TIMEOUT_USEC=120000000", times=3)
         task = asyncio.create_task(tested.run(answers, fine))
-        await supervisor.until_told(b"WATCHDOG=1")
-        supervisor.told()
-        await supervisor.until_told(b"WATCHDOG=1")
-        assert set(supervisor.told()) <= {b"WATCHDOG=1"}
+        await supervisor.until_received(b"WATCHDOG=1")
+        supervisor.received()
+        await supervisor.until_received(b"WATCHDOG=1")
+        assert set(supervisor.received()) <= {b"WATCHDOG=1"}
         task.cancel()
 
 
@@ -172,7 +172,7 @@ async def test_a_start_that_hangs_asks_for_no_more_at_last(
     async with Watchdog(supervisor.environment) as tested:
         assert tested._starting is not None
         await asyncio.wait_for(tested._starting, DEADLINE)
-        assert 1 <= len(supervisor.told()) <= 6
+        assert 1 <= len(supervisor.received()) <= 6
 
 
 @pytest.mark.parametrize(

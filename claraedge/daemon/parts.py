@@ -89,7 +89,7 @@ class Parts:
         )
         self.logs = JobLogs(config.state_dir)
         self.log_caps = LogCaps(database, self.logs, limit=config.engine.operator_log_mb << 20)
-        self.images = Images(runner, config.images, held=held)
+        self.images = Images(runner, config.images, blocked_by=held)
         self.power_cuts = PowerCuts(self.images.checks, database, boot_id())
         self.applications = Applications(
             self.images, runner, base.instance, lambda: device.device(config)
@@ -99,7 +99,7 @@ class Parts:
             database,
             config.images_dir,
             pause=pause,
-            held=held,
+            blocked_by=held,
             suspects=suspects,
         )
         self.pipelines = Pipelines(database, clock, new_id, lambda: device.device(config))

@@ -1,3 +1,3 @@
-"""Container images: look-up by name, loading from archives, pulls, and checks of their
+"""Container images: lookup by name, loading from archives, pulls, and checks of their
 integrity.
 """

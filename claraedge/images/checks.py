@@ -38,7 +38,7 @@ class Checks:
         """Ids of damaged images -> description of the damage."""
         return self._damaged
 
-    async def look(self) -> None:
+    async def check_all(self) -> None:
         """Checks all images, so that damage is known before a job uses them."""
         try:
             for image in await self._runner.list_images():

@@ -1,4 +1,4 @@
-"""Images on this device: look-up by name, loading from archives, pulls, checks and removal."""
+"""Images on this device: lookup by name, loading from archives, pulls, checks and removal."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ class Images:
         runner: Runner,
         settings: Settings = _NO_SETTINGS,
         *,
-        held: Callable[[], str | None] = lambda: None,
+        blocked_by: Callable[[], str | None] = lambda: None,
         resolve: Resolve = addresses,
     ) -> None:
-        """`held`: returns why no disk may be filled now; None where it may. `resolve`: resolves a
-        host to its addresses.
+        """`blocked_by`: returns why no disk may be filled now; None where it may. `resolve`:
+        resolves a host to its addresses.
         """
         self._runner = runner
         self._settings = settings
         self.checks = Checks(runner)
-        self._pulls = Pulls(runner, settings, self._here, held, resolve)
+        self._pulls = Pulls(runner, settings, self._here, blocked_by, resolve)
 
     async def prepare(self) -> None:
         """Checks the password files. Raises ConfigurationError for files that others can read."""
@@ -250,7 +250,7 @@ class Images:
     async def _remove_damaged(self, *images: str) -> Sequence[str]:
         """Removes images that share a damaged layer, and returns warnings about them.
 
-        While one of them is left, the layer is kept, and every load takes it for intact.
+        While one of them is left, the layer is kept, and every load assumes that it is intact.
         """
         warnings = []
         known = {image.id: image for image in await self._runner.list_images()}

@@ -62,7 +62,7 @@ class PowerCuts:
         end.
         """
         try:
-            await self._checks.look()
+            await self._checks.check_all()
             while True:
                 await self._changed.wait()
                 self._changed.clear()

@@ -46,16 +46,16 @@ class Pulls:
         runner: Runner,
         settings: Settings,
         find: Callable[[str], Awaitable[Image | None]],
-        held: Callable[[], str | None],
+        blocked_by: Callable[[], str | None],
         resolve: Resolve,
     ) -> None:
-        """`find` returns an image that has arrived meanwhile. `held` returns why nothing may be
-        pulled now because a disk is low; None where it may. `resolve` resolves a host to its
+        """`find` returns an image that has arrived meanwhile. `blocked_by` returns why nothing may
+        be pulled now because a disk is low; None where it may. `resolve` resolves a host to its
         addresses.
         """
         self._resolve = resolve
         self._threads = Threads(2, "registry names")  # a resolver may hang
-        self._held = held
+        self._blocked_by = blocked_by
         self._runner = runner
         self._settings = settings
         self._find = find
@@ -149,10 +149,10 @@ class Pulls:
         return await self._pull(name, known[-1] if known else None)
 
     async def _pull(self, name: str, credential: Named | None) -> Image:
-        held = self._held()
-        if held is not None:
+        reason = self._blocked_by()
+        if reason is not None:
             raise StorageFullError(
-                f"the image {name} is not pulled: {held}; free some space there, then it is"
+                f"the image {name} is not pulled: {reason}; free some space there, then it is"
                 " pulled by itself"
             )
         login = None if credential is None else await in_thread(credential.login)

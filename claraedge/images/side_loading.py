@@ -56,14 +56,14 @@ class SideLoading:
         folder: Path,
         *,
         pause: float,
-        held: Callable[[], str | None],
+        blocked_by: Callable[[], str | None],
         suspects: Suspects = UNRECORDED,
     ) -> None:
-        """`pause`: seconds between two scans. `held`: returns why nothing may be loaded now, or
-        None.
+        """`pause`: seconds between two scans. `blocked_by`: returns why nothing may be loaded
+        now, or None.
         """
         self._images = images
-        self._held = held
+        self._blocked_by = blocked_by
         self._suspects = suspects
         self._database = database
         self._folder = folder
@@ -84,7 +84,7 @@ class SideLoading:
         """Scans until cancelled. What fails now is tried again."""
         while True:
             try:
-                await self.look()
+                await self.scan()
             except ClaraedgeError as error:
                 self._met(str(error))
             except OSError as error:
@@ -93,12 +93,12 @@ class SideLoading:
                     " [images] path to another"
                 )
             except Exception as error:  # noqa: BLE001 - only this scan fails
-                self._met(str(known(error, "a look at the folder of image archives")))
+                self._met(str(known(error, "the scan of the folder of image archives")))
             else:
                 self._trouble = ""
             await asyncio.sleep(self._pause)
 
-    async def look(self) -> None:
+    async def scan(self) -> None:
         """Scans once: loads what is new and has settled.
 
         Raises RunnerUnavailableError or StorageFullError where that has to wait, and OSError where
@@ -121,9 +121,9 @@ class SideLoading:
             await self._remember()
         for name, seen in sorted(settled.items(), key=lambda item: (item[1].modified, item[0])):
             if seen.content not in loaded and name not in self._wrong:
-                held = self._held()
-                if held is not None:
-                    raise StorageFullError(f"{shown(name)} is not loaded yet: {held}")
+                reason = self._blocked_by()
+                if reason is not None:
+                    raise StorageFullError(f"{shown(name)} is not loaded yet: {reason}")
                 with contextlib.suppress(SetAsideError):  # `claraedge status` shows it
                     await self._load(name, seen, loaded)
 
@@ -171,9 +171,11 @@ class SideLoading:
         """
         if self._loaded is None:
             row = await self._database.read(lambda tx: tx.row("fact", key=_FACT))
-            told = decode_json(row["value"], _Loaded) if row is not None else {}
+            loaded = decode_json(row["value"], _Loaded) if row is not None else {}
             self._loaded = {
-                content: images for content, images in told.items() if await self._are_here(images)
+                content: images
+                for content, images in loaded.items()
+                if await self._are_here(images)
             }
         return self._loaded
 

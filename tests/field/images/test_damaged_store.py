@@ -175,7 +175,7 @@ async def test_an_image_that_podman_cannot_read_harms_no_other(
     await Images(runner).load(archive(tmp_path, other))
     UNREADABLE[what][1](store, name)
     images = Images(runner)
-    await images.checks.look()
+    await images.checks.check_all()
     listed = {n: image for image in await images.all() for n in image.names}
     assert images.trouble(listed[named(name)])
     assert not images.trouble(listed[named(other)])
@@ -220,7 +220,7 @@ async def test_a_damaged_image_can_be_deleted(
     await Images(runner).load(archive(tmp_path, "deleted"))
     store.run('rm -r "$1"', store.folder(store.layers(named("deleted"))[0]))
     images = Images(runner)
-    await images.checks.look()
+    await images.checks.check_all()
     await images.remove(named("deleted"))
     with pytest.raises(ImageNotFoundError):
         await images.find(named("deleted"))

@@ -91,7 +91,7 @@ def test_what_an_entry_lists(entry: str, covered: list[str], not_covered: list[s
     assert why("inside.example/a:1", allow=(entry,), registries=("inside.example",)) == ""
 
 
-def test_a_proxy_that_looks_names_up_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_resolves_names_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
     assert list(allowed.addresses("inside.example")) == []
     assert list(allowed.addresses("10.0.0.1")) == ["10.0.0.1"]

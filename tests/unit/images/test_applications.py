@@ -81,7 +81,7 @@ async def test_each_image_is_read_once_with_a_manifest_or_without(runner: Memory
     assert all(labels == {LABEL_INSTANCE: "me"} for _, labels in runner.files_read)
 
 
-async def test_a_name_that_moves_to_another_image_is_read_anew(runner: MemoryRunner) -> None:
+async def test_a_name_that_moves_to_another_image_is_read_again(runner: MemoryRunner) -> None:
     known = applications(runner)
     await known.applied(pipeline("app"))
     runner.add_image("app:latest", upper, files=manifest("/new"))
@@ -89,7 +89,7 @@ async def test_a_name_that_moves_to_another_image_is_read_anew(runner: MemoryRun
     assert app.container.entrypoint == ("/new",)
 
 
-async def test_with_a_command_no_image_is_looked_at(runner: MemoryRunner) -> None:
+async def test_with_a_command_no_image_is_inspected(runner: MemoryRunner) -> None:
     written = pipeline("app", command=("true",))
     assert await applications(runner).applied(written) == written
     assert runner.files_read == []
@@ -100,7 +100,7 @@ async def test_an_image_that_is_not_here_changes_nothing(runner: MemoryRunner) -
     assert [bool(o.container.entrypoint) for o in filled.operators] == [False, True]
 
 
-async def test_podman_away_leaves_all_to_the_engine(runner: MemoryRunner) -> None:
+async def test_podman_unavailable_leaves_all_to_the_engine(runner: MemoryRunner) -> None:
     known = applications(runner)
     runner.available = False
     assert await known.applied(pipeline("app")) == pipeline("app")
@@ -108,7 +108,9 @@ async def test_podman_away_leaves_all_to_the_engine(runner: MemoryRunner) -> Non
     assert (await known.applied(pipeline("app"))).operators[0].container.entrypoint == ("/app",)
 
 
-async def test_a_wrong_manifest_is_told_with_operator_image_and_file(runner: MemoryRunner) -> None:
+async def test_a_wrong_manifest_is_reported_with_operator_image_and_file(
+    runner: MemoryRunner,
+) -> None:
     runner.add_image("wrong:2", upper, files={"/etc/holoscan/app.json": b"{}"})
     known = applications(runner)
     for _ in range(2):
@@ -180,7 +182,7 @@ class SlowRunner(MemoryRunner):
         return await super().read_files(image, paths, labels)
 
 
-async def test_a_caller_that_goes_away_takes_no_reading_from_the_others() -> None:
+async def test_a_caller_that_is_cancelled_ends_no_reading_of_the_others() -> None:
     runner = SlowRunner()
     runner.add_image("app:latest", upper, files=manifest())
     known = applications(runner)
@@ -194,7 +196,7 @@ async def test_a_caller_that_goes_away_takes_no_reading_from_the_others() -> Non
     assert len(runner.files_read) == 1
 
 
-async def test_podman_that_goes_away_while_it_reads_is_asked_again() -> None:
+async def test_podman_that_disappears_while_it_reads_is_asked_again() -> None:
     runner = SlowRunner()
     runner.add_image("app:latest", upper, files=manifest())
     known = applications(runner)
@@ -266,10 +268,10 @@ async def test_an_application_that_comes_after_the_start_is_run_as_one(
         assert await b.listing(job.payload) == ["input/x", "operators/app/x"]
         assert (await b.jobs.graph(ended)).operators[0].requests.gpu == 1
     (spec,) = device.runner.started
-    assert spec.devices == ("nvidia.com/gpu=0",), "admitted anew, with what it needs"
+    assert spec.devices == ("nvidia.com/gpu=0",), "admitted again, with what it needs"
 
 
-async def test_a_start_while_podman_is_away_loses_nothing(device: BenchDevice) -> None:
+async def test_a_start_while_podman_is_unavailable_loses_nothing(device: BenchDevice) -> None:
     async with bench(device) as b:
         device.runner.available = False
         job = await b.job(await b.register(APP), {"x": b"data"})

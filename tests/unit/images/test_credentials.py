@@ -77,7 +77,7 @@ def test_a_login_never_shows_its_password(tmp_path: Path) -> None:
     assert "secret" not in repr(named.login())
 
 
-def test_a_missing_file_is_told_with_its_secret_and_its_path(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_with_its_secret_and_its_path(tmp_path: Path) -> None:
     (named,) = matching({"ngc": credential(tmp_path / "p")}, ("ngc",), "a.example")
     with pytest.raises(ImagePullError, match=f"pull secret ngc .* {tmp_path}/p: No such file"):
         named.login()

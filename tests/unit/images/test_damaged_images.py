@@ -50,7 +50,7 @@ async def booted(runner: MemoryRunner, database: Database, boot: str) -> tuple[I
 # --- when --------------------------------------------------------------------------------------
 
 
-async def test_an_image_is_looked_at_once_before_its_first_use(runner: MemoryRunner) -> None:
+async def test_an_image_is_checked_once_before_its_first_use(runner: MemoryRunner) -> None:
     image = runner.add_image("app:1", nothing)
     images = Images(runner)
     for _ in range(3):
@@ -58,7 +58,7 @@ async def test_an_image_is_looked_at_once_before_its_first_use(runner: MemoryRun
     assert runner.checks == [(image.id, False)]
 
 
-async def test_damage_is_told_at_each_use_until_it_is_gone(runner: MemoryRunner) -> None:
+async def test_damage_is_reported_at_each_use_until_it_is_gone(runner: MemoryRunner) -> None:
     runner.add_image("app:1", nothing)
     runner.damage_image("app:1")
     images = Images(runner)
@@ -160,13 +160,13 @@ async def test_an_archive_of_a_damaged_image_is_loaded_again(
     archive.write_bytes(b"app")
     runner.add_archive(archive, "app:1", nothing)
     images = Images(runner)
-    loading = SideLoading(images, database, tmp_path, pause=0.01, held=lambda: None)
+    loading = SideLoading(images, database, tmp_path, pause=0.01, blocked_by=lambda: None)
     for _ in range(2):
-        await loading.look()
+        await loading.scan()
     runner.damage_image("app:1")
     assert await images.why_damaged("app:1", (await images.find("app:1")).id)
     assert images.warnings()
-    await loading.look()
+    await loading.scan()
     assert not images.warnings()
     assert await images.find("app:1")
 
@@ -180,7 +180,7 @@ async def test_an_image_in_use_is_removed_only_where_it_is_damaged(
     with pytest.raises(ImageInUseError):
         await images.remove("app:1")
     runner.damage_image("app:1")
-    await images.checks.look()
+    await images.checks.check_all()
     await images.remove("app:1")
     with pytest.raises(ImageNotFoundError):
         await images.find("app:1")

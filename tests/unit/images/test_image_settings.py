@@ -1,4 +1,4 @@
-"""`[images]` in the configuration: what is read, and which mistakes are told."""
+"""`[images]` in the configuration: what is read, and which mistakes are reported."""
 
 from __future__ import annotations
 

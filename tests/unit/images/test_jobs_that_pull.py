@@ -69,11 +69,11 @@ async def test_a_pull_that_fails_fails_its_operator_with_the_reason(device: Devi
 async def test_a_job_waits_for_room_to_pull(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = ["disk: the disk of Podman's images has 1 MiB free"]
+    low = ["disk: the disk of Podman's images has 1 MiB free"]
     settings = Settings(registries=("a.example/team",), pull="missing")
 
     def images(runner: Runner) -> Images:
-        return Images(runner, settings, held=lambda: held[-1] if held else None)
+        return Images(runner, settings, blocked_by=lambda: low[-1] if low else None)
 
     monkeypatch.setattr("tests.engine_bench.Images", images)
     async with bench(device) as b:
@@ -81,8 +81,8 @@ async def test_a_job_waits_for_room_to_pull(
         async with asyncio.timeout(DEADLINE):
             while not b.engine.warnings():
                 await asyncio.sleep(0.005)
-        assert f"the image {NAME} is not pulled: {held[0]}" in b.engine.warnings()[0]
-        held.clear()
+        assert f"the image {NAME} is not pulled: {low[0]}" in b.engine.warnings()[0]
+        low.clear()
         assert (await b.end(job.id)).status is JobStatus.HEALTHY
 
 

@@ -149,7 +149,7 @@ async def test_a_registry_that_is_down_does_not_make_room_for_another_image(
     assert asked(runner) == [(f"{FIRST}/app:1", "")]
 
 
-async def test_an_image_that_no_registry_has_is_told_with_each_answer(
+async def test_an_image_that_no_registry_has_is_reported_with_each_answer(
     runner: MemoryRunner,
 ) -> None:
     with pytest.raises(ImageNotFoundError) as caught:
@@ -234,7 +234,7 @@ async def test_nothing_is_pulled_while_a_disk_is_low(runner: MemoryRunner) -> No
     runner.add_remote_image(f"{FIRST}/app:1", nothing)
     low = ["disk: the disk of Podman's images has 3 MiB of 20 MiB free"]
     settings = Settings(registries=(FIRST,), pull="missing")
-    images = Images(runner, settings, held=lambda: low[-1] if low else None)
+    images = Images(runner, settings, blocked_by=lambda: low[-1] if low else None)
     with pytest.raises(StorageFullError, match=r"has 3 MiB.*free some space there"):
         await images.ensure("app:1", ())
     assert runner.pulls == []

@@ -1,4 +1,4 @@
-"""Archives in images.d: each is loaded once, when it is whole, and what is wrong is told once."""
+"""Archives in images.d: each is loaded once, when it is whole; a wrong one is reported once."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ def started(
     runner: Runner,
     database: Database,
     folder: Path,
-    held: Callable[[], str | None] = lambda: None,
+    blocked_by: Callable[[], str | None] = lambda: None,
 ) -> SideLoading:
-    return SideLoading(Images(runner), database, folder, pause=0.01, held=held)
+    return SideLoading(Images(runner), database, folder, pause=0.01, blocked_by=blocked_by)
 
 
-async def looks(loading: SideLoading, count: int = 2) -> None:
+async def scan(loading: SideLoading, count: int = 2) -> None:
     for _ in range(count):
-        await loading.look()
+        await loading.scan()
 
 
 async def test_the_folder_is_made_and_an_archive_is_loaded_once_it_stays_the_same(
@@ -83,15 +83,15 @@ async def test_the_folder_is_made_and_an_archive_is_loaded_once_it_stays_the_sam
 ) -> None:
     folder = tmp_path / "new" / "images.d"
     loading = started(runner, database, folder)
-    await loading.look()
+    await loading.scan()
     archive = folder / "a.tar"
     archive.write_text("image a:1")
-    await loading.look()
+    await loading.scan()
     assert runner.loads == []
     archive.write_text("image a:1\n")  # it grew
-    await loading.look()
+    await loading.scan()
     assert runner.loads == []
-    await looks(loading, 3)
+    await scan(loading, 3)
     assert runner.loads == ["a.tar"]
     assert await runner.find_image("a:1") is not None
     assert archive.exists()
@@ -124,10 +124,10 @@ async def test_nothing_is_loaded_again_by_a_new_start_or_another_name(
     loading: SideLoading, runner: Runner, database: Database, folder: Path
 ) -> None:
     (folder / "a.tar").write_text("image a:1")
-    await looks(loading)
+    await scan(loading)
     (folder / "a.tar").rename(folder / "b.tar")
-    await looks(loading)
-    await looks(started(runner, database, folder))
+    await scan(loading)
+    await scan(started(runner, database, folder))
     assert runner.loads == ["a.tar"]
 
 
@@ -135,11 +135,11 @@ async def test_an_archive_whose_image_is_gone_is_loaded_by_the_next_start(
     loading: SideLoading, runner: Runner, database: Database, folder: Path
 ) -> None:
     (folder / "a.tar").write_text("image a:1")
-    await looks(loading)
+    await scan(loading)
     runner.drop_image("a:1")
-    await looks(loading)
+    await scan(loading)
     assert runner.loads == ["a.tar"]
-    await looks(started(runner, database, folder))
+    await scan(started(runner, database, folder))
     assert runner.loads == ["a.tar", "a.tar"]
 
 
@@ -149,11 +149,11 @@ async def test_a_new_content_of_the_same_name_and_one_that_comes_back_are_loaded
     archive = folder / "a.tar"
     for text in ("image a:1", "image a:22"):
         archive.write_text(text)
-        await looks(loading)
-    archive.rename(folder.parent / "away")
-    await looks(loading)
-    (folder.parent / "away").rename(archive)
-    await looks(loading)
+        await scan(loading)
+    archive.rename(folder.parent / "elsewhere")
+    await scan(loading)
+    (folder.parent / "elsewhere").rename(archive)
+    await scan(loading)
     assert runner.loads == ["a.tar"] * 3
 
 
@@ -163,7 +163,7 @@ async def test_the_newest_archive_goes_last(
     for age, name in enumerate(("a", "c", "b")):
         (folder / name).write_text(f"image {name}:1")
         os.utime(folder / name, (1000 - age, 1000 - age))
-    await looks(loading)
+    await scan(loading)
     assert runner.loads == ["b", "c", "a"]
 
 
@@ -172,19 +172,19 @@ async def test_partial_and_hidden_names_are_nobodys(
 ) -> None:
     for name in (".a.tar", "a.tar.part", "a.tar.tmp", "Thumbs.db"):
         (folder / name).write_text("image a:1")
-    await looks(loading, 3)
+    await scan(loading, 3)
     assert runner.loads == []
     assert loading.warnings() == []
 
 
-async def test_a_wrong_archive_is_tried_and_told_once_until_it_is_replaced(
+async def test_a_wrong_archive_is_tried_and_reported_once_until_it_is_replaced(
     loading: SideLoading, runner: Runner, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     wrong = folder / "wrong\udcff.tar"
     wrong.write_text("nothing")
     (folder / "z.tar").write_text("image z:1")
     with caplog.at_level(logging.WARNING):
-        await looks(loading, 4)
+        await scan(loading, 4)
     assert sorted(runner.loads) == ["wrong\udcff.tar", "z.tar"]
     assert len([r for r in caplog.records if r.message == "archive not loaded"]) == 1
     (warning,) = loading.warnings()
@@ -192,25 +192,25 @@ async def test_a_wrong_archive_is_tried_and_told_once_until_it_is_replaced(
     assert "holds no image; replace it, or remove it" in warning
     assert wrong.exists()
     wrong.write_text("image right:1")
-    await looks(loading)
+    await scan(loading)
     assert loading.warnings() == []
     assert await runner.find_image("right:1") is not None
 
 
-async def test_what_is_no_file_is_told_and_never_opened(
+async def test_what_is_no_file_is_reported_and_never_opened(
     loading: SideLoading, runner: Runner, folder: Path
 ) -> None:
     (folder / "folder").mkdir()
     os.mkfifo(folder / "pipe")
     (folder / "link").symlink_to("nowhere")
-    await looks(loading, 3)
+    await scan(loading, 3)
     assert runner.loads == []
     texts = sorted(loading.warnings())
     assert [text.split(" is ")[0] for text in texts] == [
         f"{folder}/{name}" for name in ("folder", "link", "pipe")
     ]
     (folder / "link").unlink()
-    await loading.look()
+    await loading.scan()
     assert len(loading.warnings()) == 2
 
 
@@ -218,11 +218,11 @@ async def test_an_outage_is_no_fault_of_the_archive(
     loading: SideLoading, runner: Runner, folder: Path
 ) -> None:
     (folder / "a.tar").write_text("image a:1")
-    runner.trouble = RunnerUnavailableError("Podman is away")
-    await loading.look()
+    runner.trouble = RunnerUnavailableError("Podman is unavailable")
+    await loading.scan()
     with pytest.raises(RunnerUnavailableError):
-        await loading.look()
+        await loading.scan()
     assert loading.warnings() == []
     runner.trouble = None
-    await loading.look()
+    await loading.scan()
     assert await runner.find_image("a:1") is not None

@@ -106,8 +106,8 @@ def _newer(path: Path) -> list[str]:
         return []
     version = str(spec.get("cdiVersion", ""))
     numbers = [int(part) for part in version.split(".") if part.isdigit()]
-    told = [f"cdiVersion {version}"] if numbers > [0, 5, 0] else []
-    return told + list(dict.fromkeys(_unknown(spec, _FIELDS[""])))
+    newer = [f"cdiVersion {version}"] if numbers > [0, 5, 0] else []
+    return newer + list(dict.fromkeys(_unknown(spec, _FIELDS[""])))
 
 
 def _unknown(part: Mapping[str, object], known: Collection[str]) -> Iterator[str]:

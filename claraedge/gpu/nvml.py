@@ -33,7 +33,7 @@ class Nvml:
         self._library: Any = None
         self._started = False
         self._state: str | None = None
-        self._told: set[tuple[int, str, str]] = set()
+        self._reported: set[tuple[int, str, str]] = set()
         self._lost: set[int] = set()
 
     def read(self) -> Sequence[GpuReading]:
@@ -162,13 +162,13 @@ class Nvml:
         except (nvml.NVMLError_GpuIsLost, nvml.NVMLError_ResetRequired) as error:
             raise _LostError(str(error)) from error
         except nvml.NVMLError as error:
-            self._tell(index, what, str(error))
+            self._report_unknown(index, what, str(error))
             return None
 
-    def _tell(self, index: int, what: str, reason: str) -> None:
+    def _report_unknown(self, index: int, what: str, reason: str) -> None:
         """Logs once that a figure of a GPU is unknown."""
-        if (index, what, reason) not in self._told:
-            self._told.add((index, what, reason))
+        if (index, what, reason) not in self._reported:
+            self._reported.add((index, what, reason))
             _log.info("GPU figure unknown", extra={"gpu": index, "figure": what, "reason": reason})
 
     def _say(self, state: str, level: int) -> None:

@@ -1,4 +1,4 @@
-"""Takes one GPU reading for all who ask, and none while nobody asks."""
+"""Reads the GPUs once for all callers, and not at all while there are none."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Sample:
 
 
 class Sampler:
-    """Reads the telemetry in a thread, one reading at a time. Leaving its context closes it.
+    """Reads the telemetry in a thread, one reading at a time. The end of its context closes it.
 
     All watchers use the same steps of the event loop's clock: regardless of their number and start,
     there is one reading per interval. `interval` and `patience` are in seconds.
@@ -115,10 +115,10 @@ class Sampler:
     async def _read(self) -> tuple[float, Sample]:
         running = await self._database.read(operators)
         taken, time = asyncio.get_running_loop().time(), self._clock.now()
-        gpus = await in_thread(self._look, running)
+        gpus = await in_thread(self._read_gpus, running)
         return taken, Sample(time=time, gpus=gpus)
 
-    def _look(
+    def _read_gpus(
         self, running: Mapping[str, Operator]
     ) -> Sequence[tuple[GpuReading, Sequence[Operator]]]:
         return [(gpu, users(gpu.pids or (), running, self._proc)) for gpu in self._telemetry.read()]

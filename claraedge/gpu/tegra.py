@@ -28,7 +28,7 @@ class Tegra:
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root
-        self._told = False
+        self._reported = False
 
     def present(self) -> bool:
         """Whether this machine is a Tegra, by L4T's release file or by its device tree."""
@@ -40,8 +40,8 @@ class Tegra:
         if not self.present():
             return ()
         load = self._load()
-        if load is None and not self._told:
-            self._told = True
+        if load is None and not self._reported:
+            self._reported = True
             _log.warning("the load of the integrated GPU is unknown: sysfs has no file of it")
         model = self._bytes("proc/device-tree/model").rstrip(b"\0").decode("utf-8", "replace")
         return (

@@ -67,7 +67,7 @@ class UsableGpus:
             podman = await self._runner.version()
             if podman:  # otherwise work waits for Podman, and says so
                 for name in names:
-                    await self._look(name, podman)
+                    await self._test(name, podman)
             self._verdicts = {name: v for name, v in self._verdicts.items() if name in names}
             found = {name: verdict.fault for name, verdict in self._verdicts.items()}
         return {name: fault for name, fault in found.items() if fault is not None}
@@ -91,7 +91,7 @@ class UsableGpus:
         )
         return good or devices
 
-    async def _look(self, device: str, podman: str) -> None:
+    async def _test(self, device: str, podman: str) -> None:
         """Tests a device, where that is due."""
         state = podman, await in_thread(cdi.state, device)
         last = self._verdicts.get(device)

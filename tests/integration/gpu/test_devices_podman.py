@@ -24,7 +24,7 @@ MakeSpec = Callable[..., ContainerSpec]
 
 
 def _nobody(_device: str) -> Mapping[str, str] | None:
-    """Stands for specs that lie where only Podman looks."""
+    """Stands for specs in a folder that only Podman reads."""
     return None
 
 
@@ -118,7 +118,7 @@ async def test_a_definition_does_not_say_which_devices_are_visible(
     assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
 
 
-async def test_what_a_cdi_spec_says_is_visible_wins_and_is_told_once(
+async def test_what_a_cdi_spec_says_is_visible_wins_and_is_logged_once(
     gpu_runner: PodmanRunner, spec: MakeSpec, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(2):

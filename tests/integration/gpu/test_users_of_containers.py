@@ -1,4 +1,4 @@
-"""A process of a real container is known as its operator's; one beside it is not."""
+"""A process of a real container is known as its operator's; one outside of it is not."""
 
 # ruff: noqa: ASYNC220 a test may block its own loop
 
@@ -48,14 +48,14 @@ async def test_every_process_of_an_operators_container_is_the_operators(
         # `podman unshare` sees the folders of all containers that run, and is in none.
         with subprocess.Popen(
             ["podman", "unshare", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/"
-        ) as beside:
-            assert beside.stdin is not None
-            assert beside.stdout is not None
-            beside.stdin.write(b"\n")
-            beside.stdin.flush()
-            beside.stdout.readline()
-            assert users([beside.pid, os.getpid()], running) == ()
-            beside.stdin.close()
+        ) as outside:
+            assert outside.stdin is not None
+            assert outside.stdout is not None
+            outside.stdin.write(b"\n")
+            outside.stdin.flush()
+            outside.stdout.readline()
+            assert users([outside.pid, os.getpid()], running) == ()
+            outside.stdin.close()
     finally:
         await runner.remove(container)
 

@@ -1,6 +1,6 @@
 /* A libnvidia-ml.so.1 that answers what a file says, as the real one would; for tests.
  *
- * $NVML_STUB/answers holds one line a figure, read anew at every call:
+ * $NVML_STUB/answers contains one line per figure, read again at every call:
  *     FIGURE GPU CODE VALUES...        GPU is - for what belongs to none
  * A figure without a line is not supported. $NVML_STUB/calls gets the name of every call.
  */

@@ -80,7 +80,7 @@ class Driver:
         return sum(line.split()[0] == figure for line in file.read_text().splitlines())
 
     def log(self) -> list[str]:
-        """The events that the process told, with what they are about."""
+        """Returns the events that the process logged, with what they are about."""
         events = [json.loads(line) for line in self._errors.read_text().splitlines()]
         return [
             " ".join([e["event"], *(str(e[key]) for key in ("figure", "reason") if key in e)])

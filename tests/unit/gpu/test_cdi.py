@@ -61,7 +61,7 @@ def test_a_device_that_two_folders_name_is_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"{", b"devices: 3", b"\xff\xfe", b"", b"- a", b"kind: 2026-13-01"]
 )
-def test_a_spec_that_cannot_be_read_is_left_out_and_told_once(
+def test_a_spec_that_cannot_be_read_is_left_out_and_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
     spec(tmp_path / "good.json", "0")

@@ -53,7 +53,7 @@ def test_how_many_libraries_are_gone_is_said_once(tmp_path: Path) -> None:
     assert "/usr/lib/gone.so.0 (and 39 more) of" in str(by_spec(GPU, [tmp_path]))
 
 
-def test_the_spec_that_counts_is_looked_at(tmp_path: Path) -> None:
+def test_the_spec_that_counts_is_checked(tmp_path: Path) -> None:
     old, new = tmp_path / "etc", tmp_path / "run"
     write(old / "a.json", node("/dev/nothing-such"))
     write(new / "a.json", node("/dev/null"))
@@ -63,7 +63,7 @@ def test_the_spec_that_counts_is_looked_at(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("edits", "version", "told"),
+    ("edits", "version", "newer"),
     [
         ({}, "0.6.0", "cdiVersion 0.6.0"),
         ({"additionalGids": [44]}, "0.7.0", "cdiVersion 0.7.0, additionalGids"),
@@ -72,12 +72,12 @@ def test_the_spec_that_counts_is_looked_at(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_newer_than_podman_is_named(
-    tmp_path: Path, edits: Edits, version: str, told: str
+    tmp_path: Path, edits: Edits, version: str, newer: str
 ) -> None:
     path = write(tmp_path / "a.json", edits, version=version)
     text = str(unresolved(GPU, "Podman 4.3.1", [tmp_path]))
     assert f"Podman 4.3.1 does not read {path}, which" in text
-    assert f"({told})" in text
+    assert f"({newer})" in text
 
 
 def test_files_that_nobody_can_read_are_named_where_no_gpu_is_seen(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_process_numbers_that_stand_for_none_are_left_out(driver: Driver) -> Non
     assert driver.read()[0].pids == (4711,)
 
 
-def test_an_older_driver_tells_its_processes_as_well(bare_driver: Driver) -> None:
+def test_an_older_driver_reports_its_processes_as_well(bare_driver: Driver) -> None:
     bare_driver.build("-DOLD_DRIVER")
     bare_driver.answers(CARD)
     assert bare_driver.read() == [THE_CARD]
@@ -95,8 +95,8 @@ def test_a_jetson_is_found_with_nothing_known_but_its_name(driver: Driver) -> No
     driver.answers(ORIN)
     for _ in range(3):
         assert driver.read() == [GpuReading(index=0, name="Orin (nvgpu)")]
-    told = [event for event in driver.log() if event.startswith("GPU figure unknown")]
-    assert sorted(told) == sorted(
+    logged = [event for event in driver.log() if event.startswith("GPU figure unknown")]
+    assert sorted(logged) == sorted(
         f"GPU figure unknown {figure} Not Supported"
         for figure in (
             "PCI address",
@@ -156,7 +156,7 @@ def test_a_lost_gpu_is_known_by_its_index_only_said_once_and_found_again(
     assert driver.read() == [THE_CARD]
     about_it = [event.split(" ", 2)[:2] for event in driver.log() if event.startswith("GPU ")]
     assert about_it == [["GPU", "lost"], ["GPU", "answers"]]
-    # The library knows the GPUs of its start, so it was started anew.
+    # The library knows the GPUs of its start, so it was started again.
     assert driver.calls("init") == 4
 
 
@@ -172,7 +172,7 @@ def test_a_lost_gpu_leaves_the_figures_of_the_other(driver: Driver) -> None:
     assert (other.index, other.compute_utilization) == (1, 0.37)
 
 
-def test_a_driver_that_goes_away_is_no_gpu_until_it_is_back(driver: Driver) -> None:
+def test_a_driver_that_disappears_is_no_gpu_until_it_is_back(driver: Driver) -> None:
     driver.answers(CARD)
     driver.read()
     driver.answers(CARD, count="999")

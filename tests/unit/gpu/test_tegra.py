@@ -97,7 +97,7 @@ def test_a_jetson_without_nvml_is_one_gpu(
     assert (reading.name, reading.compute_utilization, reading.memory) == (MODEL, 0.421, UNIFIED)
 
 
-def test_a_card_beside_the_integrated_gpu_keeps_its_own_gaps(
+def test_a_card_next_to_the_integrated_gpu_keeps_its_own_gaps(
     driver: Driver, tegra_files: Callable[..., Path]
 ) -> None:
     driver.answers(

@@ -56,7 +56,7 @@ def test_foreign_and_ended_processes_are_left_out(tmp_path: Path) -> None:
     assert users(pids, RUNNING, tmp_path) == ()
 
 
-def test_an_operator_with_many_processes_is_told_once(tmp_path: Path) -> None:
+def test_an_operator_with_many_processes_is_listed_once(tmp_path: Path) -> None:
     pids = [process(tmp_path, pid, f"0::/libpod-{ONE}.scope\n") for pid in (5, 6, 7)]
     assert users(pids, RUNNING, tmp_path) == (Operator("job-1", "segment"),)
 

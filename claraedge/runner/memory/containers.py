@@ -60,7 +60,7 @@ class MemoryContainer:
         if self.task is not None:
             self.task.cancel()
 
-    def told(self) -> Container:
+    def listed(self) -> Container:
         """Returns it in the form in which a list of containers shows it."""
         stopped = self.phase is Phase.STOPPED
         return Container(

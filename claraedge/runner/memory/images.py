@@ -26,7 +26,7 @@ class MemoryImages:
     def __init__(self) -> None:
         self.pulling: set[str] = set()
         """The names that are being pulled now."""
-        self._held: dict[str, tuple[Image, Program]] = {}
+        self._images: dict[str, tuple[Image, Program]] = {}
         self._files: dict[str, Mapping[str, bytes]] = {}
         self._handlers: dict[tuple[str, int], Handler] = {}
         self._archives: dict[Path, list[str]] = {}
@@ -36,14 +36,14 @@ class MemoryImages:
         """Id -> whether only a check of the contents finds the damage."""
         self._remote: dict[str, tuple[Program, Login | None]] = {}
         self._pull_errors: dict[str, ClaraedgeError] = {}
-        self._held_pulls: dict[str, asyncio.Event] = {}
+        self._blocked_pulls: dict[str, asyncio.Event] = {}
 
     def __contains__(self, image: str) -> bool:
-        return image in self._held
+        return image in self._images
 
     def program(self, image: str) -> Program:
         """Returns the program of an image."""
-        return self._held[image][1]
+        return self._images[image][1]
 
     def handler(self, image: str, port: int) -> Handler | None:
         """Returns the handler of connections to a port of its containers; None where nothing
@@ -53,12 +53,12 @@ class MemoryImages:
 
     def find(self, reference: str) -> Image | None:
         """Returns the image that a reference means; None where there is none."""
-        found = (image for image, _ in self._held.values() if means(reference, image))
+        found = (image for image, _ in self._images.values() if means(reference, image))
         return next(found, None)
 
     def all(self) -> Sequence[Image]:
         """Returns the images on the device."""
-        return [image for image, _ in self._held.values()]
+        return [image for image, _ in self._images.values()]
 
     def add(
         self,
@@ -74,10 +74,10 @@ class MemoryImages:
         reserved: tuple[str, ...] = (),
     ) -> Image:
         """Adds an image to the device. An existing image with that name loses it."""
-        content = hashlib.sha256(f"{name} {len(self._held)}".encode()).hexdigest()
-        for image_id, (old, old_program) in self._held.items():
+        content = hashlib.sha256(f"{name} {len(self._images)}".encode()).hexdigest()
+        for image_id, (old, old_program) in self._images.items():
             kept = tuple(n for n in old.names if n != name)
-            self._held[image_id] = (replace(old, names=kept), old_program)
+            self._images[image_id] = (replace(old, names=kept), old_program)
         image = Image(
             id=content,
             names=(name,),
@@ -90,7 +90,7 @@ class MemoryImages:
             ports=ports,
             reserved=reserved,
         )
-        self._held[content] = (image, program)
+        self._images[content] = (image, program)
         self._handlers |= {(content, port): each for port, each in (listens or {}).items()}
         self._files[content] = files or {}
         return image
@@ -99,7 +99,7 @@ class MemoryImages:
         """Removes an image from the device."""
         image = self.find(reference)
         if image is not None:
-            self._gone[image.id] = self._held.pop(image.id)
+            self._gone[image.id] = self._images.pop(image.id)
             self._damaged.pop(image.id, None)
 
     def untag(self, reference: str) -> None:
@@ -107,7 +107,7 @@ class MemoryImages:
         image = self.find(reference)
         if image is not None and reference in image.names and len(image.names) > 1:
             names = tuple(name for name in image.names if name != reference)
-            self._held[image.id] = (replace(image, names=names), self._held[image.id][1])
+            self._images[image.id] = (replace(image, names=names), self._images[image.id][1])
         else:
             self.remove(reference)
 
@@ -133,18 +133,18 @@ class MemoryImages:
             raise InvalidImageError("the archive holds no image")
         for image in self._archives[archive]:
             if image in self._gone:
-                self._held[image] = self._gone.pop(image)
-        return [self._held[i][0] for i in self._archives[archive] if i in self._held]
+                self._images[image] = self._gone.pop(image)
+        return [self._images[i][0] for i in self._archives[archive] if i in self._images]
 
     def read(self, image: str, paths: Sequence[str]) -> Mapping[str, bytes]:
         """Implements Runner.read_files."""
-        if image not in self._held:
+        if image not in self._images:
             raise ImageNotFoundError(f"image {image} is not on this device any more")
-        held = {path: self._files[image][path] for path in paths if path in self._files[image]}
-        for path, content in held.items():
+        found = {path: self._files[image][path] for path in paths if path in self._files[image]}
+        for path, content in found.items():
             if len(content) > MAX_FILE:
                 raise InvalidImageError(f"{path} of image {image} is larger than {MAX_FILE} bytes")
-        return held
+        return found
 
     # --- registries ---------------------------------------------------------------------------
 
@@ -158,19 +158,19 @@ class MemoryImages:
 
     def hold_pull(self, name: str) -> None:
         """Makes pulls of this name wait until `release_pull`."""
-        self._held_pulls.setdefault(name, asyncio.Event())
+        self._blocked_pulls.setdefault(name, asyncio.Event())
 
     def release_pull(self, name: str) -> None:
         """Lets the waiting pulls of this name continue."""
-        self._held_pulls.pop(name).set()
+        self._blocked_pulls.pop(name).set()
 
     async def pull(self, name: str, login: Login | None, limit: float) -> Image:
         """Implements Runner.pull_image."""
         self.pulling.add(name)
         try:
             async with asyncio.timeout(limit):
-                if name in self._held_pulls:
-                    await self._held_pulls[name].wait()
+                if name in self._blocked_pulls:
+                    await self._blocked_pulls[name].wait()
         except TimeoutError as error:
             raise ImagePullError(f"it did not come within {limit:g} s") from error
         finally:

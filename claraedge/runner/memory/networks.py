@@ -21,7 +21,7 @@ class MemoryNetworks:
         """The reason why `create` fails; None: it succeeds."""
         self._networks: dict[str, Network] = {}
         self._subnets = itertools.count()
-        self._serving: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def __contains__(self, name: str) -> bool:
         return name in self._networks
@@ -49,14 +49,14 @@ class MemoryNetworks:
         """Opens a connection whose other end `handler` serves."""
         ours, theirs = socket.socketpair()
         reader, writer = await asyncio.open_connection(sock=ours)
-        serving = asyncio.ensure_future(_serve(theirs, handler))
-        self._serving.add(serving)
-        serving.add_done_callback(self._serving.discard)
+        task = asyncio.ensure_future(_serve(theirs, handler))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         try:
             yield reader, writer
         finally:
             writer.close()
-            serving.cancel()
+            task.cancel()
 
 
 async def _serve(side: socket.socket, handler: Handler) -> None:

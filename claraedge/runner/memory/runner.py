@@ -70,7 +70,7 @@ class MemoryRunner:
         """The names that are being pulled now."""
         self._containers: dict[str, MemoryContainer] = {}
         self._networks = MemoryNetworks()
-        self._held: dict[str, asyncio.Event] = {}
+        self._blocked: dict[str, asyncio.Event] = {}
         self._create_errors: dict[str, list[Exception]] = {}
         self._start_errors: dict[str, list[Exception]] = {}
         self._kept: set[str] = set()
@@ -141,11 +141,11 @@ class MemoryRunner:
         """Makes containers of this operator wait after their start, before they work, until
         `release`.
         """
-        self._held.setdefault(operator, asyncio.Event())
+        self._blocked.setdefault(operator, asyncio.Event())
 
     def release(self, operator: str) -> None:
         """Lets the waiting containers of this operator work, and all later ones."""
-        gate = self._held.pop(operator, None)
+        gate = self._blocked.pop(operator, None)
         if gate is not None:
             gate.set()
 
@@ -303,7 +303,7 @@ class MemoryRunner:
             raise ContainerError(f"container {container} was started before")
         program = self._images.program(entry.spec.image)
         self.started.append(entry.spec)
-        entry.begin(program, self._held.get(entry.operator))
+        entry.begin(program, self._blocked.get(entry.operator))
         async with self._changed:
             self._changed.notify_all()
 
@@ -344,7 +344,7 @@ class MemoryRunner:
     async def containers(self, labels: Mapping[str, str]) -> Sequence[Container]:
         self._check()
         return [
-            e.told() for e in self._containers.values() if labels.items() <= e.spec.labels.items()
+            e.listed() for e in self._containers.values() if labels.items() <= e.spec.labels.items()
         ]
 
     async def half_made(self, prefix: str) -> Sequence[str]:

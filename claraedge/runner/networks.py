@@ -3,7 +3,7 @@
 A network connects the containers of one job and nobody else: a bridge without access to the
 outside. Measured with Podman 4.3 and its CNI plugins, rootless:
 
-- creating one takes 10 to 30 ms, connecting a running container 20 to 50 ms;
+- creating one lasts 10 to 30 ms, connecting a running container 20 to 50 ms;
 - a running container must not be disconnected: where no other one runs on the bridge, Podman
   removes the whole network namespace, with every other network of the container;
 - a container that is created again with its old address needs its old hardware address as well;

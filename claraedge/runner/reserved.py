@@ -58,6 +58,6 @@ def refusal(image: str, names: Sequence[str]) -> str:
 
 def explicit(labels: Mapping[str, str], known: Iterable[str]) -> dict[str, str]:
     """Returns the labels of a container, with each missing one of `known` set to an empty value, so
-    that no label of the image takes its place.
+    that no label of the image replaces it.
     """
     return {**dict.fromkeys((*known, *_PODMAN), ""), **labels}

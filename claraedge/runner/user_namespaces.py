@@ -47,7 +47,7 @@ def without_owner(ranges: Ranges) -> Ranges:
 def nomap(users: Ranges, groups: Ranges) -> Mapping[str, object]:
     """Returns the part of a create call for a namespace without the owner; the ranges are Podman's.
 
-    The ranges are given explicitly: in its mode of that name, Podman looks them up at each call,
+    The ranges are given explicitly: in its mode of that name, Podman reads them at each call,
     and its library sometimes finds none where two calls come at once. Raises ContainerError where
     there are none.
     """

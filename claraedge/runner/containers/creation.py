@@ -1,6 +1,6 @@
 """Creates a container: creates, initialises and checks it, or leaves nothing behind.
 
-The slow step is `init` (40 ms); the start after it takes 8 ms. So creation includes the
+The slow step is `init` (40 ms); the start after it lasts 8 ms. So creation includes the
 initialisation, and a job's next container can be ready before its turn comes.
 """
 

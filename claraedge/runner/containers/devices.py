@@ -241,7 +241,7 @@ def _lack(root: Path, path: str, host: str) -> str | None:
     try:
         wanted = Path(host).stat()
     except OSError as error:
-        return f"{host} of this machine cannot be looked at ({error.strerror})"
+        return f"{host} of this machine cannot be inspected ({error.strerror})"
     if not _is_device(wanted):
         return f"{host} of this machine is no device"
     try:
@@ -250,7 +250,7 @@ def _lack(root: Path, path: str, host: str) -> str | None:
     except FileNotFoundError:
         return f"{path} is not in it"
     except OSError as error:
-        return f"{path} in it cannot be looked at ({error.strerror})"
+        return f"{path} in it cannot be inspected ({error.strerror})"
     if not _is_device(found):
         return f"{path} in it is no device"
     if (stat.S_IFMT(found.st_mode), found.st_rdev) != (stat.S_IFMT(wanted.st_mode), wanted.st_rdev):

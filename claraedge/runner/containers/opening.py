@@ -32,7 +32,7 @@ _ENTER = ("nsenter", "--preserve-credentials", "-U")
 #: `$0` is the pid of the container's process; `$@` are setpriv's arguments and the command to run.
 _AS_IT = 'cd "/proc/$0/root" && exec setpriv "$@"'
 _WITHOUT = ("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs")
-#: Takes pairs of a mode and a node; prints node and reason for each node that cannot be opened.
+#: Expects pairs of a mode and a node; prints node and reason for each one that cannot be opened.
 _OPEN = """\
 while [ $# -gt 0 ]; do
     case $1 in
@@ -109,14 +109,14 @@ async def refused(pid: int, identity: Identity, nodes: Collection[str]) -> Mappi
         return dict.fromkeys(nodes, f"its driver does not answer within {_SECONDS:g} s")
     lines = text.splitlines()
     if code != 0 or not lines or lines[-1] != "done":
-        _log.warning("devices of a container are not opened, their modes are looked at: %s", text)
+        _log.warning("devices of a container are not opened, their modes are checked: %s", text)
         return await in_thread(computed, root, identity, nodes)
     found = (line.split("\t", 1) for line in lines if "\t" in line)
     return {f"/{node}": why for node, why in found}
 
 
 def _become(identity: Identity) -> Sequence[str] | None:
-    """Returns the arguments with which setpriv takes on that identity. None where there are none:
+    """Returns the arguments with which setpriv assumes that identity. None where there are none:
     the identity has groups that its namespace does not map and that are not this process's own.
     """
     groups = [inside(group, identity.groups_inside) for group in sorted(identity.groups)]

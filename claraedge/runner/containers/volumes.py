@@ -50,7 +50,9 @@ class ImageVolumes:
             labels = spec.labels
             instance = labels.get(LABEL_INSTANCE) or labels.get(LABEL_SERVICES)
             mark = {LABEL_INSTANCE: instance} if instance else {}
-            found = await to_its_end(self._looked(spec.image, paths, mark)) if paths else NO_VOLUMES
+            found = (
+                await to_its_end(self._inspect(spec.image, paths, mark)) if paths else NO_VOLUMES
+            )
             self._known[spec.image] = found
         return found
 
@@ -62,7 +64,7 @@ class ImageVolumes:
             return None
         return read_volumes(response, image)
 
-    async def _looked(self, image: str, paths: Sequence[str], mark: Mapping[str, str]) -> Volumes:
+    async def _inspect(self, image: str, paths: Sequence[str], mark: Mapping[str, str]) -> Volumes:
         """Inspects the paths in a container that is never started. Run it to its end, so that the
         container is removed.
         """
@@ -75,7 +77,7 @@ class ImageVolumes:
         response = await self._stand_ins.archive(container, path, most=_FIRST)
         if response.status == 404 and response.cause == "no such container":
             raise RunnerUnavailableError(
-                f"the container that looks at {path} was removed meanwhile; try again"
+                f"the container that inspects {path} was removed meanwhile; try again"
             )
         if not response.ok:  # the image has nothing there
             return False

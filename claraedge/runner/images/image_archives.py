@@ -35,8 +35,8 @@ _SAID = (
     (r"more than one image in oci, choose an image",
      "it holds several images without saying which is meant; save each as an archive of its own"),
     (r"invalid tag \"(?P<of>[^\"]*)\".*(?:must be lowercase|invalid reference)",
-     "the name `{of}` in it is none that Podman takes (names of images are in lower case); tag the"
-     " image again, `docker tag ID name:tag`, and save it under that name"),
+     "the name `{of}` in it is none that Podman accepts (names of images are in lower case); tag"
+     " the image again, `docker tag ID name:tag`, and save it under that name"),
     (r"layer tarfiles are missing|(?:open|loading tar component) .*(?:no such file|does not exist)",
      "a part of the image is missing in it; save the image again, and copy it as it is"),
     (r"digest did not match|does not match the digest|mismatch",

@@ -213,7 +213,7 @@ class ImageStore:
         if code != 0:
             raise RunnerUnavailableError(
                 f"the disk of Podman's storage {store} does not confirm what was written:"
-                f" {said.strip()}; look at it (`dmesg`, `smartctl -a`), and load the image again"
+                f" {said.strip()}; check it (`dmesg`, `smartctl -a`), and load the image again"
             )
 
 

@@ -86,37 +86,39 @@ def damaged(reference: str, what: str) -> str:
 def unanswered(why: str) -> str:
     """Returns the message where Podman does not answer about images."""
     return (
-        f"Podman did not answer about images ({why}); if it stays so, look at what `podman images`"
+        f"Podman did not answer about images ({why}); if it stays so, check what `podman images`"
         " says for this user"
     )
 
 
-def _image(told: Mapping[str, object], reference: str) -> Image:
-    config = _config(told)
-    image = _text(told.get("Id")).removeprefix("sha256:")
+def _image(fields: Mapping[str, object], reference: str) -> Image:
+    config = _config(fields)
+    image = _text(fields.get("Id")).removeprefix("sha256:")
     if not image:
         raise _unreadable(reference, "its id is missing")
     return Image(
         id=image,
-        names=_texts(told.get("RepoTags")),
-        digests=_texts(told.get("RepoDigests")),
-        size=_size(told.get("Size")),
-        created=_created(told.get("Created")),
-        user=_text(told.get("User")) or _text(config.get("User")),
+        names=_texts(fields.get("RepoTags")),
+        digests=_texts(fields.get("RepoDigests")),
+        size=_size(fields.get("Size")),
+        created=_created(fields.get("Created")),
+        user=_text(fields.get("User")) or _text(config.get("User")),
         entrypoint=_texts(config.get("Entrypoint")),
         command=_texts(config.get("Cmd")),
         ports=_ports(config.get("ExposedPorts")),
-        manifest=_text(told.get("Digest")),
-        platform="/".join(filter(None, (_text(told.get("Os")), _text(told.get("Architecture"))))),
+        manifest=_text(fields.get("Digest")),
+        platform="/".join(
+            filter(None, (_text(fields.get("Os")), _text(fields.get("Architecture"))))
+        ),
         reserved=reserved(
-            _names(told.get("Annotations")),
-            {*_names(told.get("Labels")), *_names(config.get("Labels"))},
+            _names(fields.get("Annotations")),
+            {*_names(fields.get("Labels")), *_names(config.get("Labels"))},
         ),
     )
 
 
-def _config(told: Mapping[str, object]) -> Mapping[str, object]:
-    config = told.get("Config")
+def _config(fields: Mapping[str, object]) -> Mapping[str, object]:
+    config = fields.get("Config")
     return config if isinstance(config, dict) else {}
 
 

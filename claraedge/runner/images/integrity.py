@@ -56,14 +56,14 @@ class Integrity:
             return Damage(text=str(damage), images=tuple(dict.fromkeys((image, *users))))
         except TimeoutError as error:
             raise RunnerUnavailableError(
-                f"the image {image[:12]} was not read within {_LIMIT:g} s; look at the disk"
+                f"the image {image[:12]} was not read within {_LIMIT:g} s; check the disk"
             ) from error
         except ValueError as error:  # a name that no file can have
             text = f"the notes of its layers cannot be read ({error})"
             return Damage(text=text, images=(image,))
         except OSError as error:
             raise RunnerUnavailableError(
-                f"the image {image[:12]} cannot be read ({error}); look at the disk"
+                f"the image {image[:12]} cannot be read ({error}); check the disk"
             ) from error
         return None
 

@@ -69,7 +69,7 @@ def remove_image(socket: Path, image: str) -> None:
 
 @contextmanager
 def _client(socket: Path, timeout: float) -> Iterator[PodmanClient]:
-    from podman import PodmanClient  # takes 90 ms: not at every start of a command line
+    from podman import PodmanClient  # needs 90 ms: not at every start of a command line
     from podman.errors import APIError
 
     base = f"http+unix://{quote(str(socket), safe='')}"

@@ -178,8 +178,8 @@ def check_storage(response: Response) -> None:
     Podman reports several readers of an archive, they end a line.
     """
     cause = response.cause.lower()
-    told = not cause or cause.startswith("oci ") or "\n" in cause
-    if cause == _FULL or (told and _ENDS_FULL.search(response.own_words)):
+    ends_a_line = not cause or cause.startswith("oci ") or "\n" in cause
+    if cause == _FULL or (ends_a_line and _ENDS_FULL.search(response.own_words)):
         raise StorageFullError(
             f"the disk of Podman's storage or of its temporary files (/var/tmp) is full:"
             f" {response.reason}"

@@ -132,7 +132,7 @@ class Configuration:
         # Outside of the folder that is removed with the daemon: Podman cleans up after a container
         # without the daemon, too.
         self._folder = Path(os.environ.get("XDG_RUNTIME_DIR") or folder)
-        self._told: tuple[str, ...] = ()
+        self._reported: tuple[str, ...] = ()
 
     def environment(self) -> dict[str, str]:
         """Writes the file, and returns the environment that makes Podman read it and no other.
@@ -148,8 +148,8 @@ class Configuration:
             raise RunnerUnavailableError(
                 f"{path} cannot be written ({error.strerror}), and Podman's service needs it"
             ) from error
-        if found.left_out != self._told:
-            self._told = found.left_out
+        if found.left_out != self._reported:
+            self._reported = found.left_out
             _log.warning(
                 "settings of containers.conf are not used for operators, as claraedge alone says"
                 " what those are given: %s",

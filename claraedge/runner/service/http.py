@@ -117,8 +117,8 @@ async def request(
                 writer.close()
     except TimeoutError as error:
         raise TimedOutError(
-            f"Podman did not answer {method} {path} within {timeout:g} s; if it stays so, look at "
-            "the machine's load and disk, and at `podman ps`"
+            f"Podman did not answer {method} {path} within {timeout:g} s; if it stays so, check "
+            "the machine's load and disk, and `podman ps`"
         ) from error
     except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
         raise BrokenOffError(

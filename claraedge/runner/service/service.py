@@ -86,7 +86,7 @@ class PodmanService:
 
         `only_shared`: it was configured by name, so nothing replaces it; where it does not answer,
         calls raise RunnerUnavailableError until it does. Calls wait `patience` seconds for a
-        service that is down. When a call takes longer than `slow` seconds, a private service is
+        service that is down. When a call lasts longer than `slow` seconds, a private service is
         pinged, and gets as many seconds in total to answer.
         """
         self._slow = slow
@@ -254,12 +254,12 @@ class PodmanService:
         loop = asyncio.get_running_loop()
         timers: list[asyncio.TimerHandle] = []
 
-        def look() -> None:
+        def check() -> None:
             if self._asking is None or self._asking.done():
                 self._asking = asyncio.create_task(self._ask(self._process, self._socket))
-            timers[:] = [loop.call_later(self._slow, look)]
+            timers[:] = [loop.call_later(self._slow, check)]
 
-        timers.append(loop.call_later(self._slow, look))
+        timers.append(loop.call_later(self._slow, check))
         try:
             yield
         finally:
@@ -309,7 +309,7 @@ class PodmanService:
     async def _start(self) -> asyncio.subprocess.Process:
         await leaked_mounts.release()
         # The pause process of this user must exist first: without one, the service consists of two
-        # processes, and a SIGKILL of the outer one leaves the inner one serving for ever.
+        # processes, and a SIGKILL of the outer one leaves the inner one running for ever.
         code, text = await spawn.run(["podman", "unshare", "true"], timeout=_START)
         if code != 0:
             said = text.strip() or f"`podman unshare true` ended with {code} and said nothing"

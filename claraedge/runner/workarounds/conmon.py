@@ -24,7 +24,7 @@ from claraedge.runner.processes import Process, children, watched
 _DELAY = 1
 _TRY = 10.0  # seconds for the test run of the script
 #: Longest wait in seconds for the conmon of a removed container, and the first pause in it.
-_END, _LOOK = 2.0, 0.001
+_END, _PAUSE = 2.0, 0.001
 
 
 async def late(conmon: str, folder: Path) -> Path | None:
@@ -47,7 +47,7 @@ async def end(supervisor: Process, pid: int, container: str) -> None:
     """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_END):
-            pause = _LOOK
+            pause = _PAUSE
             while not supervisor.gone:
                 # A fork of conmon waits for the delay. By then it only waits: it has written the
                 # exit code.

@@ -18,7 +18,7 @@ import os
 from pathlib import Path
 
 #: Pauses in seconds before each try: conmon writes the file about when the process ends.
-_LOOKS = (0.0, 0.001, 0.002, 0.004, 0.008)
+_PAUSES = (0.0, 0.001, 0.002, 0.004, 0.008)
 
 
 class ExitFiles:
@@ -38,7 +38,7 @@ class ExitFiles:
         """Returns the same for a container whose process has ended; waits some milliseconds for the
         file.
         """
-        for pause in _LOOKS:
+        for pause in _PAUSES:
             await asyncio.sleep(pause)
             if self._written(container) is not None:
                 break

@@ -49,7 +49,7 @@ async def release(service: int | None = None) -> None:
     try:
         await _release({await in_thread(_pause_process), service} - {None})
     except (OSError, msgspec.MsgspecError, TimeoutError) as error:
-        _log.warning("mounts that Podman cannot take away are not looked for: %r", error)
+        _log.warning("mounts that Podman cannot remove are not searched for: %r", error)
 
 
 async def _release(processes: Iterable[int | None]) -> None:
@@ -62,7 +62,9 @@ async def _release(processes: Iterable[int | None]) -> None:
         code, text = await spawn.run([*enter, "rmdir", "--", *map(str, stuck)], timeout=_SECONDS)
         if code == 0:
             for folder in stuck:
-                _log.warning("took away what kept Podman from removing a layer: %s", folder)
+                _log.warning(
+                    "removed the mount point that kept Podman from removing a layer: %s", folder
+                )
             return
         _log.error(
             "Podman cannot remove a layer that is still mounted, and fails until that is gone: %s;"

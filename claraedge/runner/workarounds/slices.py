@@ -6,7 +6,7 @@ systemd manages the cgroups. The kernel counts them in the parent cgroups as wel
 stays. So each container is put into a slice that no other container uses at that time. A label
 records which one, and the number of kills counted in it before.
 
-There are as many slices as containers at once, and they are reused: creating one takes some
+There are as many slices as containers at once, and they are reused: creating one needs some
 milliseconds, and leaves a unit in the user's systemd that somebody would have to stop.
 
 Source: Linux, admin-guide/cgroup-v2, memory.events; systemd.slice(5); measured with systemd 252.

@@ -87,7 +87,7 @@ async def test_an_image_that_is_gone(runner: PodmanRunner) -> None:
         await runner.read_files("0" * 64, ["/etc/passwd"], {})
 
 
-async def test_a_caller_that_goes_away_leaves_nothing(runner: PodmanRunner, image: str) -> None:
+async def test_a_caller_that_is_cancelled_leaves_nothing(runner: PodmanRunner, image: str) -> None:
     labels = {LABEL_INSTANCE: new_id()}
     reading = asyncio.create_task(runner.read_files(image, ["/etc/largest"] * 9, labels))
     deadline = time.monotonic() + 20

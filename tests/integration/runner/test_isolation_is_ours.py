@@ -38,7 +38,7 @@ class Hostile:
 
 @pytest.fixture
 def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hostile:
-    """This user's own settings of Podman, and a drop-in beside them."""
+    """This user's own settings of Podman, and a drop-in next to them."""
     before = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config", "containers")
     home = tmp_path / "config"
     if before.is_dir():
@@ -117,12 +117,12 @@ async def test_a_hostile_containers_conf_says_nothing_of_containers(
     assert not any("FROM_CONFIGURATION" in line or line.startswith("/from-") for line in lines)
     assert not hostile.ran.exists()
     assert shown["Config"].get("Timezone", "") in ("", "local")
-    told = json.dumps(shown["Config"].get("Annotations"))
-    assert "run.oci.hooks" not in told
-    assert "CPUQuota" not in told
+    annotations = json.dumps(shown["Config"].get("Annotations"))
+    assert "run.oci.hooks" not in annotations
+    assert "CPUQuota" not in annotations
 
 
-async def test_what_is_left_out_is_told_once_and_the_runtime_stays_chosen(
+async def test_what_is_left_out_is_logged_once_and_the_runtime_stays_chosen(
     hostile: Hostile, other_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     chosen = hostile.home / "containers/containers.conf.d/10-chosen.conf"
@@ -131,20 +131,20 @@ async def test_what_is_left_out_is_told_once_and_the_runtime_stays_chosen(
         async with PodmanService(other_folder) as service:
             info = json.loads((await service.request("GET", "/info")).body)
     assert info["host"]["eventLogger"] == "none"
-    (told,) = (r.getMessage() for r in caplog.records if "containers.conf are not" in r.message)
-    assert f"containers.pidns in {hostile.home}/containers/containers.conf.d/99-h" in told
-    assert "engine.hooks_dir" in told
+    (warning,) = (r.getMessage() for r in caplog.records if "containers.conf are not" in r.message)
+    assert f"containers.pidns in {hostile.home}/containers/containers.conf.d/99-h" in warning
+    assert "engine.hooks_dir" in warning
 
 
-async def test_what_a_shared_service_may_give_is_told(
+async def test_what_a_shared_service_may_give_is_logged(
     service: PodmanService, hostile: Hostile, other_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
         async with PodmanService(other_folder, shared=await service.socket()) as sharing:
             assert not sharing.private
-    (told,) = (r.getMessage() for r in caplog.records if "may give operators" in r.message)
-    assert "containers.env" in told
-    assert "containers.volumes" in told
+    (warning,) = (r.getMessage() for r in caplog.records if "may give operators" in r.message)
+    assert "containers.env" in warning
+    assert "containers.volumes" in warning
 
 
 async def test_labels_of_an_image_are_not_those_of_its_container(

@@ -77,8 +77,8 @@ async def started(runner: PodmanRunner, spec: ContainerSpec) -> str:
     return container
 
 
-async def told(runner: PodmanRunner, spec: ContainerSpec) -> list[str]:
-    """What a container says until it ends."""
+async def output(runner: PodmanRunner, spec: ContainerSpec) -> list[str]:
+    """Returns what a container prints until it ends."""
     container = await started(runner, spec)
     await runner.wait(container)
     await runner.remove(container)
@@ -95,13 +95,13 @@ async def test_what_stands_on_one_network_meets_and_reaches_nothing_else(
     ours, theirs = networks
     await started(runner, spec(*ECHO, networks={ours.name: address(ours)}))
     await started(runner, spec(*ECHO, networks={theirs.name: address(theirs)}))
-    assert await told(runner, spec(*asks(address(ours)), networks={ours.name: ""})) == [
+    assert await output(runner, spec(*asks(address(ours)), networks={ours.name: ""})) == [
         "hello",
         "rc 0",
     ]
     other, route = await asyncio.gather(
-        told(runner, spec(*asks(address(theirs)), networks={ours.name: ""})),
-        told(runner, spec("ip", "route", networks={ours.name: ""})),
+        output(runner, spec(*asks(address(theirs)), networks={ours.name: ""})),
+        output(runner, spec("ip", "route", networks={ours.name: ""})),
     )
     assert "rc 1" in other
     assert "hello" not in other
@@ -112,7 +112,7 @@ def podman(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["podman", *command], cwd="/", capture_output=True, text=True)
 
 
-async def test_a_shared_namespace_that_podman_left_half_made_is_made_anew(
+async def test_a_shared_namespace_that_podman_left_half_made_is_made_again(
     runner: PodmanRunner, spec: Spec, networks: list[Network], caplog: pytest.LogCaptureFixture
 ) -> None:
     """As a kill of Podman leaves it: its name is mounted, and nothing else of it is there."""
@@ -139,7 +139,7 @@ async def test_a_shared_namespace_that_podman_left_half_made_is_made_anew(
     await asyncio.gather(  # both find it broken; the second, that the first has corrected it
         *(started(runner, spec(*ECHO, networks={n.name: address(n)})) for n in networks)
     )
-    assert await told(runner, spec(*asks(address(ours)), networks={ours.name: ""})) == [
+    assert await output(runner, spec(*asks(address(ours)), networks={ours.name: ""})) == [
         "hello",
         "rc 0",
     ]
@@ -156,7 +156,7 @@ async def test_a_running_container_joins_a_further_network_and_keeps_its_first(
     await runner.connect(server, second.name, address(second))
     await runner.connect(server, second.name, address(second))  # there already
     for network in (second, first, second):
-        said = await told(runner, spec(*asks(address(network)), networks={network.name: ""}))
+        said = await output(runner, spec(*asks(address(network)), networks={network.name: ""}))
         assert said == ["hello", "rc 0"]
     (found,) = [
         c
@@ -166,7 +166,7 @@ async def test_a_running_container_joins_a_further_network_and_keeps_its_first(
     assert set(found.networks) == {first.name, second.name}
 
 
-async def test_a_container_made_anew_is_found_by_its_running_peers_at_the_old_address(
+async def test_a_container_made_again_is_found_by_its_running_peers_at_the_old_address(
     runner: PodmanRunner, spec: Spec, networks: list[Network]
 ) -> None:
     network = networks[0]
@@ -228,6 +228,6 @@ async def test_a_network_is_found_by_its_labels_and_goes_once_it_is_empty(
 async def test_a_container_may_be_given_the_outside_and_then_has_a_way_out(
     runner: PodmanRunner, spec: Spec, networks: list[Network]
 ) -> None:
-    routes = await told(runner, spec("ip", "route", networks={OUTSIDE: ""}))
+    routes = await output(runner, spec("ip", "route", networks={OUTSIDE: ""}))
     assert [line for line in routes if line.startswith("default")]
-    assert await told(runner, spec("ip", "route", networks={})) == []
+    assert await output(runner, spec("ip", "route", networks={})) == []

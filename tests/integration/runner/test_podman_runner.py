@@ -473,7 +473,7 @@ async def test_a_container_that_somebody_removes_has_vanished(
 
 
 @pytest.mark.parametrize("code", [1, 137, 0])
-async def test_out_of_memory_is_told_whatever_the_exit_code(
+async def test_out_of_memory_is_reported_whatever_the_exit_code(
     runner: PodmanRunner, spec: MakeSpec, code: int
 ) -> None:
     """Where only a child was killed, the first process ends with a code of its own.

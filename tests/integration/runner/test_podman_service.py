@@ -45,7 +45,7 @@ async def test_a_socket_that_answers_is_shared(
     assert (await service.request("GET", "/info")).ok
 
 
-async def test_nothing_takes_the_place_of_a_socket_that_was_asked_for(other_folder: Path) -> None:
+async def test_nothing_replaces_a_socket_that_was_asked_for(other_folder: Path) -> None:
     asked_for = other_folder / "asked-for.sock"
     async with PodmanService(
         other_folder, shared=asked_for, only_shared=True, patience=0.2
@@ -172,7 +172,7 @@ async def test_a_shared_service_that_ends_is_unavailable_with_the_remedy(
         await sharing.request("GET", "/info")
 
 
-# systemd's part: hold the socket, and start Podman when somebody connects.
+# systemd's part: keep the socket open, and start Podman when somebody connects.
 ACTIVATOR = """
 import os, select, socket, subprocess, sys
 listener = socket.socket(socket.AF_UNIX)
@@ -320,7 +320,8 @@ async def test_a_layer_that_podman_cannot_remove_is_freed_at_the_start(
     async with PodmanService(other_folder) as service:
         assert (await service.request("GET", "/info")).ok
     assert not own_podman.exists()
-    assert f"took away what kept Podman from removing a layer: {own_podman}/merged" in caplog.text
+    removed = f"removed the mount point that kept Podman from removing a layer: {own_podman}/merged"
+    assert removed in caplog.text
 
 
 async def test_a_layer_that_podman_cannot_remove_is_freed_while_calls_wait_for_it(
@@ -329,8 +330,8 @@ async def test_a_layer_that_podman_cannot_remove_is_freed_while_calls_wait_for_i
     async with PodmanService(other_folder, slow=0.5) as service:
         assert (await service.request("GET", "/info")).ok
         _leak_a_mount(own_podman)
-        serving = service.process_id
+        process = service.process_id
         answer = await service.request("GET", "/images/json")
         assert answer.ok, answer.reason
-        assert service.process_id == serving
+        assert service.process_id == process
     assert not own_podman.exists()

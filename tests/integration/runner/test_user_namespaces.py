@@ -119,7 +119,7 @@ async def test_containers_made_at_once_all_have_it(
 
 
 @BOTH
-async def test_a_runner_of_the_other_setting_takes_a_container_over(
+async def test_a_runner_of_the_other_setting_adopts_a_container(
     nomap: PodmanRunner, runner: PodmanRunner, spec: MakeSpec, tmp_path: Path, image_user: str
 ) -> None:
     waits = spec("while [ ! -e /output/go ]; do sleep 0.05; done; exit 6", image_user)

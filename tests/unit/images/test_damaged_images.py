@@ -95,7 +95,7 @@ async def test_contents_are_not_compared_after_an_orderly_end(
     assert runner.checks == [(image.id, False)]
 
 
-async def test_a_full_disk_ends_neither_the_start_nor_the_looking_at_images(
+async def test_a_full_disk_ends_neither_the_start_nor_the_checks_of_images(
     runner: MemoryRunner, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = runner.add_image("app:1", nothing)
@@ -109,14 +109,14 @@ async def test_a_full_disk_ends_neither_the_start_nor_the_looking_at_images(
     with monkeypatch.context() as patch:
         patch.setattr(database, "write", full)
         images, power_cuts = await booted(runner, database, "second boot")
-        looking = asyncio.create_task(power_cuts.run())
+        checking = asyncio.create_task(power_cuts.run())
         async with asyncio.timeout(20):
             while len(tries) < 2 or not runner.checks:
                 await asyncio.sleep(0.01)
         await images.find("app:1")
-        looking.cancel()
+        checking.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await looking
+            await checking
     assert runner.checks == [(image.id, True)]
 
 

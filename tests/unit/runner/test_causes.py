@@ -142,11 +142,11 @@ def test_each_refusal_has_a_cause_and_a_step(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", LAST_LINES)
-def test_a_last_line_has_a_cause_where_it_tells_one(text: str) -> None:
+def test_a_last_line_has_a_cause_where_it_names_one(text: str) -> None:
     said = causes.of_last_line(text)
     assert (said is not None) == bool(LAST_LINES[text])
     assert all(part in str(said) for part in LAST_LINES[text]), said
 
 
-def test_what_a_refusal_does_not_tell_is_not_guessed() -> None:
+def test_what_a_refusal_does_not_say_is_not_guessed() -> None:
     assert causes.of_refusal("unresolvable CDI devices nvidia.com/gpu=7") is None

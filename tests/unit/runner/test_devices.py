@@ -94,7 +94,7 @@ def test_what_is_no_device_does_not_stand_for_one(tmp_path: Path, kind: str) -> 
 
 def test_a_device_that_this_machine_has_not() -> None:
     gone = {"/dev/null": "/dev/nothing-such"}
-    assert "/dev/nothing-such of this machine cannot be looked at" in str(
+    assert "/dev/nothing-such of this machine cannot be inspected" in str(
         lack(HERE, {}, {GPU: gone})
     )
 

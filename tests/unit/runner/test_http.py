@@ -15,7 +15,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 @asynccontextmanager
-async def serving(socket: Path, handler: Handler) -> AsyncIterator[Path]:
+async def listening(socket: Path, handler: Handler) -> AsyncIterator[Path]:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await handler(reader, writer)
@@ -59,7 +59,7 @@ def saying(answer: bytes, heard: list[bytes] | None = None) -> Handler:
 async def test_each_form_of_body_is_read_whole(
     tmp_path: Path, answer: bytes, status: int, body: bytes
 ) -> None:
-    async with serving(tmp_path / "s", saying(answer)) as socket:
+    async with listening(tmp_path / "s", saying(answer)) as socket:
         response = await request(socket, "GET", "/x", timeout=5)
     assert (response.status, response.body) == (status, body)
 
@@ -67,7 +67,7 @@ async def test_each_form_of_body_is_read_whole(
 async def test_query_and_json_body_are_sent(tmp_path: Path) -> None:
     heard: list[bytes] = []
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-    async with serving(tmp_path / "s", saying(answer, heard)) as socket:
+    async with listening(tmp_path / "s", saying(answer, heard)) as socket:
         await request(socket, "POST", "/x", query={"a": "b c&d"}, body={"k": 1}, timeout=5)
     assert heard[0].startswith(b"POST /x?a=b+c%26d HTTP/1.1\r\n")
     assert b"Content-Length: 7\r\n" in heard[0]
@@ -76,7 +76,7 @@ async def test_query_and_json_body_are_sent(tmp_path: Path) -> None:
 async def test_the_reason_of_a_refusal_is_podmans_message(tmp_path: Path) -> None:
     text = b'{"cause":"image not known","message":"a: image not known","response":500}'
     answer = b"HTTP/1.1 500 x\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
-    async with serving(tmp_path / "s", saying(answer)) as socket:
+    async with listening(tmp_path / "s", saying(answer)) as socket:
         response = await request(socket, "GET", "/x", timeout=5)
     assert not response.ok
     assert (response.reason, response.cause) == ("a: image not known", "image not known")
@@ -98,7 +98,7 @@ async def test_the_reason_of_a_refusal_is_podmans_message(tmp_path: Path) -> Non
 async def test_an_answer_that_is_cut_or_senseless_is_broken_off(
     tmp_path: Path, answer: bytes
 ) -> None:
-    async with serving(tmp_path / "s", saying(answer)) as socket:
+    async with listening(tmp_path / "s", saying(answer)) as socket:
         with pytest.raises(BrokenOffError):
             await request(socket, "GET", "/x", timeout=5)
 
@@ -107,7 +107,7 @@ async def test_silence_ends_at_the_time_out(tmp_path: Path) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    async with serving(tmp_path / "s", silent) as socket:
+    async with listening(tmp_path / "s", silent) as socket:
         with pytest.raises(BrokenOffError, match=r"within 0\.05 s"):
             await request(socket, "GET", "/x", timeout=0.05)
 
@@ -115,7 +115,7 @@ async def test_silence_ends_at_the_time_out(tmp_path: Path) -> None:
 async def test_no_socket_and_a_dead_socket_are_unreachable(tmp_path: Path) -> None:
     with pytest.raises(UnreachableError, match="does not answer"):
         await request(tmp_path / "none", "GET", "/x", timeout=5)
-    async with serving(tmp_path / "s", saying(b"")):
+    async with listening(tmp_path / "s", saying(b"")):
         pass
     with pytest.raises(UnreachableError):
         await request(tmp_path / "s", "GET", "/x", timeout=5)
@@ -132,11 +132,11 @@ async def test_a_file_is_streamed_and_a_missing_one_is_an_os_error(tmp_path: Pat
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
         await writer.drain()
 
-    async with serving(tmp_path / "s", taking) as socket:
+    async with listening(tmp_path / "s", taking) as socket:
         assert (await request(socket, "POST", "/load", upload=archive, timeout=10)).ok
     assert bytes(received) == archive.read_bytes()
     with pytest.raises(FileNotFoundError):
-        async with serving(tmp_path / "t", taking) as socket:
+        async with listening(tmp_path / "t", taking) as socket:
             await request(socket, "POST", "/load", upload=tmp_path / "none", timeout=10)
 
 
@@ -149,6 +149,6 @@ async def test_a_refusal_before_the_end_of_an_upload_is_read(tmp_path: Path) -> 
         writer.write(b"HTTP/1.1 507 no\r\nContent-Length: 4\r\n\r\nfull")
         await writer.drain()
 
-    async with serving(tmp_path / "s", refusing) as socket:
+    async with listening(tmp_path / "s", refusing) as socket:
         response = await request(socket, "POST", "/load", upload=archive, timeout=10)
     assert (response.status, response.reason) == (507, "full")

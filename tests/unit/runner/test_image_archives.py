@@ -22,7 +22,7 @@ def test_unpacking_a_large_archive_ends_with_its_caller(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [b"\n<!DOCTYPE html>", b'<?xml version="1.0"?><Error>'])
-def test_a_web_page_is_told_as_one(tmp_path: Path, page: bytes) -> None:
+def test_a_web_page_is_reported_as_one(tmp_path: Path, page: bytes) -> None:
     archive = tmp_path / "app.tar"
     archive.write_bytes(page)
     assert "web page" in why(archive, "")

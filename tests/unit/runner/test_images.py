@@ -51,8 +51,8 @@ ODD = st.recursive(
 )
 
 
-def answer(told: object, status: int = 200) -> Response:
-    return Response(status=status, headers={}, body=json.dumps(told).encode())
+def answer(fields: object, status: int = 200) -> Response:
+    return Response(status=status, headers={}, body=json.dumps(fields).encode())
 
 
 def read(**changes: object) -> Image:
@@ -91,9 +91,9 @@ def test_ports_that_no_machine_has_are_left_out() -> None:
 def test_whatever_an_image_says_it_is_read_and_can_be_shown(
     changes: dict[str, object], config: dict[str, object]
 ) -> None:
-    told = {**SANE, "Config": {**dict(SANE["Config"]), **config}, **changes}  # type: ignore[call-overload]
+    fields = {**SANE, "Config": {**dict(SANE["Config"]), **config}, **changes}  # type: ignore[call-overload]
     try:
-        image = images.read_image(answer(told), ID)
+        image = images.read_image(answer(fields), ID)
     except DamagedImageError:  # text that no JSON has
         return
     assert image is not None
@@ -105,7 +105,7 @@ def test_whatever_an_image_says_it_is_read_and_can_be_shown(
         created=time_of(image.created),
         problem=refusal(image.id, image.reserved),
     ).SerializeToString()
-    images.read_volumes(answer(told), ID)
+    images.read_volumes(answer(fields), ID)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ async def test_a_program_writes_files_and_a_log_and_its_code_is_the_exit(
     assert await runner.containers({}) == []
 
 
-async def test_a_held_operator_runs_until_it_is_released(
+async def test_a_blocked_operator_runs_until_it_is_released(
     runner: MemoryRunner, tmp_path: Path
 ) -> None:
     runner.hold("one")
@@ -162,7 +162,7 @@ async def test_faults_reach_the_waiter(
     assert (end.cause, end.code, end.out_of_memory) == (cause, code, memory)
 
 
-async def test_a_supervisor_lost_before_anybody_waits_is_told_to_the_first_who_does(
+async def test_a_supervisor_lost_before_anybody_waits_is_reported_to_the_first_who_does(
     runner: MemoryRunner, tmp_path: Path
 ) -> None:
     runner.hold("one")

@@ -75,15 +75,15 @@ def test_an_empty_list_may_be_null() -> None:
     assert read_list(b"null") == []
 
 
-def test_halves_of_others_are_not_told() -> None:
+def test_halves_of_others_are_not_listed() -> None:
     """Podman lists those of everybody, whatever names it is asked for."""
-    told = [
+    listed = [
         {"Id": "1", "State": "storage", "Names": ["claraedge-job-0-1"]},
         {"Id": "2", "State": "storage", "Names": ["claraedge-service-a-1"]},
         {"Id": "3", "State": "storage", "Names": ["theirs"]},
         {"Id": "4", "State": "running", "Names": ["claraedge-service-a-2"]},
     ]
-    body = json.dumps(told).encode()
+    body = json.dumps(listed).encode()
     assert read_half_made(body, "claraedge-service-a-") == ["claraedge-service-a-1"]
     assert read_half_made(body, "claraedge-service-b-") == []
 
@@ -162,7 +162,7 @@ def test_no_image_and_no_definition_says_which_devices_are_visible(
     assert request["env"] == {"A": "b", "NVIDIA_VISIBLE_DEVICES": seen}
 
 
-def test_scratch_is_memory_beside_a_read_only_root_and_gives_way_to_a_mount() -> None:
+def test_scratch_is_memory_with_a_read_only_root_and_gives_way_to_a_mount() -> None:
     mounts = (Mount(source=Path("/s"), target="/tmp/", read_only=False),)
     given = create_request(spec(mounts=mounts), None)["mounts"]
     assert isinstance(given, list)
@@ -300,7 +300,7 @@ def test_without_a_usable_profile_nothing_is_written(tmp_path: Path, content: by
         ('x:\n * oci: parsing time "no space left on device" as "2"\n', "x:\n * oci", False),
     ],
 )
-def test_a_full_disk_is_told_by_the_kernel_and_not_by_an_image(
+def test_a_full_disk_is_reported_by_the_kernel_and_not_by_an_image(
     message: str, cause: str, full: bool
 ) -> None:
     """Finding 10: words of an image made an outage for all jobs."""

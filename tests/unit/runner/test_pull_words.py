@@ -57,6 +57,6 @@ def test_an_image_that_is_named_like_an_error_is_none(name: str) -> None:
     assert type(refusal(name, said, 125)) is ImagePullError
 
 
-def test_a_pull_that_says_nothing_tells_its_exit_code() -> None:
+def test_a_pull_that_says_nothing_shows_its_exit_code() -> None:
     assert "ended with -9 and said nothing" in str(refusal(NAME, "", -9))
     assert "what it said" in str(refusal(NAME, "what it said", 1))

@@ -83,7 +83,7 @@ def test_a_whole_reference_has_a_tag_or_a_digest(reference: str, whole: str) -> 
         ("", ()),
     ],
 )
-def test_only_a_name_without_a_host_is_looked_for_at_the_registries(
+def test_only_a_name_without_a_host_is_searched_in_the_registries(
     reference: str, names: tuple[str, ...]
 ) -> None:
     assert full_names(reference, ("a.io/x", "b:5")) == names

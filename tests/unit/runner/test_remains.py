@@ -31,7 +31,7 @@ async def test_the_exit_code_of_a_container_goes_with_it_and_no_other(left: Path
     assert names(left) == [other]
 
 
-async def test_what_cannot_go_is_told_of_and_stops_nobody(
+async def test_what_cannot_be_removed_is_logged_and_stops_nobody(
     left: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(path: Path) -> None:

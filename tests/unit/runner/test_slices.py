@@ -21,7 +21,7 @@ def counted(manager: Path, name: str, kills: int) -> Path:
     return folder
 
 
-def test_a_kill_is_told_from_those_before(tmp_path: Path) -> None:
+def test_a_kill_is_distinguished_from_those_before(tmp_path: Path) -> None:
     slices = Slices(tmp_path)
     counted(tmp_path, "claraedge-0.slice", 17)
     taken = slices.take("a")

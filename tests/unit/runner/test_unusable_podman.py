@@ -1,4 +1,4 @@
-"""A Podman that is missing, too old or cannot run is told at the start, with what to do."""
+"""A Podman that is missing, too old or cannot run is reported at the start, with what to do."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def podman(folder: Path, script: str) -> None:
 
 
 @asynccontextmanager
-async def serving(socket: Path, version: str) -> AsyncIterator[None]:
+async def listening(socket: Path, version: str) -> AsyncIterator[None]:
     """Somebody else's service."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -72,7 +72,7 @@ async def refused(runtime: Path, shared: Path | None = None) -> list[str]:
     return list(caught.value.messages)
 
 
-async def test_one_that_is_missing_is_told_with_its_packages(
+async def test_one_that_is_missing_is_reported_with_its_packages(
     runtime: Path, programs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(programs))
@@ -81,24 +81,24 @@ async def test_one_that_is_missing_is_told_with_its_packages(
 
 
 @pytest.mark.parametrize(
-    ("says", "told"),
+    ("says", "reason_says"),
     [
         ("echo no subuid ranges >&2; ", "no subuid ranges"),
         ("", "`podman unshare true` ended with 125 and said nothing"),
     ],
 )
-async def test_one_that_cannot_run_for_this_user_is_told_with_its_reason(
-    runtime: Path, programs: Path, says: str, told: str
+async def test_one_that_cannot_run_for_this_user_is_reported_with_its_reason(
+    runtime: Path, programs: Path, says: str, reason_says: str
 ) -> None:
     podman(programs, f"#!/bin/sh\n{says}exit 125\n")
     reason, remedy = await refused(runtime)
     assert reason.startswith("Podman cannot run containers as user ")
-    assert reason.endswith(f": {told}")
+    assert reason.endswith(f": {reason_says}")
     assert "sudo usermod --add-subuids" in remedy
 
 
 @pytest.mark.parametrize("version", ["3.4.4", "4.2.0"])
-async def test_one_that_is_too_old_is_told_with_what_is_needed(
+async def test_one_that_is_too_old_is_reported_with_what_is_needed(
     runtime: Path, programs: Path, version: str
 ) -> None:
     podman(programs, f"#!{sys.executable}\n{_SERVES.replace('VERSION', version)}")
@@ -106,16 +106,16 @@ async def test_one_that_is_too_old_is_told_with_what_is_needed(
     assert text.startswith(f"this machine has Podman {version}; claraedge needs Podman 4.3 or")
 
 
-async def test_an_old_one_that_others_keep_is_told_as_well(
+async def test_an_old_one_that_others_keep_is_reported_as_well(
     runtime: Path, programs: Path, tmp_path: Path
 ) -> None:
     podman(programs, "#!/bin/sh\n")
-    async with serving(tmp_path / "podman.sock", "3.4.4"):
+    async with listening(tmp_path / "podman.sock", "3.4.4"):
         (text,) = await refused(runtime, tmp_path / "podman.sock")
     assert text.startswith("this machine has Podman 3.4.4;")
 
 
-async def test_a_socket_that_was_named_and_is_not_there_is_told_with_its_setting(
+async def test_a_socket_that_was_named_and_is_not_there_is_reported_with_its_setting(
     runtime: Path, programs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)

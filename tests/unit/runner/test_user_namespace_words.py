@@ -46,6 +46,6 @@ def test_a_folder_of_this_user_as_root_stays_in_podmans_own() -> None:
     assert "idmappings" not in request
 
 
-def test_a_user_without_subordinate_ids_is_told_what_to_do() -> None:
+def test_missing_subordinate_ids_are_reported_with_what_to_do() -> None:
     with pytest.raises(ContainerError, match=r"no subordinate ids.*--add-subuids"):
         nomap([(0, 1001, 1)], RANGES)

@@ -94,7 +94,7 @@ class Side:
         async with asyncio.timeout(DEADLINE + count):
             while len(stopped) < wanted:
                 await asyncio.sleep(0.001)
-        runner.hold("only")
+        runner.block("only")
         # A job that has started but not begun its work runs to its end; the next one blocks.
         ran = -1
         while ran != len(stopped):
@@ -141,7 +141,7 @@ async def compared(folder: Path, long: int, short: int) -> bool:
         (folder / name).mkdir()
         device = Device(folder / name, max_operators=1)
         device.runner.add_image("copy:1", copy)
-        device.runner.hold("only")
+        device.runner.block("only")
         devices.append(device)
     async with bench(devices[0]) as one, bench(devices[1]) as other:
         for each, length in ((one, long), (other, short)):

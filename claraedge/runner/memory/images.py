@@ -156,7 +156,7 @@ class MemoryImages:
         """Makes every pull of this name raise `error`."""
         self._pull_errors[name] = error
 
-    def hold_pull(self, name: str) -> None:
+    def block_pull(self, name: str) -> None:
         """Makes pulls of this name wait until `release_pull`."""
         self._blocked_pulls.setdefault(name, asyncio.Event())
 

@@ -129,15 +129,15 @@ class MemoryRunner:
         """Makes every `pull_image` of this name raise `error`."""
         self._images.fail_pull(name, error)
 
-    def hold_pull(self, name: str) -> None:
+    def block_pull(self, name: str) -> None:
         """Makes pulls of this name wait until `release_pull`."""
-        self._images.hold_pull(name)
+        self._images.block_pull(name)
 
     def release_pull(self, name: str) -> None:
         """Lets the waiting pulls of this name continue."""
         self._images.release_pull(name)
 
-    def hold(self, operator: str) -> None:
+    def block(self, operator: str) -> None:
         """Makes containers of this operator wait after their start, before they work, until
         `release`.
         """

@@ -206,7 +206,7 @@ async def test_a_removed_pipeline_is_gone_for_new_jobs_and_not_for_old_ones(
 ) -> None:
     pipeline = await daemon.register(chain("one"))
     waiting = await daemon.create(pipeline)
-    daemon.runner.hold("one")
+    daemon.runner.block("one")
     running = await daemon.create(pipeline)
     await daemon.start(running.job_id.value)
     await daemon.until_runs("one")
@@ -262,7 +262,7 @@ async def test_the_log_of_the_job_itself(daemon: Daemon, name: str) -> None:
 
 
 async def test_logs_are_read_while_the_operator_runs(daemon: Daemon) -> None:
-    daemon.runner.hold("one")
+    daemon.runner.block("one")
     made = await daemon.create(await daemon.register(chain("one")))
     await daemon.start(made.job_id.value)
     await daemon.until_runs("one")

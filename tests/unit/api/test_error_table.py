@@ -224,7 +224,7 @@ async def test_the_path_of_a_definition_beyond_its_limit(daemon: Daemon) -> None
 
 async def test_calls_in_the_wrong_order(daemon: Daemon) -> None:
     pipeline = await daemon.register(chain("one"))
-    daemon.runner.hold("one")
+    daemon.runner.block("one")
     running = await daemon.create(pipeline)
     job, payload = running.job_id.value, running.payload_id
     await daemon.upload(payload.value, ("x", b"1"))

@@ -48,7 +48,7 @@ async def test_the_version_is_that_of_the_platform(daemon: Daemon) -> None:
 
 async def test_the_life_of_a_job(daemon: Daemon) -> None:
     device = daemon.runner
-    device.hold("one")
+    device.block("one")
     before = int(time.time())
     pipeline = await daemon.register(chain("one", "two"))
     made = await daemon.create(pipeline, metadata={"Source": "CT1 (demo)"})
@@ -160,7 +160,7 @@ async def test_a_variable_with_two_values_is_refused(daemon: Daemon) -> None:
 
 
 async def test_cancel_of_a_running_job_answers_its_end(daemon: Daemon) -> None:
-    daemon.runner.hold("one")
+    daemon.runner.block("one")
     made = await daemon.create(await daemon.register(chain("one")))
     await daemon.start(made.job_id.value)
     await daemon.until_runs("one")

@@ -176,7 +176,7 @@ async def test_models_and_images_are_refused_as_well(daemon: Daemon) -> None:
 @asynccontextmanager
 async def running(daemon: Daemon, *priorities: int) -> AsyncIterator[list[str]]:
     """A running job of each of these priorities, started in this order."""
-    daemon.runner.hold("one")
+    daemon.runner.block("one")
     pipeline = await daemon.register(chain("one"))
     jobs = []
     for priority in priorities:

@@ -298,7 +298,7 @@ async def test_a_stream_for_two_payloads_is_refused(daemon: Daemon) -> None:
 
 
 async def test_a_started_job_takes_no_more_files(daemon: Daemon) -> None:
-    daemon.runner.hold("one")
+    daemon.runner.block("one")
     job, payload = await job_payload(daemon)
     await daemon.upload(payload, ("a", b"1"))
     await daemon.start(job)
@@ -309,7 +309,7 @@ async def test_a_started_job_takes_no_more_files(daemon: Daemon) -> None:
 
 
 async def test_an_upload_that_is_open_at_the_start_is_refused_at_its_end(daemon: Daemon) -> None:
-    daemon.runner.hold("one")
+    daemon.runner.block("one")
     job, payload = await job_payload(daemon)
     begun, go_on = asyncio.Event(), asyncio.Event()
 

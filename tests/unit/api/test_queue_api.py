@@ -20,7 +20,7 @@ async def explain(daemon: Daemon, job: str) -> list[tuple[str, str, list[str]]]:
 
 
 async def test_a_job_is_explained_from_its_creation_to_its_end(daemon: Daemon) -> None:
-    daemon.runner.hold("a")
+    daemon.runner.block("a")
     made = await daemon.create(await daemon.register(chain("a", "b")))
     job, payload = made.job_id.value, made.payload_id.value
     await daemon.upload(payload, ("x", b"1"))

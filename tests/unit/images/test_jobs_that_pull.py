@@ -34,7 +34,7 @@ async def pulling(device: Device) -> None:
 
 
 async def test_a_job_runs_once_its_image_has_come(device: Device) -> None:
-    device.runner.hold_pull(NAME)
+    device.runner.block_pull(NAME)
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
         await pulling(device)
@@ -44,7 +44,7 @@ async def test_a_job_runs_once_its_image_has_come(device: Device) -> None:
 
 
 async def test_a_job_that_is_cancelled_meanwhile_gives_the_pull_up(device: Device) -> None:
-    device.runner.hold_pull(NAME)
+    device.runner.block_pull(NAME)
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
         await pulling(device)
@@ -92,7 +92,7 @@ async def test_an_operator_that_waits_for_its_image_holds_no_slot_memory_or_gpu(
     device.max_operators, device.memory = 1, 1024
     device.gpus = ("nvidia.com/gpu=0",)
     device.runner.add_image("here:1", copy)
-    device.runner.hold_pull(NAME)
+    device.runner.block_pull(NAME)
     extra = ["requests: {memory: 1024, gpu: 1}"]
     async with bench(device) as b:
         far = await b.register(chain("one", "two", extra=extra))
@@ -114,7 +114,7 @@ async def test_an_image_of_a_later_operator_is_pulled_while_the_first_one_runs(
     device: Device,
 ) -> None:
     device.runner.add_image("here:1", copy)
-    device.runner.hold("first")
+    device.runner.block("first")
     first = chain("first", image="here")
     second = "".join(chain("x", "second").splitlines(keepends=True)[-6:]).replace("x", "first")
     async with bench(device) as b:
@@ -127,13 +127,13 @@ async def test_an_image_of_a_later_operator_is_pulled_while_the_first_one_runs(
         assert (await b.end(job.id)).status is JobStatus.HEALTHY
 
 
-async def test_jobs_that_wait_for_one_image_hold_up_no_others_and_fail_together(
+async def test_jobs_that_wait_for_one_image_delay_no_others_and_fail_together(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue, "CROWD", 3)
     monkeypatch.setattr(queue, "WINDOW", 2)
     device.runner.add_image("here:1", copy)
-    device.runner.hold_pull(NAME)
+    device.runner.block_pull(NAME)
     async with bench(device) as b:
         far = await b.register(chain("one"))
         jobs = [await b.job(far, {"x": b"1"}) for _ in range(12)]
@@ -150,7 +150,7 @@ async def test_jobs_that_wait_for_one_image_hold_up_no_others_and_fail_together(
 
 
 async def test_a_daemon_that_is_killed_pulls_again_at_its_next_start(device: Device) -> None:
-    device.runner.hold_pull(NAME)
+    device.runner.block_pull(NAME)
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
         await pulling(device)

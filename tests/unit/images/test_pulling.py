@@ -244,7 +244,7 @@ async def test_nothing_is_pulled_while_a_disk_is_low(runner: MemoryRunner) -> No
 
 
 async def test_a_pull_ends_at_its_time_limit(runner: MemoryRunner) -> None:
-    runner.hold_pull(f"{FIRST}/app:1")
+    runner.block_pull(f"{FIRST}/app:1")
     with pytest.raises(ImagePullError, match=r"did not come within 0\.01 s"):
         await pulling(runner, pull_seconds=0.01).ensure("app:1", ())
     assert runner.pulling == set()
@@ -256,7 +256,7 @@ async def test_a_pull_ends_at_its_time_limit(runner: MemoryRunner) -> None:
 async def test_callers_for_one_image_share_a_pull(runner: MemoryRunner) -> None:
     name = f"{FIRST}/app:1"
     runner.add_remote_image(name, nothing)
-    runner.hold_pull(name)
+    runner.block_pull(name)
     images = pulling(runner)
     callers = [asyncio.create_task(images.ensure("app:1", ())) for _ in range(5)]
     await until(lambda: name in runner.pulling)
@@ -267,7 +267,7 @@ async def test_callers_for_one_image_share_a_pull(runner: MemoryRunner) -> None:
 
 async def test_a_pull_goes_on_until_the_last_caller_leaves(runner: MemoryRunner) -> None:
     name = f"{FIRST}/app:1"
-    runner.hold_pull(name)
+    runner.block_pull(name)
     images = pulling(runner)
     first, last = (asyncio.create_task(images.ensure("app:1", ())) for _ in range(2))
     await until(lambda: name in runner.pulling)
@@ -285,7 +285,7 @@ async def test_who_comes_after_the_last_caller_left_gets_a_pull_of_its_own(
 ) -> None:
     name = f"{FIRST}/app:1"
     runner.add_remote_image(name, nothing)
-    runner.hold_pull(name)
+    runner.block_pull(name)
     images = pulling(runner)
     gone = asyncio.create_task(images.ensure("app:1", ()))
     await until(lambda: name in runner.pulling)
@@ -302,7 +302,7 @@ async def test_a_refusal_is_not_shared_with_who_brings_other_secrets(
 ) -> None:
     name = f"{FIRST}/app:1"
     runner.add_remote_image(name, nothing, LOGIN)
-    runner.hold_pull(name)
+    runner.block_pull(name)
     images = pulling(runner, credentials=credentials)
     without = asyncio.create_task(images.ensure(name, ()))
     await until(lambda: name in runner.pulling)

@@ -83,7 +83,7 @@ async def made(b: Bench, count: int) -> None:
 
 
 async def test_a_chain_is_made_while_its_first_operator_runs(device: Device) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one", "two", "three")), {"x": b"1"})
         await b.until_runs("one")
@@ -102,7 +102,7 @@ async def test_nothing_is_made_before_the_start(device: Device) -> None:
 
 
 async def test_what_was_made_for_a_job_that_fails_is_taken_back(device: Device) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         registered = await b.register(chain("one", "two", "three", image="fail"))
         job = await b.job(registered, {"x": b"1"})
@@ -116,7 +116,7 @@ async def test_what_was_made_for_a_job_that_fails_is_taken_back(device: Device) 
 
 
 async def test_a_daemon_that_stops_leaves_none_that_was_made_ahead(device: Device) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
         await b.until_runs("one")
@@ -131,7 +131,7 @@ async def test_a_daemon_that_stops_leaves_none_that_was_made_ahead(device: Devic
 async def test_no_more_are_made_than_twice_the_slots(device: Device) -> None:
     device.max_operators = 1
     names = ["one", "two", "three", "four", "five"]
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain(*names)), {"x": b"1"})
         await b.until_runs("one")

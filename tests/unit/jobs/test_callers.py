@@ -68,7 +68,7 @@ async def test_a_job_whose_starter_disappeared_runs_all_the_same(device: Device)
 
 
 async def test_a_cancel_whose_caller_disappeared_ends_the_job_all_the_same(device: Device) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
         await b.until_runs("one")

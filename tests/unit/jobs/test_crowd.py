@@ -47,7 +47,7 @@ async def until_begun(b: Bench, jobs: list[str], count: int) -> None:
 
 
 async def test_no_more_jobs_begin_than_wait_in_a_crowd_but_immediate_ones(device: Device) -> None:
-    device.runner.hold("heavy")
+    device.runner.block("heavy")
     async with bench(device) as b:
         two = await b.register(TWO)
         first = (await b.job(two, {"x": b"1"})).id

@@ -112,7 +112,7 @@ async def test_an_operator_that_ends_well_because_its_job_took_too_long_did_not_
 async def test_an_operator_that_ends_well_before_anybody_stops_it_has_completed(
     device: Device, podman: Podman
 ) -> None:
-    podman.hold("one")
+    podman.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
         await b.until_runs("one")
@@ -127,7 +127,7 @@ async def test_an_operator_that_was_asked_to_end_did_not_complete_for_the_next_d
     device: Device, podman: Podman
 ) -> None:
     podman.stubborn.add("one")
-    podman.hold("one")
+    podman.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
         await b.until_runs("one")
@@ -150,10 +150,10 @@ async def test_how_a_job_ends_is_known_to_the_next_daemon_while_its_operators_st
     device: Device, podman: Podman, image: str, extra: str, status: JobStatus
 ) -> None:
     """By the operator that ended first, whoever cancels the job after that."""
-    podman.hold("other")
+    podman.block("other")
     podman.stubborn.add("other")
     if image == "copy":
-        podman.hold("one")
+        podman.block("one")
     definition = (
         chain("one", image=image, extra=[extra] if extra else [])
         + (chain("other").partition("operators:\n")[2])
@@ -175,7 +175,7 @@ async def test_how_a_job_ends_is_known_to_the_next_daemon_while_its_operators_st
 async def test_an_operator_over_its_timeout_is_not_run_again_where_its_container_vanishes(
     device: Device, podman: Podman
 ) -> None:
-    podman.hold("one")
+    podman.block("one")
     podman.vanishing.add("one")
     async with bench(device) as b:
         pipeline = await b.register(chain("one", extra=["timeout: 1"]))
@@ -213,14 +213,14 @@ async def test_what_ended_in_time_while_no_daemon_ran_did_not_take_too_long(
     device: Device, podman: Podman, monkeypatch: pytest.MonkeyPatch, extra: str
 ) -> None:
     clock = AheadClock(monkeypatch)
-    podman.hold("one")
+    podman.block("one")
     definition = chain("one", "two", extra=[extra] if extra else [])
     async with bench(device) as b:
         job = await b.job(await b.register(definition), {"x": b"1"})
         await b.until_runs("one")
     await ended_without_daemon(podman, "one")
     clock.seconds = 3600.0
-    podman.hold("two")
+    podman.block("two")
     async with bench(device) as b:  # its time-out is 600 s
         await b.until_runs("two")
     async with bench(device) as b:  # and the next daemon reads the same time
@@ -234,8 +234,8 @@ async def test_what_ran_on_for_too_long_while_no_daemon_ran_is_ended(
     device: Device, podman: Podman, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = AheadClock(monkeypatch)
-    podman.hold("one")
-    podman.hold("other")
+    podman.block("one")
+    podman.block("other")
     definition = chain("one") + chain("other").partition("operators:\n")[2]
     async with bench(device) as b:
         job = await b.job(await b.register(definition), {"x": b"1"})
@@ -253,7 +253,7 @@ async def test_what_ended_too_late_while_no_daemon_ran_took_too_long(
     device: Device, podman: Podman, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = AheadClock(monkeypatch)
-    podman.hold("one")
+    podman.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one", extra=["timeout: 60"])), {"x": b"1"})
         await b.until_runs("one")
@@ -269,7 +269,7 @@ async def test_a_job_whose_container_went_while_no_daemon_ran_is_run_again_in_ti
     device: Device, podman: Podman, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = AheadClock(monkeypatch)
-    podman.hold("one")
+    podman.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
         await b.until_runs("one")

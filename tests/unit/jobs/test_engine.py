@@ -63,8 +63,8 @@ async def test_a_chain_ends_healthy_and_its_outputs_are_listed(device: Device) -
 
 
 async def test_operators_whose_inputs_are_ready_run_side_by_side(device: Device) -> None:
-    device.runner.hold("left")
-    device.runner.hold("right")
+    device.runner.block("left")
+    device.runner.block("right")
     async with bench(device) as b:
         job = await b.job(await b.register(FORK), {"x": b"1"})
         await b.until_runs("left")
@@ -115,7 +115,7 @@ async def test_a_failure_stops_concurrent_operators(device: Device) -> None:
         "- name: left\n  container: {image: copy", "- name: left\n  container: {image: fail"
     )
     for operator in ("left", "right"):
-        device.runner.hold(operator)
+        device.runner.block(operator)
     async with bench(device) as b:
         job = await b.job(await b.register(text), {"x": b"1"})
         await b.until_runs("right")
@@ -148,7 +148,7 @@ async def test_a_container_that_cannot_be_made_or_started_faults_the_job(device:
 
 
 async def test_a_lost_supervisor_and_a_memory_limit_are_distinguished(device: Device) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         text = chain("one", extra=("requests: {memory: 64}",))
         pipeline = await b.register(text)
@@ -163,7 +163,7 @@ async def test_a_lost_supervisor_and_a_memory_limit_are_distinguished(device: De
 
 
 async def test_cancel_of_a_running_job_answers_its_end(device: Device) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one", "two")))
         await b.until_runs("one")
@@ -177,7 +177,7 @@ async def test_cancel_of_a_running_job_answers_its_end(device: Device) -> None:
 
 async def test_cancel_before_the_start_and_in_the_queue(device: Device) -> None:
     device.max_operators = 1
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         pipeline = await b.register(chain("one"))
         never = await b.job(pipeline, start=False)
@@ -242,7 +242,7 @@ async def test_a_dead_podman_delays_a_job_and_does_not_fail_it(device: Device) -
 
 
 async def test_podman_that_dies_while_an_operator_runs_loses_nothing(device: Device) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
         await b.until_runs("one")
@@ -317,7 +317,7 @@ async def test_gpu_jobs_never_overlap_on_one_gpu(device: Device) -> None:
 
 async def test_higher_classes_go_first_and_immediate_before_all(device: Device) -> None:
     device.max_operators = 1
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         pipeline = await b.register(chain("one"))
         blocker = await b.job(pipeline)

@@ -25,7 +25,7 @@ def device(tmp_path: Path) -> Device:
 async def test_an_operator_that_the_machine_ended_has_its_gpu_again(
     device: Device, asked: str
 ) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         extra = [f"requests: {{{asked}}}"]
         job = await b.job(await b.register(chain("one", extra=extra)), {"x": b"1"})
@@ -39,7 +39,7 @@ async def test_an_operator_that_the_machine_ended_has_its_gpu_again(
 
 @pytest.mark.parametrize("asked", ["gpu: 1", "gpu-memory: 4096"])
 async def test_it_waits_where_the_driver_is_not_there_yet(device: Device, asked: str) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         extra = [f"requests: {{{asked}}}"]
         job = await b.job(await b.register(chain("one", extra=extra)), {"x": b"1"})
@@ -57,7 +57,7 @@ async def test_it_waits_where_the_driver_is_not_there_yet(device: Device, asked:
 
 
 async def test_shares_count_after_a_restart_as_well(device: Device) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     text = chain("one", extra=["requests: {gpu-memory: 4096}"])
     async with bench(device) as b:
         pipeline = await b.register(text)
@@ -80,8 +80,8 @@ async def test_shares_count_after_a_restart_as_well(device: Device) -> None:
 
 async def test_each_job_has_the_gpu_again_that_its_container_has(device: Device) -> None:
     device.gpus = ("vendor.com/gpu=0", "vendor.com/gpu=1")
-    device.runner.hold("one")
-    device.runner.hold("other")
+    device.runner.block("one")
+    device.runner.block("other")
     async with bench(device) as b:
         pipeline = await b.register(chain("one", extra=["requests: {gpu: 1}"]))
         other = await b.register(chain("other", extra=["requests: {gpu: 1}"]))
@@ -91,7 +91,7 @@ async def test_each_job_has_the_gpu_again_that_its_container_has(device: Device)
         await b.until_runs("other")
         device.runner.release("one")
         await b.end(first.id)
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:  # the second job has the second GPU; the first one is free
         third = await b.job(pipeline, {"x": b"1"})
         await b.until_runs("one")

@@ -28,7 +28,7 @@ def device(tmp_path: Path, podman: MemoryRunner) -> Device:
 async def test_a_half_made_container_of_a_known_job_goes_unless_it_is_being_made(
     device: Device, podman: MemoryRunner
 ) -> None:
-    podman.hold("runs")
+    podman.block("runs")
     async with bench(device) as b:
         pipeline = await b.register(chain("runs", "next"))
         job = await b.job(pipeline, {"x": b"1"})

@@ -31,7 +31,7 @@ async def history(b: Bench, job: str, name: str = NAMES[0]) -> list[str]:
 
 
 async def test_every_step_of_a_job_that_ends_well_is_a_line(device: Device) -> None:
-    device.runner.hold("two")
+    device.runner.block("two")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one", "two")), {"x": b"1"}, start=False)
         assert await history(b, job.id) == ["job created, of the pipeline chain"]

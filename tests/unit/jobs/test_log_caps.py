@@ -148,7 +148,7 @@ async def caps_of(b: Bench, logs: JobLogs, limit: int = LIMIT) -> LogCaps:
 async def test_the_log_of_a_running_operator_is_cut_and_left_alone_once_it_ended(
     device: Device, caplog: pytest.LogCaptureFixture
 ) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         logs = b.engine._machine.logs
         caps = await caps_of(b, logs)
@@ -172,7 +172,7 @@ async def test_the_log_of_a_running_operator_is_cut_and_left_alone_once_it_ended
 
 
 async def test_operators_that_ran_before_a_restart_are_watched(device: Device) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
         spec = await b.until_runs("one")
@@ -260,7 +260,7 @@ async def test_a_cut_that_fails_is_tried_again_and_reported_once(
 async def test_what_an_operator_wrote_while_no_daemon_ran_is_cut_after_its_end(
     device: Device,
 ) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
         spec = await b.until_runs("one")

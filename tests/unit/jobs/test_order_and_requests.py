@@ -34,7 +34,7 @@ def device(tmp_path: Path) -> Device:
 
 
 async def test_an_operator_waits_for_those_that_only_come_first(device: Device) -> None:
-    device.runner.hold("first")
+    device.runner.block("first")
     async with bench(device) as b:
         job = await b.job(await b.register(ORDERED), {"x": b"1"})
         await b.until_runs("first")

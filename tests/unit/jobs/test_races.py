@@ -86,7 +86,7 @@ async def test_a_container_made_ahead_whose_answer_was_lost_does_not_fail_its_op
     device: Device, podman: Podman
 ) -> None:
     podman.answers_lost.append("two")
-    podman.hold("one")
+    podman.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
         await b.until_runs("one")
@@ -102,7 +102,7 @@ async def test_a_container_made_ahead_whose_answer_was_lost_goes_with_its_job(
     device: Device, podman: Podman
 ) -> None:
     podman.answers_lost.append("two")
-    podman.hold("one")
+    podman.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one", "two", image="fail")), {"x": b"1"})
         await b.until_runs("one")
@@ -129,7 +129,7 @@ async def test_what_was_made_for_an_attempt_that_failed_goes_before_its_successo
         .replace("image: copy", "image: shaky", 1)
         .replace("  input:", "  retry: {attempts: 2, backoff: 0}\n  input:", 1)
     )
-    podman.hold("one")
+    podman.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(definition), {"x": b"1"})
         await b.until_runs("one")
@@ -222,7 +222,7 @@ async def test_the_engine_rests_while_an_operator_runs_on_after_an_outage(
         return await schedule(self)
 
     monkeypatch.setattr(Engine, "_schedule", counted)
-    podman.hold("long")
+    podman.block("long")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("long")), {"x": b"1"})
         await b.until_runs("long")
@@ -250,7 +250,7 @@ async def test_an_outage_that_nobody_meets_any_more_is_over(
     device: Device, podman: Podman, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("claraedge.jobs.engine.pause.LONGEST", 0.6)
-    podman.hold("long")
+    podman.block("long")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("long")), {"x": b"1"})
         await b.until_runs("long")
@@ -330,7 +330,7 @@ async def test_what_an_operator_wrote_that_failed_and_what_was_made_after_it_is_
         return 4
 
     podman.add_image("half:1", half)
-    podman.hold("two")
+    podman.block("two")
     definition = chain("one", "two", "three").replace("image: copy", "image: half", 2)
     definition = definition.replace("image: half", "image: copy", 1)
     async with bench(device) as b:

@@ -25,7 +25,7 @@ def operators_started(device: Device) -> list[str]:
 
 
 async def test_a_running_container_is_adopted_and_runs_once(device: Device) -> None:
-    device.runner.hold("two")
+    device.runner.block("two")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one", "two", "three")), {"x": b"1"})
         await b.until_runs("two")
@@ -39,7 +39,7 @@ async def test_a_running_container_is_adopted_and_runs_once(device: Device) -> N
 
 
 async def test_a_container_that_ended_meanwhile_is_collected(device: Device) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
         await b.until_runs("one")
@@ -53,7 +53,7 @@ async def test_a_container_that_ended_meanwhile_is_collected(device: Device) -> 
 
 
 async def test_a_power_cut_runs_the_operator_again_and_counts_no_failure(device: Device) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
         spec = await b.until_runs("one")
@@ -74,7 +74,7 @@ async def test_an_end_that_nobody_saw_before_the_machine_went_down_does_not_coun
     device: Device,
 ) -> None:
     """A shutdown ends processes one by one; what is left of an operator may end with 0."""
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
         await b.until_runs("one")
@@ -92,7 +92,7 @@ async def test_an_end_that_nobody_saw_before_the_machine_went_down_does_not_coun
 
 
 async def test_an_operator_that_is_interrupted_too_often_faults(device: Device) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")))
         await b.until_runs("one")
@@ -109,12 +109,12 @@ async def test_an_operator_that_is_interrupted_too_often_faults(device: Device) 
 
 
 async def test_a_container_that_somebody_removed_is_run_again(device: Device) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
         await b.until_runs("one")
         device.runner.release("one")
-        device.runner.hold("one")
+        device.runner.block("one")
         device.runner.vanish("one")
         await b.until_runs("one")
         device.runner.release("one")
@@ -193,7 +193,7 @@ class _CutOffError(Exception):
 
 
 async def test_a_container_without_a_row_is_removed_at_start(device: Device) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")))
         await b.until_runs("one")
@@ -206,7 +206,7 @@ async def test_a_container_without_a_row_is_removed_at_start(device: Device) -> 
 
 
 async def test_a_cancel_that_was_recorded_is_carried_out_after_a_restart(device: Device) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one", "two")))
         await b.until_runs("one")

@@ -53,7 +53,7 @@ async def test_it_completes_without_a_container_or_an_image(device: Device) -> N
 
 
 async def test_it_waits_for_its_inputs(device: Device) -> None:
-    device.runner.hold("two")
+    device.runner.block("two")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one", "two") + REGISTER))
         await b.until_runs("two")
@@ -65,7 +65,7 @@ async def test_it_waits_for_its_inputs(device: Device) -> None:
 
 async def test_it_uses_no_slot_no_core_and_no_gpu(device: Device) -> None:
     device.max_operators = 1
-    device.runner.hold("one")
+    device.runner.block("one")
     alone = "api-version: 0.4.0\nname: alone\noperators:\n" + REGISTER.replace(", from: two", "")
     async with bench(device) as b:
         await b.job(await b.register(chain("one")))
@@ -97,7 +97,7 @@ class _CutOffError(Exception):
 async def test_a_kill_around_its_commit_completes_it_once(
     device: Device, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device.runner.hold("two")
+    device.runner.block("two")
     reached = asyncio.Event()
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one", "two") + REGISTER), {"x": b"1"})

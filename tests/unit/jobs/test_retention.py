@@ -97,7 +97,7 @@ async def test_a_job_that_is_never_started_goes_with_all_that_is_its_own(device:
 
 
 async def test_a_job_that_was_started_meanwhile_stays(device: Device) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"}, start=False)
         clock = Hands(wall=job.created)

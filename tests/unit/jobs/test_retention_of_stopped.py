@@ -299,7 +299,7 @@ async def test_what_is_needed_is_never_removed(device: Device) -> None:
         undelivered = await k.job()
         await deliver(k, undelivered, "parked")
         never = await k.b.job(k.pipeline, {"x": b"1"}, start=False)
-        device.runner.hold("one")
+        device.runner.block("one")
         running = await k.b.job(k.pipeline, {"x": b"1"})
         await k.b.until_runs("one")
         queued = [await k.b.job(k.pipeline, {"x": b"1"}) for _ in range(4)]

@@ -87,7 +87,7 @@ async def healthy(b: Bench, *jobs: Job) -> None:
 async def test_an_operator_waits_for_the_services_of_other_jobs_and_describe_says_so(
     device: Device,
 ) -> None:
-    device.runner.hold("asks")
+    device.runner.block("asks")
     async with bench(device) as b:
         first = await start(b, with_service("viewer", service="memory: 3000"))
         await b.until_runs("asks")
@@ -106,7 +106,7 @@ async def test_cores_of_a_service_are_taken_from_operators_while_jobs_use_it(
     device: Device,
 ) -> None:
     device.cores = 4
-    device.runner.hold("asks")
+    device.runner.block("asks")
     async with bench(device) as b:
         text = with_service("viewer", service="cpu: 2").replace("{memory", "{cpu: 1, memory", 1)
         first = await start(b, text)
@@ -143,7 +143,7 @@ async def test_what_is_needed_again_is_not_ended_for_who_needs_it(device: Device
 
 
 async def test_a_service_without_requests_counts_as_an_operator_without(device: Device) -> None:
-    device.runner.hold("asks")
+    device.runner.block("asks")
     async with bench(device) as b:
         first = await start(b, with_service("viewer"))
         await b.until_runs("asks")
@@ -157,7 +157,7 @@ async def test_a_service_without_requests_counts_as_an_operator_without(device: 
 async def test_services_of_two_jobs_that_would_wait_for_each_other_do_not_begin_together(
     device: Device,
 ) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         one = await start(b, with_service("viewer", "one", service="memory: 3000", second=4000))
         await b.until_runs("one")
@@ -223,7 +223,7 @@ def with_model(name: str, operator: str) -> str:
 async def test_an_idle_inference_server_ends_for_an_operator_that_needs_its_memory(
     device: Device, server: ModelsServer
 ) -> None:
-    device.runner.hold("infers")
+    device.runner.block("infers")
     async with bench(device) as b:
         await store(b, "lung")
         first = await start(b, with_model("lung", "infers"))
@@ -243,7 +243,7 @@ async def test_jobs_that_wait_for_room_for_a_model_hide_nobody_behind_them(
 ) -> None:
     monkeypatch.setattr(queue, "WINDOW", 2)
     monkeypatch.setattr(queue, "CROWD", 3)
-    device.runner.hold("infers")
+    device.runner.block("infers")
     async with bench(device) as b:
         await store(b, "lung")
         await store(b, "liver")
@@ -264,7 +264,7 @@ async def test_shares_of_a_gpu_come_out_of_the_same_memory_on_a_unified_device(
     device: Device,
 ) -> None:
     device.unified, device.gpus = True, ("nvidia.com/gpu=0",)
-    device.runner.hold("asks")
+    device.runner.block("asks")
     async with bench(device) as b:
         first = await start(b, with_service("viewer", service="memory: 2000"))
         await b.until_runs("asks")
@@ -280,7 +280,7 @@ async def test_shares_of_a_gpu_come_out_of_the_same_memory_on_a_unified_device(
 
 
 async def test_a_next_daemon_counts_the_services_that_it_finds(device: Device) -> None:
-    device.runner.hold("asks")
+    device.runner.block("asks")
     async with bench(device) as b:
         first = await start(b, with_service("viewer", service="memory: 3000"))
         await b.until_runs("asks")

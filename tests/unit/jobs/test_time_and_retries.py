@@ -77,7 +77,7 @@ def test_when_an_operator_is_run_again(retries: int, code: int | None, expected:
 
 async def test_a_job_over_its_timeout_is_terminated(device: Device) -> None:
     device.timeouts = Timeouts(default=1, maximum=2)
-    device.runner.hold("two")
+    device.runner.block("two")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one", "two", "three")), {"x": b"1"})
         ended = await b.end(job.id)
@@ -91,7 +91,7 @@ async def test_a_single_operator_is_timed_out_although_nothing_else_happens(
     device: Device,
 ) -> None:
     device.timeouts = Timeouts(default=0.3, maximum=1)
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
         assert (await b.end(job.id)).status is JobStatus.TERMINATED
@@ -100,7 +100,7 @@ async def test_a_single_operator_is_timed_out_although_nothing_else_happens(
 async def test_a_job_that_waits_is_not_timed_out(device: Device) -> None:
     device.timeouts = Timeouts(default=0.2, maximum=1)
     device.max_operators = 1
-    device.runner.hold("first")
+    device.runner.block("first")
     async with bench(device) as b:
         first = await b.job(await b.register("timeout: 1\n" + chain("first")), {"x": b"1"})
         await b.until_runs("first")
@@ -111,7 +111,7 @@ async def test_a_job_that_waits_is_not_timed_out(device: Device) -> None:
 
 async def test_the_time_of_a_job_continues_over_a_restart(device: Device) -> None:
     device.timeouts = Timeouts(default=0.5, maximum=1)
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
         await b.until_runs("one")
@@ -122,7 +122,7 @@ async def test_the_time_of_a_job_continues_over_a_restart(device: Device) -> Non
 
 
 async def test_an_operator_over_its_timeout_terminates_its_job(device: Device) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         text = chain("one", "two", extra=["timeout: 1"])
         ended = await b.end((await b.job(await b.register(text), {"x": b"1"})).id)
@@ -214,7 +214,7 @@ async def test_a_retry_that_waits_outlives_the_daemon(device: Device) -> None:
 
 
 async def test_a_cancelled_job_retries_nothing(device: Device) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         job = await b.job(
             await b.register(chain("one", extra=["retry: {attempts: 5}"])), {"x": b"1"}
@@ -232,7 +232,7 @@ async def test_the_youngest_job_of_the_lowest_class_is_evicted(device: Device) -
     from claraedge.jobs.model import Priority
 
     for name in ("one", "two"):
-        device.runner.hold(name)
+        device.runner.block(name)
     async with bench(device) as b:
         low = await b.job(await b.register(chain("one")), {"x": b"1"}, priority=Priority.LOWER)
         await b.until_runs("one")
@@ -250,7 +250,7 @@ async def test_the_youngest_job_of_the_lowest_class_is_evicted(device: Device) -
 
 async def test_what_waits_says_for_what(device: Device) -> None:
     device.max_operators = 1
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         pipeline = await b.register(chain("one"))
         first = await b.job(pipeline, {"x": b"1"})
@@ -265,7 +265,7 @@ async def test_memory_is_shared_out(device: Device) -> None:
     device.memory = 3000
     names = ["a", "b", "c"]
     for name in names:
-        device.runner.hold(name)
+        device.runner.block(name)
     async with bench(device) as b:
         jobs = [
             await b.job(
@@ -289,7 +289,7 @@ async def test_two_jobs_share_a_gpu_and_three_do_not(device: Device, unified: bo
     device.memory = 8192 + 2 * 64 if unified else None
     names = ["a", "b", "c"]
     for name in names:
-        device.runner.hold(name)
+        device.runner.block(name)
     async with bench(device) as b:
         extra = ["requests: {gpu-memory: 4096, memory: 64}"]
         jobs = [

@@ -111,8 +111,8 @@ async def test_values_are_passed_on_and_leave_nothing(device: Device) -> None:
 
 
 async def test_a_writer_may_write_and_a_reader_may_read_whoever_it_is(device: Device) -> None:
-    device.runner.hold("make")
-    device.runner.hold("read")
+    device.runner.block("make")
+    device.runner.block("read")
     async with bench(device) as b:
         job = await b.job(await b.register(text()), {"x": b"1"})
         writer = await b.until_runs("make")
@@ -138,7 +138,7 @@ async def test_a_writer_may_write_and_a_reader_may_read_whoever_it_is(device: De
 
 
 async def test_memory_of_a_known_size_is_taken_before_the_writer_runs(device: Device) -> None:
-    device.runner.hold("make")
+    device.runner.block("make")
     async with bench(device) as b:
         await b.job(await b.register(text("[64, 1024]")), {"x": b"1"})
         spec = await b.until_runs("make")
@@ -164,7 +164,7 @@ async def test_a_break_at_any_point_loses_no_value(
 
         monkeypatch.setattr(shared_values.SharedValues, "place", place)
     else:
-        device.runner.hold(operator)
+        device.runner.block(operator)
     async with bench(device) as b:
         job = await b.job(await b.register(text()), {"x": b"1"})
         if moment == "between":
@@ -194,7 +194,7 @@ async def test_values_that_the_machine_took_before_they_were_kept_are_made_again
     device: Device,
 ) -> None:
     """The container has ended well, and the machine restarts before the daemon notices."""
-    device.runner.hold("make")
+    device.runner.block("make")
     async with bench(device) as b:
         job = await b.job(await b.register(text()), {"x": b"1"})
         await b.until_runs("make")
@@ -351,7 +351,7 @@ async def test_values_that_can_never_fit_fault_at_once_and_say_what_to_do(device
 
 @pytest.mark.usefixtures("small")
 async def test_a_job_waits_for_room_that_others_hold_and_keeps_its_turn(device: Device) -> None:
-    device.runner.hold("make")
+    device.runner.block("make")
     async with bench(device) as b:
         large = await b.register(text("[60, 1024]"))
         # There is room for it and the first one: it waits because the second asked before it.
@@ -371,7 +371,7 @@ async def test_a_job_waits_for_room_that_others_hold_and_keeps_its_turn(device: 
 
 @pytest.mark.usefixtures("small")
 async def test_a_job_that_waits_for_room_can_be_cancelled(device: Device) -> None:
-    device.runner.hold("make")
+    device.runner.block("make")
     async with bench(device) as b:
         large = await b.register(text("[60, 1024]"))
         first = await b.job(large)

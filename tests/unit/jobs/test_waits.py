@@ -42,7 +42,7 @@ async def until(b: Bench, job: str, *texts: str) -> Sequence[Wait]:
 async def test_a_job_waits_for_its_start_then_for_slots_and_operators_and_at_the_end_for_nothing(
     device: Device,
 ) -> None:
-    device.runner.hold("a")
+    device.runner.block("a")
     async with bench(device) as b:
         pipeline = await b.register(chain("a", "b", "c"))
         job = await b.job(pipeline, {"x": b"1"}, start=False)
@@ -65,7 +65,7 @@ async def test_a_job_waits_for_its_start_then_for_slots_and_operators_and_at_the
 
 
 async def test_a_job_that_was_not_considered_yet_knows_its_position(device: Device) -> None:
-    device.runner.hold("a")
+    device.runner.block("a")
     async with bench(device) as b:
         pipeline = await b.register(chain("a"))
         await b.job(pipeline, {"x": b"1"})
@@ -107,7 +107,7 @@ async def test_a_pull_is_reported_while_it_runs(
     monkeypatch.setattr("tests.engine_bench.Images", lambda runner: Images(runner, settings))
     name = "registry.test/far:1"
     device.runner.add_remote_image(name, copy)
-    device.runner.hold_pull(name)
+    device.runner.block_pull(name)
     async with bench(device) as b:
         job = await b.job(await b.register(chain("a", image="registry.test/far")), {"x": b"1"})
         await until(b, job.id, f"the image {name}, which is being pulled")

@@ -83,7 +83,7 @@ async def test_an_upload_that_ends_after_the_deletion_is_refused(device: Device)
 
 
 async def test_a_jobs_payload_is_kept_until_the_job_has_stopped(device: Device) -> None:
-    device.runner.hold("one")
+    device.runner.block("one")
     async with bench(device) as b:
         pipeline = await b.register(chain("one"))
         waiting = await b.job(pipeline, {"x": b"1"}, start=False)

@@ -77,7 +77,7 @@ async def test_a_program_writes_files_and_a_log_and_its_code_is_the_exit(
 async def test_a_blocked_operator_runs_until_it_is_released(
     runner: MemoryRunner, tmp_path: Path
 ) -> None:
-    runner.hold("one")
+    runner.block("one")
     container = await runner.create(spec_for(runner, tmp_path))
     await runner.start(container)
     await runner.running("one")
@@ -93,7 +93,7 @@ async def test_a_blocked_operator_runs_until_it_is_released(
 async def test_only_a_fresh_container_starts_and_only_a_started_one_has_an_end(
     runner: MemoryRunner, tmp_path: Path
 ) -> None:
-    runner.hold("one")
+    runner.block("one")
     container = await runner.create(spec_for(runner, tmp_path))
     with pytest.raises(ContainerError, match="never started"):
         await runner.wait(container)
@@ -109,7 +109,7 @@ async def test_only_a_fresh_container_starts_and_only_a_started_one_has_an_end(
 async def test_stop_ends_with_143_and_a_deaf_program_with_137(
     runner: MemoryRunner, tmp_path: Path
 ) -> None:
-    runner.hold("one")
+    runner.block("one")
     container = await runner.create(spec_for(runner, tmp_path))
     await runner.start(container)
     await asyncio.sleep(0)
@@ -152,7 +152,7 @@ async def test_faults_reach_the_waiter(
     code: int | None,
     memory: bool,
 ) -> None:
-    runner.hold("one")
+    runner.block("one")
     container = await runner.create(spec_for(runner, tmp_path))
     await runner.start(container)
     waiter = asyncio.create_task(runner.wait(container))
@@ -165,7 +165,7 @@ async def test_faults_reach_the_waiter(
 async def test_a_supervisor_lost_before_anybody_waits_is_reported_to_the_first_who_does(
     runner: MemoryRunner, tmp_path: Path
 ) -> None:
-    runner.hold("one")
+    runner.block("one")
     container = await runner.create(spec_for(runner, tmp_path))
     await runner.start(container)
     runner.lose_supervisor("one")
@@ -177,7 +177,7 @@ async def test_a_supervisor_lost_before_anybody_waits_is_reported_to_the_first_w
 async def test_a_power_cut_leaves_running_containers_interrupted(
     runner: MemoryRunner, tmp_path: Path
 ) -> None:
-    runner.hold("one")
+    runner.block("one")
     spec = spec_for(runner, tmp_path)
     container = await runner.create(spec)
     await runner.start(container)

@@ -110,11 +110,11 @@ async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        task.add_done_callback(_tell)
+        task.add_done_callback(_log_failure)
         raise
 
 
-def _tell(task: asyncio.Task[Any]) -> None:
+def _log_failure(task: asyncio.Task[Any]) -> None:
     """Logs the failure of work whose caller was cancelled, except refusals (ClaraedgeError).
 
     A refusal concerned only that caller.

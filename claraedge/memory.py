@@ -15,7 +15,7 @@ from claraedge.errors import StreamMemoryError
 
 #: Bytes that all open calls together may keep.
 TOTAL = 64 * 1024 * 1024
-#: Bytes that one entry of a growing mapping takes in addition to its texts.
+#: Bytes that one entry of a growing mapping needs in addition to its texts.
 _ENTRY = 200
 
 
@@ -55,7 +55,7 @@ class Share:
         self._closed = True
 
     def grow(self, size: int) -> bool:
-        """Takes `size` more bytes, or returns them if negative; False if the budget is used up."""
+        """Counts `size` more bytes, or releases them if negative; False if too few are left."""
         if self._closed:
             return True
         if size > 0 and self._budget.used + size > self._budget.total:
@@ -84,7 +84,7 @@ def take(size: int) -> None:
 
 
 def try_take(size: int) -> bool:
-    """Takes bytes as `take` does, but returns whether the budget had room instead of raising."""
+    """Does the same as `take`, but returns whether the budget had room instead of raising."""
     share = _share.get()
     return share is None or share.grow(size)
 

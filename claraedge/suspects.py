@@ -209,11 +209,11 @@ class Suspects:
         """Raises SetAsideError if the thing is set aside."""
         thing = (kind.value, _fitting(name))
         if thing in self._books.aside:
-            raise SetAsideError(_told(*thing))
+            raise SetAsideError(_message(*thing))
 
     def warnings(self) -> Sequence[str]:
         """Returns one warning for each thing that is set aside, for `claraedge status`."""
-        return [_told(*thing) for thing in sorted(self._books.aside)]
+        return [_message(*thing) for thing in sorted(self._books.aside)]
 
     async def try_again(self, kind: Work, name: str) -> None:
         """Allows work on a thing that was set aside. Raises NotSetAsideError."""
@@ -294,9 +294,9 @@ def _fitting(name: str) -> str:
     return f"{ascii(name)[1:-1][:100]}...{digest}"
 
 
-def _told(kind: str, name: str) -> str:
+def _message(kind: str, name: str) -> str:
     again = f"claraedge retry {kind} {shlex.quote(name)}"
     return (
-        f"set aside: the daemon ended twice while it {_DOING[Work(kind)]} {name}; look into"
-        f" `journalctl -u claraedge`, then have it tried again: `{again}`"
+        f"set aside: the daemon ended twice while it {_DOING[Work(kind)]} {name}; read the journal"
+        f" (`journalctl -u claraedge`), then have it tried again: `{again}`"
     )

@@ -37,6 +37,8 @@ def disk_guard(config: Config, runner: Runner, ballast: Ballast, clock: Clock) -
     )
 
 
-def advised(held: str | None) -> str | None:
+def advised(reason: str | None) -> str | None:
     """Returns why items wait, with what to do; None if they need not wait."""
-    return None if held is None else f"{held}; free some space there, then it is taken by itself"
+    if reason is None:
+        return None
+    return f"{reason}; free some space there, then it is taken by itself"

@@ -45,7 +45,7 @@ async def open_state(stack: AsyncExitStack, config: Config, ballast: Ballast) ->
 
     It removes the ballast first if that exists.
     """
-    told = False
+    reported = False
     while True:
         database = Database(config.state_dir / "claraedge.db", on_full=ballast.give_up)
         try:
@@ -53,9 +53,9 @@ async def open_state(stack: AsyncExitStack, config: Config, ballast: Ballast) ->
         except StorageFullError as error:
             if await in_thread(ballast.give_up):
                 continue
-            if not told:
+            if not reported:
                 _log.warning("the start waits", extra={"reason": str(error)})
-            told = True
+            reported = True
             notify.status(f"waiting: {error}")
             notify.extend_timeout(60)
             await asyncio.sleep(_START_RETRY)

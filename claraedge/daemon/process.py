@@ -44,7 +44,7 @@ def _has_terminal() -> bool:
 def _on_hangup() -> None:
     """Ignores SIGHUP with a warning. Other daemons reload on it.
 
-    By default the signal kills the process, which systemd takes for a regular stop.
+    By default the signal kills the process, and systemd counts that as a regular stop.
     """
     _log.warning("SIGHUP does nothing: to have the configuration read again, restart the daemon")
 
@@ -54,12 +54,12 @@ async def _main(config: Config) -> int:
 
     Returns the exit code of the process.
     """
-    serving = asyncio.create_task(serve(config), name="daemon")
+    daemon = asyncio.create_task(serve(config), name="daemon")
     stop = asyncio.Event()
 
     def on_signal() -> None:
         stop.set()
-        serving.cancel()
+        daemon.cancel()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -67,7 +67,7 @@ async def _main(config: Config) -> int:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
         loop.add_signal_handler(signal.SIGHUP, on_signal if _has_terminal() else _on_hangup)
     try:
-        await serving
+        await daemon
         _log.error("the daemon ended by itself")
     except asyncio.CancelledError:
         if stop.is_set():

@@ -113,7 +113,7 @@ def _repair(state: Path, path: Path, damage: str) -> Repaired:
 
 
 def _replace(path: Path, new: Path) -> None:
-    """Moves the new database into place; SQLite would take an old log next to it for its own."""
+    """Moves the new database into place; SQLite would use an old log next to it as its own."""
     for old in (wal(path), path.with_name(f"{path.name}-shm")):
         old.unlink(missing_ok=True)
     files.sync_folder(path.parent)
@@ -147,13 +147,13 @@ def _mentioned(connection: sqlite3.Connection, state: Path) -> set[str]:
 
     Jobs that were removed are excluded.
     """
-    told = _ids(connection, "SELECT DISTINCT job FROM events WHERE job IS NOT NULL")
+    mentioned = _ids(connection, "SELECT DISTINCT job FROM events WHERE job IS NOT NULL")
     removed = _ids(
         connection, "SELECT DISTINCT job FROM events WHERE json_extract(body, '$.removed')"
     )
     with contextlib.suppress(FileNotFoundError):
-        told |= {entry.name for entry in os.scandir(state / "jobs")}
-    return told - removed
+        mentioned |= {entry.name for entry in os.scandir(state / "jobs")}
+    return mentioned - removed
 
 
 def _put_aside(state: Path, aside: Path, connection: sqlite3.Connection) -> Iterator[str]:

@@ -160,7 +160,7 @@ def _adopt(building: Path, state: Path, aside: Path | None, backup: archive.Read
         connection.execute("DELETE FROM facts")
         for key, value in (("instance", instance), ("version", __version__)):
             connection.execute("INSERT INTO facts (key, value) VALUES (?, ?)", (key, value))
-        unfinished = _tell(connection, about)
+        unfinished = _add_messages(connection, about)
         connection.execute("COMMIT")
         lacking = 0
         rows = "SELECT f.payload, f.blob FROM payload_files f JOIN payloads p ON p.id = f.payload"
@@ -191,12 +191,12 @@ def _move_paths(connection: sqlite3.Connection, old: str, new: str) -> None:
             )
 
 
-def _tell(connection: sqlite3.Connection, about: archive.About) -> Sequence[str]:
+def _add_messages(connection: sqlite3.Connection, about: archive.About) -> Sequence[str]:
     """Adds to each started, unfinished job a message about the restore; returns their ids."""
     date = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(about.created))
     text = (
         f"restored from a backup of {date}: what became of this job after that is not known here."
-        " It goes on from there, and operators that ran begin again"
+        " The job continues from there, and operators that ran begin again"
     )
     found = connection.execute(
         "SELECT id FROM jobs WHERE state < 3 AND queue_position IS NOT NULL ORDER BY sequence"

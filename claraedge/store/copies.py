@@ -44,7 +44,7 @@ def write(source: sqlite3.Connection, target: Path) -> None:
 
 
 def size_of(database: Path) -> int:
-    """Returns the most bytes that a copy of a database can take."""
+    """Returns the most bytes that a copy of a database can use."""
     size = 0
     for file in (database, database.with_name(f"{database.name}-wal")):
         with contextlib.suppress(FileNotFoundError):

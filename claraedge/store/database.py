@@ -153,7 +153,7 @@ class Database:
         self._last_seen = 0
         self._writer: sqlite3.Connection | None = None
         self._thread: threading.Thread | None = None
-        self._held = contextlib.ExitStack()
+        self._open_files = contextlib.ExitStack()
         """Files that may be closed only once no connection is open."""
         self._closed = True
         self._stopping = False
@@ -325,7 +325,7 @@ class Database:
         self._writer.execute("PRAGMA journal_mode = WAL")
         self._writer.execute("PRAGMA synchronous = FULL")
         self._writer.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
-        soundness.check(self._writer, self.path, self._held)
+        soundness.check(self._writer, self.path, self._open_files)
         refuse_foreign(self._writer)
         copies.before_change(self._writer, self.path)
         migrate(self._writer)
@@ -369,7 +369,7 @@ class Database:
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._writer.close()
             self._writer = None
-        self._held.close()
+        self._open_files.close()
         self._lock.release()
 
     def _leave_as_it_is(self, writer: sqlite3.Connection) -> None:

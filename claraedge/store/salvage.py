@@ -58,8 +58,8 @@ def salvage(old: Path, new: Path) -> Sequence[Table]:
             met |= _keep_history(target)
             met |= _drop_orphans(target)
             _complete(target)
-        with contextlib.ExitStack() as held:
-            check(target, new, held)
+        with contextlib.ExitStack() as open_files:
+            check(target, new, open_files)
         return [
             Table(
                 name=name,

@@ -1,7 +1,7 @@
 """Checks that the files of the database are sound, and explains errors of SQLite and of the disk.
 
 SQLite detects a damaged page when it reads it, which may be after days of wrong answers. So the
-whole file is checked before it is used: 100 MB take about a second.
+whole file is checked before it is used: 100 MB need about a second.
 """
 
 from __future__ import annotations
@@ -135,8 +135,8 @@ def refuse_unusable(path: Path) -> None:
             continue
         if not stat.S_ISREG(found.st_mode):
             raise StateFolderError(
-                f"{file} is no file, and the database is kept there; move it away, and put the"
-                " database back if somebody has moved that"
+                f"{file} is no file, and the database is kept there; move it elsewhere, and put"
+                " the database back if somebody has moved that"
             )
         if found.st_uid != os.geteuid():
             ours = user_name(os.geteuid())
@@ -184,11 +184,11 @@ def _size(path: Path) -> int:
 # --- while it is open --------------------------------------------------------------------------
 
 
-def check(connection: sqlite3.Connection, path: Path, held: contextlib.ExitStack) -> None:
+def check(connection: sqlite3.Connection, path: Path, open_files: contextlib.ExitStack) -> None:
     """Raises DamagedStateError where any page of the database is damaged. Nobody else may use it.
 
     Afterwards, all changes are in the file itself, if the disk has enough space. Errors of SQLite
-    are passed on. `held` collects open files, and has to be closed after the connection: a process
+    are passed on. `open_files` collects files, and has to be closed after the connection: a process
     that closes a file loses all its locks on it, also those of SQLite.
     Source: sqlite.org/howtocorrupt.html, "POSIX advisory locks canceled".
     """
@@ -196,8 +196,8 @@ def check(connection: sqlite3.Connection, path: Path, held: contextlib.ExitStack
     if not _size(path):
         return
     if _size(wal(path)):
-        log = held.enter_context(wal(path).open("rb"))
-        if lost := lost_commits(log.fileno(), _whole_frames(path, held)):
+        log = open_files.enter_context(wal(path).open("rb"))
+        if lost := lost_commits(log.fileno(), _whole_frames(path, open_files)):
             raise damaged(wal(path), f"of what was recorded last, {lost} changes cannot be read")
     try:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -205,7 +205,7 @@ def check(connection: sqlite3.Connection, path: Path, held: contextlib.ExitStack
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
             return  # the changes stay in the log, which was checked: no reason not to start
         raise
-    if (page := zeroed_page(held.enter_context(path.open("rb")))) is not None:
+    if (page := zeroed_page(open_files.enter_context(path.open("rb")))) is not None:
         raise damaged(path, f"page {page} holds nothing but zeros")
 
 
@@ -222,12 +222,12 @@ def check_pages(connection: sqlite3.Connection, path: Path) -> None:
         raise damaged(path, f"a row of {missing[0]} belongs to one of {missing[2]} that is missing")
 
 
-def _whole_frames(path: Path, held: contextlib.ExitStack) -> int:
+def _whole_frames(path: Path, open_files: contextlib.ExitStack) -> int:
     """Returns the number of valid pages in the log; SQLite does not read beyond them.
 
     Source: sqlite.org/walformat.html 2.1, `mxFrame` in the header of the index of the log.
     """
-    index = held.enter_context(path.with_name(f"{path.name}-shm").open("rb"))
+    index = open_files.enter_context(path.with_name(f"{path.name}-shm").open("rb"))
     (frames,) = struct.unpack("=I", os.pread(index.fileno(), 4, 16))
     return int(frames)
 

@@ -15,7 +15,7 @@ try:
 except ImportError as error:
     raise ImportError(f"the gRPC stubs have not been built; {_REMEDY}") from error
 
-# Only a source tree has the folder beside the package; installed and frozen forms stop at one stat.
+# Only a source tree has the folder next to the package; other forms stop after one stat.
 _protos = Path(__file__).resolve().parents[2] / "protos"
 if (_protos / "claraedge" / "v1" / "appliance.proto").is_file() and (
     _stamp.protos_digest(_protos) != _stamp.DIGEST

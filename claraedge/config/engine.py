@@ -10,7 +10,7 @@ import msgspec
 
 from claraedge.config.sections import Count, Megabytes, Seconds, Section, Text
 
-#: CDI 0.5, kinds. Podman 4.3 panics on a class of one character, and takes one with a dot for a
+#: CDI 0.5, kinds. Podman 4.3 panics on a class of one character, and reads one with a dot as a
 #: path.
 _CDI_KIND = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]/[A-Za-z][A-Za-z0-9_-]*[A-Za-z0-9]")
 
@@ -115,8 +115,8 @@ def mistakes_of(engine: Engine, inference: Inference) -> list[str]:
     mistakes = []
     if not _CDI_KIND.fullmatch(engine.cdi_kind):
         mistakes.append(
-            f"engine.cdi_kind: {engine.cdi_kind!r} is no CDI kind that Podman takes; write it as in"
-            " the CDI spec, `vendor.com/class`, each part with two characters or more and the"
+            f"engine.cdi_kind: {engine.cdi_kind!r} is no CDI kind that Podman accepts; write it as"
+            " in the CDI spec, `vendor.com/class`, each part with two characters or more and the"
             " second one without a dot"
         )
     if engine.timeout_seconds > engine.timeout_max_seconds:

@@ -28,7 +28,7 @@ Incomplete: TypeAlias = Literal["wait", "run", "fail"]
 GATHERING = ("quiet", "dicom-study", "dicom-series")
 #: Groupings whose items are made of several entries.
 GROUPED = (*GATHERING, "marker")
-#: Groupings that look for files in folders of the trigger's folder as well.
+#: Groupings that also search the folders in the trigger's folder for files.
 DEEP = ("file", "dicom-study", "dicom-series")
 #: Placeholders that have a value for each item, in addition to the groups of `match`.
 FIELDS = ("name", "stem", "suffix", "folder", "path")
@@ -43,7 +43,7 @@ _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 def expression(text: str) -> re2._Regexp[str]:
     """The regular expression of a `match`, in the syntax of RE2.
 
-    Whoever drops a file chooses its name, and RE2 takes no longer for one than for another of its
+    Whoever drops a file chooses its name, and RE2 needs the same time for all names of the same
     length. Raises re2.error.
     """
     options = re2.Options()
@@ -100,8 +100,9 @@ class Trigger(Section, frozen=True, kw_only=True):
 
     Default: `"wait"`."""
     include: tuple[Text, ...] = ()
-    """Shell patterns of the entries to take, without regard to case: `*.dcm` takes `A.DCM`. Other
-    entries stay in the folder, and `claraedge list inbox` shows them. An empty list takes all."""
+    """Shell patterns of the entries to accept, without regard to case: `*.dcm` accepts `A.DCM`.
+    Other entries stay in the folder, and `claraedge list inbox` shows them. An empty list accepts
+    all."""
     ignore: tuple[Text, ...] = ()
     """Shell patterns of entries that stay in the folder, even if `include` matches them."""
     match: Text | None = None
@@ -207,8 +208,8 @@ def _mistakes_of(trigger: Trigger) -> Iterator[str]:
             trigger.marker.replace("*", "x").encode()
         ):
             yield (
-                f"marker: {trigger.marker!r} is a hidden or temporary name, which the inbox never"
-                " looks at; choose another, as READY or *.ready"
+                f"marker: {trigger.marker!r} is a hidden or temporary name, which the inbox"
+                " ignores; choose another, as READY or *.ready"
             )
     if trigger.match is not None:
         try:

@@ -131,7 +131,7 @@ def _cut(source: Path) -> str:
     """What a power cut leaves of a file that was just written."""
     if b"\0" not in source.read_bytes():
         return ""
-    return "; it holds zero bytes, as after a power cut: write it again, or move it away"
+    return "; it holds zero bytes, as after a power cut: write it again, or move it elsewhere"
 
 
 def _written(value: str) -> Any:

@@ -36,7 +36,7 @@ class Outbox(Section, frozen=True, kw_only=True):
     trigger can override this. Default: until somebody removes them."""
     drop_cache: bool = True
     """Whether to remove delivered files from the system's page cache. Where CPU and GPU share
-    memory, as on a Jetson, the GPU cannot use the memory that the cache takes."""
+    memory, as on a Jetson, the GPU cannot use the memory that the cache uses."""
     wait_for_mounts: bool = True
     """Whether deliveries wait while the disk of their folder, which was mounted before, is not
     mounted."""

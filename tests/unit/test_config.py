@@ -365,6 +365,6 @@ def test_a_cdi_kind(file: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["vendor.com/x", "vendor.com/a.b", "gpu", "vendor.com/gpu=0"])
-def test_a_cdi_kind_that_podman_cannot_take(file: Path, kind: str) -> None:
+def test_a_cdi_kind_that_podman_does_not_accept(file: Path, kind: str) -> None:
     (text,) = mistakes(file, f'[engine]\ncdi_kind = "{kind}"\n')
-    assert text.startswith(f"engine.cdi_kind: '{kind}' is no CDI kind that Podman takes")
+    assert text.startswith(f"engine.cdi_kind: '{kind}' is no CDI kind that Podman accepts")

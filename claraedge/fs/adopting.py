@@ -176,7 +176,7 @@ def _check(thing: Thing, place: Place, status: os.stat_result, owners: set[int])
 
 def _changed(thing: Thing) -> AdoptionError:
     return AdoptionError(
-        f"{_shown(thing.path)} is not what claraedge found there any more; look at `claraedge list"
+        f"{_shown(thing.path)} is not what claraedge found there any more; run `claraedge list"
         " inbox` again"
     )
 

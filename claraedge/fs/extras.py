@@ -33,7 +33,7 @@ REFUSALS = frozenset(
     }
 )
 
-_told: set[tuple[int, str]] = set()
+_logged: set[tuple[int, str]] = set()
 
 
 def set_mode(made: Path | int, mode: int) -> None:
@@ -66,16 +66,16 @@ def _attempt(place: Path | int, what: str, change: Callable[[], object]) -> bool
     except OSError as error:
         if error.errno not in REFUSALS:
             raise
-        _tell(place, what, error)
+        _log_refusal(place, what, error)
         return False
     return True
 
 
-def _tell(place: Path | int, what: str, error: OSError) -> None:
+def _log_refusal(place: Path | int, what: str, error: OSError) -> None:
     device = _stat(place).st_dev
-    if (device, what) in _told:
+    if (device, what) in _logged:
         return
-    _told.add((device, what))
+    _logged.add((device, what))
     path = Path(f"/proc/self/fd/{place}").readlink() if isinstance(place, int) else place
     _log.warning(
         "the file system of %s refuses %s (%s): files are put there without them; where that"

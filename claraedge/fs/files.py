@@ -233,7 +233,7 @@ def _seek_data(source: int, at: int) -> int:
 
 
 def allocated(status: os.stat_result) -> int:
-    """Returns the bytes of a file without its holes, which is what a copy of it takes."""
+    """Returns the bytes of a file without its holes, which a copy of it needs on the disk."""
     return min(status.st_size, status.st_blocks * 512)
 
 

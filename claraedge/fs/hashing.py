@@ -13,7 +13,7 @@ from pathlib import Path
 from claraedge.blocking import CancelFlag
 
 _BLOCK = 1024 * 1024
-#: Most bytes of holes in a file that is read as a whole: a terabyte of holes would take an hour.
+#: Most bytes of holes in a file that is read as a whole: a terabyte of holes would need an hour.
 _HOLES = 1 << 30
 
 

@@ -63,7 +63,7 @@ def portable(name: str) -> str:
 def located(root: Path, path: bytes) -> Path:
     """Returns where `Landing` has put a path, or would put it, if it collided with no other one.
 
-    Raises nothing: a file system that refuses to look up a name has no such file.
+    Raises nothing: a file system that refuses the lookup of a name has no such file.
     """
     place = root
     for part in os.fsdecode(path).split("/"):

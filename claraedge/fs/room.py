@@ -34,7 +34,7 @@ _REMEDIES = {
     (errno.EROFS,): "it is mounted read-only: `dmesg` may say why; mount it for writing",
     (errno.EACCES, errno.EPERM): "let the user of claraedge read and write there; of a share, set"
     " that where it is mounted (`uid=`, `gid=`, `file_mode=`, `dir_mode=`)",
-    (errno.EFBIG,): "its file system takes no file of that size (4 GiB on FAT32): use a disk with"
+    (errno.EFBIG,): "its file system accepts no file of that size (4 GiB on FAT32): use a disk with"
     " exFAT, NTFS or ext4, or another folder",
 }
 

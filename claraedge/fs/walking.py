@@ -233,7 +233,7 @@ def size(root: Path) -> int:
 
 
 def allocated(root: Path) -> int:
-    """Returns the bytes of the disk, or of memory, that everything but folders takes."""
+    """Returns the bytes of the disk, or of memory, that everything but folders uses."""
     return sum(place.status.st_blocks * 512 for place in _files(root))
 
 

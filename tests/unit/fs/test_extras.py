@@ -14,7 +14,7 @@ from claraedge.fs import extras
 
 @pytest.fixture(autouse=True)
 def _nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extras, "_told", set())
+    monkeypatch.setattr(extras, "_logged", set())
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, name: str, code: int) -> None:

@@ -96,7 +96,7 @@ def test_a_file_too_large_for_fat_is_refused_before_its_first_byte(
     need_room(tmp_path, 1 << 33, source=0, largest=2**32 - 1)
     with pytest.raises(OSError, match="File too large") as raised:
         need_room(tmp_path, 1 << 33, source=0, largest=2**32)
-    assert reason_of(raised.value).startswith("File too large: /stick; its file system takes no")
+    assert reason_of(raised.value).startswith("File too large: /stick; its file system accepts no")
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
-"""Every error that a user can meet, in one table.
+"""Every error that a user can see, in one table.
 
-Each class has a stable `name` for programs, the Clara `header.code`, the gRPC status that stands
-for it where an RPC has no header, and the exit code of the command line. Codes down to -0x2100 are
+Each class has a stable `name` for programs, the Clara `header.code`, the gRPC status that replaces
+it where an RPC has no header, and the exit code of the command line. Codes down to -0x2100 are
 those that Clara Deploy 0.8.1 documents; the others lie in ranges that it leaves free.
 
 A message says what happened, to which id, and what to do. The first part of a docstring says when
-the error comes, `To do:` what helps: `build/errors-table` makes docs/errors.md of them.
+the error occurs, and `To do:` what to do about it; `build/errors-table` generates docs/errors.md
+from both.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import ClassVar
 
 
 class ClaraedgeError(Exception):
-    """The root of all errors; answered itself, it stands for a bug of the daemon.
+    """The base class of all errors. If an answer has this error itself, the daemon has a bug.
 
-    To do: read the journal (`journalctl -u claraedge`), and report it: this is a bug.
+    To do: report the bug, with what the journal shows (`journalctl -u claraedge`).
     """
 
     name: ClassVar[str] = "internal"
@@ -29,7 +30,7 @@ class ClaraedgeError(Exception):
         self.messages: tuple[str, ...] = messages
 
 
-# --- asked wrongly -----------------------------------------------------------------------------
+# --- wrong requests ----------------------------------------------------------------------------
 
 
 class InvalidRequestError(ClaraedgeError):
@@ -47,7 +48,7 @@ class InvalidRequestError(ClaraedgeError):
 class UndecodableRequestError(InvalidRequestError):
     """The bytes of the request are not the protobuf message of the method.
 
-    To do: compare the client's protos with those in `protos/`.
+    To do: build the client from the files in `protos/`, if its own differ from them.
     """
 
     name = "undecodable-request"
@@ -55,9 +56,9 @@ class UndecodableRequestError(InvalidRequestError):
 
 
 class InvalidMetadataError(InvalidRequestError):
-    """Metadata break a limit of Clara's, or repeat a key.
+    """The metadata exceed a limit of Clara, or set a key that already has a value.
 
-    To do: correct the entries that the message names; remove a key before it gets another value.
+    To do: correct the entries that the message names; to change a value, remove its key first.
     """
 
     name = "invalid-metadata"
@@ -65,9 +66,9 @@ class InvalidMetadataError(InvalidRequestError):
 
 
 class NotSupportedError(ClaraedgeError):
-    """Part of the platform, but not of this version.
+    """The call is part of the Clara platform, but not of this version of claraedge.
 
-    To do: do without the call, or update claraedge.
+    To do: update claraedge, or do not use the call.
     """
 
     name = "not-supported"
@@ -76,9 +77,9 @@ class NotSupportedError(ClaraedgeError):
 
 
 class CallTimeoutError(ClaraedgeError):
-    """The call took longer than the server lets one take.
+    """The call took longer than the server allows.
 
-    To do: try again; raise `[api] unary_seconds` or `idle_seconds` where the work takes so long.
+    To do: try again; if the work needs more time, raise `[api] unary_seconds` or `idle_seconds`.
     """
 
     name = "call-timeout"
@@ -87,9 +88,9 @@ class CallTimeoutError(ClaraedgeError):
 
 
 class TooManyCallsError(ClaraedgeError):
-    """So many calls of this kind are open that no more is served.
+    """Too many calls of this kind are open at the same time.
 
-    To do: end what nobody needs (watches, downloads that nobody reads), or try again later.
+    To do: end calls that nobody needs (watches, downloads that nobody reads), or try again later.
     """
 
     name = "too-many-calls"
@@ -98,9 +99,9 @@ class TooManyCallsError(ClaraedgeError):
 
 
 class StreamMemoryError(ClaraedgeError):
-    """The open streams use all the memory that is set aside for them.
+    """The open streams use all the memory that is reserved for them.
 
-    To do: try again when some have ended; send fewer files or ids in one stream.
+    To do: try again when other streams have ended, or send fewer files or ids in one stream.
     """
 
     name = "stream-memory"
@@ -111,7 +112,7 @@ class StreamMemoryError(ClaraedgeError):
 class ServiceNotFoundError(ClaraedgeError):
     """A health check names a service that this server does not have.
 
-    To do: name one that server reflection lists, or none for the whole server.
+    To do: use a name that server reflection lists, or no name for the whole server.
     """
 
     name = "service-not-found"
@@ -123,7 +124,7 @@ class ServiceNotFoundError(ClaraedgeError):
 
 
 class InvalidPipelineIdError(InvalidRequestError):
-    """The text is no id of a pipeline.
+    """The text is not a valid pipeline id.
 
     To do: give 32 hex digits, with or without dashes, as `claraedge list pipelines` shows them.
     """
@@ -135,7 +136,7 @@ class InvalidPipelineIdError(InvalidRequestError):
 class PipelineNotFoundError(ClaraedgeError):
     """No pipeline has this id or name.
 
-    To do: see `claraedge list pipelines`; create the pipeline if it is missing.
+    To do: find the id or name with `claraedge list pipelines`, or create the pipeline.
     """
 
     name = "pipeline-not-found"
@@ -164,7 +165,7 @@ class PipelineListError(ClaraedgeError):
 
 
 class PipelineUpdateError(ClaraedgeError):
-    """The new definition of the pipeline could not be stored; the old one stands.
+    """The new definition of the pipeline could not be stored; the old one is kept.
 
     To do: free space on the disk of the state folder, and try again.
     """
@@ -174,9 +175,9 @@ class PipelineUpdateError(ClaraedgeError):
 
 
 class PipelineOfFileError(ClaraedgeError):
-    """The pipeline comes from a file of `pipelines.d`, so no call changes or removes it.
+    """The pipeline comes from a file of `pipelines.d`, so no call can change or remove it.
 
-    To do: change the file that the message names, or take it out of the folder.
+    To do: change the file that the message names, or remove it from the folder.
     """
 
     name = "pipeline-of-file"
@@ -185,7 +186,7 @@ class PipelineOfFileError(ClaraedgeError):
 
 
 class PipelineDefinitionError(ClaraedgeError):
-    """The definition in the request has the wrong form (no file, no text, too large).
+    """The definition in the request has no file or no text, or is too large.
 
     To do: send the text of the pipeline's YAML files, at most 16 MiB together.
     """
@@ -196,9 +197,10 @@ class PipelineDefinitionError(ClaraedgeError):
 
 
 class PipelineLoadError(ClaraedgeError):
-    """The definition is no YAML, or breaks a rule of the language; one message a problem.
+    """The definition is not valid YAML, or breaks a rule of the language. Each problem has its own
+    message.
 
-    To do: correct each problem; the message has its file and line.
+    To do: correct each problem at the file and line that its message names.
     """
 
     name = "pipeline-load"
@@ -210,7 +212,7 @@ class PipelineLoadError(ClaraedgeError):
 
 
 class InvalidJobIdError(InvalidRequestError):
-    """The text is no id of a job.
+    """The text is not a valid job id.
 
     To do: give 32 hex digits, with or without dashes, as `claraedge list jobs` shows them.
     """
@@ -222,7 +224,7 @@ class InvalidJobIdError(InvalidRequestError):
 class JobNotFoundError(ClaraedgeError):
     """No job has this id.
 
-    To do: see `claraedge list jobs`; a job that is never started is removed after a day.
+    To do: find the id with `claraedge list jobs`; a job that is not started is removed after a day.
     """
 
     name = "job-not-found"
@@ -231,7 +233,7 @@ class JobNotFoundError(ClaraedgeError):
 
 
 class JobStoreError(ClaraedgeError):
-    """The job could not be stored; nothing of it is left.
+    """The job could not be stored; no part of it was kept.
 
     To do: free space on the disk of the state folder, and try again.
     """
@@ -251,9 +253,9 @@ class JobListError(ClaraedgeError):
 
 
 class InvalidJobNameError(InvalidRequestError):
-    """The name breaks the rule: 1 to 255 printable characters, at most 255 bytes of UTF-8.
+    """The name of the job is empty or too long, or has characters that cannot be printed.
 
-    To do: choose a name that keeps the rule.
+    To do: choose a name of 1 to 255 printable characters, with at most 255 bytes in UTF-8.
     """
 
     name = "invalid-job-name"
@@ -261,7 +263,7 @@ class InvalidJobNameError(InvalidRequestError):
 
 
 class JobStateError(ClaraedgeError):
-    """The job is not in a state in which the call means anything.
+    """The call is not possible in the present state of the job.
 
     To do: create a new job.
     """
@@ -288,7 +290,7 @@ class OperatorNotFoundError(ClaraedgeError):
 class ItemNotFoundError(ClaraedgeError):
     """No item of the drop folder has this id.
 
-    To do: see `claraedge list inbox`; items are forgotten with the records of their jobs.
+    To do: find the id with `claraedge list inbox`; an item is removed with the record of its job.
     """
 
     name = "item-not-found"
@@ -297,9 +299,9 @@ class ItemNotFoundError(ClaraedgeError):
 
 
 class ItemRetryError(ClaraedgeError):
-    """The item cannot be tried again: it has not failed, or its original is not there any more.
+    """The item cannot be tried again: it has not failed, or its original is missing.
 
-    To do: what the message says; to drop the file again always works.
+    To do: do what the message says, or drop the file again, which always works.
     """
 
     name = "item-not-retried"
@@ -308,9 +310,10 @@ class ItemRetryError(ClaraedgeError):
 
 
 class AdoptionError(ClaraedgeError):
-    """What was dropped is not given to claraedge: it changed, or is not its dropper's alone.
+    """Dropped files cannot be given to the user of claraedge: they changed, or they may belong to
+    someone other than the user who dropped them.
 
-    To do: what the message says; to drop it again, readable for the group, always works.
+    To do: do what the message says, or drop copies that the group can read, which always works.
     """
 
     name = "not-adopted"
@@ -322,9 +325,9 @@ class AdoptionError(ClaraedgeError):
 
 
 class InvalidPayloadIdError(InvalidRequestError):
-    """The text is no id of a payload.
+    """The text is not a valid payload id.
 
-    To do: give 32 hex digits, with or without dashes, as the creation answered them.
+    To do: give 32 hex digits, with or without dashes, as the call that created it returned them.
     """
 
     name = "invalid-payload-id"
@@ -334,7 +337,7 @@ class InvalidPayloadIdError(InvalidRequestError):
 class PayloadNotFoundError(ClaraedgeError):
     """No payload has this id.
 
-    To do: upload again into a new payload or job; deleted payloads do not come back.
+    To do: upload the files into a new payload or job; a deleted payload cannot be restored.
     """
 
     name = "payload-not-found"
@@ -343,7 +346,7 @@ class PayloadNotFoundError(ClaraedgeError):
 
 
 class InvalidFileNameError(InvalidRequestError):
-    """The name is empty, too long, leaves the payload, or is no text.
+    """The file name is empty, too long or not text, or leads out of the payload.
 
     To do: use a relative name without `..`, each part at most 255 bytes.
     """
@@ -355,7 +358,7 @@ class InvalidFileNameError(InvalidRequestError):
 class FileNotFoundInPayloadError(ClaraedgeError):
     """The payload has no file of this name.
 
-    To do: see the payload's Details for the names that it has.
+    To do: use a name that the `Details` call of the payload returns.
     """
 
     name = "file-not-found"
@@ -375,7 +378,7 @@ class AmbiguousFileNameError(ClaraedgeError):
 
 
 class PayloadStateError(ClaraedgeError):
-    """The payload takes no changes now (its job was started), or is of the wrong type.
+    """The payload is of the wrong type, or cannot be changed now because its job was started.
 
     To do: wait until its job has stopped and its results are delivered, or use another payload.
     """
@@ -388,7 +391,7 @@ class PayloadStateError(ClaraedgeError):
 class DamagedFileError(ClaraedgeError):
     """A file of a payload is missing or damaged on the disk of the daemon.
 
-    To do: send the file again; look into `dmesg` for errors of that disk.
+    To do: upload the file again; check `dmesg` for errors of that disk.
     """
 
     name = "damaged-file"
@@ -397,9 +400,9 @@ class DamagedFileError(ClaraedgeError):
 
 
 class FileCollisionError(ClaraedgeError):
-    """Two input payloads hold a file of the same name.
+    """Two input payloads contain a file of the same name.
 
-    To do: leave one of the files out, or rename it.
+    To do: remove or rename one of the files.
     """
 
     name = "file-collision"
@@ -411,7 +414,7 @@ class FileCollisionError(ClaraedgeError):
 
 
 class InvalidModelIdError(InvalidRequestError):
-    """The text is no id of a model.
+    """The text is not a valid model id.
 
     To do: give 32 hex digits, with or without dashes, as `claraedge list models` shows them.
     """
@@ -423,7 +426,7 @@ class InvalidModelIdError(InvalidRequestError):
 class ModelNotFoundError(ClaraedgeError):
     """No model has this id.
 
-    To do: see `claraedge list models`.
+    To do: find the id with `claraedge list models`; upload the model if it is missing.
     """
 
     name = "model-not-found"
@@ -432,7 +435,7 @@ class ModelNotFoundError(ClaraedgeError):
 
 
 class InvalidCatalogIdError(InvalidRequestError):
-    """The text is no id of a catalog.
+    """The text is not a valid catalog id.
 
     To do: give 32 hex digits, with or without dashes.
     """
@@ -444,7 +447,7 @@ class InvalidCatalogIdError(InvalidRequestError):
 class CatalogNotFoundError(ClaraedgeError):
     """No catalog has this id.
 
-    To do: list the catalogs; create one if it is missing.
+    To do: list the catalogs to find the id; create the catalog if it is missing.
     """
 
     name = "catalog-not-found"
@@ -453,7 +456,7 @@ class CatalogNotFoundError(ClaraedgeError):
 
 
 class InvalidInstanceIdError(InvalidRequestError):
-    """The text is no id of an instance.
+    """The text is not a valid instance id.
 
     To do: give 32 hex digits, with or without dashes.
     """
@@ -465,7 +468,7 @@ class InvalidInstanceIdError(InvalidRequestError):
 class InstanceNotFoundError(ClaraedgeError):
     """No instance has this id.
 
-    To do: list the instances; create one if it is missing.
+    To do: list the instances to find the id; create the instance if it is missing.
     """
 
     name = "instance-not-found"
@@ -474,9 +477,9 @@ class InstanceNotFoundError(ClaraedgeError):
 
 
 class InvalidModelError(InvalidRequestError):
-    """The archive is no model that can be stored; one message a problem.
+    """The archive is not a model that can be stored; each problem has a message.
 
-    To do: what the message says. The model's folder itself can be sent in place of an archive.
+    To do: correct what the messages name. You can send the model's folder instead of an archive.
     """
 
     name = "invalid-model"
@@ -489,7 +492,8 @@ class InvalidModelError(InvalidRequestError):
 class ImageNotFoundError(ClaraedgeError):
     """The image is not on this device.
 
-    To do: load the image: `claraedge create image -f FILE`; or let it be pulled (docs/images.md).
+    To do: load the image (`claraedge create image -f FILE`), or let the daemon pull it
+    (docs/images.md).
     """
 
     name = "image-not-found"
@@ -498,7 +502,7 @@ class ImageNotFoundError(ClaraedgeError):
 
 
 class InvalidImageError(ClaraedgeError):
-    """The archive holds no image.
+    """The archive contains no image.
 
     To do: make the archive with `podman save` or `docker save`.
     """
@@ -509,7 +513,7 @@ class InvalidImageError(ClaraedgeError):
 
 
 class ImageInUseError(ClaraedgeError):
-    """The image is not removed: containers are made of it.
+    """The image was not removed, because containers use it.
 
     To do: wait until the jobs that use it have ended, or cancel them.
     """
@@ -520,7 +524,7 @@ class ImageInUseError(ClaraedgeError):
 
 
 class ContainerError(ClaraedgeError):
-    """Podman refused to make or start a container; the message carries its reason.
+    """Podman refused to create or start a container; the message contains its reason.
 
     To do: correct what the message names, and create a new job.
     """
@@ -530,9 +534,9 @@ class ContainerError(ClaraedgeError):
 
 
 class DamagedImageError(ContainerError):
-    """The image on this device is not what was stored, as after a power cut; the message says what.
+    """The image on this device is damaged, for example after a power cut; the message says what.
 
-    To do: load it again: `claraedge create image -f FILE` replaces what is damaged.
+    To do: load the image again: `claraedge create image -f FILE` replaces what is damaged.
     """
 
     name = "image-damaged"
@@ -541,15 +545,15 @@ class DamagedImageError(ContainerError):
     def __init__(self, *messages: str, image: str = "", what: str = "") -> None:
         super().__init__(*messages)
         self.image = image
-        """Its id; empty where not even that is known."""
+        """Its id; empty if the id is not known."""
         self.what = what
-        """What of it, without what to do."""
+        """What is damaged, without what to do."""
 
 
 class RefusedImageError(ContainerError):
-    """The image carries annotations or labels that are reserved for whoever runs containers.
+    """The image has annotations or labels that are reserved for the program that runs containers.
 
-    To do: build it again without those that the message names, and load that.
+    To do: build the image again without those that the message names, and load the new image.
     """
 
     name = "image-refused"
@@ -558,9 +562,10 @@ class RefusedImageError(ContainerError):
 
 
 class DeviceError(ContainerError):
-    """A container would not have the GPU that it was given, or could not use it.
+    """A container would run without a GPU that it was given, or could not use it.
 
-    To do: change what the message names: the CDI spec, the driver, or who may open a device node.
+    To do: correct what the message names: the CDI spec, the driver, or the permissions of a device
+    node.
     """
 
     name = "device"
@@ -568,9 +573,10 @@ class DeviceError(ContainerError):
 
 
 class NetworkError(ContainerError):
-    """The containers of a job could not get their private network; the message carries the reason.
+    """The containers of a job could not get their private network; the message has the reason.
 
-    To do: add what the message says is missing. Jobs without models and services need no network.
+    To do: add what is missing, as the message says. Jobs without models and services need no
+    network.
     """
 
     name = "network"
@@ -578,7 +584,8 @@ class NetworkError(ContainerError):
 
 
 class ServiceError(ClaraedgeError):
-    """A service or the inference server that a job needs did not start, or ended; with its reason.
+    """A service or the inference server that a job needs did not start, or ended; the message
+    contains the reason.
 
     To do: read the log that the message names; correct the service, and create a new job.
     """
@@ -588,9 +595,9 @@ class ServiceError(ClaraedgeError):
 
 
 class ModelNotReadyError(ServiceError):
-    """The inference server has not loaded a model that a job needs; with the server's own reason.
+    """The inference server did not load a model that a job needs; the message contains its reason.
 
-    To do: what the reason says; upload the model again, and create a new job.
+    To do: correct the model as the reason says, upload it again, and create a new job.
     """
 
     name = "model-not-ready"
@@ -600,7 +607,8 @@ class ModelNotReadyError(ServiceError):
 class RunnerUnavailableError(ClaraedgeError):
     """Podman does not answer. Work waits; it does not fail.
 
-    To do: see `claraedge status` and the journal for the reason; work continues by itself.
+    To do: read the reason in `claraedge status` or the journal, and correct it; work then continues
+    by itself.
     """
 
     name = "runner-unavailable"
@@ -609,9 +617,9 @@ class RunnerUnavailableError(ClaraedgeError):
 
 
 class ImagePullError(ClaraedgeError):
-    """A registry did not give the image; the message carries its reason.
+    """A registry did not deliver the image; the message contains its reason.
 
-    To do: look at the network and the registry, or load it: `claraedge create image -f FILE`.
+    To do: check the network and the registry, or load the image (`claraedge create image -f FILE`).
     """
 
     name = "image-pull"
@@ -620,7 +628,7 @@ class ImagePullError(ClaraedgeError):
 
 
 class ImageDeniedError(ImagePullError):
-    """The registry wants credentials for the image, or refuses those that it got.
+    """The registry requires credentials for the image, or refuses those that it received.
 
     To do: name a pull secret in the pipeline and configure its credentials (docs/images.md).
     """
@@ -631,7 +639,7 @@ class ImageDeniedError(ImagePullError):
 
 
 class RegistryNotAllowedError(ImagePullError):
-    """The configuration does not let images be pulled from there, and nobody was asked.
+    """The configuration does not allow pulls from this registry, so it received no request.
 
     To do: add the registry to `[images] allow`, or load the image (docs/images.md).
     """
@@ -645,7 +653,7 @@ class RegistryNotAllowedError(ImagePullError):
 
 
 class ConfigurationError(ClaraedgeError):
-    """The configuration has mistakes; one message each.
+    """The configuration has mistakes; each has a message.
 
     To do: correct the settings that the messages name, and start the daemon again.
     """
@@ -657,9 +665,9 @@ class ConfigurationError(ClaraedgeError):
 
 
 class AlreadyRunningError(ClaraedgeError):
-    """Another daemon holds the lock.
+    """Another program uses a folder or an address that this daemon needs.
 
-    To do: stop the other daemon, or give this one folders of its own.
+    To do: stop that program, or give this daemon a folder or an address of its own.
     """
 
     name = "already-running"
@@ -669,9 +677,9 @@ class AlreadyRunningError(ClaraedgeError):
 
 
 class StateFolderError(ClaraedgeError):
-    """The state folder cannot be used: another user's, read-only, or not a folder.
+    """The state folder cannot be used: another user owns it, it is read-only, or it is no folder.
 
-    To do: look at the owner, the mode and the disk of the state folder.
+    To do: check the owner, the mode and the disk of the state folder.
     """
 
     name = "state-folder"
@@ -683,7 +691,7 @@ class StateFolderError(ClaraedgeError):
 class NewerStateError(StateFolderError):
     """The state was written by a newer version of claraedge.
 
-    To do: install the newer version again, or put back a copy of before (docs/state.md).
+    To do: install the newer version again, or restore an older copy of the state (docs/state.md).
     """
 
     name = "newer-state"
@@ -693,7 +701,7 @@ class NewerStateError(StateFolderError):
 class DamagedStateError(StateFolderError):
     """The database of the state is damaged or lost. The daemon ends, and writes nothing more to it.
 
-    To do: stop the daemon, look at the disk, and run `claraedge repair state` (docs/state.md).
+    To do: stop the daemon, check the disk, and run `claraedge repair state` (docs/state.md).
     """
 
     name = "damaged-state"
@@ -703,7 +711,7 @@ class DamagedStateError(StateFolderError):
 class BrokenDiskError(StateFolderError):
     """The disk of the state cannot be read or written. The daemon ends.
 
-    To do: look into `dmesg`, check that disk, mount it for writing, and start the daemon again.
+    To do: check that disk (`dmesg` shows its errors), mount it for writing, and start the daemon.
     """
 
     name = "broken-disk"
@@ -711,10 +719,10 @@ class BrokenDiskError(StateFolderError):
 
 
 class BackupError(ClaraedgeError):
-    """A backup cannot be made or restored: the file is none, is damaged, or something is in its
-    place.
+    """A backup cannot be made or restored: its file is damaged or not a backup, or the file or the
+    state that it would create exists already.
 
-    To do: what the message says; nothing was changed.
+    To do: do what the message says; nothing was changed.
     """
 
     name = "backup"
@@ -735,10 +743,11 @@ class StorageFullError(ClaraedgeError):
 
 
 class SetAsideError(ClaraedgeError):
-    """The daemon ended twice while it worked on this, so it works on it no more; all else goes on.
+    """The daemon ended twice while it worked on this, so it no longer works on it. Other work
+    continues.
 
-    To do: read the journal (`journalctl -u claraedge`) for what ended it, and report it; then have
-    it tried again, with the command that the message names.
+    To do: find the cause in the journal (`journalctl -u claraedge`), and report it; then run the
+    command that the message names, so that the daemon tries again.
     """
 
     name = "set-aside"
@@ -749,7 +758,7 @@ class SetAsideError(ClaraedgeError):
 class NotSetAsideError(ClaraedgeError):
     """Nothing of this name is set aside.
 
-    To do: see `claraedge status`, which names all that is.
+    To do: run `claraedge status`, which names everything that is set aside.
     """
 
     name = "not-set-aside"

@@ -19,8 +19,8 @@ PLAIN_USER = "localhost/ce-test/unprivileged"
 
 def program() -> Path:
     """The command `claraedge` of the interpreter that runs the tests."""
-    beside = Path(sys.executable).with_name("claraedge")
-    found = beside if beside.exists() else shutil.which("claraedge")
+    sibling = Path(sys.executable).with_name("claraedge")
+    found = sibling if sibling.exists() else shutil.which("claraedge")
     assert found, "claraedge is not installed: pip install -e ."
     return Path(found)
 

@@ -1,4 +1,4 @@
-"""What is wrong is told with what to do, and loses nothing."""
+"""An error is reported with what to do, and loses nothing."""
 
 from __future__ import annotations
 
@@ -102,10 +102,10 @@ def test_a_folder_of_an_unknown_pipeline_waits_for_it(site: Site) -> None:
     assert "no such pipeline" in item["reason"]
     assert waiting.read_text() == "hello"
     register(site, "later", operator("copy", "cp /in/* /out/"))
-    until("it goes on by itself", lambda: [i["state"] for i in items(site)] == ["DELIVERED"])
+    until("it continues by itself", lambda: [i["state"] for i in items(site)] == ["DELIVERED"])
 
 
-def test_a_second_daemon_is_refused_and_the_first_goes_on(site: Site, tmp_path: Path) -> None:
+def test_a_second_daemon_is_refused_and_the_first_continues(site: Site, tmp_path: Path) -> None:
     state, runtime = site.folder / "state", site.runtime
     for flags in (
         [f"--state-dir={state}", f"--runtime-dir={runtime}"],
@@ -158,7 +158,7 @@ def test_a_killed_daemons_socket_does_not_keep_the_next_one_from_serving(site: S
     assert site.serves()
 
 
-def test_all_mistakes_of_a_configuration_are_told_at_once(idle_site: Site) -> None:
+def test_all_mistakes_of_a_configuration_are_reported_at_once(idle_site: Site) -> None:
     idle_site.configure("[inbox]\nsetle_seconds = 1\nrescan_seconds = 'often'\n[outbx]\n")
     refused = idle_site.call("serve", f"--runtime-dir={idle_site.runtime}")
     assert refused.returncode == 78

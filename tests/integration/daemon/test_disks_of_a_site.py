@@ -1,4 +1,4 @@
-"""A disk that runs full under a real daemon: work waits, gives its room back, and goes on."""
+"""The disk of a real daemon becomes full: work waits, frees its space, and continues."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
 _SETTINGS = "[inbox]\nsettle_seconds = 0.2\n[engine]\ngrace_seconds = 1\n"
 #: No disk has what this asks for; no job is evicted by it.
 _MORE_THAN_THERE_IS = "[disk]\nsoft_percent = 100\nsoft_mb = 16777216\nhard_mb = 1\n"
-#: Until somebody puts a file `go` beside the input.
+#: Until somebody puts a file `go` next to the input.
 _WAITS = "echo on; until [ -e /in/go ]; do sleep 0.1; done; echo 1 >/out/n"
 
 
@@ -59,11 +59,11 @@ def assert_that_work_waits(site: Site, pipeline: str, waiting: str) -> None:
     until("the item waits", lambda: [i["state"] for i in items(site)] == ["PARKED"])
     (item,) = items(site)
     assert item["reason"].startswith("disk: the disk of the state folder"), item
-    told = site.say("status")
-    assert "DISK" in told
-    assert "no job starts: disk: the disk of the state folder" in told
-    told = site.say("describe", "job", "-j", waiting)
-    assert "no job starts: disk: the disk of the state folder" in told
+    shown = site.say("status")
+    assert "DISK" in shown
+    assert "no job starts: disk: the disk of the state folder" in shown
+    shown = site.say("describe", "job", "-j", waiting)
+    assert "no job starts: disk: the disk of the state folder" in shown
     found = describe(site, waiting)
     assert (found["state"], found["operators"][0]["status"]) == ("PENDING", "PENDING")
 
@@ -73,13 +73,13 @@ def created(site: Site, pipeline: str) -> str:
     return made.splitlines()[0].removeprefix("JOB_ID:")
 
 
-def assert_that_work_goes_on(site: Site, waiting: str) -> None:
+def assert_that_work_continues(site: Site, waiting: str) -> None:
     assert end(site, waiting)["status"] == "HEALTHY"
     until("the item is delivered", lambda: [i["state"] for i in items(site)] == ["DELIVERED"])
     assert not is_low(site)
 
 
-def test_below_the_soft_limit_new_work_waits_and_what_runs_goes_on(
+def test_below_the_soft_limit_new_work_waits_and_running_work_continues(
     idle_site: Site, archives: TestImages
 ) -> None:
     site = idle_site
@@ -100,7 +100,7 @@ def test_below_the_soft_limit_new_work_waits_and_what_runs_goes_on(
     site.stop()
     site.configure(_SETTINGS)
     site.start()
-    assert_that_work_goes_on(site, waiting)
+    assert_that_work_continues(site, waiting)
 
 
 # --- on a disk of its own ------------------------------------------------------------------------
@@ -149,10 +149,10 @@ def test_a_disk_that_runs_low_lets_work_wait_until_there_is_room(small_site: Sit
         assert_that_work_waits(site, "quick", waiting)
         go(site, running)
         assert end(site, running)["status"] == "HEALTHY"
-    assert_that_work_goes_on(site, waiting)
+    assert_that_work_continues(site, waiting)
 
 
-def test_a_job_that_fills_the_disk_is_evicted_and_the_others_go_on(small_site: Site) -> None:
+def test_a_job_that_fills_the_disk_is_evicted_and_the_others_continue(small_site: Site) -> None:
     site = small_site
     pipeline = register(site, "waits", operator("only", _WAITS))
     older = start_job(site, pipeline)
@@ -169,9 +169,9 @@ def test_a_job_that_fills_the_disk_is_evicted_and_the_others_go_on(small_site: S
     urgent = made.splitlines()[0].removeprefix("JOB_ID:")
     found = end(site, evicted)
     assert found["status"] == "EVICTED", found
-    (told,) = [m for m in found["messages"] if m.startswith("evicted: ")]
-    assert "the disk of the state folder" in told
-    assert "free some space there, then create the job again" in told
+    (message,) = [m for m in found["messages"] if m.startswith("evicted: ")]
+    assert "the disk of the state folder" in message
+    assert "free some space there, then create the job again" in message
     # What it wrote is gone, and with it the reason: the others were not ended for it.
     until("there is room again", lambda: small_disk.free() > free - (8 << 20))
     until("the daemon sees it", lambda: not is_low(site))

@@ -80,16 +80,16 @@ def test_a_job_waits_for_gpus_that_arrive_in_a_container(serve: Serve) -> None:
     site = serve(f'cdi_kind = "{NONE_KIND}"')  # of three, one does
     (job,) = started(site, definition("{gpu: 2}"))
 
-    def told() -> str:
+    def message() -> str:
         found = site.ask("describe", "job", "-j", job)
         assert found["state"] == "PENDING", found
         return next((m for m in found["messages"] if "operator infer" in m), "")
 
-    until("its messages say what it waits for", told)
-    assert "2 GPUs; this device shows 1; " in told()
-    assert "would run without the device empty of the CDI kind claraedge.test/none" in told()
-    assert "its CDI spec gives it no device node" in told()
-    assert "nvidia-ctk cdi generate" in told()
+    until("its messages say what it waits for", message)
+    assert "2 GPUs; this device shows 1; " in message()
+    assert "would run without the device empty of the CDI kind claraedge.test/none" in message()
+    assert "its CDI spec gives it no device node" in message()
+    assert "nvidia-ctk cdi generate" in message()
     assert site.say("logs", "-j", job, "-o", "infer") == ""
     until("no container is left", lambda: containers(site) == [])
 
@@ -108,7 +108,7 @@ def test_two_jobs_share_the_gpu_by_their_memory_and_a_third_waits(serve: Serve) 
     assert at_once(spans) == 2, spans
 
 
-def test_a_share_is_not_given_beside_a_job_that_has_the_gpu_whole(serve: Serve) -> None:
+def test_no_share_is_given_while_a_job_has_the_whole_gpu(serve: Serve) -> None:
     site = serve(f'cdi_kind = "{KIND}"\ngpu_memory_mb = 8192\nmax_operators = 8')
     whole = started(site, definition("{gpu: 1}"))
     shares = started(site, definition("{gpu-memory: 4096}"), 2)

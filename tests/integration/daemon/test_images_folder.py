@@ -63,21 +63,21 @@ def test_archives_are_loaded_at_the_start_and_when_they_appear_each_once(idle_si
             folder / "later.tar.part", f"{OTHER}:1", files={"/etc/marker": b"later"}
         )
         (folder / "broken.tar").write_bytes((folder / "first.tar").read_bytes()[:100_000])
-        until("the broken one is told", lambda: warnings(site) != [])
+        until("the broken one is reported", lambda: warnings(site) != [])
         assert f"{OTHER}:1" not in names(site)
         partial.rename(folder / "later.tar")
         until("the renamed one is loaded", lambda: f"{OTHER}:1" in names(site))
-        (told,) = warnings(site)
-        assert str(folder / "broken.tar") in told
-        assert "replace it, or remove it" in told
+        (warning,) = warnings(site)
+        assert str(folder / "broken.tar") in warning
+        assert "replace it, or remove it" in warning
 
         site.stop()
         site.start()
-        until("the broken one is told again", lambda: warnings(site) != [])
+        until("the broken one is reported again", lambda: warnings(site) != [])
         assert len(logged(site, "image loaded")) == 2
         assert len(logged(site, "archive not loaded")) == 2
         (folder / "broken.tar").unlink()
-        until("nothing is left to tell", lambda: warnings(site) == [])
+        until("nothing is left to report", lambda: warnings(site) == [])
         assert sorted(p.name for p in folder.iterdir()) == ["first.tar", "later.tar"]
     finally:
         site.stop()

@@ -12,7 +12,7 @@ from tests.freeze.frozen_site import Site
 pytestmark = pytest.mark.podman
 
 
-def test_limits_that_are_not_enforced_are_told_once(idle_site: Site) -> None:
+def test_limits_that_are_not_enforced_are_reported_once(idle_site: Site) -> None:
     asked = subprocess.run(
         ["podman", "info", "--format", "{{.Host.CgroupsVersion}} {{.Host.CgroupControllers}}"],
         capture_output=True,

@@ -33,7 +33,7 @@ def logged(site: Site, event: str) -> list[dict[str, object]]:
     return [entry for entry in entries if entry["event"] == event]
 
 
-def told(site: Site) -> list[str]:
+def warnings(site: Site) -> list[str]:
     """Warnings about the folder; a test machine may give rise to others."""
     return [text for text in site.ask("status")["warnings"] if "pipelines.d" in text]
 
@@ -66,18 +66,18 @@ def test_files_are_pipelines_for_as_long_as_they_lie_there(idle_site: Site) -> N
         assert "comes from the file ct.yaml" in refused.stderr
 
     (folder / "parts" / "reader.yaml").write_text(READER.replace("image:", "imaeg:"))
-    until("the mistake is told", lambda: told(site) != [])
-    assert told(site)[0].startswith(f"{folder}/parts/reader.yaml:2:")
+    until("the mistake is reported", lambda: warnings(site) != [])
+    assert warnings(site)[0].startswith(f"{folder}/parts/reader.yaml:2:")
     assert pipelines(site) == [registered]
     path.chmod(0)
     (folder / "parts" / "reader.yaml").write_text(READER)
     if os.geteuid() != 0:
         remedy = f"its owner has to give {path} mode 0644"
-        until("the closed file is told", lambda: remedy in "".join(told(site)))
+        until("the closed file is reported", lambda: remedy in "".join(warnings(site)))
         assert f"claraedge: warning: {path}:1:1: " in site.call("list", "pipelines").stderr
         assert pipelines(site) == [registered]
     path.chmod(0o644)
-    until("nothing is left to tell", lambda: told(site) == [])
+    until("nothing is left to report", lambda: warnings(site) == [])
 
     for _ in range(2):
         site.stop()
@@ -85,11 +85,11 @@ def test_files_are_pipelines_for_as_long_as_they_lie_there(idle_site: Site) -> N
         assert pipelines(site) == [registered]
     assert len(logged(site, "pipeline of a file registered")) == 1
 
-    away = folder.rename(folder.with_name("away"))
-    until("the missing folder is told", lambda: told(site) != [])
+    moved = folder.rename(folder.with_name("moved"))
+    until("the missing folder is reported", lambda: warnings(site) != [])
     assert pipelines(site) == [registered]
-    away.rename(folder)
-    until("the folder is back", lambda: told(site) == [])
+    moved.rename(folder)
+    until("the folder is back", lambda: warnings(site) == [])
 
     path.unlink()
     until("it is disabled", lambda: pipelines(site) == [])

@@ -70,7 +70,7 @@ def check(lines: list[str], last: int) -> int:
     assert len(gaps) == 1, f"{len(gaps)} gaps"
     found = GAP.fullmatch(lines[gaps[0]])
     assert found is not None
-    # Of a line whose pieces the gap parts, a piece may stand beside it, on either side.
+    # The gap may split a line: then a part of that line is next to it, on either side.
     head, tail = (
         [int(line.split()[0]) for line in part]
         for part in (lines[: gaps[0] - 1], lines[gaps[0] + 2 :])
@@ -104,7 +104,7 @@ def test_both_ends_of_what_an_operator_prints_are_kept_and_the_disk_use_is_bound
         most = max(most, on_disk(log))
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    # How far it goes over for a moment depends on the machine: a figure, and no bound.
+    # How far it exceeds the limit for a moment depends on the machine: it is printed, not checked.
     print(f"\nat most {most / MIB:.1f} MiB on the disk")
     until("it is cut", lambda: on_disk(log) <= 8 * MIB)
     assert describe(site, job)["operators"][0]["status"] == "RUNNING"
@@ -140,7 +140,7 @@ def test_a_daemon_that_was_killed_cuts_what_was_printed_meanwhile(printing: Site
 
 def test_all_logs_together_keep_within_their_own_limit(printing: Site) -> None:
     site = printing
-    # Retention looks the more often the sooner jobs that never start go.
+    # Retention runs more often if it has to remove unstarted jobs sooner.
     serve(site, 8, "[jobs]\nunstarted_after_hours = 0.005\n[retention]\nlog_mb = 20\n")
     pipeline = register(site, "talk", operator("only", PRINT))
     jobs = []

@@ -1,4 +1,4 @@
-"""Pipelines with services and models through a real daemon: they start, are told, shared, ended."""
+"""Pipelines with services and models through a real daemon: start, address, sharing and end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WEIGHTS = (
 
 
 @pytest.fixture
-def serving(idle_site: Site, archives: TestImages, tmp_path: Path) -> Iterator[Site]:
+def services_site(idle_site: Site, archives: TestImages, tmp_path: Path) -> Iterator[Site]:
     idle_site.configure(
         "[engine]\ngrace_seconds = 3\n"
         f'[inference]\nimage = "{SERVER}:1"\ncommand = []\nidle_seconds = 3600.0\n'
@@ -46,7 +46,10 @@ def serving(idle_site: Site, archives: TestImages, tmp_path: Path) -> Iterator[S
     yield idle_site
     # They would outlive the daemon, as is meant.
     idle_site.say("stop")
-    until("nothing runs beside jobs", lambda: beside(idle_site) == [] and networks(idle_site) == [])
+    until(
+        "no service or network is left",
+        lambda: service_containers(idle_site) == [] and networks(idle_site) == [],
+    )
 
 
 def register(site: Site, name: str, script: str, extra: str) -> str:
@@ -59,8 +62,8 @@ def register(site: Site, name: str, script: str, extra: str) -> str:
     return site.say("create", "pipeline", "-p", path).strip()
 
 
-def beside(site: Site) -> list[str]:
-    """Ids of the containers that run beside jobs."""
+def service_containers(site: Site) -> list[str]:
+    """Ids of the containers of services and inference servers."""
     instance = site.ask("status")["instance"]
     return subprocess.run(
         ["podman", "ps", "-q", "--filter", f"label=io.claraedge.services={instance}"],
@@ -86,7 +89,7 @@ def service(command: str) -> str:
 
 
 def model(site: Site, name: str, weights: str, **files: str) -> None:
-    """Stores a model; `files` lie beside its weights, and tell the stand-in what to do."""
+    """Stores a model; `files` are stored next to its weights, and control the stand-in."""
     folder = site.folder / name
     (folder / "1").mkdir(parents=True)
     (folder / "config.pbtxt").write_text(f'name: "{name}"\n')
@@ -95,92 +98,97 @@ def model(site: Site, name: str, weights: str, **files: str) -> None:
     site.say("create", "model", "-p", folder, "-t", "unknown")
 
 
-def test_two_jobs_share_a_service_that_clara_stop_ends(serving: Site) -> None:
-    pipeline = register(serving, "echo", ASK, service(ECHO))
-    word = serving.folder / "word"
+def test_two_jobs_share_a_service_that_clara_stop_ends(services_site: Site) -> None:
+    pipeline = register(services_site, "echo", ASK, service(ECHO))
+    word = services_site.folder / "word"
     word.write_text("x")
     for _ in range(2):
-        job = start_job(serving, pipeline, word)
-        found = end(serving, job)
+        job = start_job(services_site, pipeline, word)
+        found = end(services_site, job)
         assert found["status"] == "HEALTHY", found
-        lines = serving.say("logs", "-j", job, "-o", "ask").splitlines()
+        lines = services_site.say("logs", "-j", job, "-o", "ask").splitlines()
         assert lines[0] == "hello"
         (address,) = (line for line in lines if line.startswith("ECHO_URI="))
         assert address.endswith(":8080")
-    assert len(beside(serving)) == 1
-    serving.say("stop")
-    until("the service has ended", lambda: beside(serving) == [])
-    until("no container is left", lambda: containers(serving) == [])
+    assert len(service_containers(services_site)) == 1
+    services_site.say("stop")
+    until("the service has ended", lambda: service_containers(services_site) == [])
+    until("no container is left", lambda: containers(services_site) == [])
 
 
-def test_a_model_is_loaded_before_the_job_and_a_missing_one_fails_it(serving: Site) -> None:
-    model(serving, "lung", "weights-of-lung")
-    word = serving.folder / "word"
+def test_a_model_is_loaded_before_the_job_and_a_missing_one_fails_it(services_site: Site) -> None:
+    model(services_site, "lung", "weights-of-lung")
+    word = services_site.folder / "word"
     word.write_text("x")
     found = end(
-        serving,
+        services_site,
         job := start_job(
-            serving, register(serving, "lung-job", WEIGHTS, "  models: [{name: lung}]\n"), word
+            services_site,
+            register(services_site, "lung-job", WEIGHTS, "  models: [{name: lung}]\n"),
+            word,
         ),
     )
     assert found["status"] == "HEALTHY", found
-    folder = serving.folder / "got"
+    folder = services_site.folder / "got"
     folder.mkdir()
-    serving.say("download", f"{job}:/operators/ask/*", folder)
+    services_site.say("download", f"{job}:/operators/ask/*", folder)
     (weights,) = (path for path in folder.rglob("*") if path.is_file())
     assert "weights-of-lung" in weights.read_text()
-    told = dict(
+    environment = dict(
         line.split("=", 1)
-        for line in serving.say("logs", "-j", job, "-o", "ask").splitlines()
+        for line in services_site.say("logs", "-j", job, "-o", "ask").splitlines()
         if "=" in line
     )
-    assert told["NVIDIA_TRITON_HTTPURI"].endswith(":8000")
-    assert told["NVIDIA_TRITON_GRPCURI"].endswith(":8001")
-    assert told["NVIDIA_CLARA_TRTISURI"] == told["NVIDIA_TRITON_HTTPURI"]
+    assert environment["NVIDIA_TRITON_HTTPURI"].endswith(":8000")
+    assert environment["NVIDIA_TRITON_GRPCURI"].endswith(":8001")
+    assert environment["NVIDIA_CLARA_TRTISURI"] == environment["NVIDIA_TRITON_HTTPURI"]
 
-    missing = register(serving, "liver-job", WEIGHTS, "  models: [{name: liver}]\n")
-    found = end(serving, start_job(serving, missing, word))
+    missing = register(services_site, "liver-job", WEIGHTS, "  models: [{name: liver}]\n")
+    found = end(services_site, start_job(services_site, missing, word))
     assert found["status"] == "FAULTED"
     assert any("liver" in message for message in found["messages"]), found["messages"]
     assert [o["status"] for o in found["operators"]] == ["PENDING"]
 
 
-def test_a_job_with_a_service_outlives_the_daemon(serving: Site) -> None:
-    pipeline = register(serving, "slow", f"sleep 4; {ASK}", service(ECHO))
-    word = serving.folder / "word"
+def test_a_job_with_a_service_outlives_the_daemon(services_site: Site) -> None:
+    pipeline = register(services_site, "slow", f"sleep 4; {ASK}", service(ECHO))
+    word = services_site.folder / "word"
     word.write_text("x")
-    job = start_job(serving, pipeline, word)
-    operator_runs(serving, job, 0)
-    assert serving.process is not None
-    os.kill(serving.process.pid, signal.SIGKILL)
-    serving.process.wait()
-    serving.start()
-    found = end(serving, job)
+    job = start_job(services_site, pipeline, word)
+    operator_runs(services_site, job, 0)
+    assert services_site.process is not None
+    os.kill(services_site.process.pid, signal.SIGKILL)
+    services_site.process.wait()
+    services_site.start()
+    found = end(services_site, job)
     assert found["status"] == "HEALTHY", found
-    assert serving.say("logs", "-j", job, "-o", "ask").splitlines()[0] == "hello"
+    assert services_site.say("logs", "-j", job, "-o", "ask").splitlines()[0] == "hello"
 
 
-def test_a_service_that_does_not_come_up_fails_the_job_with_its_reason(serving: Site) -> None:
+def test_a_service_that_does_not_come_up_fails_the_job_with_its_reason(services_site: Site) -> None:
     broken = service("echo no model store >&2; exit 4")
-    pipeline = register(serving, "broken", ASK, broken)
-    word = serving.folder / "word"
+    pipeline = register(services_site, "broken", ASK, broken)
+    word = services_site.folder / "word"
     word.write_text("x")
-    found = end(serving, start_job(serving, pipeline, word))
+    found = end(services_site, start_job(services_site, pipeline, word))
     assert found["status"] == "FAULTED"
     assert any("no model store" in message for message in found["messages"]), found["messages"]
-    until("no container is left", lambda: containers(serving) == [] and beside(serving) == [])
+    until(
+        "no container is left",
+        lambda: containers(services_site) == [] and service_containers(services_site) == [],
+    )
 
 
-def test_only_an_operator_that_asks_for_it_has_a_way_out(serving: Site) -> None:
-    word = serving.folder / "word"
+def test_only_an_operator_that_asks_for_it_has_a_way_out(services_site: Site) -> None:
+    word = services_site.folder / "word"
     word.write_text("x")
     seen = {}
     for network in ("none", "outside"):
-        pipeline = register(serving, network, "ls /sys/class/net", f"  network: {network}\n")
-        job = start_job(serving, pipeline, word)
-        found = end(serving, job)
+        pipeline = register(services_site, network, "ls /sys/class/net", f"  network: {network}\n")
+        job = start_job(services_site, pipeline, word)
+        found = end(services_site, job)
         assert found["status"] == "HEALTHY", found
-        seen[network] = serving.say("logs", "-j", job, "-o", "ask").split()
+        seen[network] = services_site.say("logs", "-j", job, "-o", "ask").split()
     assert seen["none"] == ["lo"]
     assert "lo" in seen["outside"]
     assert len(seen["outside"]) == 2

@@ -125,9 +125,9 @@ def test_studies_of_a_scanner_become_jobs_with_its_parameters(
         )
         job = scanner.ask("describe", "job", "-j", item["job_id"])
         assert (job["priority"], job["metadata"]["study"]) == ("HIGHER", uid)
-        told = json.loads(Path(item["result_path"], "result.json").read_text())
-        assert {len(file["sha256"]) for file in told["inputs"]} == {64}
-        assert len(told["inputs"]) == len(item["members"])
+        result = json.loads(Path(item["result_path"], "result.json").read_text())
+        assert {len(file["sha256"]) for file in result["inputs"]} == {64}
+        assert len(result["inputs"]) == len(item["members"])
     # The same study again, under other names: its results are linked.
     for number, file in enumerate(f for f in files if f.name.startswith("1.2.4")):
         shutil.copy(file, target / f"again{number}")

@@ -1,4 +1,4 @@
-"""Operators and services run without the daemon's own user: all works, and its files are its."""
+"""Operators and services run without the daemon's own user: all works, and it owns its files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.integration.daemon.test_main_path import (
     register,
     start_job,
 )
-from tests.integration.daemon.test_services_and_models import beside, networks
+from tests.integration.daemon.test_services_and_models import networks, service_containers
 from tests.integration.daemon.test_values_and_results import MAKE, READ, typed, typed_pipeline
 
 pytestmark = [
@@ -81,7 +81,7 @@ def test_a_dropped_file_passes_users_of_all_kinds_and_is_delivered(site: Site) -
     shutil.rmtree(site.state / "payloads")  # all of it is ours
 
 
-def test_a_killed_daemon_takes_over_and_what_failed_leaves_nothing(site: Site) -> None:
+def test_the_next_daemon_adopts_jobs_and_failed_ones_leave_nothing(site: Site) -> None:
     fails = "umask 077; mkdir /out/d; echo x >/out/d/x; sleep 3; exit 3"
     runs = start_job(site, register(site, "runs", operator("only", "sleep 3; echo 1 >/out/n")))
     broken = start_job(site, register(site, "fails", operator("only", fails)))
@@ -114,9 +114,12 @@ def test_a_service_and_an_operator_share_a_folder(site: Site) -> None:
     job = start_job(site, register(site, "serves", operator("asks", asks) + SERVICE))
     ended = end(site, job)
     assert ended["status"] == "HEALTHY", ended["messages"]
-    assert len(beside(site)) == 1
+    assert len(service_containers(site)) == 1
     site.say("stop")
-    until("nothing runs beside jobs", lambda: beside(site) == [] and networks(site) == [])
+    until(
+        "no service or network is left",
+        lambda: service_containers(site) == [] and networks(site) == [],
+    )
     volumes = site.state / "services" / "volumes"
     until("its folders are removed", lambda: list(volumes.iterdir()) == [])
 

@@ -51,9 +51,9 @@ def test_a_dropped_file_ends_in_registered_results(site: Site) -> None:
     until("it is delivered", lambda: [i["state"] for i in items(site)] == ["DELIVERED"])
     (item,) = items(site)
     assert (Path(item["result_path"]) / "up" / "word.txt").read_text() == "HELLO\n"
-    told = result(site, "shout")
-    assert told["registered"] == [{"operator": "push", "agent": "renderserver", "data": ["DEST"]}]
-    assert [o["status"] for o in told["operators"]] == ["COMPLETED"] * 3
+    found = result(site, "shout")
+    assert found["registered"] == [{"operator": "push", "agent": "renderserver", "data": ["DEST"]}]
+    assert [o["status"] for o in found["operators"]] == ["COMPLETED"] * 3
 
 
 def test_a_job_of_the_api_delivers_what_it_registers(site: Site) -> None:
@@ -138,9 +138,9 @@ def test_an_array_and_a_string_pass_through_shared_memory(site: Site, image: str
     make = MAKE if image == IMAGE else f"{MAKE}; cp text new; chmod 600 new; mv new text"
     job = start_job(site, typed_pipeline(site, typed(make, READ, image)))
     check_seen(site, job)
-    told = json.loads(site.say("logs", "-j", job, "-o", "read"))
-    assert [entry["name"] for entry in told["inputs"]] == ["pixels", "text"]
-    assert told["inputs"][0]["bytes"] == 65536
+    seen = json.loads(site.say("logs", "-j", job, "-o", "read"))
+    assert [entry["name"] for entry in seen["inputs"]] == ["pixels", "text"]
+    assert seen["inputs"][0]["bytes"] == 65536
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["kill", "kill, and the memory is lost"])

@@ -21,10 +21,10 @@ from tests.integration.daemon.conftest import IMAGE
 from tests.integration.daemon.test_services_and_models import (
     ECHO,
     SERVER,
-    beside,
     model,
     networks,
     service,
+    service_containers,
 )
 from tests.integration.faults.faulty import GRACE, STUBBORN, FaultySite, operator, until
 from tests.models_server import models_server_image
@@ -241,10 +241,10 @@ def served(site: FaultySite, archives: TestImages, tmp_path: Path) -> Iterator[F
     yield site
     site.say("stop")
     until(
-        "no service runs",
-        lambda: beside(site) == [] and networks(site) == [],
+        "no service or network is left",
+        lambda: service_containers(site) == [] and networks(site) == [],
         seconds=20,
-        details=lambda: (beside(site), networks(site)),
+        details=lambda: (service_containers(site), networks(site)),
     )
 
 
@@ -255,11 +255,11 @@ def waits_for(site: FaultySite, job: str, what: str) -> bool:
 def test_a_job_is_cancelled_while_its_services_start(served: FaultySite) -> None:
     deaf = service("trap '' TERM; while :; do sleep 0.1; done")
     job = served.begin(served.register("deaf", operator("only", "echo on", more=deaf)))
-    until("it starts", lambda: len(beside(served)) == 1)
+    until("it starts", lambda: len(service_containers(served)) == 1)
     ended = cancelled(served, job)
     assert ended["operators"][0]["status"] == "PENDING"
     # Nobody uses it, and it never was healthy: it goes by itself.
-    until("it is gone", lambda: beside(served) == [], seconds=_WITHIN)
+    until("it is gone", lambda: service_containers(served) == [], seconds=_WITHIN)
 
 
 def test_a_job_is_cancelled_while_the_image_of_a_service_is_pulled(
@@ -278,14 +278,14 @@ def test_a_job_is_cancelled_while_the_inference_server_loads_a_model(served: Fau
     heavy = "  models: [{name: heavy}]\n"
     job = served.begin(served.register("heavy", operator("only", "echo on", more=heavy)))
     until("it loads", lambda: waits_for(served, job, "its models in the inference server"))
-    server = beside(served)
+    server = service_containers(served)
     ended = cancelled(served, job)
     assert ended["operators"][0]["status"] == "PENDING"
     # The server was healthy and continues, and others have their models of it.
     light = "  models: [{name: light}]\n"
     other = served.begin(served.register("light", operator("only", "echo on", more=light)))
     assert served.end(other)["status"] == "HEALTHY"
-    assert beside(served) == server
+    assert service_containers(served) == server
 
 
 def test_a_job_is_cancelled_at_any_moment(served: FaultySite) -> None:
@@ -312,7 +312,7 @@ def test_a_job_is_cancelled_at_any_moment(served: FaultySite) -> None:
         served.say("stop")
         until(
             "nothing is left",
-            lambda: beside(served) == [] and not served.leftovers(),
+            lambda: service_containers(served) == [] and not served.leftovers(),
             seconds=20,
-            details=lambda at=moment: (seed, at, beside(served), served.leftovers()),
+            details=lambda at=moment: (seed, at, service_containers(served), served.leftovers()),
         )

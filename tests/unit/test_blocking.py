@@ -21,7 +21,7 @@ from claraedge.errors import JobNotFoundError
 DEADLINE = 20.0
 
 
-async def test_the_loop_goes_on_while_a_thread_works() -> None:
+async def test_the_loop_continues_while_a_thread_works() -> None:
     gate = threading.Event()
     working = asyncio.ensure_future(in_thread(gate.wait, DEADLINE))
     for _ in range(10):
@@ -117,7 +117,7 @@ async def test_work_that_waits_for_a_thread_never_begins_once_its_caller_is_gone
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    # Long work holds up no short work.
+    # Long work does not delay short work.
     assert await in_thread(lambda: "served") == "served"
     gate.set()
     await asyncio.gather(*busy)
@@ -126,10 +126,10 @@ async def test_work_that_waits_for_a_thread_never_begins_once_its_caller_is_gone
 
 
 @pytest.mark.parametrize(
-    ("error", "told"), [(JobNotFoundError("gone"), False), (LookupError("a bug"), True)]
+    ("error", "logged"), [(JobNotFoundError("gone"), False), (LookupError("a bug"), True)]
 )
-async def test_what_must_not_stop_half_way_goes_on_without_its_caller(
-    error: Exception, told: bool, caplog: pytest.LogCaptureFixture
+async def test_what_must_not_stop_half_way_continues_without_its_caller(
+    error: Exception, logged: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     reported: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
@@ -152,10 +152,10 @@ async def test_what_must_not_stop_half_way_goes_on_without_its_caller(
         for _ in range(5):
             await asyncio.sleep(0)
     assert reported == []
-    assert ("whose caller had gone" in caplog.text) is told
+    assert ("whose caller had gone" in caplog.text) is logged
 
 
-async def test_a_wait_tells_of_a_cancellation_only_at_the_end() -> None:
+async def test_a_wait_raises_a_cancellation_only_at_the_end() -> None:
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     call = asyncio.ensure_future(wait_out(future))
     await asyncio.sleep(0)
@@ -167,7 +167,7 @@ async def test_a_wait_tells_of_a_cancellation_only_at_the_end() -> None:
         await call
 
 
-async def test_dead_shares_hold_no_thread_of_uploads_and_of_the_engine() -> None:
+async def test_dead_shares_block_no_thread_of_uploads_and_of_the_engine() -> None:
     gate = threading.Event()
 
     def hangs(_: CancelFlag) -> None:

@@ -1,4 +1,4 @@
-"""Where settings come from, who wins, and how mistakes are told: all of them at once."""
+"""Where settings come from, who wins, and how mistakes are reported: all of them at once."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_variables_of_the_client_are_no_mistake() -> None:
     load(None, environment={"CLARAEDGE_HOST": "unix:/x", "PATH": "/bin"})
 
 
-def test_all_mistakes_are_told_at_once(file: Path) -> None:
+def test_all_mistakes_are_reported_at_once(file: Path) -> None:
     text = """
     stat_dir = "/x"
     [inbox]
@@ -205,7 +205,7 @@ def test_all_mistakes_are_told_at_once(file: Path) -> None:
     assert len(found) == len(wanted)
 
 
-def test_a_setting_that_resembles_none_is_told_what_there_is(file: Path) -> None:
+def test_the_error_for_a_setting_that_resembles_none_lists_all(file: Path) -> None:
     (text,) = mistakes(file, "[log]\nqqqq = 1\n")
     assert text == "log.qqqq: no such setting; known are level, format"
 
@@ -266,7 +266,7 @@ def test_each_setting_has_words_for_what_it_may_be(section: str) -> None:
         assert wrong(object, field.type)
 
 
-def test_a_file_that_has_no_table_where_a_variable_points_is_told_so(file: Path) -> None:
+def test_a_value_where_a_variable_needs_a_table_is_reported(file: Path) -> None:
     found = mistakes(file, "inbox = 3", environment={"CLARAEDGE_INBOX_DIR": "/x"})
     assert found == ["inbox: is a table of settings, not 3"]
 
@@ -349,8 +349,8 @@ def test_the_example_shows_settings_with_their_defaults(file: Path) -> None:
     assert settings["inbox"].pop("trigger"), "that is an example"
     for section, values in settings.items():
         for key in values:
-            told = getattr(getattr(config, section), key)
-            assert told == getattr(getattr(default, section), key), f"{section}.{key}"
+            read = getattr(getattr(config, section), key)
+            assert read == getattr(getattr(default, section), key), f"{section}.{key}"
     for section in _WHOLE:
         keys = getattr(default, section).__struct_fields__
         lacking = [

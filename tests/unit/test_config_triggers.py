@@ -80,7 +80,7 @@ def test_the_same_folder_of_the_default_inbox_is_found_too(tmp_path: Path) -> No
         load(tmp_path, text)
 
 
-def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     text = trigger('grouping = "marker"\nmatch = "("') + trigger("quiet_seconds = 3", "b")
     with pytest.raises(ConfigurationError) as refused:
         load(tmp_path, text)

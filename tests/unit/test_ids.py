@@ -43,7 +43,7 @@ def test_every_way_of_writing_is_the_same_id(text: str) -> None:
         "0" * 32 + "\n0",
     ],
 )
-def test_what_is_no_id_is_told_by_the_asked_error(text: str) -> None:
+def test_what_is_no_id_raises_the_given_error(text: str) -> None:
     with pytest.raises(InvalidJobIdError, match="32 hex digits"):
         parse_id(text, InvalidJobIdError)
 

@@ -47,7 +47,7 @@ async def test_run_answers_code_and_all_output() -> None:
     assert await spawn.run(command, timeout=20) == (3, "out\nerr\n\ufffd")
 
 
-async def test_a_process_that_takes_too_long_is_gone_when_that_is_told(tmp_path: Path) -> None:
+async def test_a_process_that_is_too_slow_has_ended_when_that_is_raised(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     with pytest.raises(TimeoutError):
         await spawn.run(["sh", "-c", f"echo $$ > {pid}; exec sleep 60"], timeout=0.5)
@@ -55,7 +55,7 @@ async def test_a_process_that_takes_too_long_is_gone_when_that_is_told(tmp_path:
         os.kill(int(pid.read_text()), 0)
 
 
-async def test_a_caller_that_goes_away_takes_the_process_with_it(tmp_path: Path) -> None:
+async def test_the_process_of_a_cancelled_caller_is_ended(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     call = asyncio.ensure_future(
         spawn.run(["sh", "-c", f"echo $$ > {pid}.new; mv {pid}.new {pid}; sleep 60"], timeout=60)
@@ -70,7 +70,7 @@ async def test_a_caller_that_goes_away_takes_the_process_with_it(tmp_path: Path)
         os.kill(int(pid.read_text()), 0)
 
 
-async def test_a_program_that_is_not_there_is_told_by_its_name() -> None:
+async def test_the_error_for_a_missing_program_names_it() -> None:
     with pytest.raises(FileNotFoundError, match="no-such-program"):
         await spawn.run(["no-such-program"], timeout=5)
     assert spawn.executable("no-such-program") is None

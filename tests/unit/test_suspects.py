@@ -34,7 +34,7 @@ async def main(folder, boot, how, *names):
         with contextlib.ExitStack() as works:
             for name in names:
                 works.enter_context(suspects.on(Work.INBOX, name))
-            if how == "stop":  # KILL follows, as where a stop takes too long
+            if how == "stop":  # KILL follows, as where a stop is too slow
                 running.cancel()
                 await asyncio.wait([running])
             if how == "exit":
@@ -80,7 +80,7 @@ def live(folder: Path, how: str, *names: str, boot: str = "boot") -> None:
 
 
 async def aside(folder: Path) -> list[str]:
-    """What the next start tells."""
+    """The warnings of the next start."""
     async with Database(folder / "claraedge.db") as database:
         suspects = Suspects(folder / "at-work", "boot")
         await suspects.prepare(database)
@@ -94,9 +94,9 @@ async def test_what_was_in_work_at_both_ends_of_real_processes_is_set_aside(
 ) -> None:
     live(tmp_path, how, "good", "bad")
     live(tmp_path, how, "bad", "other")
-    (told,) = await aside(tmp_path)
-    assert "bad" in told
-    assert "claraedge retry inbox bad" in told
+    (warning,) = await aside(tmp_path)
+    assert "bad" in warning
+    assert "claraedge retry inbox bad" in warning
 
 
 async def test_a_stop_or_a_reboot_between_two_ends_excuses_everything(tmp_path: Path) -> None:
@@ -123,8 +123,8 @@ async def test_what_is_set_aside_is_not_worked_on_until_it_is_tried_again(tmp_pa
             suspects.on(Work.IMAGE, name),
         ):
             pytest.fail("it is worked on")
-        (told,) = suspects.warnings()
-        shown = told.rpartition("claraedge retry image ")[2].rstrip("`")
+        (warning,) = suspects.warnings()
+        shown = warning.rpartition("claraedge retry image ")[2].rstrip("`")
         with pytest.raises(NotSetAsideError):
             await suspects.try_again(Work.MODEL, shown)
         await suspects.try_again(Work.IMAGE, shown)
@@ -134,7 +134,7 @@ async def test_what_is_set_aside_is_not_worked_on_until_it_is_tried_again(tmp_pa
     assert await aside(tmp_path) == []
 
 
-async def test_more_work_than_there_are_places_goes_on(tmp_path: Path) -> None:
+async def test_more_work_than_there_are_places_continues(tmp_path: Path) -> None:
     async with Database(tmp_path / "claraedge.db") as database:
         suspects = Suspects(tmp_path / "at-work", "boot")
         await suspects.prepare(database)

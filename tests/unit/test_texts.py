@@ -20,7 +20,7 @@ def test_utf_16_is_named(encoding: str) -> None:
     assert (caught.value.line, caught.value.column) == (1, 1)
 
 
-def test_another_encoding_is_told_with_its_place() -> None:
+def test_another_encoding_is_reported_with_its_place() -> None:
     with pytest.raises(texts.NotTextError, match="byte 7, 0xfc") as caught:
         texts.decode("a: ä\nM".encode() + b"\xfcller")
     assert (caught.value.line, caught.value.column) == (2, 2)

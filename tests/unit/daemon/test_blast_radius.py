@@ -1,4 +1,4 @@
-"""What a bug, or a tree too deep for Python, does to one thing; all others go on."""
+"""What a bug, or a tree too deep for Python, does to one thing; all others continue."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def device(tmp_path: Path) -> Device:
     return made
 
 
-async def until(holds: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not holds():
+        while not condition():
             await asyncio.sleep(0.01)
 
 
@@ -65,7 +65,7 @@ async def test_a_bug_in_one_delivery_parks_that_one(
 
 
 @pytest.mark.parametrize(
-    ("where", "method"), [(Surveyor, "at"), (Processor, "_fill")], ids=["look", "claim"]
+    ("where", "method"), [(Surveyor, "at"), (Processor, "_fill")], ids=["survey", "claim"]
 )
 async def test_a_bug_with_one_item_parks_that_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: type, method: str

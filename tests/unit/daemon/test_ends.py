@@ -1,4 +1,4 @@
-"""How the daemon ends: a signal is a stop, a bug never looks like one."""
+"""How the daemon ends: a signal is a regular stop, a bug never is."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def test_a_hangup_ends_it_only_where_a_terminal_went(
         assert await running == 0
 
 
-async def test_it_tells_its_supervisor_that_it_is_ready_and_then_that_it_lives(
+async def test_it_notifies_its_supervisor_that_it_is_ready_and_then_that_it_lives(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = tmp_path / "notify"
@@ -92,13 +92,14 @@ async def test_it_tells_its_supervisor_that_it_is_ready_and_then_that_it_lives(
         monkeypatch.setenv("NOTIFY_SOCKET", str(address))
         monkeypatch.setenv("WATCHDOG_USEC", "100000")
         running = asyncio.create_task(process._main(config))
-        told: list[str] = []
+        received: list[str] = []
         async with asyncio.timeout(DEADLINE):
-            while told.count("WATCHDOG=1") < 2:
-                told.append((await asyncio.get_running_loop().sock_recv(supervisor, 4096)).decode())
+            while received.count("WATCHDOG=1") < 2:
+                message = await asyncio.get_running_loop().sock_recv(supervisor, 4096)
+                received.append(message.decode())
         os.kill(os.getpid(), signal.SIGTERM)
         async with asyncio.timeout(DEADLINE):
             assert await running == 0
-    words = [each.partition("=")[0] for each in told]
+    words = [each.partition("=")[0] for each in received]
     assert set(words[: words.index("READY")]) == {"EXTEND_TIMEOUT_USEC"}
     assert set(words[words.index("READY") + 1 :]) == {"WATCHDOG"}

@@ -1,4 +1,4 @@
-"""What a file system does not have is tried, told once, and never a failure."""
+"""What a file system does not support is tried, logged once, and never a failure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from claraedge.fs import extras
 
 
 @pytest.fixture(autouse=True)
-def _nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "_logged", set())
 
 
@@ -25,7 +25,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, name: str, code: int) -> None:
 
 
 @pytest.mark.parametrize("code", sorted(extras.REFUSALS))
-def test_each_refusal_is_told_once(
+def test_each_refusal_is_logged_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: int
 ) -> None:
     for name in ("chmod", "utime", "symlink", "mkfifo"):
@@ -39,9 +39,9 @@ def test_each_refusal_is_told_once(
             extras.set_times(open_file.fileno(), file.stat())
             assert not extras.make_link(tmp_path / "link", "file")
             assert not extras.make_pipe(tmp_path / "pipe")
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 4
-    assert all(os.strerror(code) in text and str(tmp_path) in text for text in told)
+    logged = [record.getMessage() for record in caplog.records]
+    assert len(logged) == 4
+    assert all(os.strerror(code) in text and str(tmp_path) in text for text in logged)
 
 
 def test_other_errors_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

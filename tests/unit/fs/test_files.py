@@ -110,7 +110,7 @@ def test_a_copy_has_bytes_time_and_the_mode_that_was_asked_for(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "folder", "missing"])
-def test_a_copy_takes_regular_files_only_and_does_not_hang(tmp_path: Path, kind: str) -> None:
+def test_only_regular_files_are_copied_and_no_copy_hangs(tmp_path: Path, kind: str) -> None:
     source = tmp_path / "s"
     if kind == "link":
         (tmp_path / "real").write_text("1")
@@ -204,7 +204,7 @@ def test_remove_opens_what_was_closed_and_follows_no_link(tmp_path: Path) -> Non
     assert tree(tmp_path) == ["outside", "outside/kept"]
 
 
-def test_remove_takes_files_links_and_nothing(tmp_path: Path) -> None:
+def test_remove_accepts_files_links_and_missing_paths(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("1")
     (tmp_path / "link").symlink_to("folder")
@@ -242,7 +242,7 @@ def test_a_file_system_without_fsync_for_folders_is_synced_as_far_as_it_goes() -
 
 
 @pytest.mark.parametrize("lacks", [False, True])
-def test_a_new_name_takes_no_other_ones_place(
+def test_a_new_name_replaces_no_other_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacks: bool
 ) -> None:
     def not_on_this_file_system(*_: object) -> int:

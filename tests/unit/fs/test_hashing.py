@@ -56,7 +56,7 @@ def test_large_holes_are_jumped_over(tmp_path: Path) -> None:
     assert all(identity.startswith("sparse-") for identity in found)
 
 
-def test_a_terabyte_of_nothing_takes_no_time(tmp_path: Path) -> None:
+def test_a_terabyte_of_holes_needs_no_time(tmp_path: Path) -> None:
     try:
         path = sparse(tmp_path / "file", 1 << 40)
     except OSError as error:

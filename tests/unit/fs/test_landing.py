@@ -64,7 +64,7 @@ def test_a_name_that_is_there_already_gets_a_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.ENOENT, errno.EINVAL])
-def test_what_refuses_every_name_is_told_as_it_is(tmp_path: Path, code: int) -> None:
+def test_an_error_for_every_name_is_raised_unchanged(tmp_path: Path, code: int) -> None:
     tried = []
 
     def refuse(path: Path) -> None:
@@ -77,7 +77,7 @@ def test_what_refuses_every_name_is_told_as_it_is(tmp_path: Path, code: int) -> 
     assert tried == ["a:b", "a_b"]
 
 
-def test_a_full_disk_is_told_at_once(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space"):
         Landing(tmp_path).put(b"a:b", writer("x", {"a:b": errno.ENOSPC}))
     refused = {"a:b": errno.EINVAL, "a_b": errno.ENOSPC}

@@ -34,7 +34,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_too_little_room_is_told_with_figures_and_the_place(tmp_path: Path) -> None:
+def test_too_little_room_is_reported_with_figures_and_the_place(tmp_path: Path) -> None:
     need_room(tmp_path, _MIB, source=0)
     with pytest.raises(NoRoomError) as raised:
         need_room(tmp_path, 3 * _MIB + 1, source=0)

@@ -56,7 +56,7 @@ def test_a_link_of_ours_in_a_sticky_folder_is_followed_and_no_other_one(
         open_folder(root / "inbox/link")
 
 
-def test_circles_files_and_nothing_are_told_apart(root: Path) -> None:
+def test_circles_files_and_missing_folders_have_different_errors(root: Path) -> None:
     (root / "a").symlink_to("b")
     (root / "b").symlink_to("a")
     (root / "file").write_text("1")

@@ -59,7 +59,7 @@ def known(tx: Transaction) -> bool:
     return tx.row("fact", key="k") is not None
 
 
-async def until_told(database: Database) -> str:
+async def first_warning(database: Database) -> str:
     async with asyncio.timeout(20):
         while not database.warnings():
             await asyncio.sleep(0.01)
@@ -71,10 +71,10 @@ async def test_a_write_waits_for_the_lock_of_another_process(tmp_path: Path) -> 
     async with Database(path) as database:
         with locked(path) as pid:
             writing = asyncio.create_task(database.write(put("k")))
-            told = await until_told(database)
-            assert f"the process {pid} (python" in told
-            assert str(path) in told
-            assert await database.read(known) is False  # readers go on
+            warning = await first_warning(database)
+            assert f"the process {pid} (python" in warning
+            assert str(path) in warning
+            assert await database.read(known) is False  # readers continue
             await database.answers(lambda _: None)  # so the watchdog is content
             assert not writing.done()
         await asyncio.wait_for(writing, 20)
@@ -94,8 +94,8 @@ async def test_a_reader_that_lets_the_log_grow_is_named(
                 await database.write(
                     lambda tx, n=number, text=text: tx.run("put_fact", key=f"k{n}", value=text)  # type: ignore[misc]
                 )
-            (told,) = database.warnings()
-            assert f"claraedge.db-wal has 1 MiB: the process {pid} (python" in told
+            (warning,) = database.warnings()
+            assert f"claraedge.db-wal has 1 MiB: the process {pid} (python" in warning
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -107,7 +107,7 @@ async def test_a_start_waits_for_the_lock_of_another_process(tmp_path: Path, kin
         database = Database(path)
         starting = asyncio.create_task(database.__aenter__())
         if kind == "exclusive":
-            await until_told(database)
+            await first_warning(database)
             assert not starting.done()
     await asyncio.wait_for(starting, 20)
     try:
@@ -123,7 +123,7 @@ async def test_a_daemon_that_waits_for_a_lock_can_be_stopped(tmp_path: Path) -> 
     with locked(path):
         async with asyncio.timeout(20), Database(path) as database:
             writing = asyncio.create_task(database.write(put("l")))
-            await until_told(database)
+            await first_warning(database)
         with pytest.raises(UnavailableError):
             await writing
     with locked(path, "exclusive"):

@@ -137,7 +137,7 @@ async def test_the_copy_stays_whatever_the_clock_says(
     assert "1.2" in [copy.name.split("-")[1] for copy in copied(path)]
 
 
-async def test_the_older_version_goes_on_with_the_copy(
+async def test_the_older_version_continues_with_the_copy(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await opened(path)

@@ -76,25 +76,25 @@ def statements(database: Database) -> Any:
 
 
 @contextmanager
-def writer_held(database: Database) -> Any:
-    """Keeps the writer at work while the body queues more; lets it go at the end."""
+def writer_blocked(database: Database) -> Any:
+    """Keeps the writer at work while the body queues more; releases it at the end."""
     entered, gate = threading.Event(), threading.Event()
 
     def work(_: Transaction) -> None:
         entered.set()
         assert gate.wait(20)
 
-    holding = asyncio.ensure_future(database.write(work))
+    writing = asyncio.ensure_future(database.write(work))
 
-    async def held() -> None:
+    async def blocked() -> None:
         while not entered.is_set():
             await asyncio.sleep(0.001)
 
     try:
-        yield held()
+        yield blocked()
     finally:
         gate.set()
-        holding.add_done_callback(lambda task: task.exception())
+        writing.add_done_callback(lambda task: task.exception())
 
 
 async def child(path: Path) -> asyncio.subprocess.Process:
@@ -131,8 +131,8 @@ async def test_commits_are_synced_in_full_and_kept_in_a_log(database: Database) 
 
 async def test_writes_that_come_together_share_one_commit(database: Database) -> None:
     with statements(database) as seen:
-        with writer_held(database) as held:
-            await held
+        with writer_blocked(database) as blocked:
+            await blocked
             many = [asyncio.ensure_future(database.write(put(f"k{i}"))) for i in range(64)]
             await asyncio.sleep(0)  # each has queued its work, none is answered
             assert not any(task.done() for task in many)
@@ -169,8 +169,8 @@ async def test_a_failing_task_undoes_its_own_changes_only(database: Database) ->
         raise LookupError("no such slice")
 
     with statements(database) as seen:
-        with writer_held(database) as held:
-            await held
+        with writer_blocked(database) as blocked:
+            await blocked
             good = [asyncio.ensure_future(database.write(put(f"good{i}"))) for i in range(2)]
             bad = asyncio.ensure_future(database.write(breaks))
             last = asyncio.ensure_future(database.write(put("last")))
@@ -184,8 +184,8 @@ async def test_a_failing_task_undoes_its_own_changes_only(database: Database) ->
 
 async def test_a_statement_that_sqlite_refuses_reaches_its_caller_alone(database: Database) -> None:
     job = {"job": "nobody", "time": 0.0, "text": "?"}
-    with writer_held(database) as held:
-        await held
+    with writer_blocked(database) as blocked:
+        await blocked
         bad = asyncio.ensure_future(database.write(lambda tx: tx.run("add_job_message", **job)))
         good = asyncio.ensure_future(database.write(put("k")))
         await asyncio.sleep(0)
@@ -197,8 +197,8 @@ async def test_a_statement_that_sqlite_refuses_reaches_its_caller_alone(database
 async def test_a_cancelled_caller_does_not_undo_its_change_or_stop_the_writer(
     database: Database,
 ) -> None:
-    with writer_held(database) as held:
-        await held
+    with writer_blocked(database) as blocked:
+        await blocked
         gone = asyncio.ensure_future(database.write(put("gone")))
         await asyncio.sleep(0)
         gone.cancel()
@@ -208,13 +208,13 @@ async def test_a_cancelled_caller_does_not_undo_its_change_or_stop_the_writer(
     assert await database.read(get("gone")) == "v"
 
 
-async def test_a_full_disk_is_told_as_such_and_the_next_write_works(database: Database) -> None:
+async def test_a_full_disk_is_reported_as_such_and_the_next_write_works(database: Database) -> None:
     def limit(tx: Transaction, pages: int) -> int:
         return int(tx._connection.execute(f"PRAGMA max_page_count = {pages}").fetchone()[0])
 
     await database.write(lambda tx: limit(tx, 1))  # no less than the file has now
-    with writer_held(database) as held:
-        await held
+    with writer_blocked(database) as blocked:
+        await blocked
         big = asyncio.ensure_future(database.write(put("big", "x" * 1_000_000)))
         await asyncio.sleep(0)
     with pytest.raises(StorageFullError, match="free some space"):
@@ -226,7 +226,7 @@ async def test_a_full_disk_is_told_as_such_and_the_next_write_works(database: Da
     assert len(await database.read(get("big"))) == 1_000_000
 
 
-async def test_readers_see_one_snapshot_while_the_writer_goes_on(database: Database) -> None:
+async def test_readers_see_one_snapshot_while_the_writer_continues(database: Database) -> None:
     await database.write(put("k", "old"))
     loop = asyncio.get_running_loop()
     seen: list[str | None] = []
@@ -243,13 +243,13 @@ async def test_readers_see_one_snapshot_while_the_writer_goes_on(database: Datab
 
 async def test_the_log_becomes_small_again_after_a_long_read(database: Database) -> None:
     log = database.path.with_name(f"{database.path.name}-wal")
-    reading, go_on = asyncio.Event(), threading.Event()
+    reading, proceed = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
     def read(tx: Transaction) -> None:
         get("k")(tx)  # from here on it sees this snapshot, which no checkpoint passes
         loop.call_soon_threadsafe(reading.set)
-        go_on.wait(60)
+        proceed.wait(60)
 
     long = asyncio.ensure_future(database.read(read))
     await reading.wait()
@@ -258,7 +258,7 @@ async def test_the_log_becomes_small_again_after_a_long_read(database: Database)
             await database.write(put(f"k{n}", "x" * 500_000))
         assert log.stat().st_size > 16_000_000
     finally:
-        go_on.set()
+        proceed.set()
     await long
     for n in range(3):  # the first copies the log to the database, the next begins it again
         await database.write(put(f"after{n}"))
@@ -298,8 +298,8 @@ async def test_what_is_queued_when_it_closes_is_committed_and_what_comes_later_r
 ) -> None:
     path = tmp_path / "claraedge.db"
     async with Database(path) as database:
-        with writer_held(database) as held:
-            await held
+        with writer_blocked(database) as blocked:
+            await blocked
             queued = asyncio.ensure_future(database.write(put("queued")))
             await asyncio.sleep(0)
             closing = asyncio.ensure_future(database.__aexit__(None, None, None))

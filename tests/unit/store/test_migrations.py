@@ -37,8 +37,8 @@ async def fact(path: Path) -> str:
 def trace(path: Path) -> object:
     """All by which somebody who opened the file could be noticed, the lock apart."""
     status = path.stat()
-    beside = sorted(p.name for p in path.parent.iterdir() if p.suffix != ".lock")
-    return path.read_bytes(), status.st_mtime_ns, status.st_ino, beside
+    names = sorted(p.name for p in path.parent.iterdir() if p.suffix != ".lock")
+    return path.read_bytes(), status.st_mtime_ns, status.st_ino, names
 
 
 def write(path: Path, content: bytes) -> None:

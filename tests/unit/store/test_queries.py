@@ -1,4 +1,4 @@
-"""The named queries: each is there once, and SQLite takes every one of them."""
+"""The named queries: each is there once, and SQLite accepts every one of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from claraedge.store.queries import load_queries
 PACKAGE = Path(__file__).parents[3] / "claraedge"
 
 
-async def test_sqlite_takes_every_query(tmp_path: Path) -> None:
+async def test_sqlite_accepts_every_query(tmp_path: Path) -> None:
     queries = load_queries()
     async with Database(tmp_path / "claraedge.db") as database:
 

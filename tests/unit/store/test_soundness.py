@@ -1,4 +1,4 @@
-"""What errors mean for the state, and what a look at its files finds."""
+"""What errors mean for the state, and what a check of its files finds."""
 
 from __future__ import annotations
 
@@ -159,13 +159,13 @@ def test_a_damaged_database_of_an_older_version_is_brought_up_to_this_one(
         assert connection.execute("SELECT later FROM jobs").fetchone() == ("n",)
 
 
-async def test_who_looks_into_the_database_meanwhile_does_not_take_its_log_away(
+async def test_another_reader_of_the_open_database_does_not_remove_its_log(
     tmp_path: Path,
 ) -> None:
-    """As it was where the look at the files had dropped the locks of SQLite on them."""
+    """It did, where the check of the files had released the locks of SQLite on them."""
     path = tmp_path / "claraedge.db"
-    look = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(c.execute(sys.argv[2])"
-    look += ".fetchall()); c.close()"
+    reader = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(c.execute(sys.argv[2])"
+    reader += ".fetchall()); c.close()"
     for _ in range(2):  # a new one, and one that is there
         async with Database(path) as database:
             await database.write(lambda tx: tx.run("put_fact", key="k", value="v"))
@@ -174,7 +174,7 @@ async def test_who_looks_into_the_database_meanwhile_does_not_take_its_log_away(
                 *(
                     sys.executable,
                     "-c",
-                    look,
+                    reader,
                     str(path),
                     "SELECT count(*) FROM facts WHERE key = 'k'",
                 ),

@@ -56,7 +56,7 @@ class UndecodableRequestError(InvalidRequestError):
 
 
 class InvalidMetadataError(InvalidRequestError):
-    """The metadata exceed a limit of Clara, or set a key that already has a value.
+    """The metadata exceed a limit of Clara, or set a key that already has another value.
 
     To do: correct the entries that the message names; to change a value, remove its key first.
     """

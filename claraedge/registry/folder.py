@@ -1,9 +1,9 @@
 """`pipelines.d`: registers the files in this folder as pipelines, without changing or removing any.
 
 Each `*.yaml` and `*.yml` at the top is a pipeline; sub-folders contain what they import. A scan
-compares the folder with what is registered. It takes only files that were unchanged, including
-their imports, since the previous scan. A file that is wrong, or is being written, leaves the
-registered pipeline unchanged.
+compares the folder with what is registered. It registers only files that were unchanged,
+including their imports, since the previous scan. A file that is wrong, or is being written, leaves
+the registered pipeline unchanged.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from claraedge.registry import file_records
 from claraedge.registry.file_records import OfFile
 from claraedge.registry.pipelines import Pipelines, digest_of
 from claraedge.registry.sources import Gathered, Standing, gather, remedy, standing
-from claraedge.registry.top import Top, look_at
+from claraedge.registry.top import Top, scan_top
 from claraedge.store.database import Database, Transaction
 from claraedge.store.failures import reported_as
 from claraedge.suspects import UNRECORDED, Suspects, Work
@@ -97,7 +97,7 @@ class PipelineFolder:
         """The same for files that were registered or refused: skipped while that is unchanged."""
         self._problems: dict[str, tuple[str, ...]] = {}
         self._misnamed: Mapping[str, str] = {}
-        """Entries whose name is no text, escaped -> why they are not taken."""
+        """Entries whose name is no text, escaped -> why they are not registered."""
         self._same_name: tuple[str, ...] = ()
         self._trouble = ""
         """Why nothing is scanned now; empty where nothing blocks it."""
@@ -127,7 +127,7 @@ class PipelineFolder:
         ]
 
     async def prepare(self) -> None:
-        """Takes what changed while the daemon did not run; call it at start, before anything
+        """Applies what changed while the daemon did not run; call it at start, before anything
         creates jobs.
 
         What changed within the last pause is left to later scans.
@@ -142,7 +142,7 @@ class PipelineFolder:
 
     async def _try(self, *, at_start: bool) -> None:
         try:
-            await self.look(at_start=at_start)
+            await self.scan(at_start=at_start)
         except ClaraedgeError as error:
             self._met(str(error))
         except PermissionError as error:
@@ -153,9 +153,9 @@ class PipelineFolder:
                 " correct that, or set [pipelines] path to another folder"
             )
         except Exception as error:  # noqa: BLE001 - only this scan fails
-            self._met(str(known(error, "a look at the folder of pipelines")))
+            self._met(str(known(error, "a scan of the folder of pipelines")))
 
-    async def look(self, *, at_start: bool = False) -> None:
+    async def scan(self, *, at_start: bool = False) -> None:
         """Scans once: registers what is new or changed, and disables what is gone.
 
         Raises PipelineStoreError where the result cannot be stored now, and OSError where the
@@ -164,7 +164,7 @@ class PipelineFolder:
         before = self._clock.now() - self._pause
         known = await self._database.read(file_records.known)
         present = [one for one in known.values() if not one.gone]
-        top = await in_thread(look_at, self._folder, make=not present)
+        top = await in_thread(scan_top, self._folder, make=not present)
         if await self._is_unmounted(top, present):
             self._met(
                 "is empty, and what was mounted when files lay there is not; mount it. To disable"
@@ -248,7 +248,7 @@ class PipelineFolder:
             async with self._suspects.during(Work.PIPELINE, name):
                 return await self._changed(name, registered, settled_before)
         except Exception as error:
-            why = known(error, "a look at a pipeline file", file=name)
+            why = known(error, "the inspection of a pipeline file", file=name)
             if why is error and not isinstance(error, SetAsideError):
                 raise  # it affects all files
         self._done.pop(name, None)
@@ -291,8 +291,8 @@ class PipelineFolder:
                 texts = tuple(f"{self._folder}/{name}: {text}" for text in error.messages)
                 self._refuse(name, texts, at=gathered.standings)
                 return None
-            told = {(p.file, p.line, p.column) for p in problems}
-            problems += [p for p in loaded.errors if (p.file, p.line, p.column) not in told]
+            reported = {(p.file, p.line, p.column) for p in problems}
+            problems += [p for p in loaded.errors if (p.file, p.line, p.column) not in reported]
             pipeline = loaded.pipeline
         if problems or pipeline is None:
             texts = tuple(str(self._placed(problem)) for problem in problems)
@@ -365,7 +365,7 @@ class PipelineFolder:
                 extra={"file": f"{self._folder}/{name}", "pipeline": file_records.id_of(name)},
             )
         self._pipelines.on_created()
-        self._failpoint("pipelines.d: told")
+        self._failpoint("pipelines.d: announced")
 
     def _twins(self, known: Mapping[str, OfFile]) -> tuple[str, ...]:
         """Returns warnings for files that define pipelines of the same name, which means only the
@@ -381,8 +381,8 @@ class PipelineFolder:
             if older is not None:
                 found.append(
                     f"{self._folder}/{one.source} and {older.source} both define the pipeline"
-                    f" {one.name}; the name means the former. Rename one of the pipelines, or take"
-                    " a file out"
+                    f" {one.name}; the name means the former. Rename one of the pipelines, or"
+                    " remove one of the files"
                 )
         return tuple(found)
 

@@ -164,7 +164,7 @@ class Pipelines:
         """
 
         def work(tx: Transaction) -> None:
-            _refuse_file(get(tx, pipeline), "take away")
+            _refuse_file(get(tx, pipeline), "remove")
             tx.run("remove_pipeline", id=pipeline, now=self._clock.now())
             metadata.forget(tx, pipeline)
 

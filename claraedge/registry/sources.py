@@ -42,7 +42,7 @@ class Gathered:
     files: tuple[DefinitionFile, ...]
     """The files that could be read, the root first."""
     standings: Mapping[str, Standing]
-    """The state of every path that was looked up, taken after it was read."""
+    """The state of every path that was searched for, as it was after the read."""
     problems: tuple[Problem, ...]
     """Errors: why the set of files is incomplete."""
 
@@ -71,7 +71,7 @@ def gather(folder: Path, root: str) -> Gathered:
                 raise _RefusedError(
                     "names-differ-by-case",
                     f"its name differs from {shown(folded[path.casefold()])} only in upper and"
-                    " lower case, and the platform takes such files as one",
+                    " lower case, and the platform treats such files as one",
                     "rename one of them",
                 )
             content = _content(base, folder, path)
@@ -177,7 +177,7 @@ def _content(base: Path, folder: Path, path: str) -> bytes:
             raise _RefusedError(
                 "unknown-file",
                 f"there is {what} {shown(str(place), 400)}",
-                "put the file there, or take out what names it",
+                "put the file there, or remove what names it",
             ) from error
         raise _RefusedError(
             "unreadable-file",

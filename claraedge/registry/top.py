@@ -30,7 +30,7 @@ class Top:
     """Names of pipeline files with one more extension, which Windows hides."""
 
 
-def look_at(folder: Path, *, make: bool) -> Top:
+def scan_top(folder: Path, *, make: bool) -> Top:
     """Scans the folder. `make`: creates it where it is missing. Blocks. Raises OSError."""
     if make and not folder.exists():
         files.make_folders(folder)

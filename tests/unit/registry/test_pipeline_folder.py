@@ -103,64 +103,64 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         yield bench
 
 
-async def looks(looking: PipelineFolder, count: int = 2) -> None:
+async def scan(folder: PipelineFolder, count: int = 2) -> None:
     for _ in range(count):
-        await looking.look()
+        await folder.scan()
 
 
-def told(looking: PipelineFolder) -> str:
-    return "\n".join(looking.warnings())
+def warnings(folder: PipelineFolder) -> str:
+    return "\n".join(folder.warnings())
 
 
 async def test_the_folder_is_made_and_a_file_is_registered_once_it_stays_the_same(
     bench: Bench,
 ) -> None:
-    looking = bench.start()
-    await looking.look()
+    folder = bench.start()
+    await folder.scan()
     assert list(bench.folder.iterdir()) == []
     path = bench.write("ct.yaml", named("ct"))
-    await looking.look()
+    await folder.scan()
     assert await bench.names() == []
-    await looking.look()
+    await folder.scan()
     registered = await bench.found("CT")
     assert registered is not None
     assert (registered.source, registered.files[0].path) == ("ct.yaml", "ct.yaml")
     assert registered.id == file_records.id_of("ct.yaml") == "b320eb950d6e5110bee2cfc9668e6bc3"
     assert bench.pokes == 1
     before = await bench.trace()
-    await looks(looking, 3)
+    await scan(folder, 3)
     path.touch()
-    await looks(looking, 3)
+    await scan(folder, 3)
     assert (await bench.trace(), bench.pokes) == (before, 1)
-    assert list(looking.warnings()) == []
+    assert list(folder.warnings()) == []
 
 
 async def test_a_file_that_is_being_written_is_not_taken(bench: Bench) -> None:
-    looking = bench.start()
+    folder = bench.start()
     text = named("ct", "one", "two")
     for end in range(100, len(text), 20):  # some of these are whole pipelines
         bench.write("ct.yaml", text[:end])
-        await looking.look()
+        await folder.scan()
     bench.write("ct.yaml", text)
-    await looking.look()
+    await folder.scan()
     assert await bench.names() == []
-    await looking.look()
+    await folder.scan()
     registered = await bench.found("ct")
     assert registered is not None
     assert registered.files[0].content == text
 
 
-async def test_a_start_takes_what_is_old_and_leaves_what_is_fresh_to_later_looks(
+async def test_a_start_registers_what_is_old_and_leaves_what_is_fresh_to_later_scans(
     bench: Bench,
 ) -> None:
     bench.write("ct.yaml", named("ct"))
     await bench.start().prepare()
     assert await bench.names() == []
     bench.clock.ahead = 60
-    looking = bench.start()
-    await looking.prepare()
+    folder = bench.start()
+    await folder.prepare()
     assert await bench.names() == ["ct"]
-    # The folder's own time tells when a file went, and is fresh on a clock that is right.
+    # The folder's own time says when a file went, and is fresh on a clock that is right.
     (bench.folder / "ct.yaml").unlink()
     bench.clock.ahead = 0
     await bench.start().prepare()
@@ -170,37 +170,37 @@ async def test_a_start_takes_what_is_old_and_leaves_what_is_fresh_to_later_looks
     assert await bench.names() == []
 
 
-async def test_a_clock_that_is_behind_takes_nothing_early(bench: Bench) -> None:
+async def test_a_clock_that_is_behind_registers_nothing_early(bench: Bench) -> None:
     bench.write("ct.yaml", named("ct"))
     bench.clock.ahead = -86400
-    looking = bench.start()
-    await looking.prepare()
+    folder = bench.start()
+    await folder.prepare()
     assert await bench.names() == []
-    await looking.look()
+    await folder.scan()
     assert await bench.names() == ["ct"]
 
 
 async def test_restarts_with_the_same_bytes_change_nothing(bench: Bench) -> None:
     bench.write("ct.yaml", importing("ct", "parts/reader.yaml"))
     bench.write("parts/reader.yaml", OPERATOR)
-    await looks(bench.start())
+    await scan(bench.start())
     assert await bench.names() == ["ct"]
     before, bench.clock.ahead = await bench.trace(), 60
     for _ in range(2):
-        looking = bench.start()
-        await looking.prepare()
-        await looks(looking)
+        folder = bench.start()
+        await folder.prepare()
+        await scan(folder)
         assert (await bench.trace(), bench.pokes) == (before, 1)
 
 
 async def test_a_change_updates_the_pipeline_and_forgets_the_old_text(bench: Bench) -> None:
-    looking = bench.start()
+    folder = bench.start()
     bench.write("ct.yaml", named("ct"))
-    await looks(looking)
+    await scan(folder)
     first = await bench.found("ct")
     _, definitions = await bench.trace()
     bench.write("ct.yaml", named("spleen", "one", "two"))
-    await looks(looking)
+    await scan(folder)
     second = await bench.found("spleen")
     assert first is not None
     assert second is not None
@@ -212,7 +212,7 @@ async def test_a_change_updates_the_pipeline_and_forgets_the_old_text(bench: Ben
 
 @pytest.mark.parametrize("kind", ["by a link", "plainly"])
 async def test_an_import_in_a_sub_folder_belongs_to_the_pipeline(bench: Bench, kind: str) -> None:
-    looking = bench.start()
+    folder = bench.start()
     real = bench.write("parts/v1.yaml", OPERATOR)
     if kind == "by a link":
         (bench.folder / "parts/reader.yaml").symlink_to("v1.yaml")
@@ -220,7 +220,7 @@ async def test_an_import_in_a_sub_folder_belongs_to_the_pipeline(bench: Bench, k
         real = real.rename(bench.folder / "parts/reader.yaml")
     bench.write("parts/middle.yaml", "import: {path: ../parts/reader.yaml}\n")
     bench.write("ct.yml", importing("ct", "parts/middle.yaml"))
-    await looks(looking)
+    await scan(folder)
     registered = await bench.found("ct")
     assert registered is not None
     assert [f.path for f in registered.files] == [
@@ -230,77 +230,77 @@ async def test_an_import_in_a_sub_folder_belongs_to_the_pipeline(bench: Bench, k
     ]
     assert await bench.names() == ["ct"], "what lies in sub-folders is no pipeline"
     real.write_text(OPERATOR.replace("/in", "/input"))
-    await looks(looking)
+    await scan(folder)
     again = await bench.found("ct")
     assert again is not None
     assert "/input" in again.files[2].content
-    assert list(looking.warnings()) == []
+    assert list(folder.warnings()) == []
 
 
 async def test_an_import_that_comes_late_is_waited_for(bench: Bench) -> None:
-    looking = bench.start()
+    folder = bench.start()
     bench.write("other/reader.yaml", OPERATOR)  # never taken instead, for its last name
     text = importing("ct", "parts/reader.yaml") + "- import: {path: other/reader.yaml}\n"
     bench.write("ct.yaml", text)
-    await looks(looking)
+    await scan(folder)
     assert await bench.names() == []
-    assert f"{bench.folder}/ct.yaml:4:18: there is no file" in told(looking)
+    assert f"{bench.folder}/ct.yaml:4:18: there is no file" in warnings(folder)
     bench.write("parts/reader.yaml", OPERATOR.replace("name: reader", "name: first"))
-    await looks(looking)
+    await scan(folder)
     assert await bench.names() == ["ct"]
-    assert list(looking.warnings()) == []
+    assert list(folder.warnings()) == []
 
 
 async def test_a_wrong_file_leaves_the_pipeline_as_it_was(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    looking = bench.start()
+    folder = bench.start()
     bench.write("ct.yaml", named("ct"))
     bench.write("new.yaml", "a: [1, 2")
-    await looks(looking)
+    await scan(folder)
     before = await bench.found("ct")
     assert before is not None
     bench.write("ct.yaml", named("ct").replace("operators:", "operatros:"))
-    await looks(looking, 4)
+    await scan(folder, 4)
     assert await bench.found("ct") == before
-    assert f"{bench.folder}/ct.yaml:" in told(looking)
-    assert f"{bench.folder}/new.yaml:2:1: this is not YAML" in told(looking)
+    assert f"{bench.folder}/ct.yaml:" in warnings(folder)
+    assert f"{bench.folder}/new.yaml:2:1: this is not YAML" in warnings(folder)
     refused = [r for r in caplog.records if r.msg == "pipeline file not taken"]
     assert sorted(getattr(r, "file", "") for r in refused) == [
         f"{bench.folder}/ct.yaml",
         f"{bench.folder}/new.yaml",
     ]
-    files = {f.name: f for f in await looking.files()}
+    files = {f.name: f for f in await folder.files()}
     assert files["ct.yaml"].pipeline is not None
     assert files["new.yaml"].pipeline is None
     assert all(f.problems for f in files.values())
     bench.write("ct.yaml", named("ct"))
     (bench.folder / "new.yaml").unlink()
-    await looks(looking)
-    assert list(looking.warnings()) == []
+    await scan(folder)
+    assert list(folder.warnings()) == []
     assert await bench.found("ct") == before
 
 
 async def test_what_the_device_can_never_satisfy_is_refused(bench: Bench) -> None:
-    looking = bench.start()
+    folder = bench.start()
     bench.write("ct.yaml", named("ct") + "  requests: {memory: 999999}\n")
-    await looks(looking)
+    await scan(folder)
     assert await bench.names() == []
-    assert "ct.yaml:10:22: `memory` asks for" in told(looking)
+    assert "ct.yaml:10:22: `memory` asks for" in warnings(folder)
 
 
 async def test_a_file_that_is_gone_disables_and_one_that_returns_enables(bench: Bench) -> None:
-    looking = bench.start()
+    folder = bench.start()
     path = bench.write("ct.yaml", named("ct"))
-    await looks(looking)
+    await scan(folder)
     registered = await bench.found("ct")
     assert registered is not None
     await bench.pipelines.add_metadata(registered.id, {"Ward": "3"})
     path.rename(bench.folder / ".ct.yaml")
-    await looking.look()
-    assert await bench.names() == ["ct"], "an editor may take it away for a moment"
-    await looking.look()
+    await folder.scan()
+    assert await bench.names() == ["ct"], "an editor may rename it for a moment"
+    await folder.scan()
     assert await bench.found("ct") is None
     reason = "its file ct.yaml is gone from the folder of pipelines; put it back"
     for asked in ("CT", registered.id):
@@ -308,24 +308,24 @@ async def test_a_file_that_is_gone_disables_and_one_that_returns_enables(bench: 
     assert await bench.database.read(lambda tx: why_missing(tx, "other")) == ""
     with pytest.raises(PipelineNotFoundError, match=reason):
         await bench.pipelines.get(registered.id)
-    (file,) = await looking.files()
+    (file,) = await folder.files()
     assert file.pipeline is not None
     assert file.pipeline.gone
     (bench.folder / ".ct.yaml").rename(path)
-    await looks(looking)
+    await scan(folder)
     again = await bench.found("ct")
     assert again is not None
     assert (again.id, dict(again.metadata)) == (registered.id, {"Ward": "3"})
 
 
 async def test_a_renamed_file_is_never_missing(bench: Bench) -> None:
-    looking = bench.start()
+    folder = bench.start()
     path = bench.write("ct.yaml", named("ct"))
-    await looks(looking)
+    await scan(folder)
     path.rename(bench.folder / "spleen.yaml")
-    await looking.look()
+    await folder.scan()
     assert await bench.names() == ["ct"]
-    await looking.look()
+    await folder.scan()
     registered = await bench.found("ct")
     assert registered is not None
     assert registered.id == file_records.id_of("spleen.yaml")
@@ -333,14 +333,14 @@ async def test_a_renamed_file_is_never_missing(bench: Bench) -> None:
 
 
 async def test_an_empty_folder_disables_all(bench: Bench) -> None:
-    looking = bench.start()
+    folder = bench.start()
     for name in ("a", "b"):
         bench.write(f"{name}.yaml", named(name))
-    await looks(looking)
+    await scan(folder)
     assert sorted(await bench.names()) == ["a", "b"]
     for name in ("a", "b"):
         (bench.folder / f"{name}.yaml").unlink()
-    await looks(looking)
+    await scan(folder)
     assert await bench.names() == []
 
 
@@ -348,10 +348,10 @@ async def test_an_empty_folder_disables_all(bench: Bench) -> None:
 async def test_a_folder_that_cannot_be_read_changes_nothing(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    looking = bench.start()
+    folder = bench.start()
     bench.write("ct.yaml", named("ct"))
-    await looks(looking)
-    away = bench.folder.rename(bench.folder.with_name("away"))
+    await scan(folder)
+    moved = bench.folder.rename(bench.folder.with_name("moved"))
     if way == "a file":
         bench.folder.write_text("no folder")
     elif way == "a link to nothing":
@@ -365,7 +365,7 @@ async def test_a_folder_that_cannot_be_read_changes_nothing(
 
         monkeypatch.setattr(top, "entries", refuse)
     bench.clock.ahead = 60
-    for life in (looking, bench.start()):
+    for life in (folder, bench.start()):
         caplog.clear()
         await life.prepare()
         for _ in range(3):
@@ -383,10 +383,10 @@ async def test_a_folder_that_cannot_be_read_changes_nothing(
         bench.folder.rmdir()
     else:
         bench.folder.unlink(missing_ok=True)
-    away.rename(bench.folder)
+    moved.rename(bench.folder)
     before = await bench.trace()
-    await looks(looking)
-    assert (list(looking.warnings()), await bench.trace()) == ([], before)
+    await scan(folder)
+    assert (list(folder.warnings()), await bench.trace()) == ([], before)
 
 
 async def test_a_mount_point_without_its_mount_disables_nothing(
@@ -394,25 +394,25 @@ async def test_a_mount_point_without_its_mount_disables_nothing(
 ) -> None:
     monkeypatch.setattr(top, "_mount_of", lambda _: bench.folder)
     bench.write("ct.yaml", named("ct"))
-    looking = bench.start()
-    await looks(looking)
-    away = bench.folder.rename(bench.folder.with_name("away"))
+    folder = bench.start()
+    await scan(folder)
+    moved = bench.folder.rename(bench.folder.with_name("moved"))
     bench.folder.mkdir()
     monkeypatch.setattr(top, "_mount_of", lambda _: Path("/"))
     bench.clock.ahead = 60
-    for life in (looking, bench.start()):  # also after a restart
+    for life in (folder, bench.start()):  # also after a restart
         await life.prepare()
-        await looks(life, 3)
+        await scan(life, 3)
         assert await bench.names() == ["ct"]
-        assert "mount it" in told(life)
+        assert "mount it" in warnings(life)
     (bench.folder / "no-more-pipelines").touch()
-    await looks(looking)
+    await scan(folder)
     assert await bench.names() == []
-    assert list(looking.warnings()) == []
+    assert list(folder.warnings()) == []
     (bench.folder / "no-more-pipelines").unlink()
     bench.folder.rmdir()
-    away.rename(bench.folder)
-    await looks(looking)
+    moved.rename(bench.folder)
+    await scan(folder)
     assert await bench.names() == ["ct"]
 
 
@@ -574,40 +574,40 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("make", HOSTILE, ids=lambda make: make.__name__)
-async def test_what_is_refused_is_told_and_harms_nothing_else(
+async def test_what_is_refused_is_reported_and_harms_nothing_else(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, make: Callable[[Bench], None]
 ) -> None:
     monkeypatch.chdir(bench.folder.parent.parent)
     bench.write("good.yaml", named("good"))
     make(bench)
-    looking = bench.start()
-    await looks(looking, 3)
+    folder = bench.start()
+    await scan(folder, 3)
     assert await bench.names() == ["good"]
-    assert len(looking.warnings()) == 1
-    assert HOSTILE[make] in told(looking)
-    assert told(looking).isprintable()
-    refused = [f for f in await looking.files() if f.problems]
+    assert len(folder.warnings()) == 1
+    assert HOSTILE[make] in warnings(folder)
+    assert warnings(folder).isprintable()
+    refused = [f for f in await folder.files() if f.problems]
     assert len(refused) == 1
     for entry in bench.folder.iterdir():
         if entry.name != "good.yaml":
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-    await looks(looking)
-    assert (list(looking.warnings()), await bench.names()) == ([], ["good"])
+    await scan(folder)
+    assert (list(folder.warnings()), await bench.names()) == ([], ["good"])
 
 
 @pytest.mark.parametrize(
     "name", [".x.yaml", "x.yaml.part", "x.yaml~", "x.yaml.tmp", "x.json", "README", ".#x.yaml"]
 )
 async def test_names_that_stand_for_nothing_are_passed_by(bench: Bench, name: str) -> None:
-    looking = bench.start()
+    folder = bench.start()
     bench.write(name, named("x"))
-    await looks(looking, 3)
+    await scan(folder, 3)
     assert await bench.names() == []
-    assert list(looking.warnings()) == []
-    assert await looking.files() == []
+    assert list(folder.warnings()) == []
+    assert await folder.files() == []
 
 
-async def test_a_file_that_may_not_be_read_is_told_with_what_corrects_it(
+async def test_a_file_that_may_not_be_read_is_reported_with_what_corrects_it(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.write("it's ct.yaml", named("ct"))
@@ -616,26 +616,28 @@ async def test_a_file_that_may_not_be_read_is_told_with_what_corrects_it(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(sources, "_read", refuse)
-    looking = bench.start()
-    await looks(looking)
-    assert f"its owner has to give {bench.folder}/it's ct.yaml mode 0644" in told(looking)
+    folder = bench.start()
+    await scan(folder)
+    assert f"its owner has to give {bench.folder}/it's ct.yaml mode 0644" in warnings(folder)
 
 
-async def test_of_two_files_of_one_name_the_newer_is_meant_and_that_is_told(bench: Bench) -> None:
-    looking = bench.start()
+async def test_of_two_files_of_one_name_the_newer_is_used_and_reported(
+    bench: Bench,
+) -> None:
+    folder = bench.start()
     os.utime(bench.write("a.yaml", named("ct")), (2e9, 2e9))
     os.utime(bench.write("b.yaml", named("CT")), (1e9, 1e9))
-    await looks(looking)
+    await scan(folder)
     found = await bench.found("ct")
     assert found is not None
     assert found.source == "a.yaml"
-    assert f"{bench.folder}/a.yaml and b.yaml both define the pipeline ct" in told(looking)
+    assert f"{bench.folder}/a.yaml and b.yaml both define the pipeline ct" in warnings(folder)
     (bench.folder / "a.yaml").unlink()
-    await looks(looking)
+    await scan(folder)
     found = await bench.found("ct")
     assert found is not None
     assert found.source == "b.yaml"
-    assert list(looking.warnings()) == []
+    assert list(folder.warnings()) == []
 
 
 # --- clients ---------------------------------------------------------------------------------
@@ -643,12 +645,12 @@ async def test_of_two_files_of_one_name_the_newer_is_meant_and_that_is_told(benc
 
 async def test_clients_cannot_change_or_remove_it(bench: Bench) -> None:
     bench.write("ct.yaml", named("ct"))
-    await looks(bench.start())
+    await scan(bench.start())
     registered = await bench.found("ct")
     assert registered is not None
     with pytest.raises(PipelineOfFileError, match=r"ct\.yaml in .* change that file"):
         await bench.pipelines.update(registered.id, [DefinitionFile(path="x", content="wrong: [")])
-    with pytest.raises(PipelineOfFileError, match=r"ct\.yaml in .* take away that file"):
+    with pytest.raises(PipelineOfFileError, match=r"ct\.yaml in .* remove that file"):
         await bench.pipelines.remove(registered.id)
     assert await bench.found("ct") == registered
 
@@ -659,17 +661,17 @@ async def test_an_id_that_a_client_took_stays_the_clients(bench: Bench) -> None:
     await bench.pipelines.create(text, {}, taken)
     bench.write("ct.yaml", named("ct"))
     bench.write("mr.yaml", named("mr"))
-    looking = bench.start()
-    await looks(looking, 3)
+    folder = bench.start()
+    await scan(folder, 3)
     assert await bench.names() == ["theirs", "mr"]
-    assert f"the id {taken} that it stands for is taken" in told(looking)
+    assert f"the id {taken} that it stands for is taken" in warnings(folder)
     await bench.pipelines.update(taken, text)
     await bench.pipelines.remove(taken)
 
 
 # --- breaks ----------------------------------------------------------------------------------
 
-STEPS = ["gathered", "before commit", "committed", "told"]
+STEPS = ["gathered", "before commit", "committed", "announced"]
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -681,10 +683,10 @@ async def test_a_kill_between_two_steps_leaves_the_old_or_the_new(
     path = bench.folder / "ct.yaml"
     if what != "new":
         bench.write("ct.yaml", named("ct"))
-    await looks(bench.start())
+    await scan(bench.start())
     if what == "back":
         hidden = path.rename(bench.folder / ".ct.yaml")
-        await looks(bench.start())
+        await scan(bench.start())
         hidden.rename(path)
     elif what in ("new", "changed"):
         bench.write("ct.yaml", named("ct", "one", "two"))
@@ -700,7 +702,7 @@ async def test_a_kill_between_two_steps_leaves_the_old_or_the_new(
             raise KilledError(name)
 
     with pytest.raises(KilledError):
-        await looks(bench.start(kill), 3)
+        await scan(bench.start(kill), 3)
     after = {"other"} if what == "gone" else {"ct", "other"}
     assert {p.name async for p in bench.pipelines.each()} in (before, after)
     bench.clock.ahead = 60
@@ -712,12 +714,12 @@ async def test_a_kill_between_two_steps_leaves_the_old_or_the_new(
         assert found.source == ("spleen.yaml" if what == "renamed" else "ct.yaml")
         assert ("two" in found.files[0].content) == (what in ("new", "changed"))
     trace = await bench.trace()
-    await looks(bench.start(), 3)
+    await scan(bench.start(), 3)
     assert await bench.trace() == trace
 
 
 async def test_a_full_disk_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    looking = bench.start()
+    folder = bench.start()
     bench.write("ct.yaml", named("ct"))
 
     async def refuse(_: object) -> None:
@@ -725,10 +727,10 @@ async def test_a_full_disk_is_waited_for(bench: Bench, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(bench.database, "write", refuse)
     with pytest.raises(PipelineStoreError):
-        await looks(looking)
-    await looking._try(at_start=False)
-    assert "the disk is full" in told(looking)
+        await scan(folder)
+    await folder._try(at_start=False)
+    assert "the disk is full" in warnings(folder)
     monkeypatch.undo()
-    await looks(looking)
+    await scan(folder)
     assert await bench.names() == ["ct"]
-    assert list(looking.warnings()) == []
+    assert list(folder.warnings()) == []

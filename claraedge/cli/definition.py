@@ -16,7 +16,7 @@ from claraedge.errors import PipelineDefinitionError
 from claraedge.pipelines.checks.load import load
 from claraedge.pipelines.checks.unfilled import unfilled
 from claraedge.pipelines.model import DefinitionFile, Pipeline
-from claraedge.pipelines.syntax.gathering import MAX_BYTES, MAX_FILES, beside, imports_of
+from claraedge.pipelines.syntax.gathering import MAX_BYTES, MAX_FILES, imports_of, resolve_import
 from claraedge.pipelines.syntax.nodes import ObjectNode
 from claraedge.pipelines.syntax.problems import Problem, Report
 from claraedge.pipelines.syntax.reader import read
@@ -96,7 +96,7 @@ class Disk:
     def named(self, path: Path) -> Source:
         """Returns a file that the user named."""
         source = self._source(os.path.normpath(Path.cwd() / path), str(path), named=True)
-        assert source is not None, "a named file is told to be missing"
+        assert source is not None, "a named file that is missing raises an error"
         return source
 
     def reached(self, roots: Iterable[Source]) -> list[Source]:
@@ -110,10 +110,10 @@ class Disk:
         while waiting and len(found) <= MAX_FILES and size <= MAX_BYTES:
             importing = waiting.pop(0)
             for path in importing.imports:
-                place = beside(importing.place, path)
+                place = resolve_import(importing.place, path)
                 if place in found:
                     continue
-                source = self._source(place, beside(importing.shown, path), named=False)
+                source = self._source(place, resolve_import(importing.shown, path), named=False)
                 if source is not None:
                     found[place] = source
                     waiting.append(source)
@@ -147,7 +147,7 @@ class Disk:
                         "names-differ-by-case",
                         source.shown,
                         f"its name differs from {first.shown} only in upper and lower case, and"
-                        " the platform takes such files as one",
+                        " the platform treats such files as one",
                         "rename one of them",
                     )
                 )

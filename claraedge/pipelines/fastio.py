@@ -61,15 +61,15 @@ def description(inputs: Iterable[Input], outputs: Iterable[Output]) -> str | Non
     with short type names (`f32`); `from` names the operator that wrote an input. What does not
     apply is left out.
     """
-    told = {
+    variable = {
         "inputs": [_described(i, i.source) for i in inputs if i.in_memory],
         "outputs": [_described(o, None) for o in outputs if o.in_memory],
     }
-    return json.dumps(told, separators=(",", ":")) if any(told.values()) else None
+    return json.dumps(variable, separators=(",", ":")) if any(variable.values()) else None
 
 
 def _described(entry: Entry, source: str | None) -> dict[str, object]:
-    told = {
+    properties = {
         "name": entry.name,
         "from": source,
         "path": entry.path,
@@ -78,7 +78,7 @@ def _described(entry: Entry, source: str | None) -> dict[str, object]:
         "shape": entry.shape,
         "bytes": size(entry),
     }
-    return {key: value for key, value in told.items() if value is not None}
+    return {key: value for key, value in properties.items() if value is not None}
 
 
 _BYTES: Mapping[str, int] = {short: _SIZES[short[1:]] for short in set(PRIMITIVES.values())}

@@ -152,7 +152,7 @@ class Operator(Value, frozen=True, kw_only=True):
     variables: Mapping[str, str] = {}
     requests: Requests = Requests()
     timeout: int | None = None
-    """Seconds that one attempt may take."""
+    """Seconds that one attempt may last."""
     retry: Retry | None = None
     outside: bool = False
     """Whether it reaches what this machine reaches; otherwise only its services."""

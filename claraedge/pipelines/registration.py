@@ -68,7 +68,7 @@ def registration(
     )
 
 
-def told(operator: Operator, registered: Registration) -> str:
+def summary(operator: Operator, registered: Registration) -> str:
     """Returns a description of the registration, in one line for people."""
     agent = "no agent" if registered.agent is None else f"agent {_shown(registered.agent)}"
     data = "" if registered.data is None else f", data {_shown(registered.data)}"
@@ -88,7 +88,7 @@ def registrations(
         if is_registration(operator):
             variables = contract.environment(operator, job_id=job_id, job_name=job_name)
             registered = registration(operator, variables)
-            assert registered is not None, "its image was looked at"
+            assert registered is not None, "`is_registration` has checked its image"
             found.append((operator, registered))
     return found
 

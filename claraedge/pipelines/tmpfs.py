@@ -35,7 +35,7 @@ class TmpfsRule:
     scratch: int | None = None
 
     def of(self, container: Container, limit: int | None) -> Tmpfs:
-        """Returns the sizes for a container with this memory limit. The manifest of its image takes
+        """Returns the sizes for a container with this memory limit. The manifest of its image has
         precedence.
         """
         return Tmpfs(

@@ -18,7 +18,13 @@ from typing import NamedTuple
 from claraedge import texts
 from claraedge.fs.folder_looks import Seen
 from claraedge.pipelines.model import DefinitionFile
-from claraedge.pipelines.syntax.gathering import MAX_BYTES, MAX_FILES, Import, beside, imports_of
+from claraedge.pipelines.syntax.gathering import (
+    MAX_BYTES,
+    MAX_FILES,
+    Import,
+    imports_of,
+    resolve_import,
+)
 from claraedge.pipelines.syntax.problems import At, Place, Problem, Report, shown
 from claraedge.pipelines.syntax.reader import read
 
@@ -92,7 +98,7 @@ def gather(folder: Path, root: str) -> Gathered:
             continue
         found.append(DefinitionFile(path=path, content=text))
         for taken in _imports(path, text):
-            inner = beside(path, taken.path)
+            inner = resolve_import(path, taken.path)
             if inner == ".." or inner.startswith("../"):
                 report.error(
                     "import-outside",

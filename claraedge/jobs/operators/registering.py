@@ -28,7 +28,7 @@ async def register(
     variables = contract.environment(operator, job_id=job.id, job_name=job.name)
     registered = registration.registration(operator, variables)
     assert registered is not None, "its image was inspected"
-    text = registration.told(operator, registered)
+    text = registration.summary(operator, registered)
     # Operators that read an output of it find an empty folder.
     folder = machine.payloads.tree.attempt(job.payload, name, attempt)
     await in_thread(files.sync_folders, await in_thread(make_output_folders, folder, operator))

@@ -245,5 +245,5 @@ def _check_device(requests: Requests, device: Device, fields: Fields, report: Re
             "more-than-device",
             fields.get("gpu") or fields.node,
             f"`gpu` asks for {gpus} devices, and this device has {device.gpus}",
-            f"ask for {device.gpus} at most; operators of one job take turns",
+            f"ask for {device.gpus} at most; operators of one job use them in turn",
         )

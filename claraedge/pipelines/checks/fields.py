@@ -14,7 +14,7 @@ _INTEGER = re.compile(r"0|[1-9][0-9]{0,11}")
 
 
 class Fields:
-    """Looks up properties; one of the wrong form is reported and treated as absent."""
+    """Reads properties; one of the wrong form is reported and treated as absent."""
 
     def __init__(self, node: ObjectNode, where: str, kind: type[Object], report: Report) -> None:
         """`where` names the object in messages, such as "an operator". `kind` declares its

@@ -134,7 +134,7 @@ def _by_name(drafts: Sequence[Draft], report: Report) -> Mapping[str, Draft]:
                 draft.name_at,
                 f"two operators are named {shown(draft.name.text)} (names are compared without"
                 f" case), the first on {where(first.name_at, draft.name_at)}",
-                "give each operator its own name; beside `import` a `name` replaces the file's",
+                "give each operator its own name; a `name` next to `import` replaces the file's",
             )
     return found
 
@@ -233,7 +233,7 @@ def _output_name(entry: DraftEntry, upstream: Draft, report: Report) -> str | No
 def _refuse_cycles(edges: Edges, report: Report) -> None:
     """Reports each group of operators that wait for each other once, by one of its cycles."""
     for cycle in _cycles(edges):
-        # Start with the first member and go downstream: `a -> b` reads "b takes what a made".
+        # Start with the first member and go downstream: `a -> b` means "b reads what a wrote".
         first = cycle[0]
         at = edges[first][cycle[1]]
         path = " -> ".join([first, *reversed(cycle[1:]), first])
@@ -257,7 +257,7 @@ def _cycles(edges: Edges) -> Iterator[list[str]]:
             continue
         walk = [root]
         on_walk = {root: 0}
-        told = [-1]  # positions on the walk that are in a reported cycle
+        reported = [-1]  # positions on the walk that are in a reported cycle
         ahead = [iter(edges[root])]
         while walk:
             step = next(ahead[-1], None)
@@ -265,11 +265,11 @@ def _cycles(edges: Edges) -> Iterator[list[str]]:
                 ahead.pop()
                 done.add(walk[-1])
                 del on_walk[walk.pop()]
-                if told[-1] == len(walk):
-                    told.pop()
+                if reported[-1] == len(walk):
+                    reported.pop()
             elif step in on_walk:
-                if told[-1] < on_walk[step]:
-                    told.extend(range(on_walk[step], len(walk)))
+                if reported[-1] < on_walk[step]:
+                    reported.extend(range(on_walk[step], len(walk)))
                     cycle = walk[on_walk[step] :]
                     start = cycle.index(min(cycle, key=order.__getitem__))
                     yield cycle[start:] + cycle[:start]

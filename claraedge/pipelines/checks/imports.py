@@ -69,8 +69,8 @@ class Imports:
             self._report.warning(
                 "argument-unused",
                 argument.at,
-                f"a service takes no arguments, so {shown(name)} has no effect",
-                "remove it, and write what it should change beside `import`",
+                f"a service has no parameters, so {shown(name)} has no effect",
+                "remove it, and write what it should change next to `import`",
             )
         if document.root.get("import") is not None:
             self._report.error(

@@ -74,7 +74,7 @@ def load(
         resolver = Resolver(report, final=final, job=job)
         imports = Imports(documents, resolver, report)
         pipeline = _pipeline(_resolved(root, arguments, resolver, report), imports, device, report)
-        _tell_unused(documents, root, report)
+        _report_unused(documents, root, report)
     return Loaded(pipeline=None if report.failed else pipeline, problems=report.problems())
 
 
@@ -95,7 +95,7 @@ def _resolved(
     )
 
 
-def _tell_unused(documents: Documents, root: Document, report: Report) -> None:
+def _report_unused(documents: Documents, root: Document, report: Report) -> None:
     if report.failed:
         return  # an import that failed may refer to it
     for unused in documents.unused():

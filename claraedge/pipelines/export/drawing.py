@@ -85,12 +85,12 @@ def dot(pipeline: Pipeline) -> str:
     lines = [f"digraph {_dot(pipeline.name)} {{", "  rankdir=LR;", "  node [shape=box];"]
     lines += [f"  {_dot(o.name)};" for o in pipeline.operators]
     for edge in edges(pipeline):
-        look = ""
+        style = ""
         if edge.order:
-            look = " [style=dashed]"
+            style = " [style=dashed]"
         elif edge.output is not None:
-            look = f" [label={_dot(edge.output)}]"
-        lines.append(f"  {_dot(edge.source)} -> {_dot(edge.target)}{look};")
+            style = f" [label={_dot(edge.output)}]"
+        lines.append(f"  {_dot(edge.source)} -> {_dot(edge.target)}{style};")
     return "\n".join([*lines, "}"]) + "\n"
 
 

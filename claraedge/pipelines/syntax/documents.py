@@ -23,9 +23,9 @@ class Document:
     """The path as it was sent."""
     root: ObjectNode
     nodes: int
-    """Number of nodes that each import of it takes from the budget."""
+    """Number of nodes that each import of it uses of the budget."""
     characters: int
-    """Number of characters that each import of it takes from the budget."""
+    """Number of characters that each import of it uses of the budget."""
 
 
 class Documents:
@@ -93,7 +93,7 @@ class Documents:
                 "write it relative to this file",
             )
             return None
-        key = _key(path.text, beside=_key(path.file))
+        key = _key(path.text, importing=_key(path.file))
         if key not in self._files:
             key = self._by_last_name(key, path)
         if not key:
@@ -116,8 +116,8 @@ class Documents:
             self._report.warning(
                 "import-by-last-name",
                 path,
-                f"there is no file {shown(path.text)} beside {shown(path.file)};"
-                f" {shown(found)} is taken",
+                f"there is no file {shown(path.text)} next to {shown(path.file)};"
+                f" {shown(found)} is used",
                 "send the files with their folders, or name the one that is meant",
             )
             return same[0]
@@ -174,9 +174,9 @@ def _items(node: Node, name: str) -> Sequence[Node]:
     return () if value is None else tuple(value.children())
 
 
-def _key(path: str, beside: str = "") -> str:
+def _key(path: str, importing: str = "") -> str:
     """Normalises a path for comparison: folded, with `.` and `..` resolved."""
-    parts = beside.split("/")[:-1]
+    parts = importing.split("/")[:-1]
     for part in path.replace("\\", "/").casefold().split("/"):
         if part == ".." and parts and parts[-1] not in ("", ".."):
             parts.pop()

@@ -44,7 +44,7 @@ def imports_of(node: Node, file: str, variables: Mapping[str, str]) -> tuple[Imp
     return tuple(found)
 
 
-def beside(file: str, path: str) -> str:
+def resolve_import(file: str, path: str) -> str:
     """Returns the path to which an import in `file` leads.
 
     The path is computed from its text, as by the loader, regardless of symbolic links.

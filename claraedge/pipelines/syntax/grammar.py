@@ -1,6 +1,6 @@
 """Declares the objects of the definition language: their properties, meaning and bounds. Pure.
 
-This is the only place where a property is declared. The reader takes its names and bounds from
+This is the only place where a property is declared. The reader gets its names and bounds from
 here, and `schema` generates the JSON schema for editors. The docstrings of the classes are texts of
 that schema. Source: Clara 0.7.4 and 0.8.1, Pipelines.
 """
@@ -54,13 +54,13 @@ class Object(msgspec.Struct, rename="kebab"):
 
 
 class ImportObject(Object):
-    """Takes an operator or a service from another file of the definition."""
+    """Imports an operator or a service from another file of the definition."""
 
     path: Annotated[str, Meta(description="The file, relative to the one that imports it.")]
     args: (
         Annotated[
             dict[str, Scalar],
-            Meta(description="Values for the file's `parameters`. A service takes none."),
+            Meta(description="Values for the file's `parameters`. A service has none."),
         ]
         | UnsetType
     ) = UNSET
@@ -239,7 +239,7 @@ class RetryObject(Object):
 
 
 class ServiceObject(Described):
-    """A container that runs beside the operators; deprecated in Clara since 0.7.1."""
+    """A container that runs while the operators run; deprecated in Clara since 0.7.1."""
 
     container: ContainerObject | UnsetType = UNSET
     requests: RequestsObject | UnsetType = UNSET
@@ -267,7 +267,7 @@ class OperatorObject(Described):
             Meta(
                 ge=1,
                 le=7 * 86400,
-                description="Seconds that one attempt may take (claraedge's own).",
+                description="Seconds that one attempt may last (claraedge's own).",
             ),
         ]
         | Filled

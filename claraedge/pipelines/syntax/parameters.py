@@ -225,8 +225,8 @@ class Resolver:
             fix = self._report.speller.fix(
                 name, declared.values(), f"declare {shown(name)} under `parameters`"
             )
-        tell = self._report.error if self._final else self._report.warning
-        tell("unresolved-placeholder", node, message, fix)
+        report = self._report.error if self._final else self._report.warning
+        report("unresolved-placeholder", node, message, fix)
 
 
 def uses_job_id(text: str) -> bool:

@@ -78,7 +78,7 @@ class Budget:
         self.characters = MAX_SET_CHARACTERS
 
     def spend(self, nodes: int, characters: int) -> bool:
-        """Takes this much from the budget. Returns False where it is exceeded."""
+        """Subtracts this much from the budget. Returns False where it is exceeded."""
         self.nodes -= nodes
         self.characters -= characters
         return self.nodes >= 0 and self.characters >= 0

@@ -1,4 +1,4 @@
-"""What a container is told, and where its folders lie in the payload."""
+"""What the variables of a container say, and where its folders lie in the payload."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def test_the_definition_s_own_variables_win() -> None:
     operator = Operator(
         name="a", container=Container(image="i"), variables={"NVIDIA_CLARA_JOBNAME": "mine"}
     )
-    told = environment(operator, job_id="0" * 32, job_name="job")
-    assert told["NVIDIA_CLARA_JOBNAME"] == "mine"
-    assert told["NVIDIA_CLARA_INPUTPATHS"] == ""
+    variables = environment(operator, job_id="0" * 32, job_name="job")
+    assert variables["NVIDIA_CLARA_JOBNAME"] == "mine"
+    assert variables["NVIDIA_CLARA_INPUTPATHS"] == ""
 
 
 def test_the_command_is_expanded_with_the_environment() -> None:
-    told = environment(OPERATOR, job_id="7" * 32, job_name="j")
-    assert command(OPERATOR, told) == ("run", "/out/x", "7" * 32, "$(NO)")
+    variables = environment(OPERATOR, job_id="7" * 32, job_name="j")
+    assert command(OPERATOR, variables) == ("run", "/out/x", "7" * 32, "$(NO)")
 
 
 def test_no_command_stays_none() -> None:
@@ -109,10 +109,10 @@ def test_values_in_shared_memory_are_named_with_their_files() -> None:
         ),
         outputs=(Output(path="/clara/fastio/output/text", name="text", type="string"),),
     )
-    told = environment(operator, job_id="0" * 32, job_name="job")
-    assert told["NVIDIA_CLARA_INPUTPATHS"] == ":/in;image:/clara/fastio/input/b/image"
-    assert told["NVIDIA_CLARA_OUTPUTPATHS"] == "text:/clara/fastio/output/text"
-    assert json.loads(told["CLARAEDGE_FASTIO"]) == {
+    variables = environment(operator, job_id="0" * 32, job_name="job")
+    assert variables["NVIDIA_CLARA_INPUTPATHS"] == ":/in;image:/clara/fastio/input/b/image"
+    assert variables["NVIDIA_CLARA_OUTPUTPATHS"] == "text:/clara/fastio/output/text"
+    assert json.loads(variables["CLARAEDGE_FASTIO"]) == {
         "inputs": [
             {
                 "name": "image",
@@ -138,8 +138,8 @@ MODELS = Operator(
 
 
 def test_the_inference_server_is_named_as_new_and_old_images_read_it() -> None:
-    told = environment(MODELS, job_id="0" * 32, job_name="job", triton="triton.local")
-    assert {name: text for name, text in told.items() if "TRI" in name or "TRT" in name} == {
+    variables = environment(MODELS, job_id="0" * 32, job_name="job", triton="triton.local")
+    assert {name: text for name, text in variables.items() if "TRI" in name or "TRT" in name} == {
         "NVIDIA_TRITON_HTTPURI": "triton.local:8000",
         "NVIDIA_TRITON_GRPCURI": "triton.local:8001",
         "NVIDIA_CLARA_TRTISURI": "triton.local:8000",
@@ -149,26 +149,26 @@ def test_the_inference_server_is_named_as_new_and_old_images_read_it() -> None:
 
 
 def test_an_operator_without_models_hears_of_no_inference_server() -> None:
-    told = environment(OPERATOR, job_id="0" * 32, job_name="job", triton="triton.local")
-    assert not [name for name in told if "TRITON" in name]
+    variables = environment(OPERATOR, job_id="0" * 32, job_name="job", triton="triton.local")
+    assert not [name for name in variables if "TRITON" in name]
 
 
 def test_connections_win_over_the_platform_and_the_definition_over_both() -> None:
-    told = environment(
+    variables = environment(
         MODELS,
         job_id="0" * 32,
         job_name="job",
         triton="triton.local",
         connections={"NVIDIA_CLARA_TRTISURI": "service:9000", "TRTIS": "service:9001"},
     )
-    assert told["NVIDIA_CLARA_TRTISURI"] == "service:9000"
-    assert told["SEEN"] == "triton.local:8000 service:9001"
+    assert variables["NVIDIA_CLARA_TRTISURI"] == "service:9000"
+    assert variables["SEEN"] == "triton.local:8000 service:9001"
     assert command(
-        Operator(name="a", container=Container(image="i", command=("$(TRTIS)",))), told
+        Operator(name="a", container=Container(image="i", command=("$(TRTIS)",))), variables
     ) == ("service:9001",)
 
 
-def test_a_service_is_told_where_the_shared_folder_lies() -> None:
+def test_a_service_variable_says_where_the_shared_folder_lies() -> None:
     service = Service(
         name="s",
         container=Container(image="i"),

@@ -21,7 +21,7 @@ EXAMPLES = 3_000 if CAMPAIGN else 150
 MOST = 30
 """Operators of a graph."""
 
-#: A file that operators are imported from: it has an input if it is told one, and an output.
+#: A file that operators are imported from: it has an input if a parameter names one, and an output.
 FILTER = """\
 name: filter
 parameters: {SOURCE: , TAG: v1}
@@ -183,15 +183,15 @@ def test_any_cycle_is_refused_and_named(graph: Graph, data: st.DataObject) -> No
     assert found.pipeline is None
     assert {p.code for p in found.errors} == {"cycle"}
     upstream = {node.name: node.upstream for node in graph.nodes}
-    told: set[str] = set()
+    reported: set[str] = set()
     for problem in found.errors:
         members = problem.message.split("`")[1].split(" -> ")
         assert len(members) > 2
         assert members[0] == members[-1]
         assert len(set(members)) == len(members) - 1
         assert all(a in upstream[b] for a, b in itertools.pairwise(members))
-        assert told.isdisjoint(members)
-        told.update(members)
+        assert reported.isdisjoint(members)
+        reported.update(members)
 
 
 @given(st.text(max_size=300), st.booleans())

@@ -181,7 +181,7 @@ operators:
 PART = "parameters: {TAG: v0}\nname: part\ncontainer: {image: i, tag: '${{ TAG }}'}\n"
 
 
-def test_an_argument_without_a_value_yet_is_told_where_it_is_given() -> None:
+def test_an_argument_without_a_value_yet_is_reported_where_it_is_given() -> None:
     files = [
         DefinitionFile(path="p.yaml", content=IMPORT),
         DefinitionFile(path="part.yaml", content=PART),

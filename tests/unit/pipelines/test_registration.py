@@ -10,7 +10,7 @@ from claraedge.pipelines.registration import (
     is_registration,
     registration,
     registrations,
-    told,
+    summary,
 )
 
 
@@ -98,7 +98,7 @@ def test_the_command_is_expanded_as_in_a_container() -> None:
 
 
 def test_what_was_registered_is_one_line() -> None:
-    text = told(operator(), Registration(agent="a\nb", data=["x" * 10_000]))
+    text = summary(operator(), Registration(agent="a\nb", data=["x" * 10_000]))
     assert text.splitlines() == [text]
     assert len(text) < 700
 
@@ -109,4 +109,4 @@ def test_values_that_are_not_delivered_are_named() -> None:
         container=Container(image="register-results"),
         inputs=(Input(path="/x", source="a", name="mean", type="f32"),),
     )
-    assert '"mean"' in told(reader, Registration(agent="a", data=None))
+    assert '"mean"' in summary(reader, Registration(agent="a", data=None))

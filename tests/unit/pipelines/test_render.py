@@ -32,7 +32,7 @@ RIGHT = Path(__file__).parents[2] / "definitions" / "right"
 
 # --- pipelines -----------------------------------------------------------------------------------
 
-#: Texts that some reader of YAML takes for something else, or that need care when written.
+#: Texts that some reader of YAML reads as something else, or that need care when written.
 TRAPS = ["1.10", "yes", "0x10", "1e3", "0o17", "null", "~", "", " ", "- a", "a: b", "#", "# x",
          "*a", "&a", "!a", "|", ">", "@x", "`x`", "%x", "{", "[", "'", '"', "\\", "a\nb", "a\n",
          "\na", "\n", " a\n b", "a \nb", "a\n\n", "a\tb", "\ta", "2001-01-01", "1_000", "12:30:45",

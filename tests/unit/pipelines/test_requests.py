@@ -31,7 +31,7 @@ def test_cores_and_gpus_are_reserved_only_where_they_are_written() -> None:
     assert (cores(asking), gpus(asking)) == (3, 1)
 
 
-def test_an_operator_that_the_platform_serves_holds_nothing() -> None:
+def test_an_operator_of_the_platform_itself_reserves_nothing() -> None:
     served = Operator(
         name="a",
         container=Container(image="clara/register-results"),

@@ -1,4 +1,4 @@
-"""Right definitions load, each to exactly the form that stands beside it; see `corpus`."""
+"""Right definitions load, each to exactly its expected form; see `corpus`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_there_are_definitions_to_load() -> None:
 
 
 @pytest.mark.parametrize("name", corpus.NAMES)
-def test_loads_to_the_form_beside_it(name: str) -> None:
+def test_loads_to_its_expected_form(name: str) -> None:
     expected = corpus.expected(name)
     found = corpus.loaded(name)
     assert found.errors == ()

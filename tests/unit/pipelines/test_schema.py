@@ -1,4 +1,4 @@
-"""The shipped JSON schema is that of the declarations; it takes what is right."""
+"""The shipped JSON schema is that of the declarations; it accepts what is right."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_every_rendered_pipeline_is_taken(pipeline: Pipeline) -> None:
 
 
 def wrong() -> Iterator[tuple[str, str, bool]]:
-    """Name, text, and whether the schema takes it, of those that any reader of YAML reads."""
+    """Name, text, and whether the schema accepts it, of those that any reader of YAML reads."""
     for name, (marked, _) in WRONG.items():
         text = marked.replace("§", "")
         try:
@@ -69,16 +69,16 @@ def wrong() -> Iterator[tuple[str, str, bool]]:
 
 
 def test_a_good_part_of_the_wrong_definitions_is_refused() -> None:
-    found = {name: taken for name, _, taken in wrong()}
-    refused = {name for name, taken in found.items() if not taken}
+    found = {name: accepted for name, _, accepted in wrong()}
+    refused = {name for name, accepted in found.items() if not accepted}
     assert len(refused) >= len(found) // 2, sorted(found.keys() - refused)
     assert refused >= {"no api-version", "no name", "no operators", "operator is a text"}
 
 
 def test_what_the_schema_refuses_the_loader_refuses() -> None:
-    for name, text, taken in wrong():
+    for name, text, accepted in wrong():
         loaded = load([DefinitionFile(path="p.yaml", content=text)])
-        assert taken or loaded.errors, name
+        assert accepted or loaded.errors, name
 
 
 HEAD = "api-version: 0.4.0\nname: p\n"
@@ -121,7 +121,7 @@ def test_each_kind_of_file_is_taken(text: str) -> None:
     assert problems(text) == []
 
 
-def test_editors_are_told_to_warn_of_unknown_properties() -> None:
+def test_the_schema_lets_editors_warn_of_unknown_properties() -> None:
     definitions = schema.schema()["$defs"]
     assert all(part["additionalProperties"]["deprecationMessage"] for part in definitions.values())
     assert problems(HEAD + "colour: red\noperators: [{import: a.yaml, colour: red}]\n") == []

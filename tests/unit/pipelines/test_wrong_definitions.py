@@ -119,7 +119,7 @@ ASKS = (
         ({"CPU": "1024", "MEMORY": "16777216", "GPU": "64"}, None, ""),
     ],
 )
-def test_what_the_device_cannot_give_is_told(
+def test_what_the_device_cannot_give_is_reported(
     asked: Mapping[str, str], device: Device | None, codes: str
 ) -> None:
     text = re.sub("[A-Z]{3,}", lambda m: asked.get(m.group(), "0"), ASKS)
@@ -128,7 +128,7 @@ def test_what_the_device_cannot_give_is_told(
     assert (loaded.pipeline is None) == any(c[0] != "?" for c in codes.split())
 
 
-def test_a_variable_that_the_device_sets_is_told_and_does_no_harm() -> None:
+def test_a_variable_that_the_device_sets_is_reported_and_does_no_harm() -> None:
     text = (
         HEAD + "- name: a\n  container: {image: i}\n  variables: {§NVIDIA_VISIBLE_DEVICES: all}\n"
     )
@@ -137,7 +137,7 @@ def test_a_variable_that_the_device_sets_is_told_and_does_no_harm() -> None:
     assert loaded.pipeline is not None
 
 
-def test_what_rests_on_an_open_placeholder_is_held_against_the_device_once_it_is_known() -> None:
+def test_what_depends_on_an_open_placeholder_is_checked_once_its_value_is_known() -> None:
     text = ASKS.replace("GPU", "'${{ N }}'").replace("name: p\n", "name: p\nparameters: {N: }\n")
     text = re.sub("CPU|MEMORY|SERVICE", "0", text)
     files = definition({"p.yaml": text})
@@ -280,7 +280,7 @@ def test_a_cycle_is_named_in_the_direction_of_the_data() -> None:
     assert "`a -> b -> c -> a`" in only(text)
 
 
-def test_a_cycle_is_told_at_its_first_member_also_when_another_operator_reads_it() -> None:
+def test_a_cycle_is_reported_at_its_first_member_also_when_another_operator_reads_it() -> None:
     text = HEAD + "".join(
         f"- name: {name}\n  container: {{image: i}}\n"
         f"  input: [{{path: /in, from: {source}}}]\n  output: [{{path: /out}}]\n"
@@ -290,7 +290,7 @@ def test_a_cycle_is_told_at_its_first_member_also_when_another_operator_reads_it
     assert (problem.line, problem.message.split("`")[1]) == (10, "a -> b -> a")
 
 
-def test_two_separate_cycles_are_both_told() -> None:
+def test_two_separate_cycles_are_both_reported() -> None:
     text = HEAD + "".join(
         f"- name: {name}\n  container: {{image: i}}\n"
         f"  input: [{{path: /in, from: {source}}}]\n  output: [{{path: /out}}]\n"

@@ -71,7 +71,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "no time": (operator("  timeout: §0\n"), "out-of-bounds"),
     "no time for the job": ("timeout: §0\n" + operator(""), "out-of-bounds"),
     "no such network": (operator("  network: §host\n"), "unknown-network"),
-    "a way out beside services": (
+    "a way out next to services": (
         operator("  network: §outside\n  models: [{name: m}]\n"),
         "network-twice",
     ),
@@ -525,7 +525,7 @@ WRONG: dict[str, tuple[str, str]] = {
         + "  output: [{path: /out}]\n",
         "cycle",
     ),
-    "cycle beside operators of no cycle": (
+    "cycle next to operators of no cycle": (
         ordered("[]", "[a, §d]", "[b]", "[c, a]", "[d]"),
         "cycle",
     ),
@@ -611,7 +611,7 @@ WRONG: dict[str, tuple[str, str]] = {
         "api-version: 0.4.0\nname: p\npull-secrets: [§{name: ngc}, §'', §~]\noperators:\n" + READER,
         "wrong-type empty-value empty-value",
     ),
-    "orchestrator Argo beside an error": (
+    "orchestrator Argo next to an error": (
         "api-version: 0.4.0\nname: §p p\n§orchestrator: Argo\noperators:\n" + READER,
         "invalid-name ?orchestrator-unused",
     ),
@@ -764,7 +764,7 @@ TWINS: dict[str, tuple[tuple[str, str], ...]] = {
     "order twice": (("{from: c}", "{from: b}"),),
     "cycle of order": (("order: [c]", "order: []"),),
     "cycle of order and inputs": (("order: [a]", "order: []"),),
-    "cycle beside operators of no cycle": (("[a, d]", "[a]"),),
+    "cycle next to operators of no cycle": (("[a, d]", "[a]"),),
     "models are an object": (("{name: m}", "[{name: m}]"),),
     "model with a slash": (("a/b", "a b"),),
     "long model": (("mm", "m"),),
@@ -790,7 +790,7 @@ TWINS: dict[str, tuple[tuple[str, str], ...]] = {
     "volume without path": (("{name: DATA}", "{name: DATA, path: /data}"),),
     "port is a text": (("http}", "8000}"),),
     "service with a wrong name": (("a b", "a-b"),),
-    "orchestrator Argo beside an error": (("p p", "p"),),
+    "orchestrator Argo next to an error": (("p p", "p"),),
     "parameter is an object": (("{b: c}", "b"),),
     "parameter name": (("a.b", "a-b"),),
     "parameter twice": (("TAG", "TAG2"),),

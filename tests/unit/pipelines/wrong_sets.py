@@ -41,7 +41,7 @@ WRONG_SETS: dict[str, tuple[dict[str, str], str]] = {
         {"p.yaml": root("- import: {path: §../../other.yaml}\n"), "part.yaml": PART},
         "unknown-file",
     ),
-    "path beside the wrong file": (
+    "path next to the wrong file": (
         {
             "p.yaml": root("- import: {path: parts/a.yaml}\n"),
             "parts/a.yaml": "import: {path: §parts/b.yml}\n",
@@ -153,7 +153,7 @@ WRONG_SETS: dict[str, tuple[dict[str, str], str]] = {
         {"p.yaml": root("- §import: {path: a.yaml}\n"), "a.yaml": "name: a\n"},
         "missing-property",
     ),
-    "wrong in an imported file, told once": (
+    "wrong in an imported file, reported once": (
         {
             "p.yaml": root("- import: {path: a.yaml}\n- {name: b, import: {path: a.yaml}}\n"),
             "a.yaml": "name: a\ncontainer: {image: §A}\n§nmae: x\n",
@@ -205,14 +205,14 @@ WRONG_SETS: dict[str, tuple[dict[str, str], str]] = {
         },
         "duplicate-operator",
     ),
-    "imported beside one of its name": (
+    "imported next to one of its name": (
         {
             "p.yaml": root(READER + "- name: §Reader\n  import: {path: part.yaml}\n"),
             "part.yaml": PART,
         },
         "duplicate-operator",
     ),
-    "api-version beside import": (
+    "api-version next to import": (
         {
             "p.yaml": root("- import: {path: part.yaml}\n  §api-version: 0.5.0\n  container: §1\n"),
             "part.yaml": PART,
@@ -331,7 +331,7 @@ WRONG_SETS: dict[str, tuple[dict[str, str], str]] = {
         },
         "import-of-pipeline",
     ),
-    "service of an imported operator, path beside that file": (
+    "service of an imported operator, path next to that file": (
         {
             "p.yaml": root("- import: {path: parts/a.yaml}\n"),
             "parts/a.yaml": PART + "services:\n- import: {path: §parts/server.yml}\n",
@@ -402,7 +402,7 @@ TWINS: dict[str, tuple[tuple[str, str], ...]] = {
     "rooted path": (("/part", "part"),),
     "rooted path of Windows": (("\\part", ".\\PART"),),
     "path above the root": (("../../other", "./x/../part"),),
-    "path beside the wrong file": (("parts/b.yml", "b.yaml"),),
+    "path next to the wrong file": (("parts/b.yml", "b.yaml"),),
     "import without path": (("{args", "{path: part.yaml, args"),),
     "import of nothing": (("import:", "import: part.yaml"),),
     "path without a value": (("{FILE: }", "{FILE: part.yaml}"),),
@@ -427,7 +427,7 @@ TWINS: dict[str, tuple[tuple[str, str], ...]] = {
             "- import: {path: part.yaml}\n- name: two\n  import",
         ),
     ),
-    "imported beside one of its name": (("Reader", "other"),),
+    "imported next to one of its name": (("Reader", "other"),),
     "undeclared argument": (("TGA", "mode"),),
     "argument twice": (("tag: v3", "mode: v3"),),
     "argument of a file without parameters": (("TAG: v2", ""),),

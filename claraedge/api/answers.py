@@ -34,7 +34,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 #: Length limit of one error message, in characters.
 MAX_TEXT = 8192
 #: Bytes of the text of a gRPC status. It is sent in a header, which may have 8 KiB, and each byte
-#: that is not ASCII takes three bytes there.
+#: that is not ASCII needs three bytes there.
 _MAX_DETAILS = 2048
 
 #: Errors of the call itself: every service returns them as a gRPC status.

@@ -37,13 +37,19 @@ class ImagesServicer:
     """Implements `claraedge.v1.Images`: Load, List, Remove."""
 
     def __init__(
-        self, images: Images, scratch: Path, held: BlockedBy, warnings: Callable[[], Sequence[str]]
+        self,
+        images: Images,
+        scratch: Path,
+        blocked_by: BlockedBy,
+        warnings: Callable[[], Sequence[str]],
     ) -> None:
-        """`held` returns why no upload may continue, or None; `warnings` those about images.d."""
+        """`blocked_by` returns why no upload may continue, or None; `warnings` returns the warnings
+        about images.d.
+        """
         self._images = images
         self._warnings = warnings
         self._scratch = scratch
-        self._held = held
+        self._blocked_by = blocked_by
 
     async def Load(self, requests: AsyncIterator[wire.LoadRequest]) -> wire.LoadResponse:
         archive = self._scratch / f"image-{new_id()}.tar"
@@ -51,7 +57,7 @@ class ImagesServicer:
             size = 0
             buffer = bytearray()
             async for request in requests:
-                refuse_blocked(self._held)
+                refuse_blocked(self._blocked_by)
                 buffer += request.data
                 size += len(request.data)
                 if len(buffer) >= _BUFFER:
@@ -192,7 +198,7 @@ def _write(_: CancelFlag, archive: Path, buffer: bytearray) -> None:
 def _item(item: Item) -> wire.Item:
     members, room = [], _BYTES // 2
     for member in item.members:
-        room -= 4 * len(member)  # UTF-8 takes at most 4 bytes per character
+        room -= 4 * len(member)  # UTF-8 needs at most 4 bytes per character
         if room < 0:
             break
         members.append(member)

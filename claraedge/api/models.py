@@ -35,10 +35,10 @@ class ModelsServicer:
         models: Models,
         catalogs: ModelSets,
         instances: ModelSets,
-        held: BlockedBy = lambda: None,
+        blocked_by: BlockedBy = lambda: None,
     ) -> None:
-        """`held` returns the reason why no upload may continue, or None."""
-        self._held = held
+        """`blocked_by` returns the reason why no upload may continue, or None."""
+        self._blocked_by = blocked_by
         self._models = models
         self._catalogs = catalogs
         self._instances = instances
@@ -52,9 +52,9 @@ class ModelsServicer:
         empty = True
         async with self._models.upload() as upload:
             async for request in requests:
-                refuse_blocked(self._held)
+                refuse_blocked(self._blocked_by)
                 empty = False
-                details.take(request.details)
+                details.add(request.details)
                 await upload.write(request.data)
             if empty:
                 raise InvalidRequestError(
@@ -69,15 +69,15 @@ class ModelsServicer:
         async with self._models.reading(_model_id(request.model_id)) as (model, folder):
             yield wire.ModelsDownloadModelResponse(header=ok(), details=_details(model))
             brief = _details(model, with_metadata=False)
-            held = bytearray()
+            buffer = bytearray()
             with closing(zips.pack(folder, model.name)) as source:
                 while (piece := await in_cancellable_thread(_next, source)) is not None:
-                    held += piece
-                    while len(held) >= CHUNK:
-                        data = bytes(held[:CHUNK])
+                    buffer += piece
+                    while len(buffer) >= CHUNK:
+                        data = bytes(buffer[:CHUNK])
                         yield wire.ModelsDownloadModelResponse(details=brief, data=data)
-                        del held[:CHUNK]
-            yield wire.ModelsDownloadModelResponse(details=brief, data=bytes(held))
+                        del buffer[:CHUNK]
+            yield wire.ModelsDownloadModelResponse(details=brief, data=bytes(buffer))
 
     async def DeleteModel(
         self, request: wire.ModelsDeleteModelRequest
@@ -156,7 +156,7 @@ class ModelsServicer:
     ) -> wire.ModelsUpdateCatalogResponse:
         update = _Update("catalog", InvalidCatalogIdError)
         async for request in requests:
-            update.take(request.catalog_id, request.model_ids)
+            update.add(request.catalog_id, request.model_ids)
         await self._catalogs.update(update.id(), update.models)
         return wire.ModelsUpdateCatalogResponse(header=ok(), catalog_id=identifier(update.id()))
 
@@ -201,7 +201,7 @@ class ModelsServicer:
     ) -> wire.ModelsUpdateInstanceResponse:
         update = _Update("instance", InvalidInstanceIdError)
         async for request in requests:
-            update.take(request.instance_id, request.model_ids)
+            update.add(request.instance_id, request.model_ids)
         await self._instances.update(update.id(), update.models)
         return wire.ModelsUpdateInstanceResponse(header=ok(), instance_id=identifier(update.id()))
 
@@ -214,7 +214,7 @@ class _Details:
         self.type = ModelType.UNKNOWN
         self.metadata: dict[str, str] = {}
 
-    def take(self, details: wire.ModelDetails) -> None:
+    def add(self, details: wire.ModelDetails) -> None:
         """Adds the details of a message.
 
         Raises InvalidRequestError if they contradict an earlier message, and StreamMemoryError.
@@ -259,7 +259,7 @@ class _Update:
         self._error = error
         self._id: str | None = None
 
-    def take(self, set_id: common.Identifier, models: Iterable[common.Identifier]) -> None:
+    def add(self, set_id: common.Identifier, models: Iterable[common.Identifier]) -> None:
         """Adds the models of a message.
 
         Raises InvalidRequestError if the id changes or there are too many models, the errors of

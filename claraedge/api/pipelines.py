@@ -44,7 +44,7 @@ class PipelinesServicer:
         sent = _Sent()
         metadata: dict[str, str] = {}
         async for request in requests:
-            sent.take(request)
+            sent.add(request)
             # The Python client repeats the metadata on every message.
             for key, value in request.metadata.items():
                 if key not in metadata:
@@ -63,7 +63,7 @@ class PipelinesServicer:
     ) -> wire.PipelinesUpdateResponse:
         sent = _Sent()
         async for request in requests:
-            sent.take(request)
+            sent.add(request)
         if sent.pipeline is None:
             raise InvalidPipelineIdError("the request names no pipeline; set its id")
         updated = await self._pipelines.update(sent.pipeline, sent.parts)
@@ -178,7 +178,7 @@ class _Sent:
         self.parts: list[DefinitionFile] = []
         self._size = 0
 
-    def take(self, request: wire.PipelinesCreateRequest | wire.PipelinesUpdateRequest) -> None:
+    def add(self, request: wire.PipelinesCreateRequest | wire.PipelinesUpdateRequest) -> None:
         """Adds a message. The original client repeats the id in each.
 
         Raises InvalidPipelineIdError if the id changes, and PipelineDefinitionError if the

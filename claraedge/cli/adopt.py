@@ -16,7 +16,7 @@ from claraedge.errors import InvalidRequestError, ItemNotFoundError, ItemRetryEr
 @click.argument("items", nargs=-1, required=True, metavar="ITEM...")
 @remote
 def adopt(options: Options, items: tuple[str, ...]) -> None:
-    """Give items of the drop folder that claraedge may not take to the user that it runs as.
+    """Give items of the drop folder that claraedge may not move to the user that it runs as.
 
     Run it with sudo. ITEM is an id, a name that one item alone has, or FOLDER/NAME. Only what lies
     there as `claraedge list inbox` shows it is given, and only below folders of claraedge's own; no
@@ -41,7 +41,7 @@ def adopt(options: Options, items: tuple[str, ...]) -> None:
                 given.append((item, adopting.adopt(thing, user)))
             except PermissionError as error:
                 raise InvalidRequestError(
-                    f"{text} ({item}) cannot be given away by this user ({error.strerror or error})"
+                    f"{text} ({item}) cannot be adopted by this user ({error.strerror or error})"
                     f": run `sudo claraedge adopt {item}`; on a share, its server has to do it"
                 ) from error
             with contextlib.suppress(ItemNotFoundError, ItemRetryError):

@@ -73,7 +73,7 @@ def restore(file: Path, replace: bool, config: Path | None, state_dir: str | Non
         ("BACKUP", f"of {made}, by claraedge {done.about.version}, of {done.about.state}"),
         ("INSTANCE", f"{done.instance}, before {done.about.instance}"),
         ("JOBS", str(done.jobs)),
-        *some("GOES ON", done.unfinished),
+        *some("CONTINUES", done.unfinished),
     ]
     if done.put_aside is not None:
         shown.append(("PUT ASIDE", str(done.put_aside)))

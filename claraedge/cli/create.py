@@ -184,7 +184,7 @@ def create_model(options: Options, path: Path, kind: str, raw: bool) -> None:
 @metadata
 @remote
 def create_payload(options: Options, files: tuple[Path, ...], metadata: tuple[str, ...]) -> None:
-    """Make a reusable payload, whose files many jobs can take; prints PAYLOAD_ID:<id>."""
+    """Make a reusable payload, whose files many jobs can use; prints PAYLOAD_ID:<id>."""
     from claraedge.client import payloads
 
     entries = pairs(metadata, "--metadata")

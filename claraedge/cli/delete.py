@@ -25,7 +25,7 @@ def delete() -> None:
 def delete_models(options: Options, ids: tuple[str, ...]) -> None:
     """Delete models, also from every catalog and instance; prints the id of each.
 
-    All IDs are looked up first: a mistake in one of them deletes nothing.
+    All IDs are checked first: a mistake in one of them deletes nothing.
     """
     from claraedge.client import models
 
@@ -37,9 +37,9 @@ def delete_models(options: Options, ids: tuple[str, ...]) -> None:
 @click.argument("ids", metavar="PIPELINE...", nargs=-1, required=True)
 @remote
 def delete_pipelines(options: Options, ids: tuple[str, ...]) -> None:
-    """Take pipelines away from new jobs; jobs that exist keep theirs. Prints the id of each.
+    """Remove pipelines for new jobs; jobs that exist keep theirs. Prints the id of each.
 
-    PIPELINE is an id, or the name (the newest of it). All are looked up first: a mistake in one of
+    PIPELINE is an id, or the name (the newest of it). All are checked first: a mistake in one of
     them deletes nothing.
     """
     from claraedge.client import pipelines
@@ -58,7 +58,7 @@ def delete_payloads(options: Options, ids: tuple[str, ...]) -> None:
     """Delete payloads, or with PATH files of theirs; prints what is gone.
 
     ID is that of a payload or of a job; a job's payload goes once the job has stopped and its
-    results are delivered. PATH is as in `claraedge download`. All are looked up first: a mistake in
+    results are delivered. PATH is as in `claraedge download`. All are checked first: a mistake in
     one of them deletes nothing.
     """
     from claraedge.client import payloads
@@ -93,9 +93,9 @@ def delete_payloads(options: Options, ids: tuple[str, ...]) -> None:
 def delete_images(options: Options, references: tuple[str, ...]) -> None:
     """Remove images from the device; prints what is gone.
 
-    NAME is a name as `claraedge list images` shows it, or an id. One name of an image that has
-    several takes only that name. An image that jobs use stays, unless it is damaged. One whose
-    archive lies in images.d is loaded again: take the archive out first.
+    NAME is a name as `claraedge list images` shows it, or an id. Where an image has several names,
+    NAME removes only that name. An image that jobs use stays, unless it is damaged. One whose
+    archive lies in images.d is loaded again: remove the archive first.
     """
     from claraedge.client import appliance
 

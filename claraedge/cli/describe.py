@@ -83,7 +83,7 @@ def describe_inbox(options: Options, item: str) -> None:
 
 def item_lines(item: Item) -> list[tuple[str, str]]:
     """Returns the lines of `describe inbox`, in their order."""
-    told = (
+    all_lines = (
         ("NAME", item.name),
         ("ITEM_ID", item.id),
         ("FOLDER", item.folder),
@@ -103,7 +103,7 @@ def item_lines(item: Item) -> list[tuple[str, str]]:
         *(("MEMBER", member) for member in item.members),
         ("MORE MEMBERS", str(item.members_left_out or "")),
     )
-    return [(name, text) for name, text in told if text]
+    return [(name, text) for name, text in all_lines if text]
 
 
 @describe.command("names")

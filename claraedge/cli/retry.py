@@ -16,7 +16,7 @@ def retry() -> None:
 @click.argument("items", nargs=-1, required=True, metavar="ITEM...")
 @remote
 def retry_inbox(options: Options, items: tuple[str, ...]) -> None:
-    """Put failed items back into the drop folder, or look at waiting ones now, also where they were
+    """Put failed items back into the drop folder, or check waiting ones now, also where they were
     set aside since the daemon ended twice while it worked on them.
 
     ITEM is an id, a name that one item alone has, or its path.
@@ -56,7 +56,7 @@ def _of(kind: str, noun: str, text: str) -> None:
 _ASIDE = "that was set aside, since the daemon ended twice while it worked on it."
 _of("delivery", "JOB", f"Deliver the results of a job {_ASIDE}")
 _of("image", "FILE", f"Load an archive of images.d {_ASIDE}")
-_of("job", "JOB", f"Take up what an operator left {_ASIDE}")
+_of("job", "JOB", f"Process what an operator left {_ASIDE}")
 _of("model", "VERSION", f"Remove, at the next start, an old version of a model {_ASIDE}")
 _of("pipeline", "FILE", f"Read a definition of pipelines.d {_ASIDE}")
 _of("removal", "NAME", f"Remove what a job or a payload left {_ASIDE}")

@@ -75,7 +75,7 @@ def update_job(
     with options.connect() as connection:
         job_id = jobs.resolve(connection, job)
         whole = jobs.change_metadata(connection, job_id, entries, removed)
-    _tell(options, "job_id", job_id, whole)
+    _report(options, "job_id", job_id, whole)
 
 
 @update.command("payload")
@@ -94,7 +94,7 @@ def update_payload(
     with options.connect() as connection:
         payload_id = payloads.resolve(connection, identifier)
         whole = payloads.change_metadata(connection, payload_id, entries, removed)
-    _tell(options, "payload_id", payload_id, whole)
+    _report(options, "payload_id", payload_id, whole)
 
 
 def _demand_change(metadata: tuple[str, ...], removed: tuple[str, ...], more: str = "") -> None:
@@ -105,7 +105,7 @@ def _demand_change(metadata: tuple[str, ...], removed: tuple[str, ...], more: st
         )
 
 
-def _tell(options: Options, key: str, identifier: str, whole: Mapping[str, str]) -> None:
+def _report(options: Options, key: str, identifier: str, whole: Mapping[str, str]) -> None:
     if options.json:
         options.print_json({key: identifier, "metadata": whole})
     else:

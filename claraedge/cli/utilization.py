@@ -39,7 +39,7 @@ def utilization(options: Options, *, watch: bool) -> None:
 def stop(options: Options) -> None:
     """End the services of pipelines and the inference server.
 
-    Jobs and the daemon go on.
+    Jobs and the daemon continue.
     """
     from claraedge.client import clara
 

@@ -48,19 +48,19 @@ def watch(options: Options, connection: Connection, job_id: str) -> JobDetails:
     """
     view = _Table() if sys.stdout.isatty() and not options.json else _Lines(options, job_id)
     last: JobDetails | None = None
-    for now in _looks(connection, job_id):
+    for now in _statuses(connection, job_id):
         view.show(last, now)
         last = now
     assert last is not None
     return last
 
 
-def _looks(connection: Connection, job_id: str) -> Iterator[JobDetails]:
+def _statuses(connection: Connection, job_id: str) -> Iterator[JobDetails]:
     """Yields the status of the job after each change, and once a second, until it has stopped."""
     from claraedge.client import events, jobs
 
     seen = time.monotonic()
-    told = False
+    reported = False
     job: JobDetails | None = None
     while True:
         try:
@@ -70,14 +70,14 @@ def _looks(connection: Connection, job_id: str) -> Iterator[JobDetails]:
                 elif any(operator.status == "PENDING" for operator in job.operators):
                     # The reasons for waits may change without an event of the job.
                     job = msgspec.structs.replace(job, waits=jobs.waits(connection, job_id))
-                seen, told = time.monotonic(), False
+                seen, reported = time.monotonic(), False
                 yield job
                 if job.ended:
                     return
         except UnavailableError as error:
-            if not told:
+            if not reported:
                 click.echo(f"claraedge: waiting for the daemon: {error}", err=True)
-                told = True
+                reported = True
             if time.monotonic() - seen > _PATIENCE:
                 raise
         time.sleep(_RETRY)
@@ -97,9 +97,9 @@ def changes(before: JobDetails | None, after: JobDetails, now: datetime) -> list
             moment = operator.stopped or now
             found.append(Change(time=moment, operator=operator.name, text=operator.status))
     found.sort(key=lambda change: change.time)
-    told = before.messages if before else ()
+    shown = before.messages if before else ()
     found += [
-        Change(time=now, operator=None, text=message) for message in after.messages[len(told) :]
+        Change(time=now, operator=None, text=message) for message in after.messages[len(shown) :]
     ]
     state = f"{after.state} {after.status}"
     if before is None or state != f"{before.state} {before.status}":
@@ -118,7 +118,7 @@ class Waits:
     def __init__(self) -> None:
         self._since: dict[str, tuple[str, datetime]] = {}
         """By operator: what it waits for (its text up to the first `;`), and since when."""
-        self._told: dict[str, str] = {}
+        self._shown: dict[str, str] = {}
 
     def news(self, job: JobDetails, now: datetime) -> list[Change]:
         """Returns new waits to show: those that last, each once, except waits for operators."""
@@ -131,13 +131,13 @@ class Waits:
                 since = now
             self._since[operator] = (what, since)
             lasts = (now - since).total_seconds() >= _LASTING
-            if lasts and self._told.get(operator) != what:
-                self._told[operator] = what
+            if lasts and self._shown.get(operator) != what:
+                self._shown[operator] = what
                 text = f"waits: {wait.text}"
                 found.append(Change(time=now, operator=operator or None, text=text))
         for operator in self._since.keys() - present.keys():
             del self._since[operator]
-            self._told.pop(operator, None)
+            self._shown.pop(operator, None)
         return found
 
 
@@ -193,7 +193,7 @@ def draw(job: JobDetails, now: datetime, columns: int, rows: int) -> list[str]:
     if "" in waits:
         found.append(f"  waits: {clean(waits[''])}")
     found += [
-        f"  {clean(o.name).ljust(width)}  {o.status.ljust(9)}  {_beside(o, waits, now)}"
+        f"  {clean(o.name).ljust(width)}  {o.status.ljust(9)}  {_detail(o, waits, now)}"
         for o in job.operators
     ]
     found += [f"  {clean(message)}" for message in job.messages[-3:]]
@@ -203,7 +203,7 @@ def draw(job: JobDetails, now: datetime, columns: int, rows: int) -> list[str]:
     return [line.rstrip()[: columns - 1] for line in found]
 
 
-def _beside(operator: JobOperator, waits: Mapping[str, str], now: datetime) -> str:
+def _detail(operator: JobOperator, waits: Mapping[str, str], now: datetime) -> str:
     """Returns the text after the status of an operator: what it waits for, or its run time."""
     if operator.name in waits:
         return f"waits: {clean(waits[operator.name])}"

@@ -20,7 +20,7 @@ _CHUNK = 1024 * 1024
 #: Maximum items that an error lists if several have the given name.
 _NAMED_SHOWN = 10
 
-#: Names of the states of items, as `list_items` takes and returns them.
+#: Names of the states of items, as `list_items` accepts and returns them.
 ITEM_STATES = tuple(
     name.removeprefix("ITEM_STATE_") for name, number in pb.ItemState.items() if number
 )
@@ -122,7 +122,7 @@ def resolve_item(connection: Connection, text: str) -> str:
         article="an",
         invalid=InvalidRequestError,
         missing=ItemNotFoundError,
-        look="claraedge list inbox",
+        see="claraedge list inbox",
     )
 
 
@@ -139,7 +139,7 @@ def retry_item(connection: Connection, item_id: str) -> Item:
 
 
 def thing_of(connection: Connection, item_id: str) -> Thing | None:
-    """Returns what must be given to the daemon's user so that it can take the item, or None."""
+    """Returns what must be given to the daemon's user so that it can claim the item, or None."""
     reply = connection.unary(InboxStub(connection.channel).Get, pb.GetItemRequest(id=item_id))
     if not reply.HasField("thing"):
         return None

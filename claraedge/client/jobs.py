@@ -185,7 +185,7 @@ def resolve(connection: Connection, text: str) -> str:
         noun="job",
         invalid=InvalidJobIdError,
         missing=JobNotFoundError,
-        look="claraedge list jobs",
+        see="claraedge list jobs",
     )
 
 

@@ -181,7 +181,7 @@ def resolve_all(connection: Connection, texts: Iterable[str]) -> Sequence[str]:
             noun="model",
             invalid=InvalidModelIdError,
             missing=ModelNotFoundError,
-            look="claraedge list models",
+            see="claraedge list models",
         )
         found[means] = None
     return list(found)

@@ -288,6 +288,6 @@ def resolve(connection: Connection, text: str) -> str:
         noun="job or payload",
         invalid=InvalidPayloadIdError,
         missing=PayloadNotFoundError,
-        look="claraedge list jobs",
+        see="claraedge list jobs",
     )
     return payload_of[found]

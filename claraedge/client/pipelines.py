@@ -164,5 +164,5 @@ def resolve(connection: Connection, text: str) -> str:
         noun="pipeline",
         invalid=InvalidPipelineIdError,
         missing=PipelineNotFoundError,
-        look="claraedge list pipelines",
+        see="claraedge list pipelines",
     )

@@ -26,21 +26,21 @@ def by_prefix(
     noun: str,
     invalid: type[InvalidRequestError],
     missing: type[ClaraedgeError],
-    look: str,
+    see: str,
     article: str = "a",
 ) -> str:
     """Returns the only id that begins with `text`; `candidates` are pairs of id and name.
 
     Raises `invalid` if the text cannot begin an id or if several ids begin with it (the error lists
-    them), and `missing` if none does. `look` is the command that shows all ids.
+    them), and `missing` if none does. `see` is the command that shows all ids.
     """
     prefix = text.strip().lower().replace("-", "")
     if not re.fullmatch(r"[0-9a-f]{1,32}", prefix):
-        raise invalid(f"{text!r} is not the beginning of an id of {article} {noun}; see: {look}")
+        raise invalid(f"{text!r} is not the beginning of an id of {article} {noun}; see: {see}")
     pairs = candidates.items() if isinstance(candidates, Mapping) else candidates
     found = {id_: name for id_, name in pairs if id_.startswith(prefix)}
     if not found:
-        raise missing(f"no {noun} has an id that begins with {text!r}; see: {look}")
+        raise missing(f"no {noun} has an id that begins with {text!r}; see: {see}")
     if len(found) > 1:
         lines = [f"  {id_}  {name}" for id_, name in list(found.items())[:_SHOWN]]
         more = [f"  and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []

@@ -60,8 +60,8 @@ def user_of(target: str) -> int:
         except OSError as error:
             raise UnavailableError(_explain(target.removeprefix("unix:"), error)) from error
         size = struct.calcsize("3i")
-        told = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    user: int = struct.unpack("3i", told)[1]
+        credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    user: int = struct.unpack("3i", credentials)[1]
     return user
 
 

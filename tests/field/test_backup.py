@@ -199,7 +199,7 @@ def test_a_job_that_ran_goes_on_after_the_restore_and_says_so(
     file = tmp_path / "state.tar"
     back_up(copied, file, "--payloads")
     said = restore(other, file)
-    assert f"GOES ON: {job}" in said
+    assert f"CONTINUES: {job}" in said
     (other.folder / "go").touch()
     other.start()
     other.until("it has run", lambda: other.jobs()[job] == "HEALTHY")

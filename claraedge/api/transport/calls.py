@@ -78,7 +78,7 @@ def _handler(
             slots.refuse_full(kind)
             async with slots.opening(limits.idle):
                 first = await context.read()
-            with slots.take(kind) as slot:
+            with slots.acquire(kind) as slot:
                 if method.client_streaming:
                     request = _messages(first, context, bounds)
                 else:
@@ -189,7 +189,7 @@ async def _idle(limits: Limits | None, what: str) -> AsyncGenerator[None, None]:
 async def _decoded(request: Any, context: Context) -> Any:
     if request is grpc.aio.EOF:
         await abort(
-            context, InvalidRequestError("the call holds no request; this method takes one message")
+            context, InvalidRequestError("the call holds no request; this method needs one message")
         )
     if isinstance(request, Undecodable):
         await abort(

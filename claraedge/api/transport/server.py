@@ -68,7 +68,7 @@ _PROBE = 1.0
 class RuntimeFolder:
     """The folder of the socket, locked by one daemon before any address is bound.
 
-    Without the lock gRPC would take the socket away from a running server. Entering raises
+    Without the lock gRPC would replace the socket of a running server. Entering raises
     ConfigurationError if the folder cannot be used, and AlreadyRunningError if it is locked.
     """
 
@@ -81,7 +81,7 @@ class RuntimeFolder:
         if len(os.fsencode(self._socket)) > _MAX_SOCKET_PATH:
             raise ConfigurationError(
                 f"runtime_dir: the socket path {self._socket} is longer than {_MAX_SOCKET_PATH}"
-                " bytes, the most that the kernel takes; choose a shorter CLARAEDGE_RUNTIME_DIR"
+                " bytes, the most that the kernel accepts; choose a shorter CLARAEDGE_RUNTIME_DIR"
             )
         try:
             files.make_folders(folder, 0o750)
@@ -195,8 +195,8 @@ def _remove_stale(path: Path) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise ConfigurationError(
-            f"{path} is in the way: it is not a socket. Move it away, or choose another"
-            " CLARAEDGE_RUNTIME_DIR"
+            f"{path} is in the way: it is not a socket. Move it to another folder, or choose"
+            " another CLARAEDGE_RUNTIME_DIR"
         )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
         probe.settimeout(_PROBE)

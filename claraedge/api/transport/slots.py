@@ -1,7 +1,7 @@
 """Limits the number of concurrent calls; each kind of call has its own limit.
 
 Therefore `Status` and `Cancel` are answered whatever other clients keep open: uploads, downloads
-and watches take no slot of a unary call. A call counts once its first message has arrived. The
+and watches use no slot of a unary call. A call counts once its first message has arrived. The
 number of calls before that is limited as well; if one more arrives, the oldest of them is ended, so
 that silent clients cannot block others.
 """
@@ -106,8 +106,8 @@ class Slots:
             )
 
     @contextmanager
-    def take(self, kind: Kind) -> Iterator[Slot]:
-        """Takes a slot while the context is open. Raises TooManyCallsError."""
+    def acquire(self, kind: Kind) -> Iterator[Slot]:
+        """Occupies a slot while the context is open. Raises TooManyCallsError."""
         self.refuse_full(kind)
         slot = Slot(self, kind)
         self._taken[kind] += 1

@@ -46,15 +46,15 @@ def test_a_full_kind_is_refused_and_takes_nothing_of_the_others() -> None:
     with ExitStack() as open_calls:
         for kind in (Kind.UPLOAD, Kind.DOWNLOAD, Kind.WATCH):
             for _ in range(2):
-                open_calls.enter_context(slots.take(kind))
+                open_calls.enter_context(slots.acquire(kind))
             with pytest.raises(TooManyCallsError, match=f"2 {kind.value} are open"):
                 slots.refuse_full(kind)
-            with pytest.raises(TooManyCallsError), slots.take(kind):
+            with pytest.raises(TooManyCallsError), slots.acquire(kind):
                 pass
-        with slots.take(Kind.UNARY), slots.take(Kind.UNARY):
+        with slots.acquire(Kind.UNARY), slots.acquire(Kind.UNARY):
             pass
     for kind in BOUNDS:
-        with slots.take(kind), slots.take(kind):
+        with slots.acquire(kind), slots.acquire(kind):
             pass
 
 
@@ -62,13 +62,13 @@ def test_an_ended_call_that_nobody_reads_gives_its_slot_to_others_up_to_a_bound(
     slots = Slots(FEW)
     with ExitStack() as open_calls:
         for _ in range(2):
-            open_calls.enter_context(slots.take(Kind.DOWNLOAD)).leave()
-        stays = open_calls.enter_context(slots.take(Kind.DOWNLOAD))
+            open_calls.enter_context(slots.acquire(Kind.DOWNLOAD)).leave()
+        stays = open_calls.enter_context(slots.acquire(Kind.DOWNLOAD))
         stays.leave()
         assert stays.kind is Kind.DOWNLOAD, "too many are unread"
-        with slots.take(Kind.DOWNLOAD):
+        with slots.acquire(Kind.DOWNLOAD):
             assert not slots.free(Kind.DOWNLOAD)
-    with slots.take(Kind.UNREAD), slots.take(Kind.UNREAD):
+    with slots.acquire(Kind.UNREAD), slots.acquire(Kind.UNREAD):
         assert slots.free(Kind.DOWNLOAD)
 
 

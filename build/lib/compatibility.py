@@ -39,8 +39,8 @@ say. What is not listed was not tried.
 
 ## What to choose
 
-Where a transfer is interrupted for good, nothing can tell half a file that has its final name
-from a whole one. So let the program write under another name and rename at the end.
+Where a transfer is interrupted for good, nothing can distinguish half a file that has its final
+name from a whole one. So let the program write under another name and rename at the end.
 A DICOM image is known by its content: one whose pixels are not all there keeps its study waiting.
 
 - rsync does by itself, also with `--partial-dir` and `--delay-updates`; not with `-P`, `--partial`

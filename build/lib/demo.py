@@ -115,12 +115,12 @@ def main() -> int:
         if not kept:
             stop(daemon.process)
     if kept:
-        tell_how_to_talk(daemon)
+        print_next_commands(daemon)
     return 0
 
 
 def image_archive() -> Path:
-    """The operator image, made anew only where what it is made from has changed."""
+    """The operator image, rebuilt only where its sources have changed."""
     archive, made_from = WORK / "dcmtk.tar", WORK / "dcmtk.made-from"
     if not archive.is_file() or not made_from.is_file() or made_from.read_text() != image_key():
         say("building the operator image (dcmtk) offline")
@@ -251,7 +251,7 @@ def follow(daemon: Daemon, before: set[str], what: str, seconds: float) -> Itera
 
 
 def check(folder: Path) -> tuple[Path, Path, Path]:
-    """The three results, each looked into: the picture decodes, tags and report are about it."""
+    """The three results, checked: the picture decodes, tags and report are about it."""
     found = {path.suffix: path for path in sorted(folder.rglob("CT_small.*"))}
     try:
         picture, tags, report = found[".png"], found[".json"], found[".html"]
@@ -283,7 +283,7 @@ def why(daemon: Daemon, details: dict[str, Any]) -> str:
 
 
 def until(what: str, seconds: float) -> Iterator[None]:
-    """Looks again every 0.2 s; DemoError after `seconds`."""
+    """Checks again every 0.2 s; DemoError after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         yield
@@ -320,7 +320,7 @@ def tail(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-25:])
 
 
-def tell_how_to_talk(daemon: Daemon) -> None:
+def print_next_commands(daemon: Daemon) -> None:
     status = daemon.ask("status")
     user = getpass.getuser()
     print(

@@ -26,8 +26,8 @@ Made by `build/errors-table` from `claraedge/errors.py`; do not edit.
 
 The services of the platform (`nvidia.clara.platform`) answer gRPC status OK and the code in the
 header of their first message, with messages that say what happened, to which id, and what to do.
-Clients of the original look at the sign of the code alone. A call outside of that frame (a request
-that is no protobuf message of its method, a call that takes too long, a method that is not served)
+Clients of the original check the sign of the code alone. A call outside of that frame (a request
+that is no protobuf message of its method, a call that lasts too long, a method that is not served)
 and the services of claraedge itself (`claraedge.v1`) answer the gRPC status, and the error's name
 in the trailing metadata `claraedge-error`. The command line prints the messages and exits with the
 number in the column "exit". Names never change.
@@ -59,7 +59,7 @@ def classes(module: ModuleType) -> Iterator[type]:
     yield from sorted(found, key=lambda kind: -kind.code)
 
 
-def told(kind: type) -> tuple[str, str]:
+def described(kind: type) -> tuple[str, str]:
     """(when, to do) of an error, each as one line. Raises ValueError where one is missing."""
     when, mark, todo = (kind.__doc__ or "").partition(_MARK)
     parts = " ".join(when.split()), " ".join(todo.split())
@@ -72,7 +72,7 @@ def table(module: ModuleType) -> str:
     """The whole page."""
     lines = [_row(_COLUMNS), _row(["---"] * len(_COLUMNS))]
     for kind in classes(module):
-        when, todo = told(kind)
+        when, todo = described(kind)
         code = f"-0x{-kind.code:04X}"
         lines.append(
             _row(

@@ -45,7 +45,7 @@ def fingerprint() -> str:
 
 
 def is_fresh() -> bool:
-    """Whether dist/ holds both forms, made from the sources as they are now."""
+    """Whether dist/ contains both forms, made from the sources as they are now."""
     return STAMP.is_file() and STAMP.read_text(encoding="ascii") == fingerprint()
 
 

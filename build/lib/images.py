@@ -3,7 +3,7 @@
     python build/lib/images.py TARGET
 
 mmdebstrap, unprivileged, puts together the base system of this machine's own release and dcmtk; the
-scripts of examples/demo go to /usr/local/bin. The tar is what `claraedge create image -f` takes.
+scripts of examples/demo go to /usr/local/bin. The tar is the input of `claraedge create image -f`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr
 
 
 def build(target: Path) -> None:
-    """Writes the archive to `target`, by rename; takes about 20 s, most of it package set-up."""
+    """Writes the archive to `target`, by rename; lasts about 20 s, most of it package set-up."""
     release = os_release()
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".image-") as scratch:
         layer = Path(scratch, "layer.tar")
@@ -61,7 +61,7 @@ def os_release() -> dict[str, str]:
 
 
 def own_mirror(release: dict[str, str]) -> list[str]:
-    """The mirror that this machine itself uses, where apt can tell; mmdebstrap has a default."""
+    """The mirror that this machine itself uses, where apt names one; mmdebstrap has a default."""
     targets = subprocess.run(
         [
             "apt-get",

@@ -3,7 +3,7 @@
 python build/lib/machine.py
 
 Below .cache/machine, made once for what is said here: `disk.img`, the root file system, and `linux`
-and `initrd`, which boot it. claraedge is not in it: a second disk, made for each boot, holds that.
+and `initrd`, which boot it. claraedge is not in it: a second disk, made for each boot, contains it.
 Works as an ordinary user who has ranges of subordinate users; mmdebstrap needs the network.
 """
 
@@ -28,8 +28,8 @@ BASE = (
     "dbus", "e2fsprogs", "kmod", "libpam-systemd", "linux-image-cloud-amd64", "procps", "systemd",
     "systemd-sysv", "udev",
 )  # fmt: skip
-#: The packages that docs/installation.md has administrators install.
-TOLD = ("podman", "uidmap", "slirp4netns", "fuse-overlayfs", "dbus-user-session")
+#: The packages that docs/installation.md asks administrators to install.
+REQUIRED = ("podman", "uidmap", "slirp4netns", "fuse-overlayfs", "dbus-user-session")
 
 #: Runs what the host sends as root: a line is a number and a script in base64, an answer is the
 #: number, the exit code and the output in base64.
@@ -52,7 +52,7 @@ FILES = {
     "etc/fstab": "/dev/vda / ext4 errors=remount-ro 0 1\nLABEL=program /mnt ext4 ro 0 0\n",
     "etc/hostname": "appliance\n",
     "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 appliance\n",
-    # Without one the machine would take each boot for its first.
+    # Without one the machine would treat each boot as its first.
     "etc/machine-id": "0123456789abcdef0123456789abcdef\n",
     "usr/local/sbin/agent": AGENT,
     "etc/systemd/system/agent.service": (
@@ -83,7 +83,7 @@ def is_fresh() -> bool:
 
 
 def build() -> None:
-    """Replaces the folder by a new one; takes about two minutes."""
+    """Replaces the folder by a new one; lasts about two minutes."""
     print("==> making the disk of a machine", file=sys.stderr)
     began = time.monotonic()
     FOLDER.parent.mkdir(exist_ok=True)
@@ -133,7 +133,7 @@ def _install(target: Path, files: Path) -> None:
             "--quiet",
             "--mode=unshare",
             "--variant=minbase",
-            f"--include={','.join((*BASE, *TOLD))}",
+            f"--include={','.join((*BASE, *REQUIRED))}",
             *(f"--dpkgopt=path-exclude={pattern}" for pattern in images.LEFT_OUT),
             f"--customize-hook=sync-in {files} /",
             RELEASE,

@@ -143,7 +143,7 @@ def test_code_names_that_do_not_exist_are_noticed() -> None:
     assert exists("jobs/engine/downtime.py")
     assert not exists("WaitingRoom")
     assert not exists("inbox.settle_hours")
-    assert not exists("jobs/engine/away.py")
+    assert not exists("jobs/engine/no_such_module.py")
 
 
 def blocks(page: Path) -> Iterator[str]:

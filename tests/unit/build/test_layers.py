@@ -70,14 +70,14 @@ def test_a_forbidden_import_breaks_its_contract(
     assert any(contract in text for text in broken), ended.stdout
 
 
-@pytest.mark.parametrize("place", ["stray.py", "jobs/stray.py", "inbox/stray/__init__.py"])
+@pytest.mark.parametrize("place", ["unknown.py", "jobs/unknown.py", "inbox/unknown/__init__.py"])
 def test_a_module_that_no_layer_names_is_refused(source: Path, place: str) -> None:
-    stray = source / "claraedge" / place
-    stray.parent.mkdir(exist_ok=True)
-    stray.write_text('"""It belongs to no room."""\n')
+    added = source / "claraedge" / place
+    added.parent.mkdir(exist_ok=True)
+    added.write_text('"""It belongs to no room."""\n')
     ended = lint(source)
     assert ended.returncode == 1
-    assert "stray" in ended.stdout
+    assert "unknown" in ended.stdout
 
 
 def test_each_folder_can_be_seen_at_a_glance() -> None:

@@ -1,4 +1,4 @@
-"""The demo's own look at a picture: what a viewer would show passes, everything else does not."""
+"""The demo's own check of a picture: what a viewer would show passes, everything else does not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def png() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["png"] = module  # dataclasses look their module up
+    sys.modules["png"] = module  # dataclasses need their module there
     spec.loader.exec_module(module)
     return module
 

@@ -10,7 +10,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 
-pytestmark = pytest.mark.skipif(os.geteuid() == 0, reason="root is not told but helped")
+pytestmark = pytest.mark.skipif(
+    os.geteuid() == 0, reason="for root it installs packages and prints no advice"
+)
 
 
 def provision(tmp_path: Path, packages: str, **changes: str) -> subprocess.CompletedProcess[str]:

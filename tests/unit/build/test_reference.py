@@ -88,7 +88,7 @@ def test_every_variable_and_section_is_on_the_page(reference: ModuleType) -> Non
 
 @pytest.mark.parametrize(
     ("text", "default"),
-    [("", 1.0), ("Default: none.", None), ("How long it takes.", None)],
+    [("", 1.0), ("Default: none.", None), ("How long it lasts.", None)],
     ids=["no docstring", "only a default", "no default"],
 )
 def test_a_setting_without_explanation_is_refused(

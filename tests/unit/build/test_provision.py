@@ -10,9 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() == 0, reason="for root it installs packages and prints no advice"
-)
+pytestmark = pytest.mark.skipif(os.geteuid() == 0, reason="root gets packages, not advice")
 
 
 def provision(tmp_path: Path, packages: str, **changes: str) -> subprocess.CompletedProcess[str]:

@@ -61,7 +61,7 @@ def refusal(code: int, *messages: str) -> ResponseHeader:
 
 @dataclass
 class Fakes:
-    """What the platform's services were asked, and what they are told to answer."""
+    """What the platform's services were asked, and what they have to answer."""
 
     asked: list[object] = field(default_factory=list)
     header: ResponseHeader = field(default_factory=ResponseHeader)
@@ -373,7 +373,7 @@ class Appliance(appliance_pb2_grpc.ApplianceServicer):
 
 
 class Events(events_pb2_grpc.EventsServicer):
-    """Says all the time that something changed: each look then finds the next of the statuses."""
+    """Says all the time that something changed: each query then gets the next of the statuses."""
 
     def Watch(self, requests, context):  # noqa: N802
         next(requests)

@@ -264,7 +264,7 @@ def test_list_images_says_what_is_not_loaded(daemon, claraedge):
     assert len(answer.out.splitlines()) == 2
 
 
-def test_delete_image_takes_names(daemon, claraedge):
+def test_delete_image_accepts_names(daemon, claraedge):
     answer = claraedge("delete", "image", "localhost/dcmtk:1", "f" * 12)
     assert (answer.code, answer.out) == (0, f"localhost/dcmtk:1\n{'f' * 12}\n")
     assert daemon.images.removed == ["localhost/dcmtk:1", "f" * 12]
@@ -349,14 +349,14 @@ def test_download_by_pattern_keeps_the_tree_below_the_pattern(results, claraedge
     assert not list(out.rglob("*.part"))
 
 
-def test_download_of_a_folder_takes_all_below_it(results, claraedge, tmp_path):
+def test_download_of_a_folder_includes_all_below_it(results, claraedge, tmp_path):
     assert claraedge("download", f"{PAYLOAD_1}:/operators/", tmp_path).code == 0
     assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.*")) == [
         "report/img/a.png", "report/index.html", "tags/tags.json",
     ]  # fmt: skip
 
 
-def test_download_of_the_root_takes_all(results, claraedge, tmp_path):
+def test_download_of_the_root_includes_all(results, claraedge, tmp_path):
     assert claraedge("download", "c1:/", tmp_path).code == 0
     below = {p.relative_to(tmp_path).parts[0] for p in tmp_path.rglob("*.*")}
     assert {"operators"} <= below <= {"operators", "input"}
@@ -412,7 +412,7 @@ def test_an_interrupted_download_keeps_the_old_file(results, claraedge, tmp_path
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_upload_takes_a_job_a_payload_or_a_reusable_payload(daemon, claraedge, tmp_path):
+def test_upload_accepts_a_job_a_payload_or_a_reusable_payload(daemon, claraedge, tmp_path):
     file = tmp_path / "a b"
     file.write_bytes(b"1")
     for given, payload in (("c1", PAYLOAD_1), (PAYLOAD_1, PAYLOAD_1), (REUSABLE, REUSABLE)):
@@ -454,7 +454,7 @@ def test_what_is_no_regular_file_is_not_uploaded(daemon, claraedge, tmp_path):
     assert daemon.asked == []
 
 
-def test_describe_inbox_takes_an_id_its_beginning_or_a_name(daemon, claraedge):
+def test_describe_inbox_accepts_an_id_its_beginning_or_a_name(daemon, claraedge):
     for text in ("2" * 32, "22", "b.dcm"):
         answer = claraedge("describe", "inbox", text)
         assert answer.code == 0, answer.err
@@ -490,7 +490,7 @@ def test_a_name_of_several_items_is_answered_with_their_ids(daemon, claraedge):
     assert "'nothing like it' is not the beginning of an id of an item" in answer.err
 
 
-def test_retry_inbox_tells_what_became_of_each_item(daemon, claraedge):
+def test_retry_inbox_prints_the_new_state_of_each_item(daemon, claraedge):
     answer = claraedge("retry", "inbox", "b.dcm")
     assert answer.code == 0, answer.err
     assert answer.out.split() == ["2" * 32, "PARKED", "b.dcm"]

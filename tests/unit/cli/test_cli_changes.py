@@ -80,9 +80,9 @@ def test_a_pipeline_is_updated_with_its_metadata(home: Path, claraedge) -> None:
         "METADATA Owner: ward 3",
         "METADATA Version: 2",
     ]
-    told = of(claraedge, "describe", "pipeline", "-p", "longer")
-    assert (told["id"], list(told["operators"])) == (pipeline, ["two"])
-    assert told["metadata"] == {"Owner": "ward 3", "Version": "2"}
+    described = of(claraedge, "describe", "pipeline", "-p", "longer")
+    assert (described["id"], list(described["operators"])) == (pipeline, ["two"])
+    assert described["metadata"] == {"Owner": "ward 3", "Version": "2"}
 
 
 def test_an_update_that_is_wrong_prints_every_problem(home: Path, claraedge) -> None:

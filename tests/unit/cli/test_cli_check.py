@@ -107,7 +107,7 @@ def test_imports_are_read_from_the_disk(claraedge: Callable) -> None:
     assert found["files"] == ["p.yaml", "ops/a.yaml"]
 
 
-def test_imports_of_imports_are_found_beside_the_file_that_imports(claraedge: Callable) -> None:
+def test_imports_of_imports_are_found_next_to_the_file_that_imports(claraedge: Callable) -> None:
     write("pipelines/p.yaml", IMPORTING.replace("ops/a.yaml", "../shared/ops/a.yaml"))
     write("shared/ops/a.yaml", OPERATOR + "services:\n- import: {path: ../service.yaml}\n")
     write("shared/service.yaml", "name: s\ncontainer: {image: s}\ncolour: red\n")
@@ -127,7 +127,7 @@ def test_placeholders_in_the_paths_of_imports_take_variables_and_defaults(
     assert codes(answer) == [("ops/b.yaml", "unknown-property")]
 
 
-def test_a_missing_import_is_told_where_it_is_imported(claraedge: Callable) -> None:
+def test_a_missing_import_is_reported_where_it_is_imported(claraedge: Callable) -> None:
     answer = claraedge("check", write("p.yaml", IMPORTING))
     assert answer.code == 1
     assert answer.out.startswith("p.yaml:5:18: error: ")
@@ -142,7 +142,7 @@ def test_a_file_that_cannot_be_read_is_a_problem_of_its_own(claraedge: Callable,
     assert codes(answer) == [("p.yaml", "unknown-property"), (bad, "unreadable-file")]
 
 
-def test_a_file_that_is_no_text_is_told_with_the_place_of_its_first_wrong_byte(
+def test_a_file_that_is_no_text_is_reported_with_the_place_of_its_first_wrong_byte(
     claraedge: Callable,
 ) -> None:
     Path("p.yaml").write_bytes("name: ä\nb: é".encode() + b"\xff")
@@ -251,7 +251,7 @@ def test_a_variable_that_is_not_declared_is_an_error(claraedge: Callable) -> Non
     assert "undeclared-argument" in answer.out
 
 
-# --- create takes the same files -----------------------------------------------------------------
+# --- create accepts the same files ----------------------------------------------------------------
 
 
 def test_create_sends_imported_files_under_names_that_lead_nowhere_else(

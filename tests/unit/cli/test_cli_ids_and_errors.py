@@ -53,7 +53,7 @@ def test_an_ambiguous_beginning_lists_the_candidates(daemon, claraedge):
     ]
 
 
-def test_an_unknown_beginning_says_where_to_look(daemon, claraedge):
+def test_an_unknown_beginning_names_the_command_that_lists_ids(daemon, claraedge):
     answer = claraedge("cancel", "job", "-j", "ffff")
     assert answer.code == 1
     assert "no job has an id that begins with 'ffff'; see: claraedge list jobs" in answer.err
@@ -62,7 +62,7 @@ def test_an_unknown_beginning_says_where_to_look(daemon, claraedge):
     assert "'no-hex' is not the beginning of an id" in answer.err
 
 
-def test_a_whole_id_is_not_looked_up(daemon, claraedge):
+def test_a_whole_id_needs_no_list(daemon, claraedge):
     claraedge("start", "job", "-j", JOB_1)
     assert not [a for a in daemon.asked if isinstance(a, jobs_pb2.JobsListRequest)]
 
@@ -160,7 +160,7 @@ RUN = "unix:/run/claraedge/claraedge.sock"
         ("[::1]:80", {}, 0, [], "[::1]:80"),
     ],
 )  # fmt: skip
-def test_where_the_daemon_is_looked_for(host, environment, user, there, target):
+def test_where_the_daemon_is_searched_for(host, environment, user, there, target):
     assert find_target(host, environment, user, lambda p: str(p) in there) == target
 
 
@@ -213,7 +213,7 @@ def test_help_of_every_command_imports_no_grpc():
     assert answer.returncode == 0, answer.stderr
 
 
-def test_a_reader_that_goes_away_is_no_error(daemon):
+def test_a_reader_that_closes_the_output_is_no_error(daemon):
     process = subprocess.Popen(
         command("list", "jobs"),
         env=environment(),

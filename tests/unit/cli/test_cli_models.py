@@ -84,15 +84,15 @@ def test_the_folder_may_be_given_as_a_link_a_dot_or_a_zip(
     assert (linked.code, linked.out) == (0, first.out)
 
 
-def test_what_is_left_out_of_a_folder_is_told_and_not_sent(repository, claraedge, lung) -> None:
+def test_what_is_left_out_of_a_folder_is_reported_and_not_sent(repository, claraedge, lung) -> None:
     (lung / ".git/objects").mkdir(parents=True)
     (lung / ".git/objects/pack").write_bytes(bytes(2**20))
     (lung / "1/.DS_Store").write_bytes(b"x")
     (lung / "1/__pycache__").symlink_to(lung)
-    told: list[int] = []
+    counted: list[int] = []
     with connect() as connection:
-        _, notes = models.upload(connection, lung, "UNKNOWN", told.append)
-    assert sum(told) == models.size_of(lung) < 4 * 2**20
+        _, notes = models.upload(connection, lung, "UNKNOWN", counted.append)
+    assert sum(counted) == models.size_of(lung) < 4 * 2**20
     assert list(notes) == [
         "left out 3 names that are not part of the model: .git, 1/.DS_Store, 1/__pycache__"
     ]
@@ -101,11 +101,11 @@ def test_what_is_left_out_of_a_folder_is_told_and_not_sent(repository, claraedge
     assert f"claraedge: warning: {notes[0]}\n" in answer.err
 
 
-def test_progress_tells_every_byte_once(repository, lung) -> None:
-    told: list[int] = []
+def test_progress_counts_every_byte_once(repository, lung) -> None:
+    counted: list[int] = []
     with connect() as connection:
-        models.upload(connection, lung, "UNKNOWN", told.append)
-    assert sum(told) == models.size_of(lung) > 3 * 2**20
+        models.upload(connection, lung, "UNKNOWN", counted.append)
+    assert sum(counted) == models.size_of(lung) > 3 * 2**20
 
 
 @pytest.mark.parametrize(

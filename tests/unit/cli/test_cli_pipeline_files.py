@@ -23,7 +23,7 @@ GONE = PipelineFile(
 WRONG = PipelineFile(name="new.yaml", path="/d/new.yaml", problems=["/d/new.yaml:1:1: wrong"])
 
 
-def test_sources_stand_beside_pipelines_and_what_is_wrong_on_stderr(daemon, claraedge):
+def test_sources_stand_next_to_pipelines_and_what_is_wrong_on_stderr(daemon, claraedge):
     daemon.fakes.pipeline_files = [CT, WRONG, GONE]
     answer = claraedge("list", "pipelines")
     heading, *rows = [line.split() for line in answer.out.splitlines()]

@@ -69,7 +69,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("ops/reader.yaml").write_text(READER)
 
 
-def test_the_definition_is_whole_and_what_is_open_is_told_apart(claraedge: Callable) -> None:
+def test_the_definition_is_whole_and_what_is_open_is_distinguished(claraedge: Callable) -> None:
     answer = claraedge("render", "p.yaml")
     assert (answer.code, answer.out) == (0, RENDERED)
     assert [line.split("[")[1] for line in answer.err.splitlines()] == [
@@ -155,7 +155,7 @@ def test_an_open_argument_of_an_import_is_found_where_it_is_used(claraedge: Call
     assert "ops/reader.yaml:6:17: error: `gpu` is `${{ LEVEL }}`" in answer.err
 
 
-def test_a_value_that_no_definition_can_write_is_told(claraedge: Callable) -> None:
+def test_a_value_that_no_definition_can_write_is_reported(claraedge: Callable) -> None:
     answer = claraedge("render", "p.yaml", "-v", "LEVEL=${{")
     assert (answer.code, answer.out) == (1, "")
     assert "cannot be written as one file" in answer.err

@@ -94,7 +94,7 @@ def test_each_gpu_is_a_line_with_its_operators(clara, claraedge):
     assert [request.watch for request in clara.asked] == [False]
 
 
-def test_what_is_unknown_is_told_from_0(clara, claraedge):
+def test_what_is_unknown_is_distinguished_from_0(clara, claraedge):
     bare = clara_pb2.ClaraUtilizationResponse.GpuUtilization(node_id="edge-1")
     clara.gpus = [card(), bare]
     clara.header.messages.extend(

@@ -105,7 +105,7 @@ def test_describe_of_a_daemon_that_does_not_explain_goes_without(claraedge, monk
     assert "WAITS" not in answer.out
 
 
-def test_describe_of_an_unknown_job_tells_the_daemons_words(daemon, claraedge):
+def test_describe_of_an_unknown_job_prints_the_daemons_message(daemon, claraedge):
     answer = claraedge("describe", "job", "-j", "f" * 32)
     assert (answer.code, answer.err) == (1, f"claraedge: no job has the id {'f' * 32}\n")
 
@@ -225,9 +225,9 @@ def test_a_wait_has_a_line_once_it_lasts_and_again_when_it_is_for_something_else
     def at(seconds, *texts):
         waits = tuple(JobWait(operator="image", text=text) for text in texts)
         now = T + timedelta(seconds=seconds)
-        return [c.text for c in told.news(msgspec.structs.replace(image, waits=waits), now)]
+        return [c.text for c in shown.news(msgspec.structs.replace(image, waits=waits), now)]
 
-    told = Waits()
+    shown = Waits()
     assert at(0, "its turn") == at(0.5, "1 GPUs; 0 of 1 are free") == []
     assert at(1.5, "1 GPUs; 0 of 1 are free") == ["waits: 1 GPUs; 0 of 1 are free"]
     assert at(3, "1 GPUs; 0 of 2 are free") == []
@@ -239,19 +239,19 @@ def test_a_wait_has_a_line_once_it_lasts_and_again_when_it_is_for_something_else
 
 def test_operators_that_wait_for_others_have_no_line_of_their_own():
     wait = JobWait(operator="report", text="the operator image", upstream=("image",))
-    told = Waits()
+    shown = Waits()
     after = msgspec.structs.replace(job(operator("report", "PENDING")), waits=(wait,))
-    assert [told.news(after, T + timedelta(seconds=n)) for n in range(4)] == [[]] * 4
+    assert [shown.news(after, T + timedelta(seconds=n)) for n in range(4)] == [[]] * 4
 
 
 def test_the_table_says_what_is_waited_for():
     waits = (
-        JobWait(operator="", text="work waits: Podman is away"),
+        JobWait(operator="", text="work waits: Podman is unavailable"),
         JobWait(operator="image", text="1 GPUs"),
     )
     after = msgspec.structs.replace(job(operator("image", "PENDING")), waits=waits)
     rows = draw(after, T, 80, 24)
-    assert rows[1] == "  waits: work waits: Podman is away"
+    assert rows[1] == "  waits: work waits: Podman is unavailable"
     assert rows[2] == "  image  PENDING    waits: 1 GPUs"
 
 
@@ -260,7 +260,7 @@ def test_no_change_is_no_line():
     assert changes(same, same, T) == []
 
 
-def test_a_run_between_two_looks_is_told_in_the_order_of_time():
+def test_a_run_between_two_statuses_is_shown_in_the_order_of_time():
     before = job(operator("b", "PENDING"), operator("a", "RUNNING", 0))
     after = job(operator("b", "COMPLETED", 5, 6), operator("a", "COMPLETED", 0, 4))
     assert [(c.operator, c.text) for c in changes(before, after, T)] == [
@@ -270,7 +270,7 @@ def test_a_run_between_two_looks_is_told_in_the_order_of_time():
     ]
 
 
-def test_an_operator_that_failed_before_it_started_is_told_once():
+def test_an_operator_that_failed_before_it_started_is_shown_once():
     before, after = job(operator("a", "PENDING")), job(operator("a", "FAULTED"))
     assert [c.text for c in changes(before, after, T)] == ["FAULTED"]
 

@@ -42,7 +42,7 @@ def an_id(value: str) -> common_pb2.Identifier:
 
 @dataclass
 class Daemon:
-    """A served daemon, and how a client speaks to it. The stubs take and give wire messages."""
+    """A served daemon, and how a client speaks to it. The stubs send and return wire messages."""
 
     config: Config
     channel: grpc.aio.Channel
@@ -169,7 +169,7 @@ def folder() -> Iterator[Path]:
 
 @asynccontextmanager
 async def daemon_in(folder: Path, **sections: Any) -> AsyncIterator[Daemon]:
-    """A daemon with its state and socket below `folder`; leaving it is a SIGTERM."""
+    """A daemon with its state and socket below `folder`; the exit is a SIGTERM."""
     config = Config(
         state_dir=folder / "state",
         runtime_dir=folder / "run",
@@ -197,22 +197,22 @@ async def daemon_in(folder: Path, **sections: Any) -> AsyncIterator[Daemon]:
         return status.st_ino, status.st_ctime_ns
 
     before = bound()
-    serving = asyncio.create_task(serve(config, open_runner))
+    service = asyncio.create_task(serve(config, open_runner))
     channel = grpc.aio.insecure_channel(f"unix:{config.socket}")
     try:
-        # Looked for before it is called: gRPC tries only once a second again.
+        # Wait for the socket before the first call: gRPC tries again only once a second.
         async with asyncio.timeout(DEADLINE):
-            while bound() in (None, before) and not serving.done():
+            while bound() in (None, before) and not service.done():
                 await asyncio.sleep(0.005)
-            if serving.done():
-                await serving  # raises what kept it from serving
+            if service.done():
+                await service  # raises what kept it from starting
             await channel.channel_ready()
-        yield Daemon(config, channel, runner, serving)
+        yield Daemon(config, channel, runner, service)
     finally:
         await channel.close()
-        serving.cancel()
+        service.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await serving
+            await service
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ _MODEL = f"{_MODELS}test_an_upload_answers_the_stored_details_and_comes_back_who
 #: Method -> (its work, its error).
 TESTS: Mapping[str, tuple[str, str]] = {
     "Clara/Stop": (
-        "test_clara.py::test_stop_ends_the_services_and_the_daemon_goes_on",
-        "test_clara.py::test_a_stop_that_fails_is_told",
+        "test_clara.py::test_stop_ends_the_services_and_the_daemon_continues",
+        "test_clara.py::test_a_stop_that_fails_is_reported",
     ),
     "Clara/Utilization": (
         "test_clara.py::test_one_answer_has_every_figure_and_ends_the_stream",
@@ -42,7 +42,7 @@ TESTS: Mapping[str, tuple[str, str]] = {
     "Jobs/Cancel": (f"{_JOBS}test_cancel_of_a_running_job_answers_its_end", WALK),
     "Jobs/Create": (f"{_JOBS}test_the_life_of_a_job", f"{_JOBS}test_a_job_that_cannot_be_made"),
     "Jobs/List": (
-        f"{_JOBS}test_lists_hold_open_jobs_or_what_the_filter_says",
+        f"{_JOBS}test_lists_show_open_jobs_or_what_the_filter_says",
         f"{_ERRORS}test_a_state_that_fails",
     ),
     "Jobs/ReadLogs": (
@@ -100,10 +100,10 @@ TESTS: Mapping[str, tuple[str, str]] = {
     ),
     "Pipelines/AddMetadata": (_METADATA, WALK),
     "Pipelines/Create": (
-        f"{_PIPELINES}test_what_was_created_is_told_in_full",
+        f"{_PIPELINES}test_what_was_created_is_returned_in_full",
         f"{_PIPELINES}test_a_wrong_definition_has_its_code_and_says_where",
     ),
-    "Pipelines/Details": (f"{_PIPELINES}test_what_was_created_is_told_in_full", WALK),
+    "Pipelines/Details": (f"{_PIPELINES}test_what_was_created_is_returned_in_full", WALK),
     "Pipelines/List": (
         f"{_PIPELINES}test_pipelines_are_listed_by_creation",
         f"{_ERRORS}test_a_state_that_fails",

@@ -40,7 +40,7 @@ class Noon:
 
 @dataclass
 class Gpus:
-    """Telemetry that says what it is told, and counts who asks."""
+    """Telemetry that returns the given readings, and counts who asks."""
 
     readings: Sequence[GpuReading] = ()
     reads: int = 0
@@ -81,7 +81,7 @@ class Served:
     services: Services
     sampler: Sampler
     folder: Path
-    """Holds the database, and stands for /proc."""
+    """Contains the database, and stands for /proc."""
 
     def process(self, pid: int, container: str) -> None:
         """Makes a process of a container."""
@@ -136,7 +136,7 @@ async def served(
 
 
 async def until(condition: object, deadline: float = 10.0) -> None:
-    """Waits for a condition, looked at often."""
+    """Waits for a condition, which it checks often."""
     async with asyncio.timeout(deadline):
         while not condition():  # type: ignore[operator]
             await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What holds for every method of every service: it does its work, or says that it does not."""
+"""What is true for every method of every service: it does its work, or says that it does not."""
 
 from __future__ import annotations
 
@@ -193,12 +193,12 @@ async def test_a_bug_is_an_internal_error_that_points_to_the_journal(
         (sqlite3.ProgrammingError("closed"), False),
     ],
 )
-def test_a_disk_that_fails_is_no_bug_and_is_told_with_what_to_look_at(
+def test_a_disk_that_fails_is_no_bug_and_is_reported_with_what_to_check(
     error: Exception, of_a_disk: bool
 ) -> None:
-    told = str(answers._unforeseen(error))
-    assert told.startswith(f"a disk of the daemon fails ({error}): `sudo dmesg`") is of_a_disk
-    assert told.startswith("internal error") is not of_a_disk
+    message = str(answers._unforeseen(error))
+    assert message.startswith(f"a disk of the daemon fails ({error}): `sudo dmesg`") is of_a_disk
+    assert message.startswith("internal error") is not of_a_disk
 
 
 async def test_a_time_out_inside_of_a_call_is_no_time_out_of_the_call(
@@ -271,7 +271,7 @@ async def test_an_image_arrives_whole_and_its_archive_does_not_stay(
     assert list((daemon.config.state_dir / "uploads").iterdir()) == []
 
 
-async def test_the_status_tells_folders_and_versions(daemon: Daemon) -> None:
+async def test_the_status_shows_folders_and_versions(daemon: Daemon) -> None:
     status = await daemon.appliance.Status(appliance_pb2.StatusRequest())
     assert status.state_dir == str(daemon.config.state_dir)
     assert (status.jobs_pending, status.jobs_running, list(status.warnings)) == (0, 0, [])

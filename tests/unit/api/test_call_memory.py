@@ -1,4 +1,4 @@
-"""Open calls share one budget of memory: whoever finds it used up is refused, the others go on."""
+"""Open calls share one budget of memory: who finds it used up is refused, the others continue."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def names(daemon: Daemon, payload: str) -> list[str]:
     return [message.file.name for message in await daemon.listing(payload)]
 
 
-async def test_who_keeps_little_goes_on_beside_who_keeps_all(folder: Path, budget: Budget) -> None:
+async def test_who_keeps_little_works_while_another_keeps_all(folder: Path, budget: Budget) -> None:
     async with daemon_in(folder) as daemon:
         payload = (await daemon.payloads.Create(payloads_pb2.PayloadsCreateRequest())).payload_id
         first, *_ = uploads(payload.value)

@@ -81,12 +81,12 @@ async def test_metadata_without_a_header_answer_the_complete_set(
     # A removed key may come back with another value.
     assert dict((await add(instances="5")).metadata) == {"Source": "CT1", "instances": "5"}
 
-    told = {
+    calls = {
         "job_id": daemon.status(made.job_id.value),
         "payload_id": daemon.listing(reusable.payload_id.value),
         "pipeline_id": details(daemon, pipeline),
     }
-    answers = {key: await call for key, call in told.items()}
+    answers = {key: await call for key, call in calls.items()}
     replies = answers[field] if isinstance(answers[field], list) else [answers[field]]
     assert dict(replies[0].metadata) == {"Source": "CT1", "instances": "5"}
 
@@ -164,9 +164,13 @@ async def test_an_update_replaces_the_definition_and_no_job_that_is_there(daemon
     half = len(text) // 2
     reply = await update(daemon, pipeline, ("A.yaml", text[:half]), ("a.yaml", text[half:]))
     assert reply.header.code == 0, reply.header.messages
-    (told,) = await details(daemon, pipeline)
-    assert (told.name, told.definition.path, told.definition.content) == ("longer", "A.yaml", text)
-    assert dict(told.metadata) == dict(made.metadata) == {"Owner": "w3"}
+    (found,) = await details(daemon, pipeline)
+    assert (found.name, found.definition.path, found.definition.content) == (
+        "longer",
+        "A.yaml",
+        text,
+    )
+    assert dict(found.metadata) == dict(made.metadata) == {"Owner": "w3"}
     after = await daemon.create(pipeline)
     for job, operators in ((before, ["one"]), (after, ["two", "three"])):
         await daemon.upload(job.payload_id.value, ("x", b"1"))
@@ -179,8 +183,8 @@ async def test_an_update_that_is_wrong_changes_nothing(daemon: Daemon) -> None:
     pipeline = await daemon.register(chain("one"))
     wrong = await update(daemon, pipeline, ("p", chain("one").replace("/in}", "/in, from: x}")))
     assert wrong.header.code == -0x1101
-    (told,) = await details(daemon, pipeline)
-    assert told.definition.content == chain("one")
+    (found,) = await details(daemon, pipeline)
+    assert found.definition.content == chain("one")
 
 
 async def test_an_update_warns_as_a_creation_does(daemon: Daemon) -> None:
@@ -222,7 +226,7 @@ async def test_a_removed_pipeline_is_gone_for_new_jobs_and_not_for_old_ones(
         assert [n.name for n in ended.dag] == ["one"]
 
 
-async def test_an_update_lets_what_waits_in_the_inbox_go_on(daemon: Daemon) -> None:
+async def test_an_update_lets_what_waits_in_the_inbox_continue(daemon: Daemon) -> None:
     """An item whose pipeline could not run is taken up when that is corrected."""
     pipeline = await daemon.register(chain("one", image="copy").replace("chain", "ward"))
     await update(daemon, pipeline, ("p", chain("one").replace("name: chain", "name: other")))

@@ -118,7 +118,7 @@ async def test_processes_that_are_no_operators_are_left_out(short: Path) -> None
     assert list(message.header.messages) == []
 
 
-async def test_a_watch_tells_each_interval_until_the_caller_goes(short: Path) -> None:
+async def test_a_watch_reports_each_interval_until_the_caller_goes(short: Path) -> None:
     async with served(short, Gpus([CARD]), interval=0.2) as it:
         call = ClaraStub(it.channel).Utilization(ClaraUtilizationRequest(watch=True))
         moments = []
@@ -185,9 +185,9 @@ async def test_a_driver_that_hangs_is_an_error_and_a_caller_that_leaves_harms_no
     hangs = threading.Event()
     try:
         async with served(short, Gpus([CARD], hangs=hangs), interval=0.2, patience=0.5) as it:
-            leaving = asyncio.create_task(it.sampler.sample())
+            caller = asyncio.create_task(it.sampler.sample())
             await until(lambda: it.gpus.reads == 1)
-            leaving.cancel()
+            caller.cancel()
             (message,) = await once(it.channel)
             assert message.header.code == UnavailableError.code
             assert "has not answered" in message.header.messages[0]
@@ -200,7 +200,7 @@ async def test_a_driver_that_hangs_is_an_error_and_a_caller_that_leaves_harms_no
         hangs.set()
 
 
-async def test_stop_ends_the_services_and_the_daemon_goes_on(short: Path) -> None:
+async def test_stop_ends_the_services_and_the_daemon_continues(short: Path) -> None:
     async with served(short, Gpus()) as it:
         stub = ClaraStub(it.channel)
         it.services.running = 2
@@ -211,7 +211,7 @@ async def test_stop_ends_the_services_and_the_daemon_goes_on(short: Path) -> Non
         assert (await stub.Version(ClaraVersionRequest(), timeout=10)).header.code == 0
 
 
-async def test_a_stop_that_fails_is_told(short: Path) -> None:
+async def test_a_stop_that_fails_is_reported(short: Path) -> None:
     async with served(short, Gpus()) as it:
         it.services.trouble = UnavailableError("the inference server does not end")
         answer = await ClaraStub(it.channel).Stop(ClaraStopRequest(), timeout=10)
@@ -235,9 +235,9 @@ async def test_the_daemon_answers_at_the_configured_interval(short: Path) -> Non
     config = Config(
         state_dir=short / "state", runtime_dir=short / "run", gpu=Gpu(interval_seconds=0.2)
     )
-    serving = asyncio.create_task(daemon.serve(config, no_containers))
+    service = asyncio.create_task(daemon.serve(config, no_containers))
     try:
-        await until(lambda: serving.done() or config.socket.exists())
+        await until(lambda: service.done() or config.socket.exists())
         async with grpc.aio.insecure_channel(f"unix:{config.socket}") as channel:
             (message,) = await once(channel)
             assert message.header.code == 0
@@ -251,8 +251,8 @@ async def test_the_daemon_answers_at_the_configured_interval(short: Path) -> Non
             assert len(await once(channel)) == 1
             call.cancel()
     finally:
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
+        service.cancel()
+        await asyncio.gather(service, return_exceptions=True)
 
 
 @pytest.mark.parametrize("seconds", ["0", "0.05", "-1", "4000", '"often"'])

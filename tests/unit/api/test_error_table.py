@@ -56,7 +56,7 @@ WITH_ID = [
 
 
 def refused(replies: list[Any], code: int) -> None:
-    """One answer: this code, messages with text, no id that a client could take for a success."""
+    """One answer: this code, messages with text, no id that a client could read as a success."""
     (reply,) = replies
     assert reply.header.code == code, reply
     assert reply.header.messages

@@ -1,4 +1,4 @@
-"""Items of the inbox on the wire: each message is one that clients take."""
+"""Items of the inbox on the wire: each message is one that clients accept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from claraedge.inbox.model import Item, ItemState
 from claraedge.memory import Budget
 from claraedge.wire.claraedge.v1 import appliance_pb2 as wire
 
-#: What a gRPC client takes unless it is told otherwise; none of ours is.
+#: The largest message that a gRPC client accepts by default; ours use the default.
 MOST = 3.9 * (1 << 20)
 
 

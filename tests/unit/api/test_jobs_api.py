@@ -168,7 +168,7 @@ async def test_cancel_of_a_running_job_answers_its_end(daemon: Daemon) -> None:
     assert (reply.header.code, reply.job_state, reply.job_status) == (0, 3, 3)
 
 
-async def test_cancel_of_a_stopped_job_tells_how_it_ended(daemon: Daemon) -> None:
+async def test_cancel_of_a_stopped_job_says_how_it_ended(daemon: Daemon) -> None:
     ended = await daemon.run(await daemon.register(chain("one")), x=b"1")
     reply = await cancel(daemon, ended.job_id.value)
     assert (reply.header.code, reply.job_state, reply.job_status) == (0, 3, 1)
@@ -240,7 +240,7 @@ async def test_a_dashed_id_means_the_same_job(daemon: Daemon) -> None:
     assert (await daemon.status(dashed)).job_id.value == job
 
 
-async def test_lists_hold_open_jobs_or_what_the_filter_says(daemon: Daemon) -> None:
+async def test_lists_show_open_jobs_or_what_the_filter_says(daemon: Daemon) -> None:
     (empty,) = await jobs(daemon)
     assert (empty.header.code, empty.job_details.job_id.value) == (0, "")
     good, bad = [await daemon.register(chain("one", image=i)) for i in ("copy", "fail")]
@@ -266,7 +266,7 @@ async def test_lists_hold_open_jobs_or_what_the_filter_says(daemon: Daemon) -> N
     assert wrong.header.code == -0x1000
 
 
-async def test_an_item_of_a_list_tells_all_that_it_can(daemon: Daemon) -> None:
+async def test_an_item_of_a_list_shows_all_that_it_can(daemon: Daemon) -> None:
     pipeline = await daemon.register(chain("one"))
     ended = await daemon.run(pipeline, x=b"1")
     (reply,) = await jobs(daemon, has_state=[3])
@@ -307,7 +307,7 @@ async def test_logs_of_nobody(daemon: Daemon, operator: str, code: int) -> None:
     assert "operator" in reply.header.messages[0]
 
 
-async def test_long_logs_come_whole_in_messages_that_a_client_takes(daemon: Daemon) -> None:
+async def test_long_logs_come_whole_in_messages_that_a_client_accepts(daemon: Daemon) -> None:
     ended = await daemon.run(await daemon.register(chain("one")), x=b"1")
     lines = [f"{n} " + "\N{SNOWMAN}" * 20_000 for n in range(60)]
     folder = daemon.config.state_dir / "jobs" / ended.job_id.value / "logs" / "one"
@@ -345,7 +345,7 @@ async def test_jobs_outlive_the_daemon(folder: Path) -> None:
         assert (await daemon.end(waiting)).status == wire.JOB_STATUS_HEALTHY
 
 
-async def test_the_graph_tells_who_is_read_and_who_only_comes_first(daemon: Daemon) -> None:
+async def test_the_graph_shows_who_is_read_and_who_only_comes_first(daemon: Daemon) -> None:
     text = chain("one", "two", "three") + "  order: [one]\n"
     pipeline = await daemon.register(text)
     status = await daemon.status((await daemon.create(pipeline)).job_id.value)

@@ -23,7 +23,7 @@ operators:
   input: [{{path: /in}}]
   output: [{{path: /out}}]
 """
-#: Metadata of a job: more than a page of a list takes.
+#: Metadata of a job: more than a page of a list has room for.
 LARGE = {f"key-{number}": "x" * 256 for number in range(1000)}
 
 
@@ -32,7 +32,7 @@ def jobs_alive() -> int:
     return sum(isinstance(one, Job) for one in gc.get_objects())
 
 
-async def test_a_list_that_its_client_takes_slowly_keeps_a_page_of_jobs(daemon: Daemon) -> None:
+async def test_a_list_that_its_client_reads_slowly_keeps_a_page_of_jobs(daemon: Daemon) -> None:
     """4.6 MiB of memory for each job with the metadata that it may have, and all jobs at once."""
     pipeline = await daemon.register(TEXT.format("p"))
     made = [(await daemon.create(pipeline, metadata=LARGE)).job_id.value for _ in range(40)]

@@ -48,9 +48,9 @@ async def daemon(folder: Path) -> AsyncIterator[Daemon]:
         yield daemon
 
 
-async def until(holds: Callable[[], Any]) -> None:
+async def until(is_true: Callable[[], Any]) -> None:
     async with asyncio.timeout(DEADLINE):
-        while not await holds():
+        while not await is_true():
             await asyncio.sleep(0.01)
 
 
@@ -80,7 +80,7 @@ async def items(daemon: Daemon) -> list[tuple[str, str]]:
     ]
 
 
-async def test_below_the_soft_limit_everything_new_waits_and_then_goes_on(daemon: Daemon) -> None:
+async def test_below_the_soft_limit_everything_new_waits_and_then_continues(daemon: Daemon) -> None:
     pipeline = await daemon.register(chain("one"))
     before = await daemon.run(pipeline, x=b"before")
     made = await daemon.create(pipeline)
@@ -109,15 +109,15 @@ async def test_below_the_soft_limit_everything_new_waits_and_then_goes_on(daemon
     started = await daemon.start(made.job_id.value)
     assert started.header.code == 0
 
-    async def told() -> bool:
+    async def reported() -> bool:
         reply = await daemon.appliance.Status(appliance_pb2.StatusRequest())
         return any(text.startswith("no job starts: disk: ") for text in reply.warnings)
 
-    await until(told)
+    await until(reported)
     assert (await daemon.status(made.job_id.value)).state == jobs_pb2.JOB_STATE_PENDING
     assert daemon.runner.started.count("one") <= 1
     read = await daemon.download(before.payload_id.value, "/operators/one/x")
-    assert contents(read) == b"before", "reading goes on"
+    assert contents(read) == b"before", "reading continues"
 
     await becomes(daemon, ROOM)
     assert (await daemon.end(made.job_id.value)).status == jobs_pb2.JOB_STATUS_HEALTHY
@@ -230,7 +230,7 @@ async def test_the_next_is_evicted_only_where_that_was_not_enough(
         assert (await daemon.end(jobs[0])).status == jobs_pb2.JOB_STATUS_HEALTHY
 
 
-async def test_a_disk_that_is_low_at_the_start_holds_from_the_first_moment(folder: Path) -> None:
+async def test_a_disk_that_is_low_at_the_start_blocks_from_the_first_moment(folder: Path) -> None:
     config = Config(state_dir=folder / "state", runtime_dir=folder / "run")
     inbox = config.inbox_dir / "chain"
     async with daemon_in(folder) as daemon:

@@ -93,7 +93,7 @@ class Served:
         return [m.model_id.value for r in replies for m in r.models]
 
     def on_disk(self) -> list[str]:
-        """Every file below the repository's folder; what goes away meanwhile is not counted."""
+        """Every file below the repository's folder; what disappears meanwhile is not counted."""
         root = self.state / "models"
         return sorted(
             (Path(folder) / name).relative_to(root).as_posix()
@@ -196,7 +196,7 @@ async def test_what_was_downloaded_can_be_uploaded_again(served: Served) -> None
     assert (reply.header.code, reply.details.model_id.value) == (0, model)
 
 
-async def test_an_archive_with_the_files_at_its_top_takes_the_name_of_the_upload(
+async def test_an_archive_with_the_files_at_its_top_gets_the_name_of_the_upload(
     served: Served,
 ) -> None:
     reply = await served.upload(archive("lung", top=""), "lung")
@@ -243,7 +243,7 @@ async def test_a_download_that_stalls_gets_the_version_that_it_began(served: Ser
     await until(lambda: len(served.on_disk()) == 2)
 
 
-async def test_a_download_goes_on_when_its_model_is_deleted(served: Served) -> None:
+async def test_a_download_continues_when_its_model_is_deleted(served: Served) -> None:
     old = random.Random(3).randbytes(24 * CHUNK)
     model = await served.stored("lung", old)
     call = served.stub.DownloadModel(download_of(model))
@@ -313,17 +313,17 @@ async def test_a_wrong_archive_is_refused_and_nothing_is_left(
 
 
 async def test_an_upload_that_contradicts_itself_is_refused(served: Served) -> None:
-    async def told(*details: pb.ModelDetails) -> Any:
+    async def upload(*details: pb.ModelDetails) -> Any:
         return await served.stub.UploadModel(
             pb.ModelsUploadModelRequest(details=d) for d in details
         )
 
     D = pb.ModelDetails  # noqa: N806
-    refused(await told(D(name="a"), D(name="b")), errors.InvalidRequestError, "to 'b'")
-    refused(await told(D(type=1), D(type=2)), errors.InvalidRequestError, "to TENSOR_RT")
-    refused(await told(D(type=77)), errors.InvalidRequestError, "77 is no type")
+    refused(await upload(D(name="a"), D(name="b")), errors.InvalidRequestError, "to 'b'")
+    refused(await upload(D(type=1), D(type=2)), errors.InvalidRequestError, "to TENSOR_RT")
+    refused(await upload(D(type=77)), errors.InvalidRequestError, "77 is no type")
     twice = D(metadata={"k": "1"}), D(metadata={"k": "2"})
-    refused(await told(*twice), errors.InvalidRequestError, "'k' two values")
+    refused(await upload(*twice), errors.InvalidRequestError, "'k' two values")
 
 
 async def test_details_may_come_once_or_with_every_chunk(served: Served) -> None:
@@ -383,7 +383,7 @@ async def test_models_are_listed_in_the_order_of_their_first_upload(served: Serv
     assert await served.names() == ["b", "a", "c"]
 
 
-async def test_a_long_list_comes_in_messages_that_a_client_can_take(served: Served) -> None:
+async def test_a_long_list_comes_in_messages_that_a_client_accepts(served: Served) -> None:
     for n in range(3):
         model = await served.stored(f"m{n}")
         for part in range(3):

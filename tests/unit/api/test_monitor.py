@@ -68,7 +68,7 @@ async def test_without_a_gpu_each_message_is_empty(short: Path) -> None:
         call.cancel()
 
 
-async def test_it_goes_on_until_the_caller_goes_and_then_reads_nothing(short: Path) -> None:
+async def test_it_continues_until_the_caller_goes_and_then_reads_nothing(short: Path) -> None:
     async with served(short, Gpus([CARD]), interval=0.1) as it:
         call = MonitorStub(it.channel).GpuMetrics(MonitorGpuMetricsRequest())
         await call.read()

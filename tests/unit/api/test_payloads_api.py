@@ -235,7 +235,7 @@ async def test_names_that_no_file_may_have(daemon: Daemon, name: str, code: int)
     if name:
         assert reply.header.code == code
         assert await names(daemon, payload) == []
-    else:  # no name: the file before goes on
+    else:  # no name: the file before continues
         assert contents(await daemon.download(payload, "input/good")) == b"123"
     assert left(daemon) == []
 
@@ -297,7 +297,7 @@ async def test_a_stream_for_two_payloads_is_refused(daemon: Daemon) -> None:
     assert await names(daemon, first) == []
 
 
-async def test_a_started_job_takes_no_more_files(daemon: Daemon) -> None:
+async def test_a_started_job_accepts_no_more_files(daemon: Daemon) -> None:
     daemon.runner.block("one")
     job, payload = await job_payload(daemon)
     await daemon.upload(payload, ("a", b"1"))
@@ -346,7 +346,7 @@ async def test_a_download_keeps_to_the_file_that_it_began_with(daemon: Daemon) -
     assert contents(await daemon.download(payload, "a")) == b"new"
 
 
-async def test_a_download_that_breaks_half_way_does_not_look_whole(
+async def test_a_download_that_breaks_half_way_does_not_seem_whole(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from claraedge.api import payloads as servicer
@@ -391,7 +391,7 @@ async def test_metadata_of_a_new_payload_keep_the_rules(daemon: Daemon) -> None:
     assert not reply.HasField("payload_id")
 
 
-async def test_results_are_listed_beside_the_inputs(daemon: Daemon) -> None:
+async def test_results_are_listed_next_to_the_inputs(daemon: Daemon) -> None:
     ended = await daemon.run(await daemon.register(chain("one", "two")), x=b"data")
     payload = ended.payload_id.value
     assert await names(daemon, payload) == ["/input/x", "/operators/one/x", "/operators/two/x"]

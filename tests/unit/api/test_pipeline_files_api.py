@@ -51,7 +51,7 @@ async def warnings(daemon: Daemon) -> str:
 
 
 def all_events(folder: Path) -> list[Any]:
-    """Every change that the log of a daemon that has ended holds."""
+    """Every change that the log of a daemon that has ended contains."""
     with closing(sqlite3.connect(folder / "state/claraedge.db")) as state:
         return state.execute("SELECT number, kind, body FROM events").fetchall()
 
@@ -129,13 +129,13 @@ async def test_a_dropped_file_waits_for_its_pipeline(folder: Path, daemon: Daemo
     await until(is_delivered)
 
 
-async def test_a_wrong_file_is_told_by_status_with_its_place(folder: Path, daemon: Daemon) -> None:
+async def test_status_reports_a_wrong_file_with_its_place(folder: Path, daemon: Daemon) -> None:
     path = write(folder, "ct.yaml", chain("one").replace("operators:", "operatros:"))
 
-    async def is_told() -> bool:
+    async def is_reported() -> bool:
         return f"{path}:" in await warnings(daemon)
 
-    await until(is_told)
+    await until(is_reported)
     (file,) = await files(daemon)
     assert (file.pipeline_id, file.path, file.gone) == ("", str(path), False)
     assert all(problem.startswith(f"{path}:") for problem in file.problems)
@@ -154,7 +154,7 @@ async def test_restarts_say_nothing_and_what_changed_meanwhile_is_taken(folder: 
     for _ in range(2):
         async with daemon_in(folder) as daemon:
             assert await listed(daemon) == ["chain"]
-            await asyncio.sleep(0.2)  # some looks
+            await asyncio.sleep(0.2)  # some scans
         assert all_events(folder) == before
     path.unlink()
     async with daemon_in(folder) as daemon:

@@ -35,7 +35,7 @@ async def listed(daemon: Daemon) -> list[Any]:
     return await messages(daemon.pipelines.List(wire.PipelinesListRequest(header=HEADER)))
 
 
-async def test_what_was_created_is_told_in_full(daemon: Daemon) -> None:
+async def test_what_was_created_is_returned_in_full(daemon: Daemon) -> None:
     text = chain("one", "two")
     reply = await create(daemon, part("../spleen.yaml", text, metadata={"Owner": "ward 3"}))
     assert reply.header.code == 0
@@ -142,7 +142,7 @@ async def test_a_definition_as_large_as_one_may_be_comes_back_whole(daemon: Daem
     assert "1 MiB" in larger.header.messages[0]
 
 
-async def test_a_long_chain_can_be_told(daemon: Daemon) -> None:
+async def test_a_long_chain_can_be_returned(daemon: Daemon) -> None:
     """A message may nest a hundred deep, and no deeper."""
     names = [f"op{i}" for i in range(150)]
     pipeline = await daemon.register(chain(*names))

@@ -1,4 +1,4 @@
-"""The socket: who may call, who may take its place, and what is said where it cannot be."""
+"""The socket: who may call, who may replace it, and what is said where it cannot be."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_the_socket_is_for_its_group_and_the_folder_as_well(folder: Path, 
     assert not path.exists()
 
 
-async def test_a_second_daemon_is_refused_and_the_first_goes_on(
+async def test_a_second_daemon_is_refused_and_the_first_continues(
     folder: Path, daemon: Daemon
 ) -> None:
     with pytest.raises(AlreadyRunningError, match="CLARAEDGE_RUNTIME_DIR"):
@@ -49,7 +49,7 @@ async def test_a_second_daemon_is_refused_and_the_first_goes_on(
     assert await answers(daemon)
 
 
-async def test_a_second_daemon_with_the_same_state_is_refused_and_the_first_goes_on(
+async def test_a_second_daemon_with_the_same_state_is_refused_and_the_first_continues(
     folder: Path, daemon: Daemon
 ) -> None:
     (folder / "other").mkdir()
@@ -104,7 +104,7 @@ async def test_a_file_in_the_way_is_named_and_kept(folder: Path) -> None:
     assert path.read_text() == "notes"
 
 
-def test_a_path_that_is_too_long_for_a_socket_is_told(tmp_path: Path) -> None:
+def test_a_path_that_is_too_long_for_a_socket_is_reported(tmp_path: Path) -> None:
     runtime = tmp_path / ("r" * 100)
     with (
         pytest.raises(ConfigurationError, match="shorter CLARAEDGE_RUNTIME_DIR"),
@@ -114,7 +114,7 @@ def test_a_path_that_is_too_long_for_a_socket_is_told(tmp_path: Path) -> None:
     assert not runtime.exists()
 
 
-def test_a_runtime_folder_that_is_a_file_is_told(folder: Path) -> None:
+def test_a_runtime_folder_that_is_a_file_is_reported(folder: Path) -> None:
     (folder / "run").write_text("")
     with (
         pytest.raises(ConfigurationError, match="CLARAEDGE_RUNTIME_DIR"),
@@ -139,7 +139,9 @@ def test_the_socket_lies_in_the_runtime_folder() -> None:
     assert config.socket == Path("/run/x/claraedge.sock")
 
 
-async def test_a_port_that_another_program_has_is_told_and_may_be_free_later(folder: Path) -> None:
+async def test_a_port_in_use_is_reported_and_may_be_free_later(
+    folder: Path,
+) -> None:
     with socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()

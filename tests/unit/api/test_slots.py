@@ -41,7 +41,7 @@ def test_the_kind_of_a_call_follows_from_its_method() -> None:
         assert found is kind, method
 
 
-def test_a_full_kind_is_refused_and_takes_nothing_of_the_others() -> None:
+def test_a_full_kind_is_refused_and_uses_nothing_of_the_others() -> None:
     slots = Slots(FEW)
     with ExitStack() as open_calls:
         for kind in (Kind.UPLOAD, Kind.DOWNLOAD, Kind.WATCH):

@@ -88,14 +88,14 @@ class Slots:
 
     def __init__(self, bounds: Mapping[Kind, int] = BOUNDS, opening: int = OPENING) -> None:
         self._bounds = bounds
-        self._taken: Counter[Kind] = Counter()
+        self._used: Counter[Kind] = Counter()
         self._most_opening = opening
         self._opening: dict[asyncio.Timeout, None] = {}
         """The calls whose first message has not arrived, the oldest first."""
 
     def free(self, kind: Kind) -> bool:
         """Returns whether a kind has a free slot."""
-        return self._taken[kind] < self._bounds[kind]
+        return self._used[kind] < self._bounds[kind]
 
     def refuse_full(self, kind: Kind) -> None:
         """Raises TooManyCallsError if a kind has no free slot."""
@@ -110,16 +110,16 @@ class Slots:
         """Occupies a slot while the context is open. Raises TooManyCallsError."""
         self.refuse_full(kind)
         slot = Slot(self, kind)
-        self._taken[kind] += 1
+        self._used[kind] += 1
         try:
             yield slot
         finally:
-            self._taken[slot.kind] -= 1
+            self._used[slot.kind] -= 1
 
     def move(self, slot: Slot, kind: Kind) -> None:
         """Counts a call as another kind from now on."""
-        self._taken[slot.kind] -= 1
-        self._taken[kind] += 1
+        self._used[slot.kind] -= 1
+        self._used[kind] += 1
         slot.kind = kind
 
     @asynccontextmanager

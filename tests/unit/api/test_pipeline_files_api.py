@@ -144,7 +144,7 @@ async def test_status_reports_a_wrong_file_with_its_place(folder: Path, daemon: 
     assert str(path) not in await warnings(daemon)
 
 
-async def test_restarts_say_nothing_and_what_changed_meanwhile_is_taken(folder: Path) -> None:
+async def test_restarts_say_nothing_and_what_changed_meanwhile_is_applied(folder: Path) -> None:
     async with daemon_in(folder) as daemon:
         assert await files(daemon) == []
         path = write(folder, "ct.yaml", chain("one"))

@@ -62,7 +62,7 @@ async def test_parts_of_one_file_are_joined_and_repeated_metadata_is_no_error(
     assert message.definition.content == text
 
 
-async def test_a_forced_id_is_taken_once(daemon: Daemon) -> None:
+async def test_a_forced_id_is_accepted_once(daemon: Daemon) -> None:
     request = part("p.yaml", chain("one"), pipeline_id=an_id("AB" * 16))
     assert (await create(daemon, request)).pipeline_id.value == "ab" * 16
     again = await create(daemon, request)

@@ -115,7 +115,7 @@ def test_imports_of_imports_are_found_next_to_the_file_that_imports(claraedge: C
     assert (answer.code, codes(answer)) == (0, [("shared/service.yaml", "unknown-property")])
 
 
-def test_placeholders_in_the_paths_of_imports_take_variables_and_defaults(
+def test_placeholders_in_the_paths_of_imports_get_variables_and_defaults(
     claraedge: Callable,
 ) -> None:
     text = HEAD + "parameters: {KIND: a}\noperators:\n- import: {path: 'ops/${{ KIND }}.yaml'}\n"

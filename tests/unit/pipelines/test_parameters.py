@@ -51,7 +51,7 @@ def test_names_are_compared_without_case() -> None:
     assert command(loaded(final=True, sample="s")) == ("s", "$(TAG)")
 
 
-def test_an_argument_is_taken_as_it_stands() -> None:
+def test_an_argument_is_used_as_it_stands() -> None:
     assert command(loaded(final=True, SAMPLE="${{ TAG }}: [x]"))[0] == "${{ TAG }}: [x]"
 
 

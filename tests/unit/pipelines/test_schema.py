@@ -47,13 +47,13 @@ def test_the_schema_is_one() -> None:
 
 
 @pytest.mark.parametrize("path", [*RIGHT, *EXAMPLES], ids=lambda p: p.stem)
-def test_right_definitions_are_taken(path: Path) -> None:
+def test_right_definitions_are_accepted(path: Path) -> None:
     assert problems(path.read_text()) == []
 
 
 @given(pipelines())
 @settings(max_examples=60, deadline=None)
-def test_every_rendered_pipeline_is_taken(pipeline: Pipeline) -> None:
+def test_every_rendered_pipeline_is_accepted(pipeline: Pipeline) -> None:
     assert problems(definition(pipeline)) == []
 
 
@@ -117,7 +117,7 @@ def test_each_kind_of_file_is_checked_as_what_it_is(text: str, said: str) -> Non
         HEAD + "operators:\n- import: a.yaml\n- {name: 7, container: {image: i, tag: 1.10}}\n",
     ],
 )
-def test_each_kind_of_file_is_taken(text: str) -> None:
+def test_each_kind_of_file_is_accepted(text: str) -> None:
     assert problems(text) == []
 
 

@@ -72,7 +72,7 @@ def test_every_problem_says_what_to_change(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL_TWINS)
-def test_what_is_corrected_is_taken(name: str) -> None:
+def test_what_is_corrected_is_accepted(name: str) -> None:
     files = {file.path: file.content for file in definition(ALL[name][0])}
     for wrong, right in ALL_TWINS[name]:
         assert any(wrong in text for text in files.values()), wrong

@@ -135,7 +135,7 @@ async def test_the_folder_is_made_and_a_file_is_registered_once_it_stays_the_sam
     assert list(folder.warnings()) == []
 
 
-async def test_a_file_that_is_being_written_is_not_taken(bench: Bench) -> None:
+async def test_a_file_that_is_being_written_is_not_registered(bench: Bench) -> None:
     folder = bench.start()
     text = named("ct", "one", "two")
     for end in range(100, len(text), 20):  # some of these are whole pipelines

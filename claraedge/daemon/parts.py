@@ -71,13 +71,19 @@ class Parts:
         self.gpus = UsableGpus(runner, config.engine.cdi_kind, {LABEL_INSTANCE: base.instance})
         self.surroundings = Surroundings(config.state_dir)
         self.disk = disk_guard(config, runner, base.ballast, clock)
-        held = self.disk.blocked_by
+        blocked_by = self.disk.blocked_by
         suspects = base.suspects
 
         self.unknown = Unknown(config.state_dir)
         self.tree = PayloadTree(config.state_dir)
         self.payloads = Payloads(
-            database, self.tree, clock, new_id, runner.reclaim, blocked_by=held, suspects=suspects
+            database,
+            self.tree,
+            clock,
+            new_id,
+            runner.reclaim,
+            blocked_by=blocked_by,
+            suspects=suspects,
         )
         self.models = Models(
             database,
@@ -89,7 +95,7 @@ class Parts:
         )
         self.logs = JobLogs(config.state_dir)
         self.log_caps = LogCaps(database, self.logs, limit=config.engine.operator_log_mb << 20)
-        self.images = Images(runner, config.images, blocked_by=held)
+        self.images = Images(runner, config.images, blocked_by=blocked_by)
         self.power_cuts = PowerCuts(self.images.checks, database, boot_id())
         self.applications = Applications(
             self.images, runner, base.instance, lambda: device.device(config)
@@ -99,7 +105,7 @@ class Parts:
             database,
             config.images_dir,
             pause=pause,
-            blocked_by=held,
+            blocked_by=blocked_by,
             suspects=suspects,
         )
         self.pipelines = Pipelines(database, clock, new_id, lambda: device.device(config))
@@ -148,7 +154,7 @@ class Parts:
             new_id,
             self.jobs.queued,
             applied=self.applications.applied,
-            blocked_by=lambda: advised(held()),
+            blocked_by=lambda: advised(blocked_by()),
             queued=self.engine.waiting,
             roots=roots,
             suspects=suspects,

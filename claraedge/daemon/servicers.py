@@ -41,7 +41,7 @@ from claraedge.wire.nvidia.clara.platform.node_monitor import metrics_pb2
 
 def servicers(parts: Parts, sampler: Sampler) -> Sequence[tuple[ServiceDescriptor, object]]:
     """Returns each gRPC service with its servicer."""
-    base, held = parts.foundation, parts.disk.blocked_by
+    base, blocked_by = parts.foundation, parts.disk.blocked_by
     node = os.uname().nodename
     idle = base.config.api.idle_seconds
     catalogs, instances = (
@@ -51,7 +51,10 @@ def servicers(parts: Parts, sampler: Sampler) -> Sequence[tuple[ServiceDescripto
     return [
         (_service(clara_pb2, "Clara"), ClaraServicer(sampler, node, parts.services.stop)),
         (_service(jobs_pb2, "Jobs"), JobsServicer(parts.jobs)),
-        (_service(models_pb2, "Models"), ModelsServicer(parts.models, catalogs, instances, held)),
+        (
+            _service(models_pb2, "Models"),
+            ModelsServicer(parts.models, catalogs, instances, blocked_by),
+        ),
         (_service(payloads_pb2, "Payloads"), PayloadsServicer(parts.payloads)),
         (_service(pipelines_pb2, "Pipelines"), PipelinesServicer(parts.pipelines)),
         (
@@ -61,7 +64,9 @@ def servicers(parts: Parts, sampler: Sampler) -> Sequence[tuple[ServiceDescripto
         (_service(metrics_pb2, "Monitor"), MonitorServicer(sampler)),
         (
             _service(appliance_pb2, "Images"),
-            ImagesServicer(parts.images, parts.tree.uploads, held, parts.side_loading.warnings),
+            ImagesServicer(
+                parts.images, parts.tree.uploads, blocked_by, parts.side_loading.warnings
+            ),
         ),
         (_service(appliance_pb2, "Inbox"), InboxServicer(parts.inbox)),
         (_service(appliance_pb2, "Queue"), QueueServicer(parts.jobs)),

@@ -33,7 +33,7 @@ from claraedge.errors import (
 )
 from claraedge.formats.filenames import shown
 from claraedge.fs import files
-from claraedge.fs.folder_looks import Seen, entries
+from claraedge.fs.listing import Seen, entries
 from claraedge.images.images import Images
 from claraedge.store.database import Database
 from claraedge.suspects import UNRECORDED, Suspects, Work

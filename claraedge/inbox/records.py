@@ -46,7 +46,7 @@ def release(tx: Transaction, item: str) -> None:
 def block(tx: Transaction, item: str, reason: str, remedy: str, now: float) -> None:
     """Records why a claimed item is blocked; an empty reason: it is not blocked any more."""
     state = ItemState.PARKED if reason else ItemState.CLAIMED
-    tx.run("item_held", id=item, state=state.value, reason=reason, remedy=remedy, now=now)
+    tx.run("item_blocked", id=item, state=state.value, reason=reason, remedy=remedy, now=now)
 
 
 def submit(
@@ -178,7 +178,7 @@ def finish_duplicate(
 
     `path`: the folder with the results; `original`: the folder that keeps what was dropped, if any.
     """
-    tx.run("duplicate_put_away", id=item, reason=reason, path=path, original=original, now=now)
+    tx.run("finish_duplicate", id=item, reason=reason, path=path, original=original, now=now)
 
 
 def run_again(tx: Transaction, duplicate: Duplicate, now: float) -> None:

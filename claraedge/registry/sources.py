@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from claraedge import texts
-from claraedge.fs.folder_looks import Seen
+from claraedge.fs.listing import Seen
 from claraedge.pipelines.model import DefinitionFile
 from claraedge.pipelines.syntax.gathering import (
     MAX_BYTES,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from claraedge.formats.filenames import shown
 from claraedge.fs import files
-from claraedge.fs.folder_looks import Seen, entries
+from claraedge.fs.listing import Seen, entries
 
 _SUFFIXES = (b".yaml", b".yml")
 _ALMOST = re.compile(rb"\.ya?ml\.(txt|text)$", re.IGNORECASE)

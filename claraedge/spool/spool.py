@@ -4,7 +4,7 @@
     spool/<item>/own/<name>   copies, where it had files of other users, or with other hard links
     spool/<item>/new/<name>   these copies, while they are not complete
 
-    spool/<item>/away         the mount point of its folder, at the time it was hidden there
+    spool/<item>/mount        the mount point of its folder, at the time it was hidden there
 
 From an inbox on another file system, an entry cannot be renamed into the spool: the raw entry stays
 in its folder, under a hidden name, until the copy is complete. If it is missing there later, its
@@ -52,7 +52,7 @@ class Spool:
 
     def mount_note(self, item: str) -> Path:
         """Returns the file that notes the mount point of an entry hidden in its folder."""
-        return self.root / item / "away"
+        return self.root / item / "mount"
 
     def original(self, item: str, name: bytes) -> Path:
         """Returns the entry to be kept: the copy where there is one, else the raw entry."""

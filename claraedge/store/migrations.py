@@ -116,8 +116,8 @@ def refuse_foreign(connection: sqlite3.Connection) -> None:
     tables = set(database.table_names())
     if tables and Migrations.migrations_table not in tables:
         raise StateFolderError(
-            f"{_path(connection)} is a database of another program; move it away, or choose another"
-            " state folder"
+            f"{_path(connection)} is a database of another program; move it elsewhere, or choose"
+            " another state folder"
         )
 
 

@@ -75,7 +75,7 @@ def closed_again() -> Iterator[None]:
 
 @pytest.fixture
 def other_folder(runtime_folder: Path) -> Path:
-    """A runtime folder beside `runtime_folder`: that of another daemon."""
+    """A second runtime folder, for another daemon."""
     return Path(tempfile.mkdtemp(prefix="o-", dir=runtime_folder))
 
 

@@ -5,7 +5,7 @@ VALUES (:id, :folder, :inside, :name, :members, :pipeline, :deliver, :options, '
 -- name: drop_item
 DELETE FROM inbox_items WHERE id = :id AND state IN ('claimed', 'parked');
 
--- name: item_held
+-- name: item_blocked
 UPDATE inbox_items SET state = :state, reason = :reason, remedy = :remedy, changed = :now
 WHERE id = :id AND state IN ('claimed', 'parked');
 
@@ -45,7 +45,7 @@ WHERE i.work = :work AND i.id <> :id AND i.duplicate_of IS NULL ORDER BY i.seque
 SELECT i.*, o.name AS of_name, o.path AS of_path FROM inbox_items i JOIN inbox_items o ON o.id = i.duplicate_of
 WHERE i.duplicate_of IS NOT NULL AND i.state = 'submitted' ORDER BY i.sequence;
 
--- name: duplicate_put_away
+-- name: finish_duplicate
 UPDATE inbox_items SET state = 'delivered', reason = :reason, path = :path, original = :original, changed = :now
 WHERE id = :id AND state = 'submitted';
 

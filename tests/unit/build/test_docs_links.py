@@ -141,7 +141,7 @@ def test_code_names_that_do_not_exist_are_noticed() -> None:
     assert exists("MessageEvent")
     assert exists("job_id")
     assert exists("jobs/engine/downtime.py")
-    assert not exists("WaitingRoom")
+    assert not exists("NoSuchClass")
     assert not exists("inbox.settle_hours")
     assert not exists("jobs/engine/no_such_module.py")
 

@@ -69,7 +69,7 @@ def test_stubs_older_than_protos_are_refused_until_built_again(tree: Path) -> No
     assert import_jobs(tree).returncode == 0
 
 
-def test_stubs_without_protos_beside_them_import_as_in_an_installed_package(tree: Path) -> None:
+def test_stubs_without_protos_import_as_in_an_installed_package(tree: Path) -> None:
     assert python(tree, "hatch_build.py").returncode == 0
     shutil.rmtree(tree / "protos")
     assert import_jobs(tree).returncode == 0

@@ -189,7 +189,7 @@ def install(daemon: Daemon, archive: Path) -> None:
     text = DEFINITION.read_text()
     known = [p["name"] for p in daemon.ask("list", "pipelines")["pipelines"]]
     if "ct-report" in known:
-        files = daemon.ask("describe", "pipeline", "-p", "ct-report")["files"]
+        files = daemon.ask("describe", "pipeline", "ct-report")["files"]
         if [file["content"] for file in files] == [text]:
             return
     say(f"registering the pipeline {DEFINITION}")
@@ -213,13 +213,13 @@ def show(daemon: Daemon) -> None:
         if item["job_id"]:
             break
     job = item["job_id"]
-    say(f"claraedge describe job -j {job} --watch")
+    say(f"claraedge describe job {job} --watch")
     watched = subprocess.run(
-        [daemon.program, "describe", "job", "-j", job, "--watch"],
+        [daemon.program, "describe", "job", job, "--watch"],
         env=daemon.environment,
         check=False,
     )
-    details = daemon.ask("describe", "job", "-j", job)
+    details = daemon.ask("describe", "job", job)
     if (details["state"], details["status"]) != ("STOPPED", "HEALTHY") or watched.returncode:
         raise DemoError(
             f"job {job} ended {details['state']} {details['status']}:" + why(daemon, details)
@@ -277,7 +277,7 @@ def why(daemon: Daemon, details: dict[str, Any]) -> str:
     for operator in details["operators"]:
         if operator["status"] == "FAULTED":
             with contextlib.suppress(DemoError):
-                said = daemon.call("logs", "-j", details["id"], "-o", operator["name"])
+                said = daemon.call("logs", details["id"], "-o", operator["name"])
                 lines += [f"  {operator['name']}: {line}" for line in said.splitlines()[-10:]]
     return "\n".join(lines)
 

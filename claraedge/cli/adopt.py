@@ -9,18 +9,21 @@ import click
 
 from claraedge.cli.options import Options, remote
 from claraedge.cli.output import clean, size
+from claraedge.cli.subject import ITEM, subject
 from claraedge.errors import InvalidRequestError, ItemNotFoundError, ItemRetryError
 
 
 @click.command()
-@click.argument("items", nargs=-1, required=True, metavar="ITEM...")
+@subject("items", ITEM, several=True)
 @remote
 def adopt(options: Options, items: tuple[str, ...]) -> None:
-    """Give items of the drop folder that claraedge may not move to the user that it runs as.
+    """Make the daemon's user the owner of items in the drop folder that claraedge cannot read.
 
-    Run it with sudo. ITEM is an id, a name that one item alone has, or FOLDER/NAME. Only what lies
-    there as `claraedge list inbox` shows it is given, and only below folders of claraedge's own; no
-    link is followed, whatever somebody swaps meanwhile.
+    Run it with sudo. ITEM is an id, a name that only one item has, or FOLDER/NAME. The owner
+    changes only of files that `claraedge list inbox` shows, and only below folders that belong to
+    claraedge. Links are not followed, even if another user replaces a file during the command.
+
+    Example: sudo claraedge adopt scan.dcm
     """
     from claraedge.client import appliance
     from claraedge.client.target import user_of
@@ -41,8 +44,9 @@ def adopt(options: Options, items: tuple[str, ...]) -> None:
                 given.append((item, adopting.adopt(thing, user)))
             except PermissionError as error:
                 raise InvalidRequestError(
-                    f"{text} ({item}) cannot be adopted by this user ({error.strerror or error})"
-                    f": run `sudo claraedge adopt {item}`; on a share, its server has to do it"
+                    f"{text} ({item}): this user cannot change its owner"
+                    f" ({error.strerror or error}): run `sudo claraedge adopt {item}`; on a share,"
+                    " its server has to do it"
                 ) from error
             with contextlib.suppress(ItemNotFoundError, ItemRetryError):
                 appliance.retry_item(connection, item)  # so that it is inspected now

@@ -1,4 +1,4 @@
-"""`claraedge cancel job`: ends a job."""
+"""`claraedge cancel job`: ends jobs."""
 
 from __future__ import annotations
 
@@ -6,25 +6,32 @@ import click
 
 from claraedge.cli.options import Nouns, Options, remote
 from claraedge.cli.output import lines
+from claraedge.cli.subject import JOB, subject
 
 
 @click.group(cls=Nouns)
 def cancel() -> None:
-    """Cancel a job."""
+    """Cancel jobs."""
 
 
 @cancel.command("job")
-@click.option("-j", "--job", required=True, help="Id of the job.")
-@click.option("--reason", default="", help="For people; becomes a message of the job.")
+@subject("ids", JOB, several=True)
+@click.option("--reason", default="", help="For people; becomes a message of each job.")
 @remote
-def cancel_job(options: Options, job: str, reason: str) -> None:
-    """End a pending or running job; prints the state that it then has."""
+def cancel_job(options: Options, ids: tuple[str, ...], reason: str) -> None:
+    """End pending or running jobs; prints the state that each then has.
+
+    All IDs are checked first: if one is wrong, no job is canceled. With --output json, each job is
+    one line.
+
+    Example: claraedge cancel job 3f2a 91bc --reason "wrong scan"
+    """
     from claraedge.client import jobs
 
     with options.connect() as connection:
-        job_id = jobs.resolve(connection, job)
-        state, status = jobs.cancel(connection, job_id, reason)
-    if options.json:
-        options.print_json({"job_id": job_id, "state": state, "status": status})
-    else:
-        click.echo(lines([("JOB_ID", job_id), ("STATE", state), ("STATUS", status)]))
+        for job_id in dict.fromkeys([jobs.resolve(connection, text) for text in ids]):
+            state, status = jobs.cancel(connection, job_id, reason)
+            if options.json:
+                options.print_json({"job_id": job_id, "state": state, "status": status})
+            else:
+                click.echo(lines([("JOB_ID", job_id), ("STATE", state), ("STATUS", status)]))

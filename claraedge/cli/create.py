@@ -9,6 +9,7 @@ import click
 
 from claraedge.cli.options import Nouns, Options, metadata, pairs, remote, variables
 from claraedge.cli.output import progress
+from claraedge.cli.subject import PIPELINE
 from claraedge.cli.transfer import gather, names_of
 from claraedge.errors import ClaraedgeError
 
@@ -29,7 +30,7 @@ _FILE_OR_FOLDER = click.Path(exists=True, path_type=Path)
 
 @click.group(cls=Nouns)
 def create() -> None:
-    """Make a pipeline, a job or a payload, store a model, or load an image."""
+    """Create a pipeline, a job or a payload, store a model, or load an image."""
 
 
 @create.command("pipeline")
@@ -67,13 +68,13 @@ def show_warnings(warnings: Iterable[str]) -> None:
 
 @create.command("job")
 @click.option("-n", "--name", required=True)
-@click.option("-p", "--pipeline", required=True, help="Its id, or the name (the newest of it).")
+@click.option("-p", "--pipeline", required=True, help=f"{PIPELINE.meaning}.")
 @click.option(
     "-f",
     "--files",
     multiple=True,
     type=_FILE_OR_FOLDER,
-    help="Input: a file, or a folder with all that is in it. Can be repeated.",
+    help="Input: a file, or a folder with all files in it. Can be repeated.",
 )
 @click.option(
     "-i", "--priority", type=click.Choice(list(_PRIORITIES)), default="normal", show_default=True
@@ -83,9 +84,9 @@ def show_warnings(warnings: Iterable[str]) -> None:
     "inputs",
     multiple=True,
     metavar="PAYLOAD",
-    help="Id of a reusable payload whose files the job gets first. Can be repeated.",
+    help="Id of a reusable payload, whose files are copied into the job first. Can be repeated.",
 )
-@click.option("-s", "--start", "begin", is_flag=True, help="Start it once the files are there.")
+@click.option("-s", "--start", "begin", is_flag=True, help="Start the job after the upload.")
 @variables
 @metadata
 @remote
@@ -100,7 +101,7 @@ def create_job(
     variable: tuple[str, ...],
     metadata: tuple[str, ...],
 ) -> None:
-    """Make a job; prints JOB_ID:<id>, then PAYLOAD_ID:<id>.
+    """Create a job; prints JOB_ID:<id>, then PAYLOAD_ID:<id>.
 
     Parameters of the pipeline get their values (--variable) at the start: with --start.
     """
@@ -128,8 +129,8 @@ def create_job(
                 state, _ = jobs.start(connection, job_id, given)
         except (ClaraedgeError, OSError):
             click.echo(
-                f"claraedge: job {job_id} was made but not started; correct what follows, then run:"
-                f" claraedge upload {job_id} FILE..., then: claraedge start job -j {job_id}",
+                f"claraedge: job {job_id} was created but not started; correct the error below,"
+                f" then run: claraedge upload {job_id} FILE..., then: claraedge start job {job_id}",
                 err=True,
             )
             raise
@@ -143,7 +144,7 @@ def create_job(
     "--path",
     required=True,
     type=_FILE_OR_FOLDER,
-    help="Its folder in the layout of the Triton inference server, or a zip archive of that.",
+    help="Folder in the layout of the Triton inference server, or a zip archive of it.",
 )
 @click.option(
     "-t",
@@ -152,12 +153,13 @@ def create_job(
     required=True,
     type=click.Choice(_MODEL_TYPES, case_sensitive=False),
 )
-@click.option("-r", "--raw", is_flag=True, help="Print the id only.")
+@click.option("-r", "--raw", is_flag=True, help="Print only the id.")
 @remote
 def create_model(options: Options, path: Path, kind: str, raw: bool) -> None:
     """Store a model; prints MODEL_ID:<id>. One of the same name is replaced and keeps its id.
 
-    What desktops, editors and version control leave in a folder is left out, with a warning.
+    Files that desktops, editors and version control create in a folder are not stored; a warning
+    names them.
     """
     from claraedge.client import models
 
@@ -179,12 +181,12 @@ def create_model(options: Options, path: Path, kind: str, raw: bool) -> None:
     "--files",
     multiple=True,
     type=_FILE_OR_FOLDER,
-    help="A file, or a folder with all that is in it. Can be repeated.",
+    help="A file, or a folder with all files in it. Can be repeated.",
 )
 @metadata
 @remote
 def create_payload(options: Options, files: tuple[Path, ...], metadata: tuple[str, ...]) -> None:
-    """Make a reusable payload, whose files many jobs can use; prints PAYLOAD_ID:<id>."""
+    """Create a reusable payload, whose files many jobs can use; prints PAYLOAD_ID:<id>."""
     from claraedge.client import payloads
 
     entries = pairs(metadata, "--metadata")
@@ -200,12 +202,19 @@ def create_payload(options: Options, files: tuple[Path, ...], metadata: tuple[st
 
 
 @create.command("image")
-@click.option("-f", "--file", "archive", required=True, type=_FILE, help="docker save, podman save")
+@click.option(
+    "-f",
+    "--file",
+    "archive",
+    required=True,
+    type=_FILE,
+    help="Archive of docker save or podman save.",
+)
 @remote
 def create_image(options: Options, archive: Path) -> None:
     """Load the container images of an archive; prints IMAGE_ID:<id> and its names.
 
-    What is on the device already, and damaged, is replaced.
+    A damaged image that is already on the device is replaced.
     """
     from claraedge.client import appliance
 

@@ -9,23 +9,29 @@ import click
 
 from claraedge.cli.options import Nouns, Options, remote
 from claraedge.cli.output import clean
+from claraedge.cli.subject import MODEL, PIPELINE, Kind, subject
 
 if TYPE_CHECKING:
     from claraedge.client import Connection
 
+_FILES = Kind(noun="payload", metavar="ID[:PATH]")
+_IMAGE = Kind(noun="image", metavar="NAME")
+
 
 @click.group(cls=Nouns)
 def delete() -> None:
-    """Delete models, pipelines, payloads or images, for good."""
+    """Delete models, pipelines, payloads or images permanently."""
 
 
 @delete.command("models")
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@subject("ids", MODEL, several=True)
 @remote
 def delete_models(options: Options, ids: tuple[str, ...]) -> None:
     """Delete models, also from every catalog and instance; prints the id of each.
 
-    All IDs are checked first: a mistake in one of them deletes nothing.
+    All IDs are checked first: if one is wrong, nothing is deleted.
+
+    Example: claraedge delete models 7c01 9be4
     """
     from claraedge.client import models
 
@@ -34,13 +40,15 @@ def delete_models(options: Options, ids: tuple[str, ...]) -> None:
 
 
 @delete.command("pipelines")
-@click.argument("ids", metavar="PIPELINE...", nargs=-1, required=True)
+@subject("ids", PIPELINE, several=True)
 @remote
 def delete_pipelines(options: Options, ids: tuple[str, ...]) -> None:
-    """Remove pipelines for new jobs; jobs that exist keep theirs. Prints the id of each.
+    """Delete pipelines; prints the id of each. Existing jobs keep their pipeline.
 
-    PIPELINE is an id, or the name (the newest of it). All are checked first: a mistake in one of
-    them deletes nothing.
+    PIPELINE is an id, or a name (the newest of that name). All are checked first: if one is wrong,
+    nothing is deleted.
+
+    Example: claraedge delete pipelines lines
     """
     from claraedge.client import pipelines
 
@@ -52,14 +60,16 @@ def delete_pipelines(options: Options, ids: tuple[str, ...]) -> None:
 
 
 @delete.command("payloads")
-@click.argument("ids", metavar="ID[:PATH]...", nargs=-1, required=True)
+@subject("ids", _FILES, several=True)
 @remote
 def delete_payloads(options: Options, ids: tuple[str, ...]) -> None:
-    """Delete payloads, or with PATH files of theirs; prints what is gone.
+    """Delete payloads, or with PATH some of their files; prints what was deleted.
 
-    ID is that of a payload or of a job; a job's payload goes once the job has stopped and its
-    results are delivered. PATH is as in `claraedge download`. All are checked first: a mistake in
-    one of them deletes nothing.
+    ID is the id of a payload or of a job. The payload of a job can be deleted when the job has
+    stopped and its results are delivered. PATH is as in `claraedge download`. All are checked
+    first: if one is wrong, nothing is deleted.
+
+    Example: claraedge delete payloads 3f2a '91bc:/operators/report/*'
     """
     from claraedge.client import payloads
 
@@ -88,14 +98,16 @@ def delete_payloads(options: Options, ids: tuple[str, ...]) -> None:
 
 
 @delete.command("images")
-@click.argument("references", metavar="NAME...", nargs=-1, required=True)
+@subject("references", _IMAGE, several=True)
 @remote
 def delete_images(options: Options, references: tuple[str, ...]) -> None:
-    """Remove images from the device; prints what is gone.
+    """Remove images from the device; prints what was removed.
 
-    NAME is a name as `claraedge list images` shows it, or an id. Where an image has several names,
-    NAME removes only that name. An image that jobs use stays, unless it is damaged. One whose
-    archive lies in images.d is loaded again: remove the archive first.
+    NAME is a name as `claraedge list images` shows it, or an id. If the image has several names,
+    only this one is removed. An image that jobs use stays, unless it is damaged. An image whose
+    archive is in images.d is loaded again: remove the archive first.
+
+    Example: claraedge delete images localhost/claraedge/dcmtk:1
     """
     from claraedge.client import appliance
 

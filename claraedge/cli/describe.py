@@ -10,6 +10,7 @@ import click
 
 from claraedge.cli.options import Nouns, Options, remote
 from claraedge.cli.output import clean, lines, local, size, table
+from claraedge.cli.subject import ITEM, JOB, PIPELINE, subject
 
 if TYPE_CHECKING:
     from claraedge.client.values import Item, JobDetails, PipelineDetails, PipelineFile
@@ -22,11 +23,16 @@ def describe() -> None:
 
 
 @describe.command("job")
-@click.option("-j", "--job", required=True, help="Id of the job.")
-@click.option("-w", "--watch", "follow", is_flag=True, help="Show progress until it has stopped.")
+@subject("job", JOB)
+@click.option(
+    "-w", "--watch", "follow", is_flag=True, help="Show the progress until the job has stopped."
+)
 @remote
 def describe_job(options: Options, job: str, follow: bool) -> int:
-    """Show a job, and what it waits for. With --watch the exit code is 0 only if it ended well."""
+    """Show a job, and what it waits for. With --watch the exit code is 0 only if it ended well.
+
+    Example: claraedge describe job 3f2a --watch
+    """
     from claraedge.client import jobs
 
     with options.connect() as connection:
@@ -67,10 +73,15 @@ def job_lines(job: JobDetails) -> list[tuple[str, str]]:
 
 
 @describe.command("inbox")
-@click.argument("item")
+@subject("item", ITEM)
 @remote
 def describe_inbox(options: Options, item: str) -> None:
-    """Show an item of the drop folder: ITEM is its id, or its name where one has that alone."""
+    """Show an item of the drop folder.
+
+    ITEM is an id, or a name that only one item has.
+
+    Example: claraedge describe inbox scan.dcm
+    """
     from claraedge.client import appliance
 
     with options.connect() as connection:
@@ -83,7 +94,7 @@ def describe_inbox(options: Options, item: str) -> None:
 
 def item_lines(item: Item) -> list[tuple[str, str]]:
     """Returns the lines of `describe inbox`, in their order."""
-    all_lines = (
+    found = (
         ("NAME", item.name),
         ("ITEM_ID", item.id),
         ("FOLDER", item.folder),
@@ -103,15 +114,15 @@ def item_lines(item: Item) -> list[tuple[str, str]]:
         *(("MEMBER", member) for member in item.members),
         ("MORE MEMBERS", str(item.members_left_out or "")),
     )
-    return [(name, text) for name, text in all_lines if text]
+    return [(name, text) for name, text in found if text]
 
 
 @describe.command("names")
 @remote
 def describe_names(options: Options) -> None:
-    """Show which names are no content of users: unfinished files, and what programs leave.
+    """Show which file names are not content of users: unfinished files, and files of programs.
 
-    Of the rows that fit a name, the first counts. The configuration adds rows in [names].
+    The first row that matches a name decides. The configuration adds rows in [names].
     """
     from claraedge.client import appliance
 
@@ -125,10 +136,13 @@ def describe_names(options: Options) -> None:
 
 
 @describe.command("pipeline")
-@click.option("-p", "--pipeline", required=True, help="Its id, or the name (the newest of it).")
+@subject("pipeline", PIPELINE)
 @remote
 def describe_pipeline(options: Options, pipeline: str) -> None:
-    """Show a pipeline: its operators, what reads from what, its files, and warnings about them."""
+    """Show a pipeline: its operators, what reads from what, its files, and warnings about them.
+
+    Example: claraedge describe pipeline lines
+    """
     import msgspec
 
     from claraedge.client import pipelines
@@ -165,7 +179,7 @@ def pipeline_lines(
         ("NAME", pipeline.name),
         ("PIPELINE_ID", pipeline.id),
         *own,
-        *(("NOT TAKEN", text) for text in (source.problems if source is not None else ())),
+        *(("NOT USED", text) for text in (source.problems if source is not None else ())),
         *((f"METADATA {key}", value) for key, value in sorted(pipeline.metadata.items())),
         *(
             (f"OPERATOR {name}", f"-> {', '.join(readers)}" if readers else "")

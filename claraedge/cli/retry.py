@@ -5,21 +5,24 @@ from __future__ import annotations
 import click
 
 from claraedge.cli.options import Nouns, Options, remote
+from claraedge.cli.subject import ITEM, Kind, subject
 
 
 @click.group(cls=Nouns)
 def retry() -> None:
-    """Try something again that failed or waits."""
+    """Retry something that failed or waits."""
 
 
 @retry.command("inbox")
-@click.argument("items", nargs=-1, required=True, metavar="ITEM...")
+@subject("items", ITEM, several=True)
 @remote
 def retry_inbox(options: Options, items: tuple[str, ...]) -> None:
-    """Put failed items back into the drop folder, or check waiting ones now, also where they were
-    set aside since the daemon ended twice while it worked on them.
+    """Move failed items back to the drop folder, and check waiting items at once.
 
-    ITEM is an id, a name that one item alone has, or its path.
+    This includes items that were set aside because the daemon ended twice while it processed them.
+    ITEM is an id, a name that only one item has, or its path.
+
+    Example: claraedge retry inbox scan.dcm
     """
     from claraedge.client import appliance
 
@@ -35,11 +38,11 @@ def retry_inbox(options: Options, items: tuple[str, ...]) -> None:
             click.echo(f"{item.id}  {item.state}  {item.name}")
 
 
-def _of(kind: str, noun: str, text: str) -> None:
+def _of(kind: str, metavar: str, text: str) -> None:
     """Adds a command that retries things of one kind that the daemon set aside."""
 
     @retry.command(kind, help=text)
-    @click.argument("names", nargs=-1, required=True, metavar=f"{noun}...")
+    @subject("names", Kind(noun=kind, metavar=metavar), several=True)
     @remote
     def _(options: Options, names: tuple[str, ...]) -> None:
         from claraedge.client import appliance
@@ -53,10 +56,10 @@ def _of(kind: str, noun: str, text: str) -> None:
             click.echo("\n".join(names))
 
 
-_ASIDE = "that was set aside, since the daemon ended twice while it worked on it."
+_ASIDE = "that was set aside because the daemon ended twice while it processed it."
 _of("delivery", "JOB", f"Deliver the results of a job {_ASIDE}")
 _of("image", "FILE", f"Load an archive of images.d {_ASIDE}")
-_of("job", "JOB", f"Process what an operator left {_ASIDE}")
+_of("job", "JOB", f"Collect the output of an operator {_ASIDE}")
 _of("model", "VERSION", f"Remove, at the next start, an old version of a model {_ASIDE}")
 _of("pipeline", "FILE", f"Read a definition of pipelines.d {_ASIDE}")
-_of("removal", "NAME", f"Remove what a job or a payload left {_ASIDE}")
+_of("removal", "NAME", f"Remove the files of a job or payload {_ASIDE}")

@@ -6,6 +6,7 @@ import click
 
 from claraedge.cli.options import Nouns, Options, pairs, remote, variables
 from claraedge.cli.output import lines
+from claraedge.cli.subject import JOB, subject
 
 
 @click.group(cls=Nouns)
@@ -14,11 +15,14 @@ def start() -> None:
 
 
 @start.command("job")
-@click.option("-j", "--job", required=True, help="Id of the job.")
+@subject("job", JOB)
 @variables
 @remote
 def start_job(options: Options, job: str, variable: tuple[str, ...]) -> None:
-    """Queue a job. Starting it again changes nothing."""
+    """Queue a job. Starting it again changes nothing.
+
+    Example: claraedge start job 3f2a --variable SITE=ward
+    """
     from claraedge.client import jobs
 
     given = pairs(variable, "--variable")

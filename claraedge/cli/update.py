@@ -10,10 +10,15 @@ import click
 from claraedge.cli.create import show_warnings
 from claraedge.cli.options import Nouns, Options, metadata, pairs, remote
 from claraedge.cli.output import lines
+from claraedge.cli.subject import JOB, PAYLOAD, PIPELINE, subject
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _REMOVE = click.option(
-    "--remove-metadata", "removed", multiple=True, metavar="KEY", help="Can be repeated."
+    "--remove-metadata",
+    "removed",
+    multiple=True,
+    metavar="KEY",
+    help="Key to remove. Can be repeated.",
 )
 
 
@@ -23,7 +28,7 @@ def update() -> None:
 
 
 @update.command("pipeline")
-@click.option("-p", "--pipeline", required=True, help="Its id, or the name (the newest of it).")
+@subject("pipeline", PIPELINE, before="files")
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=_FILE)
 @metadata
 @_REMOVE
@@ -35,9 +40,12 @@ def update_pipeline(
     metadata: tuple[str, ...],
     removed: tuple[str, ...],
 ) -> None:
-    """Replace the definition of a pipeline by FILEs; jobs that exist keep the one they have.
+    """Replace the definition of a pipeline by FILEs; existing jobs keep the old one.
 
-    The first FILE is the pipeline. What it imports is read from the disk and sent along.
+    The first FILE is the pipeline. What it imports is read from the disk and sent along. With
+    --pipeline, all arguments are FILEs.
+
+    Example: claraedge update pipeline lines lines.yaml
     """
     from claraedge.cli.definition import of_files
     from claraedge.client import pipelines
@@ -60,14 +68,17 @@ def update_pipeline(
 
 
 @update.command("job")
-@click.option("-j", "--job", required=True, help="Id of the job.")
+@subject("job", JOB)
 @metadata
 @_REMOVE
 @remote
 def update_job(
     options: Options, job: str, metadata: tuple[str, ...], removed: tuple[str, ...]
 ) -> None:
-    """Change the metadata of a job; prints all that it then has."""
+    """Change the metadata of a job; prints all that it then has.
+
+    Example: claraedge update job 3f2a --metadata Source=CT1
+    """
     from claraedge.client import jobs
 
     _demand_change(metadata, removed)
@@ -75,26 +86,29 @@ def update_job(
     with options.connect() as connection:
         job_id = jobs.resolve(connection, job)
         whole = jobs.change_metadata(connection, job_id, entries, removed)
-    _report(options, "job_id", job_id, whole)
+    _print(options, "job_id", job_id, whole)
 
 
 @update.command("payload")
-@click.argument("identifier", metavar="ID")
+@subject("payload", PAYLOAD)
 @metadata
 @_REMOVE
 @remote
 def update_payload(
-    options: Options, identifier: str, metadata: tuple[str, ...], removed: tuple[str, ...]
+    options: Options, payload: str, metadata: tuple[str, ...], removed: tuple[str, ...]
 ) -> None:
-    """Change the metadata of a reusable payload; prints all that it then has."""
+    """Change the metadata of a reusable payload; prints all that it then has.
+
+    Example: claraedge update payload 52a0f6b1c9d34e7e8a1b2c3d4e5f6071 -m Size=2
+    """
     from claraedge.client import payloads
 
     _demand_change(metadata, removed)
     entries = pairs(metadata, "--metadata")
     with options.connect() as connection:
-        payload_id = payloads.resolve(connection, identifier)
+        payload_id = payloads.resolve(connection, payload)
         whole = payloads.change_metadata(connection, payload_id, entries, removed)
-    _report(options, "payload_id", payload_id, whole)
+    _print(options, "payload_id", payload_id, whole)
 
 
 def _demand_change(metadata: tuple[str, ...], removed: tuple[str, ...], more: str = "") -> None:
@@ -105,7 +119,7 @@ def _demand_change(metadata: tuple[str, ...], removed: tuple[str, ...], more: st
         )
 
 
-def _report(options: Options, key: str, identifier: str, whole: Mapping[str, str]) -> None:
+def _print(options: Options, key: str, identifier: str, whole: Mapping[str, str]) -> None:
     if options.json:
         options.print_json({key: identifier, "metadata": whole})
     else:

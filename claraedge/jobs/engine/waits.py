@@ -35,7 +35,7 @@ def explained(job: Job, found: Mapping[str, str]) -> Sequence[Wait]:
     if job.state is JobState.STOPPED:
         return ()
     if not job.was_started or job.snapshot is None:
-        return (Wait(operator=WHOLE, text=f"its start (`claraedge start job -j {job.id}`)"),)
+        return (Wait(operator=WHOLE, text=f"its start (`claraedge start job {job.id}`)"),)
     waits = [Wait(operator=WHOLE, text=found[WHOLE])] if WHOLE in found else []
     ending = job.ending is not None or job.cancel_reason is not None
     statuses = {record.name: record.status for record in job.operators}

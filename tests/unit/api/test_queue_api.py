@@ -24,7 +24,7 @@ async def test_a_job_is_explained_from_its_creation_to_its_end(daemon: Daemon) -
     made = await daemon.create(await daemon.register(chain("a", "b")))
     job, payload = made.job_id.value, made.payload_id.value
     await daemon.upload(payload, ("x", b"1"))
-    assert await explain(daemon, job) == [("", f"its start (`claraedge start job -j {job}`)", [])]
+    assert await explain(daemon, job) == [("", f"its start (`claraedge start job {job}`)", [])]
     await daemon.start(job)
     await daemon.until_runs("a")
     async with asyncio.timeout(DEADLINE):

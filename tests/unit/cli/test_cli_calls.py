@@ -164,7 +164,7 @@ def test_a_refused_upload_leaves_the_ids_and_says_how_to_go_on(daemon, claraedge
     assert answer.code == 1
     assert answer.out == f"JOB_ID:{JOB_1}\nPAYLOAD_ID:{PAYLOAD_1}\n"
     note, error = answer.err.splitlines()
-    assert f"claraedge upload {JOB_1} FILE..., then: claraedge start job -j {JOB_1}" in note
+    assert f"claraedge upload {JOB_1} FILE..., then: claraedge start job {JOB_1}" in note
     assert error == "claraedge: the disk is full"
     assert not [a for a in daemon.asked if isinstance(a, jobs_pb2.JobsStartRequest)]
 

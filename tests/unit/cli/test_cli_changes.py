@@ -66,12 +66,12 @@ def of(claraedge, *arguments: object) -> dict:
 
 
 def ended(claraedge, job_id: str) -> None:
-    assert claraedge("describe", "job", "-j", job_id, "--watch").code == 0
+    assert claraedge("describe", "job", job_id, "--watch").code == 0
 
 
 def test_a_pipeline_is_updated_with_its_metadata(home: Path, claraedge) -> None:
     pipeline = register(claraedge, home, "-m", "Owner=ward 3", "-m", "Version=1")
-    answer = claraedge("update", "pipeline", "-p", pipeline[:8],
+    answer = claraedge("update", "pipeline", pipeline[:8],
                        definition(home, "two", name="longer"), "--remove-metadata", "version",
                        "-m", "Version=2")  # fmt: skip
     assert (answer.code, answer.err) == (0, "")
@@ -80,7 +80,7 @@ def test_a_pipeline_is_updated_with_its_metadata(home: Path, claraedge) -> None:
         "METADATA Owner: ward 3",
         "METADATA Version: 2",
     ]
-    described = of(claraedge, "describe", "pipeline", "-p", "longer")
+    described = of(claraedge, "describe", "pipeline", "longer")
     assert (described["id"], list(described["operators"])) == (pipeline, ["two"])
     assert described["metadata"] == {"Owner": "ward 3", "Version": "2"}
 
@@ -144,7 +144,7 @@ def test_a_jobs_payload_is_not_deleted_before_its_end(home: Path, claraedge) -> 
 def test_metadata_of_a_job_are_changed(home: Path, claraedge) -> None:
     register(claraedge, home)
     job_id, _ = job(claraedge, "-m", "Source=CT1")
-    answer = claraedge("update", "job", "-j", job_id[:8], "-m", "Instances=4")
+    answer = claraedge("update", "job", job_id[:8], "-m", "Instances=4")
     assert answer.out.splitlines() == [
         f"JOB_ID: {job_id}",
         "METADATA Instances: 4",
@@ -174,6 +174,6 @@ def test_the_log_of_a_job_itself_is_printed(home: Path, claraedge) -> None:
     register(claraedge, home)
     job_id, _ = job(claraedge, "--start")
     ended(claraedge, job_id)
-    answer = claraedge("logs", "-j", job_id, "-o", "claraedge-engine")
+    answer = claraedge("logs", job_id, "-o", "claraedge-engine")
     assert answer.code == 0
     assert answer.out.splitlines()[-1].endswith("Z job stopped: HEALTHY")

@@ -56,7 +56,7 @@ def test_a_pipeline_is_described_with_its_file(daemon, claraedge):
     assert lines[1:4] == [
         f"PIPELINE_ID: {PIPELINE_A_NEWER}",
         "SOURCE: /d/ct.yaml",
-        f"NOT TAKEN: {PROBLEM}",
+        f"NOT USED: {PROBLEM}",
     ]
     found = json.loads(claraedge("describe", "pipeline", "-p", "ct", "--output", "json").out)
     assert (found["source"], found["source_problems"]) == ("/d/ct.yaml", [PROBLEM])

@@ -47,7 +47,7 @@ async def test_a_job_waits_for_its_start_then_for_slots_and_operators_and_at_the
         pipeline = await b.register(chain("a", "b", "c"))
         job = await b.job(pipeline, {"x": b"1"}, start=False)
         (unstarted,) = await b.jobs.waits(job.id)
-        assert unstarted == Wait(operator="", text=f"its start (`claraedge start job -j {job.id}`)")
+        assert unstarted == Wait(operator="", text=f"its start (`claraedge start job {job.id}`)")
         await b.jobs.start(job.id, {})
         await b.until_runs("a")
         found = await b.jobs.waits(job.id)

@@ -11,9 +11,13 @@ import click
 from claraedge.cli.output import lines, local, size, some
 
 _CONFIG = click.option(
-    "--config", type=click.Path(path_type=Path), help="The daemon's.  [CLARAEDGE_CONFIG]"
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The daemon's configuration.  [CLARAEDGE_CONFIG]",
 )
-_STATE = click.option("--state-dir", metavar="FOLDER", help="All state.  [CLARAEDGE_STATE_DIR]")
+_STATE = click.option(
+    "--state-dir", metavar="FOLDER", help="The state folder.  [CLARAEDGE_STATE_DIR]"
+)
 
 
 @click.command()
@@ -21,17 +25,17 @@ _STATE = click.option("--state-dir", metavar="FOLDER", help="All state.  [CLARAE
 @click.option(
     "--payloads",
     is_flag=True,
-    help="With the files of payloads, dropped files on their way, and logs.",
+    help="Also the files of payloads, claimed files that are not yet jobs, and logs.",
 )
 @_CONFIG
 @_STATE
 def backup(file: Path, payloads: bool, config: Path | None, state_dir: str | None) -> None:
-    """Put the state into FILE, a tar file, while the daemon runs or not.
+    """Write the state to FILE, a tar file. The daemon may be running.
 
-    Jobs, items, pipelines and the records of results, and the files of models. Run it as the user
-    of the daemon. FILE must not be there; it appears when it is whole, readable by that user alone.
-    What lies in the inbox, the outbox, failed and originals, and images of containers, are not in
-    it.
+    The backup contains jobs, items, pipelines, the records of results, and the files of models. It
+    does not contain the files in inbox, outbox, failed and originals, nor container images. Run it
+    as the user of the daemon. FILE must not exist; it appears once it is complete, and only that
+    user can read it.
     """
     from claraedge.daemon.backup import backup as run
 
@@ -43,9 +47,11 @@ def backup(file: Path, payloads: bool, config: Path | None, state_dir: str | Non
         ("JOBS", f"{made.jobs}, of which {made.unfinished} have not stopped"),
     ]
     if made.missing:
-        shown.append(("MISSING", f"{made.missing} files that the database names are not there"))
+        shown.append(("MISSING", f"{made.missing} files that the database names do not exist"))
     if not payloads:
-        shown.append(("WITHOUT", "files of payloads, dropped files on their way, and logs"))
+        shown.append(
+            ("WITHOUT", "files of payloads, claimed files that are not yet jobs, and logs")
+        )
     click.echo(lines(shown))
 
 
@@ -54,16 +60,16 @@ def backup(file: Path, payloads: bool, config: Path | None, state_dir: str | Non
 @click.option(
     "--replace",
     is_flag=True,
-    help="Move what is in the state folder to a folder replaced-DATE-TIME in it.",
+    help="Move the content of the state folder to a folder replaced-DATE-TIME in it.",
 )
 @_CONFIG
 @_STATE
 def restore(file: Path, replace: bool, config: Path | None, state_dir: str | None) -> None:
-    """Make the state out of FILE, which `claraedge backup` made. Stop the daemon before.
+    """Restore the state from FILE, which `claraedge backup` wrote. Stop the daemon first.
 
-    Run it as the user of the daemon. A state folder that is not empty is refused. Interrupted, it
-    leaves the old state or the new one. The restored state is an instance of its own: containers of
-    the old one are left alone.
+    Run it as the user of the daemon. A state folder that is not empty is refused. After an
+    interruption, either the old or the new state is there. The restored state is a new instance; it
+    does not touch the containers of the old one.
     """
     from claraedge.daemon.restore import restore as run
 
@@ -76,15 +82,17 @@ def restore(file: Path, replace: bool, config: Path | None, state_dir: str | Non
         *some("CONTINUES", done.unfinished),
     ]
     if done.put_aside is not None:
-        shown.append(("PUT ASIDE", str(done.put_aside)))
+        shown.append(("MOVED TO", str(done.put_aside)))
     if done.lacking:
         shown.append(("MISSING", f"{done.lacking} files of payloads are not in the backup"))
     if not done.about.payloads:
-        shown.append(("WITHOUT", "files of payloads, dropped files on their way, and logs"))
+        shown.append(
+            ("WITHOUT", "files of payloads, claimed files that are not yet jobs, and logs")
+        )
     click.echo(lines(shown))
     click.echo(
         "\nThe daemon can be started. Images of containers are not in a backup: load them. If the"
-        " old daemon does not run any more on this machine, remove its containers, as its user:"
+        " old daemon no longer runs on this machine, remove its containers, as its user:"
         " podman rm -f"
         f" $(podman ps -aq --filter label=io.claraedge.instance={done.about.instance})"
         f" $(podman ps -aq --filter label=io.claraedge.services={done.about.instance})"

@@ -96,7 +96,7 @@ class Disk:
     def named(self, path: Path) -> Source:
         """Returns a file that the user named."""
         source = self._source(os.path.normpath(Path.cwd() / path), str(path), named=True)
-        assert source is not None, "a named file that is missing raises an error"
+        assert source is not None, "a named file is reported as missing"
         return source
 
     def reached(self, roots: Iterable[Source]) -> list[Source]:

@@ -8,7 +8,7 @@ from claraedge.cli.create import show_warnings
 from claraedge.cli.options import Nouns, Options, remote
 from claraedge.cli.output import local, size, table
 
-_QUIET = click.option("-q", "--quiet", is_flag=True, help="Ids only.")
+_QUIET = click.option("-q", "--quiet", is_flag=True, help="Print only ids.")
 
 
 @click.group("list", cls=Nouns)
@@ -20,7 +20,7 @@ def list_() -> None:
 @_QUIET
 @remote
 def list_pipelines(options: Options, quiet: bool) -> None:
-    """List pipelines in the order of their creation, and what keeps files from being such."""
+    """List pipelines in the order of their creation, and problems of files in pipelines.d."""
     from claraedge.client import pipelines
     from claraedge.client.values import ListedPipeline
 
@@ -110,12 +110,14 @@ def list_images(options: Options, quiet: bool) -> None:
 
 
 @list_.command("inbox")
-@click.option("--state", help="Only items in this state, such as parked or failed.")
-@click.option("-w", "--watch", "follow", is_flag=True, help="A line for each change, until Ctrl-C.")
+@click.option("--state", help="Only items in this state, for example parked or failed.")
+@click.option(
+    "-w", "--watch", "follow", is_flag=True, help="Print a line for each change, until Ctrl-C."
+)
 @_QUIET
 @remote
 def list_inbox(options: Options, state: str | None, follow: bool, quiet: bool) -> None:
-    """List what was dropped, and what became of it."""
+    """List the items of the drop folder and their states."""
     from claraedge.client import appliance
 
     if state is not None and state.upper() not in appliance.ITEM_STATES:

@@ -43,8 +43,8 @@ PIPE_CLOSED = 141  # as a shell reports SIGPIPE
 def app(host: str | None) -> None:
     """Run pipelines of containers on this device.
 
-    `claraedge serve` is the daemon; everything else talks to one. Ids can be shortened to any
-    beginning that is unique.
+    `claraedge serve` is the daemon; most other commands are clients of one. Ids can be shortened to
+    any beginning that is unique.
     """
     del host  # read by the commands, see options.remote
 

@@ -52,7 +52,7 @@ def remote(command: Callable[Concatenate[Options, ...], R]) -> Callable[..., R]:
         "--output",
         type=click.Choice(["text", "json"]),
         default="text",
-        help="For people, or for programs (times in UTC).",
+        help="Text for people, or JSON for programs (times in UTC).",
     )
     @functools.wraps(command)
     def wrapper(*, host: str | None, output: str, **arguments: Any) -> R:
@@ -71,7 +71,7 @@ def output(command: Callable[..., R]) -> Callable[..., R]:
         "form",
         type=click.Choice(["text", "json"]),
         default="text",
-        help="For people, or for programs.",
+        help="Text for people, or JSON for programs.",
     )
     @functools.wraps(command)
     def wrapper(*, form: str, **arguments: Any) -> R:
@@ -83,7 +83,11 @@ def output(command: Callable[..., R]) -> Callable[..., R]:
 def variables(command: Callable[..., R]) -> Callable[..., R]:
     """Adds `--variable NAME=VALUE`, a value for a parameter of the pipeline."""
     return click.option(
-        "-v", "--variable", multiple=True, metavar="NAME=VALUE", help="Can be repeated."
+        "-v",
+        "--variable",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Value of a parameter of the pipeline. Can be repeated.",
     )(command)
 
 
@@ -109,7 +113,11 @@ class Nouns(click.Group):
 def metadata(command: Callable[..., R]) -> Callable[..., R]:
     """Adds `--metadata KEY=VALUE`, which can be repeated."""
     return click.option(
-        "-m", "--metadata", multiple=True, metavar="KEY=VALUE", help="Can be repeated."
+        "-m",
+        "--metadata",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Entry of the metadata. Can be repeated.",
     )(command)
 
 

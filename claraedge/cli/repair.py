@@ -15,13 +15,17 @@ def repair() -> None:
 
 
 @repair.command("state")
-@click.option("--config", type=click.Path(path_type=Path), help="The daemon's.  [CLARAEDGE_CONFIG]")
-@click.option("--state-dir", metavar="FOLDER", help="All state.  [CLARAEDGE_STATE_DIR]")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The daemon's configuration.  [CLARAEDGE_CONFIG]",
+)
+@click.option("--state-dir", metavar="FOLDER", help="The state folder.  [CLARAEDGE_STATE_DIR]")
 def repair_state(config: Path | None, state_dir: str | None) -> None:
-    """Make a new database of what can be read of a damaged one. Stop the daemon before.
+    """Write a new database from what can be read of a damaged one. Stop the daemon first.
 
-    Nothing is deleted: the damaged database, and files that the new one does not know of, are put
-    into a folder `damaged-DATE-TIME` of the state.
+    Nothing is deleted: the damaged database, and files that the new one does not know, are moved to
+    a folder `damaged-DATE-TIME` of the state.
     """
     from claraedge.daemon.repair import repair as run
 
@@ -32,7 +36,7 @@ def repair_state(config: Path | None, state_dir: str | None) -> None:
         return
     shown = [
         ("DAMAGE", done.damage),
-        ("PUT ASIDE", str(done.put_aside)),
+        ("MOVED TO", str(done.put_aside)),
         *(
             ("TABLE", f"{t.name}: {t.rows} rows" + ("" if t.whole else "; others are lost"))
             for t in done.tables
@@ -44,6 +48,6 @@ def repair_state(config: Path | None, state_dir: str | None) -> None:
     ]
     click.echo(lines(shown))
     click.echo(
-        "\nThe daemon can be started again. The damaged files are in the folder PUT ASIDE; remove"
-        " it once nobody needs anything from it."
+        "\nThe daemon can be started again. The damaged files are in the folder shown at MOVED TO;"
+        " remove it when nobody needs them any more."
     )

@@ -21,10 +21,14 @@ FLAGS = {
 
 @click.command()
 @click.option(
-    "--config", type=click.Path(path_type=Path), help="The TOML file.  [CLARAEDGE_CONFIG]"
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The configuration file (TOML).  [CLARAEDGE_CONFIG]",
 )
-@click.option("--state-dir", metavar="FOLDER", help="All state.  [CLARAEDGE_STATE_DIR]")
-@click.option("--runtime-dir", metavar="FOLDER", help="The socket's.  [CLARAEDGE_RUNTIME_DIR]")
+@click.option("--state-dir", metavar="FOLDER", help="The state folder.  [CLARAEDGE_STATE_DIR]")
+@click.option(
+    "--runtime-dir", metavar="FOLDER", help="The folder of the socket.  [CLARAEDGE_RUNTIME_DIR]"
+)
 @click.option("--inbox", metavar="FOLDER", help="The drop folder.  [CLARAEDGE_INBOX_DIR]")
 @click.option("--outbox", metavar="FOLDER", help="The results.  [CLARAEDGE_OUTBOX_DIR]")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")

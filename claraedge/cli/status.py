@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @remote
 def status(options: Options) -> None:
-    """Show how the daemon is doing, and where its folders are."""
+    """Show the state of the daemon, and where its folders are."""
     from claraedge.client import appliance
 
     with options.connect() as connection:

@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 @click.argument("destination", metavar="[DEST]", default=".", type=click.Path(path_type=Path))
 @remote
 def download(options: Options, source: str, destination: Path) -> None:
-    """Fetch files of a job or payload.
+    """Download files of a job or payload.
 
-    PATH is a file, a folder (/ is all), or a pattern such as /operators/report/* in quotes; * goes
-    through /. DEST is the folder to put them in (made if need be), or, for one file, its new name.
+    PATH is a file, a folder (/ is all), or a pattern such as /operators/report/* in quotes; * also
+    matches /. DEST is the folder for the files (created if necessary), or, for one file, its new
+    name.
+
+    Example: claraedge download '3f2a:/operators/report/*' report
     """
     from claraedge.client import payloads
 
@@ -65,7 +68,9 @@ def download(options: Options, source: str, destination: Path) -> None:
 def upload(options: Options, identifier: str, files: tuple[Path, ...]) -> None:
     """Store files in a payload, or as inputs of a job that was not started.
 
-    Of a folder, all that is in it. All files appear together; after an error, none.
+    A folder is stored with all files in it. All files appear together; after an error, none.
+
+    Example: claraedge upload 3f2a scan.dcm
     """
     from claraedge.client import payloads
 
@@ -102,7 +107,7 @@ def gather(connection: Connection, paths: Sequence[Path]) -> Gathered:
 def names_of(connection: Connection, paths: Sequence[Path]) -> Names:
     """Returns the device's table of names if a path is a folder; else an empty one.
 
-    A file that is given by its own path is taken whatever its name is.
+    A file that is given by its own path is uploaded whatever its name is.
     """
     from claraedge.client import appliance
 

@@ -20,7 +20,7 @@ _HEADINGS = ("TIME", "GPU", "PCI", "COMPUTE", "MEMORY", "USED_MB", "FREE_MB", "O
 @click.option("-w", "--watch", is_flag=True, help="Continue until Ctrl-C.")
 @remote
 def utilization(options: Options, *, watch: bool) -> None:
-    """Show what the GPUs do and for which operators; `-` is unknown."""
+    """Show the use of the GPUs, and by which operators; `-` is unknown."""
     from claraedge.client import clara
 
     with options.connect() as connection:

@@ -379,7 +379,7 @@ def test_a_state_that_is_not_empty_is_replaced_only_by_choice(
     assert files_of(copied.state) == before
     said = restore(copied, file, "--replace")
     (aside,) = copied.state.glob("replaced-*")
-    assert f"PUT ASIDE: {aside}" in said
+    assert f"MOVED TO: {aside}" in said
     assert {p: c for p, c in files_of(aside).items() if p.startswith("payloads")} == {
         p: c for p, c in before.items() if p.startswith("payloads")
     }

@@ -183,7 +183,7 @@ def test_a_repaired_state_serves_and_has_lost_no_file(copied: StateSite, table: 
     done = copied.run("repair", "state", "--state-dir", copied.state)
     assert done.returncode == 0, done.stderr
     (aside,) = copied.state.glob("damaged-*")
-    assert f"PUT ASIDE: {aside}" in done.stdout
+    assert f"MOVED TO: {aside}" in done.stdout
     assert "others are lost" in done.stdout
     assert (aside / "claraedge.db").read_bytes() == spoiled
     assert everywhere(copied.state) == before

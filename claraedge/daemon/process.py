@@ -10,8 +10,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from claraedge import journal
 from claraedge.config import Config, load_config
+from claraedge.daemon import journal
 from claraedge.daemon.serving import serve
 from claraedge.errors import ClaraedgeError
 

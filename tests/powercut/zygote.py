@@ -28,9 +28,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from claraedge import journal
 from claraedge.config import Config, load_config
-from claraedge.daemon import parts, serve
+from claraedge.daemon import journal, parts, serve
 from claraedge.daemon.backup import backup
 from claraedge.daemon.restore import restore
 from claraedge.fs import mounts

@@ -19,9 +19,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from claraedge import journal
 from claraedge.config import Config, load_config
-from claraedge.daemon import serve
+from claraedge.daemon import journal, serve
 from claraedge.runner.memory import MemoryRunner, write_log
 from claraedge.runner.protocol import ContainerSpec, Image, Runner
 from tests.robustness.hostile_trees import TREES, VALUES

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from claraedge.journal import JsonFormatter, TextFormatter
+from claraedge.daemon.journal import JsonFormatter, TextFormatter
 
 NAME = "a\nb\x1b[31m\udcff"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from claraedge import journal
+from claraedge.daemon import journal
 from claraedge.gpu.nvml import Nvml
 from claraedge.gpu.tegra import Tegra
 from claraedge.gpu.telemetry import Combined, Telemetry

@@ -19,6 +19,7 @@ from claraedge.config import Config, Outbox
 from claraedge.config.inbox import Inbox as InboxConfig
 from claraedge.config.inbox import Trigger
 from claraedge.delivery.delivery import Delivery
+from claraedge.failpoints import hooked
 from claraedge.ids import new_id
 from claraedge.inbox.inbox import Inbox
 from claraedge.inbox.model import Item, ItemState
@@ -57,10 +58,6 @@ operators:
 
 class KilledError(BaseException):
     """Raised at a failpoint to simulate a kill: no error handler may catch it."""
-
-
-def nothing(_: str) -> None:
-    """Ignores all failpoints."""
 
 
 @dataclass
@@ -223,15 +220,20 @@ async def bench(
     config: Config,
     *,
     status: JobStatus = JobStatus.HEALTHY,
-    failpoint: Callable[[str], None] = nothing,
+    hook: Callable[[str], object] | None = None,
     run: bool = True,
     applied: Callable[[Pipeline], Awaitable[Pipeline]] = plain,
     queued: Callable[[], int] = lambda: 0,
 ) -> AsyncIterator[Bench]:
-    """Opens the state and runs all parts; at exit they are cancelled wherever they are."""
+    """Opens the state and runs all parts; at exit they are cancelled wherever they are.
+
+    `hook` is called with the name of each failpoint until then.
+    """
     config.state_dir.mkdir(parents=True, exist_ok=True)
     clock = SystemClock()
     async with AsyncExitStack() as stack:
+        if hook is not None:
+            stack.enter_context(hooked(hook))
         database = await stack.enter_async_context(Database(config.state_dir / "claraedge.db"))
         tree = PayloadTree(config.state_dir)
         payloads = Payloads(database, tree, clock, new_id)
@@ -244,7 +246,6 @@ async def bench(
             logs,
             config,
             clock,
-            failpoint=failpoint,
             first_retry=0.1,
             check_again=0.1,
         )
@@ -257,7 +258,6 @@ async def bench(
             new_id,
             engine.queued,
             applied=applied,
-            failpoint=failpoint,
             queued=queued,
         )
         delivery.on_done = inbox.job_ended

@@ -17,14 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from claraedge import __version__
+from claraedge import __version__, failpoints
 from claraedge.appliance.lock import FileLock
 from claraedge.appliance.state import prepare_state
 from claraedge.config import Config, load_config
 from claraedge.daemon import archive
 from claraedge.errors import AlreadyRunningError, BackupError, ClaraedgeError, StateFolderError
 from claraedge.fs import files, walking
-from claraedge.fs.files import Failpoint, nothing
 from claraedge.fs.removal import remove
 from claraedge.fs.room import need_room
 from claraedge.fs.walking import placed, walk
@@ -84,14 +83,7 @@ class _Named:
     """Folders of models, which must exist."""
 
 
-def backup(
-    config: Path | None,
-    given: Mapping[str, str],
-    target: Path,
-    *,
-    payloads: bool,
-    failpoint: Failpoint = nothing,
-) -> Made:
+def backup(config: Path | None, given: Mapping[str, str], target: Path, *, payloads: bool) -> Made:
     """Makes a backup of the state of a configuration; `target` appears only when it is complete.
 
     Raises BackupError if `target` exists or another backup is running, StateFolderError if the
@@ -117,10 +109,10 @@ def backup(
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             with os.fdopen(os.open(building, flags, 0o600), "w+b") as file:
-                made = _Backup(settings, copy / archive.DATABASE, payloads, failpoint).write(
+                made = _Backup(settings, copy / archive.DATABASE, payloads).write(
                     file, target.parent
                 )
-            failpoint("backup: whole")
+            failpoints.reach("backup: whole")
             files.rename_new(building, target)
             files.sync_folder(target.parent)
         finally:
@@ -145,13 +137,12 @@ def _locked(state: Path) -> Iterator[None]:
 class _Backup:
     """A backup in progress."""
 
-    def __init__(self, config: Config, copy: Path, payloads: bool, failpoint: Failpoint) -> None:
+    def __init__(self, config: Config, copy: Path, payloads: bool) -> None:
         self._config = config
         self._state = config.state_dir
         self._database = config.state_dir / archive.DATABASE
         self._copy = copy
         self._payloads = payloads
-        self._failpoint = failpoint
         self._single = _Taken()
         self._trees: dict[str, _Taken] = {}
         self._missing = 0
@@ -161,7 +152,7 @@ class _Backup:
         writer = archive.Writer(file)
         for number in range(_PASSES):
             self._take_database()
-            self._failpoint("backup: database")
+            failpoints.reach("backup: database")
             with _opened(self._copy) as copy:
                 named = self._named(copy)
                 if not number:
@@ -169,7 +160,7 @@ class _Backup:
                     writer.add_text(archive.ABOUT, self._about(copy))
                 self._missing = 0
                 self._take_files(writer, named)
-                self._failpoint("backup: files")
+                failpoints.reach("backup: files")
                 if not self._missing or number == _PASSES - 1:
                     return self._finish(writer, file, named, copy)
         raise AssertionError("the last pass returns")

@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-from claraedge import __version__
+from claraedge import __version__, failpoints
 from claraedge.appliance.lock import FileLock
 from claraedge.appliance.state import prepare_state
 from claraedge.config import load_config
 from claraedge.daemon import archive
 from claraedge.errors import AlreadyRunningError, BackupError
 from claraedge.fs import extras, files
-from claraedge.fs.files import Failpoint, nothing
 from claraedge.fs.removal import remove
 from claraedge.fs.room import need_room
 from claraedge.ids import new_id
@@ -56,12 +55,7 @@ class Restored:
 
 
 def restore(
-    config: Path | None,
-    given: Mapping[str, str],
-    source: Path,
-    *,
-    replace: bool,
-    failpoint: Failpoint = nothing,
+    config: Path | None, given: Mapping[str, str], source: Path, *, replace: bool
 ) -> Restored:
     """Restores the state of a configuration from a backup. The daemon must not run.
 
@@ -89,18 +83,18 @@ def restore(
             aside = state / time.strftime("replaced-%Y%m%d-%H%M%S")
             try:
                 need_room(state, sum(f.size for f in backup.manifest.files.values()), source=0)
-                _extract(backup, building, failpoint)
-                failpoint("restore: extracted")
+                _extract(backup, building)
+                failpoints.reach("restore: extracted")
                 restored = _adopt(building, state, aside if there else None, backup)
                 files.sync_tree(building)
                 files.sync_folder(state)
-                failpoint("restore: built")
+                failpoints.reach("restore: built")
             except BaseException:
                 remove(building)
                 raise
             replacing.begin(state, aside.name)
-            failpoint("restore: recorded")
-            replacing.settle(state, failpoint)
+            failpoints.reach("restore: recorded")
+            replacing.settle(state)
     return restored
 
 
@@ -119,7 +113,7 @@ def _locked(state: Path) -> Iterator[None]:
         lock.release()
 
 
-def _extract(backup: archive.Reader, building: Path, failpoint: Failpoint) -> None:
+def _extract(backup: archive.Reader, building: Path) -> None:
     """Extracts the contents of the manifest to a new folder, without a sync."""
     manifest = backup.manifest
     for name in ("payloads", "models", "spool", "jobs"):
@@ -130,7 +124,7 @@ def _extract(backup: archive.Reader, building: Path, failpoint: Failpoint) -> No
         place = _place(building, path)
         files.new_folders(place.parent)
         backup.extract(path, place)
-        failpoint(f"restore: file {number}")
+        failpoints.reach(f"restore: file {number}")
     for path, target in manifest.links.items():
         place = _place(building, path)
         files.new_folders(place.parent)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from claraedge import failpoints
 from claraedge.blocking import in_folder_thread, in_thread
 from claraedge.bugs import known
 from claraedge.clock import Clock
@@ -23,7 +24,6 @@ from claraedge.delivery.parcels import Due, FullError, Parcels
 from claraedge.delivery.records import DeliveryRecord
 from claraedge.delivery.roots import Roots
 from claraedge.errors import ClaraedgeError, DamagedFileError
-from claraedge.fs.files import Failpoint, nothing
 from claraedge.fs.room import reason_of
 from claraedge.jobs import records as jobs
 from claraedge.jobs.logs.logs import JobLogs
@@ -57,7 +57,6 @@ class Delivery:
         clock: Clock,
         *,
         roots: Roots | None = None,
-        failpoint: Failpoint = nothing,
         first_retry: float = _FIRST_RETRY,
         check_again: float = _CHECK_AGAIN,
         suspects: Suspects = UNRECORDED,
@@ -70,9 +69,8 @@ class Delivery:
         self._database = database
         self._roots = roots or Roots(database, config)
         self._clock = clock
-        self._failpoint = failpoint
         self._suspects = suspects
-        self._parcels = Parcels(tree, logs, config, self._roots, clock, failpoint)
+        self._parcels = Parcels(tree, logs, config, self._roots, clock)
         self._first_retry = first_retry
         self._check_again = check_again
         self._lanes = tuple(Lane(root) for root in (self._roots.outbox, self._roots.failed))
@@ -206,14 +204,14 @@ class Delivery:
             return Due(record=record, job=job, files=payloads.get(tx, job.payload).files)
 
         due = await self._database.read(gather)
-        self._failpoint("deliver: begun")
+        failpoints.reach("deliver: begun")
         try:
             done = await in_folder_thread(self._parcels.put, due)
         except DamagedFileError as error:  # lost files do not return: deliver it as a failure
             due = await self._undeliverable(due, f"its results cannot be delivered: {error}")
             record = due.record
             done = await in_folder_thread(self._parcels.put, due)
-        self._failpoint("deliver: before commit")
+        failpoints.reach("deliver: before commit")
         now = self._clock.now()
         failure = None if record.healthy else "; ".join(reports.reasons(due.job))
         await self._database.write(
@@ -227,7 +225,7 @@ class Delivery:
                 original=None if done.original is None else str(done.original),
             )
         )
-        self._failpoint("deliver: committed")
+        failpoints.reach("deliver: committed")
         if record.item is not None:
             await in_thread(self._parcels.sweep, record.item)
         return done.path

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from claraedge import failpoints
 from claraedge.blocking import CancelFlag, in_folder_thread
 from claraedge.bugs import known, words
 from claraedge.clock import Clock
@@ -25,7 +26,6 @@ from claraedge.delivery.kept import Kept, Kind
 from claraedge.delivery.publish import is_owners
 from claraedge.delivery.roots import Root, Roots
 from claraedge.fs import files
-from claraedge.fs.files import Failpoint, nothing
 from claraedge.fs.removal import remove, remove_link
 from claraedge.fs.trusted import opened
 from claraedge.jobs.retention.trust import ClockTrust
@@ -62,20 +62,12 @@ class Expiry:
     """Removes expired folders periodically while `run` runs."""
 
     def __init__(
-        self,
-        database: Database,
-        roots: Roots,
-        config: Outbox,
-        clock: Clock,
-        trust: ClockTrust,
-        *,
-        failpoint: Failpoint = nothing,
+        self, database: Database, roots: Roots, config: Outbox, clock: Clock, trust: ClockTrust
     ) -> None:
         self._database = database
         self._roots = roots
         self._clock = clock
         self._trust = trust
-        self._failpoint = failpoint
         self._rules: Mapping[Kind, _Rule] = {
             Kind.RESULT: _Rule(root=roots.outbox, days=config.keep_days),
             Kind.FAILURE: _Rule(root=roots.failed, days=config.failed_keep_days),
@@ -138,7 +130,7 @@ class Expiry:
             )
             if late:  # made after the scan, before the removal was recorded
                 await in_folder_thread(_unlink_dead, late)
-            self._failpoint("expire: recorded")
+            failpoints.reach("expire: recorded")
             count += sum(end is _End.REMOVED for _, end in ends)
             for one in set(due) - set(gone):
                 self._later[one.sequence] = self._clock.elapsed() + _AGAIN
@@ -173,7 +165,7 @@ class Expiry:
         return ends
 
     def _remove_one(self, root: Root, one: Kept) -> _End:
-        self._failpoint("expire: begun")
+        failpoints.reach("expire: begun")
         try:
             # Opened, so that it stays the same folder: a user who may write to a folder above could
             # otherwise redirect the removal.
@@ -197,10 +189,10 @@ class Expiry:
             remove_link(link)
         path.rename(hidden)
         files.sync_folder(above)
-        self._failpoint("expire: hidden")
+        failpoints.reach("expire: hidden")
         remove(hidden)
         files.sync_folder(above)
-        self._failpoint("expire: removed")
+        failpoints.reach("expire: removed")
         return _End.REMOVED
 
     def _is_there(self, root: Root, path: Path) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from claraedge import failpoints
 from claraedge.blocking import CancelFlag
 from claraedge.clock import Clock
 from claraedge.config import Config
@@ -21,7 +22,6 @@ from claraedge.delivery.publish import publish, write_json
 from claraedge.delivery.records import DeliveryRecord
 from claraedge.delivery.roots import Root, Roots
 from claraedge.fs import files
-from claraedge.fs.files import Failpoint
 from claraedge.fs.hashing import digest
 from claraedge.fs.landing import Landing, located
 from claraedge.fs.removal import remove
@@ -75,13 +75,7 @@ class Parcels:
     """Writes deliveries to their folders."""
 
     def __init__(
-        self,
-        tree: PayloadTree,
-        logs: JobLogs,
-        config: Config,
-        roots: Roots,
-        clock: Clock,
-        failpoint: Failpoint,
+        self, tree: PayloadTree, logs: JobLogs, config: Config, roots: Roots, clock: Clock
     ) -> None:
         self._tree = tree
         self._logs = logs
@@ -89,7 +83,6 @@ class Parcels:
         self._keep_originals = config.outbox.originals_keep_days
         self._drop_cache = config.outbox.drop_cache
         self._spool = Spool(config.state_dir)
-        self._failpoint = failpoint
         self._clock = clock
 
     def put(self, flag: CancelFlag, due: Due) -> Parcel:
@@ -113,7 +106,7 @@ class Parcels:
             device = self._tree.payloads.stat().st_dev
             need_room(building, needed, source=device, largest=largest)
             delivered = self._copy_outputs(flag, due, chosen, building)
-            self._failpoint("deliver: copied")
+            failpoints.reach("deliver: copied")
             inputs = [self._input(file, due, flag) for file in _inputs(due)]
             document = reports.result(
                 due.job, delivered, inputs, _origin(due.record), self._clock.now()
@@ -140,7 +133,7 @@ class Parcels:
                     log.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
             if due.record.item is not None:
                 (building / "original").mkdir()  # gets the others' group here
-            self._failpoint("deliver: logs")
+            failpoints.reach("deliver: logs")
             inputs = [self._input(file) for file in _inputs(due)]
             document = reports.failure(due.job, inputs, _origin(due.record), self._clock.now())
             write_json(building / "reason.json", document)
@@ -150,13 +143,7 @@ class Parcels:
     def _publish(self, root: Root, marker: str, due: Due, build: Callable[[Path], None]) -> Path:
         root.refuse()
         return publish(
-            root.path,
-            due.record.folder,
-            due.job.id,
-            marker=marker,
-            key="job_id",
-            build=build,
-            failpoint=self._failpoint,
+            root.path, due.record.folder, due.job.id, marker=marker, key="job_id", build=build
         )
 
     def _disk_size(self, due: Due, file: PayloadFile) -> int:
@@ -238,9 +225,9 @@ class Parcels:
             return None
         inside = os.fsencode(folder.relative_to(root.path))
         with opened_shown(root.path, inside, root.mode) as place:
-            self._failpoint("deliver: before original")
-            move(source, place / target.name, flag=flag, failpoint=self._failpoint)
-        self._failpoint("deliver: original moved")
+            failpoints.reach("deliver: before original")
+            move(source, place / target.name, flag=flag)
+        failpoints.reach("deliver: original moved")
         return folder if record.healthy else None
 
     def sweep(self, item: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from claraedge import failpoints
 from claraedge.decoding import decode_json
 from claraedge.errors import ClaraedgeError, StateFolderError
 from claraedge.fs import files
@@ -32,14 +33,7 @@ def write_json(path: Path, document: Mapping[str, object]) -> None:
 
 
 def publish(
-    root: Path,
-    folder: str,
-    owner: str,
-    *,
-    marker: str,
-    key: str,
-    build: Callable[[Path], None],
-    failpoint: Callable[[str], None],
+    root: Path, folder: str, owner: str, *, marker: str, key: str, build: Callable[[Path], None]
 ) -> Path:
     """Returns the folder `root/folder`; creates it with `build` if it does not exist yet.
 
@@ -64,8 +58,8 @@ def publish(
         mode = stat.S_IMODE(root.stat().st_mode)
         above = os.fsencode(target.parent.relative_to(root)) if target.parent != root else b""
         with opened(root) as top, opened_shown(root, above, mode) as place:
-            _put(top / f".tmp-{owner}", place / target.name, target, mode, build, failpoint)
-        failpoint("publish: synced")
+            _put(top / f".tmp-{owner}", place / target.name, target, mode, build)
+        failpoints.reach("publish: synced")
         return target
     raise StateFolderError(
         f"{root / folder} cannot be made: folders of that name, and of that name with the whole id"
@@ -74,12 +68,7 @@ def publish(
 
 
 def _put(
-    temporary: Path,
-    place: Path,
-    target: Path,
-    mode: int,
-    build: Callable[[Path], None],
-    failpoint: Callable[[str], None],
+    temporary: Path, place: Path, target: Path, mode: int, build: Callable[[Path], None]
 ) -> None:
     """Fills a folder and renames it to `place`, which is shown to people as `target`.
 
@@ -89,7 +78,7 @@ def _put(
     """
     remove(temporary)
     temporary.mkdir(0o700)
-    failpoint("publish: building")
+    failpoints.reach("publish: building")
     try:
         with opened(temporary.parent, os.fsencode(temporary.name)) as building:
             made = building.stat()
@@ -97,9 +86,9 @@ def _put(
                 raise OSError(errno.EAGAIN, "was replaced while it was made", str(target))
             try:
                 build(building)
-                failpoint("publish: written")
+                failpoints.reach("publish: written")
                 show(building, mode)
-                failpoint("publish: shown")
+                failpoints.reach("publish: shown")
                 files.sync_tree(building)
             except OSError as error:
                 if error.filename is not None:
@@ -112,11 +101,11 @@ def _put(
         with contextlib.suppress(OSError):
             remove(temporary)
         raise
-    failpoint("publish: built")
+    failpoints.reach("publish: built")
     temporary.rename(place)
     if place.lstat().st_ino != made.st_ino:
         raise OSError(errno.EAGAIN, "was replaced while it was made", str(target))
-    failpoint("publish: renamed")
+    failpoints.reach("publish: renamed")
     files.sync_folder(place.parent)
 
 

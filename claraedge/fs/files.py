@@ -8,18 +8,14 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeAlias
 
 from claraedge.blocking import CancelFlag
 from claraedge.fs import extras
 from claraedge.fs.syncing import LACKS, sync
 from claraedge.fs.walking import Place, descend
 from claraedge.ids import new_id
-
-#: Called at points where a test can end the program, to check the state that a crash leaves.
-Failpoint: TypeAlias = Callable[[str], None]
 
 _FICLONE = 0x40049409
 _renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
@@ -33,10 +29,6 @@ _renameat2.argtypes = (
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _COPY_STEP = 8 * 1024 * 1024
 _READ_STEP = 1024 * 1024
-
-
-def nothing(_: str) -> None:
-    """Does nothing: the failpoint used outside of tests."""
 
 
 def is_full(error: OSError) -> bool:

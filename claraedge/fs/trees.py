@@ -9,9 +9,9 @@ import os
 import stat
 from pathlib import Path
 
+from claraedge import failpoints
 from claraedge.blocking import CancelFlag
 from claraedge.fs import extras, files
-from claraedge.fs.files import Failpoint, nothing
 from claraedge.fs.landing import Landing, located
 from claraedge.fs.removal import remove
 from claraedge.fs.room import need_room
@@ -120,13 +120,7 @@ def _copy_file(entry: Entry, target: Path, flag: CancelFlag | None) -> None:
         os.close(reader)
 
 
-def move(
-    source: Path,
-    target: Path,
-    *,
-    flag: CancelFlag | None = None,
-    failpoint: Failpoint = nothing,
-) -> None:
+def move(source: Path, target: Path, *, flag: CancelFlag | None = None) -> None:
     """Moves a tree durably, also to another file system, where it appears by a single rename.
 
     May be repeated after a crash at any step: a target that exists is complete, and what is left of
@@ -146,20 +140,20 @@ def move(
             raise
         remove(building)
         building.mkdir(0o700)
-        failpoint("move: copying")
+        failpoints.reach("move: copying")
         try:
             copy_tree(source, building / "whole", flag=flag)
         except OSError:
             with contextlib.suppress(OSError):  # a partial copy must not keep a full disk full
                 remove(building)
             raise
-        failpoint("move: copied")
+        failpoints.reach("move: copied")
         Landing(target.parent).put(os.fsencode(target.name), (building / "whole").rename)
         files.sync_folder(target.parent)
-        failpoint("move: moved")
+        failpoints.reach("move: moved")
         building.rmdir()
         remove(source)
-        failpoint("move: source removed")
+        failpoints.reach("move: source removed")
     files.sync_folder(target.parent)
     if source.parent.exists():
         files.sync_folder(source.parent)

@@ -21,7 +21,6 @@ from claraedge.config import Config
 from claraedge.delivery.roots import Roots
 from claraedge.errors import ClaraedgeError, ItemNotFoundError, ItemRetryError
 from claraedge.formats.filenames import Kind
-from claraedge.fs.files import Failpoint, nothing
 from claraedge.ids import NewId
 from claraedge.inbox import records, shares
 from claraedge.inbox.candidates.candidates import Candidates
@@ -73,7 +72,6 @@ class Inbox:
         on_submitted: Callable[[str, Priority], None],
         *,
         applied: Callable[[Pipeline], Awaitable[Pipeline]],
-        failpoint: Failpoint = nothing,
         blocked_by: Callable[[], str | None] = lambda: None,
         queued: Callable[[], int] = lambda: 0,
         roots: Roots | None = None,
@@ -121,7 +119,6 @@ class Inbox:
             new_id,
             self._definitions,
             on_submitted,
-            failpoint,
             applied,
             roots or Roots(database, config),
             self._names,
@@ -133,7 +130,7 @@ class Inbox:
         self._layout = Layout(self._folders.root, ())
         self._rescan = True
         self._missed = False
-        self._retries = Retries(database, clock, failpoint)
+        self._retries = Retries(database, clock)
         self._watching: asyncio.Future[None] | None = None
         self._later: dict[Path, dict[str, Waiting]] = {}
         """Folder on a share -> entries (by id) to inspect once no other call to it is running."""

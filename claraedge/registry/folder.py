@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from claraedge import failpoints
 from claraedge.blocking import in_thread
 from claraedge.bugs import known
 from claraedge.clock import Clock
@@ -76,7 +77,6 @@ class PipelineFolder:
         folder: Path,
         *,
         pause: float,
-        failpoint: Callable[[str], None] = lambda _: None,
         suspects: Suspects = UNRECORDED,
     ) -> None:
         """`pause`: seconds between two scans."""
@@ -85,7 +85,6 @@ class PipelineFolder:
         self._clock = clock
         self._folder = folder
         self._pause = pause
-        self._failpoint = failpoint
         self._suspects = suspects
         self._place: str | None = None
         """The recorded folder and mount point; None: not read yet."""
@@ -268,7 +267,7 @@ class PipelineFolder:
             if now == done:
                 return None
         gathered = await in_thread(gather, self._folder, name)
-        self._failpoint("pipelines.d: gathered")
+        failpoints.reach("pipelines.d: gathered")
         if not _has_settled(gathered, self._stood.get(name), settled_before):
             self._stood[name] = gathered.standings
             self._done.pop(name, None)
@@ -336,10 +335,10 @@ class PipelineFolder:
                 file_records.disable(tx, source, now)
             return [c.source for c, done in zip(changes, put, strict=True) if not done]
 
-        self._failpoint("pipelines.d: before commit")
+        failpoints.reach("pipelines.d: before commit")
         with reported_as(PipelineStoreError, "its pipelines could not be stored"):
             taken = await self._database.write(work)
-        self._failpoint("pipelines.d: committed")
+        failpoints.reach("pipelines.d: committed")
         for change in changes:
             name = change.source
             if name in taken:
@@ -365,7 +364,7 @@ class PipelineFolder:
                 extra={"file": f"{self._folder}/{name}", "pipeline": file_records.id_of(name)},
             )
         self._pipelines.on_created()
-        self._failpoint("pipelines.d: announced")
+        failpoints.reach("pipelines.d: announced")
 
     def _twins(self, known: Mapping[str, OfFile]) -> tuple[str, ...]:
         """Returns warnings for files that define pipelines of the same name, which means only the

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import msgspec
 
+from claraedge import failpoints
 from claraedge.decoding import decode_json
 from claraedge.errors import StateFolderError
 from claraedge.fs import files
-from claraedge.fs.files import Failpoint, nothing
 from claraedge.fs.removal import remove
 
 BUILDING = "restoring"
@@ -51,7 +51,7 @@ def begin(state: Path, aside: str) -> None:
     files.replace(state / MARK, msgspec.json.encode(_Mark(aside)))
 
 
-def settle(state: Path, failpoint: Failpoint = nothing) -> None:
+def settle(state: Path) -> None:
     """Completes a recorded replacement, or removes a new state that was not recorded.
 
     The caller must have the lock of the state. Raises StateFolderError where the record is damaged.
@@ -75,13 +75,13 @@ def settle(state: Path, failpoint: Failpoint = nothing) -> None:
         if os.path.lexists(building / name):  # otherwise it was moved before
             if os.path.lexists(state / name):
                 _move(state / name, aside)
-            failpoint(f"restore: {name} aside")
+            failpoints.reach(f"restore: {name} aside")
             (building / name).rename(state / name)
             files.sync_folder(state)
-        failpoint(f"restore: {name}")
+        failpoints.reach(f"restore: {name}")
     (state / MARK).unlink()
     files.sync_folder(state)
-    failpoint("restore: replaced")
+    failpoints.reach("restore: replaced")
     remove(building)
 
 

@@ -37,17 +37,19 @@ KILLED = """
 import os, signal, sys, threading, time
 from pathlib import Path
 from claraedge.daemon import backup, restore
+from claraedge.failpoints import hooked
 
 what, state, file, at = sys.argv[1:]
 
-def failpoint(name):
+def kill(name):
     if name == at:
         os.kill(os.getpid(), signal.SIGKILL)
 
-if what == "backup":
-    backup.backup(None, {"state_dir": state}, Path(file), payloads=True, failpoint=failpoint)
-else:
-    restore.restore(None, {"state_dir": state}, Path(file), replace=True, failpoint=failpoint)
+with hooked(kill):
+    if what == "backup":
+        backup.backup(None, {"state_dir": state}, Path(file), payloads=True)
+    else:
+        restore.restore(None, {"state_dir": state}, Path(file), replace=True)
 """
 
 

@@ -283,7 +283,7 @@ async def test_a_folder_renamed_while_it_is_taken_loses_nothing(state: Path) -> 
 
     for number in range(5):
         drop(folder / f"IM{number}.dcm", image(number))
-    async with bench(config(state), failpoint=rename) as b:
+    async with bench(config(state), hook=rename) as b:
         await b.register("ct")
         await one_job(b, *(f"study/IM{n}.dcm" for n in range(5)))
     assert renamed.is_dir()

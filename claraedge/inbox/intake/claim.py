@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from claraedge import failpoints
 from claraedge.blocking import CancelFlag
 from claraedge.fs import extras, files
-from claraedge.fs.files import Failpoint
 from claraedge.fs.mounts import mount_of
 from claraedge.fs.removal import remove
 from claraedge.fs.trees import copy_tree
@@ -76,7 +76,6 @@ def secure(
     flag: CancelFlag,
     item: Claimed,
     spool: Spool,
-    failpoint: Failpoint,
     unsynced: Unsynced,
     surveyor: Surveyor,
     *,
@@ -97,12 +96,12 @@ def secure(
     if raw is None and (unmounted := _unmounted(item, spool)) is not None:
         return unmounted
     if raw is None or item.members:
-        raw = _move_from_inbox(item, raw, spool, surveyor, failpoint)
+        raw = _move_from_inbox(item, raw, spool, surveyor)
         if raw is None:
             return Gone()
     if raw.parent != item.folder:
         unsynced.add(raw.parent, raw.parent.parent, spool.root)
-    failpoint("claim: taken")
+    failpoints.reach("claim: taken")
     found = survey_moved(item, raw, surveyor)
     # Checks the item's own name: on another file system the entry has a hidden name by now.
     fault = (
@@ -119,7 +118,7 @@ def secure(
         return _blocked_in_spool(found, raw)
     if not found.to_copy and raw.parent != item.folder:
         unsynced.add_tree(raw)
-        failpoint("claim: checked")
+        failpoints.reach("claim: checked")
         return Secured(path=raw)
     if item.members:
         unsynced.add_tree(raw)
@@ -127,22 +126,22 @@ def secure(
     new = spool.new(item.id, item.name)
     remove(new.parent)
     files.make_folders(new.parent)
-    failpoint("claim: before copy")
+    failpoints.reach("claim: before copy")
     try:
         copy_tree(raw, new, link_own=surveyor.uid, flag=flag)
     except OSError:
         with contextlib.suppress(OSError):  # a partial copy must not keep a full disk full
             remove(new.parent)
         raise
-    failpoint("claim: copied")
+    failpoints.reach("claim: copied")
     after = survey_moved(item, raw, surveyor)
     if after.content != found.content:
         return Unsettled(content=after.content)
     new.parent.rename(own.parent)
     files.sync_folder(own.parent.parent)
-    failpoint("claim: own")
+    failpoints.reach("claim: own")
     _drop_raw(item, spool)
-    failpoint("claim: raw removed")
+    failpoints.reach("claim: raw removed")
     return Secured(path=own)
 
 
@@ -171,7 +170,7 @@ def _raw(item: Claimed, spool: Spool) -> Path | None:
 
 
 def _move_from_inbox(
-    item: Claimed, raw: Path | None, spool: Spool, surveyor: Surveyor, failpoint: Failpoint
+    item: Claimed, raw: Path | None, spool: Spool, surveyor: Surveyor
 ) -> Path | None:
     """Moves the entries out of the inbox, and returns where they are; None where they changed.
 
@@ -186,18 +185,18 @@ def _move_from_inbox(
             return None
     if item.members:
         if raw is not None and raw.parent == item.folder:
-            return _gather_hidden(item, raw, spool, failpoint)
-        return _gather(item, raw or spool.raw(item.id, item.name), spool, failpoint)
+            return _gather_hidden(item, raw, spool)
+        return _gather(item, raw or spool.raw(item.id, item.name), spool)
     target = spool.raw(item.id, item.name)
     files.make_folders(target.parent)  # durable first, or a power cut loses what is moved into it
-    failpoint("claim: before rename")
+    failpoints.reach("claim: before rename")
     try:
         with placed(item.folder, item.paths[0]) as source:
             _open_up(source)
             moved = _move_out(item, source, target, spool)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    failpoint("claim: renamed")
+    failpoints.reach("claim: renamed")
     return moved
 
 
@@ -220,7 +219,7 @@ def _open_up(source: Path) -> None:
             os.close(descriptor)
 
 
-def _gather(item: Claimed, into: Path, spool: Spool, failpoint: Failpoint) -> Path | None:
+def _gather(item: Claimed, into: Path, spool: Spool) -> Path | None:
     """Moves the remaining members of a group into the folder `into`, and returns that folder.
 
     A name that was moved already and exists again belongs to another entry. The folders that the
@@ -228,7 +227,7 @@ def _gather(item: Claimed, into: Path, spool: Spool, failpoint: Failpoint) -> Pa
     where no member is left at all.
     """
     files.make_folders(into)
-    failpoint("claim: before gathering")
+    failpoints.reach("claim: before gathering")
     with _opened(item) as folders:
         for path in item.members:
             target = into / os.fsdecode(path)
@@ -250,18 +249,18 @@ def _gather(item: Claimed, into: Path, spool: Spool, failpoint: Failpoint) -> Pa
                     raise
                 remove(into)
                 _note_where(item, spool)
-                return _gather_hidden(item, hidden, spool, failpoint)
-            failpoint("claim: gathered one")
+                return _gather_hidden(item, hidden, spool)
+            failpoints.reach("claim: gathered one")
     if _any_in(into, item):
         return into
     remove(into)  # it may lie in the inbox, under its hidden name
     return None
 
 
-def _gather_hidden(item: Claimed, hidden: Path, spool: Spool, failpoint: Failpoint) -> Path | None:
+def _gather_hidden(item: Claimed, hidden: Path, spool: Spool) -> Path | None:
     """Gathers a group in a hidden folder of the trigger's folder, which is kept open meanwhile."""
     with opened(item.folder) as folder:
-        found = _gather(item, folder / hidden.name, spool, failpoint)
+        found = _gather(item, folder / hidden.name, spool)
     return None if found is None else hidden
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from claraedge import failpoints
 from claraedge.blocking import CancelFlag, in_folder_thread
 from claraedge.bugs import known
 from claraedge.clock import Clock
@@ -23,7 +24,6 @@ from claraedge.config import Config
 from claraedge.delivery.roots import Roots
 from claraedge.errors import ClaraedgeError
 from claraedge.fs import extras, files
-from claraedge.fs.files import Failpoint, nothing
 from claraedge.fs.landing import located
 from claraedge.fs.removal import remove, remove_link
 from claraedge.fs.trees import move
@@ -65,7 +65,6 @@ class Duplicates:
         clock: Clock,
         roots: Roots,
         on_again: Callable[[Claimed], None],
-        failpoint: Failpoint = nothing,
     ) -> None:
         """`on_again` is called with items that become jobs of their own after all."""
         self._on_again = on_again
@@ -76,7 +75,6 @@ class Duplicates:
         self._keep_days = config.outbox.originals_keep_days
         self._spool = Spool(config.state_dir)
         self._clock = clock
-        self._failpoint = failpoint
         self._waiting: dict[str, _Waiting] = {}
 
     async def load(self) -> None:
@@ -126,11 +124,11 @@ class Duplicates:
         done = "skipped" if path == duplicate.path else "linked to its results"
         reason = f"the same content as {shown(duplicate.of_name)}: {done}"
         now = self._clock.now()
-        self._failpoint("duplicate: before commit")
+        failpoints.reach("duplicate: before commit")
         await self._database.write(
             lambda tx: records.finish_duplicate(tx, item.id, reason, path, original, now)
         )
-        self._failpoint("duplicate: committed")
+        failpoints.reach("duplicate: committed")
         if await in_folder_thread(self._sweep, item, path):
             await self._database.write(lambda tx: records.link_removed(tx, item.id, now))
         _log.info("%s: %s", item.text, reason, extra={"item": item.id})
@@ -161,9 +159,9 @@ class Duplicates:
             link = results.parent / name
             if self._link(item, results, link):
                 path = str(link)
-            self._failpoint("duplicate: linked")
+            failpoints.reach("duplicate: linked")
         original = self._keep_original(flag, item, Path(pipeline, name))
-        self._failpoint("duplicate: original moved")
+        failpoints.reach("duplicate: original moved")
         return path, original
 
     def _link(self, item: Claimed, results: Path, link: Path) -> bool:
@@ -193,7 +191,7 @@ class Duplicates:
         root.refuse()
         if os.path.lexists(source) or os.path.lexists(located(target.parent, item.name)):
             with opened_shown(root.path, os.fsencode(folder), root.mode) as place:
-                move(source, place / target.name, flag=flag, failpoint=self._failpoint)
+                move(source, place / target.name, flag=flag)
         return str(target.parent)
 
     def _sweep(self, flag: CancelFlag, item: Claimed, path: str | None) -> bool:

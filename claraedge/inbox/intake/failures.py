@@ -6,12 +6,12 @@ import logging
 import os
 from pathlib import Path
 
+from claraedge import failpoints
 from claraedge.blocking import CancelFlag
 from claraedge.clock import Clock
 from claraedge.delivery import reports
 from claraedge.delivery.publish import publish, published, write_json
 from claraedge.delivery.roots import Root
-from claraedge.fs.files import Failpoint
 from claraedge.fs.landing import located
 from claraedge.fs.removal import remove
 from claraedge.fs.trees import move
@@ -27,10 +27,9 @@ _log = logging.getLogger(__name__)
 class Failures:
     """Writes failures of items into `failed/`. Each call may be repeated after a crash."""
 
-    def __init__(self, root: Root, clock: Clock, failpoint: Failpoint) -> None:
+    def __init__(self, root: Root, clock: Clock) -> None:
         self._root = root
         self._clock = clock
-        self._failpoint = failpoint
 
     @property
     def unknown(self) -> Path:
@@ -71,17 +70,14 @@ class Failures:
             marker="reason.json",
             key="item_id",
             build=build,
-            failpoint=self._failpoint,
         )
         inside = os.fsencode(target.relative_to(self._root.path) / "original")
         with (
             opened(path.parent) as source,
             opened_shown(self._root.path, inside, self._root.mode) as place,
         ):
-            move(
-                source / path.name, place / name_of(item.name), flag=flag, failpoint=self._failpoint
-            )
-        self._failpoint("fail: moved")
+            move(source / path.name, place / name_of(item.name), flag=flag)
+        failpoints.reach("fail: moved")
         return target
 
     def put_unknown(self, flag: CancelFlag, folder: Path) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from claraedge import failpoints
 from claraedge.blocking import in_folder_thread, in_thread
 from claraedge.bugs import known
 from claraedge.clock import Clock
@@ -20,7 +21,6 @@ from claraedge.errors import ClaraedgeError
 from claraedge.formats.filenames import Names
 from claraedge.fs import files
 from claraedge.fs.adopting import Thing
-from claraedge.fs.files import Failpoint
 from claraedge.fs.removal import remove
 from claraedge.fs.room import NoRoomError, reason_of
 from claraedge.ids import NewId
@@ -83,7 +83,6 @@ class Intake:
         new_id: NewId,
         definitions: Definitions,
         on_submitted: Callable[[str, Priority], None],
-        failpoint: Failpoint,
         applied: Callable[[Pipeline], Awaitable[Pipeline]],
         roots: Roots,
         names: Names,
@@ -98,18 +97,15 @@ class Intake:
         self._database = database
         self._suspects = suspects
         self._tree = tree
-        self._failures = Failures(roots.failed, clock, failpoint)
+        self._failures = Failures(roots.failed, clock)
         self._spool = Spool(config.state_dir)
         self._clock = clock
         self._on_submitted = on_submitted
-        self._failpoint = failpoint
-        self._submissions = Submissions(
-            database, clock, new_id, definitions, applied, failpoint, suspects
-        )
+        self._submissions = Submissions(database, clock, new_id, definitions, applied, suspects)
         self._blocked_by = blocked_by
         self._on_progress = on_progress
         self._wake = asyncio.Event()
-        self._processor = Processor(self._spool, tree, failpoint, names, suspects)
+        self._processor = Processor(self._spool, tree, names, suspects)
         self._at_work = 0
         self._at_failures = asyncio.Semaphore(_AT_ONCE)  # the share of failures may hang
         self._asked: Counter[Path] = Counter()  # threads, by folder on a share: they may hang
@@ -119,9 +115,7 @@ class Intake:
         self._awaiting: dict[str, set[str]] = {}
         """Job -> the items that wait for its end."""
         self._entries = Entries()
-        self._duplicates = Duplicates(
-            database, tree, config, clock, roots, self._add_again, failpoint
-        )
+        self._duplicates = Duplicates(database, tree, config, clock, roots, self._add_again)
 
     # --- status ---------------------------------------------------------------------------------
 
@@ -213,11 +207,11 @@ class Intake:
             for entry in seen:
                 records.unsee(tx, entry)
 
-        self._failpoint("claim: before row")
+        failpoints.reach("claim: before row")
         await self._database.write(work)
         for item in items:
             self._add(item)
-        self._failpoint("claim: row")
+        failpoints.reach("claim: row")
         self._wake.set()
 
     def _add(self, item: Claimed) -> None:
@@ -421,9 +415,9 @@ class Intake:
                 item, "failed before; reason.json in its folder says why", failure
             )
         else:
-            self._failpoint("release: before commit")
+            failpoints.reach("release: before commit")
             await self._database.write(lambda tx: records.release(tx, item.id))
-            self._failpoint("release: committed")
+            failpoints.reach("release: committed")
             _log.info(
                 "%s changed or disappeared before it was moved; its claim is deleted", item.text
             )
@@ -434,9 +428,9 @@ class Intake:
         item = pending.item
         async with self._at_failures:
             target = await in_folder_thread(self._failures.put, item, reason, path)
-        self._failpoint("fail: before commit")
+        failpoints.reach("fail: before commit")
         await self._failed_row(item, reason, target)
-        self._failpoint("fail: committed")
+        failpoints.reach("fail: committed")
         await in_thread(remove, self._spool.folder(item.id))
         self._drop(item.id)
         _log.warning("%s failed: %s; it lies in %s", item.text, reason, target)

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from claraedge import bugs
+from claraedge import bugs, failpoints
 from claraedge.blocking import CancelFlag
 from claraedge.errors import ClaraedgeError
 from claraedge.formats.filenames import Names
-from claraedge.fs.files import Failpoint
 from claraedge.inbox.inspection.permissions import Blocked
 from claraedge.inbox.inspection.survey import Surveyor
 from claraedge.inbox.inspection.writers import Devices
@@ -50,16 +49,10 @@ class Processor:
     """Does the remaining steps of items, also after a crash or a full disk interrupted them."""
 
     def __init__(
-        self,
-        spool: Spool,
-        tree: PayloadTree,
-        failpoint: Failpoint,
-        names: Names,
-        suspects: Suspects = UNRECORDED,
+        self, spool: Spool, tree: PayloadTree, names: Names, suspects: Suspects = UNRECORDED
     ) -> None:
         self._spool = spool
         self._tree = tree
-        self._failpoint = failpoint
         self._suspects = suspects
         self._surveyor = Surveyor(uid=os.geteuid(), names=names)
 
@@ -109,19 +102,11 @@ class Processor:
         self, flag: CancelFlag, item: Claimed, position: int, devices: Devices
     ) -> Blocked | Gone | Unsettled | Faulty | _Whole:
         unsynced = Unsynced(item)
-        progress = secure(
-            flag,
-            item,
-            self._spool,
-            self._failpoint,
-            unsynced,
-            self._surveyor,
-            devices=devices,
-        )
+        progress = secure(flag, item, self._spool, unsynced, self._surveyor, devices=devices)
         if not isinstance(progress, Secured):
             return progress
         filled = fill_payload(flag, item, progress.path, self._tree, unsynced, self._surveyor.names)
-        self._failpoint("submit: payload")
+        failpoints.reach("submit: payload")
         return _Whole(position=position, path=progress.path, filled=filled, unsynced=unsynced)
 
     def _is_as_it_was(self, item: Claimed) -> bool:
@@ -135,7 +120,7 @@ class Processor:
 
     def _recheck(self, item: Claimed, one: _Whole) -> Filled | Unsettled:
         """Checks that an item is unchanged since it was hashed; a copy of our own always is."""
-        self._failpoint("submit: durable")
+        failpoints.reach("submit: durable")
         if one.path == self._spool.raw(item.id, item.name):
             content = survey_moved(item, one.path, self._surveyor).content
             if content != item.content:

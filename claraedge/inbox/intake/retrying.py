@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from claraedge import failpoints
 from claraedge.blocking import CancelFlag, CancelledWorkError, in_folder_thread
 from claraedge.clock import Clock
 from claraedge.errors import ItemRetryError
 from claraedge.fs import files
-from claraedge.fs.files import Failpoint, nothing
 from claraedge.fs.landing import located
 from claraedge.fs.removal import remove
 from claraedge.fs.trees import copy_tree
@@ -59,10 +59,9 @@ class _Move:
 class Retries:
     """Puts one item back at a time: of two calls for one item, the second finds nothing."""
 
-    def __init__(self, database: Database, clock: Clock, failpoint: Failpoint) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._failpoint = failpoint
         self._turn = asyncio.Lock()
 
     async def put_back(self, found: Item, has_trigger: Callable[[Path], bool]) -> None:
@@ -87,16 +86,14 @@ class Retries:
                     f" {found.folder} any more; configure one again, or drop"
                     f" {found.result_path}/original/{found.name} into another folder of the inbox"
                 )
-            await in_folder_thread(put_back, claim, Path(found.result_path), self._failpoint)
+            await in_folder_thread(put_back, claim, Path(found.result_path))
             reason, now = f"tried again; before: {found.reason}", self._clock.now()
-            self._failpoint("retry: before commit")
+            failpoints.reach("retry: before commit")
             await self._database.write(lambda tx: records.put_back(tx, found.id, reason, now))
-            self._failpoint("retry: committed")
+            failpoints.reach("retry: committed")
 
 
-def put_back(
-    flag: CancelFlag, item: Claimed, failure: Path, failpoint: Failpoint = nothing
-) -> None:
+def put_back(flag: CancelFlag, item: Claimed, failure: Path) -> None:
     """Moves what lies in `failure/original` to where the item came from. Blocking; repeatable.
 
     Raises ItemRetryError where the original is not there any more, or its old place is occupied;
@@ -122,10 +119,10 @@ def put_back(
             flag.check()
             with _placed(item, one, original, make=0o775) as at:
                 try:
-                    _move(flag, at, failpoint)
+                    _move(flag, at)
                 except FileExistsError as error:  # it was created meanwhile, and may differ
                     raise _occupied(item, one) from error
-            failpoint("retry: moved one")
+            failpoints.reach("retry: moved one")
 
 
 def _is_there(original: Path, one: _Move) -> bool:
@@ -176,10 +173,10 @@ def _occupied(item: Claimed, one: _Move) -> ItemRetryError:
     )
 
 
-def _move(flag: CancelFlag, one: _Move, failpoint: Failpoint) -> None:
+def _move(flag: CancelFlag, one: _Move) -> None:
     """Moves one entry. Raises FileExistsError; the original stays where it is then."""
     if os.path.lexists(one.aside):  # a crash interrupted an earlier call
-        _show(one, failpoint)
+        _show(one)
         return
     if not any(entry.is_file and entry.status.st_nlink > 1 for entry in walk(one.source)):
         try:
@@ -191,30 +188,30 @@ def _move(flag: CancelFlag, one: _Move, failpoint: Failpoint) -> None:
             files.sync_folder(one.target.parent)
             files.sync_folder(one.source.parent)
             return
-    _copy(flag, one, failpoint)
+    _copy(flag, one)
 
 
-def _copy(flag: CancelFlag, one: _Move, failpoint: Failpoint) -> None:
+def _copy(flag: CancelFlag, one: _Move) -> None:
     """Copies instead of moving: to another file system, or where the payload links the same files.
 
     The source is set aside before its copy gets its name in the inbox, where it may become a job at
     once. So after a crash there is never both a failure to retry and its entry in the inbox.
     """
     remove(one.building)  # left by a crash
-    failpoint("retry: copying")
+    failpoints.reach("retry: copying")
     try:
         copy_tree(one.source, one.building, flag=flag)
     except (OSError, CancelledWorkError):
         remove(one.building)
         raise
-    failpoint("retry: copied")
+    failpoints.reach("retry: copied")
     one.source.rename(one.aside)
     files.sync_folder(one.aside.parent)
-    failpoint("retry: set aside")
-    _show(one, failpoint)
+    failpoints.reach("retry: set aside")
+    _show(one)
 
 
-def _show(one: _Move, failpoint: Failpoint) -> None:
+def _show(one: _Move) -> None:
     if os.path.lexists(one.building):
         try:
             files.rename_new(one.building, one.target)
@@ -223,7 +220,7 @@ def _show(one: _Move, failpoint: Failpoint) -> None:
             remove(one.building)
             raise
         files.sync_folder(one.target.parent)
-    failpoint("retry: shown")
+    failpoints.reach("retry: shown")
     remove(one.aside)
     files.sync_folder(one.aside.parent)
 

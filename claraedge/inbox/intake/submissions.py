@@ -6,10 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from claraedge import bugs
+from claraedge import bugs, failpoints
 from claraedge.clock import Clock
 from claraedge.delivery.plan import plan
-from claraedge.fs.files import Failpoint
 from claraedge.fs.room import reason_of
 from claraedge.ids import NewId
 from claraedge.inbox.inspection.permissions import Blocked
@@ -65,7 +64,6 @@ class Submissions:
         new_id: NewId,
         definitions: Definitions,
         applied: Callable[[Pipeline], Awaitable[Pipeline]],
-        failpoint: Failpoint,
         suspects: Suspects = UNRECORDED,
     ) -> None:
         self._database = database
@@ -73,7 +71,6 @@ class Submissions:
         self._new_id = new_id
         self._definitions = definitions
         self._applied = applied
-        self._failpoint = failpoint
         self._suspects = suspects
 
     async def submit(self, whole: Sequence[tuple[Claimed, Filled]]) -> Sequence[End]:
@@ -113,7 +110,7 @@ class Submissions:
         def work(tx: Transaction) -> list[Outcome | Later]:
             return [submit(tx, one, now) for one in prepared]
 
-        self._failpoint("submit: before commit")
+        failpoints.reach("submit: before commit")
         try:
             outcomes = await self._database.write(work)
         except PipelineChangedError:
@@ -124,7 +121,7 @@ class Submissions:
             if why is not error and len(prepared) > 1:  # one of them is the cause: try each alone
                 return [end for one in prepared for end in await self._write([one])]
             return [Blocked(reason=reason_of(why)) for _ in prepared]
-        self._failpoint("submit: committed")
+        failpoints.reach("submit: committed")
         return [_end(one, outcome) for one, outcome in zip(prepared, outcomes, strict=True)]
 
     async def _resolved(

@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from claraedge.errors import ItemRetryError
-from claraedge.fs.files import Failpoint
+from claraedge.failpoints import hooked
 from claraedge.inbox.inspection import settling
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
@@ -80,7 +80,7 @@ def _change(path: Path) -> None:
             file.write(MORE)
 
 
-async def live(life: Life, fuse: Failpoint) -> None:
+async def live(life: Life) -> None:
     settling.LINKS_SECONDS = 0.0
     state, kept_in = Path(life.state), Path(life.kept_in)
     folders = {name: kept_in / name for name in ("originals", "failed")} if life.kept_in else {}
@@ -89,7 +89,7 @@ async def live(life: Life, fuse: Failpoint) -> None:
         state, inbox=Path(life.inbox), trigger=[trigger], settle=0.03, rescan=0.3, **folders
     )
     status = JobStatus.FAULTED if life.faulted else JobStatus.HEALTHY
-    async with bench(config, status=status, failpoint=fuse) as b:
+    async with bench(config, status=status) as b:
         if not await b.database.read(lambda tx: tx.rows("pipelines", after=0)):
             await b.register("ct")
         if life.act == "retry":
@@ -99,7 +99,7 @@ async def live(life: Life, fuse: Failpoint) -> None:
             while not await _at_rest(b):
                 await asyncio.sleep(0.01)
         if life.act == "remove":
-            keeper = await keeper_of(b, fuse, keep_days=1.0)
+            keeper = await keeper_of(b, keep_days=1.0)
             await keeper.run_for(26 * HOUR)
 
 
@@ -131,7 +131,8 @@ def _fork(life: Life) -> int:
     code = 1
     try:
         fuse = Fuse(life)
-        asyncio.run(live(life, fuse))
+        with hooked(fuse):
+            asyncio.run(live(life))
         fuse.note()
         code = 0
     finally:  # the fork must not continue with its parent's code

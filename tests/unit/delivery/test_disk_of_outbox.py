@@ -71,11 +71,11 @@ async def test_a_share_that_hangs_keeps_no_failure_waiting(
 async def test_deliveries_that_hang_keep_no_failure_waiting(tmp_path: Path) -> None:
     answers = threading.Event()
 
-    def failpoint(name: str) -> None:
+    def hook(name: str) -> None:
         if name == "deliver: copied":
             answers.wait(60)
 
-    async with bench(make_config(tmp_path), failpoint=failpoint) as b:
+    async with bench(make_config(tmp_path), hook=hook) as b:
         await b.register("ct")
         try:
             for number in range(6):

@@ -18,7 +18,7 @@ from claraedge.config import Outbox
 from claraedge.delivery import expiry, kept
 from claraedge.delivery.expiry import Expiry
 from claraedge.delivery.roots import Roots
-from claraedge.fs.files import Failpoint, nothing
+from claraedge.failpoints import hooked
 from claraedge.fs.removal import remove
 from claraedge.jobs.model import JobStatus
 from claraedge.jobs.retention.trust import ClockTrust
@@ -84,22 +84,21 @@ class Keeping:
 async def keeping(
     state: Path,
     *,
-    failpoint: Failpoint = nothing,
     status: JobStatus = JobStatus.HEALTHY,
     trigger: Sequence[Mapping[str, Any]] = (),
     **rules: float | None,
 ) -> AsyncIterator[Keeping]:
     config = make_config(state, trigger=trigger)
     async with bench(config, status=status) as b:
-        yield await keeper_of(b, failpoint, **rules)
+        yield await keeper_of(b, **rules)
 
 
-async def keeper_of(b: Bench, failpoint: Failpoint = nothing, **rules: float | None) -> Keeping:
+async def keeper_of(b: Bench, **rules: float | None) -> Keeping:
     roots = Roots(b.database, b.config)
     await roots.prepare()
     clock = Hands()
     trust = ClockTrust(b.database, clock)
-    expiry = Expiry(b.database, roots, Outbox(**rules), clock, trust, failpoint=failpoint)  # type: ignore[arg-type]
+    expiry = Expiry(b.database, roots, Outbox(**rules), clock, trust)  # type: ignore[arg-type]
     return Keeping(b, clock, expiry)
 
 
@@ -299,13 +298,13 @@ async def test_what_cannot_be_removed_is_reported_and_stops_nothing_else(
 
 @pytest.mark.parametrize("at", REMOVAL)
 async def test_a_crash_at_any_step_of_a_removal_leaves_no_trace(tmp_path: Path, at: str) -> None:
-    def failpoint(name: str) -> None:
+    def kill(name: str) -> None:
         if name == at:
             raise KilledError(name)
 
-    async with keeping(tmp_path, keep_days=1.0, failpoint=failpoint) as k:
+    async with keeping(tmp_path, keep_days=1.0) as k:
         await deliver(k, "a.dcm")
-        with pytest.raises(KilledError):
+        with pytest.raises(KilledError), hooked(kill):
             await k.run_for(26 * HOUR)
     async with keeping(tmp_path, keep_days=1.0) as k:
         await k.run_for(26 * HOUR)
@@ -317,9 +316,10 @@ async def test_a_crash_at_any_step_of_a_removal_leaves_no_trace(tmp_path: Path, 
 async def test_many_go_in_bounded_steps(tmp_path: Path) -> None:
     names = [f"{number}.dcm" for number in range(45)]
     steps: list[str] = []
-    async with keeping(tmp_path, keep_days=1.0, failpoint=steps.append) as k:
+    async with keeping(tmp_path, keep_days=1.0) as k:
         await deliver(k, *names)
-        await k.run_for(26 * HOUR)
+        with hooked(steps.append):
+            await k.run_for(26 * HOUR)
         assert list((tmp_path / "outbox/ct").iterdir()) == []
     assert steps.count("expire: recorded") == 3
 

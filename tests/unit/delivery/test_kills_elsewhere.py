@@ -30,7 +30,7 @@ def other(tmp_path: Path) -> Iterator[Path]:
 
 async def life(state: Path, other: Path, fuse: Fuse) -> tuple[ItemState, str | None]:
     config = make_config(state, settle=0.05, path=other / "out", originals=other / "originals")
-    async with bench(config, failpoint=fuse) as b:
+    async with bench(config, hook=fuse) as b:
         if not await b.database.read(lambda tx: tx.rows("pipelines", after=0)):
             await b.register("ct")
         (item,) = await b.delivered()

@@ -9,6 +9,7 @@ import pytest
 
 from claraedge.delivery.publish import publish
 from claraedge.errors import DamagedFileError
+from claraedge.failpoints import hooked
 
 
 @pytest.mark.parametrize("error", [DamagedFileError("a file is gone"), OSError(5, "I/O error")])
@@ -20,7 +21,7 @@ def test_nothing_is_left_of_a_folder_that_cannot_be_made(tmp_path: Path, error: 
     with pytest.raises(type(error)):
         publish(
             tmp_path, "ct/a", "id",
-            marker="result.json", key="job_id", build=fails, failpoint=lambda _: None,
+            marker="result.json", key="job_id", build=fails,
         )  # fmt: skip
     assert [path.name for path in tmp_path.rglob("*")] == ["ct"]
 
@@ -43,16 +44,16 @@ def test_what_is_half_made_can_be_swapped_and_leads_nowhere(tmp_path: Path, mome
     outside, root = closed(tmp_path / "closed"), tmp_path / "outbox"
     root.mkdir(mode=0o770)
 
-    def failpoint(name: str) -> None:
+    def swap(name: str) -> None:
         if name == moment:
             (root / ".tmp-id").rename(root / "aside")
             (root / ".tmp-id").mkdir()
             (root / ".tmp-id" / "sub").symlink_to(outside)
 
-    with pytest.raises(OSError, match=r"was replaced while it was made|File exists"):
+    with hooked(swap), pytest.raises(OSError, match=r"was replaced while it was made|File exists"):
         publish(
             root, "ct/a", "id",
-            marker="result.json", key="job_id", build=fill, failpoint=failpoint,
+            marker="result.json", key="job_id", build=fill,
         )  # fmt: skip
     assert [path.name for path in outside.iterdir()] == ["kept"]
 
@@ -64,7 +65,7 @@ def test_a_link_in_place_of_a_folder_of_results_is_not_followed(tmp_path: Path) 
     with pytest.raises(NotADirectoryError, match="is a link"):
         publish(
             root, "ct/a", "id",
-            marker="result.json", key="job_id", build=fill, failpoint=lambda _: None,
+            marker="result.json", key="job_id", build=fill,
         )  # fmt: skip
     assert [path.name for path in outside.iterdir()] == ["kept"]
 
@@ -89,7 +90,7 @@ def test_whatever_passes_for_a_marker_is_read_as_none(tmp_path: Path, kind: str)
             os.truncate(marker, 1 << 40)
     made = publish(
         tmp_path, "ct/a", "id",
-        marker="result.json", key="job_id", build=fill, failpoint=lambda _: None,
+        marker="result.json", key="job_id", build=fill,
     )  # fmt: skip
     assert made != taken
     assert (made / "sub" / "file").read_bytes() == b"1"

@@ -320,7 +320,7 @@ async def lives(state: Path, duplicates: str, fuse: Fuse) -> None:
         await b.delivered(1)
         await swept(state)
     drop(state / "inbox/in/two.dcm", b"same")
-    async with bench(config(state, duplicates), failpoint=fuse) as b:
+    async with bench(config(state, duplicates), hook=fuse) as b:
         await b.delivered(2)
         await swept(state)
 

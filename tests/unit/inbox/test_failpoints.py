@@ -10,6 +10,8 @@ from types import ModuleType
 import pytest
 
 import claraedge
+from claraedge import failpoints
+from claraedge.failpoints import hooked
 from tests.failpoints import delivery as of_delivery
 from tests.failpoints import inbox as of_inbox
 
@@ -28,14 +30,10 @@ def named(module: ModuleType) -> set[str]:
 
 
 def used(room: str) -> Iterator[str]:
-    """What is said to a failpoint, by its source."""
+    """Names of the failpoints of a room, by its source."""
     for path in (ROOT / room).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.Call):
-                continue
-            called = node.func.attr if isinstance(node.func, ast.Attribute) else None
-            called = node.func.id if isinstance(node.func, ast.Name) else called
-            if called in ("failpoint", "_failpoint"):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("reach"):
                 (name,) = node.args
                 assert isinstance(name, ast.Constant), f"{path}: a name that is not written out"
                 assert isinstance(name.value, str)
@@ -53,3 +51,20 @@ def test_the_lists_name_what_the_code_passes(rooms: tuple[str, ...], names: set[
     found = [name for room in rooms for name in used(room)]
     assert set(found) == names
     assert len(found) == len(set(found)), "one name at two places: which one kills?"
+
+
+def test_the_product_itself_installs_no_hook() -> None:
+    using = {path.name for path in ROOT.rglob("*.py") if "hooked" in path.read_text()}
+    assert using == {"failpoints.py"}
+
+
+def test_a_hook_is_called_until_its_end_also_by_an_error() -> None:
+    passed: list[str] = []
+    failpoints.reach("before")
+    with hooked(passed.append):
+        failpoints.reach("first")
+        with pytest.raises(KeyError), hooked({}.__getitem__):
+            failpoints.reach("second")
+        failpoints.reach("third")
+    failpoints.reach("after")
+    assert passed == ["first", "third"]

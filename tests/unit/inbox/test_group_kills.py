@@ -145,7 +145,7 @@ async def test_a_group_that_is_copied_is_blocked_by_nothing(
 
 
 async def _live(config: Config, fuse: Countdown) -> None:
-    async with bench(config, failpoint=fuse) as b:
+    async with bench(config, hook=fuse) as b:
         await b.register("ct")
         await b.delivered()
 
@@ -163,7 +163,7 @@ async def test_a_member_that_changes_between_two_renames_settles_with_its_group(
 
     for name, content in MEMBERS.items():
         drop(state / "inbox/in" / name, content)
-    async with bench(config(state, state / "inbox", "quiet"), failpoint=write) as b:
+    async with bench(config(state, state / "inbox", "quiet"), hook=write) as b:
         await b.register("ct")
         await b.delivered()
         (job,) = await b.jobs()
@@ -187,7 +187,7 @@ async def test_a_member_that_is_taken_back_between_two_renames_is_missed(
         drop(state / "inbox/in" / name, content)
     lacks = "3 of 4 files: 'c.dcm' was moved or removed before"  # of what lies at the top
     rule = config(state, state / "inbox", "quiet", incomplete=incomplete)
-    async with bench(rule, failpoint=take_back) as b:
+    async with bench(rule, hook=take_back) as b:
         await b.register("ct")
         (item,) = await b.delivered()
         jobs = await b.jobs()
@@ -215,7 +215,7 @@ async def test_a_group_that_goes_before_it_is_taken_leaves_nothing(
 
     for name, content in MEMBERS.items():
         drop(inbox / "in" / name, content)
-    async with bench(config(state, inbox, "quiet"), failpoint=go) as b:
+    async with bench(config(state, inbox, "quiet"), hook=go) as b:
         await b.register("ct")
         await b.until(lambda items: gone and not [i for i in items if i.state is not IGNORED])
         assert await b.jobs() == []

@@ -395,7 +395,7 @@ async def test_what_comes_by_the_name_of_what_was_taken_is_a_new_item(
         else:
             drop(path, b"second")
 
-    async with bench(make_config(state), failpoint=Once(at, act)) as b:
+    async with bench(make_config(state), hook=Once(at, act)) as b:
         await b.register("ct")
         drop(path, b"first")
         items = await b.delivered(2)
@@ -419,7 +419,7 @@ async def test_who_writes_by_another_name_changes_no_job(
 
     (state / "inbox/ct").mkdir(parents=True)
     (state / "inbox/ct/scan.dcm").hardlink_to(outside)
-    async with bench(make_config(state), failpoint=Once(at, act)) as b:
+    async with bench(make_config(state), hook=Once(at, act)) as b:
         await b.register("ct")
         await b.delivered()
         (job,) = await b.jobs()
@@ -438,7 +438,7 @@ async def test_a_folder_that_is_swapped_for_a_link_is_not_followed(state: Path, 
         entry.rename(state / "moved")
         entry.symlink_to(outside.parent)
 
-    async with bench(make_config(state), failpoint=Once(at, act)) as b:
+    async with bench(make_config(state), hook=Once(at, act)) as b:
         await b.register("ct")
         drop(entry / "1.dcm", b"mine")
         (item,) = await b.delivered()

@@ -223,7 +223,7 @@ async def test_an_inner_folder_that_is_swapped_for_a_link_leads_nowhere(
         inner.symlink_to(outside.parent)
 
     once = Once(at, swap)
-    async with bench(config(state, grouping), failpoint=once) as b:
+    async with bench(config(state, grouping), hook=once) as b:
         await b.register("ct")
         drop(inner / "1.dcm", DICOM)
         (item,) = await b.delivered()
@@ -246,7 +246,7 @@ async def test_an_inner_folder_of_links_to_the_same_file_leads_nowhere(
         inner.rename(state / "moved")
         inner.symlink_to(state / "moved")
 
-    async with bench(config(state, grouping), failpoint=Once("claim: row", swap)) as b:
+    async with bench(config(state, grouping), hook=Once("claim: row", swap)) as b:
         await b.register("ct")
         drop(inner / "1.dcm", DICOM)
         (item,) = await b.delivered()
@@ -276,7 +276,7 @@ async def test_a_file_below_that_changes_under_the_claim_is_taken_as_it_is_then(
             path.unlink()
 
     once = Once(at, act)
-    async with bench(config(state, grouping), failpoint=once) as b:
+    async with bench(config(state, grouping), hook=once) as b:
         await b.register("ct")
         drop(path, DICOM)
         if change == "removed":

@@ -25,7 +25,7 @@ FAULTED_JOB = [*TAKEN, *FAILURE]
 
 
 class Fuse:
-    """A failpoint that notes its names, and kills at one of them, once."""
+    """A hook that notes the failpoints it is called at, and kills at one of them, once."""
 
     def __init__(self, at: str | None = None) -> None:
         self.at = at
@@ -83,7 +83,7 @@ def _links_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def live(state: Path, status: JobStatus, fuse: Fuse) -> None:
     """One life of the daemon, until the item is through or the fuse blows."""
-    async with bench(make_config(state, settle=0.05), status=status, failpoint=fuse) as b:
+    async with bench(make_config(state, settle=0.05), status=status, hook=fuse) as b:
         if not await b.database.read(lambda tx: tx.rows("pipelines", after=0)):
             await b.register("ct")
         await b.delivered()
@@ -157,7 +157,7 @@ async def test_a_retry_that_is_begun_again_after_a_kill_makes_one_job(
 
 
 async def _try_again(state: Path, fuse: Fuse) -> None:
-    async with bench(make_config(state, settle=0.05), failpoint=fuse) as b:
+    async with bench(make_config(state, settle=0.05), hook=fuse) as b:
         (failed, *_) = await b.delivered()
         if not failed.reason.startswith("tried again"):
             with contextlib.suppress(ItemRetryError):  # it is in the inbox, or was

@@ -31,7 +31,7 @@ def share(tmp_path: Path) -> Iterator[Path]:
 
 
 async def live_until_it_is_hidden(config: Config) -> None:
-    async with bench(config, failpoint=Fuse("claim: before copy")) as b:
+    async with bench(config, hook=Fuse("claim: before copy")) as b:
         await b.register("ct")
         await b.delivered()
 

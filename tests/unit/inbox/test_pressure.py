@@ -28,7 +28,7 @@ AFTER = ("claim: row", "submit: before commit", "submit: committed", "deliver: c
 
 
 class FullDisk:
-    """A failpoint at which the disk is full, until it is not."""
+    """A hook: at a failpoint the disk is full, until it is not."""
 
     def __init__(self, at: str, times: int = 2) -> None:
         self.at = at
@@ -53,7 +53,7 @@ async def test_a_full_disk_parks_and_continues_by_itself(
     monkeypatch.setattr(intake, "_FIRST_RETRY", 0.05)
     make(tmp_path)
     disk = FullDisk(at)
-    async with bench(make_config(tmp_path, settle=0.05), failpoint=disk) as b:
+    async with bench(make_config(tmp_path, settle=0.05), hook=disk) as b:
         await b.register("ct")
         (item,) = await b.delivered()
         assert len(await b.jobs()) == (0 if make is link else 1)
@@ -64,7 +64,7 @@ async def test_a_full_disk_parks_and_continues_by_itself(
 
 async def test_a_parked_item_says_what_is_full(tmp_path: Path) -> None:
     disk = FullDisk("claim: checked", times=1_000_000)
-    async with bench(make_config(tmp_path, settle=0.05), failpoint=disk) as b:
+    async with bench(make_config(tmp_path, settle=0.05), hook=disk) as b:
         await b.register("ct")
         drop(tmp_path / "inbox/ct/scan.dcm")
         (item,) = await b.until(lambda items: "free some space there" in str(items))
@@ -103,7 +103,7 @@ async def test_what_changes_before_it_is_taken_is_taken_as_it_is_then(
         else:
             drop(tmp_path / "inbox/ct/.new", b"another").replace(path)
 
-    async with bench(make_config(tmp_path), failpoint=Once(at, act)) as b:
+    async with bench(make_config(tmp_path), hook=Once(at, act)) as b:
         await b.register("ct")
         drop(path, b"first")
         items = await b.delivered()
@@ -125,7 +125,7 @@ async def test_a_writer_that_continues_in_the_spool_is_waited_for(tmp_path: Path
         with Path(f"/proc/self/fd/{stream.fileno()}").open("ab") as again:
             again.write(b" and more")
 
-    async with bench(make_config(tmp_path), failpoint=Once(at, act)) as b:
+    async with bench(make_config(tmp_path), hook=Once(at, act)) as b:
         await b.register("ct")
         (tmp_path / "inbox/ct").mkdir()
         (tmp_path / "elsewhere").rename(tmp_path / "inbox/ct/scan.dcm")
@@ -146,7 +146,7 @@ async def test_a_file_that_is_swapped_for_a_link_is_not_followed(tmp_path: Path,
         path.unlink()
         path.symlink_to("/etc/passwd")
 
-    async with bench(make_config(tmp_path), failpoint=Once(at, act)) as b:
+    async with bench(make_config(tmp_path), hook=Once(at, act)) as b:
         await b.register("ct")
         drop(path)
         (item,) = await b.delivered()
@@ -161,7 +161,7 @@ async def test_a_file_that_is_removed_under_the_claim_leaves_nothing(
 ) -> None:
     path = tmp_path / "inbox/ct/scan.dcm"
     once = Once(at, path.unlink)
-    async with bench(make_config(tmp_path), failpoint=once) as b:
+    async with bench(make_config(tmp_path), hook=once) as b:
         await b.register("ct")
         drop(path)
         await b.until(lambda items: once.act is None and not items)
@@ -179,7 +179,7 @@ async def test_a_pipeline_that_is_deleted_during_the_claim_blocks_the_item_in_th
         await b.register("ct")
 
     removed = Once("submit: payload", lambda: _remove_pipelines(tmp_path))
-    async with bench(config, failpoint=removed) as b:
+    async with bench(config, hook=removed) as b:
         drop(tmp_path / "inbox/ct/scan.dcm")
         (item,) = await b.until(lambda items: any(i.reason for i in items))
         assert item.state is ItemState.PARKED
@@ -196,7 +196,7 @@ def _remove_pipelines(state: Path) -> None:
 
 async def test_a_folder_that_is_removed_after_the_claim_delays_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "inbox/ct"
-    async with bench(make_config(tmp_path), failpoint=Once("claim: renamed", folder.rmdir)) as b:
+    async with bench(make_config(tmp_path), hook=Once("claim: renamed", folder.rmdir)) as b:
         await b.register("ct")
         drop(folder / "scan.dcm")
         await b.delivered()

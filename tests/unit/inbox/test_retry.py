@@ -9,6 +9,7 @@ import pytest
 
 from claraedge.config import Config
 from claraedge.errors import ItemNotFoundError, ItemRetryError
+from claraedge.failpoints import hooked
 from claraedge.inbox.model import Item, ItemState
 from claraedge.jobs.model import JobStatus
 from tests.inbox_bench import Bench, bench, drop, ended, make_config, tree_of
@@ -73,9 +74,7 @@ def config(state: Path) -> Config:
     return make_config(state, trigger=[{"folder": "in", "pipeline": "ct"}])
 
 
-async def test_what_comes_while_it_is_put_back_is_not_written_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_comes_while_it_is_put_back_is_not_written_over(tmp_path: Path) -> None:
     async with bench(config(tmp_path)) as b:
         failed = await failed_one(b, tmp_path)
 
@@ -83,10 +82,8 @@ async def test_what_comes_while_it_is_put_back_is_not_written_over(
             if name == "retry: copied":
                 drop(tmp_path / "inbox/in/scan.dcm", b"another")
 
-        monkeypatch.setattr(b.inbox._retries, "_failpoint", meanwhile)
-        with pytest.raises(ItemRetryError, match="is there already"):
+        with hooked(meanwhile), pytest.raises(ItemRetryError, match="is there already"):
             await b.inbox.retry(failed.id)
-        monkeypatch.undo()
         items = await b.until(lambda items: len(ended(items)) == 2)
         assert items[1].state is ItemState.DELIVERED
         assert tree_of(Path(failed.result_path or "", "original")) == {"scan.dcm": b"content"}

@@ -109,7 +109,7 @@ async def test_a_pipe_in_place_of_a_result_keeps_nothing_waiting(tmp_path: Path)
     config = make_config(tmp_path / "state")
     reached: list[Path] = []
 
-    def failpoint(name: str) -> None:
+    def hook(name: str) -> None:
         """Another user's folder of the name that a delivery is about to have."""
         if name == "publish: built" and not reached:
             (building,) = config.outbox_dir.glob(".tmp-*")
@@ -119,7 +119,7 @@ async def test_a_pipe_in_place_of_a_result_keeps_nothing_waiting(tmp_path: Path)
             drop(taken / "other", b"his")
             reached.append(taken)
 
-    async with bench(config, failpoint=failpoint) as b:
+    async with bench(config, hook=hook) as b:
         await b.register("ct")
         drop(config.inbox_dir / "ct/scan.dcm", b"1")
         (item,) = await b.delivered()

@@ -26,7 +26,7 @@ async def test_folders_have_threads_of_their_own(
     async with bench(
         config,
         status=status,
-        failpoint=lambda name: threads.update({name: threading.current_thread().name}),
+        hook=lambda name: threads.update({name: threading.current_thread().name}),
     ) as b:
         await b.register("ct")
         drop(config.inbox_dir / "ct/scan.dcm")

@@ -19,6 +19,7 @@ from claraedge.errors import (
     PipelineStoreError,
     StorageFullError,
 )
+from claraedge.failpoints import hooked
 from claraedge.ids import new_id
 from claraedge.pipelines.checks.device import Device
 from claraedge.pipelines.model import DefinitionFile
@@ -62,10 +63,8 @@ class Bench:
     pipelines: Pipelines
     pokes: int = 0
 
-    def start(self, failpoint: Callable[[str], None] = lambda _: None) -> PipelineFolder:
-        return PipelineFolder(
-            self.database, self.pipelines, self.clock, self.folder, pause=5.0, failpoint=failpoint
-        )
+    def start(self) -> PipelineFolder:
+        return PipelineFolder(self.database, self.pipelines, self.clock, self.folder, pause=5.0)
 
     def write(self, name: str, text: str) -> Path:
         path = self.folder / name
@@ -701,8 +700,8 @@ async def test_a_kill_between_two_steps_leaves_the_old_or_the_new(
         if name == f"pipelines.d: {step}":
             raise KilledError(name)
 
-    with pytest.raises(KilledError):
-        await scan(bench.start(kill), 3)
+    with pytest.raises(KilledError), hooked(kill):
+        await scan(bench.start(), 3)
     after = {"other"} if what == "gone" else {"ct", "other"}
     assert {p.name async for p in bench.pipelines.each()} in (before, after)
     bench.clock.ahead = 60

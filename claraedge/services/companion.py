@@ -21,6 +21,7 @@ from claraedge.errors import (
 )
 from claraedge.services.recipes import Recipe
 from claraedge.services.workshop import Workshop
+from claraedge.waiting.backoff import Backoff
 
 _POLLS = (0.05, 1.0)
 _CONNECTS = 3
@@ -192,12 +193,11 @@ class Companion:
             await self._news.wait()
 
     async def _until_open(self, address: str, port: int) -> None:
-        pause = _POLLS[0]
+        polls = Backoff(*_POLLS, factor=1.5)
         while True:
             container = await self._until(lambda: self.container)
             try:
                 async with self._workshop.runner.dial(container, address, port):
                     return
             except (OSError, RunnerUnavailableError):
-                await asyncio.sleep(pause)
-                pause = min(pause * 1.5, _POLLS[1])
+                await asyncio.sleep(polls.next())

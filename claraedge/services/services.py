@@ -42,6 +42,7 @@ from claraedge.services.model import (
 from claraedge.services.networks import JobNetworks
 from claraedge.services.orphans import OrphanRecovery
 from claraedge.services.workshop import Workshop
+from claraedge.waiting.until import wait_set
 
 _log = logging.getLogger(__name__)
 
@@ -168,11 +169,7 @@ class Services:
         try:
             while self._companions.failure is None:
                 tidy = await self._tidied()
-                try:
-                    async with asyncio.timeout(None if tidy else _RETRY):
-                        await self._wake.wait()
-                except TimeoutError:
-                    continue
+                await wait_set(self._wake, None if tidy else _RETRY)
                 self._wake.clear()
             raise self._companions.failure
         finally:

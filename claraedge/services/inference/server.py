@@ -33,6 +33,7 @@ from claraedge.services.inference.composition import Stored, Version, compose, w
 from claraedge.services.inference.repository import ModelView
 from claraedge.services.inference.triton import GoneError, Triton, gone
 from claraedge.services.model import room_for
+from claraedge.waiting.backoff import Backoff
 
 _log = logging.getLogger(__name__)
 
@@ -230,10 +231,9 @@ class LoadedModels:
         triton = self._triton(companion, container)
         try:
             async with asyncio.timeout(self._start):
-                pause = _POLLS[0]
-                while not await self._answers(triton):
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 1.5, _POLLS[1])
+                polls = Backoff(*_POLLS, factor=1.5)
+                while not await self._answers(triton):  # noqa: ASYNC110 - it reports nothing
+                    await asyncio.sleep(polls.next())
         except TimeoutError as error:
             raise ServiceError(
                 f"{companion.name} was not ready within {self._start:g} s"

@@ -8,7 +8,6 @@ waits and does not fail.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
 from claraedge.jobs.engine import waits
@@ -26,6 +25,7 @@ from claraedge.jobs.model import JobStatus, Priority
 from claraedge.jobs.operators.machine import Machine
 from claraedge.jobs.scheduling.queue import JobQueue
 from claraedge.jobs.scheduling.scheduler import Resources
+from claraedge.waiting.until import wait_set
 
 #: Each Podman call has a time limit, so a scheduling round longer than this (seconds) is hung.
 _STUCK = 900.0
@@ -108,9 +108,7 @@ class Engine:
             return  # not queued yet; the cancellation is read with it
         active.end(JobStatus.CANCELED)
         self._wake.set()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await active.ended.wait()
+        await wait_set(active.ended, timeout)
 
     async def evict(self, reason: str) -> str | None:
         """Ends the youngest running job of the lowest priority, to free disk space.
@@ -211,9 +209,7 @@ class Engine:
             due = [self._pause.lapse]
             due += [a.soonest(self._timeouts.of(a.pipeline)) for a in self._active.values()]
             due += [self._dispatcher.soonest(), self._orphans.soonest()]
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min((d for d in due if d is not None), default=None)):
-                await self._wake.wait()
+        await wait_set(self._wake, *due)
         self._wake.clear()
 
     # --- scheduling ----------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import logging
 
 from claraedge.clock import Clock
 from claraedge.errors import ClaraedgeError
+from claraedge.waiting.backoff import Backoff
 
 _log = logging.getLogger(__name__)
 
@@ -18,7 +19,7 @@ class Pause:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._length = 0.0
+        self._backoff = Backoff(FIRST, LONGEST)
         self._until = 0.0
         self.reason = ""
         """Why work is paused; empty if it is not."""
@@ -44,12 +45,12 @@ class Pause:
         self.reason = str(error) or error.name
         now = self._clock.elapsed()
         if now >= self._until:
-            self._length = min(LONGEST, max(FIRST, 2 * self._length))
-            self._until = now + self._length
+            self._until = now + self._backoff.next()
 
     def over(self) -> None:
         """Ends the pause, because a call has succeeded."""
         if self.reason:
             _log.info("work continues")
         self.reason = ""
-        self._length = self._until = 0.0
+        self._backoff.reset()
+        self._until = 0.0

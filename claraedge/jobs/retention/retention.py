@@ -10,7 +10,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from claraedge.bugs import known
 from claraedge.clock import Clock
 from claraedge.jobs import records
 from claraedge.jobs.model import Unstarted
@@ -20,6 +19,7 @@ from claraedge.jobs.retention.keeping import Rules, Totals, may_make_room, surpl
 from claraedge.jobs.retention.trust import ClockTrust
 from claraedge.payloads.payloads import Payloads
 from claraedge.store.database import Database, Transaction
+from claraedge.waiting.periodic import every
 
 _log = logging.getLogger(__name__)
 
@@ -87,13 +87,12 @@ class Retention:
     async def run(self) -> None:
         """Applies the rules until cancelled; retries after a full disk or a Podman outage."""
         pause = min(_LONGEST_PAUSE, max(_LEAST_PAUSE, self._limit / 20))
-        while True:
-            try:
-                await self.remove_due()
-            except Exception as error:  # noqa: BLE001 - it fails alone
-                why = known(error, "the removal of what is old")
-                _log.warning("what is old cannot be removed now: %s", why)
-            await asyncio.sleep(pause)
+        await every(
+            pause,
+            self.remove_due,
+            "the removal of what is old",
+            lambda why: _log.warning("what is old cannot be removed now: %s", why),
+        )
 
     async def remove_due(self) -> None:
         """Applies the rules once: removes artifacts that are too old, or over a limit."""

@@ -31,6 +31,8 @@ from claraedge.payloads import records as payloads
 from claraedge.payloads.tree import PayloadTree
 from claraedge.store.database import Database, Transaction
 from claraedge.suspects import UNRECORDED, Suspects, Work
+from claraedge.waiting.backoff import Backoff
+from claraedge.waiting.until import wait_set
 
 _log = logging.getLogger(__name__)
 
@@ -114,10 +116,7 @@ class Delivery:
                 record = lane.queue.popleft()
                 lane.busy.add(record.job)
                 group.create_task(self._attempt(lane, record), name=f"deliver {record.job}")
-            # Not wait_for: in Python 3.11 it loses a cancellation that coincides with the event.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._pause(lane)):
-                    await lane.wake.wait()
+            await wait_set(lane.wake, self._pause(lane))
 
     def _pause(self, lane: Lane) -> float:
         now = self._clock.elapsed()
@@ -183,11 +182,11 @@ class Delivery:
     async def _park(self, lane: Lane, record: DeliveryRecord, error: Exception) -> None:
         before = lane.parked.get(record.job)
         reason = reason_of(error)
-        wait = self._first_retry if before is None else min(before.wait * 2, _LAST_RETRY)
+        backoff = Backoff(self._first_retry, _LAST_RETRY) if before is None else before.backoff
         lane.parked[record.job] = Parked(
             reason=reason,
-            wait=wait,
-            until=self._clock.elapsed() + wait,
+            backoff=backoff,
+            until=self._clock.elapsed() + backoff.next(),
             needed=error.needed if isinstance(error, FullError) else None,
         )
         if reason != (before.reason if before else record.reason):

@@ -8,7 +8,6 @@ clock first saw it.
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import logging
 import os
@@ -30,6 +29,7 @@ from claraedge.fs.removal import remove, remove_link
 from claraedge.fs.trusted import opened
 from claraedge.jobs.retention.trust import ClockTrust
 from claraedge.store.database import Database, Transaction
+from claraedge.waiting.periodic import every
 
 _log = logging.getLogger(__name__)
 
@@ -86,15 +86,14 @@ class Expiry:
 
     async def run(self) -> None:
         """Removes until cancelled. Retries after a full disk or a dead share."""
-        while True:
-            try:
-                await self.remove_due()
-            except Exception as error:  # noqa: BLE001 - it fails alone
-                why = known(error, "the removal of results that are old")
-                _log.warning(
-                    "folders that are older than their keep_days cannot be removed now: %s", why
-                )
-            await asyncio.sleep(_INTERVAL)
+        await every(
+            _INTERVAL,
+            self.remove_due,
+            "the removal of results that are old",
+            lambda why: _log.warning(
+                "folders that are older than their keep_days cannot be removed now: %s", why
+            ),
+        )
 
     async def remove_due(self) -> None:
         """Removes once what is due, unless the clock is not trusted."""

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 
 from claraedge.delivery.records import DeliveryRecord
 from claraedge.delivery.roots import Root
+from claraedge.waiting.backoff import Backoff
 
 
 @dataclass(slots=True, kw_only=True)
 class Parked:
-    """A failed delivery that is retried after `wait` seconds, at `until` (BOOTTIME, seconds)."""
+    """A failed delivery that is retried at `until` (BOOTTIME, seconds), each time after longer."""
 
     reason: str
-    wait: float
+    backoff: Backoff
     until: float
     needed: int | None = None
     """Bytes that it needs, if the disk was too full; else None."""

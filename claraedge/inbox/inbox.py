@@ -8,7 +8,6 @@ ones. Correctness depends on the periodic rescan alone; the watcher only makes i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -46,6 +45,7 @@ from claraedge.pipelines.model import Pipeline
 from claraedge.spool.spool import is_ours
 from claraedge.store.database import Database
 from claraedge.suspects import UNRECORDED, Suspects, Work
+from claraedge.waiting.until import wait_until
 
 _log = logging.getLogger(__name__)
 
@@ -345,12 +345,7 @@ class Inbox:
 
     async def _pause(self, event: asyncio.Event, *times: float | None) -> None:
         await asyncio.sleep(_TURN)
-        until = min((t for t in times if t is not None), default=None)
-        timeout = None if until is None else max(0.0, until - self._clock.elapsed())
-        # Not wait_for: in Python 3.11 it loses a cancellation that coincides with the event.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await event.wait()
+        await wait_until(event, self._clock, *times)
 
     async def _rescan_all(self) -> None:
         """Does the rescan: reads the triggers again, then lists the folder of each."""

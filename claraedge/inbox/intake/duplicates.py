@@ -8,7 +8,6 @@ to be linked.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import sqlite3
@@ -36,6 +35,7 @@ from claraedge.spool.shown import opened_shown
 from claraedge.spool.slug import folder_name, slug
 from claraedge.spool.spool import Spool
 from claraedge.store.database import Database
+from claraedge.waiting.until import wait_until
 
 _log = logging.getLogger(__name__)
 
@@ -94,12 +94,8 @@ class Duplicates:
         while True:
             self._wake.clear()
             await self._advance()
-            due = min((waiting.due for waiting in self._waiting.values()), default=None)
-            timeout = None if due is None else max(0.0, due - self._clock.elapsed())
-            # Not wait_for: in Python 3.11 it loses a cancellation that coincides with the event.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self._wake.wait()
+            due = (waiting.due for waiting in self._waiting.values())
+            await wait_until(self._wake, self._clock, *due)
 
     async def _advance(self) -> None:
         now = self._clock.elapsed()

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import sqlite3
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +49,8 @@ from claraedge.pipelines.model import Pipeline
 from claraedge.spool.spool import Spool
 from claraedge.store.database import Database, Transaction
 from claraedge.suspects import UNRECORDED, Suspects, Work
+from claraedge.waiting.backoff import Backoff
+from claraedge.waiting.until import wait_until
 
 _log = logging.getLogger(__name__)
 
@@ -215,7 +217,7 @@ class Intake:
         self._wake.set()
 
     def _add(self, item: Claimed) -> None:
-        self._pending[item.id] = Pending(item, _FIRST_RETRY)
+        self._pending[item.id] = Pending(item, Backoff(_FIRST_RETRY, _LAST_RETRY))
         self._entries.add(self._pending[item.id])
 
     def _add_again(self, item: Claimed) -> None:
@@ -238,15 +240,7 @@ class Intake:
                 times: list[float | None] = []
                 if self._blocked_by() is None:
                     times = [self._start(group), await self._submit_filled()]
-                await self._pause(times)
-
-    async def _pause(self, times: Iterable[float | None]) -> None:
-        until = min((t for t in times if t is not None), default=None)
-        timeout = None if until is None else max(0.0, until - self._clock.elapsed())
-        # Not wait_for: in Python 3.11 it loses a cancellation that coincides with the event.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._wake.wait()
+                await wait_until(self._wake, self._clock, *times)
 
     def _start(self, group: asyncio.TaskGroup) -> float | None:
         """Starts due items, in order; returns when (s, `elapsed`) another one is due, or None."""
@@ -394,7 +388,7 @@ class Intake:
     async def _block(
         self, pending: Pending, reason: str, remedy: str = "", thing: Thing | None = None
     ) -> None:
-        pending.plan_retry(self._clock.elapsed(), _LAST_RETRY)
+        pending.plan_retry(self._clock.elapsed())
         pending.thing = thing
         item = pending.item
         if (item.reason, item.remedy) == (reason, remedy):

@@ -10,6 +10,7 @@ from claraedge.fs.adopting import Thing
 from claraedge.inbox.intake.submit import Filled
 from claraedge.inbox.model import Claimed
 from claraedge.inbox.shares import on_share
+from claraedge.waiting.backoff import Backoff
 
 #: Most items, and most bytes, that one thread processes together.
 _TOGETHER, _TOGETHER_BYTES = 16, 8 << 20
@@ -20,8 +21,8 @@ class Pending:
     """A claimed item that has no job yet. Times are seconds of the clock's `elapsed`."""
 
     item: Claimed
-    wait: float
-    """Seconds between a failed try and the next one."""
+    backoff: Backoff
+    """The pauses between a failed try and the next one."""
     tries: int = 0
     """Number of failed tries."""
     due: float = 0.0
@@ -46,10 +47,9 @@ class Pending:
         """Whether a try has failed: it is processed alone then, and delays no other item."""
         return self.tries > 0 or bool(self.item.reason)
 
-    def plan_retry(self, now: float, longest: float) -> None:
-        """Notes a failed try, and plans the next one; `longest`: the longest pause (s)."""
-        self.due = now + self.wait
-        self.wait = min(self.wait * 2, longest)
+    def plan_retry(self, now: float) -> None:
+        """Notes a failed try, and plans the next one."""
+        self.due = now + self.backoff.next()
         self.tries += 1
 
     def rest(self) -> None:

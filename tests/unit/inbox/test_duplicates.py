@@ -17,6 +17,7 @@ from claraedge.inbox.intake import intake, submit
 from claraedge.inbox.intake.duplicates import Duplicates
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
+from claraedge.waiting.backoff import Backoff
 from tests.failpoints.inbox import LINKED, SKIPPED
 from tests.inbox_bench import (
     DEFINITION,
@@ -164,7 +165,7 @@ async def test_one_that_waits_is_read_once_and_continues_when_the_first_has_ende
         monkeypatch.setattr(intake, "_LAST_RETRY", 600.0)
         monkeypatch.setattr(intake, "_FIRST_RETRY", 600.0)
         for pending in b.inbox._intake._pending.values():
-            pending.wait = 600.0
+            pending.backoff = Backoff(600.0, 600.0)
         await asyncio.sleep(0.3)
         assert read == ["one.dcm", "two.dcm"]
         tasks.append(b.group.create_task(b.engine.run()))

@@ -8,7 +8,6 @@ loaded last, so that a name in two of them ends up on the newer image.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -20,7 +19,7 @@ from typing import TypeAlias
 import msgspec
 
 from claraedge.blocking import in_thread
-from claraedge.bugs import known
+from claraedge.bugs import Known
 from claraedge.decoding import decode_json
 from claraedge.errors import (
     ClaraedgeError,
@@ -37,6 +36,7 @@ from claraedge.fs.listing import Seen, entries
 from claraedge.images.images import Images
 from claraedge.store.database import Database
 from claraedge.suspects import UNRECORDED, Suspects, Work
+from claraedge.waiting.periodic import every
 
 _log = logging.getLogger(__name__)
 
@@ -82,21 +82,7 @@ class SideLoading:
 
     async def run(self) -> None:
         """Scans until cancelled. What fails now is tried again."""
-        while True:
-            try:
-                await self.scan()
-            except ClaraedgeError as error:
-                self._met(str(error))
-            except OSError as error:
-                self._met(
-                    f"cannot be read ({error.strerror or error}); correct that, or set"
-                    " [images] path to another"
-                )
-            except Exception as error:  # noqa: BLE001 - only this scan fails
-                self._met(str(known(error, "the scan of the folder of image archives")))
-            else:
-                self._trouble = ""
-            await asyncio.sleep(self._pause)
+        await every(self._pause, self.scan, "the scan of the folder of image archives", self._met)
 
     async def scan(self) -> None:
         """Scans once: loads what is new and has settled.
@@ -126,6 +112,7 @@ class SideLoading:
                     raise StorageFullError(f"{shown(name)} is not loaded yet: {reason}")
                 with contextlib.suppress(SetAsideError):  # `claraedge status` shows it
                     await self._load(name, seen, loaded)
+        self._trouble = ""
 
     async def _load(self, name: bytes, seen: Seen, loaded: _Loaded) -> None:
         archive = self._folder / os.fsdecode(name)
@@ -158,7 +145,13 @@ class SideLoading:
         """
         return (await in_thread(_scan, self._folder)).get(name) == seen
 
-    def _met(self, trouble: str) -> None:
+    def _met(self, error: Known) -> None:
+        trouble = str(error)
+        if isinstance(error, OSError):
+            trouble = (
+                f"cannot be read ({error.strerror or error}); correct that, or set [images] path"
+                " to another"
+            )
         if trouble != self._trouble:
             _log.warning("archives wait", extra={"reason": trouble})
         self._trouble = trouble

@@ -25,6 +25,7 @@ from claraedge.runner.processes import alive
 from claraedge.runner.protocol import Container, Phase
 from claraedge.runner.service.service import PodmanService
 from claraedge.runner.workarounds.slices import Slices
+from claraedge.waiting.backoff import Backoff
 
 _TIMEOUT = 20.0  # seconds
 #: Seconds to wait for a service that is down, and the pause between two tries.
@@ -84,7 +85,7 @@ class Inspector:
         supervisor is dead, or hangs.
         """
         began = time.monotonic()
-        pause = _POLL[0]
+        pauses = Backoff(*_POLL, factor=1.5)
         while True:
             state = await self.state_in_outage(container)
             if state is None or state.phase is not Phase.RUNNING or alive(state.pid, container):
@@ -93,8 +94,7 @@ class Inspector:
             limit = _CODE_SUPERVISED if supervised else _CODE_ALONE
             if time.monotonic() - began > limit:
                 return state
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, _POLL[1])
+            await asyncio.sleep(pauses.next())
 
     async def inspected(self, container: str) -> bytes | None:
         """Returns the answer of `GET /containers/{id}/json`; None where there is no

@@ -31,6 +31,7 @@ from claraedge.runner.service.http import (
     request,
 )
 from claraedge.runner.workarounds import leaked_mounts, temporary
+from claraedge.waiting.until import wait_set
 
 log = logging.getLogger(__name__)
 
@@ -188,13 +189,10 @@ class PodmanService:
 
         Raises RunnerUnavailableError.
         """
-        try:
-            async with asyncio.timeout(self._patience):
-                await self._up.wait()
-        except TimeoutError as error:
+        if not await wait_set(self._up, self._patience):
             raise RunnerUnavailableError(
                 "Podman's service is down and does not start" + self._hint()
-            ) from error
+            )
         assert self._socket is not None
         return self._socket
 

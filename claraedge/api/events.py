@@ -14,6 +14,7 @@ from claraedge.events.log import EventLog
 from claraedge.events.model import Event, Follow
 from claraedge.ids import parse_id
 from claraedge.inbox.model import shown
+from claraedge.waiting.until import wait_set
 from claraedge.wire.claraedge.v1 import events_pb2 as wire
 
 #: The number of events that are sent ahead of acknowledgements.
@@ -135,14 +136,11 @@ class _Watcher:
             self._said.clear()
             if self._wanted is not None:
                 return
-            try:
-                async with asyncio.timeout(idle):
-                    await self._said.wait()
-            except TimeoutError:
+            if not await wait_set(self._said, idle):
                 raise CallTimeoutError(
                     f"the client acknowledged nothing for {idle:g} s; the watch is ended. Watch"
                     f" again after the last number that was taken in"
-                ) from None
+                )
         self._under_way.append(event.number)
         yield wire.WatchResponse(event=_event(event, self._position(event.number)))
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.appliance.booted import MADE, QEMU, ROOT, Machine, machine
 from tests.appliance.service import IMAGE, MEMBER, STRANGER, Service, blocks
-from tests.operators import busybox_image
+from tests.rig.operators import busybox_image
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 from tests.freeze.frozen_site import Site, until
 from tests.integration.conftest import why_podman_cannot_work
 from tests.integration.daemon.conftest import program
-from tests.operators import busybox_image
+from tests.rig.operators import busybox_image
 
 IMAGE = "localhost/ce-test/busybox"
 

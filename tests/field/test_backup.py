@@ -28,7 +28,7 @@ from claraedge.store import migrations
 from claraedge.store.migrations import begin, schema_version, steps_taken
 from tests import campaign
 from tests.field.state_site import BUGS, StateSite, files_of, fill, site
-from tests.later_schema import later_schema
+from tests.rig.later_schema import later_schema
 
 KILLS = 60 if campaign.CAMPAIGN else 6
 

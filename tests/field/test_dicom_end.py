@@ -14,7 +14,7 @@ from claraedge.inbox.inspection.dicom import Identity, Unidentified, identify
 from tests.field.case import case
 from tests.field.dicom_files import long, meta, padded
 from tests.field.test_incomplete import STUDY, config, image, one_job, waits
-from tests.inbox_bench import bench, drop
+from tests.rig.inbox import bench, drop
 
 SAMPLES = Path(pydicom.__file__).parent / "data/test_files"
 

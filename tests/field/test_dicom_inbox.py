@@ -26,7 +26,7 @@ from tests.field.dicom_files import (
     short,
     with_odd,
 )
-from tests.inbox_bench import bench, drop, make_config, tree_of
+from tests.rig.inbox import bench, drop, make_config, tree_of
 
 ODD = {
     "0-plain.dcm": b"",

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from claraedge.config import Config
 from claraedge.inbox.model import Item, ItemState
 from tests.field.case import case
-from tests.inbox_bench import Bench, bench, document, drop, make_config, tree_of
+from tests.rig.inbox import Bench, bench, document, drop, make_config, tree_of
 
 STUDY, OTHER = "1.2.826.0.1.3680043.10.1.1", "1.2.826.0.1.3680043.10.1.2"
 

@@ -9,7 +9,7 @@ import pytest
 
 from claraedge.inbox.model import ItemState
 from tests.field.case import case
-from tests.inbox_bench import bench, drop, make_config
+from tests.rig.inbox import bench, drop, make_config
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from claraedge.formats.filenames import TABLE, Kind
 from claraedge.formats.filenames import Names as Table
 from claraedge.inbox.model import Item, ItemState
 from tests.field.case import case
-from tests.inbox_bench import Bench, bench, drop, make_config, tree_of
+from tests.rig.inbox import Bench, bench, drop, make_config, tree_of
 
 DESKTOP: Mapping[str, bytes] = {
     ".DS_Store": b"\0\0\0\1Bud1",

@@ -15,7 +15,7 @@ from claraedge.store.database import Database
 from tests.field.archives import Entry, model, zipped
 from tests.field.case import case
 from tests.field.model_site import Site
-from tests.models_repository import served_repository
+from tests.rig.models_repository import served_repository
 from tests.unit.services.service_device import ServiceDevice, until, using
 
 POINTER = (

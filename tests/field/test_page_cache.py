@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.field.case import case
-from tests.inbox_bench import bench, drop, make_config
+from tests.rig.inbox import bench, drop, make_config
 
 _SIZE = 8 << 20
 

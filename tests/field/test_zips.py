@@ -20,7 +20,7 @@ from tests.field import archives
 from tests.field.archives import CONFIG, WEIGHTS, Entry, zipped
 from tests.field.case import case
 from tests.field.model_site import Site, program, run
-from tests.models_repository import served_repository
+from tests.rig.models_repository import served_repository
 
 LUNG = {"lung/config.pbtxt": CONFIG, "lung/1/model.onnx": WEIGHTS}
 FOLDER = "claraedge create model -p FOLDER"

@@ -11,7 +11,7 @@ import pytest
 
 from claraedge.cli.main import app
 from tests.freeze.frozen_site import Site
-from tests.operators import busybox_image
+from tests.rig.operators import busybox_image
 
 pytestmark = [pytest.mark.frozen, pytest.mark.timeout(300)]
 

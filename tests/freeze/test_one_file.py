@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.freeze.frozen_site import Site, until
-from tests.operators import busybox_image
+from tests.rig.operators import busybox_image
 
 pytestmark = [pytest.mark.frozen, pytest.mark.podman, pytest.mark.timeout(300)]
 

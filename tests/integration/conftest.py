@@ -21,7 +21,7 @@ import pytest
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import Image
 from claraedge.runner.service.service import PodmanService
-from tests.operators import BUSYBOX, busybox_image
+from tests.rig.operators import BUSYBOX, busybox_image
 
 
 @functools.cache

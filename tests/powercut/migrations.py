@@ -10,10 +10,10 @@ from contextlib import closing
 
 from claraedge.store import migrations
 from claraedge.store.migrations import schema_version
-from tests.later_schema import NAME, later_schema
 from tests.powercut.backups import upload
 from tests.powercut.flow import Scene, flow_after
 from tests.powercut.volatile_disk import sync_tree
+from tests.rig.later_schema import NAME, later_schema
 
 migrations.SCHEMA = later_schema()
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.campaign import CAMPAIGN
-from tests.deep import chain
+from tests.rig.deep import chain
 
 #: Not removed, read or written, whatever links lead there.
 CANARY = "canary"

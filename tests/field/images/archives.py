@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.operators import BUSYBOX
+from tests.rig.operators import BUSYBOX
 
 #: Path -> content, or where a link leads, or None for a folder; each with the mode 0755.
 Tree = Mapping[str, bytes | str | None]

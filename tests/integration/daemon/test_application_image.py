@@ -17,7 +17,7 @@ from tests.integration.daemon.test_main_path import (
     items,
     start_job,
 )
-from tests.operators import busybox_image
+from tests.rig.operators import busybox_image
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
 

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.freeze.frozen_site import Site, until
-from tests.operators import busybox_image
+from tests.rig.operators import busybox_image
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
 

@@ -11,7 +11,7 @@ import pytest
 from tests.freeze.frozen_site import Site, until
 from tests.integration.conftest import TestImages
 from tests.integration.daemon.test_main_path import describe, end, start_job
-from tests.stub_registry import StubRegistry
+from tests.rig.stub_registry import StubRegistry
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(120)]
 

@@ -15,7 +15,7 @@ from tests.freeze.frozen_site import Site, until
 from tests.integration.conftest import TestImages
 from tests.integration.daemon.conftest import IMAGE
 from tests.integration.daemon.test_main_path import containers, end, operator_runs, start_job
-from tests.models_server import models_server_image
+from tests.rig.models_server import models_server_image
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
 

@@ -19,12 +19,12 @@ from claraedge.inbox.inspection import settling
 from claraedge.inbox.intake import intake
 from claraedge.inbox.model import ItemState
 from tests.freeze.frozen_site import ANY_DISK
-from tests.inbox_bench import bench, drop, make_config, tree_of
 from tests.integration.conftest import TestImages, why_podman_cannot_work
 from tests.integration.daemon.conftest import IMAGE, program
 from tests.integration.faults import small_disk
 from tests.integration.faults.faulty import GRACE, FaultySite, operator, until
 from tests.integration.inbox.test_other_users import give_to_other_user
+from tests.rig.inbox import bench, drop, make_config, tree_of
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
 

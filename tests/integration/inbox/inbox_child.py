@@ -25,7 +25,7 @@ from claraedge.failpoints import hooked
 from claraedge.inbox.inspection import settling
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
-from tests.inbox_bench import Bench, bench, ended, make_config
+from tests.rig.inbox import Bench, bench, ended, make_config
 from tests.unit.delivery.test_expiry import HOUR, keeper_of
 
 #: At any name.

@@ -20,8 +20,8 @@ import pytest
 
 from claraedge.jobs.model import JobStatus
 from tests.failpoints import delivery, inbox
-from tests.inbox_bench import drop, tree_of
 from tests.integration.inbox.inbox_child import MORE, Life
+from tests.rig.inbox import drop, tree_of
 
 SAMPLE = Path(pydicom.__file__).parent / "data/test_files/CT_small.dcm"
 MARKER = "READY"

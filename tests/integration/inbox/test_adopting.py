@@ -16,8 +16,8 @@ import pytest
 
 from claraedge.fs.adopting import Thing
 from claraedge.inbox.model import Item
-from tests.inbox_bench import bench, drop, make_config
 from tests.integration.inbox.test_other_users import adopt, unshare
+from tests.rig.inbox import bench, drop, make_config
 
 pytestmark = pytest.mark.podman
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from tests.campaign import CAMPAIGN
-from tests.inbox_bench import tree_of
 from tests.integration.inbox.inbox_site import InboxSite, inbox_site
+from tests.rig.inbox import tree_of
 
 FILES = 10_000 if CAMPAIGN else 500
 KILLS = 5

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from claraedge.appliance.state import user_name
-from tests.inbox_bench import bench, make_config, other_file_system
 from tests.integration.inbox.test_other_users import unshare
+from tests.rig.inbox import bench, make_config, other_file_system
 
 pytestmark = pytest.mark.podman
 

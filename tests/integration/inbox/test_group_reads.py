@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from claraedge.jobs.model import JobStatus
-from tests.inbox_bench import bench, drop, make_config, other_file_system
 from tests.integration.inbox.test_other_users import unshare
+from tests.rig.inbox import bench, drop, make_config, other_file_system
 
 pytestmark = pytest.mark.podman
 

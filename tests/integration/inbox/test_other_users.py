@@ -14,7 +14,7 @@ import pytest
 
 from claraedge.fs.adopting import Thing
 from claraedge.inbox.model import Item, ItemState
-from tests.inbox_bench import bench, drop, make_config, other_file_system, tree_of
+from tests.rig.inbox import bench, drop, make_config, other_file_system, tree_of
 from tests.unit.inbox.test_kills import swept
 
 pytestmark = pytest.mark.podman

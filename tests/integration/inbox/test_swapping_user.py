@@ -27,8 +27,8 @@ from claraedge.errors import ClaraedgeError
 from claraedge.inbox.model import Item, ItemState
 from claraedge.jobs.model import JobStatus
 from tests import campaign
-from tests.inbox_bench import Bench, bench, drop, make_config, other_file_system
 from tests.integration.inbox.test_other_users import unshare
+from tests.rig.inbox import Bench, bench, drop, make_config, other_file_system
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(3600 if campaign.CAMPAIGN else 180)]
 

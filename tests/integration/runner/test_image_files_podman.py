@@ -12,7 +12,7 @@ from claraedge.errors import ImageNotFoundError, InvalidImageError
 from claraedge.ids import new_id
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import LABEL_INSTANCE, MAX_FILE
-from tests.operators import busybox_image
+from tests.rig.operators import busybox_image
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(120)]
 

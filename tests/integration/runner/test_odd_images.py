@@ -18,7 +18,7 @@ from claraedge.images.images import Images
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import ContainerSpec, Image
 from tests.campaign import CAMPAIGN
-from tests.operators import busybox_image, oci_image
+from tests.rig.operators import busybox_image, oci_image
 
 pytestmark = pytest.mark.podman
 

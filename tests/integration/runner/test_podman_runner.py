@@ -42,7 +42,7 @@ from claraedge.runner.protocol import (
 )
 from claraedge.runner.service.service import PodmanService
 from tests.integration.conftest import TestImages
-from tests.operators import busybox_image
+from tests.rig.operators import busybox_image
 
 pytestmark = pytest.mark.podman
 

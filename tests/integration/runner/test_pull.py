@@ -29,8 +29,8 @@ from claraedge.errors import (
 from claraedge.images.images import Images
 from claraedge.runner.podman import PodmanRunner
 from tests.integration.conftest import TestImages
-from tests.operators import busybox_image
-from tests.stub_registry import StubRegistry
+from tests.rig.operators import busybox_image
+from tests.rig.stub_registry import StubRegistry
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(120)]
 

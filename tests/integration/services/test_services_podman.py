@@ -28,7 +28,7 @@ from tests.integration.services.device import (
     echo,
     pipeline,
 )
-from tests.models_server import models_server_image
+from tests.rig.models_server import models_server_image
 
 pytestmark = pytest.mark.podman
 

@@ -29,7 +29,8 @@ from claraedge.wire.nvidia.clara.platform import (
     pipelines_pb2,
     pipelines_pb2_grpc,
 )
-from tests.engine_bench import DEADLINE, copy, fail
+from tests.rig.device import copy, fail
+from tests.rig.waiting import DEADLINE
 
 HEADER = common_pb2.RequestHeader(
     api_version=common_pb2.Version(minor=6), user_agent="Nvidia.Clara.Platform"

@@ -27,7 +27,7 @@ from claraedge.wire.nvidia.clara.platform import (
     pipelines_pb2,
 )
 from claraedge.wire.nvidia.clara.platform.node_monitor import metrics_pb2
-from tests.engine_bench import DEADLINE
+from tests.rig.waiting import DEADLINE
 from tests.unit.api.conftest import Daemon
 
 FILES: tuple[ModuleType, ...] = (

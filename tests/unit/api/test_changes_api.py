@@ -10,7 +10,7 @@ import pytest
 
 from claraedge.config import Jobs
 from claraedge.wire.nvidia.clara.platform import jobs_pb2, payloads_pb2, pipelines_pb2
-from tests.engine_bench import chain
+from tests.rig.pipelines import chain
 from tests.unit.api.conftest import HEADER, Daemon, an_id, contents, daemon_in, messages
 from tests.unit.api.wire_calls import call, request_of
 

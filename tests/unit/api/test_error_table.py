@@ -18,7 +18,7 @@ from claraedge import errors, metadata
 from claraedge.errors import StorageFullError
 from claraedge.store.database import Database
 from claraedge.wire.nvidia.clara.platform import payloads_pb2, pipelines_pb2
-from tests.engine_bench import chain
+from tests.rig.pipelines import chain
 from tests.unit.api.conftest import HEADER, Daemon, an_id
 from tests.unit.api.wire_calls import METHODS, call, request_of
 

@@ -10,7 +10,7 @@ import pytest
 
 from claraedge.wire.nvidia.clara.platform import clara_pb2, common_pb2, pipelines_pb2
 from claraedge.wire.nvidia.clara.platform import jobs_pb2 as wire
-from tests.engine_bench import chain
+from tests.rig.pipelines import chain
 from tests.unit.api.conftest import HEADER, Daemon, an_id, daemon_in, messages
 
 UNKNOWN = "0" * 31 + "1"

@@ -21,7 +21,8 @@ from claraedge.runner.protocol import Space
 from claraedge.wire.claraedge.v1 import appliance_pb2
 from claraedge.wire.nvidia.clara.platform import jobs_pb2, models_pb2, payloads_pb2
 from claraedge.wire.nvidia.clara.platform.models_pb2_grpc import ModelsStub
-from tests.engine_bench import DEADLINE, chain
+from tests.rig.pipelines import chain
+from tests.rig.waiting import DEADLINE
 from tests.unit.api.conftest import HEADER, Daemon, an_id, contents, daemon_in
 
 GIB = 1 << 30

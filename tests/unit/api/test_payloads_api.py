@@ -11,7 +11,8 @@ import grpc
 import pytest
 
 from claraedge.wire.nvidia.clara.platform import payloads_pb2 as wire
-from tests.engine_bench import DEADLINE, chain
+from tests.rig.pipelines import chain
+from tests.rig.waiting import DEADLINE
 from tests.unit.api.conftest import HEADER, Daemon, an_id, contents
 
 UNKNOWN = "0" * 31 + "1"

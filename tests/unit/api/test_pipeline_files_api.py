@@ -15,7 +15,8 @@ from claraedge.wire.claraedge.v1 import appliance_pb2
 from claraedge.wire.claraedge.v1.pipeline_files_pb2 import ListPipelineFilesRequest
 from claraedge.wire.claraedge.v1.pipeline_files_pb2_grpc import PipelineFilesStub
 from claraedge.wire.nvidia.clara.platform import jobs_pb2, pipelines_pb2
-from tests.engine_bench import DEADLINE, chain
+from tests.rig.pipelines import chain
+from tests.rig.waiting import DEADLINE
 from tests.unit.api.conftest import HEADER, Daemon, an_id, daemon_in, messages
 
 PIPELINE = id_of("ct.yaml")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from claraedge.wire.nvidia.clara.platform import pipelines_pb2 as wire
-from tests.engine_bench import chain
+from tests.rig.pipelines import chain
 from tests.unit.api.conftest import HEADER, Daemon, an_id, messages
 
 UNKNOWN = "0" * 31 + "1"

@@ -9,7 +9,8 @@ import grpc
 import pytest
 
 from claraedge.wire.claraedge.v1 import appliance_pb2, appliance_pb2_grpc
-from tests.engine_bench import DEADLINE, chain
+from tests.rig.pipelines import chain
+from tests.rig.waiting import DEADLINE
 from tests.unit.api.conftest import Daemon
 
 

@@ -18,7 +18,7 @@ from claraedge.config import Api
 from claraedge.wire.claraedge.v1 import events_pb2
 from claraedge.wire.claraedge.v1.events_pb2_grpc import EventsStub
 from claraedge.wire.nvidia.clara.platform import clara_pb2
-from tests.engine_bench import DEADLINE
+from tests.rig.waiting import DEADLINE
 from tests.unit.api.conftest import Daemon, daemon_in
 
 IDLE = 0.3

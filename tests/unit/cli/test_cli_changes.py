@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine_bench import chain
+from tests.rig.pipelines import chain
 from tests.unit.api.conftest import daemon_in
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.client import connect, models
-from tests.models_repository import served_repository
+from tests.rig.models_repository import served_repository
 
 
 @pytest.fixture

@@ -14,9 +14,11 @@ from claraedge.inbox.inspection.survey import Surveyor
 from claraedge.inbox.intake.processor import Processor
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
-from tests.engine_bench import DEADLINE, Device, chain, copy
-from tests.engine_bench import bench as engine_bench
-from tests.inbox_bench import Bench, bench, drop, make_config
+from tests.rig.device import Device, copy
+from tests.rig.engine import bench as engine_bench
+from tests.rig.inbox import Bench, bench, drop, make_config
+from tests.rig.pipelines import chain
+from tests.rig.waiting import DEADLINE
 
 BUGS = [RecursionError("too deep"), MemoryError(), ZeroDivisionError("a bug")]
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from claraedge.inbox.model import Item, ItemState
-from tests.inbox_bench import Bench, bench, drop, ended, make_config, tree_of
+from tests.rig.inbox import Bench, bench, drop, ended, make_config, tree_of
 
 MIB = 1 << 20
 

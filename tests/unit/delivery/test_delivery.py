@@ -19,7 +19,7 @@ from claraedge.jobs import records as jobs
 from claraedge.jobs.model import JobStatus, Priority
 from claraedge.registry.pipelines import get, resolve
 from claraedge.store.database import Transaction
-from tests.inbox_bench import (
+from tests.rig.inbox import (
     Bench,
     bench,
     document,

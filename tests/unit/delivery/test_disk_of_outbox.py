@@ -15,7 +15,7 @@ import pytest
 from claraedge.delivery import roots
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
-from tests.inbox_bench import bench, drop, ended, make_config
+from tests.rig.inbox import bench, drop, ended, make_config
 from tests.unit.delivery.outbox_child import SCENARIOS
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -11,7 +11,7 @@ import pytest
 
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
-from tests.inbox_bench import bench, document, drop, make_config, tree_of
+from tests.rig.inbox import bench, document, drop, make_config, tree_of
 
 
 def sha256(content: bytes) -> str:

@@ -23,7 +23,7 @@ from claraedge.fs.removal import remove
 from claraedge.jobs.model import JobStatus
 from claraedge.jobs.retention.trust import ClockTrust
 from tests.failpoints.delivery import REMOVAL
-from tests.inbox_bench import Bench, KilledError, bench, document, drop, make_config, tree_of
+from tests.rig.inbox import Bench, KilledError, bench, document, drop, make_config, tree_of
 
 DAY = 86400.0
 HOUR = 3600.0

@@ -10,14 +10,7 @@ import pytest
 
 from claraedge.inbox.model import ItemState
 from tests.failpoints.delivery import RESULT_ACROSS
-from tests.inbox_bench import (
-    bench,
-    drop,
-    make_config,
-    other_file_system,
-    swept,
-    tree_of,
-)
+from tests.rig.inbox import bench, drop, make_config, other_file_system, swept, tree_of
 from tests.unit.inbox.test_kills import Fuse, KilledError
 
 

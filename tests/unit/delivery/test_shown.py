@@ -12,7 +12,7 @@ import pytest
 
 from claraedge.jobs.model import JobStatus
 from claraedge.spool.shown import show
-from tests.inbox_bench import bench, drop, make_config
+from tests.rig.inbox import bench, drop, make_config
 
 
 @pytest.fixture(params=[0o077, 0o002], ids="umask {:04o}".format)

@@ -25,7 +25,9 @@ from claraedge.jobs import records
 from claraedge.store.database import Transaction
 from claraedge.wire.claraedge.v1 import events_pb2 as wire
 from claraedge.wire.claraedge.v1.events_pb2_grpc import EventsStub
-from tests.engine_bench import Bench, Device, bench, chain, copy
+from tests.rig.device import Device, copy
+from tests.rig.engine import Bench, bench
+from tests.rig.pipelines import chain
 
 
 @dataclass

@@ -12,7 +12,7 @@ import pytest
 from claraedge.fs import files, walking
 from claraedge.fs.removal import remove
 from claraedge.fs.walking import MAX_DEPTH, descend, walk
-from tests.deep import chain
+from tests.rig.deep import chain
 
 
 def descriptors() -> int:

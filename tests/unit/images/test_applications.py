@@ -17,8 +17,8 @@ from claraedge.pipelines.checks.device import Device
 from claraedge.pipelines.model import Container, Operator, Pipeline, Requests
 from claraedge.runner.memory import MemoryRunner, host_path
 from claraedge.runner.protocol import LABEL_INSTANCE, MAX_FILE, ContainerSpec
-from tests.engine_bench import Device as BenchDevice
-from tests.engine_bench import bench
+from tests.rig.device import Device as BenchDevice
+from tests.rig.engine import bench
 
 DEVICE = Device(cores=2, memory=8192, gpus=1)
 

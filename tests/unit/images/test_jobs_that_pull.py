@@ -13,7 +13,10 @@ from claraedge.images.images import Images
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.jobs.scheduling import queue
 from claraedge.runner.protocol import Runner
-from tests.engine_bench import DEADLINE, Device, bench, chain, copy
+from tests.rig.device import Device, copy
+from tests.rig.engine import bench
+from tests.rig.pipelines import chain
+from tests.rig.waiting import DEADLINE
 
 NAME = "a.example/team/copy:1"
 
@@ -21,7 +24,7 @@ NAME = "a.example/team/copy:1"
 @pytest.fixture
 def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Device:
     settings = Settings(registries=("a.example/team",), pull="missing")
-    monkeypatch.setattr("tests.engine_bench.Images", lambda runner: Images(runner, settings))
+    monkeypatch.setattr("tests.rig.engine.Images", lambda runner: Images(runner, settings))
     device = Device(tmp_path)
     device.runner.add_remote_image(NAME, copy)
     return device
@@ -75,7 +78,7 @@ async def test_a_job_waits_for_room_to_pull(
     def images(runner: Runner) -> Images:
         return Images(runner, settings, blocked_by=lambda: low[-1] if low else None)
 
-    monkeypatch.setattr("tests.engine_bench.Images", images)
+    monkeypatch.setattr("tests.rig.engine.Images", images)
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
         async with asyncio.timeout(DEADLINE):

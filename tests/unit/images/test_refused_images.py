@@ -13,7 +13,9 @@ from claraedge.images.images import Images
 from claraedge.jobs.model import JobStatus
 from claraedge.runner.memory import MemoryRunner
 from claraedge.runner.protocol import Image
-from tests.engine_bench import Device, bench, chain, copy
+from tests.rig.device import Device, copy
+from tests.rig.engine import bench
+from tests.rig.pipelines import chain
 
 RESERVED = ("annotation run.oci.handler",)
 ARCHIVE = Path("app.tar")

@@ -16,7 +16,7 @@ from claraedge.images.side_loading import SideLoading
 from claraedge.runner.memory import MemoryRunner
 from claraedge.runner.protocol import Image
 from claraedge.store.database import Database
-from tests.engine_bench import copy
+from tests.rig.device import copy
 
 
 class Runner(MemoryRunner):

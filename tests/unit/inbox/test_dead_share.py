@@ -18,7 +18,7 @@ from claraedge.inbox import inbox, shares
 from claraedge.inbox.intake import claim
 from claraedge.inbox.model import ItemState
 from claraedge.inbox.watching import folders
-from tests.inbox_bench import bench, drop, ended, make_config
+from tests.rig.inbox import bench, drop, ended, make_config
 
 SHARE = Mount(id=1, point=b"/", fstype="nfs4", source="server:/export")
 

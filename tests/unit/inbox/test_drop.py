@@ -13,15 +13,7 @@ import pytest
 from claraedge.inbox.intake import intake
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobState, JobStatus
-from tests.inbox_bench import (
-    Bench,
-    bench,
-    document,
-    drop,
-    make_config,
-    swept,
-    tree_of,
-)
+from tests.rig.inbox import Bench, bench, document, drop, make_config, swept, tree_of
 
 
 @pytest.fixture

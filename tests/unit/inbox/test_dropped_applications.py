@@ -11,7 +11,7 @@ from claraedge.errors import InvalidRequestError, PipelineLoadError
 from claraedge.inbox.model import ItemState
 from claraedge.pipelines.application import Application, applied
 from claraedge.pipelines.model import Container, Operator, Pipeline
-from tests.inbox_bench import bench, drop, ended, make_config
+from tests.rig.inbox import bench, drop, ended, make_config
 
 APP = "api-version: 0.4.0\nname: {name}\noperators:\n- name: app\n  container: {{image: app}}\n"
 SAYS = Application(command=("/app",), input="/in", output="/out", shared_memory=64)

@@ -19,7 +19,7 @@ from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
 from claraedge.waiting.backoff import Backoff
 from tests.failpoints.inbox import LINKED, SKIPPED
-from tests.inbox_bench import (
+from tests.rig.inbox import (
     DEFINITION,
     Bench,
     KilledError,

@@ -20,7 +20,7 @@ from watchdog.observers.inotify_c import InotifyEvent, InotifyFD
 from claraedge.inbox.inspection.settling import Heard
 from claraedge.inbox.model import ItemState
 from claraedge.inbox.watching.watch import Signal, Watcher
-from tests.inbox_bench import Bench, bench, drop, ended, make_config
+from tests.rig.inbox import Bench, bench, drop, ended, make_config
 
 #: No rescan comes to help within a test.
 NEVER = 3600.0

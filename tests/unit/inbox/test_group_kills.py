@@ -13,7 +13,7 @@ from claraedge.config import Config
 from claraedge.inbox.inspection import settling
 from claraedge.inbox.model import ItemState
 from tests.campaign import CAMPAIGN
-from tests.inbox_bench import (
+from tests.rig.inbox import (
     KilledError,
     bench,
     drop,

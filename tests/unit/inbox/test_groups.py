@@ -15,7 +15,7 @@ from claraedge.config import Config
 from claraedge.inbox.inspection.inspector import EntryInspector
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import Priority
-from tests.inbox_bench import Bench, bench, drop, ended, make_config, tree_of
+from tests.rig.inbox import Bench, bench, drop, ended, make_config, tree_of
 
 PARAMETERS = """\
 api-version: 0.4.0

@@ -15,9 +15,9 @@ import pytest
 from claraedge.fs.adopting import adopt
 from claraedge.inbox.inspection import settling
 from claraedge.inbox.model import ItemState
-from tests import inbox_bench
 from tests.campaign import CAMPAIGN
-from tests.inbox_bench import (
+from tests.rig import waiting
+from tests.rig.inbox import (
     bench,
     document,
     drop,
@@ -337,7 +337,7 @@ async def test_very_many_empty_folders_are_reported_and_left(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if CAMPAIGN:  # an inspection lasts seconds, and so is rare
-        monkeypatch.setattr(inbox_bench, "DEADLINE", 900.0)
+        monkeypatch.setattr(waiting, "DEADLINE", 900.0)
     for i in range(FOLDERS):
         (state / f"inbox/ct/study/{i}").mkdir(parents=True)
     async with bench(make_config(state)) as b:

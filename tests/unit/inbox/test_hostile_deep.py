@@ -16,18 +16,9 @@ from claraedge.formats.filenames import is_ignored
 from claraedge.fs.walking import walk
 from claraedge.inbox.inspection import settling
 from claraedge.inbox.model import ItemState
-from tests import inbox_bench
 from tests.campaign import CAMPAIGN
-from tests.inbox_bench import (
-    bench,
-    document,
-    drop,
-    ended,
-    is_there,
-    make_config,
-    swept,
-    tree_of,
-)
+from tests.rig import waiting
+from tests.rig.inbox import bench, document, drop, ended, is_there, make_config, swept, tree_of
 from tests.unit.inbox.test_pressure import Once
 
 DICOM = (Path(pydicom.__file__).parent / "data/test_files/CT_small.dcm").read_bytes()
@@ -171,7 +162,7 @@ async def test_a_hostile_drop_below_ends_as_written(
     state: Path, case: Drop, grouping: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if CAMPAIGN:  # an inspection of a hundred thousand folders lasts seconds
-        monkeypatch.setattr(inbox_bench, "DEADLINE", 600.0)
+        monkeypatch.setattr(waiting, "DEADLINE", 600.0)
     folder = state / "inbox/in/below"
     (folder / "a").mkdir(parents=True)
     case.make(folder)

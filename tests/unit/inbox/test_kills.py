@@ -16,7 +16,7 @@ from tests.campaign import CAMPAIGN
 from tests.failpoints.delivery import FAILURE, RESULT
 from tests.failpoints.inbox import COPIED as TAKEN_AS_COPY
 from tests.failpoints.inbox import FAULTY, RETRIED_COPY, TAKEN
-from tests.inbox_bench import KilledError, bench, drop, is_there, make_config, swept, tree_of
+from tests.rig.inbox import KilledError, bench, drop, is_there, make_config, swept, tree_of
 
 #: In this order they are passed by an item, as far as its way has them.
 OWN = [*TAKEN, *RESULT]

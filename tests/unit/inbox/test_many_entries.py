@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.inbox.model import Item, ItemState
-from tests.inbox_bench import bench, drop, make_config
+from tests.rig.inbox import bench, drop, make_config
 
 MOST = 10
 

@@ -12,14 +12,7 @@ from claraedge.config import Config
 from claraedge.fs.mounts import Mount
 from claraedge.inbox.intake import claim, intake
 from claraedge.inbox.model import ItemState
-from tests.inbox_bench import (
-    KilledError,
-    bench,
-    drop,
-    make_config,
-    other_file_system,
-    tree_of,
-)
+from tests.rig.inbox import KilledError, bench, drop, make_config, other_file_system, tree_of
 from tests.unit.inbox.test_kills import Fuse
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.fs.mounts import Mount, mount_of, mount_of_open, parse, sends_events
-from tests.inbox_bench import other_file_system
+from tests.rig.inbox import other_file_system
 
 TABLE = rb"""22 27 0:21 / /proc rw,relatime - proc proc rw
 27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard

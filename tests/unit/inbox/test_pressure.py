@@ -13,13 +13,7 @@ import pytest
 from claraedge.errors import StorageFullError
 from claraedge.inbox.intake import intake
 from claraedge.inbox.model import ItemState
-from tests.inbox_bench import (
-    bench,
-    drop,
-    make_config,
-    swept,
-    tree_of,
-)
+from tests.rig.inbox import bench, drop, make_config, swept, tree_of
 from tests.unit.inbox.test_kills import FAULTY, OWN, file, link
 
 #: Those that stand where nothing of the disk is asked any more.

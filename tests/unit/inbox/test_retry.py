@@ -12,7 +12,7 @@ from claraedge.errors import ItemNotFoundError, ItemRetryError
 from claraedge.failpoints import hooked
 from claraedge.inbox.model import Item, ItemState
 from claraedge.jobs.model import JobStatus
-from tests.inbox_bench import Bench, bench, drop, ended, make_config, tree_of
+from tests.rig.inbox import Bench, bench, drop, ended, make_config, tree_of
 
 
 def is_link(*path: str) -> bool:

@@ -16,7 +16,7 @@ from claraedge.inbox.candidates.first_seen import FirstSeen
 from claraedge.inbox.model import Item, ItemState
 from claraedge.inbox.records import Seen
 from claraedge.store.database import Database
-from tests.inbox_bench import bench, drop, make_config, tree_of
+from tests.rig.inbox import bench, drop, make_config, tree_of
 
 FOLDER = Path("/in/ct")
 

@@ -13,7 +13,7 @@ import pytest
 
 from claraedge.config import Config
 from claraedge.inbox.model import ItemState
-from tests.inbox_bench import bench, drop, ended, make_config, tree_of
+from tests.rig.inbox import bench, drop, ended, make_config, tree_of
 
 SAMPLES = Path(pydicom.__file__).parent / "data/test_files/dicomdirtests"
 

@@ -15,7 +15,7 @@ import pytest
 
 from claraedge.errors import ItemRetryError
 from claraedge.jobs.model import JobStatus
-from tests.inbox_bench import bench, drop, make_config
+from tests.rig.inbox import bench, drop, make_config
 
 
 async def until(is_true: Callable[[], bool]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.jobs.model import JobStatus
-from tests.inbox_bench import bench, drop, make_config
+from tests.rig.inbox import bench, drop, make_config
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, Mask
 from claraedge.inbox.inspection.settling import Heard
 from claraedge.inbox.model import ItemState
 from claraedge.inbox.watching.watch import Signal, Watcher
-from tests.inbox_bench import bench, drop, make_config
+from tests.rig.inbox import bench, drop, make_config
 
 
 class Ears:

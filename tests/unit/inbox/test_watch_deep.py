@@ -8,7 +8,7 @@ from pathlib import Path
 
 from claraedge.inbox.inspection.settling import Heard
 from claraedge.inbox.watching.watch import Signal, Watcher
-from tests.deep import chain
+from tests.rig.deep import chain
 
 
 async def test_deep_folders_that_are_made_moved_in_and_about_do_not_end_the_watch(

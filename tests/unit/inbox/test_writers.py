@@ -21,7 +21,7 @@ import pytest
 from claraedge.fs.mounts import Mount
 from claraedge.inbox.inspection import writers
 from claraedge.inbox.inspection.writers import first_writer, has_writer
-from tests.inbox_bench import drop
+from tests.rig.inbox import drop
 
 
 @pytest.fixture(params=["disk", "tmpfs"])

@@ -10,7 +10,9 @@ import pytest
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.jobs.transitions import preparable
 from claraedge.pipelines.model import Container, Input, Operator, Output, Pipeline, Requests
-from tests.engine_bench import Bench, Device, bench, chain, copy, emptied, fail
+from tests.rig.device import Device, copy, emptied, fail
+from tests.rig.engine import Bench, bench
+from tests.rig.pipelines import chain
 
 P, R, C = OperatorStatus.PENDING, OperatorStatus.RUNNING, OperatorStatus.COMPLETED
 

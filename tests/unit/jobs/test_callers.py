@@ -13,7 +13,10 @@ import pytest
 from claraedge.errors import FileCollisionError, PayloadStateError
 from claraedge.jobs.model import JobStatus, Priority
 from claraedge.store.database import Transaction
-from tests.engine_bench import DEADLINE, Bench, Device, bench, chain, copy
+from tests.rig.device import Device, copy
+from tests.rig.engine import Bench, bench
+from tests.rig.pipelines import chain
+from tests.rig.waiting import DEADLINE
 
 
 @pytest.fixture

@@ -9,7 +9,10 @@ import pytest
 
 from claraedge.jobs.model import JobState, JobStatus, Priority
 from claraedge.jobs.scheduling import queue
-from tests.engine_bench import DEADLINE, Bench, Device, bench, chain, copy
+from tests.rig.device import Device, copy
+from tests.rig.engine import Bench, bench
+from tests.rig.pipelines import chain
+from tests.rig.waiting import DEADLINE
 
 GPU = ("nvidia.com/gpu=0",)
 TWO = """\

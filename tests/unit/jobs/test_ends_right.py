@@ -17,7 +17,10 @@ from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.jobs.scheduling.scheduler import Scheduler
 from claraedge.runner.memory import MemoryRunner
 from claraedge.runner.protocol import LABEL_OPERATOR, ContainerSpec, Phase
-from tests.engine_bench import DEADLINE, Device, bench, chain, copy, emptied, fail
+from tests.rig.device import Device, copy, emptied, fail
+from tests.rig.engine import bench
+from tests.rig.pipelines import chain
+from tests.rig.waiting import DEADLINE
 
 
 class Podman(MemoryRunner):

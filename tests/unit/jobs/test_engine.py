@@ -16,7 +16,9 @@ from claraedge.errors import (
 from claraedge.jobs.jobs import JobFilter
 from claraedge.jobs.model import JobState, JobStatus, OperatorStatus, Priority
 from claraedge.runner.protocol import ContainerSpec
-from tests.engine_bench import Device, bench, chain, copy, emptied, fail
+from tests.rig.device import Device, copy, emptied, fail
+from tests.rig.engine import bench
+from tests.rig.pipelines import chain
 
 FORK = """
 api-version: 0.4.0

@@ -9,7 +9,9 @@ import pytest
 
 from claraedge.jobs.model import JobStatus
 from claraedge.runner.protocol import LABEL_SERVICES, ContainerSpec
-from tests.engine_bench import Device, bench, chain, copy
+from tests.rig.device import Device, copy
+from tests.rig.engine import bench
+from tests.rig.pipelines import chain
 
 KEEPER = """\
   services:

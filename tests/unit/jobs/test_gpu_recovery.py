@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from claraedge.jobs.model import JobStatus, OperatorStatus
-from tests.engine_bench import Device, bench, chain, copy
+from tests.rig.device import Device, copy
+from tests.rig.engine import bench
+from tests.rig.pipelines import chain
 
 GPU = ("vendor.com/gpu=0",)
 

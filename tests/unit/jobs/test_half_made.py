@@ -10,7 +10,10 @@ import pytest
 from claraedge.ids import new_id
 from claraedge.jobs.model import JobStatus
 from claraedge.runner.memory import MemoryRunner
-from tests.engine_bench import DEADLINE, Device, bench, chain, copy
+from tests.rig.device import Device, copy
+from tests.rig.engine import bench
+from tests.rig.pipelines import chain
+from tests.rig.waiting import DEADLINE
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ import pytest
 
 from claraedge.errors import OperatorNotFoundError
 from claraedge.jobs.logs.history import NAMES
-from tests.engine_bench import Bench, Device, bench, chain, copy, fail
+from tests.rig.device import Device, copy, fail
+from tests.rig.engine import Bench, bench
+from tests.rig.pipelines import chain
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ")
 

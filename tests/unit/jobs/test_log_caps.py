@@ -18,7 +18,10 @@ from claraedge.jobs.logs import log_caps
 from claraedge.jobs.logs.log_caps import LogCaps, cut
 from claraedge.jobs.logs.log_holes import BLOCK, can_punch, data_from, hole_from
 from claraedge.jobs.logs.logs import AttemptLog, JobLogs
-from tests.engine_bench import DEADLINE, Bench, Device, bench, chain, copy
+from tests.rig.device import Device, copy
+from tests.rig.engine import Bench, bench
+from tests.rig.pipelines import chain
+from tests.rig.waiting import DEADLINE
 
 MIB = 1 << 20
 LIMIT = MIB

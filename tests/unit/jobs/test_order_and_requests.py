@@ -8,7 +8,9 @@ import pytest
 
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.pipelines.requests import Profile
-from tests.engine_bench import Device, bench, chain, copy
+from tests.rig.device import Device, copy
+from tests.rig.engine import bench
+from tests.rig.pipelines import chain
 
 ORDERED = """
 api-version: 0.5.0

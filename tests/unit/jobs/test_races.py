@@ -15,7 +15,10 @@ from claraedge.jobs.model import JobState, JobStatus
 from claraedge.jobs.scheduling.scheduler import Scheduler
 from claraedge.runner.memory import MemoryRunner
 from claraedge.runner.protocol import LABEL_INSTANCE, LABEL_OPERATOR, ContainerSpec
-from tests.engine_bench import DEADLINE, Bench, Device, bench, chain, copy, emptied, fail
+from tests.rig.device import Device, copy, emptied, fail
+from tests.rig.engine import Bench, bench
+from tests.rig.pipelines import chain
+from tests.rig.waiting import DEADLINE
 
 
 class Podman(MemoryRunner):

@@ -10,7 +10,9 @@ import pytest
 from claraedge.errors import ContainerError
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.jobs.operators import execution
-from tests.engine_bench import Device, bench, chain, copy, emptied
+from tests.rig.device import Device, copy, emptied
+from tests.rig.engine import bench
+from tests.rig.pipelines import chain
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ import pytest
 
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.store.database import Transaction
-from tests.engine_bench import Device, bench, chain, copy
+from tests.rig.device import Device, copy
+from tests.rig.engine import bench
+from tests.rig.pipelines import chain
 
 REGISTER = """\
 - name: register

@@ -10,7 +10,9 @@ import pytest
 from claraedge.jobs.model import JobStatus
 from claraedge.jobs.operators import removals
 from claraedge.runner.memory import MemoryRunner
-from tests.engine_bench import Device, bench, chain, copy
+from tests.rig.device import Device, copy
+from tests.rig.engine import bench
+from tests.rig.pipelines import chain
 
 MOST = 3
 

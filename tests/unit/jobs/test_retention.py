@@ -14,7 +14,9 @@ from claraedge.jobs.model import JobState
 from claraedge.jobs.retention.artifacts import Artifacts
 from claraedge.jobs.retention.keeping import Rules
 from claraedge.jobs.retention.retention import Retention
-from tests.engine_bench import Bench, Device, bench, chain, copy
+from tests.rig.device import Device, copy
+from tests.rig.engine import Bench, bench
+from tests.rig.pipelines import chain
 
 HOUR = 3600.0
 

@@ -21,7 +21,9 @@ from claraedge.jobs.retention.keeping import DAY, Keep, Rules
 from claraedge.jobs.retention.retention import Removed, Retention
 from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.readers import LINGER, Readers
-from tests.engine_bench import Bench, Device, bench, chain, copy, fail
+from tests.rig.device import Device, copy, fail
+from tests.rig.engine import Bench, bench
+from tests.rig.pipelines import chain
 
 HOUR = 3600.0
 BIG = 100_000

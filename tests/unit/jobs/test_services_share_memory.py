@@ -14,8 +14,11 @@ from claraedge.jobs.model import Job, JobStatus
 from claraedge.jobs.scheduling import queue
 from claraedge.models.model import ModelType
 from claraedge.runner.protocol import LABEL_SERVICE_NAME, LABEL_SERVICES, ContainerSpec
-from tests.engine_bench import DEADLINE, Bench, Device, bench, chain, copy
-from tests.models_server import PORT, ModelsServer
+from tests.rig.device import Device, copy
+from tests.rig.engine import Bench, bench
+from tests.rig.models_server import PORT, ModelsServer
+from tests.rig.pipelines import chain
+from tests.rig.waiting import DEADLINE
 
 
 async def serve(_spec: ContainerSpec) -> int:

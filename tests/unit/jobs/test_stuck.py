@@ -11,7 +11,9 @@ import pytest
 from claraedge.jobs.engine import engine
 from claraedge.runner.memory import MemoryRunner
 from claraedge.runner.protocol import Container
-from tests.engine_bench import DEADLINE, Device, bench
+from tests.rig.device import Device
+from tests.rig.engine import bench
+from tests.rig.waiting import DEADLINE
 
 
 async def test_a_step_that_does_not_end_is_reported_until_it_ends(

@@ -13,7 +13,9 @@ from claraedge.jobs.runtime import RunTime
 from claraedge.pipelines.model import Container, Operator, Pipeline, Retry
 from claraedge.runner.memory import write_log
 from claraedge.runner.protocol import ContainerSpec
-from tests.engine_bench import Device, bench, chain, copy, emptied, fail
+from tests.rig.device import Device, copy, emptied, fail
+from tests.rig.engine import bench
+from tests.rig.pipelines import chain
 
 
 @pytest.fixture

@@ -15,7 +15,10 @@ from claraedge.fs import files
 from claraedge.jobs import records
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.runner.protocol import ContainerSpec
-from tests.engine_bench import DEADLINE, Device, bench, chain, copy, fail
+from tests.rig.device import Device, copy, fail
+from tests.rig.engine import bench
+from tests.rig.pipelines import chain
+from tests.rig.waiting import DEADLINE
 
 
 @pytest.fixture

@@ -19,7 +19,9 @@ from claraedge.jobs.operators import shared_values, values
 from claraedge.jobs.operators.values import SharedMemory
 from claraedge.runner.memory import Program, host_path
 from claraedge.runner.protocol import ContainerSpec, Space
-from tests.engine_bench import Bench, Device, bench, chain, copy
+from tests.rig.device import Device, copy
+from tests.rig.engine import Bench, bench
+from tests.rig.pipelines import chain
 
 SHAPE = "[4, 4]"
 TEXT = """

@@ -15,7 +15,10 @@ from claraedge.images.images import Images
 from claraedge.jobs.engine.waits import Wait
 from claraedge.jobs.model import Priority
 from claraedge.jobs.scheduling.queue import WINDOW, JobQueue
-from tests.engine_bench import DEADLINE, Bench, Device, bench, chain, copy, fail
+from tests.rig.device import Device, copy, fail
+from tests.rig.engine import Bench, bench
+from tests.rig.pipelines import chain
+from tests.rig.waiting import DEADLINE
 
 
 @pytest.fixture
@@ -104,7 +107,7 @@ async def test_a_pull_is_reported_while_it_runs(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config.Images(pull="missing")
-    monkeypatch.setattr("tests.engine_bench.Images", lambda runner: Images(runner, settings))
+    monkeypatch.setattr("tests.rig.engine.Images", lambda runner: Images(runner, settings))
     name = "registry.test/far:1"
     device.runner.add_remote_image(name, copy)
     device.runner.block_pull(name)

@@ -15,7 +15,9 @@ from claraedge.errors import (
     RunnerUnavailableError,
 )
 from claraedge.payloads.payloads import Payloads
-from tests.engine_bench import Bench, Device, bench, chain, copy
+from tests.rig.device import Device, copy
+from tests.rig.engine import Bench, bench
+from tests.rig.pipelines import chain
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from claraedge.payloads.uploads import Upload
 from claraedge.store import disposable
 from claraedge.store.database import Database, Transaction
 from claraedge.store.unknown import Unknown
-from tests.deep import chain
+from tests.rig.deep import chain
 
 DEADLINE = 20.0
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from claraedge.pipelines.checks.load import Loaded, load
 from claraedge.pipelines.export.render import with_graph
 from claraedge.pipelines.model import DefinitionFile, Pipeline, decode, encode
-from tests import definition_bench
+from tests.bench import definition
 from tests.campaign import CAMPAIGN
 
 EXAMPLES = 3_000 if CAMPAIGN else 150
@@ -218,7 +218,7 @@ def test_a_long_chain_and_a_long_cycle_load_without_recursion() -> None:
 
 
 def test_the_definition_that_is_timed_is_whole() -> None:
-    found = load(definition_bench.files(200), final=True)
+    found = load(definition.files(200), final=True)
     assert found.problems == ()
     assert found.pipeline is not None
     assert len(list(found.pipeline.sorter().static_order())) == 200

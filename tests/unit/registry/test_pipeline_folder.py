@@ -27,7 +27,7 @@ from claraedge.registry import file_records, sources, top
 from claraedge.registry.folder import PipelineFolder
 from claraedge.registry.pipelines import Pipelines, Registered, find, why_missing
 from claraedge.store.database import Database
-from tests.engine_bench import chain
+from tests.rig.pipelines import chain
 
 NO_GPU = Device(cores=4, memory=4096, gpus=0)
 OPERATOR = "name: reader\ncontainer: {image: copy}\ninput: [{path: /in}]\noutput: [{path: /out}]\n"

@@ -33,7 +33,7 @@ from claraedge.runner.memory import MemoryRunner, write_log
 from claraedge.runner.protocol import LABEL_SERVICES, ContainerSpec
 from claraedge.services.services import Services, Settings
 from claraedge.store.database import Database
-from tests.models_server import PORT, ModelsServer
+from tests.rig.models_server import PORT, ModelsServer
 
 VIEWER = "site/viewer:1"
 SERVER = "site/models-server:1"

@@ -19,7 +19,7 @@ from claraedge.fs import room
 from claraedge.store import copies, migrations
 from claraedge.store.database import Database
 from claraedge.store.migrations import begin, schema_version, steps_taken
-from tests.later_schema import later_schema
+from tests.rig.later_schema import later_schema
 
 #: Opens the database with one step more than the version that made it, and dies at a statement.
 KILLED = """

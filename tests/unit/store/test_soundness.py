@@ -15,7 +15,7 @@ from claraedge.store import migrations, soundness
 from claraedge.store.database import Database, Transaction
 from claraedge.store.migrations import begin, schema_version
 from claraedge.store.salvage import salvage
-from tests.later_schema import later_schema
+from tests.rig.later_schema import later_schema
 
 
 def of(code: int | None, text: str = "what SQLite says") -> sqlite3.Error:

@@ -1,20 +1,17 @@
-"""A test rig: an engine on a real SQLite file and real folders, with the in-memory runner."""
+"""An engine on a real SQLite file and real folders, with the in-memory runner."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
-from claraedge import config
 from claraedge.clock import SystemClock
 from claraedge.ids import new_id
 from claraedge.images.applications import Applications
 from claraedge.images.images import Images
 from claraedge.jobs.engine.engine import Engine
-from claraedge.jobs.engine.timeouts import Timeouts
 from claraedge.jobs.jobs import Jobs
 from claraedge.jobs.logs.logs import JobLogs
 from claraedge.jobs.model import Job, JobState, Priority
@@ -28,46 +25,14 @@ from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.checks.device import Device as Totals
 from claraedge.pipelines.model import DefinitionFile
-from claraedge.pipelines.requests import Profile
 from claraedge.pipelines.tmpfs import TmpfsRule
 from claraedge.registry.pipelines import Pipelines
-from claraedge.runner.memory import MemoryRunner, host_path, write_log
 from claraedge.runner.protocol import ContainerSpec
 from claraedge.services.services import Services, Settings
 from claraedge.store.database import Database
 from claraedge.suspects import UNRECORDED
-
-#: Seconds that a condition is waited for.
-DEADLINE = 20.0
-
-
-@dataclass
-class Device:
-    """What outlives a daemon: the state folder, the containers of the runner, the GPUs."""
-
-    state: Path
-    runner: MemoryRunner = field(default_factory=MemoryRunner)
-    gpus: tuple[str, ...] = ()
-    cores: int = 2
-    max_operators: int = 4
-    memory: int | None = None
-    gpu_faults: dict[str, str] = field(default_factory=dict)
-    """Reasons why GPUs cannot be used, by CDI name."""
-    gpu_memory: int | None = None
-    unified: bool = False
-    timeouts: Timeouts = Timeouts(default=600, maximum=1800)  # noqa: RUF009 it is frozen
-    boot: str = "boot-1"
-    instance: str = field(default_factory=new_id)
-    shared_memory: Path = Path("/dev/shm")
-    profile: Profile = Profile.CLARA_0_8
-    services: config.Services = config.Services()  # noqa: RUF009 it is frozen
-    inference: config.Inference = config.Inference()  # noqa: RUF009 it is frozen
-
-    async def faults(self) -> Mapping[str, str]:
-        return self.gpu_faults
-
-    async def tried_again(self, devices: Sequence[str]) -> str | None:
-        return next((self.gpu_faults[d] for d in devices if d in self.gpu_faults), None)
+from tests.rig.device import Device
+from tests.rig.waiting import DEADLINE, eventually
 
 
 @dataclass
@@ -109,12 +74,12 @@ class Bench:
 
     async def end(self, job: str) -> Job:
         """Waits until the job has stopped, and returns it."""
-        async with asyncio.timeout(DEADLINE):
-            while True:
-                found = await self.jobs.get(job)
-                if found.state is JobState.STOPPED:
-                    return found
-                await asyncio.sleep(0.005)
+
+        async def stopped() -> Job | None:
+            found = await self.jobs.get(job)
+            return found if found.state is JobState.STOPPED else None
+
+        return await eventually(stopped, f"the job {job} has stopped")
 
     async def until_runs(self, operator: str) -> ContainerSpec:
         async with asyncio.timeout(DEADLINE):
@@ -219,48 +184,3 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
             for part in reversed(running):
                 part.cancel()
                 await asyncio.gather(part, return_exceptions=True)
-
-
-async def emptied(runner: MemoryRunner) -> None:
-    """Waits until no container is left: they are removed after the waits for their end return."""
-    async with asyncio.timeout(DEADLINE):
-        while await runner.containers({}):
-            await asyncio.sleep(0.01)
-
-
-async def copy(spec: ContainerSpec) -> int:
-    """A container program that copies all its inputs to each of its outputs, and logs a line."""
-    sources = [mount for mount in spec.mounts if mount.read_only]
-    for target in (mount for mount in spec.mounts if not mount.read_only):
-        for source in sources:
-            for path in source.source.rglob("*"):
-                if path.is_file():
-                    host_path(spec, target.target).joinpath(path.name).write_bytes(
-                        path.read_bytes()
-                    )
-    write_log(spec, "copied")
-    return 0
-
-
-async def fail(spec: ContainerSpec) -> int:
-    """A container program that fails with exit code 3."""
-    write_log(spec, "first line\nno such slice")
-    return 3
-
-
-def chain(*operators: str, image: str = "copy", extra: Sequence[str] = ()) -> str:
-    """Returns a definition whose operators each read the previous one, the first the payload."""
-    lines = ["api-version: 0.4.0", "name: chain", "operators:"]
-    before = None
-    for name in operators:
-        lines += [
-            f"- name: {name}",
-            f"  container: {{image: {image}, tag: '1'}}",
-            *(f"  {line}" for line in extra),
-            "  input:",
-            f"  - {{path: /in{f', from: {before}' if before else ''}}}",
-            "  output:",
-            "  - {path: /out}",
-        ]
-        before = name
-    return "\n".join(lines) + "\n"

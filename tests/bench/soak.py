@@ -1,6 +1,6 @@
 """Checks what many jobs leave behind: a real daemon on real Podman, one job after the other.
 
-    python -m tests.soak_bench [JOBS]
+    python -m tests.bench.soak [JOBS]
 
 Each job is a chain of three operators. The daemon's resident memory after the last job is compared
 with that after the 50th (at most 10 % more), its file descriptors and threads with those at that
@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claraedge.runner.protocol import LABEL_INSTANCE
+from tests.bench.start import Daemon
 from tests.freeze.frozen_site import Site, until
 from tests.integration.daemon.conftest import IMAGE, program
-from tests.operators import busybox_image
-from tests.start_bench import Daemon
+from tests.rig.operators import busybox_image
 
 MARK = 50
 GROWTH = 1.10

@@ -1,6 +1,6 @@
 """Compares the cost of taking in a settled file with a minimal, equally durable loop, in one run.
 
-    python -m tests.intake_bench [FILES [ROUNDS]]
+    python -m tests.bench.intake [FILES [ROUNDS]]
 
 Two sides work in turns on real folders of one disk and real SQLite files. Each processes the same
 small files, which fill the folder of a pipeline at once, and is timed from the moment that all are
@@ -48,7 +48,7 @@ from claraedge.pipelines.checks.device import Device
 from claraedge.pipelines.model import DefinitionFile
 from claraedge.registry.pipelines import Pipelines
 from claraedge.store.database import Database, Transaction
-from tests.inbox_bench import DEFINITION, make_config, plain
+from tests.rig.inbox import DEFINITION, make_config, plain
 
 FILES, ROUNDS = 512, 6
 SIZE = 4096

@@ -1,6 +1,6 @@
 """Measures how fast jobs start: real daemons compared with `podman run --rm`, in one run.
 
-    python -m tests.start_bench [ROUNDS]
+    python -m tests.bench.start [ROUNDS]
 
 A chain of three operators is compared with three `podman run --rm` in sequence, and four parallel
 operators with four in sequence: once with operators that do nothing, and once with operators that
@@ -36,7 +36,7 @@ from claraedge.wire.nvidia.clara.platform import (
 )
 from tests.freeze.frozen_site import Site
 from tests.integration.daemon.conftest import IMAGE, program
-from tests.operators import busybox_image
+from tests.rig.operators import busybox_image
 
 Edges: TypeAlias = Mapping[str, Sequence[str]]
 """The operators that each operator reads."""

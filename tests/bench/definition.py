@@ -1,6 +1,6 @@
 """Measures the time to read, check and order a definition of 200 operators.
 
-`python -m tests.definition_bench [OPERATORS]`. The goal is 200 operators in under 300 ms.
+`python -m tests.bench.definition [OPERATORS]`. The goal is 200 operators in under 300 ms.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A test rig: an inbox and delivery on real folders and a real SQLite file, with a stub engine."""
+"""An inbox and delivery on real folders and a real SQLite file, with a stub engine."""
 
 from __future__ import annotations
 
@@ -32,9 +32,7 @@ from claraedge.pipelines.checks.device import Device
 from claraedge.pipelines.model import DefinitionFile, Pipeline, decode
 from claraedge.registry.pipelines import Pipelines
 from claraedge.store.database import Database
-
-#: Seconds that a condition is waited for.
-DEADLINE = 20.0
+from tests.rig.waiting import eventually
 
 DEFINITION = """\
 api-version: 0.4.0
@@ -147,15 +145,14 @@ class Bench:
 
     async def until(self, condition: Callable[[list[Item]], object]) -> list[Item]:
         """Waits until the condition is true for the items, and returns them."""
-        try:
-            async with asyncio.timeout(DEADLINE):
-                while True:
-                    items = list(await self.inbox.items())
-                    if condition(items):
-                        return items
-                    await asyncio.sleep(0.01)
-        except TimeoutError:
-            raise AssertionError(f"not in {DEADLINE} s; the items are {items}") from None
+        items: list[Item] = []
+
+        async def holds() -> bool:
+            items[:] = await self.inbox.items()
+            return bool(condition(items))
+
+        await eventually(holds, lambda: f"the condition for the items {items}")
+        return items
 
     async def delivered(self, count: int = 1) -> list[Item]:
         """Waits until at least `count` items have ended, and returns these.
@@ -210,9 +207,7 @@ async def plain(pipeline: Pipeline) -> Pipeline:
 
 async def swept(state: Path) -> None:
     """Waits until the spool is empty: delivered items leave it shortly after they are recorded."""
-    async with asyncio.timeout(20):
-        while any((state / "spool").iterdir()):
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not any((state / "spool").iterdir()), "the spool is empty")
 
 
 @asynccontextmanager

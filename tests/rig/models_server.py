@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.operators import busybox_image
+from tests.rig.operators import busybox_image
 
 PORT = 8000
 

@@ -1,6 +1,6 @@
 """Compares the cost of picking the next operator with a long and a short queue, in one run.
 
-    python -m tests.queue_bench [LONG [SHORT]]
+    python -m tests.bench.queue [LONG [SHORT]]
 
 Two engines on real SQLite files, with the in-memory runner and one operator slot, work in turns:
 each runs some of its jobs while the other is idle, and gets as many new ones, so that both queues
@@ -29,7 +29,10 @@ from claraedge.jobs.model import JobStatus, Priority
 from claraedge.pipelines.model import Pipeline
 from claraedge.registry import pipelines as registry
 from claraedge.store.database import Transaction
-from tests.engine_bench import DEADLINE, Bench, Device, bench, chain, copy
+from tests.rig.device import Device, copy
+from tests.rig.engine import Bench, bench
+from tests.rig.pipelines import chain
+from tests.rig.waiting import DEADLINE
 
 LONG, SHORT = 10_000, 100
 ROUNDS, PICKS = 8, 25

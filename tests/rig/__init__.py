@@ -1,0 +1,1 @@
+"""What tests share: a device, an engine and an inbox on real files, stubs of servers, waits."""

@@ -21,9 +21,10 @@ from pathlib import Path
 
 from claraedge.runner.protocol import LABEL_INSTANCE
 from tests.bench.start import Daemon
-from tests.freeze.frozen_site import Site, until
+from tests.freeze.frozen_site import Site
 from tests.integration.daemon.conftest import IMAGE, program
 from tests.rig.operators import busybox_image
+from tests.rig.waiting import until
 
 MARK = 50
 GROWTH = 1.10

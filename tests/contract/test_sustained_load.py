@@ -21,8 +21,8 @@ from tests.campaign import CAMPAIGN
 from tests.contract.conftest import GpuSite
 from tests.contract.flows import end, job_of, register
 from tests.contract.original import Original
-from tests.freeze.frozen_site import until
 from tests.integration.daemon.conftest import IMAGE
+from tests.rig.waiting import until
 
 CLIENTS = 24 if CAMPAIGN else 3
 SECONDS = float(os.environ.get("TESTS_LOAD_SECONDS", "3600")) if CAMPAIGN else 0.0

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.freeze.frozen_site import until
+from tests.rig.waiting import until
 
 _SERVER = Path(__file__).with_name("share.py")
 _PYTHON = "/usr/bin/python3"  # Debian's python3-fusepy is its

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.freeze.frozen_site import Site, until
+from tests.freeze.frozen_site import Site
 from tests.integration.conftest import why_podman_cannot_work
 from tests.integration.daemon.conftest import program
 from tests.rig.operators import busybox_image
+from tests.rig.waiting import until
 
 IMAGE = "localhost/ce-test/busybox"
 

@@ -18,6 +18,7 @@ from claraedge.client import appliance
 from claraedge.client.connection import Connection
 from claraedge.client.values import Item
 from tests.integration.inbox.inbox_site import InboxSite, inbox_site
+from tests.rig.waiting import until
 
 SETTLE = 2.0
 #: Of DICOM triggers.
@@ -191,13 +192,12 @@ class Drop:
         seconds: float = DEADLINE,
         detail: Callable[[], object] = lambda: "",
     ) -> None:
-        deadline = time.monotonic() + seconds
-        while not holds():
-            self.site.lives()
-            assert time.monotonic() < deadline, (
-                f"waited {seconds} s in vain until {what}: {detail()}\n{self.report()}"
-            )
-            time.sleep(0.1)
+        until(
+            what,
+            lambda: holds() or self.site.lives(),
+            seconds,
+            details=lambda: f"{detail()}\n{self.report()}",
+        )
 
 
 def _given(item: Item) -> dict[str, tuple[int, str]]:

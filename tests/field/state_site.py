@@ -120,13 +120,6 @@ class StateSite:
         return sqlite3.connect(self.database, isolation_level=None)
 
 
-def until(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"waited in vain until {what}"
-        time.sleep(0.02)
-
-
 @contextmanager
 def site() -> Iterator[StateSite]:
     """An empty one. A socket's path is at most 107 bytes: not below pytest's own folders."""

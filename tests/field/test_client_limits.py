@@ -25,6 +25,7 @@ from claraedge.jobs import records as jobs
 from claraedge.payloads import names
 from claraedge.registry import pipelines
 from tests.field.case import case
+from tests.rig.waiting import eventually
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "clients.md"
 _MIB = 1 << 20
@@ -172,9 +173,7 @@ async def _asks_often(folder: Path, *, calls: bool) -> None:
         else:
             await health.Check(request)
         before = here.pings
-        async with asyncio.timeout(40):
-            while here.pings < before + 6 and not here.goaway:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: here.goaway or here.pings >= before + 6, "it pings")
         assert not here.goaway
         assert (await health.Check(request)).status == health_pb2.HealthCheckResponse.SERVING
         assert watch is None or not watch.done()

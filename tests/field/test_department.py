@@ -23,6 +23,7 @@ from tests.field.servers import Server, proftpd, smbd, sshd, storescp
 from tests.field.site import Drop, drops, write
 from tests.field.tools import interrupt, run, start
 from tests.field.whole_studies import Study, identity, study
+from tests.rig.waiting import until
 
 STUDIES = 300 if CAMPAIGN else 24
 #: No program halts for as long in the middle of a study, on a busy machine either.
@@ -107,7 +108,10 @@ def interrupted(here: Department, one: Study) -> None:
         program, way = "scp", tuple(map(str, ssh))
         slow, places = ("-l", "1600"), (folder, f"drop:{here.drop.folder}")
     first = start(program, *way, *slow, *places)
-    until(lambda: first.poll() is not None or (target.is_dir() and len([*target.iterdir()]) >= 2))
+    until(
+        "two files are there, or it has ended",
+        lambda: first.poll() is not None or (target.is_dir() and len([*target.iterdir()]) >= 2),
+    )
     if first.poll() is None:
         interrupt(first, signal.SIGTERM)
     run(program, *way, *places)
@@ -120,20 +124,13 @@ def renamed(here: Department, one: Study) -> None:
     half = len(files) // 2
     write(first, dict(files[:half]))
     last = first.with_name(f"MILLER^{here.folder_of(one)}")
-    until(lambda: moved(first, last))
+    until("it is renamed", lambda: moved(first, last))
     write(last, dict(files[half:]))
 
 
 def moved(first: Path, last: Path) -> bool:
     first.rename(last)
     return True
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 WRITERS: Sequence[Callable[[Department, Study], None]] = (

@@ -16,7 +16,8 @@ from tests.field.archives import Entry, model, zipped
 from tests.field.case import case
 from tests.field.model_site import Site
 from tests.rig.models_repository import served_repository
-from tests.unit.services.service_device import ServiceDevice, until, using
+from tests.rig.waiting import eventually
+from tests.unit.services.service_device import ServiceDevice, using
 
 POINTER = (
     b"version https://git-lfs.github.com/spec/v1\n"
@@ -110,7 +111,10 @@ async def test_a_model_is_replaced_under_a_job(device: ServiceDevice) -> None:
         await services.acquire("one", using(models=("net",)))
         await device.store("net", "new")
         waits = asyncio.create_task(services.acquire("two", using(models=("net",))))
-        await until(lambda: "an earlier version of net" in str(services.waits_for("two")))
+        await eventually(
+            lambda: "an earlier version of net" in str(services.waits_for("two")),
+            "the second waits",
+        )
         assert device.server.loaded == {"net": "old"}
         await services.release("one")
         await waits
@@ -131,8 +135,8 @@ async def test_restarts_after_a_replacement(device: ServiceDevice) -> None:
     async with device.daemon(running=("one",)) as services:
         await services.acquire("one", using(models=("net",)))
         device.crash()
-        await until(lambda: len(device.runner.started) == 2)
-        await until(lambda: device.server.loaded == {"net": "old"})
+        await eventually(lambda: len(device.runner.started) == 2, "the server runs again")
+        await eventually(lambda: device.server.loaded == {"net": "old"}, "the old one is loaded")
         await services.release("one")
         await job(services, "two", "net")
         assert device.server.loaded == {"net": "new"}
@@ -154,8 +158,8 @@ async def test_a_model_is_deleted_while_it_is_loaded(device: ServiceDevice) -> N
             await services.acquire("two", using(models=("net",)))
         assert device.server.loaded == {"net": "w"}
         await services.release("one")
-        await until(lambda: not device.server.loaded)
-        await until(lambda: not (device.server.models / "net").exists())
+        await eventually(lambda: not device.server.loaded, "none is loaded")
+        await eventually(lambda: not (device.server.models / "net").exists(), "the model is gone")
 
 
 @case(

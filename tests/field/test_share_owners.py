@@ -13,7 +13,7 @@ import pytest
 from tests.field.case import case
 from tests.field.mounted import Share, of_another_owner, share
 from tests.field.places import Place, copying, place, tree
-from tests.freeze.frozen_site import until
+from tests.rig.waiting import until
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
 

@@ -6,11 +6,11 @@ import json
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.rig.waiting import until
 
 DIST = Path(__file__).resolve().parents[2] / "dist"
 FORMS = {"file": DIST / "claraedge", "folder": DIST / "claraedge-dir" / "claraedge"}
@@ -106,10 +106,3 @@ class Site:
 
     def ask(self, *arguments: str | Path) -> Any:
         return json.loads(self.say(*arguments, "--output", "json"))
-
-
-def until(what: str, holds: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"
-        time.sleep(0.05)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.freeze.frozen_site import Site, until
+from tests.freeze.frozen_site import Site
 from tests.rig.operators import busybox_image
+from tests.rig.waiting import until
 
 pytestmark = [pytest.mark.frozen, pytest.mark.podman, pytest.mark.timeout(300)]
 

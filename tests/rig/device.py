@@ -11,7 +11,7 @@ from claraedge.ids import new_id
 from claraedge.jobs.engine.timeouts import Timeouts
 from claraedge.pipelines.requests import Profile
 from claraedge.runner.memory import MemoryRunner, host_path, write_log
-from claraedge.runner.protocol import ContainerSpec
+from claraedge.runner.protocol import ContainerSpec, Phase
 from tests.rig.waiting import eventually
 
 
@@ -51,6 +51,15 @@ async def emptied(runner: MemoryRunner) -> None:
         return not await runner.containers({})
 
     await eventually(empty, "no container is left")
+
+
+async def all_stopped(runner: MemoryRunner) -> None:
+    """Waits until no container runs."""
+
+    async def stopped() -> bool:
+        return all(c.phase is not Phase.RUNNING for c in await runner.containers({}))
+
+    await eventually(stopped, "no container runs")
 
 
 async def copy(spec: ContainerSpec) -> int:

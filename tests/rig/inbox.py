@@ -151,7 +151,7 @@ class Bench:
             items[:] = await self.inbox.items()
             return bool(condition(items))
 
-        await eventually(holds, lambda: f"the condition for the items {items}")
+        await eventually(holds, "the condition for the items", details=lambda: items)
         return items
 
     async def delivered(self, count: int = 1) -> list[Item]:

@@ -18,14 +18,15 @@ T = TypeVar("T")
 
 async def eventually(
     condition: Callable[[], Awaitable[T] | T],
-    what: str | Callable[[], str],
+    what: str,
     seconds: float | None = None,
+    details: Callable[[], object] = lambda: "",
 ) -> T:
-    """Waits until the condition is true, and returns its value.
+    """Waits until the condition, which may be a coroutine function, is true; returns its value.
 
-    The condition may be a coroutine function; `what` may be a function that is called on failure.
+    Raises AssertionError after `seconds`, with `what` and the details at that time.
     """
-    limit = seconds or DEADLINE
+    limit = DEADLINE if seconds is None else seconds
     try:
         async with asyncio.timeout(limit) as deadline:
             while True:
@@ -38,15 +39,19 @@ async def eventually(
     except TimeoutError:
         if not deadline.expired():  # the condition raised it
             raise
-        said = what if isinstance(what, str) else what()
-        raise AssertionError(f"not within {limit:g} s: {said}") from None
+        raise AssertionError(f"not within {limit:g} s: {what} {details()}") from None
 
 
-def until(what: str, condition: Callable[[], T], seconds: float | None = None) -> T:
-    """Waits, in a thread without an event loop, until the condition is true; returns its value."""
-    limit = seconds or DEADLINE
+def until(
+    what: str,
+    condition: Callable[[], T],
+    seconds: float | None = None,
+    details: Callable[[], object] = lambda: "",
+) -> T:
+    """Does the same as `eventually` in a thread without an event loop."""
+    limit = DEADLINE if seconds is None else seconds
     end = time.monotonic() + limit
     while not (value := condition()):
-        assert time.monotonic() < end, f"not within {limit:g} s: {what}"
+        assert time.monotonic() < end, f"not within {limit:g} s: {what} {details()}"
         time.sleep(PAUSE)
     return value

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from claraedge import spawn
+from tests.rig.waiting import eventually
 
 
 def test_a_child_of_the_source_tree_gets_our_environment_without_systemds(
@@ -60,9 +61,7 @@ async def test_the_process_of_a_cancelled_caller_is_ended(tmp_path: Path) -> Non
     call = asyncio.ensure_future(
         spawn.run(["sh", "-c", f"echo $$ > {pid}.new; mv {pid}.new {pid}; sleep 60"], timeout=60)
     )
-    async with asyncio.timeout(20):
-        while not pid.exists():
-            await asyncio.sleep(0.005)
+    await eventually(pid.exists, "it has started")
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call

@@ -20,7 +20,7 @@ from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import ContainerSpec, Image
 from claraedge.runner.service.service import PodmanService
 from tests.field.case import case
-from tests.freeze.frozen_site import Site, until
+from tests.freeze.frozen_site import Site
 from tests.integration.conftest import TestImages
 from tests.integration.stand_in_gpu import (
     GROUP,
@@ -30,6 +30,7 @@ from tests.integration.stand_in_gpu import (
     NONE_KIND,
     why_there_is_none,
 )
+from tests.rig.waiting import until
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
 

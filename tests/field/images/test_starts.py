@@ -11,8 +11,9 @@ import pytest
 from tests.field.case import case
 from tests.field.images.archives import BASE, Tree, docker_parts, layer, pack
 from tests.field.images.store import Store
-from tests.freeze.frozen_site import Site, until
+from tests.freeze.frozen_site import Site
 from tests.integration.daemon.conftest import program
+from tests.rig.waiting import until
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(300)]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.freeze.frozen_site import Site, until
+from tests.freeze.frozen_site import Site
 from tests.integration.daemon.test_main_path import (
     containers,
     describe,
@@ -18,6 +18,7 @@ from tests.integration.daemon.test_main_path import (
     start_job,
 )
 from tests.rig.operators import busybox_image
+from tests.rig.waiting import until
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.freeze.frozen_site import Site, until
+from tests.freeze.frozen_site import Site
 from tests.integration.daemon.test_main_path import inbox, items, operator, register
+from tests.rig.waiting import until
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(120)]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.freeze.frozen_site import Site, until
+from tests.freeze.frozen_site import Site
 from tests.integration.conftest import TestImages
 from tests.integration.daemon.conftest import IMAGE, program
 from tests.integration.daemon.test_main_path import (
@@ -24,6 +24,7 @@ from tests.integration.daemon.test_main_path import (
     start_job,
 )
 from tests.integration.faults import small_disk
+from tests.rig.waiting import until
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
 

@@ -10,8 +10,9 @@ import pytest
 from tests.freeze.frozen_site import Site
 from tests.integration.conftest import TestImages
 from tests.integration.daemon.conftest import IMAGE
-from tests.integration.daemon.test_main_path import containers, end, until
+from tests.integration.daemon.test_main_path import containers, end
 from tests.integration.stand_in_gpu import KIND, NODE, NONE_KIND, why_there_is_none
+from tests.rig.waiting import until
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
 

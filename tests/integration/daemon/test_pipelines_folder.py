@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from claraedge.registry.file_records import id_of
-from tests.freeze.frozen_site import Site, until
+from tests.freeze.frozen_site import Site
+from tests.rig.waiting import until
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
 

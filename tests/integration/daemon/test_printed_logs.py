@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.campaign import CAMPAIGN
-from tests.freeze.frozen_site import Site, until
+from tests.freeze.frozen_site import Site
 from tests.integration.conftest import TestImages
 from tests.integration.daemon.conftest import IMAGE
 from tests.integration.daemon.test_main_path import (
@@ -23,6 +23,7 @@ from tests.integration.daemon.test_main_path import (
     register,
     start_job,
 )
+from tests.rig.waiting import until
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(300)]
 

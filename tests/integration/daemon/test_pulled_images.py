@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.freeze.frozen_site import Site, until
+from tests.freeze.frozen_site import Site
 from tests.integration.conftest import TestImages
 from tests.integration.daemon.test_main_path import describe, end, start_job
 from tests.rig.stub_registry import StubRegistry
+from tests.rig.waiting import until
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(120)]
 

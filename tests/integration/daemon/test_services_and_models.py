@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.freeze.frozen_site import Site, until
+from tests.freeze.frozen_site import Site
 from tests.integration.conftest import TestImages
 from tests.integration.daemon.conftest import IMAGE
 from tests.integration.daemon.test_main_path import containers, end, operator_runs, start_job
 from tests.rig.models_server import models_server_image
+from tests.rig.waiting import until
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
 

@@ -12,9 +12,10 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
-from tests.freeze.frozen_site import Site, until
+from tests.freeze.frozen_site import Site
 from tests.integration.conftest import TestImages
 from tests.integration.daemon.conftest import IMAGE
+from tests.rig.waiting import until
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.freeze.frozen_site import Site, until
+from tests.freeze.frozen_site import Site
 from tests.integration.conftest import TestImages
 from tests.integration.daemon.conftest import IMAGE, PLAIN_USER
 from tests.integration.daemon.test_main_path import (
@@ -24,6 +24,7 @@ from tests.integration.daemon.test_main_path import (
 )
 from tests.integration.daemon.test_services_and_models import networks, service_containers
 from tests.integration.daemon.test_values_and_results import MAKE, READ, typed, typed_pipeline
+from tests.rig.waiting import until
 
 pytestmark = [
     pytest.mark.podman,

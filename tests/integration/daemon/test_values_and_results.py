@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.freeze.frozen_site import Site, until
+from tests.freeze.frozen_site import Site
 from tests.integration.daemon.conftest import IMAGE, PLAIN_USER
 from tests.integration.daemon.test_main_path import (
     containers,
@@ -26,6 +26,7 @@ from tests.integration.daemon.test_main_path import (
     result,
     start_job,
 )
+from tests.rig.waiting import until
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
 

@@ -11,8 +11,9 @@ import pytest
 
 from tests.integration.conftest import TestImages, why_podman_cannot_work
 from tests.integration.daemon.conftest import IMAGE, program
-from tests.integration.faults.faulty import GRACE, REMOVED, FaultySite, until
+from tests.integration.faults.faulty import GRACE, REMOVED, FaultySite
 from tests.rig.stub_registry import StubRegistry
+from tests.rig.waiting import until
 
 
 @pytest.fixture(scope="module")

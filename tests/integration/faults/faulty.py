@@ -7,8 +7,7 @@ import os
 import signal
 import sqlite3
 import subprocess
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from tests.freeze.frozen_site import Site
 from tests.integration.daemon.conftest import IMAGE
+from tests.rig.waiting import until
 
 GRACE = 1
 #: A second name of the image, for tests that remove it.
@@ -267,15 +267,3 @@ def _command(process: int) -> str:
         return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except (OSError, UnicodeDecodeError):
         return ""
-
-
-def until(
-    what: str,
-    holds: Callable[[], object],
-    seconds: float = 60,
-    details: Callable[[], object] = lambda: "",
-) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}: {details()}"
-        time.sleep(0.02)

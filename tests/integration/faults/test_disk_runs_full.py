@@ -12,7 +12,8 @@ import pytest
 from tests.integration.conftest import TestImages, why_podman_cannot_work
 from tests.integration.daemon.conftest import IMAGE, program
 from tests.integration.faults import small_disk
-from tests.integration.faults.faulty import GRACE, FaultySite, operator, until
+from tests.integration.faults.faulty import GRACE, FaultySite, operator
+from tests.rig.waiting import until
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
 

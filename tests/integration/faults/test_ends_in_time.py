@@ -26,9 +26,10 @@ from tests.integration.daemon.test_services_and_models import (
     service,
     service_containers,
 )
-from tests.integration.faults.faulty import GRACE, STUBBORN, FaultySite, operator, until
+from tests.integration.faults.faulty import GRACE, STUBBORN, FaultySite, operator
 from tests.rig.models_server import models_server_image
 from tests.rig.stub_registry import StubRegistry
+from tests.rig.waiting import until
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(600 if CAMPAIGN else 120)]
 

@@ -15,7 +15,8 @@ import pytest
 
 from tests.campaign import CAMPAIGN
 from tests.integration.conftest import TestImages
-from tests.integration.faults.faulty import REMOVED, STUBBORN, FaultySite, operator, podman, until
+from tests.integration.faults.faulty import REMOVED, STUBBORN, FaultySite, operator, podman
+from tests.rig.waiting import until
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(900 if CAMPAIGN else 120)]
 

@@ -3,7 +3,6 @@ nothing, and finish without a restart once there is room."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tempfile
 from collections.abc import Collection, Iterator
@@ -22,9 +21,10 @@ from tests.freeze.frozen_site import ANY_DISK
 from tests.integration.conftest import TestImages, why_podman_cannot_work
 from tests.integration.daemon.conftest import IMAGE, program
 from tests.integration.faults import small_disk
-from tests.integration.faults.faulty import GRACE, FaultySite, operator, until
+from tests.integration.faults.faulty import GRACE, FaultySite, operator
 from tests.integration.inbox.test_other_users import give_to_other_user
 from tests.rig.inbox import bench, drop, make_config, tree_of
+from tests.rig.waiting import eventually, until
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
 
@@ -318,9 +318,7 @@ async def test_a_disk_that_fills_while_a_foreign_drop_is_copied_keeps_no_part_of
             task = b.group.create_task(b.inbox.run())
             (item,) = await b.until(lambda items: "is full; free some space" in str(items))
             assert item.state is ItemState.PARKED
-            async with asyncio.timeout(20):
-                while not space_is_back(free):
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: space_is_back(free), "the space is free again")
             assert await b.jobs() == []
         await b.until(lambda items: items and items[0].state is ItemState.SUBMITTED)
         (job,) = await b.jobs()
@@ -341,9 +339,7 @@ async def test_an_outbox_that_fills_while_a_result_is_copied_keeps_no_part_of_it
             free = small_disk.free()
             drop(tmp_path / "state/inbox/ct/scan.dcm", content)
             await b.until(lambda items: "is full; free some space there" in str(items))
-            async with asyncio.timeout(20):
-                while not space_is_back(free):
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: space_is_back(free), "the space is free again")
             assert len(b.engine.ran) == 1
         await b.delivered()
         assert len(await b.jobs()) == 1

@@ -23,6 +23,7 @@ from claraedge.runner.protocol import ContainerSpec, Exit, ExitCause, Image
 from claraedge.runner.service.service import PodmanService
 from claraedge.runner.workarounds import remains
 from tests.campaign import CAMPAIGN
+from tests.rig.waiting import eventually
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(600 if CAMPAIGN else 120)]
 
@@ -47,9 +48,10 @@ def traces(container: str) -> list[str]:
 
 
 async def nothing_left(*containers: str) -> None:
-    async with asyncio.timeout(10):
-        while any(traces(container) for container in containers):
-            await asyncio.sleep(0.02)
+    await eventually(
+        lambda: not any(traces(container) for container in containers),
+        "no trace of the containers is left",
+    )
 
 
 def storage(name: str) -> list[str]:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 from pathlib import Path
@@ -15,6 +14,7 @@ from claraedge.gpu.users import Operator, users
 from claraedge.ids import new_id
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import ContainerSpec, Image
+from tests.rig.waiting import eventually
 
 pytestmark = pytest.mark.podman
 
@@ -37,9 +37,8 @@ async def test_every_process_of_an_operators_container_is_the_operators(
     )
     try:
         await runner.start(container)
-        async with asyncio.timeout(20):
-            while len(pids := _sleepers()) < 2:
-                await asyncio.sleep(0.02)
+        await eventually(lambda: len(_sleepers()) >= 2, "both run")
+        pids = _sleepers()
         operator = Operator("job-1", "segment")
         running = {container: operator, "f" * 64: Operator("job-2", "other")}
         for pid in pids:

@@ -26,6 +26,7 @@ from claraedge.inbox.inspection import settling
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
 from tests.rig.inbox import Bench, bench, ended, make_config
+from tests.rig.waiting import eventually
 from tests.unit.delivery.test_expiry import HOUR, keeper_of
 
 #: At any name.
@@ -95,9 +96,7 @@ async def live(life: Life) -> None:
         if life.act == "retry":
             await _retry(b)
         await b.delivered(life.wanted)
-        async with asyncio.timeout(DEADLINE):
-            while not await _at_rest(b):
-                await asyncio.sleep(0.01)
+        await eventually(lambda: _at_rest(b), "the inbox is at rest")
         if life.act == "remove":
             keeper = await keeper_of(b, keep_days=1.0)
             await keeper.run_for(26 * HOUR)

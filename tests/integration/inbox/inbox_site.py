@@ -10,7 +10,6 @@ import signal
 import sqlite3
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.freeze.frozen_site import ANY_DISK
+from tests.rig.waiting import until
 from tests.robustness.site import launch
 
 DEFINITION = """\
@@ -76,13 +76,7 @@ class InboxSite:
         seconds: float,
         details: Callable[[], object] = lambda: "",
     ) -> None:
-        deadline = time.monotonic() + seconds
-        while not holds():
-            assert time.monotonic() < deadline, (
-                f"waited {seconds} s in vain until {what}: {details()}"
-            )
-            self.lives()
-            time.sleep(0.02)
+        until(what, lambda: holds() or self.lives(), seconds, details)
 
     def log(self) -> str:
         path = self.folder / "daemon.log"

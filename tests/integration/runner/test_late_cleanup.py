@@ -18,6 +18,7 @@ from claraedge.runner.processes import is_supervisor
 from claraedge.runner.protocol import ContainerSpec, Exit, ExitCause, Image
 from claraedge.runner.service.service import PodmanService
 from claraedge.runner.workarounds import conmon
+from tests.rig.waiting import eventually
 
 pytestmark = pytest.mark.podman
 
@@ -86,9 +87,7 @@ async def test_a_service_that_is_started_again_still_has_the_delay(
     assert service.process_id is not None
     before = service.process_id
     os.kill(before, signal.SIGKILL)
-    async with asyncio.timeout(20):
-        while service.process_id in (before, None):
-            await asyncio.sleep(0.02)
+    await eventually(lambda: service.process_id not in (before, None), "the service runs again")
     assert b"--conmon" in Path(f"/proc/{service.process_id}/cmdline").read_bytes()
     assert await runner.find_image(busybox.id) is not None
 
@@ -101,9 +100,7 @@ async def test_a_service_whose_conmon_was_removed_starts_with_podmans_own(
     assert service.process_id is not None
     before = service.process_id
     os.kill(before, signal.SIGKILL)
-    async with asyncio.timeout(20):
-        while service.process_id in (before, None):
-            await asyncio.sleep(0.02)
+    await eventually(lambda: service.process_id not in (before, None), "the service runs again")
     assert b"--conmon" not in Path(f"/proc/{service.process_id}/cmdline").read_bytes()
     await runner.remove(ended)
 

@@ -24,6 +24,7 @@ from claraedge.runner.protocol import (
     Image,
     Network,
 )
+from tests.rig.waiting import eventually
 
 pytestmark = pytest.mark.podman
 
@@ -118,9 +119,10 @@ async def test_a_shared_namespace_that_podman_left_half_made_is_made_again(
     """As a kill of Podman leaves it: its name is mounted, and nothing else of it is there."""
     folder = Path(os.environ["XDG_RUNTIME_DIR"])
     made = folder / "libpod/tmp/rootless-netns"
-    async with asyncio.timeout(20):
-        while made.exists() and any(made.iterdir()):  # the last that used it is being cleaned up
-            await asyncio.sleep(0.05)
+    # the last that used it is being cleaned up
+    await eventually(
+        lambda: not made.exists() or not any(made.iterdir()), "the network namespace is empty"
+    )
     static = await in_thread(podman, "info", "--format", "{{.Store.GraphRoot}}/libpod")
     key = hashlib.sha256(static.stdout.strip().encode()).hexdigest()[:20]
     name = folder / f"netns/rootless-netns-{key}"

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +43,7 @@ from claraedge.runner.protocol import (
 from claraedge.runner.service.service import PodmanService
 from tests.integration.conftest import TestImages
 from tests.rig.operators import busybox_image
+from tests.rig.waiting import eventually
 
 pytestmark = pytest.mark.podman
 
@@ -97,17 +98,8 @@ def output(spec: ContainerSpec, stream: str = "stdout") -> list[str]:
     return [parts[3] for parts in lines if parts[1] == stream]
 
 
-async def until(happens: Callable[[], Awaitable[bool]], within: float = 20.0) -> None:
-    async with asyncio.timeout(within):
-        while not await happens():
-            await asyncio.sleep(0.02)
-
-
 async def written(path: Path) -> None:
-    async def there() -> bool:
-        return path.exists()
-
-    await until(there)
+    await eventually(path.exists, f"{path} is there")
 
 
 def processes(container: str, service: PodmanService) -> tuple[int, int]:
@@ -373,7 +365,7 @@ async def test_the_exit_of_a_container_that_ended_unwatched_is_still_known(
         seen = await listed(runner, container)
         return seen is not None and seen.phase is Phase.STOPPED
 
-    await until(stopped)
+    await eventually(stopped, "it has stopped")
     assert await runner.wait(container) == Exit(cause=ExitCause.EXITED, code=7)
     assert await runner.wait(container) == Exit(cause=ExitCause.EXITED, code=7)
 
@@ -430,7 +422,7 @@ async def test_a_container_that_died_with_its_supervisor_is_interrupted_then_los
     async def gone() -> bool:
         return not alive(pid, container) and not alive(conmon, container, supervisor=True)
 
-    await until(gone)
+    await eventually(gone, "its processes are gone")
     seen = await listed(runner, container)
     assert seen is not None
     assert seen.phase is Phase.INTERRUPTED
@@ -723,7 +715,7 @@ async def test_what_podman_died_in_the_middle_of_stopping_is_ended_by_its_remova
         )  # fmt: skip
         return shown.stdout.strip() == "stopping"
 
-    await until(is_stopping)
+    await eventually(is_stopping, "it is being stopped")
     assert service.process_id is not None
     os.kill(service.process_id, signal.SIGKILL)
     stopping.cancel()
@@ -733,4 +725,4 @@ async def test_what_podman_died_in_the_middle_of_stopping_is_ended_by_its_remova
     async def is_gone() -> bool:
         return not Path(f"/proc/{pid}").exists()
 
-    await until(is_gone)
+    await eventually(is_gone, "its process is gone")

@@ -22,6 +22,7 @@ from claraedge.errors import ConfigurationError, RunnerUnavailableError
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import Image
 from claraedge.runner.service.service import PodmanService
+from tests.rig.waiting import eventually
 
 pytestmark = pytest.mark.podman
 
@@ -81,9 +82,10 @@ async def test_what_a_killed_service_was_writing_is_removed(
         assert before is not None
         (folder / "2864694085").touch()
         os.kill(before, signal.SIGKILL)
-        async with asyncio.timeout(20):
-            while folder.exists() or service.process_id in (before, None):
-                await asyncio.sleep(0.02)
+        await eventually(
+            lambda: not folder.exists() and service.process_id not in (before, None),
+            "the service runs again",
+        )
         (folder,) = tmp_path.iterdir()
     assert list(tmp_path.iterdir()) == []
 
@@ -150,9 +152,7 @@ async def test_a_service_whose_socket_was_removed_is_replaced(other_folder: Path
         (await service.socket()).unlink()
         with pytest.raises(RunnerUnavailableError):
             await service.request("GET", "/info")
-        async with asyncio.timeout(20):
-            while (await _info(service)) is None:
-                await asyncio.sleep(0.05)
+        await eventually(lambda: _info(service), "the service answers")
 
 
 async def _info(service: PodmanService) -> bytes | None:

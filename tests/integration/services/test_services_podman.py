@@ -29,6 +29,7 @@ from tests.integration.services.device import (
     pipeline,
 )
 from tests.rig.models_server import models_server_image
+from tests.rig.waiting import eventually
 
 pytestmark = pytest.mark.podman
 
@@ -104,9 +105,7 @@ while true; do busybox nc -l -p 7000 -e cat; done
         two = await made.services.acquire("two", caller)
         await made.start(one, listener.operators[0])
         address = one.mounts(listener.operators[0])[0].source / "address"
-        async with asyncio.timeout(10):
-            while not address.exists() or not address.read_text():
-                await asyncio.sleep(0.02)
+        await eventually(lambda: address.exists() and address.read_text(), "the address is known")
         assert await made.run(one, caller.operators[0]) == 0
         assert await made.run(two, caller.operators[0]) == 1
 
@@ -191,9 +190,10 @@ async def test_a_running_job_keeps_the_weights_that_it_began_with(opened: Open) 
         lease = await made.services.acquire("one", jobs["first"])
         await made.store("m", "second")
         waits = asyncio.create_task(made.services.acquire("two", jobs["second"]))
-        async with asyncio.timeout(20):
-            while "earlier version of m" not in str(made.services.waits_for("two")):
-                await asyncio.sleep(0.05)
+        await eventually(
+            lambda: "earlier version of m" in str(made.services.waits_for("two")),
+            "the second waits",
+        )
         (old,) = await made.runner.containers({LABEL_SERVICES: made.instance})
         state = await made.runner._inspector.state(old.id)
         assert state is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Sequence
@@ -133,10 +132,3 @@ async def served(
             sampler=sampler,
             folder=folder,
         )
-
-
-async def until(condition: object, deadline: float = 10.0) -> None:
-    """Waits for a condition, which it checks often."""
-    async with asyncio.timeout(deadline):
-        while not condition():  # type: ignore[operator]
-            await asyncio.sleep(0.01)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from served import NOON, YEAR_ONE, Gpus, Served, served, until
+from served import NOON, YEAR_ONE, Gpus, Served, served
 
 from claraedge import daemon
 from claraedge.config import Config, Gpu, load_config
@@ -27,6 +27,7 @@ from claraedge.wire.nvidia.clara.platform.clara_pb2 import (
     ClaraVersionRequest,
 )
 from claraedge.wire.nvidia.clara.platform.clara_pb2_grpc import ClaraStub
+from tests.rig.waiting import eventually
 
 MIB = 1024 * 1024
 JOB = "c1" + "0" * 30
@@ -186,7 +187,7 @@ async def test_a_driver_that_hangs_is_an_error_and_a_caller_that_leaves_harms_no
     try:
         async with served(short, Gpus([CARD], hangs=hangs), interval=0.2, patience=0.5) as it:
             caller = asyncio.create_task(it.sampler.sample())
-            await until(lambda: it.gpus.reads == 1)
+            await eventually(lambda: it.gpus.reads == 1, "the GPUs were read")
             caller.cancel()
             (message,) = await once(it.channel)
             assert message.header.code == UnavailableError.code
@@ -237,7 +238,7 @@ async def test_the_daemon_answers_at_the_configured_interval(short: Path) -> Non
     )
     service = asyncio.create_task(daemon.serve(config, no_containers))
     try:
-        await until(lambda: service.done() or config.socket.exists())
+        await eventually(lambda: service.done() or config.socket.exists(), "it serves")
         async with grpc.aio.insecure_channel(f"unix:{config.socket}") as channel:
             (message,) = await once(channel)
             assert message.header.code == 0

@@ -6,10 +6,9 @@ The disk of the containers is the in-memory runner's, whose figures a test sets.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,7 +21,7 @@ from claraedge.wire.claraedge.v1 import appliance_pb2
 from claraedge.wire.nvidia.clara.platform import jobs_pb2, models_pb2, payloads_pb2
 from claraedge.wire.nvidia.clara.platform.models_pb2_grpc import ModelsStub
 from tests.rig.pipelines import chain
-from tests.rig.waiting import DEADLINE
+from tests.rig.waiting import eventually
 from tests.unit.api.conftest import HEADER, Daemon, an_id, contents, daemon_in
 
 GIB = 1 << 30
@@ -49,12 +48,6 @@ async def daemon(folder: Path) -> AsyncIterator[Daemon]:
         yield daemon
 
 
-async def until(is_true: Callable[[], Any]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not await is_true():
-            await asyncio.sleep(0.01)
-
-
 async def warnings(daemon: Daemon) -> list[str]:
     reply = await daemon.appliance.Status(appliance_pb2.StatusRequest())
     return [text for text in reply.warnings if "disk" in text]
@@ -68,7 +61,7 @@ async def becomes(daemon: Daemon, space: Space) -> None:
     async def known() -> bool:
         return bool(await warnings(daemon)) is low
 
-    await until(known)
+    await eventually(known, "the daemon knows the space")
 
 
 async def items(daemon: Daemon) -> list[tuple[str, str]]:
@@ -100,7 +93,7 @@ async def test_below_the_soft_limit_everything_new_waits_and_then_continues(daem
         found = await items(daemon)
         return bool(found) and found[0][0] == "PARKED" and found[0][1].startswith("disk: ")
 
-    await until(parked)
+    await eventually(parked, "the item is parked")
     status = await daemon.appliance.Status(appliance_pb2.StatusRequest())
     assert status.items_parked == 1
     refused = await daemon.upload(made.payload_id.value, ("y", b"2"))
@@ -114,7 +107,7 @@ async def test_below_the_soft_limit_everything_new_waits_and_then_continues(daem
         reply = await daemon.appliance.Status(appliance_pb2.StatusRequest())
         return any(text.startswith("no job starts: disk: ") for text in reply.warnings)
 
-    await until(reported)
+    await eventually(reported, "there is a warning")
     assert (await daemon.status(made.job_id.value)).state == jobs_pb2.JOB_STATE_PENDING
     assert daemon.runner.started.count("one") <= 1
     read = await daemon.download(before.payload_id.value, "/operators/one/x")
@@ -126,7 +119,7 @@ async def test_below_the_soft_limit_everything_new_waits_and_then_continues(daem
     async def delivered() -> bool:
         return [state for state, _ in await items(daemon)] == ["DELIVERED"]
 
-    await until(delivered)
+    await eventually(delivered, "it is delivered")
     another = await daemon.create(pipeline)
     assert (await daemon.upload(another.payload_id.value, ("x", b"1"))).header.code == 0
 
@@ -151,7 +144,7 @@ async def test_uploads_that_are_open_end_and_leave_nothing(daemon: Daemon) -> No
     async def open_there() -> bool:
         return any(uploads.iterdir())
 
-    await until(open_there)
+    await eventually(open_there, "the upload has begun")
     await becomes(daemon, LOW)
     low.set()
     assert (await sending).header.code == -0x5204
@@ -189,7 +182,7 @@ async def running(daemon: Daemon, *priorities: int) -> AsyncIterator[list[str]]:
         async def runs(job: str = made.job_id.value) -> bool:
             return (await daemon.status(job)).state == jobs_pb2.JOB_STATE_RUNNING
 
-        await until(runs)
+        await eventually(runs, "the job runs")
     yield jobs
     daemon.runner.release("one")
 
@@ -248,7 +241,7 @@ async def test_a_disk_that_is_low_at_the_start_blocks_from_the_first_moment(fold
         async def parked() -> bool:
             return [state for state, _ in await items(daemon)] == ["PARKED"]
 
-        await until(parked)
+        await eventually(parked, "the item is parked")
         assert inbox.joinpath("scan.dcm").exists()
         assert (await daemon.status(made.job_id.value)).state == jobs_pb2.JOB_STATE_PENDING
     async with daemon_in(folder) as daemon:
@@ -257,7 +250,7 @@ async def test_a_disk_that_is_low_at_the_start_blocks_from_the_first_moment(fold
         async def delivered() -> bool:
             return [state for state, _ in await items(daemon)] == ["DELIVERED"]
 
-        await until(delivered)
+        await eventually(delivered, "it is delivered")
 
 
 async def test_what_an_evicted_job_leaves_gives_the_room_back(
@@ -280,7 +273,7 @@ async def test_what_an_evicted_job_leaves_gives_the_room_back(
         async def over() -> bool:
             return await warnings(daemon) == []
 
-        await until(over)
+        await eventually(over, "the warning is over")
         assert len(list(payloads.iterdir())) == 1
         daemon.runner.release("one")
         assert (await daemon.end(jobs[0])).status == jobs_pb2.JOB_STATUS_HEALTHY
@@ -311,7 +304,7 @@ async def test_a_payload_that_is_being_downloaded_stays_on_a_low_disk(
         async def gone() -> bool:
             return not (folder / "state" / "payloads" / other.payload_id.value).exists()
 
-        await until(gone)
+        await eventually(gone, "the payload is gone")
         rest = [message async for message in replies]
         assert len(contents([first, *rest])) == 3_000_000
         again = await daemon.download(read.payload_id.value, "input/x")

@@ -31,6 +31,7 @@ from claraedge.store.database import Database
 from claraedge.wire.nvidia.clara.platform import models_pb2 as pb
 from claraedge.wire.nvidia.clara.platform.common_pb2 import Identifier
 from claraedge.wire.nvidia.clara.platform.models_pb2_grpc import ModelsStub
+from tests.rig.waiting import eventually
 
 UNKNOWN = "0" * 32
 CHUNK = 1024 * 1024
@@ -134,12 +135,6 @@ def refused(reply: Any, error: type[errors.ClaraedgeError], text: str = "") -> N
     assert all(reply.header.messages)
 
 
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
     with tempfile.TemporaryDirectory(prefix="ce-") as folder:  # a socket's path must be short
@@ -240,7 +235,7 @@ async def test_a_download_that_stalls_gets_the_version_that_it_began(served: Ser
     while (message := await call.read()) is not grpc.aio.EOF:
         data.append(message.data)
     assert unzipped(b"".join(data))["lung/1/model.onnx"] == old
-    await until(lambda: len(served.on_disk()) == 2)
+    await eventually(lambda: len(served.on_disk()) == 2, "both versions are stored")
 
 
 async def test_a_download_continues_when_its_model_is_deleted(served: Served) -> None:
@@ -253,7 +248,7 @@ async def test_a_download_continues_when_its_model_is_deleted(served: Served) ->
     while (message := await call.read()) is not grpc.aio.EOF:
         data.append(message.data)
     assert unzipped(b"".join(data))["lung/1/model.onnx"] == old
-    await until(lambda: served.on_disk() == [])
+    await eventually(lambda: served.on_disk() == [], "nothing is left on the disk")
 
 
 async def test_a_cancelled_download_gives_the_old_version_free(served: Served) -> None:
@@ -262,7 +257,7 @@ async def test_a_cancelled_download_gives_the_old_version_free(served: Served) -
     await call.read()
     await served.stored("lung", b"new")
     call.cancel()
-    await until(lambda: len(served.on_disk()) == 2)
+    await eventually(lambda: len(served.on_disk()) == 2, "both versions are stored")
 
 
 async def test_a_broken_upload_changes_nothing(served: Served) -> None:
@@ -271,9 +266,13 @@ async def test_a_broken_upload_changes_nothing(served: Served) -> None:
     call = served.stub.UploadModel()
     for start in range(0, len(data), CHUNK):  # all of it; only the end of the stream lacks
         await call.write(pb.ModelsUploadModelRequest(data=data[start : start + CHUNK]))
-    await until(lambda: any("staging" in name for name in served.on_disk()))
+    await eventually(
+        lambda: any("staging" in name for name in served.on_disk()), "the upload has begun"
+    )
     call.cancel()
-    await until(lambda: not any("staging" in name for name in served.on_disk()))
+    await eventually(
+        lambda: not any("staging" in name for name in served.on_disk()), "the upload is removed"
+    )
     _, files = await served.download(model)
     assert files["lung/1/model.onnx"] == b"old"
     assert len(served.on_disk()) == 2
@@ -283,8 +282,10 @@ async def test_a_client_that_is_cut_off_changes_nothing(served: Served) -> None:
     async with grpc.aio.insecure_channel(f"unix:{served.state / 's.sock'}") as channel:
         call = ModelsStub(channel).UploadModel()
         await call.write(pb.ModelsUploadModelRequest(data=archive("lung")))
-        await until(lambda: any("staging" in name for name in served.on_disk()))
-    await until(lambda: served.on_disk() == [])
+        await eventually(
+            lambda: any("staging" in name for name in served.on_disk()), "the upload has begun"
+        )
+    await eventually(lambda: served.on_disk() == [], "nothing is left on the disk")
     assert await served.names() == []
 
 

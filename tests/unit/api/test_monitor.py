@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from served import NOON, YEAR_ONE, Gpus, served, until
+from served import NOON, YEAR_ONE, Gpus, served
 
 from claraedge.gpu.telemetry import GpuReading, Memory
 from claraedge.wire.nvidia.clara.platform.node_monitor.metrics_pb2 import MonitorGpuMetricsRequest
 from claraedge.wire.nvidia.clara.platform.node_monitor.metrics_pb2_grpc import MonitorStub
+from tests.rig.waiting import eventually
 
 CARD = GpuReading(
     index=1,
@@ -72,7 +73,7 @@ async def test_it_continues_until_the_caller_goes_and_then_reads_nothing(short: 
     async with served(short, Gpus([CARD]), interval=0.1) as it:
         call = MonitorStub(it.channel).GpuMetrics(MonitorGpuMetricsRequest())
         await call.read()
-        await until(lambda: it.gpus.reads >= 4)
+        await eventually(lambda: it.gpus.reads >= 4, "the GPUs were read")
         call.cancel()
         before = -1
         async with asyncio.timeout(10):

@@ -12,7 +12,7 @@ import pytest
 
 from claraedge.wire.nvidia.clara.platform import payloads_pb2 as wire
 from tests.rig.pipelines import chain
-from tests.rig.waiting import DEADLINE
+from tests.rig.waiting import DEADLINE, eventually
 from tests.unit.api.conftest import HEADER, Daemon, an_id, contents
 
 UNKNOWN = "0" * 31 + "1"
@@ -422,6 +422,4 @@ async def test_no_call_leaves_a_descriptor_open(daemon: Daemon) -> None:
         await call.read()
         call.cancel()
     await daemon.upload(payload, ("b", b"1"), ("..", b"2"))
-    async with asyncio.timeout(DEADLINE):
-        while opened():
-            await asyncio.sleep(0.005)
+    await eventually(lambda: not opened(), "no file is open")

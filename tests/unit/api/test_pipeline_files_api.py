@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from claraedge.wire.claraedge.v1.pipeline_files_pb2 import ListPipelineFilesRequ
 from claraedge.wire.claraedge.v1.pipeline_files_pb2_grpc import PipelineFilesStub
 from claraedge.wire.nvidia.clara.platform import jobs_pb2, pipelines_pb2
 from tests.rig.pipelines import chain
-from tests.rig.waiting import DEADLINE
+from tests.rig.waiting import eventually
 from tests.unit.api.conftest import HEADER, Daemon, an_id, daemon_in, messages
 
 PIPELINE = id_of("ct.yaml")
@@ -27,12 +26,6 @@ def write(daemon_folder: Path, name: str, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
-
-
-async def until(condition: Callable[[], Awaitable[object]]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not await condition():
-            await asyncio.sleep(0.01)
 
 
 async def listed(daemon: Daemon) -> list[str]:
@@ -63,7 +56,7 @@ async def test_jobs_run_from_a_file_and_keep_what_they_were_made_with(
     status = await daemon.appliance.Status(appliance_pb2.StatusRequest())
     assert status.pipelines_dir == str(folder / "state/pipelines.d")
     path = write(folder, "ct.yaml", chain("one", "two"))
-    await until(lambda: listed(daemon))
+    await eventually(lambda: listed(daemon), "the pipeline is listed")
     made = await daemon.create(PIPELINE)
     path.write_text(chain("three"))
 
@@ -72,14 +65,14 @@ async def test_jobs_run_from_a_file_and_keep_what_they_were_made_with(
         (message, *_) = await messages(daemon.pipelines.Details(request))
         return [n.name for n in message.dag] == ["three"]
 
-    await until(is_updated)
+    await eventually(is_updated, "it is updated")
     other = await daemon.create(PIPELINE)
     path.unlink()
 
     async def is_disabled() -> bool:
         return await listed(daemon) == []
 
-    await until(is_disabled)
+    await eventually(is_disabled, "it is disabled")
     refused = await daemon.create(PIPELINE)
     assert refused.header.code == -0x1001
     assert (
@@ -100,7 +93,7 @@ async def test_calls_that_would_change_it_are_refused_and_name_the_file(
     folder: Path, daemon: Daemon
 ) -> None:
     write(folder, "ct.yaml", chain("one"))
-    await until(lambda: listed(daemon))
+    await eventually(lambda: listed(daemon), "the pipeline is listed")
     update = pipelines_pb2.PipelinesUpdateRequest(
         header=HEADER,
         pipeline_id=an_id(PIPELINE),
@@ -127,7 +120,7 @@ async def test_a_dropped_file_waits_for_its_pipeline(folder: Path, daemon: Daemo
         states = [item.state for reply in replies for item in reply.items]
         return states == [appliance_pb2.ITEM_STATE_DELIVERED]
 
-    await until(is_delivered)
+    await eventually(is_delivered, "it is delivered")
 
 
 async def test_status_reports_a_wrong_file_with_its_place(folder: Path, daemon: Daemon) -> None:
@@ -136,12 +129,12 @@ async def test_status_reports_a_wrong_file_with_its_place(folder: Path, daemon: 
     async def is_reported() -> bool:
         return f"{path}:" in await warnings(daemon)
 
-    await until(is_reported)
+    await eventually(is_reported, "there is a warning")
     (file,) = await files(daemon)
     assert (file.pipeline_id, file.path, file.gone) == ("", str(path), False)
     assert all(problem.startswith(f"{path}:") for problem in file.problems)
     path.write_text(chain("one"))
-    await until(lambda: listed(daemon))
+    await eventually(lambda: listed(daemon), "the pipeline is listed")
     assert str(path) not in await warnings(daemon)
 
 
@@ -149,7 +142,7 @@ async def test_restarts_say_nothing_and_what_changed_meanwhile_is_applied(folder
     async with daemon_in(folder) as daemon:
         assert await files(daemon) == []
         path = write(folder, "ct.yaml", chain("one"))
-        await until(lambda: listed(daemon))
+        await eventually(lambda: listed(daemon), "the pipeline is listed")
     before = all_events(folder)
     assert [kind for _, kind, _ in before] == ["pipeline"]
     for _ in range(2):
@@ -163,12 +156,12 @@ async def test_restarts_say_nothing_and_what_changed_meanwhile_is_applied(folder
         async def is_disabled() -> bool:
             return await listed(daemon) == []
 
-        await until(is_disabled)
+        await eventually(is_disabled, "it is disabled")
 
 
 async def test_the_folder_may_lie_elsewhere(folder: Path) -> None:
     elsewhere = folder / "elsewhere"
     async with daemon_in(folder, pipelines=PipelineFiles(path=elsewhere)) as daemon:
         (elsewhere / "ct.yaml").write_text(chain("one"))
-        await until(lambda: listed(daemon))
+        await eventually(lambda: listed(daemon), "the pipeline is listed")
         assert [f.path for f in await files(daemon)] == [str(elsewhere / "ct.yaml")]

@@ -17,6 +17,7 @@ from claraedge.appliance import watchdog
 from claraedge.appliance.watchdog import Watchdog, period
 from claraedge.errors import StorageFullError
 from claraedge.store.database import Database
+from tests.rig.waiting import eventually
 
 PERIOD = 0.2
 DEADLINE = 10.0
@@ -103,9 +104,7 @@ async def test_a_state_that_accepts_nothing_sends_no_sign(
 
     async with Watchdog(supervisor.environment) as tested:
         task = asyncio.create_task(tested.run(never, fine))
-        async with asyncio.timeout(DEADLINE):
-            while "no sign of life" not in caplog.text:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: "no sign of life" in caplog.text, "it is logged")
         assert supervisor.signs() == 0
         hangs.set()
         await supervisor.until_received(b"WATCHDOG=1")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,11 @@ from claraedge.inbox.inspection.survey import Surveyor
 from claraedge.inbox.intake.processor import Processor
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
-from tests.rig.device import Device, copy
+from tests.rig.device import Device, copy, emptied
 from tests.rig.engine import bench as engine_bench
 from tests.rig.inbox import Bench, bench, drop, make_config
 from tests.rig.pipelines import chain
-from tests.rig.waiting import DEADLINE
+from tests.rig.waiting import eventually
 
 BUGS = [RecursionError("too deep"), MemoryError(), ZeroDivisionError("a bug")]
 
@@ -28,12 +26,6 @@ def device(tmp_path: Path) -> Device:
     made = Device(tmp_path)
     made.runner.add_image("copy:1", copy)
     return made
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=repr)
@@ -57,11 +49,15 @@ async def test_a_bug_in_one_delivery_parks_that_one(
         drop(tmp_path / "inbox/ct/bad.dcm", b"bad")
         drop(tmp_path / "inbox/ct/good.dcm", b"good")
         outbox = tmp_path / "outbox/ct"
-        await until(lambda: len(list(outbox.glob("good.dcm-*"))) == 1)
-        await until(lambda: "a delivery met a bug" in caplog.text)
+        await eventually(
+            lambda: len(list(outbox.glob("good.dcm-*"))) == 1, "the good one is delivered"
+        )
+        await eventually(lambda: "a delivery met a bug" in caplog.text, "the bug is logged")
         broken = False
         b.delivery.try_again()
-        await until(lambda: len(list(outbox.glob("bad.dcm-*"))) == 1)
+        await eventually(
+            lambda: len(list(outbox.glob("bad.dcm-*"))) == 1, "the bad one is delivered"
+        )
     assert f"{bug!r}" in caplog.text
     assert "Traceback" in caplog.text
 
@@ -84,19 +80,19 @@ async def test_a_bug_with_one_item_parks_that_one(
         await b.register("ct")
         drop(tmp_path / "inbox/ct/bad.dcm", b"bad")
         drop(tmp_path / "inbox/ct/good.dcm", b"good")
-        await until(lambda: len(list((tmp_path / "outbox/ct").glob("good.dcm-*"))) == 1)
+        await eventually(
+            lambda: len(list((tmp_path / "outbox/ct").glob("good.dcm-*"))) == 1,
+            "the good one is delivered",
+        )
         assert "internal error: RecursionError('too deep')" in await reason(b)
 
 
 async def reason(b: Bench) -> str:
     """Why the one that waits waits."""
-    async with asyncio.timeout(20):
-        while True:
-            waiting = [i for i in await b.inbox.items() if i.state is ItemState.PARKED]
-            if waiting:
-                assert [item.name for item in waiting] == ["bad.dcm"]
-                return waiting[0].reason
-            await asyncio.sleep(0.01)
+    items = await b.until(lambda items: any(i.state is ItemState.PARKED for i in items))
+    (waiting,) = [item for item in items if item.state is ItemState.PARKED]
+    assert waiting.name == "bad.dcm"
+    return waiting.reason
 
 
 async def test_a_bug_in_the_removal_of_one_container_ends_nothing(
@@ -116,7 +112,5 @@ async def test_a_bug_in_the_removal_of_one_container_ends_nothing(
         for _ in range(3):
             job = await b.job(pipeline, {"x": b"1"})
             assert (await b.end(job.id)).status is JobStatus.HEALTHY
-        async with asyncio.timeout(DEADLINE):
-            while await device.runner.containers({}):
-                await asyncio.sleep(0.01)
+        await emptied(device.runner)
     assert len(broken) == 1

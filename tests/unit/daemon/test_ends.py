@@ -18,6 +18,7 @@ from claraedge.daemon import process
 from claraedge.inbox.inbox import Inbox
 from claraedge.runner.memory import MemoryRunner
 from claraedge.runner.protocol import Runner
+from tests.rig.waiting import eventually
 
 DEADLINE = 30.0
 
@@ -35,9 +36,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
 
 
 async def until_served(config: Config) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not config.socket.exists():
-            await asyncio.sleep(0.01)
+    await eventually(config.socket.exists, "the daemon serves")
 
 
 async def test_a_part_that_dies_ends_the_daemon_with_an_error(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from claraedge.inbox.model import Item, ItemState
@@ -34,12 +33,6 @@ async def waits(b: Bench, name: str, why: str) -> None:
         return any(item.name == name and why in item.reason for item in items)
 
     await b.until(said)
-
-
-async def becomes(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def full(state: Path) -> None:

@@ -30,6 +30,7 @@ from tests.rig.inbox import (
     swept,
     tree_of,
 )
+from tests.rig.waiting import eventually
 
 
 @pytest.fixture
@@ -170,9 +171,10 @@ async def test_a_job_of_the_api_is_delivered_where_a_row_says_so(state: Path) ->
 
         await b.database.write(work)
         b.engine.wake.set()
-        async with asyncio.timeout(20):
-            while not list((state / "outbox").glob("ct/*/result.json")) or len(b.engine.ran) < 2:
-                await asyncio.sleep(0.01)
+        await eventually(
+            lambda: list((state / "outbox").glob("ct/*/result.json")) and len(b.engine.ran) >= 2,
+            "one is delivered and both ran",
+        )
     (folder,) = (state / "outbox/ct").iterdir()
     assert folder.name == "A-job-1-11111111"
     assert document(folder / "result.json")["item"] is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ from claraedge.delivery import roots
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
 from tests.rig.inbox import bench, drop, ended, make_config
+from tests.rig.waiting import eventually
 from tests.unit.delivery.outbox_child import SCENARIOS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -81,9 +81,10 @@ async def test_deliveries_that_hang_keep_no_failure_waiting(tmp_path: Path) -> N
             for number in range(6):
                 drop(tmp_path / f"inbox/ct/{number}.dcm")
             outbox = tmp_path / "outbox"
-            async with asyncio.timeout(20):
-                while len(b.engine.ran) < 6 or len(list(outbox.glob(".tmp-*"))) < 4:
-                    await asyncio.sleep(0.01)
+            await eventually(
+                lambda: len(b.engine.ran) >= 6 and len(list(outbox.glob(".tmp-*"))) >= 4,
+                "all ran and four are being delivered",
+            )
             b.engine.status = JobStatus.FAULTED
             drop(tmp_path / "inbox/ct/bad.dcm")
             assert [i.name for i in ended(await b.delivered())] == ["bad.dcm"]

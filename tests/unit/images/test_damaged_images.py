@@ -23,6 +23,7 @@ from claraedge.images.side_loading import SideLoading
 from claraedge.runner.memory.runner import MemoryRunner
 from claraedge.runner.protocol import ContainerSpec, Image
 from claraedge.store.database import Database
+from tests.rig.waiting import eventually
 from tests.unit.images.test_pulling import nothing
 
 ARCHIVE = Path("app.tar")
@@ -110,9 +111,7 @@ async def test_a_full_disk_ends_neither_the_start_nor_the_checks_of_images(
         patch.setattr(database, "write", full)
         images, power_cuts = await booted(runner, database, "second boot")
         checking = asyncio.create_task(power_cuts.run())
-        async with asyncio.timeout(20):
-            while len(tries) < 2 or not runner.checks:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: len(tries) >= 2 and runner.checks, "the images are checked")
         await images.find("app:1")
         checking.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from claraedge.runner.protocol import Runner
 from tests.rig.device import Device, copy
 from tests.rig.engine import bench
 from tests.rig.pipelines import chain
-from tests.rig.waiting import DEADLINE
+from tests.rig.waiting import eventually
 
 NAME = "a.example/team/copy:1"
 
@@ -31,9 +30,7 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Device:
 
 
 async def pulling(device: Device) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while NAME not in device.runner.pulling:
-            await asyncio.sleep(0.005)
+    await eventually(lambda: NAME in device.runner.pulling, "the image is pulled")
 
 
 async def test_a_job_runs_once_its_image_has_come(device: Device) -> None:
@@ -81,9 +78,7 @@ async def test_a_job_waits_for_room_to_pull(
     monkeypatch.setattr("tests.rig.engine.Images", images)
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
-        async with asyncio.timeout(DEADLINE):
-            while not b.engine.warnings():
-                await asyncio.sleep(0.005)
+        await eventually(b.engine.warnings, "there is a warning")
         assert f"the image {NAME} is not pulled: {low[0]}" in b.engine.warnings()[0]
         low.clear()
         assert (await b.end(job.id)).status is JobStatus.HEALTHY
@@ -123,9 +118,7 @@ async def test_an_image_of_a_later_operator_is_pulled_while_the_first_one_runs(
     async with bench(device) as b:
         job = await b.job(await b.register(first + second), {"x": b"1"})
         await b.until_runs("first")
-        async with asyncio.timeout(DEADLINE):
-            while not device.runner.pulls:
-                await asyncio.sleep(0.005)
+        await eventually(lambda: device.runner.pulls, "an image is pulled")
         device.runner.release("first")
         assert (await b.end(job.id)).status is JobStatus.HEALTHY
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from claraedge.errors import (
 from claraedge.images.images import Images
 from claraedge.runner.memory import MemoryRunner
 from claraedge.runner.protocol import ContainerSpec, Login
+from tests.rig.waiting import eventually
 
 FIRST, SECOND = "first.example/team", "second.example"
 LOGIN = Login(username="user", password="secret")
@@ -56,12 +56,6 @@ def pulling(runner: MemoryRunner, **more: object) -> Images:
 
 def asked(runner: MemoryRunner) -> list[tuple[str, str]]:
     return [(name, user) for name, user, _ in runner.pulls]
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not holds():
-            await asyncio.sleep(0)
 
 
 # --- what is here ------------------------------------------------------------------------------
@@ -259,7 +253,7 @@ async def test_callers_for_one_image_share_a_pull(runner: MemoryRunner) -> None:
     runner.block_pull(name)
     images = pulling(runner)
     callers = [asyncio.create_task(images.ensure("app:1", ())) for _ in range(5)]
-    await until(lambda: name in runner.pulling)
+    await eventually(lambda: name in runner.pulling, "it is pulled")
     runner.release_pull(name)
     assert len({image.id for image in await asyncio.gather(*callers)}) == 1
     assert len(runner.pulls) == 1
@@ -270,7 +264,7 @@ async def test_a_pull_goes_on_until_the_last_caller_leaves(runner: MemoryRunner)
     runner.block_pull(name)
     images = pulling(runner)
     first, last = (asyncio.create_task(images.ensure("app:1", ())) for _ in range(2))
-    await until(lambda: name in runner.pulling)
+    await eventually(lambda: name in runner.pulling, "it is pulled")
     first.cancel()
     await asyncio.wait([first])
     assert name in runner.pulling
@@ -288,11 +282,11 @@ async def test_who_comes_after_the_last_caller_left_gets_a_pull_of_its_own(
     runner.block_pull(name)
     images = pulling(runner)
     gone = asyncio.create_task(images.ensure("app:1", ()))
-    await until(lambda: name in runner.pulling)
+    await eventually(lambda: name in runner.pulling, "it is pulled")
     gone.cancel()
     next_ = asyncio.create_task(images.ensure("app:1", ()))
     await asyncio.wait([gone])
-    await until(lambda: len(runner.pulls) == 2)
+    await eventually(lambda: len(runner.pulls) == 2, "it is pulled again")
     runner.release_pull(name)
     assert (await next_).names == (name,)
 
@@ -305,7 +299,7 @@ async def test_a_refusal_is_not_shared_with_who_brings_other_secrets(
     runner.block_pull(name)
     images = pulling(runner, credentials=credentials)
     without = asyncio.create_task(images.ensure(name, ()))
-    await until(lambda: name in runner.pulling)
+    await eventually(lambda: name in runner.pulling, "it is pulled")
     with_ = asyncio.create_task(images.ensure(name, ("ngc",)))
     runner.release_pull(name)
     results = await asyncio.gather(without, with_, return_exceptions=True)

@@ -17,6 +17,7 @@ from claraedge.runner.memory import MemoryRunner
 from claraedge.runner.protocol import Image
 from claraedge.store.database import Database
 from tests.rig.device import copy
+from tests.rig.waiting import eventually
 
 
 class Runner(MemoryRunner):
@@ -106,14 +107,11 @@ async def test_nothing_is_loaded_while_a_disk_is_low(
     (folder / "a.tar").write_text("image a:1")
     task = asyncio.create_task(loading.run())
     try:
-        async with asyncio.timeout(10):
-            while not loading.warnings():
-                await asyncio.sleep(0.005)
-            assert loading.warnings() == [f"{folder}: a.tar is not loaded yet: {low[0]}"]
-            assert runner.loads == []
-            low.clear()
-            while loading.warnings() or not runner.loads:
-                await asyncio.sleep(0.005)
+        await eventually(loading.warnings, "there is a warning")
+        assert loading.warnings() == [f"{folder}: a.tar is not loaded yet: {low[0]}"]
+        assert runner.loads == []
+        low.clear()
+        await eventually(lambda: runner.loads and not loading.warnings(), "it is loaded")
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -31,6 +31,7 @@ from tests.rig.inbox import (
     swept,
     tree_of,
 )
+from tests.rig.waiting import eventually
 from tests.unit.inbox.test_kills import Fuse
 
 DONE = ItemState.DELIVERED
@@ -90,9 +91,10 @@ async def test_a_duplicate_is_no_job_and_its_original_is_kept(state: Path, dupli
         assert other.digest == one.digest
         done = "skipped" if duplicates == "skip" else "linked to its results"
         assert other.reason == f"the same content as one.dcm: {done}"
-        async with asyncio.timeout(20):  # that of the duplicate is removed after its end is said
-            while len(list((state / "payloads").iterdir())) > 1:
-                await asyncio.sleep(0.01)
+        # that of the duplicate is removed after its end is said
+        await eventually(
+            lambda: len(list((state / "payloads").iterdir())) <= 1, "one payload is left"
+        )
         drop(state / "inbox/in/three.dcm", b"other")
         await b.delivered(3)
         assert len(await b.jobs()) == 2
@@ -206,9 +208,7 @@ async def test_results_that_go_before_the_link_to_them_is_made_are_made_again(st
         drop(state / "inbox/in/two.dcm", b"same")
         await b.until(lambda items: any(i.duplicate_of for i in items))
         links = lambda: [p for p in (state / "outbox/ct").iterdir() if p.is_symlink()]  # noqa: E731
-        async with asyncio.timeout(20):
-            while not links():
-                await asyncio.sleep(0.01)
+        await eventually(links, "there is a link")
         # The link leads to nothing, and the original is still in the spool.
         shutil.rmtree(one.result_path or "")
         (state / "moved").rename(state / "originals")

@@ -21,6 +21,7 @@ from claraedge.inbox.inspection.settling import Heard
 from claraedge.inbox.model import ItemState
 from claraedge.inbox.watching.watch import Signal, Watcher
 from tests.rig.inbox import Bench, bench, drop, ended, make_config
+from tests.rig.waiting import eventually
 
 #: No rescan comes to help within a test.
 NEVER = 3600.0
@@ -59,11 +60,9 @@ def logged(caplog: pytest.LogCaptureFixture, text: str) -> list[str]:
 async def heard_of(b: Bench) -> None:
     """Waits until the inbox was scanned after an overflow, and receives events again."""
     observer = b.inbox._watcher._observer
-    async with asyncio.timeout(20):
-        while b.inbox._watcher._observer in (None, observer):
-            await asyncio.sleep(0.01)
-        while b.inbox._watcher._outdated or not b.inbox._watcher._watched:
-            await asyncio.sleep(0.01)
+    watcher = b.inbox._watcher
+    await eventually(lambda: watcher._observer not in (None, observer), "there is a new observer")
+    await eventually(lambda: watcher._watched and not watcher._outdated, "the inbox is scanned")
 
 
 async def test_an_overflow_loses_nothing(
@@ -163,9 +162,9 @@ class Ears:
         self.lost += 1
 
     async def until_heard(self, path: Path, heard: Heard) -> None:
-        async with asyncio.timeout(10):
-            while Signal(path=bytes(path), heard=heard) not in self.signals:
-                await asyncio.sleep(0.01)
+        await eventually(
+            lambda: Signal(path=bytes(path), heard=heard) in self.signals, f"{heard} of {path}"
+        )
 
 
 async def some_folders_get_no_watch(state: Path) -> None:
@@ -186,9 +185,7 @@ async def some_folders_get_no_watch(state: Path) -> None:
         await b.until(lambda items: len(ended(items)) == 3)
         assert b.inbox._watcher.partial
         limit(100_000)
-        async with asyncio.timeout(10):
-            while b.inbox._watcher.partial:
-                await asyncio.sleep(0.02)
+        await eventually(lambda: not b.inbox._watcher.partial, "all folders are watched")
         drop(inbox / "mr/later.dcm")
         await b.delivered(4)
         assert {i.state for i in ended(list(await b.inbox.items()))} == {ItemState.DELIVERED}
@@ -203,9 +200,7 @@ async def no_folder_gets_a_watch(state: Path) -> None:
         await b.delivered(2)
         assert b.inbox._watcher.partial
         limit(100)
-        async with asyncio.timeout(10):
-            while b.inbox._watcher.partial:
-                await asyncio.sleep(0.02)
+        await eventually(lambda: not b.inbox._watcher.partial, "all folders are watched")
         drop(state / "inbox/ct/c.dcm")
         await b.delivered(3)
 
@@ -289,9 +284,7 @@ async def test_what_was_read_before_a_loss_is_not_heard_after_it(
     await ears.until_heard(tmp_path / "known.dcm", Heard.CLOSED)
     with deaf(monkeypatch), (tmp_path / "open.dcm").open("wb"):
         await asyncio.to_thread(overflow, tmp_path)
-    async with asyncio.timeout(10):
-        while not ears.lost:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: ears.lost, "an overflow is heard")
     heard = len(ears.signals)
     await asyncio.sleep(0.7)  # longer than watchdog keeps any
     assert len(ears.signals) == heard
@@ -318,9 +311,7 @@ async def test_a_thread_of_watchdogs_that_died_is_noticed(
         patched.setattr(threading, "excepthook", lambda _: None)
         patched.setattr(InotifyFD, "handle_event", die)
         drop(tmp_path / "a.dcm")
-        async with asyncio.timeout(10):
-            while observer.hears():
-                await asyncio.sleep(0.01)
+        await eventually(lambda: not observer.hears(), "the observer hears nothing")
     assert await ears.watcher.watch([tmp_path])
     await asyncio.sleep(0)
     assert ears.lost == 1
@@ -351,9 +342,7 @@ async def test_folders_that_were_moved_out_keep_no_watch(tmp_path: Path) -> None
         ears.signals.clear()
     drop(inbox / "study/a/b/1.dcm")  # the last of that name stays, and is heard
     (inbox / "study").rename(inbox / "renamed")
-    async with asyncio.timeout(10):
-        while watches() - before != 4:
-            await asyncio.sleep(0.05)
+    await eventually(lambda: watches() - before == 4, "four folders are watched")
     await asyncio.sleep(0.7)
     assert watches() - before == 4
     drop(inbox / "renamed/a/b/2.dcm")

@@ -6,9 +6,7 @@ folder without the sticky bit; with it, only a link of ours or of root's is foll
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,12 +14,7 @@ import pytest
 from claraedge.errors import ItemRetryError
 from claraedge.jobs.model import JobStatus
 from tests.rig.inbox import bench, drop, make_config
-
-
-async def until(is_true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not is_true():
-            await asyncio.sleep(0.01)
+from tests.rig.waiting import eventually
 
 
 def swap(folder: Path, to: Path) -> None:
@@ -47,15 +40,22 @@ async def test_nothing_is_taken_through_a_link_in_place_of_a_trigger(
     async with bench(config) as b:
         await b.register("ct")
         drop(scans / "first.dcm", b"1")
-        await until(lambda: len(list(config.outbox_dir.glob("ct/*/result.json"))) == 1)
+        await eventually(
+            lambda: len(list(config.outbox_dir.glob("ct/*/result.json"))) == 1,
+            "the first is delivered",
+        )
         swap(scans, secret)
         b.inbox.poke()
-        await until(lambda: any("is a link" in text for text in b.inbox.warnings()))
+        await eventually(
+            lambda: any("is a link" in text for text in b.inbox.warnings()), "there is a warning"
+        )
         assert [item.name for item in await b.inbox.items()] == ["first.dcm"]
         scans.unlink()
         scans.with_name(".x").rename(scans)
         drop(scans / "second.dcm", b"2")
-        await until(lambda: len(list(config.outbox_dir.glob("ct/*/result.json"))) == 2)
+        await eventually(
+            lambda: len(list(config.outbox_dir.glob("ct/*/result.json"))) == 2, "both are delivered"
+        )
         assert not [text for text in b.inbox.warnings() if "is a link" in text]
     assert (secret / "secret.txt").read_text() == "secret"
     assert names(secret) == {"secret.txt"}
@@ -77,7 +77,9 @@ async def test_a_retry_puts_nothing_behind_a_link(tmp_path: Path) -> None:
         ct.unlink()
         ct.with_name(".x").rename(ct)
         await b.inbox.retry(item.id)
-        await until(lambda: len(list(config.failed_dir.glob("ct/*/reason.json"))) >= 1)
+        await eventually(
+            lambda: len(list(config.failed_dir.glob("ct/*/reason.json"))) >= 1, "one has failed"
+        )
     assert names(secret) == set()
 
 
@@ -101,7 +103,9 @@ async def test_a_retry_moves_nothing_from_behind_a_link(tmp_path: Path) -> None:
         original.unlink()
         original.with_name(".x").rename(original)
         await b.inbox.retry(item.id)
-        await until(lambda: len(list(config.failed_dir.glob("ct/*/reason.json"))) == 2)
+        await eventually(
+            lambda: len(list(config.failed_dir.glob("ct/*/reason.json"))) == 2, "both have failed"
+        )
     assert (secret / "containers.conf").read_bytes() == b"secret"
 
 

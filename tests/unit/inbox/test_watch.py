@@ -16,6 +16,7 @@ from claraedge.inbox.inspection.settling import Heard
 from claraedge.inbox.model import ItemState
 from claraedge.inbox.watching.watch import Signal, Watcher
 from tests.rig.inbox import bench, drop, make_config
+from tests.rig.waiting import eventually
 
 
 class Ears:
@@ -34,9 +35,7 @@ class Ears:
         return [s.heard for s in self.signals if s.path == bytes(path)]
 
     async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(10):
-            while not condition():
-                await asyncio.sleep(0.01)
+        await eventually(condition, f"the condition for {self.signals}")
 
 
 async def test_a_write_is_heard_from_open_to_close(tmp_path: Path) -> None:

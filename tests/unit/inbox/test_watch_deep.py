@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
 from claraedge.inbox.inspection.settling import Heard
 from claraedge.inbox.watching.watch import Signal, Watcher
 from tests.rig.deep import chain
+from tests.rig.waiting import eventually
 
 
 async def test_deep_folders_that_are_made_moved_in_and_about_do_not_end_the_watch(
@@ -26,9 +26,10 @@ async def test_deep_folders_that_are_made_moved_in_and_about_do_not_end_the_watc
         heard.extend(batch)
 
     async def until(path: Path, what: Heard) -> None:
-        async with asyncio.timeout(60):
-            while not any(s.path == bytes(path) and s.heard is what for s in heard):
-                await asyncio.sleep(0.01)
+        await eventually(
+            lambda: any(s.path == bytes(path) and s.heard is what for s in heard),
+            f"{what} of {path}",
+        )
 
     watcher = Watcher(hear, lambda: lost.append(None))
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from claraedge.pipelines.model import Container, Input, Operator, Output, Pipeli
 from tests.rig.device import Device, copy, emptied, fail
 from tests.rig.engine import Bench, bench
 from tests.rig.pipelines import chain
+from tests.rig.waiting import eventually
 
 P, R, C = OperatorStatus.PENDING, OperatorStatus.RUNNING, OperatorStatus.COMPLETED
 
@@ -79,9 +79,7 @@ def test_what_may_be_prepared(
 
 async def made(b: Bench, count: int) -> None:
     """Waits until so many containers were made."""
-    async with asyncio.timeout(20):
-        while len(b.device.runner.created) < count:
-            await asyncio.sleep(0.005)
+    await eventually(lambda: len(b.device.runner.created) >= count, f"{count} containers are made")
 
 
 async def test_a_chain_is_made_while_its_first_operator_runs(device: Device) -> None:

@@ -16,7 +16,7 @@ from claraedge.store.database import Transaction
 from tests.rig.device import Device, copy
 from tests.rig.engine import Bench, bench
 from tests.rig.pipelines import chain
-from tests.rig.waiting import DEADLINE
+from tests.rig.waiting import DEADLINE, eventually
 
 
 @pytest.fixture
@@ -85,9 +85,7 @@ async def test_an_outage_without_work_is_over_once_podman_answers(device: Device
     async with bench(device) as b:
         assert b.engine.warnings() != []
         device.runner.available = True
-        async with asyncio.timeout(DEADLINE):
-            while b.engine.warnings():
-                await asyncio.sleep(0.01)
+        await eventually(lambda: not b.engine.warnings(), "no warning is left")
         rounds = 0
         schedule = b.engine._schedule
 

@@ -20,7 +20,7 @@ from claraedge.runner.protocol import LABEL_OPERATOR, ContainerSpec, Phase
 from tests.rig.device import Device, copy, emptied, fail
 from tests.rig.engine import bench
 from tests.rig.pipelines import chain
-from tests.rig.waiting import DEADLINE
+from tests.rig.waiting import DEADLINE, eventually
 
 
 class Podman(MemoryRunner):
@@ -319,9 +319,7 @@ async def test_a_job_that_is_cancelled_while_it_is_chosen_asks_for_no_services(
         async with asyncio.timeout(DEADLINE):
             await reading.wait()
         cancelling = asyncio.create_task(b.jobs.cancel(job.id, "enough"))
-        async with asyncio.timeout(DEADLINE):
-            while job.id not in b.engine._active:
-                await asyncio.sleep(0.005)
+        await eventually(lambda: job.id in b.engine._active, "the job is active")
         proceed.set()
         await cancelling
         assert (await b.end(job.id)).status is JobStatus.CANCELED

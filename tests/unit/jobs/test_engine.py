@@ -19,6 +19,7 @@ from claraedge.runner.protocol import ContainerSpec
 from tests.rig.device import Device, copy, emptied, fail
 from tests.rig.engine import bench
 from tests.rig.pipelines import chain
+from tests.rig.waiting import eventually
 
 FORK = """
 api-version: 0.4.0
@@ -234,9 +235,7 @@ async def test_a_dead_podman_delays_a_job_and_does_not_fail_it(device: Device) -
     device.runner.available = False
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
-        async with asyncio.timeout(10):
-            while not b.engine.warnings():
-                await asyncio.sleep(0.01)
+        await eventually(b.engine.warnings, "there is a warning")
         assert (await b.jobs.get(job.id)).state is JobState.PENDING
         device.runner.available = True
         assert (await b.end(job.id)).status is JobStatus.HEALTHY
@@ -250,9 +249,7 @@ async def test_podman_that_dies_while_an_operator_runs_loses_nothing(device: Dev
         await b.until_runs("one")
         device.runner.available = False
         device.runner.release("one")  # its end is seen, what comes after is refused
-        async with asyncio.timeout(10):
-            while not b.engine.warnings():
-                await asyncio.sleep(0.01)
+        await eventually(b.engine.warnings, "there is a warning")
         device.runner.available = True
         assert (await b.end(job.id)).status is JobStatus.HEALTHY
         names = [s.labels["io.claraedge.operator"] for s in device.runner.started]

@@ -11,6 +11,7 @@ from claraedge.jobs.model import JobStatus, OperatorStatus
 from tests.rig.device import Device, copy
 from tests.rig.engine import bench
 from tests.rig.pipelines import chain
+from tests.rig.waiting import eventually
 
 GPU = ("vendor.com/gpu=0",)
 
@@ -64,15 +65,11 @@ async def test_shares_count_after_a_restart_as_well(device: Device) -> None:
     async with bench(device) as b:
         pipeline = await b.register(text)
         first = [await b.job(pipeline, {"x": b"1"}) for _ in range(2)]
-        async with asyncio.timeout(20):
-            while len(device.runner.started) < 2:
-                await asyncio.sleep(0.005)
+        await eventually(lambda: len(device.runner.started) >= 2, "two containers were started")
     async with bench(device) as b:
         third = await b.job(pipeline, {"x": b"1"})
         waits = "4096 MB of GPU memory; 0 of 8192 are free"
-        async with asyncio.timeout(20):
-            while b.engine.waits(third.id) != {"one": waits}:
-                await asyncio.sleep(0.005)
+        await eventually(lambda: b.engine.waits(third.id) == {"one": waits}, "the third waits")
         assert len(device.runner.started) == 2
         device.runner.release("one")
         for job in (*first, third):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from claraedge.runner.memory import MemoryRunner
 from tests.rig.device import Device, copy
 from tests.rig.engine import bench
 from tests.rig.pipelines import chain
-from tests.rig.waiting import DEADLINE
+from tests.rig.waiting import eventually
 
 
 @pytest.fixture
@@ -45,14 +44,15 @@ async def test_a_half_made_container_of_a_known_job_goes_unless_it_is_being_made
         assert (await b.end(ended.id)).status is JobStatus.HEALTHY
         podman.halves.add(f"claraedge-{ended.id}-0-1")
         b.engine._context.expect_orphans()
-        async with asyncio.timeout(DEADLINE):
-            while f"claraedge-{ended.id}-0-1" in podman.halves:
-                await asyncio.sleep(0.005)
+        await eventually(
+            lambda: f"claraedge-{ended.id}-0-1" not in podman.halves,
+            "that of the ended job is removed",
+        )
         # The one that runs, and the one that is made ahead of its turn, are seen to by their tasks.
         assert podman.halves == {left, strangers, service, worked_on}
         podman.release("runs")
         assert (await b.end(job.id)).status is JobStatus.HEALTHY
         b.engine._context.expect_orphans()
-        async with asyncio.timeout(DEADLINE):
-            while podman.halves != {strangers, service}:
-                await asyncio.sleep(0.005)
+        await eventually(
+            lambda: podman.halves == {strangers, service}, "only those of others are left"
+        )

@@ -9,7 +9,7 @@ import itertools
 import logging
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from claraedge.jobs.logs.logs import AttemptLog, JobLogs
 from tests.rig.device import Device, copy
 from tests.rig.engine import Bench, bench
 from tests.rig.pipelines import chain
-from tests.rig.waiting import DEADLINE
+from tests.rig.waiting import eventually
 
 MIB = 1 << 20
 LIMIT = MIB
@@ -42,12 +42,6 @@ def numbers(lines: list[str]) -> list[int]:
 
 def on_disk(path: Path) -> int:
     return path.stat().st_blocks * 512
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not holds():
-            await asyncio.sleep(0.01)
 
 
 @contextlib.asynccontextmanager
@@ -164,13 +158,13 @@ async def test_the_log_of_a_running_operator_is_cut_and_left_alone_once_it_ended
             assert path == logs.path(job.id, "one", 1)
             with path.open("ab") as file:
                 file.write(records(0, 8 * LIMIT))
-            await until(lambda: on_disk(path) <= LIMIT)
+            await eventually(lambda: on_disk(path) <= LIMIT, "the log is cut")
             with path.open("ab") as file:
                 file.write(records(2_000_000, 8 * LIMIT))
-            await until(lambda: on_disk(path) <= LIMIT)
+            await eventually(lambda: on_disk(path) <= LIMIT, "the log is cut")
             device.runner.release("one")
             await b.end(job.id)
-            await until(lambda: not caps.jobs)
+            await eventually(lambda: not caps.jobs, "no log is watched")
         assert list(logs.lines(job.id, "one", 1))[-1] == "copied\n"
 
 
@@ -179,16 +173,16 @@ async def test_operators_that_ran_before_a_restart_are_watched(device: Device) -
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
         spec = await b.until_runs("one")
-        async with asyncio.timeout(DEADLINE):
-            while not await b.database.read(lambda tx: tx.rows("running_containers")):
-                await asyncio.sleep(0.01)
+        await eventually(
+            lambda: b.database.read(lambda tx: tx.rows("running_containers")), "a container runs"
+        )
     async with bench(device) as b:
         caps = await caps_of(b, b.engine._machine.logs)
         assert caps.jobs == {job.id}
         async with running(caps):
             with spec.log_path.open("ab") as file:
                 file.write(records(0, 8 * LIMIT))
-            await until(lambda: on_disk(spec.log_path) <= LIMIT)
+            await eventually(lambda: on_disk(spec.log_path) <= LIMIT, "the log is cut")
         device.runner.release("one")
         await b.end(job.id)
 
@@ -267,9 +261,9 @@ async def test_what_an_operator_wrote_while_no_daemon_ran_is_cut_after_its_end(
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
         spec = await b.until_runs("one")
-        async with asyncio.timeout(DEADLINE):
-            while not await b.database.read(lambda tx: tx.rows("running_containers")):
-                await asyncio.sleep(0.01)
+        await eventually(
+            lambda: b.database.read(lambda tx: tx.rows("running_containers")), "a container runs"
+        )
     spec.log_path.write_bytes(records(0, 8 * LIMIT))
     device.runner.release("one")
     async with bench(device, run=False) as b:
@@ -278,7 +272,7 @@ async def test_what_an_operator_wrote_while_no_daemon_ran_is_cut_after_its_end(
         await b.database.write(lambda tx: tx.run("job_stopped", id=job.id, status=1, now=1.0))
         caps._watch(AttemptLog(job=job.id, operator="one", attempt=1))
         async with running(caps):
-            await until(lambda: not caps.jobs)
+            await eventually(lambda: not caps.jobs, "no log is watched")
         assert on_disk(logs.path(job.id, "one", 1)) <= LIMIT
         assert next(iter(logs.lines(job.id, "one", 1))).startswith("00000000")
 
@@ -297,7 +291,7 @@ async def test_a_fast_writer_is_checked_more_often(
         logs.prepare(job.id, "one", 1)
         async with running(caps):
             for number in range(5):
-                await until(lambda: on_disk(path) <= LIMIT)
+                await eventually(lambda: on_disk(path) <= LIMIT, "the log is cut")
                 with path.open("ab") as file:
                     file.write(records((number + 1) * MIB, 8 * LIMIT))
-            await until(lambda: on_disk(path) <= LIMIT)
+            await eventually(lambda: on_disk(path) <= LIMIT, "the log is cut")

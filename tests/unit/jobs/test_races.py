@@ -18,7 +18,7 @@ from claraedge.runner.protocol import LABEL_INSTANCE, LABEL_OPERATOR, ContainerS
 from tests.rig.device import Device, copy, emptied, fail
 from tests.rig.engine import Bench, bench
 from tests.rig.pipelines import chain
-from tests.rig.waiting import DEADLINE
+from tests.rig.waiting import DEADLINE, eventually
 
 
 class Podman(MemoryRunner):
@@ -76,9 +76,7 @@ def device(tmp_path: Path, podman: Podman) -> Device:
 
 
 async def made(b: Bench, count: int) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while len(b.device.runner.created) < count:
-            await asyncio.sleep(0.005)
+    await eventually(lambda: len(b.device.runner.created) >= count, f"{count} containers are made")
 
 
 def ran(device: Device) -> list[str]:
@@ -235,13 +233,9 @@ async def test_the_engine_rests_while_an_operator_runs_on_after_an_outage(
         podman.available = False
         podman.removals_lost = 1
         b.engine._context.expect_orphans()
-        async with asyncio.timeout(DEADLINE):
-            while not b.engine.warnings():
-                await asyncio.sleep(0.005)
+        await eventually(b.engine.warnings, "there is a warning")
         podman.available = True
-        async with asyncio.timeout(DEADLINE):
-            while b.engine._orphans.soonest() == 0.0:
-                await asyncio.sleep(0.005)
+        await eventually(lambda: b.engine._orphans.soonest() != 0.0, "the orphans were tried")
         before = rounds
         await asyncio.sleep(0.5)
         assert rounds - before <= 2
@@ -259,13 +253,9 @@ async def test_an_outage_that_nobody_meets_any_more_is_over(
         await b.until_runs("long")
         podman.available = False
         b.engine._context.expect_orphans()
-        async with asyncio.timeout(DEADLINE):
-            while not b.engine.warnings():
-                await asyncio.sleep(0.005)
+        await eventually(b.engine.warnings, "there is a warning")
         podman.available = True
-        async with asyncio.timeout(DEADLINE):
-            while b.engine.warnings():
-                await asyncio.sleep(0.005)
+        await eventually(lambda: not b.engine.warnings(), "no warning is left")
         podman.release("long")
         assert (await b.end(job.id)).status is JobStatus.HEALTHY
 
@@ -294,9 +284,7 @@ async def test_a_container_that_files_are_read_from_is_not_removed_under_the_rea
         labels = {LABEL_INSTANCE: device.instance}
         await podman_reader(podman, labels)
         b.engine._context.expect_orphans()
-        async with asyncio.timeout(DEADLINE):
-            while b.engine._orphans.soonest() == 0.0:
-                await asyncio.sleep(0.005)
+        await eventually(lambda: b.engine._orphans.soonest() != 0.0, "the orphans were tried")
         assert len(await podman.containers({})) == 1
         b.engine._context.expect_orphans()
         await emptied(podman)
@@ -343,7 +331,7 @@ async def test_what_an_operator_wrote_that_failed_and_what_was_made_after_it_is_
         assert {path.name for path in operators.iterdir()} == {"one", "two", "three"}
         podman.release("two")
         assert (await b.end(job.id)).status is JobStatus.FAULTED
-        async with asyncio.timeout(DEADLINE):
-            while [path.name for path in operators.iterdir()] != ["one"]:
-                await asyncio.sleep(0.01)
+        await eventually(
+            lambda: [path.name for path in operators.iterdir()] == ["one"], "only the first is left"
+        )
         assert (operators / "one" / "1" / "x").read_bytes() == b"1"

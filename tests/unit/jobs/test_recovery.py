@@ -10,7 +10,7 @@ import pytest
 from claraedge.errors import ContainerError
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.jobs.operators import execution
-from tests.rig.device import Device, copy, emptied
+from tests.rig.device import Device, all_stopped, copy, emptied
 from tests.rig.engine import bench
 from tests.rig.pipelines import chain
 
@@ -46,9 +46,7 @@ async def test_a_container_that_ended_meanwhile_is_collected(device: Device) -> 
         job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
         await b.until_runs("one")
     device.runner.release("one")
-    async with asyncio.timeout(5):
-        while any(c.phase.value == "running" for c in await device.runner.containers({})):
-            await asyncio.sleep(0.005)
+    await all_stopped(device.runner)
     async with bench(device) as b:
         assert (await b.end(job.id)).status is JobStatus.HEALTHY
     assert operators_started(device) == ["one", "two"]
@@ -81,9 +79,7 @@ async def test_an_end_that_nobody_saw_before_the_machine_went_down_does_not_coun
         job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
         await b.until_runs("one")
     device.runner.release("one")
-    async with asyncio.timeout(5):
-        while any(c.phase.value == "running" for c in await device.runner.containers({})):
-            await asyncio.sleep(0.005)
+    await all_stopped(device.runner)
     device.boot = "boot-2"
     async with bench(device) as b:
         ended = await b.end(job.id)

@@ -18,7 +18,7 @@ from tests.rig.device import Device, copy
 from tests.rig.engine import Bench, bench
 from tests.rig.models_server import PORT, ModelsServer
 from tests.rig.pipelines import chain
-from tests.rig.waiting import DEADLINE
+from tests.rig.waiting import eventually
 
 
 async def serve(_spec: ContainerSpec) -> int:
@@ -67,13 +67,10 @@ async def start(b: Bench, text: str) -> Job:
 
 
 async def until_waits(b: Bench, job: Job, text: str) -> None:
-    found: object = None
-    try:
-        async with asyncio.timeout(DEADLINE):
-            while text not in (found := [wait.text for wait in await b.jobs.waits(job.id)]):
-                await asyncio.sleep(0.005)
-    except TimeoutError:
-        raise AssertionError(f"waits for {found}") from None
+    async def waits() -> bool:
+        return text in [wait.text for wait in await b.jobs.waits(job.id)]
+
+    await eventually(waits, f"it waits for {text}")
 
 
 async def services(device: Device) -> list[str]:

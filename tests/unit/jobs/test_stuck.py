@@ -13,7 +13,7 @@ from claraedge.runner.memory import MemoryRunner
 from claraedge.runner.protocol import Container
 from tests.rig.device import Device
 from tests.rig.engine import bench
-from tests.rig.waiting import DEADLINE
+from tests.rig.waiting import DEADLINE, eventually
 
 
 async def test_a_step_that_does_not_end_is_reported_until_it_ends(
@@ -35,9 +35,7 @@ async def test_a_step_that_does_not_end_is_reported_until_it_ends(
         monkeypatch.setattr(podman, "containers", hangs)
         b.engine._context.expect_orphans()
         await asked.wait()
-        while (reported := b.engine.stuck()) is None:
-            await asyncio.sleep(0.005)
+        reported = await eventually(b.engine.stuck, "it is stuck")
         assert reported.startswith("the engine has been at one step for")
         proceed.set()
-        while b.engine.stuck() is not None:
-            await asyncio.sleep(0.005)
+        await eventually(lambda: b.engine.stuck() is None, "it continues")

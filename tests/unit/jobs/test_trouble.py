@@ -18,7 +18,7 @@ from claraedge.runner.protocol import ContainerSpec
 from tests.rig.device import Device, copy, fail
 from tests.rig.engine import bench
 from tests.rig.pipelines import chain
-from tests.rig.waiting import DEADLINE
+from tests.rig.waiting import DEADLINE, eventually
 
 
 @pytest.fixture
@@ -78,9 +78,7 @@ async def test_a_full_disk_delays_an_operator_and_does_not_fail_it(
         waits = await b.job(await b.register(chain("one")), {"x": b"1"}, start=False)
         monkeypatch.setattr(files, step, full)
         await b.jobs.start(waits.id, {})
-        async with asyncio.timeout(DEADLINE):
-            while not b.engine.warnings():
-                await asyncio.sleep(0.005)
+        await eventually(b.engine.warnings, "there is a warning")
         assert "the disk is full" in b.engine.warnings()[0]
         ended = await b.end(waits.id)
         assert (ended.status, ended.messages) == (JobStatus.HEALTHY, ())

@@ -19,9 +19,10 @@ from claraedge.jobs.operators import shared_values, values
 from claraedge.jobs.operators.values import SharedMemory
 from claraedge.runner.memory import Program, host_path
 from claraedge.runner.protocol import ContainerSpec, Space
-from tests.rig.device import Device, copy
+from tests.rig.device import Device, all_stopped, copy
 from tests.rig.engine import Bench, bench
 from tests.rig.pipelines import chain
+from tests.rig.waiting import eventually
 
 SHAPE = "[4, 4]"
 TEXT = """
@@ -81,9 +82,7 @@ def root(device: Device) -> Path:
 
 async def freed(device: Device) -> None:
     """A job's memory is free shortly after its end is known."""
-    async with asyncio.timeout(20):
-        while root(device).exists():
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not root(device).exists(), "the memory is free")
 
 
 def copies(device: Device, job: Job) -> list[str]:
@@ -201,9 +200,7 @@ async def test_values_that_the_machine_took_before_they_were_kept_are_made_again
         job = await b.job(await b.register(text()), {"x": b"1"})
         await b.until_runs("make")
     device.runner.release("make")
-    async with asyncio.timeout(5):
-        while any(c.phase.value == "running" for c in await device.runner.containers({})):
-            await asyncio.sleep(0.005)
+    await all_stopped(device.runner)
     shutil.rmtree(root(device))
     async with bench(device) as b:
         ended = await b.end(job.id)

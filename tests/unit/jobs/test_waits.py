@@ -18,7 +18,7 @@ from claraedge.jobs.scheduling.queue import WINDOW, JobQueue
 from tests.rig.device import Device, copy, fail
 from tests.rig.engine import Bench, bench
 from tests.rig.pipelines import chain
-from tests.rig.waiting import DEADLINE
+from tests.rig.waiting import DEADLINE, eventually
 
 
 @pytest.fixture
@@ -31,14 +31,13 @@ def device(tmp_path: Path) -> Device:
 
 async def until(b: Bench, job: str, *texts: str) -> Sequence[Wait]:
     """The waits of a job once they are these."""
-    found: Sequence[Wait] = ()
-    try:
-        async with asyncio.timeout(DEADLINE):
-            while [wait.text for wait in found] != list(texts):
-                found = await b.jobs.waits(job)
-                await asyncio.sleep(0.005)
-    except TimeoutError:
-        raise AssertionError(f"waits for {found}") from None
+    found: list[Wait] = []
+
+    async def waits() -> bool:
+        found[:] = await b.jobs.waits(job)
+        return [wait.text for wait in found] == list(texts)
+
+    await eventually(waits, f"it waits for {texts}", details=lambda: found)
     return found
 
 

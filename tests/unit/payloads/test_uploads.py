@@ -24,6 +24,7 @@ from claraedge.store import disposable
 from claraedge.store.database import Database, Transaction
 from claraedge.store.unknown import Unknown
 from tests.rig.deep import chain
+from tests.rig.waiting import eventually
 
 DEADLINE = 20.0
 
@@ -153,9 +154,7 @@ async def test_a_commit_that_is_being_recorded_is_finished_though_its_caller_dis
     writing = asyncio.ensure_future(payloads._database.write(holds_the_writer))
     assert await in_thread(entered.wait, DEADLINE)
     go.set()
-    async with asyncio.timeout(DEADLINE):
-        while upload._committing is None:
-            await asyncio.sleep(0.002)
+    await eventually(lambda: upload._committing is not None, "the commit has begun")
     call.cancel()
     await asyncio.sleep(0)
     gate.set()

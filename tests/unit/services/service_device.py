@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import zipfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -176,16 +176,6 @@ def using(*services: Service, models: tuple[str, ...] = ()) -> Pipeline:
             Operator(name="alone", container=image),
         ),
     )
-
-
-async def until(condition: Callable[[], Awaitable[bool] | bool], limit: float = 10.0) -> None:
-    """Returns once the condition holds."""
-    async with asyncio.timeout(limit):
-        while True:
-            found = condition()
-            if found if isinstance(found, bool) else await found:
-                return
-            await asyncio.sleep(0.01)
 
 
 async def read(path: Path) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from service_device import ServiceDevice, read, until, using, viewer
+from service_device import ServiceDevice, read, using, viewer
 
 from claraedge.errors import ModelNotReadyError, ServiceError
 from claraedge.pipelines.contract import environment
 from claraedge.runner.memory import host_path
+from tests.rig.waiting import eventually
 
 
 async def test_all_models_of_a_job_are_loaded_before_it_starts_and_kept_for_the_next(
@@ -71,8 +72,9 @@ async def test_a_job_waits_in_line_while_running_jobs_use_all_places(
         await services.acquire("one", using(models=("a",)))
         await services.acquire("two", using(models=("b",)))
         large = asyncio.create_task(services.acquire("large", using(models=("b", "c"))))
-        await until(
-            lambda: services.waits_for("large") == "room for its models in the inference server"
+        await eventually(
+            lambda: services.waits_for("large") == "room for its models in the inference server",
+            "the large one waits for room",
         )
         small = asyncio.create_task(services.acquire("small", using(models=("a",))))
         await services.release("two")
@@ -95,7 +97,9 @@ async def test_who_waits_for_room_may_be_cancelled_and_delays_nobody(
     async with device.daemon(inference={"model_limit": 1}) as services:
         await services.acquire("one", using(models=("a",)))
         waiting = asyncio.create_task(services.acquire("two", using(models=("b",))))
-        await until(lambda: "room" in str(services.waits_for("two")))
+        await eventually(
+            lambda: "room" in str(services.waits_for("two")), "the second waits for room"
+        )
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         assert services.waits_for("two") is None
@@ -122,12 +126,14 @@ async def test_running_services_see_models_that_change(device: ServiceDevice) ->
         assert await read(shown / "m/1/weights") == "old"
         model = await device.store("m", "new")
         services.models_changed()
-        await until(lambda: (shown / "m/1/weights").read_text() == "new")
+        await eventually(
+            lambda: (shown / "m/1/weights").read_text() == "new", "the new model is shown"
+        )
         stored = device.models.tree.folder(model) / "1/weights"
         assert (shown / "m/1/weights").samefile(stored)  # it costs no space
         await device.models.delete(model.id)
         services.models_changed()
-        await until(lambda: not (shown / "m").exists())
+        await eventually(lambda: not (shown / "m").exists(), "the model is gone")
 
 
 async def test_a_server_that_ends_comes_back_with_the_models_of_running_jobs(
@@ -140,8 +146,8 @@ async def test_a_server_that_ends_comes_back_with_the_models_of_running_jobs(
         await services.acquire("two", using(models=("b",)))
         await services.release("two")
         device.crash()
-        await until(lambda: len(device.runner.started) == 2)
-        await until(lambda: set(device.server.loaded) == {"a"})
+        await eventually(lambda: len(device.runner.started) == 2, "the server runs again")
+        await eventually(lambda: set(device.server.loaded) == {"a"}, "its model is loaded again")
         assert "exit code 3" in str(services.trouble("one"))
         again = await services.acquire("three", using(models=("a", "b")))
         assert again.triton is not None
@@ -157,7 +163,9 @@ async def test_a_server_that_breaks_on_a_model_fails_the_job_and_not_the_others(
         await services.acquire("one", using(models=("good",)))
         with pytest.raises(ModelNotReadyError, match="broke off"):
             await services.acquire("two", using(models=("breaks",)))
-        await until(lambda: set(device.server.loaded) == {"good"})
+        await eventually(
+            lambda: set(device.server.loaded) == {"good"}, "only the good one is loaded"
+        )
         assert device.lost == []
 
 
@@ -169,7 +177,7 @@ async def test_a_server_that_is_never_ready_fails_the_job_after_a_bounded_time(
     async with device.daemon(inference={"start_seconds": 0.2}) as services:
         with pytest.raises(ServiceError, match=r"not ready within 0.2 s"):
             await services.acquire("one", using(models=("m",)))
-        await until(lambda: services.count() == 0)
+        await eventually(lambda: services.count() == 0, "no service is left")
 
 
 async def test_a_model_that_loads_too_slowly_fails_the_job(device: ServiceDevice) -> None:

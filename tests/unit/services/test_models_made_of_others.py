@@ -7,12 +7,13 @@ import os
 from pathlib import Path
 
 import pytest
-from service_device import ServiceDevice, until, using
+from service_device import ServiceDevice, using
 
 from claraedge.errors import ModelNotReadyError
 from claraedge.models.model import Model
 from claraedge.services.inference.composition import Stored, compose, wholes_first
 from claraedge.services.services import Services
+from tests.rig.waiting import eventually
 
 
 def stored(model: str, *parts: str, generation: int = 1) -> Stored:
@@ -130,11 +131,17 @@ async def test_a_running_job_keeps_its_models_and_the_next_waits_for_the_new_one
         await device.store("net", "new")
         services.models_changed()
         next_one = asyncio.create_task(services.acquire("two", using(models=("all",))))
-        await until(lambda: services.waits_for("two") == "jobs that use an earlier version of net")
+        await eventually(
+            lambda: services.waits_for("two") == "jobs that use an earlier version of net",
+            "the second waits",
+        )
         assert device.server.loaded == {"net": "old", "all": "e+old"}
         device.crash()  # the server comes back with what the running job began with
-        await until(lambda: len(device.runner.started) == 2)
-        await until(lambda: device.server.loaded == {"net": "old", "all": "e+old"})
+        await eventually(lambda: len(device.runner.started) == 2, "the server runs again")
+        await eventually(
+            lambda: device.server.loaded == {"net": "old", "all": "e+old"},
+            "the old ones are loaded",
+        )
         assert not next_one.done()
         await services.release("one")
         await next_one
@@ -150,7 +157,9 @@ async def test_two_models_share_a_part_and_one_of_them_is_in_use(device: Service
         await services.acquire("one", using(models=("left",)))
         await device.store("net", "new")
         waits = asyncio.create_task(services.acquire("two", using(models=("right",))))
-        await until(lambda: "earlier version of net" in str(services.waits_for("two")))
+        await eventually(
+            lambda: "earlier version of net" in str(services.waits_for("two")), "the second waits"
+        )
         await services.release("one")
         await waits
         assert device.server.loaded["right"] == "r+new"
@@ -169,11 +178,14 @@ async def test_a_deleted_model_serves_running_jobs_to_their_end_and_no_other(
         with pytest.raises(ModelNotReadyError, match="no model net, of which the model all"):
             await services.acquire("two", using(models=("all",)))
         device.crash()
-        await until(lambda: len(device.runner.started) == 2)
-        await until(lambda: device.server.loaded == {"net": "old", "all": "e+old"})
+        await eventually(lambda: len(device.runner.started) == 2, "the server runs again")
+        await eventually(
+            lambda: device.server.loaded == {"net": "old", "all": "e+old"},
+            "the old ones are loaded",
+        )
         await services.release("one")
-        await until(lambda: device.server.loaded == {})  # its memory is free
-        await until(lambda: not shown.exists())  # and its disk
+        await eventually(lambda: device.server.loaded == {}, "none is loaded")  # its memory is free
+        await eventually(lambda: not shown.exists(), "none is shown")  # and its disk
 
 
 async def test_what_is_replaced_while_nobody_uses_it_gives_its_memory_and_disk_back(
@@ -184,15 +196,15 @@ async def test_what_is_replaced_while_nobody_uses_it_gives_its_memory_and_disk_b
         await job(services, "one", "net")
         await device.models.delete(first.id)
         services.models_changed()
-        await until(lambda: device.server.loaded == {})
+        await eventually(lambda: device.server.loaded == {}, "none is loaded")
         second = await device.store("net")
         services.models_changed()
         await job(services, "two", "net")
         await services.stop()
-        await until(lambda: services.count() == 0)
+        await eventually(lambda: services.count() == 0, "no service is left")
         await device.models.delete(second.id)
         services.models_changed()
-        await until(lambda: not (device.server.models / "net").exists())
+        await eventually(lambda: not (device.server.models / "net").exists(), "the model is gone")
 
 
 async def test_a_next_daemon_keeps_a_running_job_with_the_models_that_it_began_with(
@@ -207,12 +219,16 @@ async def test_a_next_daemon_keeps_a_running_job_with_the_models_that_it_began_w
     await device.models.delete(gone.id)
     async with device.daemon(running=("one",)) as services:
         waits = asyncio.create_task(services.acquire("two", using(models=("net",))))
-        await until(lambda: "earlier version of net" in str(services.waits_for("two")))
+        await eventually(
+            lambda: "earlier version of net" in str(services.waits_for("two")), "the second waits"
+        )
         await services.acquire("one", both)  # nobody who waits in line is in its way
         assert device.server.loaded == {"net": "old", "gone": "g"}
         device.crash()
-        await until(lambda: len(device.runner.started) == 2)
-        await until(lambda: device.server.loaded == {"net": "old", "gone": "g"})
+        await eventually(lambda: len(device.runner.started) == 2, "the server runs again")
+        await eventually(
+            lambda: device.server.loaded == {"net": "old", "gone": "g"}, "the old ones are loaded"
+        )
         await services.release("one")
         await waits
         assert device.server.loaded["net"] == "new"
@@ -236,7 +252,9 @@ async def test_a_model_that_is_replaced_while_a_job_waits_comes_in_its_newest_ve
     async with device.daemon(inference={"model_limit": 1}) as services:
         await services.acquire("one", using(models=("a",)))
         waits = asyncio.create_task(services.acquire("two", using(models=("b",))))
-        await until(lambda: "room" in str(services.waits_for("two")))
+        await eventually(
+            lambda: "room" in str(services.waits_for("two")), "the second waits for room"
+        )
         await device.store("b", "new")
         await services.release("one")
         await waits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from service_device import INSTANCE, VIEWER, ServiceDevice, accept, until, using, viewer
+from service_device import INSTANCE, VIEWER, ServiceDevice, accept, using, viewer
 
 from claraedge.errors import (
     ImageNotFoundError,
@@ -23,6 +23,7 @@ from claraedge.runner.protocol import (
     ContainerSpec,
 )
 from claraedge.services import orphans
+from tests.rig.waiting import eventually
 
 
 async def test_a_job_without_services_gets_nothing_and_costs_nothing(device: ServiceDevice) -> None:
@@ -114,7 +115,10 @@ async def test_a_network_goes_to_the_next_job_with_the_same_services_once_it_is_
         second = await services.acquire("two", pipeline)
         assert second.network != first.network  # a container of the first job is still on it
         await device.runner.remove(left)
-        await until(lambda: services._networks.settled(services._companions.runs))
+        await eventually(
+            lambda: services._networks.settled(services._companions.runs),
+            "the networks are settled",
+        )
         third = await services.acquire("three", pipeline)
         assert third.network == first.network
         assert third.connections(pipeline.operators[0]) == first.connections(pipeline.operators[0])
@@ -135,8 +139,8 @@ async def test_one_that_nobody_used_for_the_idle_time_ends_with_its_network(
         assert await device.containers() == [container]
         device.clock.ahead += 61
         services._companions.living.copy().pop().notify()
-        await until(lambda: services.count() == 0)
-        await until(lambda: _none(device))
+        await eventually(lambda: services.count() == 0, "no service is left")
+        await eventually(lambda: _none(device), "no container and no network is left")
         assert not (services._workshop.volumes / "x").parent.exists() or not list(
             services._workshop.volumes.iterdir()
         )
@@ -157,9 +161,12 @@ async def test_stop_ends_each_when_the_jobs_that_use_it_have_ended(device: Servi
         await services.release("two")
         assert await services.stop() == 2
         assert await services.stop() == 0
-        await until(lambda: services.count() == 1)
+        await eventually(lambda: services.count() == 1, "one service is left")
         waiting = asyncio.create_task(services.acquire("three", using(viewer())))
-        await until(lambda: services.waits_for("three") == "service viewer")
+        await eventually(
+            lambda: services.waits_for("three") == "service viewer",
+            "the third waits for the service",
+        )
         assert len(device.runner.created) == 2  # the old one is not given to new jobs
         await services.release("one")
         await waiting
@@ -174,21 +181,21 @@ async def test_one_that_ends_while_it_is_used_comes_back_at_its_address_and_says
         await services.acquire("one", using(viewer()))
         for count in (2, 3):
             device.crash()
-            await until(lambda c=count: len(device.runner.started) == c)  # type: ignore[misc]
+            await eventually(lambda c=count: len(device.runner.started) == c, "it runs again")
             assert device.runner.created[-1].networks == device.runner.created[0].networks
-            await until(lambda: services.count() == 1)
+            await eventually(lambda: services.count() == 1, "one service is left")
         assert "exit code 7" in str(services.trouble("one"))
         assert "no licence" in str(services.trouble("one"))
         assert device.lost == []
         device.crash()
-        await until(lambda: bool(device.lost))
+        await eventually(lambda: bool(device.lost), "the job has lost its service")
         ((job, reason),) = device.lost
         assert job == "one"
         assert "exit code 7" in reason
         assert "started again 2 times" in reason
-        await until(lambda: services.count() == 0)
+        await eventually(lambda: services.count() == 0, "no service is left")
         await services.release("one")
-        await until(lambda: _none(device))
+        await eventually(lambda: _none(device), "no container and no network is left")
 
 
 async def test_one_that_ends_unused_is_not_started_again(device: ServiceDevice) -> None:
@@ -196,7 +203,7 @@ async def test_one_that_ends_unused_is_not_started_again(device: ServiceDevice) 
         await services.acquire("one", using(viewer()))
         await services.release("one")
         device.crash()
-        await until(lambda: _none(device))
+        await eventually(lambda: _none(device), "no container and no network is left")
         assert len(device.runner.started) == 1
         assert device.lost == []
 
@@ -212,7 +219,7 @@ async def test_one_that_ends_before_it_is_healthy_fails_the_job_with_its_last_wo
         device.exits.set()
         with pytest.raises(ServiceError, match=r"exit code 7.*viewer: no licence"):
             await services.acquire("one", using(viewer(image="site/broken:1")))
-        await until(lambda: _none(device))
+        await eventually(lambda: _none(device), "no container and no network is left")
 
 
 async def test_one_that_ends_as_its_image_is_damaged_says_so(device: ServiceDevice) -> None:
@@ -225,7 +232,7 @@ async def test_one_that_ends_as_its_image_is_damaged_says_so(device: ServiceDevi
         device.exits.set()
         with pytest.raises(ServiceError, match=r"exit code 7.*is damaged on this device.*bin/a"):
             await services.acquire("one", using(viewer(image="site/broken:1")))
-        await until(lambda: _none(device))
+        await eventually(lambda: _none(device), "no container and no network is left")
 
 
 async def test_one_that_never_listens_fails_the_job_after_a_bounded_time(
@@ -234,7 +241,7 @@ async def test_one_that_never_listens_fails_the_job_after_a_bounded_time(
     async with device.daemon(start_seconds=0.3) as services:
         with pytest.raises(ServiceError, match=r"port 5000 within 0.3 s.*no licence"):
             await services.acquire("one", using(viewer(port=5000)))
-        await until(lambda: _none(device))
+        await eventually(lambda: _none(device), "no container and no network is left")
 
 
 async def test_a_connection_without_a_port_of_an_image_without_ports_is_refused(
@@ -278,7 +285,7 @@ async def test_while_podman_is_unavailable_work_waits_and_nothing_is_lost(
         assert len(device.runner.created) == 1
         await services.stop()
         await services.release("three")
-        await until(lambda: _none(device))
+        await eventually(lambda: _none(device), "no container and no network is left")
 
 
 @pytest.mark.parametrize("steps", range(0, 60, 2))
@@ -297,7 +304,7 @@ async def test_an_acquire_that_is_cancelled_anywhere_leaves_nothing(
         await asyncio.gather(task, return_exceptions=True)
         await services.release("one")
         await services.stop()
-        await until(lambda: _none(device))
+        await eventually(lambda: _none(device), "no container and no network is left")
         assert services._companions.living == set()
         assert services._companions.models == {}
 
@@ -329,7 +336,7 @@ async def test_many_jobs_that_come_and_go_at_once_leave_nothing(device: ServiceD
         async with asyncio.timeout(30):
             await asyncio.gather(*(one(number) for number in range(60)))
         await services.stop()
-        await until(lambda: _none(device))
+        await eventually(lambda: _none(device), "no container and no network is left")
         assert device.lost == []
 
 
@@ -380,11 +387,13 @@ async def test_a_next_daemon_adopts_what_runs_and_gives_running_jobs_the_same(
         again = await services.acquire("one", pipeline)
         assert again == first
         assert (again.mounts(uses)[0].source / "kept").read_text() == "x"
-        await until(lambda: services.count() == 1)  # what nobody came back for
-        await until(lambda: _networks(device, 1))
+        await eventually(
+            lambda: services.count() == 1, "one service is left"
+        )  # what nobody came back for
+        await eventually(lambda: _networks(device, 1), "one network is left")
         await device.runner.remove(operator)
         await services.release("one")
-        await until(lambda: _none(device))
+        await eventually(lambda: _none(device), "no container and no network is left")
 
 
 async def test_a_next_daemon_knows_which_gpu_an_idle_service_holds(device: ServiceDevice) -> None:
@@ -405,7 +414,7 @@ async def test_a_next_daemon_removes_what_does_not_run_and_what_belongs_to_no_jo
         await services.acquire("one", using(viewer(volume="/data")))
     device.runner.cut_power()
     async with device.daemon() as services:
-        await until(lambda: _none(device))
+        await eventually(lambda: _none(device), "no container and no network is left")
         assert list(services._workshop.volumes.iterdir()) == []
         await services.acquire("two", using(viewer()))
         assert len(device.runner.started) == 2
@@ -428,10 +437,10 @@ async def test_a_container_that_podman_keeps_is_tried_again(device: ServiceDevic
         device.runner.refuse_removal("service viewer")
         await services.stop()
         await services.release("one")
-        await until(lambda: services._companions.living == set())
+        await eventually(lambda: services._companions.living == set(), "no companion lives")
         assert len(await device.containers()) == 1
         device.runner._kept.clear()
-        await until(lambda: _none(device))
+        await eventually(lambda: _none(device), "no container and no network is left")
 
 
 async def test_what_is_half_made_goes_at_the_start_and_a_moment_later(
@@ -458,12 +467,12 @@ async def test_what_is_half_made_goes_at_the_start_and_a_moment_later(
             )
         )
         device.clock.ahead += orphans._LATE
-        await until(lambda: halves == {f"{strangers}one", making})
+        await eventually(lambda: halves == {f"{strangers}one", making}, "the others are removed")
 
         async def gone() -> bool:
             return late not in await device.containers()
 
-        await until(gone)
+        await eventually(gone, "the late one is removed")
         assert len(await device.containers()) == 1
         assert await services.acquire("one", using(viewer())) == lease
         halves.discard(making)

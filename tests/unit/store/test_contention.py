@@ -15,6 +15,7 @@ import pytest
 from claraedge.errors import UnavailableError
 from claraedge.store import database as database_module
 from claraedge.store.database import Database, Transaction
+from tests.rig.waiting import eventually
 
 LOCKS = """
 import sqlite3, sys
@@ -60,10 +61,7 @@ def known(tx: Transaction) -> bool:
 
 
 async def first_warning(database: Database) -> str:
-    async with asyncio.timeout(20):
-        while not database.warnings():
-            await asyncio.sleep(0.01)
-    return database.warnings()[0]
+    return (await eventually(database.warnings, "there is a warning"))[0]
 
 
 async def test_a_write_waits_for_the_lock_of_another_process(tmp_path: Path) -> None:

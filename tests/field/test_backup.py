@@ -27,7 +27,7 @@ from claraedge.fs.room import NoRoomError
 from claraedge.store import migrations
 from claraedge.store.migrations import begin, schema_version, steps_taken
 from tests import campaign
-from tests.field.state_site import BUGS, StateSite, files_of, fill, site
+from tests.field.state_site import BUGS, StateSite, files_of, site
 from tests.rig.later_schema import later_schema
 
 KILLS = 60 if campaign.CAMPAIGN else 6
@@ -51,13 +51,6 @@ with hooked(kill):
     else:
         restore.restore(None, {"state_dir": state}, Path(file), replace=True)
 """
-
-
-@pytest.fixture(scope="module")
-def sound() -> Iterator[StateSite]:
-    with site() as made:
-        fill(made)
-        yield made
 
 
 @contextmanager

@@ -9,23 +9,14 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from claraedge.errors import DamagedStateError
 from claraedge.store.database import Database, Transaction
 from claraedge.store.salvage import salvage
 from tests.field.case import case
-from tests.field.state_site import StateSite, fill, site, spoil
+from tests.field.state_site import StateSite, spoil
 
 PAGE = 4096
 SECTOR = 512
-
-
-@pytest.fixture(scope="module")
-def sound() -> Iterator[StateSite]:
-    with site() as made:
-        fill(made)
-        yield made
 
 
 def everything(tx: Transaction) -> list[list[tuple[object, ...]]]:

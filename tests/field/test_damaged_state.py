@@ -13,16 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.field.case import case
-from tests.field.state_site import BUGS, StateSite, files_of, fill, roots, site, spoil
+from tests.field.state_site import BUGS, StateSite, files_of, roots, site, spoil
 
 PAGE = 4096
-
-
-@pytest.fixture(scope="module")
-def sound() -> Iterator[StateSite]:
-    with site() as made:
-        fill(made)
-        yield made
 
 
 @pytest.fixture

@@ -21,11 +21,6 @@ from tests.rig.inbox import Bench, bench, document, drop, make_config, tree_of
 STUDY, OTHER = "1.2.826.0.1.3680043.10.1.1", "1.2.826.0.1.3680043.10.1.2"
 
 
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
 def image(number: int, study: str = STUDY) -> bytes:
     """A small DICOM file of a study."""
     data = Dataset()

@@ -12,11 +12,6 @@ from tests.field.case import case
 from tests.rig.inbox import bench, drop, make_config
 
 
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
 @case(
     7,
     "File extensions in capital letters",

@@ -28,11 +28,6 @@ DESKTOP: Mapping[str, bytes] = {
 }
 
 
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
 def fill(folder: Path, files: Mapping[str, bytes]) -> Path:
     for name, content in files.items():
         drop(folder / name, content)

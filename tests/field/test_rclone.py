@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.field.case import case
-from tests.field.servers import Server, sshd
+from tests.field.servers import Server
 from tests.field.site import Drop, some_bytes, some_files, write
 from tests.field.tools import interrupt, run, start
 
@@ -17,12 +16,6 @@ BIG = 600_000
 #: Of all transfers together; the first 64 KiB are free.
 SLOW = ("--bwlimit=150k", "--buffer-size=0")
 PLAIN = ("--config=/dev/null", "--transfers=2")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with sshd(tmp_path_factory.mktemp("sshd")) as running:
-        yield running
 
 
 def sftp(server: Server) -> str:

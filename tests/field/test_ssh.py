@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.field.case import case
-from tests.field.servers import Server, sshd
+from tests.field.servers import Server
 from tests.field.site import Drop, some_bytes, some_files, write
 from tests.field.tools import interrupt, run, start
 
 BIG = 600_000
 #: Kilobits a second.
 SLOW = ("-l", "1200")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with sshd(tmp_path_factory.mktemp("sshd")) as running:
-        yield running
 
 
 def batch(server: Server, drop: Drop, *lines: str) -> Path:

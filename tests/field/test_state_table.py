@@ -24,7 +24,7 @@ import pytest
 
 from claraedge.store.soundness import wal
 from tests import campaign
-from tests.field.state_site import BUGS, StateSite, fill, site, spoil
+from tests.field.state_site import BUGS, StateSite, site, spoil
 
 PAGE = 4096
 #: Seconds for which another process has the lock.
@@ -53,13 +53,6 @@ class Outcome:
     """Files of payloads and models that are nowhere any more."""
     silent: int
     """Jobs that are neither there nor reported."""
-
-
-@pytest.fixture(scope="module")
-def sound() -> Iterator[StateSite]:
-    with site() as made:
-        fill(made)
-        yield made
 
 
 @pytest.fixture(scope="module", autouse=True)

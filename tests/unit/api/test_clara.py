@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -44,20 +43,13 @@ CARD = GpuReading(
 )
 
 
-@pytest.fixture
-def short() -> Iterator[Path]:
-    """A folder for a socket, whose path must be short."""
-    with tempfile.TemporaryDirectory(prefix="ce-") as folder:
-        yield Path(folder)
-
-
 async def once(channel: grpc.aio.Channel) -> list[ClaraUtilizationResponse]:
     call = ClaraStub(channel).Utilization(ClaraUtilizationRequest(watch=False), timeout=10)
     return [message async for message in call]
 
 
-async def test_one_answer_has_every_figure_and_ends_the_stream(short: Path) -> None:
-    async with served(short, Gpus([CARD])) as it:
+async def test_one_answer_has_every_figure_and_ends_the_stream(folder: Path) -> None:
+    async with served(folder, Gpus([CARD])) as it:
         (message,) = await once(it.channel)
     assert message.header.code == 0
     assert list(message.header.messages) == []
@@ -71,17 +63,17 @@ async def test_one_answer_has_every_figure_and_ends_the_stream(short: Path) -> N
 
 
 async def test_without_a_gpu_there_is_one_answer_with_its_header_and_no_metrics(
-    short: Path,
+    folder: Path,
 ) -> None:
-    async with served(short, Gpus()) as it:
+    async with served(folder, Gpus()) as it:
         (message,) = await once(it.channel)
     assert message.HasField("header")
     assert message.header.code == 0
     assert list(message.gpu_metrics) == []
 
 
-async def test_figures_that_are_unknown_are_left_out_and_named_in_the_header(short: Path) -> None:
-    async with served(short, Gpus([CARD, GpuReading(index=1, compute_utilization=0.0)])) as it:
+async def test_figures_that_are_unknown_are_left_out_and_named_in_the_header(folder: Path) -> None:
+    async with served(folder, Gpus([CARD, GpuReading(index=1, compute_utilization=0.0)])) as it:
         (message,) = await once(it.channel)
     assert list(message.header.messages) == [
         f"gpu_metrics[1].{field}: unknown"
@@ -100,8 +92,8 @@ async def test_figures_that_are_unknown_are_left_out_and_named_in_the_header(sho
     }  # 0 is not sent either, but no message calls it unknown
 
 
-async def test_a_process_in_an_operators_container_has_its_name_and_its_job(short: Path) -> None:
-    async with served(short, Gpus([replace(CARD, pids=(7, 8))])) as it:
+async def test_a_process_in_an_operators_container_has_its_name_and_its_job(folder: Path) -> None:
+    async with served(folder, Gpus([replace(CARD, pids=(7, 8))])) as it:
         it.process(7, CONTAINER)
         it.process(8, CONTAINER)
         it.running(CONTAINER, JOB, "segment")
@@ -110,8 +102,8 @@ async def test_a_process_in_an_operators_container_has_its_name_and_its_job(shor
     assert (process.name, process.job_id.value) == ("segment", JOB)
 
 
-async def test_processes_that_are_no_operators_are_left_out(short: Path) -> None:
-    async with served(short, Gpus([replace(CARD, pids=(7, 8))])) as it:
+async def test_processes_that_are_no_operators_are_left_out(folder: Path) -> None:
+    async with served(folder, Gpus([replace(CARD, pids=(7, 8))])) as it:
         it.process(7, "e" * 64)
         it.running(CONTAINER, JOB, "segment")
         (message,) = await once(it.channel)
@@ -119,8 +111,8 @@ async def test_processes_that_are_no_operators_are_left_out(short: Path) -> None
     assert list(message.header.messages) == []
 
 
-async def test_a_watch_reports_each_interval_until_the_caller_goes(short: Path) -> None:
-    async with served(short, Gpus([CARD]), interval=0.2) as it:
+async def test_a_watch_reports_each_interval_until_the_caller_goes(folder: Path) -> None:
+    async with served(folder, Gpus([CARD]), interval=0.2) as it:
         call = ClaraStub(it.channel).Utilization(ClaraUtilizationRequest(watch=True))
         moments = []
         async for message in call:
@@ -134,8 +126,8 @@ async def test_a_watch_reports_each_interval_until_the_caller_goes(short: Path) 
         await _silence(it)
 
 
-async def test_a_watch_shows_what_has_changed(short: Path) -> None:
-    async with served(short, Gpus([]), interval=0.1) as it:
+async def test_a_watch_shows_what_has_changed(folder: Path) -> None:
+    async with served(folder, Gpus([]), interval=0.1) as it:
         call = ClaraStub(it.channel).Utilization(ClaraUtilizationRequest(watch=True))
         assert len((await call.read()).gpu_metrics) == 0
         it.gpus.readings = [CARD]
@@ -145,8 +137,8 @@ async def test_a_watch_shows_what_has_changed(short: Path) -> None:
         call.cancel()
 
 
-async def test_a_hundred_watchers_cost_one_reading_an_interval(short: Path) -> None:
-    async with served(short, Gpus([CARD]), interval=0.5) as it:
+async def test_a_hundred_watchers_cost_one_reading_an_interval(folder: Path) -> None:
+    async with served(folder, Gpus([CARD]), interval=0.5) as it:
 
         async def watch(delay: float) -> int:
             await asyncio.sleep(delay)
@@ -164,8 +156,8 @@ async def test_a_hundred_watchers_cost_one_reading_an_interval(short: Path) -> N
     assert 4 <= it.gpus.reads <= steps
 
 
-async def test_nothing_is_read_while_nobody_asks(short: Path) -> None:
-    async with served(short, Gpus([CARD]), interval=0.1) as it:
+async def test_nothing_is_read_while_nobody_asks(folder: Path) -> None:
+    async with served(folder, Gpus([CARD]), interval=0.1) as it:
         assert it.gpus.reads == 0
         await once(it.channel)
         assert it.gpus.reads == 1
@@ -173,19 +165,19 @@ async def test_nothing_is_read_while_nobody_asks(short: Path) -> None:
     assert it.gpus.closes == 1
 
 
-async def test_many_who_ask_at_once_share_one_reading(short: Path) -> None:
-    async with served(short, Gpus([CARD]), interval=2) as it:
+async def test_many_who_ask_at_once_share_one_reading(folder: Path) -> None:
+    async with served(folder, Gpus([CARD]), interval=2) as it:
         answers = await asyncio.gather(*(once(it.channel) for _ in range(30)))
     assert [len(messages) for messages in answers] == [1] * 30
     assert it.gpus.reads == 1
 
 
 async def test_a_driver_that_hangs_is_an_error_and_a_caller_that_leaves_harms_nobody(
-    short: Path,
+    folder: Path,
 ) -> None:
     hangs = threading.Event()
     try:
-        async with served(short, Gpus([CARD], hangs=hangs), interval=0.2, patience=0.5) as it:
+        async with served(folder, Gpus([CARD], hangs=hangs), interval=0.2, patience=0.5) as it:
             caller = asyncio.create_task(it.sampler.sample())
             await eventually(lambda: it.gpus.reads == 1, "the GPUs were read")
             caller.cancel()
@@ -201,8 +193,8 @@ async def test_a_driver_that_hangs_is_an_error_and_a_caller_that_leaves_harms_no
         hangs.set()
 
 
-async def test_stop_ends_the_services_and_the_daemon_continues(short: Path) -> None:
-    async with served(short, Gpus()) as it:
+async def test_stop_ends_the_services_and_the_daemon_continues(folder: Path) -> None:
+    async with served(folder, Gpus()) as it:
         stub = ClaraStub(it.channel)
         it.services.running = 2
         for _ in range(2):
@@ -212,29 +204,29 @@ async def test_stop_ends_the_services_and_the_daemon_continues(short: Path) -> N
         assert (await stub.Version(ClaraVersionRequest(), timeout=10)).header.code == 0
 
 
-async def test_a_stop_that_fails_is_reported(short: Path) -> None:
-    async with served(short, Gpus()) as it:
+async def test_a_stop_that_fails_is_reported(folder: Path) -> None:
+    async with served(folder, Gpus()) as it:
         it.services.trouble = UnavailableError("the inference server does not end")
         answer = await ClaraStub(it.channel).Stop(ClaraStopRequest(), timeout=10)
     assert answer.header.code == UnavailableError.code
     assert list(answer.header.messages) == ["the inference server does not end"]
 
 
-async def test_version_is_that_of_the_platform(short: Path) -> None:
-    async with served(short, Gpus()) as it:
+async def test_version_is_that_of_the_platform(folder: Path) -> None:
+    async with served(folder, Gpus()) as it:
         answer = await ClaraStub(it.channel).Version(ClaraVersionRequest(), timeout=10)
     version = answer.version
     assert (version.major, version.minor, version.patch) == (0, 8, 1)
     assert version.label.startswith("claraedge-")
 
 
-async def test_the_daemon_answers_at_the_configured_interval(short: Path) -> None:
+async def test_the_daemon_answers_at_the_configured_interval(folder: Path) -> None:
     @asynccontextmanager
     async def no_containers(_config: Config) -> AsyncIterator[MemoryRunner]:
         yield MemoryRunner()
 
     config = Config(
-        state_dir=short / "state", runtime_dir=short / "run", gpu=Gpu(interval_seconds=0.2)
+        state_dir=folder / "state", runtime_dir=folder / "run", gpu=Gpu(interval_seconds=0.2)
     )
     service = asyncio.create_task(daemon.serve(config, no_containers))
     try:
@@ -257,8 +249,8 @@ async def test_the_daemon_answers_at_the_configured_interval(short: Path) -> Non
 
 
 @pytest.mark.parametrize("seconds", ["0", "0.05", "-1", "4000", '"often"'])
-def test_an_interval_that_makes_no_sense_is_refused(short: Path, seconds: str) -> None:
-    file = short / "claraedge.toml"
+def test_an_interval_that_makes_no_sense_is_refused(folder: Path, seconds: str) -> None:
+    file = folder / "claraedge.toml"
     file.write_text(f"[gpu]\ninterval_seconds = {seconds}\n")
     with pytest.raises(ConfigurationError, match=r"gpu\.interval_seconds"):
         load_config(file, {}, {})

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from served import NOON, YEAR_ONE, Gpus, served
 
 from claraedge.gpu.telemetry import GpuReading, Memory
@@ -23,15 +20,8 @@ CARD = GpuReading(
 )
 
 
-@pytest.fixture
-def short() -> Iterator[Path]:
-    """A folder for a socket, whose path must be short."""
-    with tempfile.TemporaryDirectory(prefix="ce-") as folder:
-        yield Path(folder)
-
-
-async def test_every_figure_comes_as_it_is(short: Path) -> None:
-    async with served(short, Gpus([CARD])) as it:
+async def test_every_figure_comes_as_it_is(folder: Path) -> None:
+    async with served(folder, Gpus([CARD])) as it:
         call = MonitorStub(it.channel).GpuMetrics(MonitorGpuMetricsRequest(), timeout=10)
         message = await call.read()
         call.cancel()
@@ -46,8 +36,8 @@ async def test_every_figure_comes_as_it_is(short: Path) -> None:
     assert (data.free_bar_1, data.used_bar_1) == (200, 56)
 
 
-async def test_figures_that_are_unknown_are_left_out_and_named_in_the_header(short: Path) -> None:
-    async with served(short, Gpus([GpuReading(index=0)])) as it:
+async def test_figures_that_are_unknown_are_left_out_and_named_in_the_header(folder: Path) -> None:
+    async with served(folder, Gpus([GpuReading(index=0)])) as it:
         call = MonitorStub(it.channel).GpuMetrics(MonitorGpuMetricsRequest(), timeout=10)
         message = await call.read()
         call.cancel()
@@ -59,8 +49,8 @@ async def test_figures_that_are_unknown_are_left_out_and_named_in_the_header(sho
     ]
 
 
-async def test_without_a_gpu_each_message_is_empty(short: Path) -> None:
-    async with served(short, Gpus(), interval=0.1) as it:
+async def test_without_a_gpu_each_message_is_empty(folder: Path) -> None:
+    async with served(folder, Gpus(), interval=0.1) as it:
         call = MonitorStub(it.channel).GpuMetrics(MonitorGpuMetricsRequest(), timeout=10)
         for _ in range(3):
             message = await call.read()
@@ -69,8 +59,8 @@ async def test_without_a_gpu_each_message_is_empty(short: Path) -> None:
         call.cancel()
 
 
-async def test_it_continues_until_the_caller_goes_and_then_reads_nothing(short: Path) -> None:
-    async with served(short, Gpus([CARD]), interval=0.1) as it:
+async def test_it_continues_until_the_caller_goes_and_then_reads_nothing(folder: Path) -> None:
+    async with served(folder, Gpus([CARD]), interval=0.1) as it:
         call = MonitorStub(it.channel).GpuMetrics(MonitorGpuMetricsRequest())
         await call.read()
         await eventually(lambda: it.gpus.reads >= 4, "the GPUs were read")
@@ -82,8 +72,8 @@ async def test_it_continues_until_the_caller_goes_and_then_reads_nothing(short: 
                 await asyncio.sleep(0.5)
 
 
-async def test_watchers_of_both_services_share_the_readings(short: Path) -> None:
-    async with served(short, Gpus([CARD]), interval=30) as it:
+async def test_watchers_of_both_services_share_the_readings(folder: Path) -> None:
+    async with served(folder, Gpus([CARD]), interval=30) as it:
         calls = [
             MonitorStub(it.channel).GpuMetrics(MonitorGpuMetricsRequest(), timeout=10)
             for _ in range(5)

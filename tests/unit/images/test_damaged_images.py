@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -27,17 +26,6 @@ from tests.rig.waiting import eventually
 from tests.unit.images.test_pulling import nothing
 
 ARCHIVE = Path("app.tar")
-
-
-@pytest.fixture
-def runner() -> MemoryRunner:
-    return MemoryRunner()
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    async with Database(tmp_path / "claraedge.db") as database:
-        yield database
 
 
 async def booted(runner: MemoryRunner, database: Database, boot: str) -> tuple[Images, PowerCuts]:

@@ -31,11 +31,6 @@ async def nothing(_: ContainerSpec) -> int:
 
 
 @pytest.fixture
-def runner() -> MemoryRunner:
-    return MemoryRunner()
-
-
-@pytest.fixture
 def credentials(tmp_path: Path) -> dict[str, Credential]:
     """Right ones (ngc), wrong ones (old), and ones of another registry."""
     made = {}

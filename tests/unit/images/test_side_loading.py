@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -52,12 +52,6 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "images.d"
     folder.mkdir()
     return folder
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    async with Database(tmp_path / "claraedge.db") as database:
-        yield database
 
 
 @pytest.fixture

@@ -23,11 +23,6 @@ from tests.rig.inbox import bench, drop, ended, make_config
 SHARE = Mount(id=1, point=b"/", fstype="nfs4", source="server:/export")
 
 
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
 @pytest.fixture(autouse=True)
 def _it_is_called_dead_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shares, "ANSWER", 0.3)

@@ -16,11 +16,6 @@ from claraedge.jobs.model import JobState, JobStatus
 from tests.rig.inbox import Bench, bench, document, drop, make_config, swept, tree_of
 
 
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
 async def test_a_file_becomes_a_result(state: Path) -> None:
     async with bench(make_config(state)) as b:
         await b.register("ct")

@@ -37,11 +37,6 @@ from tests.unit.inbox.test_kills import Fuse
 DONE = ItemState.DELIVERED
 
 
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
 @pytest.fixture(autouse=True)
 def _blocked_items_are_tried_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake, "_FIRST_RETRY", 0.1)

@@ -43,11 +43,6 @@ class Countdown:
             raise KilledError(name)
 
 
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
 @pytest.fixture(params=["same", "elsewhere"])
 def inbox(request: pytest.FixtureRequest, state: Path, tmp_path: Path) -> Iterator[Path]:
     """On the file system of the state, and on another one."""

@@ -36,11 +36,6 @@ operators:
 MARKED = {"grouping": "marker", "marker": "READY.dcm"}
 
 
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
 def config(state: Path, grouping: str = "entry", rescan: float = 0.5, **more: Any) -> Config:
     trigger = {"folder": "in", "pipeline": "ct", "grouping": grouping, **more}
     return make_config(state, trigger=[trigger], settle=0.1, rescan=rescan)

@@ -32,11 +32,6 @@ from tests.unit.inbox.test_kills import COPIED, OWN
 from tests.unit.inbox.test_pressure import Once
 
 
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Drop:
     id: str

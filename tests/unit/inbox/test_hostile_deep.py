@@ -26,11 +26,6 @@ DONE, FAILED = ItemState.DELIVERED, ItemState.FAILED
 GROUPINGS = ("file", "dicom-study")
 
 
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
 @pytest.fixture(autouse=True)
 def _links_are_waited_for_shortly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settling, "LINKS_SECONDS", 0.3)

@@ -18,11 +18,6 @@ from tests.rig.inbox import bench, drop, ended, make_config, tree_of
 SAMPLES = Path(pydicom.__file__).parent / "data/test_files/dicomdirtests"
 
 
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
 def config(state: Path, grouping: str = "dicom-study", quiet: float = 2.0, **more: Any) -> Config:
     trigger = {
         "folder": "in", "pipeline": "ct", "grouping": grouping, "quiet_seconds": quiet, **more,

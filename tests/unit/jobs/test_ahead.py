@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.jobs.transitions import preparable
 from claraedge.pipelines.model import Container, Input, Operator, Output, Pipeline, Requests
-from tests.rig.device import Device, copy, emptied, fail
+from tests.rig.device import Device, emptied
 from tests.rig.engine import Bench, bench
 from tests.rig.pipelines import chain
 from tests.rig.waiting import eventually
 
 P, R, C = OperatorStatus.PENDING, OperatorStatus.RUNNING, OperatorStatus.COMPLETED
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Device:
-    device = Device(state=tmp_path)
-    device.runner.add_image("copy:1", copy)
-    device.runner.add_image("fail:1", fail)
-    return device
 
 
 def operator(name: str, *sources: str, **more: object) -> Operator:

@@ -6,24 +6,16 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from claraedge.errors import FileCollisionError, PayloadStateError
 from claraedge.jobs.model import JobStatus, Priority
 from claraedge.store.database import Transaction
-from tests.rig.device import Device, copy
+from tests.rig.device import Device
 from tests.rig.engine import Bench, bench
 from tests.rig.pipelines import chain
 from tests.rig.waiting import DEADLINE, eventually
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Device:
-    device = Device(tmp_path)
-    device.runner.add_image("copy:1", copy)
-    return device
 
 
 @contextmanager

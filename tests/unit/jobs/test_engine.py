@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,7 @@ from claraedge.errors import (
 from claraedge.jobs.jobs import JobFilter
 from claraedge.jobs.model import JobState, JobStatus, OperatorStatus, Priority
 from claraedge.runner.protocol import ContainerSpec
-from tests.rig.device import Device, copy, emptied, fail
+from tests.rig.device import Device, copy, emptied
 from tests.rig.engine import bench
 from tests.rig.pipelines import chain
 from tests.rig.waiting import eventually
@@ -38,14 +37,6 @@ operators:
   input: [{path: /left, from: left}, {path: /right, from: right, name: second}]
   output: [{path: /out}]
 """
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Device:
-    device = Device(tmp_path)
-    device.runner.add_image("copy:1", copy)
-    device.runner.add_image("fail:1", fail)
-    return device
 
 
 async def test_a_chain_ends_healthy_and_its_outputs_are_listed(device: Device) -> None:

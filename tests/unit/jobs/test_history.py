@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from claraedge.errors import OperatorNotFoundError
 from claraedge.jobs.logs.history import NAMES
-from tests.rig.device import Device, copy, fail
+from tests.rig.device import Device
 from tests.rig.engine import Bench, bench
 from tests.rig.pipelines import chain
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ")
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Device:
-    device = Device(tmp_path)
-    device.runner.add_image("copy:1", copy)
-    device.runner.add_image("fail:1", fail)
-    return device
 
 
 async def history(b: Bench, job: str, name: str = NAMES[0]) -> list[str]:

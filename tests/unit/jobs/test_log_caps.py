@@ -18,7 +18,7 @@ from claraedge.jobs.logs import log_caps
 from claraedge.jobs.logs.log_caps import LogCaps, cut
 from claraedge.jobs.logs.log_holes import BLOCK, can_punch, data_from, hole_from
 from claraedge.jobs.logs.logs import AttemptLog, JobLogs
-from tests.rig.device import Device, copy
+from tests.rig.device import Device
 from tests.rig.engine import Bench, bench
 from tests.rig.pipelines import chain
 from tests.rig.waiting import eventually
@@ -53,18 +53,6 @@ async def running(part: LogCaps) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-@pytest.fixture
-def logs(tmp_path: Path) -> JobLogs:
-    return JobLogs(tmp_path)
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Device:
-    device = Device(tmp_path)
-    device.runner.add_image("copy:1", copy)
-    return device
 
 
 @pytest.fixture(params=["disk", "memory"])

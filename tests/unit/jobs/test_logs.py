@@ -93,11 +93,6 @@ def test_bytes_that_are_no_text_at_all_come_to_an_end() -> None:
     assert sum(len(line) - 1 for line in found) == 3 * MAX_LINE
 
 
-@pytest.fixture
-def logs(tmp_path: Path) -> JobLogs:
-    return JobLogs(tmp_path)
-
-
 @pytest.mark.parametrize("attempt", [0, 1])
 def test_an_attempt_that_wrote_nothing_has_no_lines(logs: JobLogs, attempt: int) -> None:
     if attempt:

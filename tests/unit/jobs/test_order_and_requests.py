@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.pipelines.requests import Profile
-from tests.rig.device import Device, copy
+from tests.rig.device import Device
 from tests.rig.engine import bench
 from tests.rig.pipelines import chain
 
@@ -26,13 +24,6 @@ operators:
   input: [{name: x, type: stream, element-type: any, path: /in}]
   output: [{name: y, type: stream, element-type: any, path: /out}]
 """
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Device:
-    device = Device(tmp_path)
-    device.runner.add_image("copy:1", copy)
-    return device
 
 
 async def test_an_operator_waits_for_those_that_only_come_first(device: Device) -> None:

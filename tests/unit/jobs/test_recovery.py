@@ -10,16 +10,9 @@ import pytest
 from claraedge.errors import ContainerError
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.jobs.operators import execution
-from tests.rig.device import Device, all_stopped, copy, emptied
+from tests.rig.device import Device, all_stopped, emptied
 from tests.rig.engine import bench
 from tests.rig.pipelines import chain
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Device:
-    device = Device(tmp_path)
-    device.runner.add_image("copy:1", copy)
-    return device
 
 
 def operators_started(device: Device) -> list[str]:

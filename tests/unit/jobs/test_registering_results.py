@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.store.database import Transaction
-from tests.rig.device import Device, copy
+from tests.rig.device import Device
 from tests.rig.engine import bench
 from tests.rig.pipelines import chain
 
@@ -25,13 +24,6 @@ LINE = (
     'results registered for agent "renderserver", data ["DEST"]; its inputs are delivered with the'
     " job's results"
 )
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Device:
-    device = Device(tmp_path)
-    device.runner.add_image("copy:1", copy)
-    return device
 
 
 async def test_it_completes_without_a_container_or_an_image(device: Device) -> None:

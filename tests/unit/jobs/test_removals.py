@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
 from claraedge.jobs.model import JobStatus
 from claraedge.jobs.operators import removals
 from claraedge.runner.memory import MemoryRunner
-from tests.rig.device import Device, copy
+from tests.rig.device import Device
 from tests.rig.engine import bench
 from tests.rig.pipelines import chain
 
 MOST = 3
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Device:
-    device = Device(state=tmp_path)
-    device.runner.add_image("copy:1", copy)
-    return device
 
 
 async def test_containers_are_made_no_faster_than_they_are_removed(

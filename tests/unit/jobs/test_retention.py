@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,7 @@ from claraedge.jobs.model import JobState
 from claraedge.jobs.retention.artifacts import Artifacts
 from claraedge.jobs.retention.keeping import Rules
 from claraedge.jobs.retention.retention import Retention
-from tests.rig.device import Device, copy
+from tests.rig.device import Device
 from tests.rig.engine import Bench, bench
 from tests.rig.pipelines import chain
 
@@ -37,13 +36,6 @@ class Hands:
     def passes(self, seconds: float) -> None:
         self.wall += seconds
         self.boot += seconds
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Device:
-    device = Device(tmp_path)
-    device.runner.add_image("copy:1", copy)
-    return device
 
 
 def retention(b: Bench, clock: Hands) -> Retention:

@@ -21,7 +21,7 @@ from claraedge.jobs.retention.keeping import DAY, Keep, Rules
 from claraedge.jobs.retention.retention import Removed, Retention
 from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.readers import LINGER, Readers
-from tests.rig.device import Device, copy, fail
+from tests.rig.device import Device
 from tests.rig.engine import Bench, bench
 from tests.rig.pipelines import chain
 
@@ -119,14 +119,6 @@ async def kept(device: Device, rules: Rules = Rules(), *, run: bool = True) -> A
             b.database, b.payloads, artifacts, clock, unstarted_after=9e9, rules=rules
         )
         yield Kept(b, clock, keeper, await b.register(chain("one")))
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Device:
-    device = Device(tmp_path)
-    device.runner.add_image("copy:1", copy)
-    device.runner.add_image("fail:1", fail)
-    return device
 
 
 async def deliver(k: Kept, job: Job, state: str) -> None:

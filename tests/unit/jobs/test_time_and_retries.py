@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from claraedge.jobs.engine.timeouts import Timeouts
@@ -13,18 +11,9 @@ from claraedge.jobs.runtime import RunTime
 from claraedge.pipelines.model import Container, Operator, Pipeline, Retry
 from claraedge.runner.memory import write_log
 from claraedge.runner.protocol import ContainerSpec
-from tests.rig.device import Device, copy, emptied, fail
+from tests.rig.device import Device, copy, emptied
 from tests.rig.engine import bench
 from tests.rig.pipelines import chain
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Device:
-    device = Device(state=tmp_path)
-    device.runner.add_image("copy:1", copy)
-    device.runner.add_image("fail:1", fail)
-    return device
-
 
 # --- decisions -----------------------------------------------------------------------------------
 

@@ -15,18 +15,10 @@ from claraedge.fs import files
 from claraedge.jobs import records
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.runner.protocol import ContainerSpec
-from tests.rig.device import Device, copy, fail
+from tests.rig.device import Device, copy
 from tests.rig.engine import bench
 from tests.rig.pipelines import chain
 from tests.rig.waiting import DEADLINE, eventually
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Device:
-    device = Device(tmp_path)
-    device.runner.add_image("copy:1", copy)
-    device.runner.add_image("fail:1", fail)
-    return device
 
 
 async def test_a_container_that_stays_does_not_change_how_its_operator_ended(

@@ -6,13 +6,11 @@ import asyncio
 import errno
 import os
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from claraedge.blocking import CancelFlag, in_thread
-from claraedge.clock import SystemClock
 from claraedge.errors import PayloadNotFoundError
 from claraedge.fs import files
 from claraedge.ids import new_id
@@ -21,20 +19,12 @@ from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree, UnusableOutputError
 from claraedge.payloads.uploads import Upload
 from claraedge.store import disposable
-from claraedge.store.database import Database, Transaction
+from claraedge.store.database import Transaction
 from claraedge.store.unknown import Unknown
 from tests.rig.deep import chain
 from tests.rig.waiting import eventually
 
 DEADLINE = 20.0
-
-
-@pytest.fixture
-async def payloads(tmp_path: Path) -> AsyncIterator[Payloads]:
-    async with Database(tmp_path / "claraedge.db") as database:
-        payloads = Payloads(database, PayloadTree(tmp_path), SystemClock(), new_id)
-        await payloads.prepare()
-        yield payloads
 
 
 async def put(payloads: Payloads, payload: Payload, **contents: bytes) -> None:

@@ -63,11 +63,6 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "claraedge.db"
-
-
 async def opened(path: Path) -> None:
     async with Database(path) as database:
         await database.write(lambda tx: tx.run("put_fact", key="k", value="kept"))

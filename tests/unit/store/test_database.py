@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import sys
 import threading
-from collections.abc import AsyncIterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,12 +53,6 @@ def get(key: str) -> Any:
         return None if row is None else str(row["value"])
 
     return work
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    async with Database(tmp_path / "claraedge.db") as database:
-        yield database
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import TypeVar
 
 import pytest
@@ -12,12 +11,6 @@ from claraedge.store.database import Database, Transaction
 
 T = TypeVar("T")
 OWNER = "a" * 32
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    async with Database(tmp_path / "claraedge.db") as opened:
-        yield opened
 
 
 async def write(database: Database, work: Callable[[Transaction], T]) -> T:

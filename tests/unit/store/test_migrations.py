@@ -17,11 +17,6 @@ from claraedge.store.database import Database
 from claraedge.store.migrations import migrate, schema_version
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "claraedge.db"
-
-
 async def made(path: Path) -> None:
     async with Database(path) as database:
         await database.write(lambda tx: tx.run("put_fact", key="k", value="kept"))

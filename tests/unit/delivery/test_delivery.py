@@ -126,6 +126,20 @@ async def test_a_disk_that_fails_keeps_waiting_what_goes_there(
     assert await root.check() is None
 
 
+@pytest.mark.parametrize("status", [JobStatus.HEALTHY, JobStatus.FAULTED])
+async def test_a_name_of_a_removed_folder_is_not_used_again(state: Path, status: JobStatus) -> None:
+    async with bench(make_config(state), status=status) as b:
+        await b.register("ct")
+        names = []
+        for count in range(1, 4):  # the same file, dropped again each time
+            drop(state / "inbox/ct/scan.dcm")
+            items = await b.delivered(count)
+            (path,) = {str(item.result_path) for item in items} - set(names)
+            shutil.rmtree(path)
+            names.append(path)
+    assert len(set(names)) == 3
+
+
 async def test_a_result_folder_of_another_is_never_touched(state: Path) -> None:
     async with bench(make_config(state), run=False) as b:
         await b.register("ct")

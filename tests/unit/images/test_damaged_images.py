@@ -120,6 +120,15 @@ async def test_a_failed_container_has_its_image_compared_whole(runner: MemoryRun
 # --- what becomes of it ------------------------------------------------------------------------
 
 
+async def test_the_content_of_a_loaded_image_is_compared_before_the_answer(
+    runner: MemoryRunner,
+) -> None:
+    runner.add_archive(ARCHIVE, "app:1", nothing)
+    (image,), warnings = await Images(runner).load(ARCHIVE)
+    assert runner.checks == [(image.id, True)]
+    assert not warnings
+
+
 async def test_a_load_replaces_what_is_damaged(runner: MemoryRunner) -> None:
     runner.add_archive(ARCHIVE, "app:1", nothing)
     images = Images(runner)

@@ -415,6 +415,36 @@ async def test_a_mount_point_without_its_mount_disables_nothing(
     assert await bench.names() == ["ct"]
 
 
+async def test_nothing_in_the_folder_is_ever_changed_or_removed(bench: Bench) -> None:
+    bench.write("ct.yaml", importing("ct", "parts/reader.yaml"))
+    bench.write("parts/reader.yaml", OPERATOR)
+    bench.write("wrong.yaml", "a: [1, 2")
+    bench.write("notes.txt", "not a pipeline")
+    (bench.folder / "link.yaml").symlink_to("nothing")
+
+    def entries() -> dict[Path, tuple[object, ...]]:
+        """What a change would show: inode, mode, times of changes, and content."""
+        found = {}
+        for path in (bench.folder, *bench.folder.rglob("*")):
+            status = path.lstat()
+            content = path.read_bytes() if path.is_file() else None
+            kind = (status.st_ino, status.st_mode, status.st_mtime_ns, status.st_ctime_ns)
+            found[path] = (*kind, content)
+        return found
+
+    before = entries()
+    for bench.clock.ahead in (0, 60, 120):
+        folder = bench.start()
+        await folder.prepare()
+        await scan(folder, 3)
+    assert await bench.names() == ["ct"]
+    registered = await bench.found("ct")
+    assert registered is not None
+    with pytest.raises(PipelineOfFileError):
+        await bench.pipelines.remove(registered.id)
+    assert entries() == before
+
+
 # --- what else may lie there -----------------------------------------------------------------
 
 

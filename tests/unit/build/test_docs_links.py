@@ -109,7 +109,8 @@ def defined(folder: str) -> frozenset[str]:
 
 def terms() -> Iterator[tuple[str, list[str]]]:
     """Each term of the glossary, with the code names of its row."""
-    for line in (DOCS / "glossary.md").read_text(encoding="utf-8").splitlines():
+    text = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    for line in text.partition("\n## Words that are not used\n")[0].splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("| ") and cells[0] != "term" and set(cells[0]) != {"-"}:
             assert len(cells) == 4, line

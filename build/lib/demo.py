@@ -320,20 +320,30 @@ def tail(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-25:])
 
 
+def lines_to_copy(daemon: Daemon, status: Mapping[str, Any]) -> list[str]:
+    """Returns shell lines with which a person can type what README.md and the tutorial say."""
+    values = {
+        "cd ": ROOT,
+        "export CLARAEDGE_HOST=": f"unix:{daemon.socket}",
+        "alias claraedge=": daemon.program,
+        "inbox=": status["inbox_dir"],
+        "outbox=": status["outbox_dir"],
+    }
+    return [f"{begin}{shlex.quote(str(value))}" for begin, value in values.items()]
+
+
 def print_next_commands(daemon: Daemon) -> None:
-    status = daemon.ask("status")
+    lines = "\n    ".join(lines_to_copy(daemon, daemon.ask("status")))
     user = getpass.getuser()
     print(
         f"""
 The daemon runs on as process {daemon.process}, for the user {user}. As that user
-(from root: runuser -u {user} -- bash):
+(from root: runuser -u {user} -- bash), copy these lines into a bash:
 
-    export CLARAEDGE_HOST=unix:{daemon.socket}
-    {daemon.program} list jobs
+    {lines}
 
-socket        {daemon.socket}
-drop folder   {status["inbox_dir"]}/ct
-results       {status["outbox_dir"]}
+Then `claraedge list jobs` shows what the demo has run. Next: README.md, docs/tutorial.md.
+
 log           {daemon.log}
 to stop it    kill {daemon.process}
 """.rstrip(),

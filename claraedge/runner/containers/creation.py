@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from claraedge.runner.service.answers import Created, decode, refused
 from claraedge.runner.service.http import Response
 from claraedge.runner.service.service import PodmanService
 from claraedge.runner.workarounds.slices import Slices
+
+_log = logging.getLogger(__name__)
 
 #: Timeout in seconds for creating a container, and for the first one of an image that has to be
 #: copied for it.
@@ -94,14 +97,11 @@ class Creation:
         return container
 
     async def _create(self, spec: ContainerSpec, request: Mapping[str, object]) -> str:
-        response = await self._post(request)
-        if not response.ok and "already in use" in response.reason and await self._free_name(spec):
-            response = await self._post(request)
-        if not response.ok:
-            raise refused(response, spec)
-        container = decode(response, Created).id
+        container = await self._posted(spec, request)
         try:
             initialised = await self._netns.post(f"/containers/{container}/init")
+            if not initialised.ok:
+                container, initialised = await self._again(spec, request, container, initialised)
             if not initialised.ok:
                 raise refused(initialised, spec)
             if spec.devices:
@@ -114,6 +114,32 @@ class Creation:
                 await self._removal.remove(container)
             raise
         return container
+
+    async def _again(
+        self, spec: ContainerSpec, request: Mapping[str, object], container: str, first: Response
+    ) -> tuple[str, Response]:
+        """Initialises a second container, as the first refusal may not be true.
+
+        When another process of Podman ends, it may cover the files of a container that is being
+        created (`leaked_mounts`): then a program that the image has is "not found". Returns the
+        container and the response; those of the first one if it cannot be removed.
+        """
+        _log.info("container %s is created again: %s", spec.name, first.reason)
+        try:
+            await self._removal.remove(container)
+        except ContainerError:
+            return container, first
+        container = await self._posted(spec, request)
+        return container, await self._netns.post(f"/containers/{container}/init")
+
+    async def _posted(self, spec: ContainerSpec, request: Mapping[str, object]) -> str:
+        """Returns the id of a container that is created and not initialised."""
+        response = await self._post(request)
+        if not response.ok and "already in use" in response.reason and await self._free_name(spec):
+            response = await self._post(request)
+        if not response.ok:
+            raise refused(response, spec)
+        return decode(response, Created).id
 
     async def _post(self, request: Mapping[str, object]) -> Response:
         timeout = _COPY if self._host.copies_images else _CREATE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -74,12 +74,18 @@ class Bench:
 
     async def end(self, job: str) -> Job:
         """Waits until the job has stopped, and returns it."""
+        return await self.until(job, lambda found: found.state is JobState.STOPPED)
 
-        async def stopped() -> Job | None:
-            found = await self.jobs.get(job)
-            return found if found.state is JobState.STOPPED else None
+    async def until(self, job: str, condition: Callable[[Job], object]) -> Job:
+        """Waits until the condition is true for the job, and returns the job."""
+        found: list[Job] = []
 
-        return await eventually(stopped, f"the job {job} has stopped")
+        async def holds() -> bool:
+            found[:] = [await self.jobs.get(job)]
+            return bool(condition(found[0]))
+
+        await eventually(holds, "the condition for the job", details=lambda: found)
+        return found[0]
 
     async def until_runs(self, operator: str) -> ContainerSpec:
         async with asyncio.timeout(DEADLINE):

@@ -159,9 +159,7 @@ async def test_a_rename_from_a_temporary_name_is_taken_at_once(state: Path) -> N
         assert (item.state, item.name) == (ItemState.SETTLING, "scan.dcm.part")
         for _ in range(20):  # the folder's own watch may come after the first rename
             part.rename(folder / "scan.dcm")
-            async with asyncio.timeout(20):
-                while {i.name for i in await b.inbox.items()} != {"scan.dcm"}:
-                    await asyncio.sleep(0.01)
+            await b.until(lambda items: {item.name for item in items} == {"scan.dcm"})
             await asyncio.sleep(0.3)
             if not (folder / "scan.dcm").exists():
                 break

@@ -164,9 +164,7 @@ async def test_how_a_job_ends_is_known_to_the_next_daemon_while_its_operators_st
     async with bench(device) as b:
         job = await b.job(await b.register(definition), {"x": b"1"})
         await b.until_runs("other")
-        async with asyncio.timeout(DEADLINE):
-            while (await b.jobs.get(job.id)).operators[0].status is not OperatorStatus.FAULTED:
-                await asyncio.sleep(0.005)
+        await b.until(job.id, lambda job: job.operators[0].status is OperatorStatus.FAULTED)
         await b.jobs.cancel(job.id, "too late")
     podman.stubborn.clear()
     async with bench(device) as b:

@@ -269,10 +269,8 @@ async def test_a_bug_in_one_job_does_not_end_the_engine(
 async def test_a_gpu_operator_waits_until_the_machine_shows_one(device: Device) -> None:
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one", extra=("requests: {gpu: 1}",))))
-        async with asyncio.timeout(10):
-            while not (await b.jobs.get(job.id)).messages:
-                await asyncio.sleep(0.01)
-        assert "no GPU present" in (await b.jobs.get(job.id)).messages[0]
+        waiting = await b.until(job.id, lambda job: job.messages)
+        assert "no GPU present" in waiting.messages[0]
         device.gpus = ("nvidia.com/gpu=0",)
         other = await b.job(await b.register(chain("two")))  # anything that wakes the engine
         await b.end(other.id)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
-from claraedge.jobs.model import JobState, JobStatus, OperatorStatus
+from claraedge.jobs.model import Job, JobState, JobStatus, OperatorStatus
 from tests.rig.device import Device, copy
 from tests.rig.engine import Bench, bench
 from tests.rig.pipelines import chain
@@ -26,15 +25,13 @@ def device(tmp_path: Path) -> Device:
 
 async def until_reported(b: Bench, job: str) -> str:
     """Waits for the message that no GPU can be used, and returns it."""
-    async with asyncio.timeout(20):
-        while True:
-            found = await b.jobs.get(job)
-            assert found.state is not JobState.STOPPED, found.messages
-            texts = [text for text in found.messages if "no GPU can be used" in text]
-            if texts:
-                (text,) = texts
-                return text
-            await asyncio.sleep(0.01)
+
+    def reports(found: Job) -> list[str]:
+        assert found.state is not JobState.STOPPED, found.messages
+        return [text for text in found.messages if "no GPU can be used" in text]
+
+    (text,) = reports(await b.until(job, reports))
+    return text
 
 
 @pytest.mark.parametrize("asked", ["gpu: 1", "gpu-memory: 4096"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -51,10 +50,8 @@ async def test_it_waits_where_the_driver_is_not_there_yet(device: Device, asked:
     device.runner.release("one")
     device.gpus = ()
     async with bench(device) as b:
-        async with asyncio.timeout(20):
-            while "no GPU present" not in str((await b.jobs.get(job.id)).messages):
-                await asyncio.sleep(0.02)
-        (operator,) = (await b.jobs.get(job.id)).operators
+        waiting = await b.until(job.id, lambda job: "no GPU present" in str(job.messages))
+        (operator,) = waiting.operators
         assert operator.status is OperatorStatus.PENDING
         assert len(device.runner.started) == 1, "it did not run without its GPU"
 

@@ -199,12 +199,8 @@ async def test_an_operator_that_is_chosen_while_its_job_is_cancelled_is_not_star
         async with asyncio.timeout(DEADLINE):
             await reading.wait()
         cancelling = asyncio.create_task(b.jobs.cancel(job.id, "enough"))
-        async with asyncio.timeout(DEADLINE):
-            while (await b.jobs.get(job.id)).cancel_reason is None:
-                await asyncio.sleep(0.005)
-        await asyncio.sleep(0)
-        while not any(a.ending for a in b.engine._active.values()):
-            await asyncio.sleep(0.005)
+        await b.until(job.id, lambda job: job.cancel_reason is not None)
+        await eventually(lambda: any(a.ending for a in b.engine._active.values()), "it is ended")
         proceed.set()
         assert (await cancelling).status is JobStatus.CANCELED
         assert ran(device) == ["one"]

@@ -318,9 +318,7 @@ async def test_a_folder_that_is_not_in_memory_is_refused_only_where_it_is_needed
 
 
 async def says(b: Bench, job: Job, text: str) -> None:
-    async with asyncio.timeout(10):
-        while not any(text in message for message in (await b.jobs.get(job.id)).messages):
-            await asyncio.sleep(0.005)
+    await b.until(job.id, lambda job: any(text in message for message in job.messages))
 
 
 async def _end_of(b: Bench, definition: str) -> Job:

@@ -3,34 +3,47 @@
 A module for each noun has its sections, and what can be wrong with them beyond types.
 """
 
-from claraedge.config.disk import Disk, Retention
-from claraedge.config.engine import Engine, Inference, Jobs, Services
-from claraedge.config.images import Credential, Images
-from claraedge.config.inbox import Inbox, Trigger
+from claraedge.config.disk import DiskSettings, RetentionSettings
+from claraedge.config.engine import (
+    EngineSettings,
+    InferenceSettings,
+    JobsSettings,
+    ServicesSettings,
+)
+from claraedge.config.images import CredentialSettings, ImagesSettings
+from claraedge.config.inbox import InboxSettings, TriggerSettings
 from claraedge.config.load import VARIABLES, default_folders, default_path, load_config
-from claraedge.config.model import Api, Config, Gpu, Log, Outbox, PipelineFiles, Podman
-from claraedge.config.names import Names
+from claraedge.config.model import (
+    ApiSettings,
+    Config,
+    GpuSettings,
+    LogSettings,
+    OutboxSettings,
+    PipelinesSettings,
+    PodmanSettings,
+)
+from claraedge.config.names import NamesSettings
 
 __all__ = [
     "VARIABLES",
-    "Api",
+    "ApiSettings",
     "Config",
-    "Credential",
-    "Disk",
-    "Engine",
-    "Gpu",
-    "Images",
-    "Inbox",
-    "Inference",
-    "Jobs",
-    "Log",
-    "Names",
-    "Outbox",
-    "PipelineFiles",
-    "Podman",
-    "Retention",
-    "Services",
-    "Trigger",
+    "CredentialSettings",
+    "DiskSettings",
+    "EngineSettings",
+    "GpuSettings",
+    "ImagesSettings",
+    "InboxSettings",
+    "InferenceSettings",
+    "JobsSettings",
+    "LogSettings",
+    "NamesSettings",
+    "OutboxSettings",
+    "PipelinesSettings",
+    "PodmanSettings",
+    "RetentionSettings",
+    "ServicesSettings",
+    "TriggerSettings",
     "default_folders",
     "default_path",
     "load_config",

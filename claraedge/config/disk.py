@@ -11,7 +11,7 @@ from claraedge.config.sections import Megabytes, Section
 _Age = Annotated[float, msgspec.Meta(gt=0, le=36500)]
 
 
-class Disk(Section, frozen=True, kw_only=True):
+class DiskSettings(Section, frozen=True, kw_only=True):
     """`[disk]`: free space to preserve on the disks of the state, of the inbox and of Podman."""
 
     soft_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 20.0
@@ -24,7 +24,7 @@ class Disk(Section, frozen=True, kw_only=True):
     small disk, half of the soft limit that applies there."""
 
 
-class Retention(Section, frozen=True, kw_only=True):
+class RetentionSettings(Section, frozen=True, kw_only=True):
     """`[retention]`: how long the data of stopped jobs is kept.
 
     Results that are still to be delivered are never removed.
@@ -51,7 +51,7 @@ class Retention(Section, frozen=True, kw_only=True):
     """Number of stopped jobs whose records are kept; beyond it, the oldest are removed."""
 
 
-def mistakes_of(disk: Disk) -> list[str]:
+def mistakes_of(disk: DiskSettings) -> list[str]:
     if 2 * disk.hard_mb <= disk.soft_mb:
         return []
     return [

@@ -15,7 +15,7 @@ from claraedge.config.sections import Count, Megabytes, Seconds, Section, Text
 _CDI_KIND = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]/[A-Za-z][A-Za-z0-9_-]*[A-Za-z0-9]")
 
 
-class Engine(Section, frozen=True, kw_only=True):
+class EngineSettings(Section, frozen=True, kw_only=True):
     """`[engine]`: how operators run."""
 
     max_operators: Count | None = None
@@ -57,7 +57,7 @@ class Engine(Section, frozen=True, kw_only=True):
     """A folder on a tmpfs, for the values that operators pass to each other in shared memory."""
 
 
-class Services(Section, frozen=True, kw_only=True):
+class ServicesSettings(Section, frozen=True, kw_only=True):
     """`[services]`: containers that pipelines declare as services."""
 
     idle_seconds: Seconds = 300.0
@@ -69,7 +69,7 @@ class Services(Section, frozen=True, kw_only=True):
     restarted."""
 
 
-class Inference(Section, frozen=True, kw_only=True):
+class InferenceSettings(Section, frozen=True, kw_only=True):
     """`[inference]`: the inference server, which keeps the models of operators loaded."""
 
     image: Text = "nvcr.io/nvidia/tritonserver:24.08-py3"
@@ -103,14 +103,14 @@ class Inference(Section, frozen=True, kw_only=True):
     restarted."""
 
 
-class Jobs(Section, frozen=True, kw_only=True):
+class JobsSettings(Section, frozen=True, kw_only=True):
     """`[jobs]`: how long jobs may wait to be started."""
 
     unstarted_after_hours: Annotated[float, msgspec.Meta(gt=0, le=87600)] = 24.0
     """Time after which a job that nobody has started is removed with its payload."""
 
 
-def mistakes_of(engine: Engine, inference: Inference) -> list[str]:
+def mistakes_of(engine: EngineSettings, inference: InferenceSettings) -> list[str]:
     """What is wrong beyond types: settings that would have no effect."""
     mistakes = []
     if not _CDI_KIND.fullmatch(engine.cdi_kind):

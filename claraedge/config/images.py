@@ -14,7 +14,7 @@ _HOST = r"(?:localhost|[a-z0-9-]+(?:\.[a-z0-9-]+)+|[a-z0-9-]+(?=:)|\[[0-9a-f:]+\
 _PREFIX = rf"{_HOST}(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
 
 
-class Credential(Section, frozen=True, kw_only=True):
+class CredentialSettings(Section, frozen=True, kw_only=True):
     """`[images.credentials.NAME]`: the credentials for the pull secret NAME of a pipeline."""
 
     registry: Text
@@ -26,7 +26,7 @@ class Credential(Section, frozen=True, kw_only=True):
     all users, nor writable by its group."""
 
 
-class Images(Section, frozen=True, kw_only=True):
+class ImagesSettings(Section, frozen=True, kw_only=True):
     """`[images]`: where the images of operators come from."""
 
     registries: tuple[Text, ...] = ()
@@ -45,11 +45,11 @@ class Images(Section, frozen=True, kw_only=True):
     certificate."""
     path: Path | None = None
     """Folder of image archives; each archive in it is loaded. Default: `<state>/images.d`."""
-    credentials: dict[str, Credential] = msgspec.field(default_factory=dict)
+    credentials: dict[str, CredentialSettings] = msgspec.field(default_factory=dict)
     """Credentials of registries, by the names that `pull-secrets` of pipelines use."""
 
 
-def mistakes_of(images: Images) -> list[str]:
+def mistakes_of(images: ImagesSettings) -> list[str]:
     """Registries that no image can come from, and settings for pulls where nothing is pulled."""
     mistakes = [
         f"images.registries: {prefix!r} is no registry; write HOST, HOST:PORT or HOST/PATH in"

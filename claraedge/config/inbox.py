@@ -51,7 +51,7 @@ def expression(text: str) -> re2._Regexp[str]:
     return re2.compile(text, options)
 
 
-class Trigger(Section, frozen=True, kw_only=True):
+class TriggerSettings(Section, frozen=True, kw_only=True):
     """`[[inbox.trigger]]`: a folder whose entries become jobs."""
 
     folder: Text
@@ -139,7 +139,7 @@ class Trigger(Section, frozen=True, kw_only=True):
         return (*FIELDS, *uids, *names)
 
 
-class Inbox(Section, frozen=True, kw_only=True):
+class InboxSettings(Section, frozen=True, kw_only=True):
     """`[inbox]`: the drop folder."""
 
     path: Path | None = None
@@ -159,11 +159,11 @@ class Inbox(Section, frozen=True, kw_only=True):
     max_entries: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 50_000
     """Number of entries of one trigger's folder that are watched at the same time; each needs about
     1.6 kB of memory. Further entries are seen once others have left the folder."""
-    trigger: tuple[Trigger, ...] = ()
+    trigger: tuple[TriggerSettings, ...] = ()
     """Triggers. In addition, each folder of the inbox that has the name of a pipeline is one."""
 
 
-def mistakes_of(inbox: Inbox, root: Path) -> Iterator[str]:
+def mistakes_of(inbox: InboxSettings, root: Path) -> Iterator[str]:
     """What is wrong beyond types: settings without effect, patterns that are none.
 
     `root` is the inbox's folder.
@@ -186,7 +186,7 @@ def mistakes_of(inbox: Inbox, root: Path) -> Iterator[str]:
             yield f"{place}.{text}"
 
 
-def _mistakes_of(trigger: Trigger) -> Iterator[str]:
+def _mistakes_of(trigger: TriggerSettings) -> Iterator[str]:
     if trigger.quiet_seconds is not None and trigger.grouping not in GATHERING:
         yield (
             f'quiet_seconds: has no effect with grouping = "{trigger.grouping}"; take it out, or'

@@ -20,8 +20,8 @@ import msgspec
 from claraedge import texts
 from claraedge.config import addresses, disk, engine, images, inbox, names
 from claraedge.config.expected import is_path, wrong
-from claraedge.config.images import Credential
-from claraedge.config.inbox import Trigger
+from claraedge.config.images import CredentialSettings
+from claraedge.config.inbox import TriggerSettings
 from claraedge.config.model import Config
 from claraedge.config.sections import Section
 from claraedge.errors import ConfigurationError
@@ -300,14 +300,14 @@ def _decode(kind: Any, value: Any, where: str, mistakes: list[str]) -> Any:
             complete = complete and decoded[key] is not None
         elif key == "trigger" and isinstance(item, list):
             triggers = [
-                _decode(Trigger, entry, f"{place}[{index}]", mistakes)
+                _decode(TriggerSettings, entry, f"{place}[{index}]", mistakes)
                 for index, entry in enumerate(item)
             ]
             complete = complete and None not in triggers
             decoded[key] = tuple(triggers)
         elif key == "credentials" and isinstance(item, Mapping):
             credentials = {
-                name: _decode(Credential, entry, f"{place}.{name}", mistakes)
+                name: _decode(CredentialSettings, entry, f"{place}.{name}", mistakes)
                 for name, entry in item.items()
             }
             complete = complete and None not in credentials.values()

@@ -7,15 +7,20 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from claraedge.config.disk import Disk, Retention
-from claraedge.config.engine import Engine, Inference, Jobs, Services
-from claraedge.config.images import Images
-from claraedge.config.inbox import Inbox
-from claraedge.config.names import Names
+from claraedge.config.disk import DiskSettings, RetentionSettings
+from claraedge.config.engine import (
+    EngineSettings,
+    InferenceSettings,
+    JobsSettings,
+    ServicesSettings,
+)
+from claraedge.config.images import ImagesSettings
+from claraedge.config.inbox import InboxSettings
+from claraedge.config.names import NamesSettings
 from claraedge.config.sections import Days, Seconds, Section, Text
 
 
-class Outbox(Section, frozen=True, kw_only=True):
+class OutboxSettings(Section, frozen=True, kw_only=True):
     """`[outbox]`: the folders for results, failed items and originals, and their retention."""
 
     path: Path | None = None
@@ -42,7 +47,7 @@ class Outbox(Section, frozen=True, kw_only=True):
     mounted."""
 
 
-class PipelineFiles(Section, frozen=True, kw_only=True):
+class PipelinesSettings(Section, frozen=True, kw_only=True):
     """`[pipelines]`: definitions that are registered from files."""
 
     path: Path | None = None
@@ -50,7 +55,7 @@ class PipelineFiles(Section, frozen=True, kw_only=True):
     `<state>/pipelines.d`."""
 
 
-class Api(Section, frozen=True, kw_only=True):
+class ApiSettings(Section, frozen=True, kw_only=True):
     """`[api]`: the gRPC server."""
 
     listen: tuple[Text, ...] = ()
@@ -63,7 +68,7 @@ class Api(Section, frozen=True, kw_only=True):
     and for the client to receive the next message of a stream."""
 
 
-class Gpu(Section, frozen=True, kw_only=True):
+class GpuSettings(Section, frozen=True, kw_only=True):
     """`[gpu]`: measurements of the GPUs."""
 
     interval_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 2.0
@@ -71,7 +76,7 @@ class Gpu(Section, frozen=True, kw_only=True):
     and of `node_monitor.Monitor/GpuMetrics`."""
 
 
-class Podman(Section, frozen=True, kw_only=True):
+class PodmanSettings(Section, frozen=True, kw_only=True):
     """`[podman]`: the Podman service."""
 
     socket: Path | None = None
@@ -79,7 +84,7 @@ class Podman(Section, frozen=True, kw_only=True):
     Podman service that the daemon starts itself."""
 
 
-class Log(Section, frozen=True, kw_only=True):
+class LogSettings(Section, frozen=True, kw_only=True):
     """`[log]`: the daemon's own log, on stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -99,21 +104,21 @@ class Config(Section, frozen=True, kw_only=True):
     runtime_dir: Path
     """Folder of the socket. Default: the `RuntimeDirectory=` of systemd, otherwise
     `/run/claraedge` for root, and `$XDG_RUNTIME_DIR/claraedge` for other users."""
-    api: Api = Api()
-    inbox: Inbox = Inbox()
-    names: Names = Names()
-    outbox: Outbox = Outbox()
-    pipelines: PipelineFiles = PipelineFiles()
-    engine: Engine = Engine()
-    services: Services = Services()
-    inference: Inference = Inference()
-    jobs: Jobs = Jobs()
-    disk: Disk = Disk()
-    retention: Retention = Retention()
-    gpu: Gpu = Gpu()
-    podman: Podman = Podman()
-    images: Images = Images()
-    log: Log = Log()
+    api: ApiSettings = ApiSettings()
+    inbox: InboxSettings = InboxSettings()
+    names: NamesSettings = NamesSettings()
+    outbox: OutboxSettings = OutboxSettings()
+    pipelines: PipelinesSettings = PipelinesSettings()
+    engine: EngineSettings = EngineSettings()
+    services: ServicesSettings = ServicesSettings()
+    inference: InferenceSettings = InferenceSettings()
+    jobs: JobsSettings = JobsSettings()
+    disk: DiskSettings = DiskSettings()
+    retention: RetentionSettings = RetentionSettings()
+    gpu: GpuSettings = GpuSettings()
+    podman: PodmanSettings = PodmanSettings()
+    images: ImagesSettings = ImagesSettings()
+    log: LogSettings = LogSettings()
 
     @property
     def socket(self) -> Path:

@@ -8,7 +8,7 @@ from claraedge.config.sections import Section, Text
 from claraedge.formats import filenames
 
 
-class Names(Section, frozen=True, kw_only=True):
+class NamesSettings(Section, frozen=True, kw_only=True):
     """`[names]`: shell patterns for names of files and folders that are not user content.
 
     They take precedence over the built-in table; `claraedge describe names` shows all of them. A
@@ -30,7 +30,7 @@ class Names(Section, frozen=True, kw_only=True):
         return filenames.Names((*own, *filenames.TABLE))
 
 
-def mistakes_of(names: Names) -> Iterator[str]:
+def mistakes_of(names: NamesSettings) -> Iterator[str]:
     """Patterns without effect, or with too much of it."""
     for key in ("unfinished", "leftovers", "content"):
         for number, pattern in enumerate(getattr(names, key)):

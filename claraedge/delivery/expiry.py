@@ -19,7 +19,7 @@ from claraedge import failpoints
 from claraedge.blocking import CancelFlag, in_folder_thread
 from claraedge.bugs import known, words
 from claraedge.clock import Clock
-from claraedge.config import Outbox
+from claraedge.config import OutboxSettings
 from claraedge.delivery import kept
 from claraedge.delivery.kept import Kept, Kind
 from claraedge.delivery.publish import is_owners
@@ -62,7 +62,7 @@ class Expiry:
     """Removes expired folders periodically while `run` runs."""
 
     def __init__(
-        self, database: Database, roots: Roots, config: Outbox, clock: Clock, trust: ClockTrust
+        self, database: Database, roots: Roots, config: OutboxSettings, clock: Clock, trust: ClockTrust
     ) -> None:
         self._database = database
         self._roots = roots

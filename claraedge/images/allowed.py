@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 from urllib.request import getproxies, proxy_bypass
 
-from claraedge.config import Images as Settings
+from claraedge.config import ImagesSettings
 from claraedge.errors import RegistryNotAllowedError
 from claraedge.runner.references import host
 
@@ -42,7 +42,7 @@ def addresses(name: str) -> Sequence[str]:
     return [str(entry[4][0]) for entry in found]
 
 
-def refuse(name: str, settings: Settings, resolve: Resolve) -> None:
+def refuse(name: str, settings: ImagesSettings, resolve: Resolve) -> None:
     """Raises RegistryNotAllowedError for a full name that must not be pulled. Blocks."""
     registry = host(name) or ""
     listed = (*settings.allow, *settings.registries)

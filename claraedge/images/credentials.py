@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claraedge import texts
-from claraedge.config import Credential
+from claraedge.config import CredentialSettings
 from claraedge.errors import ConfigurationError, ImagePullError
 from claraedge.runner.protocol import Login
 
@@ -23,7 +23,7 @@ class Named:
     """A configured credential with the name by which pipelines refer to it."""
 
     name: str
-    credential: Credential
+    credential: CredentialSettings
 
     def login(self) -> Login:
         """Reads the password; blocks. Raises ImagePullError where the file cannot be used."""
@@ -39,7 +39,7 @@ class Named:
 
 
 def matching(
-    credentials: Mapping[str, Credential], secrets: Sequence[str], registry: str
+    credentials: Mapping[str, CredentialSettings], secrets: Sequence[str], registry: str
 ) -> tuple[Named, ...]:
     """Returns the credentials in `secrets` that are for this registry's host, in that order."""
     folded = {name.casefold(): name for name in credentials}
@@ -51,7 +51,7 @@ def matching(
     )
 
 
-def open_files(credentials: Mapping[str, Credential]) -> tuple[list[str], list[str]]:
+def open_files(credentials: Mapping[str, CredentialSettings]) -> tuple[list[str], list[str]]:
     """Returns (mistakes, warnings): password files that others can access, and unreadable ones.
     Blocks.
     """

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from claraedge.blocking import in_thread
-from claraedge.config import Images as Settings
+from claraedge.config import ImagesSettings
 from claraedge.errors import (
     ConfigurationError,
     ContainerError,
@@ -31,7 +31,7 @@ from claraedge.runner.reserved import refusal
 
 _log = logging.getLogger(__name__)
 
-_NO_SETTINGS = Settings()
+_NO_SETTINGS = ImagesSettings()
 _SHORT = 12
 
 
@@ -41,7 +41,7 @@ class Images:
     def __init__(
         self,
         runner: Runner,
-        settings: Settings = _NO_SETTINGS,
+        settings: ImagesSettings = _NO_SETTINGS,
         *,
         blocked_by: Callable[[], str | None] = lambda: None,
         resolve: Resolve = addresses,

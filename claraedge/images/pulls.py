@@ -11,7 +11,7 @@ from typing import TypeAlias
 from weakref import WeakValueDictionary
 
 from claraedge.blocking import Threads, in_thread, wait_out
-from claraedge.config import Images as Settings
+from claraedge.config import ImagesSettings
 from claraedge.errors import (
     ImageDeniedError,
     ImageNotFoundError,
@@ -44,7 +44,7 @@ class Pulls:
     def __init__(
         self,
         runner: Runner,
-        settings: Settings,
+        settings: ImagesSettings,
         find: Callable[[str], Awaitable[Image | None]],
         blocked_by: Callable[[], str | None],
         resolve: Resolve,

@@ -11,8 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from claraedge.clock import Clock
-from claraedge.config import Inference as InferenceSettings
-from claraedge.config import Services as ServiceSettings
+from claraedge.config import InferenceSettings, ServicesSettings
 from claraedge.errors import ClaraedgeError
 from claraedge.services.companion import Companion, Found, Limits
 from claraedge.services.inference.server import LoadedModels
@@ -39,7 +38,7 @@ class Companions:
         workshop: Workshop,
         clock: Clock,
         *,
-        services: ServiceSettings,
+        services: ServicesSettings,
         inference: InferenceSettings,
         loads: Callable[[Collection[str]], LoadedModels],
     ) -> None:
@@ -238,7 +237,7 @@ class Companions:
         found: Found | None = None,
         after: tuple[asyncio.Task[None], ...] = (),
     ) -> Companion:
-        settings: ServiceSettings | InferenceSettings = self._services
+        settings: ServicesSettings | InferenceSettings = self._services
         models = None
         if key == INFERENCE:
             settings = self._inference

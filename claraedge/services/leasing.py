@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from claraedge.blocking import in_thread
-from claraedge.config import Inference
+from claraedge.config import InferenceSettings
 from claraedge.errors import RunnerUnavailableError, StorageFullError
 from claraedge.fs import files
 from claraedge.images.images import Images
@@ -43,7 +43,7 @@ class Leasing:
         present: Callable[[], Awaitable[Mapping[str, Stored]]],
         memory: Memory,
         *,
-        inference: Inference,
+        inference: InferenceSettings,
         tmpfs_rule: TmpfsRule,
         gpus: Callable[[], tuple[str, ...]],
     ) -> None:

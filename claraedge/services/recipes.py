@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from claraedge.config import Inference
+from claraedge.config import InferenceSettings
 from claraedge.errors import ServiceError
 from claraedge.pipelines.contract import expand, service_environment
 from claraedge.pipelines.model import Service
@@ -123,7 +123,7 @@ def ports(service: Service, image: Image) -> tuple[int, ...]:
 
 
 def of_inference(
-    settings: Inference, image: Image, *, memory: int, models: Path, gpus: tuple[str, ...]
+    settings: InferenceSettings, image: Image, *, memory: int, models: Path, gpus: tuple[str, ...]
 ) -> Recipe:
     """Returns the recipe of the inference server; `memory`: megabytes reserved for it."""
     return Recipe(

@@ -15,8 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from claraedge.clock import Clock
-from claraedge.config import Inference as InferenceSettings
-from claraedge.config import Services as ServiceSettings
+from claraedge.config import InferenceSettings, ServicesSettings
 from claraedge.errors import (
     ClaraedgeError,
     RunnerUnavailableError,
@@ -56,7 +55,7 @@ _LAST = 30.0
 class Settings:
     """The part of the configuration that concerns services and the inference server."""
 
-    services: ServiceSettings
+    services: ServicesSettings
     inference: InferenceSettings
     grace: float
     """Seconds between TERM and KILL."""

@@ -20,7 +20,7 @@ from claraedge.api.transport.calls import Limits
 from claraedge.api.transport.server import Server
 from claraedge.api.transport.slots import BOUNDS, OPENING, Kind
 from claraedge.client import target
-from claraedge.config.model import Api
+from claraedge.config.model import ApiSettings
 from claraedge.jobs import records as jobs
 from claraedge.payloads import names
 from claraedge.registry import pipelines
@@ -29,7 +29,7 @@ from tests.rig.waiting import eventually
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "clients.md"
 _MIB = 1 << 20
-_API = Api()
+_API = ApiSettings()
 
 FIGURES = {
     "keepalive pings of a client": "none",

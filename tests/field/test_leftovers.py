@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.config import Config, Names
+from claraedge.config import Config, NamesSettings
 from claraedge.formats.filenames import TABLE, Kind
 from claraedge.formats.filenames import Names as Table
 from claraedge.inbox.model import Item, ItemState
@@ -255,7 +255,9 @@ async def test_a_file_waits_for_its_control_file_to_go(state: Path) -> None:
     outcome="[names] in the configuration adds both; `claraedge describe names` shows the table.",
 )
 async def test_a_device_adds_names_of_its_own(state: Path) -> None:
-    names = Names(unfinished=("*.sending",), leftovers=("scanner.log",), content=("*.part",))
+    names = NamesSettings(
+        unfinished=("*.sending",), leftovers=("scanner.log",), content=("*.part",)
+    )
     config = make_config(state, names=names)
     async with bench(config) as b:
         await b.register("ct")
@@ -301,7 +303,9 @@ def test_each_row_fits_its_own_pattern_and_has_a_source() -> None:
 
 
 def test_what_a_device_says_comes_first() -> None:
-    config = Config(state_dir=Path("/s"), runtime_dir=Path("/r"), names=Names(content=("*.part",)))
+    config = Config(
+        state_dir=Path("/s"), runtime_dir=Path("/r"), names=NamesSettings(content=("*.part",))
+    )
     assert config.names.table().find(b"a.part") is None
     assert Table().find(b"a.part") is not None
 

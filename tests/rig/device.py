@@ -34,8 +34,8 @@ class Device:
     instance: str = field(default_factory=new_id)
     shared_memory: Path = Path("/dev/shm")
     profile: Profile = Profile.CLARA_0_8
-    services: config.Services = config.Services()  # noqa: RUF009 it is frozen
-    inference: config.Inference = config.Inference()  # noqa: RUF009 it is frozen
+    services: config.ServicesSettings = config.ServicesSettings()  # noqa: RUF009 it is frozen
+    inference: config.InferenceSettings = config.InferenceSettings()  # noqa: RUF009 it is frozen
 
     async def faults(self) -> Mapping[str, str]:
         return self.gpu_faults

@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 
 from claraedge.clock import SystemClock, moment
-from claraedge.config import Config, Outbox
-from claraedge.config.inbox import Inbox as InboxConfig
-from claraedge.config.inbox import Trigger
+from claraedge.config import Config, OutboxSettings
+from claraedge.config.inbox import InboxSettings, TriggerSettings
 from claraedge.delivery.delivery import Delivery
 from claraedge.failpoints import hooked
 from claraedge.ids import new_id
@@ -186,16 +185,16 @@ def make_config(
     return Config(
         state_dir=state,
         runtime_dir=state / "run",
-        inbox=InboxConfig(
+        inbox=InboxSettings(
             path=changes.pop("inbox", None),
             settle_seconds=settle,
             rescan_seconds=rescan,
             max_queued=changes.pop("max_queued", 20_000),
             max_entries=changes.pop("max_entries", 50_000),
             group=changes.pop("group", None),
-            trigger=tuple(Trigger(**t) for t in changes.pop("trigger", ())),
+            trigger=tuple(TriggerSettings(**t) for t in changes.pop("trigger", ())),
         ),
-        outbox=Outbox(**outbox),
+        outbox=OutboxSettings(**outbox),
         **changes,
     )
 

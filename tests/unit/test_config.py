@@ -13,7 +13,7 @@ import pytest
 from claraedge.config import VARIABLES, Config, default_folders, default_path, load_config
 from claraedge.config.expected import wrong
 from claraedge.config.images import Credential
-from claraedge.config.inbox import Trigger
+from claraedge.config.inbox import TriggerSettings
 from claraedge.config.sections import Section
 from claraedge.errors import ConfigurationError
 
@@ -260,7 +260,7 @@ def test_a_mistake_names_what_it_was_read_from(file: Path) -> None:
 
 @pytest.mark.parametrize("section", [*(f.name for f in msgspec.structs.fields(Config)), "trigger"])
 def test_each_setting_has_words_for_what_it_may_be(section: str) -> None:
-    kinds = {f.name: f.type for f in msgspec.structs.fields(Config)} | {"trigger": Trigger}
+    kinds = {f.name: f.type for f in msgspec.structs.fields(Config)} | {"trigger": TriggerSettings}
     kind = kinds[section]
     fields = msgspec.structs.fields(kind) if issubclass(kind, Section) else []
     for field in fields:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claraedge.clock import Clock
-from claraedge.config.inbox import Trigger as Rule
+from claraedge.config.inbox import TriggerSettings
 from claraedge.inbox.candidates.entry import ALONE, TriggerFolder, Waiting, lives, unit_of
 from claraedge.inbox.inspection.survey import combined
 from claraedge.inbox.model import Claimed, Options
@@ -29,7 +29,7 @@ UNSEEN = (
 )
 
 #: Rule for items that can never become jobs, for which parameters from names do not matter.
-_BARE = Rule(folder=".", pipeline="-")
+_BARE = TriggerSettings(folder=".", pipeline="-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

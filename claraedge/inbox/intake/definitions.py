@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from claraedge.blocking import in_thread
-from claraedge.config.inbox import Trigger as Rule
+from claraedge.config.inbox import TriggerSettings
 from claraedge.config.placeholders import filled, unknown
 from claraedge.delivery.plan import plan
 from claraedge.errors import ClaraedgeError
@@ -45,7 +45,7 @@ class Definitions:
         self._database = database
         self._kept: dict[_Key, Definition] = {}
 
-    async def of_rule(self, rule: Rule) -> Definition:
+    async def of_rule(self, rule: TriggerSettings) -> Definition:
         """Checks a trigger's pipeline, as far as the result is the same for all its items."""
         if any(unknown(text, ()) for text in rule.parameters.values()):
             registered = (await self.registered([rule.pipeline]))[rule.pipeline]

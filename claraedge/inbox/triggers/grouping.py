@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from claraedge.config.inbox import Trigger
+from claraedge.config.inbox import TriggerSettings
 
 #: Most missing files of a group that a text names.
 _NAMED = 3
@@ -88,7 +88,7 @@ class _Crowd:
     marker: Unit | None = None
 
 
-def group(trigger: Trigger, units: Sequence[Unit], now: float) -> Grouped:
+def group(trigger: TriggerSettings, units: Sequence[Unit], now: float) -> Grouped:
     """Decides which items can be made of the entries of a trigger's folder.
 
     `units` must be in the order first seen. `now`: seconds of the clock's `elapsed`.
@@ -114,7 +114,7 @@ def group(trigger: Trigger, units: Sequence[Unit], now: float) -> Grouped:
 
 
 def _decided(
-    trigger: Trigger, crowds: Iterable[_Crowd], units: Iterable[Unit], now: float
+    trigger: TriggerSettings, crowds: Iterable[_Crowd], units: Iterable[Unit], now: float
 ) -> Grouped:
     groups: list[Group] = []
     times: list[float] = []
@@ -241,7 +241,7 @@ def _folded(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape").casefold()
 
 
-def _ended(trigger: Trigger, units: Sequence[Unit]) -> list[_Crowd]:
+def _ended(trigger: TriggerSettings, units: Sequence[Unit]) -> list[_Crowd]:
     """Returns the group of each marker that exists. No group waits for empty folders."""
     assert trigger.marker is not None
     stems = {u.name: stem_of(trigger.marker, u.name) for u in units}

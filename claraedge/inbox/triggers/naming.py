@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from claraedge.config.inbox import Trigger, expression
+from claraedge.config.inbox import TriggerSettings, expression
 from claraedge.config.placeholders import filled
 from claraedge.inbox.triggers.grouping import stem_of
 from claraedge.metadata import MAX_VALUE_CHARACTERS
@@ -25,12 +25,12 @@ class NameDoesNotFitError(ValueError):
     """The name does not fit the `match` of the trigger."""
 
 
-def is_marker(trigger: Trigger, name: bytes) -> bool:
+def is_marker(trigger: TriggerSettings, name: bytes) -> bool:
     """Whether an entry is a marker, which ends a group. It need not be in `include`."""
     return trigger.marker is not None and stem_of(trigger.marker, name) is not None
 
 
-def included(trigger: Trigger, name: bytes) -> bool:
+def included(trigger: TriggerSettings, name: bytes) -> bool:
     """Whether `include` of the trigger accepts this name, which is a path below its folder.
 
     A pattern with a slash applies to the whole path, one without to the last part.
@@ -38,7 +38,7 @@ def included(trigger: Trigger, name: bytes) -> bool:
     return not trigger.include or _first_fit(trigger.include, name) is not None
 
 
-def may_be_included(trigger: Trigger, name: bytes) -> bool:
+def may_be_included(trigger: TriggerSettings, name: bytes) -> bool:
     """Whether an unfinished file may later get a name that the trigger accepts.
 
     Most programs add something before or after the final name: `IM1.dcm.part`, `.IM1.dcm.4FgT2x`.
@@ -51,7 +51,7 @@ def _around(pattern: str) -> str:
     return f"{folder}{slash}*{last}*"
 
 
-def ignored_by(trigger: Trigger, name: bytes) -> str | None:
+def ignored_by(trigger: TriggerSettings, name: bytes) -> str | None:
     """Returns the pattern in `ignore` of the trigger that matches this name, or None."""
     return _first_fit(trigger.ignore, name)
 
@@ -66,7 +66,7 @@ def _first_fit(patterns: Sequence[str], name: bytes) -> str | None:
     return None
 
 
-def named(trigger: Trigger, name: bytes, uids: Mapping[str, str]) -> Named:
+def named(trigger: TriggerSettings, name: bytes, uids: Mapping[str, str]) -> Named:
     """Returns the parameters and metadata for an item of this name.
 
     `uids`: the DICOM UIDs of its files, as further values. Raises NameDoesNotFitError.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from claraedge.config.inbox import Trigger
+from claraedge.config.inbox import TriggerSettings
 from claraedge.formats.filenames import Kind, Names, Row
 from claraedge.inbox.model import shown
 from claraedge.inbox.triggers.naming import ignored_by, included, is_marker, may_be_included
@@ -28,7 +28,7 @@ class LeftOut:
     remedy: str
 
 
-def select(rule: Trigger, path: bytes, names: Names) -> Selected | LeftOut:
+def select(rule: TriggerSettings, path: bytes, names: Names) -> Selected | LeftOut:
     """Decides whether a path below a trigger's folder is an entry.
 
     For a deep trigger, `path` is that of a file in its tree; else a name at the top of its folder.

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from claraedge.config.inbox import DEEP
-from claraedge.config.inbox import Trigger as Rule
+from claraedge.config.inbox import DEEP, TriggerSettings
 
 #: The remedy for a missing pipeline.
 CREATE = "claraedge create pipeline -p FILE"
@@ -24,7 +23,7 @@ class Trigger:
 
     folder: Path
     """An absolute path."""
-    rule: Rule
+    rule: TriggerSettings
     """The configured rule, or that of a folder which is named like a pipeline."""
     settle: float
     """Seconds without a change after which an entry is settled."""

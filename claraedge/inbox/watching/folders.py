@@ -12,7 +12,7 @@ from pathlib import Path
 
 from claraedge.bugs import Known, known, words
 from claraedge.config import Config
-from claraedge.config.inbox import Trigger as Rule
+from claraedge.config.inbox import TriggerSettings
 from claraedge.formats.filenames import Names, is_ignored
 from claraedge.fs.mounts import mount_of
 from claraedge.fs.trusted import opened
@@ -89,7 +89,7 @@ class Folders:
             names = []
             if not self._settings.trigger:
                 return None
-        root = await self._trigger(self.root, Rule(folder=str(self.root), pipeline=""))
+        root = await self._trigger(self.root, TriggerSettings(folder=str(self.root), pipeline=""))
         triggers = {self.root: replace(root, problem=NOT_IN_A_FOLDER)}
         by_name: Mapping[Path, str] = {self.root / name_of(name): name_of(name) for name in names}
         registered = await self._definitions.registered(
@@ -98,21 +98,23 @@ class Folders:
         for folder, name in by_name.items():
             if registered.get(name) is None:
                 missing = await self._definitions.missing(name)
-                trigger = await self._trigger(folder, Rule(folder=name, pipeline=""))
+                trigger = await self._trigger(folder, TriggerSettings(folder=name, pipeline=""))
                 triggers[folder] = replace(trigger, problem=missing.problem, remedy=missing.remedy)
             else:
-                triggers[folder] = await self._checked(folder, Rule(folder=name, pipeline=name))
+                triggers[folder] = await self._checked(
+                    folder, TriggerSettings(folder=name, pipeline=name)
+                )
         for rule in self._settings.trigger:
             folder = folder_of(self.root, rule.folder)
             triggers[folder] = await self._checked(folder, rule)
         return Layout(self.root, triggers.values())
 
-    async def _checked(self, folder: Path, rule: Rule) -> Trigger:
+    async def _checked(self, folder: Path, rule: TriggerSettings) -> Trigger:
         definition = await self._definitions.of_rule(rule)
         trigger = await self._trigger(folder, rule)
         return replace(trigger, problem=definition.problem, remedy=definition.remedy)
 
-    async def _trigger(self, folder: Path, rule: Rule) -> Trigger:
+    async def _trigger(self, folder: Path, rule: TriggerSettings) -> Trigger:
         settle = rule.settle_seconds or self._settings.settle_seconds
         return Trigger(folder=folder, rule=rule, settle=settle, polled=await self._polled(folder))
 
@@ -198,7 +200,7 @@ class Folders:
             )
 
 
-def _sorted(paths: Iterable[bytes], rule: Rule, names: Names, *, root: bool) -> Listing:
+def _sorted(paths: Iterable[bytes], rule: TriggerSettings, names: Names, *, root: bool) -> Listing:
     """Sorts paths below a trigger's folder into entries and those that are left out."""
     entries, left_out = [], []
     for path in paths:

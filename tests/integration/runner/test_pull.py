@@ -18,8 +18,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.blocking import in_thread
-from claraedge.config import Credential
-from claraedge.config import Images as Settings
+from claraedge.config import CredentialSettings, ImagesSettings
 from claraedge.errors import (
     ImageDeniedError,
     ImageNotFoundError,
@@ -65,8 +64,8 @@ def _listed(host: str) -> list[str]:
     ]
 
 
-def settings(registry: StubRegistry, **more: object) -> Settings:
-    return Settings(
+def settings(registry: StubRegistry, **more: object) -> ImagesSettings:
+    return ImagesSettings(
         registries=(f"{registry.host}/team",),
         pull="missing",
         insecure_registries=(registry.host,),
@@ -80,13 +79,13 @@ def images(runner: PodmanRunner, registry: StubRegistry) -> Images:
 
 
 @pytest.fixture
-def credentials(registry: StubRegistry, tmp_path: Path) -> dict[str, Credential]:
+def credentials(registry: StubRegistry, tmp_path: Path) -> dict[str, CredentialSettings]:
     made = {}
     for name, password in (("right", "se cret"), ("wrong", "stale")):
         file = tmp_path / name
         file.write_text(f"{password}\n")
         file.chmod(0o600)
-        made[name] = Credential(registry=registry.host, username="u", password_file=file)
+        made[name] = CredentialSettings(registry=registry.host, username="u", password_file=file)
     return made
 
 
@@ -138,7 +137,7 @@ async def test_credentials_are_taken_refused_and_missed(
     runner: PodmanRunner,
     registry: StubRegistry,
     archive: Path,
-    credentials: dict[str, Credential],
+    credentials: dict[str, CredentialSettings],
     runtime_folder: Path,
 ) -> None:
     registry.add(archive, "team/app", "1")
@@ -187,7 +186,7 @@ async def test_a_registry_without_tls_must_be_configured_as_such(
     runner: PodmanRunner, registry: StubRegistry, archive: Path
 ) -> None:
     registry.add(archive, "app", "1")
-    images = Images(runner, Settings(pull="missing", allow=(registry.host,)))
+    images = Images(runner, ImagesSettings(pull="missing", allow=(registry.host,)))
     with pytest.raises(ImagePullError, match="TLS"):
         await images.ensure(f"{registry.host}/app:1", ())
 
@@ -197,14 +196,14 @@ async def test_a_registry_at_a_private_address_is_not_asked_unless_it_is_listed(
 ) -> None:
     registry.add(archive, "app", "1")
     with pytest.raises(RegistryNotAllowedError, match=r"set \[images\] allow"):
-        await Images(runner, Settings(pull="missing")).ensure(f"{registry.host}/app:1", ())
+        await Images(runner, ImagesSettings(pull="missing")).ensure(f"{registry.host}/app:1", ())
     assert registry.requests == []
 
 
 @pytest.mark.parametrize("name", ["dir:/etc/app", "docker-archive:/tmp/x.tar", "host.x/-/a b:1"])
 async def test_a_reference_is_never_a_file_or_a_flag(runner: PodmanRunner, name: str) -> None:
     with pytest.raises(ImagePullError, match="invalid reference format"):
-        await Images(runner, Settings(pull="missing")).ensure(name, ())
+        await Images(runner, ImagesSettings(pull="missing")).ensure(name, ())
 
 
 async def test_a_stalled_pull_ends_at_its_limit_and_leaves_nothing(

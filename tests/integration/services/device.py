@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from claraedge.clock import SystemClock
-from claraedge.config import Inference
-from claraedge.config import Services as ServiceSettings
+from claraedge.config import InferenceSettings, ServicesSettings
 from claraedge.ids import new_id
 from claraedge.images.images import Images
 from claraedge.models.model import ModelType
@@ -147,8 +146,8 @@ async def device(
             state=folder,
             instance=instance,
             settings=Settings(
-                services=ServiceSettings(**({"start_seconds": 20.0} | own)),
-                inference=Inference(
+                services=ServicesSettings(**({"start_seconds": 20.0} | own)),
+                inference=InferenceSettings(
                     **({"image": SERVER, "command": ("--explicit",)} | (inference or {}))
                 ),
                 grace=2.0,

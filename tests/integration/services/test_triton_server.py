@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.config import Inference
+from claraedge.config import InferenceSettings
 from claraedge.errors import ModelNotReadyError
 from claraedge.ids import new_id
 from claraedge.services.inference.triton import Triton
@@ -31,7 +31,7 @@ instance_group [{kind: KIND_CPU}]
 
 
 async def test_triton_loads_unloads_and_refuses_models(tmp_path: Path, other_folder: Path) -> None:
-    settings = Inference()
+    settings = InferenceSettings()
     own = {"image": settings.image, "command": settings.command, "model_limit": 1}
     async with device(tmp_path, other_folder, new_id(), inference=own) as made:
         if await made.runner.find_image(settings.image) is None:

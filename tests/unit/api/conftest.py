@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
-from claraedge.config import Api, Config, Disk, Engine, Inbox
+from claraedge.config import ApiSettings, Config, DiskSettings, EngineSettings, InboxSettings
 from claraedge.daemon import serve
 from claraedge.runner.memory import MemoryRunner
 from claraedge.runner.protocol import Runner
@@ -175,10 +175,10 @@ async def daemon_in(folder: Path, **sections: Any) -> AsyncIterator[Daemon]:
         state_dir=folder / "state",
         runtime_dir=folder / "run",
         **{
-            "engine": Engine(grace_seconds=0.2, max_operators=4),
-            "inbox": Inbox(settle_seconds=0.05, rescan_seconds=0.2),
-            "api": Api(),
-            "disk": Disk(soft_mb=2, hard_mb=1),  # the tests may run on any disk
+            "engine": EngineSettings(grace_seconds=0.2, max_operators=4),
+            "inbox": InboxSettings(settle_seconds=0.05, rescan_seconds=0.2),
+            "api": ApiSettings(),
+            "disk": DiskSettings(soft_mb=2, hard_mb=1),  # the tests may run on any disk
             **sections,
         },
     )

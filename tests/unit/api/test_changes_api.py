@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from claraedge.config import Jobs
+from claraedge.config import JobsSettings
 from claraedge.wire.nvidia.clara.platform import jobs_pb2, payloads_pb2, pipelines_pb2
 from tests.rig.pipelines import chain
 from tests.unit.api.conftest import HEADER, Daemon, an_id, contents, daemon_in, messages
@@ -287,7 +287,7 @@ async def test_logs_are_read_while_the_operator_runs(daemon: Daemon) -> None:
 
 
 async def test_a_job_that_is_never_started_is_removed_and_says_so(folder: Any) -> None:
-    async with daemon_in(folder, jobs=Jobs(unstarted_after_hours=1 / 3600)) as daemon:
+    async with daemon_in(folder, jobs=JobsSettings(unstarted_after_hours=1 / 3600)) as daemon:
         made = await daemon.create(await daemon.register(chain("one")))
         async with asyncio.timeout(20):
             while (await daemon.status(made.job_id.value)).header.code == 0:

@@ -15,7 +15,7 @@ import pytest
 from served import NOON, YEAR_ONE, Gpus, Served, served
 
 from claraedge import daemon
-from claraedge.config import Config, Gpu, load_config
+from claraedge.config import Config, GpuSettings, load_config
 from claraedge.errors import ConfigurationError, UnavailableError
 from claraedge.gpu.telemetry import GpuReading, Memory, PciAddress
 from claraedge.runner.memory import MemoryRunner
@@ -226,7 +226,7 @@ async def test_the_daemon_answers_at_the_configured_interval(folder: Path) -> No
         yield MemoryRunner()
 
     config = Config(
-        state_dir=folder / "state", runtime_dir=folder / "run", gpu=Gpu(interval_seconds=0.2)
+        state_dir=folder / "state", runtime_dir=folder / "run", gpu=GpuSettings(interval_seconds=0.2)
     )
     service = asyncio.create_task(daemon.serve(config, no_containers))
     try:

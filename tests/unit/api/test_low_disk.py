@@ -14,7 +14,7 @@ import pytest
 
 import claraedge.daemon.disks
 from claraedge.appliance import disk
-from claraedge.config import Config, Disk, Retention
+from claraedge.config import Config, DiskSettings, RetentionSettings
 from claraedge.jobs.retention import evictions
 from claraedge.runner.protocol import Space
 from claraedge.wire.claraedge.v1 import appliance_pb2
@@ -44,7 +44,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def daemon(folder: Path) -> AsyncIterator[Daemon]:
-    async with daemon_in(folder, disk=Disk()) as daemon:
+    async with daemon_in(folder, disk=DiskSettings()) as daemon:
         yield daemon
 
 
@@ -234,7 +234,7 @@ async def test_a_disk_that_is_low_at_the_start_blocks_from_the_first_moment(fold
     inbox.mkdir(parents=True, exist_ok=True)
     (inbox / "scan.dcm").write_bytes(b"scan")
     # So that the state's own disk is below the soft limit, whatever it has.
-    async with daemon_in(folder, disk=Disk(soft_percent=100, soft_mb=16 << 20)) as daemon:
+    async with daemon_in(folder, disk=DiskSettings(soft_percent=100, soft_mb=16 << 20)) as daemon:
         assert await warnings(daemon) != []
         await daemon.start(made.job_id.value)
 
@@ -266,7 +266,10 @@ async def test_what_an_evicted_job_leaves_gives_the_room_back(
     monkeypatch.setattr(claraedge.daemon.disks, "measured", lambda _: state)
     monkeypatch.setattr(evictions, "_SETTLE", 3600.0)  # so: by this one alone
     normal = jobs_pb2.JOB_PRIORITY_NORMAL
-    async with daemon_in(folder, disk=Disk()) as daemon, running(daemon, normal, normal) as jobs:
+    async with (
+        daemon_in(folder, disk=DiskSettings()) as daemon,
+        running(daemon, normal, normal) as jobs,
+    ):
         crowded = True
         assert (await daemon.end(jobs[1])).status == jobs_pb2.JOB_STATUS_EVICTED
 
@@ -288,8 +291,8 @@ async def test_a_payload_that_is_being_downloaded_stays_on_a_low_disk(
         return (LOW if crowded else ROOM).free, ROOM.total
 
     monkeypatch.setattr(claraedge.daemon.disks, "measured", lambda _: state)
-    keep = Retention(undelivered_hours=0)
-    async with daemon_in(folder, disk=Disk(), retention=keep) as daemon:
+    keep = RetentionSettings(undelivered_hours=0)
+    async with daemon_in(folder, disk=DiskSettings(), retention=keep) as daemon:
         pipeline = await daemon.register(chain("one"))
         read, other = [await daemon.run(pipeline, x=b"x" * 3_000_000) for _ in range(2)]
         call = daemon.payloads.Download(

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from claraedge.config import PipelineFiles
+from claraedge.config import PipelinesSettings
 from claraedge.registry.file_records import id_of
 from claraedge.wire.claraedge.v1 import appliance_pb2
 from claraedge.wire.claraedge.v1.pipeline_files_pb2 import ListPipelineFilesRequest
@@ -161,7 +161,7 @@ async def test_restarts_say_nothing_and_what_changed_meanwhile_is_applied(folder
 
 async def test_the_folder_may_lie_elsewhere(folder: Path) -> None:
     elsewhere = folder / "elsewhere"
-    async with daemon_in(folder, pipelines=PipelineFiles(path=elsewhere)) as daemon:
+    async with daemon_in(folder, pipelines=PipelinesSettings(path=elsewhere)) as daemon:
         (elsewhere / "ct.yaml").write_text(chain("one"))
         await eventually(lambda: listed(daemon), "the pipeline is listed")
         assert [f.path for f in await files(daemon)] == [str(elsewhere / "ct.yaml")]

@@ -14,7 +14,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
-from claraedge.config import Api
+from claraedge.config import ApiSettings
 from claraedge.wire.claraedge.v1 import events_pb2
 from claraedge.wire.claraedge.v1.events_pb2_grpc import EventsStub
 from claraedge.wire.nvidia.clara.platform import clara_pb2
@@ -27,7 +27,7 @@ JOBS = "/nvidia.clara.platform.Jobs"
 
 @pytest.fixture
 async def daemon(folder: Path) -> AsyncIterator[Daemon]:
-    async with daemon_in(folder, api=Api(idle_seconds=IDLE)) as daemon:
+    async with daemon_in(folder, api=ApiSettings(idle_seconds=IDLE)) as daemon:
         yield daemon
 
 

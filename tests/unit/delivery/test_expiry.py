@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from claraedge.config import Outbox
+from claraedge.config import OutboxSettings
 from claraedge.delivery import expiry, kept
 from claraedge.delivery.expiry import Expiry
 from claraedge.delivery.roots import Roots
@@ -97,7 +97,7 @@ async def keeper_of(b: Bench, **rules: float | None) -> Keeping:
     await roots.prepare()
     clock = Hands()
     trust = ClockTrust(b.database, clock)
-    expiry = Expiry(b.database, roots, Outbox(**rules), clock, trust)  # type: ignore[arg-type]
+    expiry = Expiry(b.database, roots, OutboxSettings(**rules), clock, trust)  # type: ignore[arg-type]
     return Keeping(b, clock, expiry)
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.config import Images as Settings
-from claraedge.config import load_config
+from claraedge.config import ImagesSettings, load_config
 from claraedge.errors import ConfigurationError, RegistryNotAllowedError
 from claraedge.images import allowed
 from claraedge.images.images import Images
@@ -30,7 +29,7 @@ def resolve(host: str) -> Sequence[str]:
 
 def why(name: str, **settings: object) -> str:
     """Why it is refused; empty where it is not."""
-    chosen = Settings(pull="missing", **settings)  # type: ignore[arg-type]
+    chosen = ImagesSettings(pull="missing", **settings)  # type: ignore[arg-type]
     try:
         allowed.refuse(name, chosen, resolve)
     except RegistryNotAllowedError as error:
@@ -102,9 +101,9 @@ async def test_nobody_is_asked_for_what_is_not_allowed() -> None:
     runner = MemoryRunner()
     runner.add_remote_image("10.0.0.1:8443/x:1", nothing)
     with pytest.raises(RegistryNotAllowedError, match=r"10\.0\.0\.1"):
-        await Images(runner, Settings(pull="missing")).ensure("10.0.0.1:8443/x:1", ())
+        await Images(runner, ImagesSettings(pull="missing")).ensure("10.0.0.1:8443/x:1", ())
     assert runner.pulls == []
-    listed = Settings(pull="missing", allow=("10.0.0.1:8443",))
+    listed = ImagesSettings(pull="missing", allow=("10.0.0.1:8443",))
     assert await Images(runner, listed).ensure("10.0.0.1:8443/x:1", ())
 
 

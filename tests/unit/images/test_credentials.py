@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.config import Credential
-from claraedge.config import Images as Settings
+from claraedge.config import CredentialSettings, ImagesSettings
 from claraedge.errors import ConfigurationError, ImagePullError
 from claraedge.images.credentials import matching, read_password
 from claraedge.images.images import Images
@@ -23,8 +22,8 @@ def password(path: Path, content: bytes = b"secret\n", mode: int = 0o600) -> Pat
     return path
 
 
-def credential(file: Path, registry: str = "a.example") -> Credential:
-    return Credential(registry=registry, username="u", password_file=file)
+def credential(file: Path, registry: str = "a.example") -> CredentialSettings:
+    return CredentialSettings(registry=registry, username="u", password_file=file)
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o440, 0o640])
@@ -89,14 +88,14 @@ async def test_a_daemon_refuses_open_password_files_and_warns_of_missing_ones(
     open_ = {
         name: credential(password(tmp_path / name, mode=0o644)) for name in ("first", "second")
     }
-    settings = Settings(pull="missing", credentials=open_)
+    settings = ImagesSettings(pull="missing", credentials=open_)
     with pytest.raises(ConfigurationError) as caught:
         await Images(MemoryRunner(), settings).prepare()
     assert [m.split(":")[0] for m in caught.value.messages] == [
         "images.credentials.first.password_file",
         "images.credentials.second.password_file",
     ]
-    settings = Settings(pull="missing", credentials={"later": credential(tmp_path / "later")})
+    settings = ImagesSettings(pull="missing", credentials={"later": credential(tmp_path / "later")})
     with caplog.at_level(logging.WARNING):
         await Images(MemoryRunner(), settings).prepare()
     (record,) = caplog.records

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.config import Images as Settings
+from claraedge.config import ImagesSettings
 from claraedge.errors import (
     DamagedImageError,
     ImageInUseError,
@@ -144,7 +144,7 @@ async def test_a_damaged_image_is_pulled_again_where_images_are_pulled(
     runner.add_image("registry.example/app:1", nothing)
     runner.damage_image("registry.example/app:1")
     runner.add_remote_image("registry.example/app:1", nothing)
-    images = Images(runner, Settings(pull="missing"))
+    images = Images(runner, ImagesSettings(pull="missing"))
     await images.ensure("registry.example/app:1", ())
     assert len(runner.pulls) == 1
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.config import Credential, Images, load_config
+from claraedge.config import CredentialSettings, ImagesSettings, load_config
 from claraedge.errors import ConfigurationError
 
 WHOLE = """
@@ -23,7 +23,7 @@ password_file = "/etc/claraedge/ngc"
 ACCOUNT = '[images.credentials.a]\nregistry = "a.example"\nusername = "u"\npassword_file = "/p"\n'
 
 
-def load(tmp_path: Path, text: str) -> Images:
+def load(tmp_path: Path, text: str) -> ImagesSettings:
     (tmp_path / "c.toml").write_text(text)
     return load_config(tmp_path / "c.toml", {"HOME": str(tmp_path)}, {}).images
 
@@ -35,13 +35,13 @@ def mistakes(tmp_path: Path, text: str) -> list[str]:
 
 
 def test_all_settings_are_read(tmp_path: Path) -> None:
-    assert load(tmp_path, WHOLE) == Images(
+    assert load(tmp_path, WHOLE) == ImagesSettings(
         registries=("nvcr.io/nvidia", "127.0.0.1:5000", "localhost", "box:5000/a/b-c"),
         pull="missing",
         pull_seconds=60,
         insecure_registries=("127.0.0.1:5000",),
         credentials={
-            "ngc-clara": Credential(
+            "ngc-clara": CredentialSettings(
                 registry="nvcr.io",
                 username="$oauthtoken",
                 password_file=Path("/etc/claraedge/ngc"),

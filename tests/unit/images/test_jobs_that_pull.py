@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.config import Images as Settings
+from claraedge.config import ImagesSettings
 from claraedge.errors import ImagePullError
 from claraedge.images.images import Images
 from claraedge.jobs.model import JobStatus, OperatorStatus
@@ -22,7 +22,7 @@ NAME = "a.example/team/copy:1"
 
 @pytest.fixture
 def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Device:
-    settings = Settings(registries=("a.example/team",), pull="missing")
+    settings = ImagesSettings(registries=("a.example/team",), pull="missing")
     monkeypatch.setattr("tests.rig.engine.Images", lambda runner: Images(runner, settings))
     device = Device(tmp_path)
     device.runner.add_remote_image(NAME, copy)
@@ -70,7 +70,7 @@ async def test_a_job_waits_for_room_to_pull(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     low = ["disk: the disk of Podman's images has 1 MiB free"]
-    settings = Settings(registries=("a.example/team",), pull="missing")
+    settings = ImagesSettings(registries=("a.example/team",), pull="missing")
 
     def images(runner: Runner) -> Images:
         return Images(runner, settings, blocked_by=lambda: low[-1] if low else None)

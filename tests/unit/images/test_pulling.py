@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.config import Credential
-from claraedge.config import Images as Settings
+from claraedge.config import CredentialSettings, ImagesSettings
 from claraedge.errors import (
     ClaraedgeError,
     ImageDeniedError,
@@ -31,7 +30,7 @@ async def nothing(_: ContainerSpec) -> int:
 
 
 @pytest.fixture
-def credentials(tmp_path: Path) -> dict[str, Credential]:
+def credentials(tmp_path: Path) -> dict[str, CredentialSettings]:
     """Right ones (ngc), wrong ones (old), and ones of another registry."""
     made = {}
     for name, text, host in (
@@ -41,12 +40,14 @@ def credentials(tmp_path: Path) -> dict[str, Credential]:
     ):
         (tmp_path / name).write_text(f"{text}\n")
         (tmp_path / name).chmod(0o600)
-        made[name] = Credential(registry=host, username="user", password_file=tmp_path / name)
+        made[name] = CredentialSettings(
+            registry=host, username="user", password_file=tmp_path / name
+        )
     return made
 
 
 def pulling(runner: MemoryRunner, **more: object) -> Images:
-    return Images(runner, Settings(registries=(FIRST, SECOND), pull="missing", **more))  # type: ignore[arg-type]
+    return Images(runner, ImagesSettings(registries=(FIRST, SECOND), pull="missing", **more))  # type: ignore[arg-type]
 
 
 def asked(runner: MemoryRunner) -> list[tuple[str, str]]:
@@ -59,7 +60,7 @@ def asked(runner: MemoryRunner) -> list[tuple[str, str]]:
 async def test_a_bare_name_means_the_first_registrys_image_before_any_other(
     runner: MemoryRunner,
 ) -> None:
-    images = Images(runner, Settings(registries=(FIRST, SECOND)))
+    images = Images(runner, ImagesSettings(registries=(FIRST, SECOND)))
     anywhere = runner.add_image("localhost/app:1", nothing)
     assert await images.find("app:1") == anywhere
     second = runner.add_image(f"{SECOND}/app:1", nothing)
@@ -70,7 +71,7 @@ async def test_a_bare_name_means_the_first_registrys_image_before_any_other(
 
 
 async def test_a_full_name_means_only_itself(runner: MemoryRunner) -> None:
-    images = Images(runner, Settings(registries=(FIRST,)))
+    images = Images(runner, ImagesSettings(registries=(FIRST,)))
     runner.add_image(f"{FIRST}/other.example/app:1", nothing)
     runner.add_image(f"{FIRST}/app:1", nothing)
     with pytest.raises(ImageNotFoundError):
@@ -80,7 +81,7 @@ async def test_a_full_name_means_only_itself(runner: MemoryRunner) -> None:
 async def test_a_digest_pins_an_image_whatever_its_tag(runner: MemoryRunner) -> None:
     image = runner.add_image(f"{FIRST}/app:1", nothing)
     digest = image.digests[0].partition("@")[2]
-    images = Images(runner, Settings(registries=(FIRST,)))
+    images = Images(runner, ImagesSettings(registries=(FIRST,)))
     for reference in (f"app@{digest}", f"app:9@{digest}", f"{FIRST}/app@{digest}"):
         assert await images.find(reference) == image
     with pytest.raises(ImageNotFoundError):
@@ -89,7 +90,7 @@ async def test_a_digest_pins_an_image_whatever_its_tag(runner: MemoryRunner) -> 
 
 async def test_nothing_is_pulled_by_default(runner: MemoryRunner) -> None:
     runner.add_remote_image(f"{FIRST}/app:1", nothing)
-    images = Images(runner, Settings(registries=(FIRST,)))
+    images = Images(runner, ImagesSettings(registries=(FIRST,)))
     with pytest.raises(ImageNotFoundError, match="app:1 is not on this device; load it with"):
         await images.ensure("app:1", ())
     assert runner.pulls == []
@@ -149,7 +150,7 @@ async def test_an_image_that_no_registry_has_is_reported_with_each_answer(
 
 
 async def test_a_bare_name_without_registries_says_what_to_configure(runner: MemoryRunner) -> None:
-    images = Images(runner, Settings(pull="missing"))
+    images = Images(runner, ImagesSettings(pull="missing"))
     with pytest.raises(ImageNotFoundError, match=r"set \[images\] registries"):
         await images.ensure("clara/app:1", ())
     assert runner.pulls == []
@@ -166,7 +167,9 @@ async def test_no_registry_is_asked_for_an_id(runner: MemoryRunner, reference: s
 
 
 async def test_the_pipelines_secret_for_the_registry_is_used(
-    runner: MemoryRunner, credentials: dict[str, Credential], caplog: pytest.LogCaptureFixture
+    runner: MemoryRunner,
+    credentials: dict[str, CredentialSettings],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     runner.add_remote_image(f"{FIRST}/app:1", nothing, LOGIN)
     images = pulling(runner, credentials=credentials)
@@ -180,7 +183,7 @@ async def test_the_pipelines_secret_for_the_registry_is_used(
 
 
 async def test_a_configured_credential_that_no_pipeline_names_is_not_used(
-    runner: MemoryRunner, credentials: dict[str, Credential]
+    runner: MemoryRunner, credentials: dict[str, CredentialSettings]
 ) -> None:
     runner.add_remote_image(f"{FIRST}/app:1", nothing, LOGIN)
     with pytest.raises(ImageDeniedError, match="the pipeline names no pull secret; add"):
@@ -189,7 +192,7 @@ async def test_a_configured_credential_that_no_pipeline_names_is_not_used(
 
 
 async def test_each_named_secret_is_tried_until_one_is_taken(
-    runner: MemoryRunner, credentials: dict[str, Credential]
+    runner: MemoryRunner, credentials: dict[str, CredentialSettings]
 ) -> None:
     runner.add_remote_image(f"{FIRST}/app:1", nothing, LOGIN)
     images = pulling(runner, credentials=credentials)
@@ -198,7 +201,7 @@ async def test_each_named_secret_is_tried_until_one_is_taken(
 
 
 async def test_refused_credentials_end_the_search_and_are_named(
-    runner: MemoryRunner, credentials: dict[str, Credential]
+    runner: MemoryRunner, credentials: dict[str, CredentialSettings]
 ) -> None:
     runner.add_remote_image(f"{FIRST}/app:1", nothing, LOGIN)
     runner.add_remote_image(f"{SECOND}/app:1", nothing)
@@ -222,7 +225,7 @@ async def test_a_secret_that_is_not_configured_is_named(runner: MemoryRunner) ->
 async def test_nothing_is_pulled_while_a_disk_is_low(runner: MemoryRunner) -> None:
     runner.add_remote_image(f"{FIRST}/app:1", nothing)
     low = ["disk: the disk of Podman's images has 3 MiB of 20 MiB free"]
-    settings = Settings(registries=(FIRST,), pull="missing")
+    settings = ImagesSettings(registries=(FIRST,), pull="missing")
     images = Images(runner, settings, blocked_by=lambda: low[-1] if low else None)
     with pytest.raises(StorageFullError, match=r"has 3 MiB.*free some space there"):
         await images.ensure("app:1", ())
@@ -287,7 +290,7 @@ async def test_who_comes_after_the_last_caller_left_gets_a_pull_of_its_own(
 
 
 async def test_a_refusal_is_not_shared_with_who_brings_other_secrets(
-    runner: MemoryRunner, credentials: dict[str, Credential]
+    runner: MemoryRunner, credentials: dict[str, CredentialSettings]
 ) -> None:
     name = f"{FIRST}/app:1"
     runner.add_remote_image(name, nothing, LOGIN)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.config import Images as Settings
+from claraedge.config import ImagesSettings
 from claraedge.errors import ImageNotFoundError, RefusedImageError
 from claraedge.images.images import Images
 from claraedge.jobs.model import JobStatus
@@ -40,7 +40,7 @@ async def test_an_archive_with_one_is_refused_and_the_image_removed() -> None:
 
 
 async def test_a_pulled_one_is_refused_and_removed() -> None:
-    images = Images(Loading(), Settings(pull="missing"))
+    images = Images(Loading(), ImagesSettings(pull="missing"))
     with pytest.raises(RefusedImageError, match=r"example\.com/app:1"):
         await images.ensure("example.com/app:1", ())
     with pytest.raises(ImageNotFoundError):

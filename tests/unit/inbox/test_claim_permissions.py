@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from claraedge.config.inbox import Trigger as Rule
+from claraedge.config.inbox import TriggerSettings
 from claraedge.formats.filenames import DEFAULT
 from claraedge.inbox.inspection import inspector
 from claraedge.inbox.inspection.inspector import EntryInspector, Found
@@ -68,7 +68,7 @@ def test_a_medium_that_is_mounted_read_only_is_reported_as_that(
 ) -> None:
     (tmp_path / "scan.dcm").write_bytes(b"scan")
     monkeypatch.setattr(inspector, "folder_is_open", lambda *_: False)  # as access(2) says of it
-    trigger = Trigger(folder=tmp_path, rule=Rule(folder="in", pipeline="ct"), settle=1.0)
+    trigger = Trigger(folder=tmp_path, rule=TriggerSettings(folder="in", pipeline="ct"), settle=1.0)
     for flags, wanted in (
         (os.ST_RDONLY, "sudo mount -o remount,rw "),
         (0, "sudo claraedge adopt ID"),

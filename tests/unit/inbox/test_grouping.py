@@ -8,21 +8,23 @@ from typing import Any
 
 import pytest
 
-from claraedge.config.inbox import Trigger
+from claraedge.config.inbox import TriggerSettings
 from claraedge.inbox.triggers.grouping import Group, Grouped, Unit, group, stem_of
 
 NOW = 100.0
 
 
-def rule(grouping: str, **more: Any) -> Trigger:
-    return Trigger(folder="in", pipeline="p", grouping=grouping, **more)  # type: ignore[arg-type]
+def rule(grouping: str, **more: Any) -> TriggerSettings:
+    return TriggerSettings(folder="in", pipeline="p", grouping=grouping, **more)  # type: ignore[arg-type]
 
 
 def unit(name: str, *, changed: float = 0.0, ready: bool = True, **more: Any) -> Unit:
     return Unit(name=name.encode(), shown=name, changed=changed, ready=ready, **more)
 
 
-def found(trigger: Trigger, units: Sequence[Unit], now: float = NOW) -> dict[str, list[str]]:
+def found(
+    trigger: TriggerSettings, units: Sequence[Unit], now: float = NOW
+) -> dict[str, list[str]]:
     """Label -> members; [] for one entry alone."""
     return {
         one.label.decode(): [name.decode() for name in one.members]
@@ -148,7 +150,7 @@ STARRED = rule("marker", marker="*.ready")
     ],
 )  # fmt: skip
 def test_a_marker_ends_its_group(
-    trigger: Trigger, units: list[Unit], wanted: dict[str, list[str]]
+    trigger: TriggerSettings, units: list[Unit], wanted: dict[str, list[str]]
 ) -> None:
     assert found(trigger, units) == wanted
     assert all(one.marker for one in group(trigger, units, NOW).groups if one.members)
@@ -192,7 +194,7 @@ HALF = {"ready": False, "lacking": "is unfinished"}
 OTHERS = {"ready": False, "lacking": "is not ours"}
 
 
-def wishes(wish: str) -> list[Trigger]:
+def wishes(wish: str) -> list[TriggerSettings]:
     """A trigger of each kind that makes one group of `a`, `b` and what lacks."""
     return [
         rule("quiet", quiet_seconds=10, incomplete=wish),
@@ -201,7 +203,7 @@ def wishes(wish: str) -> list[Trigger]:
     ]
 
 
-def crowd(trigger: Trigger, **lacks: Any) -> list[Unit]:
+def crowd(trigger: TriggerSettings, **lacks: Any) -> list[Unit]:
     key = {"key": "1"} if trigger.grouping == "dicom-study" else {}
     end = [unit("READY")] if trigger.grouping == "marker" else []
     return [unit("a", **key), unit("b", **key), unit("c", **lacks), *end]
@@ -210,7 +212,7 @@ def crowd(trigger: Trigger, **lacks: Any) -> list[Unit]:
 @pytest.mark.parametrize("trigger", [*wishes("wait"), STUDY, READY, QUIET])
 @pytest.mark.parametrize("lacks", [LINK, HALF, OTHERS], ids=["link", "half", "others"])
 def test_a_group_of_which_a_part_lacks_waits_and_says_for_what(
-    trigger: Trigger, lacks: dict[str, Any]
+    trigger: TriggerSettings, lacks: dict[str, Any]
 ) -> None:
     result = group(trigger, crowd(trigger, **lacks), NOW)
     text = f"its group waits: 2 of 3 files: 'c': {lacks['lacking']}"
@@ -221,7 +223,9 @@ def test_a_group_of_which_a_part_lacks_waits_and_says_for_what(
 
 @pytest.mark.parametrize("trigger", wishes("run"))
 @pytest.mark.parametrize("lacks", [LINK, HALF, OTHERS], ids=["link", "half", "others"])
-def test_a_group_may_run_without_a_part_and_say_so(trigger: Trigger, lacks: dict[str, Any]) -> None:
+def test_a_group_may_run_without_a_part_and_say_so(
+    trigger: TriggerSettings, lacks: dict[str, Any]
+) -> None:
     whole, *alone = group(trigger, crowd(trigger, **lacks), NOW).groups
     assert whole.members[:2] == (b"a", b"b")
     assert b"c" not in whole.members
@@ -232,7 +236,7 @@ def test_a_group_may_run_without_a_part_and_say_so(trigger: Trigger, lacks: dict
 @pytest.mark.parametrize("trigger", wishes("fail"))
 @pytest.mark.parametrize("lacks", [LINK, HALF, OTHERS], ids=["link", "half", "others"])
 def test_a_group_of_which_a_part_lacks_may_fail_as_a_whole(
-    trigger: Trigger, lacks: dict[str, Any]
+    trigger: TriggerSettings, lacks: dict[str, Any]
 ) -> None:
     (failed,) = group(trigger, crowd(trigger, **lacks), NOW).groups
     wanted = {b"a", b"b"} | ({b"c"} if lacks is LINK else set())

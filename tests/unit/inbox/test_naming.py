@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claraedge.config.inbox import Trigger
+from claraedge.config.inbox import TriggerSettings
 from claraedge.config.placeholders import filled, unknown
 from claraedge.formats.filenames import DEFAULT
 from claraedge.inbox.triggers.naming import Named, NameDoesNotFitError, named
@@ -16,11 +16,11 @@ from claraedge.inbox.triggers.selection import Selected, select
 from claraedge.metadata import MAX_VALUE_CHARACTERS
 
 
-def rule(**more: Any) -> Trigger:
-    return Trigger(folder="in", pipeline="p", **more)
+def rule(**more: Any) -> TriggerSettings:
+    return TriggerSettings(folder="in", pipeline="p", **more)
 
 
-def wanted(trigger: Trigger, name: bytes) -> bool:
+def wanted(trigger: TriggerSettings, name: bytes) -> bool:
     return isinstance(select(trigger, name, DEFAULT), Selected)
 
 

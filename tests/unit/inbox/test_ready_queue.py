@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from claraedge.clock import SystemClock
-from claraedge.config.inbox import Trigger as Rule
+from claraedge.config.inbox import TriggerSettings
 from claraedge.inbox.candidates.entry import TriggerFolder, Waiting
 from claraedge.inbox.candidates.ready_queue import ReadyQueue
 from claraedge.inbox.inspection.settling import Quiet, Reading
@@ -42,7 +42,7 @@ def unexpected(_: Iterable[Waiting], reason: str) -> None:
 
 
 def test_groups_of_a_big_folder_are_made_some_at_a_time_and_leave_time_for_others() -> None:
-    rule = Rule(folder="in", pipeline="ct", grouping="marker", marker="*.ready")
+    rule = TriggerSettings(folder="in", pipeline="ct", grouping="marker", marker="*.ready")
     trigger = Trigger(folder=Path("/in"), rule=rule, settle=1.0)
     folder = TriggerFolder(trigger)
     for number in range(20_000):
@@ -62,7 +62,7 @@ def test_groups_of_a_big_folder_are_made_some_at_a_time_and_leave_time_for_other
 
 
 def test_a_small_folder_is_grouped_as_soon_as_something_changes() -> None:
-    rule = Rule(folder="in", pipeline="ct", grouping="quiet", quiet_seconds=1.0)
+    rule = TriggerSettings(folder="in", pipeline="ct", grouping="quiet", quiet_seconds=1.0)
     trigger = Trigger(folder=Path("/in"), rule=rule, settle=1.0)
     folder = TriggerFolder(trigger)
     folder.entries[b"a"] = settled(trigger, b"a", 1)

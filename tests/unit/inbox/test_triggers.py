@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.config.inbox import Grouping
-from claraedge.config.inbox import Trigger as Rule
+from claraedge.config.inbox import Grouping, TriggerSettings
 from claraedge.inbox.triggers.triggers import Layout, Trigger, folder_of
 
 ROOT = Path("/in")
 
 
 def made(folder: str, pipeline: str, grouping: Grouping = "entry") -> Trigger:
-    rule = Rule(folder=folder, pipeline=pipeline, grouping=grouping)
+    rule = TriggerSettings(folder=folder, pipeline=pipeline, grouping=grouping)
     return Trigger(folder=Path(folder), rule=rule, settle=5)
 
 

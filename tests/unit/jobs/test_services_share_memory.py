@@ -201,7 +201,9 @@ def server(device: Device) -> ModelsServer:
     """The image of an inference server, of which 6000 megabytes are kept."""
     server = ModelsServer(device.state / "services/inference/models", crash=lambda: None)
     device.runner.add_image("server:1", serve, listens={PORT: server.handle})
-    device.inference = config.Inference(image="server:1", memory=6000, gpus=0, model_limit=1)
+    device.inference = config.InferenceSettings(
+        image="server:1", memory=6000, gpus=0, model_limit=1
+    )
     return server
 
 

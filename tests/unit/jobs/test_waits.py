@@ -105,7 +105,7 @@ async def test_an_outage_and_its_end(device: Device) -> None:
 async def test_a_pull_is_reported_while_it_runs(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = config.Images(pull="missing")
+    settings = config.ImagesSettings(pull="missing")
     monkeypatch.setattr("tests.rig.engine.Images", lambda runner: Images(runner, settings))
     name = "registry.test/far:1"
     device.runner.add_remote_image(name, copy)

@@ -12,8 +12,7 @@ from typing import Any
 
 from claraedge.blocking import in_thread
 from claraedge.clock import SystemClock
-from claraedge.config import Inference
-from claraedge.config import Services as ServiceSettings
+from claraedge.config import InferenceSettings, ServicesSettings
 from claraedge.ids import new_id
 from claraedge.images.images import Images
 from claraedge.models.model import Model, ModelType
@@ -97,8 +96,8 @@ class ServiceDevice:
             state=self.state,
             instance=INSTANCE,
             settings=Settings(
-                services=ServiceSettings(**({"start_seconds": 5.0} | own)),
-                inference=Inference(
+                services=ServicesSettings(**({"start_seconds": 5.0} | own)),
+                inference=InferenceSettings(
                     **({"image": SERVER, "gpus": 0, "start_seconds": 5.0} | (inference or {}))
                 ),
                 grace=1.0,

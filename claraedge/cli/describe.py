@@ -13,7 +13,7 @@ from claraedge.cli.output import clean, lines, local, size, table
 from claraedge.cli.subject import ITEM, JOB, PIPELINE, subject
 
 if TYPE_CHECKING:
-    from claraedge.client.values import Item, JobDetails, PipelineDetails, PipelineFile
+    from claraedge.client.values import ItemInfo, JobDetails, PipelineDetails, PipelineFileInfo
     from claraedge.pipelines.syntax.problems import Problem
 
 
@@ -92,7 +92,7 @@ def describe_inbox(options: Options, item: str) -> None:
         click.echo(lines(item_lines(found)))
 
 
-def item_lines(item: Item) -> list[tuple[str, str]]:
+def item_lines(item: ItemInfo) -> list[tuple[str, str]]:
     """Returns the lines of `describe inbox`, in their order."""
     found = (
         ("NAME", item.name),
@@ -171,7 +171,7 @@ def _problems(pipeline: PipelineDetails) -> tuple[Problem, ...]:
 
 
 def pipeline_lines(
-    pipeline: PipelineDetails, problems: Sequence[Problem], source: PipelineFile | None
+    pipeline: PipelineDetails, problems: Sequence[Problem], source: PipelineFileInfo | None
 ) -> list[tuple[str, str]]:
     """Returns the lines of `describe pipeline`, in their order."""
     own = [("SOURCE", source.path)] if source is not None else []

@@ -12,7 +12,7 @@ from claraedge.cli.output import lines, local, size
 from claraedge.errors import UnavailableError
 
 if TYPE_CHECKING:
-    from claraedge.client.values import Disk, Removed, Status
+    from claraedge.client.values import DiskInfo, RetentionInfo, Status
 
 
 @click.command()
@@ -57,12 +57,12 @@ def _kept(found: Status) -> str:
     )
 
 
-def _disk(disk: Disk) -> str:
+def _disk(disk: DiskInfo) -> str:
     limit = f"at least {size(disk.soft_limit)}"
     return f"{size(disk.free)} of {size(disk.total)} free ({limit}): {disk.name}"
 
 
-def _removed(removed: Removed) -> str:
+def _removed(removed: RetentionInfo) -> str:
     return (
         f"{removed.payloads} payloads, logs of {removed.logs} jobs, {removed.jobs} jobs"
         f" ({size(removed.size)}) since the start; last at {local(removed.last)}"

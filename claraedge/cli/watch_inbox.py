@@ -13,7 +13,7 @@ from claraedge.errors import UnavailableError
 
 if TYPE_CHECKING:
     from claraedge.client import Connection
-    from claraedge.client.values import Item
+    from claraedge.client.values import ItemInfo
 
 #: Seconds between lists: items that settle or wait change without an event.
 _TICK = 1.0
@@ -32,7 +32,7 @@ def watch_inbox(options: Options, connection: Connection, state: str | None) -> 
     """
     from claraedge.client import appliance, events
 
-    known: dict[str, Item] = {}
+    known: dict[str, ItemInfo] = {}
     seen = rest_until = time.monotonic()
     while True:
         try:
@@ -52,7 +52,7 @@ def watch_inbox(options: Options, connection: Connection, state: str | None) -> 
         time.sleep(_RETRY)
 
 
-def _show(options: Options, item: Item) -> None:
+def _show(options: Options, item: ItemInfo) -> None:
     if options.json:
         options.print_json(item)
         return

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from claraedge.client.connection import HEADER, Connection
 from claraedge.client.prefix import by_prefix, full_id
-from claraedge.client.values import Disk, Image, Item, Removed, Status, unix_moment
+from claraedge.client.values import (
+    DiskInfo,
+    ImageInfo,
+    ItemInfo,
+    RetentionInfo,
+    Status,
+    unix_moment,
+)
 from claraedge.errors import InvalidImageError, InvalidRequestError, ItemNotFoundError
 from claraedge.formats.filenames import Kind, Names, Row
 from claraedge.fs.adopting import Thing
@@ -28,7 +35,7 @@ ITEM_STATES = tuple(
 
 def load_images(
     connection: Connection, archive: Path, progress: Callable[[int], object]
-) -> tuple[list[Image], list[str]]:
+) -> tuple[list[ImageInfo], list[str]]:
     """Loads the images of an archive; returns them, and warnings.
 
     `progress` is called with the bytes of each chunk. Raises InvalidImageError.
@@ -47,20 +54,20 @@ def load_images(
     return [_image(image) for image in reply.images], list(reply.warnings)
 
 
-def list_images(connection: Connection) -> tuple[list[Image], list[str]]:
+def list_images(connection: Connection) -> tuple[list[ImageInfo], list[str]]:
     """Returns all images of the device, and warnings about archives that are not loaded."""
     reply = connection.unary(ImagesStub(connection.channel).List, pb.ListImagesRequest())
     return [_image(image) for image in reply.images], list(reply.warnings)
 
 
-def remove_image(connection: Connection, reference: str) -> Image:
+def remove_image(connection: Connection, reference: str) -> ImageInfo:
     """Removes an image, or only the given name if it has several; returns the image."""
     request = pb.RemoveImageRequest(reference=reference)
     return _image(connection.unary(ImagesStub(connection.channel).Remove, request))
 
 
-def _image(image: pb.Image) -> Image:
-    return Image(
+def _image(image: pb.Image) -> ImageInfo:
+    return ImageInfo(
         id=image.id,
         names=tuple(image.names),
         digests=tuple(image.digests),
@@ -85,7 +92,7 @@ def names(connection: Connection) -> Names:
     )
 
 
-def list_items(connection: Connection, state: str | None = None) -> list[Item]:
+def list_items(connection: Connection, state: str | None = None) -> list[ItemInfo]:
     """Returns the items of the drop folder in the order first seen; all if `state` is None."""
     wanted = pb.ItemState.Value(f"ITEM_STATE_{state or 'UNKNOWN'}")
     replies = connection.stream(
@@ -126,13 +133,13 @@ def resolve_item(connection: Connection, text: str) -> str:
     )
 
 
-def item(connection: Connection, item_id: str) -> Item:
+def item(connection: Connection, item_id: str) -> ItemInfo:
     """Returns one item of the drop folder."""
     reply = connection.unary(InboxStub(connection.channel).Get, pb.GetItemRequest(id=item_id))
     return _item(reply)
 
 
-def retry_item(connection: Connection, item_id: str) -> Item:
+def retry_item(connection: Connection, item_id: str) -> ItemInfo:
     """Requests another attempt for an item; returns the item afterwards."""
     reply = connection.unary(InboxStub(connection.channel).Retry, pb.RetryItemRequest(id=item_id))
     return _item(reply)
@@ -153,9 +160,9 @@ def try_again(connection: Connection, kind: str, name: str) -> None:
     connection.unary(ApplianceStub(connection.channel).TryAgain, request)
 
 
-def _item(item: pb.Item) -> Item:
+def _item(item: pb.Item) -> ItemInfo:
     names = {number: name.removeprefix("ITEM_STATE_") for name, number in pb.ItemState.items()}
-    return Item(
+    return ItemInfo(
         id=item.id,
         name=item.name,
         folder=item.folder,
@@ -206,7 +213,7 @@ def status(connection: Connection) -> Status:
         podman_version=reply.podman_version,
         gpus=reply.gpus,
         disks=tuple(
-            Disk(
+            DiskInfo(
                 name=disk.name,
                 free=disk.free,
                 total=disk.total,
@@ -215,7 +222,7 @@ def status(connection: Connection) -> Status:
             )
             for disk in reply.disks
         ),
-        removed=Removed(
+        removed=RetentionInfo(
             payloads=reply.removed.payloads,
             logs=reply.removed.logs,
             jobs=reply.removed.jobs,

@@ -8,7 +8,7 @@ import msgspec
 
 from claraedge.client.connection import HEADER, Connection
 from claraedge.client.prefix import by_prefix, full_id
-from claraedge.client.values import Job, JobDetails, JobOperator, JobWait, moment
+from claraedge.client.values import JobDetails, JobInfo, JobOperator, JobWait, moment
 from claraedge.errors import InvalidJobIdError, JobNotFoundError, NotSupportedError
 from claraedge.wire.claraedge.v1 import appliance_pb2 as own
 from claraedge.wire.claraedge.v1.appliance_pb2_grpc import QueueStub
@@ -81,14 +81,14 @@ def change_metadata(
     return dict(added.metadata)
 
 
-def list_all(connection: Connection) -> list[Job]:
+def list_all(connection: Connection) -> list[JobInfo]:
     """Returns all jobs, the newest first."""
     only = pb.JobsListRequest.JobFilter(has_state=_STATES)
     replies = connection.stream(
         JobsStub(connection.channel).List, pb.JobsListRequest(header=HEADER, filter=only)
     )
     found = [
-        Job(
+        JobInfo(
             id=job.job_id.value,
             name=job.job_name,
             pipeline_id=job.pipeline_id.value,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from claraedge.client.connection import HEADER, Connection
 from claraedge.client.prefix import by_prefix, full_id
-from claraedge.client.values import Model
+from claraedge.client.values import ModelInfo
 from claraedge.errors import InvalidModelError, InvalidModelIdError, ModelNotFoundError
 from claraedge.formats import filetypes, modelfiles, zips
 from claraedge.formats.filenames import DEFAULT, Names
@@ -46,7 +46,7 @@ def upload(
     kind: str,
     progress: Callable[[int], object],
     names: Names = DEFAULT,
-) -> tuple[Model, Sequence[str]]:
+) -> tuple[ModelInfo, Sequence[str]]:
     """Uploads the model of a folder or a zip archive; returns it, and notes on files left out.
 
     `kind` is the name of a type in the protos, without its prefix. The name of the folder becomes
@@ -152,7 +152,7 @@ def _read(path: Path, progress: Callable[[int], object]) -> Iterator[bytes]:
     return pieces()
 
 
-def list_all(connection: Connection) -> list[Model]:
+def list_all(connection: Connection) -> list[ModelInfo]:
     """Returns all models, in the order of their first upload."""
     replies = connection.stream(
         ModelsStub(connection.channel).ListModels, pb.ModelsListModelsRequest(header=HEADER)
@@ -187,9 +187,9 @@ def resolve_all(connection: Connection, texts: Iterable[str]) -> Sequence[str]:
     return list(found)
 
 
-def _model(details: pb.ModelDetails) -> Model:
+def _model(details: pb.ModelDetails) -> ModelInfo:
     names = {number: name.removeprefix("MODEL_TYPE_") for name, number in pb.ModelType.items()}
-    return Model(
+    return ModelInfo(
         id=details.model_id.value,
         name=details.name,
         type=names.get(details.type, str(details.type)),

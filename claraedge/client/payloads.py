@@ -15,7 +15,7 @@ from claraedge import texts
 from claraedge.client import jobs
 from claraedge.client.connection import HEADER, Connection
 from claraedge.client.prefix import by_prefix, full_id
-from claraedge.client.values import PayloadFile
+from claraedge.client.values import PayloadFileInfo
 from claraedge.errors import (
     FileCollisionError,
     FileNotFoundInPayloadError,
@@ -196,20 +196,20 @@ def _read(file: BinaryIO, path: Path) -> bytes:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def list_files(connection: Connection, payload_id: str) -> list[PayloadFile]:
+def list_files(connection: Connection, payload_id: str) -> list[PayloadFileInfo]:
     """Returns all files of a payload."""
     request = pb.PayloadsDetailsRequest(header=HEADER, payload_id=Identifier(value=payload_id))
     replies = connection.stream(PayloadsStub(connection.channel).Details, request)
     return [
-        PayloadFile(name=r.file.name, size=r.file.size, mode=r.file.mode)
+        PayloadFileInfo(name=r.file.name, size=r.file.size, mode=r.file.mode)
         for r in replies
         if r.file.name
     ]
 
 
 def select(
-    files: Iterable[PayloadFile], pattern: str
-) -> tuple[list[tuple[PayloadFile, PurePosixPath]], bool]:
+    files: Iterable[PayloadFileInfo], pattern: str
+) -> tuple[list[tuple[PayloadFileInfo, PurePosixPath]], bool]:
     """Returns the files that match `pattern`, each with its path below the destination.
 
     The name of a file matches that file; that of a folder matches all files below it; `*`, `?` and

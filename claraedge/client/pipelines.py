@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from claraedge.client.connection import HEADER, Connection
 from claraedge.client.prefix import by_prefix, full_id
-from claraedge.client.values import Pipeline, PipelineDetails, PipelineFile
+from claraedge.client.values import PipelineDetails, PipelineFileInfo, PipelineInfo
 from claraedge.errors import InvalidPipelineIdError, NotSupportedError, PipelineNotFoundError
 from claraedge.pipelines.model import DefinitionFile
 from claraedge.wire.claraedge.v1.pipeline_files_pb2 import ListPipelineFilesRequest
@@ -80,13 +80,13 @@ def _parts(files: Sequence[DefinitionFile]) -> Iterator[pb.PipelineDefinitionFil
             yield pb.PipelineDefinitionFile(path=file.path, content=part)
 
 
-def list_all(connection: Connection) -> list[Pipeline]:
+def list_all(connection: Connection) -> list[PipelineInfo]:
     """Returns all pipelines in the order of their creation."""
     replies = connection.stream(
         PipelinesStub(connection.channel).List, pb.PipelinesListRequest(header=HEADER)
     )
     return [
-        Pipeline(
+        PipelineInfo(
             id=reply.details.pipeline_id.value,
             name=reply.details.name,
             metadata=dict(reply.details.metadata),
@@ -96,14 +96,14 @@ def list_all(connection: Connection) -> list[Pipeline]:
     ]
 
 
-def files(connection: Connection) -> list[PipelineFile]:
+def files(connection: Connection) -> list[PipelineFileInfo]:
     """Returns the files of `pipelines.d` by name; none if the platform has no such folder."""
     replies = connection.stream(
         PipelineFilesStub(connection.channel).List, ListPipelineFilesRequest()
     )
     try:
         return [
-            PipelineFile(
+            PipelineFileInfo(
                 name=reply.file.name,
                 path=reply.file.path,
                 pipeline_id=reply.file.pipeline_id,

@@ -22,7 +22,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
     """Base class of all values. Times are aware datetimes in UTC; None means not yet."""
 
 
-class Pipeline(Value, frozen=True, kw_only=True):
+class PipelineInfo(Value, frozen=True, kw_only=True):
     """A pipeline as in the list of pipelines."""
 
     id: str
@@ -30,14 +30,14 @@ class Pipeline(Value, frozen=True, kw_only=True):
     metadata: Mapping[str, str]
 
 
-class ListedPipeline(Pipeline, frozen=True, kw_only=True):
+class ListedPipeline(PipelineInfo, frozen=True, kw_only=True):
     """A pipeline, with the file of `pipelines.d` that defines it."""
 
     source: str
     """Absolute path of the file; empty if the pipeline was created through the API."""
 
 
-class PipelineFile(Value, frozen=True, kw_only=True):
+class PipelineFileInfo(Value, frozen=True, kw_only=True):
     """A file of `pipelines.d`."""
 
     name: str
@@ -50,7 +50,7 @@ class PipelineFile(Value, frozen=True, kw_only=True):
     """Why the pipeline does not match the present content of the file."""
 
 
-class PipelineDetails(Pipeline, frozen=True, kw_only=True):
+class PipelineDetails(PipelineInfo, frozen=True, kw_only=True):
     """A pipeline with its graph and its files."""
 
     operators: Mapping[str, tuple[str, ...]]
@@ -58,7 +58,7 @@ class PipelineDetails(Pipeline, frozen=True, kw_only=True):
     files: tuple[DefinitionFile, ...]
 
 
-class Job(Value, frozen=True, kw_only=True):
+class JobInfo(Value, frozen=True, kw_only=True):
     """A job as in the list of jobs. Names of states are those of the protos without prefix."""
 
     id: str
@@ -102,7 +102,7 @@ class JobWait(Value, frozen=True, kw_only=True):
     """The operators that it waits for; empty if it waits for something else."""
 
 
-class JobDetails(Job, frozen=True, kw_only=True):
+class JobDetails(JobInfo, frozen=True, kw_only=True):
     """A job with its operators, in the order of the definition, and its messages."""
 
     messages: tuple[str, ...]
@@ -111,7 +111,7 @@ class JobDetails(Job, frozen=True, kw_only=True):
     """Set only by calls that request it."""
 
 
-class PayloadFile(Value, frozen=True, kw_only=True):
+class PayloadFileInfo(Value, frozen=True, kw_only=True):
     """A file of a payload; `name` begins with `/`."""
 
     name: str
@@ -120,7 +120,7 @@ class PayloadFile(Value, frozen=True, kw_only=True):
     mode: int
 
 
-class Model(Value, frozen=True, kw_only=True):
+class ModelInfo(Value, frozen=True, kw_only=True):
     """A model of the repository."""
 
     id: str
@@ -129,7 +129,7 @@ class Model(Value, frozen=True, kw_only=True):
     metadata: Mapping[str, str]
 
 
-class Image(Value, frozen=True, kw_only=True):
+class ImageInfo(Value, frozen=True, kw_only=True):
     """A container image of the device."""
 
     id: str
@@ -141,7 +141,7 @@ class Image(Value, frozen=True, kw_only=True):
     problem: str = ""
 
 
-class Item(Value, frozen=True, kw_only=True):
+class ItemInfo(Value, frozen=True, kw_only=True):
     """An item of the drop folder."""
 
     id: str
@@ -164,7 +164,7 @@ class Item(Value, frozen=True, kw_only=True):
     members_left_out: int = 0
 
 
-class Disk(Value, frozen=True, kw_only=True):
+class DiskInfo(Value, frozen=True, kw_only=True):
     """A disk that work needs; sizes in bytes."""
 
     name: str
@@ -174,7 +174,7 @@ class Disk(Value, frozen=True, kw_only=True):
     hard_limit: int
 
 
-class Removed(Value, frozen=True, kw_only=True):
+class RetentionInfo(Value, frozen=True, kw_only=True):
     """The number of things of stopped jobs that were removed since the daemon started."""
 
     payloads: int
@@ -210,8 +210,8 @@ class Status(Value, frozen=True, kw_only=True):
     originals_dir: str
     podman_version: str
     gpus: int
-    disks: tuple[Disk, ...]
-    removed: Removed
+    disks: tuple[DiskInfo, ...]
+    removed: RetentionInfo
     warnings: tuple[str, ...]
 
 

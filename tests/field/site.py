@@ -16,7 +16,7 @@ from pathlib import Path
 
 from claraedge.client import appliance
 from claraedge.client.connection import Connection
-from claraedge.client.values import Item
+from claraedge.client.values import ItemInfo
 from tests.integration.inbox.inbox_site import InboxSite, inbox_site
 from tests.rig.waiting import until
 
@@ -83,7 +83,7 @@ class Drop:
     source: Path
     """An empty folder, on the same file system, for what is to be sent."""
 
-    def items(self) -> list[Item]:
+    def items(self) -> list[ItemInfo]:
         """The daemon's own answer, in the order first seen."""
         found = appliance.list_items(self.connection)
         return [item for item in found if Path(item.folder) == self.folder]
@@ -200,7 +200,7 @@ class Drop:
         )
 
 
-def _given(item: Item) -> dict[str, tuple[int, str]]:
+def _given(item: ItemInfo) -> dict[str, tuple[int, str]]:
     found = json.loads(Path(item.result_path, "lister/list.json").read_text())
     return {name: (size, digest) for name, (size, digest) in found.items()}
 

@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 import msgspec
 
 from claraedge.errors import PipelineLoadError
-from claraedge.pipelines.model import Container, Entry, Input, Operator, Output, Requests
+from claraedge.pipelines.model import (
+    ContainerDefinition,
+    Input,
+    IoEntry,
+    Operator,
+    Output,
+    Requests,
+)
 from claraedge.pipelines.registration import is_registration
 
 _INPUT_VARIABLES = ("HOLOSCAN_INPUT_PATH", "MONAI_INPUTPATH")
@@ -91,7 +98,7 @@ def applied(operator: Operator, application: Application) -> Operator:
     )
 
 
-def _container(container: Container, application: Application) -> Container:
+def _container(container: ContainerDefinition, application: Application) -> ContainerDefinition:
     return msgspec.structs.replace(
         container,
         entrypoint=application.command,
@@ -102,11 +109,11 @@ def _container(container: Container, application: Application) -> Container:
     )
 
 
-def _folder(entries: Sequence[Entry], otherwise: str) -> str:
+def _folder(entries: Sequence[IoEntry], otherwise: str) -> str:
     return next((entry.path for entry in entries if not entry.in_memory), otherwise)
 
 
-def _check_folders(entries: Sequence[Entry]) -> None:
+def _check_folders(entries: Sequence[IoEntry]) -> None:
     """Raises PipelineLoadError for nested mounts, which would hide files, or show outputs as
     inputs.
     """

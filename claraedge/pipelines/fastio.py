@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 
-from claraedge.pipelines.model import Entry, Input, Output
+from claraedge.pipelines.model import Input, IoEntry, Output
 
 FOLDER = "/clara/fastio"
 """A folder of the container, where definitions may not mount anything."""
@@ -43,7 +43,7 @@ def output_path(name: str) -> str:
     return f"{OUTPUTS}/{name}"
 
 
-def size(entry: Entry) -> int | None:
+def size(entry: IoEntry) -> int | None:
     """Returns the size of a value in bytes; None where the writer decides (a string, a dynamic
     shape).
     """
@@ -68,7 +68,7 @@ def description(inputs: Iterable[Input], outputs: Iterable[Output]) -> str | Non
     return json.dumps(variable, separators=(",", ":")) if any(variable.values()) else None
 
 
-def _described(entry: Entry, source: str | None) -> dict[str, object]:
+def _described(entry: IoEntry, source: str | None) -> dict[str, object]:
     properties = {
         "name": entry.name,
         "from": source,

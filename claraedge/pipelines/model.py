@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 
-class Value(
+class DefinitionPart(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
     """Base class of all parts: immutable, created by keyword, and strict when decoded."""
 
 
-class Container(Value, frozen=True, kw_only=True):
+class ContainerDefinition(DefinitionPart, frozen=True, kw_only=True):
     """The `container:` of an operator or a service."""
 
     image: str
@@ -37,7 +37,7 @@ class Container(Value, frozen=True, kw_only=True):
         return self.image if "@" in self.image else f"{self.image}:{self.tag}"
 
 
-class Entry(Value, frozen=True, kw_only=True):
+class IoEntry(DefinitionPart, frozen=True, kw_only=True):
     """An entry of `input:` or `output:`: a folder of files, or a value in shared memory."""
 
     path: str
@@ -60,7 +60,7 @@ class Entry(Value, frozen=True, kw_only=True):
         return self.type not in (None, "stream")
 
 
-class Input(Entry, frozen=True, kw_only=True):
+class Input(IoEntry, frozen=True, kw_only=True):
     """What an operator reads: the job's payload, or an output of another operator.
 
     With a source, its name is that of the output, in the output's spelling; None: the only output
@@ -72,11 +72,11 @@ class Input(Entry, frozen=True, kw_only=True):
     """`from`: the operator that writes it, in that operator's own spelling; None: the payload."""
 
 
-class Output(Entry, frozen=True, kw_only=True):
+class Output(IoEntry, frozen=True, kw_only=True):
     """What an operator writes: a folder of files, or a value in shared memory."""
 
 
-class Requests(Value, frozen=True, kw_only=True):
+class Requests(DefinitionPart, frozen=True, kw_only=True):
     """Resources that an operator requests. None: not written in the definition."""
 
     cpu: int | None = None
@@ -89,7 +89,7 @@ class Requests(Value, frozen=True, kw_only=True):
     """Megabytes (2**20 bytes) of one device that others share."""
 
 
-class HttpConnection(Value, frozen=True, kw_only=True):
+class HttpConnection(DefinitionPart, frozen=True, kw_only=True):
     """An entry of `connections.http` of a service: how operators reach it."""
 
     name: str
@@ -98,7 +98,7 @@ class HttpConnection(Value, frozen=True, kw_only=True):
     """The port that the service listens on; None: not given in the definition."""
 
 
-class VolumeConnection(Value, frozen=True, kw_only=True):
+class VolumeConnection(DefinitionPart, frozen=True, kw_only=True):
     """An entry of `connections.volume` (or `file`): a folder that a service shares with the
     operator.
     """
@@ -109,11 +109,11 @@ class VolumeConnection(Value, frozen=True, kw_only=True):
     """An absolute path in the service's container."""
 
 
-class Service(Value, frozen=True, kw_only=True):
+class Service(DefinitionPart, frozen=True, kw_only=True):
     """A container that runs alongside the operators that name it, and is shared by jobs."""
 
     name: str
-    container: Container
+    container: ContainerDefinition
     description: str = ""
     variables: Mapping[str, str] = {}
     requests: Requests = Requests()
@@ -130,7 +130,7 @@ class Service(Value, frozen=True, kw_only=True):
         return (self.container.reference, self.container.command)
 
 
-class Retry(Value, frozen=True, kw_only=True):
+class Retry(DefinitionPart, frozen=True, kw_only=True):
     """How an operator that fails is run again."""
 
     attempts: int
@@ -141,11 +141,11 @@ class Retry(Value, frozen=True, kw_only=True):
     """Exit codes after which it is not run again."""
 
 
-class Operator(Value, frozen=True, kw_only=True):
+class Operator(DefinitionPart, frozen=True, kw_only=True):
     """An operator: one container of the pipeline."""
 
     name: str
-    container: Container
+    container: ContainerDefinition
     description: str = ""
     inputs: tuple[Input, ...] = ()
     outputs: tuple[Output, ...] = ()
@@ -173,7 +173,7 @@ class Operator(Value, frozen=True, kw_only=True):
         return self.sources.union(self.order)
 
 
-class Pipeline(Value, frozen=True, kw_only=True):
+class Pipeline(DefinitionPart, frozen=True, kw_only=True):
     """A definition, resolved once. A job keeps the pipeline that it was started with."""
 
     api_version: str
@@ -238,7 +238,7 @@ class Pipeline(Value, frozen=True, kw_only=True):
         return tuple(o.name for o in self.operators if not o.upstream)
 
 
-class DefinitionFile(Value, frozen=True, kw_only=True):
+class DefinitionFile(DefinitionPart, frozen=True, kw_only=True):
     """One file of a definition as a client sent it; the path is only a name."""
 
     path: str

@@ -31,7 +31,7 @@ _UNWRITTEN = {Profile.CLARA_0_7: 512, Profile.CLARA_0_8: 1024}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
+class MemoryRequest:
     """System memory of one operator, in megabytes (2**20 bytes)."""
 
     reserved: int
@@ -42,10 +42,10 @@ class Memory:
     """Whether the definition, or its image's manifest, sets it; otherwise the profile does."""
 
 
-def memory(requests: Requests, profile: Profile) -> Memory:
+def memory(requests: Requests, profile: Profile) -> MemoryRequest:
     """Returns the meaning of a memory request under a profile. 0 is the same as no request."""
     amount = requests.memory or _UNWRITTEN[profile]
-    return Memory(
+    return MemoryRequest(
         reserved=amount,
         limit=amount if profile is Profile.CLARA_0_8 else None,
         written=bool(requests.memory),
@@ -68,7 +68,7 @@ def devices(operator: Operator) -> int:
     return max(gpus(operator), shared)
 
 
-def out_of_memory(meaning: Memory, profile: Profile) -> str:
+def out_of_memory(meaning: MemoryRequest, profile: Profile) -> str:
     """Explains why an operator that ran out of memory was killed, and what to change."""
     if meaning.limit is None:
         return (

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from claraedge.pipelines.model import Container
+from claraedge.pipelines.model import ContainerDefinition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class TmpfsRule:
     shared_memory: int | None = None
     scratch: int | None = None
 
-    def of(self, container: Container, limit: int | None) -> Tmpfs:
+    def of(self, container: ContainerDefinition, limit: int | None) -> Tmpfs:
         """Returns the sizes for a container with this memory limit. The manifest of its image has
         precedence.
         """

@@ -25,7 +25,7 @@ from claraedge.pipelines.syntax.gathering import (
     imports_of,
     resolve_import,
 )
-from claraedge.pipelines.syntax.problems import At, Place, Problem, Report, shown
+from claraedge.pipelines.syntax.problems import At, Location, Problem, Report, shown
 from claraedge.pipelines.syntax.reader import read
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
@@ -56,7 +56,7 @@ class Gathered:
 class _RefusedError(Exception):
     """A file is not accepted."""
 
-    def __init__(self, code: str, message: str, fix: str, at: Place | None = None) -> None:
+    def __init__(self, code: str, message: str, fix: str, at: Location | None = None) -> None:
         super().__init__(message)
         self.code, self.message, self.fix, self.at = code, message, fix, at
 
@@ -65,7 +65,7 @@ def gather(folder: Path, root: str) -> Gathered:
     """Reads the file `root` of the folder, and what it imports. Blocks; raises no OSError."""
     report = Report()
     base = Path(os.path.realpath(folder))
-    wanted: dict[str, Place] = {root: At(root)}
+    wanted: dict[str, Location] = {root: At(root)}
     folded: dict[str, str] = {}
     found: list[DefinitionFile] = []
     waiting = [root]

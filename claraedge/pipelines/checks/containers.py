@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from claraedge.pipelines.checks.device import Device
 from claraedge.pipelines.checks.fields import Fields
-from claraedge.pipelines.model import Container, Requests
+from claraedge.pipelines.model import ContainerDefinition, Requests
 from claraedge.pipelines.syntax import grammar
 from claraedge.pipelines.syntax.grammar import ContainerObject, RequestsObject
 from claraedge.pipelines.syntax.nodes import ScalarNode, kind
@@ -33,7 +33,7 @@ _LONGEST_IMAGE = 512
 
 def read_container(
     owner: Fields, what: str, report: Report
-) -> tuple[Container | None, Mapping[str, str]]:
+) -> tuple[ContainerDefinition | None, Mapping[str, str]]:
     """Reads `container:` of an operator or a service, and the variables inside it."""
     example = "`container: {image: NAME, tag: TAG}`"
     if owner.get("container") is None:
@@ -55,7 +55,7 @@ def read_container(
     variables = read_variables(fields, report)
     if named is None:
         return None, variables
-    return Container(image=named[0], tag=named[1], command=command), variables
+    return ContainerDefinition(image=named[0], tag=named[1], command=command), variables
 
 
 def _image(image: ScalarNode, tag: ScalarNode | None, report: Report) -> tuple[str, str] | None:

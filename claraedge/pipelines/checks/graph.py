@@ -8,7 +8,7 @@ from claraedge.pipelines import fastio
 from claraedge.pipelines.checks.entries import DraftEntry
 from claraedge.pipelines.checks.operators import Draft
 from claraedge.pipelines.checks.types import check_agreement
-from claraedge.pipelines.model import Container, Input, Operator, Output
+from claraedge.pipelines.model import ContainerDefinition, Input, Operator, Output
 from claraedge.pipelines.syntax.nodes import ListNode, ScalarNode
 from claraedge.pipelines.syntax.problems import Report, listed, shown, where
 
@@ -31,7 +31,7 @@ def link(drafts: Sequence[Draft], report: Report) -> tuple[Operator, ...]:
             Operator(
                 name=draft.name.text if draft.name is not None else "",
                 description=draft.description,
-                container=draft.container or Container(image=""),
+                container=draft.container or ContainerDefinition(image=""),
                 inputs=inputs,
                 outputs=tuple(map(_output, draft.outputs)),
                 variables=draft.variables,

@@ -12,10 +12,10 @@ from claraedge.pipelines.checks.entries import DraftEntry, check_paths, read_inp
 from claraedge.pipelines.checks.fields import Fields
 from claraedge.pipelines.checks.imports import Imports
 from claraedge.pipelines.checks.services import read_services
-from claraedge.pipelines.model import Container, Requests, Retry, Service
+from claraedge.pipelines.model import ContainerDefinition, Requests, Retry, Service
 from claraedge.pipelines.syntax.grammar import ModelEntry, OperatorEntry, OrderEntry, RetryObject
 from claraedge.pipelines.syntax.nodes import ObjectNode, ScalarNode, kind
-from claraedge.pipelines.syntax.problems import Place, Report, shown
+from claraedge.pipelines.syntax.problems import Location, Report, shown
 
 _LONGEST_MODEL = 255
 _LAST_CODE = 255
@@ -29,7 +29,7 @@ class Draft:
     node: ObjectNode
     name: ScalarNode | None
     description: str
-    container: Container | None
+    container: ContainerDefinition | None
     inputs: tuple[DraftEntry, ...]
     outputs: tuple[DraftEntry, ...]
     variables: Mapping[str, str]
@@ -57,7 +57,7 @@ class Draft:
         return any(o.name is not None and o.name.unresolved for o in self.outputs)
 
     @property
-    def name_at(self) -> Place:
+    def name_at(self) -> Location:
         """The place of its name: the entry itself for an imported name."""
         imported = self.name is None or self.name.file != self.node.file
         return self.node if imported or self.name is None else self.name

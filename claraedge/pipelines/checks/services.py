@@ -16,7 +16,7 @@ from claraedge.pipelines.checks.device import Device
 from claraedge.pipelines.checks.entries import container_path
 from claraedge.pipelines.checks.fields import Fields
 from claraedge.pipelines.checks.imports import Imports
-from claraedge.pipelines.model import Container, HttpConnection, Service, VolumeConnection
+from claraedge.pipelines.model import ContainerDefinition, HttpConnection, Service, VolumeConnection
 from claraedge.pipelines.syntax.grammar import (
     ConnectionsObject,
     HttpConnectionEntry,
@@ -24,7 +24,7 @@ from claraedge.pipelines.syntax.grammar import (
     VolumeConnectionEntry,
 )
 from claraedge.pipelines.syntax.nodes import ScalarNode
-from claraedge.pipelines.syntax.problems import Place, Report, shown, where
+from claraedge.pipelines.syntax.problems import Location, Report, shown, where
 
 
 def read_services(
@@ -32,8 +32,8 @@ def read_services(
 ) -> tuple[Service, ...]:
     """Reads the entries of `services:`, with what they import."""
     services = []
-    seen: dict[str, Place] = {}
-    connections: dict[str, Place] = {}
+    seen: dict[str, Location] = {}
+    connections: dict[str, Location] = {}
     for entry in operator.objects("services", "`- name: NAME` with `container:`"):
         whole = imports.service(entry)
         if whole is None:
@@ -48,7 +48,7 @@ def read_services(
         services.append(
             Service(
                 name=name.text if name is not None else "",
-                container=container or Container(image=""),
+                container=container or ContainerDefinition(image=""),
                 description=fields.text("description"),
                 variables=variables,
                 requests=read_requests(fields, device, report),
@@ -60,7 +60,7 @@ def read_services(
 
 
 def _connections(
-    service: Fields, names: dict[str, Place], report: Report
+    service: Fields, names: dict[str, Location], report: Report
 ) -> tuple[tuple[HttpConnection, ...], tuple[VolumeConnection, ...]]:
     node = service.object("connections", "`connections: {http: [{name: NAME}]}`")
     if node is None:
@@ -86,7 +86,7 @@ def _connections(
 
 
 def _variable(
-    connection: Fields, service: Fields, names: dict[str, Place], report: Report
+    connection: Fields, service: Fields, names: dict[str, Location], report: Report
 ) -> ScalarNode | None:
     """Reads the name of a connection, which becomes a variable of the operator."""
     name = connection.scalar("name", required="add `name:` with the operator's variable")
@@ -105,7 +105,7 @@ def _variable(
 
 
 def _unique(
-    name: ScalarNode, service: Fields, seen: dict[str, Place], what: str, report: Report
+    name: ScalarNode, service: Fields, seen: dict[str, Location], what: str, report: Report
 ) -> None:
     # A file may be imported twice: report the place of the import.
     at = name if name.file == service.node.file else service.node

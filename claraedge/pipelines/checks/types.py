@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from claraedge.pipelines.checks.fields import Fields
 from claraedge.pipelines.fastio import DYNAMIC, PRIMITIVES
 from claraedge.pipelines.syntax.nodes import Node, ScalarNode
-from claraedge.pipelines.syntax.problems import Place, Report, shown, where
+from claraedge.pipelines.syntax.problems import Location, Report, shown, where
 
 _WORDS = ("stream", "array", "string")
 _MOST_DIMENSIONS = 16
@@ -28,11 +28,11 @@ class EntryType:
     type: str | None = None
     element_type: str | None = None
     shape: tuple[int, ...] | None = None
-    at: Place
+    at: Location
     """The place where the type is written."""
-    element_at: Place | None = None
+    element_at: Location | None = None
     """The place of `element_type`; None: it is not written."""
-    shape_at: Place | None = None
+    shape_at: Location | None = None
     known: bool = True
     """False where the type is wrong or contains a placeholder, so that it is not compared."""
 

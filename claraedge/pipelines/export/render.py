@@ -11,9 +11,9 @@ import yaml
 
 from claraedge.pipelines.export.drawing import text as drawn
 from claraedge.pipelines.model import (
-    Container,
-    Entry,
+    ContainerDefinition,
     Input,
+    IoEntry,
     Operator,
     Pipeline,
     Requests,
@@ -124,12 +124,12 @@ def _service(service: Service) -> dict[str, Plain]:
     )
 
 
-def _container(container: Container) -> dict[str, Plain]:
+def _container(container: ContainerDefinition) -> dict[str, Plain]:
     tag = container.tag if container.tag != "latest" else None
     return _written({"image": container.image, "tag": tag, "command": list(container.command)})
 
 
-def _entry(entry: Entry) -> dict[str, Plain]:
+def _entry(entry: IoEntry) -> dict[str, Plain]:
     return _written(
         {
             "from": entry.source if isinstance(entry, Input) else None,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from claraedge.pipelines.model import DefinitionFile
 from claraedge.pipelines.syntax.nodes import Node, ObjectNode, ScalarNode, kind
 from claraedge.pipelines.syntax.problems import Report, listed, shown
-from claraedge.pipelines.syntax.reader import Budget, read
+from claraedge.pipelines.syntax.reader import DefinitionBudget, read
 
 _BEGIN = "begin the file with `api-version: 0.4.0`, `name: NAME` and `operators:`"
 
@@ -36,7 +36,7 @@ class Documents:
     """
 
     def __init__(self, files: Sequence[DefinitionFile], report: Report) -> None:
-        self.budget = Budget()
+        self.budget = DefinitionBudget()
         self._report = report
         self._sent = files
         self._files: dict[str, DefinitionFile] = {}

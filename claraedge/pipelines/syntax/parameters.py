@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from claraedge.pipelines.syntax.names import is_name
 from claraedge.pipelines.syntax.nodes import ListNode, Node, ObjectNode, ScalarNode, kind
-from claraedge.pipelines.syntax.problems import Place, Report, listed, shown
+from claraedge.pipelines.syntax.problems import Location, Report, listed, shown
 
 #: Limit for the characters of all scalars with filled placeholders: a few long defaults that are
 #: used many times would fill the memory.
@@ -31,7 +31,7 @@ class Argument:
     """A value that is passed to a template."""
 
     text: str
-    at: Place
+    at: Location
     """The place where an unsuitable argument is reported."""
     unresolved: bool = False
     """Whether it contains a placeholder of the importing file without a value (yet)."""

@@ -14,7 +14,7 @@ from claraedge.pipelines.syntax.spelling import Speller
 MAX_PROBLEMS = 100
 
 
-class Place(Protocol):
+class Location(Protocol):
     """A node or any other object with a place in a file."""
 
     @property
@@ -33,7 +33,7 @@ class At(NamedTuple):
     column: int = 1
 
 
-def where(place: Place, seen_from: Place) -> str:
+def where(place: Location, seen_from: Location) -> str:
     """Describes a place as seen from another place: `line 3`, `line 3 of b.yaml`."""
     line = f"line {place.line}"
     return line if place.file == seen_from.file else f"{line} of {shown(place.file)}"
@@ -81,11 +81,11 @@ class Report:
         """
         self._files.setdefault(file, len(self._files))
 
-    def error(self, code: str, at: Place, message: str, fix: str) -> None:
+    def error(self, code: str, at: Location, message: str, fix: str) -> None:
         """Reports an error: the pipeline cannot be used."""
         self._add("error", code, at, message, fix)
 
-    def warning(self, code: str, at: Place, message: str, fix: str) -> None:
+    def warning(self, code: str, at: Location, message: str, fix: str) -> None:
         """Reports a warning: the pipeline can be used."""
         self._add("warning", code, at, message, fix)
 
@@ -106,7 +106,7 @@ class Report:
         return tuple(found)
 
     def _add(
-        self, severity: Literal["error", "warning"], code: str, at: Place, message: str, fix: str
+        self, severity: Literal["error", "warning"], code: str, at: Location, message: str, fix: str
     ) -> None:
         problem = Problem(
             code=code,

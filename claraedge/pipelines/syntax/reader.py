@@ -70,7 +70,7 @@ class _Open:
     height: int = 1
 
 
-class Budget:
+class DefinitionBudget:
     """The limits that all files of a definition share."""
 
     def __init__(self) -> None:
@@ -84,7 +84,9 @@ class Budget:
         return self.nodes >= 0 and self.characters >= 0
 
 
-def read(text: str, file: str, report: Report, budget: Budget | None = None) -> Node | None:
+def read(
+    text: str, file: str, report: Report, budget: DefinitionBudget | None = None
+) -> Node | None:
     """Parses the single document of a file; returns None where it cannot be read, which is
     reported.
 
@@ -95,7 +97,7 @@ def read(text: str, file: str, report: Report, budget: Budget | None = None) -> 
     """
     try:
         text = _checked(text, file, report)
-        return _Builder(file, report, budget or Budget()).document(text)
+        return _Builder(file, report, budget or DefinitionBudget()).document(text)
     except yaml.MarkedYAMLError as error:
         _report_syntax(text, file, error, report)
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # escapes in the Python parser
@@ -152,7 +154,7 @@ def _report_syntax(text: str, file: str, error: yaml.MarkedYAMLError, report: Re
 class _Builder:
     """Builds nodes from events."""
 
-    def __init__(self, file: str, report: Report, budget: Budget) -> None:
+    def __init__(self, file: str, report: Report, budget: DefinitionBudget) -> None:
         self._file = file
         self._report = report
         self._budget = budget

@@ -23,7 +23,7 @@ from claraedge.models.models import Models
 from claraedge.models.tree import ModelTree
 from claraedge.pipelines.contract import command, environment
 from claraedge.pipelines.model import (
-    Container,
+    ContainerDefinition,
     HttpConnection,
     Operator,
     Pipeline,
@@ -171,7 +171,9 @@ def echo(**changes: Any) -> Service:
         **(
             {
                 "name": "echo",
-                "container": Container(image="localhost/ce-test/busybox", tag="1", command=ECHO),
+                "container": ContainerDefinition(
+                    image="localhost/ce-test/busybox", tag="1", command=ECHO
+                ),
                 "http": (HttpConnection(name="ECHO", port=8080),),
                 "volumes": (VolumeConnection(name="SHARED", path="/data"),),
             }
@@ -188,7 +190,7 @@ def pipeline(script: str, *services: Service, models: tuple[str, ...] = ()) -> P
         operators=(
             Operator(
                 name="uses",
-                container=Container(
+                container=ContainerDefinition(
                     image="localhost/ce-test/busybox", tag="1", command=("sh", "-c", script)
                 ),
                 services=services,

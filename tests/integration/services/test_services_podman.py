@@ -16,7 +16,7 @@ import pytest
 
 from claraedge.errors import ModelNotReadyError, RunnerUnavailableError, ServiceError
 from claraedge.ids import new_id
-from claraedge.pipelines.model import Container
+from claraedge.pipelines.model import ContainerDefinition
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import LABEL_INSTANCE, LABEL_SERVICES, Image
 from tests.campaign import CAMPAIGN
@@ -147,7 +147,7 @@ exit 6
 
 
 async def test_a_service_that_cannot_start_fails_the_job_with_its_own_words(opened: Open) -> None:
-    broken = Container(
+    broken = ContainerDefinition(
         image="localhost/ce-test/busybox", tag="1", command=("sh", "-c", "echo no licence; exit 9")
     )
     async with opened() as made:

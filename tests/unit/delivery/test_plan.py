@@ -6,13 +6,13 @@ import pytest
 
 from claraedge.delivery.plan import plan
 from claraedge.errors import InvalidRequestError
-from claraedge.pipelines.model import Container, Input, Operator, Output, Pipeline
+from claraedge.pipelines.model import ContainerDefinition, Input, Operator, Output, Pipeline
 
 
 def operator(name: str, outputs: list[str | None], *reads: tuple[str, str | None]) -> Operator:
     return Operator(
         name=name,
-        container=Container(image="x", command=("run",)),
+        container=ContainerDefinition(image="x", command=("run",)),
         inputs=tuple(Input(path="/in", source=source, name=output) for source, output in reads),
         outputs=tuple(Output(path="/out", name=output) for output in outputs),
     )
@@ -83,7 +83,7 @@ def test_all_wrong_names_are_reported_at_once() -> None:
 VALUES = pipeline(
     Operator(
         name="split",
-        container=Container(image="x", command=("run",)),
+        container=ContainerDefinition(image="x", command=("run",)),
         outputs=(
             Output(path="/clara/fastio/output/mean", name="mean", type="f32"),
             Output(path="/out", name="mask", type="stream", element_type="m"),
@@ -91,7 +91,7 @@ VALUES = pipeline(
     ),
     Operator(
         name="only",
-        container=Container(image="x", command=("run",)),
+        container=ContainerDefinition(image="x", command=("run",)),
         outputs=(Output(path="/clara/fastio/output/text", name="text", type="string"),),
     ),
 )
@@ -112,7 +112,7 @@ def test_a_value_that_is_named_is_refused_with_a_reason(named: str) -> None:
 def register(name: str, *reads: tuple[str | None, str | None]) -> Operator:
     return Operator(
         name=name,
-        container=Container(image="clara/register-results", command=("r",)),
+        container=ContainerDefinition(image="clara/register-results", command=("r",)),
         inputs=tuple(Input(path="/in", source=source, name=output) for source, output in reads),
     )
 

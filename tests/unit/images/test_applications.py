@@ -14,7 +14,7 @@ from claraedge.images.applications import Applications
 from claraedge.images.images import Images
 from claraedge.jobs.model import JobStatus
 from claraedge.pipelines.checks.device import Device
-from claraedge.pipelines.model import Container, Operator, Pipeline, Requests
+from claraedge.pipelines.model import ContainerDefinition, Operator, Pipeline, Requests
 from claraedge.runner.memory import MemoryRunner, host_path
 from claraedge.runner.protocol import LABEL_INSTANCE, MAX_FILE, ContainerSpec
 from tests.rig.device import Device as BenchDevice
@@ -44,7 +44,7 @@ def pipeline(*images: str, command: tuple[str, ...] = (), **written: object) -> 
     operators = tuple(
         Operator(
             name=f"op{n}",
-            container=Container(image=image, command=command),
+            container=ContainerDefinition(image=image, command=command),
             **written,  # type: ignore[arg-type]
         )
         for n, image in enumerate(images)
@@ -122,7 +122,9 @@ async def test_a_wrong_manifest_is_reported_with_operator_image_and_file(
                 Pipeline(
                     api_version="0.4.0",
                     name="p",
-                    operators=(Operator(name="op0", container=Container(image="wrong", tag="2")),),
+                    operators=(
+                        Operator(name="op0", container=ContainerDefinition(image="wrong", tag="2")),
+                    ),
                 )
             )
     assert len(runner.files_read) == 1

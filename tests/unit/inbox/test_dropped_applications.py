@@ -10,7 +10,7 @@ from claraedge.delivery.plan import plan
 from claraedge.errors import InvalidRequestError, PipelineLoadError
 from claraedge.inbox.model import ItemState
 from claraedge.pipelines.application import Application, applied
-from claraedge.pipelines.model import Container, Operator, Pipeline
+from claraedge.pipelines.model import ContainerDefinition, Operator, Pipeline
 from tests.rig.inbox import bench, drop, ended, make_config
 
 APP = "api-version: 0.4.0\nname: {name}\noperators:\n- name: app\n  container: {{image: app}}\n"
@@ -96,7 +96,7 @@ async def test_an_output_that_the_application_does_not_have_blocks_the_item(
 
 def test_only_an_image_says_whether_an_operator_without_a_command_has_outputs() -> None:
     def pipeline(*command: str) -> Pipeline:
-        container = Container(image="app", command=command)
+        container = ContainerDefinition(image="app", command=command)
         operator = Operator(name="app", container=container)
         return Pipeline(api_version="0.4.0", name="p", operators=(operator,))
 

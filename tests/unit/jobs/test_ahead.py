@@ -6,7 +6,14 @@ import pytest
 
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.jobs.transitions import preparable
-from claraedge.pipelines.model import Container, Input, Operator, Output, Pipeline, Requests
+from claraedge.pipelines.model import (
+    ContainerDefinition,
+    Input,
+    Operator,
+    Output,
+    Pipeline,
+    Requests,
+)
 from tests.rig.device import Device, emptied
 from tests.rig.engine import Bench, bench
 from tests.rig.pipelines import chain
@@ -21,7 +28,7 @@ def operator(name: str, *sources: str, **more: object) -> Operator:
         "outputs": (Output(path="/out"),),
         **more,
     }
-    return Operator(name=name, container=Container(image="i", command=("x",)), **values)  # type: ignore[arg-type]
+    return Operator(name=name, container=ContainerDefinition(image="i", command=("x",)), **values)  # type: ignore[arg-type]
 
 
 def pipeline(*operators: Operator) -> Pipeline:

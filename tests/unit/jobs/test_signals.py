@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from claraedge.jobs.operators.signals import of_exit, of_lines
-from claraedge.pipelines.model import Container
+from claraedge.pipelines.model import ContainerDefinition
 from claraedge.pipelines.tmpfs import Tmpfs, TmpfsRule
 
 ROOM = Tmpfs(shared_memory=1024, scratch=512)
@@ -14,14 +14,22 @@ ROOM = Tmpfs(shared_memory=1024, scratch=512)
 @pytest.mark.parametrize(
     ("container", "rule", "limit", "sizes"),
     [
-        (Container(image="i"), TmpfsRule(), 2048, (2048, 2048)),
-        (Container(image="i"), TmpfsRule(), None, (None, None)),
-        (Container(image="i"), TmpfsRule(shared_memory=64, scratch=32), 2048, (64, 32)),
-        (Container(image="i", shared_memory=4096), TmpfsRule(shared_memory=64), 512, (4096, 512)),
+        (ContainerDefinition(image="i"), TmpfsRule(), 2048, (2048, 2048)),
+        (ContainerDefinition(image="i"), TmpfsRule(), None, (None, None)),
+        (ContainerDefinition(image="i"), TmpfsRule(shared_memory=64, scratch=32), 2048, (64, 32)),
+        (
+            ContainerDefinition(image="i", shared_memory=4096),
+            TmpfsRule(shared_memory=64),
+            512,
+            (4096, 512),
+        ),
     ],
 )
 def test_the_size_of_what_lies_in_memory(
-    container: Container, rule: TmpfsRule, limit: int | None, sizes: tuple[int | None, int | None]
+    container: ContainerDefinition,
+    rule: TmpfsRule,
+    limit: int | None,
+    sizes: tuple[int | None, int | None],
 ) -> None:
     found = rule.of(container, limit)
     assert (found.shared_memory, found.scratch) == sizes

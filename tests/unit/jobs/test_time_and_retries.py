@@ -8,7 +8,7 @@ from claraedge.jobs.engine.timeouts import Timeouts
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.jobs.retries import next_attempt
 from claraedge.jobs.runtime import RunTime
-from claraedge.pipelines.model import Container, Operator, Pipeline, Retry
+from claraedge.pipelines.model import ContainerDefinition, Operator, Pipeline, Retry
 from claraedge.runner.memory import write_log
 from claraedge.runner.protocol import ContainerSpec
 from tests.rig.device import Device, copy, emptied
@@ -41,7 +41,7 @@ def test_run_time_never_runs_backwards() -> None:
     ],
 )
 def test_the_sites_maximum_holds(asked: int | None, seconds: float, origin: str) -> None:
-    operator = Operator(name="o", container=Container(image="i"))
+    operator = Operator(name="o", container=ContainerDefinition(image="i"))
     pipeline = Pipeline(api_version="0.4.0", name="p", operators=(operator,), timeout=asked)
     timeouts = Timeouts(default=600, maximum=1800)
     assert timeouts.of(pipeline) == seconds

@@ -8,7 +8,7 @@ import pytest
 
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.jobs.transitions import ready, verdict
-from claraedge.pipelines.model import Container, Input, Operator, Output, Pipeline
+from claraedge.pipelines.model import ContainerDefinition, Input, Operator, Output, Pipeline
 
 P, R, C, F = OperatorStatus
 
@@ -16,7 +16,7 @@ P, R, C, F = OperatorStatus
 def operator(name: str, *sources: str) -> Operator:
     return Operator(
         name=name,
-        container=Container(image="i"),
+        container=ContainerDefinition(image="i"),
         inputs=tuple(Input(path=f"/{s}", source=s) for s in sources) or (Input(path="/in"),),
         outputs=(Output(path="/out"),),
     )

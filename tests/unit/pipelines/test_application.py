@@ -9,7 +9,7 @@ import pytest
 from claraedge.errors import PipelineLoadError
 from claraedge.pipelines.application import Application, applied
 from claraedge.pipelines.contract import environment
-from claraedge.pipelines.model import Container, Input, Operator, Output, Requests
+from claraedge.pipelines.model import ContainerDefinition, Input, Operator, Output, Requests
 
 PATHS = {
     "HOLOSCAN_INPUT_PATH": "/var/holoscan/input",
@@ -34,13 +34,13 @@ def application(**changes: Any) -> Application:
 
 
 def operator(**changes: Any) -> Operator:
-    parts: dict[str, Any] = {"name": "seg", "container": Container(image="seg")}
+    parts: dict[str, Any] = {"name": "seg", "container": ContainerDefinition(image="seg")}
     return Operator(**(parts | changes))
 
 
 def test_what_the_definition_leaves_open_comes_from_the_application() -> None:
     assert applied(operator(), application()) == operator(
-        container=Container(
+        container=ContainerDefinition(
             image="seg",
             entrypoint=("python3", "/opt/holoscan/app"),
             working_dir="/var/holoscan",
@@ -55,7 +55,7 @@ def test_what_the_definition_leaves_open_comes_from_the_application() -> None:
 
 
 def test_with_a_command_it_is_a_plain_container() -> None:
-    plain = operator(container=Container(image="seg", command=("true",)))
+    plain = operator(container=ContainerDefinition(image="seg", command=("true",)))
     assert applied(plain, application()) is plain
 
 

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from claraedge.pipelines.contract import command, environment, expand, service_environment
-from claraedge.pipelines.model import Container, Input, Operator, Output, Service
+from claraedge.pipelines.model import ContainerDefinition, Input, Operator, Output, Service
 from claraedge.pipelines.paths import input_folder, operator_folder, output_folder
 
 
@@ -35,7 +35,9 @@ def test_expands_as_kubernetes_does(text: str, expanded: str) -> None:
 
 OPERATOR = Operator(
     name="Writer",
-    container=Container(image="i", command=("run", "$(OUT)/x", "$(NVIDIA_CLARA_JOBID)", "$(NO)")),
+    container=ContainerDefinition(
+        image="i", command=("run", "$(OUT)/x", "$(NVIDIA_CLARA_JOBID)", "$(NO)")
+    ),
     inputs=(Input(path="/in"), Input(path="/seg", source="a", name="mask")),
     outputs=(Output(path="/out"),),
     variables={
@@ -65,7 +67,9 @@ def test_the_environment_names_folders_job_and_operator() -> None:
 
 def test_the_definition_s_own_variables_win() -> None:
     operator = Operator(
-        name="a", container=Container(image="i"), variables={"NVIDIA_CLARA_JOBNAME": "mine"}
+        name="a",
+        container=ContainerDefinition(image="i"),
+        variables={"NVIDIA_CLARA_JOBNAME": "mine"},
     )
     variables = environment(operator, job_id="0" * 32, job_name="job")
     assert variables["NVIDIA_CLARA_JOBNAME"] == "mine"
@@ -78,7 +82,7 @@ def test_the_command_is_expanded_with_the_environment() -> None:
 
 
 def test_no_command_stays_none() -> None:
-    assert command(Operator(name="a", container=Container(image="i")), {}) == ()
+    assert command(Operator(name="a", container=ContainerDefinition(image="i")), {}) == ()
 
 
 def test_folders_in_the_payload() -> None:
@@ -95,7 +99,7 @@ def test_folders_in_the_payload() -> None:
 def test_values_in_shared_memory_are_named_with_their_files() -> None:
     operator = Operator(
         name="a",
-        container=Container(image="i"),
+        container=ContainerDefinition(image="i"),
         inputs=(
             Input(path="/in"),
             Input(
@@ -131,7 +135,7 @@ def test_values_in_shared_memory_are_named_with_their_files() -> None:
 
 MODELS = Operator(
     name="a",
-    container=Container(image="i"),
+    container=ContainerDefinition(image="i"),
     models=("unet",),
     variables={"CLARA_TRITON_URI": "mine", "SEEN": "$(NVIDIA_TRITON_HTTPURI) $(TRTIS)"},
 )
@@ -164,14 +168,14 @@ def test_connections_win_over_the_platform_and_the_definition_over_both() -> Non
     assert variables["NVIDIA_CLARA_TRTISURI"] == "service:9000"
     assert variables["SEEN"] == "triton.local:8000 service:9001"
     assert command(
-        Operator(name="a", container=Container(image="i", command=("$(TRTIS)",))), variables
+        Operator(name="a", container=ContainerDefinition(image="i", command=("$(TRTIS)",))), variables
     ) == ("service:9001",)
 
 
 def test_a_service_variable_says_where_the_shared_folder_lies() -> None:
     service = Service(
         name="s",
-        container=Container(image="i"),
+        container=ContainerDefinition(image="i"),
         variables={"MODELS": "$(NVIDIA_CLARA_SERVICE_DATA_PATH)/models"},
     )
     assert service_environment(service, data_path="/clara/common", connections={"PORT": "1"}) == {

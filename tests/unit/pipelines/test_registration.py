@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from claraedge.pipelines.model import Container, Input, Operator, Pipeline
+from claraedge.pipelines.model import ContainerDefinition, Input, Operator, Pipeline
 from claraedge.pipelines.registration import (
     Registration,
     is_registration,
@@ -17,7 +17,7 @@ from claraedge.pipelines.registration import (
 def operator(*command: str, image: str = "clara/register-results") -> Operator:
     return Operator(
         name="register",
-        container=Container(image=image, command=command),
+        container=ContainerDefinition(image=image, command=command),
         inputs=(Input(path="/in", source="a"),),
     )
 
@@ -85,13 +85,13 @@ def test_agent_and_data_are_read_from_the_command(
 def test_the_command_is_expanded_as_in_a_container() -> None:
     written = Operator(
         name="register",
-        container=Container(
+        container=ContainerDefinition(
             image="register-results",
             command=("r", "--agent", "$(AGENT)", "--data", '["$(NVIDIA_CLARA_JOBNAME)"]'),
         ),
         variables={"AGENT": "scu"},
     )
-    other = Operator(name="a", container=Container(image="x"))
+    other = Operator(name="a", container=ContainerDefinition(image="x"))
     pipeline = Pipeline(api_version="0.4.0", name="p", operators=(other, written))
     (found,) = registrations(pipeline, job_id="0" * 32, job_name="study 7")
     assert found == (written, Registration(agent="scu", data=["study 7"]))
@@ -106,7 +106,7 @@ def test_what_was_registered_is_one_line() -> None:
 def test_values_that_are_not_delivered_are_named() -> None:
     reader = Operator(
         name="register",
-        container=Container(image="register-results"),
+        container=ContainerDefinition(image="register-results"),
         inputs=(Input(path="/x", source="a", name="mean", type="f32"),),
     )
     assert '"mean"' in summary(reader, Registration(agent="a", data=None))

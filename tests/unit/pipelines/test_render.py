@@ -16,7 +16,7 @@ from claraedge.pipelines.checks.load import load
 from claraedge.pipelines.export import drawing
 from claraedge.pipelines.export.render import definition, with_graph
 from claraedge.pipelines.model import (
-    Container,
+    ContainerDefinition,
     DefinitionFile,
     HttpConnection,
     Input,
@@ -68,10 +68,10 @@ variables = st.dictionaries(
 
 
 @st.composite
-def containers(draw: st.DrawFn) -> Container:
+def containers(draw: st.DrawFn) -> ContainerDefinition:
     image = draw(images)
     tags = st.sampled_from(["latest", "1.10", "1e3", "0x10", "yes", "null", "v1_2-rc.3"])
-    return Container(
+    return ContainerDefinition(
         image=image,
         tag="latest" if "@" in image else draw(tags),
         command=tuple(draw(st.lists(texts, max_size=4))),
@@ -220,12 +220,14 @@ def test_is_written_as_people_write_it() -> None:
         operators=(
             Operator(
                 name="reader",
-                container=Container(image="clara/reader", tag="1.10", command=("run", "a\nb\n")),
+                container=ContainerDefinition(
+                    image="clara/reader", tag="1.10", command=("run", "a\nb\n")
+                ),
                 inputs=(Input(path="/in"),),
                 outputs=(Output(path="/out"),),
                 variables={"SAY": "yes", "LATER": "${{ later }}"},
             ),
-            Operator(name="end", container=Container(image="end"), order=("reader",)),
+            Operator(name="end", container=ContainerDefinition(image="end"), order=("reader",)),
         ),
     )
     assert with_graph(pipeline) == (
@@ -278,7 +280,7 @@ def operator(
 ) -> Operator:
     return Operator(
         name=name,
-        container=Container(image="i"),
+        container=ContainerDefinition(image="i"),
         inputs=tuple(
             Input(path=f"/in{i}", source=source, name=output)
             for i, (source, output) in enumerate(reads)

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import pytest
 
-from claraedge.pipelines.model import Container, Operator, Requests
-from claraedge.pipelines.requests import Memory, Profile, cores, gpus, memory, out_of_memory
+from claraedge.pipelines.model import ContainerDefinition, Operator, Requests
+from claraedge.pipelines.requests import MemoryRequest, Profile, cores, gpus, memory, out_of_memory
 
 
 @pytest.mark.parametrize(
     ("profile", "written", "meaning"),
     [
-        ("0.7", None, Memory(reserved=512, limit=None, written=False)),
-        ("0.7", 2048, Memory(reserved=2048, limit=None, written=True)),
-        ("0.8", None, Memory(reserved=1024, limit=1024, written=False)),
-        ("0.8", 0, Memory(reserved=1024, limit=1024, written=False)),
-        ("0.8", 64, Memory(reserved=64, limit=64, written=True)),
+        ("0.7", None, MemoryRequest(reserved=512, limit=None, written=False)),
+        ("0.7", 2048, MemoryRequest(reserved=2048, limit=None, written=True)),
+        ("0.8", None, MemoryRequest(reserved=1024, limit=1024, written=False)),
+        ("0.8", 0, MemoryRequest(reserved=1024, limit=1024, written=False)),
+        ("0.8", 64, MemoryRequest(reserved=64, limit=64, written=True)),
     ],
 )
-def test_memory(profile: str, written: int | None, meaning: Memory) -> None:
+def test_memory(profile: str, written: int | None, meaning: MemoryRequest) -> None:
     assert memory(Requests(memory=written), Profile(profile)) == meaning
 
 
 def test_cores_and_gpus_are_reserved_only_where_they_are_written() -> None:
-    plain = Operator(name="a", container=Container(image="x"))
+    plain = Operator(name="a", container=ContainerDefinition(image="x"))
     assert (cores(plain), gpus(plain)) == (0, 0)
     asking = Operator(
-        name="a", container=Container(image="x"), requests=Requests(cpu=3, gpu=1, memory=1)
+        name="a",
+        container=ContainerDefinition(image="x"),
+        requests=Requests(cpu=3, gpu=1, memory=1),
     )
     assert (cores(asking), gpus(asking)) == (3, 1)
 
@@ -34,7 +36,7 @@ def test_cores_and_gpus_are_reserved_only_where_they_are_written() -> None:
 def test_an_operator_of_the_platform_itself_reserves_nothing() -> None:
     served = Operator(
         name="a",
-        container=Container(image="clara/register-results"),
+        container=ContainerDefinition(image="clara/register-results"),
         requests=Requests(cpu=3, gpu=1),
     )
     assert (cores(served), gpus(served)) == (0, 0)

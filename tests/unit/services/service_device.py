@@ -19,7 +19,7 @@ from claraedge.models.model import Model, ModelType
 from claraedge.models.models import Models
 from claraedge.models.tree import ModelTree
 from claraedge.pipelines.model import (
-    Container,
+    ContainerDefinition,
     HttpConnection,
     Operator,
     Pipeline,
@@ -156,7 +156,7 @@ def viewer(
     repository, tag = image.rsplit(":", 1)
     return Service(
         name=name,
-        container=Container(image=repository, tag=tag, command=command),
+        container=ContainerDefinition(image=repository, tag=tag, command=command),
         variables=variables or {},
         requests=Requests(gpu=gpu),
         http=(HttpConnection(name="VIEWER", port=port),),
@@ -166,7 +166,7 @@ def viewer(
 
 def using(*services: Service, models: tuple[str, ...] = ()) -> Pipeline:
     """A pipeline of one operator that uses these, and one that uses nothing."""
-    image = Container(image="site/app", tag="1")
+    image = ContainerDefinition(image="site/app", tag="1")
     return Pipeline(
         api_version="0.4.0",
         name="p",

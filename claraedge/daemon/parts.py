@@ -50,7 +50,7 @@ from claraedge.registry.folder import PipelineFolder
 from claraedge.registry.pipelines import Pipelines
 from claraedge.runner.limits import Enforcement
 from claraedge.runner.protocol import LABEL_INSTANCE
-from claraedge.services.services import Services, Settings
+from claraedge.services.services import CompanionSettings, Services
 from claraedge.store.database import Transaction
 from claraedge.store.unknown import Unknown
 from claraedge.suspects import Work
@@ -226,7 +226,7 @@ class Parts:
             new_id,
             state=config.state_dir,
             instance=base.instance,
-            settings=Settings(
+            settings=CompanionSettings(
                 services=config.services,
                 inference=config.inference,
                 grace=config.engine.grace_seconds,

@@ -71,7 +71,7 @@ class _Spec(msgspec.Struct, rename="camel"):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class CdiDevice:
     """A device as one file defines it."""
 
     path: Path
@@ -120,11 +120,11 @@ def all_nodes(device: str, folders: Sequence[Path] = FOLDERS) -> Sequence[str]:
     ]
 
 
-def entries(device: str, folders: Sequence[Path] = FOLDERS) -> Sequence[Entry]:
+def entries(device: str, folders: Sequence[Path] = FOLDERS) -> Sequence[CdiDevice]:
     """Returns the definitions of a device; the last one is effective."""
     kind, _, name = device.rpartition("=")
     return [
-        Entry(
+        CdiDevice(
             path=path,
             own=found.container_edits or Edits(),
             common=spec.container_edits or Edits(),

@@ -13,7 +13,7 @@ from claraedge.blocking import in_thread
 from claraedge.clock import Clock
 from claraedge.errors import UnavailableError
 from claraedge.gpu.telemetry import GpuReading, Telemetry
-from claraedge.gpu.users import Operator, operators, users
+from claraedge.gpu.users import RunningOperator, operators, users
 from claraedge.store.database import Database
 
 #: Seconds that a caller waits at most for a driver that hangs (a GPU that fell off its bus).
@@ -31,7 +31,7 @@ class Sample:
 
     time: float
     """Seconds since 1970-01-01 UTC."""
-    gpus: Sequence[tuple[GpuReading, Sequence[Operator]]]
+    gpus: Sequence[tuple[GpuReading, Sequence[RunningOperator]]]
     """Each GPU with the operators of jobs that use it."""
 
 
@@ -119,8 +119,8 @@ class Sampler:
         return taken, Sample(time=time, gpus=gpus)
 
     def _read_gpus(
-        self, running: Mapping[str, Operator]
-    ) -> Sequence[tuple[GpuReading, Sequence[Operator]]]:
+        self, running: Mapping[str, RunningOperator]
+    ) -> Sequence[tuple[GpuReading, Sequence[RunningOperator]]]:
         return [(gpu, users(gpu.pids or (), running, self._proc)) for gpu in self._telemetry.read()]
 
     def _done(self, reading: asyncio.Task[tuple[float, Sample]]) -> None:

@@ -14,24 +14,24 @@ _CONTAINER = re.compile(rb"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Operator:
+class RunningOperator:
     """A running operator of a job."""
 
     job: str
     name: str
 
 
-def operators(tx: Transaction) -> Mapping[str, Operator]:
+def operators(tx: Transaction) -> Mapping[str, RunningOperator]:
     """Returns container id -> operator, for all running operators."""
     return {
-        row["container"]: Operator(row["job"], row["name"])
+        row["container"]: RunningOperator(row["job"], row["name"])
         for row in tx.rows("operator_containers")
     }
 
 
 def users(
-    pids: Iterable[int], running: Mapping[str, Operator], proc: Path = Path("/proc")
-) -> tuple[Operator, ...]:
+    pids: Iterable[int], running: Mapping[str, RunningOperator], proc: Path = Path("/proc")
+) -> tuple[RunningOperator, ...]:
     """Returns the operators that own the processes, each once, in order; other processes are
     ignored.
     """

@@ -19,7 +19,7 @@ _OPEN = 0o027
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class NamedCredential:
     """A configured credential with the name by which pipelines refer to it."""
 
     name: str
@@ -40,12 +40,12 @@ class Named:
 
 def matching(
     credentials: Mapping[str, CredentialSettings], secrets: Sequence[str], registry: str
-) -> tuple[Named, ...]:
+) -> tuple[NamedCredential, ...]:
     """Returns the credentials in `secrets` that are for this registry's host, in that order."""
     folded = {name.casefold(): name for name in credentials}
     names = [folded[secret.casefold()] for secret in secrets if secret.casefold() in folded]
     return tuple(
-        Named(name=name, credential=credentials[name])
+        NamedCredential(name=name, credential=credentials[name])
         for name in dict.fromkeys(names)
         if credentials[name].registry == registry
     )

@@ -19,7 +19,7 @@ from claraedge.errors import (
     StorageFullError,
 )
 from claraedge.images.allowed import Resolve, refuse
-from claraedge.images.credentials import Named, matching
+from claraedge.images.credentials import NamedCredential, matching
 from claraedge.runner.protocol import Image, Runner
 from claraedge.runner.references import full_names, host
 
@@ -134,7 +134,7 @@ class Pulls:
             f" {'; '.join(refusals)}; correct its name in the pipeline, {_LOAD}"
         )
 
-    async def _ask(self, name: str, known: Sequence[Named]) -> Image:
+    async def _ask(self, name: str, known: Sequence[NamedCredential]) -> Image:
         """Asks one registry with each of the credentials in turn, or without where
         there are none.
         """
@@ -148,7 +148,7 @@ class Pulls:
                 )
         return await self._pull(name, known[-1] if known else None)
 
-    async def _pull(self, name: str, credential: Named | None) -> Image:
+    async def _pull(self, name: str, credential: NamedCredential | None) -> Image:
         reason = self._blocked_by()
         if reason is not None:
             raise StorageFullError(
@@ -175,7 +175,7 @@ class Pulls:
         return image
 
 
-def _denied(registry: str, known: Sequence[Named], secrets: Sequence[str]) -> str:
+def _denied(registry: str, known: Sequence[NamedCredential], secrets: Sequence[str]) -> str:
     """Returns why a registry refused an image, as far as credentials are concerned, and
     what to do.
     """

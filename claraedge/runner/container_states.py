@@ -58,7 +58,7 @@ class _WithDevices(msgspec.Struct, rename="pascal"):
     config: _Config
 
 
-class _Listed(msgspec.Struct, rename="pascal"):
+class _ListedContainer(msgspec.Struct, rename="pascal"):
     id: str
     state: str
     names: list[str] = []
@@ -157,16 +157,16 @@ def labels_filter(labels: Mapping[str, str]) -> str:
     return msgspec.json.encode({"label": [f"{k}={v}" for k, v in labels.items()]}).decode()
 
 
-def _listed(body: bytes) -> Sequence[_Listed]:
+def _listed(body: bytes) -> Sequence[_ListedContainer]:
     try:
-        return decode_json(body, list[_Listed] | None) or []
+        return decode_json(body, list[_ListedContainer] | None) or []
     except msgspec.MsgspecError as error:
         raise RunnerUnavailableError(
             f"Podman's list of containers cannot be read: {error}"
         ) from error
 
 
-def _container(entry: _Listed) -> Container:
+def _container(entry: _ListedContainer) -> Container:
     # The list gives seconds, and a time before 1970 for Go's zero time.
     phase = _phase(entry.state, started=entry.started_at > 0)
     return Container(

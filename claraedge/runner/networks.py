@@ -44,7 +44,7 @@ class _Subnet(msgspec.Struct):
     subnet: str = ""
 
 
-class _Listed(msgspec.Struct):
+class _ListedNetwork(msgspec.Struct):
     name: str
     labels: dict[str, str] | None = None
     subnets: list[_Subnet] | None = None
@@ -63,12 +63,16 @@ def create_network_request(name: str, labels: Mapping[str, str]) -> dict[str, ob
 
 def read_network(body: bytes) -> Network:
     """Parses the answer of `POST /networks/create`. Raises RunnerUnavailableError."""
-    return _network(_decoded(body, _Listed))
+    return _network(_decoded(body, _ListedNetwork))
 
 
 def read_networks(body: bytes) -> Sequence[Network]:
     """Parses the answer of `GET /networks/json`. Raises RunnerUnavailableError."""
-    return [_network(entry) for entry in _decoded(body, list[_Listed])] if body != b"null\n" else []
+    return (
+        [_network(entry) for entry in _decoded(body, list[_ListedNetwork])]
+        if body != b"null\n"
+        else []
+    )
 
 
 def place(address: str) -> dict[str, object]:
@@ -117,7 +121,7 @@ def impossible(reason: str) -> NetworkError | None:
     )
 
 
-def _network(entry: _Listed) -> Network:
+def _network(entry: _ListedNetwork) -> Network:
     subnets = [part.subnet for part in entry.subnets or [] if ":" not in part.subnet]
     return Network(
         name=entry.name, labels=entry.labels or {}, subnet=subnets[0] if subnets else None

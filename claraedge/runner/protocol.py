@@ -64,7 +64,7 @@ MAX_FILE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
+class BindMount:
     """A folder of the host that is mounted into the container."""
 
     source: Path
@@ -95,7 +95,7 @@ class ContainerSpec:
     working_dir: str | None = None
     """An absolute path of an existing folder in the container; None: the image's own."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    mounts: tuple[Mount, ...] = ()
+    mounts: tuple[BindMount, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     log_path: Path
     """Path of the log in k8s-file format. The folder has to exist."""

@@ -28,7 +28,7 @@ _CONNECTS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class CompanionLimits:
     """Time limits in seconds, and the limit of restarts."""
 
     idle: float
@@ -64,7 +64,7 @@ class Companion:
         clock: Clock,
         key: str,
         name: str,
-        limits: Limits,
+        limits: CompanionLimits,
         *,
         recipe: Recipe | None,
         found: Found | None = None,
@@ -166,7 +166,7 @@ class Companion:
     async def listens(self, address: str, ports: set[int]) -> None:
         """Returns once it accepts connections at all of these ports.
 
-        Raises ServiceError after `Limits.start` seconds, or the error that ended it.
+        Raises ServiceError after `CompanionLimits.start` seconds, or the error that ended it.
         """
         try:
             async with asyncio.timeout(self.limits.start):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from claraedge.clock import Clock
 from claraedge.config import InferenceSettings, ServicesSettings
 from claraedge.errors import ClaraedgeError
-from claraedge.services.companion import Companion, Found, Limits
+from claraedge.services.companion import Companion, CompanionLimits, Found
 from claraedge.services.inference.server import LoadedModels
 from claraedge.services.keeper import Keeper
 from claraedge.services.model import INFERENCE, GpuUse
@@ -242,7 +242,7 @@ class Companions:
         if key == INFERENCE:
             settings = self._inference
             models = self._loads(self.expected)
-        limits = Limits(
+        limits = CompanionLimits(
             idle=settings.idle_seconds, start=settings.start_seconds, restarts=settings.restarts
         )
         companion = Companion(

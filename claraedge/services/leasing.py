@@ -17,7 +17,7 @@ from claraedge.services.companion import Companion
 from claraedge.services.companions import Companions
 from claraedge.services.inference.composition import Stored, compose
 from claraedge.services.inference.repository import ModelView
-from claraedge.services.memory import Memory
+from claraedge.services.memory import MemoryRules
 from claraedge.services.model import INFERENCE, Lease, Needs, Peer, needs
 from claraedge.services.networks import JobNetworks
 from claraedge.services.orphans import OrphanRecovery
@@ -41,7 +41,7 @@ class Leasing:
         view: ModelView,
         served: ModelView,
         present: Callable[[], Awaitable[Mapping[str, Stored]]],
-        memory: Memory,
+        memory: MemoryRules,
         *,
         inference: InferenceSettings,
         tmpfs_rule: TmpfsRule,

@@ -17,7 +17,7 @@ from claraedge.services.model import INFERENCE, key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class CompanionReservation:
     """The reservation for one container."""
 
     name: str
@@ -31,7 +31,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
+class MemoryRules:
     """The rules for reservations on this device."""
 
     profile: Profile
@@ -41,9 +41,9 @@ class Memory:
     unified: bool
     """Whether GPU memory is system memory (Jetson), so that both share one budget."""
 
-    def of_pipeline(self, pipeline: Pipeline) -> Mapping[str, Kept]:
+    def of_pipeline(self, pipeline: Pipeline) -> Mapping[str, CompanionReservation]:
         """Returns, per key, the reservation of each companion that a job of the pipeline needs."""
-        found: dict[str, Kept] = {}
+        found: dict[str, CompanionReservation] = {}
         for operator in pipeline.operators:
             for service in operator.services:
                 found.setdefault(key(service), self.of_service(service))
@@ -52,22 +52,22 @@ class Memory:
         return found
 
     @property
-    def unwritten(self) -> Kept:
+    def unwritten(self) -> CompanionReservation:
         """The reservation for a service of which nothing is known."""
         return self._kept("a service", Requests())
 
-    def of_service(self, service: Service) -> Kept:
+    def of_service(self, service: Service) -> CompanionReservation:
         """Returns the reservation of a service."""
         shared = (service.requests.gpu_memory or 0) if self.unified else 0
         return self._kept(f"service {service.name}", service.requests, shared)
 
-    def of_inference(self) -> Kept:
+    def of_inference(self) -> CompanionReservation:
         """Returns the reservation of the inference server."""
         return self._kept("the inference server", Requests(memory=self.inference))
 
-    def _kept(self, name: str, asked: Requests, shared: int = 0) -> Kept:
+    def _kept(self, name: str, asked: Requests, shared: int = 0) -> CompanionReservation:
         memory = requests.memory(asked, self.profile)
-        return Kept(
+        return CompanionReservation(
             name=name,
             amount=memory.reserved + shared,
             written=memory.written,

@@ -16,7 +16,7 @@ import msgspec
 from claraedge.errors import ModelNotReadyError, NetworkError, ServiceError
 from claraedge.pipelines.contract import TRITON_GRPC_PORT, TRITON_HTTP_PORT
 from claraedge.pipelines.model import Operator, Pipeline, Service
-from claraedge.runner.protocol import Mount
+from claraedge.runner.protocol import BindMount
 
 #: Key of the inference server; a service has its digest as key.
 INFERENCE = "inference"
@@ -150,10 +150,10 @@ class Lease:
                 found[volume.name] = f"{_VOLUMES}/{volume.name}"
         return found
 
-    def mounts(self, operator: Operator) -> tuple[Mount, ...]:
+    def mounts(self, operator: Operator) -> tuple[BindMount, ...]:
         """Returns the mounts of folders that the operator shares with its services."""
         return tuple(
-            Mount(
+            BindMount(
                 source=self.peers[key(service)].folders[volume.path],
                 target=f"{_VOLUMES}/{volume.name}",
                 read_only=False,

@@ -22,7 +22,7 @@ from claraedge.runner.protocol import (
 )
 from claraedge.services.companion import Found
 from claraedge.services.companions import Companions
-from claraedge.services.memory import Memory
+from claraedge.services.memory import MemoryRules
 from claraedge.services.model import INFERENCE, addresses
 from claraedge.services.networks import JobNetworks, peers
 from claraedge.services.workshop import Workshop
@@ -42,7 +42,7 @@ class OrphanRecovery:
         companions: Companions,
         networks: JobNetworks,
         workshop: Workshop,
-        memory: Memory,
+        memory: MemoryRules,
         clock: Clock,
     ) -> None:
         self.expected = False

@@ -12,7 +12,7 @@ from claraedge.errors import ServiceError
 from claraedge.pipelines.contract import expand, service_environment
 from claraedge.pipelines.model import Service
 from claraedge.pipelines.tmpfs import TmpfsRule
-from claraedge.runner.protocol import ContainerSpec, Image, Mount
+from claraedge.runner.protocol import BindMount, ContainerSpec, Image
 from claraedge.services.model import COMMON, INFERENCE, gpus_of
 
 _MEGABYTE = 1024 * 1024
@@ -98,8 +98,8 @@ def of_service(
             working_dir=container.working_dir,
             environment=variables,
             mounts=(
-                Mount(source=common, target=COMMON, read_only=True),
-                *(Mount(source=f, target=p, read_only=False) for p, f in folders.items()),
+                BindMount(source=common, target=COMMON, read_only=True),
+                *(BindMount(source=f, target=p, read_only=False) for p, f in folders.items()),
             ),
             log_path=_UNNAMED,
             memory=_bytes(limit),
@@ -133,7 +133,7 @@ def of_inference(
             name="",
             image=image.id,
             command=settings.command,
-            mounts=(Mount(source=models, target=_MODELS, read_only=True),),
+            mounts=(BindMount(source=models, target=_MODELS, read_only=True),),
             log_path=_UNNAMED,
             memory=_bytes(settings.memory),
             shared_memory=settings.shared_memory * _MEGABYTE,

@@ -32,7 +32,7 @@ from claraedge.services.companions import Companions, Present
 from claraedge.services.inference.repository import ModelView, present
 from claraedge.services.inference.server import LoadedModels
 from claraedge.services.leasing import Leasing
-from claraedge.services.memory import Kept, Memory
+from claraedge.services.memory import CompanionReservation, MemoryRules
 from claraedge.services.model import (
     GpuUse,
     Lease,
@@ -52,7 +52,7 @@ _LAST = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class CompanionSettings:
     """The part of the configuration that concerns services and the inference server."""
 
     services: ServicesSettings
@@ -82,7 +82,7 @@ class Services:
         *,
         state: Path,
         instance: str,
-        settings: Settings,
+        settings: CompanionSettings,
         gpus: Callable[[], tuple[str, ...]],
     ) -> None:
         """`gpus` returns the CDI names of the device's GPUs; it may block."""
@@ -97,7 +97,7 @@ class Services:
         served = folder / "inference"
         self._served = ModelView(models, served / "models", served, new_id)
         self._networks = JobNetworks(runner, instance, new_id)
-        self._memory = Memory(
+        self._memory = MemoryRules(
             profile=settings.profile,
             inference=settings.inference.memory,
             unified=settings.unified,
@@ -217,7 +217,7 @@ class Services:
 
     # --- to inspect ----------------------------------------------------------------------------
 
-    def memory_of(self, pipeline: Pipeline) -> Mapping[str, Kept]:
+    def memory_of(self, pipeline: Pipeline) -> Mapping[str, CompanionReservation]:
         """Returns, per key, the reservation of each container that a job of the pipeline needs."""
         return self._memory.of_pipeline(pipeline)
 

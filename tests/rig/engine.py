@@ -28,7 +28,7 @@ from claraedge.pipelines.model import DefinitionFile
 from claraedge.pipelines.tmpfs import TmpfsRule
 from claraedge.registry.pipelines import Pipelines
 from claraedge.runner.protocol import ContainerSpec
-from claraedge.services.services import Services, Settings
+from claraedge.services.services import CompanionSettings, Services
 from claraedge.store.database import Database
 from claraedge.suspects import UNRECORDED
 from tests.rig.device import Device
@@ -124,7 +124,7 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
             new_id,
             state=device.state,
             instance=device.instance,
-            settings=Settings(
+            settings=CompanionSettings(
                 services=device.services,
                 inference=device.inference,
                 grace=0.2,

@@ -14,7 +14,13 @@ from claraedge.pipelines import fastio
 from claraedge.pipelines.contract import command, environment
 from claraedge.pipelines.model import Input, Operator, Pipeline
 from claraedge.pipelines.tmpfs import Tmpfs
-from claraedge.runner.protocol import LABEL_ATTEMPT, LABEL_DEVICES, OUTSIDE, ContainerSpec, Mount
+from claraedge.runner.protocol import (
+    LABEL_ATTEMPT,
+    LABEL_DEVICES,
+    OUTSIDE,
+    BindMount,
+    ContainerSpec,
+)
 from claraedge.services.model import Lease
 
 MEGABYTE = 1024 * 1024
@@ -56,11 +62,13 @@ def container_spec(
         connections=service_lease.connections(operator),
     )
     inputs = (
-        Mount(source=_source(tree, values, job, entry, attempts), target=entry.path, read_only=True)
+        BindMount(
+            source=_source(tree, values, job, entry, attempts), target=entry.path, read_only=True
+        )
         for entry in operator.inputs
     )
     outputs = (
-        Mount(
+        BindMount(
             source=folder / output.name if output.name else folder,
             target=output.path,
             read_only=False,
@@ -69,7 +77,7 @@ def container_spec(
         if not output.in_memory
     )
     shared = (
-        Mount(
+        BindMount(
             source=values.attempt(job.id, operator.name, attempt),
             target=fastio.OUTPUTS,
             read_only=False,

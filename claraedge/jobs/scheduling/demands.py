@@ -9,7 +9,7 @@ from typing import Self
 from claraedge.pipelines import requests
 from claraedge.pipelines.model import Operator, Pipeline
 from claraedge.pipelines.registration import is_registration
-from claraedge.services.memory import Kept
+from claraedge.services.memory import CompanionReservation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Demands:
     def of(
         cls,
         pipeline: Pipeline,
-        kept: Mapping[str, Kept],
+        kept: Mapping[str, CompanionReservation],
         profile: requests.Profile,
         *,
         unified: bool,

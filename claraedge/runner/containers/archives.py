@@ -19,7 +19,7 @@ from claraedge.errors import (
 from claraedge.runner.containers.removal import Removal
 from claraedge.runner.protocol import LABELS, MAX_FILE
 from claraedge.runner.reserved import explicit
-from claraedge.runner.service.answers import Created, check_storage, decode
+from claraedge.runner.service.answers import ContainerCreateResponse, check_storage, decode
 from claraedge.runner.service.http import Response
 from claraedge.runner.service.service import PodmanService
 from claraedge.runner.user_namespaces import SHARED
@@ -50,7 +50,7 @@ class StandIns:
         )
         if not response.ok:
             raise _unreadable(response, image)
-        container = decode(response, Created).id
+        container = decode(response, ContainerCreateResponse).id
         try:
             yield container
         finally:

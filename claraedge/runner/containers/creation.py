@@ -22,7 +22,7 @@ from claraedge.runner.containers.volumes import ImageVolumes
 from claraedge.runner.host import Host
 from claraedge.runner.networking.shared_netns import SharedNetns
 from claraedge.runner.protocol import OUTSIDE, ContainerSpec, Phase
-from claraedge.runner.service.answers import Created, decode, refused
+from claraedge.runner.service.answers import ContainerCreateResponse, decode, refused
 from claraedge.runner.service.http import Response
 from claraedge.runner.service.service import PodmanService
 from claraedge.runner.workarounds.slices import Slices
@@ -139,7 +139,7 @@ class Creation:
             response = await self._post(request)
         if not response.ok:
             raise refused(response, spec)
-        return decode(response, Created).id
+        return decode(response, ContainerCreateResponse).id
 
     async def _post(self, request: Mapping[str, object]) -> Response:
         timeout = _COPY if self._host.copies_images else _CREATE

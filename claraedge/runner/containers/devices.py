@@ -25,7 +25,7 @@ from claraedge.runner import groups
 from claraedge.runner.container_states import read_initialised
 from claraedge.runner.containers import opening
 from claraedge.runner.containers.inspector import Inspector
-from claraedge.runner.containers.opening import Identity
+from claraedge.runner.containers.opening import ProcessIdentity
 from claraedge.runner.containers.specgen import NO_DEVICES
 from claraedge.runner.groups import GroupKeeper, Groups
 from claraedge.runner.host import Host
@@ -170,7 +170,7 @@ def what_to_do(node: str, status: os.stat_result, why: str, keeper: GroupKeeper)
     )
 
 
-def _user(identity: Identity) -> str:
+def _user(identity: ProcessIdentity) -> str:
     of = ", ".join(_group(g) for g in sorted(identity.groups | {identity.group}))
     return (
         f"{identity.user_inside} in it, {_name(identity.user)} on this machine, of the groups {of}"

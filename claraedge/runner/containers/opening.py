@@ -46,7 +46,7 @@ echo done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class ProcessIdentity:
     """User and groups of a process in the kernel's view, as numbers of this machine."""
 
     user: int
@@ -62,7 +62,7 @@ class Identity:
         return inside(self.user, self.users_inside)
 
 
-def read_identity(process: Path) -> Identity:
+def read_identity(process: Path) -> ProcessIdentity:
     """Reads the identity of a process from its folder in /proc. Raises OSError where it
     has ended.
     """
@@ -71,7 +71,7 @@ def read_identity(process: Path) -> Identity:
         for line in (process / "status").read_text().splitlines()
         if line.startswith(("Uid:", "Gid:", "Groups:"))
     )
-    return Identity(
+    return ProcessIdentity(
         user=int(status["Uid"].split()[1]),
         group=int(status["Gid"].split()[1]),
         groups=frozenset(map(int, status["Groups"].split())),
@@ -85,7 +85,7 @@ def _mapping(path: Path) -> Sequence[tuple[int, int, int]]:
     return [(int(inside), int(outside), int(count)) for inside, outside, count in rows]
 
 
-async def refused(pid: int, identity: Identity, nodes: Collection[str]) -> Mapping[str, str]:
+async def refused(pid: int, identity: ProcessIdentity, nodes: Collection[str]) -> Mapping[str, str]:
     """Returns the nodes (absolute paths in the container) that the identity cannot open -> reason.
 
     Raises OSError where the process has ended.
@@ -115,7 +115,7 @@ async def refused(pid: int, identity: Identity, nodes: Collection[str]) -> Mappi
     return {f"/{node}": why for node, why in found}
 
 
-def _become(identity: Identity) -> Sequence[str] | None:
+def _become(identity: ProcessIdentity) -> Sequence[str] | None:
     """Returns the arguments with which setpriv assumes that identity. None where there are none:
     the identity has groups that its namespace does not map and that are not this process's own.
     """
@@ -134,7 +134,7 @@ def _become(identity: Identity) -> Sequence[str] | None:
     )
 
 
-def computed(root: Path, identity: Identity, nodes: Collection[str]) -> Mapping[str, str]:
+def computed(root: Path, identity: ProcessIdentity, nodes: Collection[str]) -> Mapping[str, str]:
     """Returns the same as `refused`, computed from the modes of the nodes alone."""
     found = {}
     for node in nodes:

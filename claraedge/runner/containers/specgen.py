@@ -16,7 +16,7 @@ from claraedge.errors import ContainerError
 from claraedge.pipelines.checks.containers import VISIBLE_DEVICES
 from claraedge.runner.groups import NO_GROUPS, Groups
 from claraedge.runner.networks import namespace
-from claraedge.runner.protocol import LABEL_SLICE, LABELS, ContainerSpec, Limit, Mount
+from claraedge.runner.protocol import LABEL_SLICE, LABELS, BindMount, ContainerSpec, Limit
 from claraedge.runner.reserved import explicit
 from claraedge.runner.user_namespaces import SHARED
 from claraedge.runner.workarounds.slices import ENDED_AT_ONCE, KILL_ALL, Slice
@@ -162,7 +162,7 @@ def _tmpfs(path: str, options: Sequence[str], size: int | None) -> dict[str, obj
     }
 
 
-def _bind(mount: Mount) -> dict[str, object]:
+def _bind(mount: BindMount) -> dict[str, object]:
     access = "ro" if mount.read_only else "rw"
     return {
         "type": "bind",

@@ -25,7 +25,7 @@ from claraedge.runner.host import Host
 from claraedge.runner.images import image_archives, images, library, pulls
 from claraedge.runner.images.integrity import Integrity
 from claraedge.runner.protocol import Damage, Image, Login, Space
-from claraedge.runner.service.answers import Loaded, check_storage, decode
+from claraedge.runner.service.answers import ImageLoadReport, check_storage, decode
 from claraedge.runner.service.service import PodmanService
 from claraedge.runner.workarounds import temporary
 
@@ -124,7 +124,7 @@ class ImageStore:
             reason = await in_thread(image_archives.why, archive, response.reason)
             raise InvalidImageError(f"the archive is not loaded: {reason}")
         await self._sync(store)
-        return decode(response, Loaded).names or []
+        return decode(response, ImageLoadReport).names or []
 
     async def pull(self, name: str, *, login: Login | None, insecure: bool, limit: float) -> Image:
         """Implements Runner.pull_image."""

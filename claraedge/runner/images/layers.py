@@ -47,7 +47,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TarSplitEntry:
     """A piece of a layer's tar: raw bytes, or the name and size (bytes) of the file
     that follows.
     """
@@ -163,7 +163,7 @@ def compare_sizes(layer: Layer, *, check: Callable[[], None] = lambda: None) -> 
         raise DamageError(layer.id, "its folder is gone")
     if not is_noted(layer):
         return 0
-    wanted: dict[str, Entry] = {}
+    wanted: dict[str, TarSplitEntry] = {}
     for entry in entries(layer):
         if entry.name and not Path(entry.name).name.startswith(_WHITEOUT):
             wanted[entry.name] = entry
@@ -224,7 +224,7 @@ def compare_contents(
         raise DamageError(layer.id, "its files do not have the content that they had")
 
 
-def entries(layer: Layer) -> Iterator[Entry]:
+def entries(layer: Layer) -> Iterator[TarSplitEntry]:
     """Yields the pieces of a layer's tar in their order. Raises DamageError where the tar-split
     file itself is damaged.
     """
@@ -238,11 +238,11 @@ def entries(layer: Layer) -> Iterator[Entry]:
                 payload = base64.b64decode(noted.payload or "")
                 if noted.type != 1:
                     kind = chr(payload[_KIND - _BLOCK]) if len(payload) >= _BLOCK else ""
-                    yield Entry(raw=payload)
+                    yield TarSplitEntry(raw=payload)
                     continue
                 raw = base64.b64decode(noted.name_raw)
                 name = os.fsdecode(raw) if raw else noted.name
                 size = noted.size if noted.payload else 0
-                yield Entry(name=name.strip("/"), size=size, kind=kind)
+                yield TarSplitEntry(name=name.strip("/"), size=size, kind=kind)
     except (OSError, EOFError, zlib.error, msgspec.MsgspecError, binascii.Error) as error:
         raise DamageError(layer.id, "Podman's own notes about it cannot be read") from error

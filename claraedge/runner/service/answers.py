@@ -81,7 +81,7 @@ class Mappings(msgspec.Struct):
         return [(r.container_id, r.host_id, r.size) for r in self.gid_map or ()]
 
 
-class Host(msgspec.Struct):
+class HostInfo(msgspec.Struct):
     """The host part of `GET /info`."""
 
     security: Security
@@ -96,7 +96,7 @@ class Host(msgspec.Struct):
     """What creates the cgroups of containers: `systemd` or `cgroupfs`."""
 
 
-class Store(msgspec.Struct):
+class StoreInfo(msgspec.Struct):
     """Folders in which Podman keeps images and, on a tmpfs, records of running containers."""
 
     graph_root: str = msgspec.field(name="graphRoot", default="")
@@ -107,23 +107,23 @@ class Store(msgspec.Struct):
 class Info(msgspec.Struct):
     """The answer of `GET /info`, reduced to what is used."""
 
-    host: Host
-    store: Store = msgspec.field(default_factory=Store)
+    host: HostInfo
+    store: StoreInfo = msgspec.field(default_factory=StoreInfo)
 
 
-class Created(msgspec.Struct, rename="pascal"):
+class ContainerCreateResponse(msgspec.Struct, rename="pascal"):
     """The answer of `POST /containers/create`."""
 
     id: str
 
 
-class Loaded(msgspec.Struct, rename="pascal"):
+class ImageLoadReport(msgspec.Struct, rename="pascal"):
     """The answer of `POST /images/load`: names, or ids of images without a name."""
 
     names: list[str] | None = None
 
 
-class Removed(msgspec.Struct, rename="pascal"):
+class RmReport(msgspec.Struct, rename="pascal"):
     """One entry of the answer of `DELETE /containers/{id}`, which may report an error with status
     200.
     """
@@ -141,7 +141,7 @@ def decode(response: Response, kind: type[T]) -> T:
 
 def removal_error(response: Response) -> str:
     """Returns why an answered removal failed; empty where it succeeded."""
-    reports = decode(response, list[Removed]) if response.body.startswith(b"[") else []
+    reports = decode(response, list[RmReport]) if response.body.startswith(b"[") else []
     return "; ".join(str(report.err) for report in reports if report.err)
 
 

@@ -115,7 +115,7 @@ _DECIDING = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class ContainersConf:
     """The merged content of an administrator's files."""
 
     text: bytes
@@ -195,7 +195,7 @@ def sources(environment: Mapping[str, str]) -> Sequence[Path]:
     return [*found, *([Path(last)] if last else [])]
 
 
-def settings(paths: Iterable[Path]) -> Settings:
+def settings(paths: Iterable[Path]) -> ContainersConf:
     """Reads and merges the files; missing ones are skipped. Blocks.
 
     Raises RunnerUnavailableError where one cannot be read: Podman does not start with it either.
@@ -209,7 +209,7 @@ def settings(paths: Iterable[Path]) -> Settings:
                 into[key] = _merged(into.get(key), value)
             elif key in _DECIDING.get(table, ()) and path != _VENDOR:  # Podman's own values
                 left_out.append(f"{table}.{key} in {path}")
-    return Settings(text=_written(merged), left_out=tuple(left_out))
+    return ContainersConf(text=_written(merged), left_out=tuple(left_out))
 
 
 def _entries(tables: Mapping[str, object]) -> Iterator[tuple[str, str, object]]:

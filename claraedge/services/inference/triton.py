@@ -30,7 +30,7 @@ class SlowError(GoneError):
     """The server did not answer in time."""
 
 
-class _Refusal(msgspec.Struct):
+class _TritonError(msgspec.Struct):
     error: str = ""
 
 
@@ -125,7 +125,7 @@ class Triton:
 
 def _reason(answer: Response) -> str:
     try:
-        reason = decode_json(answer.body, _Refusal).error
+        reason = decode_json(answer.body, _TritonError).error
     except msgspec.MsgspecError:
         reason = answer.body.decode(errors="replace").strip()
     reason = reason.strip()[:2000] or f"it answered with status {answer.status}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.gpu.users import Operator, users
+from claraedge.gpu.users import RunningOperator, users
 from claraedge.ids import new_id
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import ContainerSpec, Image
@@ -39,8 +39,8 @@ async def test_every_process_of_an_operators_container_is_the_operators(
         await runner.start(container)
         await eventually(lambda: len(_sleepers()) >= 2, "both run")
         pids = _sleepers()
-        operator = Operator("job-1", "segment")
-        running = {container: operator, "f" * 64: Operator("job-2", "other")}
+        operator = RunningOperator("job-1", "segment")
+        running = {container: operator, "f" * 64: RunningOperator("job-2", "other")}
         for pid in pids:
             assert users([pid], running) == (operator,)
             assert users([pid], {"f" * 64: operator}) == ()

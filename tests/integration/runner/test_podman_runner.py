@@ -30,13 +30,13 @@ from claraedge.runner.images import image_store
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.processes import alive
 from claraedge.runner.protocol import (
+    BindMount,
     Container,
     ContainerSpec,
     Exit,
     ExitCause,
     Image,
     Limit,
-    Mount,
     Phase,
     Runner,
 )
@@ -67,8 +67,8 @@ async def spec(runner: PodmanRunner, busybox: Image, tmp_path: Path) -> AsyncIte
             command=("/bin/sh", "-c", script),
             environment={"OPERATOR": "one"},
             mounts=(
-                Mount(source=tmp_path / "input", target="/input", read_only=True),
-                Mount(source=tmp_path / "output", target="/output", read_only=False),
+                BindMount(source=tmp_path / "input", target="/input", read_only=True),
+                BindMount(source=tmp_path / "output", target="/output", read_only=False),
             ),
             labels={**MARK, "io.claraedge.operator": name},
             log_path=tmp_path / f"{name}.log",
@@ -527,7 +527,10 @@ async def test_a_missing_image_is_named_and_nothing_is_left(
         ({"devices": ("gpu",)}, "no CDI name"),
         ({"devices": ("example.com/nothing=0",)}, "unresolvable CDI devices"),
         ({"command": ("/nowhere",)}, "/nowhere"),
-        ({"mounts": (Mount(source=Path("/nowhere"), target="/i", read_only=True),)}, "/nowhere"),
+        (
+            {"mounts": (BindMount(source=Path("/nowhere"), target="/i", read_only=True),)},
+            "/nowhere",
+        ),
     ],
 )
 async def test_a_refusal_carries_podmans_reason_and_leaves_nothing(

@@ -13,7 +13,7 @@ from claraedge.fs.removal import remove
 from claraedge.gpu import cdi
 from claraedge.ids import new_id
 from claraedge.runner.podman import PodmanRunner
-from claraedge.runner.protocol import ContainerSpec, Exit, ExitCause, Image, Mount
+from claraedge.runner.protocol import BindMount, ContainerSpec, Exit, ExitCause, Image
 from claraedge.runner.service.service import PodmanService
 from claraedge.runner.user_namespaces import UserNamespace
 from tests.integration.stand_in_gpu import KIND, NODE, why_there_is_none
@@ -50,8 +50,8 @@ def spec(busybox: Image, unprivileged: Image, tmp_path: Path) -> MakeSpec:
             image=(busybox if image_user == "root" else unprivileged).id,
             command=("/bin/sh", "-c", script),
             mounts=(
-                Mount(source=tmp_path / "input", target="/input", read_only=True),
-                Mount(source=tmp_path / "output", target="/output", read_only=False),
+                BindMount(source=tmp_path / "input", target="/input", read_only=True),
+                BindMount(source=tmp_path / "output", target="/output", read_only=False),
             ),
             labels={**MARK, "io.claraedge.operator": name},
             log_path=tmp_path / f"{name}.log",

@@ -41,7 +41,7 @@ from claraedge.runner.protocol import (
 )
 from claraedge.runner.service.service import PodmanService
 from claraedge.services.model import Lease
-from claraedge.services.services import Services, Settings
+from claraedge.services.services import CompanionSettings, Services
 from claraedge.store.database import Database
 
 BUSYBOX = "localhost/ce-test/busybox:1"
@@ -145,7 +145,7 @@ async def device(
             new_id,
             state=folder,
             instance=instance,
-            settings=Settings(
+            settings=CompanionSettings(
                 services=ServicesSettings(**({"start_seconds": 20.0} | own)),
                 inference=InferenceSettings(
                     **({"image": SERVER, "command": ("--explicit",)} | (inference or {}))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from claraedge.gpu.users import Operator, operators, users
+from claraedge.gpu.users import RunningOperator, operators, users
 from claraedge.store.database import Database
 
 ONE, TWO, OTHERS = "1" * 64, "2" * 64, "f" * 64
-RUNNING = {ONE: Operator("job-1", "segment"), TWO: Operator("job-2", "classify")}
+RUNNING = {ONE: RunningOperator("job-1", "segment"), TWO: RunningOperator("job-2", "classify")}
 
 
 def process(proc: Path, pid: int, cgroup: str = "0::/\n", mountinfo: str = "") -> int:
@@ -26,8 +26,8 @@ def test_the_cgroup_names_the_operator(tmp_path: Path) -> None:
         process(tmp_path, 2, f"1:name=systemd:/libpod_parent/libpod-{TWO}\n0::/\n"),
     ]
     assert users(pids, RUNNING, tmp_path) == (
-        Operator("job-1", "segment"),
-        Operator("job-2", "classify"),
+        RunningOperator("job-1", "segment"),
+        RunningOperator("job-2", "classify"),
     )
 
 
@@ -35,7 +35,7 @@ def test_the_mounts_that_podman_gives_a_container_name_the_operator(tmp_path: Pa
     source = f"/containers/overlay-containers/{ONE}/userdata/hosts"
     hosts = f"700 690 0:60 {source} /etc/hosts rw,nosuid - tmpfs tmpfs rw\n"
     assert users([process(tmp_path, 1, mountinfo=hosts)], RUNNING, tmp_path) == (
-        Operator("job-1", "segment"),
+        RunningOperator("job-1", "segment"),
     )
 
 
@@ -58,7 +58,7 @@ def test_foreign_and_ended_processes_are_left_out(tmp_path: Path) -> None:
 
 def test_an_operator_with_many_processes_is_listed_once(tmp_path: Path) -> None:
     pids = [process(tmp_path, pid, f"0::/libpod-{ONE}.scope\n") for pid in (5, 6, 7)]
-    assert users(pids, RUNNING, tmp_path) == (Operator("job-1", "segment"),)
+    assert users(pids, RUNNING, tmp_path) == (RunningOperator("job-1", "segment"),)
 
 
 async def test_only_operators_that_run_in_a_container_are_known(tmp_path: Path) -> None:
@@ -76,4 +76,4 @@ async def test_only_operators_that_run_in_a_container_are_known(tmp_path: Path) 
                 ],
             )
         other.close()
-        assert await database.read(operators) == {ONE: Operator("job-1", "segment")}
+        assert await database.read(operators) == {ONE: RunningOperator("job-1", "segment")}

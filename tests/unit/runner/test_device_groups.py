@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.runner.containers.devices import to_open, what_to_do
-from claraedge.runner.containers.opening import Identity, computed, read_identity
+from claraedge.runner.containers.opening import ProcessIdentity, computed, read_identity
 from claraedge.runner.containers.specgen import create_request
 from claraedge.runner.groups import NO_GROUPS, GroupKeeper, needed
 from claraedge.runner.protocol import ContainerSpec
@@ -71,7 +71,7 @@ def test_what_modes_allow(tmp_path: Path, mode: int, owner: bool, group: bool, m
     node.touch()
     node.chmod(mode)
     status = node.stat()
-    identity = Identity(
+    identity = ProcessIdentity(
         user=status.st_uid if owner else status.st_uid + 1,
         group=status.st_gid + 1,
         groups=frozenset({status.st_gid} if group else ()),

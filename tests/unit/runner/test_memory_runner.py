@@ -16,9 +16,9 @@ from claraedge.errors import (
 from claraedge.runner.memory import MemoryRunner, host_path, write_log
 from claraedge.runner.protocol import (
     LABEL_OPERATOR,
+    BindMount,
     ContainerSpec,
     ExitCause,
-    Mount,
     Phase,
     Runner,
 )
@@ -41,7 +41,7 @@ def spec_for(runner: MemoryRunner, folder: Path, name: str = "one") -> Container
     return ContainerSpec(
         name=name,
         image=image.id,
-        mounts=(Mount(source=out, target="/output", read_only=False),),
+        mounts=(BindMount(source=out, target="/output", read_only=False),),
         labels={LABEL_OPERATOR: name, "x": "y"},
         log_path=folder / "log",
     )

@@ -12,7 +12,7 @@ import pytest
 from claraedge.errors import ContainerError, RunnerUnavailableError, StorageFullError
 from claraedge.runner.container_states import labels_filter, read_half_made, read_list, read_state
 from claraedge.runner.containers.specgen import create_request
-from claraedge.runner.protocol import ContainerSpec, Exit, ExitCause, Limit, Mount, Phase
+from claraedge.runner.protocol import BindMount, ContainerSpec, Exit, ExitCause, Limit, Phase
 from claraedge.runner.service.answers import check_storage
 from claraedge.runner.service.http import Response
 from claraedge.runner.workarounds.seccomp import foreign_calls, reduced, write_reduced
@@ -163,7 +163,7 @@ def test_no_image_and_no_definition_says_which_devices_are_visible(
 
 
 def test_scratch_is_memory_with_a_read_only_root_and_gives_way_to_a_mount() -> None:
-    mounts = (Mount(source=Path("/s"), target="/tmp/", read_only=False),)
+    mounts = (BindMount(source=Path("/s"), target="/tmp/", read_only=False),)
     given = create_request(spec(mounts=mounts), None)["mounts"]
     assert isinstance(given, list)
     assert [(m["type"], m["destination"]) for m in given] == [
@@ -190,7 +190,7 @@ def test_what_lies_in_memory_has_a_size() -> None:
 
 @pytest.mark.parametrize("read_only", [True, False])
 def test_a_bind_says_whether_it_may_be_written(read_only: bool) -> None:
-    mounts = (Mount(source=Path("/s"), target="/t", read_only=read_only),)
+    mounts = (BindMount(source=Path("/s"), target="/t", read_only=read_only),)
     (bind, *_) = create_request(spec(mounts=mounts), None)["mounts"]  # type: ignore[misc,has-type]
     assert ("ro" in bind["options"], "rw" in bind["options"]) == (read_only, not read_only)
     assert {"nosuid", "nodev"} <= set(bind["options"])

@@ -30,7 +30,7 @@ from claraedge.pipelines.model import (
 from claraedge.pipelines.requests import Profile
 from claraedge.runner.memory import MemoryRunner, write_log
 from claraedge.runner.protocol import LABEL_SERVICES, ContainerSpec
-from claraedge.services.services import Services, Settings
+from claraedge.services.services import CompanionSettings, Services
 from claraedge.store.database import Database
 from tests.rig.models_server import PORT, ModelsServer
 
@@ -95,7 +95,7 @@ class ServiceDevice:
             new_id,
             state=self.state,
             instance=INSTANCE,
-            settings=Settings(
+            settings=CompanionSettings(
                 services=ServicesSettings(**({"start_seconds": 5.0} | own)),
                 inference=InferenceSettings(
                     **({"image": SERVER, "gpus": 0, "start_seconds": 5.0} | (inference or {}))

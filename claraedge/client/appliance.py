@@ -16,7 +16,7 @@ from claraedge.client.values import (
     unix_moment,
 )
 from claraedge.errors import InvalidImageError, InvalidRequestError, ItemNotFoundError
-from claraedge.formats.filenames import Kind, Names, Row
+from claraedge.formats.filenames import NameKind, Names, Row
 from claraedge.fs.adopting import Thing
 from claraedge.wire.claraedge.v1 import appliance_pb2 as pb
 from claraedge.wire.claraedge.v1.appliance_pb2_grpc import ApplianceStub, ImagesStub, InboxStub
@@ -82,7 +82,7 @@ def names(connection: Connection) -> Names:
     reply = connection.unary(ApplianceStub(connection.channel).Names, pb.NamesRequest())
     return Names(
         Row(
-            kind=Kind[pb.NameKind.Name(row.kind).removeprefix("NAME_KIND_")],
+            kind=NameKind[pb.NameKind.Name(row.kind).removeprefix("NAME_KIND_")],
             program=row.program,
             pattern=row.pattern,
             source=row.source,

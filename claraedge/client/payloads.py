@@ -24,7 +24,7 @@ from claraedge.errors import (
     JobNotFoundError,
     PayloadNotFoundError,
 )
-from claraedge.formats.filenames import Kind, Names
+from claraedge.formats.filenames import NameKind, Names
 from claraedge.fs import files
 from claraedge.wire.nvidia.clara.platform import payloads_pb2 as pb
 from claraedge.wire.nvidia.clara.platform.common_pb2 import Identifier
@@ -106,10 +106,10 @@ def gather(paths: Sequence[Path], names: Names) -> Gathered:
     for path in paths:
         for name, file in _files(path):
             below = b"" if name == path.name and file == path else os.fsencode(name)
-            if (row := names.first(Kind.LEFTOVER, below)) is not None:
+            if (row := names.first(NameKind.LEFTOVER, below)) is not None:
                 left_out[name] = row.program
                 continue
-            if (row := names.first(Kind.UNFINISHED, below)) is not None:
+            if (row := names.first(NameKind.UNFINISHED, below)) is not None:
                 raise InvalidFileNameError(
                     f"{file}: this is the name of an unfinished file ({row.program}), so the folder"
                     " is not whole; wait until its program renames it, or remove it. To upload it"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fnmatch import translate
 
 
-class Kind(enum.Enum):
+class NameKind(enum.Enum):
     """The meaning of a name for the file or folder that has it."""
 
     UNFINISHED = "unfinished"
@@ -29,7 +29,7 @@ class Kind(enum.Enum):
 class Row:
     """A row of the table: names that a program is known to use."""
 
-    kind: Kind
+    kind: NameKind
     program: str
     """The program that creates such names, as text for people."""
     pattern: str
@@ -41,7 +41,7 @@ class Row:
     then only shown to people. Its group `final` is the final name of an unfinished file."""
 
 
-def _rows(kind: Kind, *rows: tuple[str, str, str] | tuple[str, str, str, str]) -> Iterable[Row]:
+def _rows(kind: NameKind, *rows: tuple[str, str, str] | tuple[str, str, str, str]) -> Iterable[Row]:
     for program, patterns, source, *expression in rows:
         for pattern in patterns.split("  "):
             yield Row(
@@ -56,7 +56,7 @@ def _rows(kind: Kind, *rows: tuple[str, str, str] | tuple[str, str, str, str]) -
 #: The first row that matches a name counts. Two spaces separate the patterns of one program.
 TABLE: tuple[Row, ...] = (
     *_rows(
-        Kind.CONTENT,
+        NameKind.CONTENT,
         # mkstemp creates one of these by chance once in 56 thousand million names.
         (
             "suffixes of six letters, which are none of rsync's",
@@ -65,7 +65,7 @@ TABLE: tuple[Row, ...] = (
         ),
     ),
     *_rows(
-        Kind.UNFINISHED,
+        NameKind.UNFINISHED,
         (
             "rsync",
             ".NAME.XXXXXX",
@@ -131,7 +131,7 @@ TABLE: tuple[Row, ...] = (
         ("7-Zip", "*.7z.tmp[0-9]*  *.zip.tmp[0-9]*", "7-Zip: UpdateCallback, temporary archives"),
     ),
     *_rows(
-        Kind.LEFTOVER,
+        NameKind.LEFTOVER,
         # --- programs that have a document open
         ("Microsoft Office, an open document", "~$*", "Microsoft: owner files"),
         ("LibreOffice, an open document", ".~lock.*#", "LibreOffice: svl/lockfilecommon"),
@@ -232,7 +232,11 @@ def rows_of_device(
     *, unfinished: Sequence[str] = (), leftovers: Sequence[str] = (), content: Sequence[str] = ()
 ) -> tuple[Row, ...]:
     """Returns rows for the shell patterns in the configuration of a device."""
-    added = {Kind.CONTENT: content, Kind.UNFINISHED: unfinished, Kind.LEFTOVER: leftovers}
+    added = {
+        NameKind.CONTENT: content,
+        NameKind.UNFINISHED: unfinished,
+        NameKind.LEFTOVER: leftovers,
+    }
     return tuple(
         Row(kind=kind, program=_DEVICE, pattern=pattern, source="[names]")
         for kind, patterns in added.items()
@@ -267,7 +271,7 @@ class Names:
     def find(self, name: bytes) -> Row | None:
         """Returns the row for a name (the last part of a path); None where it is user content."""
         row = self._find(name)
-        return None if row is None or row.kind is Kind.CONTENT else row
+        return None if row is None or row.kind is NameKind.CONTENT else row
 
     def _found(self, name: bytes) -> Row | None:
         text = name.decode("utf-8", "surrogateescape")
@@ -301,14 +305,14 @@ class Names:
     def unfinished(self, name: bytes) -> Row | None:
         """Returns the row for a name that means "still being written", else None."""
         row = self.find(name)
-        return row if row is not None and row.kind is Kind.UNFINISHED else None
+        return row if row is not None and row.kind is NameKind.UNFINISHED else None
 
     def leftover(self, name: bytes) -> Row | None:
         """Returns the row for a name that programs use for themselves, else None."""
         row = self.find(name)
-        return row if row is not None and row.kind is Kind.LEFTOVER else None
+        return row if row is not None and row.kind is NameKind.LEFTOVER else None
 
-    def first(self, kind: Kind, path: bytes) -> Row | None:
+    def first(self, kind: NameKind, path: bytes) -> Row | None:
         """Returns the row of the first part of a path that is of this kind, else None.
 
         What lies below a folder of a kind is of that kind as well.

@@ -15,7 +15,7 @@ from claraedge.formats.filenames import is_ignored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class EntryStatus:
     """The status of a folder's entry in one snapshot."""
 
     inode: int
@@ -44,7 +44,7 @@ class Seen:
         return f"{self.inode}-{self.size}-{self.modified}"
 
 
-def entries(folder: Path) -> Mapping[bytes, Seen]:
+def entries(folder: Path) -> Mapping[bytes, EntryStatus]:
     """Returns the folder's entries by name, without ignored names (`is_ignored`).
 
     A link counts as its target, or as itself where the target is missing. Raises OSError.
@@ -61,5 +61,5 @@ def entries(folder: Path) -> Mapping[bytes, Seen]:
                     status = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue
-            found[entry.name] = Seen.of(status)
+            found[entry.name] = EntryStatus.of(status)
     return found

@@ -32,7 +32,7 @@ from claraedge.errors import (
 )
 from claraedge.formats.filenames import shown
 from claraedge.fs import files
-from claraedge.fs.listing import Seen, entries
+from claraedge.fs.listing import EntryStatus, entries
 from claraedge.images.images import Images
 from claraedge.store.database import Database
 from claraedge.suspects import UNRECORDED, Suspects, Work
@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 _FACT = "side-loaded"
 
-#: Content of an archive, as in `Seen.content` -> the ids of its images.
+#: Content of an archive, as in `EntryStatus.content` -> the ids of its images.
 _Loaded: TypeAlias = dict[str, tuple[str, ...]]
 
 
@@ -68,10 +68,10 @@ class SideLoading:
         self._database = database
         self._folder = folder
         self._pause = pause
-        self._last: Mapping[bytes, Seen] = {}
+        self._last: Mapping[bytes, EntryStatus] = {}
         self._loaded: _Loaded | None = None
         """None: not yet read and compared with the images that exist."""
-        self._wrong: dict[bytes, tuple[Seen, str]] = {}
+        self._wrong: dict[bytes, tuple[EntryStatus, str]] = {}
         self._trouble = ""
         """Why nothing is loaded now; empty where nothing blocks it."""
 
@@ -114,7 +114,7 @@ class SideLoading:
                     await self._load(name, seen, loaded)
         self._trouble = ""
 
-    async def _load(self, name: bytes, seen: Seen, loaded: _Loaded) -> None:
+    async def _load(self, name: bytes, seen: EntryStatus, loaded: _Loaded) -> None:
         archive = self._folder / os.fsdecode(name)
         try:
             if not stat.S_ISREG(seen.mode):
@@ -132,14 +132,14 @@ class SideLoading:
                 extra = {"archive": shown(name), "reason": warning}
                 _log.warning("archive loaded with a warning", extra=extra)
 
-    def _refuse(self, name: bytes, seen: Seen, error: ClaraedgeError) -> None:
+    def _refuse(self, name: bytes, seen: EntryStatus, error: ClaraedgeError) -> None:
         reasons = "; ".join(" ".join(message.split()) for message in error.messages)
         reasons = reasons.removeprefix("the archive is not loaded: ")
         text = f"{self._folder}/{shown(name)} is not loaded: {reasons}; replace it, or remove it"
         _log.warning("archive not loaded", extra={"archive": shown(name), "reason": text})
         self._wrong[name] = (seen, text)
 
-    async def _is_still(self, name: bytes, seen: Seen) -> bool:
+    async def _is_still(self, name: bytes, seen: EntryStatus) -> bool:
         """Whether the loaded file is still the one that had settled; otherwise it is
         scanned again.
         """
@@ -188,7 +188,7 @@ class SideLoading:
         await self._database.write(lambda tx: tx.run("put_fact", key=_FACT, value=text))
 
 
-def _scan(folder: Path) -> Mapping[bytes, Seen]:
+def _scan(folder: Path) -> Mapping[bytes, EntryStatus]:
     """Returns the folder's entries by name; creates the folder if missing. Blocks."""
     if not folder.exists():
         files.make_folders(folder)

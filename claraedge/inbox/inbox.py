@@ -19,14 +19,14 @@ from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.delivery.roots import Roots
 from claraedge.errors import ClaraedgeError, ItemNotFoundError, ItemRetryError
-from claraedge.formats.filenames import Kind
+from claraedge.formats.filenames import NameKind
 from claraedge.ids import NewId
 from claraedge.inbox import records, shares
 from claraedge.inbox.candidates.candidates import Candidates
 from claraedge.inbox.candidates.entry import Waiting
 from claraedge.inbox.candidates.first_seen import FirstSeen
 from claraedge.inbox.candidates.ready_queue import claimed
-from claraedge.inbox.inspection.inspector import Found
+from claraedge.inbox.inspection.inspector import Inspection
 from claraedge.inbox.inspection.settling import Heard
 from claraedge.inbox.intake.definitions import Definitions
 from claraedge.inbox.intake.intake import Intake
@@ -36,7 +36,7 @@ from claraedge.inbox.shares import NO_ANSWER, Shares, on_share
 from claraedge.inbox.triggers.drop_folders import ForeignGroupError, make
 from claraedge.inbox.triggers.left_out import LeftOuts
 from claraedge.inbox.triggers.selection import LeftOut, select
-from claraedge.inbox.triggers.triggers import Layout, Trigger
+from claraedge.inbox.triggers.triggers import Trigger, Triggers
 from claraedge.inbox.watching.folders import Folders
 from claraedge.inbox.watching.watch import Signal, Watcher
 from claraedge.jobs.model import Priority
@@ -127,7 +127,7 @@ class Inbox:
             suspects,
         )
         self._watcher = Watcher(self._heard, self._lost, self._names)
-        self._layout = Layout(self._folders.root, ())
+        self._layout = Triggers(self._folders.root, ())
         self._rescan = True
         self._missed = False
         self._retries = Retries(database, clock)
@@ -314,13 +314,13 @@ class Inbox:
                 await self._apply_inspections(some, results, began)
 
     async def _apply_inspections(
-        self, entries: Sequence[Waiting], results: Awaitable[list[Found | Known]], began: float
+        self, entries: Sequence[Waiting], results: Awaitable[list[Inspection | Known]], began: float
     ) -> None:
         if self._room.apply_results(entries, await results, began):
             self._settled.set()
         self._changed.set()
 
-    async def _watch(self, layout: Layout) -> None:
+    async def _watch(self, layout: Triggers) -> None:
         """Watches the folders of a layout, in a task of its own: a watch of a share may hang.
 
         Meanwhile the other folders are still watched, or covered by the rescan.
@@ -370,7 +370,7 @@ class Inbox:
                 self._settled.set()  # a group may be complete without entries that are gone
                 self._left_out.note(trigger, found.left_out)
 
-    def _outermost(self, layout: Layout) -> list[Path]:
+    def _outermost(self, layout: Triggers) -> list[Path]:
         outside = [
             t.folder
             for t in layout.triggers.values()
@@ -394,7 +394,7 @@ class Inbox:
                 continue
             if place.trigger.folder == self._folders.root:
                 continue
-            if self._names.first(Kind.LEFTOVER, place.inside) is not None:
+            if self._names.first(NameKind.LEFTOVER, place.inside) is not None:
                 continue
             if isinstance(select(place.trigger.rule, place.name, self._names), LeftOut):
                 # Left out by its name. But a folder may have been moved in with files inside that

@@ -74,7 +74,7 @@ class Item:
     """Unix seconds at which `original_path` was removed, or found to be missing."""
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ItemOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The settings of an item from its trigger, fixed when it is claimed."""
 
     parameters: Mapping[str, str] = {}
@@ -116,7 +116,7 @@ class Claimed:
     """The paths below `folder` of a group's entries, which are gathered in a folder `name`."""
     pipeline: str
     deliver: tuple[str, ...]
-    options: Options
+    options: ItemOptions
     fingerprint: str
     """Fingerprint of the entries when they were settled."""
     content: str

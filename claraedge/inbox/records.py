@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from claraedge.decoding import decode_json
-from claraedge.inbox.model import Claimed, Item, ItemState, Options, shown
+from claraedge.inbox.model import Claimed, Item, ItemOptions, ItemState, shown
 from claraedge.store.database import Row, Transaction
 
 
@@ -255,8 +255,8 @@ def items(tx: Transaction, wanted: ItemState | None) -> Sequence[Item]:
     return [_item(row) for row in rows]
 
 
-def _options(row: Row) -> Options:
-    return decode_json(row["options"], Options)
+def _options(row: Row) -> ItemOptions:
+    return decode_json(row["options"], ItemOptions)
 
 
 def _item(row: Row) -> Item:

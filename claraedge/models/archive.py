@@ -21,10 +21,10 @@ from claraedge.formats.modelfiles import note
 from claraedge.fs import files
 from claraedge.fs.syncing import sync
 from claraedge.models import content
-from claraedge.models.config import MAX_CONFIG, Config, read_config
+from claraedge.models.config import MAX_CONFIG, ModelConfig, read_config
 from claraedge.models.layout import CONFIG, Layout, plan
 from claraedge.models.model import check_name
-from claraedge.models.reading import Reader, Source, entry, opened, refuse_other
+from claraedge.models.reading import ArchiveFile, Reader, entry, opened, refuse_other
 
 _STEP = 256 * 1024
 #: Bytes kept of each piece: a name that begins in one piece may end in the next.
@@ -66,7 +66,7 @@ def unpack(
     if wanted:
         check_name(wanted)
     try:
-        with Source(source) as file:
+        with ArchiveFile(source) as file:
             refuse_other(file)
             with zipfile.ZipFile(file) as archive:
                 return _unpack(flag, archive, target, wanted, names)
@@ -98,7 +98,7 @@ def _unpack(
     return Unpacked(name=name, notes=note(layout.left_out))
 
 
-def _config(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Config:
+def _config(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> ModelConfig:
     if info.file_size > MAX_CONFIG:
         raise InvalidModelError(
             f"{CONFIG} is larger than {MAX_CONFIG} bytes; put the model's configuration there, and"
@@ -112,7 +112,7 @@ def _config(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Config:
     return read_config(data)
 
 
-def _name(config: Config, layout: Layout, wanted: str) -> str:
+def _name(config: ModelConfig, layout: Layout, wanted: str) -> str:
     """Returns the model's name, on which folder, configuration and upload must agree.
 
     Raises InvalidModelError.

@@ -42,7 +42,7 @@ _OF_FILES = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class ModelConfig:
     """The values of a model's configuration that are used."""
 
     name: str | None
@@ -70,7 +70,7 @@ class _Message:
         return (self.texts(name) or [b""])[-1]
 
 
-def read_config(content: bytes) -> Config:
+def read_config(content: bytes) -> ModelConfig:
     """Parses a configuration. Raises InvalidModelError where it is no protobuf text, or has two
     names.
     """
@@ -83,7 +83,7 @@ def read_config(content: bytes) -> Config:
     except UnicodeDecodeError as error:
         raise InvalidModelError("the `name` in config.pbtxt is not UTF-8") from error
     kinds = {top.text(field).decode(errors="replace") for field in ("platform", "backend")} - {""}
-    return Config(name=name, parts=_parts(top), of_files=not kinds or bool(kinds & _OF_FILES))
+    return ModelConfig(name=name, parts=_parts(top), of_files=not kinds or bool(kinds & _OF_FILES))
 
 
 def _parts(top: _Message) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from claraedge.errors import InvalidModelError
 from claraedge.formats.filetypes import not_content
-from claraedge.models.config import Config
+from claraedge.models.config import ModelConfig
 from claraedge.models.layout import CONFIG, Layout
 
 _MAX_SHOWN = 20
@@ -24,7 +24,7 @@ _LOCATION = re.compile(rb"\x6a(?:[\x0d-\x7f]|[\x80-\xff]\x01)\x0a\x08location\x1
 
 
 def check(
-    config: Config, layout: Layout, sizes: Mapping[str, int], heads: Mapping[str, bytes]
+    config: ModelConfig, layout: Layout, sizes: Mapping[str, int], heads: Mapping[str, bytes]
 ) -> None:
     """Checks the files of a model.
 

@@ -49,7 +49,7 @@ _BY_FOLDER = "send the folder itself: claraedge create model -p FOLDER -t TYPE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class ArchiveEntry:
     """One entry of an archive's directory."""
 
     name: str
@@ -86,7 +86,7 @@ class Layout:
         return tuple(folder for folder in self.folders if _VERSION.fullmatch(folder))
 
 
-def plan(entries: Sequence[Entry], names: Names = DEFAULT) -> Layout:
+def plan(entries: Sequence[ArchiveEntry], names: Names = DEFAULT) -> Layout:
     """Returns the layout. Raises InvalidModelError with every problem (the first twenty).
 
     Files that desktops and other programs leave in a folder are skipped.
@@ -137,7 +137,7 @@ def plan(entries: Sequence[Entry], names: Names = DEFAULT) -> Layout:
     return layout
 
 
-def _check_sizes(entries: Sequence[Entry]) -> None:
+def _check_sizes(entries: Sequence[ArchiveEntry]) -> None:
     if len(entries) > MAX_ENTRIES:
         raise InvalidModelError(
             f"the archive holds {len(entries)} entries; a model has at most {MAX_ENTRIES}: archive"
@@ -157,7 +157,7 @@ def _check_sizes(entries: Sequence[Entry]) -> None:
         )
 
 
-def _outside(entry: Entry) -> str | None:
+def _outside(entry: ArchiveEntry) -> str | None:
     """Returns why the name of this entry is no place in the archive's folder; None where it is."""
     shown = _shown(entry.name)
     if not entry.readable:
@@ -174,7 +174,7 @@ def _outside(entry: Entry) -> str | None:
     return None
 
 
-def _problem(entry: Entry, parts: Sequence[str], names: Names) -> str | None:
+def _problem(entry: ArchiveEntry, parts: Sequence[str], names: Names) -> str | None:
     """Returns why this entry cannot be unpacked, regardless of the others; None where it can."""
     shown = _shown(entry.name)
     folder = entry.name.endswith("/")

@@ -128,9 +128,9 @@ class Models:
             self._parts[folder] = await in_thread(_parts, folder)
         return self._parts[folder]
 
-    def upload(self) -> Upload:
+    def upload(self) -> ModelUpload:
         """Starts an upload: `async with models.upload() as upload`."""
-        return Upload(self, self.tree.staging / self._new_id())
+        return ModelUpload(self, self.tree.staging / self._new_id())
 
     @asynccontextmanager
     async def reading(self, model_id: str) -> AsyncIterator[tuple[Model, Path]]:
@@ -259,7 +259,7 @@ def _parts(folder: Path) -> tuple[str, ...]:
         return ()
 
 
-class Upload:
+class ModelUpload:
     """An upload of a model: its archive arrives in chunks, and is stored at `commit`, or not at
     all.
     """

@@ -20,7 +20,7 @@ import inflate64
 
 from claraedge.errors import InvalidModelError
 from claraedge.formats import filetypes
-from claraedge.models.layout import DEFLATED64, Entry
+from claraedge.models.layout import DEFLATED64, ArchiveEntry
 
 #: Bytes that are read at once at most; zipfile reads an archive's whole directory, of any declared
 #: size.
@@ -34,7 +34,7 @@ _PACKED_STEP = 512
 _END, _END_SIZE, _MAX_COMMENT = b"PK\x05\x06", 22, 0xFFFF
 
 
-class Source(io.BufferedReader):
+class ArchiveFile(io.BufferedReader):
     """A file that refuses to read more at once than a regular archive needs."""
 
     def __init__(self, path: Path) -> None:
@@ -58,7 +58,7 @@ class Source(io.BufferedReader):
         return super().seek(target, whence)
 
 
-def refuse_other(source: Source) -> None:
+def refuse_other(source: ArchiveFile) -> None:
     """Raises InvalidModelError for a file that is no zip archive, or one part of a split one."""
     head = source.read(filetypes.HEAD)
     size = source.seek(0, os.SEEK_END)
@@ -76,7 +76,7 @@ def refuse_other(source: Source) -> None:
         raise InvalidModelError(f"the data {filetypes.is_of_large_mac()}")
 
 
-def entry(info: zipfile.ZipInfo) -> Entry:
+def entry(info: zipfile.ZipInfo) -> ArchiveEntry:
     """Converts an entry of the archive's directory. Older .NET writes backslashes between the
     parts.
     """
@@ -84,7 +84,7 @@ def entry(info: zipfile.ZipInfo) -> Entry:
     path = (name or info.orig_filename).replace("\\", "/")
     if not info.file_size and not path.endswith("/") and _is_folder(info.external_attr):
         path += "/"
-    return Entry(
+    return ArchiveEntry(
         name=path,
         readable=name is not None,
         size=info.file_size,

@@ -33,7 +33,7 @@ from claraedge.pipelines.syntax.problems import Problem
 from claraedge.registry import file_records
 from claraedge.registry.file_records import OfFile
 from claraedge.registry.pipelines import Pipelines, digest_of
-from claraedge.registry.sources import Gathered, Standing, gather, remedy, standing
+from claraedge.registry.sources import GatheredDefinition, Standing, gather, remedy, standing
 from claraedge.registry.top import Top, scan_top
 from claraedge.store.database import Database, Transaction
 from claraedge.store.failures import reported_as
@@ -280,7 +280,7 @@ class PipelineFolder:
                 return None
         return await self._checked(name, gathered)
 
-    async def _checked(self, name: str, gathered: Gathered) -> _Change | None:
+    async def _checked(self, name: str, gathered: GatheredDefinition) -> _Change | None:
         problems = list(gathered.problems)
         pipeline = None
         if gathered.files and gathered.files[0].path == name:
@@ -312,7 +312,7 @@ class PipelineFolder:
             )
         self._problems[name] = problems
 
-    def _settle(self, name: str, gathered: Gathered) -> None:
+    def _settle(self, name: str, gathered: GatheredDefinition) -> None:
         self._done[name] = gathered.standings
         self._problems.pop(name, None)
 
@@ -394,7 +394,7 @@ class PipelineFolder:
 
 
 def _has_settled(
-    gathered: Gathered, stood: Mapping[str, Standing] | None, before: float | None
+    gathered: GatheredDefinition, stood: Mapping[str, Standing] | None, before: float | None
 ) -> bool:
     """Whether nobody is writing to any file of a set.
 

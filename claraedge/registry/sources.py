@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from claraedge import texts
-from claraedge.fs.listing import Seen
+from claraedge.fs.listing import EntryStatus
 from claraedge.pipelines.model import DefinitionFile
 from claraedge.pipelines.syntax.gathering import (
     MAX_BYTES,
@@ -36,13 +36,13 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 class Standing(NamedTuple):
     """The state of a path; None: nothing is there, or it cannot be accessed."""
 
-    itself: Seen | None
-    target: Seen | None
+    itself: EntryStatus | None
+    target: EntryStatus | None
     """The state of the target where the path is a link."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gathered:
+class GatheredDefinition:
     """A definition as found in the folder. Paths are relative to the folder."""
 
     files: tuple[DefinitionFile, ...]
@@ -53,7 +53,7 @@ class Gathered:
     """Errors: why the set of files is incomplete."""
 
 
-class _RefusedError(Exception):
+class _RejectedError(Exception):
     """A file is not accepted."""
 
     def __init__(self, code: str, message: str, fix: str, at: Location | None = None) -> None:
@@ -61,7 +61,7 @@ class _RefusedError(Exception):
         self.code, self.message, self.fix, self.at = code, message, fix, at
 
 
-def gather(folder: Path, root: str) -> Gathered:
+def gather(folder: Path, root: str) -> GatheredDefinition:
     """Reads the file `root` of the folder, and what it imports. Blocks; raises no OSError."""
     report = Report()
     base = Path(os.path.realpath(folder))
@@ -74,7 +74,7 @@ def gather(folder: Path, root: str) -> Gathered:
         path = waiting.pop(0)
         try:
             if folded.setdefault(path.casefold(), path) != path:
-                raise _RefusedError(
+                raise _RejectedError(
                     "names-differ-by-case",
                     f"its name differs from {shown(folded[path.casefold()])} only in upper and"
                     " lower case, and the platform treats such files as one",
@@ -83,14 +83,14 @@ def gather(folder: Path, root: str) -> Gathered:
             content = _content(base, folder, path)
             size += len(content)
             if len(wanted) > MAX_FILES or size > MAX_BYTES:
-                raise _RefusedError(
+                raise _RejectedError(
                     "definition-too-large",
                     f"the definition is more than {MAX_FILES} files or {MAX_BYTES >> 20} MiB",
                     "import less",
                     At(root),
                 )
             text = _text(path, content)
-        except _RefusedError as refused:
+        except _RejectedError as refused:
             at = refused.at or (At(path) if path == root else wanted[path])
             report.error(refused.code, at, refused.message, refused.fix)
             if refused.code == "definition-too-large":
@@ -109,7 +109,7 @@ def gather(folder: Path, root: str) -> Gathered:
             elif inner not in wanted:
                 wanted[inner] = taken
                 waiting.append(inner)
-    return Gathered(
+    return GatheredDefinition(
         files=tuple(found),
         standings={path: standing(folder, path) for path in wanted},
         problems=report.problems(),
@@ -124,11 +124,11 @@ def standing(folder: Path, path: str) -> Standing:
     except (OSError, ValueError):
         return Standing(None, None)
     if not stat.S_ISLNK(itself.st_mode):
-        return Standing(Seen.of(itself), None)
+        return Standing(EntryStatus.of(itself), None)
     try:
-        return Standing(Seen.of(itself), Seen.of(Path(folder / path).stat()))
+        return Standing(EntryStatus.of(itself), EntryStatus.of(Path(folder / path).stat()))
     except OSError:
-        return Standing(Seen.of(itself), None)
+        return Standing(EntryStatus.of(itself), None)
 
 
 def remedy(place: Path) -> str:
@@ -151,7 +151,7 @@ def _text(path: str, content: bytes) -> str:
     try:
         return texts.decode(content)
     except texts.NotTextError as error:
-        raise _RefusedError(
+        raise _RejectedError(
             "not-utf-8", error.problem, error.remedy, At(path, error.line, error.column)
         ) from error
 
@@ -164,14 +164,14 @@ def _content(base: Path, folder: Path, path: str) -> bytes:
     try:
         real = Path(os.path.realpath(base / path, strict=True))
         if not real.is_relative_to(base):
-            raise _RefusedError(
+            raise _RejectedError(
                 "import-outside",
                 f"{shown(path)} is a link that leads out of the folder {folder}",
                 "put a copy of the file there",
             )
         return _read(base, real.relative_to(base))
     except PermissionError as error:
-        raise _RefusedError(
+        raise _RejectedError(
             "unreadable-file",
             f"{shown(str(place), 400)} cannot be read by the daemon ({error.strerror})",
             remedy(place),
@@ -180,18 +180,18 @@ def _content(base: Path, folder: Path, path: str) -> bytes:
         if error.errno in _ABSENT:
             link = os.path.islink(place)  # noqa: PTH114 raises nothing
             what = "nothing behind the link" if link else "no file"
-            raise _RefusedError(
+            raise _RejectedError(
                 "unknown-file",
                 f"there is {what} {shown(str(place), 400)}",
                 "put the file there, or remove what names it",
             ) from error
-        raise _RefusedError(
+        raise _RejectedError(
             "unreadable-file",
             f"{shown(str(place), 400)} cannot be read: {error.strerror or error}",
             "replace it by a plain file",
         ) from error
     except ValueError as error:  # no valid file name
-        raise _RefusedError(
+        raise _RejectedError(
             "unknown-file", f"{shown(path)} is no name of a file", "choose another name"
         ) from error
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from claraedge.formats.filenames import shown
 from claraedge.fs import files
-from claraedge.fs.listing import Seen, entries
+from claraedge.fs.listing import EntryStatus, entries
 
 _SUFFIXES = (b".yaml", b".yml")
 _ALMOST = re.compile(rb"\.ya?ml\.(txt|text)$", re.IGNORECASE)
@@ -25,7 +25,7 @@ class Top:
     empty: bool
     changed: int
     """Time in nanoseconds at which a name was last added or removed."""
-    found: Mapping[bytes, Seen]
+    found: Mapping[bytes, EntryStatus]
     almost: tuple[bytes, ...]
     """Names of pipeline files with one more extension, which Windows hides."""
 

@@ -39,7 +39,7 @@ from claraedge.inbox import records
 from claraedge.inbox.inbox import Inbox
 from claraedge.inbox.intake.definitions import Definitions
 from claraedge.inbox.intake.submit import Filled, Prepared, Resolved, submit
-from claraedge.inbox.model import Claimed, ItemState, Options
+from claraedge.inbox.model import Claimed, ItemOptions, ItemState
 from claraedge.jobs.model import Priority
 from claraedge.payloads.model import PayloadFile
 from claraedge.payloads.payloads import Payloads
@@ -208,7 +208,7 @@ class Bare:
             name=os.fsencode(name),
             pipeline="ct",
             deliver=(),
-            options=Options(),
+            options=ItemOptions(),
             fingerprint="f" * 40,
             content="c" * 40,
             size=SIZE,

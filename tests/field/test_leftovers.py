@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.config import Config, NamesSettings
-from claraedge.formats.filenames import TABLE, Kind
+from claraedge.formats.filenames import TABLE, NameKind
 from claraedge.formats.filenames import Names as Table
 from claraedge.inbox.model import Item, ItemState
 from tests.field.case import case
@@ -299,7 +299,7 @@ def test_each_row_fits_its_own_pattern_and_has_a_source() -> None:
         assert found is not None, row
         if "*" not in row.pattern:
             assert found is row
-    assert {row.kind for row in TABLE} == set(Kind)
+    assert {row.kind for row in TABLE} == set(NameKind)
 
 
 def test_what_a_device_says_comes_first() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.errors import InvalidModelError
-from claraedge.models.reading import Source, refuse_other
+from claraedge.models.reading import ArchiveFile, refuse_other
 from tests.field import archives
 from tests.field.archives import CONFIG, WEIGHTS, Entry, zipped
 from tests.field.case import case
@@ -290,7 +290,7 @@ def test_a_mac_counts_modulo_four_gigabytes(tmp_path: Path) -> None:
     with path.open("wb") as file:  # the same numbers as if the first file were so large
         file.seek(2**32)
         file.write(zipped(archives.model()))
-    with Source(path) as source, pytest.raises(InvalidModelError, match="of a Mac") as raised:
+    with ArchiveFile(path) as source, pytest.raises(InvalidModelError, match="of a Mac") as raised:
         refuse_other(source)
     assert "zip -r" in str(raised.value)
     assert FOLDER in str(raised.value)

@@ -16,7 +16,7 @@ from claraedge.inbox.candidates.entry import TriggerFolder, Waiting, item_of, li
 from claraedge.inbox.candidates.first_seen import FirstSeen
 from claraedge.inbox.candidates.ready_queue import UNSEEN, ReadyItem, ReadyQueue
 from claraedge.inbox.candidates.schedule import Schedule
-from claraedge.inbox.inspection.inspector import EntryInspector, Found
+from claraedge.inbox.inspection.inspector import EntryInspector, Inspection
 from claraedge.inbox.inspection.permissions import Blocked
 from claraedge.inbox.inspection.settling import NO_HINTS, Heard, decide, hear, unfinished_inside
 from claraedge.inbox.inspection.survey import Survey
@@ -221,13 +221,13 @@ class Candidates:
                 entry.reason, entry.remedy, entry.thing = reason, "", None
                 entry.parked = entry.blocked = True
 
-    def inspect(self, entries: Sequence[Waiting]) -> list[Found | Known]:
+    def inspect(self, entries: Sequence[Waiting]) -> list[Inspection | Known]:
         """Inspects each entry; returns what was found, or the error. Blocking; changes nothing."""
         now = self._clock.elapsed()
         devices: Devices = {}
         return [self._inspect(entry, now, devices) for entry in entries]
 
-    def _inspect(self, entry: Waiting, now: float, devices: Devices) -> Found | Known:
+    def _inspect(self, entry: Waiting, now: float, devices: Devices) -> Inspection | Known:
         settled = entry.quiet is not None and now - entry.quiet.since >= entry.trigger.settle
         try:
             with self._suspects.on(Work.INBOX, _thing(entry)):
@@ -242,7 +242,7 @@ class Candidates:
             return known(error, "the inspection of an entry of the inbox", item=entry.id)
 
     def apply_results(
-        self, entries: Sequence[Waiting], results: Sequence[Found | Known], began: float
+        self, entries: Sequence[Waiting], results: Sequence[Inspection | Known], began: float
     ) -> bool:
         """Applies the results of inspections; returns True where more may be claimed now.
 
@@ -272,7 +272,7 @@ class Candidates:
             more = more or entry.ready
         return more
 
-    def _decide(self, entry: Waiting, seen: Survey, found: Found, began: float) -> None:
+    def _decide(self, entry: Waiting, seen: Survey, found: Inspection, began: float) -> None:
         entry.survey, entry.cost, entry.inspected = seen, found.cost, began
         entry.identified = found.identified
         decision = decide(entry.quiet, seen.reading, began, entry.trigger.settle, entry.hints)
@@ -392,7 +392,7 @@ def _thing(entry: Waiting) -> str:
     return shown(os.fsencode(entry.trigger.folder) + b"/" + entry.name)
 
 
-def _obstacle(entry: Waiting, found: Found) -> Blocked | None:
+def _obstacle(entry: Waiting, found: Inspection) -> Blocked | None:
     if isinstance(found.verdict, Blocked):
         return found.verdict
     seen = found.survey

@@ -12,7 +12,7 @@ from claraedge.clock import Clock
 from claraedge.config.inbox import TriggerSettings
 from claraedge.inbox.candidates.entry import ALONE, TriggerFolder, Waiting, lives, unit_of
 from claraedge.inbox.inspection.survey import combined
-from claraedge.inbox.model import Claimed, Options
+from claraedge.inbox.model import Claimed, ItemOptions
 from claraedge.inbox.triggers.grouping import Group, group
 from claraedge.inbox.triggers.naming import NameDoesNotFitError, named
 from claraedge.inbox.triggers.triggers import Trigger
@@ -39,7 +39,7 @@ class ReadyItem:
     trigger: Trigger
     group: Group
     entries: Sequence[Waiting]
-    options: Options
+    options: ItemOptions
 
 
 class ReadyQueue:
@@ -154,7 +154,7 @@ class ReadyQueue:
         except NameDoesNotFitError as error:
             self._park(entries, str(error))
             return
-        options = Options(
+        options = ItemOptions(
             parameters=said.parameters,
             metadata=said.metadata,
             priority=trigger.rule.priority,

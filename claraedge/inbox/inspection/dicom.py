@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 from claraedge.inbox.inspection.dicom_bytes import (
     MAX_BYTES,
+    ByteSource,
     FileBytes,
     InflatedBytes,
-    Source,
     TooLongError,
 )
 from claraedge.inbox.inspection.dicom_elements import (
@@ -121,7 +121,7 @@ def name_of(uid: bytes) -> str:
     return f"{plain or 'uid'}-{hashlib.sha256(uid).hexdigest()[:16]}"
 
 
-def _data_set(file: FileBytes) -> tuple[Source, int]:
+def _data_set(file: FileBytes) -> tuple[ByteSource, int]:
     """Returns the bytes that contain the data set, and its offset in them.
 
     Raises UnreadableError where there is no data set.
@@ -180,7 +180,7 @@ def _start(file: FileBytes) -> int:
     raise UnreadableError("is not a DICOM file: export it as DICOM, or remove it", other=True)
 
 
-def _uids(source: Source, place: int) -> Identity | Unidentified:
+def _uids(source: ByteSource, place: int) -> Identity | Unidentified:
     found: dict[int, bytes] = {}
     last = 0
     # The order of tags is relied on only to conclude that an element is missing.
@@ -224,7 +224,7 @@ def _uids(source: Source, place: int) -> Identity | Unidentified:
     return Unidentified(reason=f"is a DICOM file without a {name}: {again}")
 
 
-def _uid(source: Source, start: int, length: int) -> bytes:
+def _uid(source: ByteSource, start: int, length: int) -> bytes:
     if length > _MAX_UID:
         what = "no length" if length == UNDEFINED else f"{length} bytes"
         raise UnreadableError(

@@ -22,7 +22,7 @@ class TooLongError(Exception):
     """MAX_BYTES are read, and what was searched is not found yet."""
 
 
-class Source:
+class ByteSource:
     """Bytes that are read at any offset, on demand."""
 
     size: int
@@ -55,7 +55,7 @@ class Source:
         return -1
 
 
-class FileBytes(Source):
+class FileBytes(ByteSource):
     """The bytes of an open file. The position of its descriptor is neither used nor moved."""
 
     def __init__(self, descriptor: int) -> None:
@@ -87,7 +87,7 @@ class FileBytes(Source):
         return os.pread(self._descriptor, count, place)
 
 
-class InflatedBytes(Source):
+class InflatedBytes(ByteSource):
     """The inflated rest of a file, which is a raw deflate stream or a zlib stream."""
 
     inflated = " of the inflated data"

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from claraedge.inbox.inspection.dicom_bytes import Source, TooLongError
+from claraedge.inbox.inspection.dicom_bytes import ByteSource, TooLongError
 
 #: Elements read of a file, including those in sequences, before it is given up.
 MAX_ELEMENTS = 200_000
@@ -98,13 +98,13 @@ def shown(tag: int) -> str:
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
-def order_at(source: Source, place: int) -> Order:
+def order_at(source: ByteSource, place: int) -> Order:
     """Returns the byte order of a data set that begins at an offset with one of the low groups."""
     group = source.at(place, 2)
     return BIG if group[:1] == b"\0" and group[1:] != b"\0" else LITTLE
 
 
-def begins_at(source: Source, place: int) -> bool:
+def begins_at(source: ByteSource, place: int) -> bool:
     """Whether an element of one of the groups with which data sets begin is at an offset."""
     head = source.at(place, 8)
     if len(head) < 8:
@@ -119,7 +119,7 @@ def begins_at(source: Source, place: int) -> bool:
 class Elements:
     """Iterates over the elements of a data set, without those in its sequences."""
 
-    def __init__(self, source: Source, place: int) -> None:
+    def __init__(self, source: ByteSource, place: int) -> None:
         self.lost: tuple[int, int] | None = None
         """The last tag before the first place where no valid element follows, and its offset."""
         self._source = source

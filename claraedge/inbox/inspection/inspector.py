@@ -49,7 +49,7 @@ UIDS = {"dicom-study": "study", "dicom-series": "series"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Inspection:
     """The result of one inspection of an entry."""
 
     survey: Survey | None
@@ -81,7 +81,7 @@ class EntryInspector:
         *,
         nearly: bool,
         devices: Devices | None = None,
-    ) -> Found | OSError:
+    ) -> Inspection | OSError:
         """Inspects an entry; returns what was found, or the error of the file system.
 
         `identified`: the result of the last inspection, reused while the file is unchanged.
@@ -91,11 +91,11 @@ class EntryInspector:
         began = time.thread_time()
         try:
             if name.count(b"/") > MAX_DEPTH:
-                return Found(survey=None)  # too deep: a folder above it is the entry instead
+                return Inspection(survey=None)  # too deep: a folder above it is the entry instead
             with placed(trigger.folder, name) as path:
                 return self._inspect(trigger, name, path, identified, began, nearly, devices)
         except (FileNotFoundError, NotADirectoryError):
-            return Found(survey=None)
+            return Inspection(survey=None)
         except OSError as error:
             return error
 
@@ -108,11 +108,11 @@ class EntryInspector:
         began: float,
         nearly: bool,
         devices: Devices | None,
-    ) -> Found:
+    ) -> Inspection:
         seen = self._surveyor.tree(path)
         too_deep = trigger.deep and name.count(b"/") >= MAX_DEPTH
         if trigger.deep and seen.is_folder and not too_deep and _may_list(path):
-            return Found(survey=seen, is_folder_of_more=True)
+            return Inspection(survey=seen, is_folder_of_more=True)
         is_open = folder_is_open(path.parent, seen.top_foreign, self.uid)
         verdict = judge(seen, self.user, folder_open=is_open)
         if not is_open and (point := _read_only(path.parent)) is not None:
@@ -142,7 +142,7 @@ class EntryInspector:
             self._surveyor.names,
             lambda sibling: path.with_name(os.fsdecode(sibling)).lstat(),
         )
-        return Found(
+        return Inspection(
             survey=seen,
             verdict=verdict,
             cost=time.thread_time() - began,

@@ -143,7 +143,7 @@ class Quiet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class SettlingDecision:
     """What follows from an inspection."""
 
     settled: bool
@@ -163,7 +163,7 @@ def unfinished_inside(reading: Reading) -> str:
 
 def decide(
     before: Quiet | None, reading: Reading, now: float, settle: float, hints: Hints = NO_HINTS
-) -> Decision:
+) -> SettlingDecision:
     """Decides whether an entry is complete. `settle`: the seconds without a change that it needs.
 
     `before`: what the last decision returned as `quiet`. `now`: when the inspection began (s).
@@ -175,8 +175,10 @@ def decide(
     else:
         quiet = before
 
-    def wait(until: float, reason: str = "") -> Decision:
-        return Decision(settled=False, quiet=quiet, next_inspection=max(until, now), reason=reason)
+    def wait(until: float, reason: str = "") -> SettlingDecision:
+        return SettlingDecision(
+            settled=False, quiet=quiet, next_inspection=max(until, now), reason=reason
+        )
 
     if hints.writing or reading.written:
         return wait(now + settle, "a program has it open for writing; close it there")
@@ -186,7 +188,7 @@ def decide(
         restless = now - quiet.first_seen >= 2 * settle
         return wait(quiet.since + settle, f"it still changes: {_TAKEN} {settle:g} s" * restless)
     if reading.fault is not None:
-        return Decision(settled=True, quiet=quiet, next_inspection=now)
+        return SettlingDecision(settled=True, quiet=quiet, next_inspection=now)
     if reading.unfinished is not None:
         return wait(now + settle, unfinished_inside(reading))
     if reading.files == 0:
@@ -197,4 +199,4 @@ def decide(
             "it has a second name (a hard link), perhaps of a program that still writes it; it is"
             f" taken once that name is gone, or after {LINKS_SECONDS:g} s",
         )
-    return Decision(settled=True, quiet=quiet, next_inspection=now)
+    return SettlingDecision(settled=True, quiet=quiet, next_inspection=now)

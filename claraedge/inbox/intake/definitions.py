@@ -27,7 +27,7 @@ _ANY_JOB = "0" * 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Definition:
+class TriggerPipeline:
     """The current pipeline of a trigger, or why no job can run it."""
 
     resolved: Resolved | None = None
@@ -43,19 +43,19 @@ class Definitions:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._kept: dict[_Key, Definition] = {}
+        self._kept: dict[_Key, TriggerPipeline] = {}
 
-    async def of_rule(self, rule: TriggerSettings) -> Definition:
+    async def of_rule(self, rule: TriggerSettings) -> TriggerPipeline:
         """Checks a trigger's pipeline, as far as the result is the same for all its items."""
         if any(unknown(text, ()) for text in rule.parameters.values()):
             registered = (await self.registered([rule.pipeline]))[rule.pipeline]
-            return Definition() if registered else await self.missing(rule.pipeline)
+            return TriggerPipeline() if registered else await self.missing(rule.pipeline)
         parameters = {key: filled(text, {}) for key, text in rule.parameters.items()}
         return await self.find(rule.pipeline, rule.deliver, parameters)
 
     async def find(
         self, pipeline: str, deliver: tuple[str, ...], parameters: Mapping[str, str]
-    ) -> Definition:
+    ) -> TriggerPipeline:
         """Returns the newest pipeline of a name, or that of an id, with these parameters."""
         registered = (await self.registered([pipeline]))[pipeline]
         if registered is None:
@@ -68,7 +68,7 @@ class Definitions:
         return self._kept[key]
 
     async def for_job(
-        self, definition: Definition, job: str, parameters: Mapping[str, str]
+        self, definition: TriggerPipeline, job: str, parameters: Mapping[str, str]
     ) -> Resolved:
         """Returns the pipeline that this job will run. Raises PipelineLoadError.
 
@@ -85,17 +85,17 @@ class Definitions:
         wanted = tuple(names)
         return await self._database.read(lambda tx: {name: find(tx, name) for name in wanted})
 
-    async def missing(self, pipeline: str) -> Definition:
+    async def missing(self, pipeline: str) -> TriggerPipeline:
         """Returns a definition whose problem says why there is no pipeline of this name or id."""
         if not is_text(pipeline):  # the name of a folder, which no pipeline can ever have
-            return Definition(
+            return TriggerPipeline(
                 problem=f"{no_pipeline(printable(pipeline))}: the folder's name is not UTF-8;"
                 " rename it"
             )
         why = await self._database.read(lambda tx: why_missing(tx, pipeline))
         if why:
-            return Definition(problem=f"{no_pipeline(printable(pipeline))}: {why}")
-        return Definition(
+            return TriggerPipeline(problem=f"{no_pipeline(printable(pipeline))}: {why}")
+        return TriggerPipeline(
             problem=f"{no_pipeline(printable(pipeline))} (`claraedge list pipelines` shows all)",
             remedy=CREATE,
         )
@@ -103,16 +103,16 @@ class Definitions:
 
 def _resolve(
     registered: Registered, deliver: tuple[str, ...], parameters: Mapping[str, str]
-) -> Definition:
+) -> TriggerPipeline:
     try:
         pipeline = resolve(registered.files, parameters, _ANY_JOB)
         plan(pipeline, deliver)
     except ClaraedgeError as error:
-        return Definition(
+        return TriggerPipeline(
             problem=f"the pipeline {registered.name} cannot take it: " + "; ".join(error.messages)
         )
     per_job = any(uses_job_id(file.content) for file in registered.files)
-    return Definition(
+    return TriggerPipeline(
         resolved=Resolved(definition=registered.definition, pipeline=pipeline),
         per_job=registered if per_job else None,
     )

@@ -12,7 +12,7 @@ from claraedge.delivery.plan import plan
 from claraedge.fs.room import reason_of
 from claraedge.ids import NewId
 from claraedge.inbox.inspection.permissions import Blocked
-from claraedge.inbox.intake.definitions import Definition, Definitions
+from claraedge.inbox.intake.definitions import Definitions, TriggerPipeline
 from claraedge.inbox.intake.submit import (
     Filled,
     Later,
@@ -76,7 +76,7 @@ class Submissions:
     async def submit(self, whole: Sequence[tuple[Claimed, Filled]]) -> Sequence[End]:
         """Submits items, and returns the result for each."""
         known: dict[_Whole, Pipeline] = {}
-        found: dict[_Wish, Definition] = {}
+        found: dict[_Wish, TriggerPipeline] = {}
         ready = [await self._prepared(item, filled, found, known) for item, filled in whole]
         prepared = [one for one in ready if isinstance(one, Prepared)]
         made = iter(await self._write(prepared) if prepared else ())
@@ -86,7 +86,7 @@ class Submissions:
         self,
         item: Claimed,
         filled: Filled,
-        found: dict[_Wish, Definition],
+        found: dict[_Wish, TriggerPipeline],
         known: dict[_Whole, Pipeline],
     ) -> Prepared | Blocked:
         parameters = item.options.parameters
@@ -125,7 +125,7 @@ class Submissions:
         return [_end(one, outcome) for one, outcome in zip(prepared, outcomes, strict=True)]
 
     async def _resolved(
-        self, definition: Definition, job: str, item: Claimed, whole: dict[_Whole, Pipeline]
+        self, definition: TriggerPipeline, job: str, item: Claimed, whole: dict[_Whole, Pipeline]
     ) -> Resolved:
         """Returns the pipeline of a job, completed by the manifests of its images.
 

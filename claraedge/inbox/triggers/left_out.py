@@ -18,7 +18,7 @@ _MOST = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Noted:
+class _NotedLeftOut:
     found: LeftOut
     since: float
     """When it was first found, seconds of the clock's `elapsed`."""
@@ -31,7 +31,7 @@ class LeftOuts:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._noted: dict[Path, tuple[Trigger, Mapping[bytes, _Noted], int]] = {}
+        self._noted: dict[Path, tuple[Trigger, Mapping[bytes, _NotedLeftOut], int]] = {}
 
     def note(self, trigger: Trigger, found: Iterable[LeftOut]) -> None:
         """Notes what the last listing of a folder found and left out."""
@@ -41,7 +41,7 @@ class LeftOuts:
         self._noted[trigger.folder] = (
             trigger,
             {
-                path: _Noted(
+                path: _NotedLeftOut(
                     found=by_path[path],
                     since=before[path].since if path in before else now,
                     first_seen=before[path].first_seen if path in before else wall,
@@ -67,7 +67,7 @@ class LeftOuts:
         ]
 
 
-def _item(trigger: Trigger, noted: _Noted, more: int) -> Item:
+def _item(trigger: Trigger, noted: _NotedLeftOut, more: int) -> Item:
     found, folder = noted.found, os.fsencode(trigger.folder)
     reason = f"'{shown(found.path)}' {found.reason}"
     if more:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from claraedge.config.inbox import TriggerSettings
-from claraedge.formats.filenames import Kind, Names, Row
+from claraedge.formats.filenames import NameKind, Names, Row
 from claraedge.inbox.model import shown
 from claraedge.inbox.triggers.naming import ignored_by, included, is_marker, may_be_included
 
@@ -37,7 +37,7 @@ def select(rule: TriggerSettings, path: bytes, names: Names) -> Selected | LeftO
     unfinished = ""
     for count, part in enumerate(parts, 1):
         row = names.find(part)
-        if row is not None and row.kind is Kind.LEFTOVER:
+        if row is not None and row.kind is NameKind.LEFTOVER:
             return _left_over(b"/".join(parts[:count]), row)
         is_folder = count < len(parts)
         if row is not None:

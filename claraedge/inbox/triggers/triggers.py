@@ -40,7 +40,7 @@ class Trigger:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class TriggerPath:
     """The trigger and the entry that a path belongs to."""
 
     trigger: Trigger
@@ -50,7 +50,7 @@ class Place:
     """The path below that entry; b'' is the entry itself."""
 
 
-class Layout:
+class Triggers:
     """All triggers of an inbox, by folder."""
 
     def __init__(self, root: Path, triggers: Iterable[Trigger]) -> None:
@@ -60,7 +60,7 @@ class Layout:
             os.fsencode(parent) for t in self.triggers.values() for parent in t.folder.parents
         }
 
-    def place(self, path: bytes) -> Place | None:
+    def place(self, path: bytes) -> TriggerPath | None:
         """Returns the entry that a path is, or lies in.
 
         None for triggers' folders, for folders above them, and for paths outside of all of them.
@@ -80,8 +80,8 @@ class Layout:
         if not trigger.deep and self.leads_to_trigger(folder + b"/" + inside[0]):
             return None
         if trigger.deep:
-            return Place(trigger=trigger, name=b"/".join(inside), inside=b"")
-        return Place(trigger=trigger, name=inside[0], inside=b"/".join(inside[1:]))
+            return TriggerPath(trigger=trigger, name=b"/".join(inside), inside=b"")
+        return TriggerPath(trigger=trigger, name=inside[0], inside=b"/".join(inside[1:]))
 
     def is_trigger(self, path: bytes) -> bool:
         """Whether a path is a trigger's folder, so that what lies below belongs to that trigger."""

@@ -23,8 +23,8 @@ from claraedge.inbox.shares import Shares, StalledError, StillBusyError
 from claraedge.inbox.triggers.selection import LeftOut, Selected, no_trigger, select
 from claraedge.inbox.triggers.triggers import (
     NOT_IN_A_FOLDER,
-    Layout,
     Trigger,
+    Triggers,
     folder_of,
 )
 from claraedge.spool.spool import is_ours
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
+class FolderListing:
     """The entries of a trigger's folder, as paths below it, and what is never taken."""
 
     entries: Sequence[bytes]
@@ -79,7 +79,7 @@ class Folders:
 
     # --- triggers -------------------------------------------------------------------------------
 
-    async def layout(self) -> Layout | None:
+    async def layout(self) -> Triggers | None:
         """Reads all triggers. None where the inbox cannot be read and no trigger is configured."""
         try:
             names = await self._shares.ask(self.root, _folders, self.root, self.names)
@@ -107,7 +107,7 @@ class Folders:
         for rule in self._settings.trigger:
             folder = folder_of(self.root, rule.folder)
             triggers[folder] = await self._checked(folder, rule)
-        return Layout(self.root, triggers.values())
+        return Triggers(self.root, triggers.values())
 
     async def _checked(self, folder: Path, rule: TriggerSettings) -> Trigger:
         definition = await self._definitions.of_rule(rule)
@@ -143,7 +143,7 @@ class Folders:
 
     # --- listings -------------------------------------------------------------------------------
 
-    async def entries(self, trigger: Trigger, layout: Layout) -> Listing | None:
+    async def entries(self, trigger: Trigger, layout: Triggers) -> FolderListing | None:
         """Lists a trigger's folder; None where it cannot be read, or is still being read."""
         top = os.fsencode(trigger.folder)
 
@@ -161,7 +161,7 @@ class Folders:
             else _names
         )
 
-        def listed(folder: Path) -> Listing:
+        def listed(folder: Path) -> FolderListing:
             return _sorted(
                 lists(folder, leads_to_trigger), trigger.rule, self.names, root=folder == self.root
             )
@@ -177,7 +177,7 @@ class Folders:
         await self._find_between(trigger, layout)
         return found
 
-    async def _find_between(self, trigger: Trigger, layout: Layout) -> None:
+    async def _find_between(self, trigger: Trigger, layout: Triggers) -> None:
         self._between.pop(trigger.folder, None)
         if layout.has_between(trigger):
             listed = partial(
@@ -200,7 +200,9 @@ class Folders:
             )
 
 
-def _sorted(paths: Iterable[bytes], rule: TriggerSettings, names: Names, *, root: bool) -> Listing:
+def _sorted(
+    paths: Iterable[bytes], rule: TriggerSettings, names: Names, *, root: bool
+) -> FolderListing:
     """Sorts paths below a trigger's folder into entries and those that are left out."""
     entries, left_out = [], []
     for path in paths:
@@ -211,7 +213,7 @@ def _sorted(paths: Iterable[bytes], rule: TriggerSettings, names: Names, *, root
             left_out.append(selected)
         else:
             entries.append(path)
-    return Listing(entries=entries, left_out=left_out)
+    return FolderListing(entries=entries, left_out=left_out)
 
 
 def _folders(root: Path, names: Names) -> list[bytes]:

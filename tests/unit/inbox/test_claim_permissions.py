@@ -12,7 +12,7 @@ import pytest
 from claraedge.config.inbox import TriggerSettings
 from claraedge.formats.filenames import DEFAULT
 from claraedge.inbox.inspection import inspector
-from claraedge.inbox.inspection.inspector import EntryInspector, Found
+from claraedge.inbox.inspection.inspector import EntryInspector, Inspection
 from claraedge.inbox.inspection.permissions import Blocked, Free, judge
 from claraedge.inbox.inspection.settling import Reading
 from claraedge.inbox.inspection.survey import Survey
@@ -76,6 +76,6 @@ def test_a_medium_that_is_mounted_read_only_is_reported_as_that(
         found = SimpleNamespace(f_flag=flags)
         monkeypatch.setattr(os, "statvfs", lambda _, found=found: found)
         result = EntryInspector(DEFAULT).inspect(trigger, b"scan.dcm", None, nearly=False)
-        assert isinstance(result, Found)
+        assert isinstance(result, Inspection)
         assert isinstance(result.verdict, Blocked)
         assert result.verdict.remedy_of("ID").startswith(wanted)

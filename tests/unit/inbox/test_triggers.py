@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.config.inbox import Grouping, TriggerSettings
-from claraedge.inbox.triggers.triggers import Layout, Trigger, folder_of
+from claraedge.inbox.triggers.triggers import Trigger, Triggers, folder_of
 
 ROOT = Path("/in")
 
@@ -17,7 +17,7 @@ def made(folder: str, pipeline: str, grouping: Grouping = "entry") -> Trigger:
     return Trigger(folder=Path(folder), rule=rule, settle=5)
 
 
-LAYOUT = Layout(
+LAYOUT = Triggers(
     ROOT,
     [
         made("/in", ""),

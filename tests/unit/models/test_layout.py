@@ -11,14 +11,14 @@ from claraedge.models.layout import (
     MAX_BYTES,
     MAX_DEPTH,
     MAX_ENTRIES,
-    Entry,
+    ArchiveEntry,
     Layout,
     plan,
 )
 
 
-def entry(name: str, size: int = 10, packed: int = 10, **more: object) -> Entry:
-    return Entry(name=name, size=size, packed=packed, **more)  # type: ignore[arg-type]
+def entry(name: str, size: int = 10, packed: int = 10, **more: object) -> ArchiveEntry:
+    return ArchiveEntry(name=name, size=size, packed=packed, **more)  # type: ignore[arg-type]
 
 
 MODEL = (entry("m/config.pbtxt"), entry("m/1/model.onnx"))
@@ -84,7 +84,9 @@ def test_dots_in_names_and_what_finder_adds_are_left_out() -> None:
         (entry("loose"), "outside it are 'loose'"),
     ],
 )
-def test_a_wrong_entry_is_reported_and_the_whole_archive_refused(wrong: Entry, text: str) -> None:
+def test_a_wrong_entry_is_reported_and_the_whole_archive_refused(
+    wrong: ArchiveEntry, text: str
+) -> None:
     with pytest.raises(InvalidModelError, match=r"(?s)" + text.replace(".", r"\.")):
         plan([*MODEL, wrong])
 
@@ -117,7 +119,7 @@ def test_a_thousand_wrong_entries_make_no_endless_text() -> None:
         ([*MODEL, entry("m/1/x", 2**30, 2**20)], "100 times"),
     ],
 )
-def test_an_archive_that_is_no_model_is_refused(entries: list[Entry], text: str) -> None:
+def test_an_archive_that_is_no_model_is_refused(entries: list[ArchiveEntry], text: str) -> None:
     with pytest.raises(InvalidModelError, match=text):
         plan(entries)
 

@@ -89,7 +89,7 @@ class ModelsServicer:
     async def ListModels(
         self, request: wire.ModelsListModelsRequest
     ) -> AsyncIterator[wire.ModelsListModelsResponse]:
-        part = _Part()
+        part = _ModelBatch()
         async with aclosing(self._models.each()) as models:
             async for model in models:
                 if full := part.add(model):
@@ -316,7 +316,7 @@ def _details(model: Model, *, with_metadata: bool = True) -> wire.ModelDetails:
     )
 
 
-class _Part:
+class _ModelBatch:
     """Collects the models of one message."""
 
     def __init__(self) -> None:
@@ -336,7 +336,7 @@ class _Part:
 
 def _parts(models: Iterable[Model]) -> Iterator[list[wire.ModelDetails]]:
     """Yields the models in lists that each fit a message; at least one list, maybe empty."""
-    part = _Part()
+    part = _ModelBatch()
     for model in models:
         if full := part.add(model):
             yield full

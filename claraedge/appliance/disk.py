@@ -17,9 +17,9 @@ from typing import TypeAlias
 
 from claraedge.appliance.ballast import Ballast
 from claraedge.appliance.watermarks import (
+    DiskLimits,
+    DiskReading,
     Level,
-    Limits,
-    Reading,
     lacking,
     level,
     room_again,
@@ -94,7 +94,7 @@ class DiskGuard:
         self,
         state: Store,
         others: Sequence[Store],
-        limits: Limits,
+        limits: DiskLimits,
         ballast: Ballast,
         clock: Clock,
     ) -> None:
@@ -111,7 +111,7 @@ class DiskGuard:
         self._limits = limits
         self._ballast = ballast
         self._clock = clock
-        self._readings: dict[str, Reading] = {}
+        self._readings: dict[str, DiskReading] = {}
         self._levels: dict[str, Level] = {}
         self._next_relief = 0.0
         self._next_ballast = 0.0
@@ -214,7 +214,7 @@ class DiskGuard:
             # For a disk that cannot be measured now, the last reading counts.
             with contextlib.suppress(OSError, ClaraedgeError):
                 free, total = await store.measure()
-                reading = Reading(name=store.name, free=free, total=total)
+                reading = DiskReading(name=store.name, free=free, total=total)
                 self._readings[store.name] = reading
                 self._levels[store.name] = level(
                     self._levels.get(store.name, Level.ROOM), reading, self._limits

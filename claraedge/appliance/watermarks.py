@@ -32,7 +32,7 @@ class Level(enum.IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class DiskLimits:
     """The limits of free space, in bytes; the soft one is also bounded by a share of the disk."""
 
     soft_share: float = 0.2
@@ -50,7 +50,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class DiskReading:
     """One measurement of a disk, in bytes."""
 
     name: str
@@ -65,7 +65,7 @@ def room_again(limit: int, total: int) -> int:
     return limit + int(min(total * _HYSTERESIS, limit * _HYSTERESIS_OF_LIMIT))
 
 
-def level(before: Level, now: Reading, limits: Limits) -> Level:
+def level(before: Level, now: DiskReading, limits: DiskLimits) -> Level:
     """Returns the level of a disk whose level at the last check was `before`."""
     for one, limit in (
         (Level.OUT, limits.hard_of(now.total)),
@@ -77,12 +77,12 @@ def level(before: Level, now: Reading, limits: Limits) -> Level:
     return Level.ROOM
 
 
-def lacking(now: Reading, limits: Limits) -> int:
+def lacking(now: DiskReading, limits: DiskLimits) -> int:
     """Returns the bytes to remove until the disk has room again; 0 if it has room."""
     return max(0, room_again(limits.soft_of(now.total), now.total) - now.free)
 
 
-def shortage(now: Reading, wanted: Level, limits: Limits) -> str:
+def shortage(now: DiskReading, wanted: Level, limits: DiskLimits) -> str:
     """Describes the free space of a disk, and how much must be free to be above a limit."""
     limit = limits.hard_of(now.total) if wanted is Level.OUT else limits.soft_of(now.total)
     return (

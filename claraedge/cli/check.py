@@ -48,9 +48,9 @@ def checked(
     files: Sequence[Path], given: Mapping[str, str]
 ) -> tuple[tuple[str, ...], tuple[Problem, ...]]:
     """Returns the files that were checked, and all problems of the pipelines in them, each once."""
-    from claraedge.cli.definition import Disk
+    from claraedge.cli.definition import DefinitionReader
 
-    disk = Disk(given)
+    disk = DefinitionReader(given)
     named = list({s.place: s for s in (disk.named(path) for path in files)}.values())
     roots = [s for s in named if s.is_pipeline]
     reached = {s.place for s in disk.reached(roots)}

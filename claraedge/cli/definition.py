@@ -85,7 +85,7 @@ class Definition:
         return Checked(pipeline=None if failed else loaded.pipeline, problems=tuple(problems))
 
 
-class Disk:
+class DefinitionReader:
     """Reads the files of definitions from the disk, each file once."""
 
     def __init__(self, variables: Mapping[str, str] | None = None) -> None:
@@ -176,7 +176,7 @@ def of_files(paths: Sequence[Path]) -> Definition:
 
     Raises PipelineDefinitionError if a file cannot be read, or if there are too many.
     """
-    disk = Disk()
+    disk = DefinitionReader()
     first, *more = [disk.named(path) for path in paths]
     definition = disk.definition(first, more)
     if definition.problems:

@@ -36,12 +36,12 @@ def render(
 
     A placeholder without a value stays, with a warning.
     """
-    from claraedge.cli.definition import Disk
+    from claraedge.cli.definition import DefinitionReader
     from claraedge.pipelines.export import drawing
     from claraedge.pipelines.export.render import definition, with_graph
 
     given = pairs(variable, "--variable")
-    disk = Disk(given)
+    disk = DefinitionReader(given)
     first, *more = [disk.named(path) for path in files]
     whole = disk.definition(first, more)
     found = whole.load(given, final=False, whole=True)

@@ -51,7 +51,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it contains files of payloads, dropped files that are not yet jobs, and logs."""
 
 
-class Stored(msgspec.Struct, frozen=True):
+class BackupFile(msgspec.Struct, frozen=True):
     """One file of the backup, with its permission bits as `mode`."""
 
     size: int
@@ -63,7 +63,7 @@ class Stored(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The valid contents of a backup, by `quoted` path."""
 
-    files: Mapping[str, Stored]
+    files: Mapping[str, BackupFile]
     folders: Mapping[str, int]
     """Folders with their modes, each after its parent folder."""
     links: Mapping[str, str]
@@ -89,7 +89,7 @@ class ChangedFileError(Exception):
     """A file became shorter while it was read; the archive contains no part of it."""
 
 
-class Writer:
+class BackupWriter:
     """Writes a backup into an open file."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -102,14 +102,14 @@ class Writer:
             errors="surrogateescape",
         )
 
-    def add(self, path: bytes, descriptor: int) -> Stored:
+    def add(self, path: bytes, descriptor: int) -> BackupFile:
         """Copies an open file of the state into the archive. Raises ChangedFileError."""
         status = os.fstat(descriptor)
         info = tarfile.TarInfo(os.fsdecode(path))
         info.size, info.mode, info.mtime = status.st_size, status.st_mode & 0o777, status.st_mtime
-        reader = _Reader(os.fdopen(os.dup(descriptor), "rb"))
+        reader = _HashingReader(os.fdopen(os.dup(descriptor), "rb"))
         self._put(info, reader)
-        return Stored(status.st_size, reader.digest.hexdigest(), info.mode)
+        return BackupFile(status.st_size, reader.digest.hexdigest(), info.mode)
 
     def add_text(self, name: str, value: object) -> None:
         """Adds a file that contains a value as JSON."""
@@ -124,7 +124,7 @@ class Writer:
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def _put(self, info: tarfile.TarInfo, reader: _Reader | IO[bytes]) -> None:
+    def _put(self, info: tarfile.TarInfo, reader: _HashingReader | IO[bytes]) -> None:
         start = self._tar.offset
         with contextlib.closing(reader):
             try:
@@ -139,7 +139,7 @@ class Writer:
         self._tar.members = []  # type: ignore[attr-defined] # otherwise the list grows with each
 
 
-class _Reader:
+class _HashingReader:
     """Reads a file and computes its SHA-256 at the same time."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -155,7 +155,7 @@ class _Reader:
         self._file.close()
 
 
-class Reader:
+class BackupReader:
     """Reads a backup. Use `opened` to open one."""
 
     def __init__(self, path: Path, tar: tarfile.TarFile) -> None:
@@ -205,11 +205,11 @@ class Reader:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Reader]:
+def opened(path: Path) -> Iterator[BackupReader]:
     """Opens a backup for reading. Raises BackupError if it is not a backup or not complete."""
     try:
         tar = tarfile.open(path, "r:", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
     except tarfile.TarError as error:
         raise BackupError(f"{path} is no backup of claraedge; use another file") from error
     with tar:
-        yield Reader(path, tar)
+        yield BackupReader(path, tar)

@@ -49,7 +49,7 @@ _OUTPUTS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class BackupResult:
     """The result of a backup."""
 
     size: int
@@ -66,7 +66,7 @@ class Made:
 class _Taken:
     """The entries written to the archive for one folder, or for all files named by single rows."""
 
-    files: dict[str, archive.Stored] = field(default_factory=dict)
+    files: dict[str, archive.BackupFile] = field(default_factory=dict)
     folders: dict[str, int] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
 
@@ -83,7 +83,7 @@ class _Named:
     """Folders of models, which must exist."""
 
 
-def backup(config: Path | None, given: Mapping[str, str], target: Path, *, payloads: bool) -> Made:
+def backup(config: Path | None, given: Mapping[str, str], target: Path, *, payloads: bool) -> BackupResult:
     """Makes a backup of the state of a configuration; `target` appears only when it is complete.
 
     Raises BackupError if `target` exists or another backup is running, StateFolderError if the
@@ -147,9 +147,9 @@ class _Backup:
         self._trees: dict[str, _Taken] = {}
         self._missing = 0
 
-    def write(self, file: IO[bytes], folder: Path) -> Made:
+    def write(self, file: IO[bytes], folder: Path) -> BackupResult:
         """Writes the whole backup and syncs it. `file` must be empty; `folder` contains it."""
-        writer = archive.Writer(file)
+        writer = archive.BackupWriter(file)
         for number in range(_PASSES):
             self._take_database()
             failpoints.reach("backup: database")
@@ -166,8 +166,8 @@ class _Backup:
         raise AssertionError("the last pass returns")
 
     def _finish(
-        self, writer: archive.Writer, file: IO[bytes], named: _Named, copy: sqlite3.Connection
-    ) -> Made:
+        self, writer: archive.BackupWriter, file: IO[bytes], named: _Named, copy: sqlite3.Connection
+    ) -> BackupResult:
         path = os.fsencode(archive.DATABASE)
         blobs = map(archive.quoted, named.blobs)
         whole = _Taken({q: self._single.files[q] for q in blobs if q in self._single.files})
@@ -193,7 +193,7 @@ class _Backup:
         writer.finish()
         counts = "SELECT count(*), coalesce(sum(state < 3), 0) FROM jobs"
         jobs, unfinished = copy.execute(counts).fetchone()
-        return Made(
+        return BackupResult(
             size=os.fstat(file.fileno()).st_size,
             files=len(whole.files),
             jobs=jobs,
@@ -252,7 +252,7 @@ class _Backup:
         trees = (walking.size(self._state / tree) for tree in named.trees | named.versions)
         return copies.size_of(self._copy) + sum(named.blobs.values()) + sum(trees)
 
-    def _take_files(self, writer: archive.Writer, named: _Named) -> None:
+    def _take_files(self, writer: archive.BackupWriter, named: _Named) -> None:
         for path, size in named.blobs.items():
             if archive.quoted(path) not in self._single.files:
                 self._take_single(writer, path, size)
@@ -261,7 +261,7 @@ class _Backup:
             if root not in self._trees or root.startswith(("spool/", "jobs/")):
                 self._take_tree(writer, root, needed=root in named.versions)
 
-    def _take_single(self, writer: archive.Writer, path: bytes, size: int) -> None:
+    def _take_single(self, writer: archive.BackupWriter, path: bytes, size: int) -> None:
         try:
             with placed(self._state, path) as place:
                 descriptor = os.open(place, _FILE)
@@ -276,7 +276,7 @@ class _Backup:
         except (FileNotFoundError, NotADirectoryError, archive.ChangedFileError):
             self._missing += 1
 
-    def _take_tree(self, writer: archive.Writer, root: str, *, needed: bool) -> None:
+    def _take_tree(self, writer: archive.BackupWriter, root: str, *, needed: bool) -> None:
         """Adds a folder with all its contents; entries that vanish meanwhile are left out."""
         taken = self._trees.get(root, _Taken())
         try:

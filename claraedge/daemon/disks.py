@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from claraedge.appliance.ballast import Ballast
 from claraedge.appliance.disk import DiskGuard, Store, measured
-from claraedge.appliance.watermarks import Limits
+from claraedge.appliance.watermarks import DiskLimits
 from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.runner.protocol import Runner
@@ -27,7 +27,7 @@ def disk_guard(config: Config, runner: Runner, ballast: Ballast, clock: Clock) -
             ),
             Store(name="Podman's images and containers", measure=podmans),
         ],
-        Limits(
+        DiskLimits(
             soft_share=config.disk.soft_percent / 100,
             soft=config.disk.soft_mb << 20,
             hard=config.disk.hard_mb << 20,

@@ -113,7 +113,7 @@ def _locked(state: Path) -> Iterator[None]:
         lock.release()
 
 
-def _extract(backup: archive.Reader, building: Path) -> None:
+def _extract(backup: archive.BackupReader, building: Path) -> None:
     """Extracts the contents of the manifest to a new folder, without a sync."""
     manifest = backup.manifest
     for name in ("payloads", "models", "spool", "jobs"):
@@ -140,7 +140,9 @@ def _place(building: Path, path: str) -> Path:
     return building / os.fsdecode(relative)
 
 
-def _adopt(building: Path, state: Path, aside: Path | None, backup: archive.Reader) -> Restored:
+def _adopt(
+    building: Path, state: Path, aside: Path | None, backup: archive.BackupReader
+) -> Restored:
     """Turns the extracted database into that of a new instance; returns the result to report."""
     path = building / archive.DATABASE
     instance, about = new_id(), backup.about

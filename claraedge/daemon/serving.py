@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import TypeAlias
 
 from claraedge import __version__
-from claraedge.api.transport.calls import Limits
+from claraedge.api.transport.calls import CallLimits
 from claraedge.api.transport.server import RuntimeFolder, Server
 from claraedge.appliance import frozen, notify
 from claraedge.appliance.ballast import Ballast
@@ -103,7 +103,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
             Server(
                 config.socket,
                 servicers(parts, sampler),
-                Limits(unary=config.api.unary_seconds, idle=config.api.idle_seconds),
+                CallLimits(unary=config.api.unary_seconds, idle=config.api.idle_seconds),
                 config.api.listen,
             )
         )

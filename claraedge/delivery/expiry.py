@@ -21,7 +21,7 @@ from claraedge.bugs import known, words
 from claraedge.clock import Clock
 from claraedge.config import OutboxSettings
 from claraedge.delivery import kept
-from claraedge.delivery.kept import Kept, Kind
+from claraedge.delivery.kept import Kept, KeptKind
 from claraedge.delivery.publish import is_owners
 from claraedge.delivery.roots import Root, Roots
 from claraedge.fs import files
@@ -68,10 +68,10 @@ class Expiry:
         self._roots = roots
         self._clock = clock
         self._trust = trust
-        self._rules: Mapping[Kind, _Rule] = {
-            Kind.RESULT: _Rule(root=roots.outbox, days=config.keep_days),
-            Kind.FAILURE: _Rule(root=roots.failed, days=config.failed_keep_days),
-            Kind.ORIGINAL: _Rule(root=roots.originals, days=config.originals_keep_days),
+        self._rules: Mapping[KeptKind, _Rule] = {
+            KeptKind.RESULT: _Rule(root=roots.outbox, days=config.keep_days),
+            KeptKind.FAILURE: _Rule(root=roots.failed, days=config.failed_keep_days),
+            KeptKind.ORIGINAL: _Rule(root=roots.originals, days=config.originals_keep_days),
         }
         self._later: dict[int, float] = {}
         self._troubles: dict[int, str] = {}
@@ -109,7 +109,7 @@ class Expiry:
             if await self._roots.check(rule.root) is None:
                 await self._remove_all(kind, rule, now)
 
-    async def _remove_all(self, kind: Kind, rule: _Rule, now: float) -> None:
+    async def _remove_all(self, kind: KeptKind, rule: _Rule, now: float) -> None:
         count = 0
         while True:
             limit = _STEP + len(self._later)
@@ -214,12 +214,12 @@ def _is_what_was_put(one: Kept, above: Path) -> bool:
     try:
         with opened(above, os.fsencode(one.path.name)) as path:
             match one.kind:
-                case Kind.RESULT:
+                case KeptKind.RESULT:
                     return is_owners(path / "result.json", "job_id", one.owner)
-                case Kind.FAILURE:
+                case KeptKind.FAILURE:
                     reason = path / "reason.json"
                     return any(is_owners(reason, key, one.owner) for key in ("job_id", "item_id"))
-                case Kind.ORIGINAL:
+                case KeptKind.ORIGINAL:
                     return True
     except NotADirectoryError:
         return False

@@ -16,7 +16,7 @@ from claraedge.store.database import Row, Transaction
 DAY = 86400.0
 
 
-class Kind(enum.Enum):
+class KeptKind(enum.Enum):
     """The kind of a kept folder."""
 
     RESULT = "result"
@@ -29,7 +29,7 @@ class Kept:
     """A folder that is kept until it expires."""
 
     sequence: int
-    kind: Kind
+    kind: KeptKind
     owner: str
     """The job of a result or of its failure; otherwise the item."""
     path: Path
@@ -45,7 +45,7 @@ def date(tx: Transaction, now: float, limit: int) -> int:
 
 
 def expired(
-    tx: Transaction, kind: Kind, days: float | None, now: float, limit: int
+    tx: Transaction, kind: KeptKind, days: float | None, now: float, limit: int
 ) -> Sequence[Kept]:
     """Returns the oldest expired folders, at most `limit`; `days` None: they never expire.
 
@@ -63,9 +63,9 @@ def removed(tx: Transaction, kept: Kept, now: float) -> None:
     path = str(kept.path)
     tx.run("forget_kept", sequence=kept.sequence, path=path)
     match kept.kind:
-        case Kind.ORIGINAL:
+        case KeptKind.ORIGINAL:
             tx.run("original_removed", owner=kept.owner, path=path, now=now)
-        case Kind.RESULT | Kind.FAILURE:
+        case KeptKind.RESULT | KeptKind.FAILURE:
             tx.run("delivery_removed", owner=kept.owner, path=path, now=now)
             tx.run("result_of_item_removed", owner=kept.owner, path=path, now=now)
             tx.run("failure_of_item_removed", owner=kept.owner, path=path, now=now)
@@ -79,7 +79,7 @@ def links(tx: Transaction, owner: str, path: str) -> tuple[Path, ...]:
 def _kept(tx: Transaction, row: Row) -> Kept:
     return Kept(
         sequence=row["sequence"],
-        kind=Kind(row["kind"]),
+        kind=KeptKind(row["kind"]),
         owner=row["owner"],
         path=Path(row["path"]),
         size=row["size"],

@@ -432,9 +432,9 @@ def about(schema: int) -> archive.About:
 
 def hostile(file: Path, path: str) -> None:
     with file.open("w+b") as out:
-        writer = archive.Writer(out)
+        writer = archive.BackupWriter(out)
         writer.add_text(archive.ABOUT, about(schema=1))
-        stored = archive.Stored(1, "0" * 64, 0o644)
+        stored = archive.BackupFile(1, "0" * 64, 0o644)
         writer.add_text(
             archive.MANIFEST,
             archive.Manifest(files={path: stored}, folders={}, links={}, missing=0),
@@ -501,7 +501,7 @@ def test_a_backup_of_an_older_version_is_restored_and_one_of_a_newer_version_is_
         backup.backup(None, {"state_dir": str(new)}, tmp_path / "b.tar", payloads=True)
     newer = tmp_path / "newer.tar"
     with newer.open("w+b") as out:
-        writer = archive.Writer(out)
+        writer = archive.BackupWriter(out)
         writer.add_text(archive.ABOUT, about(schema=schema_version() + 1))
         manifest = archive.Manifest(files={}, folders={}, links={}, missing=0)
         writer.add_text(archive.MANIFEST, manifest)

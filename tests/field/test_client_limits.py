@@ -16,9 +16,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from claraedge import memory, metadata
 from claraedge.api import answers, events, translate
 from claraedge.api.transport import server
-from claraedge.api.transport.calls import Limits
+from claraedge.api.transport.calls import CallLimits
 from claraedge.api.transport.server import Server
-from claraedge.api.transport.slots import BOUNDS, OPENING, Kind
+from claraedge.api.transport.slots import BOUNDS, OPENING, CallKind
 from claraedge.client import target
 from claraedge.config.model import ApiSettings
 from claraedge.jobs import records as jobs
@@ -39,11 +39,11 @@ FIGURES = {
     "time for that answer": f"{server.ANSWERED_WITHIN // 1000} s",
     "calls at a time on one connection": f"{server.STREAMS}",
     "calls with one request and one answer at a time, all clients together": (
-        f"{BOUNDS[Kind.UNARY]}"
+        f"{BOUNDS[CallKind.UNARY]}"
     ),
-    "uploads at a time": f"{BOUNDS[Kind.UPLOAD]}",
-    "downloads and lists at a time": f"{BOUNDS[Kind.DOWNLOAD]}",
-    "watches at a time: of events, GPUs and health, and reflection": f"{BOUNDS[Kind.WATCH]}",
+    "uploads at a time": f"{BOUNDS[CallKind.UPLOAD]}",
+    "downloads and lists at a time": f"{BOUNDS[CallKind.DOWNLOAD]}",
+    "watches at a time: of events, GPUs and health, and reflection": f"{BOUNDS[CallKind.WATCH]}",
     "memory for what open calls keep, all together: names of uploaded files, definitions, ids,"
     " pages of lists": f"{memory.TOTAL // _MIB} MiB",
     "calls at a time whose first message has not come": f"{OPENING}",
@@ -133,7 +133,7 @@ async def line(tmp_path: Path) -> AsyncIterator[Line]:
             _frames(reader, to_server, of_client), _frames(from_server, writer, of_server)
         )
 
-    async with Server(inner, [], Limits(unary=10, idle=10)):
+    async with Server(inner, [], CallLimits(unary=10, idle=10)):
         between = await asyncio.start_unix_server(connect, outer)
         try:
             yield here

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from claraedge.api.appliance import ApplianceServicer
 from claraedge.api.models import ModelsServicer
-from claraedge.api.transport.calls import Limits
+from claraedge.api.transport.calls import CallLimits
 from claraedge.api.transport.server import Server
 from claraedge.clock import SystemClock
 from claraedge.formats.filenames import DEFAULT
@@ -49,7 +49,7 @@ def served_repository() -> Iterator[Path]:
                     ApplianceServicer(_no_status, DEFAULT, UNRECORDED.try_again),
                 ),
             ]
-            async with Server(state / "s.sock", served, Limits(unary=30, idle=30)):
+            async with Server(state / "s.sock", served, CallLimits(unary=30, idle=30)):
                 ready.set()
                 await ended.wait()
 

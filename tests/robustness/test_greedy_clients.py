@@ -16,7 +16,7 @@ from typing import IO, Any, cast
 
 import pytest
 
-from claraedge.api.transport.slots import BOUNDS, OPENING, Kind
+from claraedge.api.transport.slots import BOUNDS, OPENING, CallKind
 from claraedge.wire.claraedge.v1 import appliance_pb2
 from claraedge.wire.claraedge.v1.appliance_pb2_grpc import ApplianceStub
 from claraedge.wire.nvidia.clara.platform import common_pb2, jobs_pb2
@@ -115,8 +115,8 @@ def test_one_client_with_all_it_can_open_denies_nothing_to_others() -> None:
             p99 = print_times("with the greedy client", asked(client, job))
             assert cancelled(client, running[0])
             print(f"{daemon.calls()} calls are open, {time.monotonic() - begin:.1f} s later")
-            readers = min(MANY["readers"], BOUNDS[Kind.UNREAD])
-            left = BOUNDS[Kind.WATCH] + readers
+            readers = min(MANY["readers"], BOUNDS[CallKind.UNREAD])
+            left = BOUNDS[CallKind.WATCH] + readers
             until("what is silent has ended", lambda: daemon.calls() <= left, 2 * IDLE + 20)
             until("no file is read", lambda: not daemon.open_files(), 2 * IDLE + 20)
             assert work(daemon) < 10, "uploads and lists have room again"
@@ -133,8 +133,8 @@ def test_one_client_with_all_it_can_open_denies_nothing_to_others() -> None:
     assert silent[timed_out] <= OPENING
     # A client whose write meets the refusal may make INTERNAL of it.
     for kind, status, bound in (
-        ("uploads", timed_out, BOUNDS[Kind.UPLOAD]),
-        ("following", "CANCELLED", BOUNDS[Kind.WATCH]),
+        ("uploads", timed_out, BOUNDS[CallKind.UPLOAD]),
+        ("following", "CANCELLED", BOUNDS[CallKind.WATCH]),
     ):
         assert ends[kind].pop(status) == bound
         assert set(ends[kind]) <= {refused, "INTERNAL"}

@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from claraedge.api.answers import Context, abort, answer_of
-from claraedge.api.transport.slots import Kind, Slots, kind_of
+from claraedge.api.transport.slots import CallKind, Slots, kind_of
 from claraedge.errors import (
     CallTimeoutError,
     InvalidRequestError,
@@ -35,7 +35,7 @@ class Undecodable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class CallLimits:
     """Time limits of a call in seconds, independent of the deadline that its client set."""
 
     unary: float
@@ -49,7 +49,7 @@ _Answer: TypeAlias = Callable[[Any, Context], Awaitable[None]]
 
 
 def handlers(
-    service: ServiceDescriptor, servicer: object, limits: Limits, slots: Slots, budget: Budget
+    service: ServiceDescriptor, servicer: object, limits: CallLimits, slots: Slots, budget: Budget
 ) -> grpc.GenericRpcHandler:
     """Returns the handlers of all methods of a service, according to its descriptor.
 
@@ -63,13 +63,13 @@ def handlers(
 
 
 def _handler(
-    method: MethodDescriptor, servicer: object, limits: Limits, slots: Slots, budget: Budget
+    method: MethodDescriptor, servicer: object, limits: CallLimits, slots: Slots, budget: Budget
 ) -> Any:
     response = GetMessageClass(method.output_type)
     call = getattr(servicer, method.name, None) or _missing(method)
     kind = kind_of(method, call)
     make = _answer_stream if method.server_streaming else _answer
-    answer = make(call, response, limits, limits.unary if kind is Kind.UNARY else None)
+    answer = make(call, response, limits, limits.unary if kind is CallKind.UNARY else None)
     # The client of a watch may stay silent for ever after its first message.
     bounds = None if method.server_streaming else limits
 
@@ -127,7 +127,7 @@ def _missing(method: MethodDescriptor) -> Callable[..., Any]:
 def _answer(
     call: Callable[..., Awaitable[Message]],
     response: type[Message],
-    limits: Limits,
+    limits: CallLimits,
     total: float | None,
 ) -> _Answer:
     async def answer(request: Any, context: Context) -> None:
@@ -146,7 +146,7 @@ def _answer(
 def _answer_stream(
     call: Callable[..., AsyncGenerator[Message, None]],
     response: type[Message],
-    limits: Limits,
+    limits: CallLimits,
     _: float | None,
 ) -> _Answer:
     async def answer(request: Any, context: Context) -> None:
@@ -163,7 +163,7 @@ def _answer_stream(
     return answer
 
 
-async def _send(message: Message, context: Context, limits: Limits) -> None:
+async def _send(message: Message, context: Context, limits: CallLimits) -> None:
     """Sends a message; if the client has disconnected, the call is cancelled.
 
     Raises CallTimeoutError if the client does not read the message within the idle time.
@@ -176,7 +176,7 @@ async def _send(message: Message, context: Context, limits: Limits) -> None:
 
 
 @asynccontextmanager
-async def _idle(limits: Limits | None, what: str) -> AsyncGenerator[None, None]:
+async def _idle(limits: CallLimits | None, what: str) -> AsyncGenerator[None, None]:
     """Limits the wait for a client to the idle time. Raises CallTimeoutError."""
     seconds = None if limits is None else limits.idle
     try:
@@ -203,7 +203,7 @@ async def _decoded(request: Any, context: Context) -> Any:
 
 
 async def _messages(
-    request: Any, context: Context, limits: Limits | None
+    request: Any, context: Context, limits: CallLimits | None
 ) -> AsyncGenerator[Any, None]:
     """Yields the messages of a stream from the first one on; ends only if its client ended it.
 

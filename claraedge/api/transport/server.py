@@ -15,7 +15,7 @@ from typing import Self
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 
-from claraedge.api.transport.calls import Limits, handlers
+from claraedge.api.transport.calls import CallLimits, handlers
 from claraedge.api.transport.slots import Slots
 from claraedge.api.transport.standard import HEALTH, REFLECTION, HealthServicer, ReflectionServicer
 from claraedge.appliance.lock import FileLock
@@ -120,7 +120,7 @@ class Server:
         self,
         path: Path,
         services: Sequence[tuple[ServiceDescriptor, object]],
-        limits: Limits,
+        limits: CallLimits,
         listen: Sequence[str] = (),
     ) -> None:
         self._path = path

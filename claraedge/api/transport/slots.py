@@ -22,7 +22,7 @@ from claraedge.errors import CallTimeoutError, TooManyCallsError
 C = TypeVar("C", bound=Callable[..., Any])
 
 
-class Kind(Enum):
+class CallKind(Enum):
     """The kind of a call; the value is its name in the text of a refusal."""
 
     UNARY = "calls with one request and one answer"
@@ -34,21 +34,21 @@ class Kind(Enum):
 
 
 #: Maximum concurrent calls of each kind, of all clients together.
-BOUNDS: Mapping[Kind, int] = {
-    Kind.UNARY: 512,
-    Kind.UPLOAD: 256,
-    Kind.DOWNLOAD: 256,
-    Kind.WATCH: 512,
-    Kind.UNREAD: 256,
+BOUNDS: Mapping[CallKind, int] = {
+    CallKind.UNARY: 512,
+    CallKind.UPLOAD: 256,
+    CallKind.DOWNLOAD: 256,
+    CallKind.WATCH: 512,
+    CallKind.UNREAD: 256,
 }
 #: Maximum calls whose first message has not arrived: far more than many clients open at once.
 OPENING = 1024
 #: The advice in a refusal, if a kind has no free slot.
 _ADVICE = {
-    Kind.UNARY: "try again when some have been answered",
-    Kind.UPLOAD: "end those that nobody needs, or try again when some have ended",
-    Kind.DOWNLOAD: "read those that are open to their end, or cancel them, and try again",
-    Kind.WATCH: "cancel those that nobody needs; one watch can follow any number of jobs",
+    CallKind.UNARY: "try again when some have been answered",
+    CallKind.UPLOAD: "end those that nobody needs, or try again when some have ended",
+    CallKind.DOWNLOAD: "read those that are open to their end, or cancel them, and try again",
+    CallKind.WATCH: "cancel those that nobody needs; one watch can follow any number of jobs",
 }
 
 
@@ -58,19 +58,19 @@ def endless(method: C) -> C:
     return method
 
 
-def kind_of(method: MethodDescriptor, call: object) -> Kind:
+def kind_of(method: MethodDescriptor, call: object) -> CallKind:
     """Returns the kind of the calls of a method; `call` is the function that answers them."""
     if method.client_streaming:
-        return Kind.WATCH if method.server_streaming else Kind.UPLOAD
+        return CallKind.WATCH if method.server_streaming else CallKind.UPLOAD
     if method.server_streaming:
-        return Kind.WATCH if getattr(call, "endless", False) else Kind.DOWNLOAD
-    return Kind.UNARY
+        return CallKind.WATCH if getattr(call, "endless", False) else CallKind.DOWNLOAD
+    return CallKind.UNARY
 
 
 class Slot:
     """The slot of one call."""
 
-    def __init__(self, slots: Slots, kind: Kind) -> None:
+    def __init__(self, slots: Slots, kind: CallKind) -> None:
         self._slots = slots
         self.kind = kind
 
@@ -79,25 +79,25 @@ class Slot:
 
         The call then counts as UNREAD; it keeps its slot if too many calls are UNREAD already.
         """
-        if self._slots.free(Kind.UNREAD):
-            self._slots.move(self, Kind.UNREAD)
+        if self._slots.free(CallKind.UNREAD):
+            self._slots.move(self, CallKind.UNREAD)
 
 
 class Slots:
     """The slots of one server. Use it only on the server's event loop."""
 
-    def __init__(self, bounds: Mapping[Kind, int] = BOUNDS, opening: int = OPENING) -> None:
+    def __init__(self, bounds: Mapping[CallKind, int] = BOUNDS, opening: int = OPENING) -> None:
         self._bounds = bounds
-        self._used: Counter[Kind] = Counter()
+        self._used: Counter[CallKind] = Counter()
         self._most_opening = opening
         self._opening: dict[asyncio.Timeout, None] = {}
         """The calls whose first message has not arrived, the oldest first."""
 
-    def free(self, kind: Kind) -> bool:
+    def free(self, kind: CallKind) -> bool:
         """Returns whether a kind has a free slot."""
         return self._used[kind] < self._bounds[kind]
 
-    def refuse_full(self, kind: Kind) -> None:
+    def refuse_full(self, kind: CallKind) -> None:
         """Raises TooManyCallsError if a kind has no free slot."""
         if not self.free(kind):
             raise TooManyCallsError(
@@ -106,7 +106,7 @@ class Slots:
             )
 
     @contextmanager
-    def acquire(self, kind: Kind) -> Iterator[Slot]:
+    def acquire(self, kind: CallKind) -> Iterator[Slot]:
         """Occupies a slot while the context is open. Raises TooManyCallsError."""
         self.refuse_full(kind)
         slot = Slot(self, kind)
@@ -116,7 +116,7 @@ class Slots:
         finally:
             self._used[slot.kind] -= 1
 
-    def move(self, slot: Slot, kind: Kind) -> None:
+    def move(self, slot: Slot, kind: CallKind) -> None:
         """Counts a call as another kind from now on."""
         self._used[slot.kind] -= 1
         self._used[kind] += 1

@@ -16,7 +16,7 @@ from claraedge.jobs.operators.lookups import Lookups
 from claraedge.jobs.runtime import RunTime
 from claraedge.jobs.scheduling.budget import Candidate
 from claraedge.jobs.scheduling.demands import Demands
-from claraedge.jobs.scheduling.queue import Lane
+from claraedge.jobs.scheduling.queue import QueueLane
 from claraedge.jobs.transitions import preparable, ready, verdict
 from claraedge.pipelines import requests
 from claraedge.pipelines.model import Operator, Pipeline, decode
@@ -152,14 +152,14 @@ class ActiveJob:
             )
         )
 
-    def lane(self, pulled: Collection[str]) -> Lane:
+    def lane(self, pulled: Collection[str]) -> QueueLane:
         """Returns the queue lane of the job. `pulled`: references of images being pulled."""
         image = ""
         if pulled:
             left = (name for name, record in self.operators.items() if record.status not in _OVER)
             image = next((i for i in map(self.reference, left) if i in pulled), "")
         demands = self.demands
-        return Lane(gpus=demands.devices, served=bool(demands.services), image=image)
+        return QueueLane(gpus=demands.devices, served=bool(demands.services), image=image)
 
     def reference(self, name: str) -> str:
         """Returns the image reference of an operator."""

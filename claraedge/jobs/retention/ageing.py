@@ -20,7 +20,7 @@ BEHIND = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class ClockReading:
     """Both clocks at one moment, in seconds."""
 
     wall: float
@@ -33,9 +33,9 @@ class Reading:
 class Trust:
     """Whether the wall clock can be trusted."""
 
-    last: Reading
+    last: ClockReading
     since: float
-    """`Reading.boot` (seconds) when it was last wrong, or first read."""
+    """`ClockReading.boot` (seconds) when it was last wrong, or first read."""
     why: str = ""
     """What was wrong with it; empty: nothing."""
 
@@ -45,7 +45,7 @@ class Trust:
         return self.last.boot - self.since >= STEADY
 
 
-def assess(before: Trust | None, now: Reading, newest_row: float | None) -> Trust:
+def assess(before: Trust | None, now: ClockReading, newest_row: float | None) -> Trust:
     """Returns the trust after a reading; `newest_row`: Unix time of the newest record."""
     if before is None:
         before = Trust(last=now, since=now.boot)
@@ -65,7 +65,7 @@ def expired(
 ) -> list[Unstarted]:
     """Returns the jobs that have waited `limit` seconds.
 
-    `seen`: id -> `Reading.boot` when the job was first seen.
+    `seen`: id -> `ClockReading.boot` when the job was first seen.
     """
     return [
         job

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from claraedge.clock import Clock
-from claraedge.jobs.retention.ageing import Reading, Trust, assess
+from claraedge.jobs.retention.ageing import ClockReading, Trust, assess
 from claraedge.store.database import Database
 
 
@@ -20,7 +20,7 @@ class ClockTrust:
     async def check(self) -> Trust:
         """Reads the clocks; returns the present trust."""
         newest = await self._database.read(lambda tx: tx.row("newest_record"))
-        now = Reading(wall=self._clock.now(), boot=self._clock.elapsed())
+        now = ClockReading(wall=self._clock.now(), boot=self._clock.elapsed())
         self._trust = assess(self._trust, now, None if newest is None else newest["time"])
         return self._trust
 

@@ -25,7 +25,7 @@ WINDOW = 32
 CROWD = 64
 
 
-class Lane(NamedTuple):
+class QueueLane(NamedTuple):
     """The resources that jobs of this lane may wait for."""
 
     gpus: int = 0
@@ -37,7 +37,7 @@ class Lane(NamedTuple):
 
 
 #: The lane of a job that was not considered yet.
-PLAIN = Lane()
+PLAIN = QueueLane()
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class _Entry(Generic[T]):
     priority: Priority
     place: int
     """Position in the order of Start."""
-    lane: Lane = PLAIN
+    lane: QueueLane = PLAIN
     value: T | None = None
 
 
@@ -57,7 +57,7 @@ class JobQueue(Generic[T]):
         self._entries: dict[str, _Entry[T]] = {}
         # Sorted. Removing the first entry of a list of 10,000 moves 80 kB, which needs
         # microseconds.
-        self._lanes: dict[Priority, dict[Lane, list[tuple[int, str]]]] = {
+        self._lanes: dict[Priority, dict[QueueLane, list[tuple[int, str]]]] = {
             p: {} for p in reversed(Priority)
         }
 
@@ -90,7 +90,7 @@ class JobQueue(Generic[T]):
             for _, job in lane[:WINDOW]
         ]
 
-    def move(self, job: str, lane: Lane) -> bool:
+    def move(self, job: str, lane: QueueLane) -> bool:
         """Moves a job to a lane. Returns whether it is queued and was in another lane.
 
         It keeps its position in its class. Its decoded form is dropped if it is not at the head

@@ -14,7 +14,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from claraedge.api.clara import ClaraServicer
 from claraedge.api.monitor import MonitorServicer
-from claraedge.api.transport.calls import Limits
+from claraedge.api.transport.calls import CallLimits
 from claraedge.api.transport.server import Server
 from claraedge.errors import ClaraedgeError
 from claraedge.gpu.sampler import Sampler
@@ -121,7 +121,7 @@ async def served(
                 (service(clara_pb2, "Clara"), ClaraServicer(sampler, "edge-1", services.stop)),
                 (service(metrics_pb2, "Monitor"), MonitorServicer(sampler)),
             ],
-            Limits(unary=10, idle=10),
+            CallLimits(unary=10, idle=10),
         ),
         grpc.aio.insecure_channel(f"unix:{socket}") as channel,
     ):

@@ -19,7 +19,7 @@ import pytest
 
 from claraedge import errors
 from claraedge.api.models import ModelsServicer
-from claraedge.api.transport.calls import Limits
+from claraedge.api.transport.calls import CallLimits
 from claraedge.api.transport.server import Server
 from claraedge.clock import SystemClock
 from claraedge.ids import new_id
@@ -151,7 +151,7 @@ async def served() -> AsyncIterator[Served]:
             socket = state / "s.sock"
             service = pb.DESCRIPTOR.services_by_name["Models"]
             async with (
-                Server(socket, [(service, servicer)], Limits(unary=30, idle=30)),
+                Server(socket, [(service, servicer)], CallLimits(unary=30, idle=30)),
                 grpc.aio.insecure_channel(f"unix:{socket}") as channel,
             ):
                 yield Served(ModelsStub(channel), state, models, channel)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.api.transport.calls import Limits
+from claraedge.api.transport.calls import CallLimits
 from claraedge.api.transport.server import RuntimeFolder, Server
 from claraedge.config import Config
 from claraedge.errors import AlreadyRunningError, ConfigurationError
@@ -146,7 +146,7 @@ async def test_a_port_in_use_is_reported_and_may_be_free_later(
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
         address = f"127.0.0.1:{stranger.getsockname()[1]}"
-        server = Server(folder / "s.sock", [], Limits(unary=1.0, idle=1.0), [address])
+        server = Server(folder / "s.sock", [], CallLimits(unary=1.0, idle=1.0), [address])
         with pytest.raises(AlreadyRunningError, match="ss -ltnp") as caught:
             async with server:
                 pass
@@ -155,7 +155,7 @@ async def test_a_port_in_use_is_reported_and_may_be_free_later(
 
 
 async def test_an_address_that_is_not_the_loopbacks_is_refused(folder: Path) -> None:
-    server = Server(folder / "s.sock", [], Limits(unary=1.0, idle=1.0), ["0.0.0.0:30031"])
+    server = Server(folder / "s.sock", [], CallLimits(unary=1.0, idle=1.0), ["0.0.0.0:30031"])
     with pytest.raises(ConfigurationError, match="is not HOST:PORT of this machine's loopback"):
         async with server:
             pass

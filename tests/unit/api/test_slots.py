@@ -10,7 +10,7 @@ import pytest
 from claraedge.api.clara import ClaraServicer
 from claraedge.api.jobs import JobsServicer
 from claraedge.api.monitor import MonitorServicer
-from claraedge.api.transport.slots import BOUNDS, Kind, Slots, kind_of
+from claraedge.api.transport.slots import BOUNDS, CallKind, Slots, kind_of
 from claraedge.api.transport.standard import HEALTH, REFLECTION, HealthServicer, ReflectionServicer
 from claraedge.errors import CallTimeoutError, TooManyCallsError
 from claraedge.wire.claraedge.v1 import events_pb2
@@ -18,24 +18,24 @@ from claraedge.wire.nvidia.clara.platform import clara_pb2, jobs_pb2, payloads_p
 from claraedge.wire.nvidia.clara.platform.node_monitor import metrics_pb2
 from tests.unit.api.served import service
 
-FEW = dict.fromkeys(Kind, 2)
+FEW = dict.fromkeys(CallKind, 2)
 
 
 def test_the_kind_of_a_call_follows_from_its_method() -> None:
     events = service(events_pb2, "Events")
     payloads = service(payloads_pb2, "Payloads")
     for descriptor, servicer, method, kind in (
-        (service(jobs_pb2, "Jobs"), JobsServicer, "Status", Kind.UNARY),
-        (service(jobs_pb2, "Jobs"), JobsServicer, "Cancel", Kind.UNARY),
-        (service(jobs_pb2, "Jobs"), JobsServicer, "List", Kind.DOWNLOAD),
-        (payloads, None, "Upload", Kind.UPLOAD),
-        (payloads, None, "Download", Kind.DOWNLOAD),
-        (events, None, "Watch", Kind.WATCH),
-        (service(clara_pb2, "Clara"), ClaraServicer, "Utilization", Kind.WATCH),
-        (service(metrics_pb2, "Monitor"), MonitorServicer, "GpuMetrics", Kind.WATCH),
-        (HEALTH, HealthServicer, "Check", Kind.UNARY),
-        (HEALTH, HealthServicer, "Watch", Kind.WATCH),
-        (REFLECTION, ReflectionServicer, "ServerReflectionInfo", Kind.WATCH),
+        (service(jobs_pb2, "Jobs"), JobsServicer, "Status", CallKind.UNARY),
+        (service(jobs_pb2, "Jobs"), JobsServicer, "Cancel", CallKind.UNARY),
+        (service(jobs_pb2, "Jobs"), JobsServicer, "List", CallKind.DOWNLOAD),
+        (payloads, None, "Upload", CallKind.UPLOAD),
+        (payloads, None, "Download", CallKind.DOWNLOAD),
+        (events, None, "Watch", CallKind.WATCH),
+        (service(clara_pb2, "Clara"), ClaraServicer, "Utilization", CallKind.WATCH),
+        (service(metrics_pb2, "Monitor"), MonitorServicer, "GpuMetrics", CallKind.WATCH),
+        (HEALTH, HealthServicer, "Check", CallKind.UNARY),
+        (HEALTH, HealthServicer, "Watch", CallKind.WATCH),
+        (REFLECTION, ReflectionServicer, "ServerReflectionInfo", CallKind.WATCH),
     ):
         found = kind_of(descriptor.methods_by_name[method], getattr(servicer, method, None))
         assert found is kind, method
@@ -44,14 +44,14 @@ def test_the_kind_of_a_call_follows_from_its_method() -> None:
 def test_a_full_kind_is_refused_and_uses_nothing_of_the_others() -> None:
     slots = Slots(FEW)
     with ExitStack() as open_calls:
-        for kind in (Kind.UPLOAD, Kind.DOWNLOAD, Kind.WATCH):
+        for kind in (CallKind.UPLOAD, CallKind.DOWNLOAD, CallKind.WATCH):
             for _ in range(2):
                 open_calls.enter_context(slots.acquire(kind))
             with pytest.raises(TooManyCallsError, match=f"2 {kind.value} are open"):
                 slots.refuse_full(kind)
             with pytest.raises(TooManyCallsError), slots.acquire(kind):
                 pass
-        with slots.acquire(Kind.UNARY), slots.acquire(Kind.UNARY):
+        with slots.acquire(CallKind.UNARY), slots.acquire(CallKind.UNARY):
             pass
     for kind in BOUNDS:
         with slots.acquire(kind), slots.acquire(kind):
@@ -62,14 +62,14 @@ def test_an_ended_call_that_nobody_reads_gives_its_slot_to_others_up_to_a_bound(
     slots = Slots(FEW)
     with ExitStack() as open_calls:
         for _ in range(2):
-            open_calls.enter_context(slots.acquire(Kind.DOWNLOAD)).leave()
-        stays = open_calls.enter_context(slots.acquire(Kind.DOWNLOAD))
+            open_calls.enter_context(slots.acquire(CallKind.DOWNLOAD)).leave()
+        stays = open_calls.enter_context(slots.acquire(CallKind.DOWNLOAD))
         stays.leave()
-        assert stays.kind is Kind.DOWNLOAD, "too many are unread"
-        with slots.acquire(Kind.DOWNLOAD):
-            assert not slots.free(Kind.DOWNLOAD)
-    with slots.acquire(Kind.UNREAD), slots.acquire(Kind.UNREAD):
-        assert slots.free(Kind.DOWNLOAD)
+        assert stays.kind is CallKind.DOWNLOAD, "too many are unread"
+        with slots.acquire(CallKind.DOWNLOAD):
+            assert not slots.free(CallKind.DOWNLOAD)
+    with slots.acquire(CallKind.UNREAD), slots.acquire(CallKind.UNREAD):
+        assert slots.free(CallKind.DOWNLOAD)
 
 
 async def silent(slots: Slots, seconds: float) -> str:

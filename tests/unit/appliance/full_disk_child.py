@@ -9,7 +9,7 @@ from pathlib import Path
 
 from claraedge.appliance.ballast import Ballast
 from claraedge.appliance.disk import DiskGuard, Store, measured
-from claraedge.appliance.watermarks import Level, Limits
+from claraedge.appliance.watermarks import DiskLimits, Level
 from claraedge.clock import SystemClock
 from claraedge.errors import StorageFullError
 from claraedge.store.database import Database
@@ -29,7 +29,7 @@ def fill(path: Path) -> None:
 async def main(folder: Path) -> None:
     ballast = Ballast(folder)
     state = Store(name="the state", measure=measured(folder))
-    guard = DiskGuard(state, [], Limits(), ballast, SystemClock())
+    guard = DiskGuard(state, [], DiskLimits(), ballast, SystemClock())
     await guard.prepare()
     print("ballast", ballast.is_there(), guard.level.name)
     async with Database(folder / "claraedge.db", on_full=ballast.give_up) as database:

@@ -12,7 +12,7 @@ import pytest
 from claraedge.appliance import disk
 from claraedge.appliance.ballast import Ballast
 from claraedge.appliance.disk import DiskGuard, Store, measured
-from claraedge.appliance.watermarks import MIB, Level, Limits
+from claraedge.appliance.watermarks import MIB, DiskLimits, Level
 from claraedge.errors import RunnerUnavailableError, StorageFullError
 
 TOTAL = 2000
@@ -37,7 +37,7 @@ class Bench:
         self.guard = DiskGuard(
             self.store("state"),
             [self.store("inbox", jobs_write=False), self.store("podman")],
-            Limits(),
+            DiskLimits(),
             self.ballast,
             self,
         )

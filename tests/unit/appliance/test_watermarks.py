@@ -7,9 +7,9 @@ import pytest
 from claraedge.appliance.watermarks import (
     GIB,
     MIB,
+    DiskLimits,
+    DiskReading,
     Level,
-    Limits,
-    Reading,
     amount,
     lacking,
     level,
@@ -17,11 +17,11 @@ from claraedge.appliance.watermarks import (
     shortage,
 )
 
-LIMITS = Limits()
+LIMITS = DiskLimits()
 
 
-def reading(free: int, total: int) -> Reading:
-    return Reading(name="the state folder /s", free=free, total=total)
+def reading(free: int, total: int) -> DiskReading:
+    return DiskReading(name="the state folder /s", free=free, total=total)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import grpc
 import pytest
 
 from claraedge.api.events import WINDOW, EventsServicer
-from claraedge.api.transport.calls import Limits
+from claraedge.api.transport.calls import CallLimits
 from claraedge.api.transport.server import Server
 from claraedge.clock import SystemClock
 from claraedge.events import log as event_log
@@ -51,7 +51,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
             log = EventLog(b.database, SystemClock(), new_id)
             await log.prepare()
             service = wire.DESCRIPTOR.services_by_name["Events"]
-            limits = Limits(unary=10, idle=0.5)
+            limits = CallLimits(unary=10, idle=0.5)
             async with Server(socket, [(service, EventsServicer(log, 0.5))], limits):
                 yield Site(b, log, socket)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from claraedge.jobs.model import Unstarted
-from claraedge.jobs.retention.ageing import Reading, Trust, assess, expired
+from claraedge.jobs.retention.ageing import ClockReading, Trust, assess, expired
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -14,7 +14,7 @@ def trust_after(*moments: tuple[float, float], newest: float | None = None) -> T
     """The trust after readings at (hours of uptime, hours that the wall clock is off)."""
     trust = None
     for hours, off in moments:
-        reading = Reading(wall=NOON + (hours + off) * HOUR, boot=hours * HOUR)
+        reading = ClockReading(wall=NOON + (hours + off) * HOUR, boot=hours * HOUR)
         trust = assess(trust, reading, newest)
     assert trust is not None
     return trust

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 
 from claraedge.jobs.model import Priority
-from claraedge.jobs.scheduling.queue import PLAIN, WINDOW, JobQueue, Lane
+from claraedge.jobs.scheduling.queue import PLAIN, WINDOW, JobQueue, QueueLane
 
-GPU, IMAGE = Lane(gpus=1), Lane(image="far:1")
+GPU, IMAGE = QueueLane(gpus=1), QueueLane(image="far:1")
 
 
 def filled(count: int, priority: Priority = Priority.NORMAL) -> JobQueue[str]:

@@ -83,7 +83,9 @@ class _Named:
     """Folders of models, which must exist."""
 
 
-def backup(config: Path | None, given: Mapping[str, str], target: Path, *, payloads: bool) -> BackupResult:
+def backup(
+    config: Path | None, given: Mapping[str, str], target: Path, *, payloads: bool
+) -> BackupResult:
     """Makes a backup of the state of a configuration; `target` appears only when it is complete.
 
     Raises BackupError if `target` exists or another backup is running, StateFolderError if the

@@ -62,7 +62,12 @@ class Expiry:
     """Removes expired folders periodically while `run` runs."""
 
     def __init__(
-        self, database: Database, roots: Roots, config: OutboxSettings, clock: Clock, trust: ClockTrust
+        self,
+        database: Database,
+        roots: Roots,
+        config: OutboxSettings,
+        clock: Clock,
+        trust: ClockTrust,
     ) -> None:
         self._database = database
         self._roots = roots

@@ -12,7 +12,7 @@ import pytest
 
 from claraedge.config import VARIABLES, Config, default_folders, default_path, load_config
 from claraedge.config.expected import wrong
-from claraedge.config.images import Credential
+from claraedge.config.images import CredentialSettings
 from claraedge.config.inbox import TriggerSettings
 from claraedge.config.sections import Section
 from claraedge.errors import ConfigurationError
@@ -354,9 +354,9 @@ def test_the_example_shows_every_setting(file: Path) -> None:
         if issubclass(section.type, Section):
             assert read[section.name].keys() == set(section.type.__struct_fields__), section.name
     first, second = read["inbox"]["trigger"]
-    assert {*first, *second} == set(Trigger.__struct_fields__)
+    assert {*first, *second} == set(TriggerSettings.__struct_fields__)
     for credential in read["images"]["credentials"].values():
-        assert credential.keys() == set(Credential.__struct_fields__)
+        assert credential.keys() == set(CredentialSettings.__struct_fields__)
 
 
 @pytest.mark.parametrize("kind", ["nvidia.com/gpu", "k8s.device-plugin.nvidia.com/gpu", "a1/b2"])

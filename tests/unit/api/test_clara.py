@@ -226,7 +226,9 @@ async def test_the_daemon_answers_at_the_configured_interval(folder: Path) -> No
         yield MemoryRunner()
 
     config = Config(
-        state_dir=folder / "state", runtime_dir=folder / "run", gpu=GpuSettings(interval_seconds=0.2)
+        state_dir=folder / "state",
+        runtime_dir=folder / "run",
+        gpu=GpuSettings(interval_seconds=0.2),
     )
     service = asyncio.create_task(daemon.serve(config, no_containers))
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.config import Config, load_config
-from claraedge.config.inbox import DEEP, Trigger
+from claraedge.config.inbox import DEEP, TriggerSettings
 from claraedge.inbox.triggers.grouping import Unit, group
 from claraedge.inbox.triggers.naming import NameDoesNotFitError, named
 from claraedge.pipelines.model import DefinitionFile
@@ -30,7 +30,7 @@ def load(tmp_path: Path, text: str) -> Config:
     return load_config(file, {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}, {})
 
 
-def item_path(trigger: Trigger, dropped: list[str], study: str) -> bytes:
+def item_path(trigger: TriggerSettings, dropped: list[str], study: str) -> bytes:
     """The path of the one item that the dropped files become."""
     units = []
     for path in dropped:
@@ -49,7 +49,7 @@ def test_each_configuration_loads(tmp_path: Path) -> None:
 def test_an_expression_is_compared_with_the_path_in_the_table(
     grouping: str, marker: str, dropped: str, path: str, match: str, gives: str
 ) -> None:
-    rule = Trigger(
+    rule = TriggerSettings(
         folder="in",
         pipeline="p",
         grouping=grouping,  # type: ignore[arg-type]
@@ -75,7 +75,7 @@ def test_the_table_has_each_grouping_that_differs() -> None:
 def test_placeholders_are_what_the_table_says() -> None:
     rows = dict(re.findall(r"^\| `\{([a-z]+)\}` \| .+ \| `(.+)` \|$", PAGE, re.M))
     texts = {name: "{" + name + "}" for name in rows}
-    rule = Trigger(folder="ct", pipeline="p", grouping="file", parameters=texts)
+    rule = TriggerSettings(folder="ct", pipeline="p", grouping="file", parameters=texts)
     assert named(rule, rows["path"].encode(), {}).parameters == rows
     assert rows.keys() == {"path", "folder", "name", "stem", "suffix"}
 

@@ -168,7 +168,8 @@ def test_connections_win_over_the_platform_and_the_definition_over_both() -> Non
     assert variables["NVIDIA_CLARA_TRTISURI"] == "service:9000"
     assert variables["SEEN"] == "triton.local:8000 service:9001"
     assert command(
-        Operator(name="a", container=ContainerDefinition(image="i", command=("$(TRTIS)",))), variables
+        Operator(name="a", container=ContainerDefinition(image="i", command=("$(TRTIS)",))),
+        variables,
     ) == ("service:9001",)
 
 

@@ -77,7 +77,10 @@ _share: ContextVar[Share | None] = ContextVar("share", default=None)
 
 
 def take(size: int) -> None:
-    """Counts `size` bytes that this call keeps from now on. Raises StreamMemoryError."""
+    """Counts `size` bytes that this call keeps from now on.
+
+    Raises StreamMemoryError if too few are left.
+    """
     share = _share.get()
     if share is not None and not share.grow(size):
         raise share.refused(size)

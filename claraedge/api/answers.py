@@ -97,7 +97,10 @@ def _is_of_a_disk(error: Exception) -> bool:
 
 
 async def abort(context: Context, error: ClaraedgeError) -> NoReturn:
-    """Ends a call with the gRPC status of an error, and its name in the trailing metadata."""
+    """Ends a call with the gRPC status of an error, and its name in the trailing metadata.
+
+    Raises CancelledError if the client has disconnected.
+    """
     try:
         await context.abort(
             grpc.StatusCode[error.status],

@@ -52,6 +52,7 @@ class ImagesServicer:
         self._blocked_by = blocked_by
 
     async def Load(self, requests: AsyncIterator[wire.LoadRequest]) -> wire.LoadResponse:
+        """Answers Images.Load. Raises InvalidImageError if the archive has no bytes."""
         archive = self._scratch / f"image-{new_id()}.tar"
         try:
             size = 0
@@ -79,6 +80,7 @@ class ImagesServicer:
         )
 
     async def Remove(self, request: wire.RemoveImageRequest) -> wire.Image:
+        """Answers Images.Remove. Raises InvalidRequestError if the request names no image."""
         if not request.reference.strip():
             raise InvalidRequestError("name the image to remove, as `list images` shows it")
         return self._image(await self._images.remove(request.reference))
@@ -169,6 +171,7 @@ class ApplianceServicer:
         )
 
     async def TryAgain(self, request: wire.TryAgainRequest) -> wire.TryAgainResponse:
+        """Answers Appliance.TryAgain. Raises InvalidRequestError if the kind is unknown."""
         kinds = {kind.value: kind for kind in Work}
         if request.kind not in kinds:
             raise InvalidRequestError(

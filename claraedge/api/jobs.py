@@ -33,6 +33,7 @@ class JobsServicer:
         self._jobs = jobs
 
     async def Create(self, request: wire.JobsCreateRequest) -> wire.JobsCreateResponse:
+        """Answers Jobs.Create. Raises InvalidRequestError if the priority is unknown."""
         try:
             priority = Priority(request.priority or Priority.NORMAL)
         except ValueError:
@@ -105,6 +106,7 @@ class JobsServicer:
     async def ReadLogs(
         self, request: wire.JobsReadLogsRequest
     ) -> AsyncIterator[wire.JobsReadLogsResponse]:
+        """Answers Jobs.ReadLogs. Raises InvalidRequestError if the request names no operator."""
         job = _job_id(request)
         if not request.operator_name:
             raise InvalidRequestError("the request names no operator; set operator_name")

@@ -48,6 +48,7 @@ class ModelsServicer:
     async def UploadModel(
         self, requests: AsyncIterator[wire.ModelsUploadModelRequest]
     ) -> wire.ModelsUploadModelResponse:
+        """Answers Models.UploadModel. Raises InvalidRequestError if the stream has no message."""
         details = _Details()
         empty = True
         async with self._models.upload() as upload:

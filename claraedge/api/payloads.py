@@ -84,6 +84,7 @@ class PayloadsServicer:
     async def Upload(
         self, requests: AsyncIterator[wire.PayloadsUploadRequest]
     ) -> wire.PayloadsUploadResponse:
+        """Answers Payloads.Upload. Raises InvalidRequestError if the stream has no message."""
         async with aclosing(_chunks(requests)) as chunks:
             try:
                 payload, name, mode, data = await anext(chunks)

@@ -41,6 +41,10 @@ class PipelinesServicer:
     async def Create(
         self, requests: AsyncIterator[wire.PipelinesCreateRequest]
     ) -> wire.PipelinesCreateResponse:
+        """Answers Pipelines.Create.
+
+        Raises InvalidMetadataError if a key has two values in the stream.
+        """
         sent = _Sent()
         metadata: dict[str, str] = {}
         async for request in requests:
@@ -61,6 +65,10 @@ class PipelinesServicer:
     async def Update(
         self, requests: AsyncIterator[wire.PipelinesUpdateRequest]
     ) -> wire.PipelinesUpdateResponse:
+        """Answers Pipelines.Update.
+
+        Raises InvalidPipelineIdError if the stream names no pipeline.
+        """
         sent = _Sent()
         async for request in requests:
             sent.add(request)

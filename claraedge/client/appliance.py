@@ -1,4 +1,7 @@
-"""Calls of the services of claraedge itself, and of the version of the platform."""
+"""Calls of the services of claraedge itself, and of the version of the platform.
+
+Every call also raises what the methods of `Connection` raise.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Calls of the Clara service about the machine: utilization of GPUs, and the stop of services."""
+"""Calls of the Clara service about the machine: utilization of GPUs, and the stop of services.
+
+Every call also raises what the methods of `Connection` raise.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +32,13 @@ class GpuUtilization(Value, frozen=True, kw_only=True):
     pci: str | None
     """PCI address, such as `0000:01:00.0`."""
     compute_utilization: float | None
-    """0 to 1."""
+    """A fraction, 0 to 1."""
     memory_used: int | None
     """MiB."""
     memory_free: int | None
     """MiB."""
     memory_utilization: float | None
-    """0 to 1."""
+    """A fraction, 0 to 1."""
     users: tuple[GpuUser, ...] | None
     time: datetime | None
 

@@ -123,7 +123,11 @@ class Connection:
             self.fail(error)
 
     def fail(self, error: grpc.RpcError) -> NoReturn:
-        """Raises the error of claraedge that corresponds to an error of gRPC."""
+        """Raises the error of claraedge that corresponds to an error of gRPC.
+
+        That is the error of the daemon, UnavailableError if it does not answer,
+        NotSupportedError if it does not know the call, and otherwise AnsweredError.
+        """
         assert isinstance(error, grpc.Call)
         details = error.details() or ""
         names = [v for k, v in error.trailing_metadata() or () if k == "claraedge-error"]

@@ -1,4 +1,7 @@
-"""Calls of the Jobs service."""
+"""Calls of the Jobs service.
+
+Every call also raises what the methods of `Connection` raise.
+"""
 
 from __future__ import annotations
 

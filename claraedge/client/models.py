@@ -1,4 +1,7 @@
-"""Calls of the Models service, and the local folder that an upload reads."""
+"""Calls of the Models service, and the local folder that an upload reads.
+
+Every call also raises what the methods of `Connection` raise.
+"""
 
 from __future__ import annotations
 

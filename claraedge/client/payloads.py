@@ -1,4 +1,7 @@
-"""Calls of the Payloads service, and the local files that they read and write."""
+"""Calls of the Payloads service, and the local files that they read and write.
+
+Every call also raises what the methods of `Connection` raise.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Calls of the Pipelines service."""
+"""Calls of the Pipelines service.
+
+Every call also raises what the methods of `Connection` raise.
+"""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ def find_target(
 
     The first of these applies: `host`, `CLARAEDGE_HOST`, `CLARAEDGE_RUNTIME_DIR`, the user's own
     socket if it exists, the system's socket if it exists, and otherwise the socket that `claraedge
-    serve` would create for this `user` (a uid). Raises InvalidRequestError.
+    serve` would create for this `user` (a uid). Raises InvalidRequestError if that is no
+    valid target.
     """
     named = host or environment.get("CLARAEDGE_HOST")
     if named:

@@ -73,7 +73,7 @@ def _range(gt: float | None, ge: float | None, lt: float | None, le: float | Non
 
 
 def is_path(kind: type, value: object) -> Path:
-    """For msgspec: the path that a text is."""
+    """For msgspec: the path that a text is. Raises ValidationError if it is empty or no text."""
     if kind is not Path or not isinstance(value, str) or not value:
         raise msgspec.ValidationError("Expected a path")
     return Path(value)

@@ -74,10 +74,11 @@ def _home(environment: Mapping[str, str], variable: str, below: str) -> Path:
 def load_config(
     path: Path | None, environment: Mapping[str, str], flags: Mapping[str, str]
 ) -> Config:
-    """The configuration, or ConfigurationError with one message for each mistake.
+    """Returns the configuration.
 
     `path` None: `CLARAEDGE_CONFIG`, else the default place, where no file is no mistake. `flags`
-    are dotted keys (`inbox.path`) and win over everything.
+    are dotted keys (`inbox.path`) and win over everything. Raises ConfigurationError, with one
+    message for each mistake.
     """
     mistakes: list[str] = []
     tree: dict[str, Any] = dict(default_folders(environment))

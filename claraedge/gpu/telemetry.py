@@ -53,7 +53,7 @@ class GpuReading:
     name: str | None = None
     pci: PciAddress | None = None
     compute_utilization: float | None = None
-    """Share of the time in which it computed, 0 to 1."""
+    """Fraction of the time in which it computed, 0 to 1."""
     memory: Memory | None = None
     """On a Tegra the memory of the system, as it has no other."""
     bar1: Memory | None = None

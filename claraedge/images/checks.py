@@ -48,7 +48,9 @@ class Checks:
             _log.warning("images are not compared now", extra={"reason": str(error)})
 
     async def before_use(self, image: Image, reference: str) -> None:
-        """Raises DamagedImageError for an image that must not run, and RunnerUnavailableError."""
+        """Raises DamagedImageError for an image that must not run, and RunnerUnavailableError if
+        Podman does not answer.
+        """
         if image.id in self._seen and image.id not in self._damaged:
             return
         damage = await self.check(image.id, contents=False)

@@ -36,7 +36,10 @@ _SHORT = 12
 
 
 class Images:
-    """The images that operators can use."""
+    """The images that operators can use.
+
+    Every call also raises RunnerUnavailableError if Podman does not answer.
+    """
 
     def __init__(
         self,

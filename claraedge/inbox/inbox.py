@@ -222,7 +222,8 @@ class Inbox:
     async def retry(self, item: str) -> Item:
         """Tries an item again now: a failed one is put back into the inbox, as a new item.
 
-        Raises ItemNotFoundError, and ItemRetryError where there is nothing to try again.
+        Raises ItemNotFoundError, and ItemRetryError if there is nothing to try again or the
+        original cannot be put back.
         """
         found = await self.item(item)
         if found.state is ItemState.IGNORED:

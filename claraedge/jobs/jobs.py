@@ -83,7 +83,10 @@ class JobFilter:
 
 
 class Jobs:
-    """Creates, starts, lists and cancels jobs."""
+    """Creates, starts, lists and cancels jobs.
+
+    Every call also raises what `Database.read` and `Database.write` raise.
+    """
 
     def __init__(
         self,

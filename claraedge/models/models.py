@@ -43,7 +43,10 @@ _BUFFER = 1024 * 1024
 
 
 class Models:
-    """Stores, provides and deletes models."""
+    """Stores, provides and deletes models.
+
+    Every call also raises what `Database.read` and `Database.write` raise.
+    """
 
     def __init__(
         self,

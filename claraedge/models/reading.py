@@ -41,6 +41,10 @@ class ArchiveFile(io.BufferedReader):
         super().__init__(io.FileIO(path))
 
     def read(self, size: int | None = -1, /) -> bytes:
+        """Reads at most `size` bytes; all if negative.
+
+        Raises InvalidModelError if that is more than a directory needs.
+        """
         if size is None or size < 0:
             size = _MAX_READ + 1
         if size > _MAX_READ and self.peek(1):

@@ -52,7 +52,10 @@ _FILE = 400
 
 
 class Payloads:
-    """Creates, fills, reads and deletes payloads."""
+    """Creates, fills, reads and deletes payloads.
+
+    Every call also raises what `Database.read` and `Database.write` raise.
+    """
 
     def __init__(
         self,

@@ -69,7 +69,10 @@ class Created:
 
 
 class Pipelines:
-    """The registry of pipelines."""
+    """The registry of pipelines.
+
+    Every call also raises what `Database.read` and `Database.write` raise.
+    """
 
     def __init__(
         self, database: Database, clock: Clock, new_id: NewId, device: Callable[[], Device]
@@ -217,7 +220,9 @@ class Pipelines:
                     yield pipeline
 
     async def check(self, definition: Sequence[DefinitionFile]) -> Loaded:
-        """Loads a definition and checks it for this device. Raises PipelineDefinitionError."""
+        """Loads a definition and checks it for this device. Raises PipelineDefinitionError if
+        it is empty or too large.
+        """
         return await in_thread(self._checked, definition)
 
     def _checked(self, definition: Sequence[DefinitionFile]) -> Loaded:

@@ -32,7 +32,10 @@ async def clear(runner: Runner, folder: Path) -> None:
 
 
 async def reclaim(folder: Path) -> None:
-    """Implements Runner.reclaim with the rootless Podman of this user."""
+    """Implements Runner.reclaim with the rootless Podman of this user.
+
+    Raises ContainerError if it fails or does not end in time.
+    """
     try:
         code, text = await spawn.run(
             ["podman", "unshare", "sh", "-c", _GIVE_BACK, "sh", str(folder)], timeout=_RECLAIM

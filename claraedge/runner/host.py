@@ -69,7 +69,7 @@ class Host:
         return info
 
     async def limits(self) -> frozenset[Limit]:
-        """Implements Runner.limits."""
+        """Implements Runner.limits. Raises RunnerUnavailableError if Podman does not answer."""
         if self._limits is None and await self.info() is None:
             raise RunnerUnavailableError("Podman does not say which limits it enforces")
         assert self._limits is not None, "whoever asks for the info notes it"

@@ -292,7 +292,8 @@ class Runner(Protocol):
         """Removes an image by its id, or one name of an image, and with its last name the image.
 
         `force`: also removes the containers created from it. An image that does not exist is no
-        error. Raises ImageInUseError, ContainerError.
+        error. Raises ImageInUseError if containers use it and `force` is false, and ContainerError
+        if Podman refuses.
         """
         ...
 
@@ -300,8 +301,9 @@ class Runner(Protocol):
         """Loads a docker-archive or oci-archive tar, and returns the images in it.
 
         The images are synced to the disk before the call returns. Layers that are already present
-        are not checked. Raises InvalidImageError, StorageFullError, and DamagedImageError where
-        Podman cannot read what was stored before.
+        are not checked. Raises InvalidImageError if the archive has no image that can be read,
+        StorageFullError if the disk is full, and DamagedImageError if Podman cannot read what was
+        stored before.
         """
         ...
 
@@ -313,7 +315,7 @@ class Runner(Protocol):
 
         `image` is an id. Nothing of the image is run; the container created for reading carries
         `labels` and is removed afterwards. Raises ImageNotFoundError, InvalidImageError for a file
-        of more than `MAX_FILE` bytes, StorageFullError, ContainerError.
+        of more than `MAX_FILE` bytes, StorageFullError, and ContainerError if Podman refuses.
         """
         ...
 
@@ -354,10 +356,10 @@ class Runner(Protocol):
         ...
 
     async def start(self, container: str) -> None:
-        """Starts an initialised container. One that already runs is no error. Raises
-        ContainerError.
+        """Starts an initialised container. One that already runs is no error.
 
-        Never call it for a container that has stopped: Podman would run it again.
+        Never call it for a container that has stopped: Podman would run it again. Raises
+        ContainerError if Podman refuses.
         """
         ...
 
@@ -380,7 +382,7 @@ class Runner(Protocol):
         """Removes a container in any phase and kills its processes. One that does not exist is no
         error.
 
-        Raises ContainerError.
+        Raises ContainerError if Podman does not remove it.
         """
         ...
 
@@ -416,7 +418,7 @@ class Runner(Protocol):
         """Connects a running container to one more network at this address; already connected: no
         error.
 
-        The container stays connected until it is removed. Raises NetworkError.
+        The container stays connected until it is removed. Raises NetworkError if Podman refuses.
         """
         ...
 
@@ -433,6 +435,6 @@ class Runner(Protocol):
     async def reclaim(self, folder: Path) -> None:
         """Makes a tree that containers wrote owned, readable and deletable by this user again.
 
-        Raises ContainerError.
+        Raises ContainerError if that fails.
         """
         ...

@@ -67,7 +67,7 @@ class Workshop:
     ) -> str:
         """Creates a container without starting it; returns its id.
 
-        Raises OSError for its folders, and the errors of `Runner.create`.
+        Raises OSError for its folders, ContainerError and the other errors of `Runner.create`.
         """
         await in_thread(_make_folders, self.logs, recipe.folders)
         spec = replace(

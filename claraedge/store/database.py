@@ -253,7 +253,10 @@ class Database:
             return await in_thread(self._read, work)
 
     async def read_page(self, work: Callable[[Transaction], T]) -> T:
-        """Runs `work` like `read`, for a page of a list: some readers stay free for other reads."""
+        """Runs `work` like `read`, for a page of a list: some readers stay free for other reads.
+
+        Raises as `read` does.
+        """
         async with self._page_slots:
             return await self.read(work)
 

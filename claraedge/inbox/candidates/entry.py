@@ -28,7 +28,7 @@ class Waiting:
     name: bytes
     """Path below the trigger's folder."""
     order: tuple[bool, float, bytes]
-    """Sort key: known from before the start or not, time first seen (s), name."""
+    """Sort key: known from before the start or not, time first seen (seconds), name."""
     first_seen: float
     """Unix seconds."""
     due: float
@@ -76,7 +76,8 @@ class TriggerFolder:
     """There is room for many unseen entries again: the folder has to be listed."""
 
     rest_until: float = 0.0
-    """Earliest time (s, `elapsed`) of the next grouping, which is expensive for many entries."""
+    """Earliest time of the next grouping, which is expensive for many entries: seconds of the
+    clock's `elapsed`."""
 
     def regroup(self) -> None:
         """Marks the folder for grouping again, after a change of its entries."""

@@ -35,7 +35,10 @@ class ByteSource:
     """The bytes end early because the rest cannot be inflated."""
 
     def at(self, place: int, count: int) -> bytes:
-        """Returns `count` bytes from an offset on; fewer only at the end."""
+        """Returns `count` bytes from an offset on; fewer only at the end.
+
+        Raises TooLongError if more than MAX_BYTES would be read.
+        """
         raise NotImplementedError
 
     def peek(self, place: int, count: int) -> bytes:

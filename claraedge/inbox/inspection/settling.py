@@ -139,7 +139,7 @@ class Quiet:
     """Time of the first inspection, seconds of the clock's `elapsed` (as all times here)."""
     fingerprint: str
     since: float
-    """Time (s) of the first inspection that found this fingerprint."""
+    """Time (seconds) of the first inspection that found this fingerprint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +149,7 @@ class SettlingDecision:
     settled: bool
     quiet: Quiet
     next_inspection: float
-    """Time (s) of the next inspection, if no hint comes before."""
+    """Time (seconds) of the next inspection, if no hint comes before."""
     reason: str = ""
     """Why it is not taken, where people should see that."""
 

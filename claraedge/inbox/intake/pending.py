@@ -26,19 +26,21 @@ class Pending:
     tries: int = 0
     """Number of failed tries."""
     due: float = 0.0
-    """Time of the next try."""
+    """BOOTTIME (seconds) of the next try."""
     thing: Thing | None = None
     """The file or folder that `claraedge adopt` has to give to the daemon's user."""
     moved: bool = False
     """It has left the inbox, where another entry may have its name by now."""
     began: float | None = None
-    """When its current step began; None: it waits."""
+    """BOOTTIME (seconds) at which its current step began; None: it waits."""
     turn: float | None = None
-    """Like `began`, but kept when the item was postponed: later items wait for it for a while."""
+    """Like `began`, in seconds, but kept when the item was postponed: later items wait for it
+    for a while.
+    """
     filled: Filled | None = None
     """Its payload, once that is complete: only the rows of its job are missing."""
     since: float = 0.0
-    """When `filled` was set."""
+    """BOOTTIME (seconds) at which `filled` was set."""
     known: Filled | None = None
     """Its payload from an earlier try, after which it could not become a job."""
 

@@ -72,7 +72,7 @@ class Grouped:
     groups: Sequence[Group]
     """Items that may be claimed now."""
     next_grouping: float | None
-    """Time (s) at which more may be claimed by waiting alone; None: only changes matter."""
+    """Time (seconds) at which more may be claimed by waiting alone; None: only changes matter."""
     waits: Mapping[bytes, str] = field(default_factory=dict)
     """Complete or refused entries that wait for others of their group -> what they wait for."""
 

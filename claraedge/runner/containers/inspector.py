@@ -99,6 +99,8 @@ class Inspector:
     async def inspected(self, container: str) -> bytes | None:
         """Returns the answer of `GET /containers/{id}/json`; None where there is no
         such container.
+
+        Raises UnshownError if Podman refuses to answer.
         """
         response = await self._service.request(
             "GET", f"/containers/{container}/json", timeout=_TIMEOUT, repeatable=True

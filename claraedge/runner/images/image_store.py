@@ -64,7 +64,10 @@ class ImageStore:
             raise
 
     async def all(self) -> Sequence[Image]:
-        """Implements Runner.list_images."""
+        """Implements Runner.list_images.
+
+        Raises RunnerUnavailableError if Podman does not answer in time.
+        """
         try:
             async with asyncio.timeout(_ASK):
                 return await self._all()
@@ -88,7 +91,10 @@ class ImageStore:
         return found
 
     async def load(self, archive: Path) -> Sequence[Image]:
-        """Implements Runner.load_image."""
+        """Implements Runner.load_image.
+
+        Raises InvalidImageError if the archive contains no image.
+        """
         names = await self._loaded(archive)
         loaded: dict[str, Image] = {}
         for name in names:
@@ -127,7 +133,10 @@ class ImageStore:
         return decode(response, ImageLoadReport).names or []
 
     async def pull(self, name: str, *, login: Login | None, insecure: bool, limit: float) -> Image:
-        """Implements Runner.pull_image."""
+        """Implements Runner.pull_image.
+
+        Raises ImagePullError if Podman does not find the image after the pull.
+        """
         store = await self._host.image_folder()
         image_id = await pulls.pull(
             name, login=login, insecure=insecure, limit=limit, runtime=self._runtime, store=store
@@ -161,7 +170,10 @@ class ImageStore:
         await self._ask(library.remove_image, reference)
 
     async def space(self) -> Space:
-        """Implements Runner.image_space."""
+        """Implements Runner.image_space.
+
+        Raises ImagePullError if the folder of images cannot be read.
+        """
         folder = await self._host.image_folder()
         try:
             usage = await in_thread(shutil.disk_usage, folder)

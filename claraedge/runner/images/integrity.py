@@ -43,7 +43,10 @@ class Integrity:
         self._whole: dict[str, int] = {}
 
     async def check(self, image: str, *, contents: bool) -> Damage | None:
-        """Implements Runner.check_image."""
+        """Implements Runner.check_image.
+
+        Raises RunnerUnavailableError if the image cannot be read, or not in time.
+        """
         storage = await self.storage()
         if storage is None:
             return None

@@ -54,10 +54,11 @@ _DENIED = re.compile(
 async def pull(
     name: str, *, login: Login | None, insecure: bool, limit: float, runtime: Path, store: Path
 ) -> str:
-    """Pulls an image by its full name and returns its id. Raises what Runner.pull_image raises.
+    """Pulls an image by its full name and returns its id.
 
     `limit` is in seconds. `runtime` is a private folder on a tmpfs, `store` is Podman's image
-    folder.
+    folder. Raises StorageFullError if its disk is full, ImagePullError if `podman` does not start,
+    and the other errors of Runner.pull_image.
     """
     try:
         async with temporary.folder(store / "tmp") as folder:

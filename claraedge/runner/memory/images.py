@@ -128,7 +128,7 @@ class MemoryImages:
         self._archives.setdefault(archive, []).append(self.add(name, program).id)
 
     def load(self, archive: Path) -> Sequence[Image]:
-        """Implements Runner.load_image."""
+        """Implements Runner.load_image. Raises InvalidImageError if no test added the archive."""
         if archive not in self._archives:
             raise InvalidImageError("the archive holds no image")
         for image in self._archives[archive]:
@@ -137,7 +137,11 @@ class MemoryImages:
         return [self._images[i][0] for i in self._archives[archive] if i in self._images]
 
     def read(self, image: str, paths: Sequence[str]) -> Mapping[str, bytes]:
-        """Implements Runner.read_files."""
+        """Implements Runner.read_files.
+
+        Raises ImageNotFoundError if a test removed the image, and InvalidImageError if a file is
+        too large.
+        """
         if image not in self._images:
             raise ImageNotFoundError(f"image {image} is not on this device any more")
         found = {path: self._files[image][path] for path in paths if path in self._files[image]}
@@ -165,7 +169,10 @@ class MemoryImages:
         self._blocked_pulls.pop(name).set()
 
     async def pull(self, name: str, login: Login | None, limit: float) -> Image:
-        """Implements Runner.pull_image."""
+        """Implements Runner.pull_image.
+
+        Raises ImageNotFoundError, ImageDeniedError or ImagePullError, as the test decides.
+        """
         self.pulling.add(name)
         try:
             async with asyncio.timeout(limit):

@@ -27,7 +27,10 @@ class MemoryNetworks:
         return name in self._networks
 
     def create(self, name: str, labels: Mapping[str, str]) -> Network:
-        """Implements Runner.create_network."""
+        """Implements Runner.create_network.
+
+        Raises NetworkError if the name is in use, or the test refuses networks.
+        """
         if self.refusal is not None or name in self._networks:
             raise NetworkError(self.refusal or f"the network name {name} is in use")
         subnet = f"10.89.{next(self._subnets) % 256}.0/24"

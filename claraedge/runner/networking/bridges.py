@@ -39,7 +39,7 @@ class Bridges:
         return read_network(response.body)
 
     async def remove(self, name: str) -> None:
-        """Implements Runner.remove_network."""
+        """Implements Runner.remove_network. Raises NetworkError if Podman does not remove it."""
         # Never use `force`: it removes the containers as well, after ten seconds.
         response = await self._service.request("DELETE", f"/networks/{name}", repeatable=True)
         if response.status == 404 or (response.ok and not removal_error(response)):
@@ -48,7 +48,10 @@ class Bridges:
         raise NetworkError(f"network {name} could not be removed: {reason}")
 
     async def all(self, labels: Mapping[str, str]) -> Sequence[Network]:
-        """Implements Runner.networks."""
+        """Implements Runner.networks.
+
+        Raises RunnerUnavailableError if Podman does not list them.
+        """
         query = {"filters": labels_filter(labels)} if labels else {}
         response = await self._service.request(
             "GET", "/networks/json", query=query, repeatable=True

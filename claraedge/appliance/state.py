@@ -23,7 +23,11 @@ _NETWORK = frozenset(
 def prepare_state(
     path: Path, *, mount_of: Callable[[Path], Mount | None] = mounts.mount_of
 ) -> None:
-    """Creates the state folder (mode 0750) or checks that it is ours. Raises StateFolderError."""
+    """Creates the state folder (mode 0750) or checks that it is ours.
+
+    Raises StateFolderError if it cannot be made or written, belongs to another user, or lies on a
+    share.
+    """
     other = "choose another state folder (CLARAEDGE_STATE_DIR)"
     try:
         files.make_folders(path, 0o750)

@@ -41,7 +41,8 @@ def load_images(
 ) -> tuple[list[ImageInfo], list[str]]:
     """Loads the images of an archive; returns them, and warnings.
 
-    `progress` is called with the bytes of each chunk. Raises InvalidImageError.
+    `progress` is called with the bytes of each chunk. Raises InvalidImageError if the archive
+    has no image that can be read.
     """
 
     def requests() -> Iterator[pb.LoadRequest]:

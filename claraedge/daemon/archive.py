@@ -103,7 +103,10 @@ class BackupWriter:
         )
 
     def add(self, path: bytes, descriptor: int) -> BackupFile:
-        """Copies an open file of the state into the archive. Raises ChangedFileError."""
+        """Copies an open file of the state into the archive.
+
+        Raises ChangedFileError if it becomes shorter meanwhile.
+        """
         status = os.fstat(descriptor)
         info = tarfile.TarInfo(os.fsdecode(path))
         info.size, info.mode, info.mtime = status.st_size, status.st_mode & 0o777, status.st_mtime

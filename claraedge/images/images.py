@@ -70,7 +70,8 @@ class Images:
 
         A name without a host means the image of that name from the configured registries, in their
         order, and then one of that name from any registry. Raises ImageNotFoundError,
-        RefusedImageError, DamagedImageError, RunnerUnavailableError.
+        RefusedImageError if the image has reserved annotations, and DamagedImageError if a check
+        finds damage.
         """
         image = await self._here(reference)
         if image is None:
@@ -171,9 +172,9 @@ class Images:
     async def load(self, archive: Path) -> tuple[Sequence[Image], Sequence[str]]:
         """Loads a docker-archive or oci-archive; returns the images, and warnings about them.
 
-        Damaged images that are already present are replaced. Raises InvalidImageError,
-        RefusedImageError, StorageFullError, and DamagedImageError where a second try is damaged
-        again.
+        Damaged images that are already present are replaced. Raises InvalidImageError if the
+        archive has no image that can be read, RefusedImageError if one has reserved annotations,
+        StorageFullError if the disk is full, and DamagedImageError if a second try is damaged too.
         """
         warnings: list[str] = []
         images = await self._load(archive, warnings)
@@ -199,7 +200,8 @@ class Images:
         """Removes an image, or one of its several names, and returns the image as it was.
 
         A damaged one is removed with all its names and the containers created from it. Raises
-        ImageNotFoundError, ImageInUseError, ContainerError.
+        ImageNotFoundError, ImageInUseError if containers use it, and ContainerError if Podman
+        refuses.
         """
         try:
             image = await self._here(reference)

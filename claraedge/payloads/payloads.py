@@ -212,7 +212,8 @@ class Payloads:
     async def delete(self, payload: str) -> None:
         """Deletes a payload permanently: a reusable one at any time, a job's once nothing needs it.
 
-        Raises PayloadNotFoundError, PayloadStateError.
+        Raises PayloadNotFoundError, and PayloadStateError if its job has not stopped or its results
+        are not delivered.
         """
 
         def work(tx: Transaction) -> None:

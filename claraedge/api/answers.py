@@ -76,7 +76,8 @@ async def answer_of(
 def _unforeseen(error: Exception) -> ClaraedgeError:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFullError(
-            "a disk of the daemon is full; free some space (see `claraedge status`) and try again"
+            f"{error.filename or 'a disk of the daemon'}: the disk is full; free some space"
+            " there (see `claraedge status`) and try again"
         )
     if _is_of_a_disk(error):
         _log.error("call failed: a disk does not work: %s", error)

@@ -109,7 +109,9 @@ class JobsServicer:
         """Answers Jobs.ReadLogs. Raises InvalidRequestError if the request names no operator."""
         job = _job_id(request)
         if not request.operator_name:
-            raise InvalidRequestError("the request names no operator; set operator_name")
+            raise InvalidRequestError(
+                f"the request for a log of the job {job} names no operator; set operator_name"
+            )
         lines = await self._jobs.logs(job, request.operator_name)
         batch = await in_thread(_batch, lines)
         while True:

@@ -236,7 +236,8 @@ class _Details:
                 ) from None
             if self.type not in (ModelType.UNKNOWN, kind):
                 raise InvalidRequestError(
-                    f"the upload changes from type {self.type.name} to {kind.name}"
+                    f"the upload changes the type of model {self.name!r} from {self.type.name} to"
+                    f" {kind.name}; give one type"
                 )
             self.type = kind
         self._merge(details.metadata)
@@ -247,7 +248,8 @@ class _Details:
                 memory.take(memory.of_text(key, value))
             if self.metadata.setdefault(key, value) != value:
                 raise InvalidRequestError(
-                    f"the upload gives the metadata key {key[:40]!r} two values"
+                    f"the upload of model {self.name!r} gives the metadata key {key[:40]!r} two"
+                    " values; give one"
                 )
 
 
@@ -280,7 +282,10 @@ class _Update:
                 memory.take(memory.of_text(named))
             self.models[named] = None
             if len(self.models) > _MAX_MODELS:
-                raise InvalidRequestError(f"the update names more than {_MAX_MODELS} models")
+                raise InvalidRequestError(
+                    f"the update of {self._what} {self._id} names more than {_MAX_MODELS} models;"
+                    " leave some out"
+                )
 
     def id(self) -> str:
         """Returns the id of the set. Raises InvalidRequestError if no message was sent."""

@@ -55,7 +55,7 @@ class PipelinesServicer:
                     memory.take(memory.of_text(key, value))
                 if metadata.setdefault(key, value) != value:
                     raise InvalidMetadataError(
-                        f"the metadata key {key[:40]!r} comes twice in the stream, with two values"
+                        f"the metadata key {key[:40]!r} has two values in the stream; give one"
                     )
         created = await self._pipelines.create(sent.parts, metadata, sent.pipeline)
         return wire.PipelinesCreateResponse(

@@ -81,5 +81,7 @@ def _prove(text: str, pipeline: Pipeline) -> None:
     again = load([DefinitionFile(path="the definition in one file", content=text)])
     if again.pipeline != pipeline:
         raise PipelineLoadError(
-            "the pipeline is right, but it cannot be written as one file", *map(str, again.errors)
+            f"the pipeline {pipeline.name!r} is right, but it cannot be written as one file; keep"
+            " its files",
+            *map(str, again.errors),
         )

@@ -126,7 +126,9 @@ def details(connection: Connection, pipeline_id: str) -> PipelineDetails:
     request = pb.PipelinesDetailsRequest(header=HEADER, pipeline_id=Identifier(value=pipeline_id))
     replies = list(connection.stream(PipelinesStub(connection.channel).Details, request))
     if not replies:
-        raise PipelineNotFoundError(f"the daemon knows nothing of pipeline {pipeline_id}")
+        raise PipelineNotFoundError(
+            f"there is no pipeline {pipeline_id}; `claraedge list pipelines` shows those there are"
+        )
     operators: dict[str, tuple[str, ...]] = {}
     open_nodes = list(replies[0].dag)
     for node in open_nodes:

@@ -219,7 +219,9 @@ class _Backup:
             known = soundness.explain(error, self._database)
             if isinstance(known, ClaraedgeError):
                 raise known from error
-            raise StateFolderError(f"{self._database} cannot be read: {error}") from error
+            raise StateFolderError(
+                f"{self._database} cannot be read ({error}); check its disk and its permissions"
+            ) from error
 
     def _named(self, copy: sqlite3.Connection) -> _Named:
         versions = {f"models/{m}/{v}" for m, v in copy.execute("SELECT id, generation FROM models")}

@@ -115,7 +115,10 @@ class EventLog:
             for job in sorted(follow.jobs - seen):
                 head = tx.row("snapshot_job", job=job)
                 if head is None:
-                    raise JobNotFoundError(f"there is no job {job} to follow")
+                    raise JobNotFoundError(
+                        f"there is no job {job} to follow; `claraedge list jobs` shows those"
+                        " there are"
+                    )
                 heads.append(head)
             for head in heads:
                 rows.append(head)

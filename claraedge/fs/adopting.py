@@ -158,7 +158,10 @@ def _check(thing: Thing, place: Place, status: os.stat_result, owners: set[int])
         raise _changed(thing)
     name = _shown(thing.path) if place.depth == 0 else f"'{_shown(place.name)}' in it"
     if status.st_dev != thing.device:
-        raise AdoptionError(f"{name} lies on another file system than {_shown(thing.path)}")
+        raise AdoptionError(
+            f"{name} lies on another file system than {_shown(thing.path)}; have its"
+            " owner copy it to a folder there, and remove this one"
+        )
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         return
     if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:

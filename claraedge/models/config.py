@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from claraedge import texts
 from claraedge.errors import InvalidModelError
+from claraedge.models.layout import CONFIG
 
 #: Bytes; real files have a few thousand.
 MAX_CONFIG = 1024 * 1024
@@ -77,11 +78,13 @@ def read_config(content: bytes) -> ModelConfig:
     top = _parsed(_decoded(content))
     names = top.texts("name")
     if len(names) > 1:
-        raise InvalidModelError(f"config.pbtxt has {len(names)} fields `name`; keep one")
+        raise InvalidModelError(f"{CONFIG} has {len(names)} fields `name`; keep one")
     try:
         name = names[0].decode("utf-8") if names and names[0] else None
     except UnicodeDecodeError as error:
-        raise InvalidModelError("the `name` in config.pbtxt is not UTF-8") from error
+        raise InvalidModelError(
+            f"the `name` in {CONFIG} is not UTF-8; save the file as UTF-8"
+        ) from error
     kinds = {top.text(field).decode(errors="replace") for field in ("platform", "backend")} - {""}
     return ModelConfig(name=name, parts=_parts(top), of_files=not kinds or bool(kinds & _OF_FILES))
 
@@ -103,10 +106,10 @@ def _decoded(content: bytes) -> str:
     try:
         text = texts.decode(content)
     except texts.NotTextError as error:
-        raise InvalidModelError(f"config.pbtxt, line {error.line}: {error}") from error
+        raise InvalidModelError(f"{CONFIG}, line {error.line}: {error}") from error
     if text.lstrip().startswith("{"):
         raise InvalidModelError(
-            'config.pbtxt is JSON; the inference server reads protobuf text, as `name: "lung"`:'
+            f'{CONFIG} is JSON; the inference server reads protobuf text, as `name: "lung"`:'
             " remove the outermost braces, the quotes around names, and commas at ends of lines"
         )
     return text
@@ -131,7 +134,9 @@ def _parsed(text: str) -> _Message:
             message, field, listed, value, joins = inner, "", False, False, False
         elif kind == "close":
             if not above:
-                raise InvalidModelError(f"config.pbtxt, line {line}: {part!r} closes nothing")
+                raise InvalidModelError(
+                    f"{CONFIG}, line {line}: {part!r} closes nothing; remove it"
+                )
             message, field, listed = above.pop()
             value, joins = listed, False
         elif kind == "sign":
@@ -150,7 +155,7 @@ def _parsed(text: str) -> _Message:
             message.fields.append((field, part.encode()))
             value, joins = listed, False
     if above:
-        raise InvalidModelError("config.pbtxt ends inside a bracket that is not closed")
+        raise InvalidModelError(f"{CONFIG} ends inside a bracket that is not closed; close it")
     return message
 
 
@@ -161,7 +166,7 @@ def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
         found = _TOKEN.match(text, at)
         if found is None:
             raise InvalidModelError(
-                f"config.pbtxt, line {line}: {text[at : at + 20]!r} is no protobuf text; this must"
+                f"{CONFIG}, line {line}: {text[at : at + 20]!r} is no protobuf text; this must"
                 " be the model configuration of the inference server in text form"
             )
         if found.lastgroup != "skip":

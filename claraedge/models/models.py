@@ -302,7 +302,9 @@ class ModelUpload:
         """
         self._size += len(data)
         if self._size > MAX_BYTES:
-            raise InvalidModelError(f"the archive is larger than {MAX_BYTES} bytes")
+            raise InvalidModelError(
+                f"the archive is larger than {MAX_BYTES} bytes; archive the model's folder alone"
+            )
         self._buffer += data
         if len(self._buffer) >= _BUFFER:
             await in_cancellable_thread(self._flush)
@@ -310,8 +312,8 @@ class ModelUpload:
     async def commit(self, name: str, kind: ModelType, entries: Mapping[str, str]) -> Model:
         """Unpacks and stores the model; replaces one of the same name, including type and metadata.
 
-        `name` may be empty where the archive contains it. Raises InvalidModelError,
-        InvalidMetadataError, StorageFullError.
+        `name` may be empty where the archive contains it. Raises InvalidModelError if the archive
+        is not a model, InvalidMetadataError, and StorageFullError if the disk has no room for it.
         """
         checked = metadata.check(entries)
         await in_cancellable_thread(self._flush)

@@ -126,13 +126,13 @@ def put_files(tx: Transaction, payload: str, files: Iterable[PayloadFile]) -> li
             if tx.row("payload_file", payload=payload, name=folder) is not None:
                 raise FileCollisionError(
                     f"{file.name!r} cannot be stored in payload {payload}:"
-                    f" {folder!r} is a file there"
+                    f" {folder!r} is a file there; rename one of them"
                 )
         below = tx.row("payload_files_below", payload=payload, folder=file.name)
         if below is not None:
             raise FileCollisionError(
                 f"{file.name!r} cannot be stored in payload {payload}: it is a folder there,"
-                f" with {below['name']!r} in it"
+                f" with {below['name']!r} in it; rename one of them"
             )
         old = tx.row("payload_file", payload=payload, name=file.name)
         if old is not None:

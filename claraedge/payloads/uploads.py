@@ -148,12 +148,13 @@ class Upload:
         """Makes all files durable and visible; returns the one that was written last.
 
         Raises InvalidRequestError for an upload without a file, PayloadNotFoundError,
-        PayloadStateError, FileCollisionError, StorageFullError.
+        PayloadStateError if its job was started, FileCollisionError if a name would be both a file
+        and a folder, and StorageFullError if the disk is full.
         """
         if self._last is None:
             raise InvalidRequestError(
-                "the upload holds no message, so it names no file; an empty file needs one message"
-                " with its name"
+                f"the upload to the payload {self._payload.id} holds no message, so it names no"
+                " file; an empty file needs one message with its name"
             )
         mine = [self._disposable]
         await self._database.write(lambda tx: disposable.add(tx, mine))

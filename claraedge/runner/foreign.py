@@ -46,4 +46,7 @@ async def reclaim(folder: Path) -> None:
             f"0:0 {folder}` does it by hand"
         ) from error
     if code != 0:
-        raise ContainerError(f"{folder} could not be given back: {text.strip()}")
+        raise ContainerError(
+            f"{folder} could not be given back: {text.strip()}; `podman unshare chown -R 0:0"
+            f" {folder}` does it by hand"
+        )

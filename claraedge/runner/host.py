@@ -71,7 +71,9 @@ class Host:
     async def limits(self) -> frozenset[Limit]:
         """Implements Runner.limits. Raises RunnerUnavailableError if Podman does not answer."""
         if self._limits is None and await self.info() is None:
-            raise RunnerUnavailableError("Podman does not say which limits it enforces")
+            raise RunnerUnavailableError(
+                "Podman does not say which limits it enforces; see `podman info`"
+            )
         assert self._limits is not None, "whoever asks for the info notes it"
         return self._limits
 
@@ -90,7 +92,9 @@ class Host:
         if self._mapped is None:
             info = await self.info()
             if info is None:
-                raise RunnerUnavailableError("Podman does not say which subordinate ids it has")
+                raise RunnerUnavailableError(
+                    "Podman does not say which subordinate ids it has; see `podman info`"
+                )
             self._mapped = nomap(info.host.mappings.users, info.host.mappings.groups)
         return self._mapped
 
@@ -99,7 +103,9 @@ class Host:
         if self._keeper is None:
             info = await self.info()
             if info is None:
-                raise RunnerUnavailableError("Podman does not say what makes its containers")
+                raise RunnerUnavailableError(
+                    "Podman does not say what makes its containers; see `podman info`"
+                )
             ranges = info.host.mappings.groups
             own = self._user_namespace is UserNamespace.HOST
             self._keeper = GroupKeeper(
@@ -112,7 +118,9 @@ class Host:
         if self._image_folder is None:
             info = await self.info()
             if info is None or not info.store.graph_root:
-                raise RunnerUnavailableError("Podman does not say where it keeps images")
+                raise RunnerUnavailableError(
+                    "Podman does not say where it keeps images; see `podman info`"
+                )
             self._image_folder = Path(info.store.graph_root)
         return self._image_folder
 
@@ -124,5 +132,7 @@ class Host:
         """
         info = await self.info()
         if info is None:
-            raise RunnerUnavailableError("Podman does not say how containers reach the network")
+            raise RunnerUnavailableError(
+                "Podman does not say how containers reach the network; see `podman info`"
+            )
         return "slirp4netns" if info.host.slirp4netns.executable else "pasta"

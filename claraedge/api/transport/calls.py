@@ -112,7 +112,9 @@ def _decoder(kind: type[Message]) -> Callable[[bytes], Message | Undecodable]:
 
 def _missing(method: MethodDescriptor) -> Callable[..., Any]:
     name = f"{method.containing_service.name}.{method.name}"
-    error = NotSupportedError(f"{name} is not part of this version of claraedge")
+    error = NotSupportedError(
+        f"{name} is not part of this version of claraedge; update it, or do not use the call"
+    )
 
     async def single(_request: object) -> NoReturn:
         raise error
@@ -136,7 +138,9 @@ def _answer(
                 message = await call(request)
         except Exception as error:  # noqa: BLE001 - a bug in one call must not pass for an answer
             if bound.expired():
-                raise CallTimeoutError(f"the call took more than {total:g} s") from None
+                raise CallTimeoutError(
+                    f"the call took more than {total:g} s; try again, or raise api.unary_seconds"
+                ) from None
             message = await answer_of(error, response, context)
         await _send(message, context, limits)
 
@@ -183,7 +187,10 @@ async def _idle(limits: CallLimits | None, what: str) -> AsyncGenerator[None, No
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise CallTimeoutError(f"the client {what} for {seconds:g} s; the call is ended") from None
+        raise CallTimeoutError(
+            f"the client {what} for {seconds:g} s, so the call is ended; try again, or raise"
+            " api.idle_seconds"
+        ) from None
 
 
 async def _decoded(request: Any, context: Context) -> Any:

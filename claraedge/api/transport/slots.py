@@ -142,7 +142,8 @@ class Slots:
         except TimeoutError:
             if bound in self._opening:
                 raise CallTimeoutError(
-                    f"the client sent no message for {seconds:g} s; the call is ended"
+                    f"the client sent no message for {seconds:g} s, so the call is ended; open a"
+                    " call when there is something to send"
                 ) from None
             raise TooManyCallsError(
                 f"more than {self._most_opening} calls wait for the first message of their client,"

@@ -168,7 +168,9 @@ class Attempt:
         if isinstance(made, Made) and not await self._machine.removals.remove(
             made.container, **self._setting.about
         ):
-            raise RunnerUnavailableError("a container that was made ahead was not removed")
+            raise RunnerUnavailableError(
+                f"the container {made.container[:12]}, which was made ahead, was not removed"
+            )
 
     async def _make(self) -> Made | None:
         attempt = self._last.attempt + 1

@@ -116,7 +116,7 @@ def _unreadable(response: Response, image: str) -> ClaraedgeError:
     """Returns the error for an image that no container could be created from."""
     check_storage(response)
     if response.cause == "image not known":
-        return ImageNotFoundError(f"image {image} is not on this device any more")
+        return ImageNotFoundError(f"image {image} is not on this device any more; load it again")
     return ContainerError(
         f"Podman makes no container of the image {image[:12]}: {response.reason}; where that is"
         " what the image says of itself, build it again without"

@@ -179,7 +179,8 @@ class ImageStore:
             usage = await in_thread(shutil.disk_usage, folder)
         except OSError as error:
             raise ImagePullError(
-                f"Podman's storage {folder} cannot be seen: {error.strerror}"
+                f"Podman's storage {folder} cannot be read ({error.strerror}); let this user"
+                " read it"
             ) from error
         return Space(free=usage.free, total=usage.total)
 

@@ -66,7 +66,9 @@ async def pull(
                 return await _pull(name, file, folder, insecure=insecure, limit=limit)
     except OSError as error:
         if files.is_full(error):
-            raise StorageFullError(f"{error.filename}: the disk is full") from error
+            raise StorageFullError(
+                f"{error.filename}: the disk is full; free some space there"
+            ) from error
         raise ImagePullError(f"`podman pull` cannot be started for {store}: {error}") from error
 
 
@@ -124,7 +126,7 @@ def refusal(name: str, said: str, code: int | None) -> ClaraedgeError:
     # Ignore the image's name: it may contain words of an error.
     judged = reason.replace(name, "").replace(re.split(r"@|:[^/]*$", name)[0], "")
     if "no space left on device" in judged:
-        return StorageFullError(f"Podman's storage is full: {reason}")
+        return StorageFullError(f"Podman's storage is full: {reason}; free some space there")
     if _DENIED.search(judged):
         return ImageDeniedError(reason)
     if _UNKNOWN.search(judged):

@@ -182,5 +182,5 @@ def check_storage(response: Response) -> None:
     if cause == _FULL or (ends_a_line and _ENDS_FULL.search(response.own_words)):
         raise StorageFullError(
             f"the disk of Podman's storage or of its temporary files (/var/tmp) is full:"
-            f" {response.reason}"
+            f" {response.reason}; free some space there"
         )

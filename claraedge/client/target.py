@@ -114,8 +114,8 @@ def why_unreachable(target: str) -> str:
 
 def _explain(path: str, error: OSError) -> str:
     join = (
-        'join the group that may: `sudo usermod --append --groups claraedge "$USER"`, then log in'
-        " again"
+        "ask an administrator of claraedge; who is to administer it joins the group that may do"
+        ' everything: `sudo usermod --append --groups claraedge "$USER"`, then log in again'
         if path == str(SYSTEM_SOCKET)
         else "run the command as the user of that daemon"
     )

@@ -1,4 +1,7 @@
-"""Corrects run times for downtime: time after a container's end counts towards no time-out."""
+"""Corrects run times for downtime: time after a container's end counts towards no time-out.
+
+The downtime of the daemon, or an outage of Podman, in which nobody noticed the end.
+"""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ class Engine:
         """Does one scheduling round. Returns False if it has to wait for the end of a pause."""
         try:
             for active in list(self._active.values()):
-                if self._recovery.recalled:  # else ended containers may seem to run
+                if not self._recovery.is_unknown(active):
                     await self._termination.end_if_due(active)
                 await self._termination.end_if_done(active)
             if self._pause.remaining:

@@ -83,7 +83,7 @@ class Recovery:
 
         Raises RunnerUnavailableError.
         """
-        if not self.recalled:
+        if not self.recalled or any(self.is_unknown(a) for a in self._context.active.values()):
             await self._settle(await self._recall())
         for active in self._context.active.values():
             for record in active.unattended():
@@ -93,6 +93,12 @@ class Recovery:
                 active.end_operators()
             elif active.service_lease is None and active.service_task is None:
                 self._service_leases.begin(active)  # after a restart, or again after an outage
+
+    def is_unknown(self, active: ActiveJob) -> bool:
+        """Whether operators of a job may have ended without anybody noticing: since the last run of
+        the daemon, or in an outage of Podman. Its run time is then settled by `resume`.
+        """
+        return not self.recalled or bool(active.unattended())
 
     async def _recall(self) -> Sequence[Container]:
         """Reads from container labels which GPUs are assigned. Raises RunnerUnavailableError."""
@@ -106,7 +112,8 @@ class Recovery:
         return found
 
     async def _settle(self, found: Sequence[Container]) -> None:
-        await downtime.settle(self._context.machine, self._context.active.values(), found)
+        jobs = [a for a in self._context.active.values() if self.is_unknown(a) and not a.running]
+        await downtime.settle(self._context.machine, jobs, found)
         self.recalled = True
 
     def _activate(self, job: Job, gpus: tuple[str, ...]) -> None:

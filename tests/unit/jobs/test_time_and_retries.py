@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from claraedge.clock import SystemClock
 from claraedge.jobs.engine.timeouts import Timeouts
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.jobs.retries import next_attempt
@@ -14,6 +15,7 @@ from claraedge.runner.protocol import ContainerSpec
 from tests.rig.device import Device, copy, emptied
 from tests.rig.engine import bench
 from tests.rig.pipelines import chain
+from tests.rig.waiting import eventually
 
 # --- decisions -----------------------------------------------------------------------------------
 
@@ -98,6 +100,28 @@ async def test_a_job_that_waits_is_not_timed_out(device: Device) -> None:
         waits = await b.job(await b.register(chain("second")), {"x": b"1"})
         assert (await b.end(first.id)).status is JobStatus.TERMINATED  # after a second
         assert (await b.end(waits.id)).status is JobStatus.HEALTHY
+
+
+async def test_an_outage_after_the_end_of_an_operator_counts_towards_no_timeout(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = 0.0
+    now, elapsed = SystemClock.now, SystemClock.elapsed
+    monkeypatch.setattr(SystemClock, "now", lambda clock: now(clock) + ahead)
+    monkeypatch.setattr(SystemClock, "elapsed", lambda clock: elapsed(clock) + ahead)
+    device.timeouts = Timeouts(default=60, maximum=60)
+    device.runner.block("one")
+    async with bench(device) as b:
+        job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
+        await b.until_runs("one")
+        device.runner.available = False
+        device.runner.release("one")
+        await eventually(b.engine.warnings, "there is a warning")
+        ahead = 100.0
+        await b.tick()
+        assert (await b.jobs.get(job.id)).status is JobStatus.HEALTHY
+        device.runner.available = True
+        assert (await b.end(job.id)).status is JobStatus.HEALTHY
 
 
 async def test_the_time_of_a_job_continues_over_a_restart(device: Device) -> None:

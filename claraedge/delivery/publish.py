@@ -43,7 +43,8 @@ def publish(
     folder is readable to those who may read `root`. If `build` fails, the partial folder is
     removed.
 
-    Raises FileNotFoundError if `root` does not exist, and StateFolderError if both names exist.
+    Raises FileNotFoundError if `root` does not exist, and StateFolderError if both names belong to
+    something else.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is gone; mount it again, or make it: mkdir -p '{root}'")

@@ -38,7 +38,8 @@ _SHORT = 12
 class Images:
     """The images that operators can use.
 
-    Every call also raises RunnerUnavailableError if Podman does not answer.
+    A call that needs Podman also raises RunnerUnavailableError if Podman does not answer; only
+    `why_damaged`, `why_foreign` and `why_unusable` return an empty text instead.
     """
 
     def __init__(

@@ -85,7 +85,7 @@ class JobFilter:
 class Jobs:
     """Creates, starts, lists and cancels jobs.
 
-    Every call also raises what `Database.read` and `Database.write` raise.
+    A call that uses the database also raises what `Database.read` and `Database.write` raise.
     """
 
     def __init__(

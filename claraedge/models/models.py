@@ -45,7 +45,7 @@ _BUFFER = 1024 * 1024
 class Models:
     """Stores, provides and deletes models.
 
-    Every call also raises what `Database.read` and `Database.write` raise.
+    A call that uses the database also raises what `Database.read` and `Database.write` raise.
     """
 
     def __init__(

@@ -54,7 +54,7 @@ _FILE = 400
 class Payloads:
     """Creates, fills, reads and deletes payloads.
 
-    Every call also raises what `Database.read` and `Database.write` raise.
+    A call that uses the database also raises what `Database.read` and `Database.write` raise.
     """
 
     def __init__(

@@ -148,8 +148,8 @@ class Upload:
         """Makes all files durable and visible; returns the one that was written last.
 
         Raises InvalidRequestError for an upload without a file, PayloadNotFoundError,
-        PayloadStateError if its job was started, FileCollisionError if a name would be both a file
-        and a folder, and StorageFullError if the disk is full.
+        PayloadStateError if its job was started or cancelled, FileCollisionError if a name would be
+        both a file and a folder, and StorageFullError if the disk is full.
         """
         if self._last is None:
             raise InvalidRequestError(

@@ -71,7 +71,7 @@ class Created:
 class Pipelines:
     """The registry of pipelines.
 
-    Every call also raises what `Database.read` and `Database.write` raise.
+    A call that uses the database also raises what `Database.read` and `Database.write` raise.
     """
 
     def __init__(
@@ -221,7 +221,7 @@ class Pipelines:
 
     async def check(self, definition: Sequence[DefinitionFile]) -> Loaded:
         """Loads a definition and checks it for this device. Raises PipelineDefinitionError if
-        it is empty or too large.
+        it is empty or too large, or the path of a file is too long.
         """
         return await in_thread(self._checked, definition)
 

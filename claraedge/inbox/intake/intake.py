@@ -413,7 +413,7 @@ class Intake:
             await self._database.write(lambda tx: records.release(tx, item.id))
             failpoints.reach("release: committed")
             _log.info(
-                "%s changed or disappeared before it was moved; its claim is deleted", item.text
+                "%s changed or disappeared while it was claimed; its claim is deleted", item.text
             )
         await in_thread(remove, self._spool.folder(item.id))
         self._drop(item.id)

@@ -100,8 +100,9 @@ class Creation:
         container = await self._posted(spec, request)
         try:
             initialised = await self._netns.post(f"/containers/{container}/init")
-            if not initialised.ok:
-                container, initialised = await self._again(spec, request, container, initialised)
+            if not initialised.ok and await self._removed(container, spec, initialised):
+                container = await self._posted(spec, request)
+                initialised = await self._netns.post(f"/containers/{container}/init")
             if not initialised.ok:
                 raise refused(initialised, spec)
             if spec.devices:
@@ -115,22 +116,19 @@ class Creation:
             raise
         return container
 
-    async def _again(
-        self, spec: ContainerSpec, request: Mapping[str, object], container: str, first: Response
-    ) -> tuple[str, Response]:
-        """Initialises a second container, as the first refusal may not be true.
+    async def _removed(self, container: str, spec: ContainerSpec, refusal: Response) -> bool:
+        """Removes a container that was not initialised, so that it can be created once more.
 
-        When another process of Podman ends, it may cover the files of a container that is being
-        created (`leaked_mounts`): then a program that the image has is "not found". Returns the
-        container and the response; those of the first one if it cannot be removed.
+        The refusal may not be true: when another process of Podman ends, it may cover the files of
+        a container that is being created (`leaked_mounts`), and a program that the image has is
+        "not found". Returns False where Podman does not remove the container.
         """
-        _log.info("container %s is created again: %s", spec.name, first.reason)
         try:
             await self._removal.remove(container)
         except ContainerError:
-            return container, first
-        container = await self._posted(spec, request)
-        return container, await self._netns.post(f"/containers/{container}/init")
+            return False
+        _log.info("container %s is created again: %s", spec.name, refusal.reason)
+        return True
 
     async def _posted(self, spec: ContainerSpec, request: Mapping[str, object]) -> str:
         """Returns the id of a container that is created and not initialised."""

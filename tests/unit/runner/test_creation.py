@@ -30,7 +30,7 @@ def response(status: int, **body: str) -> Response:
 class Podman:
     """Answers the calls of one creation: containers get the ids 1, 2, ..."""
 
-    def __init__(self, *initialised: Response) -> None:
+    def __init__(self, *initialised: Response | Exception) -> None:
         self._initialised = list(initialised)
         self.created = 0
         self.removed: list[str] = []
@@ -45,7 +45,10 @@ class Podman:
 
     async def post(self, path: str) -> Response:
         assert path == f"/containers/{self.created}/init"
-        return self._initialised.pop(0)
+        answer = self._initialised.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     async def remove(self, container: str) -> None:
         if self.removal is not None:
@@ -113,3 +116,10 @@ async def test_an_outage_meanwhile_is_an_outage(spec: ContainerSpec) -> None:
     podman.removal = RunnerUnavailableError("Podman does not answer")
     with pytest.raises(RunnerUnavailableError):
         await creation(podman).create(spec)
+
+
+async def test_an_outage_after_that_leaves_no_container_behind(spec: ContainerSpec) -> None:
+    podman = Podman(response(500, message=COVERED), RunnerUnavailableError("Podman was killed"))
+    with pytest.raises(RunnerUnavailableError):
+        await creation(podman).create(spec)
+    assert podman.removed == ["1", "2"]

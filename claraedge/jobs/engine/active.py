@@ -110,10 +110,11 @@ class ActiveJob:
         self.operators[record.name] = record
         self._delay(record)
         now = self.clock.elapsed()
-        if any(o.status is OperatorStatus.RUNNING for o in self.operators.values()):
+        if record.status is OperatorStatus.RUNNING:
             self.run_time = self.run_time.begun(now)
-        else:
-            self.run_time = self.run_time.ended(now, others=False)
+        else:  # counts up to here even if others run: `downtime` may end their time earlier
+            others = any(o.status is OperatorStatus.RUNNING for o in self.operators.values())
+            self.run_time = self.run_time.ended(now, others=others)
 
     def fill(self, operator: Operator) -> None:
         """Replaces an operator by the version that its image's manifest completes."""

@@ -124,6 +124,30 @@ async def test_an_outage_after_the_end_of_an_operator_counts_towards_no_timeout(
         assert (await b.end(job.id)).status is JobStatus.HEALTHY
 
 
+async def test_time_that_an_ended_operator_ran_is_kept_while_another_one_runs(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An outage may settle the other one at its start: if nothing is known of its end."""
+    ahead = 0.0
+    elapsed = SystemClock.elapsed
+    monkeypatch.setattr(SystemClock, "elapsed", lambda clock: elapsed(clock) + ahead)
+    for name in ("one", "other"):
+        device.runner.block(name)
+    async with bench(device) as b:
+        definition = chain("one") + chain("other").partition("operators:\n")[2]
+        job = await b.job(await b.register(definition), {"x": b"1"})
+        await b.until_runs("one")
+        await b.until_runs("other")
+        ahead = 50.0
+        device.runner.release("one")
+        await b.until(job.id, lambda job: job.operators[0].status is OperatorStatus.COMPLETED)
+        await eventually(
+            lambda: b.engine._active[job.id].run_time.counted >= 50, "the 50 s are counted"
+        )
+        device.runner.release("other")
+        assert (await b.end(job.id)).run_time.counted >= 50
+
+
 async def test_the_time_of_a_job_continues_over_a_restart(device: Device) -> None:
     device.timeouts = Timeouts(default=0.5, maximum=1)
     device.runner.block("one")

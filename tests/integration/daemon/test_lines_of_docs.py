@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,6 +97,23 @@ def test_the_first_drop_of_the_readme(reader: Reader) -> None:
     assert "0 errors" in said
     assert "DELIVERED" in said
     assert "Apache License" in said
+
+
+def test_the_calls_of_the_readme(reader: Reader) -> None:
+    reader.site.say("create", "pipeline", "-p", ROOT / "examples" / "lines.yaml")
+    (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=reader.site.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.splitlines()[0]) in {1, 2}, "the job waits or runs"
+    (job,) = reader.site.ask("list", "jobs")["jobs"]
+    assert job["name"] == "from-python"
 
 
 def test_the_tutorial(reader: Reader) -> None:

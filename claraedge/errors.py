@@ -299,7 +299,7 @@ class ItemNotFoundError(ClaraedgeError):
 
 
 class ItemRetryError(ClaraedgeError):
-    """The item cannot be tried again: it has not failed, or its original is missing.
+    """The item cannot be tried again: it neither failed nor waits, or its original is missing.
 
     To do: do what the message says, or drop the file again, which always works.
     """

@@ -19,9 +19,10 @@ from claraedge.errors import InvalidRequestError, ItemNotFoundError, ItemRetryEr
 def adopt(options: Options, items: tuple[str, ...]) -> None:
     """Make the daemon's user the owner of items in the drop folder that claraedge cannot read.
 
-    Run it with sudo. ITEM is an id, a name that only one item has, or FOLDER/NAME. The owner
-    changes only of files that `claraedge list inbox` shows, and only below folders that belong to
-    claraedge. Links are not followed, even if another user replaces a file during the command.
+    Run it with sudo. ITEM is an id or its beginning, a name that only one item has, or FOLDER/NAME.
+    The owner changes only of files that `claraedge list inbox` shows, and only below folders that
+    belong to claraedge. Links are not followed, even if another user replaces a file during the
+    command.
 
     Example: sudo claraedge adopt scan.dcm
     """

@@ -78,7 +78,7 @@ def job_lines(job: JobDetails) -> list[tuple[str, str]]:
 def describe_inbox(options: Options, item: str) -> None:
     """Show an item of the drop folder.
 
-    ITEM is an id, or a name that only one item has.
+    ITEM is an id or its beginning, a name that only one item has, or FOLDER/NAME.
 
     Example: claraedge describe inbox scan.dcm
     """

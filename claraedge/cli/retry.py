@@ -20,7 +20,7 @@ def retry_inbox(options: Options, items: tuple[str, ...]) -> None:
     """Move failed items back to the drop folder, and check waiting items at once.
 
     This includes items that were set aside because the daemon ended twice while it processed them.
-    ITEM is an id, a name that only one item has, or its path.
+    ITEM is an id or its beginning, a name that only one item has, or FOLDER/NAME.
 
     Example: claraedge retry inbox scan.dcm
     """

@@ -26,7 +26,7 @@ class ItemState(enum.Enum):
     PARKED = "parked"
     """Blocked for the reason that is given. It continues by itself once the reason is gone."""
     CLAIMED = "claimed"
-    """Moved out of the inbox, into the spool; it has no job yet."""
+    """Recorded, and moved out of the inbox into the spool; it has no job yet."""
     SUBMITTED = "submitted"
     """It has a job, whose results are not delivered yet."""
     DELIVERED = "delivered"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,6 +33,10 @@ _log = logging.getLogger(__name__)
 #: Timeout in seconds for creating a container, and for the first one of an image that has to be
 #: copied for it.
 _CREATE, _COPY = 60.0, 3600.0
+#: Seconds before a container is created again whose files seem to be missing.
+_PAUSES = (0.1, 0.4, 1.6)
+#: Refusals of runc, crun and Podman where the files of a container are not mounted.
+_FILES = re.compile("not found|no such file|does not exist|no matching entries", re.IGNORECASE)
 
 
 class Creation:
@@ -100,7 +105,12 @@ class Creation:
         container = await self._posted(spec, request)
         try:
             initialised = await self._netns.post(f"/containers/{container}/init")
-            if not initialised.ok and await self._removed(container, spec, initialised):
+            for pause in _PAUSES:
+                if initialised.ok or not _FILES.search(initialised.reason):
+                    break
+                if not await self._removed(container, spec, initialised):
+                    break
+                await asyncio.sleep(pause)
                 container = await self._posted(spec, request)
                 initialised = await self._netns.post(f"/containers/{container}/init")
             if not initialised.ok:
@@ -119,9 +129,9 @@ class Creation:
     async def _removed(self, container: str, spec: ContainerSpec, refusal: Response) -> bool:
         """Removes a container that was not initialised, so that it can be created once more.
 
-        The refusal may not be true: when another process of Podman ends, it may cover the files of
-        a container that is being created (`leaked_mounts`), and a program that the image has is
-        "not found". Returns False where Podman does not remove the container.
+        The refusal may not be true: when another process of Podman ends, it may unmount the files
+        of a container that is being created (containers/podman#17216), and a program that the image
+        has is "not found". Returns False where Podman does not remove the container.
         """
         try:
             await self._removal.remove(container)

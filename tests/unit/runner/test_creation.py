@@ -1,4 +1,4 @@
-"""A container whose initialisation is refused is created once more before the image is blamed."""
+"""A container whose files seem to be missing is created again before its image is blamed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from claraedge.errors import ContainerError, RunnerUnavailableError
+from claraedge.runner.containers import creation as module
 from claraedge.runner.containers.creation import Creation
 from claraedge.runner.containers.specgen import NO_VOLUMES, Volumes
 from claraedge.runner.groups import NO_GROUPS, Groups
@@ -96,11 +97,21 @@ async def test_a_program_that_is_missing_only_once_fails_no_job(spec: ContainerS
     assert podman.removed == ["1"]
 
 
-async def test_a_program_that_is_missing_twice_is_missing(spec: ContainerSpec) -> None:
-    podman = Podman(response(500, message=COVERED), response(500, message=COVERED))
+async def test_a_program_that_is_missing_each_time_is_missing(
+    spec: ContainerSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PAUSES", (0.0, 0.0, 0.0))
+    podman = Podman(*[response(500, message=COVERED)] * 4)
     with pytest.raises(ContainerError, match="the image has no program `sh`"):
         await creation(podman).create(spec)
-    assert podman.removed == ["1", "2"]
+    assert podman.removed == ["1", "2", "3", "4"]
+
+
+async def test_a_refusal_that_concerns_no_file_is_believed_at_once(spec: ContainerSpec) -> None:
+    podman = Podman(response(500, message="runc: cwd must be an absolute path"))
+    with pytest.raises(ContainerError, match="no absolute path"):
+        await creation(podman).create(spec)
+    assert podman.removed == ["1"]
 
 
 async def test_a_container_that_cannot_be_removed_is_not_created_again(spec: ContainerSpec) -> None:

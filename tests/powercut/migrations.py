@@ -1,6 +1,7 @@
 """The flow of a new version that migrates the database of an older one.
 
-The daemons of all flows have one migration more than the product, so that there is an older schema.
+The daemons of all flows have one migration more than the product (`zygote`), so that the product's
+schema is an older one for them.
 """
 
 from __future__ import annotations
@@ -8,14 +9,11 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
-from claraedge.store import migrations
 from claraedge.store.migrations import schema_version
 from tests.powercut.backups import upload
 from tests.powercut.flow import Scene, flow_after
 from tests.powercut.volatile_disk import sync_tree
-from tests.rig.later_schema import NAME, later_schema
-
-migrations.SCHEMA = later_schema()
+from tests.rig.later_schema import NAME
 
 #: SQL that reverts the last migration.
 _BACK = f"""
@@ -32,7 +30,7 @@ def older(scene: Scene) -> None:
     scene.drop("plain", "ct", scene.contents("a.dcm"))
     scene.site.rest(1)
     scene.site.kill()
-    steps = schema_version() - 1
+    steps = schema_version()
     with closing(sqlite3.connect(scene.site.state / "claraedge.db")) as database:
         database.executescript(_BACK)
         database.execute(f"PRAGMA user_version = {steps}")

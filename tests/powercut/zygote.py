@@ -8,6 +8,8 @@ daemon with this boot id and prints its process id; `alive PID` prints 1 or 0; `
 once the process is gone; `backup NAME` and `restore NAME` run that command with a file on the disk,
 and print its exit code. A forked daemon starts fast, because its modules are loaded.
 
+The schema of these daemons has one migration more than the product, for the flow `migrate`.
+
 LACKS breaks the product, so that a campaign can prove that it finds such bugs: `files` or `folders`
 are not synced, or neither of them with `all`; `none` breaks nothing.
 """
@@ -35,6 +37,8 @@ from claraedge.daemon.restore import restore
 from claraedge.fs import mounts
 from claraedge.runner.memory import MemoryRunner, write_log
 from claraedge.runner.protocol import ContainerSpec, Runner
+from claraedge.store import migrations
+from tests.rig.later_schema import later_schema
 
 _CONFIG = "disk/claraedge.toml"
 
@@ -167,6 +171,7 @@ def _alive(folder: Path, child: int) -> int:
 
 
 def main(folder: Path, user: pwd.struct_passwd, lacks: str) -> None:
+    migrations.SCHEMA = later_schema()
     _spoil(lacks)
     for line in sys.stdin:
         command, given = line.split()

@@ -326,7 +326,7 @@ def test_a_killed_podman_service_loses_nothing(site: Site) -> None:
 
 
 def test_a_container_that_somebody_removes_is_run_again(site: Site) -> None:
-    job = start_job(site, register(site, "removed", operator("only", "sleep 2; echo 1 >/out/n")))
+    job = start_job(site, register(site, "removed", operator("only", "sleep 8; echo 1 >/out/n")))
     operator_runs(site, job, 0)
     container = podman_id(site, job, "only")
     subprocess.run(["podman", "rm", "-f", "-t", "0", container], check=True, cwd="/")

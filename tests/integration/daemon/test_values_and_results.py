@@ -181,7 +181,7 @@ def test_a_value_that_its_writer_removed_faults_it(site: Site) -> None:
 
 
 def test_an_operator_waits_for_one_that_only_comes_first(site: Site) -> None:
-    first = operator("first", "sleep 1; echo 1 >/out/n")
+    first = operator("first", "sleep 6; echo 1 >/out/n")
     after = operator("after", "test ! -e /in/n; echo 2 >/out/n") + "  order: [first]\n"
     job = start_job(site, register(site, "ordered", after, first))
     operator_runs(site, job, 1)

@@ -511,6 +511,7 @@ def test_a_backup_of_an_older_version_is_restored_and_one_of_a_newer_version_is_
 
 
 def test_without_room_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrations, "SCHEMA", later_schema())
     old, file = older_state(tmp_path / "old"), tmp_path / "state.tar"
     given = {"state_dir": str(old)}
 

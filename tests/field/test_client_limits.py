@@ -63,7 +63,7 @@ FIGURES = {
     "the first message of any call, and the next one of an upload": (
         f"{_API.idle_seconds:g} s, `[api] idle_seconds`"
     ),
-    "the client taking the next message of a stream": (
+    "the client reading the next message of a stream": (
         f"{_API.idle_seconds:g} s, `[api] idle_seconds`"
     ),
     "events of a watch without an acknowledgement": f"{events.WINDOW}",

@@ -18,6 +18,7 @@ from tests.powercut.flow import FLOWS, Scene
 from tests.powercut.promises import Promises
 from tests.powercut.site import Site, StuckError
 from tests.powercut.volatile_disk import Copy, VolatileDisk
+from tests.rig.later_schema import longer_schema
 
 #: The share of lives during whose start the power is cut a second time.
 _AGAIN = 0.15
@@ -63,15 +64,19 @@ class Life:
 
 @contextmanager
 def site(kind: str = "powercut", *, user: str | None = None, lacks: str = "none") -> Iterator[Site]:
-    """Creates a site for a campaign. `kind` is its file system; all except powercut need root."""
+    """Creates a site for a campaign. `kind` is its file system; all except powercut need root.
+
+    While it is open, this process has the schema of its daemons, to read their backups.
+    """
     folder = Path(tempfile.mkdtemp(prefix="cut-", dir="/var/tmp"))
     folder.chmod(0o755)
     disk = VolatileDisk(folder) if kind == "powercut" else BlockDisk(folder, kind)
     made = Site(folder, disk, user=user, lacks=lacks)
-    try:
-        yield made
-    finally:
-        made.close()
+    with longer_schema():
+        try:
+            yield made
+        finally:
+            made.close()
 
 
 def record(place: Site, flow: str, seed: int, stride: int) -> Recording:

@@ -1,7 +1,7 @@
 """The flow of a new version that migrates the database of an older one.
 
-The daemons of all flows have one migration more than the product (`zygote`), so that the product's
-schema is an older one for them.
+The daemons of all flows have one migration more than the product (`zygote`), so that there is an
+older schema.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def older(scene: Scene) -> None:
     scene.drop("plain", "ct", scene.contents("a.dcm"))
     scene.site.rest(1)
     scene.site.kill()
-    steps = schema_version()
+    steps = schema_version() - 1
     with closing(sqlite3.connect(scene.site.state / "claraedge.db")) as database:
         database.executescript(_BACK)
         database.execute(f"PRAGMA user_version = {steps}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlite_utils import Migrations
@@ -14,6 +16,16 @@ NAME = "later"
 def _later(db: Any) -> None:
     db.execute("ALTER TABLE jobs ADD COLUMN later TEXT")
     db.execute("UPDATE jobs SET later = name")
+
+
+@contextmanager
+def longer_schema() -> Iterator[None]:
+    """Gives this process the longer schema while the context is open."""
+    before, migrations.SCHEMA = migrations.SCHEMA, later_schema()
+    try:
+        yield
+    finally:
+        migrations.SCHEMA = before
 
 
 def later_schema() -> Migrations:

@@ -73,7 +73,10 @@ class Recovery:
             if found is not None:
                 await self._settle(found)
             await self._context.orphans.remove(self._context.active)
-            await self.resume()
+            if self.recalled:
+                self._attend()
+            else:
+                await self.resume()
         except OUTAGES as error:
             self._context.pause.met(error)
         _log.info("recovery done", extra={"jobs": len(jobs), "running": len(self._context.active)})
@@ -83,8 +86,12 @@ class Recovery:
 
         Raises RunnerUnavailableError.
         """
-        if not self.recalled or any(self.is_unknown(a) for a in self._context.active.values()):
+        if not self.recalled or any(a.unattended() for a in self._context.active.values()):
             await self._settle(await self._recall())
+        self._attend()
+
+    def _attend(self) -> None:
+        """Starts tasks for all operators that are recorded as running and have none."""
         for active in self._context.active.values():
             for record in active.unattended():
                 gpus = self._context.given.get((active.job.id, record.name), active.lease)

@@ -33,8 +33,8 @@ MUST_RUN = ("podman", "frozen")
 hypothesis.settings.register_profile("claraedge", deadline=None)
 hypothesis.settings.load_profile("claraedge")
 
-# Under `nohup build/test` SIGHUP is ignored, and under `build/test &` of a script SIGINT is, also in
-# the programs to which tests send them.
+# Under `nohup build/test` SIGHUP is ignored, and under `build/test &` of a script SIGINT is, also
+# in the programs to which tests send them.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

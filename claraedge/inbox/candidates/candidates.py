@@ -235,8 +235,7 @@ class Candidates:
                     entry.trigger,
                     entry.name,
                     entry.identified,
-                    nearly=entry.hints.complete or settled,
-                    devices=devices,
+                    devices if entry.hints.complete or settled else None,
                 )
         except Exception as error:  # noqa: BLE001 - it fails alone
             return known(error, "the inspection of an entry of the inbox", item=entry.id)

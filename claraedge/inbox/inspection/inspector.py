@@ -23,7 +23,7 @@ from claraedge.inbox.inspection.survey import (
     superseded,
     too_deep_fault,
 )
-from claraedge.inbox.inspection.writers import Devices, first_writer
+from claraedge.inbox.inspection.writers import Devices
 from claraedge.inbox.triggers.triggers import Trigger
 
 
@@ -78,22 +78,21 @@ class EntryInspector:
         trigger: Trigger,
         name: bytes,
         identified: Identified | None,
-        *,
-        nearly: bool,
         devices: Devices | None = None,
     ) -> Inspection | OSError:
         """Inspects an entry; returns what was found, or the error of the file system.
 
         `identified`: the result of the last inspection, reused while the file is unchanged.
-        `nearly`: the entry may be settled by this inspection, so that writers are checked too.
-        `devices`: a cache for several inspections in succession.
+        `devices`: the entry may be settled by this inspection, so that writers are checked too;
+        the cache may serve several inspections in succession.
         """
         began = time.thread_time()
         try:
             if name.count(b"/") > MAX_DEPTH:
                 return Inspection(survey=None)  # too deep: a folder above it is the entry instead
             with placed(trigger.folder, name) as path:
-                return self._inspect(trigger, name, path, identified, began, nearly, devices)
+                seen = self._surveyor.tree(path, devices)
+                return self._inspect(trigger, name, path, identified, began, seen)
         except (FileNotFoundError, NotADirectoryError):
             return Inspection(survey=None)
         except OSError as error:
@@ -106,10 +105,8 @@ class EntryInspector:
         path: Path,
         identified: Identified | None,
         began: float,
-        nearly: bool,
-        devices: Devices | None,
+        seen: Survey,
     ) -> Inspection:
-        seen = self._surveyor.tree(path)
         too_deep = trigger.deep and name.count(b"/") >= MAX_DEPTH
         if trigger.deep and seen.is_folder and not too_deep and _may_list(path):
             return Inspection(survey=seen, is_folder_of_more=True)
@@ -132,10 +129,7 @@ class EntryInspector:
                 identified = _identified(path, trigger.rule.grouping, seen)
             if identified is not None and isinstance(verdict, Free):
                 fault = identified.fault or None
-        written = first_writer(path, devices) if nearly else None
-        seen = replace(
-            seen, reading=replace(seen.reading, fault=fault, written=written is not None)
-        )
+        seen = replace(seen, reading=replace(seen.reading, fault=fault))
         whole = superseded(
             os.fsencode(path.name),
             path.lstat(),

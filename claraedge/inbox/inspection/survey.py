@@ -1,4 +1,7 @@
-"""Surveys of an entry: one walk over its whole tree, for its size, fingerprint and obstacles."""
+"""Surveys of an entry: one walk over its whole tree, for its size, fingerprint and obstacles.
+
+The same walk checks for programs that write, and lists the files for those that sync and hash them.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,13 @@ import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from claraedge.errors import InvalidFileNameError
 from claraedge.formats.filenames import Names
 from claraedge.fs.walking import MAX_DEPTH, Entry, placed, walk
 from claraedge.inbox.inspection.settling import Reading
+from claraedge.inbox.inspection.writers import Devices, has_writer
 from claraedge.inbox.model import shown
 from claraedge.payloads.names import normalise
 
@@ -23,6 +28,18 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFCHR: "a device",
 }
+
+
+class Listed(NamedTuple):
+    """A regular file or a folder of a surveyed tree."""
+
+    path: bytes
+    """Path relative to the tree's root, which is b''."""
+    is_file: bool
+    mode: int
+    """The permission bits."""
+    size: int
+    """Bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +61,8 @@ class Survey:
     """Path of the first file or folder that we cannot read, or cannot remove after a copy."""
     blocked_foreign: bool = False
     """What `blocked` names belongs to another user."""
+    listing: Sequence[Listed] = ()
+    """All regular files and folders, those of programs included; empty where nobody asked."""
 
     @property
     def to_copy(self) -> bool:
@@ -51,10 +70,15 @@ class Survey:
         return self.foreign or self.reading.linked
 
 
-def survey(root: Path, uid: int, names: Names) -> Survey:
+def survey(
+    root: Path, uid: int, names: Names, devices: Devices | None = None, *, listed: bool = False
+) -> Survey:
     """Surveys a tree, without the files that programs leave there for themselves.
 
-    `uid` is the user that we act as. Raises FileNotFoundError where the root does not exist.
+    `uid` is the user that we act as. `devices`: also checks whether a file is open for writing,
+    until one is; the cache may serve several trees that are surveyed at about the same time.
+    `listed`: with the list of its files and folders. Raises FileNotFoundError where the root does
+    not exist.
     """
     full, content = hashlib.blake2b(digest_size=20), hashlib.blake2b(digest_size=20)
     files = size = 0
@@ -62,10 +86,17 @@ def survey(root: Path, uid: int, names: Names) -> Survey:
     blocked: bytes | None = None
     unfinished: str | None = None
     fault: str | None = None
+    written = False
+    listing: list[Listed] = []
     inside = _Inside(names)
     for entry in walk(root):
         status, path = entry.status, entry.path
         own = status.st_uid == uid
+        if listed and (entry.is_file or entry.is_folder):
+            mode = stat.S_IMODE(status.st_mode)
+            listing.append(Listed(path, entry.is_file, mode, status.st_size))
+        if devices is not None and entry.is_file and not written:
+            written = _is_written(entry, devices)
         foreign = foreign or not own
         if blocked is None and not _free(entry, own):
             blocked, blocked_foreign = path, not own
@@ -95,6 +126,7 @@ def survey(root: Path, uid: int, names: Names) -> Survey:
             linked=linked,
             unfinished=unfinished,
             fault=fault,
+            written=written,
         ),
         content=content.hexdigest(),
         size=size,
@@ -103,6 +135,7 @@ def survey(root: Path, uid: int, names: Names) -> Survey:
         top_foreign=top_foreign,
         blocked=blocked,
         blocked_foreign=blocked_foreign,
+        listing=listing,
     )
 
 
@@ -168,24 +201,36 @@ class Surveyor:
     uid: int
     names: Names
 
-    def tree(self, root: Path) -> Survey:
-        """Surveys one tree. Raises FileNotFoundError."""
-        return survey(root, self.uid, self.names)
+    def at(
+        self, folder: Path, path: bytes, devices: Devices | None = None, *, listed: bool = False
+    ) -> Survey:
+        """Surveys an entry below a folder; `devices` and `listed` as in `survey`.
 
-    def at(self, folder: Path, path: bytes) -> Survey:
-        """Surveys an entry below a folder. Raises FileNotFoundError, NotADirectoryError."""
+        Raises FileNotFoundError, NotADirectoryError.
+        """
         with placed(folder, path) as entry:
-            return self.tree(entry)
+            return self.tree(entry, devices, listed=listed)
 
-    def all(self, folder: Path, paths: Sequence[bytes]) -> Survey:
+    def tree(self, root: Path, devices: Devices | None = None, *, listed: bool = False) -> Survey:
+        """Surveys one tree. Raises FileNotFoundError."""
+        return survey(root, self.uid, self.names, devices, listed=listed)
+
+    def all(
+        self,
+        folder: Path,
+        paths: Sequence[bytes],
+        devices: Devices | None = None,
+        *,
+        listed: bool = False,
+    ) -> Survey:
         """Surveys several entries of a folder as one; those that are gone are left out.
 
-        Raises FileNotFoundError where all are gone.
+        `devices` and `listed` as in `survey`. Raises FileNotFoundError where all are gone.
         """
         found = []
         for path in paths:
             try:
-                found.append((path, self.at(folder, path)))
+                found.append((path, self.at(folder, path, devices, listed=listed)))
             except (FileNotFoundError, NotADirectoryError):
                 continue
         if not found:
@@ -194,12 +239,16 @@ class Surveyor:
 
 
 def combined(found: Iterable[tuple[bytes, Survey]]) -> Survey:
-    """Combines surveys of several entries into one; `found`: paths below a folder, and surveys."""
+    """Combines surveys of several entries into one; `found`: paths below a folder, and surveys.
+
+    The list is that of their files and folders, without the folders between.
+    """
     full, content = hashlib.blake2b(digest_size=20), hashlib.blake2b(digest_size=20)
     files = size = 0
-    linked = foreign = blocked_foreign = False
+    linked = foreign = blocked_foreign = written = False
     blocked: bytes | None = None
     fault: str | None = None
+    listing: list[Listed] = []
     for path, one in sorted(found, key=lambda pair: pair[0]):
         full.update(b"%s\0%s\0" % (path, one.reading.fingerprint.encode()))
         content.update(b"%s\0%s\0" % (path, one.content.encode()))
@@ -208,10 +257,18 @@ def combined(found: Iterable[tuple[bytes, Survey]]) -> Survey:
         linked = linked or one.reading.linked
         foreign = foreign or one.foreign
         fault = fault or one.reading.fault
+        written = written or one.reading.written
+        for inner in one.listing:
+            listing.append(inner._replace(path=path + b"/" + inner.path if inner.path else path))
         if blocked is None and one.blocked is not None:
             blocked, blocked_foreign = path + b"/" + one.blocked, one.blocked_foreign
     reading = Reading(
-        fingerprint=full.hexdigest(), files=files, linked=linked, unfinished=None, fault=fault
+        fingerprint=full.hexdigest(),
+        files=files,
+        linked=linked,
+        unfinished=None,
+        fault=fault,
+        written=written,
     )
     return Survey(
         reading=reading,
@@ -222,6 +279,7 @@ def combined(found: Iterable[tuple[bytes, Survey]]) -> Survey:
         top_foreign=False,
         blocked=blocked,
         blocked_foreign=blocked_foreign,
+        listing=listing,
     )
 
 
@@ -278,3 +336,12 @@ def _may(entry: Entry, access: int) -> bool:
     return os.access(
         entry.name, access, dir_fd=entry.folder, effective_ids=True, follow_symlinks=False
     )
+
+
+def _is_written(entry: Entry, devices: Devices) -> bool:
+    try:
+        return bool(has_writer(entry.name, entry.folder, devices))
+    except FileNotFoundError:
+        if not entry.path:
+            raise
+        return False

@@ -15,11 +15,9 @@ import errno
 import fcntl
 import os
 import signal
-from pathlib import Path
 from typing import TypeAlias
 
 from claraedge.fs.mounts import mount_of_open
-from claraedge.fs.walking import walk
 
 #: Defined in <fcntl.h>, but not in Python's fcntl.
 _F_SETSIG = 10
@@ -34,39 +32,15 @@ _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 Devices: TypeAlias = dict[int, bool]
 
 
-def has_writer(name: bytes, folder: int) -> bool | None:
+def has_writer(name: bytes, folder: int, devices: Devices | None = None) -> bool | None:
     """Whether a regular file, by its name in an open folder, is open for writing. Blocking.
 
     None where that is unknown: the file is another user's and we lack CAP_LEASE, others may write
     it without this kernel (`sends_events`), its file system has no leases, it cannot be read, or it
-    is no regular file. Raises FileNotFoundError.
-    """
-    return _has_writer(name, folder, {})
-
-
-def first_writer(root: Path, devices: Devices | None = None) -> bytes | None:
-    """Returns the path of the first regular file in a tree that is known to be open for writing.
-
-    The path is relative to the root; b'' is the root itself. None: no such file is known.
-    `devices`: a cache for several trees that are checked at about the same time. Blocking. Raises
-    FileNotFoundError where the root does not exist.
+    is no regular file. `devices`: a cache for several files that are checked at about the same
+    time. Raises FileNotFoundError.
     """
     local = {} if devices is None else devices
-    for entry in walk(root):
-        if not entry.is_file:
-            continue
-        try:
-            written = _has_writer(entry.name, entry.folder, local)
-        except FileNotFoundError:
-            if not entry.path:
-                raise
-            continue
-        if written:
-            return entry.path
-    return None
-
-
-def _has_writer(name: bytes, folder: int, local: Devices) -> bool | None:
     try:
         descriptor = os.open(name, _OPEN, dir_fd=folder)
     except BlockingIOError:

@@ -31,7 +31,7 @@ from claraedge.fs.trusted import open_folder, opened
 from claraedge.fs.walking import placed
 from claraedge.inbox.inspection.permissions import Blocked, judge, located
 from claraedge.inbox.inspection.survey import Survey, Surveyor, name_fault
-from claraedge.inbox.inspection.writers import Devices, first_writer
+from claraedge.inbox.inspection.writers import Devices
 from claraedge.inbox.intake.unsynced import Unsynced
 from claraedge.inbox.model import Claimed, shown
 from claraedge.spool.spool import Spool
@@ -67,6 +67,8 @@ class Secured:
     """The entry belongs to the daemon alone, and lies at `path` in the spool."""
 
     path: Path
+    survey: Survey
+    """What it consists of, with its list of files."""
 
 
 Progress: TypeAlias = Blocked | Gone | Unsettled | Faulty | Secured
@@ -91,7 +93,7 @@ def secure(
     if os.path.lexists(own):
         files.sync_folder(own.parent.parent)
         _drop_raw(item, spool)
-        return Secured(path=own)
+        return Secured(path=own, survey=survey_moved(item, own, surveyor, listed=True))
     raw = _raw(item, spool)
     if raw is None and (unmounted := _unmounted(item, spool)) is not None:
         return unmounted
@@ -102,7 +104,7 @@ def secure(
     if raw.parent != item.folder:
         unsynced.add(raw.parent, raw.parent.parent, spool.root)
     failpoints.reach("claim: taken")
-    found = survey_moved(item, raw, surveyor)
+    found = survey_moved(item, raw, surveyor, devices, listed=True)
     # Checks the item's own name: on another file system the entry has a hidden name by now.
     fault = (
         item.options.fault or found.reading.fault or name_fault(item.name, folder=found.is_folder)
@@ -112,16 +114,16 @@ def secure(
     if fault:
         unsynced.sync(flag)
         return Faulty(reason=fault, path=raw)
-    if found.content != item.content or first_writer(raw, devices) is not None:
+    if found.content != item.content or found.reading.written:
         return Unsettled(content=found.content)
     if found.blocked is not None:  # its owner or mode changed between inspection and rename
         return _blocked_in_spool(found, raw)
     if not found.to_copy and raw.parent != item.folder:
-        unsynced.add_tree(raw)
+        unsynced.add_tree(raw, found.listing)
         failpoints.reach("claim: checked")
-        return Secured(path=raw)
+        return Secured(path=raw, survey=found)
     if item.members:
-        unsynced.add_tree(raw)
+        unsynced.add_tree(raw, found.listing)
     unsynced.sync(flag)  # before the copy exists, which marks the raw entry as done
     new = spool.new(item.id, item.name)
     remove(new.parent)
@@ -142,12 +144,24 @@ def secure(
     failpoints.reach("claim: own")
     _drop_raw(item, spool)
     failpoints.reach("claim: raw removed")
-    return Secured(path=own)
+    return Secured(path=own, survey=survey_moved(item, own, surveyor, listed=True))
 
 
-def survey_moved(item: Claimed, path: Path, surveyor: Surveyor) -> Survey:
-    """Surveys an item that lies at `path` in the spool. Raises FileNotFoundError."""
-    return surveyor.all(path, item.members) if item.members else surveyor.tree(path)
+def survey_moved(
+    item: Claimed,
+    path: Path,
+    surveyor: Surveyor,
+    devices: Devices | None = None,
+    *,
+    listed: bool = False,
+) -> Survey:
+    """Surveys an item that lies at `path` in the spool. Raises FileNotFoundError.
+
+    `devices` and `listed`: as in `survey`.
+    """
+    if item.members:
+        return surveyor.all(path, item.members, devices, listed=listed)
+    return surveyor.tree(path, devices, listed=listed)
 
 
 def missing_members(item: Claimed, path: Path) -> str:

@@ -105,7 +105,7 @@ class Processor:
         progress = secure(flag, item, self._spool, unsynced, self._surveyor, devices=devices)
         if not isinstance(progress, Secured):
             return progress
-        filled = fill_payload(flag, item, progress.path, self._tree, unsynced, self._surveyor.names)
+        filled = fill_payload(flag, item, progress, self._tree, unsynced, self._surveyor.names)
         failpoints.reach("submit: payload")
         return _Whole(position=position, path=progress.path, filled=filled, unsynced=unsynced)
 

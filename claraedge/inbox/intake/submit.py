@@ -9,7 +9,6 @@ import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from claraedge.blocking import CancelFlag
 from claraedge.delivery import records as deliveries
@@ -17,9 +16,8 @@ from claraedge.errors import InvalidRequestError
 from claraedge.formats.filenames import Names
 from claraedge.fs import files
 from claraedge.fs.hashing import digest
-from claraedge.fs.walking import walk
 from claraedge.inbox import records
-from claraedge.inbox.intake.claim import missing_members
+from claraedge.inbox.intake.claim import Secured, missing_members
 from claraedge.inbox.intake.unsynced import Unsynced
 from claraedge.inbox.model import Claimed, ItemState
 from claraedge.jobs import records as jobs
@@ -101,7 +99,7 @@ def job_name(text: str) -> str:
 def fill_payload(
     flag: CancelFlag,
     item: Claimed,
-    path: Path,
+    secured: Secured,
     tree: PayloadTree,
     unsynced: Unsynced,
     names: Names,
@@ -119,7 +117,8 @@ def fill_payload(
     left_out = item.members[-1:] if item.options.marker else ()
     filled: list[PayloadFile] = []
     digests: dict[bytes, str] = {}
-    for entry in walk(path):
+    path = secured.path
+    for entry in secured.survey.listing:
         flag.check()
         if not entry.is_file or entry.path in left_out:
             continue
@@ -127,13 +126,13 @@ def fill_payload(
         if entry.path and any(map(names.find, entry.path.split(b"/"))):
             continue
         source = path / os.fsdecode(entry.path) if entry.path else path
-        mode = stored_mode(entry.status.st_mode & 0o777)
+        mode = stored_mode(entry.mode & 0o777)
         hashed = digest(source, flag)
         digests[entry.path] = hashed.identity
         filled.append(
             PayloadFile(
                 name=normalise("input/" + (entry.path or item.name).decode()),
-                size=entry.status.st_size,
+                size=entry.size,
                 mode=mode,
                 blob=tree.adopt(item.id, source, mode=mode, keep=True),
                 sha256=hashed.sha256,

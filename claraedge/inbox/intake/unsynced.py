@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from claraedge.blocking import CancelFlag
 from claraedge.fs import files, syncing
-from claraedge.fs.walking import placed, walk
+from claraedge.fs.walking import placed
+from claraedge.inbox.inspection.survey import Listed
 from claraedge.inbox.model import Claimed
 
 #: Most fsyncs that one call has queued at a time, so that a big tree leaves room for others.
@@ -39,12 +40,16 @@ class Unsynced:
         """Notes folders of ours, to make the names in them durable."""
         self._paths.update(dict.fromkeys(folders, _OURS))
 
-    def add_tree(self, root: Path) -> None:
-        """Notes a file, or a folder with all files and folders in it."""
-        for entry in walk(root):
-            if entry.is_file or entry.is_folder:
-                path = root / os.fsdecode(entry.path) if entry.path else root
-                self._paths[path] = _THEIRS
+    def add_tree(self, root: Path, listing: Iterable[Listed]) -> None:
+        """Notes a file, or a folder with the listed files and folders and those between."""
+        self._paths[root] = _THEIRS
+        noted = {b""}
+        for one in listing:
+            path = one.path
+            while path not in noted:
+                noted.add(path)
+                self._paths[root / os.fsdecode(path)] = _THEIRS
+                path = path.rpartition(b"/")[0]
 
     def sync(self, flag: CancelFlag) -> None:
         """Makes everything durable and forgets it: it may be moved or removed then. Blocking.

@@ -75,7 +75,7 @@ def test_a_medium_that_is_mounted_read_only_is_reported_as_that(
     ):
         found = SimpleNamespace(f_flag=flags)
         monkeypatch.setattr(os, "statvfs", lambda _, found=found: found)
-        result = EntryInspector(DEFAULT).inspect(trigger, b"scan.dcm", None, nearly=False)
+        result = EntryInspector(DEFAULT).inspect(trigger, b"scan.dcm", None)
         assert isinstance(result, Inspection)
         assert isinstance(result.verdict, Blocked)
         assert result.verdict.remedy_of("ID").startswith(wanted)

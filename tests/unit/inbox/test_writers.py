@@ -18,9 +18,11 @@ from pathlib import Path
 
 import pytest
 
+from claraedge.formats.filenames import DEFAULT
 from claraedge.fs.mounts import Mount
 from claraedge.inbox.inspection import writers
-from claraedge.inbox.inspection.writers import first_writer, has_writer
+from claraedge.inbox.inspection.survey import survey
+from claraedge.inbox.inspection.writers import has_writer
 from tests.rig.inbox import drop
 
 
@@ -39,6 +41,10 @@ def ask(path: Path) -> bool | None:
         return has_writer(os.fsencode(path.name), folder)
     finally:
         os.close(folder)
+
+
+def written(root: Path) -> bool:
+    return survey(root, os.geteuid(), DEFAULT, {}).reading.written
 
 
 @contextmanager
@@ -160,20 +166,23 @@ def test_a_file_that_one_program_has_for_itself_is_written(tmp_path: Path) -> No
 # --- trees ------------------------------------------------------------------------------------
 
 
-def test_the_first_writer_of_a_tree_is_named(tmp_path: Path) -> None:
+def test_a_writer_of_any_file_of_a_tree_is_seen(tmp_path: Path) -> None:
     root = tmp_path / "study"
     for name in ("a/1.dcm", "a/2.dcm", "b/c/3.dcm", "z.dcm"):
         drop(root / name)
     (root / "a/link").symlink_to(root / "z.dcm")
-    assert first_writer(root) is None
+    assert not written(root)
     with (root / "z.dcm").open("ab"):
-        assert first_writer(root) == b"z.dcm"
-        with other_process(_OPENS, "append", root / "b/c/3.dcm"):
-            assert first_writer(root) == b"b/c/3.dcm"
-        assert first_writer(root / "z.dcm") == b""
-    assert first_writer(root) is None
+        assert written(root)
+        assert written(root / "z.dcm")
+        assert not written(root / "b")
+        assert not survey(root, os.geteuid(), DEFAULT).reading.written, "nobody asked"
+    with other_process(_OPENS, "append", root / "b/c/3.dcm"):
+        assert written(root)
+        assert not written(root / "z.dcm")
+    assert not written(root)
     with pytest.raises(FileNotFoundError):
-        first_writer(root / "none")
+        written(root / "none")
 
 
 # --- disturbs nobody --------------------------------------------------------------------------
@@ -313,6 +322,6 @@ def test_asking_is_cheap_and_leaves_nothing_open(tmp_path: Path) -> None:
         drop(tmp_path / "study" / f"{number}.dcm")
     before = len(list(Path("/proc/self/fd").iterdir()))
     began = time.thread_time()
-    assert first_writer(tmp_path / "study") is None
+    assert not written(tmp_path / "study")
     assert time.thread_time() - began < 0.5
     assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -19,7 +19,6 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 from claraedge import failpoints
 from claraedge.blocking import CancelFlag
@@ -32,34 +31,13 @@ from claraedge.fs.walking import placed
 from claraedge.inbox.inspection.permissions import Blocked, judge, located
 from claraedge.inbox.inspection.survey import Survey, Surveyor, name_fault
 from claraedge.inbox.inspection.writers import Devices
+from claraedge.inbox.intake.results import Faulty, Gone, ItemResult, Unsettled
 from claraedge.inbox.intake.unsynced import Unsynced
 from claraedge.inbox.model import Claimed, shown
 from claraedge.spool.spool import Spool
 
 #: Most folders of one group that are kept open while it is gathered.
 _FOLDERS = 200
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gone:
-    """The entry changed or disappeared before it was moved: the claim has to be deleted."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unsettled:
-    """The entry was written to during its claim: it lies in the spool and has to settle there."""
-
-    content: str
-    """The fingerprint of its content now (`Survey.content`)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Faulty:
-    """The entry can never become a job."""
-
-    reason: str
-    path: Path
-    """Where it lies now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +49,6 @@ class Secured:
     """What it consists of, with its list of files."""
 
 
-Progress: TypeAlias = Blocked | Gone | Unsettled | Faulty | Secured
-
-
 def secure(
     flag: CancelFlag,
     item: Claimed,
@@ -82,7 +57,7 @@ def secure(
     surveyor: Surveyor,
     *,
     devices: Devices,
-) -> Progress:
+) -> Secured | ItemResult:
     """Does the remaining steps of a claim, and returns how far it got. Blocking.
 
     What is secured is durable, except for what is noted in `unsynced`. Sync that before the job is

@@ -26,21 +26,24 @@ from claraedge.fs.room import NoRoomError, reason_of
 from claraedge.ids import NewId
 from claraedge.inbox import records
 from claraedge.inbox.inspection.permissions import Blocked
-from claraedge.inbox.intake.claim import Faulty, Gone, Unsettled
 from claraedge.inbox.intake.definitions import Definitions
 from claraedge.inbox.intake.duplicates import Duplicates
 from claraedge.inbox.intake.failures import Failures
 from claraedge.inbox.intake.leftovers import clear
 from claraedge.inbox.intake.pending import Entries, Pending, next_together
 from claraedge.inbox.intake.processor import NotBegun, Processor
-from claraedge.inbox.intake.submissions import (
+from claraedge.inbox.intake.results import (
     Changed,
     Duplicated,
-    End,
-    Submissions,
+    Faulty,
+    Gone,
+    ItemResult,
+    Later,
     Submitted,
+    Unsettled,
 )
-from claraedge.inbox.intake.submit import Filled, Later
+from claraedge.inbox.intake.submissions import Submissions
+from claraedge.inbox.intake.submit import Filled
 from claraedge.inbox.model import Claimed, Item, ItemState
 from claraedge.inbox.shares import on_share
 from claraedge.jobs.model import Priority
@@ -296,7 +299,7 @@ class Intake:
                 continue
             try:
                 async with self._suspects.during(Work.INBOX, pending.item.id):
-                    await self._follow_up(pending, step)
+                    await self._follow(pending, step)
             except Exception as error:  # noqa: BLE001 - it fails alone
                 why = known(error, "the claim of an item", item=pending.item.id)
                 await self._block(pending, reason_of(why))
@@ -304,27 +307,6 @@ class Intake:
         if others:
             self._on_progress()
             self._wake.set()
-
-    async def _follow_up(
-        self,
-        pending: Pending,
-        step: Blocked | Gone | Unsettled | Faulty | OSError | ClaraedgeError,
-    ) -> None:
-        """Acts on the step of an item that could not be completed."""
-        match step:
-            case Gone():
-                await self._release(pending)
-            case Blocked(reason=reason, thing=thing):
-                await self._block(pending, reason, step.remedy_of(pending.item.id), thing)
-            case Unsettled(content=content):
-                pending.item = replace(pending.item, content=content)
-                pending.due = self._clock.elapsed() + pending.item.options.settle
-            case Faulty(reason=reason, path=path):
-                await self._fail(pending, reason, path)
-            case OSError() | ClaraedgeError():
-                await self._block(pending, reason_of(step))
-                if isinstance(step, NoRoomError):
-                    pending.due = min(pending.due, self._clock.elapsed() + _ROOM_RETRY)
 
     async def _submit_filled(self) -> float | None:
         """Submits complete items, in order.
@@ -355,24 +337,32 @@ class Intake:
 
     async def _submit(self, filled: Sequence[Pending]) -> None:
         whole = [(pending.item, pending.filled) for pending in filled if pending.filled is not None]
-        ends = await self._submissions.submit(whole)
-        for pending, end in zip(filled, ends, strict=True):
-            await self._follow(pending, end)
+        results = await self._submissions.submit(whole)
+        for pending, result in zip(filled, results, strict=True):
+            await self._follow(pending, result)
             pending.rest()
 
-    async def _follow(self, pending: Pending, end: End) -> None:
+    async def _follow(self, pending: Pending, result: ItemResult) -> None:
+        """Acts on the result of an item's attempt."""
         item = pending.item
-        match end:
-            case Blocked(reason=reason, remedy=remedy):
-                await self._block(pending, reason, remedy)
-            case Changed():
-                pending.due = self._clock.elapsed()
+        match result:
+            case Gone():
+                await self._release(pending)
+            case Blocked(reason=reason, thing=thing):
+                await self._block(pending, reason, result.remedy_of(item.id), thing)
+            case Unsettled(content=content):
+                pending.item = replace(item, content=content)
+                pending.due = self._clock.elapsed() + item.options.settle
+            case Faulty(reason=reason, path=path):
+                await self._fail(pending, reason, path)
             case Later(job=job):
                 self._awaiting.setdefault(job, set()).add(item.id)
                 await self._block(
                     pending,
                     f"job {job} has the same content and still runs; it waits for the end of that",
                 )
+            case Changed():
+                pending.due = self._clock.elapsed()
             case Duplicated():
                 self._drop(item.id)
                 await self._duplicates.load()
@@ -384,6 +374,10 @@ class Intake:
                     extra={"job": job, "item": item.id, "pipeline": item.pipeline},
                 )
                 self._on_submitted(job, item.options.jobs_priority)
+            case OSError() | ClaraedgeError():
+                await self._block(pending, reason_of(result))
+                if isinstance(result, NoRoomError):
+                    pending.due = min(pending.due, self._clock.elapsed() + _ROOM_RETRY)
 
     async def _block(
         self, pending: Pending, reason: str, remedy: str = "", thing: Thing | None = None

@@ -11,12 +11,11 @@ from typing import TypeAlias
 
 from claraedge import bugs, failpoints
 from claraedge.blocking import CancelFlag
-from claraedge.errors import ClaraedgeError
 from claraedge.formats.filenames import Names
-from claraedge.inbox.inspection.permissions import Blocked
 from claraedge.inbox.inspection.survey import Surveyor
 from claraedge.inbox.inspection.writers import Devices
-from claraedge.inbox.intake.claim import Faulty, Gone, Secured, Unsettled, secure, survey_moved
+from claraedge.inbox.intake.claim import Secured, secure, survey_moved
+from claraedge.inbox.intake.results import ItemResult, Unsettled
 from claraedge.inbox.intake.submit import Filled, fill_payload
 from claraedge.inbox.intake.unsynced import Unsynced, sync
 from claraedge.inbox.model import Claimed
@@ -34,7 +33,7 @@ class NotBegun:
 
 
 #: How far an item got. `Filled`: only the rows of its job are missing.
-Step: TypeAlias = Blocked | Gone | Unsettled | Faulty | Filled | NotBegun | OSError | ClaraedgeError
+Step: TypeAlias = Filled | NotBegun | ItemResult
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,7 +99,7 @@ class Processor:
 
     def _fill(
         self, flag: CancelFlag, item: Claimed, position: int, devices: Devices
-    ) -> Blocked | Gone | Unsettled | Faulty | _Whole:
+    ) -> _Whole | ItemResult:
         unsynced = Unsynced(item)
         progress = secure(flag, item, self._spool, unsynced, self._surveyor, devices=devices)
         if not isinstance(progress, Secured):

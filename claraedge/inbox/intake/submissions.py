@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 
 from claraedge import bugs, failpoints
@@ -13,10 +13,9 @@ from claraedge.fs.room import reason_of
 from claraedge.ids import NewId
 from claraedge.inbox.inspection.permissions import Blocked
 from claraedge.inbox.intake.definitions import Definitions, TriggerPipeline
+from claraedge.inbox.intake.results import Changed, ItemResult
 from claraedge.inbox.intake.submit import (
     Filled,
-    Later,
-    Outcome,
     PipelineChangedError,
     Prepared,
     Resolved,
@@ -31,27 +30,6 @@ from claraedge.suspects import UNRECORDED, Suspects, Work
 _Whole: TypeAlias = tuple[str, tuple[tuple[str, str], ...], str]
 #: Name or id of a pipeline, outputs to deliver, parameters.
 _Wish: TypeAlias = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submitted:
-    """The item has a job, which is queued."""
-
-    job: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Duplicated:
-    """The job of an earlier item stands for this one, which has to be finished as a duplicate."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changed:
-    """The pipeline was changed meanwhile: try the item again at once."""
-
-
-#: The result of a submission.
-End: TypeAlias = Submitted | Duplicated | Later | Changed | Blocked
 
 
 class Submissions:
@@ -73,7 +51,7 @@ class Submissions:
         self._applied = applied
         self._suspects = suspects
 
-    async def submit(self, whole: Sequence[tuple[Claimed, Filled]]) -> Sequence[End]:
+    async def submit(self, whole: Sequence[tuple[Claimed, Filled]]) -> Sequence[ItemResult]:
         """Submits items, and returns the result for each."""
         known: dict[_Whole, Pipeline] = {}
         found: dict[_Wish, TriggerPipeline] = {}
@@ -104,25 +82,25 @@ class Submissions:
             return Blocked(reason=reason_of(bugs.known(error, "a job of an item", item=item.id)))
         return Prepared(item=item, job=job, filled=filled, resolved=resolved)
 
-    async def _write(self, prepared: Sequence[Prepared]) -> Sequence[End]:
+    async def _write(self, prepared: Sequence[Prepared]) -> Sequence[ItemResult]:
         now = self._clock.now()
 
-        def work(tx: Transaction) -> list[Outcome | Later]:
+        def work(tx: Transaction) -> Sequence[ItemResult]:
             return [submit(tx, one, now) for one in prepared]
 
         failpoints.reach("submit: before commit")
         try:
-            outcomes = await self._database.write(work)
+            results = await self._database.write(work)
         except PipelineChangedError:
             return [Changed() for _ in prepared]  # rare, so that all are resolved again
         except Exception as error:  # noqa: BLE001 - it fails alone
             ids = ", ".join(one.item.id for one in prepared)
             why = bugs.known(error, "the jobs of some items", items=ids)
             if why is not error and len(prepared) > 1:  # one of them is the cause: try each alone
-                return [end for one in prepared for end in await self._write([one])]
+                return [found for one in prepared for found in await self._write([one])]
             return [Blocked(reason=reason_of(why)) for _ in prepared]
         failpoints.reach("submit: committed")
-        return [_end(one, outcome) for one, outcome in zip(prepared, outcomes, strict=True)]
+        return results
 
     async def _resolved(
         self, definition: TriggerPipeline, job: str, item: Claimed, whole: dict[_Whole, Pipeline]
@@ -140,13 +118,3 @@ class Submissions:
             whole[key] = await self._applied(resolved.pipeline)
         plan(whole[key], item.deliver)
         return replace(resolved, pipeline=whole[key])
-
-
-def _end(one: Prepared, outcome: Outcome | Later) -> End:
-    match outcome:
-        case Later():
-            return outcome
-        case Outcome.DUPLICATE:
-            return Duplicated()
-        case Outcome.JOB:
-            return Submitted(job=one.job)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ from claraedge.fs import files
 from claraedge.fs.hashing import digest
 from claraedge.inbox import records
 from claraedge.inbox.intake.claim import Secured, missing_members
+from claraedge.inbox.intake.results import Duplicated, Later, Submitted
 from claraedge.inbox.intake.unsynced import Unsynced
 from claraedge.inbox.model import Claimed, ItemState
 from claraedge.jobs import records as jobs
@@ -67,21 +67,6 @@ class Prepared:
         parameters = json.dumps(dict(self.item.options.parameters), sort_keys=True)
         parts = (self.resolved.definition, self.filled.digest, parameters)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-class Outcome(enum.Enum):
-    """The result of submitting a prepared item."""
-
-    JOB = "job"
-    DUPLICATE = "duplicate"
-    """The item was bound to the job of an earlier item."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Later:
-    """The job of an earlier item with the same content is not done yet: wait for it."""
-
-    job: str
 
 
 class PipelineChangedError(InvalidRequestError):
@@ -154,7 +139,7 @@ def _digest(item: Claimed, digests: Mapping[bytes, str]) -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-def submit(tx: Transaction, prepared: Prepared, now: float) -> Outcome | Later:
+def submit(tx: Transaction, prepared: Prepared, now: float) -> Submitted | Duplicated | Later:
     """Writes the rows of payload, files, queued job, delivery and item state: all, or none.
 
     An item that has a job already is not changed. Raises PipelineChangedError.
@@ -165,13 +150,13 @@ def submit(tx: Transaction, prepared: Prepared, now: float) -> Outcome | Later:
         raise PipelineChangedError(f"the pipeline {item.pipeline} was changed or removed")
     state = records.state(tx, item.id)
     if state is None or state.value not in ("claimed", "parked"):
-        return Outcome.JOB
+        return Submitted(job=prepared.job)
     known = {"digest": prepared.filled.digest, "work": prepared.work}
     if (before := _before(tx, prepared)) is not None:
         if before.state is ItemState.SUBMITTED:
             return Later(job=before.job)
         records.submit(tx, item.id, before.job, now, duplicate_of=before.id, **known)
-        return Outcome.DUPLICATE
+        return Duplicated()
     options = item.options
     text = item.text[:MAX_VALUE_CHARACTERS]
     jobs.add(
@@ -204,7 +189,7 @@ def submit(tx: Transaction, prepared: Prepared, now: float) -> Outcome | Later:
     folder = result_folder(registered.name, item.text, prepared.job)
     deliveries.add(tx, prepared.job, folder, item.deliver, item.id)
     records.submit(tx, item.id, prepared.job, now, **known)
-    return Outcome.JOB
+    return Submitted(job=prepared.job)
 
 
 def _before(tx: Transaction, prepared: Prepared) -> records.Before | None:

@@ -60,9 +60,10 @@ def secure(
 ) -> Secured | ItemResult:
     """Does the remaining steps of a claim, and returns how far it got. Blocking.
 
-    What is secured is durable, except for what is noted in `unsynced`. Sync that before the job is
-    recorded, or the entry may be in the inbox again after a power cut. Raises OSError where the
-    disk fails; nothing is lost then, and the call may be repeated.
+    The folder of the raw entry exists, and is durable. What is secured is durable, except for what
+    is noted in `unsynced`. Sync that before the job is recorded, or the entry may be in the inbox
+    again after a power cut. Raises OSError where the disk fails; nothing is lost then, and the call
+    may be repeated.
     """
     own = spool.own(item.id, item.name)
     if os.path.lexists(own):
@@ -177,7 +178,6 @@ def _move_from_inbox(
             return _gather_hidden(item, raw, spool)
         return _gather(item, raw or spool.raw(item.id, item.name), spool)
     target = spool.raw(item.id, item.name)
-    files.make_folders(target.parent)  # durable first, or a power cut loses what is moved into it
     failpoints.reach("claim: before rename")
     try:
         with placed(item.folder, item.paths[0]) as source:

@@ -17,7 +17,7 @@ from claraedge.inbox.inspection.writers import Devices
 from claraedge.inbox.intake.claim import Secured, secure, survey_moved
 from claraedge.inbox.intake.results import ItemResult, Unsettled
 from claraedge.inbox.intake.submit import Filled, fill_payload
-from claraedge.inbox.intake.unsynced import Unsynced, sync
+from claraedge.inbox.intake.unsynced import Unsynced, make_folders, sync
 from claraedge.inbox.model import Claimed
 from claraedge.payloads.tree import PayloadTree
 from claraedge.spool.spool import Spool
@@ -66,9 +66,16 @@ class Processor:
         steps: list[Step] = []
         filled: list[_Whole] = []
         devices: Devices = {}
+        # Durable first, or a power cut loses what is moved into them; all at once, since each
+        # alone would wait for the disk.
+        places = [self._spool.raw(item.id, item.name).parent for item in items]
+        not_durable = make_folders(flag, places)
         for position, item in enumerate(items):
             if position and time.monotonic() - began > _SLOW:
                 steps.append(NotBegun())
+                continue
+            if (failed := not_durable[position]) is not None:
+                steps.append(failed)
                 continue
             try:
                 before = None if known is None else known.get(item.id)
@@ -85,10 +92,10 @@ class Processor:
                 steps.append(done.filled)
             else:
                 steps.append(done)
-        unsynced = sync(flag, [one.unsynced for one in filled])
-        for one, not_durable in zip(filled, unsynced, strict=True):
-            if not_durable is not None:
-                steps[one.position] = not_durable
+        not_durable = sync(flag, [one.unsynced for one in filled])
+        for one, failed in zip(filled, not_durable, strict=True):
+            if failed is not None:
+                steps[one.position] = failed
                 continue
             try:
                 steps[one.position] = self._recheck(items[one.position], one)

@@ -92,6 +92,24 @@ def sync(flag: CancelFlag, noted: Sequence[Unsynced]) -> list[OSError | None]:
     ]
 
 
+def make_folders(flag: CancelFlag, folders: Sequence[Path]) -> list[OSError | None]:
+    """Creates folders and their parents, each durable in its own parent, all at once. Blocking.
+
+    Returns for each of `folders` why it is not durable, or None. Existing ones are kept.
+    """
+    above: list[list[Path]] = []
+    failed: dict[Path, OSError] = {}
+    for folder in folders:
+        try:
+            above.append(files.new_folders(folder))
+        except OSError as error:
+            above.append([folder])
+            failed[folder] = error
+    paths = {path: _OURS for one in above for path in one if path not in failed}
+    failed.update(_sync_all(flag, paths))
+    return [next((failed[path] for path in one if path in failed), None) for one in above]
+
+
 def _sync_source(folder: Path, inside: bytes) -> OSError | None:
     try:
         with (

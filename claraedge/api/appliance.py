@@ -8,7 +8,7 @@ from pathlib import Path
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from claraedge import memory
-from claraedge.appliance.disk import Figures
+from claraedge.appliance.disks import Figures
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end
 from claraedge.errors import InvalidImageError, InvalidJobIdError, InvalidRequestError
 from claraedge.formats.filenames import Names

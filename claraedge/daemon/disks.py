@@ -1,23 +1,21 @@
-"""Builds the guard of the disks that the daemon writes to."""
+"""The disks that the daemon writes to."""
 
 from __future__ import annotations
 
-from claraedge.appliance.ballast import Ballast
-from claraedge.appliance.disk import DiskGuard, Store, measured
+from claraedge.appliance.disks import Disks, Store, measured
 from claraedge.appliance.watermarks import DiskLimits
-from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.runner.protocol import Runner
 
 
-def disk_guard(config: Config, runner: Runner, ballast: Ballast, clock: Clock) -> DiskGuard:
-    """Returns a guard of the disks of the state and the inbox, and of Podman's disk."""
+def disks(config: Config, runner: Runner) -> Disks:
+    """Returns the disks of the state and the inbox, and Podman's disk."""
 
     async def podmans() -> tuple[int, int]:
         space = await runner.image_space()
         return space.free, space.total
 
-    return DiskGuard(
+    return Disks(
         Store(name=f"the state folder {config.state_dir}", measure=measured(config.state_dir)),
         [
             Store(
@@ -32,8 +30,6 @@ def disk_guard(config: Config, runner: Runner, ballast: Ballast, clock: Clock) -
             soft=config.disk.soft_mb << 20,
             hard=config.disk.hard_mb << 20,
         ),
-        ballast,
-        clock,
     )
 
 

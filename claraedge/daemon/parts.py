@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 from claraedge.appliance import journaling
+from claraedge.appliance.disk_guard import DiskGuard
 from claraedge.appliance.surroundings import Surroundings
 from claraedge.blocking import in_thread
 from claraedge.clock import boot_id
 from claraedge.daemon import device
-from claraedge.daemon.disks import advised, disk_guard
+from claraedge.daemon.disks import advised, disks
 from claraedge.daemon.foundation import Foundation
 from claraedge.delivery import records as delivery_records
 from claraedge.delivery.delivery import Delivery
@@ -21,6 +23,7 @@ from claraedge.gpu.tegra import Tegra
 from claraedge.gpu.usable import UsableGpus
 from claraedge.ids import new_id
 from claraedge.images.applications import Applications
+from claraedge.images.checks import Checks
 from claraedge.images.images import Images
 from claraedge.images.power_cuts import PowerCuts
 from claraedge.images.side_loading import SideLoading
@@ -70,8 +73,8 @@ class Parts:
         self.enforcement = Enforcement(runner)
         self.gpus = UsableGpus(runner, config.engine.cdi_kind, {LABEL_INSTANCE: base.instance})
         self.surroundings = Surroundings(config.state_dir)
-        self.disk = disk_guard(config, runner, base.ballast, clock)
-        blocked_by = self.disk.blocked_by
+        self.disks = disks(config, runner)
+        blocked_by = self.disks.blocked_by
         suspects = base.suspects
 
         self.unknown = Unknown(config.state_dir)
@@ -91,12 +94,20 @@ class Parts:
             clock,
             new_id,
             config.names.table(),
+            on_changed=lambda: self.services.models_changed(),
             suspects=suspects,
         )
         self.logs = JobLogs(config.state_dir)
         self.log_caps = LogCaps(database, self.logs, limit=config.engine.operator_log_mb << 20)
-        self.images = Images(runner, config.images, blocked_by=blocked_by)
-        self.power_cuts = PowerCuts(self.images.checks, database, boot_id())
+        self.power_cuts = PowerCuts(database, boot_id())
+        self.images = Images(
+            runner,
+            config.images,
+            checks=Checks(
+                runner, is_suspect=self.power_cuts.is_suspect, on_whole=self.power_cuts.note_whole
+            ),
+            blocked_by=blocked_by,
+        )
         self.applications = Applications(
             self.images, runner, base.instance, lambda: device.device(config)
         )
@@ -108,22 +119,10 @@ class Parts:
             blocked_by=blocked_by,
             suspects=suspects,
         )
-        self.pipelines = Pipelines(database, clock, new_id, lambda: device.device(config))
-        self.pipeline_folder = PipelineFolder(
-            database,
-            self.pipelines,
-            clock,
-            config.pipelines_dir,
-            pause=pause,
-            suspects=suspects,
-        )
         self.services = self._services()
 
         trust = ClockTrust(database, clock)
         roots = Roots(database, config)
-        self.delivery = Delivery(
-            database, self.tree, self.logs, config, clock, roots=roots, suspects=suspects
-        )
         self.expiry = Expiry(database, roots, config.outbox, clock, trust)
         self.engine = self._engine()
         self.jobs = Jobs(
@@ -159,14 +158,40 @@ class Parts:
             roots=roots,
             suspects=suspects,
         )
+        self.delivery = Delivery(
+            database,
+            self.tree,
+            self.logs,
+            config,
+            clock,
+            on_done=self.inbox.job_ended,
+            roots=roots,
+            suspects=suspects,
+        )
+        self.pipelines = Pipelines(
+            database,
+            clock,
+            new_id,
+            lambda: device.device(config),
+            on_created=self.inbox.poke,
+        )
+        self.pipeline_folder = PipelineFolder(
+            database,
+            self.pipelines,
+            clock,
+            config.pipelines_dir,
+            pause=pause,
+            suspects=suspects,
+        )
+        self.disk_guard = DiskGuard(
+            self.disks,
+            base.ballast,
+            clock,
+            reclaim=self.retention.reclaim,
+            evict=Evictions(database, clock, self.engine.evict).next,
+            on_room=self._on_room,
+        )
         self.events = EventLog(database, clock, new_id)
-
-        self.models.on_changed = self.services.models_changed
-        self.pipelines.on_created = self.inbox.poke
-        self.delivery.on_done = self.inbox.job_ended
-        self.disk.on_room = self._on_room
-        self.disk.reclaim = self.retention.reclaim
-        self.disk.evict = Evictions(database, clock, self.engine.evict).next
 
     async def prepare(self) -> None:
         """Recovers the recorded state of all parts, in this order, before any work begins."""
@@ -176,7 +201,7 @@ class Parts:
         await self.images.prepare()
         await self.power_cuts.prepare()
         await self.events.prepare()
-        await self.disk.prepare()
+        await self.disk_guard.prepare()
         await self.payloads.prepare()
         await self.models.prepare()
         await self.services.prepare(await self.foundation.database.read(_running))
@@ -203,10 +228,10 @@ class Parts:
             "events": self.events.run,
             "retention": self.retention.run,
             "expiry": self.expiry.run,
-            "disk": self.disk.run,
+            "disk": self.disk_guard.run,
             "pipelines.d": self.pipeline_folder.run,
             "side loading": self.side_loading.run,
-            "images": self.power_cuts.run,
+            "images": partial(self.power_cuts.run, self.images.checks.check_all),
             "suspects": self.foundation.suspects.run,
         }
 
@@ -263,7 +288,7 @@ class Parts:
             resources=device.resources(base.config, self.gpus),
             timeouts=Timeouts(default=engine.timeout_seconds, maximum=engine.timeout_max_seconds),
             on_stopped=lambda _job: self.delivery.poke(),
-            may_start=lambda: advised(self.disk.blocked_by()),
+            may_start=lambda: advised(self.disks.blocked_by()),
         )
 
     def _tmpfs_rule(self) -> TmpfsRule:

@@ -41,7 +41,7 @@ from claraedge.wire.nvidia.clara.platform.node_monitor import metrics_pb2
 
 def servicers(parts: Parts, sampler: Sampler) -> Sequence[tuple[ServiceDescriptor, object]]:
     """Returns each gRPC service with its servicer."""
-    base, blocked_by = parts.foundation, parts.disk.blocked_by
+    base, blocked_by = parts.foundation, parts.disks.blocked_by
     node = os.uname().nodename
     idle = base.config.api.idle_seconds
     catalogs, instances = (

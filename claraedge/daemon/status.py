@@ -45,7 +45,7 @@ async def status(parts: Parts) -> appliance_pb2.StatusResponse:
             *parts.foundation.suspects.warnings(),
             *parts.engine.warnings(),
             *parts.log_caps.warnings(),
-            *parts.disk.warnings(),
+            *parts.disk_guard.warnings(),
             *parts.retention.warnings(),
             *parts.payloads.warnings(),
             *parts.models.warnings(),
@@ -59,6 +59,6 @@ async def status(parts: Parts) -> appliance_pb2.StatusResponse:
             *(f"{gpu} cannot be used: {why}" for gpu, why in faults.items()),
             *await parts.surroundings.warnings(),
         ],
-        disks=map(disk_of, parts.disk.figures()),
+        disks=map(disk_of, parts.disks.figures()),
         removed=removed_of(parts.retention.removed, parts.retention.last),
     )

@@ -58,16 +58,16 @@ class Delivery:
         config: Config,
         clock: Clock,
         *,
+        on_done: Callable[[str], None] = lambda _job: None,
         roots: Roots | None = None,
         first_retry: float = _FIRST_RETRY,
         check_again: float = _CHECK_AGAIN,
         suspects: Suspects = UNRECORDED,
     ) -> None:
-        """`roots`: shared with other parts that write there. `first_retry`, `check_again`: seconds.
-
-        The attribute `on_done` is called with the job at the end of each delivery.
+        """`on_done` is called with the job at the end of each delivery. `roots`: shared with other
+        parts that write there. `first_retry`, `check_again`: seconds.
         """
-        self.on_done: Callable[[str], None] = lambda _: None
+        self._on_done = on_done
         self._database = database
         self._roots = roots or Roots(database, config)
         self._clock = clock
@@ -173,7 +173,7 @@ class Delivery:
             await self._park(lane, record, known(error, "a delivery", job=record.job))
         else:
             lane.parked.pop(record.job, None)
-            self.on_done(record.job)
+            self._on_done(record.job)
             _log.info("delivered to %s", path, extra={"job": record.job})
         finally:
             lane.busy.discard(record.job)

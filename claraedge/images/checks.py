@@ -23,12 +23,19 @@ _log = logging.getLogger(__name__)
 class Checks:
     """The integrity of the images on this device."""
 
-    def __init__(self, runner: Runner) -> None:
-        self.suspects: Callable[[str], bool] = lambda _image: False
-        """Whether the machine may have damaged an image since its content was last compared."""
-        self.on_whole: Callable[[str], None] = lambda _image: None
-        """Called with each image whose content was compared and is intact."""
+    def __init__(
+        self,
+        runner: Runner,
+        *,
+        is_suspect: Callable[[str], bool] = lambda _image: False,
+        on_whole: Callable[[str], None] = lambda _image: None,
+    ) -> None:
+        """`is_suspect`: returns whether the machine may have damaged an image since its content was
+        last compared. `on_whole`: called with each image whose content was compared and is intact.
+        """
         self._runner = runner
+        self._is_suspect = is_suspect
+        self._on_whole = on_whole
         self._seen: set[str] = set()
         self._running: dict[tuple[str, bool], asyncio.Task[Damage | None]] = {}
         self._damaged: dict[str, str] = {}
@@ -63,7 +70,7 @@ class Checks:
         `contents`: compares also what is in its files, which is always done where they may be or
         were damaged. Raises RunnerUnavailableError.
         """
-        contents = contents or image in self._damaged or self.suspects(image)
+        contents = contents or image in self._damaged or self._is_suspect(image)
         key = (image, contents)
         if key not in self._running:
             work = self._check(image, contents=contents)
@@ -86,7 +93,7 @@ class Checks:
         self.forget(image)
         self._seen.add(image)
         if contents:
-            self.on_whole(image)
+            self._on_whole(image)
         return None
 
     def _ended(self, key: tuple[str, bool], work: asyncio.Task[Damage | None]) -> None:

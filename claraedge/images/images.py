@@ -47,15 +47,16 @@ class Images:
         runner: Runner,
         settings: ImagesSettings = _NO_SETTINGS,
         *,
+        checks: Checks | None = None,
         blocked_by: Callable[[], str | None] = lambda: None,
         resolve: Resolve = addresses,
     ) -> None:
-        """`blocked_by`: returns why no disk may be filled now; None where it may. `resolve`:
-        resolves a host to its addresses.
+        """`checks`: None where no power cut is known of. `blocked_by`: returns why no disk may be
+        filled now; None where it may. `resolve`: resolves a host to its addresses.
         """
         self._runner = runner
         self._settings = settings
-        self.checks = Checks(runner)
+        self.checks = checks or Checks(runner)
         self._pulls = Pulls(runner, settings, self._here, blocked_by, resolve)
 
     async def prepare(self) -> None:

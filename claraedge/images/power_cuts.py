@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
 from claraedge.decoding import decode_json
 from claraedge.errors import StorageFullError
-from claraedge.images.checks import Checks
 from claraedge.store.database import Database
 
 _log = logging.getLogger(__name__)
@@ -34,15 +34,12 @@ class _Noted(msgspec.Struct):
 class PowerCuts:
     """Records how each boot of the machine ended, as far as a daemon can know."""
 
-    def __init__(self, checks: Checks, database: Database, boot: str) -> None:
+    def __init__(self, database: Database, boot: str) -> None:
         """`boot`: the kernel's id of this boot."""
-        self._checks = checks
         self._database = database
         self._boot = boot
         self._noted = _Noted()
         self._changed = asyncio.Event()
-        checks.suspects = self._is_suspect
-        checks.on_whole = self._on_whole
 
     async def prepare(self) -> None:
         """Finds out how the machine went down. Call it before an image is used."""
@@ -57,12 +54,12 @@ class PowerCuts:
         if not await self._keep():
             self._changed.set()
 
-    async def run(self) -> None:
+    async def run(self, check_all: Callable[[], Awaitable[None]]) -> None:
         """Checks all images, and records the results until cancelled, which counts as an orderly
         end.
         """
         try:
-            await self._checks.check_all()
+            await check_all()
             while True:
                 await self._changed.wait()
                 self._changed.clear()
@@ -73,11 +70,13 @@ class PowerCuts:
             self._noted.orderly = True
             await self._keep()
 
-    def _is_suspect(self, image: str) -> bool:
+    def is_suspect(self, image: str) -> bool:
+        """Returns whether a power cut may have damaged an image that was not compared since."""
         return self._noted.suspect and image not in self._noted.whole
 
-    def _on_whole(self, image: str) -> None:
-        if self._is_suspect(image):
+    def note_whole(self, image: str) -> None:
+        """Notes that the content of an image was compared and is intact."""
+        if self.is_suspect(image):
             self._noted.whole.append(image)
             self._changed.set()
 

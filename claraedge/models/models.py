@@ -56,16 +56,17 @@ class Models:
         new_id: NewId,
         names: Names = DEFAULT,
         *,
+        on_changed: Callable[[], None] = lambda: None,
         suspects: Suspects = UNRECORDED,
     ) -> None:
+        """`on_changed` is called after a model was stored, replaced or deleted."""
         self.tree = tree
         self.names = names
         self._database = database
         self._suspects = suspects
         self._clock = clock
         self._new_id = new_id
-        self.on_changed: Callable[[], None] = lambda: None
-        """Called after a model was stored, replaced or deleted."""
+        self._on_changed = on_changed
         self._parts: dict[Path, tuple[str, ...]] = {}
         self._changing = asyncio.Lock()  # guards which version of a model is current
         self._readers: Counter[Path] = Counter()
@@ -176,7 +177,7 @@ class Models:
             model = await self._database.write(work)
         self._gone.pop(model_id, None)
         _log.info("model deleted", extra={"model": model.id, "model_name": model.name})
-        self.on_changed()
+        self._on_changed()
         await self._retire(self.tree.version(model.id, model.generation))
 
     async def add_metadata(self, model_id: str, entries: Mapping[str, str]) -> dict[str, str]:
@@ -229,7 +230,7 @@ class Models:
                 raise
         self._gone.pop(model.id, None)
         _log.info("model stored", extra={"model": model.id, "model_name": name})
-        self.on_changed()
+        self._on_changed()
         if old is not None:
             await self._retire(self.tree.version(old.id, old.generation))
         return stored

@@ -75,17 +75,22 @@ class Pipelines:
     """
 
     def __init__(
-        self, database: Database, clock: Clock, new_id: NewId, device: Callable[[], Device]
+        self,
+        database: Database,
+        clock: Clock,
+        new_id: NewId,
+        device: Callable[[], Device],
+        *,
+        on_created: Callable[[], None] = lambda: None,
     ) -> None:
-        """`device` returns what this machine has; it may block."""
+        """`device` returns what this machine has; it may block. `on_created` is called after each
+        commit of a new or changed pipeline, so that the inbox checks waiting items.
+        """
         self._database = database
         self._device = device
         self._clock = clock
         self._new_id = new_id
-        self.on_created: Callable[[], None] = lambda: None
-        """Called after each commit of a new or changed pipeline, so that the inbox checks waiting
-        items.
-        """
+        self.on_created = on_created
 
     async def create(
         self, parts: Sequence[DefinitionFile], entries: Mapping[str, str], forced_id: str | None

@@ -234,16 +234,6 @@ async def bench(
         await payloads.prepare()
         logs = JobLogs(config.state_dir)
         engine = Engine(database, tree, payloads, logs, status)
-        delivery = Delivery(
-            database,
-            tree,
-            logs,
-            config,
-            clock,
-            first_retry=0.1,
-            check_again=0.1,
-        )
-        engine.on_stopped = delivery.poke
         inbox = Inbox(
             database,
             tree,
@@ -254,7 +244,17 @@ async def bench(
             applied=applied,
             queued=queued,
         )
-        delivery.on_done = inbox.job_ended
+        delivery = Delivery(
+            database,
+            tree,
+            logs,
+            config,
+            clock,
+            on_done=inbox.job_ended,
+            first_retry=0.1,
+            check_again=0.1,
+        )
+        engine.on_stopped = delivery.poke
         pipelines = Pipelines(
             database, clock, new_id, lambda: Device(cores=64, memory=1 << 20, gpus=8)
         )

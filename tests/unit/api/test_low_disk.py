@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import claraedge.daemon.disks
-from claraedge.appliance import disk
+from claraedge.appliance import disk_guard
 from claraedge.config import Config, DiskSettings, RetentionSettings
 from claraedge.jobs.retention import evictions
 from claraedge.runner.protocol import Space
@@ -32,8 +32,8 @@ OUT = Space(free=GIB // 2, total=100 * GIB)
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disk, "_PAUSE", 0.01)
-    monkeypatch.setattr(disk, "_PAUSE_LOW", 0.01)
+    monkeypatch.setattr(disk_guard, "_PAUSE", 0.01)
+    monkeypatch.setattr(disk_guard, "_PAUSE_LOW", 0.01)
 
     async def ample() -> tuple[int, int]:
         return ROOM.free, ROOM.total

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from claraedge.appliance.ballast import Ballast
-from claraedge.appliance.disk import DiskGuard, Store, measured
+from claraedge.appliance.disk_guard import DiskGuard
+from claraedge.appliance.disks import Disks, Store, measured
 from claraedge.appliance.watermarks import DiskLimits, Level
 from claraedge.clock import SystemClock
 from claraedge.errors import StorageFullError
@@ -26,12 +27,23 @@ def fill(path: Path) -> None:
                 continue
 
 
+async def nothing(_: int) -> int:
+    return 0
+
+
+async def nobody(_: str) -> None:
+    return
+
+
 async def main(folder: Path) -> None:
     ballast = Ballast(folder)
     state = Store(name="the state", measure=measured(folder))
-    guard = DiskGuard(state, [], DiskLimits(), ballast, SystemClock())
+    disks = Disks(state, [], DiskLimits())
+    guard = DiskGuard(
+        disks, ballast, SystemClock(), reclaim=nothing, evict=nobody, on_room=lambda: None
+    )
     await guard.prepare()
-    print("ballast", ballast.is_there(), guard.level.name)
+    print("ballast", ballast.is_there(), disks.level.name)
     async with Database(folder / "claraedge.db", on_full=ballast.give_up) as database:
 
         async def put(key: str, size: int) -> str:
@@ -43,14 +55,14 @@ async def main(folder: Path) -> None:
 
         fill(folder / "filler")
         await guard.check()
-        print("filled", guard.level.name, ballast.is_there())
+        print("filled", disks.level.name, ballast.is_there())
         print("with ballast", await put("a", 4 << 20), ballast.is_there())
         fill(folder / "filler")
         print("without", await put("b", 12 << 20))  # more than the log of SQLite has
         (folder / "filler").unlink()
         await guard.check()
-        print("freed", guard.level.name, await put("c", 100_000), ballast.is_there())
-        assert guard.level is Level.ROOM
+        print("freed", disks.level.name, await put("c", 100_000), ballast.is_there())
+        assert disks.level is Level.ROOM
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.appliance import disk
+from claraedge.appliance import disk_guard
 from claraedge.appliance.ballast import Ballast
-from claraedge.appliance.disk import DiskGuard, Store, measured
+from claraedge.appliance.disk_guard import DiskGuard
+from claraedge.appliance.disks import Disks, Store, measured
 from claraedge.appliance.watermarks import MIB, DiskLimits, Level
 from claraedge.errors import RunnerUnavailableError, StorageFullError
 
@@ -34,16 +35,19 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.ballast = Ballast(self.folder)
-        self.guard = DiskGuard(
+        self.disks = Disks(
             self.store("state"),
             [self.store("inbox", jobs_write=False), self.store("podman")],
             DiskLimits(),
+        )
+        self.guard = DiskGuard(
+            self.disks,
             self.ballast,
             self,
+            reclaim=self.reclaim,
+            evict=self.evict,
+            on_room=lambda: self.did.append("room"),
         )
-        self.guard.reclaim = self.reclaim
-        self.guard.evict = self.evict
-        self.guard.on_room = lambda: self.did.append("room")
 
     def now(self) -> float:
         return self.time
@@ -88,8 +92,8 @@ def b(tmp_path: Path) -> Bench:
 async def test_enough_room_blocks_nothing(b: Bench) -> None:
     await b.guard.prepare()
     assert await b.check() == []
-    assert (b.guard.blocked_by(), b.guard.warnings(), b.guard.level) == (None, [], Level.ROOM)
-    assert [(f.name, f.free, f.soft, f.hard) for f in b.guard.figures()] == [
+    assert (b.disks.blocked_by(), b.guard.warnings(), b.disks.level) == (None, [], Level.ROOM)
+    assert [(f.name, f.free, f.soft, f.hard) for f in b.disks.figures()] == [
         (name, 1000 * MIB, 400 * MIB, 200 * MIB) for name in ("state", "inbox", "podman")
     ]
 
@@ -99,7 +103,7 @@ async def test_any_low_disk_blocks_work_and_says_which(b: Bench, name: str) -> N
     await b.guard.prepare()
     await b.check(**{name: 300})
     why = f"the disk of {name} has 300 MiB of 2.0 GiB free, but 440 MiB must be free"
-    assert b.guard.blocked_by() == f"disk: {why}"
+    assert b.disks.blocked_by() == f"disk: {why}"
     assert b.guard.warnings()[0].startswith(why)
 
 
@@ -107,7 +111,7 @@ async def test_it_blocks_work_from_the_first_check_on(tmp_path: Path) -> None:
     b = Bench(tmp_path)
     b.free["state"] = 1
     await b.guard.prepare()
-    assert b.guard.blocked_by() is not None
+    assert b.disks.blocked_by() is not None
     assert not b.ballast.is_there()
 
 
@@ -120,7 +124,7 @@ async def test_retention_runs_at_once_and_then_now_and_then(b: Bench) -> None:
     b.removable = 500
     assert await b.check(5) == ["reclaim 140", "room"]
     assert b.free["state"] == 440
-    assert b.guard.blocked_by() is None
+    assert b.disks.blocked_by() is None
 
 
 async def test_what_lies_on_another_disk_is_not_removed_in_vain(b: Bench) -> None:
@@ -135,7 +139,7 @@ async def test_it_ends_some_way_above_the_limit_and_pokes_once(b: Bench) -> None
     await b.guard.prepare()
     await b.check(podman=300)
     assert await b.check(0.5, podman=439) == []
-    assert b.guard.blocked_by() is not None
+    assert b.disks.blocked_by() is not None
     assert await b.check(0.5, podman=440) == ["room"]
     assert await b.check(0.5) == []
 
@@ -148,14 +152,14 @@ async def test_below_the_hard_limit_it_removes_and_then_evicts(b: Bench) -> None
     ]
     # New work needs more than those that run.
     why = "the disk of state has 100 MiB of 2.0 GiB free, but 440 MiB must be free"
-    assert b.guard.blocked_by() == f"disk: {why}"
+    assert b.disks.blocked_by() == f"disk: {why}"
     assert b.guard.warnings()[0].startswith(f"{why}: until then nothing new is taken")
     assert "evicted" in b.guard.warnings()[0]
     did = await b.check(0.5)
     assert [one.split()[0] for one in did] == ["reclaim", "evict:"], "at every check"
     b.removable = 200
     assert await b.check(0.5) == ["reclaim 340"], "that was enough"
-    assert b.guard.level is Level.LOW
+    assert b.disks.level is Level.LOW
 
 
 @pytest.mark.parametrize("trouble", [OSError(36, "File name too long"), RecursionError("deep")])
@@ -170,24 +174,24 @@ async def test_it_evicts_also_where_nothing_can_be_removed(b: Bench, trouble: Ex
 async def test_no_job_is_evicted_for_a_disk_that_jobs_do_not_write_to(b: Bench) -> None:
     await b.guard.prepare()
     assert await b.check(inbox=10) == ["reclaim 0"]
-    assert b.guard.level is Level.OUT
+    assert b.disks.level is Level.OUT
     assert "evicted" not in b.guard.warnings()[0]
-    assert b.guard.blocked_by() is not None
+    assert b.disks.blocked_by() is not None
 
 
 async def test_a_disk_that_cannot_be_seen_counts_as_it_was_last(b: Bench) -> None:
     await b.guard.prepare()
     await b.check(podman=-1)
-    assert b.guard.blocked_by() is None
+    assert b.disks.blocked_by() is None
     await b.check(podman=300)
     await b.check(podman=-1)
-    assert "podman" in (b.guard.blocked_by() or "")
+    assert "podman" in (b.disks.blocked_by() or "")
 
 
 async def test_the_log_says_it_once_with_figures(
     b: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, disk.__name__)
+    caplog.set_level(logging.INFO, disk_guard.__name__)
     await b.guard.prepare()
     for free in (300, 290, 280, 500):
         await b.check(1, state=free)
@@ -214,9 +218,9 @@ async def test_the_ballast_is_made_when_there_is_room_beyond_the_soft_limit(b: B
 async def test_what_keeps_it_from_making_room_is_tried_again(
     b: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(disk, "_PAUSE", 0.001)
-    monkeypatch.setattr(disk, "_PAUSE_LOW", 0.001)
-    monkeypatch.setattr(disk, "_RELIEF", 0.0)
+    monkeypatch.setattr(disk_guard, "_PAUSE", 0.001)
+    monkeypatch.setattr(disk_guard, "_PAUSE_LOW", 0.001)
+    monkeypatch.setattr(disk_guard, "_RELIEF", 0.0)
     await b.guard.prepare()
     b.trouble = StorageFullError("claraedge.db: the disk is full")
     b.free["state"] = 300
@@ -226,7 +230,7 @@ async def test_what_keeps_it_from_making_room_is_tried_again(
             while len(b.did) < 5:
                 await asyncio.sleep(0.001)
             b.trouble, b.removable = None, 500
-            while b.guard.blocked_by() is not None:
+            while b.disks.blocked_by() is not None:
                 await asyncio.sleep(0.001)
     finally:
         running.cancel()

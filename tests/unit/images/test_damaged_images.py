@@ -15,6 +15,7 @@ from claraedge.errors import (
     StorageFullError,
 )
 from claraedge.images import names
+from claraedge.images.checks import Checks
 from claraedge.images.images import Images
 from claraedge.images.platforms import foreign
 from claraedge.images.power_cuts import PowerCuts
@@ -30,8 +31,9 @@ ARCHIVE = Path("app.tar")
 
 async def booted(runner: MemoryRunner, database: Database, boot: str) -> tuple[Images, PowerCuts]:
     """A daemon's images after its start in that boot of the machine."""
-    images = Images(runner)
-    power_cuts = PowerCuts(images.checks, database, boot)
+    power_cuts = PowerCuts(database, boot)
+    checks = Checks(runner, is_suspect=power_cuts.is_suspect, on_whole=power_cuts.note_whole)
+    images = Images(runner, checks=checks)
     await power_cuts.prepare()
     return images, power_cuts
 
@@ -98,7 +100,7 @@ async def test_a_full_disk_ends_neither_the_start_nor_the_checks_of_images(
     with monkeypatch.context() as patch:
         patch.setattr(database, "write", full)
         images, power_cuts = await booted(runner, database, "second boot")
-        checking = asyncio.create_task(power_cuts.run())
+        checking = asyncio.create_task(power_cuts.run(images.checks.check_all))
         await eventually(lambda: len(tries) >= 2 and runner.checks, "the images are checked")
         await images.find("app:1")
         checking.cancel()

@@ -91,14 +91,13 @@ class Bench:
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     async with Database(tmp_path / "claraedge.db") as database:
-        pipelines = Pipelines(database, SystemClock(), new_id, lambda: NO_GPU)
-        place = tmp_path / "site" / "pipelines.d"
-        bench = Bench(database, place, Clock(), pipelines)
 
         def poke() -> None:
             bench.pokes += 1
 
-        pipelines.on_created = poke
+        pipelines = Pipelines(database, SystemClock(), new_id, lambda: NO_GPU, on_created=poke)
+        place = tmp_path / "site" / "pipelines.d"
+        bench = Bench(database, place, Clock(), pipelines)
         yield bench
 
 

@@ -1,4 +1,4 @@
-"""Makes docs/errors.md of the classes in claraedge/errors.py and their docstrings.
+"""Makes docs/errors.md of the classes in claraedge/errors/ and their docstrings.
 
     python build/lib/errors_table.py [--check]
 
@@ -7,7 +7,7 @@ A docstring says first when the error comes, then, after `To do:`, what helps. N
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import inspect
 import sys
 from collections.abc import Iterator
@@ -15,14 +15,13 @@ from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCE = ROOT / "claraedge" / "errors.py"
 TARGET = ROOT / "docs" / "errors.md"
 
 _MARK = "To do:"
 _HEAD = """\
 # Errors
 
-Made by `build/errors-table` from `claraedge/errors.py`; do not edit.
+Made by `build/errors-table` from `claraedge/errors/`; do not edit.
 
 The services of the platform (`nvidia.clara.platform`) answer gRPC status OK and the code in the
 header of their first message, with messages that say what happened, to which id, and what to do.
@@ -40,13 +39,9 @@ _COLUMNS = ("name", "code", "decimal", "gRPC status", "exit", "when", "to do")
 
 
 def load() -> ModuleType:
-    """The module, from its file: no other part of the package is imported."""
-    spec = importlib.util.spec_from_file_location("claraedge_errors", SOURCE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The errors of this tree. They import no other part of the package."""
+    sys.path.insert(0, str(ROOT))
+    return importlib.import_module("claraedge.errors")
 
 
 def classes(module: ModuleType) -> Iterator[type]:

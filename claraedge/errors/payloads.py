@@ -1,0 +1,92 @@
+"""Errors of payloads and their files."""
+
+from __future__ import annotations
+
+from claraedge.errors.base import ClaraedgeError
+from claraedge.errors.calls import InvalidRequestError
+
+
+class InvalidPayloadIdError(InvalidRequestError):
+    """The text is not a valid payload id.
+
+    To do: give 32 hex digits, with or without dashes, as the call that created it returned them.
+    """
+
+    name = "invalid-payload-id"
+    code = -0x3000
+
+
+class PayloadNotFoundError(ClaraedgeError):
+    """No payload has this id.
+
+    To do: upload the files into a new payload or job; a deleted payload cannot be restored.
+    """
+
+    name = "payload-not-found"
+    code = -0x3001
+    status = "NOT_FOUND"
+
+
+class InvalidFileNameError(InvalidRequestError):
+    """The file name is empty, too long or not text, or leads out of the payload.
+
+    To do: use a relative name without `..`, each part at most 255 bytes.
+    """
+
+    name = "invalid-file-name"
+    code = -0x3100
+
+
+class FileNotFoundInPayloadError(ClaraedgeError):
+    """The payload has no file of this name.
+
+    To do: use a name that the `Details` call of the payload returns.
+    """
+
+    name = "file-not-found"
+    code = -0x3101
+    status = "NOT_FOUND"
+
+
+class AmbiguousFileNameError(ClaraedgeError):
+    """Several files differ from the name only in upper and lower case, and none equals it.
+
+    To do: give the name in its exact case.
+    """
+
+    name = "ambiguous-file-name"
+    code = -0x3102
+    status = "FAILED_PRECONDITION"
+
+
+class PayloadStateError(ClaraedgeError):
+    """The payload is of the wrong type, or cannot be changed now because its job was started.
+
+    To do: wait until its job has stopped and its results are delivered, or use another payload.
+    """
+
+    name = "payload-state"
+    code = -0x3103
+    status = "FAILED_PRECONDITION"
+
+
+class DamagedFileError(ClaraedgeError):
+    """A file of a payload is missing or damaged on the disk of the daemon.
+
+    To do: upload the file again; check `dmesg` for errors of that disk.
+    """
+
+    name = "damaged-file"
+    code = -0x3105
+    status = "DATA_LOSS"
+
+
+class FileCollisionError(ClaraedgeError):
+    """Two input payloads contain a file of the same name.
+
+    To do: remove or rename one of the files.
+    """
+
+    name = "file-collision"
+    code = -0x3104
+    status = "ALREADY_EXISTS"

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Self, TypeAlias, TypeVar, cast
+from typing import Any, Self, TypeAlias, TypeVar
 
 from claraedge.appliance.lock import FileLock
 from claraedge.blocking import in_thread
@@ -30,31 +28,24 @@ from claraedge.errors import (
     UnavailableError,
 )
 from claraedge.store import copies, replacing, soundness
-from claraedge.store.contention import holder, is_busy
+from claraedge.store.contention import BUSY_MS, Contention
 from claraedge.store.migrations import migrate, refuse_foreign, refuse_newer
 from claraedge.store.queries import load_queries
+from claraedge.store.write_queue import WriteQueue, WriteTask
 
 T = TypeVar("T")
 
 Parameter: TypeAlias = str | bytes | int | float | None
 Row: TypeAlias = sqlite3.Row
 
-_log = logging.getLogger(__name__)
-
 #: Most concurrent reads.
 _READERS = 4
 #: Most concurrent reads of pages of lists: the other readers are left to short reads.
 _PAGE_READERS = 2
-#: Milliseconds after which a lock of another process is requested again, without a limit.
-_BUSY_MS = 500
 #: Size (bytes) to which the write-ahead log is truncated after a long reader has let it grow.
 _WAL_BYTES = 8 << 20
-#: Size (bytes) of the log from which `warnings` reports it: it grows while another process reads.
-_WAL_IS_LONG = 128 << 20
 #: Interval (s) at which `answers` checks whether the state waits for a lock.
 _ASK = 0.2
-#: Most tasks in one transaction.
-_BATCH = 256
 
 
 class Transaction:
@@ -82,33 +73,8 @@ class Transaction:
 
     def row(self, query: str, **parameters: Parameter) -> Row | None:
         """Returns the first row of a query, or None."""
-        return cast(
-            "Row | None", self._connection.execute(self._queries[query], parameters).fetchone()
-        )
-
-
-@dataclass(slots=True)
-class _Task(Generic[T]):
-    work: Callable[[Transaction], T]
-    future: asyncio.Future[T]
-    loop: asyncio.AbstractEventLoop
-    result: T | None = None
-    error: BaseException | None = None
-
-    def answer(self) -> None:
-        """Gives the result or error to the caller, in the caller's event loop."""
-
-        def settle() -> None:
-            if self.future.done():  # the caller was cancelled; the change is kept all the same
-                return
-            if self.error is not None:
-                self.future.set_exception(self.error)
-            else:
-                self.future.set_result(cast("T", self.result))
-
-        # A closed loop means that the process is ending; the commit is kept.
-        with contextlib.suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(settle)
+        found: Row | None = self._connection.execute(self._queries[query], parameters).fetchone()
+        return found
 
 
 def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
@@ -121,7 +87,7 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     connection.isolation_level = None
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
     connection.execute("PRAGMA cell_size_check = ON")  # a damaged page is found when it is read
     return connection
 
@@ -145,7 +111,8 @@ class Database:
         self._on_full = on_full
         self._queries = load_queries()
         self._lock = FileLock(path.with_suffix(".lock"))
-        self._tasks: queue.SimpleQueue[_Task[Any] | None] = queue.SimpleQueue()
+        self._tasks: WriteQueue[Transaction] = WriteQueue()
+        self._contention = Contention(path)
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._reader_slots = asyncio.Semaphore(_READERS)
         self._page_slots = asyncio.Semaphore(_PAGE_READERS)
@@ -156,8 +123,6 @@ class Database:
         self._open_files = contextlib.ExitStack()
         """Files that may be closed only once no connection is open."""
         self._closed = True
-        self._stopping = False
-        self._contended: str | None = None
         self.unusable: StateFolderError | None = None
         """The error that ended all work with the state; None: it is usable."""
         self._met = asyncio.Event()
@@ -168,7 +133,7 @@ class Database:
         try:
             await in_thread(self._open)
         except asyncio.CancelledError:
-            self._stopping = True  # ends the thread, which may wait for a lock
+            self._contention.close()  # ends the thread, which may wait for a lock
             raise
         self._thread = threading.Thread(target=self._write_all, name="database", daemon=True)
         self._thread.start()
@@ -181,9 +146,9 @@ class Database:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stopping = True
+        self._contention.close()
         self._closed = True  # before the end of the queue: no task may follow that
-        self._tasks.put(None)
+        self._tasks.close()
         if self._thread is not None:
             await in_thread(self._thread.join)
         await in_thread(self._close)
@@ -197,22 +162,11 @@ class Database:
         other than on the transaction. Raises UnavailableError after the database was closed.
         """
         self._refuse_closed()
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        self._tasks.put(_Task(work, future, loop))
-        return await future
+        return await self._tasks.put(work)
 
     def warnings(self) -> list[str]:
         """Returns what prevents writing the state, or lets it grow, as texts for people."""
-        found = [] if self._contended is None else [self._contended]
-        log = self.path.with_name(f"{self.path.name}-wal")
-        with contextlib.suppress(OSError):
-            if (size := log.stat().st_size) > _WAL_IS_LONG:
-                found.append(
-                    f"{log} has {size >> 20} MiB: {holder(self.path, 'READ')} reads the"
-                    " database all the time, so that its log only grows; end that"
-                )
-        return found
+        return self._contention.warnings()
 
     async def answers(self, work: Callable[[Transaction], object]) -> None:
         """Returns once `work` is written, or as soon as it is known to wait for a lock.
@@ -221,10 +175,8 @@ class Database:
         """
         writing = asyncio.ensure_future(self.write(work))
         try:
-            while self._contended is None:
-                done, _ = await asyncio.wait({writing}, timeout=_ASK)
-                if done:
-                    break
+            while not (self._contention.waits or writing.done()):
+                await asyncio.wait({writing}, timeout=_ASK)
             if writing.done():
                 writing.result()
         finally:
@@ -302,7 +254,7 @@ class Database:
             soundness.refuse_unusable(self.path)
             refuse_newer(self.path)
             soundness.refuse_lost(self.path)
-            self._patiently(self._open_writer)
+            self._contention.patiently(self._open_writer)
         except (sqlite3.Error, OSError) as error:
             known = self._meaning(error)
             self._close()
@@ -335,33 +287,6 @@ class Database:
         soundness.check_values(self._writer, self.path)
         copies.note_version(self._writer)
 
-    def _patiently(self, step: Callable[[], T]) -> T:
-        """Runs a step, and repeats it while another process has a lock on the database.
-
-        Raises UnavailableError where the database is being closed meanwhile.
-        """
-        said: str | None = None
-        while True:
-            try:
-                result = step()
-            except sqlite3.OperationalError as error:
-                if not is_busy(error):
-                    raise
-                if self._stopping:
-                    raise UnavailableError("the daemon is stopping; try again") from error
-                text = (
-                    f"{holder(self.path)} has a lock on {self.path}, and nothing can be written"
-                    " until it ends; nobody but claraedge should open that file"
-                )
-                if text != said:
-                    _log.warning("the state waits: %s", text)
-                self._contended = said = text
-            else:
-                if said is not None:
-                    self._contended = None
-                    _log.info("the state can be written again")
-                return result
-
     def _close(self) -> None:
         if self.unusable is not None and self._writer is not None:
             self._leave_as_it_is(self._writer)
@@ -390,7 +315,7 @@ class Database:
 
     def _read(self, work: Callable[[Transaction], T]) -> T:
         try:
-            return self._patiently(lambda: self._read_one(work))
+            return self._contention.patiently(lambda: self._read_one(work))
         except sqlite3.Error as error:
             known = self._meaning(error)
             if known is error:
@@ -414,38 +339,13 @@ class Database:
 
     def _write_all(self) -> None:
         try:
-            self._write_batches()
-        finally:
-            self._closed = True
-            while True:  # answers waiting callers, also where a bug ended this thread
-                try:
-                    task = self._tasks.get_nowait()
-                except queue.Empty:
-                    return
-                if task is not None:
-                    task.error = UnavailableError("the state is closed; try again once it runs")
-                    task.answer()
-
-    def _write_batches(self) -> None:
-        while True:
-            task = self._tasks.get()
-            stopping = task is None
-            batch = [] if task is None else [task]
-            while len(batch) < _BATCH and not stopping:
-                try:
-                    following = self._tasks.get_nowait()
-                except queue.Empty:
-                    break
-                if following is None:
-                    stopping = True
-                else:
-                    batch.append(following)
-            if batch:
+            for batch in self._tasks.batches():
                 self._commit(batch)
-            if stopping:
-                return
+        finally:  # answers waiting callers, also where a bug ended this thread
+            self._closed = True
+            self._tasks.refuse_rest()
 
-    def _commit(self, batch: list[_Task[Any]]) -> None:
+    def _commit(self, batch: list[WriteTask[Transaction, Any]]) -> None:
         full = self._try(batch)
         if full and self._on_full():
             self._try(full)
@@ -454,14 +354,14 @@ class Database:
         assert self._writer is not None
         self._tell_watcher(Transaction(self._writer, self._queries))
 
-    def _try(self, batch: list[_Task[Any]]) -> list[_Task[Any]]:
+    def _try(self, batch: list[WriteTask[Transaction, Any]]) -> list[WriteTask[Transaction, Any]]:
         """Runs tasks in one transaction; returns those that failed because the disk is full."""
         writer = self._writer
         assert writer is not None
         transaction = Transaction(writer, self._queries)
         try:
             self._refuse_unusable()
-            self._patiently(lambda: writer.execute("BEGIN IMMEDIATE"))
+            self._contention.patiently(lambda: writer.execute("BEGIN IMMEDIATE"))
             for task in batch:
                 task.error = None
                 writer.execute("SAVEPOINT task")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from claraedge.errors import UnavailableError
-from claraedge.store import database as database_module
+from claraedge.store import contention
 from claraedge.store.database import Database, Transaction
 from tests.rig.waiting import eventually
 
@@ -83,7 +83,7 @@ async def test_a_write_waits_for_the_lock_of_another_process(tmp_path: Path) -> 
 async def test_a_reader_that_lets_the_log_grow_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_module, "_WAL_IS_LONG", 1 << 20)
+    monkeypatch.setattr(contention, "_WAL_IS_LONG", 1 << 20)
     async with Database(tmp_path / "claraedge.db") as database:
         await database.write(put("k"))
         with locked(database.path, "reads") as pid:

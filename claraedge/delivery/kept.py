@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from claraedge.jobs.retention.keeping import DAY
 from claraedge.store.database import Row, Transaction
-
-DAY = 86400.0
 
 
 class KeptKind(enum.Enum):

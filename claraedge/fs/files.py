@@ -8,7 +8,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from claraedge.blocking import CancelFlag
@@ -67,15 +67,19 @@ def sync_tree(root: Path) -> None:
     """
     for place in descend(root):
         if place.is_file:
-            descriptor = os.open(place.name, _READ, dir_fd=place.folder)
-            try:
-                sync(descriptor)
-            finally:
-                os.close(descriptor)
+            _sync_entry(place)
         elif place.left and place.opened is not None:
             sync(place.opened)
         elif place.is_folder and place.opened is None:
             raise _closed(place)
+
+
+def _sync_entry(place: Place) -> None:
+    descriptor = os.open(place.name, _READ, dir_fd=place.folder)
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def make_folders(path: Path, mode: int = 0o700) -> None:
@@ -287,16 +291,33 @@ def link_or_copy(source: Path, target: Path, *, flag: CancelFlag | None = None) 
         copy_file(source, target, mode=stat.S_IMODE(source.lstat().st_mode), flag=flag)
 
 
-def open_folders(root: Path, mode: int) -> None:
-    """Gives `root` and every folder below it this mode, from the top, so that all can be opened.
+def readable(mode: int) -> int:
+    """Returns the permission bits with which all users can read a file that has these. Pure."""
+    return mode & 0o777 | 0o444
 
+
+def finish_tree(root: Path, mode: int, meet: Callable[[Place], object] = lambda _: None) -> None:
+    """Makes a tree of ours readable for all users, and durable, in one walk.
+
+    Each folder gets `mode`, from the top, so that all can be opened; each file what `readable`
+    says. Both are set before the fsync; the content of a folder comes before the folder. `meet` is
+    called with each entry before it is changed, with a folder once; what it raises ends the walk.
     Raises PermissionError at a folder of another owner that cannot be opened.
     """
     for place in descend(root, opening=True):
-        if place.opened is not None and not place.left:
+        if place.left and place.opened is not None:
+            sync(place.opened)
+            continue
+        meet(place)
+        if place.opened is not None:
             os.fchmod(place.opened, mode)
-        elif place.is_folder and not place.left:
+        elif place.is_folder:
             raise _closed(place)
+        elif place.is_file:
+            found = stat.S_IMODE(place.status.st_mode)
+            if found != readable(found):
+                os.chmod(place.name, readable(found), dir_fd=place.folder)
+            _sync_entry(place)
 
 
 def _closed(place: Place) -> PermissionError:
@@ -304,10 +325,14 @@ def _closed(place: Place) -> PermissionError:
     return PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
 
 
+def is_foreign(status: os.stat_result) -> bool:
+    """Whether something belongs to another user."""
+    return status.st_uid != os.geteuid()
+
+
 def has_foreign(root: Path) -> bool:
     """Whether anything at or below `root` belongs to another user.
 
     Our own folders get the owner's permission bits where these are missing.
     """
-    ours = os.geteuid()
-    return any(place.status.st_uid != ours for place in descend(root, opening=True))
+    return any(is_foreign(place.status) for place in descend(root, opening=True))

@@ -28,7 +28,7 @@ from claraedge.errors import DamagedFileError
 from claraedge.fs import files
 from claraedge.fs.hashing import digest
 from claraedge.fs.removal import remove
-from claraedge.fs.walking import holds_files, walk
+from claraedge.fs.walking import Place, holds_files
 from claraedge.ids import new_id
 from claraedge.payloads.model import PayloadFile
 from claraedge.payloads.names import MAX_NAME_BYTES, MAX_PARTS
@@ -42,6 +42,12 @@ MAX_ENTRIES = 500_000
 
 class UnusableOutputError(Exception):
     """The outputs of an operator cannot be kept; the message says why, and what to do."""
+
+
+class ForeignOutputError(Exception):
+    """Something in the outputs of an operator belongs to another user; the runner's `reclaim`
+    changes the owner.
+    """
 
 
 class PayloadTree:
@@ -169,7 +175,7 @@ class PayloadTree:
         """
         blob = b"blobs/" + (name or new_id()).encode()
         target = self.folder(payload) / os.fsdecode(blob)
-        shown = mode & 0o777 | 0o444
+        shown = files.readable(mode)
         if stat.S_IMODE(source.lstat().st_mode) != shown:
             source.chmod(shown)
             files.sync_file(source)  # the name must not be durable without the mode
@@ -251,47 +257,70 @@ class PayloadTree:
             target = building / file.name.removeprefix("input/")
             files.new_folders(target.parent)
             files.link_or_copy(self.path(payload, file), target, flag=flag)
-        files.open_folders(building, 0o755)  # with any umask: containers run as other users
-        files.sync_tree(building)  # before its rename: what exists after a power cut is complete
+        # Before the rename: what exists after a power cut is complete, and open to the other users
+        # that containers run as.
+        files.finish_tree(building, 0o755)
         building.rename(view)
         files.sync_folder(view.parent)
 
-    def collect(self, payload: str, folder: Path, prefix: str) -> tuple[list[PayloadFile], int]:
+    def collect(
+        self, payload: str, folder: Path, prefix: str, *, reclaimed: bool = False
+    ) -> tuple[list[PayloadFile], int]:
         """Lists what an attempt wrote, and makes it readable for all and durable.
 
         Returns the regular files as `prefix/...`, and the number of other entries (links, devices),
-        which are never followed, listed or delivered. Raises UnusableOutputError for a tree that is
-        too deep, has too long paths, or is too large.
+        which are never followed, listed or delivered. Raises ForeignOutputError where something in
+        it belongs to another user, unless it was `reclaimed`; UnusableOutputError for a tree that
+        is too deep, has too long paths, or is too large.
         """
-        files.open_folders(folder, 0o755)
-        written = []
-        others = 0
-        for count, entry in enumerate(walk(folder)):
-            if count > MAX_ENTRIES:
-                raise UnusableOutputError(
-                    f"left more than {MAX_ENTRIES} files and folders in its outputs; write fewer,"
-                    " or pack them into archives"
-                )
-            _refuse_path(f"{prefix}/{printable(os.fsdecode(entry.path))}")
-            if entry.is_file:
-                mode = stat.S_IMODE(entry.status.st_mode) & 0o777 | 0o444
-                os.chmod(entry.name, mode, dir_fd=entry.folder)
-                written.append((os.fsdecode(entry.path), entry.status.st_size, mode))
-            others += not (entry.is_file or entry.is_folder)
-        files.sync_tree(folder)
-        written.sort(key=lambda one: os.fsencode(one[0]))
-        listed = listed_names([name for name, _, _ in written])
+        output = _Output(prefix, reclaimed=reclaimed)
+        files.finish_tree(folder, 0o755, output.meet)
+        written = sorted(output.files)
+        listed = listed_names([os.fsdecode(path) for path, _, _ in written])
         blobs = os.fsencode(folder.relative_to(self.folder(payload)))
         found = [
             PayloadFile(
-                name=f"{prefix}/{listed[name]}",
+                name=f"{prefix}/{listed[os.fsdecode(path)]}",
                 size=size,
                 mode=mode,
-                blob=blobs + b"/" + os.fsencode(name),
+                blob=blobs + b"/" + path,
             )
-            for name, size, mode in written
+            for path, size, mode in written
         ]
-        return found, others
+        return found, output.others
+
+
+class _Output:
+    """What one walk meets in the outputs of an operator."""
+
+    def __init__(self, prefix: str, *, reclaimed: bool) -> None:
+        self.files: list[tuple[bytes, int, int]] = []
+        """Paths relative to the folder of the outputs, sizes in bytes, and modes."""
+        self.others = 0
+        """The number of entries that are neither files nor folders."""
+        self._prefix = prefix
+        self._reclaimed = reclaimed
+        self._count = 0
+        self._parts: list[bytes] = []
+
+    def meet(self, place: Place) -> None:
+        """Notes an entry. Raises UnusableOutputError and ForeignOutputError as `collect` does."""
+        if not self._reclaimed and files.is_foreign(place.status):
+            raise ForeignOutputError
+        if self._count > MAX_ENTRIES:
+            raise UnusableOutputError(
+                f"left more than {MAX_ENTRIES} files and folders in its outputs; write fewer,"
+                " or pack them into archives"
+            )
+        self._count += 1
+        self._parts[max(place.depth - 1, 0) :] = [place.name] if place.depth else []
+        path = b"/".join(self._parts)
+        _refuse_path(f"{self._prefix}/{printable(os.fsdecode(path))}")
+        if place.is_file:
+            mode = files.readable(place.status.st_mode)
+            self.files.append((path, place.status.st_size, mode))
+        elif not place.is_folder:
+            self.others += 1
 
 
 def disposable_blob(payload: str, blob: bytes) -> str:

@@ -24,7 +24,8 @@ from claraedge.jobs.operators.registering import register
 from claraedge.jobs.operators.shared_values import SharedValues
 from claraedge.jobs.operators.values import UnusableValueError
 from claraedge.jobs.retries import next_attempt
-from claraedge.payloads.tree import UnusableOutputError
+from claraedge.payloads.model import PayloadFile
+from claraedge.payloads.tree import ForeignOutputError, UnusableOutputError
 from claraedge.pipelines import requests
 from claraedge.pipelines.model import Operator
 from claraedge.pipelines.registration import is_registration
@@ -243,17 +244,10 @@ class Execution:
 
     async def _complete(self) -> None:
         """Collects its output files; if that is not possible, the operator has failed."""
-        payload, name = self._job.payload, self.record.name
-        tree = self._machine.payloads.tree
-        folder = tree.attempt(payload, name, self.record.attempt)
         try:
             async with self._machine.suspects.during(Work.JOB, self._job.id):
                 await self._values.keep(self.record.attempt)
-                if await in_thread(files.has_foreign, folder):
-                    await self._machine.runner.reclaim(folder)
-                produced, others = await in_thread(
-                    tree.collect, payload, folder, f"operators/{name}"
-                )
+                produced, others = await self._collect()
         except (UnusableValueError, UnusableOutputError, ContainerError) as error:
             await self._fail(str(error), 0)
             return
@@ -266,6 +260,17 @@ class Execution:
             )
             return
         await self._progress.complete(produced, others)
+
+    async def _collect(self) -> tuple[list[PayloadFile], int]:
+        payload, name = self._job.payload, self.record.name
+        tree = self._machine.payloads.tree
+        folder = tree.attempt(payload, name, self.record.attempt)
+        output = (payload, folder, f"operators/{name}")
+        try:
+            return await in_thread(tree.collect, *output)
+        except ForeignOutputError:
+            await self._machine.runner.reclaim(folder)
+            return await in_thread(tree.collect, *output, reclaimed=True)
 
     async def _fail_or_retry(self, reason: str, code: int | None) -> None:
         retry = self._operator.retry

@@ -298,3 +298,42 @@ def test_sync_tree_meets_every_file_and_folder(
     monkeypatch.setattr(os, "fsync", noting)
     files.sync_tree(tmp_path)
     assert synced == {str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "f")}
+
+
+def test_a_tree_is_finished_in_one_walk_from_the_bottom_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is synced has its mode already, and a folder comes after all that lies in it."""
+    top = tmp_path / "top"
+    (top / "a" / "b").mkdir(parents=True)
+    for name in ("a/b/f", "a/g", "h"):
+        (top / name).write_text("1")
+        (top / name).chmod(0o100)
+    (top / "link").symlink_to("a")
+    (top / "a" / "b").chmod(0o000)
+    read, synced, met = [], [], []
+    scandir, fsync = os.scandir, os.fsync
+
+    def noting_scandir(descriptor: int) -> object:
+        read.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        return scandir(descriptor)
+
+    def noting_fsync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        synced.append((str(path.relative_to(tmp_path)), oct(mode)))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "scandir", noting_scandir)
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    files.finish_tree(top, 0o755, lambda place: met.append(place.name))
+    assert read == [top, top / "a", top / "a" / "b"]
+    assert synced == [
+        ("top/a/b/f", "0o544"),
+        ("top/a/b", "0o755"),
+        ("top/a/g", "0o544"),
+        ("top/a", "0o755"),
+        ("top/h", "0o544"),
+        ("top", "0o755"),
+    ]
+    assert met == [b"top", b"a", b"b", b"f", b"g", b"h", b"link"]

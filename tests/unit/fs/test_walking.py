@@ -25,7 +25,7 @@ def test_depth_and_length_of_paths_are_no_matter(tmp_path: Path, name: str, leve
     assert walking.size(top) == levels
     assert walking.size_alone(top) == walking.allocated(top)
     assert not files.has_foreign(top)
-    files.open_folders(top, 0o755)
+    files.finish_tree(top, 0o755)
     files.sync_tree(top)
     met = [entry.path.count(b"/") for entry in walk(top)]
     assert max(met) <= MAX_DEPTH

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from claraedge.errors import ContainerError
+from claraedge.fs import files
 from claraedge.jobs.model import JobStatus, OperatorStatus
-from claraedge.jobs.operators import execution
 from tests.rig.device import Device, all_stopped, emptied
 from tests.rig.engine import bench
 from tests.rig.pipelines import chain
@@ -224,7 +224,7 @@ async def test_queued_jobs_keep_their_order_over_a_restart(device: Device) -> No
 async def test_a_foreign_owner_in_the_output_is_reclaimed(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(execution.files, "has_foreign", lambda folder: folder.exists())
+    monkeypatch.setattr(files, "is_foreign", lambda _: True)
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
         assert (await b.end(job.id)).status is JobStatus.HEALTHY
@@ -237,7 +237,7 @@ async def test_an_output_that_cannot_be_given_back_fails_its_operator_with_the_r
     async def refused(folder: Path) -> None:
         raise ContainerError(f"{folder.name} could not be given back: no such user")
 
-    monkeypatch.setattr(execution.files, "has_foreign", lambda folder: folder.exists())
+    monkeypatch.setattr(files, "is_foreign", lambda _: True)
     monkeypatch.setattr(device.runner, "reclaim", refused)
     async with bench(device) as b:
         ended = await b.end((await b.job(await b.register(chain("one")), {"x": b"1"})).id)

@@ -51,7 +51,7 @@ async def test_an_orphan_container_that_stays_does_not_keep_the_daemon_from_star
         assert ended.status is JobStatus.HEALTHY
 
 
-@pytest.mark.parametrize("step", ["link_or_copy", "sync_tree"])
+@pytest.mark.parametrize("step", ["link_or_copy", "finish_tree"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 async def test_a_full_disk_delays_an_operator_and_does_not_fail_it(
     device: Device, monkeypatch: pytest.MonkeyPatch, step: str, number: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import stat
 import threading
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from claraedge.fs import files
 from claraedge.ids import new_id
 from claraedge.payloads.model import Payload, PayloadFile
 from claraedge.payloads.payloads import Payloads
-from claraedge.payloads.tree import PayloadTree, UnusableOutputError
+from claraedge.payloads.tree import ForeignOutputError, PayloadTree, UnusableOutputError
 from claraedge.payloads.uploads import Upload
 from claraedge.store import disposable
 from claraedge.store.database import Transaction
@@ -378,6 +379,19 @@ class TestTree:
         assert ([f.name for f in found], others) == (["operators/seg/closed/more/a"], 0)
         assert found[0].mode == 0o444
         assert inner.stat().st_mode & 0o777 == 0o755
+
+    def test_what_belongs_to_others_is_refused_until_it_was_reclaimed(
+        self, tree: PayloadTree, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = tree.attempt("p", "seg", 1)
+        folder.mkdir(parents=True)
+        (folder / "ours").touch()
+        (folder / "theirs").symlink_to("ours")
+        monkeypatch.setattr(files, "is_foreign", lambda status: stat.S_ISLNK(status.st_mode))
+        with pytest.raises(ForeignOutputError):
+            tree.collect("p", folder, "operators/seg")
+        found, others = tree.collect("p", folder, "operators/seg", reclaimed=True)
+        assert ([file.name for file in found], others) == (["operators/seg/ours"], 1)
 
     def test_names_that_are_not_utf_8_are_listed_escaped_and_found(self, tree: PayloadTree) -> None:
         folder = tree.attempt("p", "seg", 1)

@@ -5,7 +5,6 @@ Every step may be repeated: it recognises what an earlier attempt did.
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -18,15 +17,15 @@ from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.delivery import reports
 from claraedge.delivery.plan import Delivered, plan
-from claraedge.delivery.publish import publish, write_json
+from claraedge.delivery.publish import Published, publish, write_json
 from claraedge.delivery.records import DeliveryRecord
 from claraedge.delivery.roots import Root, Roots
 from claraedge.fs import files
 from claraedge.fs.hashing import digest
-from claraedge.fs.landing import Landing, located
+from claraedge.fs.landing import located
 from claraedge.fs.removal import remove
 from claraedge.fs.room import need_room
-from claraedge.fs.trees import move
+from claraedge.fs.trees import Building, move
 from claraedge.fs.trusted import opened
 from claraedge.fs.walking import size
 from claraedge.jobs.logs.logs import JobLogs
@@ -93,25 +92,28 @@ class Parcels:
         available.
         """
         publishing = self._publish_result if due.record.healthy else self._publish_failure
-        path = publishing(flag, due)
-        original = self._keep_original(flag, due, path)
-        return Parcel(path=path, size=_size(path), original=original)
+        made = publishing(flag, due)
+        original = self._keep_original(flag, due, made.path)
+        size = made.size if due.record.healthy else None  # a failure contains its original
+        return Parcel(
+            path=made.path, size=_size(made.path) if size is None else size, original=original
+        )
 
-    def _publish_result(self, flag: CancelFlag, due: Due) -> Path:
+    def _publish_result(self, flag: CancelFlag, due: Due) -> Published:
         chosen = _chosen(due)
         needed = sum(self._disk_size(due, file) for _, file, _ in chosen)
         largest = max((file.size for _, file, _ in chosen), default=0)
 
-        def build(building: Path) -> None:
+        def build(building: Building) -> None:
             device = self._tree.payloads.stat().st_dev
-            need_room(building, needed, source=device, largest=largest)
+            need_room(building.root, needed, source=device, largest=largest)
             delivered = self._copy_outputs(flag, due, chosen, building)
             failpoints.reach("deliver: copied")
             inputs = [self._input(file, due, flag) for file in _inputs(due)]
             document = reports.result(
                 due.job, delivered, inputs, _origin(due.record), self._clock.now()
             )
-            write_json(building / "result.json", document)
+            write_json(building, "result.json", document)
 
         root = self._roots.outbox
         try:
@@ -121,26 +123,26 @@ class Parcels:
                 raise
             raise FullError(root, needed, error) from error
 
-    def _publish_failure(self, flag: CancelFlag, due: Due) -> Path:
-        def build(building: Path) -> None:
+    def _publish_failure(self, flag: CancelFlag, due: Due) -> Published:
+        def build(building: Building) -> None:
             flag.check()
             for position, operator in enumerate(due.job.operators):
                 if operator.attempt:
-                    logs = building / "logs"
-                    logs.mkdir(exist_ok=True)
                     lines = self._logs.tail(due.job.id, operator.name, operator.attempt, LOG_LINES)
-                    log = logs / _log_name(operator.name, position)
-                    log.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
+                    text = "".join(lines).encode("utf-8", "backslashreplace")
+                    building.write(f"logs/{_log_name(operator.name, position)}".encode(), text)
             if due.record.item is not None:
-                (building / "original").mkdir()  # gets the others' group here
+                building.folder(b"original")  # gets the others' group here
             failpoints.reach("deliver: logs")
             inputs = [self._input(file) for file in _inputs(due)]
             document = reports.failure(due.job, inputs, _origin(due.record), self._clock.now())
-            write_json(building / "reason.json", document)
+            write_json(building, "reason.json", document)
 
         return self._publish(self._roots.failed, "reason.json", due, build)
 
-    def _publish(self, root: Root, marker: str, due: Due, build: Callable[[Path], None]) -> Path:
+    def _publish(
+        self, root: Root, marker: str, due: Due, build: Callable[[Building], None]
+    ) -> Published:
         root.refuse()
         return publish(
             root.path, due.record.folder, due.job.id, marker=marker, key="job_id", build=build
@@ -158,32 +160,29 @@ class Parcels:
         flag: CancelFlag,
         due: Due,
         chosen: Sequence[tuple[Delivered, PayloadFile, bytes]],
-        building: Path,
+        building: Building,
     ) -> list[reports.DeliveredFile]:
         delivered = []
         self._tree.refuse_damaged(
             flag, due.job.payload, [file for _, file, _ in chosen], deep=False
         )
-        landing = Landing(building)
         for output, file, inside in chosen:
-            source = self._tree.path(due.job.payload, file)
-            mode = 0o600 | file.mode & 0o111
-            target = landing.put(
+            made = building.copy(
                 os.fsencode(output.folder) + b"/" + inside,
-                functools.partial(files.copy_file, source, mode=mode, flag=flag),
+                self._tree.path(due.job.payload, file),
+                mode=file.mode,
+                flag=flag,
+                drop_cache=self._drop_cache,
             )
             delivered.append(
                 reports.DeliveredFile(
-                    path=printable(str(target.relative_to(building))),
+                    path=printable(str(made.path)),
                     operator=output.operator,
                     output=output.output,
-                    size=target.lstat().st_size,
-                    sha256=digest(target, flag).sha256,
+                    size=made.size,
+                    sha256=made.sha256,
                 )
             )
-            if self._drop_cache:
-                files.uncache(source)
-                files.uncache(target)
         return delivered
 
     def _input(

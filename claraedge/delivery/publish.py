@@ -8,6 +8,7 @@ import json
 import os
 import stat
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -17,24 +18,34 @@ from claraedge.decoding import decode_json
 from claraedge.errors import ClaraedgeError, StateFolderError
 from claraedge.fs import files
 from claraedge.fs.removal import remove
+from claraedge.fs.trees import Building
 from claraedge.fs.trusted import opened
 from claraedge.ids import new_id
-from claraedge.spool.shown import opened_shown, show
+from claraedge.spool.shown import opened_shown
 from claraedge.spool.slug import whole_id
 
 #: Largest marker file in bytes: a result.json names each file.
 _LARGEST = 64 << 20
 
 
-def write_json(path: Path, document: Mapping[str, object]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A folder of results or of a failure."""
+
+    path: Path
+    size: int | None
+    """Bytes of its files; None where an earlier attempt made it."""
+
+
+def write_json(building: Building, name: str, document: Mapping[str, object]) -> None:
     """Writes a JSON document for people and programs: indented, UTF-8."""
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    files.replace(path, text.encode("utf-8", "backslashreplace"))
+    building.write(name.encode(), text.encode("utf-8", "backslashreplace"))
 
 
 def publish(
-    root: Path, folder: str, owner: str, *, marker: str, key: str, build: Callable[[Path], None]
-) -> Path:
+    root: Path, folder: str, owner: str, *, marker: str, key: str, build: Callable[[Building], None]
+) -> Published:
     """Returns the folder `root/folder`; creates it with `build` if it does not exist yet.
 
     `build` fills an empty folder that no one else can reach. It must write a JSON file `marker`
@@ -51,7 +62,7 @@ def publish(
     found = published(root, folder, owner, marker=marker, key=key)
     if found is not None:
         files.sync_folder(found.parent)
-        return found
+        return Published(path=found, size=None)
     for name in (folder, whole_id(folder, owner)):
         target = root / name
         if os.path.lexists(target):
@@ -59,9 +70,9 @@ def publish(
         mode = stat.S_IMODE(root.stat().st_mode)
         above = os.fsencode(target.parent.relative_to(root)) if target.parent != root else b""
         with opened(root) as top, opened_shown(root, above, mode) as place:
-            _put(top / f".tmp-{owner}", place / target.name, target, mode, build)
+            size = _put(top / f".tmp-{owner}", place / target.name, target, mode, build)
         failpoints.reach("publish: synced")
-        return target
+        return Published(path=target, size=size)
     raise StateFolderError(
         f"{root / folder} cannot be made: folders of that name, and of that name with the whole id"
         f" {owner}, exist and have no {marker} of this job; move them to another place"
@@ -69,32 +80,31 @@ def publish(
 
 
 def _put(
-    temporary: Path, place: Path, target: Path, mode: int, build: Callable[[Path], None]
-) -> None:
+    temporary: Path, place: Path, target: Path, mode: int, build: Callable[[Building], None]
+) -> int:
     """Fills a folder and renames it to `place`, which is shown to people as `target`.
 
-    The paths begin with descriptors. A user who may write to the root can replace the partial
-    folder: then it is built in the folder that was moved, or an error is raised, but no path
-    leads elsewhere.
+    Returns the size of its files in bytes. The paths begin with descriptors. A user who may write
+    to the root can replace the partial folder: then it is built in the folder that was moved, or an
+    error is raised, but no path leads elsewhere.
     """
     remove(temporary)
     temporary.mkdir(0o700)
     failpoints.reach("publish: building")
     try:
-        with opened(temporary.parent, os.fsencode(temporary.name)) as building:
-            made = building.stat()
+        with opened(temporary.parent, os.fsencode(temporary.name)) as inside:
+            made = inside.stat()
             if made.st_uid != os.geteuid() and made.st_uid != _our_uid(temporary.parent):
                 raise OSError(errno.EAGAIN, "was replaced while it was made", str(target))
             try:
+                building = Building(inside, mode)
                 build(building)
                 failpoints.reach("publish: written")
-                show(building, mode)
-                failpoints.reach("publish: shown")
-                files.sync_tree(building)
+                building.finish()
             except OSError as error:
                 if error.filename is not None:
                     shown = str(target.parent / temporary.name)
-                    error.filename = str(error.filename).replace(str(building), shown)
+                    error.filename = str(error.filename).replace(str(inside), shown)
                 raise
     except (OSError, ClaraedgeError):
         # A partial folder must not keep a full disk full, or remain for ever; if a share is dead,
@@ -108,6 +118,7 @@ def _put(
         raise OSError(errno.EAGAIN, "was replaced while it was made", str(target))
     failpoints.reach("publish: renamed")
     files.sync_folder(place.parent)
+    return building.size
 
 
 def _our_uid(folder: Path) -> int:

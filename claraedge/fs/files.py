@@ -8,7 +8,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from claraedge.blocking import CancelFlag
@@ -162,14 +162,16 @@ def rename_new(source: Path, target: Path) -> None:
 
 
 def copy_descriptor(source: int, target: int, flag: CancelFlag | None = None) -> int:
-    """Copies all bytes from one open file to another: by a reflink where that is supported.
+    """Copies all bytes and the times of an open file to another: by a reflink where possible.
 
     Returns the size in bytes. Syncs the target to the disk; preserves holes.
     """
+    found = os.fstat(source)
     try:
         fcntl.ioctl(target, _FICLONE, source)
     except OSError:  # any other problem makes the copy fail as well
         _copy_data(source, target, flag)
+    extras.set_times(target, found)
     sync(target)
     return os.fstat(target).st_size
 
@@ -233,47 +235,58 @@ def allocated(status: os.stat_result) -> int:
     return min(status.st_size, status.st_blocks * 512)
 
 
+@contextlib.contextmanager
+def opened_file(path: Path) -> Iterator[int]:
+    """Yields a descriptor for reading of a regular file; follows no link, and waits for no pipe.
+
+    Raises OSError, also for anything but a regular file.
+    """
+    descriptor = os.open(path, _READ)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def new_file(path: Path, mode: int) -> Iterator[int]:
+    """Yields a descriptor for writing of a new file, which has its mode already, and is not synced.
+
+    The file must not exist. If the block raises an error, it is removed.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        extras.set_mode(descriptor, mode)  # before an fsync, or a power cut could undo it
+        yield descriptor
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # from a call by descriptor
+            error.filename = str(path)
+        raise
+    finally:
+        os.close(descriptor)
+
+
 def copy_file(source: Path, target: Path, *, mode: int, flag: CancelFlag | None = None) -> int:
     """Copies one regular file, following no link; keeps its mtime; returns its size in bytes.
 
     The target must not exist. It is synced to the disk; its folder is not (callers batch that).
     Raises OSError, also where the source is no regular file.
     """
-    reader = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        found = os.fstat(reader)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(source))
-        writer = os.open(
-            target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-        )
-        try:
-            extras.set_mode(writer, mode)  # before the fsync, or a power cut could undo it
-            size = copy_descriptor(reader, writer, flag)
-            extras.set_times(writer, found)
-        except BaseException as error:
-            target.unlink(missing_ok=True)
-            if isinstance(error, OSError) and error.filename is None:  # from a call by descriptor
-                error.filename = str(target)
-            raise
-        finally:
-            os.close(writer)
-    finally:
-        os.close(reader)
-    return size
+    with opened_file(source) as reader, new_file(target, mode) as writer:
+        return copy_descriptor(reader, writer, flag)
 
 
-def uncache(path: Path) -> None:
-    """Drops a file that is on the disk already from the system's page cache.
+def uncache(descriptor: int) -> None:
+    """Drops an open file that is on the disk already from the system's page cache.
 
-    Only a hint: where it is not supported, or the file is gone, nothing happens.
+    Only a hint: where it is not supported, nothing happens.
     """
     with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        finally:
-            os.close(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def cannot_link(error: OSError) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from claraedge.blocking import CancelFlag
+from claraedge.fs.files import opened_file
 
 _BLOCK = 1024 * 1024
 #: Most bytes of holes in a file that is read as a whole: a terabyte of holes would need an hour.
@@ -32,19 +32,19 @@ def digest(path: Path, flag: CancelFlag | None = None) -> Digest:
 
     Raises OSError, also for anything but a regular file.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-        if status.st_size - status.st_blocks * 512 > _HOLES:
-            return Digest(sha256=None, identity=_of_data(descriptor, status.st_size, flag))
-        found = hashlib.sha256()
-        for block in _blocks(descriptor, 0, status.st_size, flag):
-            found.update(block)
-        return Digest(sha256=found.hexdigest(), identity=found.hexdigest())
-    finally:
-        os.close(descriptor)
+    with opened_file(path) as descriptor:
+        return digest_of_open(descriptor, flag)
+
+
+def digest_of_open(descriptor: int, flag: CancelFlag | None = None) -> Digest:
+    """Computes the digest of an open file, from its beginning. Blocking."""
+    status = os.fstat(descriptor)
+    if status.st_size - status.st_blocks * 512 > _HOLES:
+        return Digest(sha256=None, identity=_of_data(descriptor, status.st_size, flag))
+    found = hashlib.sha256()
+    for block in _blocks(descriptor, 0, status.st_size, flag):
+        found.update(block)
+    return Digest(sha256=found.hexdigest(), identity=found.hexdigest())
 
 
 def _of_data(descriptor: int, size: int, flag: CancelFlag | None) -> str:

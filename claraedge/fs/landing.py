@@ -13,14 +13,12 @@ import errno
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from claraedge.formats.filenames import shown
 
 _log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 #: Errors by which file systems refuse a name. Some may have another cause; then the other names
 #: that are tried fail in the same way.
@@ -78,6 +76,11 @@ class Landing:
     def __init__(self, root: Path) -> None:
         """`root` must exist, and contain nothing of what is to be put there."""
         self._folders = {b"": root}
+
+    @property
+    def folders(self) -> Sequence[Path]:
+        """The root and the folders that were created, each before those in it."""
+        return tuple(self._folders.values())
 
     def folder(self, path: bytes) -> Path:
         """Returns the folder for a path of the tree; creates it and those above where missing."""

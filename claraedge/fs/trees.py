@@ -1,4 +1,4 @@
-"""Copies and moves trees that others created, without following a link."""
+"""Builds new trees; copies and moves trees that others created, without following a link."""
 
 from __future__ import annotations
 
@@ -7,18 +7,121 @@ import errno
 import functools
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from claraedge import failpoints
 from claraedge.blocking import CancelFlag
 from claraedge.fs import extras, files
+from claraedge.fs.hashing import digest_of_open
 from claraedge.fs.landing import Landing, located
 from claraedge.fs.removal import remove
 from claraedge.fs.room import need_room
+from claraedge.fs.syncing import sync
+from claraedge.fs.trusted import open_folder
 from claraedge.fs.walking import Entry, walk
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltFile:
+    """A file that was copied into a tree."""
+
+    path: Path
+    """Relative to the tree; where its file system refuses the wanted name, with another one."""
+    size: int
+    """Bytes."""
+    sha256: str | None
+    """Hexadecimal; None for a file with large holes, which is not read as a whole."""
+
+
+class Building:
+    """A new tree, which needs no walk once it is made.
+
+    Nobody else can enter it before it is finished. Each file gets its mode and times, and is then
+    synced, when it is made; the folders when the tree is finished.
+    """
+
+    def __init__(self, root: Path, mode: int) -> None:
+        """`root`: an empty folder of ours that `opened` yielded. `mode`: the permission bits of
+        those who may read the finished tree, whatever the umask is. Group and default ACL are
+        inherited through the kernel (setgid).
+
+        Raises OSError (EAGAIN) where something lies in the folder.
+        """
+        self.root = root
+        self.size = 0
+        """Bytes of all files."""
+        self._mode = mode
+        self._landing = Landing(root)
+        extras.set_mode(root, folder_mode(root.stat(), 0o700))
+        if any(root.iterdir()):
+            raise OSError(errno.EAGAIN, "was replaced while it was made", str(root))
+
+    def copy(
+        self, path: bytes, source: Path, *, mode: int, flag: CancelFlag, drop_cache: bool = False
+    ) -> BuiltFile:
+        """Copies a regular file to a path of the tree, with its times, and hashes the copy.
+
+        Creates missing folders; follows no link. `mode`: its bits for execution are kept for those
+        who may read the tree. `drop_cache`: drops both files from the system's page cache. Raises
+        OSError, also where the source is no regular file.
+        """
+        with files.opened_file(source) as reader:
+            target = self._landing.put(
+                path, functools.partial(_copy_open, reader, self._file_mode(mode), flag)
+            )
+            # Opened again: some FUSE programs let no file be written and read at the same time.
+            with files.opened_file(target) as copied:
+                size = os.fstat(copied).st_size
+                sha256 = digest_of_open(copied, flag).sha256
+                if drop_cache:
+                    files.uncache(reader)
+                    files.uncache(copied)
+        self.size += size
+        return BuiltFile(path=target.relative_to(self.root), size=size, sha256=sha256)
+
+    def write(self, path: bytes, content: bytes) -> None:
+        """Creates a file of this very name, and missing folders.
+
+        Raises FileExistsError where something else has that name.
+        """
+        above, _, name = path.rpartition(b"/")
+        target = self.folder(above) / os.fsdecode(name)
+        with files.new_file(target, self._file_mode(0)) as writer:
+            with os.fdopen(writer, "wb", closefd=False) as file:
+                file.write(content)
+            sync(writer)
+        self.size += len(content)
+
+    def folder(self, path: bytes) -> Path:
+        """Returns the folder for a path of the tree; creates it and those above where missing."""
+        return self._landing.folder(path)
+
+    def finish(self) -> None:
+        """Gives each folder its mode and makes it durable, from the bottom up."""
+        for folder in reversed(self._landing.folders):
+            descriptor = open_folder(folder)
+            try:
+                extras.set_mode(descriptor, folder_mode(os.fstat(descriptor), self._mode))
+                sync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def _file_mode(self, mode: int) -> int:
+        return (0o666 | mode & 0o111) & (self._mode | 0o600)
+
+
+def _copy_open(reader: int, mode: int, flag: CancelFlag, target: Path) -> None:
+    with files.new_file(target, mode) as writer:
+        files.copy_descriptor(reader, writer, flag)
+
+
+def folder_mode(status: os.stat_result, mode: int) -> int:
+    """Returns the mode for a folder of ours: what `mode` allows, and its inherited setgid bit."""
+    return status.st_mode & 0o7000 | mode & 0o777 | 0o700
 
 
 def copy_tree(
@@ -108,7 +211,6 @@ def _copy_file(entry: Entry, target: Path, flag: CancelFlag | None) -> None:
             after = os.fstat(reader)
             if (copied, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 raise OSError(errno.EAGAIN, "changed while it was read", os.fsdecode(entry.name))
-            extras.set_times(writer, before)
         except BaseException as error:
             target.unlink(missing_ok=True)
             if isinstance(error, OSError) and error.filename is None:  # from a call by descriptor

@@ -1,4 +1,4 @@
-"""Permissions of delivered files: whoever may read the outbox may read what is put into it.
+"""Permissions of delivered folders: whoever may read the outbox may read what is put into it.
 
 The umask of a service is meant for its own files, but an outbox is for others. So the mode of the
 outbox, which its administrator sets, applies to everything below it, whatever the umask is. Group
@@ -13,32 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from claraedge.fs import extras, files
+from claraedge.fs.trees import folder_mode
 from claraedge.fs.trusted import opened
-from claraedge.fs.walking import descend
-
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-
-
-def show(building: Path, mode: int) -> None:
-    """Sets the permission bits that `mode` allows in a tree, its top last.
-
-    Nobody else may have access to the tree before.
-    """
-    for place in descend(building):
-        if place.is_file:
-            descriptor = os.open(place.name, _READ, dir_fd=place.folder)
-            try:
-                found = place.status.st_mode
-                extras.set_mode(descriptor, (0o666 | found & 0o111) & (mode | 0o600))
-            finally:
-                os.close(descriptor)
-        elif place.left and place.opened is not None:
-            extras.set_mode(place.opened, folder_mode(place.status, mode))
-
-
-def folder_mode(status: os.stat_result, mode: int) -> int:
-    """Returns the mode for a folder of ours: what `mode` allows, and its inherited setgid bit."""
-    return status.st_mode & 0o7000 | mode & 0o777 | 0o700
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 _PUBLISH = (
     "publish: written",
-    "publish: shown",
     "publish: built",
     "publish: renamed",
     "publish: synced",

@@ -14,7 +14,7 @@ from claraedge.delivery.publish import publish, published, write_json
 from claraedge.delivery.roots import Root
 from claraedge.fs.landing import located
 from claraedge.fs.removal import remove
-from claraedge.fs.trees import move
+from claraedge.fs.trees import Building, move
 from claraedge.fs.trusted import opened
 from claraedge.fs.walking import holds_files
 from claraedge.inbox.model import Claimed, name_of
@@ -55,12 +55,12 @@ class Failures:
         Raises OSError where the folder of failures is not available.
         """
 
-        def build(building: Path) -> None:
+        def build(building: Building) -> None:
             now = self._clock.now()
             document = reports.item_failure(
                 item.id, item.name, str(item.place), item.first_seen, reason, now
             )
-            write_json(building / "reason.json", document)
+            write_json(building, "reason.json", document)
 
         self._root.refuse()
         target = publish(
@@ -70,7 +70,7 @@ class Failures:
             marker="reason.json",
             key="item_id",
             build=build,
-        )
+        ).path
         inside = os.fsencode(target.relative_to(self._root.path) / "original")
         with (
             opened(path.parent) as source,

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from claraedge.blocking import CancelFlag
+from claraedge.fs.trees import Building
+from claraedge.fs.trusted import opened
 from claraedge.jobs.model import JobStatus
-from claraedge.spool.shown import show
 from tests.rig.inbox import bench, drop, make_config
 
 
@@ -78,9 +80,12 @@ async def test_an_outbox_that_is_made_follows_the_umask(tmp_path: Path, umask: i
 
 
 def test_programs_stay_programs(tmp_path: Path) -> None:
-    for name, mode in (("tool", 0o700), ("text", 0o600)):
-        drop(tmp_path / "made" / name).chmod(mode)
-    show(tmp_path / "made", 0o2750)
+    (tmp_path / "made").mkdir()
+    with opened(tmp_path / "made") as root:
+        building = Building(root, 0o2750)
+        for name, mode in (("tool", 0o700), ("text", 0o600)):
+            building.copy(name.encode(), drop(tmp_path / name), mode=mode, flag=CancelFlag())
+        building.finish()
     found = {p.name: stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "made").iterdir()}
     assert found == {"tool": 0o740, "text": 0o640}
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from claraedge.jobs.model import JobStatus, OperatorStatus
-from claraedge.pipelines import requests
 from claraedge.pipelines.model import Pipeline
-from claraedge.pipelines.registration import is_registration
+from claraedge.pipelines.requests import OperatorRequests
 
 #: Number of times that the machine may end an operator before its job fails (SEMANTICS,
 #: "interrupted").
@@ -26,7 +25,12 @@ def ready(pipeline: Pipeline, statuses: Statuses) -> tuple[str, ...]:
     )
 
 
-def preparable(pipeline: Pipeline, statuses: Statuses, placed: Collection[str]) -> tuple[str, ...]:
+def preparable(
+    pipeline: Pipeline,
+    statuses: Statuses,
+    placed: Collection[str],
+    requests: Mapping[str, OperatorRequests],
+) -> tuple[str, ...]:
     """Returns the operators whose containers may be created before their turn.
 
     These are pending, and each operator that they depend on is completed or `placed`: its output
@@ -42,9 +46,9 @@ def preparable(pipeline: Pipeline, statuses: Statuses, placed: Collection[str]) 
             statuses[name] is OperatorStatus.COMPLETED or name in placed
             for name in operator.upstream
         )
-        and not requests.devices(operator)
+        and not requests[operator.name].devices
         and not any(entry.in_memory for entry in (*operator.inputs, *operator.outputs))
-        and not is_registration(operator)
+        and requests[operator.name].slot
     )
 
 

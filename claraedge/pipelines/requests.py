@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from claraedge.pipelines.model import Operator, Requests
 from claraedge.pipelines.registration import is_registration
+from claraedge.pipelines.tmpfs import Tmpfs, TmpfsRule
 
 
 class Profile(enum.Enum):
@@ -42,6 +43,32 @@ class MemoryRequest:
     """Whether the definition, or its image's manifest, sets it; otherwise the profile does."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorRequests:
+    """All that one operator requests while it runs. Without arguments: nothing at all."""
+
+    slot: bool = True
+    """Whether it occupies an operator slot; one that the platform itself runs does not."""
+    cores: int = 0
+    """Logical cores that are reserved for it."""
+    memory: MemoryRequest = MemoryRequest(reserved=0, limit=None, written=False)
+    tmpfs: Tmpfs = Tmpfs(shared_memory=None, scratch=None)  # noqa: RUF009
+    """Sizes of its file systems in memory, which are part of `memory`."""
+    gpus: int = 0
+    """Number of whole GPUs that only this operator uses."""
+    gpu_memory: int = 0
+    """Megabytes of one GPU that it shares with others."""
+
+    @property
+    def devices(self) -> int:
+        """Number of GPUs that its container gets: whole ones, or one shared with others."""
+        return max(self.gpus, bool(self.gpu_memory))
+
+    def system_memory(self, *, unified: bool) -> int:
+        """Returns the megabytes of system memory, with GPU memory where that is `unified`."""
+        return self.memory.reserved + (self.gpu_memory if unified else 0)
+
+
 def memory(requests: Requests, profile: Profile) -> MemoryRequest:
     """Returns the meaning of a memory request under a profile. 0 is the same as no request."""
     amount = requests.memory or _UNWRITTEN[profile]
@@ -52,20 +79,18 @@ def memory(requests: Requests, profile: Profile) -> MemoryRequest:
     )
 
 
-def cores(operator: Operator) -> int:
-    """Returns the logical cores that are reserved for the operator while it runs."""
-    return 0 if is_registration(operator) else operator.requests.cpu or 0
-
-
-def gpus(operator: Operator) -> int:
-    """Returns the number of GPUs that only this operator uses while it runs."""
-    return 0 if is_registration(operator) else operator.requests.gpu or 0
-
-
-def devices(operator: Operator) -> int:
-    """Returns the number of GPUs that its container gets: whole ones, or one shared with others."""
-    shared = not is_registration(operator) and bool(operator.requests.gpu_memory)
-    return max(gpus(operator), shared)
+def of_operator(operator: Operator, profile: Profile, rule: TmpfsRule) -> OperatorRequests:
+    """Returns all that an operator requests. One that registers results runs no container."""
+    if is_registration(operator):
+        return OperatorRequests(slot=False)
+    meaning = memory(operator.requests, profile)
+    return OperatorRequests(
+        cores=operator.requests.cpu or 0,
+        memory=meaning,
+        tmpfs=rule.of(operator.container, meaning.limit),
+        gpus=operator.requests.gpu or 0,
+        gpu_memory=operator.requests.gpu_memory or 0,
+    )
 
 
 def out_of_memory(meaning: MemoryRequest, profile: Profile) -> str:

@@ -7,8 +7,8 @@ user, and only one without users may end.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
 from claraedge.clock import Clock
 from claraedge.config import InferenceSettings, ServicesSettings
@@ -16,18 +16,9 @@ from claraedge.errors import ClaraedgeError
 from claraedge.services.companion import Companion, CompanionLimits, Found
 from claraedge.services.inference.server import LoadedModels
 from claraedge.services.keeper import Keeper
-from claraedge.services.model import INFERENCE, GpuUse
+from claraedge.services.model import INFERENCE, CompanionUsage
 from claraedge.services.recipes import Recipe
 from claraedge.services.workshop import Workshop
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Present:
-    """A companion that exists, as admission counts it."""
-
-    key: str
-    memory: int
-    """Megabytes that are reserved for it."""
 
 
 class Companions:
@@ -175,17 +166,17 @@ class Companions:
         """Returns whether there is a companion that new users get."""
         return key in self._present
 
-    def present(self) -> list[Present]:
-        """Returns all companions that memory is reserved for, including those that are ending."""
-        return [Present(key=c.key, memory=c.memory) for c in self.living]
-
-    def gpu_use(self) -> GpuUse:
-        """Returns the GPUs of companions, and the jobs that use these companions."""
+    def usage(self) -> CompanionUsage:
+        """Returns what all companions occupy now."""
+        memory = Counter[str]()
+        for companion in self.living:
+            memory[companion.key] += companion.memory
         holders = [c for c in self.living if c.gpus]
-        return GpuUse(
+        return CompanionUsage(
+            memory=memory,
             gpus=frozenset(gpu for c in holders for gpu in c.gpus),
-            used=frozenset(gpu for c in holders if c.users for gpu in c.gpus),
-            jobs=frozenset(job for c in holders for job in c.users),
+            used_gpus=frozenset(gpu for c in holders if c.users for gpu in c.gpus),
+            gpu_users=frozenset(job for c in holders for job in c.users),
         )
 
     # --- what keepers report -------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The system memory and cores that are reserved for service containers. Pure.
+"""The system memory, cores and GPUs that are reserved for service containers. Pure.
 
 The memory is part of the budget of operators. If a definition or the configuration states an
 amount, it is also the limit of the container; otherwise there is no limit, and the same amount is
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from claraedge.pipelines import requests
 from claraedge.pipelines.model import Pipeline, Requests, Service
 from claraedge.pipelines.requests import Profile
-from claraedge.services.model import INFERENCE, key
+from claraedge.services.model import INFERENCE, gpus_of, key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,8 @@ class CompanionReservation:
     """Whether the definition or the configuration states the amount."""
     cores: int = 0
     """Logical cores that are reserved while jobs use it."""
+    gpus: int = 0
+    """GPUs of its container."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,8 @@ class MemoryRules:
     """Determines the amount if none is stated."""
     inference: int | None
     """Megabytes of the inference server, if the configuration states them."""
+    inference_gpus: int
+    """GPUs of the inference server."""
     unified: bool
     """Whether GPU memory is system memory (Jetson), so that both share one budget."""
 
@@ -59,17 +63,21 @@ class MemoryRules:
     def of_service(self, service: Service) -> CompanionReservation:
         """Returns the reservation of a service."""
         shared = (service.requests.gpu_memory or 0) if self.unified else 0
-        return self._kept(f"service {service.name}", service.requests, shared)
+        return self._kept(f"service {service.name}", service.requests, gpus_of(service), shared)
 
     def of_inference(self) -> CompanionReservation:
         """Returns the reservation of the inference server."""
-        return self._kept("the inference server", Requests(memory=self.inference))
+        asked = Requests(memory=self.inference)
+        return self._kept("the inference server", asked, self.inference_gpus)
 
-    def _kept(self, name: str, asked: Requests, shared: int = 0) -> CompanionReservation:
+    def _kept(
+        self, name: str, asked: Requests, gpus: int = 0, shared: int = 0
+    ) -> CompanionReservation:
         memory = requests.memory(asked, self.profile)
         return CompanionReservation(
             name=name,
             amount=memory.reserved + shared,
             written=memory.written,
             cores=asked.cpu or 0,
+            gpus=gpus,
         )

@@ -164,15 +164,17 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GpuUse:
-    """The GPUs that companions have now."""
+class CompanionUsage:
+    """What companions occupy at one time, including those that are ending."""
 
-    gpus: frozenset[str] = frozenset()
-    """CDI names of all of them."""
-    used: frozenset[str] = frozenset()
+    memory: Mapping[str, int]
+    """Key -> megabytes; one that ends and its successor share a key, and are added."""
+    gpus: frozenset[str]
+    """CDI names of all of their GPUs."""
+    used_gpus: frozenset[str]
     """Those of companions that jobs use."""
-    jobs: frozenset[str] = frozenset()
-    """The jobs that use such a companion; none: it yields its GPU (`Services.yield_gpu`)."""
+    gpu_users: frozenset[str]
+    """The jobs that use one with a GPU; none: it yields its GPU (`Services.yield_gpu`)."""
 
 
 def room_for(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,16 +28,12 @@ from claraedge.pipelines.requests import Profile
 from claraedge.pipelines.tmpfs import TmpfsRule
 from claraedge.runner.protocol import Runner
 from claraedge.services.companion import Companion
-from claraedge.services.companions import Companions, Present
+from claraedge.services.companions import Companions
 from claraedge.services.inference.repository import ModelView, present
 from claraedge.services.inference.server import LoadedModels
 from claraedge.services.leasing import Leasing
 from claraedge.services.memory import CompanionReservation, MemoryRules
-from claraedge.services.model import (
-    GpuUse,
-    Lease,
-    gpus_of,
-)
+from claraedge.services.model import CompanionUsage, Lease
 from claraedge.services.networks import JobNetworks
 from claraedge.services.orphans import OrphanRecovery
 from claraedge.services.workshop import Workshop
@@ -100,6 +96,7 @@ class Services:
         self._memory = MemoryRules(
             profile=settings.profile,
             inference=settings.inference.memory,
+            inference_gpus=settings.inference.gpus,
             unified=settings.unified,
         )
         self._workshop = Workshop(
@@ -217,24 +214,13 @@ class Services:
 
     # --- to inspect ----------------------------------------------------------------------------
 
-    def memory_of(self, pipeline: Pipeline) -> Mapping[str, CompanionReservation]:
+    def reservations(self, pipeline: Pipeline) -> Mapping[str, CompanionReservation]:
         """Returns, per key, the reservation of each container that a job of the pipeline needs."""
         return self._memory.of_pipeline(pipeline)
 
-    def present(self) -> Sequence[Present]:
-        """Returns all containers that memory is reserved for now."""
-        return self._companions.present()
-
-    def gpu_use(self) -> GpuUse:
-        """Returns the GPUs of these containers, and the jobs that use them."""
-        return self._companions.gpu_use()
-
-    def want_gpu(self, pipeline: Pipeline) -> bool:
-        """Returns whether services or models of a pipeline need a GPU."""
-        return any(
-            (o.models and self._settings.inference.gpus) or any(gpus_of(s) for s in o.services)
-            for o in pipeline.operators
-        )
+    def usage(self) -> CompanionUsage:
+        """Returns what all of these containers occupy now."""
+        return self._companions.usage()
 
     def waits_for(self, job: str) -> str | None:
         """Returns what `acquire` of a job waits for now, as text; None: nothing."""

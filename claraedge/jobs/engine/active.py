@@ -18,9 +18,7 @@ from claraedge.jobs.scheduling.budget import Candidate
 from claraedge.jobs.scheduling.demands import Demands
 from claraedge.jobs.scheduling.queue import QueueLane
 from claraedge.jobs.transitions import preparable, ready, verdict
-from claraedge.pipelines import requests
 from claraedge.pipelines.model import Operator, Pipeline, decode
-from claraedge.pipelines.registration import is_registration
 from claraedge.services.model import Lease, uses_services
 
 _OVER = (OperatorStatus.COMPLETED, OperatorStatus.FAULTED)
@@ -48,7 +46,6 @@ class ActiveJob:
     lookups: Lookups
     clock: Clock
     run_time: RunTime
-    profile: requests.Profile
     demand: Callable[[Pipeline], Demands]
     demands: Demands
     taken: bool = False
@@ -76,7 +73,6 @@ class ActiveJob:
         job: Job,
         images: Images,
         clock: Clock,
-        profile: requests.Profile,
         demand: Callable[[Pipeline], Demands],
     ) -> Self:
         """Returns the in-memory form of a recorded job.
@@ -96,7 +92,6 @@ class ActiveJob:
             lookups=Lookups(images, pipeline.pull_secrets),
             clock=clock,
             run_time=job.run_time,
-            profile=profile,
             demand=demand,
             demands=demand(pipeline),
             service_lease=None if uses_services(pipeline) else Lease(job=job.id),
@@ -171,7 +166,7 @@ class ActiveJob:
     @property
     def uses_gpu(self) -> bool:
         """Whether it is between the start of its first GPU operator and the end of its last."""
-        using = [o.name for o in self.pipeline.operators if requests.gpus(o)]
+        using = [name for name, requests in self.demands.operators.items() if requests.gpus]
         statuses = [self.operators[name].status for name in using]
         begun = any(status is not OperatorStatus.PENDING for status in statuses)
         return begun and any(status not in _OVER for status in statuses)
@@ -203,23 +198,16 @@ class ActiveJob:
     def candidate(self, name: str) -> Candidate:
         """Returns the resources that an operator requests, as the scheduler compares them."""
         assert self.job.queue_position is not None, "it was started"
-        operator = self.pipeline.operator(name)
-        assert operator is not None, "it is one of the pipeline's"
-        alone = is_registration(operator)
         return Candidate(
             job=self.job.id,
             operator=name,
             priority=self.job.priority,
             position=self.job.queue_position,
             job_runs=self.began,
-            slot=not alone,
-            cpu=requests.cores(operator),
-            memory=0 if alone else requests.memory(operator.requests, self.profile).reserved,
+            requests=self.demands.operators[name],
             services=self.demands.services,
             largest=self.demands.largest,
-            gpu=requests.gpus(operator),
             job_gpus=self.demands.gpus,
-            gpu_memory=0 if alone else operator.requests.gpu_memory or 0,
             services_want_gpu=self.demands.services_want_gpu and self.service_lease is None,
         )
 
@@ -243,7 +231,7 @@ class ActiveJob:
         placed = self._placed()
         return tuple(
             name
-            for name in preparable(self.pipeline, self.statuses(), placed)
+            for name in preparable(self.pipeline, self.statuses(), placed, self.demands.operators)
             if name not in self.prepared and name not in self.delays and name not in self.fetching
         )
 

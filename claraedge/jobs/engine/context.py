@@ -69,16 +69,16 @@ class EngineContext:
     def decoded(self, job: Job) -> ActiveJob:
         """Returns the in-memory form of a recorded job."""
         machine = self.machine
-        return ActiveJob.of(job, machine.images, machine.clock, machine.profile, self._demand)
+        return ActiveJob.of(job, machine.images, machine.clock, self._demand)
 
     def _demand(self, pipeline: Pipeline) -> Demands:
         """Returns the resources that a job of a pipeline requests on this device."""
         return Demands.of(
             pipeline,
-            self.machine.services.memory_of(pipeline),
+            self.machine.services.reservations(pipeline),
             self.machine.profile,
+            self.machine.tmpfs_rule,
             unified=self.unified,
-            services_want_gpu=self.machine.services.want_gpu(pipeline),
         )
 
     def expect_orphans(self) -> None:

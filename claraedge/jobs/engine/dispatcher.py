@@ -16,7 +16,7 @@ from claraedge.jobs.engine.termination import Termination
 from claraedge.jobs.engine.workers import Workers
 from claraedge.jobs.model import JobState, JobStatus, Priority
 from claraedge.jobs.scheduling import queue
-from claraedge.jobs.scheduling.budget import Candidate, Usage, memory_of
+from claraedge.jobs.scheduling.budget import Candidate, Usage
 from claraedge.jobs.scheduling.gpu_leases import absent
 from claraedge.jobs.scheduling.queue import JobQueue
 from claraedge.jobs.scheduling.scheduler import Resources, Scheduler
@@ -69,7 +69,6 @@ class Dispatcher:
             c
             for active in self._context.active.values()
             if active.refused != self._context.machine.values.releases
-            and self._service_leases.may_begin(active)
             for c in active.candidates()
         ]
         self.blocked_by = self._may_start() if len(self._queue) else None
@@ -143,11 +142,7 @@ class Dispatcher:
                 self._context.wake.set()  # another one is at the head where it was
             urgent = active.job.priority is Priority.IMMEDIATE
             near = self._queue.decoded(job) is active
-            if (
-                near
-                and (urgent or crowds[lane] < queue.CROWD)
-                and self._service_leases.may_begin(active)
-            ):
+            if near and (urgent or crowds[lane] < queue.CROWD):
                 found += active.candidates()
         return found
 
@@ -175,32 +170,40 @@ class Dispatcher:
         self._without_gpu |= unreported.keys()
 
     def _usage(self) -> Usage:
-        running = [r for a in self._context.active.values() for r in a.running.values()]
-        use = self._context.machine.services.gpu_use()
-        used, idle = self._service_leases.memory()
-        served = [a for a in self._context.active.values() if a.demands.services]
-        service_cores: dict[str, int] = {}  # definitions of a service may differ in cores
-        for each_served in served:
-            for key, count in each_served.demands.cores.items():
+        """Returns what operators and services occupy at this moment."""
+        jobs = self._context.active.values()
+        companions = self._context.machine.services.usage()
+        running = [(r.candidate.requests, r.gpus) for a in jobs for r in a.running.values()]
+        served = [a for a in jobs if a.demands.services]
+        services = dict[str, int]()
+        service_cores = dict[str, int]()  # definitions of a service may differ in cores
+        for demands in (a.demands for a in served):
+            for key, size in demands.services.items():
+                services[key] = max(size, services.get(key, 0), companions.memory.get(key, 0))
+            for key, count in demands.cores.items():
                 service_cores[key] = max(count, service_cores.get(key, 0))
-        shared: dict[str, int] = {}
-        for each in running:
-            if each.candidate.gpu_memory and each.gpus:
-                shared[each.gpus[0]] = shared.get(each.gpus[0], 0) + each.candidate.gpu_memory
+        shared = Counter[str]()
+        for requests, gpus in running:
+            if requests.gpu_memory and gpus:
+                shared[gpus[0]] += requests.gpu_memory
+        unified = self._scheduler.capacity.unified
         return Usage(
-            operators=sum(r.candidate.slot for r in running),
-            cores=sum(min(r.candidate.cpu, self._resources.cores) for r in running),
+            operators=sum(requests.slot for requests, _ in running),
+            cores=sum(min(requests.cores, self._resources.cores) for requests, _ in running),
             service_cores=sum(service_cores.values()),
-            memory=sum(memory_of(r.candidate, self._scheduler.capacity) for r in running),
-            services=used,
+            memory=sum(requests.system_memory(unified=unified) for requests, _ in running),
+            services=services,
             service_users=frozenset(a.job.id for a in served),
             largest=max((a.demands.largest for a in served), default=0),
-            idle=idle,
-            leases={a.job.id: a.lease for a in self._context.active.values() if a.lease},
-            gpus_in_use=frozenset(g for r in running if r.candidate.gpu for g in r.gpus),
+            idle={key: size for key, size in companions.memory.items() if key not in services},
+            leases={a.job.id: a.lease for a in jobs if a.lease},
+            gpu_jobs=frozenset(
+                a.job.id for a in jobs if a.lease or any(r.gpus for r in a.running.values())
+            ),
+            gpus_in_use=frozenset(g for requests, gpus in running if requests.gpus for g in gpus),
             gpu_memory=shared,
-            service_gpus=use.used,
-            service_gpu_users=use.jobs,
+            service_gpus=companions.used_gpus,
+            service_gpu_users=companions.gpu_users,
         )
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
-
 from claraedge.errors import ClaraedgeError
 from claraedge.jobs.engine.active import ActiveJob
 from claraedge.jobs.engine.context import OUTAGES, EngineContext
@@ -21,31 +18,6 @@ class ServiceLeases:
         self._services = context.machine.services
         self._services.on_lost = self.lost
         self._services.on_freed = context.wake.set
-
-    def may_begin(self, active: ActiveJob) -> bool:
-        """Whether the job's services may use the GPU: not while another job has it."""
-        if active.service_lease is not None or not self._services.want_gpu(active.pipeline):
-            return True
-        users = self._services.gpu_use().jobs
-        return not any(
-            other.lease or any(r.gpus for r in other.running.values())
-            for other in self._context.active.values()
-            if other is not active and other.job.id not in users
-        )
-
-    def memory(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
-        """Returns the memory, in megabytes per service or inference server: used, and idle.
-
-        Used are those that jobs use or are about to use; idle are those that run for no job.
-        """
-        there = Counter[str]()  # one that ends and its successor share a key
-        for present in self._services.present():
-            there[present.key] += present.memory
-        used: dict[str, int] = {}
-        for active in self._context.active.values():
-            for key, size in active.demands.services.items():
-                used[key] = max(size, used.get(key, 0), there[key])
-        return used, {key: size for key, size in there.items() if key not in used}
 
     def begin(self, active: ActiveJob) -> None:
         """Starts to acquire the services of a job; its operators are admitted after that."""

@@ -36,7 +36,7 @@ class Workers:
     def begin(self, active: ActiveJob, candidate: Candidate, gpus: tuple[str, ...]) -> None:
         """Starts a task that executes an admitted operator."""
         name = candidate.operator
-        devices = gpus[: max(candidate.gpu, bool(candidate.gpu_memory))]
+        devices = gpus[: candidate.requests.devices]
         execution, unfit = active.prepared.pop(name, None), None
         if execution is not None and not execution.fits(active.attempts()):
             execution, unfit = None, execution
@@ -58,6 +58,7 @@ class Workers:
             job=active.job,
             pipeline=active.pipeline,
             operator=operator,
+            requests=active.demands.operators[name],
             upstream=active.attempts(),
             devices=devices,
             lookups=active.lookups,

@@ -29,8 +29,8 @@ from claraedge.jobs.operators.lookups import Lookups
 from claraedge.jobs.operators.machine import Machine
 from claraedge.jobs.operators.shared_values import SharedValues
 from claraedge.jobs.operators.values import UnusableValueError
-from claraedge.pipelines import requests
 from claraedge.pipelines.model import Operator, Pipeline
+from claraedge.pipelines.requests import OperatorRequests
 from claraedge.runner.foreign import clear
 from claraedge.runner.protocol import (
     LABEL_INSTANCE,
@@ -77,6 +77,7 @@ class Setting:
     job: Job
     pipeline: Pipeline
     operator: Operator
+    requests: OperatorRequests
     upstream: Mapping[str, int]
     """Upstream operator -> the attempt whose output this operator reads."""
     devices: tuple[str, ...]
@@ -278,7 +279,7 @@ class Attempt:
             log=log,
             labels={LABEL_INSTANCE: self._machine.instance, **setting.labels},
             devices=setting.devices,
-            memory=requests.memory(setting.operator.requests, self._machine.profile).limit,
-            tmpfs=self._machine.tmpfs(setting.operator),
+            memory=setting.requests.memory.limit,
+            tmpfs=setting.requests.tmpfs,
             service_lease=setting.service_lease(),
         )

@@ -26,7 +26,6 @@ from claraedge.jobs.operators.values import UnusableValueError
 from claraedge.jobs.retries import next_attempt
 from claraedge.payloads.model import PayloadFile
 from claraedge.payloads.tree import ForeignOutputError, UnusableOutputError
-from claraedge.pipelines import requests
 from claraedge.pipelines.model import Operator
 from claraedge.pipelines.registration import is_registration
 from claraedge.runner.protocol import Container, Exit, ExitCause, Phase
@@ -166,7 +165,7 @@ class Execution:
     @property
     def _lacks_gpu(self) -> bool:
         """Whether it has fewer GPUs than requested, because a restart found it running."""
-        return len(self._setting.devices) < requests.devices(self._operator)
+        return len(self._setting.devices) < self._setting.requests.devices
 
     # --- one attempt ---------------------------------------------------------------------------
 
@@ -217,8 +216,8 @@ class Execution:
     async def _free_gpu(self) -> None:
         """Makes an unused inference server or service release its GPU at once."""
         services = self._machine.services
-        use = services.gpu_use()
-        if use.gpus and self._job.id not in use.jobs:
+        usage = services.usage()
+        if usage.gpus and self._job.id not in usage.gpu_users:
             await unless(self._ending, services.yield_gpu())
 
     async def _finish(self, container: str, *, ended: bool = False) -> OperatorRecord:

@@ -11,7 +11,7 @@ from claraedge.jobs.operators import signals
 from claraedge.jobs.operators.attempt import Setting
 from claraedge.jobs.operators.machine import Machine
 from claraedge.jobs.operators.values import written
-from claraedge.pipelines import requests
+from claraedge.pipelines.requests import out_of_memory
 from claraedge.runner.protocol import Exit
 from claraedge.runner.service import causes
 
@@ -27,7 +27,7 @@ async def with_last_line(machine: Machine, setting: Setting, attempt: int, reaso
     """Returns the message for the job: the operator, the reason, and its last line of output."""
     name = setting.operator.name
     tail = await in_thread(machine.logs.tail, setting.job.id, name, attempt, _LINES)
-    memory = signals.of_lines(tail, machine.tmpfs(setting.operator))
+    memory = signals.of_lines(tail, setting.requests.tmpfs)
     last = f"; its last line: {tail[-1].strip()[:500]}" if tail else ""
     return f"operator {name}: {reason}{memory}{last}"
 
@@ -38,9 +38,8 @@ async def reason(machine: Machine, setting: Setting, record: OperatorRecord, end
     if end.code is None:
         return end.cause.value
     if end.out_of_memory:
-        profile = machine.profile
-        return requests.out_of_memory(requests.memory(operator.requests, profile), profile)
-    meaning = signals.of_exit(end.code, machine.tmpfs(operator))
+        return out_of_memory(setting.requests.memory, machine.profile)
+    meaning = signals.of_exit(end.code, setting.requests.tmpfs)
     text = f"failed with exit code {end.code}{meaning}"
     if end.code == 128 + signal.SIGBUS and written(operator):
         values = machine.values

@@ -12,10 +12,8 @@ from claraedge.jobs.logs.logs import JobLogs
 from claraedge.jobs.operators.removals import Removals
 from claraedge.jobs.operators.values import SharedMemory
 from claraedge.payloads.payloads import Payloads
-from claraedge.pipelines import requests
-from claraedge.pipelines.model import Operator
 from claraedge.pipelines.requests import Profile
-from claraedge.pipelines.tmpfs import Tmpfs, TmpfsRule
+from claraedge.pipelines.tmpfs import TmpfsRule
 from claraedge.runner.protocol import Runner
 from claraedge.services.services import Services
 from claraedge.store.database import Database
@@ -46,8 +44,3 @@ class Machine:
     boot: str
     grace: float
     """Seconds between TERM and KILL."""
-
-    def tmpfs(self, operator: Operator) -> Tmpfs:
-        """Returns the limits of an operator's file systems in memory."""
-        limit = requests.memory(operator.requests, self.profile).limit
-        return self.tmpfs_rule.of(operator.container, limit)

@@ -24,7 +24,7 @@ from claraedge.jobs.scheduling.gpu_leases import absent, gpu_obstacle, with_gpus
 
 def obstacle(candidate: Candidate, capacity: Capacity, usage: Usage) -> str | None:
     """Returns what a candidate waits for, as text for users; None: it may start."""
-    if candidate.slot and usage.operators >= capacity.operators:
+    if candidate.requests.slot and usage.operators >= capacity.operators:
         return f"all {capacity.operators} operator slots are taken"
     return (
         _core_obstacle(candidate, capacity, usage)
@@ -39,7 +39,7 @@ def _core_obstacle(candidate: Candidate, capacity: Capacity, usage: Usage) -> st
     Services reduce the cores of operators, but do not block an operator while no other one reserves
     cores: nothing that runs would release any.
     """
-    cpu = min(candidate.cpu, capacity.cores)  # a larger request means all cores
+    cpu = min(candidate.requests.cores, capacity.cores)  # a larger request means all cores
     free = max(0, capacity.cores - usage.cores - usage.service_cores)
     if not cpu or not usage.cores or cpu <= free:
         return None
@@ -114,6 +114,6 @@ def _with(candidate: Candidate, capacity: Capacity, usage: Usage) -> Usage:
     usage = with_gpus(candidate, capacity, with_memory(candidate, capacity, usage))
     return replace(
         usage,
-        operators=usage.operators + candidate.slot,
-        cores=usage.cores + min(candidate.cpu, capacity.cores),
+        operators=usage.operators + candidate.requests.slot,
+        cores=usage.cores + min(candidate.requests.cores, capacity.cores),
     )

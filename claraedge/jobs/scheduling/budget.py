@@ -12,6 +12,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 
 from claraedge.jobs.model import Priority
+from claraedge.pipelines.requests import OperatorRequests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,8 @@ class Usage:
     """As `services`, for those that no job uses: they end when their memory is needed."""
     leases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """job -> the GPUs that are leased to it."""
+    gpu_jobs: frozenset[str] = frozenset()
+    """The jobs that have a lease, or an operator with a GPU."""
     gpus_in_use: frozenset[str] = frozenset()
     """GPUs that a running operator uses as a whole now."""
     service_gpus: frozenset[str] = frozenset()
@@ -77,29 +80,20 @@ class Candidate:
     position: int
     """Position of the job in the order of Start."""
     job_runs: bool
-    slot: bool = True
-    """Whether it occupies an operator slot."""
-    cpu: int = 0
-    """Cores that it reserves."""
-    memory: int = 0
-    """Megabytes that it reserves."""
+    requests: OperatorRequests
     services: Mapping[str, int] = field(default_factory=dict)
     """Key of each service and of the inference server that its job needs -> megabytes."""
     largest: int = 0
     """Megabytes of the largest operator of its job; on a unified device including GPU memory."""
-    gpu: int = 0
-    """Number of whole GPUs that this operator requests."""
     job_gpus: int = 0
     """The most whole GPUs that one operator of its job requests: the size of the job's lease."""
-    gpu_memory: int = 0
-    """Megabytes that it requests of one shared GPU."""
     services_want_gpu: bool = False
     """Whether services of its job that do not run yet request a GPU."""
 
     @property
     def wants_gpu(self) -> bool:
         """Whether its start depends on GPUs."""
-        return bool(self.gpu or self.gpu_memory or self.services_want_gpu)
+        return bool(self.requests.devices or self.services_want_gpu)
 
     @property
     def queued(self) -> bool:
@@ -120,7 +114,8 @@ def memory_obstacle(candidate: Candidate, capacity: Capacity, usage: Usage) -> s
     whole = capacity.memory
     if whole is None:
         return None
-    growth, asked = _growth(candidate, usage), memory_of(candidate, capacity)
+    growth = _growth(candidate, usage)
+    asked = candidate.requests.system_memory(unified=capacity.unified)
     used = sum(usage.services.values())
     has_its_services = candidate.job in usage.service_users
     if candidate.services and used and not has_its_services:
@@ -162,18 +157,13 @@ def with_memory(candidate: Candidate, capacity: Capacity, usage: Usage) -> Usage
         services[key] = max(size, services.get(key, 0), usage.idle.get(key, 0))
     return replace(
         usage,
-        memory=usage.memory + memory_of(candidate, capacity),
+        memory=usage.memory + candidate.requests.system_memory(unified=capacity.unified),
         services=services,
         service_users=usage.service_users
         | ({candidate.job} if candidate.services else frozenset()),
         largest=max(usage.largest, candidate.largest if candidate.services else 0),
         idle={key: size for key, size in usage.idle.items() if key not in candidate.services},
     )
-
-
-def memory_of(candidate: Candidate, capacity: Capacity) -> int:
-    """Returns the megabytes of system memory that the operator itself requests."""
-    return candidate.memory + (candidate.gpu_memory if capacity.unified else 0)
 
 
 def _growth(candidate: Candidate, usage: Usage) -> int:

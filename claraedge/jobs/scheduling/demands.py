@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from claraedge.pipelines import requests
-from claraedge.pipelines.model import Operator, Pipeline
-from claraedge.pipelines.registration import is_registration
+from claraedge.pipelines.model import Pipeline
+from claraedge.pipelines.requests import OperatorRequests, Profile, of_operator
+from claraedge.pipelines.tmpfs import TmpfsRule
 from claraedge.services.memory import CompanionReservation
 
 
@@ -16,6 +16,8 @@ from claraedge.services.memory import CompanionReservation
 class Demands:
     """The demands of a job. Memory is in megabytes; on a unified device including GPU memory."""
 
+    operators: Mapping[str, OperatorRequests]
+    """Operator -> all that it requests."""
     gpus: int
     """The most whole GPUs that one of its operators requests: the size of the job's lease."""
     devices: int
@@ -39,30 +41,30 @@ class Demands:
         cls,
         pipeline: Pipeline,
         kept: Mapping[str, CompanionReservation],
-        profile: requests.Profile,
+        profile: Profile,
+        rule: TmpfsRule,
         *,
         unified: bool,
-        services_want_gpu: bool,
     ) -> Self:
         """Returns the demands of a job of a pipeline.
 
-        `kept`: key -> what is reserved for each service of the job; `services_want_gpu`: whether
-        one of these requests a GPU.
+        `kept`: key -> what is reserved for each service of the job.
         """
-        operators = pipeline.operators
-        memory = {o.name: _memory(o, profile, unified=unified) for o in operators}
+        operators = {o.name: of_operator(o, profile, rule) for o in pipeline.operators}
+        memory = {name: o.system_memory(unified=unified) for name, o in operators.items()}
         written: dict[str, int] = {}
         for each in kept.values():
             if each.written:
                 written[each.name] = each.amount + written.get(each.name, 0)
-        named = [o.name for o in operators if o.requests.memory]
+        named = [name for name, o in operators.items() if o.memory.written]
         if written and named:
             largest = max(named, key=memory.__getitem__)
             written[f"operator {largest}"] = memory[largest]
-        gpus = max(requests.gpus(o) for o in operators)
+        services_want_gpu = any(each.gpus for each in kept.values())
         return cls(
-            gpus=gpus,
-            devices=max(gpus, services_want_gpu, *(requests.devices(o) for o in operators)),
+            operators=operators,
+            gpus=max(o.gpus for o in operators.values()),
+            devices=max(services_want_gpu, *(o.devices for o in operators.values())),
             services_want_gpu=services_want_gpu,
             largest=max(memory.values()),
             services={key: each.amount for key, each in kept.items()},
@@ -79,10 +81,3 @@ class Demands:
             f"{' and '.join(parts)} have to run at one time, and this device has {memory} MB of"
             " memory; write less in their `requests.memory`, or run the pipeline on a larger device"
         )
-
-
-def _memory(operator: Operator, profile: requests.Profile, *, unified: bool) -> int:
-    if is_registration(operator):
-        return 0
-    shared = (operator.requests.gpu_memory or 0) if unified else 0
-    return requests.memory(operator.requests, profile).reserved + shared

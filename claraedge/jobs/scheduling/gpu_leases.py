@@ -14,6 +14,8 @@ from claraedge.jobs.scheduling.budget import Candidate, Capacity, Usage
 NO_GPU = "no GPU present"
 #: The wait of an operator whose job has its GPUs, while another operator of the job uses them.
 OWN_TURN = "the GPU, which another operator of this job uses"
+#: The wait of a job whose services or models need a GPU: they share it with no other job's lease.
+SERVICES_TURN = "a GPU for its services or models, which another job has"
 
 
 def absent(candidate: Candidate, capacity: Capacity) -> str | None:
@@ -23,37 +25,34 @@ def absent(candidate: Candidate, capacity: Capacity) -> str | None:
     if not capacity.gpus:
         if capacity.gpu_faults:
             return f"a GPU that can be used: {capacity.gpu_faults[0]}"
-        return None if candidate.services_want_gpu and not _asks(candidate) else NO_GPU
-    if candidate.gpu and candidate.job_gpus > len(capacity.gpus):
+        return None if candidate.services_want_gpu and not candidate.requests.devices else NO_GPU
+    if candidate.requests.gpus and candidate.job_gpus > len(capacity.gpus):
         text = f"{candidate.job_gpus} GPUs; this device shows {len(capacity.gpus)}"
         return "; ".join([text, *capacity.gpu_faults])
     return None
 
 
-def _asks(candidate: Candidate) -> bool:
-    """Returns whether the operator itself requests a GPU."""
-    return bool(candidate.gpu or candidate.gpu_memory)
-
-
 def gpu_obstacle(candidate: Candidate, capacity: Capacity, usage: Usage) -> str | None:
     """Returns the GPUs that a candidate waits for, as text for users; None: they are free."""
-    if not _asks(candidate):
+    if candidate.services_want_gpu and usage.gpu_jobs - usage.service_gpu_users - {candidate.job}:
+        return SERVICES_TURN
+    if not candidate.requests.devices:
         return absent(candidate, capacity)
     lease = usage.leases.get(candidate.job)
     if lease is None and (missing := absent(candidate, capacity)) is not None:
         return missing
     if not capacity.gpus:
         return absent(candidate, capacity)
-    if candidate.gpu_memory:
+    if candidate.requests.gpu_memory:
         if _shared(candidate, capacity, usage) is not None:
             return None
         state = _shared_state(candidate.job, capacity, usage)
-        return f"{candidate.gpu_memory} MB of GPU memory; {state}"
+        return f"{candidate.requests.gpu_memory} MB of GPU memory; {state}"
     if lease is None:
         free = len(_unleased(candidate.job, capacity, usage))
         if candidate.job_gpus > free:
             return f"{candidate.job_gpus} GPUs; {free} of {len(capacity.gpus)} are free"
-    elif candidate.gpu > len(_idle(lease, usage)):
+    elif candidate.requests.gpus > len(_idle(lease, usage)):
         return OWN_TURN
     return None
 
@@ -63,13 +62,13 @@ def grant(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Returns (the job's lease, the GPUs of this operator) for a candidate without an obstacle."""
     lease = usage.leases.get(candidate.job, ())
-    if candidate.gpu_memory:
+    if candidate.requests.gpu_memory:
         device = _shared(candidate, capacity, usage)
         return lease, () if device is None else (device,)
-    if candidate.gpu == 0:
+    if candidate.requests.gpus == 0:
         return lease, ()
     lease = lease or _unleased(candidate.job, capacity, usage)[: candidate.job_gpus]
-    return lease, _idle(lease, usage)[: candidate.gpu]
+    return lease, _idle(lease, usage)[: candidate.requests.gpus]
 
 
 def with_gpus(candidate: Candidate, capacity: Capacity, usage: Usage) -> Usage:
@@ -78,12 +77,12 @@ def with_gpus(candidate: Candidate, capacity: Capacity, usage: Usage) -> Usage:
     leases = dict(usage.leases)
     if candidate.job_gpus and candidate.job not in leases:
         leases[candidate.job] = _unleased(candidate.job, capacity, usage)[: candidate.job_gpus]
-    if candidate.gpu_memory:
+    if candidate.requests.gpu_memory:
         # On the device with the least memory in use, where it will fit first.
         free = [gpu for gpu in capacity.gpus if not _leased(gpu, candidate.job, usage)]
         if free:
             device = min(free, key=lambda gpu: gpu_memory.get(gpu, 0))
-            gpu_memory[device] = gpu_memory.get(device, 0) + candidate.gpu_memory
+            gpu_memory[device] = gpu_memory.get(device, 0) + candidate.requests.gpu_memory
     return replace(usage, leases=leases, gpu_memory=gpu_memory)
 
 
@@ -95,7 +94,7 @@ def _shared(candidate: Candidate, capacity: Capacity, usage: Usage) -> str | Non
         for gpu in capacity.gpus
         if (gpu in lease or not _leased(gpu, candidate.job, usage))
         and gpu not in usage.gpus_in_use
-        and _fits(candidate.gpu_memory, usage.gpu_memory.get(gpu, 0), capacity.gpu_memory)
+        and _fits(candidate.requests.gpu_memory, usage.gpu_memory.get(gpu, 0), capacity.gpu_memory)
     ]
     return max(fitting, key=lambda gpu: usage.gpu_memory.get(gpu, 0), default=None)
 

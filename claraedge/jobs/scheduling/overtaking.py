@@ -9,7 +9,7 @@ from typing import TypeAlias
 from claraedge.jobs.model import Priority
 from claraedge.jobs.scheduling.admission import obstacle
 from claraedge.jobs.scheduling.budget import Candidate, Capacity, Usage
-from claraedge.jobs.scheduling.gpu_leases import OWN_TURN, absent
+from claraedge.jobs.scheduling.gpu_leases import OWN_TURN, SERVICES_TURN, absent
 
 #: Seconds for which a waiting operator may be overtaken; then its resources are reserved for it.
 OVERTAKEN = 60.0
@@ -28,7 +28,7 @@ def overtaken(
         if group in found or (not candidate.queued and not candidate.job_runs):
             continue
         waits_for = obstacle(candidate, capacity, usage)
-        if waits_for in (None, OWN_TURN) or absent(candidate, capacity) is not None:
+        if waits_for in (None, OWN_TURN, SERVICES_TURN) or absent(candidate, capacity) is not None:
             continue
         found[group] = candidate
     return tuple(found.values())

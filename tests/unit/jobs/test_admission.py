@@ -10,15 +10,17 @@ from claraedge.jobs.model import Priority
 from claraedge.jobs.scheduling.admission import decide, obstacle
 from claraedge.jobs.scheduling.budget import Candidate, Capacity, Usage
 from claraedge.jobs.scheduling.gpu_leases import grant
+from claraedge.pipelines.requests import OperatorRequests
 
 G0, G1 = "nvidia.com/gpu=0", "nvidia.com/gpu=1"
 ONE_GPU = Capacity(operators=4, cores=4, gpus=(G0,))
 TWO_GPUS = Capacity(operators=4, cores=4, gpus=(G0, G1))
 
 
-def candidate(job: str = "j", **more: Any) -> Candidate:
+def candidate(job: str = "j", cores: int = 0, gpus: int = 0, **more: Any) -> Candidate:
     values: dict[str, Any] = {
         "operator": "op",
+        "requests": OperatorRequests(cores=cores, gpus=gpus),
         "priority": Priority.NORMAL,
         "position": 1,
         "job_runs": False,
@@ -28,7 +30,7 @@ def candidate(job: str = "j", **more: Any) -> Candidate:
 
 
 def gpu(job: str = "j", count: int = 1, **more: Any) -> Candidate:
-    return candidate(job, gpu=count, **{"job_gpus": count, **more})
+    return candidate(job, gpus=count, **{"job_gpus": count, **more})
 
 
 @pytest.mark.parametrize(
@@ -38,27 +40,27 @@ def gpu(job: str = "j", count: int = 1, **more: Any) -> Candidate:
         (candidate(), Capacity(operators=1, cores=1), Usage(operators=1), "all 1 operator slots"),
         # Cores count only where a definition asks for them.
         (candidate(), Capacity(operators=2, cores=2), Usage(operators=1, cores=2), None),
-        (candidate(cpu=1), Capacity(operators=2, cores=2), Usage(cores=1), None),
-        (candidate(cpu=2), Capacity(operators=2, cores=2), Usage(cores=1), "2 cores; 1 of 2"),
+        (candidate(cores=1), Capacity(operators=2, cores=2), Usage(cores=1), None),
+        (candidate(cores=2), Capacity(operators=2, cores=2), Usage(cores=1), "2 cores; 1 of 2"),
         # More cores than there are means all there are.
-        (candidate(cpu=64), Capacity(operators=2, cores=2), Usage(), None),
-        (candidate(cpu=64), Capacity(operators=2, cores=2), Usage(cores=1), "2 cores; 1 of 2"),
+        (candidate(cores=64), Capacity(operators=2, cores=2), Usage(), None),
+        (candidate(cores=64), Capacity(operators=2, cores=2), Usage(cores=1), "2 cores; 1 of 2"),
         # Services reserve cores as well, but never the turn of an operator that would be alone.
         (candidate(), Capacity(operators=9, cores=4), Usage(cores=1, service_cores=3), None),
-        (candidate(cpu=1), Capacity(operators=9, cores=4), Usage(cores=1, service_cores=2), None),
+        (candidate(cores=1), Capacity(operators=9, cores=4), Usage(cores=1, service_cores=2), None),
         (
-            candidate(cpu=2),
+            candidate(cores=2),
             Capacity(operators=9, cores=4),
             Usage(cores=1, service_cores=2),
             "2 cores; 1 of 4 are free, services hold 2",
         ),
         (
-            candidate(cpu=1),
+            candidate(cores=1),
             Capacity(operators=9, cores=4),
             Usage(cores=1, service_cores=9),
             "1 cores; 0 of 4 are free, services hold 9",
         ),
-        (candidate(cpu=4), Capacity(operators=9, cores=4), Usage(service_cores=9), None),
+        (candidate(cores=4), Capacity(operators=9, cores=4), Usage(service_cores=9), None),
         # GPUs.
         (gpu(), Capacity(operators=1, cores=1), Usage(), "no GPU present"),
         (gpu(), ONE_GPU, Usage(), None),
@@ -76,6 +78,19 @@ def gpu(job: str = "j", count: int = 1, **more: Any) -> Candidate:
             "another operator of this job",
         ),
         (gpu(), TWO_GPUS, Usage(leases={"j": (G0, G1)}, gpus_in_use=frozenset({G0})), None),
+        # Services that need a GPU start only where no other job has one, except by those services.
+        (
+            candidate(services_want_gpu=True),
+            TWO_GPUS,
+            Usage(gpu_jobs=frozenset({"other"})),
+            "a GPU for its services or models, which another job has",
+        ),
+        (
+            gpu(services_want_gpu=True),
+            TWO_GPUS,
+            Usage(gpu_jobs=frozenset({"j", "other"}), service_gpu_users=frozenset({"other"})),
+            None,
+        ),
         # An operator without a GPU does not wait for one.
         (candidate(job_gpus=1), ONE_GPU, Usage(leases={"other": (G0,)}), None),
     ],

@@ -14,6 +14,8 @@ from claraedge.pipelines.model import (
     Pipeline,
     Requests,
 )
+from claraedge.pipelines.requests import Profile, of_operator
+from claraedge.pipelines.tmpfs import TmpfsRule
 from tests.rig.device import Device, emptied
 from tests.rig.engine import Bench, bench
 from tests.rig.pipelines import chain
@@ -71,7 +73,8 @@ def test_what_may_be_prepared(
     placed: set[str],
     expected: tuple[str, ...],
 ) -> None:
-    assert preparable(of, statuses, placed) == expected
+    requests = {o.name: of_operator(o, Profile.CLARA_0_8, TmpfsRule()) for o in of.operators}
+    assert preparable(of, statuses, placed, requests) == expected
 
 
 async def made(b: Bench, count: int) -> None:

@@ -14,21 +14,26 @@ from claraedge.jobs.model import Priority
 from claraedge.jobs.scheduling.admission import decide, obstacle
 from claraedge.jobs.scheduling.budget import Candidate, Capacity, Usage
 from claraedge.jobs.scheduling.overtaking import Overtaking, overtaken
+from claraedge.pipelines.requests import MemoryRequest, OperatorRequests
 
 ROOM = Capacity(operators=4, cores=4, memory=8000)
 JETSON = Capacity(operators=4, cores=4, memory=8000, gpus=("g",), gpu_memory=8000, unified=True)
 
 
-def candidate(job: str = "j", memory: int = 0, **more: Any) -> Candidate:
+def candidate(job: str = "j", memory: int = 0, gpu_memory: int = 0, **more: Any) -> Candidate:
+    requests = OperatorRequests(
+        memory=MemoryRequest(reserved=memory, limit=None, written=True), gpu_memory=gpu_memory
+    )
     values: dict[str, Any] = {
         "operator": "op",
+        "requests": requests,
         "priority": Priority.NORMAL,
         "position": 1,
         "job_runs": False,
         "largest": memory,
         **more,
     }
-    return Candidate(job=job, memory=memory, **values)
+    return Candidate(job=job, **values)
 
 
 def runs(job: str = "j", memory: int = 0, **more: Any) -> Candidate:
@@ -272,7 +277,7 @@ def test_all_jobs_with_services_end_and_no_memory_is_granted_twice(
                 begun.add(n)
                 for key, size in jobs[n].services.items():
                     living[key] = max(size, living.get(key, 0))
-                running[n] = found.candidate.memory
+                running[n] = found.candidate.requests.memory.reserved
                 taken = sum(running.values()) + sum(living.values())
                 alone = len(running) == 1 and living.keys() <= jobs[n].services.keys()
                 assert taken <= whole or alone

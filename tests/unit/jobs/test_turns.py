@@ -12,6 +12,7 @@ from claraedge.jobs.scheduling.admission import decide
 from claraedge.jobs.scheduling.budget import Candidate, Capacity, Usage
 from claraedge.jobs.scheduling.overtaking import Overtaking, overtaken
 from claraedge.jobs.scheduling.turns import Turns
+from claraedge.pipelines.requests import OperatorRequests
 
 ALL = (Priority.LOWER, Priority.NORMAL, Priority.HIGHER)
 #: Of so many jobs in a row, one is of the class where all three wait.
@@ -94,7 +95,12 @@ def test_every_job_starts_within_a_stated_bound(jobs: Jobs) -> None:
     capacity = Capacity(operators=4, cores=4)
     waiting = {
         f"{n}": Candidate(
-            job=f"{n}", operator="o", priority=p, position=n, job_runs=False, cpu=cores
+            job=f"{n}",
+            operator="o",
+            priority=p,
+            position=n,
+            job_runs=False,
+            requests=OperatorRequests(cores=cores),
         )
         for n, (p, cores, _) in enumerate(jobs)
     }

@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from claraedge.pipelines.model import ContainerDefinition, Operator, Requests
-from claraedge.pipelines.requests import MemoryRequest, Profile, cores, gpus, memory, out_of_memory
+from claraedge.pipelines.requests import (
+    MemoryRequest,
+    OperatorRequests,
+    Profile,
+    memory,
+    of_operator,
+    out_of_memory,
+)
+from claraedge.pipelines.tmpfs import Tmpfs, TmpfsRule
+
+V8 = Profile.CLARA_0_8
 
 
 @pytest.mark.parametrize(
@@ -24,13 +34,33 @@ def test_memory(profile: str, written: int | None, meaning: MemoryRequest) -> No
 
 def test_cores_and_gpus_are_reserved_only_where_they_are_written() -> None:
     plain = Operator(name="a", container=ContainerDefinition(image="x"))
-    assert (cores(plain), gpus(plain)) == (0, 0)
+    found = of_operator(plain, V8, TmpfsRule())
+    assert (found.cores, found.gpus, found.devices, found.slot) == (0, 0, 0, True)
     asking = Operator(
         name="a",
         container=ContainerDefinition(image="x"),
         requests=Requests(cpu=3, gpu=1, memory=1),
     )
-    assert (cores(asking), gpus(asking)) == (3, 1)
+    found = of_operator(asking, V8, TmpfsRule())
+    assert (found.cores, found.gpus, found.devices) == (3, 1, 1)
+
+
+def test_a_share_of_a_gpu_is_one_device_and_system_memory_only_where_both_are_one() -> None:
+    sharing = Operator(
+        name="a", container=ContainerDefinition(image="x"), requests=Requests(gpu_memory=300)
+    )
+    found = of_operator(sharing, Profile.CLARA_0_7, TmpfsRule())
+    assert (found.gpus, found.devices, found.gpu_memory) == (0, 1, 300)
+    assert (found.system_memory(unified=False), found.system_memory(unified=True)) == (512, 812)
+
+
+def test_file_systems_in_memory_are_as_large_as_its_limit_or_the_sites_rule() -> None:
+    operator = Operator(
+        name="a", container=ContainerDefinition(image="x"), requests=Requests(memory=64)
+    )
+    assert of_operator(operator, V8, TmpfsRule(scratch=7)).tmpfs == Tmpfs(
+        shared_memory=64, scratch=7
+    )
 
 
 def test_an_operator_of_the_platform_itself_reserves_nothing() -> None:
@@ -39,7 +69,7 @@ def test_an_operator_of_the_platform_itself_reserves_nothing() -> None:
         container=ContainerDefinition(image="clara/register-results"),
         requests=Requests(cpu=3, gpu=1),
     )
-    assert (cores(served), gpus(served)) == (0, 0)
+    assert of_operator(served, V8, TmpfsRule()) == OperatorRequests(slot=False)
 
 
 @pytest.mark.parametrize(

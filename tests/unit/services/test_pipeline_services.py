@@ -346,14 +346,14 @@ async def test_an_idle_holder_of_the_gpu_yields_and_a_used_one_does_not(
     async with device.daemon() as services:
         await services.acquire("one", using(viewer(gpu=1)))
         await services.acquire("two", using(viewer()))
-        assert services.gpu_use().gpus == {"nvidia.com/gpu=0"}
-        assert services.gpu_use().jobs == {"one"}
+        assert services.usage().gpus == {"nvidia.com/gpu=0"}
+        assert services.usage().gpu_users == {"one"}
         assert await services.yield_gpu() is False
         assert device.runner.created[0].devices == ("nvidia.com/gpu=0",)
         await services.release("one")
-        assert services.gpu_use().jobs == set()
+        assert services.usage().gpu_users == set()
         assert await services.yield_gpu() is True
-        assert services.gpu_use().gpus == set()
+        assert services.usage().gpus == set()
         assert services.count() == 1  # the other one holds no GPU
 
 
@@ -400,7 +400,7 @@ async def test_a_next_daemon_knows_which_gpu_an_idle_service_holds(device: Servi
     async with device.daemon() as services:
         await services.acquire("one", using(viewer(gpu=1)))
     async with device.daemon(running=("one",)) as services:
-        assert services.gpu_use().gpus == {"nvidia.com/gpu=0"}
+        assert services.usage().gpus == {"nvidia.com/gpu=0"}
         assert await services.yield_gpu() is False  # its job may come back for it
         await services.release("one")
         assert await services.yield_gpu() is True

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 
-from claraedge.pipelines.model import Input, IoEntry, Output
+from claraedge.pipelines.model import Input, IoEntry, Output, Pipeline
 
 FOLDER = "/clara/fastio"
 """A folder of the container, where definitions may not mount anything."""
@@ -52,6 +52,12 @@ def size(entry: IoEntry) -> int | None:
     if entry.type != "array" or entry.element_type is None or DYNAMIC in (entry.shape or ()):
         return None
     return _BYTES[entry.element_type] * math.prod(entry.shape or ())
+
+
+def total(pipeline: Pipeline) -> int | None:
+    """Returns the bytes of all values whose sizes the definition states; None: it has no values."""
+    values = [o for operator in pipeline.operators for o in operator.outputs if o.in_memory]
+    return sum(size(output) or 0 for output in values) if values else None
 
 
 def description(inputs: Iterable[Input], outputs: Iterable[Output]) -> str | None:

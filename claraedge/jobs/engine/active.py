@@ -57,8 +57,8 @@ class ActiveJob:
     """Operators that wait for their image to be pulled -> the task that pulls it."""
     lease: tuple[str, ...] = ()
     """The GPUs leased to the job, from its first GPU operator's start to its last one's end."""
-    refused: int | None = None
-    """The count of releases when shared memory had no room for it; None: it does not wait."""
+    has_value_space: bool = False
+    """Whether the memory of its values in shared memory is reserved."""
     delays: dict[str, float] = field(default_factory=dict)
     """Operators that are to be retried -> BOOTTIME (seconds) before which they do not start."""
     service_lease: Lease | None = None
@@ -155,7 +155,12 @@ class ActiveJob:
             left = (name for name, record in self.operators.items() if record.status not in _OVER)
             image = next((i for i in map(self.reference, left) if i in pulled), "")
         demands = self.demands
-        return QueueLane(gpus=demands.devices, served=bool(demands.services), image=image)
+        return QueueLane(
+            gpus=demands.devices,
+            served=bool(demands.services),
+            image=image,
+            values=bool(demands.values),
+        )
 
     def reference(self, name: str) -> str:
         """Returns the image reference of an operator."""
@@ -209,6 +214,7 @@ class ActiveJob:
             largest=self.demands.largest,
             job_gpus=self.demands.gpus,
             services_want_gpu=self.demands.services_want_gpu and self.service_lease is None,
+            values=0 if self.has_value_space else self.demands.values or 0,
         )
 
     def soonest(self, limit: float) -> float | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from claraedge.blocking import in_thread
 from claraedge.jobs import records
 from claraedge.jobs.engine.active import ActiveJob
 from claraedge.jobs.engine.context import EngineContext
@@ -16,7 +17,7 @@ from claraedge.jobs.engine.termination import Termination
 from claraedge.jobs.engine.workers import Workers
 from claraedge.jobs.model import JobState, JobStatus, Priority
 from claraedge.jobs.scheduling import queue
-from claraedge.jobs.scheduling.budget import Candidate, Usage
+from claraedge.jobs.scheduling.budget import Candidate, Usage, ValueSpace, value_obstacle
 from claraedge.jobs.scheduling.gpu_leases import absent
 from claraedge.jobs.scheduling.queue import JobQueue
 from claraedge.jobs.scheduling.scheduler import Resources, Scheduler
@@ -52,6 +53,9 @@ class Dispatcher:
         self._may_start = may_start
         self._scheduler = Scheduler(resources, context.machine.clock)
         self._without_gpu: set[str] = set()
+        self._without_value_space: set[str] = set()
+        self._value_space: ValueSpace | None = None
+        self._value_turn: str | None = None
 
     def soonest(self) -> float | None:
         """Returns the seconds until the next round is due without a change; None: never."""
@@ -65,16 +69,12 @@ class Dispatcher:
 
     async def start_next(self) -> bool:
         """Starts the operator whose turn it is. Returns False if all of them wait."""
-        candidates = [
-            c
-            for active in self._context.active.values()
-            if active.refused != self._context.machine.values.releases
-            for c in active.candidates()
-        ]
+        candidates = [c for active in self._context.active.values() for c in active.candidates()]
         self.blocked_by = self._may_start() if len(self._queue) else None
         if self.blocked_by is None:
             candidates += await self._heads({c.job for c in candidates})
         await self._scheduler.read_capacity(candidates)
+        await self._read_value_space(candidates)
         choice = self._scheduler.choose(candidates, self._usage())
         if choice.idle_memory:
             wanted = {
@@ -83,6 +83,7 @@ class Dispatcher:
             self._context.machine.services.yield_memory(choice.idle_memory, wanted | choice.wanted)
         if choice.candidate is None:
             await self._report_missing_gpus(candidates)
+            await self._report_full_value_space(candidates)
             return False
         job = choice.candidate.job
         active = self._context.active.get(job) or self._queue.decoded(job)
@@ -95,6 +96,9 @@ class Dispatcher:
         if active.service_lease is None:
             self._service_leases.begin(active)
             return True
+        if choice.candidate.values and not choice.candidate.job_runs:
+            return True  # it has left the queue, and now asks for the memory of its values
+        active.has_value_space = True
         active.lease = choice.lease
         self._workers.begin(active, choice.candidate, choice.gpus)
         return True
@@ -169,6 +173,30 @@ class Dispatcher:
         await self._context.machine.database.write(work)
         self._without_gpu |= unreported.keys()
 
+    async def _read_value_space(self, candidates: Sequence[Candidate]) -> None:
+        """Measures the memory of values, if a job asks for some."""
+        self._value_space = None
+        self._value_turn = next((c.job for c in candidates if c.wants_value_space), None)
+        if self._value_turn is not None:
+            jobs = self._context.active.values()
+            reserved = {
+                a.job.id: a.demands.values
+                for a in jobs
+                if a.has_value_space and a.demands.values is not None
+            }
+            self._value_space = await in_thread(self._context.machine.values.measure, reserved)
+
+    async def _report_full_value_space(self, candidates: Sequence[Candidate]) -> None:
+        """Reports once in a job's messages that it waits for shared memory of other jobs."""
+        usage = self._usage()
+        waiting = {c.job: (c.operator, t) for c in candidates if (t := value_obstacle(c, usage))}
+        self._without_value_space &= waiting.keys()
+        for job in waiting.keys() - self._without_value_space:
+            operator, text = waiting[job]
+            folder = self._context.machine.values.folder
+            await self._context.say(job, f"operator {operator}: waits for {text} ({folder})")
+            self._without_value_space.add(job)
+
     def _usage(self) -> Usage:
         """Returns what operators and services occupy at this moment."""
         jobs = self._context.active.values()
@@ -204,6 +232,8 @@ class Dispatcher:
             gpu_memory=shared,
             service_gpus=companions.used_gpus,
             service_gpu_users=companions.gpu_users,
+            value_space=self._value_space,
+            value_turn=self._value_turn,
         )
 
 

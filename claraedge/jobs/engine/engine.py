@@ -144,8 +144,6 @@ class Engine:
             return {}
         if active.service_task is not None:
             return {waits.WHOLE: self._machine.services.waits_for(job) or "its services"}
-        if active.refused == self._machine.values.releases:
-            return {waits.WHOLE: "room in shared memory, which other jobs hold"}
         return {
             **waits.delayed(active),
             **waits.pulling(active),

@@ -126,4 +126,4 @@ class Orphans:
             _log.warning("values left behind", extra={"job": job, "reason": str(error)})
         else:
             _log.info("orphan values removed", extra={"job": job})
-        await in_thread(self._machine.values.release, job)
+        await in_thread(self._machine.values.tidy)

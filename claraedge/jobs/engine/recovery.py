@@ -15,7 +15,6 @@ from claraedge.jobs.engine.context import OUTAGES, EngineContext
 from claraedge.jobs.engine.service_leases import ServiceLeases
 from claraedge.jobs.engine.workers import Workers
 from claraedge.jobs.model import Job, JobState
-from claraedge.jobs.operators.values import has_values, known_size
 from claraedge.jobs.scheduling.queue import JobQueue
 from claraedge.runner.protocol import (
     LABEL_DEVICES,
@@ -133,6 +132,5 @@ class Recovery:
             taken |= {gpu for (of, _), some in given.items() if of != job.id for gpu in some}
             free = [gpu for gpu in gpus if gpu not in taken and gpu not in own]
             active.lease = (*own, *free)[: active.demands.gpus]
-        if has_values(active.pipeline):
-            self._context.machine.values.adopt(job.id, known_size(active.pipeline))
+        active.has_value_space = True
         self._context.active[job.id] = active

@@ -14,7 +14,7 @@ from claraedge.jobs.engine.context import EngineContext
 from claraedge.jobs.engine.timeouts import Timeouts
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.jobs.operators.execution import Execution
-from claraedge.jobs.operators.values import has_values, written
+from claraedge.jobs.operators.values import written
 from claraedge.runner.foreign import clear
 from claraedge.store.database import Transaction
 
@@ -61,7 +61,8 @@ class Termination:
         await self._drop_values(active)
         await self._stop(active.job.id, status)
         del self._context.active[active.job.id]
-        await in_thread(self._context.machine.values.release, active.job.id)
+        if active.demands.values is not None:
+            await in_thread(self._context.machine.values.tidy)
         await self._context.machine.services.release(active.job.id)
         active.ended.set()
 
@@ -81,7 +82,7 @@ class Termination:
 
     async def _drop_values(self, active: ActiveJob) -> None:
         """Removes a job's values: no operator of it runs any more."""
-        if not has_values(active.pipeline):
+        if active.demands.values is None:
             return
         machine, job = self._context.machine, active.job
         folders = [machine.values.job(job.id)]

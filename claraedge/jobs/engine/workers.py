@@ -14,7 +14,6 @@ from claraedge.jobs.engine.context import OUTAGES, EngineContext
 from claraedge.jobs.model import OperatorRecord, OperatorStatus
 from claraedge.jobs.operators.attempt import Setting
 from claraedge.jobs.operators.execution import Execution
-from claraedge.jobs.operators.values import RoomTakenError
 from claraedge.jobs.scheduling.budget import Candidate
 
 _log = logging.getLogger(__name__)
@@ -100,8 +99,6 @@ class Workers:
         except OUTAGES as error:
             self._context.pause.met(error)
             self._context.orphans.expect()
-        except RoomTakenError as error:
-            await self._refused(active, name, error)
         except StateFolderError:  # no result of any job can be recorded any more
             raise
         except Exception as error:  # noqa: BLE001 - the daemon lives on where one job meets a bug
@@ -149,14 +146,6 @@ class Workers:
             self._context.pause.met(error)
         except Exception as error:  # noqa: BLE001 - the operator meets it again, and fails by it
             known(error, f"the fetch of {reference}", job=active.job.id)
-
-    async def _refused(self, active: ActiveJob, name: str, error: RoomTakenError) -> None:
-        """Makes the job wait for another one's end; its messages say so once."""
-        first = active.refused is None
-        active.refused = error.releases
-        if first:
-            with contextlib.suppress(*OUTAGES):
-                await self._context.say(active.job.id, f"operator {name}: {error}")
 
     async def take_back(self) -> None:
         """Removes prepared containers; the next start removes what remains."""

@@ -119,8 +119,7 @@ class Execution:
         began, if it is `filled` or `lacks_image`, if it has no usable GPU, or if a retry has to
         wait.
 
-        Raises RunnerUnavailableError or StorageFullError: no work is lost, call it again later; and
-        RoomTakenError, before the first operator of a job.
+        Raises RunnerUnavailableError or StorageFullError: no work is lost, call it again later.
         """
         try:
             return await self._run()
@@ -171,7 +170,7 @@ class Execution:
 
     async def _run_once(self) -> None:
         try:
-            await self._values.have_room(self._setting.pipeline)
+            await self._values.check(self._setting.pipeline)
         except UnusableValueError as error:
             await self._fail(str(error), None)
             return

@@ -8,7 +8,8 @@ from claraedge.blocking import in_cancellable_thread, in_thread
 from claraedge.fs import files
 from claraedge.jobs.model import Job
 from claraedge.jobs.operators.machine import Machine
-from claraedge.jobs.operators.values import has_values, known_size, written
+from claraedge.jobs.operators.values import written
+from claraedge.pipelines import fastio
 from claraedge.pipelines.model import Operator, Pipeline
 from claraedge.runner.foreign import clear
 
@@ -27,10 +28,11 @@ class SharedValues:
         self._operator = operator
         self._upstream = upstream
 
-    async def have_room(self, pipeline: Pipeline) -> None:
-        """Reserves memory for all values of the job. Raises RoomTakenError."""
-        if has_values(pipeline):
-            await in_thread(self._memory.claim, self._job.id, known_size(pipeline))
+    async def check(self, pipeline: Pipeline) -> None:
+        """Checks, before the first operator of the job, that all of its values can be placed."""
+        total = fastio.total(pipeline)
+        if total is not None and not any(self._upstream.values()):
+            await in_thread(self._memory.check, self._job.id, total)
 
     async def place(self, attempt: int) -> None:
         """Restores values that it reads after a restart, and creates files for its own."""

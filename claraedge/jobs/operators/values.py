@@ -6,8 +6,8 @@ A value is a file on a tmpfs, which its writer and its readers map. The values o
 copied to the disk before it counts as completed, so that a restart of the machine loses no job:
 they are restored for their readers. All values of a job are removed at its end.
 
-Before its first operator runs, a job reserves memory for all values of known size, in the order in
-which jobs ask, and keeps it until its end. So a job with a reservation never waits for another one.
+Before its first operator runs, a job reserves memory for all values of known size, and keeps it
+until its end (`scheduling/budget.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import contextlib
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from claraedge.blocking import CancelFlag
@@ -24,8 +24,9 @@ from claraedge.fs import files
 from claraedge.fs.removal import remove
 from claraedge.fs.walking import allocated
 from claraedge.ids import new_id
+from claraedge.jobs.scheduling.budget import ValueSpace
 from claraedge.pipelines import fastio
-from claraedge.pipelines.model import Operator, Output, Pipeline
+from claraedge.pipelines.model import Operator, Output
 from claraedge.runner.protocol import Space
 
 _MOUNTS = Path("/proc/self/mountinfo")
@@ -36,28 +37,9 @@ class UnusableValueError(Exception):
     """An operator's values cannot be provided, or it did not leave them; the message says why."""
 
 
-class RoomTakenError(Exception):
-    """Other jobs have reserved the needed memory; retry after the count in `releases` changes."""
-
-    def __init__(self, text: str, releases: int) -> None:
-        super().__init__(text)
-        self.releases = releases
-
-
 def written(operator: Operator) -> list[Output]:
     """Returns the outputs of the operator that are values in shared memory."""
     return [output for output in operator.outputs if output.in_memory]
-
-
-def has_values(pipeline: Pipeline) -> bool:
-    """Returns whether operators of the pipeline write values in shared memory."""
-    return any(written(operator) for operator in pipeline.operators)
-
-
-def known_size(pipeline: Pipeline) -> int:
-    """Returns the bytes of all values whose sizes the definition states."""
-    outputs = (output for operator in pipeline.operators for output in written(operator))
-    return sum(fastio.size(output) or 0 for output in outputs)
 
 
 class SharedMemory:
@@ -66,11 +48,7 @@ class SharedMemory:
     def __init__(self, folder: Path, instance: str) -> None:
         self.folder = folder
         self.root = folder / f"claraedge-{instance}"
-        self.releases = 0
-        """Increases whenever a job that waits for memory should try again."""
         self._lock = threading.Lock()
-        self._claims: dict[str, int] = {}
-        self._waiting: dict[str, None] = {}
 
     def job(self, job: str) -> Path:
         """Returns the folder with a job's values."""
@@ -89,49 +67,32 @@ class SharedMemory:
 
     # --- room ----------------------------------------------------------------------------------
 
-    def adopt(self, job: str, size: int) -> None:
-        """Restores the reservation of a job that began before this start of the daemon."""
-        with self._lock:
-            self._claims[job] = size
+    def measure(self, reserved: Mapping[str, int]) -> ValueSpace | None:
+        """Returns the present state of the tmpfs; `reserved`: job -> bytes for its values.
 
-    def claim(self, job: str, size: int) -> None:
-        """Reserves `size` bytes of values for a job. A reservation that exists is kept.
-
-        Raises RoomTakenError, or UnusableValueError if the job would wait for ever.
+        None: it cannot be read, and `check` says why.
         """
         with self._lock:
-            if job in self._claims:
-                return
-            self._check_folder()
-            first = next(iter(self._waiting), job) == job
-            if self._is_room(job, size) and (first or size == 0):
-                self._claims[job] = size
-                if job in self._waiting:
-                    del self._waiting[job]
-                    self.releases += 1  # the next in turn may ask
-                return
-            if size > self.space().total or (first and not self._claims):
-                raise UnusableValueError(self._too_large(size))
-            self._waiting[job] = None
-            raise RoomTakenError(
-                f"waits for {_megabytes(size)} MB of shared memory, which other jobs hold"
-                f" ({self.folder})",
-                self.releases,
+            try:
+                space = self.space()
+            except OSError:
+                return None
+            return ValueSpace(
+                total=space.total,
+                free=space.free,
+                promised={j: max(0, r - allocated(self.job(j))) for j, r in reserved.items()},
             )
 
-    def release(self, job: str) -> None:
-        """Ends the reservation of a job, whose files are already removed."""
-        with self._lock:
-            if job in self._claims or job in self._waiting:
-                self._claims.pop(job, None)
-                self._waiting.pop(job, None)
-                self.releases += 1
-            with contextlib.suppress(OSError):  # other jobs have files in it, or it never existed
-                self.root.rmdir()
+    def check(self, job: str, size: int) -> None:
+        """Raises UnusableValueError if a job cannot place values of `size` bytes."""
+        self._check_folder()
+        if size > self.space().free + allocated(self.job(job)):
+            raise UnusableValueError(self._too_large(size))
 
-    def _is_room(self, job: str, size: int) -> bool:
-        promised = sum(max(0, c - allocated(self.job(j))) for j, c in self._claims.items())
-        return size <= self.space().free - promised + allocated(self.job(job))
+    def tidy(self) -> None:
+        """Removes the folder of this daemon's values if no job has values in it."""
+        with self._lock, contextlib.suppress(OSError):  # or it never existed
+            self.root.rmdir()
 
     def _too_large(self, size: int) -> str:
         space = self.space()

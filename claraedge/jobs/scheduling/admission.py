@@ -17,6 +17,7 @@ from claraedge.jobs.scheduling.budget import (
     Usage,
     idle_to_end,
     memory_obstacle,
+    value_obstacle,
     with_memory,
 )
 from claraedge.jobs.scheduling.gpu_leases import absent, gpu_obstacle, with_gpus
@@ -30,6 +31,7 @@ def obstacle(candidate: Candidate, capacity: Capacity, usage: Usage) -> str | No
         _core_obstacle(candidate, capacity, usage)
         or memory_obstacle(candidate, capacity, usage)
         or gpu_obstacle(candidate, capacity, usage)
+        or value_obstacle(candidate, usage)
     )
 
 

@@ -34,6 +34,16 @@ class Capacity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ValueSpace:
+    """The tmpfs with the values that operators pass in shared memory, in bytes."""
+
+    total: int
+    free: int
+    promised: Mapping[str, int]
+    """Job that has reserved memory for its values -> the bytes that they do not occupy yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """The usage: resources of running operators, and of services and the inference server."""
 
@@ -64,6 +74,10 @@ class Usage:
     """The jobs that use these, and share the GPUs with them."""
     gpu_memory: Mapping[str, int] = field(default_factory=dict)
     """GPU -> megabytes that running operators share of it."""
+    value_space: ValueSpace | None = None
+    """None: no job asks for memory of values."""
+    value_turn: str | None = None
+    """The job that asked first for memory of values; others wait behind it."""
 
     def without_idle(self, wanted: Container[str]) -> Usage:
         """Returns the usage after all idle services have ended, except those in `wanted`."""
@@ -89,11 +103,18 @@ class Candidate:
     """The most whole GPUs that one operator of its job requests: the size of the job's lease."""
     services_want_gpu: bool = False
     """Whether services of its job that do not run yet request a GPU."""
+    values: int = 0
+    """Bytes that its job has to reserve for its values; 0: none, or it has reserved them."""
 
     @property
     def wants_gpu(self) -> bool:
         """Whether its start depends on GPUs."""
         return bool(self.requests.devices or self.services_want_gpu)
+
+    @property
+    def wants_value_space(self) -> bool:
+        """Whether its job's turn has come, and it asks for memory of its values."""
+        return bool(self.values) and self.job_runs
 
     @property
     def queued(self) -> bool:
@@ -139,6 +160,23 @@ def memory_obstacle(candidate: Candidate, capacity: Capacity, usage: Usage) -> s
     free = max(0, whole - taken - idle)
     text = f"{wanted} MB of memory; {free} of {whole} are free"
     return f"{text}, services hold {used + idle}" if used + idle else text
+
+
+def value_obstacle(candidate: Candidate, usage: Usage) -> str | None:
+    """Returns the shared memory that a job waits for before its first operator, as text.
+
+    None: it has it, it is free, or the job can never have it; then its operator fails. Jobs get it
+    in the order in which they ask, and keep it until they end, so none of them waits for another
+    one while it runs.
+    """
+    space = usage.value_space
+    if space is None or not candidate.wants_value_space or candidate.values > space.total:
+        return None
+    if candidate.job == usage.value_turn:
+        unpromised = space.free - sum(space.promised.values())
+        if candidate.values <= unpromised or not space.promised:
+            return None
+    return f"{-(-candidate.values >> 20)} MB of shared memory, which other jobs hold"
 
 
 def idle_to_end(usage: Usage, capacity: Capacity) -> int:

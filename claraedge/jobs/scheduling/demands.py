@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from claraedge.pipelines import fastio
 from claraedge.pipelines.model import Pipeline
 from claraedge.pipelines.requests import OperatorRequests, Profile, of_operator
 from claraedge.pipelines.tmpfs import TmpfsRule
@@ -18,6 +19,8 @@ class Demands:
 
     operators: Mapping[str, OperatorRequests]
     """Operator -> all that it requests."""
+    values: int | None
+    """Bytes of all of its values in shared memory, as far as known; None: it has no values."""
     gpus: int
     """The most whole GPUs that one of its operators requests: the size of the job's lease."""
     devices: int
@@ -63,6 +66,7 @@ class Demands:
         services_want_gpu = any(each.gpus for each in kept.values())
         return cls(
             operators=operators,
+            values=fastio.total(pipeline),
             gpus=max(o.gpus for o in operators.values()),
             devices=max(services_want_gpu, *(o.devices for o in operators.values())),
             services_want_gpu=services_want_gpu,

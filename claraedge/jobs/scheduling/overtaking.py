@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from claraedge.jobs.model import Priority
 from claraedge.jobs.scheduling.admission import obstacle
-from claraedge.jobs.scheduling.budget import Candidate, Capacity, Usage
+from claraedge.jobs.scheduling.budget import Candidate, Capacity, Usage, value_obstacle
 from claraedge.jobs.scheduling.gpu_leases import OWN_TURN, SERVICES_TURN, absent
 
 #: Seconds for which a waiting operator may be overtaken; then its resources are reserved for it.
@@ -29,6 +29,8 @@ def overtaken(
             continue
         waits_for = obstacle(candidate, capacity, usage)
         if waits_for in (None, OWN_TURN, SERVICES_TURN) or absent(candidate, capacity) is not None:
+            continue
+        if waits_for == value_obstacle(candidate, usage):  # these are not overtaken
             continue
         found[group] = candidate
     return tuple(found.values())

@@ -34,6 +34,8 @@ class QueueLane(NamedTuple):
     """Whether they need services, or models in the inference server."""
     image: str = ""
     """The image that is being pulled for one of its operators; "": none."""
+    values: bool = False
+    """Whether they reserve shared memory for values."""
 
 
 #: The lane of a job that was not considered yet.

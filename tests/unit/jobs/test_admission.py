@@ -8,8 +8,9 @@ import pytest
 
 from claraedge.jobs.model import Priority
 from claraedge.jobs.scheduling.admission import decide, obstacle
-from claraedge.jobs.scheduling.budget import Candidate, Capacity, Usage
+from claraedge.jobs.scheduling.budget import Candidate, Capacity, Usage, ValueSpace
 from claraedge.jobs.scheduling.gpu_leases import grant
+from claraedge.jobs.scheduling.overtaking import overtaken
 from claraedge.pipelines.requests import OperatorRequests
 
 G0, G1 = "nvidia.com/gpu=0", "nvidia.com/gpu=1"
@@ -105,6 +106,35 @@ def test_what_an_operator_waits_for(
         assert found is not None
         assert waits_for in found
     assert (decide([wanted], capacity, usage).candidate is None) is (waits_for is not None)
+
+
+MB = 1 << 20
+HELD = ValueSpace(total=100 * MB, free=70 * MB, promised={"other": 30 * MB})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "space", "turn", "waits_for"),
+    [
+        (40, HELD, "j", None),
+        (41, HELD, "j", "41 MB of shared memory, which other jobs hold"),
+        # In the order in which jobs ask, also where there is memory for one that came later.
+        (40, HELD, "first", "40 MB of shared memory"),
+        # What can never be placed does not wait: its operator fails, and says why.
+        (101, HELD, "first", None),
+        (80, ValueSpace(total=100 * MB, free=70 * MB, promised={}), "j", None),
+        (41, None, None, None),
+        (0, HELD, "first", None),
+    ],
+)
+def test_a_job_waits_for_the_shared_memory_of_its_values_before_its_first_operator(
+    wanted: int, space: ValueSpace | None, turn: str | None, waits_for: str | None
+) -> None:
+    room, usage = Capacity(operators=1, cores=1), Usage(value_space=space, value_turn=turn)
+    asking = candidate(values=wanted * MB, job_runs=True)
+    found = obstacle(asking, room, usage)
+    assert found == waits_for or (waits_for and found and found.startswith(waits_for))
+    assert obstacle(candidate(values=wanted * MB), room, usage) is None, "it leaves the queue"
+    assert not overtaken([asking], room, usage), "no slot is kept for it"
 
 
 @pytest.mark.parametrize(

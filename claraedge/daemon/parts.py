@@ -97,7 +97,7 @@ class Parts:
             on_changed=lambda: self.services.models_changed(),
             suspects=suspects,
         )
-        self.logs = JobLogs(config.state_dir)
+        self.logs = JobLogs(config.state_dir, lambda log: self.log_caps.watch(log))
         self.log_caps = LogCaps(database, self.logs, limit=config.engine.operator_log_mb << 20)
         self.power_cuts = PowerCuts(database, boot_id())
         self.images = Images(
@@ -260,6 +260,8 @@ class Parts:
                 unified=Tegra().present(),
             ),
             gpus=lambda: self.gpus.without_faults(device.gpus(config)),
+            on_lost=lambda job, reason: self.engine.services_lost(job, reason),
+            on_freed=lambda: self.engine.wake(),
         )
 
     def _engine(self) -> Engine:
@@ -267,7 +269,7 @@ class Parts:
         machine = Machine(
             database=base.database,
             runner=base.runner,
-            removals=Removals(base.runner),
+            removals=Removals(base.runner, lambda: self.engine.expect_orphans()),
             payloads=self.payloads,
             images=self.images,
             applications=self.applications,

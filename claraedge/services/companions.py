@@ -32,8 +32,14 @@ class Companions:
         services: ServicesSettings,
         inference: InferenceSettings,
         loads: Callable[[Collection[str]], LoadedModels],
+        on_change: Callable[[], None],
+        on_lost: Callable[[Companion, ClaraedgeError], None],
     ) -> None:
-        """`loads` creates the models of a server, given the jobs of before this start."""
+        """`loads` creates the models of a server, given the jobs of before this start.
+
+        `on_change` is called when a companion has ended, or its keeper failed; `on_lost` when one
+        has failed permanently while jobs use it.
+        """
         self.living: set[Companion] = set()
         self.models: dict[Companion, LoadedModels] = {}
         """The models of the inference server, and of a predecessor that is still ending."""
@@ -41,15 +47,13 @@ class Companions:
         """Jobs that ran before this start of the daemon and did not return yet."""
         self.failure: BaseException | None = None
         """The unexpected exception of a keeper."""
-        self.on_change: Callable[[], None] = lambda: None
-        """Called when a companion has ended, or its keeper failed."""
-        self.on_lost: Callable[[Companion, ClaraedgeError], None] = lambda _companion, _error: None
-        """Called when a companion has failed permanently while jobs use it."""
         self._workshop = workshop
         self._clock = clock
         self._services = services
         self._inference = inference
         self._loads = loads
+        self._on_change = on_change
+        self._on_lost = on_lost
         self._keepers: dict[Companion, Keeper] = {}
         self._present: dict[str, Companion] = {}
         """Key -> the companion that new users get."""
@@ -192,7 +196,7 @@ class Companions:
 
     def lost(self, companion: Companion, error: ClaraedgeError) -> None:
         """See `keeper.Owner`."""
-        self.on_lost(companion, error)
+        self._on_lost(companion, error)
 
     def ended(self, companion: Companion, task: asyncio.Task[None]) -> None:
         """See `keeper.Owner`."""
@@ -257,4 +261,4 @@ class Companions:
         self.living.discard(companion)
         self._keepers.pop(companion, None)
         self.models.pop(companion, None)
-        self.on_change()
+        self._on_change()

@@ -46,16 +46,15 @@ class Leasing:
         inference: InferenceSettings,
         tmpfs_rule: TmpfsRule,
         gpus: Callable[[], tuple[str, ...]],
+        on_change: Callable[[], None],
     ) -> None:
         """`view`: the models as services see them; `served`: as the inference server sees them;
         `present` returns those of the repository; `gpus` returns the CDI names of the device's GPUs
-        and may block.
+        and may block. `on_change` is called when a job has released its lease.
         """
         self.leases: dict[str, Lease] = {}
         self.waits: dict[str, str] = {}
         """Job whose request waits -> what it waits for."""
-        self.on_change: Callable[[], None] = lambda: None
-        """Called when a job has released its lease."""
         self._companions = companions
         self._networks = networks
         self._orphan_recovery = orphans
@@ -68,6 +67,7 @@ class Leasing:
         self._inference = inference
         self._tmpfs_rule = tmpfs_rule
         self._gpus = gpus
+        self._on_change = on_change
 
     async def acquire(self, job: str, pipeline: Pipeline) -> Lease:
         """See `Services.acquire`."""
@@ -95,7 +95,7 @@ class Leasing:
         self.leases.pop(job, None)
         self._companions.leave(job)
         self._networks.give_back(job)
-        self.on_change()
+        self._on_change()
 
     async def _acquired(self, job: str, pipeline: Pipeline, wanted: Needs, had: bool) -> Lease:
         try:

@@ -80,14 +80,18 @@ class Services:
         instance: str,
         settings: CompanionSettings,
         gpus: Callable[[], tuple[str, ...]],
+        on_lost: Callable[[str, str], None],
+        on_freed: Callable[[], None],
     ) -> None:
-        """`gpus` returns the CDI names of the device's GPUs; it may block."""
+        """`gpus` returns the CDI names of the device's GPUs; it may block.
+
+        `on_lost` is called with (job, reason) when a service is lost for good: the job has to fail.
+        `on_freed` is called when a container has ended: its memory and its GPU are free.
+        """
         folder = state / "services"
         self._wake = asyncio.Event()
-        self.on_lost: Callable[[str, str], None] = lambda _job, _reason: None
-        """Called with (job, reason) when a service is lost for good: the job has to fail."""
-        self.on_freed: Callable[[], None] = lambda: None
-        """Called when a container has ended: its memory and its GPU are free."""
+        self._on_lost = on_lost
+        self._on_freed = on_freed
         self._settings = settings
         self._view = ModelView(models, folder / "common" / "models", folder, new_id)
         served = folder / "inference"
@@ -100,7 +104,13 @@ class Services:
             unified=settings.unified,
         )
         self._workshop = Workshop(
-            runner, new_id, folder=folder, instance=instance, grace=settings.grace
+            runner,
+            new_id,
+            folder=folder,
+            instance=instance,
+            grace=settings.grace,
+            why_unusable=images.why_unusable,
+            on_left=self._left_behind,
         )
         self._companions = Companions(
             self._workshop,
@@ -118,14 +128,12 @@ class Services:
                 record=folder / "inference.json",
                 expected=expected,
             ),
+            on_change=self._changed,
+            on_lost=self._lost,
         )
         self._orphan_recovery = OrphanRecovery(
             self._companions, self._networks, self._workshop, self._memory, clock
         )
-        self._workshop.on_left = self._left_behind
-        self._workshop.why_unusable = images.why_unusable
-        self._companions.on_change = self._changed
-        self._companions.on_lost = self._lost
         self._leasing = Leasing(
             self._companions,
             self._networks,
@@ -139,8 +147,8 @@ class Services:
             inference=settings.inference,
             tmpfs_rule=settings.tmpfs_rule,
             gpus=gpus,
+            on_change=self._wake.set,
         )
-        self._leasing.on_change = self._wake.set
         self._models_changed = False
 
     # --- for the engine ------------------------------------------------------------------------
@@ -281,8 +289,8 @@ class Services:
 
     def _changed(self) -> None:
         self._wake.set()
-        self.on_freed()
+        self._on_freed()
 
     def _lost(self, companion: Companion, error: ClaraedgeError) -> None:
         for job in companion.users & self._leasing.leases.keys():
-            self.on_lost(job, str(error))
+            self._on_lost(job, str(error))

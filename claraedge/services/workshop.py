@@ -37,9 +37,20 @@ class Workshop:
     """Creates containers from recipes, and removes them with their artifacts."""
 
     def __init__(
-        self, runner: Runner, new_id: NewId, *, folder: Path, instance: str, grace: float
+        self,
+        runner: Runner,
+        new_id: NewId,
+        *,
+        folder: Path,
+        instance: str,
+        grace: float,
+        why_unusable: Callable[[str, str], Awaitable[str]],
+        on_left: Callable[[], None],
     ) -> None:
-        """`grace`: seconds between TERM and KILL."""
+        """`grace`: seconds between TERM and KILL; `why_unusable`: see `Images.why_unusable`.
+
+        `on_left` is called when a container without a keeper may remain.
+        """
         self.runner = runner
         self.instance = instance
         self.logs = folder / "logs"
@@ -48,10 +59,8 @@ class Workshop:
         self.grace = grace
         # A partial container has only its name to show which instance it belongs to.
         self._prefix = f"claraedge-service-{instance[:12]}-"
-        self.why_unusable: Callable[[str, str], Awaitable[str]] = _unknown
-        """See `Images.why_unusable`."""
-        self.on_left: Callable[[], None] = lambda: None
-        """Called when a container without a keeper may remain."""
+        self.on_left = on_left
+        self._why_unusable = why_unusable
         self._new_id = new_id
 
     def log_path(self, key: str) -> Path:
@@ -137,7 +146,7 @@ class Workshop:
     async def of_image(self, recipe: Recipe | None) -> str:
         """Returns the defect of its image that may have caused a failure; "": none is known."""
         image = "" if recipe is None else recipe.spec.image
-        found = await self.why_unusable(image[:_SHORT], image) if image else ""
+        found = await self._why_unusable(image[:_SHORT], image) if image else ""
         return f"; {found}" if found else ""
 
     async def last_words(self, key: str) -> str:
@@ -147,10 +156,6 @@ class Workshop:
         said = f"; its last line: {lines[0].strip()[:500]}" if lines else ""
         cause = causes.of_last_line(lines[0]) if lines else None
         return f"{said}{f': {cause}' if cause else ''} (its log: {log})"
-
-
-async def _unknown(_reference: str, _image: str) -> str:
-    return ""
 
 
 def _make_folders(logs: Path, shared: tuple[Path, ...]) -> None:

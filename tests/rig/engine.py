@@ -13,6 +13,7 @@ from claraedge.images.applications import Applications
 from claraedge.images.images import Images
 from claraedge.jobs.engine.engine import Engine
 from claraedge.jobs.jobs import Jobs
+from claraedge.jobs.logs.log_caps import LogCaps
 from claraedge.jobs.logs.logs import JobLogs
 from claraedge.jobs.model import Job, JobState, Priority
 from claraedge.jobs.operators.machine import Machine
@@ -46,6 +47,8 @@ class Bench:
     pipelines: Pipelines
     jobs: Jobs
     engine: Engine
+    log_caps: LogCaps
+    """Watches no log before its `prepare` and `run`."""
     stopped: list[str]
 
     async def register(self, text: str) -> str:
@@ -109,7 +112,8 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
         tree = PayloadTree(device.state)
         payloads = Payloads(database, tree, clock, new_id, device.runner.reclaim)
         await payloads.prepare()
-        logs = JobLogs(device.state)
+        logs = JobLogs(device.state, lambda log: log_caps.watch(log))
+        log_caps = LogCaps(database, logs, limit=1 << 20)
         images = Images(device.runner)
         applications = Applications(
             images, device.runner, "bench", lambda: Totals(cores=64, memory=1 << 20, gpus=8)
@@ -132,11 +136,13 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
                 unified=device.unified,
             ),
             gpus=lambda: device.gpus,
+            on_lost=lambda job, reason: engine.services_lost(job, reason),
+            on_freed=lambda: engine.wake(),
         )
         machine = Machine(
             database=database,
             runner=device.runner,
-            removals=Removals(device.runner),
+            removals=Removals(device.runner, lambda: engine.expect_orphans()),
             payloads=payloads,
             images=images,
             applications=applications,
@@ -185,7 +191,9 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
         parts = (services.run(), engine.run()) if run else ()
         running = [asyncio.create_task(part) for part in parts]
         try:
-            yield Bench(device, database, payloads, models, pipelines, jobs, engine, stopped)
+            yield Bench(
+                device, database, payloads, models, pipelines, jobs, engine, log_caps, stopped
+            )
         finally:
             for part in reversed(running):
                 part.cancel()

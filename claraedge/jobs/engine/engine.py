@@ -81,7 +81,6 @@ class Engine:
         )
         self._round_since: float | None = None
         """BOOTTIME (seconds) at which the current scheduling round began; None: between rounds."""
-        machine.removals.on_outage = context.expect_orphans
 
     # --- for others ----------------------------------------------------------------------------
 
@@ -97,6 +96,14 @@ class Engine:
     def wake(self) -> None:
         """Wakes the scheduler, because something that jobs wait for may have changed."""
         self._wake.set()
+
+    def expect_orphans(self) -> None:
+        """Schedules a removal of containers that may remain after an outage."""
+        self._context.expect_orphans()
+
+    def services_lost(self, job: str, reason: str) -> None:
+        """Fails a job whose service or model is lost permanently, with `reason`."""
+        self._service_leases.lost(job, reason)
 
     async def cancel(self, job: str, timeout: float) -> None:
         """Ends a job whose cancellation is committed; waits at most `timeout` seconds."""

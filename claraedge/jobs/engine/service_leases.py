@@ -16,8 +16,6 @@ class ServiceLeases:
         self._context = context
         self._termination = termination
         self._services = context.machine.services
-        self._services.on_lost = self.lost
-        self._services.on_freed = context.wake.set
 
     def begin(self, active: ActiveJob) -> None:
         """Starts to acquire the services of a job; its operators are admitted after that."""
@@ -47,7 +45,7 @@ class ServiceLeases:
                 self._context.pause.met(outage)
 
     def lost(self, job: str, reason: str) -> None:
-        """Fails a job whose service or model is lost permanently, with `reason`."""
+        """See `Engine.services_lost`."""
         active = self._context.active.get(job)
         if active is not None and active.ending is None:
             self._context.tasks.begin(self._lost(active, reason), f"services lost {job}")

@@ -42,6 +42,7 @@ class LogCaps:
         self._limit = limit
         self._sizes: dict[AttemptLog, int] = {}
         self._woken = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._able = True
         self._trouble = ""
         #: One thread of its own, because a busy file system may delay a cut.
@@ -65,17 +66,17 @@ class LogCaps:
 
     async def prepare(self) -> None:
         """Tests the file system's support for holes, and watches the logs of running operators."""
-        loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         self._able = await self._threads.run(self._probe)
         for warning in self.warnings():
             _log.warning("logs are not cut: %s", warning)
         for row in await self._database.read(lambda tx: tx.rows("running_containers")):
             self._watch(AttemptLog(job=row["job"], operator=row["name"], attempt=row["attempt"]))
 
-        def on_prepared(log: AttemptLog) -> None:
-            loop.call_soon_threadsafe(self._watch, log)
-
-        self._logs.on_prepared = on_prepared
+    def watch(self, log: AttemptLog) -> None:
+        """Watches a log that is about to be written, once `prepare` was called; in any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._watch, log)
 
     async def run(self) -> None:
         """Checks sizes until cancelled; sleeps while no operator runs."""

@@ -40,10 +40,12 @@ class AttemptLog:
 class JobLogs:
     """The folder tree with the logs of jobs."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(
+        self, state: Path, on_prepared: Callable[[AttemptLog], None] = lambda _log: None
+    ) -> None:
+        """`on_prepared` is called, in any thread, for each log that is about to be written."""
         self.root = state / "jobs"
-        self.on_prepared: Callable[[AttemptLog], None] = lambda _log: None
-        """Called, in any thread, for each log that is about to be written."""
+        self._on_prepared = on_prepared
 
     def folder(self, job: str) -> Path:
         """Returns the folder with all logs of a job."""
@@ -57,7 +59,7 @@ class JobLogs:
         """Creates the folder of a log without syncing it; returns the log's path."""
         path = self.path(job, operator, attempt)
         files.new_folders(path.parent)
-        self.on_prepared(AttemptLog(job=job, operator=operator, attempt=attempt))
+        self._on_prepared(AttemptLog(job=job, operator=operator, attempt=attempt))
         return path
 
     def lines(self, job: str, operator: str, attempt: int) -> Iterator[str]:

@@ -26,10 +26,10 @@ MOST = 64
 class Removals:
     """A queue of containers to remove: `add` appends one, and `run` removes one after the other."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, on_outage: Callable[[], None]) -> None:
+        """`on_outage` is called if containers may remain, as the runner did not answer."""
         self._runner = runner
-        self.on_outage: Callable[[], None] = lambda: None
-        """Called if containers may remain, because the runner did not answer."""
+        self._on_outage = on_outage
         self._waiting: deque[tuple[str, dict[str, str]]] = deque()
         self._added = asyncio.Event()
         self._removed = asyncio.Event()
@@ -82,10 +82,10 @@ class Removals:
                 extra={"container": container[:12], "reason": str(error), **about},
             )
         except RunnerUnavailableError:
-            self.on_outage()
+            self._on_outage()
             return False
         except Exception as error:  # noqa: BLE001 - it fails alone
             known(error, "the removal of a container", container=container[:12], **about)
-            self.on_outage()  # orphan removal retries it
+            self._on_outage()  # orphan removal retries it
             return False
         return True

@@ -155,6 +155,8 @@ async def device(
                 unified=False,
             ),
             gpus=lambda: (),
+            on_lost=lambda _job, _reason: None,
+            on_freed=lambda: None,
         )
         await services.prepare(running)
         part = asyncio.create_task(services.run())

@@ -124,10 +124,9 @@ def test_another_limit_after_a_restart_is_kept_as_well(logs: JobLogs, later: int
     assert found[-1] > 1_000_000
 
 
-async def caps_of(b: Bench, logs: JobLogs, limit: int = LIMIT) -> LogCaps:
-    caps = LogCaps(b.database, logs, limit=limit)
-    await caps.prepare()
-    return caps
+async def caps_of(b: Bench) -> LogCaps:
+    await b.log_caps.prepare()
+    return b.log_caps
 
 
 async def test_the_log_of_a_running_operator_is_cut_and_left_alone_once_it_ended(
@@ -136,7 +135,7 @@ async def test_the_log_of_a_running_operator_is_cut_and_left_alone_once_it_ended
     device.runner.block("one")
     async with bench(device) as b:
         logs = b.engine._machine.logs
-        caps = await caps_of(b, logs)
+        caps = await caps_of(b)
         assert caps.warnings() == []
         async with running(caps):
             job = await b.job(await b.register(chain("one")), {"x": b"1"})
@@ -165,7 +164,7 @@ async def test_operators_that_ran_before_a_restart_are_watched(device: Device) -
             lambda: b.database.read(lambda tx: tx.rows("running_containers")), "a container runs"
         )
     async with bench(device) as b:
-        caps = await caps_of(b, b.engine._machine.logs)
+        caps = await caps_of(b)
         assert caps.jobs == {job.id}
         async with running(caps):
             with spec.log_path.open("ab") as file:
@@ -178,7 +177,7 @@ async def test_operators_that_ran_before_a_restart_are_watched(device: Device) -
 async def test_what_is_prepared_ahead_is_watched_until_its_job_ends(device: Device) -> None:
     async with bench(device, run=False) as b:
         logs = b.engine._machine.logs
-        caps = await caps_of(b, logs)
+        caps = await caps_of(b)
         job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
         logs.prepare(job.id, "two", 1)
         await asyncio.sleep(0)
@@ -208,7 +207,7 @@ async def test_a_file_system_without_holes_is_reported_once_and_costs_no_log(
     caplog.set_level(logging.WARNING)
     async with bench(device, run=False) as b:
         logs = b.engine._machine.logs
-        caps = await caps_of(b, logs)
+        caps = await caps_of(b)
         path = logs.prepare("j", "op", 1)
         path.write_bytes(records(0, 2 * LIMIT))
         before = path.read_bytes()
@@ -228,7 +227,7 @@ async def test_a_cut_that_fails_is_tried_again_and_reported_once(
 
     async with bench(device, run=False) as b:
         logs = b.engine._machine.logs
-        caps = await caps_of(b, logs)
+        caps = await caps_of(b)
         path = logs.prepare("j", "op", 1)
         path.write_bytes(records(0, 2 * LIMIT))
         with monkeypatch.context() as patched:
@@ -256,7 +255,7 @@ async def test_what_an_operator_wrote_while_no_daemon_ran_is_cut_after_its_end(
     device.runner.release("one")
     async with bench(device, run=False) as b:
         logs = b.engine._machine.logs
-        caps = LogCaps(b.database, logs, limit=LIMIT)
+        caps = b.log_caps
         await b.database.write(lambda tx: tx.run("job_stopped", id=job.id, status=1, now=1.0))
         caps._watch(AttemptLog(job=job.id, operator="one", attempt=1))
         async with running(caps):
@@ -271,7 +270,7 @@ async def test_a_fast_writer_is_checked_more_often(
     monkeypatch.setattr(log_caps, "_PAUSE", 30.0)  # what is seen sooner is seen for its speed
     async with bench(device, run=False) as b:
         logs = b.engine._machine.logs
-        caps = await caps_of(b, logs)
+        caps = await caps_of(b)
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
         path = logs.path(job.id, "one", 1)
         path.parent.mkdir(parents=True)

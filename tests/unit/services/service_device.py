@@ -105,8 +105,9 @@ class ServiceDevice:
                 unified=False,
             ),
             gpus=lambda: self.gpus,
+            on_lost=lambda job, reason: self.lost.append((job, reason)),
+            on_freed=lambda: None,
         )
-        self.services.on_lost = lambda job, reason: self.lost.append((job, reason))
         await self.services.prepare(running)
         running_part = asyncio.create_task(self.services.run())
         try:

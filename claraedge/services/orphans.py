@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping
 
 from claraedge.clock import Clock
-from claraedge.errors import RunnerUnavailableError
 from claraedge.runner.protocol import (
     LABEL_GPUS,
     LABEL_INSTANCE,
@@ -26,15 +25,12 @@ from claraedge.services.memory import MemoryRules
 from claraedge.services.model import INFERENCE, addresses
 from claraedge.services.networks import JobNetworks, peers
 from claraedge.services.workshop import Workshop
+from claraedge.waiting.searches import OrphanSearch
 
 _log = logging.getLogger(__name__)
 
-#: Seconds after a start until the search is repeated: a Podman that was in a call when the daemon
-#: was killed may create its container after the first search.
-_LATE = 5.0
 
-
-class OrphanRecovery:
+class OrphanRecovery(OrphanSearch):
     """Recovers service containers. If a method raises RunnerUnavailableError, call it again."""
 
     def __init__(
@@ -45,15 +41,11 @@ class OrphanRecovery:
         memory: MemoryRules,
         clock: Clock,
     ) -> None:
-        self.expected = False
-        """Whether there may be containers without a keeper."""
+        super().__init__(clock, expected=False)
         self._companions = companions
         self._networks = networks
         self._workshop = workshop
         self._memory = memory
-        self._clock = clock
-        self._late: float | None = None
-        """BOOTTIME (seconds) of the second search; None: it is done, or no start was recovered."""
         self._taken_up = False
         self._taking = asyncio.Lock()
 
@@ -80,7 +72,7 @@ class OrphanRecovery:
                 if not self._companions.runs(key):
                     await self._workshop.empty(key)
             self._taken_up = True
-            self._late = self._clock.elapsed() + _LATE
+            self.repeat_late()
             _log.info(
                 "services taken up",
                 extra={"services": len(self._companions.living), "networks": len(networks)},
@@ -94,28 +86,15 @@ class OrphanRecovery:
                 found.setdefault(network, set()).add(container.labels.get(LABEL_JOB, ""))
         return found
 
-    @property
-    def done(self) -> bool:
-        """Whether no orphan can remain."""
-        return not self.expected and self._late is None
-
     async def remove_orphans(self) -> None:
         """Removes containers without a keeper, if there may be some."""
-        late = self._late is not None and self._late <= self._clock.elapsed()
-        if not self.expected and not late:
-            return
-        self.expected = False
-        try:
-            found = await self._workshop.present()
-            for container in found:
-                if not {container.id, container.name} & self._known():
-                    await self._remove(container)
-            await self._remove_halves()
-        except RunnerUnavailableError:
-            self.expected = True
-            raise
-        if late:
-            self._late = None
+        await self.run_due(self._remove_unknown)
+
+    async def _remove_unknown(self) -> None:
+        for container in await self._workshop.present():
+            if not {container.id, container.name} & self._known():
+                await self._remove(container)
+        await self._remove_halves()
 
     async def _remove_halves(self) -> None:
         """Removes partial containers of a killed Podman: a reserved name and a layer."""
@@ -163,7 +142,7 @@ class OrphanRecovery:
         if await self._workshop.remove(title, container):
             _log.info("service removed", extra={"service": title, "container": container})
         else:
-            self.expected = True
+            self.expect()
 
     @property
     def _own(self) -> dict[str, str]:

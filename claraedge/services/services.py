@@ -266,7 +266,7 @@ class Services:
         except (ClaraedgeError, OSError) as error:
             _log.debug("tidying waits", extra={"reason": str(error)})
             return False
-        return self._orphan_recovery.done and self._networks.settled(runs)
+        return self._orphan_recovery.soonest() is None and self._networks.settled(runs)
 
     async def _show_models(self) -> bool:
         self._models_changed = False
@@ -284,7 +284,7 @@ class Services:
         return done
 
     def _left_behind(self) -> None:
-        self._orphan_recovery.expected = True
+        self._orphan_recovery.expect()
         self._wake.set()
 
     def _changed(self) -> None:

@@ -11,55 +11,29 @@ from claraedge.jobs.operators.container import PREFIX, parse_name
 from claraedge.jobs.operators.machine import Machine
 from claraedge.runner.foreign import clear
 from claraedge.runner.protocol import LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, LABEL_OPERATOR
+from claraedge.waiting.searches import OrphanSearch
 
 _log = logging.getLogger(__name__)
 
 
-#: Seconds after which the search is repeated: a Podman that was interrupted in a call, because the
-#: daemon was killed or the call timed out, may create its container after the first search.
-LATE = 5.0
-
-
-class Orphans:
+class Orphans(OrphanSearch):
     """Removes orphans, once `expect` has reported that there may be some."""
 
     def __init__(self, machine: Machine, is_worked_on: Callable[[str, str], bool]) -> None:
         """`is_worked_on`: whether a task executes an operator of a job."""
+        super().__init__(machine.clock, expected=True)
         self._machine = machine
         self._is_worked_on = is_worked_on
-        self._expected = True
-        self._late: float | None = None
-        """BOOTTIME (seconds) of the second search; None: none is due."""
         self._first = True
         self._nameless: frozenset[str] = frozenset()
         """Ids of the containers without a job that the last search found."""
-
-    def expect(self) -> None:
-        """Requests a search, after an outage or a failed removal."""
-        self._expected = True
-
-    def soonest(self) -> float | None:
-        """Returns the seconds until the next search; None: none is due."""
-        if self._expected:
-            return 0.0
-        if self._late is None:
-            return None
-        return max(0.0, self._late - self._machine.clock.elapsed())
 
     async def remove(self, active: Container[str]) -> None:
         """Removes the orphans, if a search is due; `active`: the jobs that run.
 
         Raises RunnerUnavailableError.
         """
-        if self.soonest() != 0.0:
-            return
-        first, self._expected = self._expected, False
-        try:
-            await self._search(active)
-        except BaseException:
-            self._expected = True
-            raise
-        self._late = self._machine.clock.elapsed() + LATE if first else None
+        await self.run_due(lambda: self._search(active))
 
     async def _search(self, active: Container[str]) -> None:
         await self._remove_containers()

@@ -9,12 +9,12 @@ import pytest
 
 from claraedge.errors import ContainerError, RunnerUnavailableError
 from claraedge.jobs import records
-from claraedge.jobs.engine import orphans
 from claraedge.jobs.engine.engine import Engine
 from claraedge.jobs.model import JobState, JobStatus
 from claraedge.jobs.scheduling.scheduler import Scheduler
 from claraedge.runner.memory import MemoryRunner
 from claraedge.runner.protocol import LABEL_INSTANCE, LABEL_OPERATOR, ContainerSpec
+from claraedge.waiting import searches
 from tests.rig.device import Device, copy, emptied, fail
 from tests.rig.engine import Bench, bench
 from tests.rig.pipelines import chain
@@ -259,7 +259,7 @@ async def test_an_outage_that_nobody_meets_any_more_is_over(
 async def test_a_container_that_appears_after_the_first_scan_is_removed_by_the_second(
     device: Device, podman: Podman, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orphans, "LATE", 0.3)
+    monkeypatch.setattr(searches, "LATE", 0.3)
     async with bench(device) as b:
         job = await b.job(await b.register(chain("one")), {"x": b"1"})
         await b.end(job.id)

@@ -22,7 +22,7 @@ from claraedge.runner.protocol import (
     LABEL_SERVICES,
     ContainerSpec,
 )
-from claraedge.services import orphans
+from claraedge.waiting import searches
 from tests.rig.waiting import eventually
 
 
@@ -466,7 +466,7 @@ async def test_what_is_half_made_goes_at_the_start_and_a_moment_later(
                 log_path=device.state / "late.log",
             )
         )
-        device.clock.ahead += orphans._LATE
+        device.clock.ahead += searches.LATE
         await eventually(lambda: halves == {f"{strangers}one", making}, "the others are removed")
 
         async def gone() -> bool:

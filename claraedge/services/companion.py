@@ -7,8 +7,9 @@ to removal.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from claraedge.clock import Clock
@@ -171,7 +172,7 @@ class Companion:
         try:
             async with asyncio.timeout(self.limits.start):
                 for port in sorted(ports):
-                    await self._until_open(address, port)
+                    await poll(partial(self._is_open, address, port))
         except TimeoutError as error:
             shown = ", ".join(str(port) for port in sorted(ports))
             raise ServiceError(
@@ -192,12 +193,17 @@ class Companion:
                 return found
             await self._news.wait()
 
-    async def _until_open(self, address: str, port: int) -> None:
-        polls = Backoff(*_POLLS, factor=1.5)
-        while True:
-            container = await self._until(lambda: self.container)
-            try:
-                async with self._workshop.runner.dial(container, address, port):
-                    return
-            except (OSError, RunnerUnavailableError):
-                await asyncio.sleep(polls.next())
+    async def _is_open(self, address: str, port: int) -> bool:
+        container = await self._until(lambda: self.container)
+        try:
+            async with self._workshop.runner.dial(container, address, port):
+                return True
+        except (OSError, RunnerUnavailableError):
+            return False
+
+
+async def poll(check: Callable[[], Awaitable[bool]]) -> None:
+    """Returns once `check` returns True; calls it again after growing pauses."""
+    pauses = Backoff(*_POLLS, factor=1.5)
+    while not await check():  # noqa: ASYNC110 - what it asks reports no change
+        await asyncio.sleep(pauses.next())

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeAlias
+from functools import partial
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from claraedge.clock import Clock
 from claraedge.errors import (
@@ -24,6 +25,8 @@ from claraedge.fs import files
 from claraedge.runner.protocol import Exit
 from claraedge.services.companion import Companion
 from claraedge.services.workshop import Workshop
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -212,7 +215,7 @@ class Keeper:
         Raises ServiceError if it does not become healthy.
         """
         companion = self._companion
-        ending = asyncio.ensure_future(self._end_of(container))
+        ending = asyncio.ensure_future(_answered(partial(self._workshop.runner.wait, container)))
         fitting = asyncio.ensure_future(self._become_fit(container))
         try:
             while True:
@@ -244,20 +247,8 @@ class Keeper:
         companion = self._companion
         if companion.networks and companion.ports:
             await companion.listens(next(iter(companion.networks.values())), set(companion.ports))
-        while self._fit is not None:
-            try:
-                await self._fit(companion, container)
-            except RunnerUnavailableError:  # its health is unknown
-                await asyncio.sleep(_OUTAGE)
-            else:
-                return
-
-    async def _end_of(self, container: str) -> Exit:
-        while True:
-            try:
-                return await self._workshop.runner.wait(container)
-            except RunnerUnavailableError:  # containers run without Podman's service
-                await asyncio.sleep(_OUTAGE)
+        if self._fit is not None:
+            await _answered(partial(self._fit, companion, container))
 
     def _may_end(self) -> bool:
         left = self._left()
@@ -271,6 +262,15 @@ class Keeper:
         if companion.asked or not companion.was_fit:
             return 0.0
         return companion.idle_since + companion.limits.idle - self._clock.elapsed()
+
+
+async def _answered(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeats a call until Podman's service answers: containers run without it."""
+    while True:
+        try:
+            return await call()
+        except RunnerUnavailableError:
+            await asyncio.sleep(_OUTAGE)
 
 
 def _said(end: Exit) -> str:

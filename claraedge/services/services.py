@@ -123,7 +123,6 @@ class Services:
                 partial(present, models),
                 port=settings.inference.http_port,
                 limit=settings.inference.model_limit,
-                start=settings.inference.start_seconds,
                 load=settings.inference.load_seconds,
                 record=folder / "inference.json",
                 expected=expected,

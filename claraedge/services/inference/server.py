@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -28,19 +29,18 @@ from claraedge.decoding import decode_json
 from claraedge.errors import ModelNotReadyError, RunnerUnavailableError, ServiceError
 from claraedge.fs import files
 from claraedge.runner.protocol import Runner
-from claraedge.services.companion import Companion
+from claraedge.services.companion import Companion, poll
 from claraedge.services.inference.composition import Stored, Version, compose, wholes_first
 from claraedge.services.inference.repository import ModelView
 from claraedge.services.inference.triton import GoneError, Triton, gone
 from claraedge.services.model import room_for
-from claraedge.waiting.backoff import Backoff
 
 _log = logging.getLogger(__name__)
 
-_POLLS = (0.05, 1.0)
 #: Attempts to load the models of one job before a server that keeps ending is given up for that
-#: job.
+#: job, and seconds between them.
 _TRIES = 3
+_RETRY = 1.0
 
 _LOADS = "its models in the inference server"
 _ROOM = f"room for {_LOADS}"
@@ -65,23 +65,20 @@ class LoadedModels:
         *,
         port: int,
         limit: int,
-        start: float,
         load: float,
         record: Path,
         expected: Collection[str],
     ) -> None:
         """`view`: the models that the server sees; `present` returns those of the repository.
 
-        `start`: seconds until the server must be ready; `load`: seconds for loading one model.
-        `record`: a file that preserves for the next start of the daemon what is loaded, and for
-        which jobs; `expected`: these jobs.
+        `load`: seconds for loading one model. `record`: a file that preserves for the next start of
+        the daemon what is loaded, and for which jobs; `expected`: these jobs.
         """
         self._runner = runner
         self._view = view
         self._present = present
         self._port = port
         self._limit = limit
-        self._start = start
         self._load = load
         self._record = record
         self._expected = set(expected)
@@ -181,7 +178,7 @@ class LoadedModels:
             except GoneError as error:
                 if attempt + 1 == _TRIES:
                     raise gone(error) from error
-                await asyncio.sleep(_POLLS[1])  # its keeper notices the end and restarts it
+                await asyncio.sleep(_RETRY)  # its keeper notices the end and restarts it
         raise AssertionError("the last try returns or raises")
 
     def drop(self, job: str) -> None:
@@ -230,13 +227,11 @@ class LoadedModels:
         """
         triton = self._triton(companion, container)
         try:
-            async with asyncio.timeout(self._start):
-                polls = Backoff(*_POLLS, factor=1.5)
-                while not await self._answers(triton):  # noqa: ASYNC110 - it reports nothing
-                    await asyncio.sleep(polls.next())
+            async with asyncio.timeout(companion.limits.start):
+                await poll(partial(self._answers, triton))
         except TimeoutError as error:
             raise ServiceError(
-                f"{companion.name} was not ready within {self._start:g} s"
+                f"{companion.name} was not ready within {companion.limits.start:g} s"
                 f" (inference.start_seconds); its log: {companion.log_path}"
             ) from error
         try:

@@ -17,11 +17,11 @@ from claraedge.services.companion import Companion
 from claraedge.services.companions import Companions
 from claraedge.services.inference.composition import Stored, compose
 from claraedge.services.inference.repository import ModelView
-from claraedge.services.memory import MemoryRules
 from claraedge.services.model import INFERENCE, Lease, Needs, Peer, needs
 from claraedge.services.networks import JobNetworks
 from claraedge.services.orphans import OrphanRecovery
 from claraedge.services.recipes import Recipe, of_inference, of_service
+from claraedge.services.reservations import ReservationRules
 from claraedge.services.workshop import Workshop
 
 #: Errors after which a job keeps the services that it had, and retries.
@@ -41,7 +41,7 @@ class Leasing:
         view: ModelView,
         served: ModelView,
         present: Callable[[], Awaitable[Mapping[str, Stored]]],
-        memory: MemoryRules,
+        rules: ReservationRules,
         *,
         inference: InferenceSettings,
         tmpfs_rule: TmpfsRule,
@@ -63,7 +63,7 @@ class Leasing:
         self._view = view
         self._served = served
         self._present = present
-        self._memory = memory
+        self._rules = rules
         self._inference = inference
         self._tmpfs_rule = tmpfs_rule
         self._gpus = gpus
@@ -158,7 +158,7 @@ class Leasing:
                     key,
                     service,
                     image,
-                    memory=self._memory.of_service(service).amount,
+                    memory=self._rules.of_service(service).amount,
                     tmpfs=self._tmpfs_rule,
                     common=self._view.folder.parent,
                     volumes=self._workshop.volumes,
@@ -171,7 +171,7 @@ class Leasing:
                 of_inference(
                     self._inference,
                     image,
-                    memory=self._memory.of_inference().amount,
+                    memory=self._rules.of_inference().amount,
                     models=self._served.folder,
                     gpus=gpus,
                 )

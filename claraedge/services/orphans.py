@@ -21,9 +21,9 @@ from claraedge.runner.protocol import (
 )
 from claraedge.services.companion import Found
 from claraedge.services.companions import Companions
-from claraedge.services.memory import MemoryRules
 from claraedge.services.model import INFERENCE, addresses
 from claraedge.services.networks import JobNetworks, peers
+from claraedge.services.reservations import ReservationRules
 from claraedge.services.workshop import Workshop
 from claraedge.waiting.searches import OrphanSearch
 
@@ -38,14 +38,14 @@ class OrphanRecovery(OrphanSearch):
         companions: Companions,
         networks: JobNetworks,
         workshop: Workshop,
-        memory: MemoryRules,
+        rules: ReservationRules,
         clock: Clock,
     ) -> None:
         super().__init__(clock, expected=False)
         self._companions = companions
         self._networks = networks
         self._workshop = workshop
-        self._memory = memory
+        self._rules = rules
         self._taken_up = False
         self._taking = asyncio.Lock()
 
@@ -131,7 +131,7 @@ class OrphanRecovery(OrphanSearch):
         """Returns the reserved megabytes, even for an older daemon's container without them."""
         if label.isdecimal():
             return int(label)
-        return (self._memory.of_inference() if key == INFERENCE else self._memory.unwritten).amount
+        return (self._rules.of_inference() if key == INFERENCE else self._rules.unwritten).amount
 
     async def _remove(self, container: Container) -> None:
         await self._remove_one(

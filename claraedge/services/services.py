@@ -32,10 +32,10 @@ from claraedge.services.companions import Companions
 from claraedge.services.inference.repository import ModelView, present
 from claraedge.services.inference.server import LoadedModels
 from claraedge.services.leasing import Leasing
-from claraedge.services.memory import CompanionReservation, MemoryRules
 from claraedge.services.model import CompanionUsage, Lease
 from claraedge.services.networks import JobNetworks
 from claraedge.services.orphans import OrphanRecovery
+from claraedge.services.reservations import CompanionReservation, ReservationRules
 from claraedge.services.workshop import Workshop
 from claraedge.waiting.until import wait_set
 
@@ -97,7 +97,7 @@ class Services:
         served = folder / "inference"
         self._served = ModelView(models, served / "models", served, new_id)
         self._networks = JobNetworks(runner, instance, new_id)
-        self._memory = MemoryRules(
+        self._rules = ReservationRules(
             profile=settings.profile,
             inference=settings.inference.memory,
             inference_gpus=settings.inference.gpus,
@@ -131,7 +131,7 @@ class Services:
             on_lost=self._lost,
         )
         self._orphan_recovery = OrphanRecovery(
-            self._companions, self._networks, self._workshop, self._memory, clock
+            self._companions, self._networks, self._workshop, self._rules, clock
         )
         self._leasing = Leasing(
             self._companions,
@@ -142,7 +142,7 @@ class Services:
             self._view,
             self._served,
             partial(present, models),
-            self._memory,
+            self._rules,
             inference=settings.inference,
             tmpfs_rule=settings.tmpfs_rule,
             gpus=gpus,
@@ -223,7 +223,7 @@ class Services:
 
     def reservations(self, pipeline: Pipeline) -> Mapping[str, CompanionReservation]:
         """Returns, per key, the reservation of each container that a job of the pipeline needs."""
-        return self._memory.of_pipeline(pipeline)
+        return self._rules.of_pipeline(pipeline)
 
     def usage(self) -> CompanionUsage:
         """Returns what all of these containers occupy now."""

@@ -1,1 +1,1 @@
-"""Waiting: for an event or a time, between attempts, and between the runs of periodic work."""
+"""Waiting: for an event or a time, between attempts, runs of periodic work, and searches."""

@@ -10,7 +10,7 @@ from claraedge.pipelines import fastio
 from claraedge.pipelines.model import Pipeline
 from claraedge.pipelines.requests import OperatorRequests, Profile, of_operator
 from claraedge.pipelines.tmpfs import TmpfsRule
-from claraedge.services.memory import CompanionReservation
+from claraedge.services.reservations import CompanionReservation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,21 +109,21 @@ def test_what_an_operator_waits_for(
 
 
 MB = 1 << 20
-HELD = ValueSpace(total=100 * MB, free=70 * MB, promised={"other": 30 * MB})
+FULL = ValueSpace(total=100 * MB, free=70 * MB, promised={"other": 30 * MB})
 
 
 @pytest.mark.parametrize(
     ("wanted", "space", "turn", "waits_for"),
     [
-        (40, HELD, "j", None),
-        (41, HELD, "j", "41 MB of shared memory, which other jobs hold"),
+        (40, FULL, "j", None),
+        (41, FULL, "j", "41 MB of shared memory, which other jobs hold"),
         # In the order in which jobs ask, also where there is memory for one that came later.
-        (40, HELD, "first", "40 MB of shared memory"),
+        (40, FULL, "first", "40 MB of shared memory"),
         # What can never be placed does not wait: its operator fails, and says why.
-        (101, HELD, "first", None),
+        (101, FULL, "first", None),
         (80, ValueSpace(total=100 * MB, free=70 * MB, promised={}), "j", None),
         (41, None, None, None),
-        (0, HELD, "first", None),
+        (0, FULL, "first", None),
     ],
 )
 def test_a_job_waits_for_the_shared_memory_of_its_values_before_its_first_operator(

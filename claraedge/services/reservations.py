@@ -33,7 +33,7 @@ class CompanionReservation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryRules:
+class ReservationRules:
     """The rules for reservations on this device."""
 
     profile: Profile

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from claraedge.clock import SystemClock
 from claraedge.jobs.model import Priority
 from claraedge.jobs.scheduling.admission import decide, obstacle
 from claraedge.jobs.scheduling.budget import Candidate, Capacity, Usage, ValueSpace
 from claraedge.jobs.scheduling.gpu_leases import grant
-from claraedge.jobs.scheduling.overtaking import overtaken
+from claraedge.jobs.scheduling.overtaking import OVERTAKEN, overtaken
+from claraedge.jobs.scheduling.scheduler import Resources, Scheduler
 from claraedge.pipelines.requests import OperatorRequests
 
 G0, G1 = "nvidia.com/gpu=0", "nvidia.com/gpu=1"
@@ -179,3 +181,26 @@ def test_one_that_waits_does_not_hold_up_others() -> None:
     chosen = decide(waiting, ONE_GPU, Usage(leases={"other": (G0,)})).candidate
     assert chosen is waiting[1]
     assert decide([], ONE_GPU, Usage()).candidate is None
+
+
+class Later(SystemClock):
+    """A clock that a test sets."""
+
+    now = 0.0
+
+    def elapsed(self) -> float:
+        return self.now
+
+
+def test_who_waits_for_shared_memory_keeps_no_other_resource_meanwhile() -> None:
+    clock = Later()
+    resources = Resources(operators=2, cores=2, memory=None, gpus=lambda: ())
+    scheduler = Scheduler(resources, clock)
+    large = candidate("large", cores=2, job_runs=True, values=50 * MB)
+    other = candidate("other", cores=2, position=2)
+    busy = Usage(operators=1, cores=1)
+    for clock.now in (0.0, OVERTAKEN):
+        assert scheduler.choose([large, other], busy).candidate is None
+    assert scheduler.soonest() is None, "its resources are reserved"
+    full = Usage(value_space=FULL, value_turn="large")
+    assert scheduler.choose([large, other], full).candidate is other

@@ -75,15 +75,15 @@ class Dispatcher:
             candidates += await self._heads({c.job for c in candidates})
         await self._scheduler.read_capacity(candidates)
         await self._read_value_space(candidates)
-        choice = self._scheduler.choose(candidates, self._usage())
+        usage = self._usage()
+        choice = self._scheduler.choose(candidates, usage)
         if choice.idle_memory:
             wanted = {
                 key for active in self._context.active.values() for key in active.demands.services
             }
             self._context.machine.services.yield_memory(choice.idle_memory, wanted | choice.wanted)
         if choice.candidate is None:
-            await self._report_missing_gpus(candidates)
-            await self._report_full_value_space(candidates)
+            await self._report(candidates, usage)
             return False
         job = choice.candidate.job
         active = self._context.active.get(job) or self._queue.decoded(job)
@@ -150,29 +150,6 @@ class Dispatcher:
                 found += active.candidates()
         return found
 
-    async def _report_missing_gpus(self, candidates: Sequence[Candidate]) -> None:
-        """Reports once in a job's messages that it waits for GPUs that this machine lacks."""
-        capacity = self._scheduler.capacity
-        waiting = {c.job: (c.operator, text) for c in candidates if (text := absent(c, capacity))}
-        unreported = {job: why for job, why in waiting.items() if job not in self._without_gpu}
-        self._without_gpu &= waiting.keys()
-        if not unreported:
-            return
-
-        def work(tx: Transaction) -> None:
-            now = self._context.machine.clock.now()
-            for job, (operator, missing) in unreported.items():
-                waits = "it waits, and continues by itself once that is done"
-                if not capacity.gpu_faults:
-                    waits = (
-                        "it waits until a CDI spec of the kind engine.cdi_kind appears (`sudo"
-                        " nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml` makes one)"
-                    )
-                records.say(tx, job, now, f"operator {operator}: {_sentence(missing)}; {waits}")
-
-        await self._context.machine.database.write(work)
-        self._without_gpu |= unreported.keys()
-
     async def _read_value_space(self, candidates: Sequence[Candidate]) -> None:
         """Measures the memory of values, if a job asks for some."""
         self._value_space = None
@@ -186,16 +163,40 @@ class Dispatcher:
             }
             self._value_space = await in_thread(self._context.machine.values.measure, reserved)
 
-    async def _report_full_value_space(self, candidates: Sequence[Candidate]) -> None:
-        """Reports once in a job's messages that it waits for shared memory of other jobs."""
-        usage = self._usage()
-        waiting = {c.job: (c.operator, t) for c in candidates if (t := value_obstacle(c, usage))}
-        self._without_value_space &= waiting.keys()
-        for job in waiting.keys() - self._without_value_space:
-            operator, text = waiting[job]
-            folder = self._context.machine.values.folder
-            await self._context.say(job, f"operator {operator}: waits for {text} ({folder})")
-            self._without_value_space.add(job)
+    async def _report(self, candidates: Sequence[Candidate], usage: Usage) -> None:
+        """Adds to the messages of jobs, once each, what they may wait for in vain or for long."""
+        capacity = self._scheduler.capacity
+        advice = "it waits, and continues by itself once that is done"
+        if not capacity.gpu_faults:
+            advice = (
+                "it waits until a CDI spec of the kind engine.cdi_kind appears (`sudo nvidia-ctk"
+                " cdi generate --output=/etc/cdi/nvidia.yaml` makes one)"
+            )
+        gpus: dict[str, str] = {}
+        values: dict[str, str] = {}
+        for c in candidates:
+            if missing := absent(c, capacity):
+                gpus[c.job] = f"operator {c.operator}: {_sentence(missing)}; {advice}"
+            if full := value_obstacle(c, usage):
+                folder = self._context.machine.values.folder
+                values[c.job] = f"operator {c.operator}: waits for {full} ({folder})"
+        await self._say_once(gpus, self._without_gpu)
+        await self._say_once(values, self._without_value_space)
+
+    async def _say_once(self, texts: Mapping[str, str], said: set[str]) -> None:
+        """Adds the text of each job to its messages; `said`: those that have theirs."""
+        said.intersection_update(texts)
+        new = texts.keys() - said
+        if not new:
+            return
+
+        def work(tx: Transaction) -> None:
+            now = self._context.machine.clock.now()
+            for job in new:
+                records.say(tx, job, now, texts[job])
+
+        await self._context.machine.database.write(work)
+        said.update(new)
 
     def _usage(self) -> Usage:
         """Returns what operators and services occupy at this moment."""

@@ -30,7 +30,7 @@ from claraedge.pipelines.model import Pipeline
 from claraedge.registry import pipelines as registry
 from claraedge.store.database import Transaction
 from tests.rig.device import Device, copy
-from tests.rig.engine import Bench, bench
+from tests.rig.engine import EngineRig, engine_rig
 from tests.rig.pipelines import chain
 from tests.rig.waiting import DEADLINE
 
@@ -46,7 +46,7 @@ CLASSES = tuple(Priority)
 class Side:
     """One engine with its queue."""
 
-    bench: Bench
+    rig: EngineRig
     pipeline: str
     length: int
     picks: list[float] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Side:
     queued: int = 0
 
     def __post_init__(self) -> None:
-        dispatcher = self.bench.engine._dispatcher
+        dispatcher = self.rig.engine._dispatcher
         pick = dispatcher.start_next
 
         async def timed() -> bool:
@@ -69,7 +69,7 @@ class Side:
 
     async def fill(self, count: int) -> None:
         """Queues `count` jobs as Jobs.Start does, but in batches, with all priorities in turn."""
-        database = self.bench.database
+        database = self.rig.database
         registered = await database.read(lambda tx: registry.get(tx, self.pipeline))
         checked = registry.check_definition(registered.files)
         for start in range(0, count, BATCH):
@@ -86,12 +86,12 @@ class Side:
 
             await database.write(work)
             for job, priority in zip(ids, priorities, strict=True):
-                self.bench.engine.enqueue(job, priority)
+                self.rig.engine.enqueue(job, priority)
             self.queued += len(ids)
 
     async def run(self, count: int) -> None:
         """Lets `count` jobs, or a few more, run to their end, then blocks the next one."""
-        runner, stopped = self.bench.device.runner, self.bench.stopped
+        runner, stopped = self.rig.device.runner, self.rig.stopped
         wanted = len(stopped) + count
         runner.release("only")
         async with asyncio.timeout(DEADLINE + count):
@@ -146,7 +146,7 @@ async def compared(folder: Path, long: int, short: int) -> bool:
         device.runner.add_image("copy:1", copy)
         device.runner.block("only")
         devices.append(device)
-    async with bench(devices[0]) as one, bench(devices[1]) as other:
+    async with engine_rig(devices[0]) as one, engine_rig(devices[1]) as other:
         for each, length in ((one, long), (other, short)):
             sides.append(Side(each, await each.register(chain("only")), length))
         first, second = sides
@@ -166,10 +166,10 @@ async def compared(folder: Path, long: int, short: int) -> bool:
         for _ in range(ROUNDS):
             for side in sides:
                 await side.run(PICKS)
-                await side.fill(side.length + 1 - (side.queued - len(side.bench.stopped)))
+                await side.fill(side.length + 1 - (side.queued - len(side.rig.stopped)))
             for side in sides:
-                for job in side.bench.stopped[-PICKS:]:
-                    ended = await side.bench.jobs.get(job)
+                for job in side.rig.stopped[-PICKS:]:
+                    ended = await side.rig.jobs.get(job)
                     assert ended.status is JobStatus.HEALTHY, ended
         large = print_times(f"{long} jobs queued", first.picks)
         small = print_times(f"{short} jobs queued", second.picks)

@@ -14,7 +14,7 @@ from claraedge.inbox.inspection.dicom import Identity, Unidentified, identify
 from tests.field.case import case
 from tests.field.dicom_files import long, meta, padded
 from tests.field.test_incomplete import STUDY, config, image, one_job, waits
-from tests.rig.inbox import bench, drop
+from tests.rig.inbox import drop, inbox_rig
 
 SAMPLES = Path(pydicom.__file__).parent / "data/test_files"
 
@@ -33,13 +33,13 @@ def read(path: Path, content: bytes) -> Identity | Unidentified:
 )
 async def test_a_study_waits_for_the_rest_of_an_image(tmp_path: Path) -> None:
     folder = tmp_path / "state/inbox/in"
-    async with bench(config(tmp_path / "state")) as b:
-        await b.register("ct")
+    async with inbox_rig(config(tmp_path / "state")) as rig:
+        await rig.register("ct")
         drop(folder / "IM1.dcm", image(1))
         half = drop(folder / "IM2.dcm", image(2)[:-10])
-        await waits(b, "1 of 2 files: 'IM2.dcm': it ends in its pixels, of which 54 of 64 bytes")
+        await waits(rig, "1 of 2 files: 'IM2.dcm': it ends in its pixels, of which 54 of 64 bytes")
         half.write_bytes(image(2))
-        await one_job(b, "IM1.dcm", "IM2.dcm")
+        await one_job(rig, "IM1.dcm", "IM2.dcm")
 
 
 @case(

@@ -26,7 +26,7 @@ from tests.field.dicom_files import (
     short,
     with_odd,
 )
-from tests.rig.inbox import bench, drop, make_config, tree_of
+from tests.rig.inbox import drop, inbox_rig, make_config, tree_of
 
 ODD = {
     "0-plain.dcm": b"",
@@ -60,14 +60,14 @@ def config(state: Path, grouping: str = "dicom-study") -> Config:
 )
 async def test_odd_files_of_a_study_are_one_job(tmp_path: Path) -> None:
     wanted = {name: with_odd(odd) for name, odd in ODD.items()}
-    async with bench(config(tmp_path)) as b:
-        await b.register("ct")
+    async with inbox_rig(config(tmp_path)) as rig:
+        await rig.register("ct")
         for name, content in wanted.items():
             drop(tmp_path / "inbox/in" / name, content)
-        (found,) = await b.delivered()
-        (job,) = await b.jobs()
+        (found,) = await rig.delivered()
+        (job,) = await rig.jobs()
     assert (found.name, found.state) == (STUDY.decode(), ItemState.DELIVERED)
-    assert b.input_of(job) == wanted
+    assert rig.input_of(job) == wanted
 
 
 @case(
@@ -80,19 +80,19 @@ async def test_any_uid_groups_and_leads_nowhere(tmp_path: Path) -> None:
     studies = [b"../../../escaped", b"..", b"/etc/x", b"1.2.a\\b", b"1.2.A", b"1.2.a", b"9" * 300]
     state = tmp_path / "state"
     rest = TAIL[TAIL.index(b"\x20\0\x0e\0") :]
-    async with bench(config(state)) as b:
-        await b.register("ct")
+    async with inbox_rig(config(state)) as rig:
+        await rig.register("ct")
         for number, study in enumerate(studies):
             for file in range(2):
                 content = meta() + HEAD + short(0x0020000D, b"UI", study) + rest
                 drop(state / f"inbox/in/{number}-{file}.dcm", content)
-        items = await b.delivered(len(studies))
-        jobs = {job.name: job for job in await b.jobs()}
+        items = await rig.delivered(len(studies))
+        jobs = {job.name: job for job in await rig.jobs()}
         assert {found.state for found in items} == {ItemState.DELIVERED}
         assert set(jobs) == {name_of(study) for study in studies}
         for number, study in enumerate(studies):
             job = jobs[name_of(study)]
-            assert set(b.input_of(job)) == {f"{number}-0.dcm", f"{number}-1.dcm"}
+            assert set(rig.input_of(job)) == {f"{number}-0.dcm", f"{number}-1.dcm"}
             assert job.metadata["Study"] == name_of(study)
             (kept,) = (state / "originals").rglob(name_of(study))
             assert len(tree_of(kept)) == 2
@@ -118,9 +118,9 @@ async def test_any_uid_groups_and_leads_nowhere(tmp_path: Path) -> None:
 )
 async def test_a_file_without_a_series(tmp_path: Path, grouping: str, reason: str) -> None:
     without = TAIL[: TAIL.index(b"\x20\0\x0e\0")] + TAIL[TAIL.index(b"\x28\0\x10\0") :]
-    async with bench(config(tmp_path, grouping)) as b:
-        await b.register("ct")
+    async with inbox_rig(config(tmp_path, grouping)) as rig:
+        await rig.register("ct")
         drop(tmp_path / "inbox/in/a.dcm", meta() + HEAD + without)
-        (found,) = await b.delivered()
+        (found,) = await rig.delivered()
     assert found.reason == reason
     assert found.state is (ItemState.FAILED if reason else ItemState.DELIVERED)

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from claraedge.config import Config
 from claraedge.inbox.model import Item, ItemState
 from tests.field.case import case
-from tests.rig.inbox import Bench, bench, document, drop, make_config, tree_of
+from tests.rig.inbox import InboxRig, document, drop, inbox_rig, make_config, tree_of
 
 STUDY, OTHER = "1.2.826.0.1.3680043.10.1.1", "1.2.826.0.1.3680043.10.1.2"
 
@@ -50,19 +50,19 @@ def config(state: Path, incomplete: str | None = None, **more: Any) -> Config:
     return make_config(state, trigger=[trigger], settle=0.1, rescan=0.3)
 
 
-async def waits(b: Bench, text: str) -> list[Item]:
+async def waits(rig: InboxRig, text: str) -> list[Item]:
     """The items once one of them waits with such a reason; no job was made until then."""
-    items = await b.until(
+    items = await rig.until(
         lambda items: any(text in i.reason for i in items if i.state is ItemState.PARKED)
     )
-    assert await b.jobs() == []
+    assert await rig.jobs() == []
     return items
 
 
-async def one_job(b: Bench, *names: str) -> None:
-    await b.delivered()
-    (job,) = await b.jobs()
-    assert set(b.input_of(job)) == set(names)
+async def one_job(rig: InboxRig, *names: str) -> None:
+    await rig.delivered()
+    (job,) = await rig.jobs()
+    assert set(rig.input_of(job)) == set(names)
     assert list(job.messages) == []
 
 
@@ -129,18 +129,18 @@ async def test_a_study_waits_for_what_lacks(
 ) -> None:
     folder = state / "inbox/in" / below
     folder.mkdir(parents=True)
-    async with bench(config(state)) as b:
-        await b.register("ct")
+    async with inbox_rig(config(state)) as rig:
+        await rig.register("ct")
         drop(folder / "IM1.dcm", image(1))
         drop(folder / "IM2.dcm", image(2))
         lack(folder / "IM3.dcm")
-        items = await waits(b, "its group waits: 2 of 3 files: ")
+        items = await waits(rig, "its group waits: 2 of 3 files: ")
         assert all(text in i.reason for i in items if i.reason.startswith("its group"))
         for path in folder.iterdir():
             if path.name not in ("IM1.dcm", "IM2.dcm"):
                 path.unlink()
         drop(folder / "IM3.dcm", image(3))
-        await one_job(b, *(f"{below}IM{n}.dcm" for n in (1, 2, 3)))
+        await one_job(rig, *(f"{below}IM{n}.dcm" for n in (1, 2, 3)))
 
 
 @case(
@@ -151,13 +151,13 @@ async def test_a_study_waits_for_what_lacks(
     '"2 of 3 files" with the reason; the damaged file goes to the failures.',
 )
 async def test_a_job_of_a_part_says_so_everywhere(state: Path) -> None:
-    async with bench(config(state, "run")) as b:
-        await b.register("ct")
+    async with inbox_rig(config(state, "run")) as rig:
+        await rig.register("ct")
         for number in (1, 2):
             drop(state / f"inbox/in/IM{number}.dcm", image(number))
         cut(state / "inbox/in/IM3.dcm")
-        items = await b.delivered(2)
-        (job,) = await b.jobs()
+        items = await rig.delivered(2)
+        (job,) = await rig.jobs()
         (done,) = (i for i in items if i.state is ItemState.DELIVERED)
         (failed,) = (i for i in items if i.state is ItemState.FAILED)
         lacks = "2 of 3 files: 'IM3.dcm': it "
@@ -175,13 +175,13 @@ async def test_a_job_of_a_part_says_so_everywhere(state: Path) -> None:
     outcome='With incomplete = "fail" nothing runs; all its files lie together in one failure.',
 )
 async def test_a_group_may_fail_as_a_whole(state: Path) -> None:
-    async with bench(config(state, "fail")) as b:
-        await b.register("ct")
+    async with inbox_rig(config(state, "fail")) as rig:
+        await rig.register("ct")
         for number in (1, 2):
             drop(state / f"inbox/in/IM{number}.dcm", image(number))
         cut(state / "inbox/in/IM3.dcm")
-        (item,) = await b.delivered()
-        assert await b.jobs() == []
+        (item,) = await rig.delivered()
+        assert await rig.jobs() == []
         assert item.reason.startswith("its group is incomplete: 2 of 3 files: 'IM3.dcm'")
         (kept,) = (Path(item.result_path or "") / "original").iterdir()
         assert set(tree_of(kept)) == {"IM1.dcm", "IM2.dcm", "IM3.dcm"}
@@ -195,11 +195,11 @@ async def test_a_group_may_fail_as_a_whole(state: Path) -> None:
     outcome="One job with the files of both folders.",
 )
 async def test_a_series_in_a_dot_folder_is_a_part_of_its_study(state: Path) -> None:
-    async with bench(config(state)) as b:
-        await b.register("ct")
+    async with inbox_rig(config(state)) as rig:
+        await rig.register("ct")
         drop(state / "inbox/in/S1/IM1.dcm", image(1))
         drop(state / "inbox/in/.T2 SAG/IM2.dcm", image(2))
-        await one_job(b, "S1/IM1.dcm", ".T2 SAG/IM2.dcm")
+        await one_job(rig, "S1/IM1.dcm", ".T2 SAG/IM2.dcm")
 
 
 @case(
@@ -209,19 +209,22 @@ async def test_a_series_in_a_dot_folder_is_a_part_of_its_study(state: Path) -> N
     outcome="It keeps its study waiting, since it says itself which study it is of.",
 )
 async def test_a_hidden_image_keeps_its_study_waiting_wherever_it_lies(state: Path) -> None:
-    async with bench(config(state)) as b:
-        await b.register("ct")
+    async with inbox_rig(config(state)) as rig:
+        await rig.register("ct")
         drop(state / "inbox/in/S1/IM1.dcm", image(1))
         drop(state / "inbox/in/other/.IM2.dcm", image(2))
         drop(state / "inbox/in/S2/IM1.dcm", image(1, OTHER))
-        (done,) = await b.delivered()
+        (done,) = await rig.delivered()
         assert done.name == OTHER
-        await b.until(
+        await rig.until(
             lambda items: any("1 of 2 files: 'other/.IM2.dcm'" in i.reason for i in items)
         )
         (state / "inbox/in/other/.IM2.dcm").rename(state / "inbox/in/other/IM2.dcm")
-        await b.delivered(2)
-        assert {job.name: len(b.input_of(job)) for job in await b.jobs()} == {STUDY: 2, OTHER: 1}
+        await rig.delivered(2)
+        assert {job.name: len(rig.input_of(job)) for job in await rig.jobs()} == {
+            STUDY: 2,
+            OTHER: 1,
+        }
 
 
 @case(
@@ -231,14 +234,14 @@ async def test_a_hidden_image_keeps_its_study_waiting_wherever_it_lies(state: Pa
     outcome="What is certainly no image fails alone with its reason and keeps no study waiting.",
 )
 async def test_what_is_no_image_keeps_no_study_waiting(state: Path) -> None:
-    async with bench(config(state)) as b:
-        await b.register("ct")
+    async with inbox_rig(config(state)) as rig:
+        await rig.register("ct")
         drop(state / "inbox/in/CD/IM1.dcm", image(1))
         drop(state / "inbox/in/CD/AUTORUN.INF", b"[autorun]\r\nopen=viewer.exe\r\n")
         drop(state / "inbox/in/CD/viewer.exe", b"MZ" + bytes(1000))
-        items = await b.delivered(3)
-        (job,) = await b.jobs()
-        assert set(b.input_of(job)) == {"CD/IM1.dcm"}
+        items = await rig.delivered(3)
+        (job,) = await rig.jobs()
+        assert set(rig.input_of(job)) == {"CD/IM1.dcm"}
         assert sorted(i.name for i in items if i.state is ItemState.FAILED) == [
             "AUTORUN.INF",
             "viewer.exe",
@@ -252,14 +255,14 @@ async def test_what_is_no_image_keeps_no_study_waiting(state: Path) -> None:
     outcome="It keeps those studies waiting that came at its time, and none of later days.",
 )
 async def test_an_old_damaged_file_holds_up_no_later_study(state: Path) -> None:
-    async with bench(config(state)) as b:
-        await b.register("ct")
+    async with inbox_rig(config(state)) as rig:
+        await rig.register("ct")
         drop(state / "inbox/in/IM1.dcm", image(1))
         cut(state / "inbox/in/IM2.dcm")
-        await waits(b, "1 of 2 files")
+        await waits(rig, "1 of 2 files")
         await asyncio.sleep(1.2)  # twice the quiet time: it is of another moment
         drop(state / "inbox/in/IM3.dcm", image(1, OTHER))
-        (done,) = await b.delivered()
+        (done,) = await rig.delivered()
         assert done.name == OTHER
 
 
@@ -278,9 +281,9 @@ async def test_a_folder_renamed_while_it_is_taken_loses_nothing(state: Path) -> 
 
     for number in range(5):
         drop(folder / f"IM{number}.dcm", image(number))
-    async with bench(config(state), hook=rename) as b:
-        await b.register("ct")
-        await one_job(b, *(f"study/IM{n}.dcm" for n in range(5)))
+    async with inbox_rig(config(state), hook=rename) as rig:
+        await rig.register("ct")
+        await one_job(rig, *(f"study/IM{n}.dcm" for n in range(5)))
     assert renamed.is_dir()
     assert tree_of(state / "inbox/in") == {}
 
@@ -294,17 +297,17 @@ async def test_a_folder_renamed_while_it_is_taken_loses_nothing(state: Path) -> 
 @pytest.mark.parametrize("grouping", ["quiet", "marker"])
 async def test_groups_of_any_kind_wait_for_a_closed_file(state: Path, grouping: str) -> None:
     more = {"marker": "READY", "quiet_seconds": None} if grouping == "marker" else {}
-    async with bench(config(state, grouping=grouping, **more)) as b:
-        await b.register("ct")
+    async with inbox_rig(config(state, grouping=grouping, **more)) as rig:
+        await rig.register("ct")
         drop(state / "inbox/in/a.raw", b"a")
         closed = drop(state / "inbox/in/b.raw", b"b")
         closed.chmod(0)
         if grouping == "marker":
             drop(state / "inbox/in/READY", b"")
-        items = await waits(b, "its group waits: 1 of 2 files: 'b.raw'")
+        items = await waits(rig, "its group waits: 1 of 2 files: 'b.raw'")
         assert any(item.remedy == f"sudo claraedge adopt {item.id}" for item in items)
         closed.chmod(0o644)
-        await one_job(b, "a.raw", "b.raw")
+        await one_job(rig, "a.raw", "b.raw")
 
 
 @case(
@@ -315,13 +318,13 @@ async def test_groups_of_any_kind_wait_for_a_closed_file(state: Path, grouping: 
 )
 async def test_a_study_waits_for_a_file_to_be_renamed(state: Path) -> None:
     folder = state / "inbox/in/study"
-    async with bench(config(state)) as b:
-        await b.register("ct")
+    async with inbox_rig(config(state)) as rig:
+        await rig.register("ct")
         drop(folder / "IM1.dcm", image(1))
         wrong = drop(folder / os.fsdecode(b"M\xfcller.dcm"), image(2))
-        await waits(b, r"'study/M\xfcller.dcm'")
+        await waits(rig, r"'study/M\xfcller.dcm'")
         wrong.rename(folder / "Müller.dcm")
-        await one_job(b, "study/IM1.dcm", "study/Müller.dcm")
+        await one_job(rig, "study/IM1.dcm", "study/Müller.dcm")
 
 
 @case(
@@ -334,12 +337,12 @@ async def test_the_whole_ones_of_a_group_say_what_they_wait_for(state: Path) -> 
     folder = state / "inbox/in"
     half = drop(folder / "x/IM2.dcm.filepart", b"ha")
     drop(folder / "y/IM3.dcm", b"whole")
-    async with bench(config(state, grouping="quiet")) as b:
-        await b.register("ct")
-        items = await waits(b, "its group waits: 1 of 2 files: 'x': it holds 'IM2.dcm.filepart'")
+    async with inbox_rig(config(state, grouping="quiet")) as rig:
+        await rig.register("ct")
+        items = await waits(rig, "its group waits: 1 of 2 files: 'x': it holds 'IM2.dcm.filepart'")
         (x,) = (item for item in items if item.name == "x")
         assert "'IM2.dcm.filepart', the name of an unfinished file" in x.reason
         half.rename(folder / "x/IM2.dcm")
-        await b.delivered()
-        (job,) = await b.jobs()
-        assert set(b.input_of(job)) == {"x/IM2.dcm", "y/IM3.dcm"}
+        await rig.delivered()
+        (job,) = await rig.jobs()
+        assert set(rig.input_of(job)) == {"x/IM2.dcm", "y/IM3.dcm"}

@@ -9,7 +9,7 @@ import pytest
 
 from claraedge.inbox.model import ItemState
 from tests.field.case import case
-from tests.rig.inbox import bench, drop, make_config
+from tests.rig.inbox import drop, inbox_rig, make_config
 
 
 @case(
@@ -21,12 +21,12 @@ from tests.rig.inbox import bench, drop, make_config
 )
 async def test_the_case_of_an_ending_does_not_count(state: Path) -> None:
     trigger = {"folder": "in", "pipeline": "ct", "include": ("*.dcm",)}
-    async with bench(make_config(state, trigger=[trigger])) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state, trigger=[trigger])) as rig:
+        await rig.register("ct")
         drop(state / "inbox/in/IM1.DCM", b"1")
         drop(state / "inbox/in/im2.dcm", b"2")
-        await b.delivered(2)
-        assert {job.name for job in await b.jobs()} == {"IM1.DCM", "im2.dcm"}
+        await rig.delivered(2)
+        assert {job.name for job in await rig.jobs()} == {"IM1.DCM", "im2.dcm"}
 
 
 @case(
@@ -41,11 +41,11 @@ async def test_what_fits_no_pattern_says_so(state: Path, grouping: str) -> None:
         "folder": "in", "pipeline": "ct", "grouping": grouping,
         "include": ("*.dcm", "*.ima"), "ignore": ("test*",),
     }  # fmt: skip
-    async with bench(make_config(state, trigger=[trigger])) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state, trigger=[trigger])) as rig:
+        await rig.register("ct")
         drop(state / "inbox/in/scan.dicom", b"1")
         drop(state / "inbox/in/test1.dcm", b"1")
-        items = await b.until(lambda items: len(items) == 2)
+        items = await rig.until(lambda items: len(items) == 2)
         reasons = {item.name: (item.state, item.reason, item.remedy) for item in items}
         assert reasons == {
             "scan.dicom": (
@@ -60,8 +60,8 @@ async def test_what_fits_no_pattern_says_so(state: Path, grouping: str) -> None:
             ),
         }
         (state / "inbox/in/scan.dicom").rename(state / "inbox/in/scan.dcm")
-        await b.delivered()
-        await b.until(lambda items: "scan.dicom" not in {i.name for i in items})
+        await rig.delivered()
+        await rig.until(lambda items: "scan.dicom" not in {i.name for i in items})
 
 
 @case(
@@ -72,15 +72,15 @@ async def test_what_fits_no_pattern_says_so(state: Path, grouping: str) -> None:
 )
 async def test_a_hidden_folder_says_that_it_is_not_read(state: Path) -> None:
     trigger = {"folder": "in", "pipeline": "ct", "grouping": "file"}
-    async with bench(make_config(state, trigger=[trigger])) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state, trigger=[trigger])) as rig:
+        await rig.register("ct")
         drop(state / "inbox/in/.T2 SAG/a.dcm", b"1")
         drop(state / "inbox/in/.T2 SAG/b/c.dcm", b"1")
-        (item,) = await b.until(lambda items: [i.state for i in items] == [ItemState.IGNORED])
+        (item,) = await rig.until(lambda items: [i.state for i in items] == [ItemState.IGNORED])
         assert item.name == ".T2 SAG"
         assert "hidden folder" in item.reason
         (state / "inbox/in/.T2 SAG").rename(state / "inbox/in/T2 SAG")
-        await b.delivered(2)
+        await rig.delivered(2)
 
 
 @case(
@@ -90,10 +90,10 @@ async def test_a_hidden_folder_says_that_it_is_not_read(state: Path) -> None:
     outcome="It is shown as no folder of a trigger.",
 )
 async def test_a_hidden_folder_of_the_inbox_is_reported(state: Path) -> None:
-    async with bench(make_config(state)) as b:
+    async with inbox_rig(make_config(state)) as rig:
         drop(state / "inbox/.ct/a.dcm", b"1")
         drop(state / "inbox/.DS_Store", b"1")
-        items = await b.until(lambda items: len(items) == 2)
+        items = await rig.until(lambda items: len(items) == 2)
         assert {i.name: i.state for i in items} == dict.fromkeys(
             (".ct", ".DS_Store"), ItemState.IGNORED
         )
@@ -107,8 +107,8 @@ async def test_a_hidden_folder_of_the_inbox_is_reported(state: Path) -> None:
     outcome="After twice the settle time it says that it still changes, and when it is taken.",
 )
 async def test_a_restless_file_says_so(state: Path) -> None:
-    async with bench(make_config(state, settle=0.4)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state, settle=0.4)) as rig:
+        await rig.register("ct")
         path = drop(state / "inbox/ct/log.dcm", b"1")
 
         def grow(_: object) -> bool:
@@ -117,12 +117,12 @@ async def test_a_restless_file_says_so(state: Path) -> None:
 
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
-            items = await b.until(grow)
+            items = await rig.until(grow)
             if items and "still changes: it is taken once it stays the same" in items[0].reason:
                 break
         else:
             raise AssertionError(f"no word in 20 s: {items}")
-        await b.delivered()
+        await rig.delivered()
 
 
 @case(
@@ -134,13 +134,13 @@ async def test_a_restless_file_says_so(state: Path) -> None:
 async def test_a_time_that_is_set_by_name_is_no_writer(state: Path) -> None:
     import os
 
-    async with bench(make_config(state, settle=1.0)) as b:
-        await b.register("ct")
-        await b.until(lambda _: (state / "inbox").is_dir())
+    async with inbox_rig(make_config(state, settle=1.0)) as rig:
+        await rig.register("ct")
+        await rig.until(lambda _: (state / "inbox").is_dir())
         path = drop(state / "inbox/ct/a.dcm", b"1")
-        await b.until(lambda items: len(items) == 1)
+        await rig.until(lambda items: len(items) == 1)
         os.utime(path, (1e9, 1e9))
-        await b.delivered()
+        await rig.delivered()
 
 
 @case(
@@ -153,9 +153,9 @@ async def test_many_that_are_left_out_are_counted(state: Path) -> None:
     trigger = {"folder": "in", "pipeline": "ct", "include": ("*.dcm",)}
     for number in range(1203):
         drop(state / f"inbox/in/{number:04}.txt", b"")
-    async with bench(make_config(state, trigger=[trigger])) as b:
-        await b.register("ct")
-        items = await b.until(lambda items: len(items) == 1000)
+    async with inbox_rig(make_config(state, trigger=[trigger])) as rig:
+        await rig.register("ct")
+        items = await rig.until(lambda items: len(items) == 1000)
         assert "203 more entries" in items[-1].reason
-        found = await b.inbox.item(items[-1].id)
+        found = await rig.inbox.item(items[-1].id)
         assert found.name == items[-1].name

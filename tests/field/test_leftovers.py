@@ -15,7 +15,7 @@ from claraedge.formats.filenames import TABLE, NameKind
 from claraedge.formats.filenames import Names as Table
 from claraedge.inbox.model import Item, ItemState
 from tests.field.case import case
-from tests.rig.inbox import Bench, bench, drop, make_config, tree_of
+from tests.rig.inbox import InboxRig, drop, inbox_rig, make_config, tree_of
 
 DESKTOP: Mapping[str, bytes] = {
     ".DS_Store": b"\0\0\0\1Bud1",
@@ -34,9 +34,9 @@ def fill(folder: Path, files: Mapping[str, bytes]) -> Path:
     return folder
 
 
-async def inputs(b: Bench) -> dict[str, dict[str, bytes]]:
+async def inputs(rig: InboxRig) -> dict[str, dict[str, bytes]]:
     """Job's name -> its files."""
-    return {job.name: dict(b.input_of(job)) for job in await b.jobs()}
+    return {job.name: dict(rig.input_of(job)) for job in await rig.jobs()}
 
 
 def by_name(items: list[Item]) -> dict[str, Item]:
@@ -51,14 +51,14 @@ def by_name(items: list[Item]) -> dict[str, Item]:
 )
 @pytest.mark.parametrize("left", [".DS_Store", "desktop.ini", "Thumbs.db", ".directory"])
 async def test_a_folder_that_a_desktop_touched_is_empty(state: Path, left: str) -> None:
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
         folder = fill(state / "inbox/ct/new folder", {left: b"x"})
-        await b.until(lambda items: any("empty folder" in i.reason for i in items))
-        assert await b.jobs() == []
+        await rig.until(lambda items: any("empty folder" in i.reason for i in items))
+        assert await rig.jobs() == []
         drop(folder / "IM1.dcm", b"image")
-        await b.delivered()
-        assert await inputs(b) == {"new folder": {"IM1.dcm": b"image"}}
+        await rig.delivered()
+        assert await inputs(rig) == {"new folder": {"IM1.dcm": b"image"}}
 
 
 @case(
@@ -70,15 +70,15 @@ async def test_a_folder_that_a_desktop_touched_is_empty(state: Path, left: str) 
 async def test_what_desktops_leave_in_a_study_is_no_input(state: Path) -> None:
     study = {"IM1.dcm": b"image", "sub/IM2.dcm": b"image 2", ".hidden": b"the user's", **DESKTOP}
     study |= {f"sub/{name}": content for name, content in DESKTOP.items()}
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
         fill(state / "staging/study", study)
         (state / "staging/study").rename(state / "inbox/ct/study") if (
             state / "inbox/ct"
         ).is_dir() else shutil.copytree(state / "staging/study", state / "inbox/ct/study")
-        await b.delivered()
+        await rig.delivered()
         wanted = {"IM1.dcm": b"image", "sub/IM2.dcm": b"image 2", ".hidden": b"the user's"}
-        assert await inputs(b) == {"study": wanted}
+        assert await inputs(rig) == {"study": wanted}
         (kept,) = (state / "originals").rglob("study")
         assert tree_of(kept) == study
 
@@ -91,13 +91,13 @@ async def test_what_desktops_leave_in_a_study_is_no_input(state: Path) -> None:
 )
 async def test_leftovers_make_no_other_content(state: Path) -> None:
     trigger = {"folder": "in", "pipeline": "ct", "duplicates": "skip"}
-    async with bench(make_config(state, trigger=[trigger])) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state, trigger=[trigger])) as rig:
+        await rig.register("ct")
         fill(state / "inbox/in/one", {"IM1.dcm": b"image"})
-        await b.delivered(1)
+        await rig.delivered(1)
         fill(state / "inbox/in/two", {"IM1.dcm": b"image", ".DS_Store": b"1", "Thumbs.db": b"2"})
-        items = await b.delivered(2)
-        assert len(await b.jobs()) == 1
+        items = await rig.delivered(2)
+        assert len(await rig.jobs()) == 1
         assert by_name(items)["two"].duplicate_of == by_name(items)["one"].id
 
 
@@ -108,15 +108,15 @@ async def test_leftovers_make_no_other_content(state: Path) -> None:
     outcome="What lies in a leftover folder is not read, so it fails nothing.",
 )
 async def test_what_lies_in_leftovers_fails_nothing(state: Path) -> None:
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
         study = fill(state / "staging/study", {"IM1.dcm": b"image", ".snapshot/x": b"1"})
         (study / ".snapshot/link").symlink_to("/etc/passwd")
         (state / "inbox/ct").mkdir(parents=True, exist_ok=True)
         study.rename(state / "inbox/ct/study")
-        (item,) = await b.delivered()
+        (item,) = await rig.delivered()
         assert item.state is ItemState.DELIVERED
-        assert await inputs(b) == {"study": {"IM1.dcm": b"image"}}
+        assert await inputs(rig) == {"study": {"IM1.dcm": b"image"}}
 
 
 @case(
@@ -142,13 +142,13 @@ async def test_recycle_bins_of_a_share_are_no_items(state: Path, grouping: str) 
     }
     more = {"quiet_seconds": 0.3} if grouping == "quiet" else {}
     trigger = {"folder": "in", "pipeline": "ct", "grouping": grouping, **more}
-    async with bench(make_config(state, trigger=[trigger])) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state, trigger=[trigger])) as rig:
+        await rig.register("ct")
         fill(state / "inbox/in", bins)
         drop(state / "inbox/in/new.dcm", b"new")
-        await b.delivered()
-        items = await b.until(lambda items: len(items) == 1 + len(bins))
-        assert list((await inputs(b)).values()) == [{"new.dcm": b"new"}]
+        await rig.delivered()
+        items = await rig.until(lambda items: len(items) == 1 + len(bins))
+        assert list((await inputs(rig)).values()) == [{"new.dcm": b"new"}]
         ignored = {item.name for item in items if item.state is ItemState.IGNORED}
         assert ignored == {name.split("/")[0] for name in bins}
         assert all(item.remedy for item in items if item.state is ItemState.IGNORED)
@@ -165,10 +165,10 @@ async def test_recycle_bins_of_a_share_are_no_items(state: Path, grouping: str) 
     "temporary", [".in.a.dcm.", ".a.dcm.k3J9sd", "a.dcm.part", ".a.dcm", ".~tmp~/a.dcm"]
 )
 async def test_a_rename_from_a_temporary_name_is_taken_at_once(state: Path, temporary: str) -> None:
-    async with bench(make_config(state, settle=60.0, rescan=60.0)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state, settle=60.0, rescan=60.0)) as rig:
+        await rig.register("ct")
         folder = state / "inbox/ct"
-        await b.until(lambda _: folder.is_dir() or folder.mkdir(parents=True) or True)
+        await rig.until(lambda _: folder.is_dir() or folder.mkdir(parents=True) or True)
         async with asyncio.timeout(20):
             for number in range(100):  # the folder's own watch may come after the first rename
                 (folder / temporary).parent.mkdir(exist_ok=True)
@@ -176,7 +176,7 @@ async def test_a_rename_from_a_temporary_name_is_taken_at_once(state: Path, temp
                 (folder / temporary).rename(folder / f"a{number}.dcm")
                 began = time.monotonic()
                 while time.monotonic() - began < 1.0:
-                    if any(i.state is ItemState.DELIVERED for i in await b.inbox.items()):
+                    if any(i.state is ItemState.DELIVERED for i in await rig.inbox.items()):
                         return
                     await asyncio.sleep(0.02)
     raise AssertionError("no rename was taken at once")
@@ -197,14 +197,14 @@ async def test_a_rename_from_a_temporary_name_is_taken_at_once(state: Path, temp
 )  # fmt: skip
 async def test_a_folder_waits_for_its_unfinished_file(state: Path, temporary: str) -> None:
     study = fill(state / "inbox/ct/study", {"IM1.dcm": b"whole", temporary: b"ha"})
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
-        await b.until(lambda items: any(Path(temporary).name in i.reason for i in items))
-        assert await b.jobs() == []
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
+        await rig.until(lambda items: any(Path(temporary).name in i.reason for i in items))
+        assert await rig.jobs() == []
         (study / temporary).write_bytes(b"half and half")
         (study / temporary).rename(study / "IM2.dcm")
-        await b.delivered()
-        assert await inputs(b) == {"study": {"IM1.dcm": b"whole", "IM2.dcm": b"half and half"}}
+        await rig.delivered()
+        assert await inputs(rig) == {"study": {"IM1.dcm": b"whole", "IM2.dcm": b"half and half"}}
 
 
 @case(
@@ -216,17 +216,17 @@ async def test_a_folder_waits_for_its_unfinished_file(state: Path, temporary: st
 )
 async def test_temporary_names_of_many_programs_wait(state: Path) -> None:
     names = ["a.dcm.part.minio", "b.dcm_.gstmp", "c.dcm.8ea2.ffs_tmp", "d.dcm.6eF5A0bE"]
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
         for name in names:
             drop(state / "inbox/ct" / name, b"half")
-        items = await b.until(
+        items = await rig.until(
             lambda items: sum(i.state is ItemState.PARKED for i in items) == len(names)
         )
         assert all("unfinished file (" in item.reason for item in items)
         (state / "inbox/ct/a.dcm.part.minio").rename(state / "inbox/ct/a.dcm")
-        await b.delivered()
-        assert await inputs(b) == {"a.dcm": {"a.dcm": b"half"}}
+        await rig.delivered()
+        assert await inputs(rig) == {"a.dcm": {"a.dcm": b"half"}}
 
 
 @case(
@@ -238,14 +238,14 @@ async def test_temporary_names_of_many_programs_wait(state: Path) -> None:
 async def test_a_file_waits_for_its_control_file_to_go(state: Path) -> None:
     drop(state / "inbox/ct/a.dcm.aria2", b"control")
     drop(state / "inbox/ct/a.dcm", b"all its size")
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
-        await b.until(
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
+        await rig.until(
             lambda items: any(i.reason.startswith("'a.dcm.aria2' next to it") for i in items)
         )
         (state / "inbox/ct/a.dcm.aria2").unlink()
-        await b.delivered()
-        assert await inputs(b) == {"a.dcm": {"a.dcm": b"all its size"}}
+        await rig.delivered()
+        assert await inputs(rig) == {"a.dcm": {"a.dcm": b"all its size"}}
 
 
 @case(
@@ -259,16 +259,16 @@ async def test_a_device_adds_names_of_its_own(state: Path) -> None:
         unfinished=("*.sending",), leftovers=("scanner.log",), content=("*.part",)
     )
     config = make_config(state, names=names)
-    async with bench(config) as b:
-        await b.register("ct")
+    async with inbox_rig(config) as rig:
+        await rig.register("ct")
         fill(state / "inbox/ct", {"gear.part": b"a part", "b.dcm.sending": b"half"})
         fill(state / "inbox/ct/study", {"wheel.part": b"1", "Scanner.LOG": b"2"})
-        await b.delivered(2)
-        assert await inputs(b) == {
+        await rig.delivered(2)
+        assert await inputs(rig) == {
             "gear.part": {"gear.part": b"a part"},
             "study": {"wheel.part": b"1"},
         }
-        items = await b.until(lambda items: by_name(items)["b.dcm.sending"].reason)
+        items = await rig.until(lambda items: by_name(items)["b.dcm.sending"].reason)
         assert "configuration of this device" in by_name(items)["b.dcm.sending"].reason
 
 
@@ -281,10 +281,10 @@ async def test_a_device_adds_names_of_its_own(state: Path) -> None:
 async def test_a_hidden_backup_is_none_of_rsync(state: Path) -> None:
     study = {"IM1.dcm": b"1", ".settings.backup": b"2", ".app.config": b"3"}
     fill(state / "inbox/ct/study", study)
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
-        await b.delivered()
-        assert await inputs(b) == {"study": study}
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
+        await rig.delivered()
+        assert await inputs(rig) == {"study": study}
 
 
 def test_each_row_fits_its_own_pattern_and_has_a_source() -> None:
@@ -327,13 +327,13 @@ async def test_a_part_of_a_broken_transfer_keeps_nothing_waiting(
     trigger = {"folder": "in", "pipeline": "ct", "grouping": grouping, **more}
     folder = state / ("inbox/in/study" if grouping == "entry" else "inbox/in")
     drop(folder / part, b"ha")
-    async with bench(make_config(state, trigger=[trigger])) as b:
-        await b.register("ct")
-        await b.until(lambda items: any(part in i.reason for i in items))
+    async with inbox_rig(make_config(state, trigger=[trigger])) as rig:
+        await rig.register("ct")
+        await rig.until(lambda items: any(part in i.reason for i in items))
         drop(folder / "IM1.dcm", b"whole")
         drop(folder / "IM2.dcm", b"half and half")
-        await b.delivered()
-        (given,) = (await inputs(b)).values()
+        await rig.delivered()
+        (given,) = (await inputs(rig)).values()
         assert given == {"IM1.dcm": b"whole", "IM2.dcm": b"half and half"}
 
 
@@ -347,10 +347,10 @@ async def test_a_newer_part_is_waited_for(state: Path) -> None:
     study = state / "inbox/ct/study"
     drop(study / "IM2.dcm", b"old and whole")
     drop(study / ".IM2.dcm.k3J9sd", b"ne")
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
-        await b.until(lambda items: any(".IM2.dcm.k3J9sd" in i.reason for i in items))
-        assert await b.jobs() == []
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
+        await rig.until(lambda items: any(".IM2.dcm.k3J9sd" in i.reason for i in items))
+        assert await rig.jobs() == []
         (study / ".IM2.dcm.k3J9sd").rename(study / "IM2.dcm")
-        await b.delivered()
-        assert await inputs(b) == {"study": {"IM2.dcm": b"ne"}}
+        await rig.delivered()
+        assert await inputs(rig) == {"study": {"IM2.dcm": b"ne"}}

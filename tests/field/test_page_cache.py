@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.field.case import case
-from tests.rig.inbox import bench, drop, make_config
+from tests.rig.inbox import drop, inbox_rig, make_config
 
 _SIZE = 8 << 20
 
@@ -43,10 +43,10 @@ def is_memory(folder: Path) -> bool:
 async def test_delivered_files_leave_the_page_cache(tmp_path: Path, drops: bool) -> None:
     if is_memory(tmp_path):
         pytest.skip("files here have no other place than memory")
-    async with bench(make_config(tmp_path / "state", drop_cache=drops)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(tmp_path / "state", drop_cache=drops)) as rig:
+        await rig.register("ct")
         drop(tmp_path / "state/inbox/ct/a.dcm", bytes(range(256)) * (_SIZE // 256))
-        (item,) = await b.delivered()
+        (item,) = await rig.delivered()
         found = [cached(path) for path in files_in(Path(item.result_path or ""))]
         assert found
         assert any(found) is not drops

@@ -37,7 +37,7 @@ from tests.rig.waiting import DEADLINE, eventually
 
 
 @dataclass
-class Bench:
+class EngineRig:
     """One run of an engine, from its start to its end."""
 
     device: Device
@@ -104,7 +104,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
+async def engine_rig(device: Device, *, run: bool = True) -> AsyncIterator[EngineRig]:
     """Opens the state and runs the engine; at exit containers keep running, as after a kill."""
     clock = SystemClock()
     stopped: list[str] = []
@@ -116,7 +116,7 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
         log_caps = LogCaps(database, logs, limit=1 << 20)
         images = Images(device.runner)
         applications = Applications(
-            images, device.runner, "bench", lambda: Totals(cores=64, memory=1 << 20, gpus=8)
+            images, device.runner, device.instance, lambda: Totals(cores=64, memory=1 << 20, gpus=8)
         )
         models = Models(database, ModelTree(device.state), clock, new_id)
         await models.prepare()
@@ -191,7 +191,7 @@ async def bench(device: Device, *, run: bool = True) -> AsyncIterator[Bench]:
         parts = (services.run(), engine.run()) if run else ()
         running = [asyncio.create_task(part) for part in parts]
         try:
-            yield Bench(
+            yield EngineRig(
                 device, database, payloads, models, pipelines, jobs, engine, log_caps, stopped
             )
         finally:

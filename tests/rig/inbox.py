@@ -125,7 +125,7 @@ class Engine:
 
 
 @dataclass
-class Bench:
+class InboxRig:
     """One run of the inbox, the delivery and the engine, from their start to their end."""
 
     config: Config
@@ -210,7 +210,7 @@ async def swept(state: Path) -> None:
 
 
 @asynccontextmanager
-async def bench(
+async def inbox_rig(
     config: Config,
     *,
     status: JobStatus = JobStatus.HEALTHY,
@@ -218,7 +218,7 @@ async def bench(
     run: bool = True,
     applied: Callable[[Pipeline], Awaitable[Pipeline]] = plain,
     queued: Callable[[], int] = lambda: 0,
-) -> AsyncIterator[Bench]:
+) -> AsyncIterator[InboxRig]:
     """Opens the state and runs all parts; at exit they are cancelled wherever they are.
 
     `hook` is called with the name of each failpoint until then.
@@ -269,7 +269,7 @@ async def bench(
                         for part in (inbox.run(), delivery.run(), engine.run())
                     ]
                 try:
-                    yield Bench(config, database, pipelines, inbox, delivery, engine, group)
+                    yield InboxRig(config, database, pipelines, inbox, delivery, engine, group)
                 finally:
                     for task in tasks:
                         task.cancel()

@@ -23,7 +23,7 @@ from tests.integration.daemon.conftest import IMAGE, program
 from tests.integration.faults import small_disk
 from tests.integration.faults.faulty import GRACE, FaultySite, operator
 from tests.integration.inbox.test_other_users import give_to_other_user
-from tests.rig.inbox import bench, drop, make_config, tree_of
+from tests.rig.inbox import drop, inbox_rig, make_config, tree_of
 from tests.rig.waiting import eventually, until
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
@@ -299,8 +299,8 @@ async def test_a_disk_that_fills_while_a_foreign_drop_is_copied_keeps_no_part_of
     else:
         drop(disk / "outside", block * 5).chmod(0o644)
         wanted = {"scan": block * 5}
-    async with bench(make_config(disk / "state", settle=0.1), run=False) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(disk / "state", settle=0.1), run=False) as rig:
+        await rig.register("ct")
         inbox.mkdir(parents=True, exist_ok=True)
         with small_disk.filled(left=20 * MIB):
             if what == "a linked file":
@@ -315,16 +315,16 @@ async def test_a_disk_that_fills_while_a_foreign_drop_is_copied_keeps_no_part_of
                     path.hardlink_to(disk / f"outside-{number}")
                 (inbox / ".scan").rename(inbox / "scan")
             free = small_disk.free()
-            task = b.group.create_task(b.inbox.run())
-            (item,) = await b.until(lambda items: "is full; free some space" in str(items))
+            task = rig.group.create_task(rig.inbox.run())
+            (item,) = await rig.until(lambda items: "is full; free some space" in str(items))
             assert item.state is ItemState.PARKED
             await eventually(lambda: space_is_back(free), "the space is free again")
-            assert await b.jobs() == []
-        await b.until(lambda items: items and items[0].state is ItemState.SUBMITTED)
-        (job,) = await b.jobs()
-        await b.engine.payloads.materialise(job.payload)
+            assert await rig.jobs() == []
+        await rig.until(lambda items: items and items[0].state is ItemState.SUBMITTED)
+        (job,) = await rig.jobs()
+        await rig.engine.payloads.materialise(job.payload)
         task.cancel()
-        assert b.input_of(job) == wanted
+        assert rig.input_of(job) == wanted
     assert list(inbox.iterdir()) == []
 
 
@@ -333,16 +333,16 @@ async def test_an_outbox_that_fills_while_a_result_is_copied_keeps_no_part_of_it
 ) -> None:
     config = make_config(tmp_path / "state", settle=0.1, path=disk / "outbox")
     content = os.urandom(10 * MIB)
-    async with bench(config) as b:
-        await b.register("ct")
+    async with inbox_rig(config) as rig:
+        await rig.register("ct")
         with small_disk.filled(left=15 * MIB):  # one of the two outputs fits
             free = small_disk.free()
             drop(tmp_path / "state/inbox/ct/scan.dcm", content)
-            await b.until(lambda items: "is full; free some space there" in str(items))
+            await rig.until(lambda items: "is full; free some space there" in str(items))
             await eventually(lambda: space_is_back(free), "the space is free again")
-            assert len(b.engine.ran) == 1
-        await b.delivered()
-        assert len(await b.jobs()) == 1
+            assert len(rig.engine.ran) == 1
+        await rig.delivered()
+        assert len(await rig.jobs()) == 1
     (result,) = (disk / "outbox/ct").iterdir()
     made = [found for name, found in tree_of(result).items() if name.endswith("scan.dcm")]
     assert made == [content, content]

@@ -25,7 +25,7 @@ from claraedge.failpoints import hooked
 from claraedge.inbox.inspection import settling
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
-from tests.rig.inbox import Bench, bench, ended, make_config
+from tests.rig.inbox import InboxRig, ended, inbox_rig, make_config
 from tests.rig.waiting import eventually
 from tests.unit.delivery.test_expiry import HOUR, keeper_of
 
@@ -90,31 +90,31 @@ async def live(life: Life) -> None:
         state, inbox=Path(life.inbox), trigger=[trigger], settle=0.03, rescan=0.3, **folders
     )
     status = JobStatus.FAULTED if life.faulted else JobStatus.HEALTHY
-    async with bench(config, status=status) as b:
-        if not await b.database.read(lambda tx: tx.rows("pipelines", after=0)):
-            await b.register("ct")
+    async with inbox_rig(config, status=status) as rig:
+        if not await rig.database.read(lambda tx: tx.rows("pipelines", after=0)):
+            await rig.register("ct")
         if life.act == "retry":
-            await _retry(b)
-        await b.delivered(life.wanted)
-        await eventually(lambda: _at_rest(b), "the inbox is at rest")
+            await _retry(rig)
+        await rig.delivered(life.wanted)
+        await eventually(lambda: _at_rest(rig), "the inbox is at rest")
         if life.act == "remove":
-            keeper = await keeper_of(b, keep_days=1.0)
+            keeper = await keeper_of(rig, keep_days=1.0)
             await keeper.run_for(26 * HOUR)
 
 
-async def _retry(b: Bench) -> None:
+async def _retry(rig: InboxRig) -> None:
     """As a person who sees a failure that nobody tried again, however often that was begun."""
-    for item in await b.inbox.items():
+    for item in await rig.inbox.items():
         if item.state is ItemState.FAILED and not item.reason.startswith("tried again"):
             with contextlib.suppress(ItemRetryError):  # an earlier one put it back
-                await b.inbox.retry(item.id)
+                await rig.inbox.retry(item.id)
 
 
-async def _at_rest(b: Bench) -> bool:
+async def _at_rest(rig: InboxRig) -> bool:
     """Nothing is left to do: what has ended leaves the spool, and its payload, just after."""
-    state = b.config.state_dir
-    jobs = await b.jobs()
-    items = list(await b.inbox.items())
+    state = rig.config.state_dir
+    jobs = await rig.jobs()
+    items = list(await rig.inbox.items())
     return (
         items == ended(items)
         and not any((state / "spool").iterdir())

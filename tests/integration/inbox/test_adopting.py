@@ -17,7 +17,7 @@ import pytest
 from claraedge.fs.adopting import Thing
 from claraedge.inbox.model import Item
 from tests.integration.inbox.test_other_users import adopt, unshare
-from tests.rig.inbox import bench, drop, make_config
+from tests.rig.inbox import drop, inbox_rig, make_config
 
 pytestmark = pytest.mark.podman
 
@@ -47,9 +47,9 @@ async def parked(state: Path, entry: Path) -> Item:
     drop(entry / "scan.dcm")
     unshare("chown", "-R", "1:1", str(entry))
     unshare("chmod", "700", str(entry))
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
-        (item,) = await b.until(lambda items: items and items[0].thing is not None)
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
+        (item,) = await rig.until(lambda items: items and items[0].thing is not None)
     assert item.remedy == f"sudo claraedge adopt {item.id}"  # the whole command, for any name
     return item
 

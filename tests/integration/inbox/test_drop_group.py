@@ -18,7 +18,7 @@ import pytest
 
 from claraedge.appliance.state import user_name
 from tests.integration.inbox.test_other_users import unshare
-from tests.rig.inbox import bench, make_config, other_file_system
+from tests.rig.inbox import inbox_rig, make_config, other_file_system
 
 pytestmark = pytest.mark.podman
 
@@ -124,7 +124,7 @@ async def test_a_group_that_cannot_be_set_is_reported(
     tmp_path: Path, group: str, text: str
 ) -> None:
     config = make_config(tmp_path / "state", group=group)
-    async with bench(config) as b:
-        (warning,) = b.inbox.warnings()
+    async with inbox_rig(config) as rig:
+        (warning,) = rig.inbox.warnings()
         assert text.format(user=user_name(os.geteuid())) in warning
         assert config.inbox_dir.stat().st_mode & 0o7777 == 0o3775

@@ -12,7 +12,7 @@ import pytest
 
 from claraedge.jobs.model import JobStatus
 from tests.integration.inbox.test_other_users import unshare
-from tests.rig.inbox import bench, drop, make_config, other_file_system
+from tests.rig.inbox import drop, inbox_rig, make_config, other_file_system
 
 pytestmark = pytest.mark.podman
 
@@ -56,11 +56,11 @@ async def test_a_group_reads_what_is_delivered_whatever_the_umask(
         unshare("chgrp", "1", str(home / name))
         unshare("chmod", "2750", str(home / name))
     config = make_config(tmp_path / "state", path=home / "outbox", failed=home / "failed")
-    async with bench(config, status=status) as b:
-        await b.register("ct")
+    async with inbox_rig(config, status=status) as rig:
+        await rig.register("ct")
         for name in ("one", "two"):  # the second one finds the pipeline's folder there
             drop(tmp_path / f"state/inbox/ct/{name}/a/scan.dcm", b"scan")
-        items = await b.delivered(2)
+        items = await rig.delivered(2)
     assert len(items) == 2
     for item in items:
         result = Path(str(item.result_path))

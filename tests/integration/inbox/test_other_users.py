@@ -14,7 +14,7 @@ import pytest
 
 from claraedge.fs.adopting import Thing
 from claraedge.inbox.model import Item, ItemState
-from tests.rig.inbox import bench, drop, make_config, other_file_system, tree_of
+from tests.rig.inbox import drop, inbox_rig, make_config, other_file_system, tree_of
 from tests.unit.inbox.test_kills import swept
 
 pytestmark = pytest.mark.podman
@@ -95,16 +95,16 @@ async def check(root: Path, state: Path, case: Case, **config: Path) -> None:
     inbox = root / "inbox/ct"
     inbox.mkdir(parents=True)
     entry = make(inbox, case)
-    async with bench(make_config(state, **config)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state, **config)) as rig:
+        await rig.register("ct")
         if case.parked:
-            (item,) = await b.until(lambda items: items and items[0].remedy.startswith("sudo"))
+            (item,) = await rig.until(lambda items: items and items[0].remedy.startswith("sudo"))
             assert item.state is ItemState.PARKED
             assert entry.exists()
             assert list((state / "spool").iterdir()) == []  # never half claimed
-            assert await b.jobs() == []
+            assert await rig.jobs() == []
             remedy(item)
-        (item,) = await b.delivered()
+        (item,) = await rig.delivered()
         await swept(state)
     assert item.state is ItemState.DELIVERED
     assert list(inbox.iterdir()) == []
@@ -138,11 +138,11 @@ async def test_a_folder_of_the_inbox_that_is_another_users_is_reported(state: Pa
     inbox = state / "inbox/ct"
     drop(inbox / "scan.dcm", b"scan")
     give_to_other_user(inbox)
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
-        (item,) = await b.until(lambda items: items and items[0].remedy.startswith("sudo"))
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
+        (item,) = await rig.until(lambda items: items and items[0].remedy.startswith("sudo"))
         remedy(item)
-        (item,) = await b.delivered()
+        (item,) = await rig.delivered()
     assert item.state is ItemState.DELIVERED
 
 
@@ -151,12 +151,12 @@ async def test_a_link_in_another_users_folder_is_parked_until_it_can_be_moved(st
     drop(folder / "scan.dcm", b"scan")
     (folder / "link").symlink_to("/etc/passwd")
     give_to_other_user(folder)
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
-        (item,) = await b.until(lambda items: items and items[0].remedy.startswith("sudo"))
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
+        (item,) = await rig.until(lambda items: items and items[0].remedy.startswith("sudo"))
         assert "symbolic link" in item.reason
         remedy(item)
-        (item,) = await b.delivered()
+        (item,) = await rig.delivered()
     assert item.state is ItemState.FAILED
     (kept,) = (state / "failed").glob("ct/*/original/study/link")
     assert kept.is_symlink()

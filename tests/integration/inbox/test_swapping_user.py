@@ -28,7 +28,7 @@ from claraedge.inbox.model import Item, ItemState
 from claraedge.jobs.model import JobStatus
 from tests import campaign
 from tests.integration.inbox.test_other_users import unshare
-from tests.rig.inbox import Bench, bench, drop, make_config, other_file_system
+from tests.rig.inbox import InboxRig, drop, inbox_rig, make_config, other_file_system
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(3600 if campaign.CAMPAIGN else 180)]
 
@@ -155,19 +155,19 @@ def put(place: Path, content: bytes, *, inside: bool) -> None:
         os.close(folder)
 
 
-async def work(b: Bench, chance: random.Random) -> None:
+async def work(rig: InboxRig, chance: random.Random) -> None:
     """Drops, ends of jobs good and bad, and failures that are tried again."""
-    folders = [b.config.inbox_dir / name for name in ("ct", "mine", "mine-too")]
+    folders = [rig.config.inbox_dir / name for name in ("ct", "mine", "mine-too")]
     for number in range(DROPS):
-        b.engine.status = chance.choice((JobStatus.HEALTHY, JobStatus.HEALTHY, JobStatus.FAULTED))
+        rig.engine.status = chance.choice((JobStatus.HEALTHY, JobStatus.HEALTHY, JobStatus.FAULTED))
         place = chance.choice(folders) / f"drop-{number}"
         with contextlib.suppress(OSError):
             put(place, b"drop %d" % number, inside=chance.random() < 0.3)
         if number % 5 == 0:
-            items = await b.inbox.items(ItemState.FAILED)
+            items = await rig.inbox.items(ItemState.FAILED)
             for item in chance.sample(list(items), min(2, len(items))):
                 with contextlib.suppress(ClaraedgeError, OSError):
-                    await b.inbox.retry(item.id)
+                    await rig.inbox.retry(item.id)
         await asyncio.sleep(chance.random() * 0.05)
 
 
@@ -193,19 +193,19 @@ async def test_no_link_of_another_user_is_followed(
         str(config.state_dir), str(config.state_dir / "spool"), str(config.state_dir / "payloads"),
         "/", "..",
     ]  # fmt: skip
-    async with bench(config) as b:
+    async with inbox_rig(config) as rig:
         for name in ("ct", "mine", "mine-too"):
-            await b.register(name)
+            await rig.register(name)
         swapper = await swapping(config, targets)
         try:
-            await asyncio.wait_for(work(b, chance), 3000)
+            await asyncio.wait_for(work(rig, chance), 3000)
         finally:
             output, _ = await asyncio.wait_for(swapper.communicate(b"."), 60)
         print("he did", output.decode())
         assert swapper.returncode == 0
-        b.inbox.poke()
-        items = await b.until(lambda items: not unsettled(items))
-        jobs = await b.jobs()
+        rig.inbox.poke()
+        items = await rig.until(lambda items: not unsettled(items))
+        jobs = await rig.jobs()
     for one in kept:
         assert one.happened() == []
         os.close(one.events)

@@ -20,7 +20,7 @@ TOTAL = 2000
 
 
 @dataclass
-class Bench:
+class Disks:
     """Disks whose figures are set by hand, in MiB; what the guard did is noted."""
 
     folder: Path
@@ -85,152 +85,158 @@ class Bench:
 
 
 @pytest.fixture
-def b(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def disks(tmp_path: Path) -> Disks:
+    return Disks(tmp_path)
 
 
-async def test_enough_room_blocks_nothing(b: Bench) -> None:
-    await b.guard.prepare()
-    assert await b.check() == []
-    assert (b.disks.blocked_by(), b.guard.warnings(), b.disks.level) == (None, [], Level.ROOM)
-    assert [(f.name, f.free, f.soft, f.hard) for f in b.disks.figures()] == [
+async def test_enough_room_blocks_nothing(disks: Disks) -> None:
+    await disks.guard.prepare()
+    assert await disks.check() == []
+    assert (disks.disks.blocked_by(), disks.guard.warnings(), disks.disks.level) == (
+        None,
+        [],
+        Level.ROOM,
+    )
+    assert [(f.name, f.free, f.soft, f.hard) for f in disks.disks.figures()] == [
         (name, 1000 * MIB, 400 * MIB, 200 * MIB) for name in ("state", "inbox", "podman")
     ]
 
 
 @pytest.mark.parametrize("name", ["state", "inbox", "podman"])
-async def test_any_low_disk_blocks_work_and_says_which(b: Bench, name: str) -> None:
-    await b.guard.prepare()
-    await b.check(**{name: 300})
+async def test_any_low_disk_blocks_work_and_says_which(disks: Disks, name: str) -> None:
+    await disks.guard.prepare()
+    await disks.check(**{name: 300})
     why = f"the disk of {name} has 300 MiB of 2.0 GiB free, but 440 MiB must be free"
-    assert b.disks.blocked_by() == f"disk: {why}"
-    assert b.guard.warnings()[0].startswith(why)
+    assert disks.disks.blocked_by() == f"disk: {why}"
+    assert disks.guard.warnings()[0].startswith(why)
 
 
 async def test_it_blocks_work_from_the_first_check_on(tmp_path: Path) -> None:
-    b = Bench(tmp_path)
-    b.free["state"] = 1
-    await b.guard.prepare()
-    assert b.disks.blocked_by() is not None
-    assert not b.ballast.is_there()
+    disks = Disks(tmp_path)
+    disks.free["state"] = 1
+    await disks.guard.prepare()
+    assert disks.disks.blocked_by() is not None
+    assert not disks.ballast.is_there()
 
 
-async def test_retention_runs_at_once_and_then_now_and_then(b: Bench) -> None:
-    await b.guard.prepare()
-    assert await b.check(state=300) == ["reclaim 140"]
-    assert await b.check(0.5) == []
-    assert "nothing more that it may remove" in b.guard.warnings()[0]
-    assert await b.check(5) == ["reclaim 140"]
-    b.removable = 500
-    assert await b.check(5) == ["reclaim 140", "room"]
-    assert b.free["state"] == 440
-    assert b.disks.blocked_by() is None
+async def test_retention_runs_at_once_and_then_now_and_then(disks: Disks) -> None:
+    await disks.guard.prepare()
+    assert await disks.check(state=300) == ["reclaim 140"]
+    assert await disks.check(0.5) == []
+    assert "nothing more that it may remove" in disks.guard.warnings()[0]
+    assert await disks.check(5) == ["reclaim 140"]
+    disks.removable = 500
+    assert await disks.check(5) == ["reclaim 140", "room"]
+    assert disks.free["state"] == 440
+    assert disks.disks.blocked_by() is None
 
 
-async def test_what_lies_on_another_disk_is_not_removed_in_vain(b: Bench) -> None:
-    await b.guard.prepare()
-    b.removable = 500
-    assert await b.check(podman=300) == ["reclaim 0"]
-    assert b.removable == 500
-    assert "nothing more" not in b.guard.warnings()[0]
+async def test_what_lies_on_another_disk_is_not_removed_in_vain(disks: Disks) -> None:
+    await disks.guard.prepare()
+    disks.removable = 500
+    assert await disks.check(podman=300) == ["reclaim 0"]
+    assert disks.removable == 500
+    assert "nothing more" not in disks.guard.warnings()[0]
 
 
-async def test_it_ends_some_way_above_the_limit_and_pokes_once(b: Bench) -> None:
-    await b.guard.prepare()
-    await b.check(podman=300)
-    assert await b.check(0.5, podman=439) == []
-    assert b.disks.blocked_by() is not None
-    assert await b.check(0.5, podman=440) == ["room"]
-    assert await b.check(0.5) == []
+async def test_it_ends_some_way_above_the_limit_and_pokes_once(disks: Disks) -> None:
+    await disks.guard.prepare()
+    await disks.check(podman=300)
+    assert await disks.check(0.5, podman=439) == []
+    assert disks.disks.blocked_by() is not None
+    assert await disks.check(0.5, podman=440) == ["room"]
+    assert await disks.check(0.5) == []
 
 
-async def test_below_the_hard_limit_it_removes_and_then_evicts(b: Bench) -> None:
-    await b.guard.prepare()
-    assert await b.check(state=100) == [
+async def test_below_the_hard_limit_it_removes_and_then_evicts(disks: Disks) -> None:
+    await disks.guard.prepare()
+    assert await disks.check(state=100) == [
         "reclaim 340",
         "evict: the disk of state has 100 MiB of 2.0 GiB free, but 220 MiB must be free",
     ]
     # New work needs more than those that run.
     why = "the disk of state has 100 MiB of 2.0 GiB free, but 440 MiB must be free"
-    assert b.disks.blocked_by() == f"disk: {why}"
-    assert b.guard.warnings()[0].startswith(f"{why}: until then nothing new is taken")
-    assert "evicted" in b.guard.warnings()[0]
-    did = await b.check(0.5)
+    assert disks.disks.blocked_by() == f"disk: {why}"
+    assert disks.guard.warnings()[0].startswith(f"{why}: until then nothing new is taken")
+    assert "evicted" in disks.guard.warnings()[0]
+    did = await disks.check(0.5)
     assert [one.split()[0] for one in did] == ["reclaim", "evict:"], "at every check"
-    b.removable = 200
-    assert await b.check(0.5) == ["reclaim 340"], "that was enough"
-    assert b.disks.level is Level.LOW
+    disks.removable = 200
+    assert await disks.check(0.5) == ["reclaim 340"], "that was enough"
+    assert disks.disks.level is Level.LOW
 
 
 @pytest.mark.parametrize("trouble", [OSError(36, "File name too long"), RecursionError("deep")])
-async def test_it_evicts_also_where_nothing_can_be_removed(b: Bench, trouble: Exception) -> None:
-    await b.guard.prepare()
-    b.trouble = trouble
+async def test_it_evicts_also_where_nothing_can_be_removed(
+    disks: Disks, trouble: Exception
+) -> None:
+    await disks.guard.prepare()
+    disks.trouble = trouble
     with pytest.raises(type(trouble)):
-        await b.check(state=100)
-    assert [one.split()[0] for one in b.did] == ["reclaim", "evict:"]
+        await disks.check(state=100)
+    assert [one.split()[0] for one in disks.did] == ["reclaim", "evict:"]
 
 
-async def test_no_job_is_evicted_for_a_disk_that_jobs_do_not_write_to(b: Bench) -> None:
-    await b.guard.prepare()
-    assert await b.check(inbox=10) == ["reclaim 0"]
-    assert b.disks.level is Level.OUT
-    assert "evicted" not in b.guard.warnings()[0]
-    assert b.disks.blocked_by() is not None
+async def test_no_job_is_evicted_for_a_disk_that_jobs_do_not_write_to(disks: Disks) -> None:
+    await disks.guard.prepare()
+    assert await disks.check(inbox=10) == ["reclaim 0"]
+    assert disks.disks.level is Level.OUT
+    assert "evicted" not in disks.guard.warnings()[0]
+    assert disks.disks.blocked_by() is not None
 
 
-async def test_a_disk_that_cannot_be_seen_counts_as_it_was_last(b: Bench) -> None:
-    await b.guard.prepare()
-    await b.check(podman=-1)
-    assert b.disks.blocked_by() is None
-    await b.check(podman=300)
-    await b.check(podman=-1)
-    assert "podman" in (b.disks.blocked_by() or "")
+async def test_a_disk_that_cannot_be_seen_counts_as_it_was_last(disks: Disks) -> None:
+    await disks.guard.prepare()
+    await disks.check(podman=-1)
+    assert disks.disks.blocked_by() is None
+    await disks.check(podman=300)
+    await disks.check(podman=-1)
+    assert "podman" in (disks.disks.blocked_by() or "")
 
 
 async def test_the_log_says_it_once_with_figures(
-    b: Bench, caplog: pytest.LogCaptureFixture
+    disks: Disks, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, disk_guard.__name__)
-    await b.guard.prepare()
+    await disks.guard.prepare()
     for free in (300, 290, 280, 500):
-        await b.check(1, state=free)
+        await disks.check(1, state=free)
     assert caplog.messages == [
         "the disk of state has 300 MiB of 2.0 GiB free, but 440 MiB must be free: work waits",
         "the disks have room again: work continues",
     ]
 
 
-async def test_the_ballast_is_made_when_there_is_room_beyond_the_soft_limit(b: Bench) -> None:
-    b.free["state"] = 455  # 440 would be enough without it
-    await b.guard.prepare()
-    assert not b.ballast.is_there()
-    await b.check(1, state=456)
-    assert b.ballast.is_there()
-    b.ballast.give_up()
-    await b.check(1, state=300)
-    await b.check(70)
-    assert not b.ballast.is_there()
-    await b.check(70, state=1000)
-    assert b.ballast.is_there()
+async def test_the_ballast_is_made_when_there_is_room_beyond_the_soft_limit(disks: Disks) -> None:
+    disks.free["state"] = 455  # 440 would be enough without it
+    await disks.guard.prepare()
+    assert not disks.ballast.is_there()
+    await disks.check(1, state=456)
+    assert disks.ballast.is_there()
+    disks.ballast.give_up()
+    await disks.check(1, state=300)
+    await disks.check(70)
+    assert not disks.ballast.is_there()
+    await disks.check(70, state=1000)
+    assert disks.ballast.is_there()
 
 
 async def test_what_keeps_it_from_making_room_is_tried_again(
-    b: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    disks: Disks, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(disk_guard, "_PAUSE", 0.001)
     monkeypatch.setattr(disk_guard, "_PAUSE_LOW", 0.001)
     monkeypatch.setattr(disk_guard, "_RELIEF", 0.0)
-    await b.guard.prepare()
-    b.trouble = StorageFullError("claraedge.db: the disk is full")
-    b.free["state"] = 300
-    running = asyncio.create_task(b.guard.run())
+    await disks.guard.prepare()
+    disks.trouble = StorageFullError("claraedge.db: the disk is full")
+    disks.free["state"] = 300
+    running = asyncio.create_task(disks.guard.run())
     try:
         async with asyncio.timeout(20):
-            while len(b.did) < 5:
+            while len(disks.did) < 5:
                 await asyncio.sleep(0.001)
-            b.trouble, b.removable = None, 500
-            while b.disks.blocked_by() is not None:
+            disks.trouble, disks.removable = None, 500
+            while disks.disks.blocked_by() is not None:
                 await asyncio.sleep(0.001)
     finally:
         running.cancel()

@@ -13,8 +13,8 @@ from claraedge.inbox.intake.processor import Processor
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
 from tests.rig.device import Device, copy, emptied
-from tests.rig.engine import bench as engine_bench
-from tests.rig.inbox import Bench, bench, drop, make_config
+from tests.rig.engine import engine_rig
+from tests.rig.inbox import InboxRig, drop, inbox_rig, make_config
 from tests.rig.pipelines import chain
 from tests.rig.waiting import eventually
 
@@ -44,8 +44,8 @@ async def test_a_bug_in_one_delivery_parks_that_one(
         return put(self, flag, due)
 
     monkeypatch.setattr(Parcels, "put", putting)
-    async with bench(make_config(tmp_path)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(tmp_path)) as rig:
+        await rig.register("ct")
         drop(tmp_path / "inbox/ct/bad.dcm", b"bad")
         drop(tmp_path / "inbox/ct/good.dcm", b"good")
         outbox = tmp_path / "outbox/ct"
@@ -54,7 +54,7 @@ async def test_a_bug_in_one_delivery_parks_that_one(
         )
         await eventually(lambda: "a delivery met a bug" in caplog.text, "the bug is logged")
         broken = False
-        b.delivery.try_again()
+        rig.delivery.try_again()
         await eventually(
             lambda: len(list(outbox.glob("bad.dcm-*"))) == 1, "the bad one is delivered"
         )
@@ -76,20 +76,20 @@ async def test_a_bug_with_one_item_parks_that_one(
         return original(self, *arguments)
 
     monkeypatch.setattr(where, method, failing)
-    async with bench(make_config(tmp_path)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(tmp_path)) as rig:
+        await rig.register("ct")
         drop(tmp_path / "inbox/ct/bad.dcm", b"bad")
         drop(tmp_path / "inbox/ct/good.dcm", b"good")
         await eventually(
             lambda: len(list((tmp_path / "outbox/ct").glob("good.dcm-*"))) == 1,
             "the good one is delivered",
         )
-        assert "internal error: RecursionError('too deep')" in await reason(b)
+        assert "internal error: RecursionError('too deep')" in await reason(rig)
 
 
-async def reason(b: Bench) -> str:
+async def reason(rig: InboxRig) -> str:
     """Why the one that waits waits."""
-    items = await b.until(lambda items: any(i.state is ItemState.PARKED for i in items))
+    items = await rig.until(lambda items: any(i.state is ItemState.PARKED for i in items))
     (waiting,) = [item for item in items if item.state is ItemState.PARKED]
     assert waiting.name == "bad.dcm"
     return waiting.reason
@@ -107,10 +107,10 @@ async def test_a_bug_in_the_removal_of_one_container_ends_nothing(
         await remove(container)
 
     monkeypatch.setattr(device.runner, "remove", removing)
-    async with engine_bench(device) as b:
-        pipeline = await b.register(chain("one", "two"))
+    async with engine_rig(device) as rig:
+        pipeline = await rig.register(chain("one", "two"))
         for _ in range(3):
-            job = await b.job(pipeline, {"x": b"1"})
-            assert (await b.end(job.id)).status is JobStatus.HEALTHY
+            job = await rig.job(pipeline, {"x": b"1"})
+            assert (await rig.end(job.id)).status is JobStatus.HEALTHY
         await emptied(device.runner)
     assert len(broken) == 1

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from claraedge.inbox.model import Item, ItemState
-from tests.rig.inbox import Bench, bench, drop, ended, make_config, tree_of
+from tests.rig.inbox import InboxRig, drop, ended, inbox_rig, make_config, tree_of
 
 MIB = 1 << 20
 
@@ -28,11 +28,11 @@ def unmount(folder: Path) -> None:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-async def waits(b: Bench, name: str, why: str) -> None:
+async def waits(rig: InboxRig, name: str, why: str) -> None:
     def said(items: list[Item]) -> bool:
         return any(item.name == name and why in item.reason for item in items)
 
-    await b.until(said)
+    await rig.until(said)
 
 
 async def full(state: Path) -> None:
@@ -40,17 +40,17 @@ async def full(state: Path) -> None:
     outbox = state / "outbox"
     mount(outbox, 8 * MIB)
     ballast = drop(outbox / "ballast", bytes(7 * MIB))
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
         drop(state / "inbox/ct/big.dcm", bytes(MIB))
-        await waits(b, "big.dcm", f"the disk of {outbox} is full; free some space there")
+        await waits(rig, "big.dcm", f"the disk of {outbox} is full; free some space there")
         assert list(outbox.glob(".tmp-*")) == []
         drop(state / "inbox/ct/small.dcm", b"small")
-        items = await b.delivered()
+        items = await rig.delivered()
         assert [item.name for item in ended(items)] == ["small.dcm"]
         assert list(outbox.glob(".tmp-*")) == []
         ballast.unlink()
-        await b.delivered(2)
+        await rig.delivered(2)
     assert len(list(outbox.glob("ct/big.dcm-*/result.json"))) == 1
 
 
@@ -59,13 +59,13 @@ async def full_originals(state: Path) -> None:
     originals = state / "originals"
     mount(originals, 2 * MIB)
     ballast = drop(originals / "ballast", bytes(2 * MIB - 65536))
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
         drop(state / "inbox/ct/big.dcm", bytes(MIB))
-        await waits(b, "big.dcm", "is full; free some space there")
+        await waits(rig, "big.dcm", "is full; free some space there")
         assert [path for path in originals.rglob("*") if path.is_file()] == [ballast]
         ballast.unlink()
-        await b.delivered()
+        await rig.delivered()
     assert list(tree_of(originals).values()) == [bytes(MIB)]
 
 
@@ -74,30 +74,32 @@ async def unmounted(state: Path) -> None:
     outbox = state / "outbox"
     mount(outbox, 8 * MIB)
     config = make_config(state)
-    async with bench(config) as b:
-        await b.register("ct")
+    async with inbox_rig(config) as rig:
+        await rig.register("ct")
         drop(state / "inbox/ct/one.dcm", b"one")
-        await b.delivered()
+        await rig.delivered()
         unmount(outbox)
         drop(state / "inbox/ct/two.dcm", b"two")
-        await waits(b, "two.dcm", f"is not mounted; mount it again: mount '{outbox}'")
-        (warning,) = b.delivery.warnings()
+        await waits(rig, "two.dcm", f"is not mounted; mount it again: mount '{outbox}'")
+        (warning,) = rig.delivery.warnings()
         assert "is not mounted" in warning
-    async with bench(config) as b:
-        await waits(b, "two.dcm", "is not mounted")
+    async with inbox_rig(config) as rig:
+        await waits(rig, "two.dcm", "is not mounted")
         assert list(outbox.iterdir()) == []
         mount(outbox, 8 * MIB)
-        await b.delivered(2)
-        assert b.delivery.warnings() == []
+        await rig.delivered(2)
+        assert rig.delivery.warnings() == []
     assert len(list(outbox.glob("ct/two.dcm-*"))) == 1
     unmount(outbox)
     without = make_config(state, wait_for_mounts=False)
-    async with bench(without) as b:  # an administrator says that it is to lie here from now on
+    async with inbox_rig(
+        without
+    ) as rig:  # an administrator says that it is to lie here from now on
         drop(state / "inbox/ct/three.dcm", b"three")
-        await b.delivered(3)
-    async with bench(config) as b:
+        await rig.delivered(3)
+    async with inbox_rig(config) as rig:
         drop(state / "inbox/ct/four.dcm", b"four")
-        await b.delivered(4)
+        await rig.delivered(4)
     assert len(list(outbox.glob("ct/*"))) == 2
 
 
@@ -106,14 +108,16 @@ async def unmounted_at_start(state: Path) -> None:
     disk = state / "disk"
     mount(disk, 8 * MIB)
     config = make_config(state, path=disk / "out", originals=disk / "originals")
-    async with bench(config) as b:
-        await b.register("ct")
+    async with inbox_rig(config) as rig:
+        await rig.register("ct")
         drop(state / "inbox/ct/one.dcm", b"one")
-        await b.delivered()
+        await rig.delivered()
     unmount(disk)
-    async with bench(config) as b:
+    async with inbox_rig(config) as rig:
         drop(state / "inbox/ct/two.dcm", b"two")
-        (item,) = [i for i in await b.until(lambda items: items[-1].reason) if i.name == "two.dcm"]
+        (item,) = [
+            i for i in await rig.until(lambda items: items[-1].reason) if i.name == "two.dcm"
+        ]
         assert item.state is ItemState.SUBMITTED
         assert list(disk.iterdir()) == []
 

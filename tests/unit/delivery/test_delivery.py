@@ -20,11 +20,11 @@ from claraedge.jobs.model import JobStatus, Priority
 from claraedge.registry.pipelines import get, resolve
 from claraedge.store.database import Transaction
 from tests.rig.inbox import (
-    Bench,
-    bench,
+    InboxRig,
     document,
     drop,
     ended,
+    inbox_rig,
     make_config,
     other_file_system,
     swept,
@@ -42,11 +42,11 @@ def state(tmp_path: Path) -> Path:
 async def test_a_job_that_did_not_end_well_goes_to_the_failures(
     state: Path, status: JobStatus
 ) -> None:
-    async with bench(make_config(state), status=status) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state), status=status) as rig:
+        await rig.register("ct")
         drop(state / "inbox/ct/reason.json", b"the original")
-        (item,) = await b.delivered()
-        (job,) = await b.jobs()
+        (item,) = await rig.delivered()
+        (job,) = await rig.jobs()
     folder = state / f"failed/ct/reason.json-{job.id[:8]}"
     assert (item.state, item.result_path) == (ItemState.FAILED, str(folder))
     assert item.reason == "first: exit code 3"
@@ -66,11 +66,11 @@ async def test_a_job_that_did_not_end_well_goes_to_the_failures(
     assert not (state / "outbox/ct").exists()
 
 
-async def parked(b: Bench) -> str:
+async def parked(rig: InboxRig) -> str:
     """The reason of the one delivery, once it is parked."""
     async with asyncio.timeout(20):
         while True:
-            rows = await b.database.read(lambda tx: records.due(tx, healthy=True))
+            rows = await rig.database.read(lambda tx: records.due(tx, healthy=True))
             if rows and rows[0].state is DeliveryState.PARKED:
                 return rows[0].reason
             await asyncio.sleep(0.01)
@@ -78,30 +78,30 @@ async def parked(b: Bench) -> str:
 
 @pytest.mark.parametrize("name", ["outbox", "originals"])
 async def test_a_folder_that_is_gone_parks_until_it_is_back(state: Path, name: str) -> None:
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
         (state / name).rmdir()
         drop(state / "inbox/ct/scan.dcm")
-        assert f"mkdir -p '{state / name}'" in await parked(b)
-        (item,) = await b.inbox.items()
+        assert f"mkdir -p '{state / name}'" in await parked(rig)
+        (item,) = await rig.inbox.items()
         assert str(state / name) in item.reason
         assert not (state / name).exists()  # a mount point's place is not filled behind it
         (state / name).mkdir()
-        (item,) = await b.delivered()
+        (item,) = await rig.delivered()
     assert item.state is ItemState.DELIVERED
 
 
 async def test_a_folder_that_is_no_folder_parks_and_stops_nothing_else(state: Path) -> None:
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
-        await b.register("mr")
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
+        await rig.register("mr")
         blocker = drop(state / "outbox/ct")
         drop(state / "inbox/ct/one.dcm")
-        await parked(b)
+        await parked(rig)
         drop(state / "inbox/mr/two.dcm")
-        assert [i.name for i in ended(await b.delivered())] == ["two.dcm"]
+        assert [i.name for i in ended(await rig.delivered())] == ["two.dcm"]
         blocker.unlink()
-        await b.delivered(2)
+        await rig.delivered(2)
 
 
 async def test_several_may_check_a_folder_at_once(tmp_path: Path) -> None:
@@ -128,12 +128,12 @@ async def test_a_disk_that_fails_keeps_waiting_what_goes_there(
 
 @pytest.mark.parametrize("status", [JobStatus.HEALTHY, JobStatus.FAULTED])
 async def test_a_name_of_a_removed_folder_is_not_used_again(state: Path, status: JobStatus) -> None:
-    async with bench(make_config(state), status=status) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state), status=status) as rig:
+        await rig.register("ct")
         names = []
         for count in range(1, 4):  # the same file, dropped again each time
             drop(state / "inbox/ct/scan.dcm")
-            items = await b.delivered(count)
+            items = await rig.delivered(count)
             (path,) = {str(item.result_path) for item in items} - set(names)
             shutil.rmtree(path)
             names.append(path)
@@ -141,15 +141,18 @@ async def test_a_name_of_a_removed_folder_is_not_used_again(state: Path, status:
 
 
 async def test_a_result_folder_of_another_is_never_touched(state: Path) -> None:
-    async with bench(make_config(state), run=False) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state), run=False) as rig:
+        await rig.register("ct")
         drop(state / "inbox/ct/scan.dcm")
-        intake = b.group.create_task(b.inbox.run())
-        await b.until(lambda items: items and items[0].state is ItemState.SUBMITTED)
-        (job,) = await b.jobs()
+        intake = rig.group.create_task(rig.inbox.run())
+        await rig.until(lambda items: items and items[0].state is ItemState.SUBMITTED)
+        (job,) = await rig.jobs()
         other = drop(state / f"outbox/ct/scan.dcm-{job.id[:8]}/result.json", b"{}").parent
-        running = [b.group.create_task(b.engine.run()), b.group.create_task(b.delivery.run())]
-        (item,) = await b.delivered()
+        running = [
+            rig.group.create_task(rig.engine.run()),
+            rig.group.create_task(rig.delivery.run()),
+        ]
+        (item,) = await rig.delivered()
         for task in (intake, *running):
             task.cancel()
     assert item.result_path == str(state / f"outbox/ct/scan.dcm-{job.id}")
@@ -158,18 +161,18 @@ async def test_a_result_folder_of_another_is_never_touched(state: Path) -> None:
 
 async def test_a_restart_delivers_what_was_parked(state: Path) -> None:
     config = make_config(state)
-    async with bench(config) as b:
-        await b.register("ct")
+    async with inbox_rig(config) as rig:
+        await rig.register("ct")
         (state / "outbox").rmdir()
         drop(state / "inbox/ct/scan.dcm")
-        await parked(b)
-    async with bench(config) as b:  # created again at start
-        await b.delivered()
+        await parked(rig)
+    async with inbox_rig(config) as rig:  # created again at start
+        await rig.delivered()
 
 
 async def test_a_job_of_the_api_is_delivered_where_a_row_says_so(state: Path) -> None:
-    async with bench(make_config(state)) as b:
-        pipeline = await b.register("ct")
+    async with inbox_rig(make_config(state)) as rig:
+        pipeline = await rig.register("ct")
 
         def work(tx: Transaction) -> None:
             registered = get(tx, pipeline)
@@ -183,10 +186,10 @@ async def test_a_job_of_the_api_is_delivered_where_a_row_says_so(state: Path) ->
                 if asked:
                     records.add_for_job(tx, jobs.get(tx, job), checked, all_jobs=True)
 
-        await b.database.write(work)
-        b.engine.wake.set()
+        await rig.database.write(work)
+        rig.engine.wake.set()
         await eventually(
-            lambda: list((state / "outbox").glob("ct/*/result.json")) and len(b.engine.ran) >= 2,
+            lambda: list((state / "outbox").glob("ct/*/result.json")) and len(rig.engine.ran) >= 2,
             "one is delivered and both ran",
         )
     (folder,) = (state / "outbox/ct").iterdir()
@@ -219,11 +222,11 @@ operators:
 
 
 async def test_results_name_what_was_registered_and_contain_what_that_read(state: Path) -> None:
-    async with bench(make_config(state)) as b:
-        await b.register("ct", REGISTERING)
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct", REGISTERING)
         drop(state / "inbox/ct/scan.dcm", b"slice")
-        (item,) = await b.delivered()
-        (job,) = await b.jobs()
+        (item,) = await rig.delivered()
+        (job,) = await rig.jobs()
     folder = Path(str(item.result_path))
     result = document(folder / "result.json")
     assert result["registered"] == [
@@ -237,8 +240,8 @@ async def test_results_name_what_was_registered_and_contain_what_that_read(state
 
 
 async def test_a_job_of_the_api_that_registers_results_is_delivered_unasked(state: Path) -> None:
-    async with bench(make_config(state)) as b:
-        plain, registering = await b.register("ct"), await b.register("mr", REGISTERING)
+    async with inbox_rig(make_config(state)) as rig:
+        plain, registering = await rig.register("ct"), await rig.register("mr", REGISTERING)
 
         def work(tx: Transaction) -> None:
             for job, pipeline in (("1" * 32, plain), ("2" * 32, registering)):
@@ -250,8 +253,8 @@ async def test_a_job_of_the_api_that_registers_results_is_delivered_unasked(stat
                 )  # fmt: skip
                 records.add_for_job(tx, jobs.get(tx, job), checked, all_jobs=False)
 
-        await b.database.write(work)
-        rows = await b.database.read(
+        await rig.database.write(work)
+        rows = await rig.database.read(
             lambda tx: [records.get(tx, "1" * 32), records.get(tx, "2" * 32)]
         )
     assert [row is not None for row in rows] == [False, True]
@@ -263,14 +266,14 @@ async def test_an_item_whose_pipeline_cannot_run_yet_is_parked_with_the_reason(
     needing = REGISTERING.replace(
         "  input: [{{path: /in}}]", "  variables: {{MODEL: '${{{{ NET }}}}'}}", 1
     )
-    async with bench(make_config(state)) as b:
-        await b.register("ct", needing.replace("{{path: /study}}, ", ""))
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct", needing.replace("{{path: /study}}, ", ""))
         drop(state / "inbox/ct/scan.dcm")
-        (item,) = await b.until(lambda items: items and "NET" in items[0].reason)
+        (item,) = await rig.until(lambda items: items and "NET" in items[0].reason)
         assert "the placeholder `${{ NET }}` names no parameter" in item.reason
-        assert not await b.jobs()
-        await b.register("ct")  # the newest of the name counts
-        (item,) = await b.delivered()
+        assert not await rig.jobs()
+        await rig.register("ct")  # the newest of the name counts
+        (item,) = await rig.delivered()
     assert item.state is ItemState.DELIVERED
 
 
@@ -304,13 +307,13 @@ async def test_another_file_system_for_results_and_inbox_works(tmp_path: Path) -
             failed=other / "failed",
             originals=other / "originals",
         )
-        async with bench(config) as b:
-            await b.register("ct")
+        async with inbox_rig(config) as rig:
+            await rig.register("ct")
             drop(other / "inbox/ct/scan.dcm", b"one")
             drop(other / "inbox/ct/study/a/1.dcm", b"two")
             drop(other / "inbox/ct/bad/1.dcm", b"three")
             (other / "inbox/ct/bad/link").symlink_to("/etc/passwd")
-            items = await b.delivered(3)
+            items = await rig.delivered(3)
             await swept(tmp_path / "state")
         by_name = {item.name: Path(item.result_path or "") for item in items}
         assert [i.name for i in items if i.state is ItemState.FAILED] == ["bad"]

@@ -14,7 +14,7 @@ import pytest
 from claraedge.delivery import roots
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
-from tests.rig.inbox import bench, drop, ended, make_config
+from tests.rig.inbox import drop, ended, inbox_rig, make_config
 from tests.rig.waiting import eventually
 from tests.unit.delivery.outbox_child import SCENARIOS
 
@@ -55,17 +55,17 @@ async def test_a_share_that_hangs_keeps_no_failure_waiting(
 
     hung = False
     monkeypatch.setattr(roots.Root, "trouble", slow)
-    async with bench(make_config(tmp_path)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(tmp_path)) as rig:
+        await rig.register("ct")
         hung = True
         drop(tmp_path / "inbox/ct/good.dcm")
-        (item,) = await b.until(lambda items: items and "does not answer" in items[0].reason)
+        (item,) = await rig.until(lambda items: items and "does not answer" in items[0].reason)
         assert item.state is ItemState.SUBMITTED
-        b.engine.status = JobStatus.FAULTED
+        rig.engine.status = JobStatus.FAULTED
         drop(tmp_path / "inbox/ct/bad.dcm")
-        assert [i.name for i in ended(await b.delivered())] == ["bad.dcm"]
+        assert [i.name for i in ended(await rig.delivered())] == ["bad.dcm"]
         answers.set()
-        await b.delivered(2)
+        await rig.delivered(2)
 
 
 async def test_deliveries_that_hang_keep_no_failure_waiting(tmp_path: Path) -> None:
@@ -75,19 +75,19 @@ async def test_deliveries_that_hang_keep_no_failure_waiting(tmp_path: Path) -> N
         if name == "deliver: copied":
             answers.wait(60)
 
-    async with bench(make_config(tmp_path), hook=hook) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(tmp_path), hook=hook) as rig:
+        await rig.register("ct")
         try:
             for number in range(6):
                 drop(tmp_path / f"inbox/ct/{number}.dcm")
             outbox = tmp_path / "outbox"
             await eventually(
-                lambda: len(b.engine.ran) >= 6 and len(list(outbox.glob(".tmp-*"))) >= 4,
+                lambda: len(rig.engine.ran) >= 6 and len(list(outbox.glob(".tmp-*"))) >= 4,
                 "all ran and four are being delivered",
             )
-            b.engine.status = JobStatus.FAULTED
+            rig.engine.status = JobStatus.FAULTED
             drop(tmp_path / "inbox/ct/bad.dcm")
-            assert [i.name for i in ended(await b.delivered())] == ["bad.dcm"]
+            assert [i.name for i in ended(await rig.delivered())] == ["bad.dcm"]
         finally:
             answers.set()
-        await b.delivered(7)
+        await rig.delivered(7)

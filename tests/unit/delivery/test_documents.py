@@ -11,7 +11,7 @@ import pytest
 
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.model import JobStatus
-from tests.rig.inbox import bench, document, drop, make_config, tree_of
+from tests.rig.inbox import document, drop, inbox_rig, make_config, tree_of
 
 
 def sha256(content: bytes) -> str:
@@ -19,12 +19,12 @@ def sha256(content: bytes) -> str:
 
 
 async def test_result_json_has_all(tmp_path: Path) -> None:
-    async with bench(make_config(tmp_path)) as b:
-        pipeline = await b.register("ct")
+    async with inbox_rig(make_config(tmp_path)) as rig:
+        pipeline = await rig.register("ct")
         drop(tmp_path / "inbox/ct/study/a/1.dcm", b"one")
         drop(tmp_path / "inbox/ct/study/2.dcm", b"zwei")
-        (item,) = await b.delivered()
-        (job,) = await b.jobs()
+        (item,) = await rig.delivered()
+        (job,) = await rig.jobs()
     folder = Path(str(item.result_path))
     result = document(folder / "result.json")
     assert result["inputs"] == [
@@ -61,10 +61,10 @@ async def test_result_json_has_all(tmp_path: Path) -> None:
 async def test_names_that_the_folder_has_itself_collide_with_nothing(
     tmp_path: Path, name: str, status: JobStatus
 ) -> None:
-    async with bench(make_config(tmp_path), status=status) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(tmp_path), status=status) as rig:
+        await rig.register("ct")
         drop(tmp_path / "inbox/ct" / name, b"what was dropped")
-        (item,) = await b.delivered()
+        (item,) = await rig.delivered()
     folder = Path(str(item.result_path))
     healthy = status is JobStatus.HEALTHY
     found = document(folder / ("result.json" if healthy else "reason.json"))
@@ -78,10 +78,10 @@ async def test_names_that_the_folder_has_itself_collide_with_nothing(
 
 async def test_a_name_that_is_not_utf8_is_shown_byte_by_byte(tmp_path: Path) -> None:
     raw = b"caf\xe9\n.dcm"
-    async with bench(make_config(tmp_path)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(tmp_path)) as rig:
+        await rig.register("ct")
         drop(tmp_path / "inbox/ct" / os.fsdecode(raw), b"content")
-        (item,) = await b.delivered()
+        (item,) = await rig.delivered()
     assert item.state is ItemState.FAILED
     folder = Path(str(item.result_path))
     reason = document(folder / "reason.json")
@@ -103,10 +103,10 @@ operators:
 
 async def test_a_failure_of_an_operator_with_the_longest_name_is_delivered(tmp_path: Path) -> None:
     long = "n" * 255
-    async with bench(make_config(tmp_path), status=JobStatus.FAULTED) as b:
-        await b.register("ct", LONG.format(long=long))
+    async with inbox_rig(make_config(tmp_path), status=JobStatus.FAULTED) as rig:
+        await rig.register("ct", LONG.format(long=long))
         drop(tmp_path / "inbox/ct/scan.dcm")
-        (item,) = await b.delivered()
+        (item,) = await rig.delivered()
     folder = Path(str(item.result_path))
     assert [path.name for path in (folder / "logs").iterdir()] == [f"{'n' * 200}-0.log"]
     assert document(folder / "reason.json")["operators"][0]["name"] == long

@@ -22,7 +22,16 @@ from claraedge.fs.removal import remove
 from claraedge.jobs.model import JobStatus
 from claraedge.jobs.retention.trust import ClockTrust
 from tests.failpoints.delivery import REMOVAL
-from tests.rig.inbox import Bench, KilledError, bench, document, drop, make_config, swept, tree_of
+from tests.rig.inbox import (
+    InboxRig,
+    KilledError,
+    document,
+    drop,
+    inbox_rig,
+    make_config,
+    swept,
+    tree_of,
+)
 
 DAY = 86400.0
 HOUR = 3600.0
@@ -48,19 +57,19 @@ class Hands:
 
 @dataclass
 class Keeping:
-    """A bench that has delivered, and what removes there."""
+    """A rig that has delivered, and what removes there."""
 
-    b: Bench
+    rig: InboxRig
     clock: Hands
     expiry: Expiry
 
     async def row(self, query: str, *values: Any) -> Any:
-        return await self.b.database.read(
+        return await self.rig.database.read(
             lambda tx: tx._connection.execute(query, values).fetchone()
         )
 
     async def totals(self) -> dict[str, tuple[int, int]]:
-        row = await self.b.database.read(lambda tx: tx.row("status_counts"))
+        row = await self.rig.database.read(lambda tx: tx.row("status_counts"))
         assert row is not None
         return {
             kind: (row[plural], row[f"{kind}_bytes"])
@@ -88,26 +97,26 @@ async def keeping(
     **rules: float | None,
 ) -> AsyncIterator[Keeping]:
     config = make_config(state, trigger=trigger)
-    async with bench(config, status=status) as b:
-        yield await keeper_of(b, **rules)
+    async with inbox_rig(config, status=status) as rig:
+        yield await keeper_of(rig, **rules)
 
 
-async def keeper_of(b: Bench, **rules: float | None) -> Keeping:
-    roots = Roots(b.database, b.config)
+async def keeper_of(rig: InboxRig, **rules: float | None) -> Keeping:
+    roots = Roots(rig.database, rig.config)
     await roots.prepare()
     clock = Hands()
-    trust = ClockTrust(b.database, clock)
-    expiry = Expiry(b.database, roots, OutboxSettings(**rules), clock, trust)  # type: ignore[arg-type]
-    return Keeping(b, clock, expiry)
+    trust = ClockTrust(rig.database, clock)
+    expiry = Expiry(rig.database, roots, OutboxSettings(**rules), clock, trust)  # type: ignore[arg-type]
+    return Keeping(rig, clock, expiry)
 
 
 async def deliver(k: Keeping, *names: str) -> list[Path]:
     """The result folders of files that were dropped."""
-    if not await k.b.database.read(lambda tx: tx.rows("pipelines", after=0)):
-        await k.b.register("ct")
+    if not await k.rig.database.read(lambda tx: tx.rows("pipelines", after=0)):
+        await k.rig.register("ct")
     for name in names:
-        drop(k.b.config.inbox_dir / "ct" / name, name.encode())
-    items = await k.b.delivered(len(names))
+        drop(k.rig.config.inbox_dir / "ct" / name, name.encode())
+    items = await k.rig.delivered(len(names))
     return [Path(item.result_path or "") for item in items]
 
 
@@ -160,7 +169,7 @@ async def test_failures_of_jobs_and_of_items_go_with_their_originals(tmp_path: P
         outside = drop(tmp_path / "outside")
         (tmp_path / "inbox/ct/bad/link").symlink_to(outside)
         await deliver(k, "a.dcm")
-        await k.b.delivered(2)
+        await k.rig.delivered(2)
         assert (await k.totals())["failure"][0] == 2
         assert len(list((tmp_path / "failed/ct").glob("*/original"))) == 2
         await k.run_for(26 * HOUR)
@@ -172,7 +181,7 @@ async def test_failures_of_jobs_and_of_items_go_with_their_originals(tmp_path: P
 
 async def test_what_a_trigger_says_of_originals_wins(tmp_path: Path) -> None:
     async with keeping(tmp_path, originals_keep_days=1.0) as k:
-        await k.b.register("ct")
+        await k.rig.register("ct")
 
         def wish(tx: Any) -> None:
             tx._connection.execute(
@@ -181,7 +190,7 @@ async def test_what_a_trigger_says_of_originals_wins(tmp_path: Path) -> None:
                 " WHEN 'gone' THEN 0 WHEN 'long' THEN 3 END WHERE id = NEW.id; END"
             )
 
-        await k.b.database.write(wish)
+        await k.rig.database.write(wish)
         await deliver(k, "gone", "long", "usual")
         kept = sorted(path.name for path in (tmp_path / "originals").glob("ct/*/*"))
         assert kept == ["long", "usual"]  # 0: it went with its delivery
@@ -203,11 +212,11 @@ async def test_links_of_duplicates_go_with_the_results_that_they_lead_to(
         )
     trigger = [{"folder": "ct", "pipeline": "ct", "duplicates": "link"}]
     async with keeping(tmp_path, trigger=trigger, keep_days=1.0) as k:
-        await k.b.register("ct")
+        await k.rig.register("ct")
         drop(tmp_path / "inbox/ct/one.dcm", b"the same")
-        await k.b.delivered()
+        await k.rig.delivered()
         drop(tmp_path / "inbox/ct/two.dcm", b"the same")
-        await k.b.delivered(2)
+        await k.rig.delivered(2)
         found = {path.is_symlink() for path in (tmp_path / "outbox/ct").iterdir()}
         assert found == {True, False}
         assert (await k.totals())["result"][0] == 1

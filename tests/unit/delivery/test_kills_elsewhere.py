@@ -10,7 +10,7 @@ import pytest
 
 from claraedge.inbox.model import ItemState
 from tests.failpoints.delivery import RESULT_ACROSS
-from tests.rig.inbox import bench, drop, make_config, other_file_system, swept, tree_of
+from tests.rig.inbox import drop, inbox_rig, make_config, other_file_system, swept, tree_of
 from tests.unit.inbox.test_kills import Fuse, KilledError
 
 
@@ -23,10 +23,10 @@ def other(tmp_path: Path) -> Iterator[Path]:
 
 async def life(state: Path, other: Path, fuse: Fuse) -> tuple[ItemState, str | None]:
     config = make_config(state, settle=0.05, path=other / "out", originals=other / "originals")
-    async with bench(config, hook=fuse) as b:
-        if not await b.database.read(lambda tx: tx.rows("pipelines", after=0)):
-            await b.register("ct")
-        (item,) = await b.delivered()
+    async with inbox_rig(config, hook=fuse) as rig:
+        if not await rig.database.read(lambda tx: tx.rows("pipelines", after=0)):
+            await rig.register("ct")
+        (item,) = await rig.delivered()
         await swept(state)
     return item.state, item.result_path
 

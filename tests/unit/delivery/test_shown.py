@@ -14,7 +14,7 @@ from claraedge.blocking import CancelFlag
 from claraedge.fs.trees import Building
 from claraedge.fs.trusted import opened
 from claraedge.jobs.model import JobStatus
-from tests.rig.inbox import bench, drop, make_config
+from tests.rig.inbox import drop, inbox_rig, make_config
 
 
 @pytest.fixture(params=[0o077, 0o002], ids="umask {:04o}".format)
@@ -48,10 +48,10 @@ async def test_results_are_open_to_those_that_the_outbox_is_open_to(
     outbox = tmp_path / "outbox"
     outbox.mkdir()
     outbox.chmod(root)
-    async with bench(make_config(tmp_path)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(tmp_path)) as rig:
+        await rig.register("ct")
         drop(tmp_path / "inbox/ct/study/a/scan.dcm")
-        await b.delivered()
+        await rig.delivered()
     assert stat.S_IMODE(outbox.stat().st_mode) == root
     assert modes(outbox) == (folders, read)
 
@@ -60,10 +60,10 @@ async def test_reasons_and_logs_are_open_as_the_failures_are(tmp_path: Path, uma
     failed = tmp_path / "failed"
     failed.mkdir()
     failed.chmod(0o2750)
-    async with bench(make_config(tmp_path), status=JobStatus.FAULTED) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(tmp_path), status=JobStatus.FAULTED) as rig:
+        await rig.register("ct")
         drop(tmp_path / "inbox/ct/scan.dcm")
-        await b.delivered()
+        await rig.delivered()
     folders, _ = modes(failed)
     assert folders == {0o2750}
     paths = [*failed.glob("ct/*/reason.json"), *failed.glob("ct/*/logs/*")]
@@ -71,10 +71,10 @@ async def test_reasons_and_logs_are_open_as_the_failures_are(tmp_path: Path, uma
 
 
 async def test_an_outbox_that_is_made_follows_the_umask(tmp_path: Path, umask: int) -> None:
-    async with bench(make_config(tmp_path)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(tmp_path)) as rig:
+        await rig.register("ct")
         drop(tmp_path / "inbox/ct/scan.dcm")
-        await b.delivered()
+        await rig.delivered()
     mode = 0o755 & ~umask
     assert modes(tmp_path / "outbox") == ({mode}, {mode & 0o666})
 
@@ -107,10 +107,10 @@ async def test_a_disk_that_knows_no_modes_gets_results_all_the_same(
         chmod(path, mode, **more)
 
     monkeypatch.setattr(os, "chmod", refusing)
-    async with bench(make_config(tmp_path)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(tmp_path)) as rig:
+        await rig.register("ct")
         drop(tmp_path / "inbox/ct/scan.dcm", b"scan")
-        await b.delivered()
+        await rig.delivered()
     (result,) = (tmp_path / "outbox").glob("ct/*/last/Left/scan.dcm")
     assert result.read_bytes() == b"scan"
     assert refused

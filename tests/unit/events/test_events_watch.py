@@ -26,19 +26,19 @@ from claraedge.store.database import Transaction
 from claraedge.wire.claraedge.v1 import events_pb2 as wire
 from claraedge.wire.claraedge.v1.events_pb2_grpc import EventsStub
 from tests.rig.device import Device, copy
-from tests.rig.engine import Bench, bench
+from tests.rig.engine import EngineRig, engine_rig
 from tests.rig.pipelines import chain
 
 
 @dataclass
 class Site:
-    bench: Bench
+    rig: EngineRig
     log: EventLog
     socket: Path
 
     async def change(self, job: str, text: str) -> None:
         """One state change of a job."""
-        await self.bench.database.write(lambda tx: records.say(tx, job, 0.0, text))
+        await self.rig.database.write(lambda tx: records.say(tx, job, 0.0, text))
 
 
 @pytest.fixture
@@ -47,13 +47,13 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     device.runner.add_image("copy:1", copy)
     with tempfile.TemporaryDirectory(prefix="ev-") as short:
         socket = Path(short, "s")
-        async with bench(device) as b:
-            log = EventLog(b.database, SystemClock(), new_id)
+        async with engine_rig(device) as rig:
+            log = EventLog(rig.database, SystemClock(), new_id)
             await log.prepare()
             service = wire.DESCRIPTOR.services_by_name["Events"]
             limits = CallLimits(unary=10, idle=0.5)
             async with Server(socket, [(service, EventsServicer(log, 0.5))], limits):
-                yield Site(b, log, socket)
+                yield Site(rig, log, socket)
 
 
 class Watch:
@@ -103,8 +103,8 @@ class Watch:
 
 
 async def test_a_watch_begins_with_the_present_state(site: Site) -> None:
-    pipeline = await site.bench.register(chain("one"))
-    job = await site.bench.job(pipeline, start=False)
+    pipeline = await site.rig.register(chain("one"))
+    job = await site.rig.job(pipeline, start=False)
     async with Watch(site.socket) as watch:
         await watch.follow(all_jobs=True, pipelines=True, inbox=True)
         events, position = await watch.snapshot()
@@ -115,11 +115,11 @@ async def test_a_watch_begins_with_the_present_state(site: Site) -> None:
 
 
 async def test_a_job_is_seen_from_its_creation_to_its_end(site: Site) -> None:
-    pipeline = await site.bench.register(chain("one", "two"))
+    pipeline = await site.rig.register(chain("one", "two"))
     async with Watch(site.socket) as watch:
         await watch.follow(all_jobs=True)
         await watch.snapshot()
-        job = await site.bench.job(pipeline, {"x": b"1"})
+        job = await site.rig.job(pipeline, {"x": b"1"})
         seen = []
         while not seen or seen[-1] != ("job", 3):
             event = (await watch.next()).event
@@ -135,12 +135,12 @@ async def test_a_job_is_seen_from_its_creation_to_its_end(site: Site) -> None:
 
 
 async def test_a_job_that_is_removed_says_so(site: Site) -> None:
-    job = await site.bench.job(await site.bench.register(chain("one")), start=False)
-    old = next(u for u in await site.bench.database.read(records.unstarted) if u.id == job.id)
+    job = await site.rig.job(await site.rig.register(chain("one")), start=False)
+    old = next(u for u in await site.rig.database.read(records.unstarted) if u.id == job.id)
     async with Watch(site.socket) as watch:
         await watch.follow(job_ids=[job.id])
         await watch.snapshot()
-        await site.bench.database.write(lambda tx: records.forget_unstarted(tx, old, 0.0))
+        await site.rig.database.write(lambda tx: records.forget_unstarted(tx, old, 0.0))
         event = (await watch.next()).event
     assert (event.job.job_id, event.job.removed) == (job.id, True)
 
@@ -148,7 +148,7 @@ async def test_a_job_that_is_removed_says_so(site: Site) -> None:
 async def test_two_hundred_changes_are_seen_once_each_across_a_dropped_connection(
     site: Site,
 ) -> None:
-    job = (await site.bench.job(await site.bench.register(chain("one")), start=False)).id
+    job = (await site.rig.job(await site.rig.register(chain("one")), start=False)).id
     seen: list[str] = []
     numbers: list[int] = []
     position = None
@@ -181,7 +181,7 @@ async def test_changes_arrive_within_the_blink_of_an_eye(
     site: Site, record_property: pytest.RecordProperty
 ) -> None:
     """The delay is printed, and only a gross one fails: machines of tests are noisy."""
-    job = (await site.bench.job(await site.bench.register(chain("one")), start=False)).id
+    job = (await site.rig.job(await site.rig.register(chain("one")), start=False)).id
     delays = []
     async with Watch(site.socket) as watch:
         await watch.follow(job_ids=[job])
@@ -198,9 +198,9 @@ async def test_changes_arrive_within_the_blink_of_an_eye(
 
 
 async def test_a_client_may_change_its_mind(site: Site) -> None:
-    pipeline = await site.bench.register(chain("one"))
-    first = (await site.bench.job(pipeline, start=False)).id
-    second = (await site.bench.job(pipeline, start=False)).id
+    pipeline = await site.rig.register(chain("one"))
+    first = (await site.rig.job(pipeline, start=False)).id
+    second = (await site.rig.job(pipeline, start=False)).id
     async with Watch(site.socket) as watch:
         await watch.follow(job_ids=[first])
         await watch.snapshot()
@@ -229,7 +229,7 @@ async def test_a_pruned_position_is_reset_and_numbers_continue(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_log, "KEEP_COUNT", 2)
-    job = (await site.bench.job(await site.bench.register(chain("one")), start=False)).id
+    job = (await site.rig.job(await site.rig.register(chain("one")), start=False)).id
     for number in range(5):
         await site.change(job, str(number))
     pruning = asyncio.create_task(site.log.run())
@@ -246,7 +246,7 @@ async def test_a_pruned_position_is_reset_and_numbers_continue(
 
 
 async def test_an_unacknowledged_watch_stops_at_its_window_and_is_dropped(site: Site) -> None:
-    job = (await site.bench.job(await site.bench.register(chain("one")), start=False)).id
+    job = (await site.rig.job(await site.rig.register(chain("one")), start=False)).id
     async with Watch(site.socket) as watch:
         await watch.follow(job_ids=[job])
         await watch.snapshot()
@@ -255,7 +255,7 @@ async def test_an_unacknowledged_watch_stops_at_its_window_and_is_dropped(site: 
             for number in range(2 * WINDOW + 500):
                 records.say(tx, job, 0.0, str(number))
 
-        await site.bench.database.write(work)
+        await site.rig.database.write(work)
         for _ in range(WINDOW - 2):  # job and operator of the snapshot count
             last = (await watch.next()).event
         await watch.acknowledge(last.position.number - 100)

@@ -18,7 +18,7 @@ from claraedge.pipelines.model import ContainerDefinition, Operator, Pipeline, R
 from claraedge.runner.memory import MemoryRunner, host_path
 from claraedge.runner.protocol import LABEL_INSTANCE, MAX_FILE, ContainerSpec
 from tests.rig.device import Device as BenchDevice
-from tests.rig.engine import bench
+from tests.rig.engine import engine_rig
 
 DEVICE = Device(cores=2, memory=8192, gpus=1)
 
@@ -229,12 +229,12 @@ def device(tmp_path: Path, runner: MemoryRunner) -> BenchDevice:
 
 
 async def test_a_job_runs_an_application_and_its_output_is_listed(device: BenchDevice) -> None:
-    async with bench(device) as b:
-        job = await b.job(await b.register(APP), {"x": b"data"})
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(APP), {"x": b"data"})
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.HEALTHY, ended.messages
-        assert await b.listing(job.payload) == ["input/x", "operators/app/x"]
-        graph = await b.jobs.graph(ended)
+        assert await rig.listing(job.payload) == ["input/x", "operators/app/x"]
+        graph = await rig.jobs.graph(ended)
         assert graph.operators[0].outputs[0].path == "/var/monai/output"
     (spec,) = device.runner.started
     assert spec.devices == ("nvidia.com/gpu=0",)
@@ -246,49 +246,49 @@ async def test_a_job_runs_an_application_and_its_output_is_listed(device: BenchD
 async def test_a_wrong_manifest_refuses_the_start_and_the_job_may_be_started_later(
     device: BenchDevice,
 ) -> None:
-    async with bench(device) as b:
+    async with engine_rig(device) as rig:
         device.runner.add_image("app:latest", upper, files={"/etc/monai/app.json": b"{"})
-        pipeline_id = await b.register(APP)
+        pipeline_id = await rig.register(APP)
         with pytest.raises(PipelineLoadError, match=r"/etc/monai/app.json: it cannot be read"):
-            await b.job(pipeline_id, {"x": b"data"})
+            await rig.job(pipeline_id, {"x": b"data"})
         device.runner.add_image("app:latest", upper, files=manifest())
-        (waiting,) = [job async for job in b.jobs.select(None)]
-        await b.jobs.start(waiting.id, {})
-        assert (await b.end(waiting.id)).status is JobStatus.HEALTHY
+        (waiting,) = [job async for job in rig.jobs.select(None)]
+        await rig.jobs.start(waiting.id, {})
+        assert (await rig.end(waiting.id)).status is JobStatus.HEALTHY
 
 
 async def test_an_application_that_comes_after_the_start_is_run_as_one(
     device: BenchDevice,
 ) -> None:
     device.runner.drop_image("app:latest")
-    async with bench(device, run=False) as b:
-        job = await b.job(await b.register(APP), {"x": b"data"})
+    async with engine_rig(device, run=False) as rig:
+        job = await rig.job(await rig.register(APP), {"x": b"data"})
     device.runner.add_image("app:latest", upper, files=manifest(gpu=1))
-    async with bench(device) as b:
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.HEALTHY, ended.messages
-        assert await b.listing(job.payload) == ["input/x", "operators/app/x"]
-        assert (await b.jobs.graph(ended)).operators[0].requests.gpu == 1
+        assert await rig.listing(job.payload) == ["input/x", "operators/app/x"]
+        assert (await rig.jobs.graph(ended)).operators[0].requests.gpu == 1
     (spec,) = device.runner.started
     assert spec.devices == ("nvidia.com/gpu=0",), "admitted again, with what it needs"
 
 
 async def test_a_start_while_podman_is_unavailable_loses_nothing(device: BenchDevice) -> None:
-    async with bench(device) as b:
+    async with engine_rig(device) as rig:
         device.runner.available = False
-        job = await b.job(await b.register(APP), {"x": b"data"})
+        job = await rig.job(await rig.register(APP), {"x": b"data"})
         device.runner.available = True
-        assert (await b.end(job.id)).status is JobStatus.HEALTHY
-        assert await b.listing(job.payload) == ["input/x", "operators/app/x"]
+        assert (await rig.end(job.id)).status is JobStatus.HEALTHY
+        assert await rig.listing(job.payload) == ["input/x", "operators/app/x"]
 
 
 async def test_a_wrong_manifest_that_comes_late_fails_the_operator(device: BenchDevice) -> None:
     device.runner.drop_image("app:latest")
-    async with bench(device, run=False) as b:
-        job = await b.job(await b.register(APP), {"x": b"data"})
+    async with engine_rig(device, run=False) as rig:
+        job = await rig.job(await rig.register(APP), {"x": b"data"})
     device.runner.add_image("app:latest", upper, files={"/etc/monai/app.json": b"{}"})
-    async with bench(device) as b:
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        ended = await rig.end(job.id)
     assert ended.status is JobStatus.FAULTED
     assert any("/etc/monai/app.json: `command` is missing" in text for text in ended.messages)
     assert device.runner.started == []

@@ -14,7 +14,7 @@ from claraedge.jobs.model import JobStatus
 from claraedge.runner.memory import MemoryRunner
 from claraedge.runner.protocol import Image
 from tests.rig.device import Device, copy
-from tests.rig.engine import bench
+from tests.rig.engine import engine_rig
 from tests.rig.pipelines import chain
 
 RESERVED = ("annotation run.oci.handler",)
@@ -51,11 +51,11 @@ async def test_the_job_that_names_one_fails_and_others_run(tmp_path: Path) -> No
     device = Device(tmp_path)
     device.runner.add_image("hostile:1", copy, reserved=RESERVED)
     device.runner.add_image("here:1", copy)
-    async with bench(device) as b:
-        hostile = await b.register(chain("one", image="hostile"))
-        ended = await b.end((await b.job(hostile, {"x": b"1"})).id)
+    async with engine_rig(device) as rig:
+        hostile = await rig.register(chain("one", image="hostile"))
+        ended = await rig.end((await rig.job(hostile, {"x": b"1"})).id)
         assert ended.status is JobStatus.FAULTED
         assert "the image hostile:1 is refused" in ended.messages[0]
-        fine = await b.register(chain("one", image="here"))
-        assert (await b.end((await b.job(fine, {"x": b"1"})).id)).status is JobStatus.HEALTHY
-        assert b.engine.warnings() == []
+        fine = await rig.register(chain("one", image="here"))
+        assert (await rig.end((await rig.job(fine, {"x": b"1"})).id)).status is JobStatus.HEALTHY
+        assert rig.engine.warnings() == []

@@ -18,7 +18,7 @@ from claraedge.inbox import inbox, shares
 from claraedge.inbox.intake import claim
 from claraedge.inbox.model import ItemState
 from claraedge.inbox.watching import folders
-from tests.rig.inbox import bench, drop, ended, make_config
+from tests.rig.inbox import drop, ended, inbox_rig, make_config
 
 SHARE = Mount(id=1, point=b"/", fstype="nfs4", source="server:/export")
 
@@ -59,31 +59,31 @@ async def test_a_call_that_never_returns_delays_no_other_folder(
         monkeypatch.setattr(folders, "_names", lambda f, a: (hang(f), names(f, a))[1])
     elif at == "claim":
         monkeypatch.setattr(claim, "_in_the_inbox", lambda i, s: (hang(i.folder), secure(i, s))[1])
-    async with bench(config(state, share)) as b:
-        await b.register("ct")
+    async with inbox_rig(config(state, share)) as rig:
+        await rig.register("ct")
         if at == "inspect":
-            inspect = b.inbox._room._inspector.inspect
+            inspect = rig.inbox._room._inspector.inspect
             monkeypatch.setattr(
-                b.inbox._room._inspector,
+                rig.inbox._room._inspector,
                 "inspect",
                 lambda t, *a, **k: (hang(t.folder), inspect(t, *a, **k))[1],
             )
         drop(share / "first.dcm")
-        await b.delivered(1)
+        await rig.delivered(1)
         alive.clear()
         for number in range(3):
             drop(share / f"{number}.dcm")
         if at == "inspect":
-            items = await b.until(lambda items: any("does not answer" in i.reason for i in items))
+            items = await rig.until(lambda items: any("does not answer" in i.reason for i in items))
             assert {i.state for i in items if "answer" in i.reason} == {ItemState.PARKED}
         if at in ("mount", "list"):
-            await b.until(lambda _: any("not answer" in text for text in b.inbox.warnings()))
+            await rig.until(lambda _: any("not answer" in text for text in rig.inbox.warnings()))
         for number in range(10):
             drop(state / f"inbox/ct/{number}.dcm")
-        await b.until(lambda items: sum(i.folder.endswith("/ct") for i in ended(items)) == 10)
+        await rig.until(lambda items: sum(i.folder.endswith("/ct") for i in ended(items)) == 10)
         alive.set()
-        await b.delivered(14)
-        assert len(await b.jobs()) == 14
+        await rig.delivered(14)
+        assert len(await rig.jobs()) == 14
 
 
 @pytest.fixture
@@ -110,21 +110,21 @@ def mounted(tmp_path: Path) -> Iterator[tuple[Path, int]]:
 
 async def test_a_share_that_is_stopped_for_a_while(state: Path, mounted: tuple[Path, int]) -> None:
     share, server = mounted
-    async with bench(config(state, share)) as b:
-        await b.register("ct")
+    async with inbox_rig(config(state, share)) as rig:
+        await rig.register("ct")
         drop(share / "first.dcm")
-        await b.delivered(1)
+        await rig.delivered(1)
         for number in range(3):
             drop(share / f"{number}.dcm")
         os.kill(server, signal.SIGSTOP)
         for number in range(10):
             drop(state / f"inbox/ct/{number}.dcm")
-        await b.until(
+        await rig.until(
             lambda items: sum(i.folder.endswith("/ct") for i in ended(items)) == 10,
         )
         os.kill(server, signal.SIGCONT)
-        await b.delivered(14)
-        assert len(await b.jobs()) == 14
+        await rig.delivered(14)
+        assert len(await rig.jobs()) == 14
 
 
 async def test_many_files_on_a_share_are_inspected_one_batch_after_the_other(
@@ -135,9 +135,9 @@ async def test_many_files_on_a_share_are_inspected_one_batch_after_the_other(
     monkeypatch.setattr(inbox, "_INSPECTIONS", 4)
     for number in range(60):
         drop(share / f"{number}.dcm")
-    async with bench(config(state, share)) as b:
-        await b.register("ct")
-        await b.delivered(60)
-        assert len(await b.jobs()) == 60
-        assert b.inbox._later == {}
-        assert b.inbox.warnings() == []
+    async with inbox_rig(config(state, share)) as rig:
+        await rig.register("ct")
+        await rig.delivered(60)
+        assert len(await rig.jobs()) == 60
+        assert rig.inbox._later == {}
+        assert rig.inbox.warnings() == []

@@ -11,7 +11,7 @@ from claraedge.errors import InvalidRequestError, PipelineLoadError
 from claraedge.inbox.model import ItemState
 from claraedge.pipelines.application import Application, applied
 from claraedge.pipelines.model import ContainerDefinition, Operator, Pipeline
-from tests.rig.inbox import bench, drop, ended, make_config
+from tests.rig.inbox import drop, ended, inbox_rig, make_config
 
 APP = "api-version: 0.4.0\nname: {name}\noperators:\n- name: app\n  container: {{image: app}}\n"
 SAYS = Application(command=("/app",), input="/in", output="/out", shared_memory=64)
@@ -48,10 +48,10 @@ async def test_the_output_of_an_application_is_delivered(
 ) -> None:
     trigger = {"folder": "app", "pipeline": "app", "deliver": deliver}
     config = make_config(tmp_path, trigger=[trigger])
-    async with bench(config, applied=applications.applied) as b:
-        await b.register("app", APP)
-        drop(b.config.inbox_dir / "app" / "x")
-        (item,) = await b.delivered()
+    async with inbox_rig(config, applied=applications.applied) as rig:
+        await rig.register("app", APP)
+        drop(rig.config.inbox_dir / "app" / "x")
+        (item,) = await rig.delivered()
         assert item.state is ItemState.DELIVERED
         assert item.result_path is not None
         assert content(item.result_path) == b"content"
@@ -60,11 +60,11 @@ async def test_the_output_of_an_application_is_delivered(
 async def test_many_drops_at_once_ask_once_a_batch(
     tmp_path: Path, applications: Applications
 ) -> None:
-    async with bench(make_config(tmp_path), applied=applications.applied) as b:
-        await b.register("app", APP)
+    async with inbox_rig(make_config(tmp_path), applied=applications.applied) as rig:
+        await rig.register("app", APP)
         for n in range(40):
-            drop(b.config.inbox_dir / "app" / str(n))
-        await b.delivered(40)
+            drop(rig.config.inbox_dir / "app" / str(n))
+        await rig.delivered(40)
     assert applications.asked <= 20
 
 
@@ -72,13 +72,13 @@ async def test_a_wrong_manifest_blocks_the_item_until_it_is_right(
     tmp_path: Path, applications: Applications
 ) -> None:
     applications.reason = "operator `app`: the image app:latest: /etc/monai/app.json: no command"
-    async with bench(make_config(tmp_path), applied=applications.applied) as b:
-        await b.register("app", APP)
-        drop(b.config.inbox_dir / "app" / "x")
-        items = await b.until(lambda items: [i for i in items if i.state is ItemState.PARKED])
+    async with inbox_rig(make_config(tmp_path), applied=applications.applied) as rig:
+        await rig.register("app", APP)
+        drop(rig.config.inbox_dir / "app" / "x")
+        items = await rig.until(lambda items: [i for i in items if i.state is ItemState.PARKED])
         assert items[0].reason == applications.reason
         applications.reason = ""
-        (item,) = await b.delivered()
+        (item,) = await rig.delivered()
         assert item.state is ItemState.DELIVERED
 
 
@@ -87,10 +87,10 @@ async def test_an_output_that_the_application_does_not_have_blocks_the_item(
 ) -> None:
     trigger = {"folder": "app", "pipeline": "app", "deliver": ("app/mask",)}
     config = make_config(tmp_path, trigger=[trigger])
-    async with bench(config, applied=applications.applied) as b:
-        await b.register("app", APP)
-        drop(b.config.inbox_dir / "app" / "x")
-        items = await b.until(lambda items: [i for i in items if "no output `mask`" in i.reason])
+    async with inbox_rig(config, applied=applications.applied) as rig:
+        await rig.register("app", APP)
+        drop(rig.config.inbox_dir / "app" / "x")
+        items = await rig.until(lambda items: [i for i in items if "no output `mask`" in i.reason])
         assert ended(items) == []
 
 

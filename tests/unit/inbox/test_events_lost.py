@@ -20,7 +20,7 @@ from watchdog.observers.inotify_c import InotifyEvent, InotifyFD
 from claraedge.inbox.inspection.settling import Heard
 from claraedge.inbox.model import ItemState
 from claraedge.inbox.watching.watch import Signal, Watcher
-from tests.rig.inbox import Bench, bench, drop, ended, make_config
+from tests.rig.inbox import InboxRig, drop, ended, inbox_rig, make_config
 from tests.rig.waiting import eventually
 
 #: No rescan comes to help within a test.
@@ -57,10 +57,10 @@ def logged(caplog: pytest.LogCaptureFixture, text: str) -> list[str]:
     return [r.getMessage() for r in caplog.records if text in r.getMessage()]
 
 
-async def heard_of(b: Bench) -> None:
+async def heard_of(rig: InboxRig) -> None:
     """Waits until the inbox was scanned after an overflow, and receives events again."""
-    observer = b.inbox._watcher._observer
-    watcher = b.inbox._watcher
+    observer = rig.inbox._watcher._observer
+    watcher = rig.inbox._watcher
     await eventually(lambda: watcher._observer not in (None, observer), "there is a new observer")
     await eventually(lambda: watcher._watched and not watcher._outdated, "the inbox is scanned")
 
@@ -70,14 +70,14 @@ async def test_an_overflow_loses_nothing(
 ) -> None:
     inbox = tmp_path / "inbox/ct"
     with caplog.at_level(logging.WARNING):
-        async with bench(make_config(tmp_path, rescan=NEVER)) as b:
-            await b.register("ct")
+        async with inbox_rig(make_config(tmp_path, rescan=NEVER)) as rig:
+            await rig.register("ct")
             drop(inbox / "first.dcm")
-            await b.delivered(1)
+            await rig.delivered(1)
             slow = (inbox / "slow.dcm").open("wb")
             slow.write(b"begun, ")
             slow.flush()
-            await b.until(lambda items: any("for writing" in item.reason for item in items))
+            await rig.until(lambda items: any("for writing" in item.reason for item in items))
             with deaf(monkeypatch):
                 await asyncio.to_thread(overflow, inbox)
                 slow.write(b"ended")
@@ -88,15 +88,15 @@ async def test_an_overflow_loses_nothing(
                     drop(inbox / f"study {number}/series/1.dcm")
                 (inbox / "99.dcm").unlink()
             began = time.monotonic()
-            items = await b.delivered(1 + 1 + 99 + 5)
+            items = await rig.delivered(1 + 1 + 99 + 5)
             seconds = time.monotonic() - began
             assert {item.state for item in items} == {ItemState.DELIVERED}
             assert len(items) == len({item.name for item in items}) == 106
-            assert len(await b.jobs()) == 106
+            assert len(await rig.jobs()) == 106
             # And it hears again: there is no rescan to see these.
             drop(inbox / "after.dcm")
             drop(inbox / "study 5/series/1.dcm")
-            await b.delivered(108)
+            await rig.delivered(108)
     results = [p for p in (tmp_path / "outbox/ct").rglob("slow.dcm") if p.is_file()]
     assert {p.read_bytes() for p in results} == {b"begun, ended"}
     assert len(logged(caplog, "file system events were lost")) == 1
@@ -107,21 +107,21 @@ async def test_a_writer_that_is_busy_through_an_overflow_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inbox = tmp_path / "inbox/ct"
-    async with bench(make_config(tmp_path, rescan=NEVER, settle=0.3)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(tmp_path, rescan=NEVER, settle=0.3)) as rig:
+        await rig.register("ct")
         drop(inbox / "first.dcm")
-        await b.delivered(1)
+        await rig.delivered(1)
         with (inbox / "slow.dcm").open("wb") as slow:
             with deaf(monkeypatch):
                 await asyncio.to_thread(overflow, inbox)
                 slow.write(b"x" * 1000)
                 slow.flush()
-            await heard_of(b)
+            await heard_of(rig)
             drop(inbox / "other.dcm")
-            await b.delivered(2)
+            await rig.delivered(2)
             assert (inbox / "slow.dcm").exists()
             slow.write(b"y" * 1000)
-        items = await b.delivered(3)
+        items = await rig.delivered(3)
     assert {(i.name, i.size) for i in items} >= {("slow.dcm", 2000)}
 
 
@@ -130,15 +130,15 @@ async def test_overflow_after_overflow_ends_well(
 ) -> None:
     inbox = tmp_path / "inbox/ct"
     with caplog.at_level(logging.WARNING):
-        async with bench(make_config(tmp_path, rescan=NEVER)) as b:
-            await b.register("ct")
+        async with inbox_rig(make_config(tmp_path, rescan=NEVER)) as rig:
+            await rig.register("ct")
             drop(inbox / "first.dcm")
-            await b.delivered(1)
+            await rig.delivered(1)
             for number in range(3):
                 with deaf(monkeypatch):
                     await asyncio.to_thread(overflow, inbox)
                     drop(inbox / f"{number}.dcm")
-                await b.delivered(2 + number)
+                await rig.delivered(2 + number)
     assert len(logged(caplog, "file system events were lost")) == 3
 
 
@@ -171,38 +171,38 @@ async def some_folders_get_no_watch(state: Path) -> None:
     """The limit is reached in a dropped folder, and by a trigger that comes later."""
     inbox = state / "inbox"
     limit(8)
-    async with bench(make_config(state, rescan=0.5)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state, rescan=0.5)) as rig:
+        await rig.register("ct")
         for number in range(30):
             drop(inbox / f"ct/study/{number}/scan.dcm", b"%d" % number)
-        items = await b.delivered(1)
+        items = await rig.delivered(1)
         assert items[0].size == sum(len(str(n)) for n in range(30))
-        await b.register("mr")
+        await rig.register("mr")
         for number in range(12):
             (inbox / f"mr/empty {number}").mkdir(parents=True)
         drop(inbox / "mr/scan.dcm")
         drop(inbox / "ct/scan.dcm")
-        await b.until(lambda items: len(ended(items)) == 3)
-        assert b.inbox._watcher.partial
+        await rig.until(lambda items: len(ended(items)) == 3)
+        assert rig.inbox._watcher.partial
         limit(100_000)
-        await eventually(lambda: not b.inbox._watcher.partial, "all folders are watched")
+        await eventually(lambda: not rig.inbox._watcher.partial, "all folders are watched")
         drop(inbox / "mr/later.dcm")
-        await b.delivered(4)
-        assert {i.state for i in ended(list(await b.inbox.items()))} == {ItemState.DELIVERED}
+        await rig.delivered(4)
+        assert {i.state for i in ended(list(await rig.inbox.items()))} == {ItemState.DELIVERED}
 
 
 async def no_folder_gets_a_watch(state: Path) -> None:
     limit(0)
-    async with bench(make_config(state, rescan=0.2)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state, rescan=0.2)) as rig:
+        await rig.register("ct")
         drop(state / "inbox/ct/a.dcm")
         drop(state / "inbox/ct/study/series/b.dcm")
-        await b.delivered(2)
-        assert b.inbox._watcher.partial
+        await rig.delivered(2)
+        assert rig.inbox._watcher.partial
         limit(100)
-        await eventually(lambda: not b.inbox._watcher.partial, "all folders are watched")
+        await eventually(lambda: not rig.inbox._watcher.partial, "all folders are watched")
         drop(state / "inbox/ct/c.dcm")
-        await b.delivered(3)
+        await rig.delivered(3)
 
 
 async def what_is_freed_or_raised_is_used(state: Path) -> None:

@@ -15,9 +15,9 @@ from claraedge.inbox.model import ItemState
 from tests.campaign import CAMPAIGN
 from tests.rig.inbox import (
     KilledError,
-    bench,
     drop,
     ended,
+    inbox_rig,
     make_config,
     other_file_system,
     swept,
@@ -110,15 +110,15 @@ async def test_a_kill_between_two_renames_leaves_one_group(
     again = at == "claim: gathered one" and not (inbox / "in" / first).exists()
     if again and grouping == "quiet":
         drop(inbox / "in" / first, b"another")
-    async with bench(config(state, inbox, grouping)) as b:
-        if not await b.database.read(lambda tx: tx.rows("pipelines", after=0)):
-            await b.register("ct")
+    async with inbox_rig(config(state, inbox, grouping)) as rig:
+        if not await rig.database.read(lambda tx: tx.rows("pipelines", after=0)):
+            await rig.register("ct")
         count = 2 if again and grouping == "quiet" else 1
-        items = [item for item in await b.delivered(count) if ended([item])]
-        jobs = await b.jobs()
+        items = [item for item in await rig.delivered(count) if ended([item])]
+        jobs = await rig.jobs()
         await swept(state)
         wanted = {name: content for name, content in files.items() if name != "READY"}
-        assert b.input_of(jobs[0]) == wanted
+        assert rig.input_of(jobs[0]) == wanted
     assert len(items) == len(jobs) == count
     assert {item.state for item in items} == {ItemState.DELIVERED}
     (kept,) = (state / "originals/ct").glob(f"*-{jobs[0].id[:8]}/*")
@@ -140,9 +140,9 @@ async def test_a_group_that_is_copied_is_blocked_by_nothing(
 
 
 async def _live(config: Config, fuse: Countdown) -> None:
-    async with bench(config, hook=fuse) as b:
-        await b.register("ct")
-        await b.delivered()
+    async with inbox_rig(config, hook=fuse) as rig:
+        await rig.register("ct")
+        await rig.delivered()
 
 
 async def test_a_member_that_changes_between_two_renames_settles_with_its_group(
@@ -158,11 +158,11 @@ async def test_a_member_that_changes_between_two_renames_settles_with_its_group(
 
     for name, content in MEMBERS.items():
         drop(state / "inbox/in" / name, content)
-    async with bench(config(state, state / "inbox", "quiet"), hook=write) as b:
-        await b.register("ct")
-        await b.delivered()
-        (job,) = await b.jobs()
-        assert b.input_of(job) == MEMBERS | {"c.dcm": b"c and more"}
+    async with inbox_rig(config(state, state / "inbox", "quiet"), hook=write) as rig:
+        await rig.register("ct")
+        await rig.delivered()
+        (job,) = await rig.jobs()
+        assert rig.input_of(job) == MEMBERS | {"c.dcm": b"c and more"}
     assert tree_of(state / "inbox") == {}
 
 
@@ -182,13 +182,13 @@ async def test_a_member_that_is_taken_back_between_two_renames_is_missed(
         drop(state / "inbox/in" / name, content)
     lacks = "3 of 4 files: 'c.dcm' was moved or removed before"  # of what lies at the top
     rule = config(state, state / "inbox", "quiet", incomplete=incomplete)
-    async with bench(rule, hook=take_back) as b:
-        await b.register("ct")
-        (item,) = await b.delivered()
-        jobs = await b.jobs()
+    async with inbox_rig(rule, hook=take_back) as rig:
+        await rig.register("ct")
+        (item,) = await rig.delivered()
+        jobs = await rig.jobs()
         if incomplete == "run":
             (job,) = jobs
-            assert b.input_of(job) == {k: v for k, v in MEMBERS.items() if k != "c.dcm"}
+            assert rig.input_of(job) == {k: v for k, v in MEMBERS.items() if k != "c.dcm"}
             assert lacks in job.messages[0]
         else:
             assert jobs == []
@@ -210,13 +210,13 @@ async def test_a_group_that_goes_before_it_is_taken_leaves_nothing(
 
     for name, content in MEMBERS.items():
         drop(inbox / "in" / name, content)
-    async with bench(config(state, inbox, "quiet"), hook=go) as b:
-        await b.register("ct")
-        await b.until(lambda items: gone and not [i for i in items if i.state is not IGNORED])
-        assert await b.jobs() == []
+    async with inbox_rig(config(state, inbox, "quiet"), hook=go) as rig:
+        await rig.register("ct")
+        await rig.until(lambda items: gone and not [i for i in items if i.state is not IGNORED])
+        assert await rig.jobs() == []
         assert list((inbox / "in").iterdir()) == []
         (inbox / ".moved/a.dcm").rename(inbox / "in/a.dcm")
-        await b.delivered()
-        (job,) = await b.jobs()
-        assert b.input_of(job) == {"a.dcm": b"a"}
+        await rig.delivered()
+        (job,) = await rig.jobs()
+        assert rig.input_of(job) == {"a.dcm": b"a"}
         await swept(state)

@@ -18,10 +18,10 @@ from claraedge.inbox.model import ItemState
 from tests.campaign import CAMPAIGN
 from tests.rig import waiting
 from tests.rig.inbox import (
-    bench,
     document,
     drop,
     ended,
+    inbox_rig,
     is_there,
     make_config,
     other_file_system,
@@ -243,19 +243,19 @@ async def test_a_hostile_drop_ends_as_written(
     before: Mapping[str, bytes] = {}
     if entry.is_dir() and not entry.is_symlink() and case.make is not _too_long:
         before = tree_of(entry)
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
         good = drop(folder / "good.dcm", b"good")
         if case.end is None:
-            await b.delivered()
-            (item,) = [i for i in await b.inbox.items() if i.state is not DONE]
+            await rig.delivered()
+            (item,) = [i for i in await rig.inbox.items() if i.state is not DONE]
             assert item.raw_name == os.fsencode(entry.name)
-            await b.until(lambda items: any("begins with a dot" in i.reason for i in items))
+            await rig.until(lambda items: any("begins with a dot" in i.reason for i in items))
             assert is_there(entry)
             return
-        items = await b.delivered(2)
+        items = await rig.delivered(2)
         item = next(i for i in items if i.raw_name == os.fsencode(entry.name))
-        jobs = await b.jobs()
+        jobs = await rig.jobs()
         await swept(state)
     assert item.state is case.end
     assert not is_there(entry)
@@ -281,9 +281,9 @@ async def test_the_bytes_behind_a_link_are_nowhere(state: Path) -> None:
     folder = state / "inbox/ct"
     folder.mkdir(parents=True)
     _link(folder)
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
-        await b.delivered()
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
+        await rig.delivered()
     (kept,) = (state / "failed").rglob("link.dcm")
     assert kept.is_symlink()
     assert (state.parent / "secret").read_bytes() == b"secret"
@@ -297,10 +297,10 @@ async def test_a_file_with_a_second_name_is_copied(
     outside = drop(state / "outside.dcm", b"before")
     (state / "inbox/ct").mkdir(parents=True)
     (state / "inbox/ct/scan.dcm").hardlink_to(outside)
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
-        await b.until(lambda items: any("hard link" in i.reason for i in items))
-        await b.delivered()
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
+        await rig.until(lambda items: any("hard link" in i.reason for i in items))
+        await rig.delivered()
     outside.write_bytes(b"after")
     (original,) = (state / "originals").rglob("scan.dcm")
     (result,) = (state / "outbox").glob("ct/*/last/Left/scan.dcm")
@@ -313,10 +313,10 @@ async def test_a_sparse_file_is_claimed_without_being_filled(state: Path) -> Non
     folder = state / "inbox/ct"
     folder.mkdir(parents=True)
     _sparse(folder)
-    async with bench(make_config(state), run=False) as b:
-        await b.register("ct")
-        running = b.group.create_task(b.inbox.run())
-        (item,) = await b.until(lambda items: items and items[0].state is ItemState.SUBMITTED)
+    async with inbox_rig(make_config(state), run=False) as rig:
+        await rig.register("ct")
+        running = rig.group.create_task(rig.inbox.run())
+        (item,) = await rig.until(lambda items: items and items[0].state is ItemState.SUBMITTED)
         running.cancel()
     assert item.size == 1 << 40
     (blob,) = (state / "payloads").glob("*/blobs/*")
@@ -335,21 +335,21 @@ async def test_very_many_empty_folders_are_reported_and_left(
         monkeypatch.setattr(waiting, "DEADLINE", 900.0)
     for i in range(FOLDERS):
         (state / f"inbox/ct/study/{i}").mkdir(parents=True)
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
-        (item,) = await b.until(lambda items: any("an empty folder" in i.reason for i in items))
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
+        (item,) = await rig.until(lambda items: any("an empty folder" in i.reason for i in items))
         assert ended([item]) == []
         drop(state / "inbox/ct/study/1/a.dcm")
-        await b.delivered()
+        await rig.delivered()
 
 
 async def test_a_link_in_the_inbox_itself_is_never_a_trigger(state: Path) -> None:
     elsewhere = drop(state / "elsewhere/scan.dcm").parent
     (state / "inbox").mkdir(parents=True)
     (state / "inbox/ct").symlink_to(elsewhere)
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
-        (item,) = await b.until(lambda items: items)
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
+        (item,) = await rig.until(lambda items: items)
         assert (item.name, item.state) == ("ct", ItemState.PARKED)
     assert (elsewhere / "scan.dcm").exists()
 
@@ -361,9 +361,9 @@ async def test_a_name_that_is_not_utf8_in_an_inbox_on_another_file_system_fails_
     try:
         drop(root / "ct" / os.fsdecode(b"bad\xff"))
         drop(root / "ct" / "good.dcm")
-        async with bench(make_config(state, inbox=root)) as b:
-            await b.register("ct")
-            ends = {item.raw_name: item.state for item in await b.delivered(2)}
+        async with inbox_rig(make_config(state, inbox=root)) as rig:
+            await rig.register("ct")
+            ends = {item.raw_name: item.state for item in await rig.delivered(2)}
     finally:
         shutil.rmtree(root)
     assert ends == {b"bad\xff": ItemState.FAILED, b"good.dcm": DONE}
@@ -390,12 +390,12 @@ async def test_what_comes_by_the_name_of_what_was_taken_is_a_new_item(
         else:
             drop(path, b"second")
 
-    async with bench(make_config(state), hook=Once(at, act)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state), hook=Once(at, act)) as rig:
+        await rig.register("ct")
         drop(path, b"first")
-        items = await b.delivered(2)
+        items = await rig.delivered(2)
         assert [item.state for item in items] == [DONE, DONE]
-        given = [next(iter(b.input_of(job).values())) for job in await b.jobs()]
+        given = [next(iter(rig.input_of(job).values())) for job in await rig.jobs()]
     assert given == [b"first", b"second"]
     assert sorted(tree_of(state / "originals").values()) == [b"first", b"second"]
 
@@ -414,13 +414,13 @@ async def test_who_writes_by_another_name_changes_no_job(
 
     (state / "inbox/ct").mkdir(parents=True)
     (state / "inbox/ct/scan.dcm").hardlink_to(outside)
-    async with bench(make_config(state), hook=Once(at, act)) as b:
-        await b.register("ct")
-        await b.delivered()
-        (job,) = await b.jobs()
+    async with inbox_rig(make_config(state), hook=Once(at, act)) as rig:
+        await rig.register("ct")
+        await rig.delivered()
+        (job,) = await rig.jobs()
         is_ours = at in ("claim: own", "claim: raw removed", *OWN)
         wanted = b"first" if is_ours and at not in COPIED[:5] else b"first and more"
-        assert b.input_of(job) == {"scan.dcm": wanted}
+        assert rig.input_of(job) == {"scan.dcm": wanted}
     assert list(tree_of(state / "originals").values()) == [wanted]
 
 
@@ -433,11 +433,11 @@ async def test_a_folder_that_is_swapped_for_a_link_is_not_followed(state: Path, 
         entry.rename(state / "moved")
         entry.symlink_to(outside.parent)
 
-    async with bench(make_config(state), hook=Once(at, act)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(state), hook=Once(at, act)) as rig:
+        await rig.register("ct")
         drop(entry / "1.dcm", b"mine")
-        (item,) = await b.delivered()
-        assert await b.jobs() == []
+        (item,) = await rig.delivered()
+        assert await rig.jobs() == []
     assert item.state is FAILED
     assert "symbolic link" in item.reason
     assert outside.read_bytes() == b"outside"
@@ -458,11 +458,11 @@ async def test_what_belongs_to_another_user_is_copied(state: Path, mode: int, wh
     if whole:
         os.chown(path.parent, 4321, 4321)
     inode = path.stat().st_ino
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
-        await b.delivered()
-        (job,) = await b.jobs()
-        assert b.input_of(job) == {"1.dcm": b"1"}
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
+        await rig.delivered()
+        (job,) = await rig.jobs()
+        assert rig.input_of(job) == {"1.dcm": b"1"}
     (original,) = (state / "originals").rglob("1.dcm")
     assert original.stat().st_uid == 0
     assert original.stat().st_ino != inode
@@ -476,27 +476,27 @@ async def test_what_its_owner_may_not_read_is_parked_with_what_corrects_it(
 ) -> None:
     path = drop(state / f"inbox/ct/{inside}1.dcm", b"1")
     path.chmod(0o200)
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
-        (item,) = await b.until(lambda items: any("adopt" in i.remedy for i in items))
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
+        (item,) = await rig.until(lambda items: any("adopt" in i.remedy for i in items))
         assert item.state is ItemState.PARKED
         assert item.thing is not None
         adopt(item.thing, os.geteuid())
-        b.inbox.poke()
-        await b.delivered()
+        rig.inbox.poke()
+        await rig.delivered()
 
 
 async def test_a_folder_whose_name_is_no_text_is_no_trigger_and_stops_nothing(state: Path) -> None:
     folder = state / "inbox" / os.fsdecode(b"\xff\xfe")
     drop(folder / "scan.dcm")
     drop(state / "inbox/ct/scan.dcm")
-    async with bench(make_config(state)) as b:
-        await b.register("ct")
-        (done,) = await b.delivered(1)
+    async with inbox_rig(make_config(state)) as rig:
+        await rig.register("ct")
+        (done,) = await rig.delivered(1)
         assert done.state is ItemState.DELIVERED
-        items = await b.until(lambda items: any(i.state is ItemState.PARKED for i in items))
+        items = await rig.until(lambda items: any(i.state is ItemState.PARKED for i in items))
         (waiting,) = [item for item in items if item.state is ItemState.PARKED]
         assert waiting.folder.endswith("\\xff\\xfe")
         assert "rename" in waiting.reason
         folder.rename(state / "inbox/ct/renamed")
-        assert len(await b.delivered(2)) == 2
+        assert len(await rig.delivered(2)) == 2

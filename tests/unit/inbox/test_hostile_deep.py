@@ -18,7 +18,7 @@ from claraedge.inbox.inspection import settling
 from claraedge.inbox.model import ItemState
 from tests.campaign import CAMPAIGN
 from tests.rig import waiting
-from tests.rig.inbox import bench, document, drop, ended, is_there, make_config, swept, tree_of
+from tests.rig.inbox import document, drop, ended, inbox_rig, is_there, make_config, swept, tree_of
 from tests.unit.inbox.test_pressure import Once
 
 DICOM = (Path(pydicom.__file__).parent / "data/test_files/CT_small.dcm").read_bytes()
@@ -161,13 +161,13 @@ async def test_a_hostile_drop_below_ends_as_written(
     folder = state / "inbox/in/below"
     (folder / "a").mkdir(parents=True)
     case.make(folder)
-    async with bench(config(state, grouping)) as b:
-        await b.register("ct")
+    async with inbox_rig(config(state, grouping)) as rig:
+        await rig.register("ct")
         drop(folder / "good.dcm", DICOM)
         count = 3 if case.id == "names by case" else len(case.ends)
-        items = await b.delivered(count + 1)
-        jobs = await b.jobs()
-        good = [job for job in jobs if DICOM in b.input_of(job).values()]
+        items = await rig.delivered(count + 1)
+        jobs = await rig.jobs()
+        good = [job for job in jobs if DICOM in rig.input_of(job).values()]
         await swept(state)
     assert len(good) == 1
     assert len(items) == len(ended(items)) == count + 1
@@ -209,13 +209,13 @@ async def test_an_inner_folder_that_is_swapped_for_a_link_leads_nowhere(
         inner.symlink_to(outside.parent)
 
     once = Once(at, swap)
-    async with bench(config(state, grouping), hook=once) as b:
-        await b.register("ct")
+    async with inbox_rig(config(state, grouping), hook=once) as rig:
+        await rig.register("ct")
         drop(inner / "1.dcm", DICOM)
-        (item,) = await b.delivered()
+        (item,) = await rig.delivered()
         assert (item.name, item.state) == ("s1", FAILED)
         assert "symbolic link" in item.reason
-        assert await b.jobs() == []
+        assert await rig.jobs() == []
     assert outside.read_bytes() == DICOM
     assert (state / "moved/1.dcm").read_bytes() == DICOM
     assert outside.stat().st_nlink == 1
@@ -232,12 +232,12 @@ async def test_an_inner_folder_of_links_to_the_same_file_leads_nowhere(
         inner.rename(state / "moved")
         inner.symlink_to(state / "moved")
 
-    async with bench(config(state, grouping), hook=Once("claim: row", swap)) as b:
-        await b.register("ct")
+    async with inbox_rig(config(state, grouping), hook=Once("claim: row", swap)) as rig:
+        await rig.register("ct")
         drop(inner / "1.dcm", DICOM)
-        (item,) = await b.delivered()
+        (item,) = await rig.delivered()
         assert (item.name, item.state) == ("p1", FAILED)
-        assert await b.jobs() == []
+        assert await rig.jobs() == []
     assert (state / "moved/1.dcm").read_bytes() == DICOM
 
 
@@ -262,16 +262,16 @@ async def test_a_file_below_that_changes_under_the_claim_is_taken_as_it_is_then(
             path.unlink()
 
     once = Once(at, act)
-    async with bench(config(state, grouping), hook=once) as b:
-        await b.register("ct")
+    async with inbox_rig(config(state, grouping), hook=once) as rig:
+        await rig.register("ct")
         drop(path, DICOM)
         if change == "removed":
-            await b.until(lambda items: once.act is None and not items)
-            assert await b.jobs() == []
+            await rig.until(lambda items: once.act is None and not items)
+            assert await rig.jobs() == []
             return
-        await b.delivered()
-        (job,) = await b.jobs()
-        (given,) = b.input_of(job).values()
+        await rig.delivered()
+        (job,) = await rig.jobs()
+        (given,) = rig.input_of(job).values()
     wanted = {"appended": DICOM + b"\0\0", "truncated": DICOM[:-2], "replaced": DICOM + bytes(4)}
     assert given == wanted[change]
     assert list(tree_of(state / "originals").values()) == [given]

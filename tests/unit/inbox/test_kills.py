@@ -16,7 +16,7 @@ from tests.campaign import CAMPAIGN
 from tests.failpoints.delivery import FAILURE, RESULT
 from tests.failpoints.inbox import COPIED as TAKEN_AS_COPY
 from tests.failpoints.inbox import FAULTY, RETRIED_COPY, TAKEN
-from tests.rig.inbox import KilledError, bench, drop, is_there, make_config, swept, tree_of
+from tests.rig.inbox import KilledError, drop, inbox_rig, is_there, make_config, swept, tree_of
 
 #: In this order they are passed by an item, as far as its way has them.
 OWN = [*TAKEN, *RESULT]
@@ -83,10 +83,10 @@ def _links_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def live(state: Path, status: JobStatus, fuse: Fuse) -> None:
     """One life of the daemon, until the item is through or the fuse blows."""
-    async with bench(make_config(state, settle=0.05), status=status, hook=fuse) as b:
-        if not await b.database.read(lambda tx: tx.rows("pipelines", after=0)):
-            await b.register("ct")
-        await b.delivered()
+    async with inbox_rig(make_config(state, settle=0.05), status=status, hook=fuse) as rig:
+        if not await rig.database.read(lambda tx: tx.rows("pipelines", after=0)):
+            await rig.register("ct")
+        await rig.delivered()
         await swept(state)
 
 
@@ -114,9 +114,9 @@ async def test_a_kill_loses_and_doubles_nothing(tmp_path: Path, way: str, at: st
     before = tree_of(entry.parent)
     with pytest.raises(KilledError):
         await live(tmp_path, status, Fuse(at))
-    async with bench(make_config(tmp_path, settle=0.05), status=status) as b:
-        (item,) = await b.delivered()
-        jobs = await b.jobs()
+    async with inbox_rig(make_config(tmp_path, settle=0.05), status=status) as rig:
+        (item,) = await rig.delivered()
+        jobs = await rig.jobs()
         await swept(tmp_path)
     failed = way.startswith("fault")
     assert item.state is (ItemState.FAILED if failed else ItemState.DELIVERED)
@@ -131,8 +131,8 @@ async def test_a_kill_loses_and_doubles_nothing(tmp_path: Path, way: str, at: st
     assert list((tmp_path / "spool").iterdir()) == []
     if jobs:
         names = {name.rpartition("/")[2] for name in before}
-        async with bench(make_config(tmp_path), run=False) as b:
-            rows = await b.database.read(
+        async with inbox_rig(make_config(tmp_path), run=False) as rig:
+            rows = await rig.database.read(
                 lambda tx: [r["name"] for r in tx.rows("payload_files", payload=jobs[0].payload)]
             )
         assert {n.rpartition("/")[2] for n in rows if n.startswith("input/")} == names
@@ -157,22 +157,22 @@ async def test_a_retry_that_is_begun_again_after_a_kill_makes_one_job(
 
 
 async def _try_again(state: Path, fuse: Fuse) -> None:
-    async with bench(make_config(state, settle=0.05), hook=fuse) as b:
-        (failed, *_) = await b.delivered()
+    async with inbox_rig(make_config(state, settle=0.05), hook=fuse) as rig:
+        (failed, *_) = await rig.delivered()
         if not failed.reason.startswith("tried again"):
             with contextlib.suppress(ItemRetryError):  # it is in the inbox, or was
-                await b.inbox.retry(failed.id)
-        items = await b.delivered(2)
+                await rig.inbox.retry(failed.id)
+        items = await rig.delivered(2)
         await swept(state)
         assert [item.state for item in items] == [ItemState.FAILED, ItemState.DELIVERED]
-        assert len(await b.jobs()) == 2
+        assert len(await rig.jobs()) == 2
 
 
 async def test_a_spool_that_the_state_does_not_know_is_kept_as_a_failure(tmp_path: Path) -> None:
     drop(tmp_path / "spool" / ("a" * 32) / "raw/scan.dcm", b"content")
     (tmp_path / "spool" / ("b" * 32) / "raw").mkdir(parents=True)
-    async with bench(make_config(tmp_path), run=False) as b:
+    async with inbox_rig(make_config(tmp_path), run=False) as rig:
         assert list((tmp_path / "spool").iterdir()) == []
-        (warning,) = b.inbox.warnings()
+        (warning,) = rig.inbox.warnings()
         assert warning.startswith("1 dropped items that the database does not know lie in")
     assert tree_of(tmp_path / "failed") == {f"unknown/{'a' * 32}/raw/scan.dcm": b"content"}

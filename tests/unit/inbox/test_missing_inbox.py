@@ -12,7 +12,7 @@ from claraedge.config import Config
 from claraedge.fs.mounts import Mount
 from claraedge.inbox.intake import claim, intake
 from claraedge.inbox.model import ItemState
-from tests.rig.inbox import KilledError, bench, drop, make_config, other_file_system, tree_of
+from tests.rig.inbox import KilledError, drop, inbox_rig, make_config, other_file_system, tree_of
 from tests.unit.inbox.test_kills import Fuse
 
 
@@ -24,9 +24,9 @@ def share(tmp_path: Path) -> Iterator[Path]:
 
 
 async def live_until_it_is_hidden(config: Config) -> None:
-    async with bench(config, hook=Fuse("claim: before copy")) as b:
-        await b.register("ct")
-        await b.delivered()
+    async with inbox_rig(config, hook=Fuse("claim: before copy")) as rig:
+        await rig.register("ct")
+        await rig.delivered()
 
 
 @pytest.mark.parametrize("grouping", ["entry", "quiet"])
@@ -47,19 +47,19 @@ async def test_what_is_hidden_on_a_missing_disk_is_waited_for(
     inbox.mkdir()  # the mount point
     below = Mount(id=1, point=b"/", fstype="ext4", source="/dev/root")
     monkeypatch.setattr(claim, "mount_of", lambda _: below)
-    async with bench(config) as b:
-        (item,) = await b.until(lambda items: items and items[0].state is ItemState.PARKED)
+    async with inbox_rig(config) as rig:
+        (item,) = await rig.until(lambda items: items and items[0].state is ItemState.PARKED)
         assert "is not mounted" in item.reason
         assert item.remedy == "sudo mount /dev/shm"
         inbox.rmdir()
-        (item,) = await b.until(lambda items: items and items[0].state is ItemState.PARKED)
+        (item,) = await rig.until(lambda items: items and items[0].state is ItemState.PARKED)
         disk.rename(inbox)
         monkeypatch.undo()
-        b.inbox.poke()
-        (item,) = await b.delivered()
+        rig.inbox.poke()
+        (item,) = await rig.delivered()
         assert item.state is ItemState.DELIVERED
-        (job,) = await b.jobs()
-        assert b.input_of(job) == {"scan.dcm": b"scan"}
+        (job,) = await rig.jobs()
+        assert rig.input_of(job) == {"scan.dcm": b"scan"}
     assert list(tree_of(inbox)) == []
 
 
@@ -74,7 +74,7 @@ async def test_what_was_taken_from_a_disk_that_is_there_is_not_waited_for(
     (hidden,) = inbox.iterdir()
     hidden.unlink()
     drop(inbox / "scan.dcm", b"another")
-    async with bench(config) as b:
-        await b.delivered()
-        (job,) = await b.jobs()
-        assert b.input_of(job) == {"scan.dcm": b"another"}
+    async with inbox_rig(config) as rig:
+        await rig.delivered()
+        (job,) = await rig.jobs()
+        assert rig.input_of(job) == {"scan.dcm": b"another"}

@@ -13,7 +13,7 @@ import pytest
 from claraedge.errors import StorageFullError
 from claraedge.inbox.intake import intake
 from claraedge.inbox.model import ItemState
-from tests.rig.inbox import bench, drop, make_config, swept, tree_of
+from tests.rig.inbox import drop, inbox_rig, make_config, swept, tree_of
 from tests.unit.inbox.test_kills import FAULTY, OWN, file, link
 
 #: Those that stand where nothing of the disk is asked any more.
@@ -47,10 +47,10 @@ async def test_a_full_disk_parks_and_continues_by_itself(
     monkeypatch.setattr(intake, "_FIRST_RETRY", 0.05)
     make(tmp_path)
     disk = FullDisk(at)
-    async with bench(make_config(tmp_path, settle=0.05), hook=disk) as b:
-        await b.register("ct")
-        (item,) = await b.delivered()
-        assert len(await b.jobs()) == (0 if make is link else 1)
+    async with inbox_rig(make_config(tmp_path, settle=0.05), hook=disk) as rig:
+        await rig.register("ct")
+        (item,) = await rig.delivered()
+        assert len(await rig.jobs()) == (0 if make is link else 1)
         await swept(tmp_path)
     assert disk.left < 2
     assert item.state is (ItemState.FAILED if make is link else ItemState.DELIVERED)
@@ -58,14 +58,14 @@ async def test_a_full_disk_parks_and_continues_by_itself(
 
 async def test_a_parked_item_says_what_is_full(tmp_path: Path) -> None:
     disk = FullDisk("claim: checked", times=1_000_000)
-    async with bench(make_config(tmp_path, settle=0.05), hook=disk) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(tmp_path, settle=0.05), hook=disk) as rig:
+        await rig.register("ct")
         drop(tmp_path / "inbox/ct/scan.dcm")
-        (item,) = await b.until(lambda items: "free some space there" in str(items))
+        (item,) = await rig.until(lambda items: "free some space there" in str(items))
         assert item.state is ItemState.PARKED
         disk.left = 0
-        b.inbox.poke()
-        await b.delivered()
+        rig.inbox.poke()
+        await rig.delivered()
 
 
 class Once:
@@ -97,11 +97,11 @@ async def test_what_changes_before_it_is_taken_is_taken_as_it_is_then(
         else:
             drop(tmp_path / "inbox/ct/.new", b"another").replace(path)
 
-    async with bench(make_config(tmp_path), hook=Once(at, act)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(tmp_path), hook=Once(at, act)) as rig:
+        await rig.register("ct")
         drop(path, b"first")
-        items = await b.delivered()
-        assert len(await b.jobs()) == 1
+        items = await rig.delivered()
+        assert len(await rig.jobs()) == 1
     assert [item.state for item in items] == [ItemState.DELIVERED]
     wanted = {"appended": b"first and more", "truncated": b"fi", "replaced": b"another"}[change]
     assert list(tree_of(tmp_path / "originals").values()) == [wanted]
@@ -119,12 +119,12 @@ async def test_a_writer_that_continues_in_the_spool_is_waited_for(tmp_path: Path
         with Path(f"/proc/self/fd/{stream.fileno()}").open("ab") as again:
             again.write(b" and more")
 
-    async with bench(make_config(tmp_path), hook=Once(at, act)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(tmp_path), hook=Once(at, act)) as rig:
+        await rig.register("ct")
         (tmp_path / "inbox/ct").mkdir()
         (tmp_path / "elsewhere").rename(tmp_path / "inbox/ct/scan.dcm")
-        await b.delivered()
-        assert len(await b.jobs()) == 1
+        await rig.delivered()
+        assert len(await rig.jobs()) == 1
     stream.close()
     assert list(tree_of(tmp_path / "originals").values()) == [b"first and more"]
     assert [c for n, c in tree_of(tmp_path / "outbox").items() if n.endswith("Left/scan.dcm")] == [
@@ -140,11 +140,11 @@ async def test_a_file_that_is_swapped_for_a_link_is_not_followed(tmp_path: Path,
         path.unlink()
         path.symlink_to("/etc/passwd")
 
-    async with bench(make_config(tmp_path), hook=Once(at, act)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(tmp_path), hook=Once(at, act)) as rig:
+        await rig.register("ct")
         drop(path)
-        (item,) = await b.delivered()
-        assert await b.jobs() == []
+        (item,) = await rig.delivered()
+        assert await rig.jobs() == []
     assert item.state is ItemState.FAILED
     assert "symbolic link" in item.reason
 
@@ -155,13 +155,13 @@ async def test_a_file_that_is_removed_under_the_claim_leaves_nothing(
 ) -> None:
     path = tmp_path / "inbox/ct/scan.dcm"
     once = Once(at, path.unlink)
-    async with bench(make_config(tmp_path), hook=once) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(tmp_path), hook=once) as rig:
+        await rig.register("ct")
         drop(path)
-        await b.until(lambda items: once.act is None and not items)
-        assert await b.jobs() == []
+        await rig.until(lambda items: once.act is None and not items)
+        assert await rig.jobs() == []
         drop(path, b"again")
-        await b.delivered()
+        await rig.delivered()
     assert list(tree_of(tmp_path / "originals").values()) == [b"again"]
 
 
@@ -169,18 +169,18 @@ async def test_a_pipeline_that_is_deleted_during_the_claim_blocks_the_item_in_th
     tmp_path: Path,
 ) -> None:
     config = make_config(tmp_path)
-    async with bench(config, run=False) as b:
-        await b.register("ct")
+    async with inbox_rig(config, run=False) as rig:
+        await rig.register("ct")
 
     removed = Once("submit: payload", lambda: _remove_pipelines(tmp_path))
-    async with bench(config, hook=removed) as b:
+    async with inbox_rig(config, hook=removed) as rig:
         drop(tmp_path / "inbox/ct/scan.dcm")
-        (item,) = await b.until(lambda items: any(i.reason for i in items))
+        (item,) = await rig.until(lambda items: any(i.reason for i in items))
         assert item.state is ItemState.PARKED
         assert item.reason.startswith("no such pipeline: ct ")
-        await b.register("ct")
-        await b.delivered()
-        assert len(await b.jobs()) == 1
+        await rig.register("ct")
+        await rig.delivered()
+        assert len(await rig.jobs()) == 1
 
 
 def _remove_pipelines(state: Path) -> None:
@@ -190,8 +190,8 @@ def _remove_pipelines(state: Path) -> None:
 
 async def test_a_folder_that_is_removed_after_the_claim_delays_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "inbox/ct"
-    async with bench(make_config(tmp_path), hook=Once("claim: renamed", folder.rmdir)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(tmp_path), hook=Once("claim: renamed", folder.rmdir)) as rig:
+        await rig.register("ct")
         drop(folder / "scan.dcm")
-        await b.delivered()
+        await rig.delivered()
     assert not folder.exists()

@@ -16,7 +16,7 @@ from claraedge.inbox.candidates.first_seen import FirstSeen
 from claraedge.inbox.model import Item, ItemState
 from claraedge.inbox.records import Seen
 from claraedge.store.database import Database
-from tests.rig.inbox import bench, drop, make_config, tree_of
+from tests.rig.inbox import drop, inbox_rig, make_config, tree_of
 
 FOLDER = Path("/in/ct")
 
@@ -107,19 +107,19 @@ async def test_ids_and_order_outlive_a_restart(tmp_path: Path) -> None:
     names = ["m.dcm", "a.dcm", "z.dcm"]
     config = make_config(tmp_path, settle=60, rescan=0.1)
     before: list[Item] = []
-    async with bench(config) as b:
-        await b.register("ct")
+    async with inbox_rig(config) as rig:
+        await rig.register("ct")
         for count, name in enumerate(names, 1):
             drop(tmp_path / "inbox/ct" / name, name.encode())
-            before = await b.until(lambda items, n=count: len(items) == n)  # type: ignore[misc]
-        await _until_written(b.database, 3)
+            before = await rig.until(lambda items, n=count: len(items) == n)  # type: ignore[misc]
+        await _until_written(rig.database, 3)
     (tmp_path / "inbox/ct/a.dcm").unlink()
     drop(tmp_path / "inbox/ct/0.dcm", b"new")
-    async with bench(make_config(tmp_path, settle=0.1)) as b:
-        await b.delivered(3)
-        jobs = await b.jobs()
-        items = {item.name: item for item in await b.inbox.items()}
-        assert await b.database.read(records.seen) == []
+    async with inbox_rig(make_config(tmp_path, settle=0.1)) as rig:
+        await rig.delivered(3)
+        jobs = await rig.jobs()
+        items = {item.name: item for item in await rig.inbox.items()}
+        assert await rig.database.read(records.seen) == []
     known = {item.name: item for item in before}
     assert [job.name for job in jobs] == ["m.dcm", "z.dcm", "0.dcm"]
     for name in ("m.dcm", "z.dcm"):
@@ -136,16 +136,16 @@ async def _until_written(database: Database, count: int) -> None:
 
 async def test_an_entry_never_gets_the_id_of_an_item(tmp_path: Path) -> None:
     """As a stop leaves it between a claim and a write that had begun before it."""
-    async with bench(make_config(tmp_path)) as b:
-        await b.register("ct")
+    async with inbox_rig(make_config(tmp_path)) as rig:
+        await rig.register("ct")
         path = drop(tmp_path / "inbox/ct/scan.dcm", b"one")
-        (item,) = await b.delivered()
+        (item,) = await rig.delivered()
         stale = Seen(id=item.id, folder=path.parent, name=b"scan.dcm", first_seen=1.0)
-        await b.database.write(lambda tx: records.see(tx, stale))
+        await rig.database.write(lambda tx: records.see(tx, stale))
     drop(path, b"two")
-    async with bench(make_config(tmp_path)) as b:
-        items = await b.delivered(2)
+    async with inbox_rig(make_config(tmp_path)) as rig:
+        items = await rig.delivered(2)
         assert len({item.id for item in items}) == 2
         assert [item.state for item in items] == [ItemState.DELIVERED] * 2
-        assert await b.database.read(records.seen) == []
+        assert await rig.database.read(records.seen) == []
     assert sorted(tree_of(tmp_path / "originals").values()) == [b"one", b"two"]

@@ -13,7 +13,7 @@ import pytest
 
 from claraedge.config import Config
 from claraedge.inbox.model import ItemState
-from tests.rig.inbox import bench, drop, ended, make_config, tree_of
+from tests.rig.inbox import drop, ended, inbox_rig, make_config, tree_of
 
 SAMPLES = Path(pydicom.__file__).parent / "data/test_files/dicomdirtests"
 
@@ -74,15 +74,15 @@ async def test_two_studies_that_arrive_together_become_a_job_each(state: Path, s
     }
     files = [pair for tree in wanted.values() for pair in tree.items()]
     random.Random(seed).shuffle(files)
-    async with bench(config(state, metadata={"Study": "{study}"})) as b:
-        await b.register("ct")
+    async with inbox_rig(config(state, metadata={"Study": "{study}"})) as rig:
+        await rig.register("ct")
         await arrive(state, files, pause=0.08)
-        items = await b.delivered(2)
-        jobs = {job.name: job for job in await b.jobs()}
+        items = await rig.delivered(2)
+        jobs = {job.name: job for job in await rig.jobs()}
         assert set(jobs) == {one, two}
         for uid, tree in wanted.items():
             given = {name: path.read_bytes() for name, path in tree.items()}
-            assert b.input_of(jobs[uid]) == given
+            assert rig.input_of(jobs[uid]) == given
             assert jobs[uid].metadata == {"Study": uid, "Source": "inbox", "Item": uid}
             (kept,) = (state / "originals").rglob(uid)
             assert tree_of(kept) == given
@@ -95,17 +95,17 @@ async def test_two_studies_that_arrive_together_become_a_job_each(state: Path, s
 
 async def test_a_late_file_of_a_study_is_a_job_of_its_own(state: Path) -> None:
     ((uid, files), _) = studies_of_several_series()
-    async with bench(config(state, quiet=0.5)) as b:
-        await b.register("ct")
+    async with inbox_rig(config(state, quiet=0.5)) as rig:
+        await rig.register("ct")
         for number, path in enumerate(files[:-1]):
             drop(state / f"inbox/in/{number}", path.read_bytes())
-        await b.delivered(1)
+        await rig.delivered(1)
         drop(state / "inbox/in/0", files[-1].read_bytes())  # even by a name of before
-        await b.delivered(2)
-        one, two = await b.jobs()
+        await rig.delivered(2)
+        one, two = await rig.jobs()
         assert one.name == two.name == uid
-        assert len(b.input_of(one)) == len(files) - 1
-        assert b.input_of(two) == {"0": files[-1].read_bytes()}
+        assert len(rig.input_of(one)) == len(files) - 1
+        assert rig.input_of(two) == {"0": files[-1].read_bytes()}
         assert list(one.messages) == []
         assert two.messages[0].startswith(
             f"the input is only the later part of a study or series: job {one.id} has"
@@ -114,8 +114,8 @@ async def test_a_late_file_of_a_study_is_a_job_of_its_own(state: Path) -> None:
 
 async def test_a_file_that_is_no_dicom_fails_alone(state: Path) -> None:
     ((uid, files), _) = studies_of_several_series()
-    async with bench(config(state, quiet=0.5, incomplete="run")) as b:
-        await b.register("ct")
+    async with inbox_rig(config(state, quiet=0.5, incomplete="run")) as rig:
+        await rig.register("ct")
         bad = {
             "st/notes.txt": b"notes",
             "empty": b"",
@@ -126,9 +126,9 @@ async def test_a_file_that_is_no_dicom_fails_alone(state: Path) -> None:
         (state / "inbox/in/st/link").symlink_to(files[0])
         for number, path in enumerate(files):
             drop(state / f"inbox/in/st/{number}", path.read_bytes())
-        items = await b.delivered(5)
-        (job,) = await b.jobs()
-        assert (job.name, len(b.input_of(job))) == (uid, len(files))
+        items = await rig.delivered(5)
+        (job,) = await rig.jobs()
+        assert (job.name, len(rig.input_of(job))) == (uid, len(files))
         assert job.messages[0].startswith(
             f"the input is incomplete: {len(files)} of {len(files) + 1} files: 'st/link': "
         )
@@ -148,47 +148,49 @@ async def test_series_become_a_job_each(state: Path) -> None:
     ((study, files), _) = studies_of_several_series()
     series = {uid: set(paths) & set(files) for uid, paths in by("SeriesInstanceUID").items()}
     wanted = {uid: len(paths) for uid, paths in series.items() if paths}
-    async with bench(config(state, "dicom-series", metadata={"Of": "{study}"}, quiet=1.0)) as b:
-        await b.register("ct")
+    async with inbox_rig(
+        config(state, "dicom-series", metadata={"Of": "{study}"}, quiet=1.0)
+    ) as rig:
+        await rig.register("ct")
         for number, path in enumerate(files):
             drop(state / f"inbox/in/{place('x', number)}", path.read_bytes())
-        await b.delivered(len(wanted))
-        jobs = await b.jobs()
-        assert {job.name: len(b.input_of(job)) for job in jobs} == wanted
+        await rig.delivered(len(wanted))
+        jobs = await rig.jobs()
+        assert {job.name: len(rig.input_of(job)) for job in jobs} == wanted
         assert {job.metadata["Of"] for job in jobs} == {study}
 
 
 async def test_a_study_waits_for_a_file_that_is_being_written(state: Path) -> None:
     ((uid, files), _) = studies_of_several_series()
     content = files[1].read_bytes()
-    async with bench(config(state, quiet=0.3)) as b:
-        await b.register("ct")
+    async with inbox_rig(config(state, quiet=0.3)) as rig:
+        await rig.register("ct")
         drop(state / "inbox/in/0", files[0].read_bytes())
         with (state / "inbox/in/1").open("wb") as file:
             file.write(content[:-2])
             file.flush()
-            await b.until(lambda items: any("open for writing" in i.reason for i in items))
-            await b.until(lambda items: any(i.reason.startswith("whole;") for i in items))
+            await rig.until(lambda items: any("open for writing" in i.reason for i in items))
+            await rig.until(lambda items: any(i.reason.startswith("whole;") for i in items))
             await asyncio.sleep(1.0)
-            assert await b.jobs() == []
+            assert await rig.jobs() == []
             file.write(content[-2:])
-        (item,) = await b.delivered()
-        (job,) = await b.jobs()
+        (item,) = await rig.delivered()
+        (job,) = await rig.jobs()
         assert (item.name, len(item.members)) == (uid, 2)
-        assert b.input_of(job)["1"] == content
+        assert rig.input_of(job)["1"] == content
 
 
 async def test_a_study_that_was_half_there_at_a_restart_is_taken_whole(state: Path) -> None:
     ((uid, files), _) = studies_of_several_series()
     half = len(files) // 2
-    async with bench(config(state, quiet=60)) as b:
-        await b.register("ct")
+    async with inbox_rig(config(state, quiet=60)) as rig:
+        await rig.register("ct")
         for number, path in enumerate(files[:half]):
             drop(state / f"inbox/in/{number}", path.read_bytes())
-        await b.until(lambda items: len(items) == half)
-    async with bench(config(state, quiet=1.5)) as b:
+        await rig.until(lambda items: len(items) == half)
+    async with inbox_rig(config(state, quiet=1.5)) as rig:
         for number, path in enumerate(files[half:], half):
             drop(state / f"inbox/in/{number}", path.read_bytes())
             await asyncio.sleep(0.1)
-        (item,) = [i for i in await b.delivered() if ended([i])]
+        (item,) = [i for i in await rig.delivered() if ended([i])]
         assert (item.name, len(item.members)) == (uid, len(files))

@@ -13,7 +13,7 @@ import pytest
 
 from claraedge.errors import ItemRetryError
 from claraedge.jobs.model import JobStatus
-from tests.rig.inbox import bench, drop, make_config
+from tests.rig.inbox import drop, inbox_rig, make_config
 from tests.rig.waiting import eventually
 
 
@@ -37,26 +37,26 @@ async def test_nothing_is_taken_through_a_link_in_place_of_a_trigger(
     trigger = {"pipeline": "ct", "folder": "scans", "grouping": grouping}
     config = make_config(tmp_path / "state", trigger=[trigger])
     scans = config.inbox_dir / "scans"
-    async with bench(config) as b:
-        await b.register("ct")
+    async with inbox_rig(config) as rig:
+        await rig.register("ct")
         drop(scans / "first.dcm", b"1")
         await eventually(
             lambda: len(list(config.outbox_dir.glob("ct/*/result.json"))) == 1,
             "the first is delivered",
         )
         swap(scans, secret)
-        b.inbox.poke()
+        rig.inbox.poke()
         await eventually(
-            lambda: any("is a link" in text for text in b.inbox.warnings()), "there is a warning"
+            lambda: any("is a link" in text for text in rig.inbox.warnings()), "there is a warning"
         )
-        assert [item.name for item in await b.inbox.items()] == ["first.dcm"]
+        assert [item.name for item in await rig.inbox.items()] == ["first.dcm"]
         scans.unlink()
         scans.with_name(".x").rename(scans)
         drop(scans / "second.dcm", b"2")
         await eventually(
             lambda: len(list(config.outbox_dir.glob("ct/*/result.json"))) == 2, "both are delivered"
         )
-        assert not [text for text in b.inbox.warnings() if "is a link" in text]
+        assert not [text for text in rig.inbox.warnings() if "is a link" in text]
     assert (secret / "secret.txt").read_text() == "secret"
     assert names(secret) == {"secret.txt"}
 
@@ -66,17 +66,17 @@ async def test_a_retry_puts_nothing_behind_a_link(tmp_path: Path) -> None:
     secret.mkdir(mode=0o700)
     config = make_config(tmp_path / "state")
     ct = config.inbox_dir / "ct"
-    async with bench(config, status=JobStatus.FAULTED) as b:
-        await b.register("ct")
+    async with inbox_rig(config, status=JobStatus.FAULTED) as rig:
+        await rig.register("ct")
         drop(ct / "containers.conf", b"[engine]")
-        (item,) = await b.delivered()
+        (item,) = await rig.delivered()
         swap(ct, secret)
         with pytest.raises(ItemRetryError, match="is a link that another user may have put there"):
-            await b.inbox.retry(item.id)
+            await rig.inbox.retry(item.id)
         assert names(secret) == set()
         ct.unlink()
         ct.with_name(".x").rename(ct)
-        await b.inbox.retry(item.id)
+        await rig.inbox.retry(item.id)
         await eventually(
             lambda: len(list(config.failed_dir.glob("ct/*/reason.json"))) >= 1, "one has failed"
         )
@@ -90,19 +90,19 @@ async def test_a_retry_moves_nothing_from_behind_a_link(tmp_path: Path) -> None:
     secret.chmod(0o700)
     config = make_config(tmp_path / "state")
     ct = config.inbox_dir / "ct"
-    async with bench(config, status=JobStatus.FAULTED) as b:
-        await b.register("ct")
+    async with inbox_rig(config, status=JobStatus.FAULTED) as rig:
+        await rig.register("ct")
         drop(ct / "containers.conf", b"his")
-        (item,) = await b.delivered()
+        (item,) = await rig.delivered()
         original = Path(str(item.result_path)) / "original"
         swap(original, secret)
         with pytest.raises(ItemRetryError, match="is a link that another user may have put there"):
-            await b.inbox.retry(item.id)
+            await rig.inbox.retry(item.id)
         assert names(secret) == {"containers.conf"}
         assert not (ct / "containers.conf").exists()
         original.unlink()
         original.with_name(".x").rename(original)
-        await b.inbox.retry(item.id)
+        await rig.inbox.retry(item.id)
         await eventually(
             lambda: len(list(config.failed_dir.glob("ct/*/reason.json"))) == 2, "both have failed"
         )
@@ -123,10 +123,10 @@ async def test_a_pipe_in_place_of_a_result_keeps_nothing_waiting(tmp_path: Path)
             drop(taken / "other", b"his")
             reached.append(taken)
 
-    async with bench(config, hook=hook) as b:
-        await b.register("ct")
+    async with inbox_rig(config, hook=hook) as rig:
+        await rig.register("ct")
         drop(config.inbox_dir / "ct/scan.dcm", b"1")
-        (item,) = await b.delivered()
+        (item,) = await rig.delivered()
     (taken,) = reached
     assert Path(str(item.result_path)) != taken
     assert (taken / "other").read_bytes() == b"his"

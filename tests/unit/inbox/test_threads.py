@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.jobs.model import JobStatus
-from tests.rig.inbox import bench, drop, make_config
+from tests.rig.inbox import drop, inbox_rig, make_config
 
 
 @pytest.mark.parametrize(
@@ -23,15 +23,15 @@ async def test_folders_have_threads_of_their_own(
 ) -> None:
     threads: dict[str, str] = {}
     config = make_config(tmp_path / "state")
-    async with bench(
+    async with inbox_rig(
         config,
         status=status,
         hook=lambda name: threads.update({name: threading.current_thread().name}),
-    ) as b:
-        await b.register("ct")
+    ) as rig:
+        await rig.register("ct")
         drop(config.inbox_dir / "ct/scan.dcm")
-        (item,) = await b.delivered()
+        (item,) = await rig.delivered()
         if status is JobStatus.FAULTED:
-            await b.inbox.retry(item.id)
+            await rig.inbox.retry(item.id)
     assert steps <= threads.keys()
     assert {threads[step].split("_")[0] for step in steps} == {"folders"}

@@ -15,7 +15,7 @@ from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, Mask
 from claraedge.inbox.inspection.settling import Heard
 from claraedge.inbox.model import ItemState
 from claraedge.inbox.watching.watch import Signal, Watcher
-from tests.rig.inbox import bench, drop, make_config
+from tests.rig.inbox import drop, inbox_rig, make_config
 from tests.rig.waiting import eventually
 
 
@@ -98,18 +98,18 @@ async def test_an_overflow_makes_the_inbox_scan_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = make_config(tmp_path, rescan=3600)
-    async with bench(config, run=False) as b:
-        await b.register("ct")
+    async with inbox_rig(config, run=False) as rig:
+        await rig.register("ct")
     drop(tmp_path / "inbox/ct/there-at-start.dcm")
     monkeypatch.setattr(Watcher, "_receive", lambda *_: None)  # every event is lost
-    async with bench(config) as b:
-        await b.delivered(1)
+    async with inbox_rig(config) as rig:
+        await rig.delivered(1)
         drop(tmp_path / "inbox/ct/scan.dcm")
         await asyncio.sleep(0.8)
-        assert len(await b.inbox.items()) == 1
-        assert b.inbox._watcher._observer is not None
-        overflow(b.inbox._watcher._observer)
-        await b.delivered(2)
+        assert len(await rig.inbox.items()) == 1
+        assert rig.inbox._watcher._observer is not None
+        overflow(rig.inbox._watcher._observer)
+        await rig.delivered(2)
 
 
 @pytest.mark.parametrize(
@@ -127,10 +127,10 @@ async def test_without_watches_the_rescan_still_sees(
 
     monkeypatch.setattr(InotifyObserver, "schedule", refuse)
     with caplog.at_level(logging.WARNING):
-        async with bench(make_config(tmp_path, rescan=0.1)) as b:
-            await b.register("ct")
+        async with inbox_rig(make_config(tmp_path, rescan=0.1)) as rig:
+            await rig.register("ct")
             drop(tmp_path / "inbox/ct/scan.dcm")
-            (item,) = await b.delivered()
+            (item,) = await rig.delivered()
     assert item.state is ItemState.DELIVERED
     logged = [r.getMessage() for r in caplog.records if limit in r.getMessage()]
     assert len(logged) == 1

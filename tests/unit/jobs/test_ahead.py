@@ -17,7 +17,7 @@ from claraedge.pipelines.model import (
 from claraedge.pipelines.requests import Profile, of_operator
 from claraedge.pipelines.tmpfs import TmpfsRule
 from tests.rig.device import Device, emptied
-from tests.rig.engine import Bench, bench
+from tests.rig.engine import EngineRig, engine_rig
 from tests.rig.pipelines import chain
 from tests.rig.waiting import eventually
 
@@ -77,38 +77,40 @@ def test_what_may_be_prepared(
     assert preparable(of, statuses, placed, requests) == expected
 
 
-async def made(b: Bench, count: int) -> None:
+async def made(rig: EngineRig, count: int) -> None:
     """Waits until so many containers were made."""
-    await eventually(lambda: len(b.device.runner.created) >= count, f"{count} containers are made")
+    await eventually(
+        lambda: len(rig.device.runner.created) >= count, f"{count} containers are made"
+    )
 
 
 async def test_a_chain_is_made_while_its_first_operator_runs(device: Device) -> None:
     device.runner.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one", "two", "three")), {"x": b"1"})
-        await b.until_runs("one")
-        await made(b, 3)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one", "two", "three")), {"x": b"1"})
+        await rig.until_runs("one")
+        await made(rig, 3)
         assert [s.labels["io.claraedge.operator"] for s in device.runner.started] == ["one"]
         device.runner.release("one")
-        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+        assert (await rig.end(job.id)).status is JobStatus.HEALTHY
         assert len(device.runner.created) == 3
         await emptied(device.runner)
 
 
 async def test_nothing_is_made_before_the_start(device: Device) -> None:
-    async with bench(device) as b:
-        await b.job(await b.register(chain("one", "two")), {"x": b"1"}, start=False)
+    async with engine_rig(device) as rig:
+        await rig.job(await rig.register(chain("one", "two")), {"x": b"1"}, start=False)
         assert device.runner.created == []
 
 
 async def test_what_was_made_for_a_job_that_fails_is_taken_back(device: Device) -> None:
     device.runner.block("one")
-    async with bench(device) as b:
-        registered = await b.register(chain("one", "two", "three", image="fail"))
-        job = await b.job(registered, {"x": b"1"})
-        await made(b, 3)
+    async with engine_rig(device) as rig:
+        registered = await rig.register(chain("one", "two", "three", image="fail"))
+        job = await rig.job(registered, {"x": b"1"})
+        await made(rig, 3)
         device.runner.release("one")
-        ended = await b.end(job.id)
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.FAULTED
         assert [o.status for o in ended.operators][1:] == [P, P]
         assert [o.attempt for o in ended.operators][1:] == [0, 0]
@@ -117,26 +119,26 @@ async def test_what_was_made_for_a_job_that_fails_is_taken_back(device: Device) 
 
 async def test_a_daemon_that_stops_leaves_none_that_was_made_ahead(device: Device) -> None:
     device.runner.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
-        await b.until_runs("one")
-        await made(b, 2)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one", "two")), {"x": b"1"})
+        await rig.until_runs("one")
+        await made(rig, 2)
     (left,) = await device.runner.containers({})
     assert left.labels["io.claraedge.operator"] == "one"
     device.runner.release("one")
-    async with bench(device) as b:
-        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+    async with engine_rig(device) as rig:
+        assert (await rig.end(job.id)).status is JobStatus.HEALTHY
 
 
 async def test_no_more_are_made_than_twice_the_slots(device: Device) -> None:
     device.max_operators = 1
     names = ["one", "two", "three", "four", "five"]
     device.runner.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain(*names)), {"x": b"1"})
-        await b.until_runs("one")
-        await made(b, 3)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain(*names)), {"x": b"1"})
+        await rig.until_runs("one")
+        await made(rig, 3)
         assert len(device.runner.created) == 3
         device.runner.release("one")
-        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+        assert (await rig.end(job.id)).status is JobStatus.HEALTHY
         assert len(device.runner.created) == len(names)

@@ -10,7 +10,7 @@ import pytest
 from claraedge.jobs.model import JobState, JobStatus, Priority
 from claraedge.jobs.scheduling import queue
 from tests.rig.device import Device, copy
-from tests.rig.engine import Bench, bench
+from tests.rig.engine import EngineRig, engine_rig
 from tests.rig.pipelines import chain
 from tests.rig.waiting import DEADLINE
 
@@ -39,47 +39,47 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Device:
     return device
 
 
-async def begun(b: Bench, jobs: list[str]) -> list[str]:
-    return [job for job in jobs if (await b.jobs.get(job)).state is not JobState.PENDING]
+async def begun(rig: EngineRig, jobs: list[str]) -> list[str]:
+    return [job for job in jobs if (await rig.jobs.get(job)).state is not JobState.PENDING]
 
 
-async def until_begun(b: Bench, jobs: list[str], count: int) -> None:
+async def until_begun(rig: EngineRig, jobs: list[str], count: int) -> None:
     async with asyncio.timeout(DEADLINE):
-        while len(await begun(b, jobs)) < count:
+        while len(await begun(rig, jobs)) < count:
             await asyncio.sleep(0.005)
 
 
 async def test_no_more_jobs_begin_than_wait_in_a_crowd_but_immediate_ones(device: Device) -> None:
     device.runner.block("heavy")
-    async with bench(device) as b:
-        two = await b.register(TWO)
-        first = (await b.job(two, {"x": b"1"})).id
-        await b.until_runs("heavy")
-        jobs = [(await b.job(two, {"x": b"1"})).id for _ in range(8)]
-        await until_begun(b, jobs, 3)
-        urgent = await b.job(await b.register(chain("now")), priority=Priority.IMMEDIATE)
-        assert (await b.end(urgent.id)).status is JobStatus.HEALTHY
-        await b.tick()
+    async with engine_rig(device) as rig:
+        two = await rig.register(TWO)
+        first = (await rig.job(two, {"x": b"1"})).id
+        await rig.until_runs("heavy")
+        jobs = [(await rig.job(two, {"x": b"1"})).id for _ in range(8)]
+        await until_begun(rig, jobs, 3)
+        urgent = await rig.job(await rig.register(chain("now")), priority=Priority.IMMEDIATE)
+        assert (await rig.end(urgent.id)).status is JobStatus.HEALTHY
+        await rig.tick()
         # Those whose first operator ran while the crowd gathered are no part of it yet.
-        assert len(await begun(b, jobs)) <= 3 + device.max_operators
-        waits = await b.jobs.waits(jobs[-1])
+        assert len(await begun(rig, jobs)) <= 3 + device.max_operators
+        waits = await rig.jobs.waits(jobs[-1])
         assert waits[0].text == "its turn: others go before it"
         device.runner.release("heavy")
         for job in (first, *jobs):
-            assert (await b.end(job)).status is JobStatus.HEALTHY
+            assert (await rig.end(job)).status is JobStatus.HEALTHY
 
 
 async def test_jobs_without_hope_of_a_gpu_hold_up_nobody_else(device: Device) -> None:
     device.gpus = ()
-    async with bench(device) as b:
-        two = await b.register(TWO)
-        jobs = [(await b.job(two, {"x": b"1"})).id for _ in range(3 + device.max_operators + 3)]
-        await until_begun(b, jobs, 3)
-        await b.tick()
-        assert len(await begun(b, jobs)) <= 3 + device.max_operators
-        other = await b.job(await b.register(chain("one")), {"x": b"1"})
-        assert (await b.end(other.id)).status is JobStatus.HEALTHY
+    async with engine_rig(device) as rig:
+        two = await rig.register(TWO)
+        jobs = [(await rig.job(two, {"x": b"1"})).id for _ in range(3 + device.max_operators + 3)]
+        await until_begun(rig, jobs, 3)
+        await rig.tick()
+        assert len(await begun(rig, jobs)) <= 3 + device.max_operators
+        other = await rig.job(await rig.register(chain("one")), {"x": b"1"})
+        assert (await rig.end(other.id)).status is JobStatus.HEALTHY
         device.gpus = GPU
-        await b.tick()
+        await rig.tick()
         for job in jobs:
-            assert (await b.end(job)).status is JobStatus.HEALTHY
+            assert (await rig.end(job)).status is JobStatus.HEALTHY

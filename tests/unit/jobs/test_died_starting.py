@@ -10,7 +10,7 @@ from claraedge.errors import RunnerUnavailableError
 from claraedge.jobs.model import JobStatus
 from claraedge.runner.memory import MemoryRunner
 from tests.rig.device import Device, copy
-from tests.rig.engine import bench
+from tests.rig.engine import engine_rig
 from tests.rig.pipelines import chain
 
 
@@ -46,9 +46,9 @@ async def test_what_printed_was_started_and_counts_as_interrupted(
 ) -> None:
     podman = Podman(printed)
     podman.add_image("copy:1", copy)
-    async with bench(Device(state=tmp_path, runner=podman)) as b:
-        job = await b.job(await b.register(chain("one")), {"x": b"1"})
-        ended = await b.end(job.id)
+    async with engine_rig(Device(state=tmp_path, runner=podman)) as rig:
+        job = await rig.job(await rig.register(chain("one")), {"x": b"1"})
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.HEALTHY
         assert tuple(ended.messages) == messages
         assert len(podman.created) == 2

@@ -18,7 +18,7 @@ from claraedge.jobs.scheduling.scheduler import Scheduler
 from claraedge.runner.memory import MemoryRunner
 from claraedge.runner.protocol import LABEL_OPERATOR, ContainerSpec, Phase
 from tests.rig.device import Device, copy, emptied, fail
-from tests.rig.engine import bench
+from tests.rig.engine import engine_rig
 from tests.rig.pipelines import chain
 from tests.rig.waiting import DEADLINE, eventually
 
@@ -90,24 +90,24 @@ def with_service(*operators: str) -> str:
 async def test_an_operator_that_ends_well_because_its_job_was_cancelled_did_not_complete(
     device: Device,
 ) -> None:
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one", image="polite")), {"x": b"1"})
-        await b.until_runs("one")
-        await b.jobs.cancel(job.id, "enough")
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one", image="polite")), {"x": b"1"})
+        await rig.until_runs("one")
+        await rig.jobs.cancel(job.id, "enough")
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.CANCELED
         assert ended.operators[0].status is OperatorStatus.FAULTED
         assert "operator one: was stopped because its job ends" in ended.messages[0]
-        assert "operators/one/x" not in await b.listing(job.payload)
+        assert "operators/one/x" not in await rig.listing(job.payload)
 
 
 async def test_an_operator_that_ends_well_because_its_job_took_too_long_did_not_complete(
     device: Device,
 ) -> None:
     device.timeouts = Timeouts(default=0.3, maximum=1)
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one", image="polite")), {"x": b"1"})
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one", image="polite")), {"x": b"1"})
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.TERMINATED
         assert ended.operators[0].status is OperatorStatus.FAULTED
 
@@ -116,12 +116,12 @@ async def test_an_operator_that_ends_well_before_anybody_stops_it_has_completed(
     device: Device, podman: Podman
 ) -> None:
     podman.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one")), {"x": b"1"})
-        await b.until_runs("one")
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one")), {"x": b"1"})
+        await rig.until_runs("one")
         podman.release("one")
-        cancelled = await b.jobs.cancel(job.id, "enough")
-        ended = await b.end(cancelled.id)
+        cancelled = await rig.jobs.cancel(job.id, "enough")
+        ended = await rig.end(cancelled.id)
         completed = ended.operators[0].status is OperatorStatus.COMPLETED
         assert ended.status is (JobStatus.HEALTHY if completed else JobStatus.CANCELED)
 
@@ -131,16 +131,16 @@ async def test_an_operator_that_was_asked_to_end_did_not_complete_for_the_next_d
 ) -> None:
     podman.stubborn.add("one")
     podman.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one")), {"x": b"1"})
-        await b.until_runs("one")
-        await b.jobs.cancel(job.id, "enough")
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one")), {"x": b"1"})
+        await rig.until_runs("one")
+        await rig.jobs.cancel(job.id, "enough")
     podman.release("one")  # as TERM makes it end
     async with asyncio.timeout(DEADLINE):
         while [c.exit_code for c in await podman.containers({})] != [0]:
             await asyncio.sleep(0.005)
-    async with bench(device) as b:
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.CANCELED
         assert ended.messages[-1] == "canceled: enough"
 
@@ -161,14 +161,14 @@ async def test_how_a_job_ends_is_known_to_the_next_daemon_while_its_operators_st
         chain("one", image=image, extra=[extra] if extra else [])
         + (chain("other").partition("operators:\n")[2])
     )
-    async with bench(device) as b:
-        job = await b.job(await b.register(definition), {"x": b"1"})
-        await b.until_runs("other")
-        await b.until(job.id, lambda job: job.operators[0].status is OperatorStatus.FAULTED)
-        await b.jobs.cancel(job.id, "too late")
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(definition), {"x": b"1"})
+        await rig.until_runs("other")
+        await rig.until(job.id, lambda job: job.operators[0].status is OperatorStatus.FAULTED)
+        await rig.jobs.cancel(job.id, "too late")
     podman.stubborn.clear()
-    async with bench(device) as b:
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        ended = await rig.end(job.id)
         assert ended.status is status
         assert not any("canceled" in message for message in ended.messages)
 
@@ -178,10 +178,10 @@ async def test_an_operator_over_its_timeout_is_not_run_again_where_its_container
 ) -> None:
     podman.block("one")
     podman.vanishing.add("one")
-    async with bench(device) as b:
-        pipeline = await b.register(chain("one", extra=["timeout: 1"]))
-        job = await b.job(pipeline, {"x": b"1"})
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        pipeline = await rig.register(chain("one", extra=["timeout: 1"]))
+        job = await rig.job(pipeline, {"x": b"1"})
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.TERMINATED
         assert [o.attempt for o in ended.operators] == [1]
         assert "took longer than its 1 s" in ended.messages[0]
@@ -216,17 +216,17 @@ async def test_what_ended_in_time_while_no_daemon_ran_did_not_take_too_long(
     clock = AheadClock(monkeypatch)
     podman.block("one")
     definition = chain("one", "two", extra=[extra] if extra else [])
-    async with bench(device) as b:
-        job = await b.job(await b.register(definition), {"x": b"1"})
-        await b.until_runs("one")
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(definition), {"x": b"1"})
+        await rig.until_runs("one")
     await ended_without_daemon(podman, "one")
     clock.seconds = 3600.0
     podman.block("two")
-    async with bench(device) as b:  # its time-out is 600 s
-        await b.until_runs("two")
-    async with bench(device) as b:  # and the next daemon reads the same time
+    async with engine_rig(device) as rig:  # its time-out is 600 s
+        await rig.until_runs("two")
+    async with engine_rig(device) as rig:  # and the next daemon reads the same time
         podman.release("two")
-        ended = await b.end(job.id)
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.HEALTHY, ended.messages
         assert ended.run_time.counted < 60
 
@@ -238,14 +238,14 @@ async def test_what_ran_on_for_too_long_while_no_daemon_ran_is_ended(
     podman.block("one")
     podman.block("other")
     definition = chain("one") + chain("other").partition("operators:\n")[2]
-    async with bench(device) as b:
-        job = await b.job(await b.register(definition), {"x": b"1"})
-        await b.until_runs("one")
-        await b.until_runs("other")
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(definition), {"x": b"1"})
+        await rig.until_runs("one")
+        await rig.until_runs("other")
     await ended_without_daemon(podman, "one")
     clock.seconds = 3600.0
-    async with bench(device) as b:
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.TERMINATED
         assert "timed out" in ended.messages[0]
 
@@ -255,13 +255,13 @@ async def test_what_ended_too_late_while_no_daemon_ran_took_too_long(
 ) -> None:
     clock = AheadClock(monkeypatch)
     podman.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one", extra=["timeout: 60"])), {"x": b"1"})
-        await b.until_runs("one")
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one", extra=["timeout: 60"])), {"x": b"1"})
+        await rig.until_runs("one")
     clock.seconds = 100.0
     await ended_without_daemon(podman, "one")
-    async with bench(device) as b:
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.TERMINATED
         assert "took longer than its 60 s" in ended.messages[0]
 
@@ -271,14 +271,14 @@ async def test_a_job_whose_container_went_while_no_daemon_ran_is_run_again_in_ti
 ) -> None:
     clock = AheadClock(monkeypatch)
     podman.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one")), {"x": b"1"})
-        await b.until_runs("one")
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one")), {"x": b"1"})
+        await rig.until_runs("one")
     podman.vanish("one")
     podman.release("one")
     clock.seconds = 3600.0
-    async with bench(device) as b:
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.HEALTHY, ended.messages
         assert ended.operators[0].attempt == 2
 
@@ -293,9 +293,9 @@ async def test_a_job_that_is_cancelled_before_its_services_were_even_asked_for_e
         active.end(JobStatus.CANCELED)  # as by a cancel in the same turn of the loop
 
     monkeypatch.setattr(ServiceLeases, "begin", begun)
-    async with bench(device) as b:
-        job = await b.job(await b.register(with_service("one")), {"x": b"1"})
-        assert (await b.end(job.id)).status is JobStatus.CANCELED
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(with_service("one")), {"x": b"1"})
+        assert (await rig.end(job.id)).status is JobStatus.CANCELED
         await emptied(device.runner)
 
 
@@ -312,15 +312,15 @@ async def test_a_job_that_is_cancelled_while_it_is_chosen_asks_for_no_services(
         await read(self, candidates)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Scheduler, "read_capacity", slow)
-    async with bench(device) as b:
-        job = await b.job(await b.register(with_service("one")), {"x": b"1"})
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(with_service("one")), {"x": b"1"})
         async with asyncio.timeout(DEADLINE):
             await reading.wait()
-        cancelling = asyncio.create_task(b.jobs.cancel(job.id, "enough"))
-        await eventually(lambda: job.id in b.engine._active, "the job is active")
+        cancelling = asyncio.create_task(rig.jobs.cancel(job.id, "enough"))
+        await eventually(lambda: job.id in rig.engine._active, "the job is active")
         proceed.set()
         await cancelling
-        assert (await b.end(job.id)).status is JobStatus.CANCELED
+        assert (await rig.end(job.id)).status is JobStatus.CANCELED
         assert device.runner.created == []
 
 
@@ -338,10 +338,10 @@ async def test_a_failure_of_services_that_cannot_be_recorded_is_tried_again_afte
 
     monkeypatch.setattr(Termination, "decide", full)
     definition = chain("one", extra=["models: [{name: absent}]"])
-    async with bench(device) as b:
-        job = await b.job(await b.register(definition), {"x": b"1"})
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(definition), {"x": b"1"})
         began = asyncio.get_running_loop().time()
-        ended = await b.end(job.id)
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.FAULTED
         assert "absent" in ended.messages[0]
         assert tries == 3

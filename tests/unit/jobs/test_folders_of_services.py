@@ -10,7 +10,7 @@ import pytest
 from claraedge.jobs.model import JobStatus
 from claraedge.runner.protocol import LABEL_SERVICES, ContainerSpec
 from tests.rig.device import Device, copy
-from tests.rig.engine import bench
+from tests.rig.engine import engine_rig
 from tests.rig.pipelines import chain
 
 KEEPER = """\
@@ -63,11 +63,11 @@ async def test_what_a_job_leaves_with_a_service_is_closed_to_another_pipeline(
     device: Device, visitors: Visitors
 ) -> None:
     text = chain("visits") + KEEPER + FOLDER
-    async with bench(device) as b:
-        mine, others = await b.register(text), await b.register(text)
+    async with engine_rig(device) as rig:
+        mine, others = await rig.register(text), await rig.register(text)
         for pipeline in (mine, others, mine):
-            job = await b.job(pipeline, {"x": b"1"})
-            ended = await b.end(job.id)
+            job = await rig.job(pipeline, {"x": b"1"})
+            ended = await rig.end(job.id)
             assert ended.status is JobStatus.HEALTHY, ended.messages
         assert visitors.found == [[], [], ["secret-1"]]
         assert len(await device.runner.containers({LABEL_SERVICES: device.instance})) == 2
@@ -75,9 +75,9 @@ async def test_what_a_job_leaves_with_a_service_is_closed_to_another_pipeline(
 
 async def test_one_without_folders_is_shared_by_all_pipelines(device: Device) -> None:
     text = chain("visits") + KEEPER
-    async with bench(device) as b:
-        for pipeline in (await b.register(text), await b.register(text)):
-            job = await b.job(pipeline, {"x": b"1"})
-            ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        for pipeline in (await rig.register(text), await rig.register(text)):
+            job = await rig.job(pipeline, {"x": b"1"})
+            ended = await rig.end(job.id)
             assert ended.status is JobStatus.HEALTHY, ended.messages
         assert len(await device.runner.containers({LABEL_SERVICES: device.instance})) == 1

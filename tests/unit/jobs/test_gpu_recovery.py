@@ -8,7 +8,7 @@ import pytest
 
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from tests.rig.device import Device, copy
-from tests.rig.engine import bench
+from tests.rig.engine import engine_rig
 from tests.rig.pipelines import chain
 from tests.rig.waiting import eventually
 
@@ -28,29 +28,29 @@ async def test_an_operator_that_the_machine_ended_has_its_gpu_again(
     device: Device, asked: str
 ) -> None:
     device.runner.block("one")
-    async with bench(device) as b:
+    async with engine_rig(device) as rig:
         extra = [f"requests: {{{asked}}}"]
-        job = await b.job(await b.register(chain("one", extra=extra)), {"x": b"1"})
-        await b.until_runs("one")
+        job = await rig.job(await rig.register(chain("one", extra=extra)), {"x": b"1"})
+        await rig.until_runs("one")
     device.runner.cut_power()
     device.runner.release("one")
-    async with bench(device) as b:
-        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+    async with engine_rig(device) as rig:
+        assert (await rig.end(job.id)).status is JobStatus.HEALTHY
     assert [spec.devices for spec in device.runner.started] == [GPU, GPU]
 
 
 @pytest.mark.parametrize("asked", ["gpu: 1", "gpu-memory: 4096"])
 async def test_it_waits_where_the_driver_is_not_there_yet(device: Device, asked: str) -> None:
     device.runner.block("one")
-    async with bench(device) as b:
+    async with engine_rig(device) as rig:
         extra = [f"requests: {{{asked}}}"]
-        job = await b.job(await b.register(chain("one", extra=extra)), {"x": b"1"})
-        await b.until_runs("one")
+        job = await rig.job(await rig.register(chain("one", extra=extra)), {"x": b"1"})
+        await rig.until_runs("one")
     device.runner.cut_power()
     device.runner.release("one")
     device.gpus = ()
-    async with bench(device) as b:
-        waiting = await b.until(job.id, lambda job: "no GPU present" in str(job.messages))
+    async with engine_rig(device) as rig:
+        waiting = await rig.until(job.id, lambda job: "no GPU present" in str(job.messages))
         (operator,) = waiting.operators
         assert operator.status is OperatorStatus.PENDING
         assert len(device.runner.started) == 1, "it did not run without its GPU"
@@ -59,18 +59,18 @@ async def test_it_waits_where_the_driver_is_not_there_yet(device: Device, asked:
 async def test_shares_count_after_a_restart_as_well(device: Device) -> None:
     device.runner.block("one")
     text = chain("one", extra=["requests: {gpu-memory: 4096}"])
-    async with bench(device) as b:
-        pipeline = await b.register(text)
-        first = [await b.job(pipeline, {"x": b"1"}) for _ in range(2)]
+    async with engine_rig(device) as rig:
+        pipeline = await rig.register(text)
+        first = [await rig.job(pipeline, {"x": b"1"}) for _ in range(2)]
         await eventually(lambda: len(device.runner.started) >= 2, "two containers were started")
-    async with bench(device) as b:
-        third = await b.job(pipeline, {"x": b"1"})
+    async with engine_rig(device) as rig:
+        third = await rig.job(pipeline, {"x": b"1"})
         waits = "4096 MB of GPU memory; 0 of 8192 are free"
-        await eventually(lambda: b.engine.waits(third.id) == {"one": waits}, "the third waits")
+        await eventually(lambda: rig.engine.waits(third.id) == {"one": waits}, "the third waits")
         assert len(device.runner.started) == 2
         device.runner.release("one")
         for job in (*first, third):
-            assert (await b.end(job.id)).status is JobStatus.HEALTHY
+            assert (await rig.end(job.id)).status is JobStatus.HEALTHY
     assert [spec.devices for spec in device.runner.started] == [GPU] * 3
 
 
@@ -78,23 +78,25 @@ async def test_each_job_has_the_gpu_again_that_its_container_has(device: Device)
     device.gpus = ("vendor.com/gpu=0", "vendor.com/gpu=1")
     device.runner.block("one")
     device.runner.block("other")
-    async with bench(device) as b:
-        pipeline = await b.register(chain("one", extra=["requests: {gpu: 1}"]))
-        other = await b.register(chain("other", extra=["requests: {gpu: 1}"]))
-        first = await b.job(pipeline, {"x": b"1"})
-        await b.until_runs("one")
-        second = await b.job(other, {"x": b"1"})
-        await b.until_runs("other")
+    async with engine_rig(device) as rig:
+        pipeline = await rig.register(chain("one", extra=["requests: {gpu: 1}"]))
+        other = await rig.register(chain("other", extra=["requests: {gpu: 1}"]))
+        first = await rig.job(pipeline, {"x": b"1"})
+        await rig.until_runs("one")
+        second = await rig.job(other, {"x": b"1"})
+        await rig.until_runs("other")
         device.runner.release("one")
-        await b.end(first.id)
+        await rig.end(first.id)
     device.runner.block("one")
-    async with bench(device) as b:  # the second job has the second GPU; the first one is free
-        third = await b.job(pipeline, {"x": b"1"})
-        await b.until_runs("one")
+    async with engine_rig(
+        device
+    ) as rig:  # the second job has the second GPU; the first one is free
+        third = await rig.job(pipeline, {"x": b"1"})
+        await rig.until_runs("one")
         device.runner.release("one")
         device.runner.release("other")
         for job in (second, third):
-            assert (await b.end(job.id)).status is JobStatus.HEALTHY
+            assert (await rig.end(job.id)).status is JobStatus.HEALTHY
     assert [spec.devices for spec in device.runner.started] == [
         ("vendor.com/gpu=0",),
         ("vendor.com/gpu=1",),

@@ -10,7 +10,7 @@ from claraedge.ids import new_id
 from claraedge.jobs.model import JobStatus
 from claraedge.runner.memory import MemoryRunner
 from tests.rig.device import Device, copy
-from tests.rig.engine import bench
+from tests.rig.engine import engine_rig
 from tests.rig.pipelines import chain
 from tests.rig.waiting import eventually
 
@@ -31,19 +31,19 @@ async def test_a_half_made_container_of_a_known_job_goes_unless_it_is_being_made
     device: Device, podman: MemoryRunner
 ) -> None:
     podman.block("runs")
-    async with bench(device) as b:
-        pipeline = await b.register(chain("runs", "next"))
-        job = await b.job(pipeline, {"x": b"1"})
-        await b.until_runs("runs")
+    async with engine_rig(device) as rig:
+        pipeline = await rig.register(chain("runs", "next"))
+        job = await rig.job(pipeline, {"x": b"1"})
+        await rig.until_runs("runs")
         left = f"claraedge-{job.id}-0-7"
         strangers = f"claraedge-{new_id()}-0-1"
         service = "claraedge-service-x-1"
         worked_on = f"claraedge-{job.id}-1-1"
         podman.halves |= {left, strangers, service, worked_on}
-        ended = await b.job(await b.register(chain("done")), {"x": b"1"})
-        assert (await b.end(ended.id)).status is JobStatus.HEALTHY
+        ended = await rig.job(await rig.register(chain("done")), {"x": b"1"})
+        assert (await rig.end(ended.id)).status is JobStatus.HEALTHY
         podman.halves.add(f"claraedge-{ended.id}-0-1")
-        b.engine._context.expect_orphans()
+        rig.engine._context.expect_orphans()
         await eventually(
             lambda: f"claraedge-{ended.id}-0-1" not in podman.halves,
             "that of the ended job is removed",
@@ -51,8 +51,8 @@ async def test_a_half_made_container_of_a_known_job_goes_unless_it_is_being_made
         # The one that runs, and the one that is made ahead of its turn, are seen to by their tasks.
         assert podman.halves == {left, strangers, service, worked_on}
         podman.release("runs")
-        assert (await b.end(job.id)).status is JobStatus.HEALTHY
-        b.engine._context.expect_orphans()
+        assert (await rig.end(job.id)).status is JobStatus.HEALTHY
+        rig.engine._context.expect_orphans()
         await eventually(
             lambda: podman.halves == {strangers, service}, "only those of others are left"
         )

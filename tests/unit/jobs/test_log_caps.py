@@ -19,7 +19,7 @@ from claraedge.jobs.logs.log_caps import LogCaps, cut
 from claraedge.jobs.logs.log_holes import BLOCK, can_punch, data_from, hole_from
 from claraedge.jobs.logs.logs import AttemptLog, JobLogs
 from tests.rig.device import Device
-from tests.rig.engine import Bench, bench
+from tests.rig.engine import EngineRig, engine_rig
 from tests.rig.pipelines import chain
 from tests.rig.waiting import eventually
 
@@ -124,22 +124,22 @@ def test_another_limit_after_a_restart_is_kept_as_well(logs: JobLogs, later: int
     assert found[-1] > 1_000_000
 
 
-async def caps_of(b: Bench) -> LogCaps:
-    await b.log_caps.prepare()
-    return b.log_caps
+async def caps_of(rig: EngineRig) -> LogCaps:
+    await rig.log_caps.prepare()
+    return rig.log_caps
 
 
 async def test_the_log_of_a_running_operator_is_cut_and_left_alone_once_it_ended(
     device: Device, caplog: pytest.LogCaptureFixture
 ) -> None:
     device.runner.block("one")
-    async with bench(device) as b:
-        logs = b.engine._machine.logs
-        caps = await caps_of(b)
+    async with engine_rig(device) as rig:
+        logs = rig.engine._machine.logs
+        caps = await caps_of(rig)
         assert caps.warnings() == []
         async with running(caps):
-            job = await b.job(await b.register(chain("one")), {"x": b"1"})
-            spec = await b.until_runs("one")
+            job = await rig.job(await rig.register(chain("one")), {"x": b"1"})
+            spec = await rig.until_runs("one")
             assert caps.jobs == {job.id}
             path = spec.log_path
             assert path == logs.path(job.id, "one", 1)
@@ -150,45 +150,45 @@ async def test_the_log_of_a_running_operator_is_cut_and_left_alone_once_it_ended
                 file.write(records(2_000_000, 8 * LIMIT))
             await eventually(lambda: on_disk(path) <= LIMIT, "the log is cut")
             device.runner.release("one")
-            await b.end(job.id)
+            await rig.end(job.id)
             await eventually(lambda: not caps.jobs, "no log is watched")
         assert list(logs.lines(job.id, "one", 1))[-1] == "copied\n"
 
 
 async def test_operators_that_ran_before_a_restart_are_watched(device: Device) -> None:
     device.runner.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one")), {"x": b"1"})
-        spec = await b.until_runs("one")
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one")), {"x": b"1"})
+        spec = await rig.until_runs("one")
         await eventually(
-            lambda: b.database.read(lambda tx: tx.rows("running_containers")), "a container runs"
+            lambda: rig.database.read(lambda tx: tx.rows("running_containers")), "a container runs"
         )
-    async with bench(device) as b:
-        caps = await caps_of(b)
+    async with engine_rig(device) as rig:
+        caps = await caps_of(rig)
         assert caps.jobs == {job.id}
         async with running(caps):
             with spec.log_path.open("ab") as file:
                 file.write(records(0, 8 * LIMIT))
             await eventually(lambda: on_disk(spec.log_path) <= LIMIT, "the log is cut")
         device.runner.release("one")
-        await b.end(job.id)
+        await rig.end(job.id)
 
 
 async def test_what_is_prepared_ahead_is_watched_until_its_job_ends(device: Device) -> None:
-    async with bench(device, run=False) as b:
-        logs = b.engine._machine.logs
-        caps = await caps_of(b)
-        job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
+    async with engine_rig(device, run=False) as rig:
+        logs = rig.engine._machine.logs
+        caps = await caps_of(rig)
+        job = await rig.job(await rig.register(chain("one", "two")), {"x": b"1"})
         logs.prepare(job.id, "two", 1)
         await asyncio.sleep(0)
         assert caps.jobs == {job.id}
         assert await caps._ended() == []
-        await b.database.write(
+        await rig.database.write(
             lambda tx: tx.run("operator_attempt", job=job.id, name="two", attempt=2, image=None)
         )
         old = AttemptLog(job=job.id, operator="two", attempt=1)
         assert await caps._ended() == [old], "another attempt writes another log"
-        await b.database.write(lambda tx: tx.run("job_stopped", id=job.id, status=1, now=1.0))
+        await rig.database.write(lambda tx: tx.run("job_stopped", id=job.id, status=1, now=1.0))
         logs.prepare(job.id, "two", 2)
         await asyncio.sleep(0)
         assert set(await caps._ended()) == {
@@ -205,9 +205,9 @@ async def test_a_file_system_without_holes_is_reported_once_and_costs_no_log(
 
     monkeypatch.setattr("claraedge.jobs.logs.log_holes.punch", unable)
     caplog.set_level(logging.WARNING)
-    async with bench(device, run=False) as b:
-        logs = b.engine._machine.logs
-        caps = await caps_of(b)
+    async with engine_rig(device, run=False) as rig:
+        logs = rig.engine._machine.logs
+        caps = await caps_of(rig)
         path = logs.prepare("j", "op", 1)
         path.write_bytes(records(0, 2 * LIMIT))
         before = path.read_bytes()
@@ -225,9 +225,9 @@ async def test_a_cut_that_fails_is_tried_again_and_reported_once(
     def full(_descriptor: int, _start: int, _end: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    async with bench(device, run=False) as b:
-        logs = b.engine._machine.logs
-        caps = await caps_of(b)
+    async with engine_rig(device, run=False) as rig:
+        logs = rig.engine._machine.logs
+        caps = await caps_of(rig)
         path = logs.prepare("j", "op", 1)
         path.write_bytes(records(0, 2 * LIMIT))
         with monkeypatch.context() as patched:
@@ -245,18 +245,18 @@ async def test_what_an_operator_wrote_while_no_daemon_ran_is_cut_after_its_end(
     device: Device,
 ) -> None:
     device.runner.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one")), {"x": b"1"})
-        spec = await b.until_runs("one")
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one")), {"x": b"1"})
+        spec = await rig.until_runs("one")
         await eventually(
-            lambda: b.database.read(lambda tx: tx.rows("running_containers")), "a container runs"
+            lambda: rig.database.read(lambda tx: tx.rows("running_containers")), "a container runs"
         )
     spec.log_path.write_bytes(records(0, 8 * LIMIT))
     device.runner.release("one")
-    async with bench(device, run=False) as b:
-        logs = b.engine._machine.logs
-        caps = b.log_caps
-        await b.database.write(lambda tx: tx.run("job_stopped", id=job.id, status=1, now=1.0))
+    async with engine_rig(device, run=False) as rig:
+        logs = rig.engine._machine.logs
+        caps = rig.log_caps
+        await rig.database.write(lambda tx: tx.run("job_stopped", id=job.id, status=1, now=1.0))
         caps._watch(AttemptLog(job=job.id, operator="one", attempt=1))
         async with running(caps):
             await eventually(lambda: not caps.jobs, "no log is watched")
@@ -268,10 +268,10 @@ async def test_a_fast_writer_is_checked_more_often(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_caps, "_PAUSE", 30.0)  # what is seen sooner is seen for its speed
-    async with bench(device, run=False) as b:
-        logs = b.engine._machine.logs
-        caps = await caps_of(b)
-        job = await b.job(await b.register(chain("one")), {"x": b"1"})
+    async with engine_rig(device, run=False) as rig:
+        logs = rig.engine._machine.logs
+        caps = await caps_of(rig)
+        job = await rig.job(await rig.register(chain("one")), {"x": b"1"})
         path = logs.path(job.id, "one", 1)
         path.parent.mkdir(parents=True)
         path.write_bytes(records(0, 8 * LIMIT))

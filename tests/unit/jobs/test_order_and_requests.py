@@ -7,7 +7,7 @@ import pytest
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.pipelines.requests import Profile
 from tests.rig.device import Device
-from tests.rig.engine import bench
+from tests.rig.engine import engine_rig
 from tests.rig.pipelines import chain
 
 ORDERED = """
@@ -28,13 +28,13 @@ operators:
 
 async def test_an_operator_waits_for_those_that_only_come_first(device: Device) -> None:
     device.runner.block("first")
-    async with bench(device) as b:
-        job = await b.job(await b.register(ORDERED), {"x": b"1"})
-        await b.until_runs("first")
-    async with bench(device) as b:  # also after a restart
-        assert (await b.jobs.get(job.id)).operators[0].status is OperatorStatus.PENDING
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(ORDERED), {"x": b"1"})
+        await rig.until_runs("first")
+    async with engine_rig(device) as rig:  # also after a restart
+        assert (await rig.jobs.get(job.id)).operators[0].status is OperatorStatus.PENDING
         device.runner.release("first")
-        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+        assert (await rig.end(job.id)).status is JobStatus.HEALTHY
     started = device.runner.started
     assert [s.labels["io.claraedge.operator"] for s in started] == ["first", "last"]
     assert [m.target for m in started[1].mounts] == ["/in", "/out"], "nothing of it is mounted"
@@ -49,8 +49,8 @@ async def test_the_limit_of_a_container_follows_the_profile(
 ) -> None:
     device.profile = Profile(profile)
     extra = [] if written is None else [f"requests: {{memory: {written}}}"]
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one", extra=extra)))
-        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one", extra=extra)))
+        assert (await rig.end(job.id)).status is JobStatus.HEALTHY
     (spec,) = device.runner.started
     assert spec.memory == (None if limit is None else limit << 20)

@@ -16,7 +16,7 @@ from claraedge.runner.memory import MemoryRunner
 from claraedge.runner.protocol import LABEL_INSTANCE, LABEL_OPERATOR, ContainerSpec
 from claraedge.waiting import searches
 from tests.rig.device import Device, copy, emptied, fail
-from tests.rig.engine import Bench, bench
+from tests.rig.engine import EngineRig, engine_rig
 from tests.rig.pipelines import chain
 from tests.rig.waiting import DEADLINE, eventually
 
@@ -75,8 +75,10 @@ def device(tmp_path: Path, podman: Podman) -> Device:
     return Device(state=tmp_path, runner=podman)
 
 
-async def made(b: Bench, count: int) -> None:
-    await eventually(lambda: len(b.device.runner.created) >= count, f"{count} containers are made")
+async def made(rig: EngineRig, count: int) -> None:
+    await eventually(
+        lambda: len(rig.device.runner.created) >= count, f"{count} containers are made"
+    )
 
 
 def ran(device: Device) -> list[str]:
@@ -88,12 +90,12 @@ async def test_a_container_made_ahead_whose_answer_was_lost_does_not_fail_its_op
 ) -> None:
     podman.answers_lost.append("two")
     podman.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
-        await b.until_runs("one")
-        await made(b, 2)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one", "two")), {"x": b"1"})
+        await rig.until_runs("one")
+        await made(rig, 2)
         podman.release("one")
-        ended = await b.end(job.id)
+        ended = await rig.end(job.id)
         assert (ended.status, ended.messages) == (JobStatus.HEALTHY, ())
         assert ran(device) == ["one", "two"]
         await emptied(podman)
@@ -104,12 +106,12 @@ async def test_a_container_made_ahead_whose_answer_was_lost_goes_with_its_job(
 ) -> None:
     podman.answers_lost.append("two")
     podman.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one", "two", image="fail")), {"x": b"1"})
-        await b.until_runs("one")
-        await made(b, 2)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one", "two", image="fail")), {"x": b"1"})
+        await rig.until_runs("one")
+        await made(rig, 2)
         podman.release("one")
-        assert (await b.end(job.id)).status is JobStatus.FAULTED
+        assert (await rig.end(job.id)).status is JobStatus.FAULTED
         await emptied(podman)
 
 
@@ -131,15 +133,15 @@ async def test_what_was_made_for_an_attempt_that_failed_goes_before_its_successo
         .replace("  input:", "  retry: {attempts: 2, backoff: 0}\n  input:", 1)
     )
     podman.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(definition), {"x": b"1"})
-        await b.until_runs("one")
-        await made(b, 3)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(definition), {"x": b"1"})
+        await rig.until_runs("one")
+        await made(rig, 3)
         podman.release("one")
-        ended = await b.end(job.id)
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.HEALTHY, ended.messages
         assert ran(device) == ["one", "one", "two", "three"]
-        assert "operators/three/x" in await b.listing(job.payload)
+        assert "operators/three/x" in await rig.listing(job.payload)
         await emptied(podman)
 
 
@@ -147,9 +149,9 @@ async def test_a_removal_that_is_not_answered_is_made_up_for_while_nothing_else_
     device: Device, podman: Podman
 ) -> None:
     podman.removals_lost = 1
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one")), {"x": b"1"})
-        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one")), {"x": b"1"})
+        assert (await rig.end(job.id)).status is JobStatus.HEALTHY
         await emptied(podman)
         assert podman.removals_lost == 0
 
@@ -158,9 +160,9 @@ async def test_a_container_that_others_remove_before_its_start_is_made_again(
     device: Device, podman: Podman
 ) -> None:
     podman.gone_at_start.append("two")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one", "two")), {"x": b"1"})
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.HEALTHY
         assert ended.messages == (
             "operator two: interrupted (its container was removed before its start); run again",
@@ -173,9 +175,9 @@ async def test_an_image_that_is_removed_between_create_and_start_is_what_the_job
 ) -> None:
     podman.gone_at_start.append("two")
     podman.image_gone = True
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one", "two")), {"x": b"1"})
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.FAULTED
         assert "is not on this device" in ended.messages[-1]
         await emptied(podman)
@@ -194,13 +196,13 @@ async def test_an_operator_that_is_chosen_while_its_job_is_cancelled_is_not_star
         await read(self, candidates)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Scheduler, "read_capacity", slow)
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one", "two")), {"x": b"1"})
         async with asyncio.timeout(DEADLINE):
             await reading.wait()
-        cancelling = asyncio.create_task(b.jobs.cancel(job.id, "enough"))
-        await b.until(job.id, lambda job: job.cancel_reason is not None)
-        await eventually(lambda: any(a.ending for a in b.engine._active.values()), "it is ended")
+        cancelling = asyncio.create_task(rig.jobs.cancel(job.id, "enough"))
+        await rig.until(job.id, lambda job: job.cancel_reason is not None)
+        await eventually(lambda: any(a.ending for a in rig.engine._active.values()), "it is ended")
         proceed.set()
         assert (await cancelling).status is JobStatus.CANCELED
         assert ran(device) == ["one"]
@@ -220,23 +222,23 @@ async def test_the_engine_rests_while_an_operator_runs_on_after_an_outage(
 
     monkeypatch.setattr(Engine, "_schedule", counted)
     podman.block("long")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("long")), {"x": b"1"})
-        await b.until_runs("long")
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("long")), {"x": b"1"})
+        await rig.until_runs("long")
         podman.answers_lost.append("other")
-        other = await b.job(await b.register(chain("other")), {"x": b"1"})
-        assert (await b.end(other.id)).status is JobStatus.HEALTHY
+        other = await rig.job(await rig.register(chain("other")), {"x": b"1"})
+        assert (await rig.end(other.id)).status is JobStatus.HEALTHY
         podman.available = False
         podman.removals_lost = 1
-        b.engine._context.expect_orphans()
-        await eventually(b.engine.warnings, "there is a warning")
+        rig.engine._context.expect_orphans()
+        await eventually(rig.engine.warnings, "there is a warning")
         podman.available = True
-        await eventually(lambda: b.engine._orphans.soonest() != 0.0, "the orphans were tried")
+        await eventually(lambda: rig.engine._orphans.soonest() != 0.0, "the orphans were tried")
         before = rounds
         await asyncio.sleep(0.5)
         assert rounds - before <= 2
         podman.release("long")
-        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+        assert (await rig.end(job.id)).status is JobStatus.HEALTHY
 
 
 async def test_an_outage_that_nobody_meets_any_more_is_over(
@@ -244,28 +246,28 @@ async def test_an_outage_that_nobody_meets_any_more_is_over(
 ) -> None:
     monkeypatch.setattr("claraedge.jobs.engine.pause.LONGEST", 0.6)
     podman.block("long")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("long")), {"x": b"1"})
-        await b.until_runs("long")
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("long")), {"x": b"1"})
+        await rig.until_runs("long")
         podman.available = False
-        b.engine._context.expect_orphans()
-        await eventually(b.engine.warnings, "there is a warning")
+        rig.engine._context.expect_orphans()
+        await eventually(rig.engine.warnings, "there is a warning")
         podman.available = True
-        await eventually(lambda: not b.engine.warnings(), "no warning is left")
+        await eventually(lambda: not rig.engine.warnings(), "no warning is left")
         podman.release("long")
-        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+        assert (await rig.end(job.id)).status is JobStatus.HEALTHY
 
 
 async def test_a_container_that_appears_after_the_first_scan_is_removed_by_the_second(
     device: Device, podman: Podman, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(searches, "LATE", 0.3)
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one")), {"x": b"1"})
-        await b.end(job.id)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one")), {"x": b"1"})
+        await rig.end(job.id)
         await emptied(podman)
     (spec,) = podman.created
-    async with bench(device):
+    async with engine_rig(device):
         await podman.create(spec)  # what a killed daemon had asked for
         await emptied(podman)
 
@@ -273,16 +275,16 @@ async def test_a_container_that_appears_after_the_first_scan_is_removed_by_the_s
 async def test_a_container_that_files_are_read_from_is_not_removed_under_the_reader(
     device: Device, podman: Podman
 ) -> None:
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one")), {"x": b"1"})
-        await b.end(job.id)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one")), {"x": b"1"})
+        await rig.end(job.id)
         await emptied(podman)
         labels = {LABEL_INSTANCE: device.instance}
         await podman_reader(podman, labels)
-        b.engine._context.expect_orphans()
-        await eventually(lambda: b.engine._orphans.soonest() != 0.0, "the orphans were tried")
+        rig.engine._context.expect_orphans()
+        await eventually(lambda: rig.engine._orphans.soonest() != 0.0, "the orphans were tried")
         assert len(await podman.containers({})) == 1
-        b.engine._context.expect_orphans()
+        rig.engine._context.expect_orphans()
         await emptied(podman)
 
 
@@ -298,13 +300,13 @@ async def podman_reader(podman: Podman, labels: dict[str, str]) -> None:
 
 
 async def test_a_job_that_has_stopped_is_not_ended_once_more(device: Device) -> None:
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one")), {"x": b"1"})
-        await b.end(job.id)
-        await b.database.write(
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one")), {"x": b"1"})
+        await rig.end(job.id)
+        await rig.database.write(
             lambda tx: records.end_job(tx, job.id, JobStatus.EVICTED, "evicted: too late", 1.0)
         )
-        found = await b.jobs.get(job.id)
+        found = await rig.jobs.get(job.id)
         assert (found.state, found.status) == (JobState.STOPPED, JobStatus.HEALTHY)
         assert (found.ending, found.messages) == (None, ())
 
@@ -320,13 +322,13 @@ async def test_what_an_operator_wrote_that_failed_and_what_was_made_after_it_is_
     podman.block("two")
     definition = chain("one", "two", "three").replace("image: copy", "image: half", 2)
     definition = definition.replace("image: half", "image: copy", 1)
-    async with bench(device) as b:
-        job = await b.job(await b.register(definition), {"x": b"1"})
-        await made(b, 3)
-        operators = b.payloads.tree.folder(job.payload) / "operators"
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(definition), {"x": b"1"})
+        await made(rig, 3)
+        operators = rig.payloads.tree.folder(job.payload) / "operators"
         assert {path.name for path in operators.iterdir()} == {"one", "two", "three"}
         podman.release("two")
-        assert (await b.end(job.id)).status is JobStatus.FAULTED
+        assert (await rig.end(job.id)).status is JobStatus.FAULTED
         await eventually(
             lambda: [path.name for path in operators.iterdir()] == ["one"], "only the first is left"
         )

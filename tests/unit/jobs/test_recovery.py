@@ -11,7 +11,7 @@ from claraedge.errors import ContainerError
 from claraedge.fs import files
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from tests.rig.device import Device, all_stopped, emptied
-from tests.rig.engine import bench
+from tests.rig.engine import engine_rig
 from tests.rig.pipelines import chain
 
 
@@ -21,45 +21,45 @@ def operators_started(device: Device) -> list[str]:
 
 async def test_a_running_container_is_adopted_and_runs_once(device: Device) -> None:
     device.runner.block("two")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one", "two", "three")), {"x": b"1"})
-        await b.until_runs("two")
-    async with bench(device) as b:
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one", "two", "three")), {"x": b"1"})
+        await rig.until_runs("two")
+    async with engine_rig(device) as rig:
         device.runner.release("two")
-        ended = await b.end(job.id)
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.HEALTHY
-        assert "operators/three/x" in await b.listing(job.payload)
+        assert "operators/three/x" in await rig.listing(job.payload)
     assert operators_started(device) == ["one", "two", "three"]
     await emptied(device.runner)
 
 
 async def test_a_container_that_ended_meanwhile_is_collected(device: Device) -> None:
     device.runner.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
-        await b.until_runs("one")
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one", "two")), {"x": b"1"})
+        await rig.until_runs("one")
     device.runner.release("one")
     await all_stopped(device.runner)
-    async with bench(device) as b:
-        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+    async with engine_rig(device) as rig:
+        assert (await rig.end(job.id)).status is JobStatus.HEALTHY
     assert operators_started(device) == ["one", "two"]
 
 
 async def test_a_power_cut_runs_the_operator_again_and_counts_no_failure(device: Device) -> None:
     device.runner.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
-        spec = await b.until_runs("one")
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one", "two")), {"x": b"1"})
+        spec = await rig.until_runs("one")
         (spec.mounts[-1].source / "half").write_bytes(b"half")
     device.runner.cut_power()
     device.boot = "boot-2"
     device.runner.release("one")
-    async with bench(device) as b:
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.HEALTHY
         assert ended.operators[0].interruptions == 1
         assert "interrupted" in ended.messages[0]
-        assert "operators/one/half" not in await b.listing(job.payload)
+        assert "operators/one/half" not in await rig.listing(job.payload)
     assert operators_started(device) == ["one", "one", "two"]
 
 
@@ -68,14 +68,14 @@ async def test_an_end_that_nobody_saw_before_the_machine_went_down_does_not_coun
 ) -> None:
     """A shutdown ends processes one by one; what is left of an operator may end with 0."""
     device.runner.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
-        await b.until_runs("one")
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one", "two")), {"x": b"1"})
+        await rig.until_runs("one")
     device.runner.release("one")
     await all_stopped(device.runner)
     device.boot = "boot-2"
-    async with bench(device) as b:
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.HEALTHY
         assert ended.operators[0].interruptions == 1
     assert operators_started(device) == ["one", "one", "two"]
@@ -84,16 +84,16 @@ async def test_an_end_that_nobody_saw_before_the_machine_went_down_does_not_coun
 
 async def test_an_operator_that_is_interrupted_too_often_faults(device: Device) -> None:
     device.runner.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one")))
-        await b.until_runs("one")
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one")))
+        await rig.until_runs("one")
     for _ in range(3):
         device.runner.cut_power()
-        async with bench(device) as b:
-            await b.until_runs("one")
+        async with engine_rig(device) as rig:
+            await rig.until_runs("one")
     device.runner.cut_power()
-    async with bench(device) as b:
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        ended = await rig.end(job.id)
     assert ended.status is JobStatus.FAULTED
     assert ended.operators[0].status is OperatorStatus.FAULTED
     assert "interrupted 4 times" in ended.messages[-1]
@@ -101,15 +101,15 @@ async def test_an_operator_that_is_interrupted_too_often_faults(device: Device) 
 
 async def test_a_container_that_somebody_removed_is_run_again(device: Device) -> None:
     device.runner.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one")), {"x": b"1"})
-        await b.until_runs("one")
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one")), {"x": b"1"})
+        await rig.until_runs("one")
         device.runner.release("one")
         device.runner.block("one")
         device.runner.vanish("one")
-        await b.until_runs("one")
+        await rig.until_runs("one")
         device.runner.release("one")
-        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+        assert (await rig.end(job.id)).status is JobStatus.HEALTHY
 
 
 @pytest.mark.parametrize(
@@ -133,10 +133,10 @@ async def test_a_kill_at_any_step_ends_in_one_healthy_job(
             await forever.wait()
 
         monkeypatch.setattr(device.runner, "start", start)
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one", "two")), {"x": b"1"}, start=False)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one", "two")), {"x": b"1"}, start=False)
         if step != "start":
-            real_write = b.database.write
+            real_write = rig.database.write
 
             async def write(work: object) -> object:
                 names: list[str] = []
@@ -165,16 +165,16 @@ async def test_a_kill_at_any_step_ends_in_one_healthy_job(
                     await forever.wait()
                 return result
 
-            monkeypatch.setattr(b.database, "write", write)
-        starting = asyncio.create_task(b.jobs.start(job.id, {}))
+            monkeypatch.setattr(rig.database, "write", write)
+        starting = asyncio.create_task(rig.jobs.start(job.id, {}))
         async with asyncio.timeout(10):
             await reached.wait()
         starting.cancel()
     monkeypatch.undo()
-    async with bench(device) as b:
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.HEALTHY, ended.messages
-        assert "operators/two/x" in await b.listing(job.payload)
+        assert "operators/two/x" in await rig.listing(job.payload)
     assert operators_started(device) == ["one", "two"]
     await emptied(device.runner)
 
@@ -185,25 +185,25 @@ class _CutOffError(Exception):
 
 async def test_a_container_without_a_row_is_removed_at_start(device: Device) -> None:
     device.runner.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one")))
-        await b.until_runs("one")
-        await b.database.write(
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one")))
+        await rig.until_runs("one")
+        await rig.database.write(
             lambda tx: tx.run("operator_attempt", job=job.id, name="one", attempt=9, image="x")
         )
-    async with bench(device):
+    async with engine_rig(device):
         names = [c.name for c in await device.runner.containers({})]
         assert not any(name.endswith("-1") for name in names)
 
 
 async def test_a_cancel_that_was_recorded_is_carried_out_after_a_restart(device: Device) -> None:
     device.runner.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one", "two")))
-        await b.until_runs("one")
-        await b.database.write(lambda tx: tx.run("job_cancelling", id=job.id, reason="storm"))
-    async with bench(device) as b:
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one", "two")))
+        await rig.until_runs("one")
+        await rig.database.write(lambda tx: tx.run("job_cancelling", id=job.id, reason="storm"))
+    async with engine_rig(device) as rig:
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.CANCELED
         assert "canceled: storm" in ended.messages
     assert operators_started(device) == ["one"]
@@ -211,12 +211,12 @@ async def test_a_cancel_that_was_recorded_is_carried_out_after_a_restart(device:
 
 async def test_queued_jobs_keep_their_order_over_a_restart(device: Device) -> None:
     device.max_operators = 1
-    async with bench(device, run=False) as b:
-        pipeline = await b.register(chain("one"))
-        jobs = [await b.job(pipeline) for _ in range(5)]
-    async with bench(device) as b:
+    async with engine_rig(device, run=False) as rig:
+        pipeline = await rig.register(chain("one"))
+        jobs = [await rig.job(pipeline) for _ in range(5)]
+    async with engine_rig(device) as rig:
         for job in jobs:
-            await b.end(job.id)
+            await rig.end(job.id)
     started = [spec.labels["io.claraedge.job"] for spec in device.runner.started]
     assert started == [job.id for job in jobs]
 
@@ -225,9 +225,9 @@ async def test_a_foreign_owner_in_the_output_is_reclaimed(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "is_foreign", lambda _: True)
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one")), {"x": b"1"})
-        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one")), {"x": b"1"})
+        assert (await rig.end(job.id)).status is JobStatus.HEALTHY
     assert len(device.runner.reclaimed) == 1
 
 
@@ -239,8 +239,8 @@ async def test_an_output_that_cannot_be_given_back_fails_its_operator_with_the_r
 
     monkeypatch.setattr(files, "is_foreign", lambda _: True)
     monkeypatch.setattr(device.runner, "reclaim", refused)
-    async with bench(device) as b:
-        ended = await b.end((await b.job(await b.register(chain("one")), {"x": b"1"})).id)
+    async with engine_rig(device) as rig:
+        ended = await rig.end((await rig.job(await rig.register(chain("one")), {"x": b"1"})).id)
     assert ended.status is JobStatus.FAULTED
     assert ended.messages == (
         "operator one: 1 could not be given back: no such user; its last line: copied",

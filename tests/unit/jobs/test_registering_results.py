@@ -9,7 +9,7 @@ import pytest
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.store.database import Transaction
 from tests.rig.device import Device
-from tests.rig.engine import bench
+from tests.rig.engine import engine_rig
 from tests.rig.pipelines import chain
 
 REGISTER = """\
@@ -27,9 +27,9 @@ LINE = (
 
 
 async def test_it_completes_without_a_container_or_an_image(device: Device) -> None:
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one", "two") + REGISTER), {"x": b"1"})
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one", "two") + REGISTER), {"x": b"1"})
+        ended = await rig.end(job.id)
         record = ended.operators[2]
         assert (ended.status, record.status, record.attempt) == (
             JobStatus.HEALTHY,
@@ -40,31 +40,31 @@ async def test_it_completes_without_a_container_or_an_image(device: Device) -> N
         assert record.started is not None
         assert record.started == record.stopped
         assert ended.messages == (f"operator register: {LINE}",)
-        assert list(await b.jobs.logs(job.id, "register")) == [LINE + "\n"]
-        own = list(await b.jobs.logs(job.id, "claraedge-engine"))
+        assert list(await rig.jobs.logs(job.id, "register")) == [LINE + "\n"]
+        own = list(await rig.jobs.logs(job.id, "claraedge-engine"))
         assert any("operator register ended: COMPLETED" in line for line in own)
     assert [s.labels["io.claraedge.operator"] for s in device.runner.started] == ["one", "two"]
 
 
 async def test_it_waits_for_its_inputs(device: Device) -> None:
     device.runner.block("two")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one", "two") + REGISTER))
-        await b.until_runs("two")
-        assert (await b.jobs.get(job.id)).operators[2].status is OperatorStatus.PENDING
-        assert list(await b.jobs.logs(job.id, "register")) == []
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one", "two") + REGISTER))
+        await rig.until_runs("two")
+        assert (await rig.jobs.get(job.id)).operators[2].status is OperatorStatus.PENDING
+        assert list(await rig.jobs.logs(job.id, "register")) == []
         device.runner.release("two")
-        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+        assert (await rig.end(job.id)).status is JobStatus.HEALTHY
 
 
 async def test_it_uses_no_slot_no_core_and_no_gpu(device: Device) -> None:
     device.max_operators = 1
     device.runner.block("one")
     alone = "api-version: 0.4.0\nname: alone\noperators:\n" + REGISTER.replace(", from: two", "")
-    async with bench(device) as b:
-        await b.job(await b.register(chain("one")))
-        await b.until_runs("one")
-        ended = await b.end((await b.job(await b.register(alone))).id)
+    async with engine_rig(device) as rig:
+        await rig.job(await rig.register(chain("one")))
+        await rig.until_runs("one")
+        ended = await rig.end((await rig.job(await rig.register(alone))).id)
         assert ended.status is JobStatus.HEALTHY
         assert ended.started is not None
 
@@ -73,10 +73,10 @@ async def test_what_reads_an_output_of_it_finds_an_empty_folder(device: Device) 
     text = chain("one", "two") + REGISTER + "  output: [{path: /out}]\n"
     after = "- name: after\n  container: {image: copy, tag: '1'}\n  input: [{path: /in, from: R}]\n"
     text += after.replace("R", "register") + "  output: [{path: /out}]\n"
-    async with bench(device) as b:
-        job = await b.job(await b.register(text), {"x": b"1"})
-        assert (await b.end(job.id)).status is JobStatus.HEALTHY
-        assert await b.listing(job.payload) == [
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(text), {"x": b"1"})
+        assert (await rig.end(job.id)).status is JobStatus.HEALTHY
+        assert await rig.listing(job.payload) == [
             "input/x",
             "operators/one/x",
             "operators/two/x",
@@ -93,10 +93,10 @@ async def test_a_kill_around_its_commit_completes_it_once(
 ) -> None:
     device.runner.block("two")
     reached = asyncio.Event()
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one", "two") + REGISTER), {"x": b"1"})
-        await b.until_runs("two")
-        real = b.database.write
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one", "two") + REGISTER), {"x": b"1"})
+        await rig.until_runs("two")
+        real = rig.database.write
 
         async def write(work: object) -> object:
             names: list[str] = []
@@ -128,15 +128,15 @@ async def test_a_kill_around_its_commit_completes_it_once(
                 await asyncio.Event().wait()
             return result
 
-        monkeypatch.setattr(b.database, "write", write)
+        monkeypatch.setattr(rig.database, "write", write)
         device.runner.release("two")
         async with asyncio.timeout(10):
             await reached.wait()
     monkeypatch.undo()
-    async with bench(device) as b:
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.HEALTHY
         assert ended.operators[2].attempt == 1
         assert ended.messages == (f"operator register: {LINE}",)
-        assert list(await b.jobs.logs(job.id, "register")) == [LINE + "\n"]
+        assert list(await rig.jobs.logs(job.id, "register")) == [LINE + "\n"]
     assert [s.labels["io.claraedge.operator"] for s in device.runner.started] == ["one", "two"]

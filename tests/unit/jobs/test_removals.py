@@ -10,7 +10,7 @@ from claraedge.jobs.model import JobStatus
 from claraedge.jobs.operators import removals
 from claraedge.runner.memory import MemoryRunner
 from tests.rig.device import Device
-from tests.rig.engine import bench
+from tests.rig.engine import engine_rig
 from tests.rig.pipelines import chain
 
 MOST = 3
@@ -30,10 +30,10 @@ async def test_containers_are_made_no_faster_than_they_are_removed(
     monkeypatch.setattr(MemoryRunner, "remove", slow)
     monkeypatch.setattr(removals, "MOST", MOST)
     monkeypatch.setattr(removals, "DELAY", 0.0)
-    async with bench(device) as b:
-        pipeline = await b.register(chain("one", "two"))
-        jobs = [await b.job(pipeline) for _ in range(15)]
-        ended = [await b.end(job.id) for job in jobs]
+    async with engine_rig(device) as rig:
+        pipeline = await rig.register(chain("one", "two"))
+        jobs = [await rig.job(pipeline) for _ in range(15)]
+        ended = [await rig.end(job.id) for job in jobs]
     assert {job.status for job in ended} == {JobStatus.HEALTHY}
     # Those that wait, the one that is being removed, and what each operator's slot may have made.
     assert MOST < most <= MOST + 2 * device.max_operators

@@ -14,7 +14,7 @@ from claraedge.jobs.retention.artifacts import Artifacts
 from claraedge.jobs.retention.keeping import Rules
 from claraedge.jobs.retention.retention import Retention
 from tests.rig.device import Device
-from tests.rig.engine import Bench, bench
+from tests.rig.engine import EngineRig, engine_rig
 from tests.rig.pipelines import chain
 
 HOUR = 3600.0
@@ -38,14 +38,14 @@ class Hands:
         self.boot += seconds
 
 
-def retention(b: Bench, clock: Hands) -> Retention:
-    artifacts = Artifacts(b.database, b.payloads, JobLogs(b.device.state))
+def retention(rig: EngineRig, clock: Hands) -> Retention:
+    artifacts = Artifacts(rig.database, rig.payloads, JobLogs(rig.device.state))
     return Retention(
-        b.database, b.payloads, artifacts, clock, unstarted_after=24 * HOUR, rules=Rules()
+        rig.database, rig.payloads, artifacts, clock, unstarted_after=24 * HOUR, rules=Rules()
     )
 
 
-async def counts(b: Bench, job: str, payload: str) -> list[int]:
+async def counts(rig: EngineRig, job: str, payload: str) -> list[int]:
     def work(tx):
         return [
             len(tx.rows("operators", job=job)),
@@ -54,113 +54,113 @@ async def counts(b: Bench, job: str, payload: str) -> list[int]:
             len(tx.rows("payload_files", payload=payload)),
         ]
 
-    return await b.database.read(work)
+    return await rig.database.read(work)
 
 
 async def test_a_job_that_is_never_started_goes_with_all_that_is_its_own(device: Device) -> None:
-    async with bench(device) as b:
-        pipeline = await b.register(chain("one"))
-        never = await b.job(pipeline, {"x": b"1"}, start=False)
-        await b.jobs.add_metadata(never.id, {"Source": "CT"})
-        ended = await b.job(pipeline, {"x": b"1"})
-        await b.end(ended.id)
-        cancelled = await b.job(pipeline, start=False)
-        await b.jobs.cancel(cancelled.id, "")
+    async with engine_rig(device) as rig:
+        pipeline = await rig.register(chain("one"))
+        never = await rig.job(pipeline, {"x": b"1"}, start=False)
+        await rig.jobs.add_metadata(never.id, {"Source": "CT"})
+        ended = await rig.job(pipeline, {"x": b"1"})
+        await rig.end(ended.id)
+        cancelled = await rig.job(pipeline, start=False)
+        await rig.jobs.cancel(cancelled.id, "")
 
         clock = Hands(wall=never.created)
-        keeper = retention(b, clock)
+        keeper = retention(rig, clock)
         await keeper.remove_due()
         clock.passes(24 * HOUR - 1)
         await keeper.remove_due()
-        assert (await b.jobs.get(never.id)).state is JobState.PENDING
+        assert (await rig.jobs.get(never.id)).state is JobState.PENDING
         clock.passes(1)
         await keeper.remove_due()
 
         with pytest.raises(JobNotFoundError):
-            await b.jobs.get(never.id)
+            await rig.jobs.get(never.id)
         with pytest.raises(JobNotFoundError):
-            await b.jobs.start(never.id, {})
+            await rig.jobs.start(never.id, {})
         with pytest.raises(PayloadNotFoundError):
-            await b.payloads.get(never.payload)
-        assert await counts(b, never.id, never.payload) == [0, 0, 0, 0]
+            await rig.payloads.get(never.payload)
+        assert await counts(rig, never.id, never.payload) == [0, 0, 0, 0]
         assert not (device.state / "payloads" / never.payload).exists()
         assert list((device.state / "removed").iterdir()) == []
-        assert (await b.jobs.get(ended.id)).state is JobState.STOPPED
-        assert (await b.jobs.get(cancelled.id)).state is JobState.STOPPED
-        assert await b.listing(ended.payload) == ["input/x", "operators/one/x"]
+        assert (await rig.jobs.get(ended.id)).state is JobState.STOPPED
+        assert (await rig.jobs.get(cancelled.id)).state is JobState.STOPPED
+        assert await rig.listing(ended.payload) == ["input/x", "operators/one/x"]
 
 
 async def test_a_job_that_was_started_meanwhile_stays(device: Device) -> None:
     device.runner.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one")), {"x": b"1"}, start=False)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one")), {"x": b"1"}, start=False)
         clock = Hands(wall=job.created)
-        keeper = retention(b, clock)
+        keeper = retention(rig, clock)
         await keeper.remove_due()
         clock.passes(48 * HOUR)
-        await b.jobs.start(job.id, {})
+        await rig.jobs.start(job.id, {})
         await keeper.remove_due()
         device.runner.release("one")
-        await b.end(job.id)
+        await rig.end(job.id)
 
 
 async def test_a_clock_that_jumped_removes_nothing_and_says_so(device: Device) -> None:
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one")), start=False)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one")), start=False)
         clock = Hands(wall=job.created)
-        keeper = retention(b, clock)
+        keeper = retention(rig, clock)
         await keeper.remove_due()
         clock.passes(2 * HOUR)
         await keeper.remove_due()
         assert keeper.warnings() == []
         clock.wall += 365 * 24 * HOUR
         await keeper.remove_due()
-        assert (await b.jobs.get(job.id)).state is JobState.PENDING
+        assert (await rig.jobs.get(job.id)).state is JobState.PENDING
         assert "jumped" in keeper.warnings()[0]
         clock.passes(HOUR)
         await keeper.remove_due()  # steady for an hour: the new time is believed
         assert keeper.warnings() == []
         with pytest.raises(JobNotFoundError):
-            await b.jobs.get(job.id)
+            await rig.jobs.get(job.id)
 
 
 async def test_a_clock_behind_the_records_removes_only_what_was_seen_to_wait(
     device: Device,
 ) -> None:
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one")), start=False)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one")), start=False)
         clock = Hands(wall=1000.0)
-        keeper = retention(b, clock)
+        keeper = retention(rig, clock)
         await keeper.remove_due()
         assert "behind" in keeper.warnings()[0]
         clock.passes(23 * HOUR)
         await keeper.remove_due()
-        assert (await b.jobs.get(job.id)).state is JobState.PENDING
+        assert (await rig.jobs.get(job.id)).state is JobState.PENDING
         clock.passes(HOUR)
         await keeper.remove_due()
         with pytest.raises(JobNotFoundError):
-            await b.jobs.get(job.id)
+            await rig.jobs.get(job.id)
 
 
 async def test_it_removes_periodically(device: Device) -> None:
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one")), start=False)
-        artifacts = Artifacts(b.database, b.payloads, JobLogs(device.state))
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one")), start=False)
+        artifacts = Artifacts(rig.database, rig.payloads, JobLogs(device.state))
         keeper = Retention(
-            b.database,
-            b.payloads,
+            rig.database,
+            rig.payloads,
             artifacts,
-            b.payloads._clock,
+            rig.payloads._clock,
             unstarted_after=0.01,
             rules=Rules(),
         )
         running = asyncio.create_task(keeper.run())
         try:
             async with asyncio.timeout(20):
-                while [job async for job in b.jobs.select(None)] != []:
+                while [job async for job in rig.jobs.select(None)] != []:
                     await asyncio.sleep(0.02)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
         with pytest.raises(JobNotFoundError):
-            await b.jobs.get(job.id)
+            await rig.jobs.get(job.id)

@@ -22,7 +22,7 @@ from claraedge.jobs.retention.retention import Removed, Retention
 from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.readers import LINGER, Readers
 from tests.rig.device import Device
-from tests.rig.engine import Bench, bench
+from tests.rig.engine import EngineRig, engine_rig
 from tests.rig.pipelines import chain
 
 HOUR = 3600.0
@@ -55,15 +55,15 @@ class Hands:
 class Kept:
     """A daemon's engine and its retention, with a clock of its own."""
 
-    b: Bench
+    rig: EngineRig
     clock: Hands
     keeper: Retention
     pipeline: str
 
     async def job(self, size: int = BIG, pipeline: str | None = None) -> Job:
         """One that has stopped; each of its two copies has so many bytes."""
-        job = await self.b.job(pipeline or self.pipeline, {"x": b"x" * size})
-        return await self.b.end(job.id)
+        job = await self.rig.job(pipeline or self.pipeline, {"x": b"x" * size})
+        return await self.rig.end(job.id)
 
     async def remove_due_after(self, seconds: float) -> None:
         """Removes what is due after so many seconds in which the clock is steady."""
@@ -75,9 +75,9 @@ class Kept:
         """Which of them have their payload, on the disk as in the rows."""
         found = []
         for job in jobs:
-            folder = self.b.payloads.tree.folder(job.payload)
+            folder = self.rig.payloads.tree.folder(job.payload)
             try:
-                await self.b.payloads.get(job.payload)
+                await self.rig.payloads.get(job.payload)
             except PayloadNotFoundError:
                 assert not folder.exists()
                 found.append(False)
@@ -103,22 +103,22 @@ class Kept:
                 ).fetchone()
             return counts
 
-        return await self.b.database.read(work)
+        return await self.rig.database.read(work)
 
     def logs(self, job: Job) -> bool:
-        return (self.b.device.state / "jobs" / job.id).exists()
+        return (self.rig.device.state / "jobs" / job.id).exists()
 
 
 @asynccontextmanager
 async def kept(device: Device, rules: Rules = Rules(), *, run: bool = True) -> AsyncIterator[Kept]:  # noqa: B008 it is frozen
-    async with bench(device, run=run) as b:
+    async with engine_rig(device, run=run) as rig:
         clock = Hands(wall=time.time() + 30)  # after all that the jobs record
-        b.payloads.readers = Readers(clock)
-        artifacts = Artifacts(b.database, b.payloads, JobLogs(device.state))
+        rig.payloads.readers = Readers(clock)
+        artifacts = Artifacts(rig.database, rig.payloads, JobLogs(device.state))
         keeper = Retention(
-            b.database, b.payloads, artifacts, clock, unstarted_after=9e9, rules=rules
+            rig.database, rig.payloads, artifacts, clock, unstarted_after=9e9, rules=rules
         )
-        yield Kept(b, clock, keeper, await b.register(chain("one")))
+        yield Kept(rig, clock, keeper, await rig.register(chain("one")))
 
 
 async def deliver(k: Kept, job: Job, state: str) -> None:
@@ -128,7 +128,7 @@ async def deliver(k: Kept, job: Job, state: str) -> None:
         if state == "done":
             tx.run("delivery_done", job=job.id, path=f"/outbox/{job.id}", size=1)
 
-    await k.b.database.write(work)
+    await k.rig.database.write(work)
 
 
 # --- age ---------------------------------------------------------------------------------------
@@ -140,22 +140,22 @@ async def test_payloads_then_logs_then_jobs_go_by_their_age(
     caplog.set_level(logging.INFO)
     async with kept(device) as k:
         job = await k.job()
-        reusable = await k.b.payloads.create({})
+        reusable = await k.rig.payloads.create({})
         await k.remove_due_after(29 * DAY)
         assert (await k.payloads(job), k.logs(job)) == ([True], True)
         assert k.keeper.removed == Removed()
         await k.remove_due_after(2 * DAY)
         assert (await k.payloads(job), k.logs(job)) == ([False], True)
-        assert list(await k.b.jobs.logs(job.id, "one")) == ["copied\n"]
+        assert list(await k.rig.jobs.logs(job.id, "one")) == ["copied\n"]
         await k.remove_due_after(60 * DAY)
         assert not k.logs(job)
-        assert "copied\n" not in list(await k.b.jobs.logs(job.id, "one"))
-        assert (await k.b.jobs.get(job.id)).status is JobStatus.HEALTHY
+        assert "copied\n" not in list(await k.rig.jobs.logs(job.id, "one"))
+        assert (await k.rig.jobs.get(job.id)).status is JobStatus.HEALTHY
         await k.remove_due_after(275 * DAY)
         with pytest.raises(JobNotFoundError):
-            await k.b.jobs.get(job.id)
+            await k.rig.jobs.get(job.id)
         assert set((await k.rows(job)).values()) == {0}
-        assert (await k.b.payloads.get(reusable.id)).id == reusable.id
+        assert (await k.rig.payloads.get(reusable.id)).id == reusable.id
         assert (k.keeper.removed.payloads, k.keeper.removed.logs, k.keeper.removed.jobs) == (
             1,
             1,
@@ -178,7 +178,7 @@ async def test_a_clock_that_jumped_removes_nothing_by_age(device: Device) -> Non
         k.clock.passes(HOUR)
         await k.keeper.remove_due()  # steady: the new time is believed
         with pytest.raises(JobNotFoundError):
-            await k.b.jobs.get(job.id)
+            await k.rig.jobs.get(job.id)
 
 
 # --- count and bytes ---------------------------------------------------------------------------
@@ -197,11 +197,11 @@ async def test_payloads_go_by_bytes_with_what_failed_attempts_wrote(device: Devi
         first, second = await k.job(), await k.job()
         await k.keeper.remove_due()
         assert await k.payloads(first, second) == [True, True]
-        attempt = k.b.payloads.tree.attempt(second.payload, "one", 7)
+        attempt = k.rig.payloads.tree.attempt(second.payload, "one", 7)
         attempt.mkdir()
         (attempt / "left").write_bytes(b"x" * (4 * BIG))
         third = await k.job()
-        await k.b.database.write(
+        await k.rig.database.write(
             lambda tx: tx._connection.execute("UPDATE artifacts SET measured = 0")
         )
         await k.keeper.remove_due()
@@ -210,19 +210,19 @@ async def test_payloads_go_by_bytes_with_what_failed_attempts_wrote(device: Devi
 
 async def test_jobs_go_by_count_with_all_that_is_left_of_them(device: Device) -> None:
     async with kept(device, Rules(jobs=Keep(seconds=DAY, count=1))) as k:
-        await k.b.jobs.add_metadata(
-            (never := await k.b.job(k.pipeline, start=False)).id, {"a": "b"}
+        await k.rig.jobs.add_metadata(
+            (never := await k.rig.job(k.pipeline, start=False)).id, {"a": "b"}
         )
         old = await k.job()
-        await k.b.jobs.add_metadata(old.id, {"Source": "CT"})
-        failed = await k.job(pipeline=await k.b.register(chain("one", image="fail")))
+        await k.rig.jobs.add_metadata(old.id, {"Source": "CT"})
+        failed = await k.job(pipeline=await k.rig.register(chain("one", image="fail")))
         new = await k.job()
         assert min(count for t, count in (await k.rows(old)).items() if t in ("jobs", "job_log", "artifacts", "payload_files", "metadata")) > 0  # fmt: skip  # noqa: E501
         await k.keeper.remove_due()
         for job in (old, failed):
             assert set((await k.rows(job)).values()) == {0}
             assert not k.logs(job)
-            assert not k.b.payloads.tree.folder(job.payload).exists()
+            assert not k.rig.payloads.tree.folder(job.payload).exists()
         assert await k.payloads(new, never) == [True, True]
 
 
@@ -244,7 +244,7 @@ async def test_a_low_disk_removes_the_oldest_that_no_client_fetches(
         fresh = await k.job()
         delivered = await k.job()
         await deliver(k, delivered, "done")
-        failing = await k.b.register(chain("one", image="fail"))
+        failing = await k.rig.register(chain("one", image="fail"))
         failed = await k.job(pipeline=failing)
         assert await k.keeper.reclaim(1) > BIG
         assert await k.payloads(fresh, delivered, failed) == [True, False, True]
@@ -256,7 +256,7 @@ async def test_a_low_disk_removes_the_oldest_that_no_client_fetches(
         assert gone > 2 * BIG
         assert not k.logs(fresh)
         assert await k.keeper.reclaim(100 * BIG) == 0
-        assert (await k.b.jobs.get(fresh.id)).status is JobStatus.HEALTHY
+        assert (await k.rig.jobs.get(fresh.id)).status is JobStatus.HEALTHY
 
 
 async def test_a_low_disk_removes_no_more_than_is_lacking(device: Device) -> None:
@@ -271,7 +271,7 @@ async def test_a_low_disk_removes_no_more_than_is_lacking(device: Device) -> Non
 async def test_what_has_another_name_is_not_removed_in_vain(device: Device, tmp_path: Path) -> None:
     async with kept(device, Rules(undelivered=0)) as k:
         job = await k.job()
-        for number, path in enumerate(k.b.payloads.tree.folder(job.payload).rglob("*")):
+        for number, path in enumerate(k.rig.payloads.tree.folder(job.payload).rglob("*")):
             if path.is_file():
                 (tmp_path / f"original-{number}").hardlink_to(path)
         (tmp_path / "jobs" / job.id / "logs" / "one" / "1.log").write_bytes(b"")
@@ -292,32 +292,32 @@ async def test_what_is_needed_is_never_removed(device: Device) -> None:
     async with kept(device, rules) as k:
         undelivered = await k.job()
         await deliver(k, undelivered, "parked")
-        never = await k.b.job(k.pipeline, {"x": b"1"}, start=False)
+        never = await k.rig.job(k.pipeline, {"x": b"1"}, start=False)
         device.runner.block("one")
-        running = await k.b.job(k.pipeline, {"x": b"1"})
-        await k.b.until_runs("one")
-        queued = [await k.b.job(k.pipeline, {"x": b"1"}) for _ in range(4)]
-        reusable = await k.b.payloads.create({})
+        running = await k.rig.job(k.pipeline, {"x": b"1"})
+        await k.rig.until_runs("one")
+        queued = [await k.rig.job(k.pipeline, {"x": b"1"}) for _ in range(4)]
+        reusable = await k.rig.payloads.create({})
         await k.remove_due_after(1000 * DAY)
         await k.keeper.reclaim(1 << 50)
         assert await k.payloads(undelivered, never, running, *queued) == [True] * 7
         assert k.logs(undelivered)
-        await k.b.payloads.get(reusable.id)
+        await k.rig.payloads.get(reusable.id)
         device.runner.release("one")
         for job in (running, *queued):
-            await k.b.end(job.id)
-        await k.b.database.write(
+            await k.rig.end(job.id)
+        await k.rig.database.write(
             lambda tx: tx.run("delivery_done", job=undelivered.id, path="/outbox/f", size=1)
         )
         await k.remove_due_after(1000 * DAY)
         with pytest.raises(JobNotFoundError):
-            await k.b.jobs.get(undelivered.id)
+            await k.rig.jobs.get(undelivered.id)
 
 
 async def test_what_a_client_reads_stays_until_a_moment_after(device: Device) -> None:
     async with kept(device, Rules(undelivered=0)) as k:
         job, other = await k.job(), await k.job()
-        with k.b.payloads.readers.reading(job.payload):
+        with k.rig.payloads.readers.reading(job.payload):
             await k.keeper.reclaim(100 * BIG)
             assert await k.payloads(job, other) == [True, False]
             k.clock.passes(10 * LINGER)
@@ -396,13 +396,13 @@ def _only_sizes(killed):
 
 async def test_results_of_forgotten_jobs_are_counted_all_the_same(device: Device) -> None:
     async with kept(device, Rules(jobs=Keep(seconds=DAY, count=1))) as k:
-        failing = await k.b.register(chain("one", image="fail"))
+        failing = await k.rig.register(chain("one", image="fail"))
         for job in (await k.job(), await k.job(pipeline=failing)):
             await deliver(k, job, "done")
         await k.job()
 
         async def counts() -> tuple[int, int]:
-            row = await k.b.database.read(lambda tx: tx.row("status_counts"))
+            row = await k.rig.database.read(lambda tx: tx.row("status_counts"))
             assert row is not None
             return row["results"], row["failures"]
 
@@ -415,13 +415,13 @@ async def test_results_of_forgotten_jobs_are_counted_all_the_same(device: Device
 async def test_definitions_of_forgotten_jobs_go(device: Device) -> None:
     async with kept(device) as k:
         await k.job()
-        await k.b.pipelines.remove(k.pipeline)
-        row = await k.b.database.read(
+        await k.rig.pipelines.remove(k.pipeline)
+        row = await k.rig.database.read(
             lambda tx: tx._connection.execute("SELECT COUNT(*) FROM definitions").fetchone()
         )
         assert row[0] == 1
         await k.remove_due_after(400 * DAY)
-        left = await k.b.database.read(
+        left = await k.rig.database.read(
             lambda tx: tx._connection.execute("SELECT COUNT(*) FROM payloads").fetchone()
         )
         assert left[0] == 0
@@ -446,13 +446,13 @@ async def test_many_jobs_go_in_small_steps(device: Device) -> None:
     async with kept(device, Rules(payloads=Keep(seconds=DAY, count=3))) as k:
         jobs = await asyncio.gather(*(k.job(10) for _ in range(50)))
         steps: list[int] = []
-        delete = k.b.payloads.delete_unneeded
+        delete = k.rig.payloads.delete_unneeded
 
         async def counted(payloads):
             steps.append(len(payloads))
             return await delete(payloads)
 
-        k.b.payloads.delete_unneeded = counted  # type: ignore[method-assign]
+        k.rig.payloads.delete_unneeded = counted  # type: ignore[method-assign]
         await k.keeper.remove_due()
         assert sum(await k.payloads(*jobs)) == 3
         assert steps == [20, 20, 7]

@@ -15,7 +15,7 @@ from claraedge.jobs.scheduling import queue
 from claraedge.models.model import ModelType
 from claraedge.runner.protocol import LABEL_SERVICE_NAME, LABEL_SERVICES, ContainerSpec
 from tests.rig.device import Device, copy
-from tests.rig.engine import Bench, bench
+from tests.rig.engine import EngineRig, engine_rig
 from tests.rig.models_server import PORT, ModelsServer
 from tests.rig.pipelines import chain
 from tests.rig.waiting import eventually
@@ -62,13 +62,13 @@ def plain(operator: str, memory: int) -> str:
     return chain(operator, extra=[f"requests: {{memory: {memory}}}"])
 
 
-async def start(b: Bench, text: str) -> Job:
-    return await b.job(await b.register(text), {"x": b"1"})
+async def start(rig: EngineRig, text: str) -> Job:
+    return await rig.job(await rig.register(text), {"x": b"1"})
 
 
-async def until_waits(b: Bench, job: Job, text: str) -> None:
+async def until_waits(rig: EngineRig, job: Job, text: str) -> None:
     async def waits() -> bool:
-        return text in [wait.text for wait in await b.jobs.waits(job.id)]
+        return text in [wait.text for wait in await rig.jobs.waits(job.id)]
 
     await eventually(waits, f"it waits for {text}")
 
@@ -78,9 +78,9 @@ async def services(device: Device) -> list[str]:
     return sorted(container.labels[LABEL_SERVICE_NAME] for container in found)
 
 
-async def healthy(b: Bench, *jobs: Job) -> None:
+async def healthy(rig: EngineRig, *jobs: Job) -> None:
     for job in jobs:
-        ended = await b.end(job.id)
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.HEALTHY, ended.messages
 
 
@@ -88,17 +88,17 @@ async def test_an_operator_waits_for_the_services_of_other_jobs_and_describe_say
     device: Device,
 ) -> None:
     device.runner.block("asks")
-    async with bench(device) as b:
-        first = await start(b, with_service("viewer", service="memory: 3000"))
-        await b.until_runs("asks")
-        small = await start(b, plain("small", 4000))
-        await healthy(b, small)
-        large = await start(b, plain("large", 5000))
+    async with engine_rig(device) as rig:
+        first = await start(rig, with_service("viewer", service="memory: 3000"))
+        await rig.until_runs("asks")
+        small = await start(rig, plain("small", 4000))
+        await healthy(rig, small)
+        large = await start(rig, plain("large", 5000))
         text = "5000 MB of memory; 4000 of 8000 are free, services hold 3000"
-        await until_waits(b, large, text)
+        await until_waits(rig, large, text)
         assert await services(device) == ["service viewer"]
         device.runner.release("asks")
-        await healthy(b, first, large)
+        await healthy(rig, first, large)
         assert await services(device) == ["service viewer"], "there is memory for both: it stays"
 
 
@@ -107,36 +107,36 @@ async def test_cores_of_a_service_are_taken_from_operators_while_jobs_use_it(
 ) -> None:
     device.cores = 4
     device.runner.block("asks")
-    async with bench(device) as b:
+    async with engine_rig(device) as rig:
         text = with_service("viewer", service="cpu: 2").replace("{memory", "{cpu: 1, memory", 1)
-        first = await start(b, text)
-        await b.until_runs("asks")
-        small = await start(b, chain("small", extra=["requests: {cpu: 1}"]))
-        await healthy(b, small)
-        large = await start(b, chain("large", extra=["requests: {cpu: 3}"]))
-        await until_waits(b, large, "3 cores; 1 of 4 are free, services hold 2")
+        first = await start(rig, text)
+        await rig.until_runs("asks")
+        small = await start(rig, chain("small", extra=["requests: {cpu: 1}"]))
+        await healthy(rig, small)
+        large = await start(rig, chain("large", extra=["requests: {cpu: 3}"]))
+        await until_waits(rig, large, "3 cores; 1 of 4 are free, services hold 2")
         device.runner.release("asks")
-        await healthy(b, first, large)
+        await healthy(rig, first, large)
         assert await services(device) == ["service viewer"], "idle, it holds none"
 
 
 async def test_an_idle_service_ends_for_an_operator_that_needs_its_memory(device: Device) -> None:
-    async with bench(device) as b:
-        await healthy(b, await start(b, with_service("viewer", service="memory: 3000")))
-        await healthy(b, await start(b, with_service("other", service="memory: 1000")))
+    async with engine_rig(device) as rig:
+        await healthy(rig, await start(rig, with_service("viewer", service="memory: 3000")))
+        await healthy(rig, await start(rig, with_service("other", service="memory: 1000")))
         assert await services(device) == ["service other", "service viewer"]
-        await healthy(b, await start(b, plain("middling", 5000)))
+        await healthy(rig, await start(rig, plain("middling", 5000)))
         assert await services(device) == ["service other"], "the least recently used one went"
-        await healthy(b, await start(b, plain("large", 8000)))
+        await healthy(rig, await start(rig, plain("large", 8000)))
         assert await services(device) == []
 
 
 async def test_what_is_needed_again_is_not_ended_for_who_needs_it(device: Device) -> None:
-    async with bench(device) as b:
-        await healthy(b, await start(b, with_service("viewer", service="memory: 3000")))
-        await healthy(b, await start(b, with_service("other", service="memory: 3000")))
+    async with engine_rig(device) as rig:
+        await healthy(rig, await start(rig, with_service("viewer", service="memory: 3000")))
+        await healthy(rig, await start(rig, with_service("other", service="memory: 3000")))
         text = with_service("viewer", service="memory: 3000", memory=4000)
-        await healthy(b, await start(b, text))
+        await healthy(rig, await start(rig, text))
         assert await services(device) == ["service viewer"]
         started = [spec.labels.get(LABEL_SERVICE_NAME) for spec in device.runner.started]
         assert started.count("service viewer") == 1
@@ -144,40 +144,40 @@ async def test_what_is_needed_again_is_not_ended_for_who_needs_it(device: Device
 
 async def test_a_service_without_requests_counts_as_an_operator_without(device: Device) -> None:
     device.runner.block("asks")
-    async with bench(device) as b:
-        first = await start(b, with_service("viewer"))
-        await b.until_runs("asks")
-        large = await start(b, plain("large", 7000))
+    async with engine_rig(device) as rig:
+        first = await start(rig, with_service("viewer"))
+        await rig.until_runs("asks")
+        large = await start(rig, plain("large", 7000))
         text = "7000 MB of memory; 5976 of 8000 are free, services hold 1024"
-        await until_waits(b, large, text)
+        await until_waits(rig, large, text)
         device.runner.release("asks")
-        await healthy(b, first, large)
+        await healthy(rig, first, large)
 
 
 async def test_services_of_two_jobs_that_would_wait_for_each_other_do_not_begin_together(
     device: Device,
 ) -> None:
     device.runner.block("one")
-    async with bench(device) as b:
-        one = await start(b, with_service("viewer", "one", service="memory: 3000", second=4000))
-        await b.until_runs("one")
-        two = await start(b, with_service("other", "two", service="memory: 3000", second=4000))
+    async with engine_rig(device) as rig:
+        one = await start(rig, with_service("viewer", "one", service="memory: 3000", second=4000))
+        await rig.until_runs("one")
+        two = await start(rig, with_service("other", "two", service="memory: 3000", second=4000))
         text = (
             "7000 MB of memory for its services and their largest operator; 5000 of 8000 are not"
             " reserved by services of other jobs"
         )
-        await until_waits(b, two, text)
+        await until_waits(rig, two, text)
         assert await services(device) == ["service viewer"]
         device.runner.release("one")
-        await healthy(b, one, two)
+        await healthy(rig, one, two)
 
 
 async def test_a_job_that_can_never_have_its_services_and_operators_at_once_fails_with_a_text(
     device: Device,
 ) -> None:
-    async with bench(device) as b:
+    async with engine_rig(device) as rig:
         text = with_service("viewer", service="memory: 5000", second=4000)
-        ended = await b.end((await start(b, text)).id)
+        ended = await rig.end((await start(rig, text)).id)
         assert ended.status is JobStatus.FAULTED
         assert ended.messages == (
             "service viewer (5000 MB) and operator after (4000 MB) have to run at one time, and"
@@ -189,11 +189,11 @@ async def test_a_job_that_can_never_have_its_services_and_operators_at_once_fail
 
 async def test_what_is_not_written_keeps_no_job_from_a_small_device(device: Device) -> None:
     device.memory = 1500
-    async with bench(device) as b:
+    async with engine_rig(device) as rig:
         text = with_service("viewer", memory=1400, second=1400)
-        jobs = [await start(b, text) for _ in range(2)]
-        jobs.append(await start(b, plain("alone", 1500)))
-        await healthy(b, *jobs)
+        jobs = [await start(rig, text) for _ in range(2)]
+        jobs.append(await start(rig, plain("alone", 1500)))
+        await healthy(rig, *jobs)
 
 
 @pytest.fixture
@@ -207,12 +207,12 @@ def server(device: Device) -> ModelsServer:
     return server
 
 
-async def store(b: Bench, name: str) -> None:
+async def store(rig: EngineRig, name: str) -> None:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         archive.writestr(f"{name}/config.pbtxt", f'name: "{name}"')
         archive.writestr(f"{name}/1/weights", "w")
-    async with b.models.upload() as upload:
+    async with rig.models.upload() as upload:
         await upload.write(content.getvalue())
         await upload.commit(name, ModelType.UNKNOWN, {})
 
@@ -226,18 +226,18 @@ async def test_an_idle_inference_server_ends_for_an_operator_that_needs_its_memo
     device: Device, server: ModelsServer
 ) -> None:
     device.runner.block("infers")
-    async with bench(device) as b:
-        await store(b, "lung")
-        first = await start(b, with_model("lung", "infers"))
-        await b.until_runs("infers")
+    async with engine_rig(device) as rig:
+        await store(rig, "lung")
+        first = await start(rig, with_model("lung", "infers"))
+        await rig.until_runs("infers")
         assert server.loaded == {"lung": "w"}
-        large = await start(b, plain("large", 2001))
+        large = await start(rig, plain("large", 2001))
         text = "2001 MB of memory; 1500 of 8000 are free, services hold 6000"
-        await until_waits(b, large, text)
+        await until_waits(rig, large, text)
         device.runner.release("infers")
-        await healthy(b, first, large)
+        await healthy(rig, first, large)
         assert await services(device) == []
-        await healthy(b, await start(b, with_model("lung", "again")))
+        await healthy(rig, await start(rig, with_model("lung", "again")))
 
 
 async def test_jobs_that_wait_for_room_for_a_model_hide_nobody_behind_them(
@@ -246,19 +246,19 @@ async def test_jobs_that_wait_for_room_for_a_model_hide_nobody_behind_them(
     monkeypatch.setattr(queue, "WINDOW", 2)
     monkeypatch.setattr(queue, "CROWD", 3)
     device.runner.block("infers")
-    async with bench(device) as b:
-        await store(b, "lung")
-        await store(b, "liver")
-        first = await start(b, with_model("lung", "infers"))
-        await b.until_runs("infers")
-        liver = await b.register(with_model("liver", "waits"))
-        jobs = [await b.job(liver, {"x": b"1"}) for _ in range(9)]
-        await until_waits(b, jobs[0], "room for its models in the inference server")
-        await healthy(b, await start(b, plain("other", 100)))
-        begun = [job for job in jobs if "room" in str(b.engine.waits(job.id))]
+    async with engine_rig(device) as rig:
+        await store(rig, "lung")
+        await store(rig, "liver")
+        first = await start(rig, with_model("lung", "infers"))
+        await rig.until_runs("infers")
+        liver = await rig.register(with_model("liver", "waits"))
+        jobs = [await rig.job(liver, {"x": b"1"}) for _ in range(9)]
+        await until_waits(rig, jobs[0], "room for its models in the inference server")
+        await healthy(rig, await start(rig, plain("other", 100)))
+        begun = [job for job in jobs if "room" in str(rig.engine.waits(job.id))]
         assert len(begun) == 3, "the others are not considered"
         device.runner.release("infers")
-        await healthy(b, first, *jobs)
+        await healthy(rig, first, *jobs)
         assert server.loaded == {"liver": "w"}
 
 
@@ -267,30 +267,34 @@ async def test_shares_of_a_gpu_come_out_of_the_same_memory_on_a_unified_device(
 ) -> None:
     device.unified, device.gpus = True, ("nvidia.com/gpu=0",)
     device.runner.block("asks")
-    async with bench(device) as b:
-        first = await start(b, with_service("viewer", service="memory: 2000"))
-        await b.until_runs("asks")
+    async with engine_rig(device) as rig:
+        first = await start(rig, with_service("viewer", service="memory: 2000"))
+        await rig.until_runs("asks")
         extra = ["requests: {memory: 1000, gpu-memory: 4500}"]
-        large = await start(b, chain("large", extra=extra))
+        large = await start(rig, chain("large", extra=extra))
         text = "5500 MB of memory; 5000 of 8000 are free, services hold 2000"
-        await until_waits(b, large, text)
+        await until_waits(rig, large, text)
         device.runner.release("asks")
-        await healthy(b, first, large)
-        whole = await start(b, chain("whole", extra=["requests: {memory: 2500, gpu-memory: 5500}"]))
-        await healthy(b, whole)
+        await healthy(rig, first, large)
+        whole = await start(
+            rig, chain("whole", extra=["requests: {memory: 2500, gpu-memory: 5500}"])
+        )
+        await healthy(rig, whole)
         assert await services(device) == []
 
 
 async def test_a_next_daemon_counts_the_services_that_it_finds(device: Device) -> None:
     device.runner.block("asks")
-    async with bench(device) as b:
-        first = await start(b, with_service("viewer", service="memory: 3000"))
-        await b.until_runs("asks")
-    async with bench(device) as b:
-        large = await start(b, plain("large", 6000))
-        await until_waits(b, large, "6000 MB of memory; 4000 of 8000 are free, services hold 3000")
+    async with engine_rig(device) as rig:
+        first = await start(rig, with_service("viewer", service="memory: 3000"))
+        await rig.until_runs("asks")
+    async with engine_rig(device) as rig:
+        large = await start(rig, plain("large", 6000))
+        await until_waits(
+            rig, large, "6000 MB of memory; 4000 of 8000 are free, services hold 3000"
+        )
         device.runner.release("asks")
-        await healthy(b, first, large)
+        await healthy(rig, first, large)
         assert await services(device) == []
 
 
@@ -298,19 +302,19 @@ async def test_jobs_that_wait_for_a_gpu_hide_nobody_behind_them(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue, "WINDOW", 2)
-    async with bench(device) as b:
-        gpu = await b.register(chain("gpu", extra=["requests: {gpu: 1}"]))
-        two = await b.register(chain("two", extra=["requests: {gpu: 2}"]))
-        hopeless = [await b.job(each, {"x": b"1"}) for each in (gpu, two) for _ in range(7)]
-        other = await start(b, plain("other", 100))
-        await healthy(b, other)
-        await until_waits(b, hopeless[0], "no GPU present")
+    async with engine_rig(device) as rig:
+        gpu = await rig.register(chain("gpu", extra=["requests: {gpu: 1}"]))
+        two = await rig.register(chain("two", extra=["requests: {gpu: 2}"]))
+        hopeless = [await rig.job(each, {"x": b"1"}) for each in (gpu, two) for _ in range(7)]
+        other = await start(rig, plain("other", 100))
+        await healthy(rig, other)
+        await until_waits(rig, hopeless[0], "no GPU present")
         device.gpus = ("nvidia.com/gpu=0",)
-        await b.tick()
-        await healthy(b, *hopeless[:7])
-        await until_waits(b, hopeless[7], "2 GPUs; this device shows 1")
-        late = await b.job(gpu, {"x": b"1"})
-        await healthy(b, late)
+        await rig.tick()
+        await healthy(rig, *hopeless[:7])
+        await until_waits(rig, hopeless[7], "2 GPUs; this device shows 1")
+        late = await rig.job(gpu, {"x": b"1"})
+        await healthy(rig, late)
         device.gpus = ("nvidia.com/gpu=0", "nvidia.com/gpu=1")
-        await b.tick()
-        await healthy(b, *hopeless[7:])
+        await rig.tick()
+        await healthy(rig, *hopeless[7:])

@@ -12,7 +12,7 @@ from claraedge.jobs.engine import engine
 from claraedge.runner.memory import MemoryRunner
 from claraedge.runner.protocol import Container
 from tests.rig.device import Device
-from tests.rig.engine import bench
+from tests.rig.engine import engine_rig
 from tests.rig.waiting import DEADLINE, eventually
 
 
@@ -29,13 +29,13 @@ async def test_a_step_that_does_not_end_is_reported_until_it_ends(
         await proceed.wait()
         return await containers(labels)
 
-    async with bench(Device(state=tmp_path, runner=podman)) as b, asyncio.timeout(DEADLINE):
+    async with engine_rig(Device(state=tmp_path, runner=podman)) as rig, asyncio.timeout(DEADLINE):
         await asyncio.sleep(0.1)
-        assert b.engine.stuck() is None  # there is nothing to do
+        assert rig.engine.stuck() is None  # there is nothing to do
         monkeypatch.setattr(podman, "containers", hangs)
-        b.engine._context.expect_orphans()
+        rig.engine._context.expect_orphans()
         await asked.wait()
-        reported = await eventually(b.engine.stuck, "it is stuck")
+        reported = await eventually(rig.engine.stuck, "it is stuck")
         assert reported.startswith("the engine has been at one step for")
         proceed.set()
-        await eventually(lambda: b.engine.stuck() is None, "it continues")
+        await eventually(lambda: rig.engine.stuck() is None, "it continues")

@@ -13,7 +13,7 @@ from claraedge.pipelines.model import ContainerDefinition, Operator, Pipeline, R
 from claraedge.runner.memory import write_log
 from claraedge.runner.protocol import ContainerSpec
 from tests.rig.device import Device, copy, emptied
-from tests.rig.engine import bench
+from tests.rig.engine import engine_rig
 from tests.rig.pipelines import chain
 from tests.rig.waiting import eventually
 
@@ -71,9 +71,9 @@ def test_when_an_operator_is_run_again(retries: int, code: int | None, expected:
 async def test_a_job_over_its_timeout_is_terminated(device: Device) -> None:
     device.timeouts = Timeouts(default=1, maximum=2)
     device.runner.block("two")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one", "two", "three")), {"x": b"1"})
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one", "two", "three")), {"x": b"1"})
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.TERMINATED
         assert any("timed out: its operators ran for 1 s" in m for m in ended.messages)
         assert [o.status.name for o in ended.operators] == ["COMPLETED", "FAULTED", "PENDING"]
@@ -85,21 +85,21 @@ async def test_a_single_operator_is_timed_out_although_nothing_else_happens(
 ) -> None:
     device.timeouts = Timeouts(default=0.3, maximum=1)
     device.runner.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one")), {"x": b"1"})
-        assert (await b.end(job.id)).status is JobStatus.TERMINATED
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one")), {"x": b"1"})
+        assert (await rig.end(job.id)).status is JobStatus.TERMINATED
 
 
 async def test_a_job_that_waits_is_not_timed_out(device: Device) -> None:
     device.timeouts = Timeouts(default=0.2, maximum=1)
     device.max_operators = 1
     device.runner.block("first")
-    async with bench(device) as b:
-        first = await b.job(await b.register("timeout: 1\n" + chain("first")), {"x": b"1"})
-        await b.until_runs("first")
-        waits = await b.job(await b.register(chain("second")), {"x": b"1"})
-        assert (await b.end(first.id)).status is JobStatus.TERMINATED  # after a second
-        assert (await b.end(waits.id)).status is JobStatus.HEALTHY
+    async with engine_rig(device) as rig:
+        first = await rig.job(await rig.register("timeout: 1\n" + chain("first")), {"x": b"1"})
+        await rig.until_runs("first")
+        waits = await rig.job(await rig.register(chain("second")), {"x": b"1"})
+        assert (await rig.end(first.id)).status is JobStatus.TERMINATED  # after a second
+        assert (await rig.end(waits.id)).status is JobStatus.HEALTHY
 
 
 async def test_an_outage_after_the_end_of_an_operator_counts_towards_no_timeout(
@@ -111,17 +111,17 @@ async def test_an_outage_after_the_end_of_an_operator_counts_towards_no_timeout(
     monkeypatch.setattr(SystemClock, "elapsed", lambda clock: elapsed(clock) + ahead)
     device.timeouts = Timeouts(default=60, maximum=60)
     device.runner.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one", "two")), {"x": b"1"})
-        await b.until_runs("one")
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one", "two")), {"x": b"1"})
+        await rig.until_runs("one")
         device.runner.available = False
         device.runner.release("one")
-        await eventually(b.engine.warnings, "there is a warning")
+        await eventually(rig.engine.warnings, "there is a warning")
         ahead = 100.0
-        await b.tick()
-        assert (await b.jobs.get(job.id)).status is JobStatus.HEALTHY
+        await rig.tick()
+        assert (await rig.jobs.get(job.id)).status is JobStatus.HEALTHY
         device.runner.available = True
-        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+        assert (await rig.end(job.id)).status is JobStatus.HEALTHY
 
 
 async def test_time_that_an_ended_operator_ran_is_kept_while_another_one_runs(
@@ -133,38 +133,38 @@ async def test_time_that_an_ended_operator_ran_is_kept_while_another_one_runs(
     monkeypatch.setattr(SystemClock, "elapsed", lambda clock: elapsed(clock) + ahead)
     for name in ("one", "other"):
         device.runner.block(name)
-    async with bench(device) as b:
+    async with engine_rig(device) as rig:
         definition = chain("one") + chain("other").partition("operators:\n")[2]
-        job = await b.job(await b.register(definition), {"x": b"1"})
-        await b.until_runs("one")
-        await b.until_runs("other")
+        job = await rig.job(await rig.register(definition), {"x": b"1"})
+        await rig.until_runs("one")
+        await rig.until_runs("other")
         ahead = 50.0
         device.runner.release("one")
-        await b.until(job.id, lambda job: job.operators[0].status is OperatorStatus.COMPLETED)
+        await rig.until(job.id, lambda job: job.operators[0].status is OperatorStatus.COMPLETED)
         await eventually(
-            lambda: b.engine._active[job.id].run_time.counted >= 50, "the 50 s are counted"
+            lambda: rig.engine._active[job.id].run_time.counted >= 50, "the 50 s are counted"
         )
         device.runner.release("other")
-        assert (await b.end(job.id)).run_time.counted >= 50
+        assert (await rig.end(job.id)).run_time.counted >= 50
 
 
 async def test_the_time_of_a_job_continues_over_a_restart(device: Device) -> None:
     device.timeouts = Timeouts(default=0.5, maximum=1)
     device.runner.block("one")
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one")), {"x": b"1"})
-        await b.until_runs("one")
-    async with bench(device) as b:
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one")), {"x": b"1"})
+        await rig.until_runs("one")
+    async with engine_rig(device) as rig:
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.TERMINATED
         assert [o.attempt for o in ended.operators] == [1]
 
 
 async def test_an_operator_over_its_timeout_terminates_its_job(device: Device) -> None:
     device.runner.block("one")
-    async with bench(device) as b:
+    async with engine_rig(device) as rig:
         text = chain("one", "two", extra=["timeout: 1"])
-        ended = await b.end((await b.job(await b.register(text), {"x": b"1"})).id)
+        ended = await rig.end((await rig.job(await rig.register(text), {"x": b"1"})).id)
         assert ended.status is JobStatus.TERMINATED
         (message,) = [m for m in ended.messages if "took longer than its 1 s" in m]
         assert message.startswith("operator one: ")
@@ -195,9 +195,9 @@ def retried(retry: str) -> str:
 async def test_an_operator_that_fails_is_run_again(device: Device) -> None:
     seen, program = failing(2)
     device.runner.add_image("flaky:1", program)  # type: ignore[arg-type]
-    async with bench(device) as b:
-        pipeline = await b.register(retried("{attempts: 3, backoff: 0}"))
-        ended = await b.end((await b.job(pipeline, {"x": b"1"})).id)
+    async with engine_rig(device) as rig:
+        pipeline = await rig.register(retried("{attempts: 3, backoff: 0}"))
+        ended = await rig.end((await rig.job(pipeline, {"x": b"1"})).id)
         assert ended.status is JobStatus.HEALTHY
         assert seen == [1, 2, 3, 1]
         assert [(o.attempt, o.retries) for o in ended.operators] == [(3, 2), (1, 0)]
@@ -211,9 +211,9 @@ async def test_an_operator_that_fails_is_run_again(device: Device) -> None:
 async def test_after_its_last_attempt_it_has_failed(device: Device) -> None:
     seen, program = failing(9)
     device.runner.add_image("flaky:1", program)  # type: ignore[arg-type]
-    async with bench(device) as b:
-        pipeline = await b.register(retried("{attempts: 2, backoff: 0}"))
-        ended = await b.end((await b.job(pipeline, {"x": b"1"})).id)
+    async with engine_rig(device) as rig:
+        pipeline = await rig.register(retried("{attempts: 2, backoff: 0}"))
+        ended = await rig.end((await rig.job(pipeline, {"x": b"1"})).id)
         assert ended.status is JobStatus.FAULTED
         assert seen == [1, 2]
         assert "that was attempt 2 of 2" in ended.messages[-1]
@@ -222,16 +222,16 @@ async def test_after_its_last_attempt_it_has_failed(device: Device) -> None:
 async def test_some_exit_codes_are_final(device: Device) -> None:
     seen, program = failing(9, code=64)
     device.runner.add_image("flaky:1", program)  # type: ignore[arg-type]
-    async with bench(device) as b:
-        pipeline = await b.register(retried("{attempts: 5, backoff: 0, except: [64]}"))
-        ended = await b.end((await b.job(pipeline, {"x": b"1"})).id)
+    async with engine_rig(device) as rig:
+        pipeline = await rig.register(retried("{attempts: 5, backoff: 0, except: [64]}"))
+        ended = await rig.end((await rig.job(pipeline, {"x": b"1"})).id)
         assert (ended.status, seen) == (JobStatus.FAULTED, [1])
 
 
 async def test_without_a_retry_nothing_is_run_again(device: Device) -> None:
-    async with bench(device) as b:
-        pipeline = await b.register(chain("one", image="fail"))
-        ended = await b.end((await b.job(pipeline, {"x": b"1"})).id)
+    async with engine_rig(device) as rig:
+        pipeline = await rig.register(chain("one", image="fail"))
+        ended = await rig.end((await rig.job(pipeline, {"x": b"1"})).id)
         assert ended.status is JobStatus.FAULTED
         assert len(device.runner.started) == 1
 
@@ -239,12 +239,12 @@ async def test_without_a_retry_nothing_is_run_again(device: Device) -> None:
 async def test_a_retry_that_waits_outlives_the_daemon(device: Device) -> None:
     seen, program = failing(1)
     device.runner.add_image("flaky:1", program)  # type: ignore[arg-type]
-    async with bench(device) as b:
-        job = await b.job(await b.register(retried("{attempts: 2, backoff: 1}")), {"x": b"1"})
-        while not any(o.retries for o in (await b.jobs.get(job.id)).operators):
-            await b.tick()
-    async with bench(device) as b:
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(retried("{attempts: 2, backoff: 1}")), {"x": b"1"})
+        while not any(o.retries for o in (await rig.jobs.get(job.id)).operators):
+            await rig.tick()
+    async with engine_rig(device) as rig:
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.HEALTHY
         assert seen == [1, 2, 1]
         first = ended.operators[0]
@@ -254,12 +254,12 @@ async def test_a_retry_that_waits_outlives_the_daemon(device: Device) -> None:
 
 async def test_a_cancelled_job_retries_nothing(device: Device) -> None:
     device.runner.block("one")
-    async with bench(device) as b:
-        job = await b.job(
-            await b.register(chain("one", extra=["retry: {attempts: 5}"])), {"x": b"1"}
+    async with engine_rig(device) as rig:
+        job = await rig.job(
+            await rig.register(chain("one", extra=["retry: {attempts: 5}"])), {"x": b"1"}
         )
-        await b.until_runs("one")
-        ended = await b.jobs.cancel(job.id, "enough")
+        await rig.until_runs("one")
+        ended = await rig.jobs.cancel(job.id, "enough")
         assert ended.status is JobStatus.CANCELED
         assert ended.operators[0].retries == 0
 
@@ -272,32 +272,32 @@ async def test_the_youngest_job_of_the_lowest_class_is_evicted(device: Device) -
 
     for name in ("one", "two"):
         device.runner.block(name)
-    async with bench(device) as b:
-        low = await b.job(await b.register(chain("one")), {"x": b"1"}, priority=Priority.LOWER)
-        await b.until_runs("one")
-        normal = await b.job(await b.register(chain("two")), {"x": b"1"})
-        await b.until_runs("two")
-        assert await b.engine.evict("the disk is full") == low.id
-        ended = await b.end(low.id)
+    async with engine_rig(device) as rig:
+        low = await rig.job(await rig.register(chain("one")), {"x": b"1"}, priority=Priority.LOWER)
+        await rig.until_runs("one")
+        normal = await rig.job(await rig.register(chain("two")), {"x": b"1"})
+        await rig.until_runs("two")
+        assert await rig.engine.evict("the disk is full") == low.id
+        ended = await rig.end(low.id)
         assert ended.status is JobStatus.EVICTED
         text = "evicted: the disk is full; free some space there, then create the job again"
         assert text in ended.messages
         device.runner.release("two")
-        assert (await b.end(normal.id)).status is JobStatus.HEALTHY
-        assert await b.engine.evict("again") is None
+        assert (await rig.end(normal.id)).status is JobStatus.HEALTHY
+        assert await rig.engine.evict("again") is None
 
 
 async def test_what_waits_says_for_what(device: Device) -> None:
     device.max_operators = 1
     device.runner.block("one")
-    async with bench(device) as b:
-        pipeline = await b.register(chain("one"))
-        first = await b.job(pipeline, {"x": b"1"})
-        await b.until_runs("one")
-        second = await b.job(pipeline, {"x": b"1"})
-        await b.tick()
-        assert b.engine.waits(second.id) == {"one": "all 1 operator slots are taken"}
-        assert b.engine.waits(first.id) == {}
+    async with engine_rig(device) as rig:
+        pipeline = await rig.register(chain("one"))
+        first = await rig.job(pipeline, {"x": b"1"})
+        await rig.until_runs("one")
+        second = await rig.job(pipeline, {"x": b"1"})
+        await rig.tick()
+        assert rig.engine.waits(second.id) == {"one": "all 1 operator slots are taken"}
+        assert rig.engine.waits(first.id) == {}
 
 
 async def test_memory_is_shared_out(device: Device) -> None:
@@ -305,20 +305,20 @@ async def test_memory_is_shared_out(device: Device) -> None:
     names = ["a", "b", "c"]
     for name in names:
         device.runner.block(name)
-    async with bench(device) as b:
+    async with engine_rig(device) as rig:
         jobs = [
-            await b.job(
-                await b.register(chain(name, extra=["requests: {memory: 1500}"])), {"x": b"1"}
+            await rig.job(
+                await rig.register(chain(name, extra=["requests: {memory: 1500}"])), {"x": b"1"}
             )
             for name in names
         ]
-        await b.until_runs("a")
-        await b.until_runs("b")
-        await b.tick()
-        assert b.engine.waits(jobs[2].id) == {"c": "1500 MB of memory; 0 of 3000 are free"}
+        await rig.until_runs("a")
+        await rig.until_runs("b")
+        await rig.tick()
+        assert rig.engine.waits(jobs[2].id) == {"c": "1500 MB of memory; 0 of 3000 are free"}
         for name in names:
             device.runner.release(name)
-        assert [(await b.end(job.id)).status for job in jobs] == [JobStatus.HEALTHY] * 3
+        assert [(await rig.end(job.id)).status for job in jobs] == [JobStatus.HEALTHY] * 3
 
 
 @pytest.mark.parametrize("unified", [False, True])
@@ -329,20 +329,21 @@ async def test_two_jobs_share_a_gpu_and_three_do_not(device: Device, unified: bo
     names = ["a", "b", "c"]
     for name in names:
         device.runner.block(name)
-    async with bench(device) as b:
+    async with engine_rig(device) as rig:
         extra = ["requests: {gpu-memory: 4096, memory: 64}"]
         jobs = [
-            await b.job(await b.register(chain(name, extra=extra)), {"x": b"1"}) for name in names
+            await rig.job(await rig.register(chain(name, extra=extra)), {"x": b"1"})
+            for name in names
         ]
-        await b.until_runs("a")
-        await b.until_runs("b")
-        await b.tick()
+        await rig.until_runs("a")
+        await rig.until_runs("b")
+        await rig.tick()
         assert len(device.runner.started) == 2
         assert {s.devices for s in device.runner.started} == {("nvidia.com/gpu=0",)}
-        (waits,) = b.engine.waits(jobs[2].id).values()
+        (waits,) = rig.engine.waits(jobs[2].id).values()
         assert "memory" in waits
         device.runner.release("a")
-        await b.until_runs("c")
+        await rig.until_runs("c")
         for name in names:
             device.runner.release(name)
-        assert [(await b.end(job.id)).status for job in jobs] == [JobStatus.HEALTHY] * 3
+        assert [(await rig.end(job.id)).status for job in jobs] == [JobStatus.HEALTHY] * 3

@@ -16,7 +16,7 @@ from claraedge.jobs import records
 from claraedge.jobs.model import JobStatus, OperatorStatus
 from claraedge.runner.protocol import ContainerSpec
 from tests.rig.device import Device, copy
-from tests.rig.engine import bench
+from tests.rig.engine import engine_rig
 from tests.rig.pipelines import chain
 from tests.rig.waiting import DEADLINE, eventually
 
@@ -25,15 +25,15 @@ async def test_a_container_that_stays_does_not_change_how_its_operator_ended(
     device: Device,
 ) -> None:
     device.runner.refuse_removal("one")
-    async with bench(device) as b:
-        ended = await b.end((await b.job(await b.register(chain("one")), {"x": b"1"})).id)
+    async with engine_rig(device) as rig:
+        ended = await rig.end((await rig.job(await rig.register(chain("one")), {"x": b"1"})).id)
         assert (ended.status, ended.operators[0].status, ended.messages) == (
             JobStatus.HEALTHY,
             OperatorStatus.COMPLETED,
             (),
         )
-        failing = await b.register(chain("one", image="fail"))
-        ended = await b.end((await b.job(failing, {"x": b"1"})).id)
+        failing = await rig.register(chain("one", image="fail"))
+        ended = await rig.end((await rig.job(failing, {"x": b"1"})).id)
         assert ended.messages == (
             "operator one: failed with exit code 3; its last line: no such slice",
         )
@@ -43,11 +43,11 @@ async def test_an_orphan_container_that_stays_does_not_keep_the_daemon_from_star
     device: Device,
 ) -> None:
     device.runner.refuse_removal("one")
-    async with bench(device) as b:
-        await b.end((await b.job(await b.register(chain("one")), {"x": b"1"})).id)
+    async with engine_rig(device) as rig:
+        await rig.end((await rig.job(await rig.register(chain("one")), {"x": b"1"})).id)
     assert len(await device.runner.containers({})) == 1
-    async with bench(device) as b:
-        ended = await b.end((await b.job(await b.register(chain("two")), {"x": b"1"})).id)
+    async with engine_rig(device) as rig:
+        ended = await rig.end((await rig.job(await rig.register(chain("two")), {"x": b"1"})).id)
         assert ended.status is JobStatus.HEALTHY
 
 
@@ -66,15 +66,15 @@ async def test_a_full_disk_delays_an_operator_and_does_not_fail_it(
             raise OSError(number, "no room", "x")
         return original(*arguments, **options)
 
-    async with bench(device) as b:
-        waits = await b.job(await b.register(chain("one")), {"x": b"1"}, start=False)
+    async with engine_rig(device) as rig:
+        waits = await rig.job(await rig.register(chain("one")), {"x": b"1"}, start=False)
         monkeypatch.setattr(files, step, full)
-        await b.jobs.start(waits.id, {})
-        await eventually(b.engine.warnings, "there is a warning")
-        assert "the disk is full" in b.engine.warnings()[0]
-        ended = await b.end(waits.id)
+        await rig.jobs.start(waits.id, {})
+        await eventually(rig.engine.warnings, "there is a warning")
+        assert "the disk is full" in rig.engine.warnings()[0]
+        ended = await rig.end(waits.id)
         assert (ended.status, ended.messages) == (JobStatus.HEALTHY, ())
-        assert "operators/one/x" in await b.listing(waits.payload)
+        assert "operators/one/x" in await rig.listing(waits.payload)
         assert refusals == 2
     assert len(device.runner.started) == 1
 
@@ -90,11 +90,11 @@ async def test_a_file_that_its_disk_does_not_give_is_named_and_no_bug(
             raise OSError(errno.EIO, "Input/output error")
         fsync(descriptor)
 
-    async with bench(device) as b:
-        waits = await b.job(await b.register(chain("one")), {"x": b"1"}, start=False)
+    async with engine_rig(device) as rig:
+        waits = await rig.job(await rig.register(chain("one")), {"x": b"1"}, start=False)
         monkeypatch.setattr(os, "fsync", broken)  # what the operator wrote is to be durable
-        await b.jobs.start(waits.id, {})
-        ended = await b.end(waits.id)
+        await rig.jobs.start(waits.id, {})
+        ended = await rig.end(waits.id)
         assert ended.status is JobStatus.FAULTED
         assert "/x cannot be read or written (Input/output error): `dmesg`" in ended.messages[0]
     assert "Traceback" not in caplog.text
@@ -103,8 +103,8 @@ async def test_a_file_that_its_disk_does_not_give_is_named_and_no_bug(
 async def test_an_end_that_cannot_be_recorded_ends_the_engine_and_a_new_start_collects_it(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with bench(device, run=False) as b:
-        job = await b.job(await b.register(chain("one")), {"x": b"1"})
+    async with engine_rig(device, run=False) as rig:
+        job = await rig.job(await rig.register(chain("one")), {"x": b"1"})
 
         async def broken(spec: ContainerSpec) -> int:
             monkeypatch.setattr(records, "end_operator", _unreadable)
@@ -113,10 +113,10 @@ async def test_an_end_that_cannot_be_recorded_ends_the_engine_and_a_new_start_co
         device.runner.add_image("copy:1", broken)
         with pytest.raises(BrokenDiskError, match="disk I/O error"):
             async with asyncio.timeout(DEADLINE):
-                await b.engine.run()
+                await rig.engine.run()
     monkeypatch.undo()
-    async with bench(device) as b:
-        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+    async with engine_rig(device) as rig:
+        assert (await rig.end(job.id)).status is JobStatus.HEALTHY
     assert len(device.runner.started) == 1
 
 

@@ -20,7 +20,7 @@ from claraedge.jobs.operators.values import SharedMemory
 from claraedge.runner.memory import Program, host_path
 from claraedge.runner.protocol import ContainerSpec, Space
 from tests.rig.device import Device, all_stopped, copy
-from tests.rig.engine import Bench, bench
+from tests.rig.engine import EngineRig, engine_rig
 from tests.rig.pipelines import chain
 from tests.rig.waiting import eventually
 
@@ -90,18 +90,18 @@ def copies(device: Device, job: Job) -> list[str]:
     return sorted(str(p.relative_to(operators)) for p in operators.rglob("*.values/*"))
 
 
-async def seen(b: Bench, job: Job) -> dict[str, bytes]:
-    folder = b.device.state / "payloads" / job.payload / "operators" / "read" / "1" / "seen"
+async def seen(rig: EngineRig, job: Job) -> dict[str, bytes]:
+    folder = rig.device.state / "payloads" / job.payload / "operators" / "read" / "1" / "seen"
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 async def test_values_are_passed_on_and_leave_nothing(device: Device) -> None:
-    async with bench(device) as b:
-        job = await b.job(await b.register(text()), {"x": b"1"})
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(text()), {"x": b"1"})
+        ended = await rig.end(job.id)
         assert (ended.status, ended.messages) == (JobStatus.HEALTHY, ())
-        assert await seen(b, job) == {"image": b"0123456789abcdef", "text": b"a text"}
-        assert await b.listing(job.payload) == [
+        assert await seen(rig, job) == {"image": b"0123456789abcdef", "text": b"a text"}
+        assert await rig.listing(job.payload) == [
             "input/x",
             "operators/read/seen/image",
             "operators/read/seen/text",
@@ -114,9 +114,9 @@ async def test_values_are_passed_on_and_leave_nothing(device: Device) -> None:
 async def test_a_writer_may_write_and_a_reader_may_read_whoever_it_is(device: Device) -> None:
     device.runner.block("make")
     device.runner.block("read")
-    async with bench(device) as b:
-        job = await b.job(await b.register(text()), {"x": b"1"})
-        writer = await b.until_runs("make")
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(text()), {"x": b"1"})
+        writer = await rig.until_runs("make")
         (folder,) = (m for m in writer.mounts if m.target == "/clara/fastio/output")
         assert not folder.read_only
         assert stat.S_IMODE(folder.source.stat().st_mode) == 0o777
@@ -128,21 +128,21 @@ async def test_a_writer_may_write_and_a_reader_may_read_whoever_it_is(device: De
             assert stat.S_IMODE(parent.stat().st_mode) == 0o700
         host_path(writer, IMAGE).chmod(0o600)
         device.runner.release("make")
-        reader = await b.until_runs("read")
+        reader = await rig.until_runs("read")
         for name in ("image", "text"):
             target = f"/clara/fastio/input/make/{name}"
             (mount,) = (m for m in reader.mounts if m.target == target)
             assert mount.read_only
             assert stat.S_IMODE(mount.source.stat().st_mode) == 0o644
         device.runner.release("read")
-        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+        assert (await rig.end(job.id)).status is JobStatus.HEALTHY
 
 
 async def test_memory_of_a_known_size_is_taken_before_the_writer_runs(device: Device) -> None:
     device.runner.block("make")
-    async with bench(device) as b:
-        await b.job(await b.register(text("[64, 1024]")), {"x": b"1"})
-        spec = await b.until_runs("make")
+    async with engine_rig(device) as rig:
+        await rig.job(await rig.register(text("[64, 1024]")), {"x": b"1"})
+        spec = await rig.until_runs("make")
         found = host_path(spec, IMAGE).stat()
         assert (found.st_size, found.st_blocks * 512) == (65536, 65536)
 
@@ -166,22 +166,22 @@ async def test_a_break_at_any_point_loses_no_value(
         monkeypatch.setattr(shared_values.SharedValues, "place", place)
     else:
         device.runner.block(operator)
-    async with bench(device) as b:
-        job = await b.job(await b.register(text()), {"x": b"1"})
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(text()), {"x": b"1"})
         if moment == "between":
             async with asyncio.timeout(10):
                 await reached.wait()
             monkeypatch.undo()
         else:
-            await b.until_runs(operator)
+            await rig.until_runs(operator)
     if what == "restart of the machine":
         device.runner.cut_power()
         device.boot = "boot-2"
         shutil.rmtree(root(device))
     if moment != "between":
         device.runner.release(operator)
-    async with bench(device) as b:
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.HEALTHY, ended.messages
         seen_in = next((device.state / "payloads" / job.payload).glob("operators/read/*/seen"))
         assert (seen_in / "image").read_bytes() == b"0123456789abcdef"
@@ -196,17 +196,17 @@ async def test_values_that_the_machine_took_before_they_were_kept_are_made_again
 ) -> None:
     """The container has ended well, and the machine restarts before the daemon notices."""
     device.runner.block("make")
-    async with bench(device) as b:
-        job = await b.job(await b.register(text()), {"x": b"1"})
-        await b.until_runs("make")
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(text()), {"x": b"1"})
+        await rig.until_runs("make")
     device.runner.release("make")
     await all_stopped(device.runner)
     shutil.rmtree(root(device))
-    async with bench(device) as b:
-        ended = await b.end(job.id)
+    async with engine_rig(device) as rig:
+        ended = await rig.end(job.id)
         assert ended.status is JobStatus.HEALTHY
         assert ended.operators[0].interruptions == 1
-        assert await seen(b, job) == {"image": b"0123456789abcdef", "text": b"a text"}
+        assert await seen(rig, job) == {"image": b"0123456789abcdef", "text": b"a text"}
 
 
 async def removes(spec: ContainerSpec) -> int:
@@ -251,8 +251,8 @@ async def test_a_value_that_no_reader_could_use_faults_its_writer(
     device: Device, program: Program, said: str
 ) -> None:
     device.runner.add_image("make:1", program)
-    async with bench(device) as b:
-        ended = await b.end((await b.job(await b.register(text()))).id)
+    async with engine_rig(device) as rig:
+        ended = await rig.end((await rig.job(await rig.register(text()))).id)
         assert ended.status is JobStatus.FAULTED
         assert [o.status for o in ended.operators] == [
             OperatorStatus.FAULTED,
@@ -274,19 +274,19 @@ async def test_another_file_in_place_of_a_value_and_files_next_to_it_are_accepte
         return 0
 
     device.runner.add_image("make:1", replaces)
-    async with bench(device) as b:
-        job = await b.job(await b.register(text()))
-        assert (await b.end(job.id)).status is JobStatus.HEALTHY
-        assert await seen(b, job) == {"image": b"fedcba9876543210", "text": b""}
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(text()))
+        assert (await rig.end(job.id)).status is JobStatus.HEALTHY
+        assert await seen(rig, job) == {"image": b"fedcba9876543210", "text": b""}
 
 
 async def test_a_foreign_owner_blocks_no_removal(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "has_foreign", lambda folder: folder.exists())
-    async with bench(device) as b:
-        job = await b.job(await b.register(text()), {"x": b"1"})
-        assert (await b.end(job.id)).status is JobStatus.HEALTHY
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(text()), {"x": b"1"})
+        assert (await rig.end(job.id)).status is JobStatus.HEALTHY
         await freed(device)
     assert SharedMemory(device.shared_memory, device.instance).job(job.id) in (
         device.runner.reclaimed
@@ -297,7 +297,7 @@ async def test_what_belongs_to_no_running_job_goes_at_start(device: Device) -> N
     left = root(device) / ("1" * 32) / "make" / "1"
     left.mkdir(parents=True)
     (left / "image").write_bytes(b"old")
-    async with bench(device):
+    async with engine_rig(device):
         assert not root(device).exists()
 
 
@@ -305,24 +305,24 @@ async def test_a_folder_that_is_not_in_memory_is_refused_only_where_it_is_needed
     device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(values, "_kind_of", lambda _: "ext4")
-    async with bench(device) as b:
-        assert (await _end_of(b, text())).messages == (
+    async with engine_rig(device) as rig:
+        assert (await _end_of(rig, text())).messages == (
             "operator make: engine.shared_memory_dir: /dev/shm is on ext4, not in memory; name a"
             " folder on a tmpfs, such as /dev/shm",
         )
-        assert (await _end_of(b, chain("one"))).status is JobStatus.HEALTHY
+        assert (await _end_of(rig, chain("one"))).status is JobStatus.HEALTHY
     device.shared_memory = tmp_path / "absent"
-    async with bench(device) as b:
-        (message,) = (await _end_of(b, text())).messages
+    async with engine_rig(device) as rig:
+        (message,) = (await _end_of(rig, text())).messages
     assert "absent: No such file or directory; name a folder on a tmpfs" in message
 
 
-async def says(b: Bench, job: Job, text: str) -> None:
-    await b.until(job.id, lambda job: any(text in message for message in job.messages))
+async def says(rig: EngineRig, job: Job, text: str) -> None:
+    await rig.until(job.id, lambda job: any(text in message for message in job.messages))
 
 
-async def _end_of(b: Bench, definition: str) -> Job:
-    return await b.end((await b.job(await b.register(definition))).id)
+async def _end_of(rig: EngineRig, definition: str) -> Job:
+    return await rig.end((await rig.job(await rig.register(definition))).id)
 
 
 @pytest.fixture
@@ -338,8 +338,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small")
 async def test_values_that_can_never_fit_fault_at_once_and_say_what_to_do(device: Device) -> None:
-    async with bench(device) as b:
-        ended = await _end_of(b, text("[1024, 1024]"))
+    async with engine_rig(device) as rig:
+        ended = await _end_of(rig, text("[1024, 1024]"))
         assert ended.status is JobStatus.FAULTED
         assert "take 1 MB of shared memory" in ended.messages[0]
         assert "engine.shared_memory_dir" in ended.messages[0]
@@ -349,19 +349,19 @@ async def test_values_that_can_never_fit_fault_at_once_and_say_what_to_do(device
 @pytest.mark.usefixtures("small")
 async def test_a_job_waits_for_room_that_others_hold_and_keeps_its_turn(device: Device) -> None:
     device.runner.block("make")
-    async with bench(device) as b:
-        large = await b.register(text("[60, 1024]"))
+    async with engine_rig(device) as rig:
+        large = await rig.register(text("[60, 1024]"))
         # There is room for it and the first one: it waits because the second asked before it.
-        small = await b.register(text("[36, 1024]"))
-        first = await b.job(large)
-        await b.until_runs("make")
-        second = await b.job(large)
-        await says(b, second, "waits for 1 MB of shared memory, which other jobs hold")
-        third = await b.job(small)
-        await says(b, third, "waits for 1 MB of shared memory")
-        assert (await b.jobs.get(second.id)).state is JobState.PENDING
+        small = await rig.register(text("[36, 1024]"))
+        first = await rig.job(large)
+        await rig.until_runs("make")
+        second = await rig.job(large)
+        await says(rig, second, "waits for 1 MB of shared memory, which other jobs hold")
+        third = await rig.job(small)
+        await says(rig, third, "waits for 1 MB of shared memory")
+        assert (await rig.jobs.get(second.id)).state is JobState.PENDING
         device.runner.release("make")
-        ends = [await b.end(job.id) for job in (first, second, third)]
+        ends = [await rig.end(job.id) for job in (first, second, third)]
         assert [ended.status for ended in ends] == [JobStatus.HEALTHY] * 3
         assert [len(ended.messages) for ended in ends] == [0, 1, 1]
 
@@ -369,18 +369,18 @@ async def test_a_job_waits_for_room_that_others_hold_and_keeps_its_turn(device: 
 @pytest.mark.usefixtures("small")
 async def test_a_job_that_waits_for_room_can_be_cancelled(device: Device) -> None:
     device.runner.block("make")
-    async with bench(device) as b:
-        large = await b.register(text("[60, 1024]"))
-        first = await b.job(large)
-        await b.until_runs("make")
-        second, third = await b.job(large), await b.job(large)
+    async with engine_rig(device) as rig:
+        large = await rig.register(text("[60, 1024]"))
+        first = await rig.job(large)
+        await rig.until_runs("make")
+        second, third = await rig.job(large), await rig.job(large)
         for job in (second, third):
-            await says(b, job, "waits for 1 MB of shared memory")
-        await b.jobs.cancel(second.id, "not needed")
-        assert (await b.end(second.id)).status is JobStatus.CANCELED
+            await says(rig, job, "waits for 1 MB of shared memory")
+        await rig.jobs.cancel(second.id, "not needed")
+        assert (await rig.end(second.id)).status is JobStatus.CANCELED
         device.runner.release("make")
         for job in (first, third):
-            assert (await b.end(job.id)).status is JobStatus.HEALTHY
+            assert (await rig.end(job.id)).status is JobStatus.HEALTHY
 
 
 async def test_a_tmpfs_that_strangers_filled_faults_the_writer(
@@ -390,8 +390,8 @@ async def test_a_tmpfs_that_strangers_filled_faults_the_writer(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    async with bench(device) as b:
-        ended = await _end_of(b, text())
+    async with engine_rig(device) as rig:
+        ended = await _end_of(rig, text())
         assert ended.status is JobStatus.FAULTED
         assert "there is no room for 2 values that it writes in /dev/shm" in ended.messages[0]
         await freed(device)

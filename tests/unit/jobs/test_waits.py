@@ -16,7 +16,7 @@ from claraedge.jobs.engine.waits import Wait
 from claraedge.jobs.model import Priority
 from claraedge.jobs.scheduling.queue import WINDOW, JobQueue
 from tests.rig.device import Device, copy, fail
-from tests.rig.engine import Bench, bench
+from tests.rig.engine import EngineRig, engine_rig
 from tests.rig.pipelines import chain
 from tests.rig.waiting import DEADLINE, eventually
 
@@ -29,12 +29,12 @@ def device(tmp_path: Path) -> Device:
     return device
 
 
-async def until(b: Bench, job: str, *texts: str) -> Sequence[Wait]:
+async def until(rig: EngineRig, job: str, *texts: str) -> Sequence[Wait]:
     """The waits of a job once they are these."""
     found: list[Wait] = []
 
     async def waits() -> bool:
-        found[:] = await b.jobs.waits(job)
+        found[:] = await rig.jobs.waits(job)
         return [wait.text for wait in found] == list(texts)
 
     await eventually(waits, f"it waits for {texts}", details=lambda: found)
@@ -45,61 +45,61 @@ async def test_a_job_waits_for_its_start_then_for_slots_and_operators_and_at_the
     device: Device,
 ) -> None:
     device.runner.block("a")
-    async with bench(device) as b:
-        pipeline = await b.register(chain("a", "b", "c"))
-        job = await b.job(pipeline, {"x": b"1"}, start=False)
-        (unstarted,) = await b.jobs.waits(job.id)
+    async with engine_rig(device) as rig:
+        pipeline = await rig.register(chain("a", "b", "c"))
+        job = await rig.job(pipeline, {"x": b"1"}, start=False)
+        (unstarted,) = await rig.jobs.waits(job.id)
         assert unstarted == Wait(operator="", text=f"its start (`claraedge start job {job.id}`)")
-        await b.jobs.start(job.id, {})
-        await b.until_runs("a")
-        found = await b.jobs.waits(job.id)
+        await rig.jobs.start(job.id, {})
+        await rig.until_runs("a")
+        found = await rig.jobs.waits(job.id)
         assert found == (
             Wait(operator="b", text="the operator a", upstream=("a",)),
             Wait(operator="c", text="the operator b", upstream=("b",)),
         )
-        second = await b.job(pipeline, {"x": b"1"})
+        second = await rig.job(pipeline, {"x": b"1"})
         await until(
-            b, second.id, "all 1 operator slots are taken", "the operator a", "the operator b"
+            rig, second.id, "all 1 operator slots are taken", "the operator a", "the operator b"
         )
         device.runner.release("a")
-        await b.end(second.id)
-        assert await b.jobs.waits(job.id) == await b.jobs.waits(second.id) == ()
+        await rig.end(second.id)
+        assert await rig.jobs.waits(job.id) == await rig.jobs.waits(second.id) == ()
 
 
 async def test_a_job_that_was_not_considered_yet_knows_its_position(device: Device) -> None:
     device.runner.block("a")
-    async with bench(device) as b:
-        pipeline = await b.register(chain("a"))
-        await b.job(pipeline, {"x": b"1"})
-        await b.until_runs("a")
-        jobs = [await b.job(pipeline) for _ in range(WINDOW + 3)]
+    async with engine_rig(device) as rig:
+        pipeline = await rig.register(chain("a"))
+        await rig.job(pipeline, {"x": b"1"})
+        await rig.until_runs("a")
+        jobs = [await rig.job(pipeline) for _ in range(WINDOW + 3)]
         await until(
-            b, jobs[-1].id, f"its turn; {WINDOW + 2} jobs of its class were started before it"
+            rig, jobs[-1].id, f"its turn; {WINDOW + 2} jobs of its class were started before it"
         )
 
 
 async def test_a_retry_says_when_it_comes(device: Device) -> None:
     text = chain("a", image="fail", extra=["retry: {attempts: 2, backoff: 600}"])
-    async with bench(device) as b:
-        job = await b.job(await b.register(text), {"x": b"1"})
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(text), {"x": b"1"})
         async with asyncio.timeout(DEADLINE):
             # Before, the whole job may wait for its turn.
-            while not (found := await b.jobs.waits(job.id)) or found[0].operator != "a":
+            while not (found := await rig.jobs.waits(job.id)) or found[0].operator != "a":
                 await asyncio.sleep(0.005)
         assert re.fullmatch(r"its next attempt; it is run again at \d\d:\d\d:\d\d", found[0].text)
-        await b.jobs.cancel(job.id, "enough")
-        assert await b.jobs.waits(job.id) == ()
+        await rig.jobs.cancel(job.id, "enough")
+        assert await rig.jobs.waits(job.id) == ()
 
 
 async def test_an_outage_and_its_end(device: Device) -> None:
-    async with bench(device) as b:
+    async with engine_rig(device) as rig:
         device.runner.available = False
-        job = await b.job(await b.register(chain("a")), {"x": b"1"})
+        job = await rig.job(await rig.register(chain("a")), {"x": b"1"})
         async with asyncio.timeout(DEADLINE):
-            while not any("work waits: " in w.text for w in await b.jobs.waits(job.id)):
+            while not any("work waits: " in w.text for w in await rig.jobs.waits(job.id)):
                 await asyncio.sleep(0.005)
         device.runner.available = True
-        await b.end(job.id)
+        await rig.end(job.id)
 
 
 async def test_a_pull_is_reported_while_it_runs(
@@ -110,17 +110,17 @@ async def test_a_pull_is_reported_while_it_runs(
     name = "registry.test/far:1"
     device.runner.add_remote_image(name, copy)
     device.runner.block_pull(name)
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("a", image="registry.test/far")), {"x": b"1"})
-        await until(b, job.id, f"the image {name}, which is being pulled")
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("a", image="registry.test/far")), {"x": b"1"})
+        await until(rig, job.id, f"the image {name}, which is being pulled")
         device.runner.release_pull(name)
-        await b.end(job.id)
+        await rig.end(job.id)
 
 
 async def test_no_job_is_waited_for_where_there_is_none(device: Device) -> None:
-    async with bench(device) as b:
+    async with engine_rig(device) as rig:
         with pytest.raises(JobNotFoundError):
-            await b.jobs.waits("0" * 32)
+            await rig.jobs.waits("0" * 32)
 
 
 def test_the_place_in_a_class_counts_those_of_the_class_that_are_left() -> None:

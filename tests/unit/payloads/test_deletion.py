@@ -16,7 +16,7 @@ from claraedge.errors import (
 )
 from claraedge.payloads.payloads import Payloads
 from tests.rig.device import Device, copy
-from tests.rig.engine import Bench, bench
+from tests.rig.engine import EngineRig, engine_rig
 from tests.rig.pipelines import chain
 
 
@@ -27,9 +27,9 @@ def device(tmp_path: Path) -> Device:
     return device
 
 
-async def reusable(b: Bench, *names: str) -> str:
-    payload = (await b.payloads.create({"kind": "test"})).id
-    async with await b.payloads.upload(payload) as upload:
+async def reusable(rig: EngineRig, *names: str) -> str:
+    payload = (await rig.payloads.create({"kind": "test"})).id
+    async with await rig.payloads.upload(payload) as upload:
         for name in names:
             await upload.write(name, 0, name.encode())
         await upload.commit()
@@ -44,40 +44,40 @@ def on_disk(device: Device) -> list[str]:
 
 
 async def test_a_reusable_payload_is_gone_with_its_bytes_and_metadata(device: Device) -> None:
-    async with bench(device) as b:
-        payload = await reusable(b, "a", "b/c")
-        await b.payloads.delete(payload)
+    async with engine_rig(device) as rig:
+        payload = await reusable(rig, "a", "b/c")
+        await rig.payloads.delete(payload)
         assert on_disk(device) == []
         for call in (
-            b.payloads.get(payload),
-            b.payloads.open(payload, "a"),
-            b.payloads.remove_file(payload, "a"),
-            b.payloads.add_metadata(payload, {"a": "b"}),
-            b.payloads.remove_metadata(payload, ["a"]),
-            b.payloads.upload(payload),
-            b.payloads.delete(payload),
+            rig.payloads.get(payload),
+            rig.payloads.open(payload, "a"),
+            rig.payloads.remove_file(payload, "a"),
+            rig.payloads.add_metadata(payload, {"a": "b"}),
+            rig.payloads.remove_metadata(payload, ["a"]),
+            rig.payloads.upload(payload),
+            rig.payloads.delete(payload),
         ):
             with pytest.raises(PayloadNotFoundError, match=payload):
                 await call
-        rows = await b.database.read(lambda tx: tx.rows("metadata", owner=payload))
+        rows = await rig.database.read(lambda tx: tx.rows("metadata", owner=payload))
         assert rows == []
 
 
 async def test_an_open_download_continues_after_the_deletion(device: Device) -> None:
-    async with bench(device) as b:
-        payload = await reusable(b, "a")
-        _, content = await b.payloads.open(payload, "a")
-        await b.payloads.delete(payload)
+    async with engine_rig(device) as rig:
+        payload = await reusable(rig, "a")
+        _, content = await rig.payloads.open(payload, "a")
+        await rig.payloads.delete(payload)
         with content:
             assert content.read() == b"a"
 
 
 async def test_an_upload_that_ends_after_the_deletion_is_refused(device: Device) -> None:
-    async with bench(device) as b:
-        payload = await reusable(b, "a")
-        async with await b.payloads.upload(payload) as upload:
+    async with engine_rig(device) as rig:
+        payload = await reusable(rig, "a")
+        async with await rig.payloads.upload(payload) as upload:
             await upload.write("late", 0, b"1")
-            await b.payloads.delete(payload)
+            await rig.payloads.delete(payload)
             with pytest.raises(PayloadNotFoundError):
                 await upload.commit()
         assert on_disk(device) == []
@@ -86,50 +86,50 @@ async def test_an_upload_that_ends_after_the_deletion_is_refused(device: Device)
 
 async def test_a_jobs_payload_is_kept_until_the_job_has_stopped(device: Device) -> None:
     device.runner.block("one")
-    async with bench(device) as b:
-        pipeline = await b.register(chain("one"))
-        waiting = await b.job(pipeline, {"x": b"1"}, start=False)
+    async with engine_rig(device) as rig:
+        pipeline = await rig.register(chain("one"))
+        waiting = await rig.job(pipeline, {"x": b"1"}, start=False)
         with pytest.raises(PayloadStateError, match="has not stopped"):
-            await b.payloads.delete(waiting.payload)
-        running = await b.job(pipeline, {"x": b"1"})
-        await b.until_runs("one")
+            await rig.payloads.delete(waiting.payload)
+        running = await rig.job(pipeline, {"x": b"1"})
+        await rig.until_runs("one")
         with pytest.raises(PayloadStateError, match="has not stopped"):
-            await b.payloads.delete(running.payload)
+            await rig.payloads.delete(running.payload)
         device.runner.release("one")
-        await b.end(running.id)
-        await b.payloads.delete(running.payload)
+        await rig.end(running.id)
+        await rig.payloads.delete(running.payload)
         with pytest.raises(PayloadNotFoundError):
-            await b.payloads.get(running.payload)
-        assert (await b.jobs.get(running.id)).payload == running.payload
+            await rig.payloads.get(running.payload)
+        assert (await rig.jobs.get(running.id)).payload == running.payload
         assert on_disk(device) == [waiting.payload]
 
 
 async def test_a_jobs_payload_is_kept_until_its_results_are_delivered(device: Device) -> None:
-    async with bench(device) as b:
-        job = await b.job(await b.register(chain("one")), {"x": b"1"}, start=False)
-        await b.database.write(
+    async with engine_rig(device) as rig:
+        job = await rig.job(await rig.register(chain("one")), {"x": b"1"}, start=False)
+        await rig.database.write(
             lambda tx: tx.run("add_delivery", job=job.id, folder="f", outputs="[]", item=None)
         )
-        await b.jobs.start(job.id, {})
-        await b.end(job.id)
-        await b.database.write(
+        await rig.jobs.start(job.id, {})
+        await rig.end(job.id)
+        await rig.database.write(
             lambda tx: tx.run("delivery_parked", job=job.id, reason="the outbox is read-only")
         )
         with pytest.raises(PayloadStateError, match=r"not delivered yet .the outbox is read-only"):
-            await b.payloads.delete(job.payload)
-        await b.database.write(
+            await rig.payloads.delete(job.payload)
+        await rig.database.write(
             lambda tx: tx.run("delivery_done", job=job.id, path="/outbox/f", size=1)
         )
-        await b.payloads.delete(job.payload)
+        await rig.payloads.delete(job.payload)
         assert on_disk(device) == []
 
 
 async def test_what_a_crash_left_between_commit_and_removal_goes_after_the_next_start(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with bench(device) as b:
-        payload = await reusable(b, "a")
-        kept = await reusable(b, "kept")
+    async with engine_rig(device) as rig:
+        payload = await reusable(rig, "a")
+        kept = await reusable(rig, "kept")
 
         async def killed(_self: Payloads, _payloads: object) -> None:
             raise RuntimeError("killed")
@@ -137,12 +137,12 @@ async def test_what_a_crash_left_between_commit_and_removal_goes_after_the_next_
         with monkeypatch.context() as patch:
             patch.setattr(Payloads, "discard", killed)
             with pytest.raises(RuntimeError, match="killed"):
-                await b.payloads.delete(payload)
+                await rig.payloads.delete(payload)
         assert on_disk(device) == sorted([payload, kept])
-    async with bench(device) as b:
-        await b.payloads.empty()
+    async with engine_rig(device) as rig:
+        await rig.payloads.empty()
         assert on_disk(device) == [kept]
-        assert await b.listing(kept) == ["kept"]
+        assert await rig.listing(kept) == ["kept"]
 
 
 async def test_leftovers_of_other_users_go_through_the_runner_and_wait_for_it(
@@ -158,11 +158,11 @@ async def test_leftovers_of_other_users_go_through_the_runner_and_wait_for_it(
         reclaimed.append(folder)
         monkeypatch.setattr(os, "geteuid", lambda: real)
 
-    async with bench(device) as b:
+    async with engine_rig(device) as rig:
         payloads = Payloads(
-            b.database, b.payloads.tree, b.payloads._clock, b.payloads._new_id, reclaim
+            rig.database, rig.payloads.tree, rig.payloads._clock, rig.payloads._new_id, reclaim
         )
-        payload = await reusable(b, "a")
+        payload = await reusable(rig, "a")
         monkeypatch.setattr(os, "geteuid", lambda: real + 1)  # so all of it is another user's
         await payloads.delete(payload)
         with pytest.raises(PayloadNotFoundError):
@@ -175,38 +175,38 @@ async def test_leftovers_of_other_users_go_through_the_runner_and_wait_for_it(
 
 
 async def test_remove_finds_one_file_by_the_name_rules_of_download(device: Device) -> None:
-    async with bench(device) as b:
-        payload = await reusable(b, "Scan.dcm", "scan.dcm", "other", "a/b")
+    async with engine_rig(device) as rig:
+        payload = await reusable(rig, "Scan.dcm", "scan.dcm", "other", "a/b")
         with pytest.raises(AmbiguousFileNameError):
-            await b.payloads.remove_file(payload, "SCAN.dcm")
+            await rig.payloads.remove_file(payload, "SCAN.dcm")
         with pytest.raises(FileNotFoundInPayloadError):
-            await b.payloads.remove_file(payload, "a")
-        await b.payloads.remove_file(payload, "/scan.dcm")
-        await b.payloads.remove_file(payload, "./OTHER")
-        assert await b.listing(payload) == ["Scan.dcm", "a/b"]
+            await rig.payloads.remove_file(payload, "a")
+        await rig.payloads.remove_file(payload, "/scan.dcm")
+        await rig.payloads.remove_file(payload, "./OTHER")
+        assert await rig.listing(payload) == ["Scan.dcm", "a/b"]
         blobs = device.state / "payloads" / payload / "blobs"
         assert len(list(blobs.iterdir())) == 2
 
 
 async def test_nothing_is_removed_from_a_payload_whose_job_was_started(device: Device) -> None:
-    async with bench(device) as b:
-        pipeline = await b.register(chain("one"))
-        waiting = await b.job(pipeline, {"x": b"1", "y": b"2"}, start=False)
-        await b.payloads.remove_file(waiting.payload, "input/x")
-        await b.jobs.start(waiting.id, {})
-        await b.end(waiting.id)
-        assert await b.listing(waiting.payload) == ["input/y", "operators/one/y"]
+    async with engine_rig(device) as rig:
+        pipeline = await rig.register(chain("one"))
+        waiting = await rig.job(pipeline, {"x": b"1", "y": b"2"}, start=False)
+        await rig.payloads.remove_file(waiting.payload, "input/x")
+        await rig.jobs.start(waiting.id, {})
+        await rig.end(waiting.id)
+        assert await rig.listing(waiting.payload) == ["input/y", "operators/one/y"]
         with pytest.raises(PayloadStateError, match="was started"):
-            await b.payloads.remove_file(waiting.payload, "input/y")
+            await rig.payloads.remove_file(waiting.payload, "input/y")
 
 
 async def test_only_reusable_payloads_have_metadata(device: Device) -> None:
-    async with bench(device) as b:
-        payload = await reusable(b, "a")
-        assert await b.payloads.add_metadata(payload, {"b": "2"}) == {"kind": "test", "b": "2"}
-        assert await b.payloads.remove_metadata(payload, ["KIND", "none"]) == {"b": "2"}
-        job = await b.job(await b.register(chain("one")), start=False)
+    async with engine_rig(device) as rig:
+        payload = await reusable(rig, "a")
+        assert await rig.payloads.add_metadata(payload, {"b": "2"}) == {"kind": "test", "b": "2"}
+        assert await rig.payloads.remove_metadata(payload, ["KIND", "none"]) == {"b": "2"}
+        job = await rig.job(await rig.register(chain("one")), start=False)
         with pytest.raises(PayloadStateError, match="only reusable"):
-            await b.payloads.add_metadata(job.payload, {"b": "2"})
+            await rig.payloads.add_metadata(job.payload, {"b": "2"})
         with pytest.raises(PayloadStateError, match="only reusable"):
-            await b.payloads.remove_metadata(job.payload, ["b"])
+            await rig.payloads.remove_metadata(job.payload, ["b"])

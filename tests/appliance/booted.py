@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.rig.waiting import until
+
 ROOT = Path(__file__).resolve().parents[2]
 MADE = ROOT / ".cache" / "machine"
 QEMU = shutil.which("qemu-system-x86_64")
@@ -88,11 +90,8 @@ class Machine:
         return ran.output
 
     def until(self, what: str, holds: Callable[[], bool], seconds: float = 240.0) -> None:
-        """Asks again and again until it holds; each question lasts some tenths of a second."""
-        deadline = time.monotonic() + seconds
-        while not holds():
-            assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-            time.sleep(0.2)
+        """Waits until it holds; each question lasts some tenths of a second."""
+        until(what, holds, seconds)
 
     def reboot(self) -> None:
         """An orderly reboot; returns when the machine is up again."""
@@ -119,15 +118,17 @@ class Machine:
 
     def _connect(self, port: Path) -> socket.socket:
         channel = socket.socket(socket.AF_UNIX)
-        deadline = time.monotonic() + 20
-        while True:
-            with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
-                channel.connect(str(port))
-                return channel
+
+        def connected() -> bool:
             assert self._process is not None
             assert self._process.poll() is None, self.console()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+            with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+                channel.connect(str(port))
+                return True
+            return False
+
+        until("the machine has its port", connected, 20)
+        return channel
 
     def _wait_up(self) -> None:
         began = time.monotonic()

@@ -49,6 +49,7 @@ from claraedge.pipelines.model import DefinitionFile
 from claraedge.registry.pipelines import Pipelines
 from claraedge.store.database import Database, Transaction
 from tests.rig.inbox import DEFINITION, make_config, plain
+from tests.rig.waiting import eventually
 
 FILES, ROUNDS = 512, 6
 SIZE = 4096
@@ -76,12 +77,12 @@ class Product:
 
     async def settled(self, count: int) -> None:
         """Waits until `count` entries are ready to be claimed."""
-        async with asyncio.timeout(DEADLINE):
-            while True:
-                items = [i for i in await self.inbox.items() if i.state is ItemState.PARKED]
-                if sum(i.reason == self.blocked_by for i in items) == count:
-                    return
-                await asyncio.sleep(0.2)
+
+        async def ready() -> bool:
+            items = [i for i in await self.inbox.items() if i.state is ItemState.PARKED]
+            return sum(i.reason == self.blocked_by for i in items) == count
+
+        await eventually(ready, f"{count} entries are ready", DEADLINE)
 
     async def process(self, count: int) -> float:
         """Lets the inbox process `count` files; returns the seconds for all of them."""

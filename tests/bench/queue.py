@@ -32,7 +32,7 @@ from claraedge.store.database import Transaction
 from tests.rig.device import Device, copy
 from tests.rig.engine import EngineRig, engine_rig
 from tests.rig.pipelines import chain
-from tests.rig.waiting import DEADLINE
+from tests.rig.waiting import DEADLINE, eventually, until_still
 
 LONG, SHORT = 10_000, 100
 ROUNDS, PICKS = 8, 25
@@ -94,15 +94,10 @@ class Side:
         runner, stopped = self.rig.device.runner, self.rig.stopped
         wanted = len(stopped) + count
         runner.release("only")
-        async with asyncio.timeout(DEADLINE + count):
-            while len(stopped) < wanted:
-                await asyncio.sleep(0.001)
+        await eventually(lambda: len(stopped) >= wanted, f"{count} jobs ended", DEADLINE + count)
         runner.block("only")
         # A job that has started but not begun its work runs to its end; the next one blocks.
-        ran = -1
-        while ran != len(stopped):
-            ran = len(stopped)
-            await asyncio.sleep(0.05)
+        await until_still(lambda: len(stopped), "no more jobs end", 0.05)
 
 
 def _add(

@@ -45,7 +45,7 @@ class Figures:
     def of(cls, process: int) -> Figures:
         """Samples a process a few times; returns the last memory, and the minimum of the others."""
         samples = [cls._sample(process)]
-        while len(samples) < SAMPLES:
+        for _ in range(SAMPLES - 1):
             time.sleep(0.1)
             samples.append(cls._sample(process))
         return cls(

@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.contract.original import Original
 from tests.integration.daemon.conftest import IMAGE
+from tests.rig.waiting import until
 
 STOPPED = 3
 HEALTHY, FAULTED, CANCELED = 1, 2, 3
@@ -88,7 +89,8 @@ def end(client: Original, job: str, seconds: float = 60) -> dict[str, Any]:
 
 
 def runs(client: Original, job: str, operator: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while client.jobs.get_status(job_id=job)["operator_details"][operator]["status"] != 2:
-        assert time.monotonic() < deadline, f"operator {operator} did not run in {seconds} s"
-        time.sleep(0.1)
+    def running() -> bool:
+        status: dict[str, Any] = client.jobs.get_status(job_id=job)
+        return bool(status["operator_details"][operator]["status"] == 2)
+
+    until(f"the operator {operator} runs", running, seconds)

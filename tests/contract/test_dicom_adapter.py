@@ -26,6 +26,7 @@ from claraedge.wire.nvidia.clara.platform import (
 )
 from tests.contract.conftest import GpuSite
 from tests.integration.daemon.conftest import IMAGE
+from tests.rig.waiting import eventually
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(120)]
 
@@ -153,9 +154,10 @@ async def test_the_flow_with_every_call_twice_makes_one_healthy_job(adapter: Ada
         started = accepted(await adapter.jobs.Start(start))
         assert started.status == jobs_pb2.JOB_STATUS_HEALTHY
 
-    async with asyncio.timeout(60):
-        while (await adapter.status(job)).state != jobs_pb2.JOB_STATE_STOPPED:
-            await asyncio.sleep(0.1)
+    async def stopped() -> bool:
+        return (await adapter.status(job)).state == jobs_pb2.JOB_STATE_STOPPED
+
+    await eventually(stopped, "the job has stopped")
     await asyncio.sleep(2)  # the adapter's own pause before it sends a call again
     again = accepted(await adapter.jobs.Start(start))
     assert (again.state, again.status) == (
@@ -175,9 +177,10 @@ async def test_the_flow_with_every_call_twice_makes_one_healthy_job(adapter: Ada
     for name, content in files.items():
         assert await download(adapter, payload, f"/input/{name}") == content
 
-    async with asyncio.timeout(UNSTARTED_AFTER + 30):
-        while set(await adapter.listed(pipeline)) != {job.value}:
-            await asyncio.sleep(0.2)
+    async def alone() -> bool:
+        return set(await adapter.listed(pipeline)) == {job.value}
+
+    await eventually(alone, "the unstarted job is removed", UNSTARTED_AFTER + 30)
     assert await adapter.listed(pipeline) == {
         job.value: (jobs_pb2.JOB_STATE_STOPPED, jobs_pb2.JOB_STATUS_HEALTHY)
     }

@@ -36,6 +36,7 @@ from tests.contract.flows import (
     runs,
 )
 from tests.contract.original import Original, OriginalError
+from tests.rig.waiting import until
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
 
@@ -382,8 +383,7 @@ def test_jobs_are_listed_by_every_filter_and_their_combination(client: Original)
 
 
 def _pass(moment: datetime) -> None:
-    while datetime.now(UTC) <= moment:
-        time.sleep(0.05)
+    until("the moment is over", lambda: datetime.now(UTC) > moment)
 
 
 def test_without_a_filter_the_jobs_that_have_not_stopped_are_listed(client: Original) -> None:

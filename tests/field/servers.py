@@ -8,13 +8,13 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.field.tools import find
+from tests.rig.waiting import until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +52,15 @@ def process(command: Sequence[str | Path], log: Path, port: int | None = None) -
             cwd=log.parent,
         )
     try:
-        deadline = time.monotonic() + 30
-        while port is not None and not _accepts(port):
-            said = log.read_text(errors="replace")
-            assert started.poll() is None, f"{command[0]} ended: {said}"
-            assert time.monotonic() < deadline, f"{command[0]} does not listen: {said}"
-            time.sleep(0.05)
+
+        def said() -> str:
+            return log.read_text(errors="replace")
+
+        def listens() -> bool:
+            assert started.poll() is None, f"{command[0]} ended: {said()}"
+            return port is None or _accepts(port)
+
+        until(f"{command[0]} listens", listens, 30, details=said)
         yield started.pid
     finally:
         try:

@@ -6,7 +6,6 @@ outputs; of the image `wait` it does so once `FOLDER/go` is there.
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import sys
 from collections.abc import AsyncIterator
@@ -18,6 +17,7 @@ from claraedge.config import Config
 from claraedge.daemon import process
 from claraedge.runner.memory import MemoryRunner
 from claraedge.runner.protocol import ContainerSpec, Runner
+from tests.rig.waiting import eventually
 
 
 async def copy(spec: ContainerSpec) -> int:
@@ -30,8 +30,7 @@ async def copy(spec: ContainerSpec) -> int:
 
 def main(folder: Path) -> int:
     async def wait(spec: ContainerSpec) -> int:
-        while not (folder / "go").exists():
-            await asyncio.sleep(0.02)
+        await eventually((folder / "go").exists, "the operator may run", 600)
         return await copy(spec)
 
     @asynccontextmanager

@@ -10,13 +10,13 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.rig.waiting import until
 from tests.robustness.site import launch
 
 PROGRAM = Path(__file__).with_name("state_daemon.py")
@@ -99,11 +99,11 @@ class StateSite:
         }
 
     def until(self, what: str, holds: Callable[[], bool], seconds: float = 60) -> None:
-        end = time.monotonic() + seconds
-        while not holds():
-            assert time.monotonic() < end, f"waited in vain until {what}: {self.log[-3000:]}"
-            assert self.process is None or self.process.poll() is None, self.log[-3000:]
-            time.sleep(0.02)
+        until(what, lambda: holds() or self._lives(), seconds, details=lambda: self.log[-3000:])
+
+    def _lives(self) -> None:
+        """Raises AssertionError if the daemon has ended."""
+        assert self.process is None or self.process.poll() is None, self.log[-3000:]
 
     def refused(self) -> str:
         """What a start says that ends with 73. It says it once, and nothing that a bug says."""

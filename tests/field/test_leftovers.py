@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import shutil
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from claraedge.formats.filenames import Names as Table
 from claraedge.inbox.model import Item, ItemState
 from tests.field.case import case
 from tests.rig.inbox import InboxRig, drop, inbox_rig, make_config, tree_of
+from tests.rig.waiting import eventually
 
 DESKTOP: Mapping[str, bytes] = {
     ".DS_Store": b"\0\0\0\1Bud1",
@@ -169,16 +169,16 @@ async def test_a_rename_from_a_temporary_name_is_taken_at_once(state: Path, temp
         await rig.register("ct")
         folder = state / "inbox/ct"
         await rig.until(lambda _: folder.is_dir() or folder.mkdir(parents=True) or True)
-        async with asyncio.timeout(20):
-            for number in range(100):  # the folder's own watch may come after the first rename
-                (folder / temporary).parent.mkdir(exist_ok=True)
-                drop(folder / temporary, b"whole")
-                (folder / temporary).rename(folder / f"a{number}.dcm")
-                began = time.monotonic()
-                while time.monotonic() - began < 1.0:
-                    if any(i.state is ItemState.DELIVERED for i in await rig.inbox.items()):
-                        return
-                    await asyncio.sleep(0.02)
+
+        async def taken() -> bool:
+            return any(i.state is ItemState.DELIVERED for i in await rig.inbox.items())
+
+        for number in range(20):  # the folder's own watch may come after the first rename
+            (folder / temporary).parent.mkdir(exist_ok=True)
+            drop(folder / temporary, b"whole")
+            (folder / temporary).rename(folder / f"a{number}.dcm")
+            with contextlib.suppress(AssertionError):
+                return await eventually(taken, "the file is taken", 1.0)
     raise AssertionError("no rename was taken at once")
 
 

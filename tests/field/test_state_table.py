@@ -25,6 +25,7 @@ import pytest
 from claraedge.store.soundness import wal
 from tests import campaign
 from tests.field.state_site import BUGS, StateSite, site, spoil
+from tests.rig.waiting import until
 
 PAGE = 4096
 #: Seconds for which another process has the lock.
@@ -231,10 +232,9 @@ def test_a_database_that_is_locked(sound: StateSite, table: list[Outcome], when:
                 (made.state / "inbox" / "copy" / f"{name}.dcm").write_bytes(name.encode())
             reported = f"the process {child.pid} (python"
             made.until("it is reported", lambda: reported in made.log)
-            while time.monotonic() - began < LOCKED:
-                assert made.process is not None
-                assert made.process.poll() is None, made.log
-                time.sleep(0.1)
+            assert made.process is not None
+            with pytest.raises(subprocess.TimeoutExpired):  # it lives as long as that
+                made.process.wait(began + LOCKED - time.monotonic())
         made.until("it continues", lambda: "the state can be written again" in made.log)
         made.until("it serves", lambda: "ready  " in made.log)
         made.until("both ran", lambda: list(made.jobs().values()).count("HEALTHY") == 17)
@@ -254,6 +254,15 @@ def test_a_database_that_is_locked(sound: StateSite, table: list[Outcome], when:
         assert not [bug for bug in BUGS if bug in made.log], made.log
 
 
+def started(made: StateSite) -> int | None:
+    """Starts the daemon; returns its exit code, or None once it serves."""
+    made.launch()
+    process = made.process
+    assert process is not None
+    until("it serves or ends", lambda: "ready  " in made.log or process.poll() is not None)
+    return process.poll()
+
+
 @pytest.mark.timeout(3600 if campaign.CAMPAIGN else 120)
 def test_a_database_of_which_a_page_is_damaged(sound: StateSite, table: list[Outcome]) -> None:
     count = sound.database.stat().st_size // PAGE
@@ -264,16 +273,12 @@ def test_a_database_of_which_a_page_is_damaged(sound: StateSite, table: list[Out
         with copy_of(sound) as made:
             before, jobs = contents(made.state), payloads_of(made.database)
             spoil(made.database, page, random.Random(page).randbytes(PAGE))
-            made.launch()
-            assert made.process is not None
-            while "ready  " not in made.log and made.process.poll() is None:
-                time.sleep(0.02)
-            if made.process.poll() is None:
+            if (code := started(made)) is None:
                 found["a free page: serves"] += 1
                 there, said = set(made.jobs()), ""
                 made.stop()
             else:
-                assert made.process.returncode == 73, made.log
+                assert code == 73, made.log
                 assert "claraedge repair state" in made.log
                 found["73, and what to do"] += 1
                 done = made.run("repair", "state", "--state-dir", made.state)

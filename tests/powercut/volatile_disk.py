@@ -11,10 +11,11 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.rig.waiting import until
 
 _SOURCES = Path(__file__).with_name("disk")
 _PROGRAM = "powercut-disk"
@@ -136,10 +137,14 @@ class VolatileDisk:
 
 def unmount_by(command: Sequence[str | Path]) -> None:
     """Runs the command until it succeeds: it fails while a process still uses the mount."""
-    deadline = time.monotonic() + 60
-    while (done := subprocess.run(command, capture_output=True, text=True)).returncode:
-        assert time.monotonic() < deadline, done.stderr
-        time.sleep(0.02)
+    errors: list[str] = []
+
+    def succeeds() -> bool:
+        done = subprocess.run(command, capture_output=True, text=True)
+        errors.append(done.stderr)
+        return done.returncode == 0
+
+    until("it is unmounted", succeeds, 60, details=lambda: errors[-1])
 
 
 def ask(control: Path, command: str) -> str:

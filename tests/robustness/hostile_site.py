@@ -12,8 +12,9 @@ from claraedge.wire.nvidia.clara.platform import jobs_pb2, pipelines_pb2
 from claraedge.wire.nvidia.clara.platform.common_pb2 import Identifier
 from claraedge.wire.nvidia.clara.platform.jobs_pb2_grpc import JobsStub
 from claraedge.wire.nvidia.clara.platform.pipelines_pb2_grpc import PipelinesStub
+from tests.rig.waiting import until
 from tests.robustness.hostile_trees import PATIENCE
-from tests.robustness.site import Site, until
+from tests.robustness.site import Site
 
 PIPELINE = """
 api-version: 0.4.0

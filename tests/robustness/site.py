@@ -10,8 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from claraedge.fs.removal import remove
 from claraedge.wire.nvidia.clara.platform import clara_pb2
 from claraedge.wire.nvidia.clara.platform.clara_pb2_grpc import ClaraStub
 from tests.freeze.frozen_site import ANY_DISK
+from tests.rig.waiting import until
 
 PROGRAM = Path(__file__).with_name("memory_daemon.py")
 ROOT = Path(__file__).parents[2]
@@ -183,12 +183,3 @@ def site(settings: str = "", program: Path = PROGRAM, **environment: str) -> Ite
                 last.kill()
                 last.wait()
         remove(folder)  # of any depth
-
-
-def until(what: str, holds: Callable[[], bool], seconds: float = 10) -> float:
-    """Waits for a condition; returns the seconds that it took."""
-    begin = time.monotonic()
-    while not holds():
-        assert time.monotonic() < begin + seconds, f"waited {seconds} s in vain until {what}"
-        time.sleep(0.002)
-    return time.monotonic() - begin

@@ -29,7 +29,8 @@ from claraedge.wire.nvidia.clara.platform.models_pb2_grpc import ModelsStub
 from claraedge.wire.nvidia.clara.platform.payloads_pb2_grpc import PayloadsStub
 from claraedge.wire.nvidia.clara.platform.pipelines_pb2_grpc import PipelinesStub
 from tests.campaign import CAMPAIGN
-from tests.robustness.site import MIB, Site, site, until
+from tests.rig.waiting import until
+from tests.robustness.site import MIB, Site, site
 
 #: Seconds from the client's word to the end of the work; and until nothing of it is left.
 AT_ONCE, GONE = 0.1, 1.0

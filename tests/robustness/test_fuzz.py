@@ -20,8 +20,9 @@ from google.protobuf.message_factory import GetMessageClass
 
 from claraedge import errors
 from tests.campaign import CAMPAIGN
+from tests.rig.waiting import until
 from tests.robustness.generated import PIPELINE, Requests, World, archive, methods
-from tests.robustness.site import MIB, Site, site, until
+from tests.robustness.site import MIB, Site, site
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1800)]
 
@@ -284,11 +285,11 @@ async def test_no_bytes_break_the_daemon_or_stay_in_it(daemon: Site) -> None:
     assert await campaign.ask_sensibly(unanswered) == [], "never had a right request"
 
     assert daemon.serves()
-    until("the calls have ended", lambda: daemon.calls() == 0)
-    until("the jobs have ended", lambda: daemon.probe()["containers"] == 0)
-    until("no file is open", lambda: daemon.open_files() == [])
+    until("the calls have ended", lambda: daemon.calls() == 0, 10)
+    until("the jobs have ended", lambda: daemon.probe()["containers"] == 0, 10)
+    until("no file is open", lambda: daemon.open_files() == [], 10)
     until("nothing is left of streams", lambda: daemon.temporary() == [], 1)
-    until("no transaction is open", daemon.no_transaction)
+    until("no transaction is open", daemon.no_transaction, 10)
     daemon.check_log()
     untrimmed = daemon.memory()
     daemon.probe("trim")

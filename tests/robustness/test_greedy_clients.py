@@ -22,7 +22,8 @@ from claraedge.wire.claraedge.v1.appliance_pb2_grpc import ApplianceStub
 from claraedge.wire.nvidia.clara.platform import common_pb2, jobs_pb2
 from claraedge.wire.nvidia.clara.platform.jobs_pb2_grpc import JobsStub
 from tests.campaign import CAMPAIGN
-from tests.robustness.site import MIB, ROOT, Site, site, until
+from tests.rig.waiting import until
+from tests.robustness.site import MIB, ROOT, Site, site
 from tests.robustness.test_cancellation import Client
 from tests.robustness.test_idle_clients import work
 

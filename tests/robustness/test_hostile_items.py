@@ -8,6 +8,7 @@ import pytest
 
 from claraedge.client import appliance
 from claraedge.client.connection import Connection
+from tests.rig.waiting import until
 from tests.robustness.hostile_site import (
     SETTINGS,
     canaries,
@@ -17,7 +18,7 @@ from tests.robustness.hostile_site import (
     register,
 )
 from tests.robustness.hostile_trees import PATIENCE, TIMEOUT, TREES
-from tests.robustness.site import Site, site, until
+from tests.robustness.site import Site, site
 
 pytestmark = pytest.mark.timeout(TIMEOUT)
 

@@ -13,9 +13,10 @@ import pytest
 from claraedge.client import models
 from claraedge.client.connection import Connection
 from claraedge.errors import InvalidModelError
+from tests.rig.waiting import until
 from tests.robustness.hostile_site import canaries, killed_and_started, recorded
 from tests.robustness.hostile_trees import MANY, PATIENCE, TIMEOUT, TREES
-from tests.robustness.site import Site, site, until
+from tests.robustness.site import Site, site
 
 pytestmark = pytest.mark.timeout(TIMEOUT)
 

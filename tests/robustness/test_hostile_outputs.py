@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from claraedge.wire.nvidia.clara.platform import jobs_pb2
+from tests.rig.waiting import until
 from tests.robustness.hostile_site import (
     SETTINGS,
     canaries,
@@ -16,7 +17,7 @@ from tests.robustness.hostile_site import (
     run,
 )
 from tests.robustness.hostile_trees import PATIENCE, TIMEOUT, TREES
-from tests.robustness.site import Site, site, until
+from tests.robustness.site import Site, site
 
 pytestmark = pytest.mark.timeout(TIMEOUT)
 

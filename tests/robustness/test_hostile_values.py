@@ -11,6 +11,7 @@ from claraedge.client import appliance
 from claraedge.client.connection import Connection
 from claraedge.fs.removal import remove
 from claraedge.wire.nvidia.clara.platform import jobs_pb2
+from tests.rig.waiting import until
 from tests.robustness.hostile_site import (
     SETTINGS,
     canaries,
@@ -20,7 +21,7 @@ from tests.robustness.hostile_site import (
     run,
 )
 from tests.robustness.hostile_trees import PATIENCE, TIMEOUT, TREES, VALUES
-from tests.robustness.site import Site, site, until
+from tests.robustness.site import Site, site
 
 pytestmark = pytest.mark.timeout(TIMEOUT)
 

@@ -17,7 +17,8 @@ import pytest
 from claraedge.wire.nvidia.clara.platform import clara_pb2, common_pb2, payloads_pb2
 from claraedge.wire.nvidia.clara.platform.clara_pb2_grpc import ClaraStub
 from claraedge.wire.nvidia.clara.platform.payloads_pb2_grpc import PayloadsStub
-from tests.robustness.site import Site, site, until
+from tests.rig.waiting import until
+from tests.robustness.site import Site, site
 
 CONNECTIONS, STREAMS = 300, 250
 IDLE = 4.0
@@ -93,10 +94,10 @@ def test_silent_connections_and_streams_block_nobody(daemon: Site) -> None:
         print(f"{STREAMS} silent uploads ended after {ended:.1f} s")
         assert ended >= IDLE
         for stream in streams:
-            until("the client hears of it", stream.done)
+            until("the client hears of it", stream.done, 10)
             assert stream.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             assert "sent no message" in stream.details()
         assert daemon.temporary() == []
         assert daemon.blobs(made.value) == 0
         assert work(daemon) <= SERVED
-    until("the connections are gone", lambda: sockets(daemon) <= before + 1)
+    until("the connections are gone", lambda: sockets(daemon) <= before + 1, 10)

@@ -16,7 +16,8 @@ import pytest
 from claraedge.wire.nvidia.clara.platform import common_pb2, payloads_pb2
 from claraedge.wire.nvidia.clara.platform.payloads_pb2_grpc import PayloadsStub
 from tests.campaign import CAMPAIGN
-from tests.robustness.site import MIB, Site, site, until
+from tests.rig.waiting import until
+from tests.robustness.site import MIB, Site, site
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(900)]
 

@@ -13,7 +13,8 @@ from claraedge.client import appliance
 from claraedge.client.connection import Connection
 from claraedge.wire.nvidia.clara.platform import pipelines_pb2
 from claraedge.wire.nvidia.clara.platform.pipelines_pb2_grpc import PipelinesStub
-from tests.robustness.site import Site, site, until
+from tests.rig.waiting import until
+from tests.robustness.site import Site, site
 
 pytestmark = pytest.mark.timeout(180)
 

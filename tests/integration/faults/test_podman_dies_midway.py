@@ -110,8 +110,7 @@ async def after_podman_died(
         await asyncio.gather(calling, return_exceptions=True)
         ended = calling.exception()
         assert ended is None or isinstance(ended, RunnerUnavailableError), ended
-        while service.process_id in (victim, None):
-            await asyncio.sleep(0.01)
+        await eventually(lambda: service.process_id not in (victim, None), "Podman is back")
         yield runner
 
 

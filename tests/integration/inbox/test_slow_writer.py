@@ -14,6 +14,7 @@ import pytest
 
 from tests.campaign import CAMPAIGN
 from tests.integration.inbox.inbox_site import InboxSite, inbox_site
+from tests.rig.waiting import until
 
 MIB = 1 << 20
 SIZE = 5120 * MIB if CAMPAIGN else 66 * MIB
@@ -77,13 +78,15 @@ def test_a_big_file_in_pieces_is_taken_once_and_whole() -> None:
         began = time.monotonic()
         writers = {way: write(site.inbox / f"{way}.raw", way) for way in ("closes", "keeps")}
         try:
-            while any(writer.poll() is None for writer in writers.values()):
+
+            def all_written() -> bool:
                 for (name,) in site.rows("SELECT name FROM inbox_items"):
                     taken = bytes(name).decode().removesuffix(".raw")
                     assert writers[taken].poll() is not None, f"{taken} was taken early"
                 site.lives()
-                assert time.monotonic() < began + DEADLINE
-                time.sleep(0.05)
+                return all(writer.poll() is not None for writer in writers.values())
+
+            until("all is written", all_written, DEADLINE)
         finally:
             for writer in writers.values():
                 writer.kill()

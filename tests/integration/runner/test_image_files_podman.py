@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from claraedge.ids import new_id
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import LABEL_INSTANCE, MAX_FILE
 from tests.rig.operators import busybox_image
+from tests.rig.waiting import eventually
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(120)]
 
@@ -90,11 +90,16 @@ async def test_an_image_that_is_gone(runner: PodmanRunner) -> None:
 async def test_a_caller_that_is_cancelled_leaves_nothing(runner: PodmanRunner, image: str) -> None:
     labels = {LABEL_INSTANCE: new_id()}
     reading = asyncio.create_task(runner.read_files(image, ["/etc/largest"] * 9, labels))
-    deadline = time.monotonic() + 20
-    while not await runner.containers(labels):
-        assert time.monotonic() < deadline
+
+    async def begun() -> bool:
         assert not reading.done(), "nothing was left to cancel"
+        return bool(await runner.containers(labels))
+
+    await eventually(begun, "a container is made")
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
-    while await runner.containers(labels):
-        assert time.monotonic() < deadline, "left behind"
+
+    async def ended() -> bool:
+        return not await runner.containers(labels)
+
+    await eventually(ended, "no container is left", 20)

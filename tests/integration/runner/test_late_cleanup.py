@@ -67,9 +67,11 @@ async def test_the_cleanup_waits_and_comes_without_us(service: PodmanService, en
     await asyncio.sleep(0.3)  # a conmon without the delay has cleaned up by now
     assert await status(service, ended) == b"stopped"
     assert all(is_supervisor(pid, ended) for pid in processes(ended))
-    async with asyncio.timeout(10):
-        while await status(service, ended) != b"exited":
-            await asyncio.sleep(0.05)
+
+    async def cleaned_up() -> bool:
+        return await status(service, ended) == b"exited"
+
+    await eventually(cleaned_up, "the conmon has cleaned up", 10)
 
 
 async def test_a_removed_container_leaves_no_conmon_that_waits(

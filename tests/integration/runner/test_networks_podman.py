@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import ipaddress
 import os
@@ -177,9 +178,8 @@ async def test_a_container_made_again_is_found_by_its_running_peers_at_the_old_a
     wait = f"echo one | busybox nc -w 3 {address(network)} 80; sleep 1; {loop}"
     peer = spec("sh", "-c", wait, networks={network.name: ""})
     container = await started(runner, peer)
+    await eventually(lambda: "one\n" in tail(peer.log_path, 100), "the peer reached the server")
     async with asyncio.timeout(20):
-        while "one\n" not in await in_thread(tail, peer.log_path, 100):
-            await asyncio.sleep(0.05)
         await runner.remove(server)
         await started(runner, spec(*ECHO, networks={network.name: address(network)}))
         assert (await runner.wait(container)).code == 0
@@ -193,15 +193,15 @@ async def test_a_stream_goes_into_the_network_of_a_container_of_any_user(
     server = await started(
         runner, spec(*ECHO, networks={network.name: address(network)}, image=unprivileged.id)
     )
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                async with runner.dial(server, address(network), 80) as (reader, writer):
-                    writer.write(b"ping\n")
-                    assert await reader.readline() == b"ping\n"
-                break
-            except ConnectionError:
-                await asyncio.sleep(0.05)
+
+    async def answers() -> bool:
+        with contextlib.suppress(ConnectionError):
+            async with runner.dial(server, address(network), 80) as (reader, writer):
+                writer.write(b"ping\n")
+                return await reader.readline() == b"ping\n"
+        return False
+
+    await eventually(answers, "the server answers", 10)
     with pytest.raises(ConnectionError):
         async with runner.dial(server, address(network), 81):
             pass

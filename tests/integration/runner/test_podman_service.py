@@ -59,6 +59,10 @@ async def test_nothing_replaces_a_socket_that_was_asked_for(other_folder: Path) 
             assert (await service.request("GET", "/info")).ok
 
 
+async def started_again(service: PodmanService, before: int) -> None:
+    await eventually(lambda: service.process_id not in (before, None), "it is started again")
+
+
 async def test_a_killed_service_is_started_again_and_calls_wait_for_it(
     service: PodmanService,
 ) -> None:
@@ -68,8 +72,7 @@ async def test_a_killed_service_is_started_again_and_calls_wait_for_it(
         os.kill(before, signal.SIGKILL)
         async with asyncio.timeout(20):
             assert (await service.request("GET", "/info", repeatable=True)).ok
-            while service.process_id in (before, None):
-                await asyncio.sleep(0.02)
+            await started_again(service, before)
 
 
 async def test_what_a_killed_service_was_writing_is_removed(

@@ -43,6 +43,7 @@ from claraedge.runner.service.service import PodmanService
 from claraedge.services.model import Lease
 from claraedge.services.services import CompanionSettings, Services
 from claraedge.store.database import Database
+from tests.rig.waiting import eventually
 
 BUSYBOX = "localhost/ce-test/busybox:1"
 SERVER = "localhost/ce-test/models-server:1"
@@ -114,9 +115,10 @@ class Device:
         return len(found), len(networks)
 
     async def until_nothing_is_left(self) -> None:
-        async with asyncio.timeout(30):
-            while await self.left() != (0, 0):
-                await asyncio.sleep(0.05)
+        async def nothing_is_left() -> bool:
+            return await self.left() == (0, 0)
+
+        await eventually(nothing_is_left, "no container or network is left", 30)
 
 
 @asynccontextmanager

@@ -16,9 +16,10 @@ import pytest
 
 from claraedge.errors import ModelNotReadyError, RunnerUnavailableError, ServiceError
 from claraedge.ids import new_id
-from claraedge.pipelines.model import ContainerDefinition
+from claraedge.pipelines.model import ContainerDefinition, Pipeline
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import LABEL_INSTANCE, LABEL_SERVICES, Image
+from claraedge.services.model import Lease
 from tests.campaign import CAMPAIGN
 from tests.integration.services.device import (
     SERVER,
@@ -127,19 +128,20 @@ exit 6
         lease = await made.services.acquire("one", jobs)
         (mount,) = lease.mounts(jobs.operators[0])
         running = asyncio.create_task(made.run(lease, jobs.operators[0]))
+        await eventually((mount.source / "asked").exists, "the service answered")
+        (old,) = await made.runner.containers({LABEL_SERVICES: made.instance})
+        state = await made.runner._inspector.state(old.id)
+        assert state is not None
+        os.kill(state.conmon, signal.SIGKILL)  # its supervisor as well: the hard case
+        os.kill(state.pid, signal.SIGKILL)
+
+        async def noticed() -> bool:
+            return await made.runner.containers({LABEL_SERVICES: made.instance}) != [old]
+
+        await eventually(noticed, "the end of the service is noticed", 30)
+        (mount.source / "killed").touch()
         async with asyncio.timeout(30):
-            while not (mount.source / "asked").exists():
-                await asyncio.sleep(0.02)
-            (old,) = await made.runner.containers({LABEL_SERVICES: made.instance})
-            state = await made.runner._inspector.state(old.id)
-            assert state is not None
-            os.kill(state.conmon, signal.SIGKILL)  # its supervisor as well: the hard case
-            os.kill(state.pid, signal.SIGKILL)
-            while (now := await made.runner.containers({LABEL_SERVICES: made.instance})) == [old]:
-                await asyncio.sleep(0.02)
-            (mount.source / "killed").touch()
             assert await running == 0
-        assert now != [old]
         assert "exit code unknown: its supervisor" in str(made.services.trouble("one"))
         await made.services.stop()
         await made.services.release("one")
@@ -198,11 +200,12 @@ async def test_a_running_job_keeps_the_weights_that_it_began_with(opened: Open) 
         state = await made.runner._inspector.state(old.id)
         assert state is not None
         os.kill(state.pid, signal.SIGKILL)
-        async with asyncio.timeout(60):
-            while (now := await made.runner.containers({LABEL_SERVICES: made.instance})) == [old]:
-                await asyncio.sleep(0.05)
-            while not now or await made.run(lease, jobs["first"].operators[0]) != 0:
-                now = await made.runner.containers({LABEL_SERVICES: made.instance})
+
+        async def has_a_new_server() -> bool:
+            now = await made.runner.containers({LABEL_SERVICES: made.instance})
+            return now not in ([], [old]) and await made.run(lease, jobs["first"].operators[0]) == 0
+
+        await eventually(has_a_new_server, "the job has its server again")
         assert not waits.done()
         await made.services.release("one")
         assert await made.run(await waits, jobs["second"].operators[0]) == 0
@@ -261,9 +264,11 @@ async def test_what_a_killed_podman_had_made_of_a_service_goes_with_the_next_sta
     for number in range(200):  # it is a matter of milliseconds: seldom more than fifty
         async with opened() as made:
             task = asyncio.create_task(made.services.acquire("one", pipeline("", echo())))
-            while not any(c.making for c in made.services._companions.living):
-                await asyncio.sleep(0)
-            await asyncio.sleep(moments.uniform(0.002, 0.06))
+            await eventually(
+                lambda: any(c.making for c in made.services._companions.living),
+                "a container is being made",
+            )
+            await asyncio.sleep(moments.uniform(0, 0.06))
             os.kill(made.runner._service.process_id or 0, signal.SIGKILL)
             for part in asyncio.all_tasks():  # as if the daemon was killed along
                 if part.get_name().startswith("companion "):
@@ -281,6 +286,14 @@ async def test_what_a_killed_podman_had_made_of_a_service_goes_with_the_next_sta
         await made.until_nothing_is_left()
 
 
+async def acquired(made: Device, job: str, definition: Pipeline) -> Lease | None:
+    """Returns the services of a job; None if Podman's service ends meanwhile."""
+    try:
+        return await made.services.acquire(job, definition)
+    except RunnerUnavailableError:
+        return None
+
+
 async def test_the_death_of_podmans_service_in_the_middle_makes_work_wait_and_leaves_nothing(
     opened: Open,
 ) -> None:
@@ -289,17 +302,12 @@ async def test_the_death_of_podmans_service_in_the_middle_makes_work_wait_and_le
         for number in range(6):
             jobs = pipeline(ASKS, echo(description=str(number)), models=("m",))
             job = f"job{number}"
-            task = asyncio.create_task(made.services.acquire(job, jobs))
+            task = asyncio.create_task(acquired(made, job, jobs))
             await asyncio.sleep(0.03 * number)
             os.kill(made.runner._service.process_id or 0, signal.SIGKILL)
-            async with asyncio.timeout(30):
-                while True:
-                    try:
-                        lease = await task
-                        break
-                    except RunnerUnavailableError:
-                        await asyncio.sleep(0.1)
-                        task = asyncio.create_task(made.services.acquire(job, jobs))
+            again = partial(acquired, made, job, jobs)
+            lease = await task or await eventually(again, "it has its services", 30)
+            assert lease is not None
             assert await made.run(lease, jobs.operators[0]) == 0
             await made.services.stop()
             await made.services.release(job)

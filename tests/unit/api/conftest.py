@@ -30,7 +30,7 @@ from claraedge.wire.nvidia.clara.platform import (
     pipelines_pb2_grpc,
 )
 from tests.rig.device import copy, fail
-from tests.rig.waiting import DEADLINE
+from tests.rig.waiting import DEADLINE, eventually
 
 HEADER = common_pb2.RequestHeader(
     api_version=common_pb2.Version(minor=6), user_agent="Nvidia.Clara.Platform"
@@ -124,10 +124,12 @@ class Daemon:
 
     async def end(self, job: str) -> jobs_pb2.JobsStatusResponse:
         """The status of a job once it has stopped."""
-        async with asyncio.timeout(DEADLINE):
-            while (reply := await self.status(job)).state != jobs_pb2.JOB_STATE_STOPPED:
-                await asyncio.sleep(0.005)
-        return reply
+
+        async def stopped() -> jobs_pb2.JobsStatusResponse | None:
+            reply = await self.status(job)
+            return reply if reply.state == jobs_pb2.JOB_STATE_STOPPED else None
+
+        return await eventually(stopped, "the job has stopped")
 
     async def until_runs(self, operator: str) -> None:
         async with asyncio.timeout(DEADLINE):
@@ -202,9 +204,8 @@ async def daemon_in(folder: Path, **sections: Any) -> AsyncIterator[Daemon]:
     channel = grpc.aio.insecure_channel(f"unix:{config.socket}")
     try:
         # Wait for the socket before the first call: gRPC tries again only once a second.
+        await eventually(lambda: service.done() or bound() not in (None, before), "it serves")
         async with asyncio.timeout(DEADLINE):
-            while bound() in (None, before) and not service.done():
-                await asyncio.sleep(0.005)
             if service.done():
                 await service  # raises what kept it from starting
             await channel.channel_ready()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from claraedge.config import JobsSettings
 from claraedge.wire.nvidia.clara.platform import jobs_pb2, payloads_pb2, pipelines_pb2
 from tests.rig.pipelines import chain
+from tests.rig.waiting import eventually
 from tests.unit.api.conftest import HEADER, Daemon, an_id, contents, daemon_in, messages
 from tests.unit.api.wire_calls import call, request_of
 
@@ -234,16 +234,13 @@ async def test_an_update_lets_what_waits_in_the_inbox_continue(daemon: Daemon) -
     folder.mkdir(parents=True)
     (folder / "x").write_bytes(b"1")
     await update(daemon, pipeline, ("p", chain("one").replace("name: chain", "name: ward")))
-    async with asyncio.timeout(20):
-        while True:
-            filter_ = jobs_pb2.JobsListRequest.JobFilter(has_state=[3])
-            jobs = await call(
-                daemon.channel, "Jobs/List", [request_of("Jobs/List", filter=filter_)]
-            )
-            if jobs[0].job_details.job_id.value:
-                break
-            await asyncio.sleep(0.02)
-    assert jobs[0].job_details.job_name == "x"
+
+    async def stopped() -> str:
+        filter_ = jobs_pb2.JobsListRequest.JobFilter(has_state=[3])
+        jobs = await call(daemon.channel, "Jobs/List", [request_of("Jobs/List", filter=filter_)])
+        return str(jobs[0].job_details.job_name)
+
+    assert await eventually(stopped, "a job has stopped") == "x"
 
 
 # --- jobs --------------------------------------------------------------------------------------
@@ -289,8 +286,10 @@ async def test_logs_are_read_while_the_operator_runs(daemon: Daemon) -> None:
 async def test_a_job_that_is_never_started_is_removed_and_says_so(folder: Any) -> None:
     async with daemon_in(folder, jobs=JobsSettings(unstarted_after_hours=1 / 3600)) as daemon:
         made = await daemon.create(await daemon.register(chain("one")))
-        async with asyncio.timeout(20):
-            while (await daemon.status(made.job_id.value)).header.code == 0:
-                await asyncio.sleep(0.05)
+
+        async def removed() -> bool:
+            return (await daemon.status(made.job_id.value)).header.code != 0
+
+        await eventually(removed, "the job is removed")
         assert (await daemon.status(made.job_id.value)).header.code == -0x2001
         assert (await daemon.listing(made.payload_id.value))[0].header.code == -0x3001

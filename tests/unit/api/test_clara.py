@@ -26,7 +26,7 @@ from claraedge.wire.nvidia.clara.platform.clara_pb2 import (
     ClaraVersionRequest,
 )
 from claraedge.wire.nvidia.clara.platform.clara_pb2_grpc import ClaraStub
-from tests.rig.waiting import eventually
+from tests.rig.waiting import eventually, until_still
 
 MIB = 1024 * 1024
 JOB = "c1" + "0" * 30
@@ -260,8 +260,4 @@ def test_an_interval_that_makes_no_sense_is_refused(folder: Path, seconds: str) 
 
 async def _silence(it: Served) -> None:
     """Nothing is read any more: for three intervals, once what was under way has ended."""
-    before = -1
-    async with asyncio.timeout(10):
-        while it.gpus.reads != before:
-            before = it.gpus.reads
-            await asyncio.sleep(0.7)
+    await until_still(lambda: it.gpus.reads, "nothing is read any more", 0.7)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 from served import NOON, YEAR_ONE, Gpus, served
@@ -10,7 +9,7 @@ from served import NOON, YEAR_ONE, Gpus, served
 from claraedge.gpu.telemetry import GpuReading, Memory
 from claraedge.wire.nvidia.clara.platform.node_monitor.metrics_pb2 import MonitorGpuMetricsRequest
 from claraedge.wire.nvidia.clara.platform.node_monitor.metrics_pb2_grpc import MonitorStub
-from tests.rig.waiting import eventually
+from tests.rig.waiting import eventually, until_still
 
 CARD = GpuReading(
     index=1,
@@ -65,11 +64,7 @@ async def test_it_continues_until_the_caller_goes_and_then_reads_nothing(folder:
         await call.read()
         await eventually(lambda: it.gpus.reads >= 4, "the GPUs were read")
         call.cancel()
-        before = -1
-        async with asyncio.timeout(10):
-            while it.gpus.reads != before:
-                before = it.gpus.reads
-                await asyncio.sleep(0.5)
+        await until_still(lambda: it.gpus.reads, "nothing is read any more", 0.5)
 
 
 async def test_watchers_of_both_services_share_the_readings(folder: Path) -> None:

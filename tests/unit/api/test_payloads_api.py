@@ -274,12 +274,12 @@ async def test_a_stream_that_breaks_changes_nothing(daemon: Daemon) -> None:
     waiting = asyncio.ensure_future(call)
     async with asyncio.timeout(DEADLINE):
         await sent.wait()
-        while not any(list(folder.iterdir()) for folder in left(daemon)):
-            await asyncio.sleep(0.005)  # until some of it is on the disk
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-        while left(daemon):
-            await asyncio.sleep(0.005)
+    await eventually(
+        lambda: any(list(folder.iterdir()) for folder in left(daemon)), "some is on the disk"
+    )
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await eventually(lambda: not left(daemon), "nothing is left")
     assert contents(await daemon.download(payload, "input/a")) == b"old"
     assert blobs(daemon, payload) == 1
 
@@ -324,8 +324,7 @@ async def test_an_upload_that_is_open_at_the_start_is_refused_at_its_end(daemon:
     call = asyncio.ensure_future(daemon.payloads.Upload(requests()))
     async with asyncio.timeout(DEADLINE):
         await begun.wait()
-        while not left(daemon):
-            await asyncio.sleep(0.005)
+    await eventually(lambda: left(daemon), "some is on the disk")
     await daemon.start(job)
     go_on.set()
     reply: Any = await call

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import grpc
@@ -10,7 +9,7 @@ import pytest
 
 from claraedge.wire.claraedge.v1 import appliance_pb2, appliance_pb2_grpc
 from tests.rig.pipelines import chain
-from tests.rig.waiting import DEADLINE
+from tests.rig.waiting import eventually
 from tests.unit.api.conftest import Daemon
 
 
@@ -28,9 +27,11 @@ async def test_a_job_is_explained_from_its_creation_to_its_end(daemon: Daemon) -
     assert await explain(daemon, job) == [("", f"its start (`claraedge start job {job}`)", [])]
     await daemon.start(job)
     await daemon.until_runs("a")
-    async with asyncio.timeout(DEADLINE):
-        while await explain(daemon, job) != [("b", "the operator a", ["a"])]:
-            await asyncio.sleep(0.005)
+
+    async def waits() -> bool:
+        return await explain(daemon, job) == [("b", "the operator a", ["a"])]
+
+    await eventually(waits, "b waits for a")
     dashed = f"{job[:8]}-{job[8:12]}-{job[12:16]}-{job[16:20]}-{job[20:]}"
     assert await explain(daemon, dashed.upper()) == await explain(daemon, job)
     daemon.runner.release("a")

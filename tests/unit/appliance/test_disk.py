@@ -15,6 +15,7 @@ from claraedge.appliance.disk_guard import DiskGuard
 from claraedge.appliance.disks import Disks, Store, measured
 from claraedge.appliance.watermarks import MIB, DiskLimits, Level
 from claraedge.errors import RunnerUnavailableError, StorageFullError
+from tests.rig.waiting import eventually
 
 TOTAL = 2000
 
@@ -232,12 +233,9 @@ async def test_what_keeps_it_from_making_room_is_tried_again(
     disks.free["state"] = 300
     running = asyncio.create_task(disks.guard.run())
     try:
-        async with asyncio.timeout(20):
-            while len(disks.did) < 5:
-                await asyncio.sleep(0.001)
-            disks.trouble, disks.removable = None, 500
-            while disks.disks.blocked_by() is not None:
-                await asyncio.sleep(0.001)
+        await eventually(lambda: len(disks.did) >= 5, "it tried again")
+        disks.trouble, disks.removable = None, 500
+        await eventually(lambda: disks.disks.blocked_by() is None, "there is room")
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -49,10 +49,14 @@ class Supervisor:
         return self.received().count(b"WATCHDOG=1")
 
     async def until_received(self, word: bytes, times: int = 1) -> None:
-        async with asyncio.timeout(DEADLINE):
-            while times > 0:
-                times -= self.received().count(word)
-                await asyncio.sleep(0.005)
+        count = 0
+
+        def received() -> bool:
+            nonlocal count
+            count += self.received().count(word)
+            return count >= times
+
+        await eventually(received, f"{times} x {word!r} came")
 
 
 @pytest.fixture

@@ -68,12 +68,12 @@ async def test_a_job_that_did_not_end_well_goes_to_the_failures(
 
 async def parked(rig: InboxRig) -> str:
     """The reason of the one delivery, once it is parked."""
-    async with asyncio.timeout(20):
-        while True:
-            rows = await rig.database.read(lambda tx: records.due(tx, healthy=True))
-            if rows and rows[0].state is DeliveryState.PARKED:
-                return rows[0].reason
-            await asyncio.sleep(0.01)
+
+    async def reason() -> str | None:
+        rows = await rig.database.read(lambda tx: records.due(tx, healthy=True))
+        return rows[0].reason if rows and rows[0].state is DeliveryState.PARKED else None
+
+    return await eventually(reason, "the delivery is parked")
 
 
 @pytest.mark.parametrize("name", ["outbox", "originals"])

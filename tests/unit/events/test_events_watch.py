@@ -28,6 +28,7 @@ from claraedge.wire.claraedge.v1.events_pb2_grpc import EventsStub
 from tests.rig.device import Device, copy
 from tests.rig.engine import EngineRig, engine_rig
 from tests.rig.pipelines import chain
+from tests.rig.waiting import eventually
 
 
 @dataclass
@@ -233,9 +234,11 @@ async def test_a_pruned_position_is_reset_and_numbers_continue(
     for number in range(5):
         await site.change(job, str(number))
     pruning = asyncio.create_task(site.log.run())
-    async with asyncio.timeout(5):
-        while await site.log.has(site.log.epoch, 1):
-            await asyncio.sleep(0.01)
+
+    async def pruned() -> bool:
+        return not await site.log.has(site.log.epoch, 1)
+
+    await eventually(pruned, "the oldest change is removed", 5)
     pruning.cancel()
     newest = max(event.number for event in await site.log.after(0))
     assert await site.log.has(site.log.epoch, newest - 2)

@@ -17,6 +17,7 @@ from claraedge.inbox.model import Item, ItemState
 from claraedge.inbox.records import Seen
 from claraedge.store.database import Database
 from tests.rig.inbox import drop, inbox_rig, make_config, tree_of
+from tests.rig.waiting import eventually
 
 FOLDER = Path("/in/ct")
 
@@ -129,9 +130,10 @@ async def test_ids_and_order_outlive_a_restart(tmp_path: Path) -> None:
 
 
 async def _until_written(database: Database, count: int) -> None:
-    async with asyncio.timeout(20):
-        while len(await database.read(records.seen)) < count:
-            await asyncio.sleep(0.01)
+    async def written() -> bool:
+        return len(await database.read(records.seen)) >= count
+
+    await eventually(written, f"{count} entries are written")
 
 
 async def test_an_entry_never_gets_the_id_of_an_item(tmp_path: Path) -> None:

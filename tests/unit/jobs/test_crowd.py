@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from claraedge.jobs.scheduling import queue
 from tests.rig.device import Device, copy
 from tests.rig.engine import EngineRig, engine_rig
 from tests.rig.pipelines import chain
-from tests.rig.waiting import DEADLINE
+from tests.rig.waiting import eventually
 
 GPU = ("nvidia.com/gpu=0",)
 TWO = """\
@@ -44,9 +43,10 @@ async def begun(rig: EngineRig, jobs: list[str]) -> list[str]:
 
 
 async def until_begun(rig: EngineRig, jobs: list[str], count: int) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while len(await begun(rig, jobs)) < count:
-            await asyncio.sleep(0.005)
+    async def enough() -> bool:
+        return len(await begun(rig, jobs)) >= count
+
+    await eventually(enough, f"{count} jobs have begun")
 
 
 async def test_no_more_jobs_begin_than_wait_in_a_crowd_but_immediate_ones(device: Device) -> None:

@@ -135,10 +135,8 @@ async def test_an_operator_that_was_asked_to_end_did_not_complete_for_the_next_d
         job = await rig.job(await rig.register(chain("one")), {"x": b"1"})
         await rig.until_runs("one")
         await rig.jobs.cancel(job.id, "enough")
-    podman.release("one")  # as TERM makes it end
-    async with asyncio.timeout(DEADLINE):
-        while [c.exit_code for c in await podman.containers({})] != [0]:
-            await asyncio.sleep(0.005)
+    await ended_without_daemon(podman, "one")  # as TERM makes it end
+    assert [c.exit_code for c in await podman.containers({})] == [0]
     async with engine_rig(device) as rig:
         ended = await rig.end(job.id)
         assert ended.status is JobStatus.CANCELED
@@ -201,12 +199,14 @@ async def ended_without_daemon(podman: Podman, *operators: str) -> None:
     """Lets these operators end while no daemon runs."""
     for operator in operators:
         podman.release(operator)
-    async with asyncio.timeout(DEADLINE):
-        while any(
+
+    async def ended() -> bool:
+        return not any(
             c.phase is Phase.RUNNING and c.labels[LABEL_OPERATOR] in operators
             for c in await podman.containers({})
-        ):
-            await asyncio.sleep(0.005)
+        )
+
+    await eventually(ended, "the operators have ended")
 
 
 @pytest.mark.parametrize("extra", ["", "timeout: 60"])

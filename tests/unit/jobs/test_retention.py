@@ -16,6 +16,7 @@ from claraedge.jobs.retention.retention import Retention
 from tests.rig.device import Device
 from tests.rig.engine import EngineRig, engine_rig
 from tests.rig.pipelines import chain
+from tests.rig.waiting import eventually
 
 HOUR = 3600.0
 
@@ -154,11 +155,13 @@ async def test_it_removes_periodically(device: Device) -> None:
             unstarted_after=0.01,
             rules=Rules(),
         )
+
+        async def forgotten() -> bool:
+            return [job async for job in rig.jobs.select(None)] == []
+
         running = asyncio.create_task(keeper.run())
         try:
-            async with asyncio.timeout(20):
-                while [job async for job in rig.jobs.select(None)] != []:
-                    await asyncio.sleep(0.02)
+            await eventually(forgotten, "all jobs are removed")
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from claraedge.jobs.scheduling.queue import WINDOW, JobQueue
 from tests.rig.device import Device, copy, fail
 from tests.rig.engine import EngineRig, engine_rig
 from tests.rig.pipelines import chain
-from tests.rig.waiting import DEADLINE, eventually
+from tests.rig.waiting import eventually
 
 
 @pytest.fixture
@@ -82,11 +81,13 @@ async def test_a_retry_says_when_it_comes(device: Device) -> None:
     text = chain("a", image="fail", extra=["retry: {attempts: 2, backoff: 600}"])
     async with engine_rig(device) as rig:
         job = await rig.job(await rig.register(text), {"x": b"1"})
-        async with asyncio.timeout(DEADLINE):
-            # Before, the whole job may wait for its turn.
-            while not (found := await rig.jobs.waits(job.id)) or found[0].operator != "a":
-                await asyncio.sleep(0.005)
-        assert re.fullmatch(r"its next attempt; it is run again at \d\d:\d\d:\d\d", found[0].text)
+
+        async def text_of_a() -> str | None:
+            found = await rig.jobs.waits(job.id)  # before, the whole job may wait for its turn
+            return found[0].text if found and found[0].operator == "a" else None
+
+        found = await eventually(text_of_a, "its operator waits")
+        assert re.fullmatch(r"its next attempt; it is run again at \d\d:\d\d:\d\d", found)
         await rig.jobs.cancel(job.id, "enough")
         assert await rig.jobs.waits(job.id) == ()
 
@@ -95,9 +96,11 @@ async def test_an_outage_and_its_end(device: Device) -> None:
     async with engine_rig(device) as rig:
         device.runner.available = False
         job = await rig.job(await rig.register(chain("a")), {"x": b"1"})
-        async with asyncio.timeout(DEADLINE):
-            while not any("work waits: " in w.text for w in await rig.jobs.waits(job.id)):
-                await asyncio.sleep(0.005)
+
+        async def waits() -> bool:
+            return any("work waits: " in w.text for w in await rig.jobs.waits(job.id))
+
+        await eventually(waits, "it says that work waits")
         device.runner.available = True
         await rig.end(job.id)
 

@@ -14,6 +14,7 @@ from claraedge.errors import RunnerUnavailableError
 from claraedge.runner.images import integrity
 from claraedge.runner.images.integrity import Integrity
 from claraedge.runner.images.layers import Layer
+from tests.rig.waiting import eventually
 
 
 @pytest.fixture
@@ -66,9 +67,8 @@ async def test_what_reads_and_sends_nothing_is_ended_with_the_call(
     podman.chmod(0o755)
     monkeypatch.setenv("PATH", f"{podman.parent}:/usr/bin:/bin")
     call = asyncio.create_task(checks.check("image", contents=True))
+    await eventually((tmp_path / "began").exists, "the check began")
     async with asyncio.timeout(20):
-        while not (tmp_path / "began").exists():
-            await asyncio.sleep(0.01)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call

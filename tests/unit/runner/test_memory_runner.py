@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -117,12 +118,10 @@ async def test_stop_ends_with_143_and_a_deaf_program_with_137(
     assert (await runner.wait(container)).code == 143
 
     async def deaf(spec: ContainerSpec) -> int:
-        while True:
-            try:
-                await asyncio.sleep(60)
-            except asyncio.CancelledError:
-                if finish.is_set():
-                    raise
+        while not finish.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await finish.wait()
+        return 0
 
     finish = asyncio.Event()
     image = runner.add_image("deaf:1", deaf)

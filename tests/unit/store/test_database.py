@@ -22,6 +22,7 @@ from claraedge.errors import (
     UnavailableError,
 )
 from claraedge.store.database import Database, Transaction
+from tests.rig.waiting import eventually
 
 OPENS = """
 import asyncio, sys
@@ -79,12 +80,8 @@ def writer_blocked(database: Database) -> Any:
 
     writing = asyncio.ensure_future(database.write(work))
 
-    async def blocked() -> None:
-        while not entered.is_set():
-            await asyncio.sleep(0.001)
-
     try:
-        yield blocked()
+        yield eventually(entered.is_set, "the writer is at work")
     finally:
         gate.set()
         writing.add_done_callback(lambda task: task.exception())

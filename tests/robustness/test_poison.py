@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,12 +77,10 @@ class Poisoned:
         def ticks() -> int:
             return sum(map(int, used.read_text().rpartition(")")[2].split()[11:13]))
 
-        last = ticks()
-
         def idle() -> bool:
-            nonlocal last
-            before, last = last, ticks()
-            return last - before <= 20
+            before = ticks()
+            time.sleep(1)
+            return ticks() - before <= 20  # a fifth of the second
 
         until("it is idle", idle, 30)
 

@@ -27,11 +27,11 @@ class Share:
     path: Path
     backing: Path
     """What lies on it, by its true names."""
-    _rules: Path
+    rules_file: Path
 
     def rule(self, **rules: object) -> None:
         """Changes what it does from now on."""
-        _write(self._rules, rules)
+        _write(self.rules_file, rules)
 
 
 @contextlib.contextmanager
@@ -40,13 +40,15 @@ def share(folder: Path, name: str, **rules: object) -> Iterator[Share]:
     if shutil.which("fusermount3") is None or not os.access("/dev/fuse", os.W_OK):
         pytest.fail("FUSE is missing: build/provision --contract installs it")
     here = Share(
-        path=folder / name, backing=folder / f"{name}.backing", _rules=folder / f"{name}.json"
+        path=folder / name, backing=folder / f"{name}.backing", rules_file=folder / f"{name}.json"
     )
     here.path.mkdir()
     here.backing.mkdir()
-    _write(here._rules, rules)
+    _write(here.rules_file, rules)
     server = subprocess.Popen(
-        [_PYTHON, _SERVER, here.backing, here.path, here._rules], cwd="/", start_new_session=True
+        [_PYTHON, _SERVER, here.backing, here.path, here.rules_file],
+        cwd="/",
+        start_new_session=True,
     )
     try:
         until(

@@ -49,6 +49,7 @@ class EngineRig:
     engine: Engine
     log_caps: LogCaps
     """Watches no log before its `prepare` and `run`."""
+    machine: Machine
     stopped: list[str]
 
     async def register(self, text: str) -> str:
@@ -98,6 +99,10 @@ class EngineRig:
         """Triggers a scheduling pass of the engine and gives it time to run."""
         self.engine.wake()
         await asyncio.sleep(0.02)
+
+    def expect_orphans(self) -> None:
+        """Lets the engine search for containers of nobody, as after an outage of Podman."""
+        self.machine.removals.on_outage()
 
     async def listing(self, payload: str) -> list[str]:
         return [file.name for file in (await self.payloads.get(payload)).files]
@@ -192,7 +197,16 @@ async def engine_rig(device: Device, *, run: bool = True) -> AsyncIterator[Engin
         running = [asyncio.create_task(part) for part in parts]
         try:
             yield EngineRig(
-                device, database, payloads, models, pipelines, jobs, engine, log_caps, stopped
+                device,
+                database,
+                payloads,
+                models,
+                pipelines,
+                jobs,
+                engine,
+                log_caps,
+                machine,
+                stopped,
             )
         finally:
             for part in reversed(running):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,10 +28,10 @@ def longer_schema() -> Iterator[None]:
         migrations.SCHEMA = before
 
 
-def later_schema() -> Migrations:
-    """Returns the migrations of the product and one more, which changes each job."""
+def later_schema(change: Callable[[Any], None] = _later) -> Migrations:
+    """Returns the migrations of the product and one more; by default it changes each job."""
     schema = Migrations("claraedge")
     for step in migrations.SCHEMA._migrations:
         schema(name=step.name)(step.fn)
-    schema(name=NAME)(_later)
+    schema(name=NAME)(change)
     return schema

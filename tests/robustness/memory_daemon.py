@@ -124,7 +124,7 @@ async def runner(folder: Path) -> AsyncIterator[Runner]:
         answer = {
             "calls": names.count("_handle_exceptions"),  # gRPC runs each handler in it
             "loading": containers.loading,
-            "containers": len(containers._containers),
+            "containers": len(await containers.containers({})),
         }
         writer.write(json.dumps(answer).encode())
         await writer.drain()

@@ -27,6 +27,7 @@ from claraedge.errors import (
 )
 from claraedge.images.images import Images
 from claraedge.runner.podman import PodmanRunner
+from claraedge.runner.service.service import PodmanService
 from tests.integration.conftest import TestImages
 from tests.rig.operators import busybox_image
 from tests.rig.stub_registry import StubRegistry
@@ -89,16 +90,19 @@ def credentials(registry: StubRegistry, tmp_path: Path) -> dict[str, CredentialS
     return made
 
 
-async def leftovers(runner: PodmanRunner, runtime: Path) -> list[Path]:
+def leftovers(runtime: Path) -> list[Path]:
     """What a pull could leave: its download, and its credentials."""
-    store = await runner._host.image_folder()
-    return [*(store / "tmp").glob("claraedge-podman-*"), *runtime.glob("login-*")]
+    return [*(graph_root() / "tmp").glob("claraedge-podman-*"), *runtime.glob("login-*")]
+
+
+def graph_root() -> Path:
+    """The folder in which Podman stores images."""
+    return Path(_podman("info", "--format", "{{.Store.GraphRoot}}").strip())
 
 
 def layers() -> int:
     """How many layers the storage has."""
-    store = _podman("info", "--format", "{{.Store.GraphRoot}}").strip()
-    return len(json.loads(Path(store, "overlay-layers/layers.json").read_text()))
+    return len(json.loads((graph_root() / "overlay-layers/layers.json").read_text()))
 
 
 async def test_a_bare_name_is_pulled_from_the_configured_registry_once(
@@ -117,7 +121,7 @@ async def test_a_bare_name_is_pulled_from_the_configured_registry_once(
     assert await images.ensure("clara/app:1", ()) == image
     assert await images.ensure(f"clara/app:other@{digest}", ()) == image
     assert len(registry.requests) == asked, "it was here"
-    assert await leftovers(runner, runtime_folder) == []
+    assert leftovers(runtime_folder) == []
 
 
 async def test_a_digest_pins_what_is_pulled(
@@ -148,7 +152,7 @@ async def test_credentials_are_taken_refused_and_missed(
     with pytest.raises(ImageDeniedError, match=r"refuses .* pull secret wrong.*unauthorized"):
         await images.ensure("app:1", ("wrong",))
     assert (await images.ensure("app:1", ("wrong", "right"))).names
-    assert await leftovers(runner, runtime_folder) == []
+    assert leftovers(runtime_folder) == []
 
 
 async def test_a_login_of_the_user_is_not_used(
@@ -219,7 +223,7 @@ async def test_a_stalled_pull_ends_at_its_limit_and_leaves_nothing(
     assert time.monotonic() - began < 3
     assert registry.stalled.is_set()
     assert registry.left.wait(2), "the connection is closed"
-    assert await leftovers(runner, runtime_folder) == []
+    assert leftovers(runtime_folder) == []
     assert (_listed(registry.host), layers()) == ([], before)
 
 
@@ -235,7 +239,7 @@ async def test_a_cancelled_pull_stops_within_a_second_and_can_be_made_again(
     before = layers()
     callers = [asyncio.create_task(images.ensure("app:1", ())) for _ in range(2)]
     assert await in_thread(registry.stalled.wait, 20)
-    assert len(await leftovers(runner, runtime_folder)) == 2, "one pull for both"
+    assert len(leftovers(runtime_folder)) == 2, "one pull for both"
     callers[0].cancel()
     await asyncio.wait([callers[0]])
     assert not await in_thread(registry.left.wait, 0.3), "the other caller still waits"
@@ -244,7 +248,7 @@ async def test_a_cancelled_pull_stops_within_a_second_and_can_be_made_again(
     await asyncio.wait(callers)
     assert time.monotonic() - began < 1
     assert registry.left.wait(1)
-    assert await leftovers(runner, runtime_folder) == []
+    assert leftovers(runtime_folder) == []
     assert (_listed(registry.host), layers()) == ([], before)
     registry.release()
     assert (await images.ensure("app:1", ())).names == (f"{registry.host}/team/app:1",)
@@ -260,7 +264,7 @@ async def test_a_pull_that_is_ended_while_it_unpacks_can_be_made_again(
             await Images(runner, settings(registry, pull_seconds=limit)).ensure("app:1", ())
             break
     image = await Images(runner, settings(registry)).ensure("app:1", ())
-    assert await leftovers(runner, runtime_folder) == []
+    assert leftovers(runtime_folder) == []
     _podman("rmi", image.id)
     assert layers() == before
 
@@ -276,7 +280,7 @@ asyncio.run(pulls.pull(sys.argv[1], login=None, insecure=True, limit=100,
 
 async def test_a_pull_ends_with_its_daemon_and_the_next_one_cleans_up(
     images: Images,
-    runner: PodmanRunner,
+    service: PodmanService,
     registry: StubRegistry,
     archive: Path,
     runtime_folder: Path,
@@ -284,9 +288,8 @@ async def test_a_pull_ends_with_its_daemon_and_the_next_one_cleans_up(
 ) -> None:
     registry.add(archive, "team/app", "1", size=4 << 20)
     registry.stall()
-    store = await runner._host.image_folder()
     puller = subprocess.Popen(
-        [sys.executable, "-c", _PULLER, f"{registry.host}/team/app:1", other_folder, store]
+        [sys.executable, "-c", _PULLER, f"{registry.host}/team/app:1", other_folder, graph_root()]
     )
     try:
         assert await in_thread(registry.stalled.wait, 20)
@@ -294,18 +297,18 @@ async def test_a_pull_ends_with_its_daemon_and_the_next_one_cleans_up(
         os.kill(puller.pid, signal.SIGKILL)
         puller.wait()
     assert await in_thread(registry.left.wait, 5), "the pull lived on"
-    assert len(await leftovers(runner, runtime_folder)) == 1, "its download"
+    assert len(leftovers(runtime_folder)) == 1, "its download"
     registry.release()
     await images.ensure("app:1", ())
-    assert await leftovers(runner, runtime_folder) == []
+    assert leftovers(runtime_folder) == []
     assert len(list(other_folder.iterdir())) == 1, "its credentials"
-    async with PodmanRunner(runner._service, other_folder):
+    async with PodmanRunner(service, other_folder):
         assert list(other_folder.glob("login-*")) == []
 
 
 async def test_the_space_is_that_of_podmans_own_disk(runner: PodmanRunner) -> None:
     space = await runner.image_space()
-    disk = os.statvfs(_podman("info", "--format", "{{.Store.GraphRoot}}").strip())
+    disk = os.statvfs(graph_root())
     assert space.total == disk.f_blocks * disk.f_frsize
     assert 0 < space.free < space.total
 

@@ -54,6 +54,7 @@ ECHO = ("sh", "-c", "echo up; while true; do busybox nc -l -p 8080 -e cat; done"
 class Device:
     """One life of a daemon's part."""
 
+    service: PodmanService
     runner: PodmanRunner
     services: Services
     models: Models
@@ -163,7 +164,7 @@ async def device(
         await services.prepare(running)
         part = asyncio.create_task(services.run())
         try:
-            yield Device(runner, services, models, instance, folder)
+            yield Device(service, runner, services, models, instance, folder)
         finally:
             part.cancel()
             await asyncio.gather(part, return_exceptions=True)

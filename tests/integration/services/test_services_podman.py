@@ -269,7 +269,7 @@ async def test_what_a_killed_podman_had_made_of_a_service_goes_with_the_next_sta
                 "a container is being made",
             )
             await asyncio.sleep(moments.uniform(0, 0.06))
-            os.kill(made.runner._service.process_id or 0, signal.SIGKILL)
+            os.kill(made.service.process_id or 0, signal.SIGKILL)
             for part in asyncio.all_tasks():  # as if the daemon was killed along
                 if part.get_name().startswith("companion "):
                     part.cancel()
@@ -304,7 +304,7 @@ async def test_the_death_of_podmans_service_in_the_middle_makes_work_wait_and_le
             job = f"job{number}"
             task = asyncio.create_task(acquired(made, job, jobs))
             await asyncio.sleep(0.03 * number)
-            os.kill(made.runner._service.process_id or 0, signal.SIGKILL)
+            os.kill(made.service.process_id or 0, signal.SIGKILL)
             again = partial(acquired, made, job, jobs)
             lease = await task or await eventually(again, "it has its services", 30)
             assert lease is not None

@@ -32,6 +32,7 @@ from tests.rig.inbox import (
     swept,
     tree_of,
 )
+from tests.rig.queries import query
 
 DAY = 86400.0
 HOUR = 3600.0
@@ -62,11 +63,7 @@ class Keeping:
     rig: InboxRig
     clock: Hands
     expiry: Expiry
-
-    async def row(self, query: str, *values: Any) -> Any:
-        return await self.rig.database.read(
-            lambda tx: tx._connection.execute(query, values).fetchone()
-        )
+    trust: ClockTrust
 
     async def totals(self) -> dict[str, tuple[int, int]]:
         row = await self.rig.database.read(lambda tx: tx.row("status_counts"))
@@ -107,7 +104,7 @@ async def keeper_of(rig: InboxRig, **rules: float | None) -> Keeping:
     clock = Hands()
     trust = ClockTrust(rig.database, clock)
     expiry = Expiry(rig.database, roots, OutboxSettings(**rules), clock, trust)  # type: ignore[arg-type]
-    return Keeping(rig, clock, expiry)
+    return Keeping(rig, clock, expiry, trust)
 
 
 async def deliver(k: Keeping, *names: str) -> list[Path]:
@@ -142,11 +139,11 @@ async def test_each_kind_goes_after_its_own_days(tmp_path: Path) -> None:
         await k.run_for(12 * HOUR)
         assert not result.exists()
         assert await k.totals() == dict.fromkeys(("result", "failure", "original"), (0, 0))
-        item = await k.row("SELECT path, original, removed, original_removed FROM inbox_items")
-        assert tuple(item)[:2] == (str(result), str(original))
-        assert item["removed"] > item["original_removed"] > 0
-        removed = await k.row("SELECT removed FROM deliveries")
-        assert removed["removed"] == item["removed"]
+        text = "SELECT path, original, removed, original_removed FROM inbox_items"
+        ((path, moved, removed, original_removed),) = query(k.rig.database, text)
+        assert (path, moved) == (str(result), str(original))
+        assert removed > original_removed > 0
+        assert query(k.rig.database, "SELECT removed FROM deliveries") == [(removed,)]
     assert list((tmp_path / "outbox/ct").iterdir()) == []
     assert list((tmp_path / "originals/ct").iterdir()) == []
 
@@ -174,8 +171,9 @@ async def test_failures_of_jobs_and_of_items_go_with_their_originals(tmp_path: P
         assert len(list((tmp_path / "failed/ct").glob("*/original"))) == 2
         await k.run_for(26 * HOUR)
         assert list((tmp_path / "failed/ct").iterdir()) == []
-        count = await k.row("SELECT COUNT(*) FROM inbox_items WHERE removed IS NOT NULL")
-        assert (count[0], (await k.totals())["failure"]) == (2, (0, 0))
+        text = "SELECT COUNT(*) FROM inbox_items WHERE removed IS NOT NULL"
+        assert query(k.rig.database, text) == [(2,)]
+        assert (await k.totals())["failure"] == (0, 0)
     assert outside.exists()
 
 
@@ -222,8 +220,8 @@ async def test_links_of_duplicates_go_with_the_results_that_they_lead_to(
         assert (await k.totals())["result"][0] == 1
         await k.run_for(26 * HOUR)
         assert list((tmp_path / "outbox/ct").iterdir()) == []
-        count = await k.row("SELECT COUNT(*) FROM inbox_items WHERE removed IS NOT NULL")
-        assert count[0] == 2
+        text = "SELECT COUNT(*) FROM inbox_items WHERE removed IS NOT NULL"
+        assert query(k.rig.database, text) == [(2,)]
 
 
 async def test_a_clock_that_jumps_removes_nothing_and_says_so(tmp_path: Path) -> None:
@@ -233,7 +231,7 @@ async def test_a_clock_that_jumps_removes_nothing_and_says_so(tmp_path: Path) ->
         k.clock.wall += 30 * DAY
         await k.expiry.remove_due()
         assert result.is_dir()
-        assert "jumped" in k.expiry._trust.warnings()[0]
+        assert "jumped" in k.trust.warnings()[0]
         k.clock.passes(HOUR / 2)
         await k.expiry.remove_due()
         assert result.is_dir()
@@ -316,7 +314,8 @@ async def test_a_crash_at_any_step_of_a_removal_leaves_no_trace(tmp_path: Path, 
         await k.run_for(26 * HOUR)
         assert list((tmp_path / "outbox/ct").iterdir()) == []
         assert (await k.totals())["result"] == (0, 0)
-        assert (await k.row("SELECT removed FROM deliveries"))["removed"] is not None
+        ((removed,),) = query(k.rig.database, "SELECT removed FROM deliveries")
+        assert removed is not None
 
 
 async def test_many_go_in_bounded_steps(tmp_path: Path) -> None:

@@ -79,8 +79,11 @@ async def test_contents_are_not_compared_after_an_orderly_end(
 ) -> None:
     image = runner.add_image("app:1", nothing)
     _, power_cuts = await booted(runner, database, "first boot")
-    power_cuts._noted.orderly = True
-    await power_cuts._keep()
+    working = asyncio.create_task(power_cuts.run())
+    await asyncio.sleep(0)  # it has begun
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    runner.checks.clear()
     images, _ = await booted(runner, database, "second boot")
     await images.find("app:1")
     assert runner.checks == [(image.id, False)]

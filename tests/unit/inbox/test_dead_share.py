@@ -9,14 +9,17 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from claraedge.config import Config
 from claraedge.fs.mounts import Mount, mount_above, mount_of
 from claraedge.inbox import inbox, shares
+from claraedge.inbox.inspection.inspector import EntryInspector
 from claraedge.inbox.intake import claim
 from claraedge.inbox.model import ItemState
+from claraedge.inbox.triggers.triggers import Trigger
 from claraedge.inbox.watching import folders
 from tests.rig.inbox import drop, ended, inbox_rig, make_config
 
@@ -51,23 +54,24 @@ async def test_a_call_that_never_returns_delays_no_other_folder(
         if Path(os.fsdecode(path)).is_relative_to(share):  # type: ignore[arg-type]
             alive.wait(60)
 
+    inspect = EntryInspector.inspect
+
+    def hanging(inspector: EntryInspector, trigger: Trigger, *args: Any, **options: Any) -> Any:
+        hang(trigger.folder)
+        return inspect(inspector, trigger, *args, **options)
+
     mount, names, secure = folders.mount_of, folders._names, claim._in_the_inbox
     monkeypatch.setattr(shares, "mount_above", lambda f: SHARE if f == share else None)
     if at == "mount":
         monkeypatch.setattr(folders, "mount_of", lambda f: (hang(f), mount(f))[1])
     elif at == "list":
         monkeypatch.setattr(folders, "_names", lambda f, a: (hang(f), names(f, a))[1])
+    elif at == "inspect":
+        monkeypatch.setattr(EntryInspector, "inspect", hanging)
     elif at == "claim":
         monkeypatch.setattr(claim, "_in_the_inbox", lambda i, s: (hang(i.folder), secure(i, s))[1])
     async with inbox_rig(config(state, share)) as rig:
         await rig.register("ct")
-        if at == "inspect":
-            inspect = rig.inbox._room._inspector.inspect
-            monkeypatch.setattr(
-                rig.inbox._room._inspector,
-                "inspect",
-                lambda t, *a, **k: (hang(t.folder), inspect(t, *a, **k))[1],
-            )
         drop(share / "first.dcm")
         await rig.delivered(1)
         alive.clear()

@@ -43,7 +43,7 @@ async def test_a_half_made_container_of_a_known_job_goes_unless_it_is_being_made
         ended = await rig.job(await rig.register(chain("done")), {"x": b"1"})
         assert (await rig.end(ended.id)).status is JobStatus.HEALTHY
         podman.halves.add(f"claraedge-{ended.id}-0-1")
-        rig.engine._context.expect_orphans()
+        rig.expect_orphans()
         await eventually(
             lambda: f"claraedge-{ended.id}-0-1" not in podman.halves,
             "that of the ended job is removed",
@@ -52,7 +52,7 @@ async def test_a_half_made_container_of_a_known_job_goes_unless_it_is_being_made
         assert podman.halves == {left, strangers, service, worked_on}
         podman.release("runs")
         assert (await rig.end(job.id)).status is JobStatus.HEALTHY
-        rig.engine._context.expect_orphans()
+        rig.expect_orphans()
         await eventually(
             lambda: podman.halves == {strangers, service}, "only those of others are left"
         )

@@ -134,7 +134,7 @@ async def test_the_log_of_a_running_operator_is_cut_and_left_alone_once_it_ended
 ) -> None:
     device.runner.block("one")
     async with engine_rig(device) as rig:
-        logs = rig.engine._machine.logs
+        logs = rig.machine.logs
         caps = await caps_of(rig)
         assert caps.warnings() == []
         async with running(caps):
@@ -176,7 +176,7 @@ async def test_operators_that_ran_before_a_restart_are_watched(device: Device) -
 
 async def test_what_is_prepared_ahead_is_watched_until_its_job_ends(device: Device) -> None:
     async with engine_rig(device, run=False) as rig:
-        logs = rig.engine._machine.logs
+        logs = rig.machine.logs
         caps = await caps_of(rig)
         job = await rig.job(await rig.register(chain("one", "two")), {"x": b"1"})
         logs.prepare(job.id, "two", 1)
@@ -206,7 +206,7 @@ async def test_a_file_system_without_holes_is_reported_once_and_costs_no_log(
     monkeypatch.setattr("claraedge.jobs.logs.log_holes.punch", unable)
     caplog.set_level(logging.WARNING)
     async with engine_rig(device, run=False) as rig:
-        logs = rig.engine._machine.logs
+        logs = rig.machine.logs
         caps = await caps_of(rig)
         path = logs.prepare("j", "op", 1)
         path.write_bytes(records(0, 2 * LIMIT))
@@ -226,7 +226,7 @@ async def test_a_cut_that_fails_is_tried_again_and_reported_once(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     async with engine_rig(device, run=False) as rig:
-        logs = rig.engine._machine.logs
+        logs = rig.machine.logs
         caps = await caps_of(rig)
         path = logs.prepare("j", "op", 1)
         path.write_bytes(records(0, 2 * LIMIT))
@@ -254,7 +254,7 @@ async def test_what_an_operator_wrote_while_no_daemon_ran_is_cut_after_its_end(
     spec.log_path.write_bytes(records(0, 8 * LIMIT))
     device.runner.release("one")
     async with engine_rig(device, run=False) as rig:
-        logs = rig.engine._machine.logs
+        logs = rig.machine.logs
         caps = rig.log_caps
         await rig.database.write(lambda tx: tx.run("job_stopped", id=job.id, status=1, now=1.0))
         caps._watch(AttemptLog(job=job.id, operator="one", attempt=1))
@@ -269,7 +269,7 @@ async def test_a_fast_writer_is_checked_more_often(
 ) -> None:
     monkeypatch.setattr(log_caps, "_PAUSE", 30.0)  # what is seen sooner is seen for its speed
     async with engine_rig(device, run=False) as rig:
-        logs = rig.engine._machine.logs
+        logs = rig.machine.logs
         caps = await caps_of(rig)
         job = await rig.job(await rig.register(chain("one")), {"x": b"1"})
         path = logs.path(job.id, "one", 1)

@@ -230,7 +230,7 @@ async def test_the_engine_rests_while_an_operator_runs_on_after_an_outage(
         assert (await rig.end(other.id)).status is JobStatus.HEALTHY
         podman.available = False
         podman.removals_lost = 1
-        rig.engine._context.expect_orphans()
+        rig.expect_orphans()
         await eventually(rig.engine.warnings, "there is a warning")
         podman.available = True
         await eventually(lambda: rig.engine._orphans.soonest() != 0.0, "the orphans were tried")
@@ -250,7 +250,7 @@ async def test_an_outage_that_nobody_meets_any_more_is_over(
         job = await rig.job(await rig.register(chain("long")), {"x": b"1"})
         await rig.until_runs("long")
         podman.available = False
-        rig.engine._context.expect_orphans()
+        rig.expect_orphans()
         await eventually(rig.engine.warnings, "there is a warning")
         podman.available = True
         await eventually(lambda: not rig.engine.warnings(), "no warning is left")
@@ -281,10 +281,10 @@ async def test_a_container_that_files_are_read_from_is_not_removed_under_the_rea
         await emptied(podman)
         labels = {LABEL_INSTANCE: device.instance}
         await podman_reader(podman, labels)
-        rig.engine._context.expect_orphans()
+        rig.expect_orphans()
         await eventually(lambda: rig.engine._orphans.soonest() != 0.0, "the orphans were tried")
         assert len(await podman.containers({})) == 1
-        rig.engine._context.expect_orphans()
+        rig.expect_orphans()
         await emptied(podman)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from claraedge.clock import SystemClock
 from claraedge.errors import JobNotFoundError, PayloadNotFoundError
 from claraedge.jobs.logs.logs import JobLogs
 from claraedge.jobs.model import JobState
@@ -151,7 +152,7 @@ async def test_it_removes_periodically(device: Device) -> None:
             rig.database,
             rig.payloads,
             artifacts,
-            rig.payloads._clock,
+            SystemClock(),
             unstarted_after=0.01,
             rules=Rules(),
         )

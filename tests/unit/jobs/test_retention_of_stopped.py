@@ -24,6 +24,7 @@ from claraedge.payloads.readers import LINGER, Readers
 from tests.rig.device import Device
 from tests.rig.engine import EngineRig, engine_rig
 from tests.rig.pipelines import chain
+from tests.rig.queries import query
 
 HOUR = 3600.0
 BIG = 100_000
@@ -86,24 +87,18 @@ class Kept:
                 found.append(True)
         return found
 
-    async def rows(self, job: Job) -> dict[str, int]:
+    def rows(self, job: Job) -> dict[str, int]:
         """What the state knows of a job, by table."""
-
-        def work(tx) -> dict[str, int]:
-            counts = {}
-            for table in TABLES:
-                names = {r[1] for r in tx._connection.execute(f"PRAGMA table_info({table})")}
-                column = next(c for c in ("job", "payload", "owner", "id") if c in names)
-                if table == "jobs":
-                    column = "id"
-                wanted = job.payload if table.startswith("payload") else job.id
-                (counts[table],) = tx._connection.execute(
-                    f"SELECT COUNT(*) FROM {table} WHERE {column} = ?",
-                    (wanted,),
-                ).fetchone()
-            return counts
-
-        return await self.rig.database.read(work)
+        counts = {}
+        for table in TABLES:
+            names = {row[1] for row in query(self.rig.database, f"PRAGMA table_info({table})")}
+            column = next(c for c in ("job", "payload", "owner", "id") if c in names)
+            if table == "jobs":
+                column = "id"
+            wanted = job.payload if table.startswith("payload") else job.id
+            text = f"SELECT COUNT(*) FROM {table} WHERE {column} = ?"
+            ((counts[table],),) = query(self.rig.database, text, wanted)
+        return counts
 
     def logs(self, job: Job) -> bool:
         return (self.rig.device.state / "jobs" / job.id).exists()
@@ -154,7 +149,7 @@ async def test_payloads_then_logs_then_jobs_go_by_their_age(
         await k.remove_due_after(275 * DAY)
         with pytest.raises(JobNotFoundError):
             await k.rig.jobs.get(job.id)
-        assert set((await k.rows(job)).values()) == {0}
+        assert set(k.rows(job).values()) == {0}
         assert (await k.rig.payloads.get(reusable.id)).id == reusable.id
         assert (k.keeper.removed.payloads, k.keeper.removed.logs, k.keeper.removed.jobs) == (
             1,
@@ -201,9 +196,7 @@ async def test_payloads_go_by_bytes_with_what_failed_attempts_wrote(device: Devi
         attempt.mkdir()
         (attempt / "left").write_bytes(b"x" * (4 * BIG))
         third = await k.job()
-        await k.rig.database.write(
-            lambda tx: tx._connection.execute("UPDATE artifacts SET measured = 0")
-        )
+        query(k.rig.database, "UPDATE artifacts SET measured = 0")
         await k.keeper.remove_due()
         assert await k.payloads(first, second, third) == [False, False, True]
 
@@ -217,10 +210,10 @@ async def test_jobs_go_by_count_with_all_that_is_left_of_them(device: Device) ->
         await k.rig.jobs.add_metadata(old.id, {"Source": "CT"})
         failed = await k.job(pipeline=await k.rig.register(chain("one", image="fail")))
         new = await k.job()
-        assert min(count for t, count in (await k.rows(old)).items() if t in ("jobs", "job_log", "artifacts", "payload_files", "metadata")) > 0  # fmt: skip  # noqa: E501
+        assert min(count for t, count in k.rows(old).items() if t in ("jobs", "job_log", "artifacts", "payload_files", "metadata")) > 0  # fmt: skip  # noqa: E501
         await k.keeper.remove_due()
         for job in (old, failed):
-            assert set((await k.rows(job)).values()) == {0}
+            assert set(k.rows(job).values()) == {0}
             assert not k.logs(job)
             assert not k.rig.payloads.tree.folder(job.payload).exists()
         assert await k.payloads(new, never) == [True, True]
@@ -371,7 +364,7 @@ async def test_a_crash_between_two_steps_leaves_nothing_dangling(
                 await k.keeper.remove_due()
     async with kept(device, rules) as k:
         await k.keeper.remove_due()
-        assert set((await k.rows(old)).values()) == {0}
+        assert set(k.rows(old).values()) == {0}
         assert await k.payloads(new) == [True]
         assert [p.name for p in (device.state / "payloads").iterdir()] == [new.payload]
         assert list((device.state / "removed").iterdir()) == []
@@ -416,15 +409,9 @@ async def test_definitions_of_forgotten_jobs_go(device: Device) -> None:
     async with kept(device) as k:
         await k.job()
         await k.rig.pipelines.remove(k.pipeline)
-        row = await k.rig.database.read(
-            lambda tx: tx._connection.execute("SELECT COUNT(*) FROM definitions").fetchone()
-        )
-        assert row[0] == 1
+        assert query(k.rig.database, "SELECT COUNT(*) FROM definitions") == [(1,)]
         await k.remove_due_after(400 * DAY)
-        left = await k.rig.database.read(
-            lambda tx: tx._connection.execute("SELECT COUNT(*) FROM payloads").fetchone()
-        )
-        assert left[0] == 0
+        assert query(k.rig.database, "SELECT COUNT(*) FROM payloads") == [(0,)]
 
 
 def test_bytes_count_once_and_only_where_they_are_given_back(tmp_path: Path) -> None:

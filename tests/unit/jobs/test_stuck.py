@@ -33,7 +33,7 @@ async def test_a_step_that_does_not_end_is_reported_until_it_ends(
         await asyncio.sleep(0.1)
         assert rig.engine.stuck() is None  # there is nothing to do
         monkeypatch.setattr(podman, "containers", hangs)
-        rig.engine._context.expect_orphans()
+        rig.expect_orphans()
         await asked.wait()
         reported = await eventually(rig.engine.stuck, "it is stuck")
         assert reported.startswith("the engine has been at one step for")

@@ -13,8 +13,13 @@ from claraedge.store.database import Database
 
 
 @pytest.fixture
-async def payloads(tmp_path: Path) -> AsyncIterator[Payloads]:
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
     async with Database(tmp_path / "claraedge.db") as database:
-        payloads = Payloads(database, PayloadTree(tmp_path), SystemClock(), new_id)
-        await payloads.prepare()
-        yield payloads
+        yield database
+
+
+@pytest.fixture
+async def payloads(tmp_path: Path, database: Database) -> Payloads:
+    payloads = Payloads(database, PayloadTree(tmp_path), SystemClock(), new_id)
+    await payloads.prepare()
+    return payloads

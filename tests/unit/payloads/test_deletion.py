@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from claraedge.clock import SystemClock
 from claraedge.errors import (
     AmbiguousFileNameError,
     FileNotFoundInPayloadError,
@@ -14,6 +15,7 @@ from claraedge.errors import (
     PayloadStateError,
     RunnerUnavailableError,
 )
+from claraedge.ids import new_id
 from claraedge.payloads.payloads import Payloads
 from tests.rig.device import Device, copy
 from tests.rig.engine import EngineRig, engine_rig
@@ -159,9 +161,7 @@ async def test_leftovers_of_other_users_go_through_the_runner_and_wait_for_it(
         monkeypatch.setattr(os, "geteuid", lambda: real)
 
     async with engine_rig(device) as rig:
-        payloads = Payloads(
-            rig.database, rig.payloads.tree, rig.payloads._clock, rig.payloads._new_id, reclaim
-        )
+        payloads = Payloads(rig.database, rig.payloads.tree, SystemClock(), new_id, reclaim)
         payload = await reusable(rig, "a")
         monkeypatch.setattr(os, "geteuid", lambda: real + 1)  # so all of it is another user's
         await payloads.delete(payload)

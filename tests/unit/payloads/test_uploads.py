@@ -20,7 +20,7 @@ from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import ForeignOutputError, PayloadTree, UnusableOutputError
 from claraedge.payloads.uploads import Upload
 from claraedge.store import disposable
-from claraedge.store.database import Transaction
+from claraedge.store.database import Database, Transaction
 from claraedge.store.unknown import Unknown
 from tests.rig.deep import chain
 from tests.rig.waiting import eventually
@@ -118,7 +118,7 @@ async def test_a_full_disk_leaves_what_was_there(
 
 
 async def test_a_commit_that_is_being_recorded_is_finished_though_its_caller_disappears(
-    payloads: Payloads, monkeypatch: pytest.MonkeyPatch
+    payloads: Payloads, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payload = await payloads.create({})
     await put(payloads, payload, a=b"old")
@@ -142,7 +142,7 @@ async def test_a_commit_that_is_being_recorded_is_finished_though_its_caller_dis
     monkeypatch.setattr(payloads.tree, "sync_blobs", stores)
     call = asyncio.ensure_future(sending())
     assert await in_thread(stored.wait, DEADLINE)
-    writing = asyncio.ensure_future(payloads._database.write(holds_the_writer))
+    writing = asyncio.ensure_future(database.write(holds_the_writer))
     assert await in_thread(entered.wait, DEADLINE)
     go.set()
     await eventually(lambda: upload._committing is not None, "the commit has begun")
@@ -190,7 +190,9 @@ async def test_a_caller_that_disappears_while_a_chunk_is_written_waits_for_that(
     assert list(payloads.tree.uploads.iterdir()) == []
 
 
-async def test_a_start_sweeps_what_a_crash_left(payloads: Payloads, tmp_path: Path) -> None:
+async def test_a_start_sweeps_what_a_crash_left(
+    payloads: Payloads, database: Database, tmp_path: Path
+) -> None:
     payload = await payloads.create({})
     await put(payloads, payload, a=b"1")
     kept = blobs(payloads, payload)
@@ -198,7 +200,7 @@ async def test_a_start_sweeps_what_a_crash_left(payloads: Payloads, tmp_path: Pa
     orphan.write_bytes(b"given up by a row")
     orphan.with_name(f"{upload}-0").write_bytes(b"adopted, and never named by a row")
     given_up = [f"payloads/{payload.id}/blobs/{name}" for name in (orphan.name, upload)]
-    await payloads._database.write(lambda tx: disposable.add(tx, given_up))
+    await database.write(lambda tx: disposable.add(tx, given_up))
     (payloads.tree.uploads / "broken").mkdir()
     (payloads.tree.uploads / "broken" / "0").write_bytes(b"half")
     unknown = new_id()
@@ -208,7 +210,7 @@ async def test_a_start_sweeps_what_a_crash_left(payloads: Payloads, tmp_path: Pa
     assert list(payloads.tree.uploads.iterdir()) == []
     assert not payloads.tree.folder(unknown).exists()
     assert not (tmp_path / "unknown").exists()
-    assert await payloads._database.read(lambda tx: disposable.of(tx, "payloads")) == set()
+    assert await database.read(lambda tx: disposable.of(tx, "payloads")) == set()
     with pytest.raises(PayloadNotFoundError):
         await payloads.get(unknown)
 
@@ -261,7 +263,7 @@ async def test_what_a_crash_of_an_upload_leaves_is_no_unknown_file(
     assert not (tmp_path / "unknown").exists()
 
 
-async def test_no_record_of_what_was_removed_stays(payloads: Payloads) -> None:
+async def test_no_record_of_what_was_removed_stays(payloads: Payloads, database: Database) -> None:
     payload = await payloads.create({})
     await put(payloads, payload, a=b"1")
     await put(payloads, payload, a=b"2", b=b"3")
@@ -271,7 +273,7 @@ async def test_no_record_of_what_was_removed_stays(payloads: Payloads) -> None:
         await payloads.delete(payload.id)
         with pytest.raises(PayloadNotFoundError):
             await upload.commit()
-    assert await payloads._database.read(lambda tx: disposable.of(tx, "payloads")) == set()
+    assert await database.read(lambda tx: disposable.of(tx, "payloads")) == set()
 
 
 async def test_a_download_finds_the_new_file_where_one_was_replaced_meanwhile(

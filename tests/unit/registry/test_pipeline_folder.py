@@ -28,6 +28,7 @@ from claraedge.registry.folder import PipelineFolder
 from claraedge.registry.pipelines import Pipelines, Registered, find, why_missing
 from claraedge.store.database import Database
 from tests.rig.pipelines import chain
+from tests.rig.queries import query
 
 NO_GPU = Device(cores=4, memory=4096, gpus=0)
 OPERATOR = "name: reader\ncontainer: {image: copy}\ninput: [{path: /in}]\noutput: [{path: /out}]\n"
@@ -78,14 +79,11 @@ class Site:
     async def names(self) -> list[str]:
         return [p.name async for p in self.pipelines.each()]
 
-    async def trace(self) -> tuple[int, int]:
+    def trace(self) -> tuple[int, int]:
         """Grows with every change that anyone can see."""
-        rows = await self.database.read(
-            lambda tx: tx._connection.execute(
-                "SELECT (SELECT COUNT(*) FROM events), (SELECT COUNT(*) FROM definitions)"
-            ).fetchone()
-        )
-        return tuple(rows)
+        text = "SELECT (SELECT COUNT(*) FROM events), (SELECT COUNT(*) FROM definitions)"
+        ((events, definitions),) = query(self.database, text)
+        return events, definitions
 
 
 @pytest.fixture
@@ -125,11 +123,11 @@ async def test_the_folder_is_made_and_a_file_is_registered_once_it_stays_the_sam
     assert (registered.source, registered.files[0].path) == ("ct.yaml", "ct.yaml")
     assert registered.id == file_records.id_of("ct.yaml") == "b320eb950d6e5110bee2cfc9668e6bc3"
     assert site.pokes == 1
-    before = await site.trace()
+    before = site.trace()
     await scan(folder, 3)
     path.touch()
     await scan(folder, 3)
-    assert (await site.trace(), site.pokes) == (before, 1)
+    assert (site.trace(), site.pokes) == (before, 1)
     assert list(folder.warnings()) == []
 
 
@@ -183,12 +181,12 @@ async def test_restarts_with_the_same_bytes_change_nothing(site: Site) -> None:
     site.write("parts/reader.yaml", OPERATOR)
     await scan(site.start())
     assert await site.names() == ["ct"]
-    before, site.clock.ahead = await site.trace(), 60
+    before, site.clock.ahead = site.trace(), 60
     for _ in range(2):
         folder = site.start()
         await folder.prepare()
         await scan(folder)
-        assert (await site.trace(), site.pokes) == (before, 1)
+        assert (site.trace(), site.pokes) == (before, 1)
 
 
 async def test_a_change_updates_the_pipeline_and_forgets_the_old_text(site: Site) -> None:
@@ -196,7 +194,7 @@ async def test_a_change_updates_the_pipeline_and_forgets_the_old_text(site: Site
     site.write("ct.yaml", named("ct"))
     await scan(folder)
     first = await site.found("ct")
-    _, definitions = await site.trace()
+    _, definitions = site.trace()
     site.write("ct.yaml", named("spleen", "one", "two"))
     await scan(folder)
     second = await site.found("spleen")
@@ -204,7 +202,7 @@ async def test_a_change_updates_the_pipeline_and_forgets_the_old_text(site: Site
     assert second is not None
     assert (second.id, second.created) == (first.id, first.created)
     assert await site.found("ct") is None
-    assert (await site.trace())[1] == definitions
+    assert site.trace()[1] == definitions
     assert site.pokes == 2
 
 
@@ -382,9 +380,9 @@ async def test_a_folder_that_cannot_be_read_changes_nothing(
     else:
         site.folder.unlink(missing_ok=True)
     moved.rename(site.folder)
-    before = await site.trace()
+    before = site.trace()
     await scan(folder)
-    assert (list(folder.warnings()), await site.trace()) == ([], before)
+    assert (list(folder.warnings()), site.trace()) == ([], before)
 
 
 async def test_a_mount_point_without_its_mount_disables_nothing(
@@ -741,9 +739,9 @@ async def test_a_kill_between_two_steps_leaves_the_old_or_the_new(
         assert found is not None
         assert found.source == ("spleen.yaml" if what == "renamed" else "ct.yaml")
         assert ("two" in found.files[0].content) == (what in ("new", "changed"))
-    trace = await site.trace()
+    trace = site.trace()
     await scan(site.start(), 3)
-    assert await site.trace() == trace
+    assert site.trace() == trace
 
 
 async def test_a_full_disk_is_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

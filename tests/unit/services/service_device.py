@@ -63,16 +63,16 @@ class ServiceDevice:
         self.lost: list[tuple[str, str]] = []
         self.services: Services
         self.exits = asyncio.Event()
-        self.runner.add_image(VIEWER, self._viewer, ports=(8080, 9090), listens={8080: accept})
-        self.runner.add_image(SERVER, self._serve, listens={PORT: self.server.handle})
+        self.runner.add_image(VIEWER, self.run_viewer, ports=(8080, 9090), listens={8080: accept})
+        self.runner.add_image(SERVER, self.run_server, listens={PORT: self.server.handle})
 
-    async def _viewer(self, spec: ContainerSpec) -> int:
+    async def run_viewer(self, spec: ContainerSpec) -> int:
         write_log(spec, "viewer: no licence")
         await self.exits.wait()
         self.exits.clear()
         return 7
 
-    async def _serve(self, _spec: ContainerSpec) -> int:
+    async def run_server(self, _spec: ContainerSpec) -> int:
         self.server.restarted()
         await self.exits.wait()
         self.exits.clear()

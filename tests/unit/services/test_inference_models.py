@@ -215,7 +215,7 @@ async def test_the_gpu_goes_to_the_server_where_there_is_one(device: ServiceDevi
 
 async def test_operators_get_the_ports_of_another_server(device: ServiceDevice) -> None:
     await device.store("m")
-    device.runner.add_image("site/other:1", device._serve, listens={9100: device.server.handle})
+    device.runner.add_image("site/other:1", device.run_server, listens={9100: device.server.handle})
     settings = {"image": "site/other:1", "http_port": 9100, "grpc_port": 9101}
     pipeline = using(models=("m",))
     async with device.daemon(inference=settings) as services:

@@ -141,9 +141,8 @@ async def test_one_that_nobody_used_for_the_idle_time_ends_with_its_network(
         services._companions.living.copy().pop().notify()
         await eventually(lambda: services.count() == 0, "no service is left")
         await eventually(lambda: _none(device), "no container and no network is left")
-        assert not (services._workshop.volumes / "x").parent.exists() or not list(
-            services._workshop.volumes.iterdir()
-        )
+        volumes = device.state / "services/volumes"
+        assert not volumes.exists() or not list(volumes.iterdir())
 
 
 async def _networks(device: ServiceDevice, count: int) -> bool:
@@ -212,7 +211,7 @@ async def test_one_that_ends_before_it_is_healthy_fails_the_job_with_its_last_wo
     device: ServiceDevice,
 ) -> None:
     async def breaks(spec: ContainerSpec) -> int:
-        return await device._viewer(spec)
+        return await device.run_viewer(spec)
 
     device.runner.add_image("site/broken:1", breaks, ports=(1,))
     async with device.daemon() as services:
@@ -224,7 +223,7 @@ async def test_one_that_ends_before_it_is_healthy_fails_the_job_with_its_last_wo
 
 async def test_one_that_ends_as_its_image_is_damaged_says_so(device: ServiceDevice) -> None:
     async def breaks(spec: ContainerSpec) -> int:
-        return await device._viewer(spec)
+        return await device.run_viewer(spec)
 
     device.runner.add_image("site/broken:1", breaks, ports=(1,))
     device.runner.damage_image("site/broken:1", contents=True)
@@ -247,7 +246,7 @@ async def test_one_that_never_listens_fails_the_job_after_a_bounded_time(
 async def test_a_connection_without_a_port_of_an_image_without_ports_is_refused(
     device: ServiceDevice,
 ) -> None:
-    device.runner.add_image("site/portless:1", device._viewer)
+    device.runner.add_image("site/portless:1", device.run_viewer)
     async with device.daemon() as services:
         with pytest.raises(ServiceError, match=r"VIEWER.*no `port:`"):
             await services.acquire("one", using(viewer(image="site/portless:1")))
@@ -305,7 +304,7 @@ async def test_an_acquire_that_is_cancelled_anywhere_leaves_nothing(
         await services.release("one")
         await services.stop()
         await eventually(lambda: _none(device), "no container and no network is left")
-        assert services._companions.living == set()
+        assert services.present() == []
         assert services._companions.models == {}
 
 
@@ -415,7 +414,7 @@ async def test_a_next_daemon_removes_what_does_not_run_and_what_belongs_to_no_jo
     device.runner.cut_power()
     async with device.daemon() as services:
         await eventually(lambda: _none(device), "no container and no network is left")
-        assert list(services._workshop.volumes.iterdir()) == []
+        assert list((device.state / "services/volumes").iterdir()) == []
         await services.acquire("two", using(viewer()))
         assert len(device.runner.started) == 2
 
@@ -437,7 +436,7 @@ async def test_a_container_that_podman_keeps_is_tried_again(device: ServiceDevic
         device.runner.refuse_removal("service viewer")
         await services.stop()
         await services.release("one")
-        await eventually(lambda: services._companions.living == set(), "no companion lives")
+        await eventually(lambda: services.present() == [], "no companion lives")
         assert len(await device.containers()) == 1
         device.runner._kept.clear()
         await eventually(lambda: _none(device), "no container and no network is left")
@@ -484,7 +483,7 @@ async def test_a_newer_image_is_used_once_nobody_uses_the_older_one(
     async with device.daemon() as services:
         await services.acquire("one", using(viewer()))
         newer = device.runner.add_image(
-            VIEWER, device._viewer, ports=(8080,), listens={8080: accept}
+            VIEWER, device.run_viewer, ports=(8080,), listens={8080: accept}
         )
         await services.acquire("two", using(viewer()))
         assert len(device.runner.created) == 1

@@ -15,6 +15,8 @@ from claraedge.errors import NewerStateError, StateFolderError
 from claraedge.store import migrations
 from claraedge.store.database import Database
 from claraedge.store.migrations import migrate, schema_version
+from tests.rig.later_schema import later_schema
+from tests.rig.queries import query
 
 
 async def made(path: Path) -> None:
@@ -53,14 +55,9 @@ async def test_the_version_is_in_the_header_while_the_file_is_open(path: Path) -
 async def test_opening_again_changes_no_schema(path: Path) -> None:
     await made(path)
     async with Database(path) as database:
-        before = await database.read(
-            lambda tx: tx._connection.execute("PRAGMA schema_version").fetchone()[0]
-        )
+        before = query(database, "PRAGMA schema_version")
     async with Database(path) as database:
-        after = await database.read(
-            lambda tx: tx._connection.execute("PRAGMA schema_version").fetchone()[0]
-        )
-    assert before == after
+        assert query(database, "PRAGMA schema_version") == before
 
 
 async def test_a_newer_file_is_refused_and_not_touched(path: Path) -> None:
@@ -108,17 +105,13 @@ async def test_a_step_that_fails_leaves_the_file_as_it_was(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await made(path)
-    longer = Migrations("claraedge")
-    for step in migrations.SCHEMA._migrations:
-        longer(name=step.name)(step.fn)
 
-    @longer(name="next")
     def following(db: sqlite_utils.Database) -> None:
         db.execute("CREATE TABLE half (id INTEGER)")
         db.execute("CREATE TABLE facts (id INTEGER)")  # is there already
 
     with monkeypatch.context() as patch:
-        patch.setattr(migrations, "SCHEMA", longer)
+        patch.setattr(migrations, "SCHEMA", later_schema(following))
         with pytest.raises(StateFolderError, match="already exists"):
             await fact(path)
     assert header_version(path) == schema_version()

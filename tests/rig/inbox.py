@@ -22,6 +22,7 @@ from claraedge.failpoints import hooked
 from claraedge.ids import new_id
 from claraedge.inbox.inbox import Inbox
 from claraedge.inbox.model import Item, ItemState
+from claraedge.inbox.watching.watch import Watcher
 from claraedge.jobs import records as jobs
 from claraedge.jobs.logs.logs import JobLogs
 from claraedge.jobs.model import Job, JobStatus, Priority
@@ -135,6 +136,11 @@ class InboxRig:
     delivery: Delivery
     engine: Engine
     group: asyncio.TaskGroup
+
+    @property
+    def watcher(self) -> Watcher:
+        """What listens to the kernel for the inbox."""
+        return self.inbox._watcher
 
     async def register(self, name: str, text: str = DEFINITION) -> str:
         part = DefinitionFile(path="p.yaml", content=text.format(name=name))

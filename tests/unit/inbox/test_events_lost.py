@@ -59,8 +59,8 @@ def logged(caplog: pytest.LogCaptureFixture, text: str) -> list[str]:
 
 async def heard_of(rig: InboxRig) -> None:
     """Waits until the inbox was scanned after an overflow, and receives events again."""
-    observer = rig.inbox._watcher._observer
-    watcher = rig.inbox._watcher
+    watcher = rig.watcher
+    observer = watcher._observer
     await eventually(lambda: watcher._observer not in (None, observer), "there is a new observer")
     await eventually(lambda: watcher._watched and not watcher._outdated, "the inbox is scanned")
 
@@ -183,9 +183,9 @@ async def some_folders_get_no_watch(state: Path) -> None:
         drop(inbox / "mr/scan.dcm")
         drop(inbox / "ct/scan.dcm")
         await rig.until(lambda items: len(ended(items)) == 3)
-        assert rig.inbox._watcher.partial
+        assert rig.watcher.partial
         limit(100_000)
-        await eventually(lambda: not rig.inbox._watcher.partial, "all folders are watched")
+        await eventually(lambda: not rig.watcher.partial, "all folders are watched")
         drop(inbox / "mr/later.dcm")
         await rig.delivered(4)
         assert {i.state for i in ended(list(await rig.inbox.items()))} == {ItemState.DELIVERED}
@@ -198,9 +198,9 @@ async def no_folder_gets_a_watch(state: Path) -> None:
         drop(state / "inbox/ct/a.dcm")
         drop(state / "inbox/ct/study/series/b.dcm")
         await rig.delivered(2)
-        assert rig.inbox._watcher.partial
+        assert rig.watcher.partial
         limit(100)
-        await eventually(lambda: not rig.inbox._watcher.partial, "all folders are watched")
+        await eventually(lambda: not rig.watcher.partial, "all folders are watched")
         drop(state / "inbox/ct/c.dcm")
         await rig.delivered(3)
 

@@ -79,8 +79,10 @@ async def test_a_folder_that_was_replaced_is_watched_again(tmp_path: Path) -> No
     await ears.watcher.stop()
 
 
-def overflow(observer: InotifyObserver) -> None:
+def overflow(watcher: Watcher) -> None:
     """What the kernel sends when it dropped events, through watchdog's own code."""
+    observer = watcher._observer
+    assert observer is not None
     event = InotifyEvent(-1, Mask(InotifyConstants.IN_Q_OVERFLOW), 0, b"")  # type: ignore[arg-type]
     observer._inotify_fd.handle_event(event)
 
@@ -88,8 +90,7 @@ def overflow(observer: InotifyObserver) -> None:
 async def test_an_overflow_is_reported(tmp_path: Path) -> None:
     ears = Ears()
     await ears.watcher.watch([tmp_path])
-    assert ears.watcher._observer is not None
-    overflow(ears.watcher._observer)
+    overflow(ears.watcher)
     await ears.until(lambda: ears.lost)
     await ears.watcher.stop()
 
@@ -107,8 +108,7 @@ async def test_an_overflow_makes_the_inbox_scan_at_once(
         drop(tmp_path / "inbox/ct/scan.dcm")
         await asyncio.sleep(0.8)
         assert len(await rig.inbox.items()) == 1
-        assert rig.inbox._watcher._observer is not None
-        overflow(rig.inbox._watcher._observer)
+        overflow(rig.watcher)
         await rig.delivered(2)
 
 

@@ -56,11 +56,17 @@ def get(key: str) -> Any:
     return work
 
 
+def writer_of(database: Database) -> sqlite3.Connection:
+    """Returns the connection of all changes; call it while the database is open."""
+    writer = database._writer
+    assert writer is not None
+    return writer
+
+
 @contextmanager
 def statements(database: Database) -> Any:
     """What the writer's connection runs."""
-    writer = database._writer
-    assert writer is not None
+    writer = writer_of(database)
     seen: list[str] = []
     writer.set_trace_callback(seen.append)
     try:
@@ -134,8 +140,7 @@ async def test_writes_that_come_together_share_one_commit(database: Database) ->
 
 async def test_no_caller_is_answered_before_the_commit(database: Database) -> None:
     order: list[str] = []
-    writer = database._writer
-    assert writer is not None
+    writer = writer_of(database)
     loop = asyncio.get_running_loop()
 
     class Noting(asyncio.Future[Any]):
@@ -380,15 +385,12 @@ async def test_room_that_is_made_on_a_full_disk_lets_the_state_be_recorded(tmp_p
         if not room:
             return False
         made.append(room.pop())
-        writer = database._writer
-        assert writer is not None
-        writer.execute("PRAGMA max_page_count = 1000000")
+        writer_of(database).execute("PRAGMA max_page_count = 1000000")
         return True
 
     room = ["ballast"]
     async with Database(tmp_path / "claraedge.db", on_full=on_full) as database:
-        writer = database._writer
-        assert writer is not None
+        writer = writer_of(database)
 
         def fill() -> None:
             (pages,) = writer.execute("PRAGMA page_count").fetchone()

@@ -21,7 +21,7 @@ TOTAL = 2000
 
 
 @dataclass
-class Disks:
+class DiskRig:
     """Disks whose figures are set by hand, in MiB; what the guard did is noted."""
 
     folder: Path
@@ -86,156 +86,156 @@ class Disks:
 
 
 @pytest.fixture
-def disks(tmp_path: Path) -> Disks:
-    return Disks(tmp_path)
+def rig(tmp_path: Path) -> DiskRig:
+    return DiskRig(tmp_path)
 
 
-async def test_enough_room_blocks_nothing(disks: Disks) -> None:
-    await disks.guard.prepare()
-    assert await disks.check() == []
-    assert (disks.disks.blocked_by(), disks.guard.warnings(), disks.disks.level) == (
+async def test_enough_room_blocks_nothing(rig: DiskRig) -> None:
+    await rig.guard.prepare()
+    assert await rig.check() == []
+    assert (rig.disks.blocked_by(), rig.guard.warnings(), rig.disks.level) == (
         None,
         [],
         Level.ROOM,
     )
-    assert [(f.name, f.free, f.soft, f.hard) for f in disks.disks.figures()] == [
+    assert [(f.name, f.free, f.soft, f.hard) for f in rig.disks.figures()] == [
         (name, 1000 * MIB, 400 * MIB, 200 * MIB) for name in ("state", "inbox", "podman")
     ]
 
 
 @pytest.mark.parametrize("name", ["state", "inbox", "podman"])
-async def test_any_low_disk_blocks_work_and_says_which(disks: Disks, name: str) -> None:
-    await disks.guard.prepare()
-    await disks.check(**{name: 300})
+async def test_any_low_disk_blocks_work_and_says_which(rig: DiskRig, name: str) -> None:
+    await rig.guard.prepare()
+    await rig.check(**{name: 300})
     why = f"the disk of {name} has 300 MiB of 2.0 GiB free, but 440 MiB must be free"
-    assert disks.disks.blocked_by() == f"disk: {why}"
-    assert disks.guard.warnings()[0].startswith(why)
+    assert rig.disks.blocked_by() == f"disk: {why}"
+    assert rig.guard.warnings()[0].startswith(why)
 
 
 async def test_it_blocks_work_from_the_first_check_on(tmp_path: Path) -> None:
-    disks = Disks(tmp_path)
-    disks.free["state"] = 1
-    await disks.guard.prepare()
-    assert disks.disks.blocked_by() is not None
-    assert not disks.ballast.is_there()
+    rig = DiskRig(tmp_path)
+    rig.free["state"] = 1
+    await rig.guard.prepare()
+    assert rig.disks.blocked_by() is not None
+    assert not rig.ballast.is_there()
 
 
-async def test_retention_runs_at_once_and_then_now_and_then(disks: Disks) -> None:
-    await disks.guard.prepare()
-    assert await disks.check(state=300) == ["reclaim 140"]
-    assert await disks.check(0.5) == []
-    assert "nothing more that it may remove" in disks.guard.warnings()[0]
-    assert await disks.check(5) == ["reclaim 140"]
-    disks.removable = 500
-    assert await disks.check(5) == ["reclaim 140", "room"]
-    assert disks.free["state"] == 440
-    assert disks.disks.blocked_by() is None
+async def test_retention_runs_at_once_and_then_now_and_then(rig: DiskRig) -> None:
+    await rig.guard.prepare()
+    assert await rig.check(state=300) == ["reclaim 140"]
+    assert await rig.check(0.5) == []
+    assert "nothing more that it may remove" in rig.guard.warnings()[0]
+    assert await rig.check(5) == ["reclaim 140"]
+    rig.removable = 500
+    assert await rig.check(5) == ["reclaim 140", "room"]
+    assert rig.free["state"] == 440
+    assert rig.disks.blocked_by() is None
 
 
-async def test_what_lies_on_another_disk_is_not_removed_in_vain(disks: Disks) -> None:
-    await disks.guard.prepare()
-    disks.removable = 500
-    assert await disks.check(podman=300) == ["reclaim 0"]
-    assert disks.removable == 500
-    assert "nothing more" not in disks.guard.warnings()[0]
+async def test_what_lies_on_another_disk_is_not_removed_in_vain(rig: DiskRig) -> None:
+    await rig.guard.prepare()
+    rig.removable = 500
+    assert await rig.check(podman=300) == ["reclaim 0"]
+    assert rig.removable == 500
+    assert "nothing more" not in rig.guard.warnings()[0]
 
 
-async def test_it_ends_some_way_above_the_limit_and_pokes_once(disks: Disks) -> None:
-    await disks.guard.prepare()
-    await disks.check(podman=300)
-    assert await disks.check(0.5, podman=439) == []
-    assert disks.disks.blocked_by() is not None
-    assert await disks.check(0.5, podman=440) == ["room"]
-    assert await disks.check(0.5) == []
+async def test_it_ends_some_way_above_the_limit_and_pokes_once(rig: DiskRig) -> None:
+    await rig.guard.prepare()
+    await rig.check(podman=300)
+    assert await rig.check(0.5, podman=439) == []
+    assert rig.disks.blocked_by() is not None
+    assert await rig.check(0.5, podman=440) == ["room"]
+    assert await rig.check(0.5) == []
 
 
-async def test_below_the_hard_limit_it_removes_and_then_evicts(disks: Disks) -> None:
-    await disks.guard.prepare()
-    assert await disks.check(state=100) == [
+async def test_below_the_hard_limit_it_removes_and_then_evicts(rig: DiskRig) -> None:
+    await rig.guard.prepare()
+    assert await rig.check(state=100) == [
         "reclaim 340",
         "evict: the disk of state has 100 MiB of 2.0 GiB free, but 220 MiB must be free",
     ]
     # New work needs more than those that run.
     why = "the disk of state has 100 MiB of 2.0 GiB free, but 440 MiB must be free"
-    assert disks.disks.blocked_by() == f"disk: {why}"
-    assert disks.guard.warnings()[0].startswith(f"{why}: until then nothing new is taken")
-    assert "evicted" in disks.guard.warnings()[0]
-    did = await disks.check(0.5)
+    assert rig.disks.blocked_by() == f"disk: {why}"
+    assert rig.guard.warnings()[0].startswith(f"{why}: until then nothing new is taken")
+    assert "evicted" in rig.guard.warnings()[0]
+    did = await rig.check(0.5)
     assert [one.split()[0] for one in did] == ["reclaim", "evict:"], "at every check"
-    disks.removable = 200
-    assert await disks.check(0.5) == ["reclaim 340"], "that was enough"
-    assert disks.disks.level is Level.LOW
+    rig.removable = 200
+    assert await rig.check(0.5) == ["reclaim 340"], "that was enough"
+    assert rig.disks.level is Level.LOW
 
 
 @pytest.mark.parametrize("trouble", [OSError(36, "File name too long"), RecursionError("deep")])
 async def test_it_evicts_also_where_nothing_can_be_removed(
-    disks: Disks, trouble: Exception
+    rig: DiskRig, trouble: Exception
 ) -> None:
-    await disks.guard.prepare()
-    disks.trouble = trouble
+    await rig.guard.prepare()
+    rig.trouble = trouble
     with pytest.raises(type(trouble)):
-        await disks.check(state=100)
-    assert [one.split()[0] for one in disks.did] == ["reclaim", "evict:"]
+        await rig.check(state=100)
+    assert [one.split()[0] for one in rig.did] == ["reclaim", "evict:"]
 
 
-async def test_no_job_is_evicted_for_a_disk_that_jobs_do_not_write_to(disks: Disks) -> None:
-    await disks.guard.prepare()
-    assert await disks.check(inbox=10) == ["reclaim 0"]
-    assert disks.disks.level is Level.OUT
-    assert "evicted" not in disks.guard.warnings()[0]
-    assert disks.disks.blocked_by() is not None
+async def test_no_job_is_evicted_for_a_disk_that_jobs_do_not_write_to(rig: DiskRig) -> None:
+    await rig.guard.prepare()
+    assert await rig.check(inbox=10) == ["reclaim 0"]
+    assert rig.disks.level is Level.OUT
+    assert "evicted" not in rig.guard.warnings()[0]
+    assert rig.disks.blocked_by() is not None
 
 
-async def test_a_disk_that_cannot_be_seen_counts_as_it_was_last(disks: Disks) -> None:
-    await disks.guard.prepare()
-    await disks.check(podman=-1)
-    assert disks.disks.blocked_by() is None
-    await disks.check(podman=300)
-    await disks.check(podman=-1)
-    assert "podman" in (disks.disks.blocked_by() or "")
+async def test_a_disk_that_cannot_be_seen_counts_as_it_was_last(rig: DiskRig) -> None:
+    await rig.guard.prepare()
+    await rig.check(podman=-1)
+    assert rig.disks.blocked_by() is None
+    await rig.check(podman=300)
+    await rig.check(podman=-1)
+    assert "podman" in (rig.disks.blocked_by() or "")
 
 
 async def test_the_log_says_it_once_with_figures(
-    disks: Disks, caplog: pytest.LogCaptureFixture
+    rig: DiskRig, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, disk_guard.__name__)
-    await disks.guard.prepare()
+    await rig.guard.prepare()
     for free in (300, 290, 280, 500):
-        await disks.check(1, state=free)
+        await rig.check(1, state=free)
     assert caplog.messages == [
         "the disk of state has 300 MiB of 2.0 GiB free, but 440 MiB must be free: work waits",
         "the disks have room again: work continues",
     ]
 
 
-async def test_the_ballast_is_made_when_there_is_room_beyond_the_soft_limit(disks: Disks) -> None:
-    disks.free["state"] = 455  # 440 would be enough without it
-    await disks.guard.prepare()
-    assert not disks.ballast.is_there()
-    await disks.check(1, state=456)
-    assert disks.ballast.is_there()
-    disks.ballast.give_up()
-    await disks.check(1, state=300)
-    await disks.check(70)
-    assert not disks.ballast.is_there()
-    await disks.check(70, state=1000)
-    assert disks.ballast.is_there()
+async def test_the_ballast_is_made_when_there_is_room_beyond_the_soft_limit(rig: DiskRig) -> None:
+    rig.free["state"] = 455  # 440 would be enough without it
+    await rig.guard.prepare()
+    assert not rig.ballast.is_there()
+    await rig.check(1, state=456)
+    assert rig.ballast.is_there()
+    rig.ballast.give_up()
+    await rig.check(1, state=300)
+    await rig.check(70)
+    assert not rig.ballast.is_there()
+    await rig.check(70, state=1000)
+    assert rig.ballast.is_there()
 
 
 async def test_what_keeps_it_from_making_room_is_tried_again(
-    disks: Disks, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    rig: DiskRig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(disk_guard, "_PAUSE", 0.001)
     monkeypatch.setattr(disk_guard, "_PAUSE_LOW", 0.001)
     monkeypatch.setattr(disk_guard, "_RELIEF", 0.0)
-    await disks.guard.prepare()
-    disks.trouble = StorageFullError("claraedge.db: the disk is full")
-    disks.free["state"] = 300
-    running = asyncio.create_task(disks.guard.run())
+    await rig.guard.prepare()
+    rig.trouble = StorageFullError("claraedge.db: the disk is full")
+    rig.free["state"] = 300
+    running = asyncio.create_task(rig.guard.run())
     try:
-        await eventually(lambda: len(disks.did) >= 5, "it tried again")
-        disks.trouble, disks.removable = None, 500
-        await eventually(lambda: disks.disks.blocked_by() is None, "there is room")
+        await eventually(lambda: len(rig.did) >= 5, "it tried again")
+        rig.trouble, rig.removable = None, 500
+        await eventually(lambda: rig.disks.blocked_by() is None, "there is room")
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

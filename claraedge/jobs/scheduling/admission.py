@@ -20,11 +20,19 @@ from claraedge.jobs.scheduling.budget import (
     value_obstacle,
     with_memory,
 )
-from claraedge.jobs.scheduling.gpu_leases import absent, gpu_obstacle, with_gpus
+from claraedge.jobs.scheduling.gpu_leases import (
+    SERVICES_TURN,
+    absent,
+    gpu_obstacle,
+    services_obstacle,
+    with_gpus,
+)
 
 
 def obstacle(candidate: Candidate, capacity: Capacity, usage: Usage) -> str | None:
     """Returns what a candidate waits for, as text for users; None: it may start."""
+    if (waits_for := services_obstacle(candidate, usage)) is not None:
+        return waits_for
     if candidate.requests.slot and usage.operators >= capacity.operators:
         return f"all {capacity.operators} operator slots are taken"
     return (
@@ -94,8 +102,10 @@ def decide(
             wanted |= candidate.services.keys()
             idle_memory = idle_to_end(usage, capacity)
         if candidate.priority is Priority.IMMEDIATE and not candidate.job_runs:
-            # Its queue has to be empty before any other job starts (Clara 0.8.1).
-            immediate_waits = immediate_waits or absent(candidate, capacity) is None
+            # Its queue has to be empty before any other job starts (Clara 0.8.1), unless that may
+            # last: for a GPU that is not there, or one for services.
+            may_last = waits_for == SERVICES_TURN or absent(candidate, capacity) is not None
+            immediate_waits = immediate_waits or not may_last
     return Decision(idle_memory=idle_memory, wanted=wanted)
 
 

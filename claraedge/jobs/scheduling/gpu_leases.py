@@ -32,10 +32,17 @@ def absent(candidate: Candidate, capacity: Capacity) -> str | None:
     return None
 
 
+def services_obstacle(candidate: Candidate, usage: Usage) -> str | None:
+    """Returns the GPU that the services of a candidate's job wait for, as text; None: it is free.
+
+    It is not reserved for them, so what they wait for comes before all other obstacles.
+    """
+    others = usage.gpu_jobs - usage.service_gpu_users - {candidate.job}
+    return SERVICES_TURN if candidate.services_want_gpu and others else None
+
+
 def gpu_obstacle(candidate: Candidate, capacity: Capacity, usage: Usage) -> str | None:
     """Returns the GPUs that a candidate waits for, as text for users; None: they are free."""
-    if candidate.services_want_gpu and usage.gpu_jobs - usage.service_gpu_users - {candidate.job}:
-        return SERVICES_TURN
     if not candidate.requests.devices:
         return absent(candidate, capacity)
     lease = usage.leases.get(candidate.job)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from claraedge.jobs.model import Priority
 from claraedge.jobs.scheduling.admission import obstacle
 from claraedge.jobs.scheduling.budget import Candidate, Capacity, Usage, value_obstacle
-from claraedge.jobs.scheduling.gpu_leases import OWN_TURN, SERVICES_TURN, absent
+from claraedge.jobs.scheduling.gpu_leases import OWN_TURN, absent, services_obstacle
 
 #: Seconds for which a waiting operator may be overtaken; then its resources are reserved for it.
 OVERTAKEN = 60.0
@@ -28,12 +28,21 @@ def overtaken(
         if group in found or (not candidate.queued and not candidate.job_runs):
             continue
         waits_for = obstacle(candidate, capacity, usage)
-        if waits_for in (None, OWN_TURN, SERVICES_TURN) or absent(candidate, capacity) is not None:
+        if waits_for in (None, OWN_TURN) or absent(candidate, capacity) is not None:
             continue
-        if waits_for == value_obstacle(candidate, usage):  # these are not overtaken
+        if not may_reserve(candidate, usage):
             continue
         found[group] = candidate
     return tuple(found.values())
+
+
+def may_reserve(candidate: Candidate, usage: Usage) -> bool:
+    """Returns whether a reservation helps a candidate.
+
+    None does where it waits for shared memory or a GPU that other jobs have until they end: it
+    would only keep its other resources from all others meanwhile.
+    """
+    return services_obstacle(candidate, usage) is None and value_obstacle(candidate, usage) is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

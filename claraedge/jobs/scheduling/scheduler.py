@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from claraedge.blocking import in_thread
 from claraedge.clock import Clock
 from claraedge.jobs.scheduling.admission import decide, obstacle
-from claraedge.jobs.scheduling.budget import Candidate, Capacity, Usage, value_obstacle
+from claraedge.jobs.scheduling.budget import Candidate, Capacity, Usage
 from claraedge.jobs.scheduling.gpu_leases import grant
-from claraedge.jobs.scheduling.overtaking import OVERTAKEN, Overtaking, overtaken
+from claraedge.jobs.scheduling.overtaking import OVERTAKEN, Overtaking, may_reserve, overtaken
 from claraedge.jobs.scheduling.turns import Turns
 
 
@@ -103,8 +103,7 @@ class Scheduler:
     def choose(self, candidates: Collection[Candidate], usage: Usage) -> Choice:
         """Chooses what starts now, among all waiting operators."""
         capacity = self._capacity
-        # One that waits for the shared memory of other jobs keeps no other resource meanwhile.
-        waiting = {c.who: c for c in candidates if value_obstacle(c, usage) is None}
+        waiting = {c.who: c for c in candidates if may_reserve(c, usage)}
         blocked = (c.who for c in overtaken(candidates, capacity, usage))
         self._overtaking = self._overtaking.after(blocked, waiting, self._clock.elapsed())
         who = self._overtaking.reserved

@@ -176,6 +176,15 @@ def test_the_order_of_turns() -> None:
     assert turns == [c.job for c in in_order]
 
 
+def test_an_urgent_job_delays_others_but_not_while_its_services_wait_for_a_gpu() -> None:
+    other = candidate("other", position=2)
+    usage = Usage(leases={"runs": (G0,)}, gpu_jobs=frozenset({"runs"}))
+    urgent = gpu("urgent", priority=Priority.IMMEDIATE)
+    assert decide([urgent, other], ONE_GPU, usage).candidate is None
+    served = candidate("urgent", priority=Priority.IMMEDIATE, services_want_gpu=True)
+    assert decide([served, other], ONE_GPU, usage).candidate is other
+
+
 def test_one_that_waits_does_not_hold_up_others() -> None:
     waiting = [gpu("first", position=1), candidate("second", position=2)]
     chosen = decide(waiting, ONE_GPU, Usage(leases={"other": (G0,)})).candidate

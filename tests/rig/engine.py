@@ -102,7 +102,7 @@ class EngineRig:
 
     def expect_orphans(self) -> None:
         """Lets the engine search for containers of nobody, as after an outage of Podman."""
-        self.machine.removals.on_outage()
+        self.engine.expect_orphans()
 
     async def listing(self, payload: str) -> list[str]:
         return [file.name for file in (await self.payloads.get(payload)).files]

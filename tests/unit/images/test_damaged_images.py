@@ -78,8 +78,8 @@ async def test_contents_are_not_compared_after_an_orderly_end(
     runner: MemoryRunner, database: Database
 ) -> None:
     image = runner.add_image("app:1", nothing)
-    _, power_cuts = await booted(runner, database, "first boot")
-    working = asyncio.create_task(power_cuts.run())
+    images, power_cuts = await booted(runner, database, "first boot")
+    working = asyncio.create_task(power_cuts.run(images.checks.check_all))
     await asyncio.sleep(0)  # it has begun
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)

@@ -304,7 +304,7 @@ async def test_an_acquire_that_is_cancelled_anywhere_leaves_nothing(
         await services.release("one")
         await services.stop()
         await eventually(lambda: _none(device), "no container and no network is left")
-        assert services.present() == []
+        assert services.usage().memory == {}
         assert services._companions.models == {}
 
 
@@ -436,7 +436,7 @@ async def test_a_container_that_podman_keeps_is_tried_again(device: ServiceDevic
         device.runner.refuse_removal("service viewer")
         await services.stop()
         await services.release("one")
-        await eventually(lambda: services.present() == [], "no companion lives")
+        await eventually(lambda: services.usage().memory == {}, "no companion lives")
         assert len(await device.containers()) == 1
         device.runner._kept.clear()
         await eventually(lambda: _none(device), "no container and no network is left")

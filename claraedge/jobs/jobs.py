@@ -158,7 +158,7 @@ class Jobs:
                 await in_thread(self._tree.make, payload)
                 if input_payloads:
                     await self._database.write(lambda tx: disposable.add(tx, copied))
-                copies += await self._copies(payload, input_payloads)
+                    copies += await self._copies(payload, input_payloads)
             except BaseException:  # also if the caller is cancelled
                 await to_its_end(self._undo(payload, copied))
                 raise

@@ -289,14 +289,14 @@ def get(tx: Transaction, pipeline: str) -> Registered:
     return _registered(tx, row, with_files=True)
 
 
-def find(tx: Transaction, name_or_id: str) -> Registered | None:
+def find(tx: Transaction, name_or_id: str, *, with_files: bool = True) -> Registered | None:
     """Returns the pipeline of an id, or the newest of a name (without regard to case); None where
     there is none.
     """
     row = tx.row("pipeline", id=name_or_id.lower()) or tx.row(
         "newest_pipeline_of_name", name_folded=name_or_id.casefold()
     )
-    return None if row is None else _registered(tx, row, with_files=True)
+    return None if row is None else _registered(tx, row, with_files=with_files)
 
 
 def why_missing(tx: Transaction, name_or_id: str) -> str:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claraedge.runner.protocol import LABEL_INSTANCE
-from tests.bench.start import Daemon
+from tests.bench.start import CHAIN, NOTHING, Daemon
 from tests.freeze.frozen_site import Site
 from tests.integration.daemon.conftest import IMAGE, program
 from tests.rig.operators import busybox_image
@@ -110,7 +110,7 @@ def soaked(site: Site, jobs: int) -> bool:
     """Runs the jobs and prints the figures; returns whether all limits are kept."""
     site.say("create", "image", "-f", busybox_image(site.folder / "image.tar", f"{IMAGE}:1"))
     daemon = Daemon(site)
-    chain = daemon.register("chain", {"a": [], "b": ["a"], "c": ["b"]})
+    chain = daemon.register("chain", CHAIN, NOTHING)
     assert site.process is not None
     process, instance = site.process.pid, site.ask("status")["instance"]
     mounted = mounts()

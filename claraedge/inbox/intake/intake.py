@@ -45,7 +45,6 @@ from claraedge.inbox.intake.results import (
 from claraedge.inbox.intake.submissions import Submissions
 from claraedge.inbox.intake.submit import Filled
 from claraedge.inbox.model import Claimed, Item, ItemState
-from claraedge.inbox.shares import on_share
 from claraedge.jobs.model import Priority
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.model import Pipeline
@@ -251,15 +250,15 @@ class Intake:
         waiting = [p for p in self._pending.values() if p.began is None]
         due = deque(p for p in waiting if p.due <= now and not self._hangs(p))
         while due and self._at_work < _AT_ONCE:
-            together = next_together(due, most=-(-len(due) // (_AT_ONCE - self._at_work)))
+            most = -(-len(due) // (_AT_ONCE - self._at_work))
+            together, on_share = next_together(due, most)
             if self._hangs(together[0]):
                 continue
             for pending in together:
                 pending.began = now
                 pending.turn = now if pending.turn is None else pending.turn
-            folder = together[0].item.folder
-            if on_share(folder):
-                self._asked[folder] += 1
+            if on_share:
+                self._asked[together[0].item.folder] += 1
             else:
                 self._at_work += 1
             group.create_task(self._work(together), name=f"process {together[0].item.id}")

@@ -85,10 +85,11 @@ class Entries:
                 del self.taken[key]
 
 
-def next_together(due: deque[Pending], most: int) -> list[Pending]:
+def next_together(due: deque[Pending], most: int) -> tuple[list[Pending], bool]:
     """Removes from `due`, and returns, the next items for one thread: at least one, at most `most`.
 
-    An item that was tried before, and each share, gets a thread of its own.
+    Also returns whether their folder lies on a share. An item that was tried before, and each
+    share, gets a thread of its own.
     """
     chosen = [due.popleft()]
     size, folder = chosen[0].item.size, chosen[0].item.folder
@@ -100,4 +101,4 @@ def next_together(due: deque[Pending], most: int) -> list[Pending]:
         if size > _TOGETHER_BYTES:
             break
         chosen.append(due.popleft())
-    return chosen
+    return chosen, shared

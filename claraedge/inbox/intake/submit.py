@@ -145,7 +145,7 @@ def submit(tx: Transaction, prepared: Prepared, now: float) -> Submitted | Dupli
     An item that has a job already is not changed. Raises PipelineChangedError.
     """
     item, pipeline = prepared.item, prepared.resolved.pipeline
-    registered = find(tx, item.pipeline)
+    registered = find(tx, item.pipeline, with_files=False)
     if registered is None or registered.definition != prepared.resolved.definition:
         raise PipelineChangedError(f"the pipeline {item.pipeline} was changed or removed")
     state = records.state(tx, item.id)

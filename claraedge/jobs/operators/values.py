@@ -72,21 +72,26 @@ class SharedMemory:
 
         None: it cannot be read, and `check` says why.
         """
-        with self._lock:
-            try:
-                space = self.space()
-            except OSError:
-                return None
-            return ValueSpace(
-                total=space.total,
-                free=space.free,
-                promised={j: max(0, r - allocated(self.job(j))) for j, r in reserved.items()},
-            )
+        try:
+            before = self.space()
+            promised = {j: max(0, r - allocated(self.job(j))) for j, r in reserved.items()}
+            after = self.space()
+        except OSError:
+            return None
+        # Values may grow meanwhile: then their memory is neither free nor promised.
+        free = min(before.free, after.free)
+        return ValueSpace(total=after.total, free=free, promised=promised)
 
     def check(self, job: str, size: int) -> None:
         """Raises UnusableValueError if a job cannot place values of `size` bytes."""
         self._check_folder()
-        if size > self.space().free + allocated(self.job(job)):
+        try:
+            free = self.space().free + allocated(self.job(job))
+        except OSError as error:
+            raise UnusableValueError(
+                f"{self.root} cannot be read ({error.strerror}); remove it, or set {_SETTING}"
+            ) from error
+        if size > free:
             raise UnusableValueError(self._too_large(size))
 
     def tidy(self) -> None:
@@ -126,7 +131,8 @@ class SharedMemory:
     def make(self, job: str, attempt: int, operator: Operator) -> None:
         """Creates the folder of an attempt, with a file for each value that it writes.
 
-        Any user may write the files. If the size of a value is known, its memory is allocated, so
+        Any user may write the files; those of an earlier try of this attempt, which did not run,
+        are replaced. If the size of a value is known, its memory is allocated, so
         that the writer never finds the tmpfs full. Raises UnusableValueError.
         """
         outputs = written(operator)
@@ -137,8 +143,10 @@ class SharedMemory:
             self._make_folder(folder)
             for output in outputs:
                 assert output.name is not None, "the language names every value"
+                value = folder / output.name
+                value.unlink(missing_ok=True)
                 descriptor = os.open(
-                    folder / output.name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+                    value, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
                 )
                 try:
                     os.fchmod(descriptor, 0o666)
@@ -195,7 +203,7 @@ class SharedMemory:
         """Returns the jobs that have files here."""
         try:
             return [entry.name for entry in os.scandir(self.root)]
-        except FileNotFoundError:
+        except OSError:  # none, or another user's: `check` says so
             return []
 
     def _make_folder(self, folder: Path) -> None:

@@ -93,12 +93,12 @@ class Dispatcher:
         active.taken = True
         if active.ending is not None:
             return True  # its end was decided meanwhile; the next round ends it
-        if active.service_lease is None:
-            self._service_leases.begin(active)
-            return True
         if choice.candidate.values and not choice.candidate.job_runs:
             return True  # it has left the queue, and now asks for the memory of its values
         active.has_value_space = True
+        if active.service_lease is None:
+            self._service_leases.begin(active)
+            return True
         active.lease = choice.lease
         self._workers.begin(active, choice.candidate, choice.gpus)
         return True
@@ -153,8 +153,7 @@ class Dispatcher:
     async def _read_value_space(self, candidates: Sequence[Candidate]) -> None:
         """Measures the memory of values, if a job asks for some."""
         self._value_space = None
-        self._value_turn = next((c.job for c in candidates if c.wants_value_space), None)
-        if self._value_turn is not None:
+        if any(c.wants_value_space for c in candidates):
             jobs = self._context.active.values()
             reserved = {
                 a.job.id: a.demands.values
@@ -162,6 +161,7 @@ class Dispatcher:
                 if a.has_value_space and a.demands.values is not None
             }
             self._value_space = await in_thread(self._context.machine.values.measure, reserved)
+        self._value_turn = self._scheduler.value_turn(candidates, self._usage())
 
     async def _report(self, candidates: Sequence[Candidate], usage: Usage) -> None:
         """Adds to the messages of jobs, once each, what they may wait for in vain or for long."""
@@ -203,7 +203,8 @@ class Dispatcher:
         jobs = self._context.active.values()
         companions = self._context.machine.services.usage()
         running = [(r.candidate.requests, r.gpus) for a in jobs for r in a.running.values()]
-        served = [a for a in jobs if a.demands.services]
+        # Services start once the memory of the job's values is reserved.
+        served = [a for a in jobs if a.demands.services and a.has_value_space]
         services = dict[str, int]()
         service_cores = dict[str, int]()  # definitions of a service may differ in cores
         for demands in (a.demands for a in served):

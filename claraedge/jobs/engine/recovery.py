@@ -97,7 +97,11 @@ class Recovery:
                 self._workers.begin(active, active.candidate(record.name), gpus)
             if active.ending is not None:
                 active.end_operators()
-            elif active.service_lease is None and active.service_task is None:
+            elif (
+                active.service_lease is None
+                and active.service_task is None
+                and active.has_value_space
+            ):
                 self._service_leases.begin(active)  # after a restart, or again after an outage
 
     def is_unknown(self, active: ActiveJob) -> bool:

@@ -43,6 +43,20 @@ def obstacle(candidate: Candidate, capacity: Capacity, usage: Usage) -> str | No
     )
 
 
+def value_turn(candidates: Iterable[Candidate], capacity: Capacity, usage: Usage) -> str | None:
+    """Returns the first job that asks for memory of its values and waits for nothing else.
+
+    `candidates`: in the order in which their jobs left the queue. One that waits for something else
+    lets the others go first: what it waits for may last, or not be there.
+    """
+    free = replace(usage, value_space=None)
+    for candidate in candidates:
+        others = free.without_idle(candidate.services)
+        if candidate.wants_value_space and obstacle(candidate, capacity, others) is None:
+            return candidate.job
+    return None
+
+
 def _core_obstacle(candidate: Candidate, capacity: Capacity, usage: Usage) -> str | None:
     """Returns the cores that a candidate waits for, as text.
 

@@ -1,9 +1,10 @@
 """Capacity of the device, its usage, and the requests of operators. Pure.
 
-Deadlocks are excluded, because nothing waits while it occupies what another waits for: a job leases
-all of its GPUs at once; services and the inference server of a job only start if they leave memory
-for the largest operator of every job that uses services; everything else is occupied by operators
-that run and end.
+Deadlocks are excluded, because nothing waits while it occupies what another waits for: a job
+reserves the memory of its values when it waits for nothing else, and before its services start; it
+leases all of its GPUs at once; services and the inference server of a job only start if they leave
+memory for the largest operator of every job that uses services; everything else is occupied by
+operators that run and end.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Usage:
     value_space: ValueSpace | None = None
     """None: no job asks for memory of values."""
     value_turn: str | None = None
-    """The job that asked first for memory of values; others wait behind it."""
+    """The job that may reserve memory of values; others that ask wait behind it."""
 
     def without_idle(self, wanted: Container[str]) -> Usage:
         """Returns the usage after all idle services have ended, except those in `wanted`."""
@@ -166,8 +167,8 @@ def value_obstacle(candidate: Candidate, usage: Usage) -> str | None:
     """Returns the shared memory that a job waits for before its first operator, as text.
 
     None: it has it, it is free, or the job can never have it; then its operator fails. Jobs get it
-    in the order in which they ask, and keep it until they end, so none of them waits for another
-    one while it runs.
+    in turn (`admission.value_turn`), and keep it until they end, so none of them waits for the
+    values of another one while it runs.
     """
     space = usage.value_space
     if space is None or not candidate.wants_value_space or candidate.values > space.total:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from claraedge.blocking import in_thread
 from claraedge.clock import Clock
-from claraedge.jobs.scheduling.admission import decide, obstacle
+from claraedge.jobs.scheduling.admission import decide, obstacle, value_turn
 from claraedge.jobs.scheduling.budget import Candidate, Capacity, Usage
 from claraedge.jobs.scheduling.gpu_leases import grant
 from claraedge.jobs.scheduling.overtaking import OVERTAKEN, Overtaking, may_reserve, overtaken
@@ -125,6 +125,10 @@ class Scheduler:
             idle_memory=found.idle_memory,
             wanted=found.wanted,
         )
+
+    def value_turn(self, candidates: Sequence[Candidate], usage: Usage) -> str | None:
+        """Returns the job whose turn it is to reserve memory for values; None: no one's."""
+        return value_turn(candidates, self._capacity, usage)
 
     def waits_for(self, candidates: Sequence[Candidate], usage: Usage) -> Mapping[str, str]:
         """Returns, per operator of a job, what it waits for, as text."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from claraedge.clock import SystemClock
 from claraedge.jobs.model import Priority
-from claraedge.jobs.scheduling.admission import decide, obstacle
+from claraedge.jobs.scheduling.admission import decide, obstacle, value_turn
 from claraedge.jobs.scheduling.budget import Candidate, Capacity, Usage, ValueSpace
 from claraedge.jobs.scheduling.gpu_leases import grant
 from claraedge.jobs.scheduling.overtaking import OVERTAKEN, overtaken
@@ -137,6 +138,24 @@ def test_a_job_waits_for_the_shared_memory_of_its_values_before_its_first_operat
     assert found == waits_for or (waits_for and found and found.startswith(waits_for))
     assert obstacle(candidate(values=wanted * MB), room, usage) is None, "it leaves the queue"
     assert not overtaken([asking], room, usage), "no slot is kept for it"
+
+
+def test_the_turn_for_shared_memory_is_of_the_first_that_waits_for_nothing_else() -> None:
+    served = replace(gpu("served"), values=MB, job_runs=True)
+    large = candidate("large", values=50 * MB, job_runs=True)
+    small = candidate("small", values=MB, job_runs=True)
+    usage = Usage(value_space=FULL)
+    assert value_turn([large, small], ONE_GPU, usage) == "large", "also where it does not fit yet"
+    assert value_turn([served, small], ONE_GPU, usage) == "served"
+    # A GPU that another job has, or that is not there, delays no job without one.
+    assert value_turn([served, small], ONE_GPU, replace(usage, leases={"other": (G0,)})) == "small"
+    assert value_turn([served, small], Capacity(operators=1, cores=1), usage) == "small"
+    assert value_turn([served], ONE_GPU, replace(usage, leases={"other": (G0,)})) is None
+    assert value_turn([candidate("queued", values=MB)], ONE_GPU, usage) is None
+    busy = candidate("busy", values=MB, job_runs=True, services={"viewer": 10})
+    idle = Usage(value_space=FULL, memory=5, idle={"old": 10})
+    room = Capacity(operators=2, cores=1, memory=20)
+    assert value_turn([busy], room, idle) == "busy", "services that nobody uses end for it"
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from claraedge.errors import RunnerUnavailableError
 from claraedge.fs import files
 from claraedge.fs.walking import allocated
 from claraedge.jobs.model import Job, JobState, JobStatus, OperatorStatus
 from claraedge.jobs.operators import shared_values, values
 from claraedge.jobs.operators.values import SharedMemory
 from claraedge.runner.memory import Program, host_path
-from claraedge.runner.protocol import ContainerSpec, Space
+from claraedge.runner.protocol import LABEL_SERVICES, ContainerSpec, Space
 from tests.rig.device import Device, all_stopped, copy
 from tests.rig.engine import EngineRig, engine_rig
 from tests.rig.pipelines import chain
@@ -43,11 +44,27 @@ operators:
   - {from: make, name: text, type: string}
   output: [{name: seen, type: stream, element-type: any, path: /out}]
 """
+#: A service of the operator `make`, before the next operator.
+SERVED = """\
+  services:
+  - name: viewer
+    container: {image: viewer, tag: '1'}
+    connections: {http: [{name: URI, port: 8080}]}
+- name: read"""
 IMAGE, STRING = "/clara/fastio/output/image", "/clara/fastio/output/text"
 
 
 def text(shape: str = SHAPE) -> str:
     return TEXT.replace("SHAPE", shape)
+
+
+async def serve(_spec: ContainerSpec) -> int:
+    await asyncio.Event().wait()
+    return 0
+
+
+async def accept(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    await reader.read()
 
 
 async def make(spec: ContainerSpec) -> int:
@@ -209,6 +226,35 @@ async def test_values_that_the_machine_took_before_they_were_kept_are_made_again
         assert await seen(rig, job) == {"image": b"0123456789abcdef", "text": b"a text"}
 
 
+async def test_an_outage_before_the_writer_runs_delays_it_alone(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its values were placed by then, and are placed again by the next try."""
+    real, tried = device.runner.create, asyncio.Event()
+
+    async def create(spec: ContainerSpec) -> str:
+        if not tried.is_set():
+            await eventually(lambda: list(root(device).rglob("image")), "its values are placed")
+            tried.set()
+            raise RunnerUnavailableError("Podman does not answer")
+        return await real(spec)
+
+    monkeypatch.setattr(device.runner, "create", create)
+    async with engine_rig(device) as rig:
+        ended = await _end_of(rig, text())
+        assert tried.is_set()
+        assert ended.status is JobStatus.HEALTHY, ended.messages
+        await freed(device)
+
+
+def test_a_folder_of_another_user_costs_the_jobs_with_values_alone(tmp_path: Path) -> None:
+    memory = SharedMemory(tmp_path, "one")
+    memory.root.write_text("no folder")
+    assert memory.jobs() == []
+    assert memory.measure({"job": 1}) is None
+    assert memory.measure({}) is not None
+
+
 async def removes(spec: ContainerSpec) -> int:
     host_path(spec, IMAGE).unlink()
     return 0
@@ -364,6 +410,25 @@ async def test_a_job_waits_for_room_that_others_hold_and_keeps_its_turn(device: 
         ends = [await rig.end(job.id) for job in (first, second, third)]
         assert [ended.status for ended in ends] == [JobStatus.HEALTHY] * 3
         assert [len(ended.messages) for ended in ends] == [0, 1, 1]
+
+
+@pytest.mark.usefixtures("small")
+async def test_services_start_after_the_memory_of_the_values_is_reserved(device: Device) -> None:
+    """A job that waits for shared memory would keep the GPU or memory of its services."""
+    device.runner.add_image("viewer:1", serve, listens={8080: accept})
+    device.runner.block("make")
+    async with engine_rig(device) as rig:
+        first = await rig.job(await rig.register(text("[60, 1024]")))
+        await rig.until_runs("make")
+        second = await rig.job(
+            await rig.register(text("[60, 1024]").replace("- name: read", SERVED))
+        )
+        await says(rig, second, "waits for 1 MB of shared memory, which other jobs hold")
+        await rig.tick()
+        assert await device.runner.containers({LABEL_SERVICES: device.instance}) == []
+        device.runner.release("make")
+        ends = [await rig.end(job.id) for job in (first, second)]
+        assert [ended.status for ended in ends] == [JobStatus.HEALTHY] * 2, ends[1].messages
 
 
 @pytest.mark.usefixtures("small")

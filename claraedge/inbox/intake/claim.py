@@ -67,9 +67,7 @@ def secure(
     """
     own = spool.own(item.id, item.name)
     if os.path.lexists(own):
-        files.sync_folder(own.parent.parent)
-        _drop_raw(item, spool)
-        return Secured(path=own, survey=survey_moved(item, own, surveyor, listed=True))
+        return _own(item, spool, surveyor)
     raw = _raw(item, spool)
     if raw is None and (unmounted := _unmounted(item, spool)) is not None:
         return unmounted
@@ -98,7 +96,9 @@ def secure(
         unsynced.add_tree(raw, found.listing)
         failpoints.reach("claim: checked")
         return Secured(path=raw, survey=found)
-    if item.members:
+    if item.members and raw.parent == item.folder:
+        files.sync_tree(raw)  # in this thread: a dead share blocks no other item
+    elif item.members:
         unsynced.add_tree(raw, found.listing)
     unsynced.sync(flag)  # before the copy exists, which marks the raw entry as done
     new = spool.new(item.id, item.name)
@@ -116,11 +116,19 @@ def secure(
     if after.content != found.content:
         return Unsettled(content=after.content)
     new.parent.rename(own.parent)
-    files.sync_folder(own.parent.parent)
+    return _own(item, spool, surveyor)
+
+
+def _own(item: Claimed, spool: Spool, surveyor: Surveyor) -> Secured:
+    """Removes the raw entry, of which there is a complete copy."""
+    own = spool.own(item.id, item.name)
+    files.sync_folder(spool.folder(item.id))
+    files.sync_folder(spool.root)
     failpoints.reach("claim: own")
     _drop_raw(item, spool)
     failpoints.reach("claim: raw removed")
-    return Secured(path=own, survey=survey_moved(item, own, surveyor, listed=True))
+    # All of it, whatever names the members of a group have here: some may have been refused.
+    return Secured(path=own, survey=surveyor.tree(own, listed=True))
 
 
 def survey_moved(

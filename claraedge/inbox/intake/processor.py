@@ -98,7 +98,7 @@ class Processor:
                 steps[one.position] = failed
                 continue
             try:
-                steps[one.position] = self._recheck(items[one.position], one)
+                steps[one.position] = self._recheck(items[one.position], one, devices)
             except Exception as error:  # noqa: BLE001 - it fails alone
                 why = bugs.known(error, "the claim of an item", item=items[one.position].id)
                 steps[one.position] = why
@@ -124,11 +124,11 @@ class Processor:
             os.path.lexists(raw) and survey_moved(item, raw, self._surveyor).content == item.content
         )
 
-    def _recheck(self, item: Claimed, one: _Whole) -> Filled | Unsettled:
+    def _recheck(self, item: Claimed, one: _Whole, devices: Devices) -> Filled | Unsettled:
         """Checks that an item is unchanged since it was hashed; a copy of our own always is."""
         failpoints.reach("submit: durable")
         if one.path == self._spool.raw(item.id, item.name):
-            content = survey_moved(item, one.path, self._surveyor).content
-            if content != item.content:
-                return Unsettled(content=content)
+            found = survey_moved(item, one.path, self._surveyor, devices)
+            if found.content != item.content or found.reading.written:
+                return Unsettled(content=found.content)
         return one.filled

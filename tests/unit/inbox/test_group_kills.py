@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +11,10 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from claraedge.blocking import CancelFlag
 from claraedge.config import Config
+from claraedge.fs import trees
+from claraedge.fs.walking import Entry
 from claraedge.inbox.inspection import settling
 from claraedge.inbox.model import ItemState
 from tests.campaign import CAMPAIGN
@@ -93,6 +98,28 @@ CASES = [
     for first, grouping in enumerate(KINDS)
     for placed in (PLACED if CAMPAIGN or not first else PLACED[first::3])
 ]
+
+
+@pytest.mark.parametrize("inbox", ["elsewhere"], indirect=True)
+async def test_members_whose_names_the_state_refuses_are_inputs_under_other_names(
+    state: Path, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a state folder that ignores case: one of two names is refused, and becomes another."""
+    real = trees._copy
+
+    def copy(entry: Entry, link_own: int | None, flag: CancelFlag | None, to: Path) -> None:
+        if to.name == "b.dcm":
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(to))
+        real(entry, link_own, flag, to)
+
+    monkeypatch.setattr(trees, "_copy", copy)
+    for name, content in MEMBERS.items():
+        drop(inbox / "in" / name, content)
+    async with inbox_rig(config(state, inbox, "quiet")) as rig:
+        await rig.register("ct")
+        await rig.delivered(1)
+        (job,) = await rig.jobs()
+        assert sorted(rig.input_of(job).values()) == sorted(MEMBERS.values())
 
 
 @pytest.mark.parametrize(("grouping", "inbox", "at", "nth"), CASES, indirect=["inbox"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -91,6 +92,8 @@ class EntryInspector:
             if name.count(b"/") > MAX_DEPTH:
                 return Inspection(survey=None)  # too deep: a folder above it is the entry instead
             with placed(trigger.folder, name) as path:
+                if trigger.deep and name.count(b"/") < MAX_DEPTH and _may_list(path):
+                    return Inspection(survey=self._surveyor.tree(path), is_folder_of_more=True)
                 seen = self._surveyor.tree(path, devices)
                 return self._inspect(trigger, name, path, identified, began, seen)
         except (FileNotFoundError, NotADirectoryError):
@@ -108,8 +111,6 @@ class EntryInspector:
         seen: Survey,
     ) -> Inspection:
         too_deep = trigger.deep and name.count(b"/") >= MAX_DEPTH
-        if trigger.deep and seen.is_folder and not too_deep and _may_list(path):
-            return Inspection(survey=seen, is_folder_of_more=True)
         is_open = folder_is_open(path.parent, seen.top_foreign, self.uid)
         verdict = judge(seen, self.user, folder_open=is_open)
         if not is_open and (point := _read_only(path.parent)) is not None:
@@ -153,8 +154,10 @@ def _read_only(folder: Path) -> str | None:
     return None if mount is None else os.fsdecode(mount.point)
 
 
-def _may_list(folder: Path) -> bool:
-    return os.access(folder, os.R_OK | os.X_OK, effective_ids=True)
+def _may_list(path: Path) -> bool:
+    """Whether it is a folder, and no link to one, that we may list."""
+    is_folder = stat.S_ISDIR(path.lstat().st_mode)
+    return is_folder and os.access(path, os.R_OK | os.X_OK, effective_ids=True)
 
 
 def _identified(path: Path, grouping: str, seen: Survey) -> Identified | None:

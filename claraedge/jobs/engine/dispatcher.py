@@ -152,7 +152,7 @@ class Dispatcher:
 
     async def _read_value_space(self, candidates: Sequence[Candidate]) -> None:
         """Measures the memory of values, if a job asks for some."""
-        self._value_space = None
+        self._value_space = self._value_turn = None
         if any(c.wants_value_space for c in candidates):
             jobs = self._context.active.values()
             reserved = {
@@ -161,7 +161,7 @@ class Dispatcher:
                 if a.has_value_space and a.demands.values is not None
             }
             self._value_space = await in_thread(self._context.machine.values.measure, reserved)
-        self._value_turn = self._scheduler.value_turn(candidates, self._usage())
+            self._value_turn = self._scheduler.value_turn(candidates, self._usage())
 
     async def _report(self, candidates: Sequence[Candidate], usage: Usage) -> None:
         """Adds to the messages of jobs, once each, what they may wait for in vain or for long."""

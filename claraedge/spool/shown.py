@@ -30,8 +30,13 @@ def opened_shown(root: Path, path: bytes, mode: int) -> Iterator[Path]:
             try:
                 at = stack.enter_context(opened(at, part))
             except FileNotFoundError:
-                (at / os.fsdecode(part)).mkdir(0o777)
+                is_ours = True
+                try:
+                    (at / os.fsdecode(part)).mkdir(0o777)
+                except FileExistsError:  # another delivery has made it meanwhile
+                    is_ours = False
                 above, at = at, stack.enter_context(opened(at, part))
-                extras.set_mode(at, folder_mode(at.stat(), mode))
+                if is_ours:
+                    extras.set_mode(at, folder_mode(at.stat(), mode))
                 files.sync_folder(above)
         yield at

@@ -14,6 +14,7 @@ from claraedge.blocking import CancelFlag
 from claraedge.fs.trees import Building
 from claraedge.fs.trusted import opened
 from claraedge.jobs.model import JobStatus
+from claraedge.spool.shown import opened_shown
 from tests.rig.inbox import drop, inbox_rig, make_config
 
 
@@ -114,3 +115,20 @@ async def test_a_disk_that_knows_no_modes_gets_results_all_the_same(
     (result,) = (tmp_path / "outbox").glob("ct/*/last/Left/scan.dcm")
     assert result.read_bytes() == b"scan"
     assert refused
+
+
+def test_a_folder_that_another_delivery_makes_meanwhile_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.mkdir
+
+    def mkdir(path: Path, mode: int = 0o777) -> None:
+        real(path, 0o700)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "mkdir", mkdir)
+        with opened_shown(tmp_path, b"good", 0o755) as place:
+            (place / "result").write_text("one")
+    assert (tmp_path / "good" / "result").read_text() == "one"
+    assert stat.S_IMODE((tmp_path / "good").stat().st_mode) == 0o700, "its maker sets the mode"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 
 from claraedge.config import Config
+from claraedge.fs.walking import Entry
+from claraedge.inbox.inspection import survey
 from claraedge.inbox.model import Item, ItemState
 from tests.field.case import case
 from tests.rig.inbox import InboxRig, document, drop, inbox_rig, make_config, tree_of
@@ -325,6 +327,30 @@ async def test_a_study_waits_for_a_file_to_be_renamed(state: Path) -> None:
         await waits(rig, r"'study/M\xfcller.dcm'")
         wrong.rename(folder / "Müller.dcm")
         await one_job(rig, "study/IM1.dcm", "study/Müller.dcm")
+
+
+async def test_a_folder_that_appears_empty_for_a_moment_stays_in_its_group(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An inspection lists a temporary name, and finds it renamed when it reads its status."""
+    folder = state / "inbox/in"
+    half = drop(folder / "x/IM2.dcm.filepart", b"ha")
+    drop(folder / "y/IM3.dcm", b"whole")
+    missed = []
+
+    def walk(root: Path) -> Iterator[Entry]:
+        is_missed = root.name == "x" and (folder / "x/IM2.dcm").exists() and not missed
+        missed.extend([root] * is_missed)
+        return (entry for entry in real(root) if not (is_missed and entry.path))
+
+    async with inbox_rig(config(state, grouping="quiet")) as rig:
+        await rig.register("ct")
+        await waits(rig, "its group waits: 1 of 2 files: 'x': it holds 'IM2.dcm.filepart'")
+        real = survey.walk
+        monkeypatch.setattr(survey, "walk", walk)
+        half.rename(folder / "x/IM2.dcm")
+        await one_job(rig, "x/IM2.dcm", "y/IM3.dcm")
+    assert missed
 
 
 @case(

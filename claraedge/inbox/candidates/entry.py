@@ -105,12 +105,14 @@ def unit_of(entry: Waiting) -> Unit | None:
     if entry.survey is None or entry.quiet is None:
         if not entry.blocked:
             return None
-        files, fault, changed = 1, None, float("-inf")
+        files, fault, changed, still = 1, None, float("-inf"), True
     else:
         files, fault = entry.survey.reading.files, entry.survey.reading.fault
         changed = entry.quiet.since
+        still = entry.inspected - changed >= entry.trigger.settle
     lacking = entry.partial or (entry.reason if entry.blocked else "") or fault or ""
-    empty = files == 0 and not lacking
+    # A file that is renamed during an inspection may be missed: its folder appears empty once.
+    empty = files == 0 and not lacking and still
     identified = entry.identified
     return Unit(
         name=entry.name,

@@ -22,6 +22,7 @@ from claraedge.fs.removal import remove
 from claraedge.wire.nvidia.clara.platform import clara_pb2
 from claraedge.wire.nvidia.clara.platform.clara_pb2_grpc import ClaraStub
 from tests.freeze.frozen_site import ANY_DISK
+from tests.rig import processes
 from tests.rig.waiting import until
 
 PROGRAM = Path(__file__).with_name("memory_daemon.py")
@@ -73,11 +74,7 @@ class Site:
         and the record of what is in work, which is open all the time.
         """
         found = []
-        for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
-            try:
-                path = link.readlink()
-            except FileNotFoundError:
-                continue
+        for path in processes.descriptors(self.process.pid):
             always = "claraedge" in path.name or path.name == "at-work"
             if path.is_relative_to(self.state) and not always:
                 found.append(str(path))
@@ -104,20 +101,14 @@ class Site:
 
     def memory(self) -> int:
         """Resident bytes now."""
-        return self._status("VmRSS")
+        return processes.memory(self.process.pid)
 
     def peak(self) -> int:
         """The most resident bytes since `forget_peak`."""
-        return self._status("VmHWM")
+        return processes.memory(self.process.pid, "VmHWM")
 
     def forget_peak(self) -> None:
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
-
-    def _status(self, key: str) -> int:
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith(f"{key}:"):
-                return int(line.split()[1]) * 1024
-        raise LookupError(key)
 
     def serves(self) -> bool:
         with self.channel() as channel:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.freeze.frozen_site import Site
 from tests.integration.daemon.conftest import IMAGE, PLAIN_USER
+from tests.rig import processes
 from tests.rig.waiting import until
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(180)]
@@ -312,12 +313,8 @@ def test_a_killed_podman_service_loses_nothing(site: Site) -> None:
     job = start_job(site, pipeline)
     operator_runs(site, job, 0)
     assert site.process is not None
-    children = Path(f"/proc/{site.process.pid}/task/{site.process.pid}/children").read_text()
-    services = [
-        int(child)
-        for child in children.split()
-        if b"service" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
+    children = processes.children(site.process.pid)
+    services = [child for child in children if "system service" in processes.command(child)]
     assert services
     for service in services:
         os.kill(service, signal.SIGKILL)

@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.freeze.frozen_site import Site
 from tests.integration.daemon.conftest import IMAGE
+from tests.rig import processes
 from tests.rig.waiting import until
 
 GRACE = 1
@@ -125,13 +126,8 @@ class FaultySite(Site):
 
     def _services(self) -> list[int]:
         assert self.process is not None
-        daemon = self.process.pid
-        found = []
-        for task in Path(f"/proc/{daemon}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                if "system service" in _command(int(child)):
-                    found.append(int(child))
-        return found
+        found = processes.children(self.process.pid)
+        return [child for child in found if "system service" in processes.command(child)]
 
     def of_container(self, job: str, name: str) -> tuple[str, int, int]:
         """Of a running operator: (container, its first process, its conmon)."""
@@ -169,11 +165,12 @@ class FaultySite(Site):
         """conmon and others that have the state folder as an argument, without the daemon."""
         assert self.process is not None
         state = str(self.state) + "/"
-        pids = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit()]
-        commands = {
-            pid: _command(pid) for pid in pids if pid not in (self.process.pid, os.getpid())
-        }
-        return [f"{pid} {command}" for pid, command in commands.items() if state in command]
+        others = {self.process.pid, os.getpid()}
+        return [
+            f"{pid} {command}"
+            for pid, command in processes.commands().items()
+            if state in command and pid not in others
+        ]
 
     def _attempts(self) -> list[str]:
         """Folders of attempts, other than those that completed."""
@@ -260,10 +257,3 @@ def _texts(folder: Path) -> list[bytes]:
             if path.is_file():
                 found.append(path.read_bytes())
     return found
-
-
-def _command(process: int) -> str:
-    try:
-        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except (OSError, UnicodeDecodeError):
-        return ""

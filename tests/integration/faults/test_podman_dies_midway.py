@@ -23,6 +23,7 @@ from claraedge.runner.protocol import ContainerSpec, Exit, ExitCause, Image
 from claraedge.runner.service.service import PodmanService
 from claraedge.runner.workarounds import remains
 from tests.campaign import CAMPAIGN
+from tests.rig import processes
 from tests.rig.waiting import eventually
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(600 if CAMPAIGN else 120)]
@@ -37,14 +38,7 @@ def traces(container: str) -> list[str]:
     runtime = Path(os.environ["XDG_RUNTIME_DIR"])
     places = [runtime / place for place in ("runc", "crun", "libpod/tmp/exits")]
     found = [str(place / container) for place in places if (place / container).exists()]
-    for entry in Path("/proc").iterdir():
-        try:
-            command = (entry / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if container.encode() in command:
-            found.append(command.replace(b"\0", b" ").decode(errors="replace"))
-    return found
+    return found + [words for words in processes.commands().values() if container in words]
 
 
 async def nothing_left(*containers: str) -> None:

@@ -14,6 +14,7 @@ from claraedge.gpu.users import RunningOperator, users
 from claraedge.ids import new_id
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import ContainerSpec, Image
+from tests.rig import processes
 from tests.rig.waiting import eventually
 
 pytestmark = pytest.mark.podman
@@ -61,13 +62,5 @@ async def test_every_process_of_an_operators_container_is_the_operators(
 
 def _sleepers() -> list[int]:
     """The container's two processes: nobody else sleeps for so odd a time."""
-    wanted = f"77{os.getpid()}".encode()
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if words[:2] == [b"sleep", wanted]:
-            found.append(int(process.name))
-    return found
+    wanted = f"sleep 77{os.getpid()}"
+    return [pid for pid, command in processes.commands().items() if command == wanted]

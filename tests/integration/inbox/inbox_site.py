@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.freeze.frozen_site import ANY_DISK
+from tests.rig import processes
 from tests.rig.waiting import until
 from tests.robustness.site import launch
 
@@ -90,10 +91,7 @@ class InboxSite:
     def _resident(self) -> int:
         self.lives()
         assert self.process is not None
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-        raise LookupError("VmHWM")
+        return processes.memory(self.process.pid, "VmHWM")
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from claraedge.runner.processes import is_supervisor
 from claraedge.runner.protocol import ContainerSpec, Exit, ExitCause, Image
 from claraedge.runner.service.service import PodmanService
 from claraedge.runner.workarounds import conmon
+from tests.rig import processes
 from tests.rig.waiting import eventually
 
 pytestmark = pytest.mark.podman
@@ -45,17 +46,9 @@ async def ended(runner: PodmanRunner, busybox: Image, tmp_path: Path) -> AsyncIt
         await runner.remove(left.id)
 
 
-def processes(container: str) -> list[int]:
+def processes_of(container: str) -> list[int]:
     """What runs for a container: its conmons, and the cleanup."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            words = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
-        except OSError:
-            continue
-        if container.encode() in words:
-            found.append(int(entry.name))
-    return found
+    return [pid for pid, command in processes.commands().items() if container in command]
 
 
 async def status(service: PodmanService, container: str) -> bytes:
@@ -66,7 +59,7 @@ async def status(service: PodmanService, container: str) -> bytes:
 async def test_the_cleanup_waits_and_comes_without_us(service: PodmanService, ended: str) -> None:
     await asyncio.sleep(0.3)  # a conmon without the delay has cleaned up by now
     assert await status(service, ended) == b"stopped"
-    assert all(is_supervisor(pid, ended) for pid in processes(ended))
+    assert all(is_supervisor(pid, ended) for pid in processes_of(ended))
 
     async def cleaned_up() -> bool:
         return await status(service, ended) == b"exited"
@@ -77,9 +70,9 @@ async def test_the_cleanup_waits_and_comes_without_us(service: PodmanService, en
 async def test_a_removed_container_leaves_no_conmon_that_waits(
     runner: PodmanRunner, ended: str
 ) -> None:
-    assert len(processes(ended)) == 2  # conmon, and the copy of it that waits
+    assert len(processes_of(ended)) == 2  # conmon, and the copy of it that waits
     await runner.remove(ended)
-    assert processes(ended) == []
+    assert processes_of(ended) == []
     assert not Path(os.environ["XDG_RUNTIME_DIR"], "libpod/tmp/exits", ended).exists()
 
 

@@ -23,7 +23,6 @@ from claraedge.delivery.roots import Root, Roots
 from claraedge.fs import files
 from claraedge.fs.hashing import digest
 from claraedge.fs.landing import located
-from claraedge.fs.removal import remove
 from claraedge.fs.room import need_room
 from claraedge.fs.trees import Building, move
 from claraedge.fs.trusted import opened
@@ -232,7 +231,7 @@ class Parcels:
     def sweep(self, item: str) -> None:
         """Removes the rest of an item from the spool."""
         try:
-            remove(self._spool.folder(item))
+            self._spool.remove(item)
         except OSError as error:  # copied files of other users: only space is lost
             _log.warning("%s cannot be removed: %s", self._spool.folder(item), error)
 

@@ -1,10 +1,9 @@
 """The spool: claimed entries wait here until the results of their job are delivered.
 
-    spool/<item>/raw/<name>   the entry as it was claimed
-    spool/<item>/own/<name>   copies, where it had files of other users, or with other hard links
-    spool/<item>/new/<name>   these copies, while they are not complete
-
-    spool/<item>/mount        the mount point of its folder, at the time it was hidden there
+    spool/<item>/<name>       the entry as it was claimed
+    spool/<item>.own/<name>   copies, where it had files of other users, or with other hard links
+    spool/<item>.new/<name>   these copies, while they are not complete
+    spool/<item>.mount        the mount point of its folder, at the time it was hidden there
 
 From an inbox on another file system, an entry cannot be renamed into the spool: the raw entry stays
 in its folder, under a hidden name, until the copy is complete. If it is missing there later, its
@@ -15,6 +14,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+
+from claraedge.fs.removal import remove
 
 HIDDEN = ".claraedge-"
 
@@ -31,20 +32,20 @@ class Spool:
         self.root = state / "spool"
 
     def folder(self, item: str) -> Path:
-        """Returns the folder that contains everything of an item."""
+        """Returns the folder that an item's entry is moved into."""
         return self.root / item
 
     def raw(self, item: str, name: bytes) -> Path:
         """Returns the place of the entry as it was claimed."""
-        return self.root / item / "raw" / os.fsdecode(name)
+        return self.root / item / os.fsdecode(name)
 
     def own(self, item: str, name: bytes) -> Path:
         """Returns the place of a complete copy."""
-        return self.root / item / "own" / os.fsdecode(name)
+        return self.root / f"{item}.own" / os.fsdecode(name)
 
     def new(self, item: str, name: bytes) -> Path:
         """Returns the place of a copy that is not complete yet."""
-        return self.root / item / "new" / os.fsdecode(name)
+        return self.root / f"{item}.new" / os.fsdecode(name)
 
     def hidden(self, item: str, folder: Path) -> Path:
         """Returns the raw entry's place in an inbox on another file system."""
@@ -52,9 +53,22 @@ class Spool:
 
     def mount_note(self, item: str) -> Path:
         """Returns the file that notes the mount point of an entry hidden in its folder."""
-        return self.root / item / "mount"
+        return self.root / f"{item}.mount"
 
     def original(self, item: str, name: bytes) -> Path:
         """Returns the entry to be kept: the copy where there is one, else the raw entry."""
         own = self.own(item, name)
         return own if os.path.lexists(own) else self.raw(item, name)
+
+    def folders(self, item: str) -> list[Path]:
+        """Returns the folders that an item may have here, with its files."""
+        return [self.root / f"{item}{end}" for end in (".new", ".own", "")]
+
+    def remove(self, item: str) -> None:
+        """Removes everything of an item. Blocking. Raises OSError."""
+        for path in (self.mount_note(item), *self.folders(item)):
+            remove(path)
+
+    def items(self) -> set[str]:
+        """Returns the ids of all items that something is here of. Blocking."""
+        return {path.name.partition(".")[0] for path in self.root.iterdir()}

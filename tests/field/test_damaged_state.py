@@ -141,7 +141,7 @@ def test_damage_that_comes_while_it_works(copied: StateSite) -> None:
     assert copied.ends() == 73, copied.log[-3000:]
     assert copied.log.count(f"claraedge: {copied.database} is damaged: ") == 1
     assert not [bug for bug in BUGS if bug in copied.log], copied.log
-    assert dropped.exists() or list((copied.state / "spool").glob("*/raw/new.dcm"))
+    assert dropped.exists() or list((copied.state / "spool").glob("*/new.dcm"))
     with copied.database.open("rb") as file:
         file.seek(PAGE)
         assert file.read() == noise

@@ -76,7 +76,7 @@ def secure(
         if raw is None:
             return Gone()
     if raw.parent != item.folder:
-        unsynced.add(raw.parent, raw.parent.parent, spool.root)
+        unsynced.add(raw.parent, spool.root)
     failpoints.reach("claim: taken")
     found = survey_moved(item, raw, surveyor, devices, listed=True)
     # Checks the item's own name: on another file system the entry has a hidden name by now.
@@ -122,7 +122,6 @@ def secure(
 def _own(item: Claimed, spool: Spool, surveyor: Surveyor) -> Secured:
     """Removes the raw entry, of which there is a complete copy."""
     own = spool.own(item.id, item.name)
-    files.sync_folder(spool.folder(item.id))
     files.sync_folder(spool.root)
     failpoints.reach("claim: own")
     _drop_raw(item, spool)

@@ -196,6 +196,6 @@ class Duplicates:
         Returns True where its results were removed meanwhile, and so its dead link was removed too.
         """
         flag.check()
-        remove(self._spool.folder(item.id))
+        self._spool.remove(item.id)
         remove(self._tree.move_to_removed(item.id))
         return path is not None and remove_link(Path(path), dead=True)

@@ -13,13 +13,13 @@ from claraedge.delivery import reports
 from claraedge.delivery.publish import publish, published, write_json
 from claraedge.delivery.roots import Root
 from claraedge.fs.landing import located
-from claraedge.fs.removal import remove
 from claraedge.fs.trees import Building, move
 from claraedge.fs.trusted import opened
 from claraedge.fs.walking import holds_files
 from claraedge.inbox.model import Claimed, name_of
 from claraedge.spool.shown import opened_shown
 from claraedge.spool.slug import folder_name, slug
+from claraedge.spool.spool import Spool
 
 _log = logging.getLogger(__name__)
 
@@ -80,23 +80,24 @@ class Failures:
         failpoints.reach("fail: moved")
         return target
 
-    def put_unknown(self, flag: CancelFlag, folder: Path) -> bool:
-        """Moves a folder of the spool that the database does not know to the unknown items.
+    def put_unknown(self, flag: CancelFlag, spool: Spool, item: str) -> bool:
+        """Moves what the spool has of an item without a row to the unknown items.
 
-        This happens after an older database was restored; the folder may be somebody's data. False:
-        it had no file in it, and was removed.
+        This happens after an older database was restored; it may be somebody's data. False: there
+        was no file in it, and it was removed.
         """
-        if not holds_files(folder):
-            remove(folder)
-            return False
-        self._root.refuse()
-        with opened(self._root.path, os.fsencode(self.unknown.name), make=0o755) as place:
-            move(folder, place / folder.name, flag=flag)
-        target = self.unknown
-        _log.warning(
-            "the state does not know %s in the spool; it lies in %s now", folder.name, target
-        )
-        return True
+        there = [folder for folder in spool.folders(item) if os.path.lexists(folder)]
+        found = [folder for folder in there if holds_files(folder)]
+        if found:
+            self._root.refuse()
+            with opened(self._root.path, os.fsencode(self.unknown.name), make=0o755) as place:
+                for folder in found:
+                    move(folder, place / folder.name, flag=flag)
+            _log.warning(
+                "the state does not know %s in the spool; it lies in %s now", item, self.unknown
+            )
+        spool.remove(item)
+        return bool(found)
 
 
 def _folder(item: Claimed) -> str:

@@ -21,7 +21,6 @@ from claraedge.errors import ClaraedgeError
 from claraedge.formats.filenames import Names
 from claraedge.fs import files
 from claraedge.fs.adopting import Thing
-from claraedge.fs.removal import remove
 from claraedge.fs.room import NoRoomError, reason_of
 from claraedge.ids import NewId
 from claraedge.inbox import records
@@ -408,7 +407,7 @@ class Intake:
             _log.info(
                 "%s changed or disappeared while it was claimed; its claim is deleted", item.text
             )
-        await in_thread(remove, self._spool.folder(item.id))
+        await in_thread(self._spool.remove, item.id)
         self._drop(item.id)
 
     async def _fail(self, pending: Pending, reason: str, path: Path) -> None:
@@ -418,7 +417,7 @@ class Intake:
         failpoints.reach("fail: before commit")
         await self._failed_row(item, reason, target)
         failpoints.reach("fail: committed")
-        await in_thread(remove, self._spool.folder(item.id))
+        await in_thread(self._spool.remove, item.id)
         self._drop(item.id)
         _log.warning("%s failed: %s; it lies in %s", item.text, reason, target)
 

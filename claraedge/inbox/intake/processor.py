@@ -68,7 +68,7 @@ class Processor:
         devices: Devices = {}
         # Durable first, or a power cut loses what is moved into them; all at once, since each
         # alone would wait for the disk.
-        places = [self._spool.raw(item.id, item.name).parent for item in items]
+        places = [self._spool.folder(item.id) for item in items]
         not_durable = make_folders(flag, places)
         for position, item in enumerate(items):
             if position and time.monotonic() - began > _SLOW:

@@ -169,10 +169,16 @@ async def _try_again(state: Path, fuse: Fuse) -> None:
 
 
 async def test_a_spool_that_the_state_does_not_know_is_kept_as_a_failure(tmp_path: Path) -> None:
-    drop(tmp_path / "spool" / ("a" * 32) / "raw/scan.dcm", b"content")
-    (tmp_path / "spool" / ("b" * 32) / "raw").mkdir(parents=True)
+    item = "a" * 32
+    drop(tmp_path / "spool" / item / "scan.dcm", b"content")
+    drop(tmp_path / "spool" / f"{item}.new" / "scan.dcm", b"con")
+    drop(tmp_path / "spool" / f"{item}.mount", b"/mnt")
+    (tmp_path / "spool" / ("b" * 32)).mkdir()
     async with inbox_rig(make_config(tmp_path), run=False) as rig:
         assert list((tmp_path / "spool").iterdir()) == []
         (warning,) = rig.inbox.warnings()
         assert warning.startswith("1 dropped items that the database does not know lie in")
-    assert tree_of(tmp_path / "failed") == {f"unknown/{'a' * 32}/raw/scan.dcm": b"content"}
+    assert tree_of(tmp_path / "failed") == {
+        f"unknown/{item}/scan.dcm": b"content",
+        f"unknown/{item}.new/scan.dcm": b"con",
+    }

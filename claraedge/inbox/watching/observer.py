@@ -6,6 +6,7 @@ Behaviour of watchdog that this module corrects:
 - it does not report which inner folders got no watch (here, `refused` is called);
 - it leaves its watches on folders that were moved out of the tree;
 - an inconsistency in its own tables ends its thread;
+- it passes on through two threads that somebody opened or closed a folder, as each listing does;
 - it delays all events that follow a move out of the tree by half a second, so after each claim;
 - it walks a new folder again for each folder in it, so that a deep tree that is made fast overflows
   the kernel's queue with the events of these walks;
@@ -43,6 +44,9 @@ from watchdog.observers.inotify_move_event_grouper import (
 from claraedge.fs.trusted import opened
 from claraedge.fs.walking import walk
 
+#: Events of a folder itself that change nothing.
+_READ = InotifyConstants.IN_OPEN | InotifyConstants.IN_CLOSE_NOWRITE
+
 
 class Observer(InotifyObserver):
     """An observer that reports, from its own threads, what watchdog loses.
@@ -77,7 +81,7 @@ class _Descriptor(InotifyFD):
         """
         if event.is_queue_overflow:
             self._lost()
-        else:
+        elif not (event.is_directory and event.mask & _READ):
             super().handle_event(event)
 
     def add_callback(

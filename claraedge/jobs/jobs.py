@@ -188,7 +188,7 @@ class Jobs:
                 current = records.get(tx, job)
                 if current.was_started or current.state is JobState.STOPPED:
                     return False
-                records.queue(tx, current, pipeline, variables)
+                records.start(tx, current, pipeline, variables)
                 self._on_queued(tx, current, pipeline)
                 return True
 

@@ -74,17 +74,24 @@ def add(
     _add_operators(tx, job, checked, now)
 
 
-def queue(tx: Transaction, job: Job, pipeline: Pipeline, variables: Mapping[str, str]) -> None:
-    """Queues a job: stores its resolved definition, seals its payload, assigns its position."""
+def start(tx: Transaction, job: Job, pipeline: Pipeline, variables: Mapping[str, str]) -> None:
+    """Queues a job that was added before, with the operators that its variables lead to."""
     tx.run("drop_operators", job=job.id)
     _add_operators(tx, job.id, pipeline, job.created)
+    queue(tx, job.id, job.payload, pipeline, variables)
+
+
+def queue(
+    tx: Transaction, job: str, payload: str, pipeline: Pipeline, variables: Mapping[str, str]
+) -> None:
+    """Queues a job: stores its resolved definition, seals its payload, assigns its position."""
     tx.run(
         "queue_job",
-        id=job.id,
+        id=job,
         snapshot=encode(pipeline),
         variables=msgspec.json.encode(dict(variables)).decode(),
     )
-    tx.run("seal_payload", id=job.payload)
+    tx.run("seal_payload", id=payload)
 
 
 def fill_operator(tx: Transaction, job: str, operator: Operator) -> None:

@@ -121,8 +121,12 @@ def put_files(tx: Transaction, payload: str, files: Iterable[PayloadFile]) -> li
     Raises FileCollisionError where a name would be both a file and a folder.
     """
     replaced = []
+    checked: set[str] = set()
     for file in files:
         for folder in folders(file.name):
+            if folder in checked:
+                continue
+            checked.add(folder)
             if tx.row("payload_file", payload=payload, name=folder) is not None:
                 raise FileCollisionError(
                     f"{file.name!r} cannot be stored in payload {payload}:"

@@ -38,7 +38,7 @@ from claraedge.ids import new_id
 from claraedge.inbox import records
 from claraedge.inbox.inbox import Inbox
 from claraedge.inbox.intake.definitions import Definitions
-from claraedge.inbox.intake.submit import Filled, Prepared, Resolved, submit
+from claraedge.inbox.intake.submit import Filled, Prepared, Resolved, submit_all
 from claraedge.inbox.model import Claimed, ItemOptions, ItemState
 from claraedge.jobs.model import Priority
 from claraedge.payloads.model import PayloadFile
@@ -171,8 +171,7 @@ class Bare:
                 records.unsee(tx, item.id)
 
         def make(tx: Transaction) -> None:
-            for one in prepared:
-                submit(tx, one, now)
+            submit_all(tx, prepared, now)
 
         await self.database.write(claim)
         prepared = await asyncio.to_thread(self._prepare_all, items)

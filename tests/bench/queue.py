@@ -118,7 +118,7 @@ def _add(
         entries={},
         now=time.time(),
     )
-    records.queue(tx, records.get(tx, job), checked, {})
+    records.start(tx, records.get(tx, job), checked, {})
 
 
 def print_times(what: str, seconds: Sequence[float]) -> float:

@@ -19,7 +19,7 @@ from claraedge.inbox.intake.submit import (
     PipelineChangedError,
     Prepared,
     Resolved,
-    submit,
+    submit_all,
 )
 from claraedge.inbox.model import Claimed
 from claraedge.pipelines.model import Pipeline
@@ -86,7 +86,7 @@ class Submissions:
         now = self._clock.now()
 
         def work(tx: Transaction) -> Sequence[ItemResult]:
-            return [submit(tx, one, now) for one in prepared]
+            return submit_all(tx, prepared, now)
 
         failpoints.reach("submit: before commit")
         try:

@@ -27,7 +27,7 @@ from claraedge.payloads.model import PayloadFile, stored_mode
 from claraedge.payloads.names import normalise
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.model import Pipeline
-from claraedge.registry.pipelines import find
+from claraedge.registry.pipelines import Registered, find
 from claraedge.spool.slug import result_folder
 from claraedge.store.database import Transaction
 
@@ -96,6 +96,7 @@ def fill_payload(
     crash.
     """
     blobs = tree.folder(item.id) / "blobs"
+    files.new_folders(blobs.parent)
     if not files.new_folders(blobs):
         tree.sweep(item.id, ())
     unsynced.add(blobs, blobs.parent, tree.payloads)
@@ -139,13 +140,24 @@ def _digest(item: Claimed, digests: Mapping[bytes, str]) -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-def submit(tx: Transaction, prepared: Prepared, now: float) -> Submitted | Duplicated | Later:
+def submit_all(
+    tx: Transaction, prepared: Sequence[Prepared], now: float
+) -> list[Submitted | Duplicated | Later]:
+    """Writes the rows of the jobs of several items. Raises as `submit` does."""
+    names = {one.item.pipeline for one in prepared}
+    registered = {name: find(tx, name, with_files=False) for name in names}
+    return [submit(tx, one, registered[one.item.pipeline], now) for one in prepared]
+
+
+def submit(
+    tx: Transaction, prepared: Prepared, registered: Registered | None, now: float
+) -> Submitted | Duplicated | Later:
     """Writes the rows of payload, files, queued job, delivery and item state: all, or none.
 
+    `registered`: the item's pipeline as it is in this transaction; None: it was removed.
     An item that has a job already is not changed. Raises PipelineChangedError.
     """
     item, pipeline = prepared.item, prepared.resolved.pipeline
-    registered = find(tx, item.pipeline, with_files=False)
     if registered is None or registered.definition != prepared.resolved.definition:
         raise PipelineChangedError(f"the pipeline {item.pipeline} was changed or removed")
     state = records.state(tx, item.id)
@@ -185,7 +197,7 @@ def submit(tx: Transaction, prepared: Prepared, now: float) -> Submitted | Dupli
             " part (a longer quiet_seconds of the trigger keeps them together)",
         )
     payloads.put_files(tx, item.id, prepared.filled.files)
-    jobs.queue(tx, jobs.get(tx, prepared.job), pipeline, options.parameters)
+    jobs.queue(tx, prepared.job, item.id, pipeline, options.parameters)
     folder = result_folder(registered.name, item.text, prepared.job)
     deliveries.add(tx, prepared.job, folder, item.deliver, item.id)
     records.submit(tx, item.id, prepared.job, now, **known)

@@ -182,7 +182,7 @@ async def test_a_job_of_the_api_is_delivered_where_a_row_says_so(state: Path) ->
                     tx, job=job, payload=job, name=f"A job: {job[0]}", pipeline=registered,
                     checked=checked, priority=Priority.NORMAL, entries={}, now=1.0,
                 )  # fmt: skip
-                jobs.queue(tx, jobs.get(tx, job), checked, {})
+                jobs.start(tx, jobs.get(tx, job), checked, {})
                 if asked:
                     records.add_for_job(tx, jobs.get(tx, job), checked, all_jobs=True)
 
